@@ -1,0 +1,73 @@
+//! Identifiers of the broker: plain numbers that cannot be mixed up.
+
+/// The slots a table may have: a key has 24 bits for the slot's number.
+pub const SLOTS_MAX: usize = 1 << 24;
+
+/// One shard of the process, counted from 0. Stable while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// The shard's place in a list of all shards.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+macro_rules! generational_key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            slot: u32,
+            generation: u32,
+        }
+
+        impl $name {
+            /// A key for `slot` (below [`SLOTS_MAX`]) in its `generation` (24 bits; the rest is cut off).
+            ///
+            /// # Panics
+            /// When `slot` is out of range: a table never grows that far.
+            #[must_use]
+            pub fn new(slot: u32, generation: u32) -> Self {
+                assert!((slot as usize) < SLOTS_MAX);
+                Self { slot, generation: generation & 0x00ff_ffff }
+            }
+
+            /// The slot's number.
+            #[must_use]
+            pub fn slot(self) -> usize {
+                self.slot as usize
+            }
+
+            /// The slot's generation: a key kept after its slot was freed finds nothing.
+            #[must_use]
+            pub fn generation(self) -> u32 {
+                self.generation
+            }
+
+            /// The key in 48 bits, slot low: what travels through a ring as user data.
+            #[must_use]
+            pub fn pack(self) -> u64 {
+                u64::from(self.generation) << 24 | u64::from(self.slot)
+            }
+
+            /// The reverse of [`Self::pack`]; higher bits are ignored.
+            #[must_use]
+            pub fn unpack(bits: u64) -> Self {
+                let low = |bits: u64| u32::try_from(bits & 0x00ff_ffff).expect("24 bits fit");
+                Self { slot: low(bits), generation: low(bits >> 24) }
+            }
+        }
+    };
+}
+
+generational_key! {
+    /// One connection's session on its shard. The edge keeps the connection under the same key.
+    SessionKey
+}
+generational_key! {
+    /// One channel on its home shard.
+    ChannelKey
+}

@@ -1,0 +1,4 @@
+//! (front page follows)
+pub mod id;
+pub mod machine;
+pub mod time;

@@ -1,0 +1,148 @@
+//! The seam between the edge and what it drives.
+//!
+//! A [`Machine`] is one shard's state without sockets, clock or randomness. The edge owns descriptors, TLS and the ring;
+//! the machine owns sessions. Both keep them under the same [`SessionKey`].
+//!
+//! The rule of the drive loop: *one input, then [`Machine::poll_output`] until `None`, then the next input*
+//! ([`Output::Send`] may be gathered and served once at the end of a turn).
+//!
+//! Life of a session as the edge sees it:
+//! ```text
+//!  open ──► handle(Received …)* ──► Output::Close ──► (flush, close_notify, FIN, linger) ──► handle(Gone) : slot free
+//!    │            │                 Output::Abort ──► (shutdown at once)              ──► handle(Gone) : slot free
+//!    │            └► Output::HandOver ──► release ──► mailbox ──► adopt (on the other shard)
+//!    │                                                  └ full ──► bounce (back here, answers 503)
+//! ```
+
+use crate::id::{SessionKey, ShardId};
+use crate::time::{Moment, Now};
+use std::net::SocketAddr;
+
+/// Who connected, and to what.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The address of the other end.
+    pub remote: SocketAddr,
+    /// The place of the listener in the configured list.
+    pub listener: u16,
+    /// Whether the connection is TLS. Then the session's first [`Input::Received`] comes after [`Input::Secured`].
+    pub tls: bool,
+}
+
+/// What happens to a machine.
+#[derive(Debug)]
+pub enum Input<'a, Letter> {
+    /// The TLS handshake of this session is over.
+    Secured {
+        /// Whose.
+        session: SessionKey,
+    },
+    /// Plaintext bytes arrived. The machine may change them in place and keeps what it needs of them.
+    Received {
+        /// Whose.
+        session: SessionKey,
+        /// The bytes, at least one.
+        bytes: &'a mut [u8],
+    },
+    /// The last byte of so many plaintext bytes was handed to the kernel: the oldest ones not reported yet.
+    Sent {
+        /// Whose.
+        session: SessionKey,
+        /// How many.
+        bytes: usize,
+    },
+    /// The peer will send no more: end of stream, reset, or a TLS failure. Comes at most once, and not after `Gone`.
+    /// The machine answers with [`Output::Close`] or [`Output::Abort`] unless it has done so before.
+    Ended {
+        /// Whose.
+        session: SessionKey,
+    },
+    /// The connection is closed and its descriptor is free: the machine forgets the session and may use its slot again.
+    /// Comes exactly once for every session that was not released.
+    Gone {
+        /// Whose.
+        session: SessionKey,
+    },
+    /// A letter from another shard, or from the side thread.
+    Letter(Letter),
+    /// A letter that this machine posted found no room. The machine answers whoever waits for it.
+    Refused(Letter),
+    /// The deadline is due. Also harmless when it is not.
+    Tick,
+}
+
+/// What a machine wants done.
+#[derive(Debug)]
+pub enum Output<Letter> {
+    /// [`Machine::unsent`] of this session is not empty. Emitted once until the edge has taken all of it.
+    Send(SessionKey),
+    /// The connection belongs on another shard: [`Machine::release`] it and post it there. The head was read by single
+    /// receives, so nothing is armed.
+    HandOver(SessionKey, ShardId),
+    /// A letter for another shard (or this one).
+    Post(ShardId, Letter),
+    /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.
+    Close(SessionKey),
+    /// End the connection at once; unsent bytes are dropped. May follow a `Close` that takes too long.
+    Abort(SessionKey),
+    /// Nothing is left to wait for in a drain: no WebSocket, no waiting call; or the drain's time is over. Emitted once.
+    Drained,
+}
+
+/// How the edge is to read a session's socket. Asked after each input of that session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// One receive at a time: a request head or body is awaited, or a call's caller is watched for its end.
+    Once,
+    /// A stream of frames: a multishot receive.
+    Many,
+    /// No room for more until the machine asks again by an output of this session.
+    Paused,
+}
+
+/// One shard's state: what the edge drives.
+pub trait Machine {
+    /// What travels between shards beside connections.
+    type Letter: Send + 'static;
+    /// A session on its way to another shard.
+    type Parcel: Send + 'static;
+    /// A copy of the machine's counters, taken between two turns.
+    type Snapshot: Send + 'static;
+
+    /// A connection was accepted; `None` when the machine has no room: the edge answers 503 and closes.
+    fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey>;
+
+    /// Takes a session out for another shard, after [`Output::HandOver`]. Its slot is free.
+    fn release(&mut self, session: SessionKey) -> Self::Parcel;
+
+    /// Takes a session in that another shard released. Always succeeds; refusals become answers on the connection.
+    fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
+
+    /// Takes back a session that the other shard had no room for; it answers 503 and closes.
+    fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
+
+    /// Whether a connection from elsewhere would find a free slot: asked before a handover is posted or taken in.
+    fn has_room(&self) -> bool;
+
+    /// Something happened.
+    fn handle(&mut self, input: Input<'_, Self::Letter>, at: Moment);
+
+    /// The next thing to do, in order.
+    fn poll_output(&mut self) -> Option<Output<Self::Letter>>;
+
+    /// When [`Input::Tick`] is due at the latest.
+    fn deadline(&self) -> Option<Now>;
+
+    /// How to read this session's socket.
+    fn intake(&self, session: SessionKey) -> Intake;
+
+    /// The plaintext bytes that wait for the socket, without those in flight. Empty for an unknown session.
+    fn unsent(&self, session: SessionKey) -> &[u8];
+
+    /// The first `bytes` of [`Machine::unsent`] were copied out (encrypted, or into a buffer that the kernel reads):
+    /// they are in flight until [`Input::Sent`] reports them. Bytes sent directly need no `launched`, only `Sent`.
+    fn launched(&mut self, session: SessionKey, bytes: usize);
+
+    /// The counters as they stand.
+    fn snapshot(&self) -> Self::Snapshot;
+}

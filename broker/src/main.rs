@@ -1,0 +1,2 @@
+//! (front page follows)
+fn main() {}

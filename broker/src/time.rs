@@ -1,0 +1,32 @@
+//! Time as plain numbers; only the edge reads a clock.
+
+/// Monotonic milliseconds since the process started. Deadlines are of this kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now(pub u64);
+
+impl Now {
+    /// The moment `ms` later; saturates at the end of time, which stands for "never".
+    #[must_use]
+    pub fn after(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to `self`; 0 when `earlier` is the later one.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Milliseconds since 1970-01-01 UTC. May jump; nothing but dates, signatures and certificates depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wall(pub u64);
+
+/// Both clocks, read once per turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// The monotonic clock.
+    pub now: Now,
+    /// The calendar.
+    pub wall: Wall,
+}
