@@ -1,0 +1,1 @@
+//! The HTTP API operations: typed requests and response bodies.

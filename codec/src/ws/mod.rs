@@ -1,0 +1,1 @@
+//! WebSocket frames by RFC 6455.
