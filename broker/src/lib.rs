@@ -1,4 +1,5 @@
 //! (front page follows)
+pub mod config;
 pub mod id;
 pub mod machine;
 pub mod time;
