@@ -1,5 +1,7 @@
 //! Identifiers of the broker: plain numbers that cannot be mixed up.
 
+use codec::aws::ChannelArn;
+
 /// The slots a table may have: a key has 24 bits for the slot's number.
 pub const SLOTS_MAX: usize = 1 << 24;
 
@@ -70,4 +72,47 @@ generational_key! {
 generational_key! {
     /// One channel on its home shard.
     ChannelKey
+}
+
+/// What a channel is known by: region, account and name, without the creation time.
+///
+/// As text `region:account:name`; none of the three can hold a colon, so names of one account sort bytewise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity(Box<str>);
+
+impl Identity {
+    /// The identity that an ARN names, whatever its creation time.
+    #[must_use]
+    pub fn of(arn: &ChannelArn) -> Self {
+        Self::new(arn.region(), arn.account(), arn.name())
+    }
+
+    /// The identity of `name` in an account and region.
+    #[must_use]
+    pub fn new(region: &str, account: &str, name: &str) -> Self {
+        Self(format!("{region}:{account}:{name}").into_boxed_str())
+    }
+
+    /// The whole text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The channel's name: what follows the last colon.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.rsplit(':').next().unwrap_or_default()
+    }
+}
+
+/// A call that waits for a letter: which connection on which shard, and which of its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRef {
+    /// The shard that holds the caller's connection.
+    pub shard: ShardId,
+    /// The caller's session there.
+    pub session: SessionKey,
+    /// The call's number within its session: an answer to an earlier call finds nobody.
+    pub serial: u32,
 }

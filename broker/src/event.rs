@@ -1,0 +1,165 @@
+//! Every countable fact, once. Counters are plain numbers of one shard; a scrape adds the shards up.
+
+use codec::signal::Action;
+
+/// What a received message is counted as: an action, or `unknown` when it could not be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message with a known action.
+    Known(Action),
+    /// Anything else.
+    Unknown,
+}
+
+impl Kind {
+    /// All kinds in the order of [`Kind::index`], with the label each has in the metrics.
+    pub const LABELS: [&'static str; KINDS] = ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
+
+    /// The kind's place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Known(Action::SdpOffer) => 0,
+            Self::Known(Action::SdpAnswer) => 1,
+            Self::Known(Action::IceCandidate) => 2,
+            Self::Unknown => 3,
+        }
+    }
+}
+
+/// How many kinds there are.
+pub const KINDS: usize = 4;
+
+/// What became of a received message. Exactly one of these, in the end, for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its last byte was handed to the kernel, or to an Alexa caller.
+    Delivered,
+    /// Nobody came for it in time.
+    Expired,
+    /// A newer one took its place, or the bounded candidate list dropped it.
+    Overwritten,
+    /// Its channel was deleted, its Alexa caller hung up, it came too late for its Alexa call, or the server drained.
+    Withdrawn,
+    /// It breaks a rule.
+    Refused,
+    /// Its sender is too fast.
+    Throttled,
+    /// There was no room to keep it.
+    Overflow,
+}
+
+impl Outcome {
+    /// All labels in the order of [`Outcome::index`].
+    pub const LABELS: [&'static str; OUTCOMES] =
+        ["delivered", "expired", "overwritten", "withdrawn", "refused", "throttled", "overflow"];
+
+    /// The outcome's place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Delivered => 0,
+            Self::Expired => 1,
+            Self::Overwritten => 2,
+            Self::Withdrawn => 3,
+            Self::Refused => 4,
+            Self::Throttled => 5,
+            Self::Overflow => 6,
+        }
+    }
+}
+
+/// How many outcomes there are.
+pub const OUTCOMES: usize = 7;
+
+/// The counters of one shard, and the sum over shards. Gauges that can be read off a table are not counted here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages taken in, by kind.
+    pub received: [u64; KINDS],
+    /// Messages ended, by kind and outcome.
+    pub outcomes: [[u64; OUTCOMES]; KINDS],
+    /// Messages kept for an absent recipient.
+    pub pending_messages: u64,
+    /// Bytes of the same.
+    pub pending_bytes: u64,
+    /// Messages in outboxes, not yet handed over whole.
+    pub outbox_messages: u64,
+    /// Bytes in outboxes, control frames and HTTP answers included.
+    pub outbox_bytes: u64,
+    /// Alexa calls that wait for their answer.
+    pub waiting_calls: u64,
+}
+
+impl Counters {
+    /// A message was taken in.
+    pub fn receive(&mut self, kind: Kind) {
+        if let Some(count) = self.received.get_mut(kind.index()) {
+            *count += 1;
+        }
+    }
+
+    /// A message ended.
+    pub fn end(&mut self, kind: Kind, outcome: Outcome) {
+        self.end_many(kind, outcome, 1);
+    }
+
+    /// Several messages of a kind ended alike.
+    pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
+        if let Some(count) = self.outcomes.get_mut(kind.index()).and_then(|row| row.get_mut(outcome.index())) {
+            *count += many;
+        }
+    }
+
+    /// Adds another shard's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, one) in self.received.iter_mut().zip(other.received) {
+            *sum += one;
+        }
+        for (sums, ones) in self.outcomes.iter_mut().zip(other.outcomes) {
+            for (sum, one) in sums.iter_mut().zip(ones) {
+                *sum += one;
+            }
+        }
+        self.pending_messages += other.pending_messages;
+        self.pending_bytes += other.pending_bytes;
+        self.outbox_messages += other.outbox_messages;
+        self.outbox_bytes += other.outbox_bytes;
+        self.waiting_calls += other.waiting_calls;
+    }
+
+    /// What the conservation law says of these: received minus ended minus what stands in the gauges. Always 0.
+    #[must_use]
+    pub fn unaccounted(&self) -> i128 {
+        let received: u64 = self.received.iter().sum();
+        let ended: u64 = self.outcomes.iter().flatten().sum();
+        i128::from(received) - i128::from(ended) - i128::from(self.pending_messages) - i128::from(self.outbox_messages)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_outcome_has_its_own_counter_and_label() {
+        let mut counters = Counters::default();
+        counters.receive(Kind::Unknown);
+        counters.end(Kind::Unknown, Outcome::Refused);
+        assert_eq!(counters.received[3], 1);
+        assert_eq!(counters.outcomes[3][4], 1);
+        assert_eq!(counters.unaccounted(), 0);
+        assert_eq!(Kind::LABELS[Kind::Known(Action::IceCandidate).index()], Action::IceCandidate.as_str());
+        assert_eq!(Outcome::LABELS[Outcome::Overflow.index()], "overflow");
+    }
+
+    #[test]
+    fn sums_add_each_field() {
+        let mut one = Counters { pending_messages: 1, outbox_messages: 2, ..Counters::default() };
+        one.receive(Kind::Known(Action::SdpOffer));
+        let mut sum = one.clone();
+        sum.add(&one);
+        assert_eq!((sum.received[0], sum.pending_messages, sum.outbox_messages), (2, 2, 4));
+        assert_eq!(sum.unaccounted(), -4);
+    }
+}

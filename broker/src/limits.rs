@@ -1,0 +1,84 @@
+//! Bounds of the server that are not configuration: each with why that number, and what happens when it is full.
+
+/// Shards of one process at most. More is refused at start.
+pub const SHARDS_MAX: usize = 256;
+
+/// Calls that one shard may have outstanding with each other shard. The next one is refused with 503.
+///
+/// Waiting Alexa calls count, and they last up to MessageTtlSeconds: 128 of them per pair of shards, each a few KiB.
+pub const CALLS_PER_PAIR_MAX: usize = 128;
+
+/// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one core.
+pub const MAILBOX_OPEN_PLACES: usize = 4096;
+
+/// Letters of the side thread (scrape, drain, stop) under way to one shard at most.
+pub const MAILBOX_CONTROL_PLACES: usize = 64;
+
+/// Places in a mailbox kept for letters that must not be refused: a reply and a cancel for each outstanding call, and control.
+#[must_use]
+pub const fn mailbox_reserve(shards: usize) -> usize {
+    2 * CALLS_PER_PAIR_MAX * shards + MAILBOX_CONTROL_PLACES
+}
+
+/// All places of a mailbox.
+#[must_use]
+pub const fn mailbox_capacity(shards: usize) -> usize {
+    MAILBOX_OPEN_PLACES + mailbox_reserve(shards)
+}
+
+/// Kept keys (direction and viewer id) per channel; the next one is refused: protocol.md 5.6.
+pub const PENDING_KEYS_MAX: usize = 64;
+
+/// Kept ICE candidates per key; one more drops the oldest: protocol.md 5.6 (D21).
+pub const PENDING_CANDIDATES_MAX: usize = 32;
+
+/// Superseded connections per slot (the master's, or one client id's): the oldest is closed 1001 (D28).
+pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
+
+/// Superseded connections per channel: as many as ten busy slots could have. The oldest is closed 1001.
+pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
+
+/// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most 10,000 bytes.
+pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;
+
+/// Alexa calls that wait on one shard: 4,096 offers are 40 MiB.
+pub const WAITING_CALLS_PER_SHARD_MAX: usize = 4096;
+
+/// Channels on one shard: 16 million slots exist, a record with its tables takes about 500 bytes.
+pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
+
+/// Entries of one page of ListSignalingChannels, whatever MaxResults says (D6).
+pub const LIST_PAGE_MAX: usize = 1000;
+
+/// WebSocket frames per message. C SDK builds on libwebsockets send a few; 64 tiny ones are an attack. More: close 1008.
+pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 64;
+
+/// Control frames that one connection may send within a second. More: close 1008.
+pub const CONTROL_FRAMES_PER_SECOND_MAX: u16 = 200;
+
+/// Pings of one receive that are each answered; beyond it only the latest is (RFC 6455 section 5.5.3 allows that).
+pub const PONGS_PER_RECEIVE_MAX: u32 = 16;
+
+/// Empty outbox buffers that a shard keeps for reuse, and the largest one kept.
+pub const SPARE_OUTBOXES_MAX: usize = 512;
+/// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
+pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
+
+/// Sessions told or closed in one step of a drain, so that a step stays short.
+pub const DRAIN_STEP_MS: u64 = 50;
+
+/// Longest span one deadline waits before it is looked at again.
+pub const WHEEL_SPAN_MS: u64 = 4 * 60 * 60 * 1000;
+
+/// How long a message may take from its first byte to its last, in milliseconds. Longer: close 1008.
+pub const MESSAGE_MS_MAX: u64 = 10_000;
+
+/// Bytes of a request that follow an unfinished call on the same connection before reading pauses.
+pub const PIPELINED_BYTES_MAX: usize = 32 * 1024;
+
+/// Longest frame around a payload: header, JSON members, the longest sender id.
+pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
+
+const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
+const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
+const _: () = assert!(SUPERSEDED_PER_CHANNEL_MAX >= SUPERSEDED_PER_SLOT_MAX);

@@ -1,0 +1,55 @@
+//! What is known of a channel while nobody is connected to it.
+
+use crate::time::Wall;
+use codec::aws::ChannelArn;
+
+/// Characters of a version: 20 of `[A-Za-z0-9]`, as the service shows them.
+pub const VERSION_BYTES: usize = 20;
+
+/// A channel's version: changes on every update. Guards Update and Delete against acting on an old picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version([u8; VERSION_BYTES]);
+
+impl Version {
+    /// A version drawn from a generator.
+    #[must_use]
+    pub fn draw(random: &mut fastrand::Rng) -> Self {
+        Self(std::array::from_fn(|_| u8::try_from(random.alphanumeric()).unwrap_or(b'0')))
+    }
+
+    /// The version as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// A channel record.
+///
+/// Source: KVS API reference, "`ChannelInfo`". All our channels are `SINGLE_MASTER` and ACTIVE from their creation on.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The ARN, which holds region, account, name and creation time.
+    pub arn: ChannelArn,
+    /// How long undelivered messages are kept: 5 to 120.
+    pub ttl_seconds: u16,
+    /// When it was made.
+    pub created: Wall,
+    /// The current version.
+    pub version: Version,
+    /// Keys and values, at most 50, in the order given.
+    pub tags: Vec<(String, String)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_twenty_letters_and_digits_and_differ() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (one, two) = (Version::draw(&mut random), Version::draw(&mut random));
+        assert!(one.as_str().len() == VERSION_BYTES && one.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert_ne!(one, two);
+    }
+}
