@@ -1,1 +1,20 @@
-//! (front page follows)
+//! Letters between shards: a bounded queue per reader, and the protocol that wakes a reader which sleeps.
+//!
+//! Any thread posts, one thread reads. In reading order:
+//!
+//! * [`post`](Mailbox): the queue, and which letters may use its last places;
+//! * `wake`: how a producer knows whether, and by which door, it must wake the reader. Built with `--cfg model` this file
+//!   alone is compiled, on loom's atomics: `RUSTFLAGS="--cfg model" cargo test -p mailbox --release` runs all interleavings;
+//! * `eventfd`: the two doors.
+//!
+//! Absent here: blocking, retries, dropping. A letter that finds no room comes back and its owner decides.
+
+#[cfg(not(model))]
+mod eventfd;
+#[cfg(not(model))]
+mod post;
+mod wake;
+
+#[cfg(not(model))]
+pub use post::Mailbox;
+pub use wake::Sleep;

@@ -1,0 +1,45 @@
+//! A door that a sleeping reader waits at.
+
+use crate::wake::Door;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd};
+
+/// A counting event descriptor, closed on exec.
+///
+/// It blocks on purpose: a read that a ring starts on a descriptor that does not block would fail at once instead of
+/// waiting. A write blocks only when 2⁶⁴ − 2 rings were never read, so in practice never.
+#[derive(Debug)]
+pub(crate) struct EventFd(File);
+
+impl EventFd {
+    /// Makes one with a count of 0.
+    ///
+    /// # Errors
+    /// The process or the system is out of descriptors.
+    pub(crate) fn new() -> io::Result<Self> {
+        #[expect(unsafe_code, reason = "std has no call for event descriptors")]
+        // SAFETY: `eventfd` takes two integers and touches no memory of ours.
+        let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        #[expect(unsafe_code, reason = "taking ownership of the new descriptor")]
+        // SAFETY: `descriptor` was just made, is open, and nothing else owns it.
+        let file = unsafe { File::from_raw_fd(descriptor) };
+        Ok(Self(file))
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Door for EventFd {
+    fn ring(&self) {
+        // Fails only when the counter is at its end, and then the reader has been told already.
+        let _ = (&self.0).write(&1_u64.to_ne_bytes());
+    }
+}

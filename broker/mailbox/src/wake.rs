@@ -1,0 +1,267 @@
+//! Whether, and how, the reader sleeps: what a producer looks at after it has put its letter in.
+//!
+//! ```text
+//!  producer                              reader
+//!  1. letter into the queue              1. publish IN_RING or IN_GLOMMIO      fall_asleep
+//!  2. fence                              2. fence
+//!  3. state not AWAKE? take it to AWAKE  3. look into the queue once more      (the caller's part)
+//!     and ring the door it named         4. empty: wait at the door; then AWAKE   wake_up
+//! ```
+//! Each writes one thing and then reads the other's, with a fence between, so at least one of the two sees what the other
+//! wrote: either the producer rings or the reader finds the letter. Whoever takes the state to AWAKE rings, so a sleep
+//! costs one ring however many letters arrive, and an awake reader costs none.
+//!
+//! There are two doors because a reader waits in two ways: in its own ring, where the bell is polled, or through glommio,
+//! which reads the descriptor that the ring signals for completions. A bell that is polled in the ring does not reliably
+//! fire the ring's own descriptor, so each sleep has its own door.
+//!
+//! A ring may come late, after the reader woke by itself: the next sleep then ends at once, the reader finds nothing and
+//! sleeps again. That is allowed; a sleep with a letter in the queue and no ring under way is not.
+
+#[cfg(model)]
+use loom::sync::atomic::{AtomicU8, Ordering, fence};
+#[cfg(not(model))]
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+
+/// How a reader waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// Blocked in its own ring: woken through the bell.
+    InRing,
+    /// Parked through glommio: woken through the descriptor that the ring signals for completions.
+    InGlommio,
+}
+
+/// What wakes a reader. The model counts rings; the mailbox writes an eventfd.
+pub(crate) trait Door {
+    /// Ends the reader's wait at this door, or its next one.
+    fn ring(&self);
+}
+
+/// One reader's state and its two doors.
+#[derive(Debug)]
+pub(crate) struct Wake<D> {
+    state: Line,
+    /// Polled in the reader's ring.
+    pub(crate) bell: D,
+    /// Signalled by the reader's ring for every completion; glommio waits for it.
+    pub(crate) completed: D,
+}
+
+/// The state on cache lines of its own: producers read it after every letter, the queue's counters must not move it.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Line(AtomicU8);
+
+const AWAKE: u8 = 0;
+const IN_RING: u8 = 1;
+const IN_GLOMMIO: u8 = 2;
+
+impl<D: Door> Wake<D> {
+    pub(crate) fn new(bell: D, completed: D) -> Self {
+        Self {
+            state: Line(AtomicU8::new(AWAKE)),
+            bell,
+            completed,
+        }
+    }
+
+    /// Producer: a letter is in the queue. Rings if the reader sleeps and nobody else has rung for this sleep.
+    pub(crate) fn posted(&self) {
+        fence(Ordering::SeqCst);
+        if self.state.0.load(Ordering::Relaxed) == AWAKE {
+            return; // a plain read: the line stays shared among producers
+        }
+        let slept = self.state.0.swap(AWAKE, Ordering::AcqRel);
+        if slept == IN_RING {
+            self.bell.ring();
+        } else if slept == IN_GLOMMIO {
+            self.completed.ring();
+        }
+    }
+
+    /// Reader: announces a sleep. The caller looks into the queue after this and before it waits.
+    pub(crate) fn fall_asleep(&self, sleep: Sleep) {
+        let state = match sleep {
+            Sleep::InRing => IN_RING,
+            Sleep::InGlommio => IN_GLOMMIO,
+        };
+        self.state.0.store(state, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Reader: letters need no ring from here on.
+    pub(crate) fn wake_up(&self) {
+        self.state.0.store(AWAKE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, model))]
+mod tests {
+    use super::*;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::sync::{Arc, Notify};
+    use loom::thread;
+
+    /// Two producers with a letter each, a reader that sleeps as told until it has both: no interleaving may leave it
+    /// waiting for ever (loom reports that as a deadlock).
+    fn no_lost_wake_up(sleeps: fn(usize) -> Sleep) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let post = Arc::new(Post::new());
+            let producers: Vec<_> = (0..2)
+                .map(|slot| {
+                    let post = Arc::clone(&post);
+                    thread::spawn(move || post.put(slot))
+                })
+                .collect();
+            let mut taken = 0;
+            let mut nap = 0;
+            while taken < 2 {
+                taken += post.take();
+                if taken < 2 {
+                    post.nap(sleeps(nap));
+                    nap += 1;
+                }
+            }
+            producers
+                .into_iter()
+                .for_each(|producer| producer.join().unwrap());
+            // One ring a letter at most, and none without a sleep.
+            assert!(post.rings() <= 2.min(nap));
+        });
+    }
+
+    #[test]
+    fn a_reader_in_its_ring_is_woken() {
+        no_lost_wake_up(|_| Sleep::InRing);
+    }
+
+    #[test]
+    fn a_reader_in_glommio_is_woken() {
+        no_lost_wake_up(|_| Sleep::InGlommio);
+    }
+
+    #[test]
+    fn a_reader_that_changes_its_sleep_is_woken() {
+        no_lost_wake_up(|nap| {
+            if nap % 2 == 0 {
+                Sleep::InRing
+            } else {
+                Sleep::InGlommio
+            }
+        });
+    }
+
+    /// The second step of parking: the wait in the ring timed out, the reader goes on to park through glommio while a
+    /// producer may be about to ring the bell for the first step.
+    #[test]
+    fn a_reader_whose_wait_timed_out_is_woken() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let post = Arc::new(Post::new());
+            let producers: Vec<_> = (0..2)
+                .map(|slot| {
+                    let post = Arc::clone(&post);
+                    thread::spawn(move || post.put(slot))
+                })
+                .collect();
+            let mut taken = 0;
+            while taken < 2 {
+                post.wake.fall_asleep(Sleep::InRing);
+                taken += post.take(); // a time-out, not a ring, ends this sleep
+                post.wake.wake_up();
+                if taken < 2 {
+                    post.nap(Sleep::InGlommio);
+                    taken += post.take();
+                }
+            }
+            producers
+                .into_iter()
+                .for_each(|producer| producer.join().unwrap());
+        });
+    }
+
+    /// A queue of the weakest order that a queue may have: a release by the producer, an acquire by the reader.
+    struct Post {
+        slots: [AtomicUsize; 2],
+        wake: Wake<ModelDoor>,
+    }
+
+    impl Post {
+        fn new() -> Self {
+            let slots = [AtomicUsize::new(0), AtomicUsize::new(0)];
+            Self {
+                slots,
+                wake: Wake::new(ModelDoor::new(), ModelDoor::new()),
+            }
+        }
+
+        fn put(&self, slot: usize) {
+            self.slots[slot].store(1, Ordering::Release);
+            self.wake.posted();
+        }
+
+        fn is_empty(&self) -> bool {
+            self.slots
+                .iter()
+                .all(|slot| slot.load(Ordering::Acquire) != 1)
+        }
+
+        /// Takes what is there: how many letters.
+        fn take(&self) -> usize {
+            let take = |slot: &AtomicUsize| {
+                let full = slot.load(Ordering::Acquire) == 1;
+                if full {
+                    slot.store(2, Ordering::Relaxed); // one producer a slot: nobody else writes it
+                }
+                usize::from(full)
+            };
+            self.slots.iter().map(take).sum()
+        }
+
+        /// Sleeps as the edge does: announce, look, wait.
+        fn nap(&self, sleep: Sleep) {
+            self.wake.fall_asleep(sleep);
+            if self.is_empty() {
+                match sleep {
+                    Sleep::InRing => self.wake.bell.wait(),
+                    Sleep::InGlommio => self.wake.completed.wait(),
+                }
+            }
+            self.wake.wake_up();
+        }
+
+        fn rings(&self) -> usize {
+            self.wake.bell.rings.load(Ordering::Relaxed)
+                + self.wake.completed.rings.load(Ordering::Relaxed)
+        }
+    }
+
+    struct ModelDoor {
+        rings: AtomicUsize,
+        signal: Notify,
+    }
+
+    impl ModelDoor {
+        fn new() -> Self {
+            Self {
+                rings: AtomicUsize::new(0),
+                signal: Notify::new(),
+            }
+        }
+
+        fn wait(&self) {
+            self.signal.wait();
+        }
+    }
+
+    impl Door for ModelDoor {
+        fn ring(&self) {
+            self.rings.fetch_add(1, Ordering::Relaxed);
+            self.signal.notify();
+        }
+    }
+}
