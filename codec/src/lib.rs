@@ -1,6 +1,26 @@
-//! The wire of WebRTC signaling, without I/O.
+//! The wire of WebRTC signaling, without I/O: bytes in, typed values out, and back.
+//!
+//! Nothing here opens a socket, reads a clock or draws a random number; every function is a function of its arguments,
+//! and nothing a peer sends can make one panic. In reading order, along the road of a message:
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`limits`] | the bounds of the wire, each with its source |
+//! | [`http`] | request heads, the upgrade, query strings, responses |
+//! | [`ws`] | WebSocket frames by RFC 6455, server and client side |
+//! | [`json`] | JSON text: the flat scanner, simd-json behind it, the escaping writer |
+//! | [`aws`] | channel ARN, channel name, client id, correlation id: identifiers as checked types |
+//! | [`base64`] | the one place that calls base64-simd |
+//! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
+//! | [`control`] | the HTTP API operations: typed requests and response bodies |
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(test, expect(clippy::indexing_slicing, reason = "a test that indexes out of range fails, as it should"))]
 
+pub mod aws;
+pub mod base64;
 pub mod control;
+pub mod http;
+pub mod json;
+pub mod limits;
+pub mod signal;
 pub mod ws;

@@ -1,0 +1,61 @@
+//! Identifiers of the service as checked types: one that exists is valid.
+//!
+//! Client ids, correlation ids and channel names share one pattern, `[a-zA-Z0-9_.-]{1,256}`, and differ in meaning.
+
+mod arn;
+mod client_id;
+mod name;
+
+pub use arn::{ArnError, ChannelArn};
+pub use client_id::{ClientId, CorrelationId};
+pub use name::ChannelName;
+
+use crate::limits::WORD_BYTES;
+
+/// Why a text is not a client id, correlation id or channel name. The peer is told by whoever knows the member's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordError {
+    /// Shorter than 1 or longer than 256 characters.
+    Length,
+    /// A character outside `[a-zA-Z0-9_.-]`.
+    Character,
+}
+
+/// Checks the pattern `[a-zA-Z0-9_.-]{1,256}` on the whole text.
+///
+/// # Errors
+/// See [`WordError`]. Length is told first.
+pub(crate) fn check_word(text: &[u8]) -> Result<(), WordError> {
+    if text.is_empty() || text.len() > WORD_BYTES {
+        return Err(WordError::Length);
+    }
+    if !text.iter().all(|&byte| is_word_byte(byte)) {
+        return Err(WordError::Character);
+    }
+    Ok(())
+}
+
+/// Whether a byte may stand in a client id, correlation id or channel name.
+pub(crate) const fn is_word_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_hold_their_pattern_and_length() {
+        assert_eq!(check_word(b"viewer-1.A_b"), Ok(()));
+        assert_eq!(check_word(&[b'a'; 256]), Ok(()));
+        assert_eq!(check_word(b""), Err(WordError::Length));
+        assert_eq!(check_word(&[b'a'; 257]), Err(WordError::Length));
+        for bad in ["a b", "a/b", "a\n", "ä", "a:", "\0"] {
+            assert_eq!(
+                check_word(bad.as_bytes()),
+                Err(WordError::Character),
+                "{bad:?}"
+            );
+        }
+    }
+}

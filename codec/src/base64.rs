@@ -1,0 +1,107 @@
+//! Base64 text: the one place that calls base64-simd.
+//!
+//! Payloads are never decoded. What is asked of them is only that they hold nothing but characters of an alphabet,
+//! so that they can stand in JSON without escapes; length and padding are the clients' business.
+
+use base64_simd::STANDARD;
+
+/// What the characters of a text are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// Only `A-Z a-z 0-9 + / =`.
+    Standard,
+    /// Also `-` or `_`, which stand for `+` and `/` in the URL-safe alphabet (RFC 4648 section 5).
+    UrlSafe,
+    /// Something else as well.
+    Outside,
+}
+
+/// Whether `text` is base64 as RFC 4648 section 4 has it: standard alphabet, padded, canonical. Runs at memory speed.
+#[must_use]
+pub fn is_well_formed(text: &[u8]) -> bool {
+    STANDARD.check(text).is_ok()
+}
+
+/// Which alphabet the characters of `text` are from, whatever their number and order. Empty text is `Standard`.
+#[must_use]
+pub fn alphabet(text: &[u8]) -> Alphabet {
+    let (mut url_safe, mut outside) = (false, false);
+    for &byte in text {
+        let standard = byte.is_ascii_alphanumeric() | matches!(byte, b'+' | b'/' | b'=');
+        let dashes = (byte == b'-') | (byte == b'_');
+        url_safe |= dashes;
+        outside |= !(standard | dashes);
+    }
+    match (outside, url_safe) {
+        (true, _) => Alphabet::Outside,
+        (false, true) => Alphabet::UrlSafe,
+        (false, false) => Alphabet::Standard,
+    }
+}
+
+/// Rewrites the URL-safe alphabet to the standard one in place: `-` to `+`, `_` to `/`; nothing else changes.
+pub fn standardize(text: &mut [u8]) {
+    for byte in text {
+        *byte = match *byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        };
+    }
+}
+
+/// Appends `bytes` as padded base64 of the standard alphabet.
+pub fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
+    STANDARD.encode_append(bytes, out);
+}
+
+/// The bytes that padded standard base64 stands for; `None` when `text` is not well-formed.
+#[must_use]
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode_to_vec(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_belongs_to_one_class() {
+        for byte in 0..=255u8 {
+            let expected = match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' => Alphabet::Standard,
+                b'-' | b'_' => Alphabet::UrlSafe,
+                _ => Alphabet::Outside,
+            };
+            assert_eq!(alphabet(&[byte]), expected, "{byte}");
+            let mut long = [b'A'; 100];
+            long[77] = byte;
+            assert_eq!(alphabet(&long), expected, "{byte}");
+        }
+        assert_eq!(alphabet(b"-A!"), Alphabet::Outside);
+    }
+
+    #[test]
+    fn well_formed_text_is_of_the_standard_alphabet() {
+        for bytes in 0..200usize {
+            let mut text = Vec::new();
+            encode(&mut text, &vec![0xF7; bytes]);
+            assert!(is_well_formed(&text) && alphabet(&text) == Alphabet::Standard);
+            assert_eq!(decode(&text).unwrap(), vec![0xF7; bytes]);
+            for place in 0..text.len() {
+                for bad in [b'"', b'\\', b' ', 0, 10, 127, 128, 255, b'-', b'_', b'!'] {
+                    let kept = std::mem::replace(&mut text[place], bad);
+                    assert!(!is_well_formed(&text), "{bad} at {place} of {}", text.len());
+                    text[place] = kept;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn url_safe_text_becomes_standard() {
+        let mut text = *b"a-_b=+/";
+        standardize(&mut text);
+        assert_eq!(&text, b"a+/b=+/");
+    }
+}

@@ -1,0 +1,57 @@
+//! The bounds of the wire, with their sources. What a server may choose is a default here and an argument elsewhere.
+
+/// Longest request head in bytes, request line and final empty line included.
+///
+/// Session tokens reach several KiB and stand in URLs; the C SDK builds URIs of up to 10,000 characters
+/// (`MAX_URI_CHAR_LEN`). Longer is 431.
+pub const HEAD_BYTES: usize = 16 * 1024;
+
+/// Most header lines of a request head. Real clients send at most fifteen. More is 431.
+///
+/// A parsed [`crate::http::Head`] holds an array of this many entries (2 KiB), so a configured bound cannot be higher.
+pub const HEADER_LINES: usize = 64;
+
+/// Longest body of an API call in bytes. Longer is 413.
+pub const BODY_BYTES: usize = 64 * 1024;
+
+/// Longest `messagePayload` by default, in bytes of base64 text.
+///
+/// Source: the service was seen to deliver 13,014 although the guide says 10K; offers of browsers of 2026 exceed 10K.
+pub const PAYLOAD_BYTES: usize = 32 * 1024;
+
+/// Longest `messagePayload` under the strict profile, in bytes of base64 text.
+///
+/// Source: Kinesis Video Streams WebRTC guide, "SendSdpOffer": *Maximum length of 10K*.
+pub const PAYLOAD_BYTES_STRICT: usize = 10 * 1024;
+
+/// Longest WebSocket message by default, in bytes: a payload, the C SDK's `IceServerList` (up to 8.5 KiB) and ids.
+pub const MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Longest WebSocket message under the strict profile, in bytes.
+pub const MESSAGE_BYTES_STRICT: usize = 32 * 1024;
+
+/// Longest client id, correlation id and channel name, in bytes (all are ASCII).
+///
+/// Source: API reference, *Length Constraints: Minimum length of 1. Maximum length of 256.*
+pub const WORD_BYTES: usize = 256;
+
+/// Longest channel ARN, in bytes. Source: API reference, *Maximum length of 1024.*
+pub const ARN_BYTES: usize = 1024;
+
+/// Deepest nesting of a message that is read, counting the message's own object: a value of an unknown member may
+/// nest eight deep in it. Deeper text is treated as no JSON at all.
+pub const JSON_DEPTH: usize = 9;
+
+/// Longest text of the client's `IceServerList` and ids beside the payload, in bytes.
+const ENVELOPE_BYTES: usize = 8_704 + 4 * WORD_BYTES;
+
+const _: () = assert!(PAYLOAD_BYTES + ENVELOPE_BYTES <= MESSAGE_BYTES);
+const _: () = assert!(PAYLOAD_BYTES_STRICT + ENVELOPE_BYTES <= MESSAGE_BYTES_STRICT);
+const _: () = assert!(
+    ARN_BYTES <= u16::MAX as usize,
+    "the parts of an ARN are kept as 16-bit offsets"
+);
+const _: () = assert!(
+    HEAD_BYTES <= u32::MAX as usize,
+    "the head scanner keeps a 32-bit position"
+);
