@@ -13,8 +13,10 @@
 mod eventfd;
 #[cfg(not(model))]
 mod post;
+#[cfg(any(not(model), test))]
 mod wake;
 
 #[cfg(not(model))]
 pub use post::Mailbox;
+#[cfg(any(not(model), test))]
 pub use wake::Sleep;
