@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# The one command: what CI runs and what a developer runs. Installs what the tests need, then passes them.
+#
+# Wants Debian 12, Rust by rustup, and the registries of Debian, crates, PyPI and npm; root only if a Debian package is
+# missing. Leaves nothing outside target/ and the package caches; a second run installs nothing.
+# Each step prints its time; the first that fails ends the run with its output and exit code 1. The last line sums up
+# what every test runner counted.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+exec </dev/null
+
+readonly target="${CARGO_TARGET_DIR:-$PWD/target}"
+readonly clients="$PWD/target/clients"   # broker/tests/live/clients.rs looks here
+readonly logs="$target/ci"
+export CARGO_TERM_COLOR=never CARGO_NET_RETRY=5 CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
+export HELIOGRAPH_CLIENTS="$clients"
+[ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
+
+main() {
+  mkdir -p "$logs" "$clients"
+  rm -f "$logs"/*.log
+  step 600 "install: Debian packages" debian_packages
+  step 300 "install: Python clients" python_clients
+  step 300 "install: node clients" node_clients
+  step 600 "install: crates" attempts 3 cargo fetch --locked
+  step 60 "format" cargo fmt --all --check
+  step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+  step 900 "tests" cargo test --workspace --locked --lib --bins --examples --tests -- --include-ignored
+  step 300 "documentation tests" cargo test --workspace --locked --doc
+  step 300 "model of the wake protocol" model
+  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-200000}" cargo test -p codec --locked fuzz
+  step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-200}" cargo test -p broker --locked --test sim
+  step 300 "benches, each once" cargo test -p benches --locked --benches
+  step 900 "release binaries" cargo build --release --locked
+  echo "all steps: ${SECONDS} s"
+  counts
+}
+
+# Runs a command within so many seconds, its output in a log that is shown if it fails.
+step() {
+  local seconds="$1" name="$2" log started="$SECONDS" code=0
+  log="$logs/$(printf '%s' "$name" | tr -c 'a-zA-Z0-9\n' '-').log"
+  shift 2
+  bounded "$seconds" "$@" >"$log" 2>&1 || code=$?
+  if [ "$code" -ne 0 ]; then
+    cat "$log"
+    [ "$code" -ne 124 ] || echo "not done within $seconds s"
+    echo "FAILED: $name (exit $code) after $((SECONDS - started)) s"
+    exit 1
+  fi
+  echo "ok: $name, $((SECONDS - started)) s"
+}
+
+# `timeout` starts programs, not functions: a function is run by a shell that reads this file again.
+bounded() {
+  local seconds="$1"
+  shift
+  if [ "$(type -t "$1")" = function ]; then
+    timeout --kill-after=10 "$seconds" env HELIOGRAPH_STEP=1 bash deploy/ci/check.sh "$@"
+  else
+    timeout --kill-after=10 "$seconds" "$@"
+  fi
+}
+
+# Tries a download so many times: registries have bad moments.
+attempts() {
+  local left="$1"
+  shift
+  until "$@"; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || return 1
+    echo "trying again: $*"
+    sleep 5
+  done
+}
+
+debian_packages() {
+  local missing=() package
+  for package in git build-essential; do   # glommio builds its liburing with make and a C compiler, aws-lc with the compiler
+    dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
+  done
+  python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+  node_is_recent || missing+=(nodejs)
+  [ -n "$(command -v npm)" ] || missing+=(npm)
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  echo "missing: ${missing[*]}"
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "install them as root: apt-get install ${missing[*]}"
+    return 1
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  attempts 3 apt-get update --quiet
+  attempts 3 apt-get install --quiet --yes --no-install-recommends "${missing[@]}"
+  node_is_recent || { echo "node 18 or newer is needed, $(node --version) is here"; return 1; }
+}
+
+# Debian 12 has node 18: the pinned clients are the newest that run on it.
+node_is_recent() {
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 18 ? 0 : 1)' 2>/dev/null
+}
+
+python_clients() {
+  local wanted
+  wanted="$(python3 --version; cat deploy/conformance/python/requirements.txt)"
+  [ "$(cat "$clients/python/installed" 2>/dev/null)" != "$wanted" ] || return 0
+  rm -rf "$clients/python"
+  python3 -m venv "$clients/python"
+  attempts 3 "$clients/python/bin/pip" install --disable-pip-version-check -r deploy/conformance/python/requirements.txt
+  printf '%s\n' "$wanted" >"$clients/python/installed"
+}
+
+node_clients() {
+  local wanted
+  wanted="$(node --version; cat deploy/conformance/js/package-lock.json)"
+  [ "$(cat "$clients/js/installed" 2>/dev/null)" != "$wanted" ] || return 0
+  rm -rf "$clients/js"
+  mkdir -p "$clients/js"
+  cp deploy/conformance/js/package.json deploy/conformance/js/package-lock.json "$clients/js/"
+  (cd "$clients/js" && attempts 3 npm ci --omit=optional --ignore-scripts --no-audit --no-fund)
+  printf '%s\n' "$wanted" >"$clients/js/installed"
+}
+
+# Every interleaving of posting and falling asleep; the bound keeps loom's search within a minute.
+model() {
+  LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}" RUSTFLAGS="--cfg model" \
+    cargo test -p mailbox --locked --target-dir "$target/model"
+}
+
+counts() {
+  cat "$logs"/*.log | awk '
+    /^test result:/ { for (i = 1; i < NF; i++) { if ($(i + 1) == "passed;") passed += $i; if ($(i + 1) == "failed;") failed += $i } }
+    END { printf "%d passed, %d failed\n", passed, failed }'
+}
+
+if [ -n "${HELIOGRAPH_STEP:-}" ]; then
+  unset HELIOGRAPH_STEP
+  "$@"
+else
+  main
+fi
