@@ -1,1 +1,49 @@
-//! The HTTP API operations: typed requests and response bodies.
+//! The HTTP API operations: typed requests, response bodies and errors.
+//!
+//! One file per operation, named as AWS names it. In reading order:
+//! [`operation`] knows paths and which operation is which, [`parse`] makes a [`Call`] of a body, the operation files hold
+//! the requests and write the responses, [`error`] holds what may go wrong and how that looks on the wire.
+//!
+//! ```text
+//!  path ──► Operation ──┐
+//!  body ──► simd-json tape ──► members, typed ──► constraints ──► Call ──► (broker) ──► response body
+//!               └ SerializationException ┘     └ InvalidArgumentException
+//! ```
+//! Types come before constraints, as on AWS: one member of a wrong JSON type makes the whole body a
+//! `SerializationException`, whatever else is wrong with it. Unknown members are ignored, `null` is absence, and a known
+//! member given twice is refused, because two readers of such a body might disagree about what was signed.
+//!
+//! A body is attacker's bytes: the tape is built and walked without recursion, so nesting costs memory in proportion to
+//! the body and no stack.
+
+pub mod error;
+pub mod fuzzing;
+pub mod operation;
+
+mod channel_info;
+mod constraint;
+mod create_signaling_channel;
+mod delete_signaling_channel;
+mod describe_signaling_channel;
+mod get_ice_server_config;
+mod get_signaling_channel_endpoint;
+mod list_signaling_channels;
+mod member;
+mod owned;
+mod send_alexa_offer_to_master;
+mod tag;
+mod write;
+
+pub use channel_info::{ChannelInfo, ChannelStatus};
+pub use constraint::Rules;
+pub use create_signaling_channel::{CreateSignalingChannel, create};
+pub use delete_signaling_channel::{DeleteSignalingChannel, delete};
+pub use describe_signaling_channel::{DescribeSignalingChannel, Selector, describe};
+pub use error::{ApiError, ErrorKind, Family, error_body};
+pub use get_ice_server_config::{GetIceServerConfig, IceServer, ice};
+pub use get_signaling_channel_endpoint::{GetSignalingChannelEndpoint, Protocol, Role, endpoint};
+pub use list_signaling_channels::{LIST_ENTRIES_MAX, ListSignalingChannels, list, page_token};
+pub use operation::{Call, Operation, parse};
+pub use owned::{OwnedClientId, OwnedName};
+pub use send_alexa_offer_to_master::{SendAlexaOfferToMaster, alexa};
+pub use tag::{TAGS_MAX, Tag};

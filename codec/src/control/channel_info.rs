@@ -1,0 +1,62 @@
+//! What Describe and List say of a channel.
+
+use super::write;
+
+/// A channel as its record has it.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelInfo<'a> {
+    /// The channel's name.
+    pub name: &'a str,
+    /// The channel's ARN.
+    pub arn: &'a str,
+    /// Where in its life the channel is.
+    pub status: ChannelStatus,
+    /// When it was created, in milliseconds since the epoch.
+    pub created_ms: u64,
+    /// How long undelivered messages are kept, in seconds.
+    pub ttl_seconds: u32,
+    /// The record's version: 1 to 64 characters of `[a-zA-Z0-9]`.
+    pub version: &'a str,
+}
+
+/// The states that a caller can meet: creation and change are done before they are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelStatus {
+    /// In use.
+    Active,
+    /// Being deleted: the C SDK gives up on such a channel instead of connecting.
+    Deleting,
+}
+
+impl ChannelStatus {
+    /// The state's AWS name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Deleting => "DELETING",
+        }
+    }
+}
+
+/// Appends a channel as an object. Members stand in this order and `SingleMasterConfiguration` has one member only: the C
+/// SDK reads the tokens flat, whatever object they are in.
+pub(super) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
+    write::member(out, b'{', "ChannelName");
+    write::text(out, info.name);
+    write::member(out, b',', "ChannelARN");
+    write::text(out, info.arn);
+    write::member(out, b',', "ChannelType");
+    write::text(out, "SINGLE_MASTER");
+    write::member(out, b',', "ChannelStatus");
+    write::text(out, info.status.as_str());
+    write::member(out, b',', "CreationTime");
+    write::epoch_seconds(out, info.created_ms);
+    write::member(out, b',', "SingleMasterConfiguration");
+    write::member(out, b'{', "MessageTtlSeconds");
+    write::number(out, u64::from(info.ttl_seconds));
+    out.push(b'}');
+    write::member(out, b',', "Version");
+    write::text(out, info.version);
+    out.push(b'}');
+}

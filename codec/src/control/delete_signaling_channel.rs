@@ -1,0 +1,31 @@
+//! DeleteSignalingChannel, `/deleteSignalingChannel`.
+
+use super::constraint::{Rules, channel_arn, version};
+use super::error::ApiError;
+use super::member::Object;
+use crate::aws::ChannelArn;
+
+/// Deletes a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteSignalingChannel {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// The version it must have; absent, any: 1 to 64 characters of `[a-zA-Z0-9]`.
+    pub version: Option<Box<str>>,
+}
+
+impl DeleteSignalingChannel {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+        let [arn, current] = object.members(["ChannelARN", "CurrentVersion"])?;
+        let (arn, current) = (arn.text()?, current.text()?);
+
+        let arn = channel_arn(arn, rules)?;
+        let version = current.map(version).transpose()?;
+        Ok(Self { arn, version })
+    }
+}
+
+/// Appends the response, which says nothing.
+pub fn delete(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{}");
+}

@@ -1,0 +1,69 @@
+//! DescribeSignalingChannel, `/describeSignalingChannel`.
+
+use super::channel_info::{ChannelInfo, channel_info};
+use super::constraint::{Rules, channel_arn, channel_name};
+use super::error::ApiError;
+use super::member::Object;
+use super::owned::OwnedName;
+use super::write;
+use crate::aws::ChannelArn;
+
+/// Tells what a channel is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeSignalingChannel {
+    /// Which channel.
+    pub channel: Selector,
+}
+
+/// A channel by its name in the caller's account and region, or by its ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// By name: whichever channel has it at the moment.
+    ByName(OwnedName),
+    /// By ARN: that very channel. Also when a name was given that the ARN agrees with.
+    ByArn(ChannelArn),
+}
+
+impl Selector {
+    /// The channel's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ByName(name) => name.as_str(),
+            Self::ByArn(arn) => arn.name(),
+        }
+    }
+}
+
+impl DescribeSignalingChannel {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+        let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
+        let (name, arn) = (name.text()?, arn.text()?);
+
+        let name = name
+            .map(|name| channel_name("ChannelName", name))
+            .transpose()?;
+        let arn = arn.map(|arn| channel_arn(Some(arn), rules)).transpose()?;
+        let channel = match (name, arn) {
+            (None, None) => {
+                return Err(ApiError::invalid("ChannelName or ChannelARN is required."));
+            }
+            (Some(name), None) => Selector::ByName(name),
+            (None, Some(arn)) => Selector::ByArn(arn),
+            (Some(name), Some(arn)) if name.as_str() == arn.name() => Selector::ByArn(arn),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid(
+                    "ChannelName and ChannelARN must mean the same channel.",
+                ));
+            }
+        };
+        Ok(Self { channel })
+    }
+}
+
+/// Appends the response: the channel.
+pub fn describe(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
+    write::member(out, b'{', "ChannelInfo");
+    channel_info(out, info);
+    out.push(b'}');
+}

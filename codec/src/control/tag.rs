@@ -1,0 +1,121 @@
+//! Tags: key and value pairs on a channel.
+
+use super::constraint::required;
+use super::error::{ApiError, ErrorKind};
+use super::member::{Member, Object};
+use unicode_general_category::{GeneralCategory, get_general_category};
+
+/// Most tags that a channel may have. Source: API Reference, "TagResource".
+pub const TAGS_MAX: usize = 50;
+
+/// The longest key, in characters. Source: model `kinesisvideo`, shape `TagKey`.
+const KEY_CHARS_MAX: usize = 128;
+
+/// The longest value, in characters. Source: model `kinesisvideo`, shape `TagValue`.
+const VALUE_CHARS_MAX: usize = 256;
+
+/// One tag. Key and value are letters, separators, numbers and `_.:/=+-@`, as Unicode classes `L`, `Z` and `N` say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// 1 to 128 characters.
+    pub key: Box<str>,
+    /// 0 to 256 characters.
+    pub value: Box<str>,
+}
+
+/// A tag with its JSON types known and nothing else.
+pub(super) struct RawTag<'b> {
+    key: Option<&'b str>,
+    value: Option<&'b str>,
+}
+
+/// The tags of a member, typed; none when it is absent.
+pub(super) fn read<'b>(member: Member<'_, 'b>) -> Result<Vec<RawTag<'b>>, ApiError> {
+    let tags = member.objects()?.unwrap_or_default();
+    tags.into_iter().map(read_one).collect()
+}
+
+/// Checks count, lengths, classes and that no key comes twice.
+pub(super) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
+    if raw.len() > TAGS_MAX {
+        let message = "Tags must be at most 50: a channel cannot have more.";
+        return Err(ApiError::new(
+            ErrorKind::TagsPerResourceExceededLimit,
+            message,
+        ));
+    }
+    let mut tags: Vec<Tag> = Vec::with_capacity(raw.len());
+    for tag in raw {
+        let key = required("Key of a tag", tag.key)?;
+        let value = required("Value of a tag", tag.value)?;
+        if key.is_empty() || !fits(key, KEY_CHARS_MAX) {
+            return Err(ApiError::invalid(
+                "Key of a tag must be 1 to 128 letters, separators, numbers or characters of _.:/=+-@.",
+            ));
+        }
+        if !fits(value, VALUE_CHARS_MAX) {
+            return Err(ApiError::invalid(
+                "Value of a tag must be 0 to 256 letters, separators, numbers or characters of _.:/=+-@.",
+            ));
+        }
+        if tags.iter().any(|known| *known.key == *key) {
+            return Err(ApiError::invalid("Tags must not repeat a Key."));
+        }
+        tags.push(Tag {
+            key: key.into(),
+            value: value.into(),
+        });
+    }
+    Ok(tags)
+}
+
+fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
+    let [key, value] = object.members(["Key", "Value"])?;
+    Ok(RawTag {
+        key: key.text()?,
+        value: value.text()?,
+    })
+}
+
+/// Whether the text has at most so many characters, all of the pattern `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
+fn fits(text: &str, chars_max: usize) -> bool {
+    text.chars().all(is_tag_char) && text.chars().count() <= chars_max
+}
+
+/// Rust's `is_alphabetic`, `is_whitespace` and `is_numeric` are other sets (marks are alphabetic, tab is white space).
+fn is_tag_char(char: char) -> bool {
+    if char.is_ascii() {
+        return char.is_ascii_alphanumeric() || " _.:/=+-@".contains(char);
+    }
+    matches!(
+        get_general_category(char),
+        GeneralCategory::UppercaseLetter
+            | GeneralCategory::LowercaseLetter
+            | GeneralCategory::TitlecaseLetter
+            | GeneralCategory::ModifierLetter
+            | GeneralCategory::OtherLetter
+            | GeneralCategory::SpaceSeparator
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+            | GeneralCategory::DecimalNumber
+            | GeneralCategory::LetterNumber
+            | GeneralCategory::OtherNumber
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_unicode() {
+        let inside = "aZ09 _.:/=+-@éßǅʰ中א\u{a0}\u{2028}\u{2029}\u{3000}٣Ⅷ½²𝔸";
+        let outside = "\t\n\0!\"#$%&'()*,;<>?[\\]^`{|}~\u{7f}\u{301}\u{903}€©。\u{200b}\u{200d}😀\u{e000}\u{378}";
+        for char in inside.chars() {
+            assert!(is_tag_char(char), "{char:?}");
+        }
+        for char in outside.chars() {
+            assert!(!is_tag_char(char), "{char:?}");
+        }
+    }
+}
