@@ -1,1 +1,41 @@
-//! (front page follows)
+//! One core's own io_uring, behind a safe front.
+//!
+//! A [`Ring`] belongs to the thread that made it (`SINGLE_ISSUER`, `DEFER_TASKRUN`). It accepts, receives into buffers that
+//! the kernel picks from a shared [pool](Lent), sends buffers that it owns until the kernel is done with them, connects, and
+//! waits: for completions, for one timeout and for bells rung by other threads. Nothing here knows what the bytes mean.
+//!
+//! In reading order:
+//! * [`Settings`], [`Ring::new`], [`Ring::enter`], [`Ring::next`] (`ring.rs`): the turn.
+//! * the operations (`operations.rs`): [`Ring::accept`], [`Ring::receive_once`], [`Ring::receive_many`], [`Ring::send`],
+//!   [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them.
+//! * [`Key`] and [`Completion`] (`completion.rs`): what comes back.
+//! * [`Lent`] (`pool.rs`): a received buffer, readable until it is given back and not after.
+//! * [`probe`] (`probe.rs`): whether this machine allows any of it, and the remedy if not.
+//!
+//! ```text
+//!           accept/receive/send(key) ──► submission queue ──┐
+//!  caller                                                   ├─ enter(want, limit) ── kernel
+//!           next() ◄── Completion { key, … } ◄── completions ┘
+//!             │ Received::Bytes(lent)
+//!             ├─ bytes(&mut lent) ── read and change in place
+//!             └─ give_back(lent)  ── the kernel may fill it again
+//! ```
+//!
+//! Four rules that the kernel sets and the caller must keep, or things hang (they cannot become unsafe):
+//! 1. Completions appear only during [`Ring::enter`]; an event on the registered eventfd only says that an enter is due.
+//! 2. A descriptor stays open until the final completion (`more == false`) of everything armed on it. `close` under an armed
+//!    multishot receive sends no FIN: `shutdown` first.
+//! 3. [`Received::NoBuffers`] ends a receive: give buffers back, then arm it again.
+//! 4. Listeners and eventfds stay blocking descriptors: on others the kernel answers `EAGAIN` where it should wait.
+
+mod completion;
+mod flight;
+mod operations;
+mod pool;
+mod probe;
+mod ring;
+
+pub use completion::{Completion, Key, Received};
+pub use pool::Lent;
+pub use probe::{MEMLOCK_BYTES_MIN, Unsupported, probe};
+pub use ring::{Ring, Settings};

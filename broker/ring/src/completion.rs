@@ -1,0 +1,174 @@
+//! What a ring hands out: the caller's key, and what became of the operation.
+//!
+//! An entry's user data is one byte of operation over seven bytes of key:
+//! ```text
+//!  63      56 55                                             0
+//! ┌──────────┬───────────────────────────────────────────────┐
+//! │    op    │ key (of a send: its place in the flight table)│
+//! └──────────┴───────────────────────────────────────────────┘
+//! ```
+
+use crate::pool::Lent;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// The caller's name for an operation: 56 bits that come back unchanged with each completion.
+///
+/// Two operations of one kind with one key cannot be told apart, so a key names one connection in one generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Key(u64);
+
+impl Key {
+    /// A key of these bits.
+    ///
+    /// # Panics
+    /// When any of the highest 8 bits is set: they belong to the ring.
+    #[must_use]
+    pub const fn new(bits: u64) -> Self {
+        assert!(bits & !KEY_MASK == 0, "a key has 56 bits");
+        Self(bits)
+    }
+
+    /// The bits it was made of.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// What one operation came to. `more` tells that the same operation is still armed and will complete again; `false` is its
+/// final completion, after which nothing in the kernel refers to the descriptor on its behalf.
+#[derive(Debug)]
+pub enum Completion {
+    /// [`Ring::accept`](crate::Ring::accept): a connection, or why there is none.
+    Accepted {
+        /// The listener's key.
+        key: Key,
+        /// The connection, close-on-exec. An error always comes with `more == false`.
+        socket: io::Result<OwnedFd>,
+        /// Whether the listener is still armed.
+        more: bool,
+    },
+    /// [`Ring::receive_once`](crate::Ring::receive_once) or [`Ring::receive_many`](crate::Ring::receive_many).
+    Received {
+        /// The connection's key.
+        key: Key,
+        /// Bytes, the end, or why there are none.
+        received: Received,
+        /// Whether the receive is still armed.
+        more: bool,
+    },
+    /// [`Ring::send`](crate::Ring::send): the buffer comes back.
+    Sent {
+        /// The connection's key.
+        key: Key,
+        /// The buffer, unchanged.
+        bytes: Vec<u8>,
+        /// How many bytes, counted from where the send began, were handed to the kernel. All of them unless the connection
+        /// broke in between.
+        result: io::Result<usize>,
+    },
+    /// [`Ring::connect`](crate::Ring::connect).
+    Connected {
+        /// The connection's key.
+        key: Key,
+        /// Whether it is established.
+        result: io::Result<()>,
+    },
+    /// A bell was rung ([`Ring::bell`](crate::Ring::bell)).
+    Rang {
+        /// The bell's key.
+        key: Key,
+        /// Whether it is still watched.
+        more: bool,
+    },
+    /// The timeout of [`Ring::wake_by`](crate::Ring::wake_by) is over; none is armed.
+    TimedOut,
+}
+
+/// What a receive came to.
+#[derive(Debug)]
+pub enum Received {
+    /// Bytes in a lent buffer, at least one. It must be given back.
+    Bytes(Lent),
+    /// The peer sends no more.
+    End,
+    /// The pool was empty. The receive is over although the connection is well: give buffers back, then arm it again.
+    NoBuffers,
+    /// [`Ring::cancel_receive`](crate::Ring::cancel_receive) ended it. No bytes are lost: what had come was reported before,
+    /// the rest is in the socket.
+    Cancelled,
+    /// The connection broke.
+    Failed(io::Error),
+}
+
+/// The operations, as user data names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Op {
+    Accept = 1,
+    Receive,
+    Send,
+    Connect,
+    Bell,
+    Timeout,
+    /// Answers to cancellations and timeout updates: of no interest to anybody.
+    Quiet,
+}
+
+impl Op {
+    /// The user data of this operation on `bits` (at most 56).
+    pub(crate) fn tag(self, bits: u64) -> u64 {
+        debug_assert!(bits & !KEY_MASK == 0);
+        u64::from(self as u8) << 56 | bits
+    }
+
+    /// The reverse of [`Self::tag`].
+    ///
+    /// # Panics
+    /// On user data that no [`Self::tag`] made: the kernel returns what it was given.
+    pub(crate) fn untag(data: u64) -> (Self, Key) {
+        let [op, ..] = data.to_be_bytes();
+        let op = match op {
+            1 => Self::Accept,
+            2 => Self::Receive,
+            3 => Self::Send,
+            4 => Self::Connect,
+            5 => Self::Bell,
+            6 => Self::Timeout,
+            7 => Self::Quiet,
+            other => panic!("a completion of unknown kind {other}"),
+        };
+        (op, Key(data & KEY_MASK))
+    }
+}
+
+const KEY_MASK: u64 = (1 << 56) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_carries_operation_and_key() {
+        for op in [
+            Op::Accept,
+            Op::Receive,
+            Op::Send,
+            Op::Connect,
+            Op::Bell,
+            Op::Timeout,
+            Op::Quiet,
+        ] {
+            for bits in [0, 1, KEY_MASK] {
+                assert_eq!(Op::untag(op.tag(bits)), (op, Key::new(bits)));
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "56 bits")]
+    fn a_key_leaves_the_highest_byte_to_the_ring() {
+        let _ = Key::new(1 << 56);
+    }
+}

@@ -1,0 +1,324 @@
+//! The ring itself: made, entered, emptied, dropped.
+#![expect(
+    unsafe_code,
+    reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"
+)]
+
+use crate::completion::{Completion, Op, Received};
+use crate::flight::Flight;
+use crate::pool::{Lent, Pool};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// The sizes of a ring. All memory is taken when the ring is made, and touched as it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Entries that wait for one [`Ring::enter`]; when full, the ring submits by itself. A power of two.
+    pub submissions: u32,
+    /// Completions that the kernel holds without a slow path. A power of two, at least `submissions`.
+    pub completions: u32,
+    /// Receive buffers, a power of two up to 32,768. One turn's receives all take one, so fewer than connections that are
+    /// active at once costs re-arming.
+    pub buffers: u16,
+    /// Bytes of one receive buffer, 64 to 1 MiB.
+    pub buffer_bytes: u32,
+}
+
+impl Default for Settings {
+    /// 512 buffers of 8 KiB: 4 MiB a ring.
+    fn default() -> Self {
+        Self {
+            submissions: 1024,
+            completions: 16 * 1024,
+            buffers: 512,
+            buffer_bytes: 8 * 1024,
+        }
+    }
+}
+
+impl Settings {
+    fn check(self) -> io::Result<()> {
+        let well = self.submissions.is_power_of_two()
+            && self.completions.is_power_of_two()
+            && self.completions >= self.submissions
+            && self.buffers.is_power_of_two()
+            && (64..=1 << 20).contains(&self.buffer_bytes);
+        well.then_some(()).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("ring settings {self:?}"),
+            )
+        })
+    }
+}
+
+/// One thread's io_uring with its receive buffers and the buffers of its sends.
+///
+/// Lives on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop everything still
+/// armed is cancelled and awaited; memory that the kernel would not let go of is leaked rather than freed.
+pub struct Ring {
+    pub(crate) io: ManuallyDrop<IoUring>,
+    pub(crate) pool: ManuallyDrop<Pool>,
+    pub(crate) flight: ManuallyDrop<Flight>,
+    /// The span of the armed timeout; read by the kernel when its entry is submitted.
+    pub(crate) span: ManuallyDrop<Box<types::Timespec>>,
+    /// Addresses of connects not submitted yet.
+    #[expect(
+        clippy::vec_box,
+        reason = "the kernel is given their addresses, so they may not move with the vector"
+    )]
+    pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
+    /// When the armed timeout is due; `None` when none is armed.
+    pub(crate) due: Option<Instant>,
+    /// Entries pushed whose final completion has not come.
+    pub(crate) armed: u64,
+    /// SINGLE_ISSUER binds the ring to its thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Ring {
+    /// Makes a ring for the calling thread.
+    ///
+    /// # Errors
+    /// `InvalidInput` for sizes out of range; otherwise what the kernel says. [`probe`](crate::probe) explains that.
+    pub fn new(settings: &Settings) -> io::Result<Self> {
+        settings.check()?;
+        let io = builder(settings.completions).build(settings.submissions)?;
+        let pool = Pool::register(&io, settings.buffers, settings.buffer_bytes)?;
+        Ok(Self {
+            io: ManuallyDrop::new(io),
+            pool: ManuallyDrop::new(pool),
+            flight: ManuallyDrop::new(Flight::default()),
+            span: ManuallyDrop::new(Box::new(types::Timespec::new())),
+            addresses: ManuallyDrop::new(Vec::new()),
+            due: None,
+            armed: 0,
+            _thread: PhantomData,
+        })
+    }
+
+    /// Submits what was armed, runs the kernel's deferred work, and waits until `want` completions are there or `limit` is
+    /// over. `want == 0` does not wait. Completions appear only here.
+    ///
+    /// One call runs a bounded amount of deferred work: completions mean that another turn is due.
+    ///
+    /// # Errors
+    /// Only what ends a ring for good; a limit that is over, a signal and a busy kernel are not errors.
+    pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
+        let limit = limit.map(types::Timespec::from);
+        let mut args = types::SubmitArgs::new();
+        if let Some(limit) = &limit {
+            args = args.timespec(limit);
+        }
+        let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
+        let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
+        // SAFETY: EXT_ARG takes a `SubmitArgs`, which lives until the call returns, as does `limit`.
+        let result = unsafe { self.io.submitter().enter(count, want, flags, Some(&args)) };
+        if self.io.submission().is_empty() {
+            self.addresses.clear();
+        }
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                Some(_) | None => Err(error),
+            },
+        }
+    }
+
+    /// The next completion that the last [`Self::enter`] brought, oldest first.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "between two calls the caller arms operations on the same ring"
+    )]
+    pub fn next(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.io.completion().next()?;
+            if let Some(completion) = self.completion(&entry) {
+                return Some(completion);
+            }
+        }
+    }
+
+    /// Whether [`Self::next`] would find a completion without an enter.
+    pub fn has_completions(&mut self) -> bool {
+        !self.io.completion().is_empty()
+    }
+
+    /// The bytes of a received buffer, to be read and changed in place.
+    ///
+    /// # Panics
+    /// When the buffer came from another ring.
+    pub fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
+        self.pool.bytes(lent)
+    }
+
+    /// Gives a received buffer back to the pool. It can no longer be read.
+    ///
+    /// # Panics
+    /// When the buffer came from another ring.
+    pub fn give_back(&mut self, lent: Lent) {
+        self.pool.give_back(lent);
+    }
+
+    /// Lets completions be announced on `eventfd`, so that somebody else's event loop can wait for this ring.
+    /// Switched off until [`Self::eventfd_on`].
+    ///
+    /// # Errors
+    /// What the kernel says; `EBUSY` when one is registered.
+    pub fn register_eventfd(&mut self, eventfd: BorrowedFd<'_>) -> io::Result<()> {
+        self.io.submitter().register_eventfd(eventfd.as_raw_fd())?;
+        self.eventfd_off();
+        Ok(())
+    }
+
+    /// From here on completions (to be: work for an [`Self::enter`]) are announced on the registered eventfd.
+    pub fn eventfd_on(&mut self) {
+        self.io.completion().enable_eventfd();
+    }
+
+    /// From here on nothing is announced.
+    pub fn eventfd_off(&mut self) {
+        self.io.completion().disable_eventfd();
+    }
+
+    /// Queues an entry; submits by itself when the queue is full.
+    ///
+    /// # Safety
+    /// What the entry points at must live in a field of this ring until the entry's completion (or, for data that the kernel
+    /// copies, until it is submitted).
+    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
+        // SAFETY: the caller's promise.
+        while unsafe { self.io.submission().push(&entry) }.is_err() {
+            self.enter(0, None)
+                .expect("a ring that was entered before can be entered");
+        }
+        self.armed += 1;
+    }
+
+    /// Translates one entry; `None` for those of no interest.
+    fn completion(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let (op, key) = Op::untag(entry.user_data());
+        let (result, more) = (entry.result(), cqueue::more(entry.flags()));
+        if !more {
+            self.armed -= 1;
+        }
+        match op {
+            Op::Accept => Some(Completion::Accepted {
+                key,
+                socket: owned(result),
+                more,
+            }),
+            Op::Receive => {
+                let received = self.received(result, cqueue::buffer_select(entry.flags()));
+                Some(Completion::Received {
+                    key,
+                    received,
+                    more,
+                })
+            }
+            Op::Send => {
+                let (key, bytes) = self.flight.land(key);
+                let result = checked(result).map(|count| count as usize);
+                Some(Completion::Sent { key, bytes, result })
+            }
+            Op::Connect => Some(Completion::Connected {
+                key,
+                result: checked(result).map(|_| ()),
+            }),
+            Op::Bell => Some(Completion::Rang { key, more }),
+            Op::Timeout => {
+                self.due = None;
+                Some(Completion::TimedOut)
+            }
+            Op::Quiet => None,
+        }
+    }
+
+    fn received(&mut self, result: i32, buffer: Option<u16>) -> Received {
+        match (checked(result), buffer) {
+            (Ok(0), None) => Received::End,
+            (Ok(len), Some(id)) if len > 0 => Received::Bytes(self.pool.lend(id, len)),
+            // Not seen so far; should the kernel spend a buffer on an end or an error, it goes back unread.
+            (Ok(_), Some(id)) => {
+                let unread = self.pool.lend(id, 0);
+                self.pool.give_back(unread);
+                Received::End
+            }
+            (Ok(_), None) => Received::Failed(io::Error::other("bytes without a buffer")),
+            (Err(error), buffer) => {
+                if let Some(id) = buffer {
+                    let unread = self.pool.lend(id, 0);
+                    self.pool.give_back(unread);
+                }
+                match error.raw_os_error() {
+                    Some(libc::ENOBUFS) => Received::NoBuffers,
+                    Some(libc::ECANCELED) => Received::Cancelled,
+                    Some(_) | None => Received::Failed(error),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Ring {
+    /// Cancels what is armed and waits for it, a bounded time.
+    fn drop(&mut self) {
+        let all = types::CancelBuilder::any();
+        // SAFETY: the entry points at nothing.
+        unsafe {
+            self.push(
+                opcode::AsyncCancel2::new(all)
+                    .build()
+                    .user_data(Op::Quiet.tag(0)),
+            )
+        };
+        for _ in 0..DROP_ROUNDS {
+            if self.armed == 0 || self.enter(1, Some(DROP_PATIENCE)).is_err() {
+                break;
+            }
+            while self.next().is_some() {}
+        }
+        let quiet = self.armed == 0;
+        // SAFETY: each field is dropped here, once, and not used again. The memory goes after the ring that refers to it, and
+        // only when the kernel has completed every entry that could.
+        unsafe {
+            ManuallyDrop::drop(&mut self.io);
+            if quiet {
+                ManuallyDrop::drop(&mut self.pool);
+                ManuallyDrop::drop(&mut self.flight);
+                ManuallyDrop::drop(&mut self.span);
+                ManuallyDrop::drop(&mut self.addresses);
+            }
+        }
+    }
+}
+
+/// The set-up that everything here relies on. `TASKRUN_FLAG` is not set: every turn enters anyway.
+pub(crate) fn builder(completions: u32) -> io_uring::Builder {
+    let mut builder = IoUring::builder();
+    builder
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_cqsize(completions);
+    builder
+}
+
+/// The kernel's convention: a negative result is an error number.
+fn checked(result: i32) -> io::Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+fn owned(result: i32) -> io::Result<OwnedFd> {
+    checked(result)?;
+    // SAFETY: the kernel has just opened this descriptor for us, and this completion is the only one to name it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// How often a dropped ring looks for the end of what it cancelled, and how long each time: 2 s in all at worst.
+const DROP_ROUNDS: u32 = 20;
+const DROP_PATIENCE: Duration = Duration::from_millis(100);
