@@ -1,0 +1,192 @@
+//! Frames out: appended to the caller's buffer, no intermediate one.
+//!
+//! Every frame is a whole message or a control frame: nothing here fragments (RFC 6455 section 5.4 leaves that to the
+//! sender), except that [`header`] can start or go on with a fragmented message for callers that want to.
+
+use super::close::REASON_BYTES_MAX;
+use super::header::{CONTROL_BYTES_MAX, FIN, LENGTH_16, LENGTH_64, MASKED, Opcode, SHORT_MAX};
+use super::mask::mask;
+
+/// Appends a whole frame as a server sends it: FIN set, not masked.
+///
+/// # Panics
+/// If a control frame's payload is longer than [`CONTROL_BYTES_MAX`]: the caller's bug, since no peer's frame is.
+#[inline]
+pub fn frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+    //# A server MUST NOT mask any frames that it sends to the client.
+    out.reserve(header_bytes(payload.len()) + payload.len());
+    header(out, opcode, true, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a whole frame as a client sends it: FIN set, masked with `key`, which is to be fresh and unpredictable for
+/// each frame (RFC 6455 section 5.3).
+///
+/// # Panics
+/// As [`frame`].
+#[inline]
+pub fn frame_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+    //# a client MUST mask all frames that it
+    //# sends to the server
+    out.reserve(header_bytes(payload.len()) + key.len() + payload.len());
+    head(out, opcode, true, payload.len(), MASKED);
+    out.extend_from_slice(&key);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    mask(out.get_mut(start..).unwrap_or_default(), key, 0);
+}
+
+/// Appends the header of a frame as a server sends it, for a payload of exactly `payload_bytes` that the caller writes
+/// behind it.
+///
+/// # Panics
+/// If a control frame's payload is longer than [`CONTROL_BYTES_MAX`], or is announced without `fin`: the caller's bug.
+#[inline]
+pub fn header(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize) {
+    head(out, opcode, fin, payload_bytes, 0);
+}
+
+/// How many bytes [`header`] appends for a payload of so many: 2, 4 or 10. A masked frame has 4 more.
+#[must_use]
+#[inline]
+pub const fn header_bytes(payload_bytes: usize) -> usize {
+    if payload_bytes <= SHORT_MAX as usize {
+        2
+    } else if payload_bytes <= u16::MAX as usize {
+        4
+    } else {
+        10
+    }
+}
+
+/// Appends a close frame as a server sends it. A reason over [`REASON_BYTES_MAX`] bytes is cut at a character.
+///
+/// To echo a close without a code, append `frame(out, Opcode::Close, b"")`.
+#[inline]
+pub fn close_frame(out: &mut Vec<u8>, code: u16, reason: &str) {
+    let (body, length) = close_body(code, reason);
+    frame(out, Opcode::Close, body.get(..length).unwrap_or_default());
+}
+
+/// Appends a close frame as a client sends it, masked with `key`; else as [`close_frame`].
+#[inline]
+pub fn close_frame_masked(out: &mut Vec<u8>, code: u16, reason: &str, key: [u8; 4]) {
+    let (body, length) = close_body(code, reason);
+    frame_masked(
+        out,
+        Opcode::Close,
+        body.get(..length).unwrap_or_default(),
+        key,
+    );
+}
+
+/// The body of a close frame, and its length.
+fn close_body(code: u16, reason: &str) -> ([u8; CONTROL_BYTES_MAX], usize) {
+    debug_assert!(
+        super::close::valid_code(code),
+        "close code {code} must not be sent"
+    );
+    let reason = reason
+        .get(..reason.floor_char_boundary(REASON_BYTES_MAX))
+        .unwrap_or_default();
+    let mut body = [0; CONTROL_BYTES_MAX];
+    let bytes = code.to_be_bytes().into_iter().chain(reason.bytes());
+    for (place, byte) in body.iter_mut().zip(bytes) {
+        *place = byte;
+    }
+    (body, size_of::<u16>() + reason.len())
+}
+
+#[inline]
+fn head(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload_bytes: usize, masked: u8) {
+    if opcode.is_control() {
+        assert!(
+            fin && payload_bytes <= CONTROL_BYTES_MAX,
+            "control frames are short and whole"
+        );
+    }
+    let first = opcode.to_wire() | if fin { FIN } else { 0 };
+    if let Ok(short) = u8::try_from(payload_bytes)
+        && short <= SHORT_MAX
+    {
+        out.extend_from_slice(&[first, masked | short]);
+    } else if let Ok(length) = u16::try_from(payload_bytes) {
+        let [high, low] = length.to_be_bytes();
+        out.extend_from_slice(&[first, masked | LENGTH_16, high, low]);
+    } else {
+        let [a, b, c, d, e, f, g, h] = (payload_bytes as u64).to_be_bytes();
+        out.extend_from_slice(&[first, masked | LENGTH_64, a, b, c, d, e, f, g, h]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_forms_of_length_and_the_rfcs_examples() {
+        // RFC 6455 section 5.7.
+        let mut out = Vec::new();
+        frame(&mut out, Opcode::Text, b"Hello");
+        assert_eq!(out, b"\x81\x05Hello");
+        out.clear();
+        frame_masked(&mut out, Opcode::Text, b"Hello", [0x37, 0xFA, 0x21, 0x3D]);
+        assert_eq!(
+            out,
+            [
+                0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58
+            ]
+        );
+        out.clear();
+        header(&mut out, Opcode::Text, false, 3);
+        header(&mut out, Opcode::Continuation, true, 2);
+        assert_eq!(out, [0x01, 0x03, 0x80, 0x02]);
+        for (bytes, head) in [
+            (125, &[0x82, 125][..]),
+            (126, &[0x82, 126, 0, 126]),
+            (256, &[0x82, 126, 1, 0]),
+            (65_535, &[0x82, 126, 255, 255]),
+            (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            out.clear();
+            header(&mut out, Opcode::Binary, true, bytes);
+            assert_eq!(out, head);
+            assert_eq!(header_bytes(bytes), head.len());
+        }
+    }
+
+    #[test]
+    fn frames_grow_the_buffer_once_at_most() {
+        let payload = [7; 300];
+        let mut out = Vec::with_capacity(1 + 8 + payload.len());
+        out.push(0);
+        let before = out.capacity();
+        frame_masked(&mut out, Opcode::Binary, &payload, [1, 2, 3, 4]);
+        assert_eq!(out.capacity(), before);
+    }
+
+    #[test]
+    fn close_reasons_are_cut_at_a_character() {
+        let mut out = Vec::new();
+        close_frame(&mut out, 1001, "bye");
+        assert_eq!(out, b"\x88\x05\x03\xE9bye");
+        out.clear();
+        close_frame(&mut out, 1000, &"\u{FC}".repeat(100));
+        assert_eq!(out[..4], [0x88, 124, 0x03, 0xE8]);
+        assert_eq!(
+            std::str::from_utf8(&out[4..]),
+            Ok("\u{FC}".repeat(61).as_str())
+        );
+        out.clear();
+        close_frame_masked(&mut out, 1000, "", [0, 0, 0, 0]);
+        assert_eq!(out, [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8]);
+    }
+
+    #[test]
+    #[should_panic(expected = "control frames are short and whole")]
+    fn a_long_ping_is_our_bug() {
+        frame(&mut Vec::new(), Opcode::Ping, &[0; 126]);
+    }
+}

@@ -1,0 +1,386 @@
+//! The frame header: flags, opcode, three length forms, mask key.
+//!
+//! ```text
+//!  byte 0            byte 1            then                                     then
+//!  F R R R opcode    M length(7)       length 126: 2 bytes, 127: 8 bytes        M set: mask key, 4 bytes
+//! ```
+//! Source: RFC 6455 section 5.2.
+
+use super::FrameError;
+
+/// Longest frame header in bytes: two, eight of length, four of mask key (RFC 6455 section 5.2).
+pub const HEADER_BYTES_MAX: usize = 14;
+
+/// Longest payload of a control frame in bytes (RFC 6455 section 5.5).
+pub const CONTROL_BYTES_MAX: usize = 125;
+
+/// What a frame is (RFC 6455 section 5.2). The reserved values 3 to 7 and 11 to 15 do not exist here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opcode {
+    /// A further frame of a fragmented message (0).
+    Continuation,
+    /// The first frame of a text message (1).
+    Text,
+    /// The first frame of a binary message (2).
+    Binary,
+    /// The closing handshake (8).
+    Close,
+    /// A question for life (9).
+    Ping,
+    /// The answer to a ping, or a sign of life unasked (10).
+    Pong,
+}
+
+/// Which end of the connection we are. It decides who masks (RFC 6455 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// We are the server: incoming frames are masked, ours are not.
+    Server,
+    /// We are the client: incoming frames are not masked, ours are.
+    Client,
+}
+
+/// The header of one incoming frame, lawful by itself.
+///
+/// Whether the frame may come at this point (fragments, sizes) is the [`Receiver`](super::Receiver)'s to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Whether this frame ends its message.
+    pub fin: bool,
+    /// What the frame is.
+    pub opcode: Opcode,
+    /// The mask key in wire order; zeros, which mask nothing, in a frame from a server.
+    pub key: [u8; 4],
+    /// The length of the payload in bytes; below 2⁶³.
+    pub payload_bytes: u64,
+    /// The length of the header itself in bytes, 2 to [`HEADER_BYTES_MAX`].
+    pub header_bytes: usize,
+}
+
+impl Header {
+    /// Reads the header at the start of `bytes`; `None` when more bytes are needed, never with
+    /// [`HEADER_BYTES_MAX`] of them.
+    ///
+    /// Each rule is checked on the first byte that can break it, so that every longer prefix of the same bytes gives the
+    /// same answer.
+    ///
+    /// # Errors
+    /// What section 5 of the RFC forbids in a header by itself: reserved bits and opcodes, the wrong side's masking,
+    /// lengths in a longer form than needed or with the top bit, control frames that are long or fragmented.
+    #[inline]
+    pub fn parse(bytes: &[u8], side: Side) -> Result<Option<Self>, FrameError> {
+        let Some((&first, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+        //# MUST be 0 unless an extension is negotiated that defines meanings
+        //# for non-zero values.
+        if first & RESERVED != 0 {
+            return Err(FrameError::ReservedBits);
+        }
+        let opcode = Opcode::from_wire(first & OPCODE)?;
+        let fin = first & FIN != 0;
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.5
+        //# All control frames MUST have a payload length of 125 bytes or less
+        //# and MUST NOT be fragmented.
+        if opcode.is_control() && !fin {
+            return Err(FrameError::ControlFragmented);
+        }
+        let Some((&second, rest)) = rest.split_first() else {
+            return Ok(None);
+        };
+        check_masking(side, second & MASKED != 0)?;
+        let short = second & LENGTH;
+        if opcode.is_control() && short > SHORT_MAX {
+            return Err(FrameError::ControlTooLong);
+        }
+        let Some((payload_bytes, rest)) = length(short, rest)? else {
+            return Ok(None);
+        };
+        let (key, rest) = match side {
+            Side::Server => match rest.split_first_chunk() {
+                Some((key, rest)) => (*key, rest),
+                None => return Ok(None),
+            },
+            Side::Client => ([0; 4], rest),
+        };
+        Ok(Some(Self {
+            fin,
+            opcode,
+            key,
+            payload_bytes,
+            header_bytes: bytes.len() - rest.len(),
+        }))
+    }
+}
+
+impl Opcode {
+    /// Whether it is a close, ping or pong.
+    #[must_use]
+    #[inline]
+    pub const fn is_control(self) -> bool {
+        match self {
+            Self::Close | Self::Ping | Self::Pong => true,
+            Self::Continuation | Self::Text | Self::Binary => false,
+        }
+    }
+
+    /// The four bits on the wire.
+    #[must_use]
+    #[inline]
+    pub const fn to_wire(self) -> u8 {
+        match self {
+            Self::Continuation => 0,
+            Self::Text => 1,
+            Self::Binary => 2,
+            Self::Close => 8,
+            Self::Ping => 9,
+            Self::Pong => 10,
+        }
+    }
+
+    #[inline]
+    const fn from_wire(bits: u8) -> Result<Self, FrameError> {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+        //# If an unknown opcode is received, the receiving
+        //# endpoint MUST _Fail the WebSocket Connection_.
+        match bits {
+            0 => Ok(Self::Continuation),
+            1 => Ok(Self::Text),
+            2 => Ok(Self::Binary),
+            8 => Ok(Self::Close),
+            9 => Ok(Self::Ping),
+            10 => Ok(Self::Pong),
+            _ => Err(FrameError::UnknownOpcode),
+        }
+    }
+}
+
+#[inline]
+const fn check_masking(side: Side, masked: bool) -> Result<(), FrameError> {
+    match (side, masked) {
+        (Side::Server, true) | (Side::Client, false) => Ok(()),
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+        //# The server MUST close the connection upon receiving a
+        //# frame that is not masked.
+        (Side::Server, false) => Err(FrameError::Unmasked),
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-5.1
+        //# A client MUST close a connection if it detects a masked
+        //# frame.
+        (Side::Client, true) => Err(FrameError::Masked),
+    }
+}
+
+/// The payload's length from its seven bits and what follows them, with what follows the length.
+#[inline]
+fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, FrameError> {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+    //# Note that in all cases, the minimal number of bytes MUST be used to encode
+    //# the length
+    match short {
+        LENGTH_16 => {
+            let Some((bytes, rest)) = rest.split_first_chunk() else {
+                return Ok(None);
+            };
+            let length = u16::from_be_bytes(*bytes);
+            if length <= SHORT_MAX as u16 {
+                return Err(FrameError::LengthNotMinimal);
+            }
+            Ok(Some((u64::from(length), rest)))
+        }
+        LENGTH_64 => {
+            let Some((bytes, rest)) = rest.split_first_chunk() else {
+                return Ok(None);
+            };
+            let length = u64::from_be_bytes(*bytes);
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.2
+            //# If 127, the following 8 bytes interpreted as a 64-bit unsigned integer (the
+            //# most significant bit MUST be 0) are the payload length.
+            if length >> 63 != 0 {
+                return Err(FrameError::LengthTopBit);
+            }
+            if length <= u64::from(u16::MAX) {
+                return Err(FrameError::LengthNotMinimal);
+            }
+            Ok(Some((length, rest)))
+        }
+        short => Ok(Some((u64::from(short), rest))),
+    }
+}
+
+/// The first byte's bit that ends a message.
+pub(super) const FIN: u8 = 0x80;
+/// The first byte's three bits that only extensions may set.
+pub(super) const RESERVED: u8 = 0x70;
+/// The first byte's opcode.
+pub(super) const OPCODE: u8 = 0x0F;
+/// The opcode's bit that control frames have and data frames lack.
+pub(super) const CONTROL: u8 = 0x08;
+/// The second byte's bit that announces a mask key.
+pub(super) const MASKED: u8 = 0x80;
+/// The second byte's length.
+const LENGTH: u8 = 0x7F;
+/// The longest payload whose length fits the second byte.
+pub(super) const SHORT_MAX: u8 = 125;
+/// The seven-bit value that announces two bytes of length.
+pub(super) const LENGTH_16: u8 = 126;
+/// The seven-bit value that announces eight bytes of length.
+pub(super) const LENGTH_64: u8 = 127;
+
+const _: () = assert!(
+    CONTROL_BYTES_MAX == SHORT_MAX as usize,
+    "a control frame has the short length form"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_length_and_masking() {
+        let key = [1, 2, 3, 4];
+        let table: [(&[u8], Side, Opcode, bool, [u8; 4], u64, usize); 7] = [
+            (
+                &[0x81, 0x00],
+                Side::Client,
+                Opcode::Text,
+                true,
+                [0; 4],
+                0,
+                2,
+            ),
+            (
+                &[0x02, 0x7D],
+                Side::Client,
+                Opcode::Binary,
+                false,
+                [0; 4],
+                125,
+                2,
+            ),
+            (
+                &[0x80, 0x7E, 0x00, 0x7E],
+                Side::Client,
+                Opcode::Continuation,
+                true,
+                [0; 4],
+                126,
+                4,
+            ),
+            (
+                &[0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0],
+                Side::Client,
+                Opcode::Binary,
+                true,
+                [0; 4],
+                65_536,
+                10,
+            ),
+            (
+                &[0x8A, 0xFD, 1, 2, 3, 4],
+                Side::Server,
+                Opcode::Pong,
+                true,
+                key,
+                125,
+                6,
+            ),
+            (
+                &[0x01, 0xFE, 0xFF, 0xFF, 1, 2, 3, 4],
+                Side::Server,
+                Opcode::Text,
+                false,
+                key,
+                65_535,
+                8,
+            ),
+            (
+                &[
+                    0x82, 0xFF, 0x7F, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4,
+                ],
+                Side::Server,
+                Opcode::Binary,
+                true,
+                key,
+                u64::MAX >> 1,
+                14,
+            ),
+        ];
+        for (bytes, side, opcode, fin, key, payload_bytes, header_bytes) in table {
+            let header = Header {
+                fin,
+                opcode,
+                key,
+                payload_bytes,
+                header_bytes,
+            };
+            let mut longer = bytes.to_vec();
+            longer.extend_from_slice(b"payload");
+            assert_eq!(Header::parse(&longer, side), Ok(Some(header)), "{bytes:x?}");
+            for short in 0..bytes.len() {
+                assert_eq!(
+                    Header::parse(&bytes[..short], side),
+                    Ok(None),
+                    "{short} of {bytes:x?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_violation_on_its_first_byte() {
+        let table: [(&[u8], Side, FrameError); 16] = [
+            (&[0xC1], Side::Server, FrameError::ReservedBits),
+            (&[0xA1], Side::Server, FrameError::ReservedBits),
+            (&[0x91], Side::Client, FrameError::ReservedBits),
+            (&[0xF3], Side::Client, FrameError::ReservedBits),
+            (&[0x83], Side::Server, FrameError::UnknownOpcode),
+            (&[0x07], Side::Server, FrameError::UnknownOpcode),
+            (&[0x8B], Side::Server, FrameError::UnknownOpcode),
+            (&[0x8F], Side::Client, FrameError::UnknownOpcode),
+            (&[0x09], Side::Server, FrameError::ControlFragmented),
+            (&[0x81, 0x00], Side::Server, FrameError::Unmasked),
+            (&[0x81, 0x80], Side::Client, FrameError::Masked),
+            (&[0x89, 0xFE], Side::Server, FrameError::ControlTooLong),
+            (&[0x88, 0x7F], Side::Client, FrameError::ControlTooLong),
+            (
+                &[0x82, 0x7E, 0x00, 0x7D],
+                Side::Client,
+                FrameError::LengthNotMinimal,
+            ),
+            (
+                &[0x82, 0x7F, 0, 0, 0, 0, 0, 0, 255, 255],
+                Side::Client,
+                FrameError::LengthNotMinimal,
+            ),
+            (
+                &[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0],
+                Side::Server,
+                FrameError::LengthTopBit,
+            ),
+        ];
+        for (bytes, side, error) in table {
+            let before = &bytes[..bytes.len() - 1];
+            assert_eq!(
+                Header::parse(before, side),
+                Ok(None),
+                "before the end of {bytes:x?}"
+            );
+            let mut longer = bytes.to_vec();
+            for _ in 0..20 {
+                assert_eq!(Header::parse(&longer, side), Err(error), "{longer:x?}");
+                longer.push(0x5A);
+            }
+        }
+    }
+
+    #[test]
+    fn opcodes_survive_the_wire() {
+        for bits in 0..16 {
+            if let Ok(opcode) = Opcode::from_wire(bits) {
+                assert_eq!(opcode.to_wire(), bits);
+                assert_eq!(opcode.is_control(), bits & CONTROL != 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Masking: XOR with a key of four bytes, in words.
+//!
+//! Source: RFC 6455 section 5.3.
+
+/// Masks `payload` in place, or unmasks it, which is the same.
+///
+/// `offset` is the place of `payload`'s first byte in the frame's whole payload: the key goes on from there. Only its
+/// two lowest bits matter.
+#[inline]
+pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
+    //# Octet i of the transformed data ("transformed-octet-i") is the XOR of
+    //# octet i of the original data ("original-octet-i") with octet at index
+    //# i modulo 4 of the masking key ("masking-key-octet-j"):
+    let mut key = key;
+    key.rotate_left(offset & 3);
+    let half = u64::from(u32::from_ne_bytes(key));
+    let word = half << 32 | half;
+    let (words, tail) = payload.as_chunks_mut::<8>();
+    for bytes in words {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(key.into_iter().chain(key)) {
+        *byte ^= key;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The RFC's sentence, word by word.
+    fn scalar(payload: &mut [u8], key: [u8; 4], offset: usize) {
+        for (i, byte) in payload.iter_mut().enumerate() {
+            *byte ^= key[(i + offset) % 4];
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
+    //= type=test
+    //# Octet i of the transformed data ("transformed-octet-i") is the XOR of
+    //# octet i of the original data ("original-octet-i") with octet at index
+    //# i modulo 4 of the masking key ("masking-key-octet-j"):
+    #[test]
+    fn equals_the_scalar_rule_at_every_length_offset_and_alignment() {
+        let original: Vec<u8> = (0..400_u32).map(|i| (i * 7 + 3).to_le_bytes()[0]).collect();
+        let key = [0x37, 0xFA, 0x21, 0x3D];
+        for length in (0..150).chain([255, 256, 257, 383]) {
+            for offset in [0, 1, 2, 3, 4, 7, 65_537, usize::MAX] {
+                for start in 0..9 {
+                    let (mut fast, mut slow) = (original.clone(), original.clone());
+                    mask(&mut fast[start..start + length], key, offset);
+                    scalar(&mut slow[start..start + length], key, offset % 4);
+                    assert_eq!(
+                        fast, slow,
+                        "length {length}, offset {offset}, start {start}"
+                    );
+                    mask(&mut fast[start..start + length], key, offset);
+                    assert_eq!(fast, original, "twice is not at all");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_equal_the_whole() {
+        let original: Vec<u8> = (0..=255).collect();
+        let key = [1, 2, 4, 8];
+        let mut whole = original.clone();
+        mask(&mut whole, key, 0);
+        for cut in 0..original.len() {
+            let mut pieces = original.clone();
+            let (first, second) = pieces.split_at_mut(cut);
+            mask(first, key, 0);
+            mask(second, key, cut);
+            assert_eq!(pieces, whole, "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! What a receiver keeps of frames and messages whose end has not arrived.
+//!
+//! ```text
+//!  cut inside a header ──► head: its first bytes
+//!  cut inside a payload ─► frame: its header, and how much of the payload was taken in
+//!                            ├─ control ─► control: at most 125 bytes, lent from here
+//!                            └─ data ────► message: grows by what arrived, lent from here after FIN
+//! ```
+//! A control frame between two fragments leaves the message alone. An item whose payload is whole in the caller's bytes
+//! is lent from there even if its header was cut, or a message is under way around it.
+
+use super::close::CloseFrame;
+use super::header::{CONTROL, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, OPCODE, Opcode, Side};
+use super::mask::mask;
+use super::receiver::{Found, Kind, Place, Rules, What, settle};
+use super::{FrameError, utf8};
+
+/// The rare state of a receiver. One exists per connection that is inside a frame or message, until its end was lent.
+#[derive(Debug)]
+pub(super) struct Partial {
+    /// The frame whose payload is awaited.
+    frame: Option<Frame>,
+    /// The data message under way, or just lent.
+    message: Option<Message>,
+    /// Whether `message` was lent: the next call forgets it.
+    lent: bool,
+    /// How many bytes of `head` are filled.
+    head_bytes: u8,
+    /// How many bytes of `control` are filled.
+    control_bytes: u8,
+    /// The start of a header.
+    head: [u8; HEADER_BYTES_MAX],
+    /// The payload of a control frame.
+    control: [u8; CONTROL_BYTES_MAX],
+}
+
+/// A frame under way.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    header: Header,
+    /// How many bytes of its payload were taken in.
+    taken: usize,
+}
+
+/// A data message under way: `proven ≤ bytes.len() ≤ Rules::message_bytes`.
+#[derive(Debug)]
+struct Message {
+    kind: Kind,
+    /// How many frames it has so far.
+    frames: u32,
+    /// Up to where its text is known to be UTF-8.
+    proven: usize,
+    bytes: Vec<u8>,
+}
+
+impl Default for Partial {
+    fn default() -> Self {
+        Self {
+            frame: None,
+            message: None,
+            lent: false,
+            head_bytes: 0,
+            control_bytes: 0,
+            head: [0; _],
+            control: [0; _],
+        }
+    }
+}
+
+impl Partial {
+    /// Takes in `bytes` up to the end of the next item; all of them if there is none.
+    ///
+    /// # Errors
+    /// See [`Receiver::next`](super::Receiver::next).
+    pub(super) fn find(
+        &mut self,
+        side: Side,
+        rules: &Rules,
+        bytes: &mut [u8],
+    ) -> Result<(usize, Option<Found>), FrameError> {
+        self.forget_lent();
+        let mut used = 0;
+        loop {
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => {
+                    let (taken, header) =
+                        self.read_header(side, bytes.get(used..).unwrap_or_default())?;
+                    used += taken;
+                    let Some(header) = header else {
+                        return Ok((used, None));
+                    };
+                    self.admit(&header, rules)?;
+                    if let Some((what, end)) = header.item_in(used, bytes.len()) {
+                        settle(what, &header, bytes.get_mut(used..end).unwrap_or_default())?;
+                        return Ok((
+                            end,
+                            Some(Found {
+                                what,
+                                place: Place::Bytes(used, end),
+                            }),
+                        ));
+                    }
+                    Frame { header, taken: 0 }
+                }
+            };
+            let (taken, found) =
+                self.take_payload(frame, bytes.get_mut(used..).unwrap_or_default())?;
+            used += taken;
+            if found.is_some() || self.frame.is_some() {
+                return Ok((used, found));
+            }
+        }
+    }
+
+    /// The payload of an item that was found here.
+    pub(super) fn kept(&mut self, what: What) -> Option<&mut [u8]> {
+        match what {
+            What::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
+            What::Ping | What::Pong | What::Close => {
+                self.control.get_mut(..usize::from(self.control_bytes))
+            }
+        }
+    }
+
+    /// Whether nothing is left to keep.
+    pub(super) fn is_empty(&self) -> bool {
+        self.frame.is_none()
+            && self.message.is_none()
+            && self.head_bytes == 0
+            && self.control_bytes == 0
+    }
+
+    /// Whether the end of a data message is awaited of which at least one byte was taken in.
+    pub(super) fn in_message(&self) -> bool {
+        let started = self.message.is_some() && !self.lent;
+        let announced = self
+            .head
+            .first()
+            .is_some_and(|first| self.head_bytes > 0 && first & CONTROL == 0);
+        started || announced
+    }
+
+    /// Forgets what the call before has lent.
+    fn forget_lent(&mut self) {
+        if self.lent {
+            self.lent = false;
+            self.message = None;
+        }
+        if self.frame.is_none() {
+            self.control_bytes = 0;
+        }
+    }
+
+    /// Reads a header from what is kept of it and `bytes`; says how many of `bytes` belong to it.
+    fn read_header(
+        &mut self,
+        side: Side,
+        bytes: &[u8],
+    ) -> Result<(usize, Option<Header>), FrameError> {
+        let before = usize::from(self.head_bytes);
+        if before == 0
+            && let Some(header) = Header::parse(bytes, side)?
+        {
+            return Ok((header.header_bytes, Some(header)));
+        }
+        let mut filled = self.head_bytes;
+        for (kept, byte) in self.head.iter_mut().skip(before).zip(bytes) {
+            *kept = *byte;
+            filled += 1;
+        }
+        let header = Header::parse(
+            self.head.get(..usize::from(filled)).unwrap_or_default(),
+            side,
+        )?;
+        match header {
+            Some(header) => {
+                self.head_bytes = 0;
+                Ok((header.header_bytes - before, Some(header)))
+            }
+            None => {
+                self.head_bytes = filled;
+                Ok((usize::from(filled) - before, None))
+            }
+        }
+    }
+
+    /// Checks a header in its place: order of fragments, their number, the message's size.
+    fn admit(&mut self, header: &Header, rules: &Rules) -> Result<(), FrameError> {
+        let before = match (header.opcode, &mut self.message) {
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
+            (Opcode::Text | Opcode::Binary, None) => 0,
+            //= https://www.rfc-editor.org/rfc/rfc6455#section-5.4
+            //# The fragments of one message MUST NOT be interleaved between the
+            //# fragments of another message unless an extension has been
+            //# negotiated that can interpret the interleaving.
+            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(FrameError::StartInsideMessage),
+            (Opcode::Continuation, None) => return Err(FrameError::ContinuationWithoutStart),
+            (Opcode::Continuation, Some(message)) => {
+                message.frames = message.frames.saturating_add(1);
+                if message.frames > rules.fragments {
+                    return Err(FrameError::TooManyFragments);
+                }
+                message.bytes.len()
+            }
+        };
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-10.4
+        //# Implementations that have implementation- and/or platform-specific
+        //# limitations regarding the frame size or total message size after
+        //# reassembly from multiple frames MUST protect themselves against
+        //# exceeding those limits.
+        if header.payload_bytes > rules.message_bytes.saturating_sub(before) as u64 {
+            return Err(FrameError::MessageTooBig);
+        }
+        Ok(())
+    }
+
+    /// Takes in what is there of a frame's payload; leaves the frame open if that is not all of it. Says how many bytes
+    /// it took, and the item that they finished.
+    fn take_payload(
+        &mut self,
+        frame: Frame,
+        rest: &mut [u8],
+    ) -> Result<(usize, Option<Found>), FrameError> {
+        let Frame { header, taken } = frame;
+        let left = header.payload_bytes - taken as u64;
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+        let done = left == count as u64;
+        let bytes = rest.get_mut(..count).unwrap_or_default();
+        mask(bytes, header.key, taken);
+        if !done {
+            self.frame = Some(Frame {
+                header,
+                taken: taken + count,
+            });
+        }
+        let what = match header.opcode {
+            Opcode::Ping => self.take_control(What::Ping, bytes, done)?,
+            Opcode::Pong => self.take_control(What::Pong, bytes, done)?,
+            Opcode::Close => self.take_control(What::Close, bytes, done)?,
+            Opcode::Text => self.take_data(Kind::Text, &header, left, bytes)?,
+            // A continuation has a message to go on with, whose kind stands.
+            Opcode::Binary | Opcode::Continuation => {
+                self.take_data(Kind::Binary, &header, left, bytes)?
+            }
+        };
+        Ok((
+            count,
+            what.map(|what| Found {
+                what,
+                place: Place::Kept,
+            }),
+        ))
+    }
+
+    /// Takes in a part of a control frame's payload.
+    fn take_control(
+        &mut self,
+        what: What,
+        bytes: &[u8],
+        done: bool,
+    ) -> Result<Option<What>, FrameError> {
+        let mut filled = self.control_bytes;
+        for (kept, byte) in self.control.iter_mut().skip(usize::from(filled)).zip(bytes) {
+            *kept = *byte;
+            filled += 1;
+        }
+        self.control_bytes = filled;
+        if !done {
+            return Ok(None);
+        }
+        if what == What::Close {
+            CloseFrame::parse(self.control.get(..usize::from(filled)).unwrap_or_default())?;
+        }
+        Ok(Some(what))
+    }
+
+    /// Takes in a part of a data frame's payload, of which `left` bytes were awaited.
+    fn take_data(
+        &mut self,
+        kind: Kind,
+        header: &Header,
+        left: u64,
+        bytes: &[u8],
+    ) -> Result<Option<What>, FrameError> {
+        let message = self.message.get_or_insert_with(|| Message::new(kind));
+        message.reserve(header.fin.then_some(left), bytes.len());
+        message.bytes.extend_from_slice(bytes);
+        message.prove()?;
+        let finished = header.fin && left == bytes.len() as u64;
+        if !finished {
+            return Ok(None);
+        }
+        let what = What::Message(message.finish()?);
+        self.lent = true;
+        Ok(Some(what))
+    }
+}
+
+impl Message {
+    const fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            frames: 1,
+            proven: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Makes room for `arrived` bytes: at least doubles, but not beyond the message's end if that is known. A declared
+    /// length alone never costs memory.
+    fn reserve(&mut self, left: Option<u64>, arrived: usize) {
+        let needed = self.bytes.len() + arrived;
+        if needed <= self.bytes.capacity() {
+            return;
+        }
+        let mut capacity = needed.max(self.bytes.capacity().saturating_mul(2));
+        if let Some(left) = left.and_then(|left| usize::try_from(left).ok()) {
+            capacity = capacity.min(self.bytes.len().saturating_add(left));
+        }
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+    }
+
+    /// Checks the text that is there, at once: a message that cannot become valid is refused before its end.
+    fn prove(&mut self) -> Result<(), FrameError> {
+        match self.kind {
+            Kind::Binary => Ok(()),
+            Kind::Text => match utf8::prove(&self.bytes, self.proven) {
+                Some(proven) => {
+                    self.proven = proven;
+                    Ok(())
+                }
+                None => Err(FrameError::TextNotUtf8),
+            },
+        }
+    }
+
+    /// Checks the end: text must not stop inside a character.
+    fn finish(&self) -> Result<Kind, FrameError> {
+        match self.kind {
+            Kind::Text if self.proven < self.bytes.len() => Err(FrameError::TextNotUtf8),
+            Kind::Text | Kind::Binary => Ok(self.kind),
+        }
+    }
+}
+
+impl Header {
+    /// What the frame is as an item by itself and where its payload ends, if it is an item by itself and the payload, which
+    /// starts at `from`, is whole in the caller's `length` bytes.
+    #[inline]
+    pub(super) fn item_in(&self, from: usize, length: usize) -> Option<(What, usize)> {
+        let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
+        if end > length {
+            return None;
+        }
+        let what = match self.opcode {
+            Opcode::Text => What::Message(Kind::Text),
+            Opcode::Binary => What::Message(Kind::Binary),
+            Opcode::Ping => What::Ping,
+            Opcode::Pong => What::Pong,
+            Opcode::Close => What::Close,
+            Opcode::Continuation => return None,
+        };
+        self.fin.then_some((what, end))
+    }
+}
+
+const _: () = assert!(CONTROL & OPCODE == CONTROL && CONTROL_BYTES_MAX <= u8::MAX as usize);

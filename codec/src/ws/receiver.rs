@@ -1,0 +1,262 @@
+//! The incoming side of a connection: bytes in, messages and control frames out.
+//!
+//! Theory of operation. The usual frame lies whole in the bytes of one read and is a message by itself. It is unmasked
+//! and checked where it lies and lent from there; the receiver keeps nothing. Everything else is rare, and what must
+//! be kept for it lives in one box ([`Partial`]) that exists no longer than it is needed:
+//! ```text
+//!  bytes of one read   │ frame │ frame │ fra            the first two are lent in place, "fra" goes into the box
+//!  bytes of the next   │ me │ frame │                   the first is lent from the box, the second in place
+//! ```
+//! Rules are checked in an order that does not depend on how the stream is cut: a header when it is complete (first by
+//! itself, then in its place among the others), text as its bytes arrive, a close frame's body when it is complete.
+//! So any cutting gives the same items and the same error.
+//!
+//! Each call first finds out *where* the next item is (a small value, [`Found`]) and then lends it, so that the
+//! borrow of the item begins after the last moment at which something can go wrong.
+
+use super::FrameError;
+use super::close::CloseFrame;
+use super::header::{Header, Side};
+use super::mask::mask;
+use super::partial::Partial;
+
+/// What a receiver takes. The same for all connections of a kind, so it is not kept in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Longest message in bytes, over all its fragments. Checked on each header, before the payload arrives.
+    pub message_bytes: usize,
+    /// How many frames a message may have, empty ones included; 0 is like 1.
+    pub fragments: u32,
+}
+
+/// What a message is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Text: UTF-8.
+    Text,
+    /// Binary: any bytes.
+    Binary,
+}
+
+/// What arrived. Lent until the next call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// A whole message.
+    Message {
+        /// Text or binary.
+        kind: Kind,
+        /// The payload, unmasked; valid UTF-8 if it is text. At most [`Rules::message_bytes`]; may be changed in place.
+        payload: &'a mut [u8],
+    },
+    /// A ping with its payload, to be answered by a pong with the same (RFC 6455 section 5.5.3).
+    Ping(&'a [u8]),
+    /// A pong with its payload.
+    Pong(&'a [u8]),
+    /// A close with its code and reason, if it has any. What comes behind it is to be discarded by the caller.
+    Close(Option<CloseFrame<'a>>),
+}
+
+/// The incoming side of one connection. One exists per connection, for its life; 16 bytes and no heap while idle.
+///
+/// The caller hands over the bytes of each read and loops until there is no further item:
+/// ```
+/// use codec::ws::{Item, Kind, Receiver, Rules, Side};
+///
+/// let rules = Rules { message_bytes: 64 * 1024, fragments: 64 };
+/// let mut receiver = Receiver::new(Side::Client);
+/// let mut read = *b"\x81\x05hello\x89\x00";
+/// let mut bytes = &mut read[..];
+/// loop {
+///     let (used, item) = receiver.next(&rules, bytes)?;
+///     match item {
+///         Some(Item::Message { kind, payload }) => assert_eq!((kind, &payload[..]), (Kind::Text, &b"hello"[..])),
+///         Some(Item::Ping(payload)) => assert!(payload.is_empty()),
+///         Some(Item::Pong(_) | Item::Close(_)) => unreachable!(),
+///         None => break,
+///     }
+///     bytes = &mut bytes[used..];
+/// }
+/// assert!(receiver.is_idle());
+/// # Ok::<(), codec::ws::FrameError>(())
+/// ```
+#[derive(Debug)]
+pub struct Receiver {
+    side: Side,
+    failed: Option<FrameError>,
+    partial: Option<Box<Partial>>,
+}
+
+const _: () = assert!(
+    size_of::<Receiver>() <= 16,
+    "a million idle connections pay for each byte"
+);
+
+/// Where an item is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) what: What,
+    pub(super) place: Place,
+}
+
+/// What an item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Message(Kind),
+    Ping,
+    Pong,
+    Close,
+}
+
+/// Where an item's payload is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// In the caller's bytes, from here to there.
+    Bytes(usize, usize),
+    /// In the box.
+    Kept,
+}
+
+impl Receiver {
+    /// A receiver at the start of a connection's frames.
+    #[must_use]
+    pub const fn new(side: Side) -> Self {
+        Self {
+            side,
+            failed: None,
+            partial: None,
+        }
+    }
+
+    /// Takes in `bytes` up to the end of the next item. Gives how many bytes were used, and the item; without an item
+    /// all of `bytes` was used. The caller comes again with the rest until there is no item.
+    ///
+    /// Payload bytes are unmasked where they lie. The item is lent from `bytes` if its frame lies whole in it, else
+    /// from the receiver.
+    ///
+    /// # Errors
+    /// The peer's first violation of RFC 6455 or of `rules`. The receiver is then of no more use: it owns no heap and
+    /// gives the same error for ever.
+    #[inline]
+    pub fn next<'a>(
+        &'a mut self,
+        rules: &Rules,
+        bytes: &'a mut [u8],
+    ) -> Result<(usize, Option<Item<'a>>), FrameError> {
+        let (used, found) = match self.find(rules, bytes) {
+            Ok(found) => found,
+            Err(error) => {
+                *self = Self {
+                    side: self.side,
+                    failed: Some(error),
+                    partial: None,
+                };
+                return Err(error);
+            }
+        };
+        let item = match found {
+            Some(found) => self.lend(found, bytes),
+            None => None,
+        };
+        Ok((used, item))
+    }
+
+    /// Whether nothing is kept: no part of a frame or message. Then the receiver owns no heap.
+    ///
+    /// True whenever the caller's loop has seen `None` at the end of a message.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    /// Whether a part of a data message was taken in and its end is awaited: what a deadline for slow senders watches.
+    #[must_use]
+    pub fn in_message(&self) -> bool {
+        self.partial
+            .as_ref()
+            .is_some_and(|partial| partial.in_message())
+    }
+
+    /// Where the next item is.
+    #[inline]
+    fn find(
+        &mut self,
+        rules: &Rules,
+        bytes: &mut [u8],
+    ) -> Result<(usize, Option<Found>), FrameError> {
+        if self.partial.is_none() && self.failed.is_none() {
+            if bytes.is_empty() {
+                return Ok((0, None));
+            }
+            if let Some(header) = Header::parse(bytes, self.side)?
+                && let Some((what, end)) = header.item_in(header.header_bytes, bytes.len())
+            {
+                let start = header.header_bytes;
+                if !header.opcode.is_control() && end - start > rules.message_bytes {
+                    return Err(FrameError::MessageTooBig);
+                }
+                settle(what, &header, bytes.get_mut(start..end).unwrap_or_default())?;
+                return Ok((
+                    end,
+                    Some(Found {
+                        what,
+                        place: Place::Bytes(start, end),
+                    }),
+                ));
+            }
+        }
+        self.find_kept(rules, bytes)
+    }
+
+    /// Where the next item is, if it takes what is kept or leaves something to keep.
+    #[inline(never)]
+    fn find_kept(
+        &mut self,
+        rules: &Rules,
+        bytes: &mut [u8],
+    ) -> Result<(usize, Option<Found>), FrameError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let partial = self.partial.get_or_insert_default();
+        let (used, found) = partial.find(self.side, rules, bytes)?;
+        if partial.is_empty() {
+            self.partial = None;
+        }
+        Ok((used, found))
+    }
+
+    #[inline]
+    fn lend<'a>(&'a mut self, found: Found, bytes: &'a mut [u8]) -> Option<Item<'a>> {
+        let payload = match found.place {
+            Place::Bytes(from, to) => bytes.get_mut(from..to)?,
+            Place::Kept => self.partial.as_mut()?.kept(found.what)?,
+        };
+        Some(match found.what {
+            What::Message(kind) => Item::Message { kind, payload },
+            What::Ping => Item::Ping(payload),
+            What::Pong => Item::Pong(payload),
+            What::Close => Item::Close(CloseFrame::parse(payload).ok()?), // checked when it was found
+        })
+    }
+}
+
+/// Unmasks and checks the whole payload of an item.
+///
+/// # Errors
+/// Text that is not UTF-8; a bad body of a close frame.
+#[inline]
+pub(super) fn settle(what: What, header: &Header, payload: &mut [u8]) -> Result<(), FrameError> {
+    mask(payload, header.key, 0);
+    match what {
+        //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
+        //# When an endpoint is to interpret a byte stream as UTF-8 but finds
+        //# that the byte stream is not, in fact, a valid UTF-8 stream, that
+        //# endpoint MUST _Fail the WebSocket Connection_.
+        What::Message(Kind::Text) => match simdutf8::basic::from_utf8(payload) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(FrameError::TextNotUtf8),
+        },
+        What::Close => CloseFrame::parse(payload).map(|_| ()),
+        What::Message(Kind::Binary) | What::Ping | What::Pong => Ok(()),
+    }
+}
