@@ -1,5 +1,6 @@
 //! (front page follows)
 pub mod config;
+pub mod edge;
 pub mod id;
 pub mod machine;
 pub mod time;

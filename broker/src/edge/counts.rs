@@ -1,0 +1,74 @@
+//! The edge's own counters: plain numbers of one shard, copied out by a scrape.
+
+/// What one shard's edge has done since its start. All but the gauges only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EdgeCounts {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections that could not be accepted, or not served.
+    pub accept_errors: AcceptErrors,
+    /// Connections posted to another shard.
+    pub handovers: u64,
+    /// Connections taken in from another shard.
+    pub adopted: u64,
+    /// Letters that found the other shard's mailbox full.
+    pub mailbox_refused: u64,
+    /// TLS handshakes by outcome.
+    pub handshakes: Handshakes,
+    /// Receives that brought bytes, and those bytes.
+    pub receives: u64,
+    /// Bytes received, as they came from the socket.
+    pub received_bytes: u64,
+    /// Receives that ended because the pool of buffers was empty.
+    pub no_buffers: u64,
+    /// Receives cancelled because their peer had taken its share of a turn.
+    pub capped: u64,
+    /// send(2) calls.
+    pub sends: u64,
+    /// Bytes handed to the kernel, as they went into the socket.
+    pub sent_bytes: u64,
+    /// Sends finished by the ring because the socket had no room.
+    pub queued_sends: u64,
+    /// Turns of the drive loop.
+    pub turns: u64,
+    /// Waits in the shard's own ring.
+    pub parks_in_ring: u64,
+    /// Waits through the executor, after a second without traffic.
+    pub parks_in_glommio: u64,
+    /// The longest turn from the end of its wait to its next one, in microseconds.
+    pub longest_turn_us: u64,
+    /// Time spent not waiting, in microseconds.
+    pub busy_us: u64,
+    /// Gauge: connections on this shard.
+    pub connections: u64,
+    /// Gauge: connections whose TLS handshake is under way.
+    pub handshaking: u64,
+    /// Gauge: bytes of incomplete TLS records.
+    pub partial_record_bytes: u64,
+}
+
+/// Why connections were not served, as `heliograph_accept_errors_total{reason}` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptErrors {
+    /// The process or the system is out of descriptors.
+    pub fd_limit: u64,
+    /// The kernel is out of memory or socket buffers.
+    pub memory: u64,
+    /// A configured limit: connections, handshakes under way, or the machine has no room.
+    pub limit: u64,
+    /// Anything else.
+    pub other: u64,
+}
+
+/// TLS handshakes by outcome, as `heliograph_tls_handshakes_total{outcome}` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handshakes {
+    /// With a signature.
+    pub full: u64,
+    /// Resumed by a ticket.
+    pub resumed: u64,
+    /// Ended by an error of either side, or by the peer's going away.
+    pub failed: u64,
+    /// Cut off by the machine because they took too long.
+    pub timeout: u64,
+}

@@ -1,0 +1,137 @@
+//! The edge: the only part of a shard that touches the world.
+//!
+//! It owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. What a byte means is
+//! the machine's business; how it gets here and out again is ours.
+//!
+//! ```text
+//!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
+//!  ring ──► completions ──► letters ──► tick ──► settle: flush, hand over, close ──► rearm ──► park
+//!             intake.rs    letters.rs             flush.rs, farewell.rs
+//!                │             │         │            │
+//!                └─────────────┴── Machine::handle, poll_output (shard.rs) ──► marks connections dirty
+//! ```
+//!
+//! In reading order: this page; `post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking); `shard.rs` (the
+//! state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`, `letters.rs` (a connection from its
+//! first to its last moment); `connection.rs` and `table.rs` (what is kept of one); `tls.rs` (the engine of an encrypted one).
+//!
+//! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them and asks
+//! for an abort).
+
+mod counts;
+mod post;
+mod tls;
+
+pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
+pub use post::{Handover, Post, Scraped, Travelling};
+
+use crate::id::ShardId;
+use crate::machine::Machine;
+use crossbeam_channel::Sender;
+use mailbox::Mailbox;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// All that one shard is given at its start.
+pub struct ShardConfig<M: Machine> {
+    /// Which of the mailboxes is its own.
+    pub id: ShardId,
+    /// The CPU it is pinned to; `None` leaves that to the system.
+    pub cpu: Option<usize>,
+    /// Its own listening sockets, in the order of the configuration: [`Peer::listener`](crate::machine::Peer) counts them.
+    pub listeners: Vec<Listener>,
+    /// One mailbox a shard, by [`ShardId`].
+    pub mailboxes: Arc<[Mailbox<Post<M>>]>,
+    /// What TLS listeners present; must be there when a listener is TLS. Replaced later by [`Post::Tls`].
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Sizes and bounds.
+    pub settings: EdgeSettings,
+    /// Client descriptors open in the whole process: one for all shards.
+    pub descriptors: Arc<Descriptors>,
+    /// Where the shard reports. Room for two events a shard, or an event waits for it.
+    pub events: Sender<ShardEvent>,
+}
+
+/// A listening socket: bound, listening, **blocking**, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and `TCP_USER_TIMEOUT`
+/// that are set on it hold for what it accepts.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket. The shard closes it after [`Post::Stop`].
+    pub socket: OwnedFd,
+    /// Whether its connections speak TLS.
+    pub tls: bool,
+}
+
+/// Sizes and bounds of one shard's edge.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeSettings {
+    /// The ring and its receive buffers.
+    pub ring: ring::Settings,
+    /// Client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE` free above it: a
+    /// multishot accept takes a whole backlog before anybody can count.
+    pub connections: usize,
+    /// TLS handshakes under way per shard; a connection over it is closed.
+    pub handshakes: usize,
+    /// Bytes of incomplete TLS records per shard; the connection that passes it is cut off.
+    pub partial_record_bytes: usize,
+}
+
+impl Default for EdgeSettings {
+    fn default() -> Self {
+        Self {
+            ring: ring::Settings::default(),
+            connections: 60_000,
+            handshakes: 1024,
+            partial_record_bytes: 16 << 20,
+        }
+    }
+}
+
+/// How many client descriptors the process has open. Counted on accept and close only, and relaxed: a few more or less do no
+/// harm, since `EMFILE` is handled as well.
+#[derive(Debug, Default)]
+pub struct Descriptors {
+    open: AtomicUsize,
+}
+
+/// What a shard tells whoever started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardEvent {
+    /// The machine said [`Output::Drained`](crate::machine::Output::Drained).
+    Drained(ShardId),
+    /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time because it
+    /// failed ([`ShardHandle::join`] tells why).
+    Ended(ShardId),
+}
+
+/// A running shard.
+pub struct ShardHandle {
+    executor: glommio::ExecutorJoinHandle<io::Result<()>>,
+}
+
+impl ShardHandle {
+    /// Waits for the shard's end.
+    ///
+    /// # Errors
+    /// Why it ended, unless it was told to: its ring failed, or it panicked (where panics unwind).
+    pub fn join(self) -> io::Result<()> {
+        self.executor.join().map_err(io::Error::from)?
+    }
+}
+
+/// Starts a shard on its own thread and returns when all its listeners accept.
+///
+/// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends the process.
+///
+/// # Errors
+/// The executor or the ring could not be made (see [`ring::probe`]), or a TLS listener lacks its configuration.
+pub fn spawn<M, F>(config: ShardConfig<M>, make_machine: F) -> io::Result<ShardHandle>
+where
+    M: Machine + 'static,
+    F: FnOnce() -> M + Send + 'static,
+{
+    let _ = (config, make_machine);
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}

@@ -1,0 +1,53 @@
+//! What travels between shards, and from the side thread to a shard.
+
+use crate::edge::counts::EdgeCounts;
+use crate::id::ShardId;
+use crate::machine::Machine;
+use crossbeam_channel::Sender;
+use rustls::ServerConfig;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// One letter in a shard's mailbox.
+///
+/// Post [`Post::Handover`] with `Mailbox::post`, everything else with `Mailbox::post_always`.
+pub enum Post<M: Machine> {
+    /// A connection that belongs to the reader's shard. Dropping the letter closes the connection.
+    Handover(Box<Handover<M>>),
+    /// A letter of the machine, from another shard's machine or from the side thread (drain, reload).
+    Letter(M::Letter),
+    /// Answer with the counters as they stand between two turns. A receiver that is gone does no harm.
+    Scrape(Sender<Scraped<M::Snapshot>>),
+    /// Connections accepted from here on present this.
+    Tls(Arc<ServerConfig>),
+    /// End the listeners, cut off every connection, and end the shard when all descriptors are closed.
+    Stop,
+}
+
+/// A connection on its way, with its session.
+pub struct Handover<M: Machine> {
+    /// The session, out of the machine that accepted it.
+    pub parcel: M::Parcel,
+    /// The connection, out of the edge that accepted it.
+    pub connection: Travelling,
+}
+
+/// A connection with nothing armed and nothing in flight.
+pub struct Travelling {
+    pub(super) socket: OwnedFd,
+    /// The TLS state, established, with the bytes of an incomplete record.
+    pub(super) tls: Option<Box<super::tls::Tls>>,
+    /// Received bytes that no machine has seen yet, as they came from the socket.
+    pub(super) unread: Vec<u8>,
+}
+
+/// A shard's answer to [`Post::Scrape`].
+#[derive(Clone, Debug)]
+pub struct Scraped<S> {
+    /// Whose.
+    pub shard: ShardId,
+    /// The machine's counters.
+    pub snapshot: S,
+    /// The edge's counters.
+    pub edge: EdgeCounts,
+}

@@ -1,0 +1,6 @@
+//! The TLS engine of one connection.
+
+/// One connection's TLS state.
+pub struct Tls {
+    _inner: rustls::server::UnbufferedServerConnection,
+}
