@@ -1,1 +1,21 @@
-//! Stub.
+//! HTTP/1.1, as much of it as a signaling service needs: request heads, the upgrade, query strings, whole responses.
+//!
+//! The road of a request: [`HeadScanner`] finds where the head ends while bytes arrive, [`Head`] parses it once it is
+//! whole, [`upgrade`] tells a WebSocket from a call, [`respond`] and its siblings write the answer in one piece.
+
+mod date;
+mod head;
+mod query;
+mod response;
+mod scanner;
+mod upgrade;
+
+#[doc(hidden)]
+pub mod fuzzing;
+
+pub use date::{DATE_BYTES, imf_fixdate};
+pub use head::{Body, Head};
+pub use query::{QueryError, decode, encode, pairs};
+pub use response::{CONTINUE, Meta, preflight, respond, switching_protocols};
+pub use scanner::{HeadError, HeadLimits, HeadScanner};
+pub use upgrade::{Upgrade, UpgradeError, upgrade};

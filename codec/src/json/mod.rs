@@ -1,1 +1,24 @@
-//! Stub.
+//! JSON text of signaling messages: two readers with one result, and the escaping writer.
+//!
+//! Clients nearly always send one flat object of strings without escapes. The flat scanner (`scan`) reads that shape and gives
+//! up on anything else *before it changed a byte*; then simd-json (`tape`) decides. So the scanner can only be quicker,
+//! never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated texts.
+//!
+//! What both find are [`Members`]: where the values of the four known members stand in the text. simd-json undoes
+//! escapes in place, so its strings stand in the text as well.
+//!
+//! Where simd-json and RFC 8259 differ: numbers beyond 64 bits and beyond the range of a double are grammatical, and refused.
+
+mod members;
+mod scan;
+mod tape;
+pub mod write;
+
+pub(crate) use members::{Member, Members, Span};
+pub(crate) use scan::scan;
+pub(crate) use tape::TapeReader;
+
+/// Reads a text: the scanner first, simd-json for what it leaves. `None`: not one JSON object, or nested too deep.
+pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {
+    scan(text).or_else(|| tape.members(text))
+}

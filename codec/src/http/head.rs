@@ -1,0 +1,280 @@
+//! A request head, parsed once when it is whole: httparse does the grammar, this module the rules around it.
+//!
+//! Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every line
+//! ends in CR LF, no line is folded, no blank stands before a colon, `Host` and `Content-Length` are unambiguous.
+
+use super::scanner::{HeadError, HeadLimits, HeadScanner};
+use crate::limits::HEADER_LINES;
+
+/// A request head, borrowed from the bytes it was read in. Lives while one request is looked at.
+#[derive(Clone, Debug)]
+pub struct Head<'a> {
+    method: &'a str,
+    target: &'a str,
+    /// Where path and query begin in the target: behind the authority of an absolute target, else at 0.
+    origin: usize,
+    minor: u8,
+    lines: [(&'a str, &'a str); HEADER_LINES],
+    line_count: usize,
+}
+
+/// How long the body of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// No body follows.
+    None,
+    /// So many bytes follow. A length beyond 64 bits reads as `u64::MAX`, which every bound refuses.
+    Length(u64),
+}
+
+impl<'a> Head<'a> {
+    /// Parses a whole head: the bytes up to and including the empty line, as [`HeadScanner`] found them.
+    ///
+    /// # Errors
+    /// See [`HeadError`]. Header values must be UTF-8 without control characters; `Host` must be there once in HTTP/1.1.
+    pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
+        if HeadScanner::new().end(bytes, limits)? != Some(bytes.len()) {
+            return Err(HeadError::Malformed("The request head is not complete."));
+        }
+        let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+        let mut slots = [httparse::EMPTY_HEADER; HEADER_LINES];
+        let mut request = httparse::Request::new(&mut slots);
+        match request.parse(bytes) {
+            Ok(httparse::Status::Complete(used)) if used == bytes.len() => {}
+            Ok(_) => return Err(HeadError::Malformed("The request head is not complete.")),
+            Err(error) => return Err(blame(error, bytes)),
+        }
+        let (Some(method), Some(target), Some(minor)) =
+            (request.method, request.path, request.version)
+        else {
+            return Err(HeadError::Malformed("The request line is incomplete."));
+        };
+        let mut head = Self {
+            method,
+            target,
+            origin: origin(method, target)?,
+            minor,
+            lines: [("", ""); HEADER_LINES],
+            line_count: request.headers.len(),
+        };
+        for (line, header) in head.lines.iter_mut().zip(request.headers.iter()) {
+            let value = std::str::from_utf8(header.value);
+            *line = (
+                header.name,
+                value.map_err(|_| HeadError::Malformed("A header value is not UTF-8."))?,
+            );
+        }
+        head.check_host()?;
+        Ok(head)
+    }
+
+    /// The method, case-sensitive.
+    #[must_use]
+    pub const fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The request target as sent.
+    #[must_use]
+    pub const fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// The target's path, from its first slash to the question mark; `*` of `OPTIONS *`; `/` when an absolute target has none.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        let rest = self.target.get(self.origin..).unwrap_or_default();
+        let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+        if path.is_empty() { "/" } else { path }
+    }
+
+    /// The target's query, behind the first question mark; `None` without one.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        let rest = self.target.get(self.origin..).unwrap_or_default();
+        rest.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The first header of this name, in any case, without blanks around it.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.values(name).next()
+    }
+
+    /// Every header in wire order: name as sent, value without blanks around it.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.lines.iter().take(self.line_count).copied()
+    }
+
+    /// The values of all lines of one name, in wire order.
+    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers()
+            .filter(move |(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// The members of a comma-separated list header, all its lines together, without blanks and empty members.
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let members = self.values(name).flat_map(|value| value.split(','));
+        members
+            .map(|member| member.trim_matches([' ', '\t']))
+            .filter(|member| !member.is_empty())
+    }
+
+    /// The host the client means, port included, as it wrote it; `None` only in HTTP/1.0.
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        self.header("host")
+    }
+
+    /// Whether the version is 1.1.
+    pub(super) const fn is_http11(&self) -> bool {
+        self.minor == 1
+    }
+
+    /// Whether another request may follow on this connection (RFC 9112 section 9.3).
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        let says = |option: &str| {
+            self.list("connection")
+                .any(|word| word.eq_ignore_ascii_case(option))
+        };
+        !says("close") && (self.is_http11() || says("keep-alive"))
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 section 10.1.1).
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.is_http11()
+            && self
+                .list("expect")
+                .any(|word| word.eq_ignore_ascii_case("100-continue"))
+    }
+
+    /// How long the body is.
+    ///
+    /// # Errors
+    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that tells no length;
+    /// [`HeadError::Malformed`] for a coding beside a length, for lengths that differ, and for what is no number.
+    pub fn body(&self) -> Result<Body, HeadError> {
+        let mut length = None;
+        for value in self.values("content-length") {
+            let bytes =
+                decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
+            if length.is_some_and(|earlier| earlier != bytes) {
+                return Err(HeadError::Malformed("Content-Length is given twice."));
+            }
+            length = Some(bytes);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+        //# A server MAY reject a request that contains both Content-Length and Transfer-Encoding
+        match (length, self.header("transfer-encoding").is_some()) {
+            (Some(_), true) => Err(HeadError::Malformed(
+                "Transfer-Encoding and Content-Length exclude each other.",
+            )),
+            (None, true) => Err(HeadError::LengthRequired),
+            (Some(0), false) => Ok(Body::None),
+            (Some(bytes), false) => Ok(Body::Length(bytes)),
+            (None, false) if self.method == "POST" => Err(HeadError::LengthRequired),
+            (None, false) => Ok(Body::None),
+        }
+    }
+
+    fn check_host(&self) -> Result<(), HeadError> {
+        //= https://www.rfc-editor.org/rfc/rfc9112#section-3.2
+        //# A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host
+        //# header field and to any request message that contains more than one Host header field line or a Host header
+        //# field with an invalid field value.
+        let mut hosts = self.values("host");
+        let Some(host) = hosts.next() else {
+            return if self.is_http11() {
+                Err(HeadError::Malformed("The Host header is missing."))
+            } else {
+                Ok(())
+            };
+        };
+        if hosts.next().is_some() {
+            return Err(HeadError::Malformed("The Host header is given twice."));
+        }
+        if host.is_empty() || host.contains(['/', '?', '#', '@', '\\']) {
+            return Err(HeadError::Malformed("The Host header is not a host."));
+        }
+        // An absolute target and Host must agree: the signature covers one, a proxy may have looked at the other.
+        if let Some(authority) = self.target.get(..self.origin).and_then(authority)
+            && !authority.eq_ignore_ascii_case(host)
+        {
+            return Err(HeadError::Malformed(
+                "The request target and the Host header differ.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Where path and query begin in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of OPTIONS.
+fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
+    if target.contains('#') {
+        return Err(HeadError::Malformed("The request target has a fragment."));
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok(0);
+    }
+    let Some(authority) = authority(target) else {
+        return Err(HeadError::Malformed(
+            "The request target is neither a path nor a URL.",
+        ));
+    };
+    let scheme = target.find("://").map_or(0, |colon| colon + 3);
+    Ok(scheme + authority.len())
+}
+
+/// The authority of an absolute target.
+fn authority(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    let known = ["http", "https", "ws", "wss"]
+        .iter()
+        .any(|name| scheme.eq_ignore_ascii_case(name));
+    let authority = rest
+        .split(['/', '?'])
+        .next()
+        .filter(|authority| !authority.is_empty())?;
+    known.then_some(authority)
+}
+
+/// A decimal number of digits alone; saturates.
+fn decimal(text: &str) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.bytes().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        Some(number.saturating_mul(10).saturating_add(digit))
+    })
+}
+
+/// Our error for one of httparse's.
+fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => HeadError::TooManyHeaders,
+        httparse::Error::Version if has_version(bytes) => HeadError::UnsupportedVersion,
+        httparse::Error::Version => {
+            HeadError::Malformed("The request line does not end with a version.")
+        }
+        httparse::Error::HeaderName => HeadError::Malformed("A header name is malformed."),
+        httparse::Error::HeaderValue => HeadError::Malformed("A header value is malformed."),
+        httparse::Error::NewLine => HeadError::Malformed("A line end is malformed."),
+        httparse::Error::Status | httparse::Error::Token => {
+            HeadError::Malformed("The request line is malformed.")
+        }
+    }
+}
+
+/// Whether the request line ends with the form of a version, `HTTP/<digit>.<digit>`, whichever it is.
+fn has_version(bytes: &[u8]) -> bool {
+    let line = bytes
+        .split(|&byte| byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    let word = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
+    matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+}

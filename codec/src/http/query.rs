@@ -1,0 +1,144 @@
+//! Query strings and percent-encoding (RFC 3986), as request signatures need them: decoded exactly once, `+` is a plus.
+
+use std::borrow::Cow;
+
+/// Why a text cannot be percent-decoded. Both are 400 to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryError {
+    /// A percent sign without two hexadecimal digits behind it.
+    Percent,
+    /// What is decoded is not UTF-8.
+    Utf8,
+}
+
+impl QueryError {
+    /// What to tell the peer: plain ASCII without quotes.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Percent => "The query string has a malformed percent-encoding.",
+            Self::Utf8 => "The query string is not UTF-8.",
+        }
+    }
+}
+
+/// The pairs of a query as they stand, undecoded: a name without `=` has an empty value, empty pairs are left out.
+pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts.map(|part| part.split_once('=').unwrap_or((part, "")))
+}
+
+/// Decodes a name or value once. `+` stays a plus; borrows when there is nothing to decode.
+///
+/// # Errors
+/// See [`QueryError`].
+pub fn decode(text: &str) -> Result<Cow<'_, str>, QueryError> {
+    let Some(first) = memchr::memchr(b'%', text.as_bytes()) else {
+        return Ok(Cow::Borrowed(text));
+    };
+    let (plain, mut rest) = text
+        .as_bytes()
+        .split_at_checked(first)
+        .ok_or(QueryError::Percent)?;
+    let mut out = Vec::with_capacity(text.len());
+    out.extend_from_slice(plain);
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'%' {
+            out.push(byte);
+            rest = after;
+            continue;
+        }
+        let ([high, low], after) = after.split_first_chunk().ok_or(QueryError::Percent)?;
+        let digits = (hex(*high), hex(*low));
+        let (Some(high), Some(low)) = digits else {
+            return Err(QueryError::Percent);
+        };
+        out.push(high << 4 | low);
+        rest = after;
+    }
+    let decoded = String::from_utf8(out).map_err(|_| QueryError::Utf8)?;
+    Ok(Cow::Owned(decoded))
+}
+
+/// Appends a name or value with every byte outside `A-Za-z0-9-_.~` as `%` and two upper-case digits.
+///
+/// Source: AWS, "Create a signed AWS API request", `UriEncode`.
+pub fn encode(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(digit(byte >> 4));
+            out.push(digit(byte & 15));
+        }
+    }
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn digit(value: u8) -> char {
+    char::from(if value < 10 {
+        b'0' + value
+    } else {
+        b'A' + value - 10
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_stand_as_they_came() {
+        let found: Vec<_> = pairs("a=1&b&&c==2&=&%41=%2B+").collect();
+        assert_eq!(
+            found,
+            [
+                ("a", "1"),
+                ("b", ""),
+                ("c", "=2"),
+                ("", ""),
+                ("%41", "%2B+")
+            ]
+        );
+        assert_eq!(pairs("").count(), 0);
+    }
+
+    #[test]
+    fn texts_are_decoded_once() {
+        for (text, decoded) in [
+            ("a+b", Ok("a+b")),
+            ("arn%3Aaws%3A", Ok("arn:aws:")),
+            ("%252F", Ok("%2F")),
+            ("%e2%82%AC", Ok("€")),
+            ("€%41", Ok("€A")),
+            ("%", Err(QueryError::Percent)),
+            ("%4", Err(QueryError::Percent)),
+            ("%4g", Err(QueryError::Percent)),
+            ("%+1", Err(QueryError::Percent)),
+            ("%ff", Err(QueryError::Utf8)),
+        ] {
+            assert_eq!(decode(text).as_deref(), decoded.as_ref().copied(), "{text}");
+        }
+        assert!(matches!(decode("plain"), Ok(Cow::Borrowed("plain"))));
+    }
+
+    #[test]
+    fn decoding_undoes_encoding() {
+        let every: String = (0..=255u8).map(char::from).collect();
+        let mut encoded = String::new();
+        encode(&mut encoded, &every);
+        assert_eq!(decode(&encoded).unwrap(), every);
+        let mut kept = String::new();
+        encode(&mut kept, "AZaz09-_.~/:+= ");
+        assert_eq!(kept, "AZaz09-_.~%2F%3A%2B%3D%20");
+    }
+}

@@ -1,0 +1,250 @@
+//! Responses: head and body appended in one piece, always with a length, never chunked.
+//!
+//! The C SDK keeps only the last piece it reads and takes a body of up to 10 KiB, so an answer must arrive whole.
+//! Every response carries `Date` (clients correct their clocks by it), a request id, and what lets scripts of any page
+//! read both (Fetch standard, section 3.2).
+
+use super::date::imf_fixdate;
+use super::scanner::is_token_byte;
+
+/// The interim answer for a client that waits before it sends its body (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What every response says beside its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta<'a> {
+    /// The moment of the answer, milliseconds since 1970 UTC.
+    pub wall_ms: u64,
+    /// The request's id, for logs on both sides: visible ASCII.
+    pub request_id: &'a str,
+    /// Whether the connection ends after this response.
+    pub close: bool,
+}
+
+/// Appends a response. `error_type` is the bare exception name of an error; an empty `content_type` writes none.
+///
+/// 426 tells the WebSocket version that would do (RFC 6455 section 4.4).
+pub fn respond(
+    out: &mut Vec<u8>,
+    meta: &Meta<'_>,
+    status: u16,
+    error_type: Option<&str>,
+    content_type: &str,
+    body: &[u8],
+) {
+    out.reserve(RESERVE + body.len());
+    begin(out, meta, status);
+    if !content_type.is_empty() {
+        field(out, "Content-Type", content_type.as_bytes());
+    }
+    if let Some(error_type) = error_type {
+        field(out, "x-amzn-ErrorType", error_type.as_bytes());
+    }
+    if status == 426 {
+        field(out, "Upgrade", b"websocket");
+        field(out, "Sec-WebSocket-Version", b"13");
+    }
+    end(out, meta, body);
+}
+
+/// Appends the answer to a browser's preflight (`OPTIONS`): any page may POST, with the headers it asked for.
+pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, requested_headers: Option<&str>) {
+    out.reserve(RESERVE + requested_headers.map_or(0, str::len));
+    begin(out, meta, 200);
+    field(out, "Access-Control-Allow-Methods", b"POST");
+    if let Some(requested) = requested_headers {
+        out.extend_from_slice(b"Access-Control-Allow-Headers: ");
+        out.extend(
+            requested
+                .bytes()
+                .filter(|&byte| is_token_byte(byte) || matches!(byte, b',' | b' ')),
+        );
+        out.extend_from_slice(b"\r\n");
+    }
+    field(out, "Access-Control-Max-Age", b"86400");
+    end(out, meta, b"");
+}
+
+/// Appends the answer that turns a connection into a WebSocket, `accept` as `ws::accept_key` computes it.
+///
+/// `Upgrade` and `Connection` stand alone on their lines: old releases of the C SDK's library compare the whole value.
+pub fn switching_protocols(out: &mut Vec<u8>, meta: &Meta<'_>, accept: &[u8; 28], wss: bool) {
+    out.reserve(RESERVE);
+    begin(out, meta, 101);
+    field(out, "Upgrade", b"websocket");
+    field(out, "Connection", b"Upgrade");
+    field(out, "Sec-WebSocket-Accept", accept);
+    if wss {
+        field(out, "Sec-WebSocket-Protocol", b"wss");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn begin(out: &mut Vec<u8>, meta: &Meta<'_>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(out, status.into());
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    field(out, "Date", &imf_fixdate(meta.wall_ms));
+    field(out, "x-amzn-RequestId", meta.request_id.as_bytes());
+    out.extend_from_slice(CROSS_ORIGIN);
+}
+
+fn end(out: &mut Vec<u8>, meta: &Meta<'_>, body: &[u8]) {
+    if meta.close {
+        field(out, "Connection", b"close");
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, body.len());
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(body);
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    debug_assert!(
+        !value.iter().any(u8::is_ascii_control),
+        "a value of ours holds a line end"
+    );
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number in decimal.
+pub(crate) fn decimal(out: &mut Vec<u8>, number: usize) {
+    if number >= 10 {
+        decimal(out, number / 10);
+    }
+    out.push(b'0' + u8::try_from(number % 10).unwrap_or_default());
+}
+
+/// The reason phrase; clients ignore it.
+const fn reason(status: u16) -> &'static str {
+    match status {
+        101 => "Switching Protocols",
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+/// Every page may read every answer: the signature is the guard, and no cookies are in play.
+const CROSS_ORIGIN: &[u8] = b"Access-Control-Allow-Origin: *\r\n\
+    Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n";
+
+/// Room for a response's head, in bytes: a guess that spares growing, not a bound.
+const RESERVE: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const META: Meta<'_> = Meta {
+        wall_ms: 1_767_323_045_000,
+        request_id: "6c1e",
+        close: false,
+    };
+
+    #[test]
+    fn an_error_looks_like_one_of_aws() {
+        let mut out = Vec::new();
+        let body = br#"{"Message":"The requested channel is not found or not active."}"#;
+        respond(
+            &mut out,
+            &META,
+            404,
+            Some("ResourceNotFoundException"),
+            "application/json",
+            body,
+        );
+        let expected = "HTTP/1.1 404 Not Found\r\n\
+            Date: Fri, 02 Jan 2026 03:04:05 GMT\r\n\
+            x-amzn-RequestId: 6c1e\r\n\
+            Access-Control-Allow-Origin: *\r\n\
+            Access-Control-Expose-Headers: x-amzn-RequestId,x-amzn-ErrorType,Date\r\n\
+            Content-Type: application/json\r\n\
+            x-amzn-ErrorType: ResourceNotFoundException\r\n\
+            Content-Length: 63\r\n\r\n\
+            {\"Message\":\"The requested channel is not found or not active.\"}";
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
+    fn closing_is_announced() {
+        let mut out = b"before".to_vec();
+        respond(
+            &mut out,
+            &Meta {
+                close: true,
+                ..META
+            },
+            426,
+            None,
+            "",
+            b"",
+        );
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("beforeHTTP/1.1 426 Upgrade Required\r\n"));
+        assert!(
+            text.contains("\r\nConnection: close\r\n")
+                && text.contains("\r\nSec-WebSocket-Version: 13\r\n")
+        );
+        assert!(text.ends_with("\r\nContent-Length: 0\r\n\r\n") && !text.contains("Content-Type"));
+    }
+
+    #[test]
+    fn a_preflight_gets_back_what_it_asked_for_and_nothing_else() {
+        let mut out = Vec::new();
+        preflight(
+            &mut out,
+            &META,
+            Some("authorization, x-amz-date,\"{evil}\"\u{7f}:(x)"),
+        );
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains("\r\nAccess-Control-Allow-Headers: authorization, x-amz-date,evilx\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("\r\nAccess-Control-Allow-Methods: POST\r\n"));
+        assert!(text.contains("\r\nAccess-Control-Max-Age: 86400\r\n"));
+        assert!(text.ends_with("\r\nContent-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn an_upgrade_has_each_field_alone_on_its_line() {
+        for wss in [false, true] {
+            let mut out = Vec::new();
+            switching_protocols(&mut out, &META, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", wss);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.starts_with("HTTP/1.1 101 Switching Protocols\r\nDate: Fri, 02 Jan 2026"));
+            assert!(text.contains("\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"));
+            assert!(text.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+            assert_eq!(text.contains("\r\nSec-WebSocket-Protocol: wss\r\n"), wss);
+            assert!(!text.contains("Content-Length") && text.ends_with("\r\n\r\n"));
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 9, 10, 63, 100, 65_536, usize::MAX] {
+            let mut out = Vec::new();
+            decimal(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Where a request head ends, found while its bytes arrive, in time linear in the bytes.
+
+use crate::limits;
+use memchr::memchr;
+
+/// Bounds of a request head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Longest head in bytes, with its request line and its final empty line.
+    pub head_bytes: usize,
+    /// Most header lines; more than [`limits::HEADER_LINES`] has no effect.
+    pub header_lines: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            head_bytes: limits::HEAD_BYTES,
+            header_lines: limits::HEADER_LINES,
+        }
+    }
+}
+
+/// What is wrong with a request head. After any of them the connection is answered and closed: what follows the head
+/// cannot be told apart from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// More bytes than allowed: 431.
+    TooLarge,
+    /// More header lines than allowed: 431.
+    TooManyHeaders,
+    /// Against RFC 9112, in the way that the text says: 400.
+    Malformed(&'static str),
+    /// A version other than 1.0 and 1.1 (RFC 9110 section 15.6.6): 505.
+    UnsupportedVersion,
+    /// A body whose length is not told by `Content-Length` (RFC 9110 section 15.5.12): 411.
+    LengthRequired,
+}
+
+impl HeadError {
+    /// The status to answer.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::TooLarge | Self::TooManyHeaders => 431,
+            Self::Malformed(_) => 400,
+            Self::UnsupportedVersion => 505,
+            Self::LengthRequired => 411,
+        }
+    }
+
+    /// What to tell the peer: plain ASCII without quotes.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::TooLarge => "The request head is too large.",
+            Self::TooManyHeaders => "The request has too many header lines.",
+            Self::Malformed(what) => what,
+            Self::UnsupportedVersion => "Only HTTP/1.1 and HTTP/1.0 are supported.",
+            Self::LengthRequired => "The request body needs a Content-Length.",
+        }
+    }
+}
+
+/// Finds the end of a request head in bytes that arrive in any pieces. One per connection that awaits a head.
+///
+/// Each byte is looked at once: the scanner remembers how far it has come. It also refuses what can be told early: a first
+/// byte that no request begins with, a line feed without carriage return, too many lines, too many bytes.
+///
+/// Invariant: `seen` bytes of the head were looked at, `lines` line ends among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadScanner {
+    seen: u32,
+    lines: u32,
+}
+
+impl HeadScanner {
+    /// A scanner that has seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { seen: 0, lines: 0 }
+    }
+
+    /// Looks at what is new in `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is the first
+    /// `n` bytes. `None`: more bytes are needed. One empty line before the request line belongs to the head.
+    ///
+    /// # Errors
+    /// See [`HeadError`]; after one the scanner must not be asked again.
+    pub fn end(
+        &mut self,
+        bytes_so_far: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<Option<usize>, HeadError> {
+        let head_bytes = limits.head_bytes.min(u32::MAX as usize);
+        let within = bytes_so_far.get(..head_bytes).unwrap_or(bytes_so_far);
+        if self.seen < 3 {
+            check_first(within)?;
+        }
+        let mut at = self.seen as usize;
+        while let Some(distance) = within.get(at..).and_then(|rest| memchr(b'\n', rest)) {
+            let (line_end, next) = (at + distance, at + distance + 1);
+            at = next;
+            if !ends_with(within, line_end, b"\r") {
+                return Err(HeadError::Malformed(
+                    "A line ends without a carriage return.",
+                ));
+            }
+            if line_end == 1 {
+                continue; // the empty line that may precede a request line
+            }
+            if ends_with(within, line_end, b"\r\n\r") {
+                return Ok(Some(next));
+            }
+            self.lines += 1;
+            if self.lines as usize > limits.header_lines.min(limits::HEADER_LINES) + 1 {
+                return Err(HeadError::TooManyHeaders);
+            }
+        }
+        if bytes_so_far.len() >= head_bytes {
+            return Err(HeadError::TooLarge);
+        }
+        self.seen = u32::try_from(within.len()).unwrap_or(u32::MAX);
+        Ok(None)
+    }
+}
+
+/// Whether `bytes[..end]` ends with `tail`.
+fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
+    bytes.get(..end).is_some_and(|line| line.ends_with(tail))
+}
+
+/// Refuses what cannot become a request, so that a peer who speaks something else is told at once.
+fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
+    //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
+    //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at
+    //# least one empty line (CRLF) received prior to the request-line.
+    let request_line = match bytes {
+        [b'\r', b'\n', rest @ ..] => rest,
+        [b'\r'] => return Ok(()),
+        other => other,
+    };
+    match request_line.first() {
+        None => Ok(()),
+        Some(0x16) => Err(HeadError::Malformed(
+            "This port speaks plain HTTP, not TLS.",
+        )),
+        Some(byte) if is_token_byte(*byte) => Ok(()),
+        Some(_) => Err(HeadError::Malformed(
+            "The request does not begin with a method.",
+        )),
+    }
+}
+
+/// Whether a byte may stand in a token: a method, a header's name, a connection option (RFC 9110 section 5.6.2).
+pub(super) const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+const _: () = assert!(size_of::<HeadScanner>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+    const LIMITS: HeadLimits = HeadLimits {
+        head_bytes: 16_384,
+        header_lines: 64,
+    };
+
+    #[test]
+    fn a_head_ends_at_its_empty_line_however_it_arrives() {
+        let mut pipelined = HEAD.to_vec();
+        pipelined.extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+        for first in 0..=HEAD.len() {
+            for second in first..=HEAD.len() {
+                let mut scanner = HeadScanner::new();
+                for upto in [first, second] {
+                    let expected = (upto == HEAD.len()).then_some(HEAD.len());
+                    let end = scanner.end(&HEAD[..upto], &LIMITS).unwrap();
+                    assert_eq!(end, expected, "{first} {second}");
+                    if end.is_some() {
+                        break;
+                    }
+                }
+                if second < HEAD.len() {
+                    assert_eq!(scanner.end(&pipelined, &LIMITS), Ok(Some(HEAD.len())));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_empty_line_may_come_first() {
+        for (text, expected) in [
+            (&b"\r\nGET / HTTP/1.1\r\n\r\n"[..], Ok(Some(20))),
+            (b"\r", Ok(None)),
+            (b"\r\n", Ok(None)),
+            (b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", Err(FIRST)),
+            (b"\nGET / HTTP/1.1\r\n\r\n", Err(FIRST)),
+        ] {
+            assert_eq!(HeadScanner::new().end(text, &LIMITS), expected, "{text:?}");
+            let mut scanner = HeadScanner::new();
+            let slow = (1..=text.len())
+                .map(|upto| scanner.end(&text[..upto], &LIMITS))
+                .find(|end| *end != Ok(None));
+            assert_eq!(
+                slow.unwrap_or(Ok(None)).is_ok(),
+                expected.is_ok(),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn bounds_are_exact() {
+        let exact = HeadLimits {
+            head_bytes: HEAD.len(),
+            header_lines: 2,
+        };
+        assert_eq!(HeadScanner::new().end(HEAD, &exact), Ok(Some(HEAD.len())));
+        let short = HeadLimits {
+            head_bytes: HEAD.len() - 1,
+            header_lines: 2,
+        };
+        assert_eq!(
+            HeadScanner::new().end(HEAD, &short),
+            Err(HeadError::TooLarge)
+        );
+        let few = HeadLimits {
+            head_bytes: HEAD.len(),
+            header_lines: 1,
+        };
+        assert_eq!(
+            HeadScanner::new().end(HEAD, &few),
+            Err(HeadError::TooManyHeaders)
+        );
+        let endless = vec![b'A'; LIMITS.head_bytes];
+        assert_eq!(HeadScanner::new().end(&endless[1..], &LIMITS), Ok(None));
+        assert_eq!(
+            HeadScanner::new().end(&endless, &LIMITS),
+            Err(HeadError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn garbage_is_told_at_once() {
+        assert_eq!(
+            HeadScanner::new()
+                .end(b"GET / HTTP/1.1\n", &LIMITS)
+                .unwrap_err()
+                .status(),
+            400
+        );
+        for first in [0u8, 0x16, b' ', b'\n', b'{', b'"', 0x80, 0xFF] {
+            assert_eq!(
+                HeadScanner::new()
+                    .end(&[first], &LIMITS)
+                    .unwrap_err()
+                    .status(),
+                400,
+                "{first}"
+            );
+        }
+    }
+
+    const FIRST: HeadError = HeadError::Malformed("The request does not begin with a method.");
+}

@@ -1,0 +1,66 @@
+//! Writing JSON strings into a caller's buffer.
+
+/// Appends `text` as a JSON string with its quotes; escapes what RFC 8259 section 7 demands and nothing else.
+pub fn string(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(place) = rest
+        .iter()
+        .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
+    {
+        let Some((plain, [special, after @ ..])) = rest.split_at_checked(place) else {
+            break;
+        };
+        out.extend_from_slice(plain);
+        escape(out, *special);
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        0x09 => b't',
+        0x0A => b'n',
+        0x0C => b'f',
+        0x0D => b'r',
+        control => {
+            let digit = |value: u8| {
+                if value < 10 {
+                    b'0' + value
+                } else {
+                    b'a' + value - 10
+                }
+            };
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&[digit(control >> 4), digit(control & 15)]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', letter]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serde_json_writes_the_same() {
+        let every: String = (0..=0x17Fu32)
+            .chain([0x20AC, 0x1F600])
+            .filter_map(char::from_u32)
+            .collect();
+        for text in ["", "plain", "\"\\", "a\nb", "\u{1}", &every] {
+            let mut out = b"x".to_vec();
+            string(&mut out, text);
+            assert_eq!(
+                String::from_utf8(out).unwrap(),
+                format!("x{}", serde_json::to_string(text).unwrap())
+            );
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The entry of fuzzers and of the seeded test: the flat scanner and simd-json must agree, and nothing may panic.
+
+use super::client::EventParser;
+use super::request::{Fault, Request, Role, Rules, judge};
+use super::{Delivery, FaultKind, Parser};
+use crate::json;
+
+/// Reads `data` as a message, by the scanner and by simd-json, in both roles and under both profiles.
+///
+/// # Panics
+/// When the readers disagree or a request breaks its own promises: bugs.
+pub fn fuzz(data: &[u8]) {
+    // The WebSocket layer has proven that a text is UTF-8 before anyone reads it.
+    let text = String::from_utf8_lossy(data).into_owned();
+    let (mut parser, mut tape) = (Parser::new(), json::TapeReader::new());
+    for role in [Role::Master, Role::Viewer] {
+        for rules in [
+            Rules::DEFAULT,
+            Rules::STRICT,
+            Rules {
+                payload_bytes: 8,
+                url_safe: true,
+                master_offers: true,
+            },
+        ] {
+            let (mut ours, mut theirs) = (text.clone().into_bytes(), text.clone().into_bytes());
+            let both = parser.parse(&mut ours, role, &rules);
+            let oracle = match tape.members(&mut theirs) {
+                Some(members) => judge(&members, &mut theirs, role, &rules),
+                None => Err(Fault {
+                    kind: FaultKind::NotJson,
+                    correlation_id: None,
+                }),
+            };
+            assert_eq!(both, oracle, "the readers disagree on {text:?}");
+            if let Ok(request) = both {
+                check(&request, role, &rules);
+            }
+        }
+    }
+    let _ = EventParser::new().parse(&mut text.into_bytes());
+}
+
+/// What every request promises, and that its delivery is read back as it was written.
+fn check(request: &Request<'_>, role: Role, rules: &Rules) {
+    assert!((1..=rules.payload_bytes).contains(&request.payload.len()));
+    assert!(
+        request
+            .payload
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+    );
+    assert_eq!(request.recipient.is_some(), role == Role::Master);
+    let sender = request.recipient.map(|id| id.as_str());
+    let delivery = Delivery {
+        action: request.action,
+        payload: request.payload,
+        sender,
+    };
+    let mut frame = Vec::new();
+    delivery.write(&mut frame);
+    assert_eq!(frame.len(), delivery.frame_bytes());
+    let header_bytes = memchr::memmem::find(&frame, b"{\"messagePayload").unwrap_or_default();
+    let mut parser = EventParser::new();
+    let event = frame
+        .get_mut(header_bytes..)
+        .and_then(|text| parser.parse(text));
+    let event = event.unwrap_or_default();
+    assert_eq!(event.message_type, Some(request.action.as_str()));
+    assert_eq!(
+        (event.payload, event.sender),
+        (Some(request.payload), sender)
+    );
+}

@@ -1,0 +1,292 @@
+//! Client → service: an action, a payload, for a master also who it is for, and a correlation id if the sender wants to hear
+//! of faults.
+//!
+//! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action, payload,
+//! recipient, and whether a master offers. The first fault is the one told, so each message has at most one.
+
+use super::status::StatusFault;
+use crate::aws::{ClientId, CorrelationId};
+use crate::base64::{self, Alphabet};
+use crate::json::{self, Member, Members, Span};
+use crate::limits;
+use std::fmt;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// A session description that opens or changes a session.
+    SdpOffer,
+    /// A session description that answers an offer.
+    SdpAnswer,
+    /// One way to reach a peer.
+    IceCandidate,
+}
+
+impl Action {
+    /// Every action, in the order of [`Action::index`].
+    pub const ALL: [Self; 3] = [Self::SdpOffer, Self::SdpAnswer, Self::IceCandidate];
+
+    /// The name on the wire, exact case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SdpOffer => "SDP_OFFER",
+            Self::SdpAnswer => "SDP_ANSWER",
+            Self::IceCandidate => "ICE_CANDIDATE",
+        }
+    }
+
+    /// A small number for tables of counters: 0, 1, 2.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The action of a wire name.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        match name {
+            b"SDP_OFFER" => Some(Self::SdpOffer),
+            b"SDP_ANSWER" => Some(Self::SdpAnswer),
+            b"ICE_CANDIDATE" => Some(Self::IceCandidate),
+            _ => None,
+        }
+    }
+}
+
+/// Which end of a channel the sender is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The device: names the viewer it speaks to.
+    Master,
+    /// Who watches: speaks to the master alone.
+    Viewer,
+}
+
+/// What an operator may choose about messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Longest payload in bytes of base64 text.
+    pub payload_bytes: usize,
+    /// Whether `-` and `_` are taken and rewritten to `+` and `/`; else they are outside the alphabet.
+    pub url_safe: bool,
+    /// Whether a master may send offers.
+    pub master_offers: bool,
+}
+
+impl Rules {
+    /// The rules of the default profile.
+    pub const DEFAULT: Self = Self {
+        payload_bytes: limits::PAYLOAD_BYTES,
+        url_safe: true,
+        master_offers: false,
+    };
+    /// The rules as AWS documents them.
+    pub const STRICT: Self = Self {
+        payload_bytes: limits::PAYLOAD_BYTES_STRICT,
+        url_safe: false,
+        master_offers: false,
+    };
+}
+
+/// A message that passed every check. Borrows the text it was read in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What it is.
+    pub action: Action,
+    /// Base64 text of the standard alphabet, 1 to [`Rules::payload_bytes`] bytes; never decoded.
+    pub payload: &'a str,
+    /// Whom a master means; `None` for viewers, whatever they wrote.
+    pub recipient: Option<ClientId<'a>>,
+    /// By which id the sender wants to be told of faults.
+    pub correlation_id: Option<CorrelationId<'a>>,
+}
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A known member twice or of a wrong JSON type, or a correlation id against its pattern (told to nobody).
+    Malformed,
+    /// No action, or one that does not exist.
+    UnsupportedAction,
+    /// The payload is missing, empty, too long, or outside the alphabet.
+    Payload,
+    /// A master's recipient is missing or against its pattern.
+    Recipient,
+    /// A master sent an offer, and the rules say that offers come from viewers.
+    MasterOffer,
+    /// Not one JSON object, or nested too deep. Never told: nothing in it can be trusted.
+    NotJson,
+}
+
+impl FaultKind {
+    /// The status to answer under `rules`; `None` for what is never answered.
+    #[must_use]
+    pub const fn status(self, rules: &Rules) -> Option<StatusFault> {
+        match self {
+            Self::Malformed => Some(StatusFault::Malformed),
+            Self::UnsupportedAction => Some(StatusFault::UnsupportedAction),
+            Self::Payload => Some(StatusFault::Payload {
+                payload_bytes: rules.payload_bytes,
+            }),
+            Self::Recipient => Some(StatusFault::Recipient),
+            Self::MasterOffer => Some(StatusFault::MasterOffer),
+            Self::NotJson => None,
+        }
+    }
+}
+
+/// A refused message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault<'a> {
+    /// What is wrong.
+    pub kind: FaultKind,
+    /// Where to send the status; `None`: the sender gave none that can be echoed, and hears nothing.
+    pub correlation_id: Option<CorrelationId<'a>>,
+}
+
+/// Reads messages. Owns the buffers of the JSON reader, which grow to what the largest message needed and are used again:
+/// one per shard, no allocation per message.
+pub struct Parser {
+    tape: json::TapeReader,
+}
+
+impl Parser {
+    /// A parser without memory of its own yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tape: json::TapeReader::new(),
+        }
+    }
+
+    /// Reads one message. `text` must be valid UTF-8; it may be changed: escapes are undone and URL-safe base64 is made
+    /// standard in place.
+    ///
+    /// # Errors
+    /// A [`Fault`] with the first thing that is wrong.
+    pub fn parse<'a>(
+        &'a mut self,
+        text: &'a mut [u8],
+        role: Role,
+        rules: &Rules,
+    ) -> Result<Request<'a>, Fault<'a>> {
+        let Some(members) = json::read(text, &mut self.tape) else {
+            return Err(Fault {
+                kind: FaultKind::NotJson,
+                correlation_id: None,
+            });
+        };
+        judge(&members, text, role, rules)
+    }
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Parser {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Parser").finish_non_exhaustive()
+    }
+}
+
+/// Applies the rules to what a reader found.
+pub(super) fn judge<'a>(
+    members: &Members,
+    text: &'a mut [u8],
+    role: Role,
+    rules: &Rules,
+) -> Result<Request<'a>, Fault<'a>> {
+    let payload = check_payload(members, text, rules);
+    let text: &'a [u8] = text;
+    let correlation_id = match correlation(members, text) {
+        Ok(id) => id,
+        Err(kind) => {
+            return Err(Fault {
+                kind,
+                correlation_id: None,
+            });
+        }
+    };
+    let fault = |kind| Fault {
+        kind,
+        correlation_id,
+    };
+    if members.twice
+        || [members.action, members.payload, members.recipient].contains(&Member::Other)
+    {
+        return Err(fault(FaultKind::Malformed));
+    }
+    let action = match members.action {
+        Member::Text(span) => Action::parse(span.of(text)),
+        Member::Absent | Member::Other => None,
+    };
+    let Some(action) = action else {
+        return Err(fault(FaultKind::UnsupportedAction));
+    };
+    let payload = payload.and_then(|span| simdutf8::basic::from_utf8(span.of(text)).ok());
+    let Some(payload) = payload else {
+        return Err(fault(FaultKind::Payload));
+    };
+    let recipient = match (role, members.recipient) {
+        (Role::Master, Member::Text(span)) => {
+            let id = str_of(span, text).and_then(|id| ClientId::parse(id).ok());
+            Some(id.ok_or_else(|| fault(FaultKind::Recipient))?)
+        }
+        (Role::Master, Member::Absent | Member::Other) => return Err(fault(FaultKind::Recipient)),
+        (Role::Viewer, Member::Absent | Member::Text(_) | Member::Other) => None,
+    };
+    if role == Role::Master && action == Action::SdpOffer && !rules.master_offers {
+        return Err(fault(FaultKind::MasterOffer));
+    }
+    Ok(Request {
+        action,
+        payload,
+        recipient,
+        correlation_id,
+    })
+}
+
+/// The correlation id: absent, null and empty are none. One that cannot be echoed is a fault that nobody is told.
+fn correlation<'a>(
+    members: &Members,
+    text: &'a [u8],
+) -> Result<Option<CorrelationId<'a>>, FaultKind> {
+    match members.correlation {
+        _ if members.correlation_twice => Err(FaultKind::Malformed),
+        Member::Absent => Ok(None),
+        Member::Text(span) if span.is_empty() => Ok(None),
+        Member::Text(span) => {
+            let id = str_of(span, text).and_then(|id| CorrelationId::parse(id).ok());
+            id.map(Some).ok_or(FaultKind::Malformed)
+        }
+        Member::Other => Err(FaultKind::Malformed),
+    }
+}
+
+/// The payload's place when its length and alphabet are right; afterwards it is of the standard alphabet.
+fn check_payload(members: &Members, text: &mut [u8], rules: &Rules) -> Option<Span> {
+    let Member::Text(span) = members.payload else {
+        return None;
+    };
+    let bytes = text.get_mut(span.start..span.end)?;
+    if bytes.is_empty() || bytes.len() > rules.payload_bytes {
+        return None;
+    }
+    if members.payload_proven {
+        return Some(span);
+    }
+    match base64::alphabet(bytes) {
+        Alphabet::Standard => {}
+        Alphabet::UrlSafe if rules.url_safe => base64::standardize(bytes),
+        Alphabet::UrlSafe | Alphabet::Outside => return None,
+    }
+    Some(span)
+}
+
+fn str_of(span: Span, text: &[u8]) -> Option<&str> {
+    std::str::from_utf8(span.of(text)).ok()
+}
