@@ -5,6 +5,7 @@ use super::error::ApiError;
 use super::member::{Member, Object};
 use super::write;
 use crate::aws::ChannelArn;
+use crate::signal::Role;
 use std::ops::RangeInclusive;
 
 /// How many protocols may be asked for. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
@@ -19,15 +20,6 @@ pub struct GetSignalingChannelEndpoint {
     pub protocols: Vec<Protocol>,
     /// Whom the endpoint is for; viewers when the caller does not say.
     pub role: Role,
-}
-
-/// Whom an endpoint is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The channel's one master.
-    Master,
-    /// Those who watch.
-    Viewer,
 }
 
 /// What an endpoint is spoken to with.

@@ -1,4 +1,6 @@
-//! JSON text into a caller's buffer, without white space.
+//! Members and numbers of response bodies, appended to a caller's buffer without white space.
+
+pub(super) use crate::json::write::string as text;
 
 /// Appends `before` (`{` or `,`), the member's name (a literal of ours, nothing to escape) and the colon.
 pub(super) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
@@ -6,26 +8,6 @@ pub(super) fn member(out: &mut Vec<u8>, before: u8, name: &'static str) {
     out.push(b'"');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
-}
-
-/// Appends a string value, escaped where RFC 8259 section 7 demands it and nowhere else: the C SDK never unescapes.
-pub(super) fn text(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest
-        .iter()
-        .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
-        let (clean, odd) = rest.split_at(at);
-        out.extend_from_slice(clean);
-        let Some((&byte, after)) = odd.split_first() else {
-            break;
-        };
-        escape(out, byte);
-        rest = after;
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
 }
 
 /// Appends a whole number.
@@ -39,20 +21,9 @@ pub(super) fn epoch_seconds(out: &mut Vec<u8>, ms: u64) {
     out.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
 }
 
-fn escape(out: &mut Vec<u8>, byte: u8) {
-    match byte {
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
-        b'\t' => out.extend_from_slice(b"\\t"),
-        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-        _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn written(write: impl Fn(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -75,13 +46,5 @@ mod tests {
             written(|out| epoch_seconds(out, u64::MAX)),
             "18446744073709551.615"
         );
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_reads_back(any in ".*|[\\x00-\\x7f]*") {
-            let json = written(|out| text(out, &any));
-            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), any);
-        }
     }
 }

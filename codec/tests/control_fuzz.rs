@@ -1,0 +1,213 @@
+//! Hostile bodies: seeded mutations of real ones, deep nesting, and agreement with another JSON parser.
+
+use codec::control::{ErrorKind, Operation, Rules, fuzzing, parse};
+use std::fmt::Write as _;
+
+/// How many mutations run; `FUZZ_RUNS` asks for another number.
+const RUNS: u64 = 20_000;
+
+#[test]
+fn seeded_mutations_hold_the_invariants() {
+    let runs = runs();
+    let corpus = corpus();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for run in 0..runs {
+        let mut body = corpus[random.below(corpus.len())].clone();
+        for _ in 0..=random.below(6) {
+            mutate(&mut body, &corpus, &mut random);
+        }
+        // The run's number picks the operation, so that every body meets every operation.
+        let mut data = vec![u8::try_from(run % 256).expect("below 256")];
+        data.extend_from_slice(&body);
+        fuzzing::fuzz(&data);
+        agree(&body);
+    }
+}
+
+#[test]
+fn nesting_costs_no_stack() {
+    let depth = 65_000;
+    let shapes = [
+        "[".repeat(depth),
+        "{\"a\":".repeat(depth / 5),
+        format!(
+            "{{\"a\":{}{}}}",
+            "[".repeat(depth / 2),
+            "]".repeat(depth / 2)
+        ),
+        format!(
+            "{{\"ChannelName\":{}{}}}",
+            "[".repeat(depth / 2),
+            "]".repeat(depth / 2)
+        ),
+        format!(
+            "{{\"Tags\":[{}1{}]}}",
+            "{\"Key\":".repeat(9_000),
+            "}".repeat(9_000)
+        ),
+    ];
+    // A small stack, as a task of the broker might have.
+    let small = std::thread::Builder::new().stack_size(128 * 1024);
+    let run = small.spawn(move || {
+        for shape in &shapes {
+            for operation in Operation::ALL {
+                let mut data = vec![u8::try_from(operation.index()).expect("few")];
+                data.extend_from_slice(shape.as_bytes());
+                fuzzing::fuzz(&data);
+            }
+        }
+        for (depth, taken) in [(1_000, true), (32_000, false)] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let mut body = format!("{{\"x\":{open}{close},\"ChannelName\":\"demo\"}}").into_bytes();
+            let call = parse(
+                Operation::DescribeSignalingChannel,
+                &mut body,
+                &Rules::default(),
+            );
+            assert_eq!(call.is_ok(), taken, "{depth}");
+        }
+    });
+    run.expect("a thread")
+        .join()
+        .expect("no overflow, no panic");
+}
+
+#[test]
+fn many_members_and_items_are_read_in_time() {
+    let mut body = String::from("{\"Tags\":[");
+    while body.len() < 60_000 {
+        body.push_str("{},");
+    }
+    body.push_str("{}],\"ChannelName\":\"a\"}");
+    let error = parse(
+        Operation::CreateSignalingChannel,
+        &mut body.into_bytes(),
+        &Rules::default(),
+    );
+    assert_eq!(
+        error.map_err(|error| error.kind),
+        Err(ErrorKind::TagsPerResourceExceededLimit)
+    );
+
+    let mut body = String::from("{");
+    for member in 0..6_000 {
+        write!(body, "\"m{member}\":1,").expect("memory");
+    }
+    body.push_str("\"ChannelName\":\"a\"}");
+    assert!(
+        parse(
+            Operation::CreateSignalingChannel,
+            &mut body.into_bytes(),
+            &Rules::default()
+        )
+        .is_ok()
+    );
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test may be asked for more by who runs it"
+)]
+fn runs() -> u64 {
+    let asked = std::env::var("FUZZ_RUNS").ok();
+    asked.and_then(|runs| runs.parse().ok()).unwrap_or(RUNS)
+}
+
+/// Whether a body is JSON is judged alike by serde_json, but for integers beyond 64 bits, which it turns into floats.
+fn agree(body: &[u8]) {
+    let ours = parse(
+        Operation::ListSignalingChannels,
+        &mut body.to_vec(),
+        &Rules::default(),
+    );
+    let broken = "The request body is not valid JSON.";
+    let ours = !matches!(&ours, Err(error) if error.message == broken);
+    let theirs = serde_json::from_slice::<serde_json::Value>(body);
+    let vast = || {
+        body.split(|byte| !byte.is_ascii_digit())
+            .any(|digits| digits.len() >= 19)
+    };
+    assert!(
+        ours == theirs.is_ok() || (!ours && vast()),
+        "{:?}: {theirs:?}",
+        String::from_utf8_lossy(body)
+    );
+}
+
+fn corpus() -> Vec<Vec<u8>> {
+    let recorded: Vec<serde_json::Value> =
+        serde_json::from_str(include_str!("data/control_requests.json")).expect("JSON");
+    let recorded = recorded
+        .iter()
+        .map(|request| request["body"].as_str().expect("text").as_bytes().to_vec());
+    let ours = [
+        r#"{"ChannelName":"a","Tags":[{"Key":"é中","Value":"\u00e9\ud835\udd38"}],"x":[1,-2.5e3,true,null,{"y":[]}]}"#,
+        r#"{"NextToken":"ZGVtbw==","MaxResults":10000,"ChannelNameCondition":null}"#,
+        r#"{"ChannelARN":"arn:aws:kinesisvideo:r:1:channel/n/1","SenderClientId":"a","MessagePayload":"A\/B="}"#,
+    ];
+    recorded
+        .chain(ours.map(|body| body.as_bytes().to_vec()))
+        .collect()
+}
+
+fn mutate(body: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
+    const WORDS: [&str; 20] = [
+        "null",
+        "\"\"",
+        "{}",
+        "[]",
+        "1",
+        "-1",
+        "60.5",
+        "1e400",
+        "18446744073709551616",
+        "\\u0000",
+        "\\ud800",
+        "\"Tags\":",
+        "\"ChannelName\":",
+        ",",
+        "\\",
+        "\"",
+        "\u{0}",
+        "é",
+        "[[[[",
+        "true",
+    ];
+    let at = random.below(body.len() + 1);
+    match random.below(6) {
+        0 if at < body.len() => body[at] ^= 1 << random.below(8),
+        1 => body.truncate(at),
+        2 => {
+            let word = WORDS[random.below(WORDS.len())].bytes();
+            body.splice(at..at, word);
+        }
+        3 => {
+            let end = at + random.below(body.len() + 1 - at).min(12);
+            body.drain(at..end);
+        }
+        4 => {
+            let other = &corpus[random.below(corpus.len())];
+            let cut = random.below(other.len() + 1);
+            body.truncate(at);
+            body.extend_from_slice(&other[cut..]);
+        }
+        _ => {
+            let end = at + random.below(body.len() + 1 - at).min(40);
+            let copy = body[at..end].to_vec();
+            body.splice(at..at, copy);
+        }
+    }
+}
+
+/// xorshift64*: seeded, so a failure repeats.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(high).expect("64 bits") % bound.max(1)
+    }
+}

@@ -1,0 +1,154 @@
+//! Response bodies: exact text, members in the documented order, and JSON that an independent parser reads.
+
+use codec::control::{
+    ChannelInfo, ChannelStatus, IceServer, Operation, Protocol, alexa, create, delete, describe,
+    endpoint, error_body, ice, list, page_token,
+};
+
+const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1767323075123";
+const INFO: ChannelInfo<'_> = ChannelInfo {
+    name: "demo",
+    arn: ARN,
+    status: ChannelStatus::Active,
+    created_ms: 1_767_323_075_123,
+    ttl_seconds: 60,
+    version: "bQ9NQnvAUVdoQFFM1234",
+};
+const INFO_TEXT: &str = r#"{"ChannelName":"demo","ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1767323075123","ChannelType":"SINGLE_MASTER","ChannelStatus":"ACTIVE","CreationTime":1767323075.123,"SingleMasterConfiguration":{"MessageTtlSeconds":60},"Version":"bQ9NQnvAUVdoQFFM1234"}"#;
+
+/// What a writer appends, after a look that it is JSON and that what stood before is untouched.
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = b"before".to_vec();
+    write(&mut out);
+    let text = std::str::from_utf8(&out)
+        .expect("UTF-8")
+        .strip_prefix("before")
+        .expect("appended")
+        .to_owned();
+    serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+    text
+}
+
+#[test]
+fn create_names_the_channel() {
+    assert_eq!(
+        written(|out| create(out, ARN)),
+        format!(r#"{{"ChannelARN":"{ARN}"}}"#)
+    );
+}
+
+#[test]
+fn describe_keeps_the_order_that_the_c_sdk_reads() {
+    assert_eq!(
+        written(|out| describe(out, &INFO)),
+        format!(r#"{{"ChannelInfo":{INFO_TEXT}}}"#)
+    );
+    let deleting = ChannelInfo {
+        status: ChannelStatus::Deleting,
+        created_ms: 5,
+        ttl_seconds: 120,
+        ..INFO
+    };
+    let text = written(|out| describe(out, &deleting));
+    assert!(text.contains(r#""ChannelStatus":"DELETING","CreationTime":0.005,"SingleMasterConfiguration":{"MessageTtlSeconds":120}"#));
+}
+
+#[test]
+fn list_has_a_token_only_when_more_follows() {
+    assert_eq!(
+        written(|out| list(out, [], None)),
+        r#"{"ChannelInfoList":[]}"#
+    );
+    assert_eq!(
+        written(|out| list(out, [INFO], None)),
+        format!(r#"{{"ChannelInfoList":[{INFO_TEXT}]}}"#)
+    );
+    let token = page_token("demo");
+    assert_eq!(
+        written(|out| list(out, [INFO, INFO], Some(&token))),
+        format!(r#"{{"ChannelInfoList":[{INFO_TEXT},{INFO_TEXT}],"NextToken":"ZGVtbw=="}}"#)
+    );
+}
+
+#[test]
+fn delete_says_nothing() {
+    assert_eq!(written(delete), "{}");
+}
+
+#[test]
+fn endpoints_come_in_the_order_given() {
+    assert_eq!(
+        written(|out| endpoint(
+            out,
+            &[
+                (Protocol::Wss, "wss://localhost:8443"),
+                (Protocol::Https, "https://localhost:8443")
+            ]
+        )),
+        r#"{"ResourceEndpointList":[{"Protocol":"WSS","ResourceEndpoint":"wss://localhost:8443"},{"Protocol":"HTTPS","ResourceEndpoint":"https://localhost:8443"}]}"#
+    );
+    assert_eq!(
+        written(|out| endpoint(out, &[])),
+        r#"{"ResourceEndpointList":[]}"#
+    );
+}
+
+#[test]
+fn ice_members_are_in_the_order_of_aws() {
+    let uris = [
+        "turn:t.example:443?transport=udp".to_owned(),
+        "turns:t.example:443?transport=tcp".to_owned(),
+    ];
+    let stun = ["stun:localhost:3478".to_owned()];
+    let turn = IceServer {
+        password: "a+/=",
+        ttl_seconds: 300,
+        uris: &uris,
+        username: "1767323375:v1",
+    };
+    let none = IceServer {
+        password: "none",
+        ttl_seconds: 86_400,
+        uris: &stun,
+        username: "0:none",
+    };
+    assert_eq!(
+        written(|out| ice(out, &[turn, none])),
+        concat!(
+            r#"{"IceServerList":[{"Password":"a+/=","Ttl":300,"Uris":["turn:t.example:443?transport=udp","turns:t.example:443?transport=tcp"],"Username":"1767323375:v1"},"#,
+            r#"{"Password":"none","Ttl":86400,"Uris":["stun:localhost:3478"],"Username":"0:none"}]}"#
+        )
+    );
+}
+
+#[test]
+fn alexa_answers_or_says_null() {
+    assert_eq!(
+        written(|out| alexa(out, Some("eyJ0=="))),
+        r#"{"Answer":"eyJ0=="}"#
+    );
+    assert_eq!(written(|out| alexa(out, None)), r#"{"Answer":null}"#);
+}
+
+#[test]
+fn what_needs_escapes_gets_them() {
+    let odd = "quote \" back \\ line \n bell \u{7} é 中";
+    let text = written(|out| error_body(out, Some(Operation::GetIceServerConfig), odd));
+    let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(value["Message"], odd);
+    let text = written(|out| describe(out, &ChannelInfo { name: odd, ..INFO }));
+    let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(value["ChannelInfo"]["ChannelName"], odd);
+}
+
+#[test]
+fn what_the_c_sdk_reads_stays_within_its_limits() {
+    // It keeps 10 KiB of a body and parses at most 100 JSON tokens.
+    let (name, arn) = ("n".repeat(256), "a".repeat(1024));
+    let longest = ChannelInfo {
+        name: &name,
+        arn: &arn,
+        ..INFO
+    };
+    assert!(written(|out| describe(out, &longest)).len() < 2 * 1024);
+}
