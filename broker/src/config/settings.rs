@@ -19,7 +19,7 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// The admin listener.
     pub admin: Admin,
-    /// How many shards run: 1 to [`SHARDS_MAX`].
+    /// How many shards run: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
     /// The CPUs that shards are pinned to, in turn; at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
@@ -50,9 +50,6 @@ pub struct Settings {
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
     pub ice: Vec<Ice>,
 }
-
-/// Most shards of one process: mailboxes keep room for replies of that many peers.
-pub const SHARDS_MAX: usize = 256;
 
 impl Default for Settings {
     /// What an empty configuration file means without `--dev`, on one shard.

@@ -1,0 +1,229 @@
+//! What the configuration must satisfy as a whole: rules that join several keys, and what this version can do.
+
+use super::cpus::Cpus;
+use super::document::Reader;
+use super::settings::{Auth, Listen, Scheme, Settings};
+use crate::limits::ENVELOPE_BYTES_MAX;
+use std::net::SocketAddr;
+
+/// What the settings are wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To run now, here.
+    Serve,
+    /// To say whether a file is right: flags may still add to it.
+    Check,
+}
+
+/// Notes every rule that `settings` break.
+pub(super) fn check(
+    settings: &Settings,
+    purpose: Purpose,
+    machine: &Cpus,
+    reader: &mut Reader<'_>,
+) {
+    authentication(settings, purpose, reader);
+    listeners(settings, purpose, reader);
+    admin(settings, reader);
+    limits(settings, reader);
+    timeouts(settings, reader);
+    advertise(settings, reader);
+    if settings.ice.len() > ICE_MAX {
+        reader.fault(
+            "ice",
+            format!("{} entries", settings.ice.len()),
+            format!("allowed at most {ICE_MAX} entries"),
+        );
+    }
+    let foreign: Vec<_> = settings
+        .cpus
+        .iter()
+        .filter(|cpu| !machine.allowed.contains(cpu))
+        .collect();
+    if purpose == Purpose::Serve && !foreign.is_empty() {
+        let rule = format!(
+            "allowed the CPUs that this process may use: {:?}",
+            machine.allowed
+        );
+        reader.fault("cpus", format!("{:?}", settings.cpus), rule);
+    }
+}
+
+fn authentication(settings: &Settings, purpose: Purpose, reader: &mut Reader<'_>) {
+    let written = reader.place_of("auth") != super::Place::Default;
+    match settings.auth {
+        Auth::None => {}
+        Auth::Sigv4 if purpose == Purpose::Check && !written => {}
+        Auth::Sigv4 => {
+            let rule = "signatures cannot be checked in this version, allowed --dev, or none with every listener on loopback";
+            reader.fault("auth", "sigv4", rule);
+        }
+    }
+}
+
+fn listeners(settings: &Settings, purpose: Purpose, reader: &mut Reader<'_>) {
+    for (nth, listen) in settings.listen.iter().enumerate() {
+        let earlier = settings.listen.iter().take(nth);
+        if earlier.clone().any(|other| clash(other.addr, listen.addr)) {
+            reader.fault("listen", url(listen), "allowed each address and port once");
+        }
+        if !listen.addr.ip().is_loopback() && settings.dev {
+            reader.fault(
+                "listen",
+                url(listen),
+                "allowed loopback addresses only, since --dev lets everybody in",
+            );
+        } else if !listen.addr.ip().is_loopback() && settings.auth == Auth::None {
+            reader.fault(
+                "listen",
+                url(listen),
+                "allowed loopback addresses only, since auth none lets everybody in",
+            );
+        }
+        let certified = settings.tls.is_some() || settings.dev || purpose == Purpose::Check;
+        if listen.scheme == Scheme::Https && !certified {
+            let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the file; --dev \
+                        makes one of its own";
+            reader.fault("listen", url(listen), rule);
+        }
+    }
+    if settings.listen.len() > LISTENERS_MAX {
+        reader.fault(
+            "listen",
+            format!("{} listeners", settings.listen.len()),
+            format!("allowed 1 to {LISTENERS_MAX}"),
+        );
+    }
+}
+
+fn admin(settings: &Settings, reader: &mut Reader<'_>) {
+    let Some(addr) = settings.admin.listen else {
+        return;
+    };
+    if settings
+        .listen
+        .iter()
+        .any(|listen| clash(listen.addr, addr))
+    {
+        reader.fault(
+            "admin.listen",
+            addr,
+            "allowed an address and port that no other listener has",
+        );
+    }
+    if addr.ip().is_loopback() {
+        return;
+    }
+    if settings.dev {
+        reader.fault(
+            "admin.listen",
+            addr,
+            "allowed loopback addresses only, under --dev",
+        );
+    } else if settings.admin.token_file.is_none() {
+        reader.fault(
+            "admin.listen",
+            addr,
+            "allowed loopback addresses, or others with admin.token_file",
+        );
+    }
+}
+
+fn limits(settings: &Settings, reader: &mut Reader<'_>) {
+    let limits = &settings.limits;
+    let least = limits.payload_bytes + ENVELOPE_BYTES_MAX;
+    if limits.message_bytes < least {
+        let rule = format!(
+            "allowed at least {least}: limits.payload_bytes and {ENVELOPE_BYTES_MAX} for what is around it"
+        );
+        reader.fault("limits.message_bytes", limits.message_bytes, rule);
+    }
+    let pairs = [
+        (
+            "limits.outbox_bytes",
+            limits.outbox_bytes,
+            "limits.pending_bytes_per_channel",
+            limits.pending_bytes_per_channel,
+        ),
+        (
+            "limits.outbox_bytes_per_shard",
+            limits.outbox_bytes_per_shard,
+            "limits.outbox_bytes",
+            limits.outbox_bytes,
+        ),
+        (
+            "limits.pending_bytes_per_shard",
+            limits.pending_bytes_per_shard,
+            "limits.pending_bytes_per_channel",
+            limits.pending_bytes_per_channel,
+        ),
+        (
+            "limits.pending_bytes_per_channel",
+            limits.pending_bytes_per_channel,
+            "limits.payload_bytes with what is around it",
+            least,
+        ),
+    ];
+    for (larger_key, larger, smaller_key, smaller) in pairs {
+        if larger < smaller {
+            reader.fault(
+                larger_key,
+                larger,
+                format!("allowed at least {smaller}, which is {smaller_key}"),
+            );
+        }
+    }
+}
+
+fn timeouts(settings: &Settings, reader: &mut Reader<'_>) {
+    let timeouts = &settings.timeouts;
+    let (age, grace) = (timeouts.connection_age_ms, timeouts.go_away_grace_ms);
+    if age != 0 && grace >= age {
+        let rule = format!(
+            "allowed less than timeouts.connection_age, which is {}",
+            super::value::Span(age)
+        );
+        reader.fault("timeouts.go_away_grace", super::value::Span(grace), rule);
+    }
+    if timeouts.ping_ms != 0 && timeouts.ping_ms >= timeouts.idle_ms {
+        let rule = format!(
+            "allowed less than timeouts.idle, which is {}, or off",
+            super::value::Span(timeouts.idle_ms)
+        );
+        reader.fault("timeouts.ping", super::value::Span(timeouts.ping_ms), rule);
+    }
+}
+
+fn advertise(settings: &Settings, reader: &mut Reader<'_>) {
+    let advertise = &settings.advertise;
+    if let (Some(domain), true) = (
+        &advertise.domain,
+        advertise.wss.is_some() || advertise.https.is_some(),
+    ) {
+        reader.fault(
+            "advertise.domain",
+            domain,
+            "allowed without advertise.wss and advertise.https only",
+        );
+    }
+}
+
+/// Whether two listeners would get in each other's way: the same port, and the same address or one that covers it.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || covers)
+}
+
+/// A listener as it is written.
+pub(super) fn url(listen: &Listen) -> String {
+    match listen.scheme {
+        Scheme::Http => format!("http://{}", listen.addr),
+        Scheme::Https => format!("https://{}", listen.addr),
+    }
+}
+
+/// Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: it takes more for an error.
+const ICE_MAX: usize = 5;
+
+/// Each listener is a descriptor per shard.
+const LISTENERS_MAX: usize = 64;

@@ -1,0 +1,101 @@
+//! The command line.
+
+use super::settings::{Auth, Listen, LogFormat, Profile};
+use super::value;
+use crate::limits::SHARDS_MAX;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "broker", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the service
+    Serve(Box<ServeFlags>),
+    /// Check a configuration file: a summary and exit 0, or every fault with its place and exit 2
+    CheckConfig {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// The flags of `broker serve`; each overrides the same key of the configuration file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeFlags {
+    /// Development mode, on loopback only: no signatures, any region and account, channels come into being when somebody
+    /// connects, a certificate of our own
+    #[arg(long)]
+    pub dev: bool,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where clients connect: http://ADDR:PORT or https://ADDR:PORT, repeatable; port 0 picks one
+    #[arg(long, value_name = "URL", value_parser = value::listen)]
+    pub listen: Vec<Listen>,
+    /// Where operators connect: ADDR:PORT or off
+    #[arg(long, value_name = "ADDR:PORT", value_parser = admin)]
+    pub admin: Option<AdminFlag>,
+    /// How many shards run; as many as CPUs if absent
+    #[arg(long, value_name = "N", value_parser = shards)]
+    pub shards: Option<usize>,
+    /// The CPUs that shards are pinned to, such as 0-3,6
+    #[arg(long, value_name = "LIST", value_parser = cpus)]
+    pub cpus: Option<CpuList>,
+    /// Which numbers are the defaults: default (today's browsers) or strict (as AWS documents them)
+    #[arg(long, value_name = "NAME", value_parser = value::profile)]
+    pub profile: Option<Profile>,
+    /// How callers prove who they are: sigv4 or none (loopback only)
+    #[arg(long, value_name = "NAME", value_parser = value::auth)]
+    pub auth: Option<Auth>,
+    /// Where the process keeps its files
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The AWS region of created channels
+    #[arg(long, value_name = "NAME", value_parser = value::region)]
+    pub region: Option<String>,
+    /// The AWS account of created channels: 12 digits
+    #[arg(long, value_name = "ID", value_parser = value::account_id)]
+    pub account_id: Option<String>,
+    /// Credentials file (TOML) of --auth sigv4
+    #[arg(long, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
+    /// Certificate chain (PEM), the leaf first
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Log lines on stderr: text or json
+    #[arg(long, value_name = "FORM", value_parser = value::log_format)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The value of `--admin`; a type of its own, since an option within an option means something else to clap.
+#[derive(Clone, Copy, Debug)]
+pub struct AdminFlag(pub Option<SocketAddr>);
+
+/// The value of `--cpus`; a type of its own, since a list means a repeatable flag to clap.
+#[derive(Clone, Debug)]
+pub struct CpuList(pub Vec<usize>);
+
+fn admin(text: &str) -> Result<AdminFlag, String> {
+    value::admin(text).map(AdminFlag)
+}
+
+fn cpus(text: &str) -> Result<CpuList, String> {
+    value::cpus(text).map(CpuList)
+}
+
+fn shards(text: &str) -> Result<usize, String> {
+    let number = value::number(text, 1..=SHARDS_MAX as u64)?;
+    usize::try_from(number).map_err(|_| "too large".into())
+}

@@ -1,0 +1,89 @@
+//! What a configuration amounts to, for people.
+
+use super::check::url;
+use super::settings::{Auth, LogFormat, Profile, Settings};
+use super::value::Span;
+use std::fmt::Write;
+
+/// A few lines on the settings; no secrets.
+#[must_use]
+pub fn summary(settings: &Settings) -> String {
+    let mut lines = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(lines, "{name:<12}{value}");
+    };
+    let profile = match settings.profile {
+        Profile::Default => "default",
+        Profile::Strict => "strict",
+    };
+    let auth = match settings.auth {
+        Auth::None => "none",
+        Auth::Sigv4 => {
+            "sigv4 (signatures cannot be checked in this version: start with --dev or --auth none)"
+        }
+    };
+    let log_format = match settings.log_format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    let listen: Vec<_> = settings.listen.iter().map(url).collect();
+    let admin = settings
+        .admin
+        .listen
+        .map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"));
+    line("listen", listen.join(" "));
+    line("admin", admin);
+    line(
+        "region",
+        format!("{}, account {}", settings.region, settings.account_id),
+    );
+    line("profile", profile.into());
+    line("auth", auth.into());
+    line(
+        "shards",
+        format!("{} on CPUs {:?}", settings.shards, settings.cpus),
+    );
+    line(
+        "data",
+        format!("{}, log {log_format}", settings.data_dir.display()),
+    );
+    let limits = &settings.limits;
+    line(
+        "limits",
+        format!(
+            "payload {} B, message {} B, {} viewers a channel, {} connections",
+            limits.payload_bytes,
+            limits.message_bytes,
+            limits.viewers_per_channel,
+            limits.connections
+        ),
+    );
+    let timeouts = &settings.timeouts;
+    line(
+        "timeouts",
+        format!(
+            "idle {}, drain {}",
+            Span(timeouts.idle_ms),
+            Span(timeouts.drain_ms)
+        ),
+    );
+    line("ice", format!("{} servers", settings.ice.len()));
+    line(
+        "memory",
+        format!(
+            "at most {} MiB of messages",
+            message_memory_max(settings) >> 20
+        ),
+    );
+    lines
+}
+
+/// The most bytes that messages may occupy on all shards together.
+fn message_memory_max(settings: &Settings) -> usize {
+    let limits = &settings.limits;
+    settings.shards.saturating_mul(
+        limits
+            .outbox_bytes_per_shard
+            .saturating_add(limits.pending_bytes_per_shard),
+    )
+}

@@ -1,0 +1,397 @@
+//! Single values: from text to what is meant, or what is allowed instead. The same for flags and file.
+
+use super::settings::{Auth, Listen, LogFormat, Profile, Scheme};
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+/// A value, or the rule it breaks: the text after `key = value: `.
+pub(super) type Checked<T> = Result<T, String>;
+
+/// `default` or `strict`.
+pub(super) fn profile(text: &str) -> Checked<Profile> {
+    match text {
+        "default" => Ok(Profile::Default),
+        "strict" => Ok(Profile::Strict),
+        _ => Err("allowed \"default\", \"strict\"".into()),
+    }
+}
+
+/// `sigv4` or `none`.
+pub(super) fn auth(text: &str) -> Checked<Auth> {
+    match text {
+        "sigv4" => Ok(Auth::Sigv4),
+        "none" => Ok(Auth::None),
+        _ => Err("allowed \"sigv4\", \"none\"".into()),
+    }
+}
+
+/// `text` or `json`.
+pub(super) fn log_format(text: &str) -> Checked<LogFormat> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("allowed \"text\", \"json\"".into()),
+    }
+}
+
+/// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length is ours.
+pub(super) fn region(text: &str) -> Checked<String> {
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=32).contains(&text.len()) && text.bytes().all(letter) {
+        return Ok(text.into());
+    }
+    Err("allowed 1 to 32 of the characters a-z 0-9 -".into())
+}
+
+/// An AWS account.
+pub(super) fn account_id(text: &str) -> Checked<String> {
+    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(text.into());
+    }
+    Err("allowed 12 digits".into())
+}
+
+/// A path, or anything else that only must not be empty.
+pub(super) fn filled(text: &str) -> Checked<String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("allowed a text that is not empty".into());
+    }
+    Ok(text.into())
+}
+
+/// `http://ADDR:PORT` or `https://ADDR:PORT`, with an IP address or `localhost`.
+pub(super) fn listen(text: &str) -> Checked<Listen> {
+    let rule = || {
+        "allowed http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443".to_owned()
+    };
+    let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
+    let scheme = match scheme {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        _ => return Err(rule()),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    Ok(Listen {
+        scheme,
+        addr: address(rest).map_err(|_| rule())?,
+    })
+}
+
+/// `ADDR:PORT` or `off`.
+pub(super) fn admin(text: &str) -> Checked<Option<SocketAddr>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    match address(text) {
+        Ok(addr) => Ok(Some(addr)),
+        Err(_) => Err("allowed ADDR:PORT, such as 127.0.0.1:9090, or off".into()),
+    }
+}
+
+fn address(text: &str) -> Checked<SocketAddr> {
+    if let Some(port) = text.strip_prefix("localhost:") {
+        let port = port.parse().map_err(|_| String::new())?;
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    text.parse().map_err(|_| String::new())
+}
+
+/// An endpoint as clients get it: one of the schemes, a host, perhaps a port, and nothing else.
+pub(super) fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
+    let rule = || {
+        format!(
+            "allowed {0}://HOST or {0}://HOST:PORT, without a path",
+            schemes[0]
+        )
+    };
+    let (scheme, rest) = text.split_once("://").ok_or_else(rule)?;
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if !rest.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (rest, None),
+    };
+    let port_is_fine = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host_is_fine = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_host(host),
+    };
+    if schemes.contains(&scheme) && port_is_fine && host_is_fine {
+        return Ok(text.into());
+    }
+    Err(rule())
+}
+
+/// A domain that labels are put before. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are ours.
+pub(super) fn domain(text: &str) -> Checked<String> {
+    if is_host(text) && text.len() <= 253 - "m-01234567.".len() {
+        return Ok(text.into());
+    }
+    Err("allowed a domain name, such as signaling.example.com".into())
+}
+
+fn is_host(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let label = |label: &str| {
+        let edge = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && !edge && label.bytes().all(letter)
+    };
+    text.len() <= 253 && text.split('.').all(label)
+}
+
+/// A STUN or TURN URL. Source: C SDK, `MAX_ICE_CONFIG_URI_LEN` 127.
+pub(super) fn ice_url(text: &str) -> Checked<String> {
+    let known = ["stun:", "turn:", "turns:"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    match known {
+        Some(host) if !host.is_empty() && text.len() <= 127 && text.bytes().all(plain) => {
+            Ok(text.into())
+        }
+        Some(_) | None => {
+            Err("allowed stun:, turn: or turns: URLs of at most 127 characters".into())
+        }
+    }
+}
+
+/// A name or password towards a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; no escape may
+/// be needed, since the C SDK never unescapes.
+pub(super) fn ice_word(text: &str) -> Checked<String> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if (1..=256).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(text.into());
+    }
+    Err("allowed 1 to 256 printable ASCII characters without space, \" and \\".into())
+}
+
+/// A list of CPUs such as `0-3,6`: at least one, none twice.
+pub(super) fn cpus(text: &str) -> Checked<Vec<usize>> {
+    let rule = || "allowed a list of CPU numbers and ranges, such as 0-3,6, none twice".to_owned();
+    let number = |text: &str| {
+        text.trim()
+            .parse()
+            .ok()
+            .filter(|cpu| *cpu <= CPU_MAX)
+            .ok_or_else(rule)
+    };
+    let mut cpus = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last {
+            return Err(rule());
+        }
+        for cpu in first..=last {
+            if cpus.contains(&cpu) {
+                return Err(rule());
+            }
+            cpus.push(cpu);
+        }
+    }
+    Ok(cpus)
+}
+
+/// The largest CPU number that a list may name: what Linux is built for at most.
+const CPU_MAX: usize = 8191;
+
+/// A whole number in a range.
+pub(super) fn number(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
+    let digits = text.replace('_', "");
+    match digits.parse::<u64>() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("allowed {}", between(&range))),
+    }
+}
+
+/// A span of time in milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins there.
+pub(super) fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
+    let or_off = if range.contains(&0) {
+        ", or \"off\""
+    } else {
+        ""
+    };
+    let rule = || {
+        let (from, to) = ((*range.start()).max(1), *range.end());
+        format!(
+            "allowed a duration from \"{}\" to \"{}\"{or_off}",
+            Span(from),
+            Span(to)
+        )
+    };
+    if text == "off" && range.contains(&0) {
+        return Ok(0);
+    }
+    match milliseconds(text) {
+        Some(ms) if range.contains(&ms) => Ok(ms),
+        Some(_) | None => Err(rule()),
+    }
+}
+
+fn milliseconds(text: &str) -> Option<u64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let mut rest = text;
+    let mut total = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, tail) = tail.split_at(letters);
+        let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        total = number
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(*unit_ms)?
+            .checked_add(total)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// Milliseconds, written in the largest unit that divides them.
+pub(super) struct Span(pub(super) u64);
+
+impl Display for Span {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let divides = |(_, unit): &&(&str, u64)| self.0 >= *unit && self.0.is_multiple_of(*unit);
+        let (name, unit) = UNITS.iter().find(divides).unwrap_or(&("ms", 1));
+        write!(to, "{}{name}", self.0 / unit)
+    }
+}
+
+const UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
+
+/// `1 to 10`.
+pub(super) fn between<T: Display>(range: &RangeInclusive<T>) -> String {
+    format!("{} to {}", range.start(), range.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units_and_bounds() {
+        let day = 86_400_000;
+        let good = [
+            ("250ms", 250),
+            ("20s", 20_000),
+            ("1m30s", 90_000),
+            ("1h", 3_600_000),
+            ("1d", day),
+            ("0", 0),
+            ("off", 0),
+        ];
+        for (text, ms) in good {
+            assert_eq!(duration(text, 0..=day), Ok(ms), "{text}");
+        }
+        for text in [
+            "",
+            "20",
+            "s",
+            "-1s",
+            "1.5s",
+            "1w",
+            "20 s",
+            "25h",
+            "99999999999999999999s",
+            "584942417356d",
+        ] {
+            assert!(duration(text, 0..=day).is_err(), "{text}");
+        }
+        for text in ["0", "0s", "off"] {
+            assert!(duration(text, 1..=day).is_err(), "{text}");
+        }
+        assert_eq!(
+            duration("x", 0..=day).unwrap_err(),
+            "allowed a duration from \"1ms\" to \"1d\", or \"off\""
+        );
+    }
+
+    #[test]
+    fn spans_are_written_in_their_largest_unit() {
+        let texts = [0, 250, 90_000, 75_000, 3_600_000].map(|ms| Span(ms).to_string());
+        assert_eq!(texts, ["0ms", "250ms", "90s", "75s", "1h"]);
+    }
+
+    #[test]
+    fn cpu_lists_are_sets() {
+        assert_eq!(cpus("0-2,6"), Ok(vec![0, 1, 2, 6]));
+        assert_eq!(cpus(" 3 "), Ok(vec![3]));
+        for text in [
+            "",
+            "a",
+            "3-1",
+            "0,0",
+            "0-2,1",
+            "1,",
+            "-1",
+            "99999",
+            "0-99999999999",
+        ] {
+            assert!(cpus(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn listeners_are_urls_of_addresses() {
+        let secure = Listen {
+            scheme: Scheme::Https,
+            addr: "[::1]:8443".parse().unwrap(),
+        };
+        assert_eq!(listen("https://[::1]:8443"), Ok(secure));
+        assert_eq!(
+            listen("http://localhost:0").unwrap().addr.to_string(),
+            "127.0.0.1:0"
+        );
+        assert_eq!(
+            listen("http://127.0.0.1:80/"),
+            listen("http://127.0.0.1:80")
+        );
+        for text in [
+            "127.0.0.1:80",
+            "ws://127.0.0.1:80",
+            "http://127.0.0.1",
+            "http://example.com:80",
+            "http://1.2.3.4:80/x",
+        ] {
+            assert!(listen(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn endpoints_have_no_path() {
+        let schemes = ["wss", "ws"];
+        for text in [
+            "wss://a.example",
+            "wss://a.example:8443",
+            "ws://127.0.0.1:8080",
+            "wss://[::1]:1",
+            "wss://[::1]",
+        ] {
+            assert_eq!(endpoint(text, schemes), Ok(text.to_owned()), "{text}");
+        }
+        for text in [
+            "a.example",
+            "https://a.example",
+            "wss://",
+            "wss://a/",
+            "wss://a:0",
+            "wss://a:x",
+            "wss://a b",
+            "wss://[x]",
+        ] {
+            assert!(endpoint(text, schemes).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! The configuration file: what it may say, what each fault says of itself, and how flags and profiles join in.
+
+use broker::config::{
+    Auth, Cpus, IceCredential, Limits, Profile, Quotas, Rate, ServeFlags, Settings, Timeouts,
+    check_text, load_text, summary,
+};
+use std::path::Path;
+
+/// Every fault with its whole line. A `|` in the text is a line break.
+const BROKEN: &[(&str, &str)] = &[
+    // TOML itself
+    (
+        "region = ",
+        "f.toml:1:10: string values must be quoted, expected literal string",
+    ),
+    ("[limits|", "f.toml:1:8: unclosed table, expected `]`"),
+    ("region = 'a'|region = 'b'", "f.toml:2:1: duplicate key"),
+    // types and single values
+    (
+        "region = 5",
+        "f.toml:1:10: region = 5: allowed 1 to 32 of the characters a-z 0-9 -, in quotes",
+    ),
+    (
+        "region = 'US'",
+        "f.toml:1:10: region = 'US': allowed 1 to 32 of the characters a-z 0-9 -",
+    ),
+    (
+        "account_id = '12345'",
+        "f.toml:1:14: account_id = '12345': allowed 12 digits",
+    ),
+    (
+        "account_id = 123456789012",
+        "f.toml:1:14: account_id = 123456789012: allowed 12 digits, in quotes",
+    ),
+    ("shards = 0", "f.toml:1:10: shards = 0: allowed 1 to 256"),
+    ("shards = -1", "f.toml:1:10: shards = -1: allowed 1 to 256"),
+    (
+        "shards = 1.5",
+        "f.toml:1:10: shards = 1.5: allowed 1 to 256",
+    ),
+    (
+        "shards = '2'",
+        "f.toml:1:10: shards = '2': allowed 1 to 256",
+    ),
+    (
+        "cpus = '3-1'",
+        "f.toml:1:8: cpus = '3-1': allowed a list of CPU numbers and ranges, such as 0-3,6, none twice",
+    ),
+    (
+        "cpus = [0, 0]",
+        "f.toml:1:8: cpus = [0, 0]: allowed a list of CPU numbers and ranges, such as 0-3,6, none twice",
+    ),
+    (
+        "profile = 'lax'",
+        "f.toml:1:11: profile = 'lax': allowed \"default\", \"strict\"",
+    ),
+    (
+        "auth = 'basic'",
+        "f.toml:1:8: auth = 'basic': allowed \"sigv4\", \"none\"",
+    ),
+    (
+        "log_format = 'xml'",
+        "f.toml:1:14: log_format = 'xml': allowed \"text\", \"json\"",
+    ),
+    (
+        "data_dir = ''",
+        "f.toml:1:12: data_dir = '': allowed a text that is not empty",
+    ),
+    (
+        "listen = 'http://127.0.0.1:1'",
+        "f.toml:1:10: listen = 'http://127.0.0.1:1': allowed a list of URLs",
+    ),
+    (
+        "listen = []",
+        "f.toml:1:10: listen = []: allowed a list of URLs, not empty",
+    ),
+    (
+        "listen = ['ftp://127.0.0.1:1']",
+        "f.toml:1:10: listen = ['ftp://127.0.0.1:1']: allowed http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443",
+    ),
+    (
+        "[admin]|listen = '127.0.0.1'",
+        "f.toml:2:10: admin.listen = '127.0.0.1': allowed ADDR:PORT, such as 127.0.0.1:9090, or off",
+    ),
+    // unknown keys
+    (
+        "[limits]|payload = 5",
+        "f.toml:2:1: limits.payload = 5: unknown key, allowed viewers_per_channel, payload_bytes, message_bytes, head_bytes, \
+         header_lines, body_bytes, outbox_bytes, outbox_bytes_per_shard, pending_bytes_per_channel, pending_bytes_per_shard, \
+         connections, handshakes_per_shard, handshakes_per_address",
+    ),
+    (
+        "[options]|x = true",
+        "f.toml:2:1: options.x = true: unknown key, allowed master_offers",
+    ),
+    (
+        "[quotas]|sdp = { rate = 5, bursts = 25 }",
+        "f.toml:2:19: quotas.sdp.bursts = 25: unknown key, allowed rate, burst",
+    ),
+    (
+        "[[ice]]|urls = ['stun:a']|pass = 'x'",
+        "f.toml:3:1: ice[0].pass = 'x': unknown key, allowed urls, secret, secret_file, username, password, ttl",
+    ),
+    // tables
+    (
+        "limits = 5",
+        "f.toml:1:10: limits = 5: allowed a table: [limits]",
+    ),
+    (
+        "[ice]|urls = []",
+        "f.toml:1:1: ice = [ice]: allowed a list of tables: [[ice]]",
+    ),
+    // sizes and durations
+    (
+        "[limits]|payload_bytes = 0",
+        "f.toml:2:17: limits.payload_bytes = 0: allowed 1 to 1048576",
+    ),
+    (
+        "[limits]|connections = 99999999999",
+        "f.toml:2:15: limits.connections = 99999999999: allowed 1 to 16777216",
+    ),
+    (
+        "[timeouts]|idle = 600",
+        "f.toml:2:8: timeouts.idle = 600: allowed a duration from \"1ms\" to \"7d\", in quotes",
+    ),
+    (
+        "[timeouts]|idle = 'off'",
+        "f.toml:2:8: timeouts.idle = 'off': allowed a duration from \"1ms\" to \"7d\"",
+    ),
+    (
+        "[timeouts]|ping = '2 min'",
+        "f.toml:2:8: timeouts.ping = '2 min': allowed a duration from \"1ms\" to \"1d\", or \"off\"",
+    ),
+    (
+        "[quotas]|off = 'yes'",
+        "f.toml:2:7: quotas.off = 'yes': allowed true, false",
+    ),
+    (
+        "[quotas.ice]|rate = -5",
+        "f.toml:2:8: quotas.ice.rate = -5: allowed 0 to 1000000",
+    ),
+    // rules that join keys
+    (
+        "auth = 'sigv4'",
+        "f.toml:1:8: auth = sigv4: signatures cannot be checked in this version, allowed --dev, or none with every listener on loopback",
+    ),
+    (
+        "auth = 'none'|listen = ['http://0.0.0.0:80']",
+        "f.toml:2:10: listen = http://0.0.0.0:80: allowed loopback addresses only, since auth none lets everybody in",
+    ),
+    (
+        "listen = ['http://127.0.0.1:80', 'https://127.0.0.1:80']",
+        "f.toml:1:10: listen = https://127.0.0.1:80: allowed each address and port once",
+    ),
+    (
+        "[admin]|listen = '127.0.0.1:8080'",
+        "f.toml:2:10: admin.listen = 127.0.0.1:8080: allowed an address and port that no other listener has",
+    ),
+    (
+        "[admin]|listen = '10.0.0.1:9090'",
+        "f.toml:2:10: admin.listen = 10.0.0.1:9090: allowed loopback addresses, or others with admin.token_file",
+    ),
+    (
+        "[tls]|cert = 'a.pem'",
+        "f.toml:1:1: tls = { … }: allowed cert and key together",
+    ),
+    (
+        "[tls]|client_ca = 'a.pem'",
+        "f.toml:1:1: tls = { … }: allowed client_ca together with cert and key",
+    ),
+    (
+        "[advertise]|domain = 'a.example'|wss = 'wss://b.example'",
+        "f.toml:2:10: advertise.domain = a.example: allowed without advertise.wss and advertise.https only",
+    ),
+    (
+        "[advertise]|wss = 'wss://a/b'",
+        "f.toml:2:7: advertise.wss = 'wss://a/b': allowed wss://HOST or wss://HOST:PORT, without a path",
+    ),
+    (
+        "[advertise]|domain = '-a'",
+        "f.toml:2:10: advertise.domain = '-a': allowed a domain name, such as signaling.example.com",
+    ),
+    (
+        "[limits]|payload_bytes = 65536",
+        "limits.message_bytes = 65536 (default): allowed at least 65902: limits.payload_bytes and 366 for what is around it",
+    ),
+    (
+        "[limits]|outbox_bytes = 65536",
+        "f.toml:2:16: limits.outbox_bytes = 65536: allowed at least 524288, which is limits.pending_bytes_per_channel",
+    ),
+    (
+        "[timeouts]|connection_age = '1m'",
+        "timeouts.go_away_grace = 1m (default): allowed less than timeouts.connection_age, which is 1m",
+    ),
+    (
+        "[timeouts]|ping = '1h'",
+        "f.toml:2:8: timeouts.ping = 1h: allowed less than timeouts.idle, which is 10m, or off",
+    ),
+    // ICE servers
+    (
+        "[[ice]]|ttl = '5m'",
+        "f.toml:2:1: ice[0] = { … }: allowed entries with urls",
+    ),
+    (
+        "[[ice]]|urls = ['http://a']",
+        "f.toml:2:8: ice[0].urls = ['http://a']: allowed stun:, turn: or turns: URLs of at most 127 characters",
+    ),
+    (
+        "[[ice]]|urls = ['stun:a', 'stun:b', 'stun:c', 'stun:d', 'stun:e']",
+        "f.toml:2:8: ice[0].urls = ['stun:a', 'stun:b', 'stun:c', 'stun:d', 'stun:e']: allowed a list of 1 to 4 URLs",
+    ),
+    (
+        "[[ice]]|urls = ['turn:a']",
+        "f.toml:2:1: ice[0] = { … }: allowed without username and password, secret or secret_file for stun: URLs only",
+    ),
+    (
+        "[[ice]]|urls = ['turn:a']|username = 'u'",
+        "f.toml:2:1: ice[0] = { … }: allowed one of username with password, secret, secret_file",
+    ),
+    (
+        "[[ice]]|urls = ['turn:a']|secret = 'se cret'",
+        "f.toml:3:10: ice[0].secret = <redacted>: allowed 1 to 256 printable ASCII characters without space, \" and \\",
+    ),
+    (
+        "[[ice]]|urls = ['turn:a']|secret = 's'|ttl = '10s'",
+        "f.toml:4:7: ice[0].ttl = '10s': allowed a duration from \"30s\" to \"1d\"",
+    ),
+];
+
+#[test]
+fn every_fault_names_place_key_value_and_what_is_allowed() {
+    for (text, expected) in BROKEN {
+        let error = check(text).expect_err(text).to_string();
+        assert_eq!(&error, expected, "for {text}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once_in_their_order() {
+    let error =
+        check("shards = 0|x = 1|[limits]|payload_bytes = 0|[timeouts]|idle = 'x'").unwrap_err();
+    let keys: Vec<_> = error
+        .faults()
+        .iter()
+        .map(|fault| fault.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        ["shards", "x", "limits.payload_bytes", "timeouts.idle"]
+    );
+    assert_eq!(error.to_string().lines().count(), 4);
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let whole = include_str!("../../deploy/broker.toml").replace("\n#", "\n");
+    for end in (0..whole.len())
+        .step_by(7)
+        .filter(|end| whole.is_char_boundary(*end))
+    {
+        let _ = check_text(Path::new("f.toml"), &whole[..end], &machine());
+    }
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..2000 {
+        let mut bytes = whole.clone().into_bytes();
+        for _ in 0..random.usize(1..6) {
+            let place = random.usize(..bytes.len());
+            bytes[place] = random.u8(b' '..127);
+        }
+        if let Ok(text) = String::from_utf8(bytes) {
+            let _ = check_text(Path::new("f.toml"), &text, &machine());
+        }
+    }
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    let settings = check("").unwrap();
+    assert_eq!(
+        settings,
+        Settings {
+            shards: 2,
+            cpus: vec![0, 1],
+            ..Settings::default()
+        }
+    );
+    assert!(summary(&settings).contains("http://127.0.0.1:8080"));
+}
+
+#[test]
+fn the_shipped_file_gives_the_defaults() {
+    let text = include_str!("../../deploy/broker.toml");
+    let settings = check_text(Path::new("deploy/broker.toml"), text, &machine()).unwrap();
+    assert_eq!(
+        settings,
+        Settings {
+            shards: 2,
+            cpus: vec![0, 1],
+            auth: Auth::None,
+            ..Settings::default()
+        }
+    );
+}
+
+#[test]
+fn the_shipped_file_has_every_key() {
+    let text = include_str!("../../deploy/broker.toml").replace("\n#[[", "\n[[");
+    let is_key = |line: &&str| {
+        line.starts_with('#') && line[1..].starts_with(|letter: char| letter.is_ascii_lowercase())
+    };
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| if is_key(&line) { &line[1..] } else { line })
+        .collect();
+    let whole = lines
+        .iter()
+        .filter(|line| !line.starts_with("domain = "))
+        .copied()
+        .collect::<Vec<_>>()
+        .join("\n");
+    let settings = check_text(Path::new("deploy/broker.toml"), &whole, &machine())
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert!(settings.tls.is_some_and(|tls| tls.client_ca.is_some()));
+    assert_eq!(
+        settings.ice[0].credential,
+        IceCredential::Secrets(vec!["the-secret".into(), "the-one-before".into()])
+    );
+
+    // Every key that a table knows is written in the file: what an unknown key is told is the list of them.
+    for table in [
+        "",
+        "[tls]|",
+        "[admin]|",
+        "[advertise]|",
+        "[limits]|",
+        "[timeouts]|",
+        "[quotas]|",
+        "[options]|",
+    ] {
+        let error = check(&format!("{table}zzz = 1")).unwrap_err().to_string();
+        let (_, known) = error.split_once("unknown key, allowed ").unwrap();
+        for key in known.split(", ") {
+            let written = lines.iter().any(|line| {
+                line.starts_with(&format!("{key} ="))
+                    || *line == format!("[[{key}]]")
+                    || line.starts_with(&format!("[{key}]"))
+            });
+            assert!(written, "{key} of {table} is missing");
+        }
+    }
+}
+
+#[test]
+fn strict_and_dev_change_defaults_and_what_is_written_wins() {
+    let strict = check("profile = 'strict'|[limits]|message_bytes = 40000").unwrap();
+    assert_eq!(
+        strict.limits,
+        Limits {
+            message_bytes: 40_000,
+            ..Limits::of(Profile::Strict)
+        }
+    );
+    assert_eq!(
+        (strict.limits.payload_bytes, strict.timeouts.ping_ms),
+        (10_240, 0)
+    );
+    assert_eq!(strict.timeouts, Timeouts::of(Profile::Strict));
+
+    let dev = |text: &str, profile| {
+        let flags = ServeFlags {
+            dev: true,
+            profile,
+            ..ServeFlags::default()
+        };
+        load_text(
+            Path::new("f.toml"),
+            &text.replace('|', "\n"),
+            &flags,
+            &machine(),
+        )
+    };
+    let settings = dev("", None).unwrap();
+    assert_eq!(
+        (settings.auth, settings.listen.len(), settings.quotas.off),
+        (Auth::None, 2, true)
+    );
+    assert!(!dev("", Some(Profile::Strict)).unwrap().quotas.off);
+    assert!(!dev("[quotas]|off = false", None).unwrap().quotas.off);
+    assert_eq!(
+        dev("profile = 'strict'", None)
+            .unwrap()
+            .limits
+            .payload_bytes,
+        10_240
+    );
+    assert_eq!(
+        dev("profile = 'strict'", Some(Profile::Default))
+            .unwrap()
+            .limits
+            .payload_bytes,
+        32_768
+    );
+    let error = dev("listen = ['http://0.0.0.0:80']", None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("allowed loopback addresses only, since --dev lets everybody in"),
+        "{error}"
+    );
+    let error = dev("auth = 'sigv4'", None).unwrap_err().to_string();
+    assert!(
+        error.starts_with("f.toml:1:8: auth = sigv4: signatures cannot be checked"),
+        "{error}"
+    );
+}
+
+#[test]
+fn flags_override_the_file_and_are_named_in_faults() {
+    let flags = ServeFlags {
+        auth: Some(Auth::None),
+        listen: vec![broker::config::Listen {
+            scheme: broker::config::Scheme::Https,
+            addr: "127.0.0.1:0".parse().unwrap(),
+        }],
+        shards: Some(7),
+        region: Some("eu-central-1".into()),
+        ..ServeFlags::default()
+    };
+    let text = "auth = 'sigv4'\nshards = 3\nregion = 'x'\nlisten = ['http://0.0.0.0:1']\n[tls]\ncert = 'a'\nkey = 'b'";
+    let settings = load_text(Path::new("f.toml"), text, &flags, &machine()).unwrap();
+    assert_eq!(
+        (settings.shards, settings.region.as_str(), settings.auth),
+        (7, "eu-central-1", Auth::None)
+    );
+    assert_eq!(
+        (0..7)
+            .map(|shard| settings.cpu(shard).unwrap())
+            .collect::<Vec<_>>(),
+        [0, 1, 0, 1, 0, 1, 0]
+    );
+
+    let error = load_text(Path::new("f.toml"), "", &flags, &machine())
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "--listen https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in \
+         the file; --dev makes one of its own"
+    );
+}
+
+#[test]
+fn quotas_and_ice_servers_are_read() {
+    let settings = check("[quotas]|sdp = { rate = 7 }|ice = { burst = 3 }|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['turn:b']|username = 'u'|password = 'p'|ttl = '1h'").unwrap();
+    let expected = Quotas {
+        sdp: Rate { rate: 7, burst: 35 },
+        ice: Rate { rate: 20, burst: 3 },
+        ..Quotas::of(Profile::Default, false)
+    };
+    assert_eq!(settings.quotas, expected);
+    assert_eq!(settings.ice[0].credential, IceCredential::None);
+    assert_eq!(
+        (settings.ice[0].ttl_seconds, settings.ice[1].ttl_seconds),
+        (300, 3600)
+    );
+    assert!(
+        !format!("{settings:?}").contains("\"p\""),
+        "passwords are never printed"
+    );
+}
+
+fn check(text: &str) -> Result<Settings, broker::config::ConfigError> {
+    check_text(Path::new("f.toml"), &text.replace('|', "\n"), &machine())
+}
+
+fn machine() -> Cpus {
+    Cpus {
+        allowed: vec![0, 1],
+        count: 2,
+    }
+}
