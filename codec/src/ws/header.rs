@@ -238,140 +238,53 @@ mod tests {
 
     #[test]
     fn every_form_of_length_and_masking() {
-        let key = [1, 2, 3, 4];
-        let table: [(&[u8], Side, Opcode, bool, [u8; 4], u64, usize); 7] = [
-            (
-                &[0x81, 0x00],
-                Side::Client,
-                Opcode::Text,
-                true,
-                [0; 4],
-                0,
-                2,
-            ),
-            (
-                &[0x02, 0x7D],
-                Side::Client,
-                Opcode::Binary,
-                false,
-                [0; 4],
-                125,
-                2,
-            ),
-            (
-                &[0x80, 0x7E, 0x00, 0x7E],
-                Side::Client,
-                Opcode::Continuation,
-                true,
-                [0; 4],
-                126,
-                4,
-            ),
-            (
-                &[0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0],
-                Side::Client,
-                Opcode::Binary,
-                true,
-                [0; 4],
-                65_536,
-                10,
-            ),
-            (
-                &[0x8A, 0xFD, 1, 2, 3, 4],
-                Side::Server,
-                Opcode::Pong,
-                true,
-                key,
-                125,
-                6,
-            ),
-            (
-                &[0x01, 0xFE, 0xFF, 0xFF, 1, 2, 3, 4],
-                Side::Server,
-                Opcode::Text,
-                false,
-                key,
-                65_535,
-                8,
-            ),
-            (
-                &[
-                    0x82, 0xFF, 0x7F, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4,
-                ],
-                Side::Server,
-                Opcode::Binary,
-                true,
-                key,
-                u64::MAX >> 1,
-                14,
-            ),
+        use Opcode::{Binary, Continuation, Pong, Text};
+        let client = Side::Client;
+        reads(&[0x81, 0], client, (Text, true, 0));
+        reads(&[0x02, 125], client, (Binary, false, 125));
+        reads(&[0x80, 126, 0, 126], client, (Continuation, true, 126));
+        reads(&[0x82, 126, 255, 255], client, (Binary, true, 65_535));
+        reads(
+            &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0],
+            client,
+            (Binary, true, 65_536),
+        );
+        let most = [0x82, 127, 0x7F, 255, 255, 255, 255, 255, 255, 255];
+        reads(&most, client, (Binary, true, u64::MAX >> 1));
+
+        let server = Side::Server;
+        reads(&[0x8A, 0xFD, 1, 2, 3, 4], server, (Pong, true, 125));
+        reads(&[0x01, 0xFE, 1, 0, 1, 2, 3, 4], server, (Text, false, 256));
+        let most = [
+            0x82, 0xFF, 0x7F, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4,
         ];
-        for (bytes, side, opcode, fin, key, payload_bytes, header_bytes) in table {
-            let header = Header {
-                fin,
-                opcode,
-                key,
-                payload_bytes,
-                header_bytes,
-            };
-            let mut longer = bytes.to_vec();
-            longer.extend_from_slice(b"payload");
-            assert_eq!(Header::parse(&longer, side), Ok(Some(header)), "{bytes:x?}");
-            for short in 0..bytes.len() {
-                assert_eq!(
-                    Header::parse(&bytes[..short], side),
-                    Ok(None),
-                    "{short} of {bytes:x?}"
-                );
-            }
-        }
+        reads(&most, server, (Binary, true, u64::MAX >> 1));
     }
 
     #[test]
     fn every_violation_on_its_first_byte() {
-        let table: [(&[u8], Side, FrameError); 16] = [
-            (&[0xC1], Side::Server, FrameError::ReservedBits),
-            (&[0xA1], Side::Server, FrameError::ReservedBits),
-            (&[0x91], Side::Client, FrameError::ReservedBits),
-            (&[0xF3], Side::Client, FrameError::ReservedBits),
-            (&[0x83], Side::Server, FrameError::UnknownOpcode),
-            (&[0x07], Side::Server, FrameError::UnknownOpcode),
-            (&[0x8B], Side::Server, FrameError::UnknownOpcode),
-            (&[0x8F], Side::Client, FrameError::UnknownOpcode),
-            (&[0x09], Side::Server, FrameError::ControlFragmented),
-            (&[0x81, 0x00], Side::Server, FrameError::Unmasked),
-            (&[0x81, 0x80], Side::Client, FrameError::Masked),
-            (&[0x89, 0xFE], Side::Server, FrameError::ControlTooLong),
-            (&[0x88, 0x7F], Side::Client, FrameError::ControlTooLong),
-            (
-                &[0x82, 0x7E, 0x00, 0x7D],
-                Side::Client,
-                FrameError::LengthNotMinimal,
-            ),
-            (
-                &[0x82, 0x7F, 0, 0, 0, 0, 0, 0, 255, 255],
-                Side::Client,
-                FrameError::LengthNotMinimal,
-            ),
-            (
-                &[0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0],
-                Side::Server,
-                FrameError::LengthTopBit,
-            ),
-        ];
-        for (bytes, side, error) in table {
-            let before = &bytes[..bytes.len() - 1];
-            assert_eq!(
-                Header::parse(before, side),
-                Ok(None),
-                "before the end of {bytes:x?}"
-            );
-            let mut longer = bytes.to_vec();
-            for _ in 0..20 {
-                assert_eq!(Header::parse(&longer, side), Err(error), "{longer:x?}");
-                longer.push(0x5A);
-            }
+        for first in [0xC1, 0xA1, 0x91, 0xF3] {
+            refuses(&[first], Side::Server, FrameError::ReservedBits);
         }
+        for first in [0x83, 0x07, 0x8B, 0x8F, 0x0C] {
+            refuses(&[first], Side::Client, FrameError::UnknownOpcode);
+        }
+        for first in [0x08, 0x09, 0x0A] {
+            refuses(&[first], Side::Server, FrameError::ControlFragmented);
+        }
+        refuses(&[0x81, 0x00], Side::Server, FrameError::Unmasked);
+        refuses(&[0x81, 0x80], Side::Client, FrameError::Masked);
+        refuses(&[0x89, 0xFE], Side::Server, FrameError::ControlTooLong);
+        refuses(&[0x88, 0x7F], Side::Client, FrameError::ControlTooLong);
+        let error = FrameError::LengthNotMinimal;
+        refuses(&[0x82, 126, 0, 125], Side::Client, error);
+        refuses(
+            &[0x82, 127, 0, 0, 0, 0, 0, 0, 255, 255],
+            Side::Client,
+            error,
+        );
+        let top_bit = [0x82, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0];
+        refuses(&top_bit, Side::Server, FrameError::LengthTopBit);
     }
 
     #[test]
@@ -381,6 +294,44 @@ mod tests {
                 assert_eq!(opcode.to_wire(), bits);
                 assert_eq!(opcode.is_control(), bits & CONTROL != 0);
             }
+        }
+    }
+
+    /// Asserts what a header says, whatever follows it, and that no shorter start of it says anything.
+    fn reads(bytes: &[u8], side: Side, (opcode, fin, payload_bytes): (Opcode, bool, u64)) {
+        let header = Header {
+            fin,
+            opcode,
+            key: match side {
+                Side::Server => [1, 2, 3, 4],
+                Side::Client => [0; 4],
+            },
+            payload_bytes,
+            header_bytes: bytes.len(),
+        };
+        let longer = [bytes, b"payload"].concat();
+        assert_eq!(Header::parse(&longer, side), Ok(Some(header)), "{bytes:x?}");
+        for short in 0..bytes.len() {
+            assert_eq!(
+                Header::parse(&bytes[..short], side),
+                Ok(None),
+                "{short} of {bytes:x?}"
+            );
+        }
+    }
+
+    /// Asserts that the last of these bytes, and no earlier one, breaks a rule, whatever follows.
+    fn refuses(bytes: &[u8], side: Side, error: FrameError) {
+        let before = &bytes[..bytes.len() - 1];
+        assert_eq!(
+            Header::parse(before, side),
+            Ok(None),
+            "before the end of {bytes:x?}"
+        );
+        let mut longer = bytes.to_vec();
+        for _ in 0..20 {
+            assert_eq!(Header::parse(&longer, side), Err(error), "{longer:x?}");
+            longer.push(0x5A);
         }
     }
 }

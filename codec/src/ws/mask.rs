@@ -12,15 +12,19 @@ pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     //# Octet i of the transformed data ("transformed-octet-i") is the XOR of
     //# octet i of the original data ("original-octet-i") with octet at index
     //# i modulo 4 of the masking key ("masking-key-octet-j"):
-    let mut key = key;
-    key.rotate_left(offset & 3);
-    let half = u64::from(u32::from_ne_bytes(key));
-    let word = half << 32 | half;
+    #[expect(clippy::cast_possible_truncation, reason = "two bits are left")]
+    let turn = (offset & 3) as u32 * u8::BITS;
+    let half = u32::from_le_bytes(key).rotate_right(turn);
+    let word = u64::from(half) << u32::BITS | u64::from(half);
     let (words, tail) = payload.as_chunks_mut::<8>();
     for bytes in words {
-        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+        *bytes = (u64::from_le_bytes(*bytes) ^ word).to_le_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(key.into_iter().chain(key)) {
+    let (halves, tail) = tail.as_chunks_mut::<4>();
+    for bytes in halves {
+        *bytes = (u32::from_le_bytes(*bytes) ^ half).to_le_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(half.to_le_bytes()) {
         *byte ^= key;
     }
 }
