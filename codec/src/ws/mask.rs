@@ -8,6 +8,13 @@
 /// two lowest bits matter.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
+    let _ = mask_and_look(payload, key, offset);
+}
+
+/// Masks as [`mask`] does and says whether the result is ASCII, and so UTF-8: each word is in a register anyway, so
+/// the answer costs next to nothing, where a walk of its own over a short text costs as much as the masking.
+#[inline]
+pub(super) fn mask_and_look(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-5.3
     //# Octet i of the transformed data ("transformed-octet-i") is the XOR of
     //# octet i of the original data ("original-octet-i") with octet at index
@@ -16,18 +23,28 @@ pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
     let turn = (offset & 3) as u32 * u8::BITS;
     let half = u32::from_le_bytes(key).rotate_right(turn);
     let word = u64::from(half) << u32::BITS | u64::from(half);
+    let mut seen = 0;
     let (words, tail) = payload.as_chunks_mut::<8>();
     for bytes in words {
-        *bytes = (u64::from_le_bytes(*bytes) ^ word).to_le_bytes();
+        let masked = u64::from_le_bytes(*bytes) ^ word;
+        seen |= masked;
+        *bytes = masked.to_le_bytes();
     }
     let (halves, tail) = tail.as_chunks_mut::<4>();
     for bytes in halves {
-        *bytes = (u32::from_le_bytes(*bytes) ^ half).to_le_bytes();
+        let masked = u32::from_le_bytes(*bytes) ^ half;
+        seen |= u64::from(masked);
+        *bytes = masked.to_le_bytes();
     }
     for (byte, key) in tail.iter_mut().zip(half.to_le_bytes()) {
         *byte ^= key;
+        seen |= u64::from(*byte);
     }
+    seen & BEYOND_ASCII == 0
 }
+
+/// In each byte of a word the bit that ASCII lacks.
+const BEYOND_ASCII: u64 = u64::from_ne_bytes([0x80; 8]);
 
 #[cfg(test)]
 mod tests {
@@ -78,6 +95,23 @@ mod tests {
             mask(first, key, 0);
             mask(second, key, cut);
             assert_eq!(pieces, whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn ascii_is_told_wherever_it_ends() {
+        let key = [0x80, 0xFF, 0x01, 0x7F];
+        for length in 0..40 {
+            for spoilt in 0..=length {
+                let mut payload = vec![0x7F; length];
+                if let Some(byte) = payload.get_mut(spoilt) {
+                    *byte = 0x80;
+                }
+                scalar(&mut payload, key, 1);
+                let ascii = mask_and_look(&mut payload, key, 1);
+                assert_eq!(ascii, spoilt == length, "byte {spoilt} of {length}");
+                assert_eq!(ascii, payload.is_ascii());
+            }
         }
     }
 }

@@ -17,7 +17,7 @@
 use super::FrameError;
 use super::close::CloseFrame;
 use super::header::{Header, Side};
-use super::mask::mask;
+use super::mask::mask_and_look;
 use super::partial::Partial;
 
 /// What a receiver takes. The same for all connections of a kind, so it is not kept in each.
@@ -246,17 +246,23 @@ impl Receiver {
 /// Text that is not UTF-8; a bad body of a close frame.
 #[inline]
 pub(super) fn settle(what: What, header: &Header, payload: &mut [u8]) -> Result<(), FrameError> {
-    mask(payload, header.key, 0);
+    let ascii = match header.key {
+        NO_KEY => false,
+        key => mask_and_look(payload, key, 0),
+    };
     match what {
         //= https://www.rfc-editor.org/rfc/rfc6455#section-8.1
         //# When an endpoint is to interpret a byte stream as UTF-8 but finds
         //# that the byte stream is not, in fact, a valid UTF-8 stream, that
         //# endpoint MUST _Fail the WebSocket Connection_.
-        What::Message(Kind::Text) => match simdutf8::basic::from_utf8(payload) {
+        What::Message(Kind::Text) if !ascii => match simdutf8::basic::from_utf8(payload) {
             Ok(_) => Ok(()),
             Err(_) => Err(FrameError::TextNotUtf8),
         },
         What::Close => CloseFrame::parse(payload).map(|_| ()),
-        What::Message(Kind::Binary) | What::Ping | What::Pong => Ok(()),
+        What::Message(Kind::Text | Kind::Binary) | What::Ping | What::Pong => Ok(()),
     }
 }
+
+/// The key that masks nothing, which also stands for no mask.
+const NO_KEY: [u8; 4] = [0; 4];
