@@ -18,8 +18,20 @@
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them and asks
 //! for an abort).
 
+mod accept;
+mod clock;
+mod connection;
 mod counts;
+pub mod entropy;
+mod farewell;
+mod flush;
+mod intake;
+mod letters;
+mod limits;
 mod post;
+mod runtime;
+mod shard;
+mod table;
 mod tls;
 
 pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
@@ -132,6 +144,17 @@ where
     M: Machine + 'static,
     F: FnOnce() -> M + Send + 'static,
 {
-    let _ = (config, make_machine);
-    Err(io::Error::from(io::ErrorKind::Unsupported))
+    if config.tls.is_none() && config.listeners.iter().any(|listener| listener.tls) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a TLS listener without a certificate",
+        ));
+    }
+    if config.listeners.len() > usize::from(u16::MAX) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "more listeners than can be numbered",
+        ));
+    }
+    runtime::spawn(config, make_machine)
 }

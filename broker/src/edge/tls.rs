@@ -1,6 +1,303 @@
-//! The TLS engine of one connection.
+//! The TLS engine of one connection: ciphertext in, plaintext out, and the reverse. No socket.
+//!
+//! Theory of operation. rustls' unbuffered connection holds keys and states, and no bytes. What comes from the socket is worked
+//! on where it lies, in the lent receive buffer; only the tail of an unfinished record is kept aside (`held`), and then the next
+//! receive is appended to it. What rustls itself wants to say (handshake, tickets, alerts) gathers in `out` and goes before the
+//! next application data.
+//!
+//! ```text
+//!  receive ──► [held ++] bytes ──► process_tls_records ──► plain (the shard's scratch) ──► machine
+//!                      └ unfinished tail ──► held
+//!                                           └► out ──► write() ──► the shard's other scratch ──► socket
+//! ```
+//! rustls numbers an unfinished handshake message by its place in the bytes it was shown. So every call, also one that only
+//! wants to write, shows it exactly what is held.
 
-/// One connection's TLS state.
-pub struct Tls {
-    _inner: rustls::server::UnbufferedServerConnection,
+use super::limits::{HELD_BYTES, TLS_OUT_BYTES};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+};
+use rustls::{HandshakeKind, ServerConfig, server::ServerConnectionData};
+use std::sync::Arc;
+
+/// One connection's TLS state. Boxed once and moved by its box, also to another shard.
+pub(super) struct Tls {
+    engine: UnbufferedServerConnection,
+    /// Bytes of an unfinished record or handshake message.
+    held: Vec<u8>,
+    /// Bytes to send before any application data.
+    out: Vec<u8>,
+    /// The handshake is counted as over, with whatever outcome.
+    over: bool,
+    /// Our close_notify is in `out` or beyond.
+    notified: bool,
+    /// The engine gave up: what is in `out` is the last that can be sent.
+    failed: bool,
 }
+
+/// What a read came to, beside the plaintext.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// All well; more is awaited.
+    More,
+    /// The peer's close_notify: it sends no more.
+    End,
+    /// The peer broke the protocol, or cannot agree with us. An alert waits to be sent; nothing will be read any more.
+    Failed,
+}
+
+/// How a handshake ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// With our signature.
+    Full,
+    /// With a ticket of ours.
+    Resumed,
+}
+
+impl Tls {
+    /// An engine that awaits a ClientHello.
+    pub(super) fn new(config: &Arc<ServerConfig>) -> Result<Box<Self>, rustls::Error> {
+        let engine = UnbufferedServerConnection::new(Arc::clone(config))?;
+        Ok(Box::new(Self {
+            engine,
+            held: Vec::new(),
+            out: Vec::new(),
+            over: false,
+            notified: false,
+            failed: false,
+        }))
+    }
+
+    /// Whether the handshake is under way: neither done nor given up.
+    pub(super) fn handshaking(&self) -> bool {
+        !self.over
+    }
+
+    /// Whether the handshake was done just now; said once.
+    pub(super) fn just_secured(&mut self) -> Option<Kind> {
+        if self.over || self.engine.is_handshaking() {
+            return None;
+        }
+        self.over = true;
+        Some(match self.engine.handshake_kind() {
+            Some(HandshakeKind::Resumed) => Kind::Resumed,
+            Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) | None => {
+                Kind::Full
+            }
+        })
+    }
+
+    /// Gives the handshake up; `false` when it was over already.
+    pub(super) fn give_up(&mut self) -> bool {
+        !std::mem::replace(&mut self.over, true)
+    }
+
+    /// Bytes kept because their record is unfinished.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Keeps bytes aside until [`Self::read`] is called with more, or with none.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// Takes ciphertext in (`bytes` may be empty to go on with what is held) and appends its plaintext to `plain`: at most as
+    /// many bytes as were held and given.
+    pub(super) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Read {
+        if self.failed {
+            return Read::Failed;
+        }
+        if self.held.is_empty() {
+            let (used, read) = advance(&mut self.engine, bytes, plain, &mut self.out);
+            self.held
+                .extend_from_slice(bytes.get(used..).unwrap_or_default());
+            return self.conclude(read);
+        }
+        self.held.extend_from_slice(bytes);
+        let (used, read) = advance(&mut self.engine, &mut self.held, plain, &mut self.out);
+        if used >= self.held.len() {
+            self.held = Vec::new(); // an idle connection owns no buffer
+        } else {
+            self.held.drain(..used);
+        }
+        self.conclude(read)
+    }
+
+    /// Appends to `cipher` what the engine has to say and then the encrypted `plain`, which may be empty.
+    ///
+    /// # Errors
+    /// The connection can send no more: its keys are used up, or it failed.
+    pub(super) fn write(&mut self, plain: &[u8], cipher: &mut Vec<u8>) -> Result<(), Unwritable> {
+        if !plain.is_empty() {
+            self.gather_out();
+        }
+        cipher.append(&mut self.out);
+        self.out = Vec::new();
+        if plain.is_empty() {
+            return Ok(());
+        }
+        if self.failed || self.engine.is_handshaking() {
+            return Err(Unwritable);
+        }
+        let status = self.engine.process_tls_records(&mut self.held);
+        debug_assert_eq!(status.discard, 0, "nothing was left to process");
+        match status.state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                append(cipher, plain.len() + OVERHEAD_BYTES, |room| {
+                    match traffic.encrypt(plain, room) {
+                        Ok(written) => Ok(written),
+                        Err(EncryptError::InsufficientSize(size)) => Err(Some(size.required_size)),
+                        Err(EncryptError::EncryptExhausted) => Err(None),
+                    }
+                })
+            }
+            Ok(_) | Err(_) => Err(Unwritable),
+        }
+    }
+
+    /// Whether the engine has something to say.
+    pub(super) fn has_out(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Puts a close_notify behind what waits, once. A connection that cannot say it closes without.
+    pub(super) fn notify_close(&mut self) {
+        if std::mem::replace(&mut self.notified, true)
+            || self.failed
+            || self.engine.is_handshaking()
+        {
+            return;
+        }
+        self.gather_out();
+        let (engine, out) = (&mut self.engine, &mut self.out);
+        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
+            engine.process_tls_records(&mut self.held).state
+        {
+            let said = append(out, OVERHEAD_BYTES, |room| {
+                match traffic.queue_close_notify(room) {
+                    Ok(written) => Ok(written),
+                    Err(EncryptError::InsufficientSize(size)) => Err(Some(size.required_size)),
+                    Err(EncryptError::EncryptExhausted) => Err(None),
+                }
+            });
+            self.failed |= said.is_err();
+        }
+    }
+
+    /// Lets the engine say what it has to before application data (an answer to a key update, say). Not while it shakes hands:
+    /// then whole records may be held.
+    fn gather_out(&mut self) {
+        if self.failed || self.engine.is_handshaking() {
+            return;
+        }
+        let mut nothing = Vec::new();
+        let (used, read) = advance(
+            &mut self.engine,
+            &mut self.held,
+            &mut nothing,
+            &mut self.out,
+        );
+        debug_assert!(
+            used == 0 && nothing.is_empty(),
+            "all whole records were read before"
+        );
+        self.conclude(read);
+    }
+
+    /// What a read came to, after our own bounds; a failure is for good.
+    fn conclude(&mut self, read: Read) -> Read {
+        self.failed |=
+            read == Read::Failed || self.held.len() > HELD_BYTES || self.out.len() > TLS_OUT_BYTES;
+        if self.failed {
+            self.held = Vec::new();
+            return Read::Failed;
+        }
+        read
+    }
+}
+
+/// The connection can send no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unwritable;
+
+/// Runs the engine over `bytes` until it wants more of them. Returns how many were used up.
+fn advance(
+    engine: &mut UnbufferedServerConnection,
+    bytes: &mut [u8],
+    plain: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> (usize, Read) {
+    let (mut used, mut read) = (0, Read::More);
+    loop {
+        let UnbufferedStatus {
+            mut discard, state, ..
+        } = engine.process_tls_records(&mut bytes[used..]);
+        let mut go_on = true;
+        match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(Ok(record)) = traffic.next_record() {
+                    plain.extend_from_slice(record.payload);
+                    discard += record.discard;
+                }
+            }
+            Ok(ConnectionState::EncodeTlsData(encode)) => go_on = say(encode, out),
+            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+            Ok(ConnectionState::PeerClosed) if read == Read::More => read = Read::End,
+            Ok(ConnectionState::PeerClosed) => {}
+            Ok(
+                ConnectionState::BlockedHandshake
+                | ConnectionState::WriteTraffic(_)
+                | ConnectionState::Closed,
+            ) => {
+                go_on = false;
+            }
+            // Early data is never offered, and other states do not exist in this version.
+            Ok(_) => (go_on, read) = (false, Read::Failed),
+            // The engine may have an alert to say first; it comes as EncodeTlsData before the same error comes again.
+            Err(_) if read != Read::Failed => read = Read::Failed,
+            Err(_) => go_on = false,
+        }
+        used = (used + discard).min(bytes.len());
+        if !go_on {
+            return (used, read);
+        }
+    }
+}
+
+fn say(mut encode: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) -> bool {
+    let said = append(out, OVERHEAD_BYTES, |room| match encode.encode(room) {
+        Ok(written) => Ok(written),
+        Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
+        Err(EncodeError::AlreadyEncoded) => Err(None),
+    });
+    said.is_ok()
+}
+
+/// Lets `write` fill the end of `out`, first with `guess` bytes of room, then with as many as it asks for.
+fn append(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
+) -> Result<(), Unwritable> {
+    let start = out.len();
+    let mut room = guess;
+    for _ in 0..2 {
+        out.resize(start + room, 0);
+        match write(&mut out[start..]) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(Some(required)) => room = required,
+            Err(None) => break,
+        }
+    }
+    out.truncate(start);
+    Err(Unwritable)
+}
+
+/// Room for the records' headers and tags around one piece of plaintext, and for a message of the engine's own.
+const OVERHEAD_BYTES: usize = 1024;

@@ -1,0 +1,257 @@
+//! Accepting: who comes in, who is refused, and when to rest.
+//!
+//! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the soft
+//! limit connections are answered 503 and accepting rests, with descriptors to spare for those answers; and when descriptors
+//! run out all the same, the accept ends with an error and rests as well. Never is it armed again at once after an error.
+
+use super::connection::Connection;
+use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
+use super::shard::Edge;
+use super::tls::Tls;
+use super::{Descriptors, Listener, entropy};
+use crate::machine::{Machine, Peer};
+use codec::http::{Meta, respond};
+use ring::Key;
+use socket2::SockRef;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// One listener and how it is doing.
+pub(super) struct Accepting {
+    listener: Listener,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Armed,
+    /// Being cancelled, or ended by itself: what comes next is its final completion.
+    Ending,
+    /// Armed again at this moment.
+    Resting(Instant),
+    /// For good.
+    Closed,
+}
+
+impl Accepting {
+    pub(super) fn new(listener: Listener) -> Self {
+        Self {
+            listener,
+            state: State::Closed,
+        }
+    }
+
+    /// When it is to be armed again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Resting(due) => Some(due),
+            State::Armed | State::Ending | State::Closed => None,
+        }
+    }
+
+    pub(super) fn closed(&self) -> bool {
+        self.state == State::Closed
+    }
+}
+
+impl Descriptors {
+    /// Counts one more and returns how many there are with it.
+    fn opened(&self) -> usize {
+        self.open.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts one less.
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many client descriptors are open in the process.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl<M: Machine> Edge<M> {
+    /// Arms every listener.
+    pub(super) fn listen(&mut self) {
+        for place in 0..self.listeners.len() {
+            self.arm_listener(place);
+        }
+    }
+
+    /// Ends every listener. What is accepted until their final completions is dropped.
+    pub(super) fn stop_listening(&mut self) {
+        for (place, accepting) in self.listeners.iter_mut().enumerate() {
+            match accepting.state {
+                State::Armed => {
+                    self.ring.cancel_accept(listener_key(place));
+                    accepting.state = State::Ending;
+                }
+                State::Resting(_) => accepting.state = State::Closed,
+                State::Ending | State::Closed => {}
+            }
+        }
+    }
+
+    /// Arms the listeners that have rested.
+    pub(super) fn resume_listening(&mut self) {
+        for place in 0..self.listeners.len() {
+            if self.listeners[place].due().is_none_or(|due| due > self.now) {
+                continue;
+            }
+            if self.descriptors.count() < self.settings.connections {
+                self.arm_listener(place);
+            } else {
+                self.rest(place);
+            }
+        }
+    }
+
+    /// One completion of an accept.
+    pub(super) fn accepted(&mut self, key: Key, socket: io::Result<OwnedFd>, more: bool) {
+        let place = usize::try_from(key.bits()).expect("made by listener_key");
+        if !more {
+            let rest = socket.is_err() || self.listeners[place].state == State::Ending;
+            match (self.stopping, rest) {
+                (true, _) => self.listeners[place].state = State::Closed,
+                (false, true) => self.rest(place),
+                (false, false) => self.arm_listener(place),
+            }
+        }
+        match socket {
+            Ok(socket) if self.stopping => drop(socket),
+            Ok(socket) => self.admit(place, socket),
+            Err(error) => self.count_accept_error(&error),
+        }
+    }
+
+    fn arm_listener(&mut self, place: usize) {
+        let accepting = &mut self.listeners[place];
+        self.ring
+            .accept(accepting.listener.socket.as_fd(), listener_key(place));
+        accepting.state = State::Armed;
+    }
+
+    fn rest(&mut self, place: usize) {
+        self.listeners[place].state =
+            State::Resting(self.now + Duration::from_millis(ACCEPT_REST_MS));
+    }
+
+    fn admit(&mut self, place: usize, socket: OwnedFd) {
+        let tls = self.listeners[place].listener.tls;
+        if self.descriptors.opened() > self.settings.connections {
+            if self.listeners[place].state == State::Armed {
+                self.ring.cancel_accept(listener_key(place));
+                self.listeners[place].state = State::Ending;
+            }
+            return self.refuse(socket, tls);
+        }
+        if tls && self.counts.handshaking >= self.settings.handshakes as u64 {
+            return self.refuse(socket, tls);
+        }
+        let Some(remote) = remote(&socket) else {
+            // Reset before we looked.
+            self.descriptors.closed();
+            self.counts.accept_errors.other += 1;
+            return;
+        };
+        let engine = match (tls, &self.tls) {
+            (false, _) => None,
+            (true, Some(config)) => match Tls::new(config) {
+                Ok(engine) => Some(engine),
+                Err(_) => return self.refuse(socket, tls),
+            },
+            (true, None) => return self.refuse(socket, tls),
+        };
+        let listener = u16::try_from(place).expect("checked at start");
+        let Some(session) = self.machine.open(
+            Peer {
+                remote,
+                listener,
+                tls,
+            },
+            self.at,
+        ) else {
+            return self.refuse(socket, tls);
+        };
+        self.counts.accepted += 1;
+        self.counts.handshaking += u64::from(tls);
+        self.insert(session, Connection::new(session, socket, engine));
+        self.drain();
+        self.watch(session);
+    }
+
+    /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.
+    fn refuse(&mut self, socket: OwnedFd, tls: bool) {
+        self.counts.accept_errors.limit += 1;
+        if !tls {
+            let mut answer = Vec::new();
+            unavailable(&mut answer, self.at.wall.0);
+            say_and_close(&socket, &answer);
+        }
+        drop(socket);
+        self.descriptors.closed();
+    }
+
+    fn count_accept_error(&mut self, error: &io::Error) {
+        let errors = &mut self.counts.accept_errors;
+        match error.raw_os_error() {
+            Some(libc::ECANCELED) => {}
+            Some(libc::EMFILE | libc::ENFILE) => errors.fd_limit += 1,
+            Some(libc::ENOMEM | libc::ENOBUFS) => errors.memory += 1,
+            Some(_) | None => errors.other += 1,
+        }
+    }
+}
+
+/// The answer to whom there is no room for, in full.
+pub(super) fn unavailable(out: &mut Vec<u8>, wall_ms: u64) {
+    let seed = entropy::seed().unwrap_or(wall_ms);
+    let request_id = format!(
+        "{:08x}-0000-4000-8000-{:012x}",
+        seed >> 32,
+        seed & 0xffff_ffff
+    );
+    let meta = Meta {
+        wall_ms,
+        request_id: &request_id,
+        close: true,
+    };
+    let body = br#"{"message":"The service has no room for another connection."}"#;
+    respond(
+        out,
+        &meta,
+        503,
+        Some("ServiceUnavailable"),
+        "application/json",
+        body,
+    );
+}
+
+/// Reads what has come, so that closing does not reset the connection under the answer; then writes it and says the end.
+/// Never waits.
+pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
+    let socket = SockRef::from(socket);
+    let _ = socket.set_nonblocking(true);
+    let mut scratch = [0; 1024];
+    for _ in 0..REFUSAL_READ_BYTES / scratch.len() {
+        if !matches!((&*socket).read(&mut scratch), Ok(1..)) {
+            break;
+        }
+    }
+    // Whoever does not get it had gone, or gets a reset: both tell the same.
+    let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    let _ = socket.shutdown(Shutdown::Write);
+}
+
+fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
+    SockRef::from(socket).peer_addr().ok()?.as_socket()
+}
+
+fn listener_key(place: usize) -> Key {
+    Key::new(place as u64)
+}

@@ -1,0 +1,86 @@
+//! The clocks, read once per turn.
+
+use crate::time::{Moment, Now, Wall};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One shard's view of the two clocks. All shards count from the same moment, so a deadline can travel with its session.
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    /// The calendar at `wall_read`; in between it is extrapolated.
+    wall: Wall,
+    wall_read: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            start: start(),
+            wall: calendar(),
+            wall_read: now,
+        }
+    }
+
+    /// Reads the monotonic clock, and the calendar when the last look at it is a second old.
+    pub(super) fn read(&mut self) -> (Instant, Moment) {
+        let instant = Instant::now();
+        let mut ahead = instant.saturating_duration_since(self.wall_read);
+        if ahead >= WALL_VALID {
+            (self.wall, self.wall_read, ahead) = (calendar(), instant, Duration::ZERO);
+        }
+        let now = Now(ms(instant.saturating_duration_since(self.start)));
+        (
+            instant,
+            Moment {
+                now,
+                wall: Wall(self.wall.0 + ms(ahead)),
+            },
+        )
+    }
+
+    /// The instant of a deadline; `None` when it is beyond what the system can count.
+    pub(super) fn instant(&self, deadline: Now) -> Option<Instant> {
+        self.start.checked_add(Duration::from_millis(deadline.0))
+    }
+}
+
+/// The moment from which the process counts: the first time that anybody asks.
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+fn calendar() -> Wall {
+    // A calendar before 1970 is wrong anyway: signatures will say so.
+    Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms))
+}
+
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+const WALL_VALID: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_clocks_go_forward_and_agree_with_the_system() {
+        let mut clock = Clock::new();
+        let (first, at) = clock.read();
+        let (second, later) = clock.read();
+        assert!(second >= first && later.now >= at.now);
+        assert!(later.wall.0.abs_diff(calendar().0) < 2_000);
+    }
+
+    #[test]
+    fn two_shards_count_from_the_same_moment() {
+        let (mut one, mut other) = (Clock::new(), Clock::new());
+        assert!(one.read().1.now <= other.read().1.now);
+        assert_eq!(one.instant(Now(5)), other.instant(Now(5)));
+        assert_eq!(one.instant(Now(u64::MAX)), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! What the edge keeps of one connection: 64 bytes, under the machine's own key.
+//!
+//! Its life, by what it awaits:
+//! ```text
+//!            HandOver                 nothing armed, nothing in flight
+//!   Open ──────────────► Leaving ────────────────────────────────────► (another shard)
+//!    │ Close                │
+//!    ▼                      ▼ Abort, Stop
+//!   Closing ─ all sent ─► Lingering ─ end, or too much ─► Shut ─ final completions ─► Gone
+//!    └───────────── Abort, Stop, a broken socket ───────────┘
+//! ```
+
+use super::tls::Tls;
+use crate::id::{SessionKey, ShardId};
+use ring::Key;
+use std::os::fd::OwnedFd;
+
+/// One open socket. An idle plain connection owns nothing but this; an idle TLS one the engine's box as well.
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    pub(super) generation: u32,
+    pub(super) tls: Option<Box<Tls>>,
+    /// Received, as it came from the socket, while the connection was already leaving: travels with it. Rare, hence the box.
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 24 in every connection"
+    )]
+    pub(super) unread: Option<Box<Vec<u8>>>,
+    pub(super) stage: Stage,
+    pub(super) receive: Receive,
+    /// In the list of those to settle at the end of this turn.
+    pub(super) dirty: bool,
+    /// A send of the ring is in flight.
+    pub(super) sending: bool,
+    /// The peer sends no more.
+    pub(super) ended: bool,
+    /// Nothing can be sent any more.
+    pub(super) broken: bool,
+    /// Receive buffers taken in the turn `turn`.
+    pub(super) taken: u16,
+    pub(super) turn: u32,
+    /// Plaintext bytes of the send in flight.
+    pub(super) launched: u32,
+    /// Bytes read and thrown away while lingering.
+    pub(super) discarded: u32,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 64);
+
+/// What a connection awaits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The machine's next output.
+    Open,
+    /// The end of what is armed or in flight; then it goes to this shard.
+    Leaving(ShardId),
+    /// The last byte of what is unsent.
+    Closing,
+    /// The peer's end. Ours was sent.
+    Lingering,
+    /// The final completions. Nothing is read or written any more.
+    Shut,
+}
+
+/// How the socket is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receive {
+    /// Not at all.
+    Idle,
+    /// Not yet again: it is in the list of those to arm.
+    Listed,
+    /// Not yet again: its bytes wait for a place among this turn's handshake steps.
+    Queued,
+    /// A single receive is armed.
+    Once,
+    /// A multishot receive is armed.
+    Many,
+    /// A receive is armed and being cancelled; its final completion comes.
+    Cancelling,
+}
+
+impl Receive {
+    /// Whether the kernel holds a receive on the socket.
+    pub(super) fn armed(self) -> bool {
+        match self {
+            Self::Idle | Self::Listed | Self::Queued => false,
+            Self::Once | Self::Many | Self::Cancelling => true,
+        }
+    }
+}
+
+impl Connection {
+    /// A connection with nothing armed.
+    pub(super) fn new(session: SessionKey, socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
+        Self {
+            socket,
+            generation: session.generation(),
+            tls,
+            unread: None,
+            stage: Stage::Open,
+            receive: Receive::Idle,
+            dirty: false,
+            sending: false,
+            ended: false,
+            broken: false,
+            taken: 0,
+            turn: 0,
+            launched: 0,
+            discarded: 0,
+        }
+    }
+
+    /// Whether the kernel holds nothing of it.
+    pub(super) fn at_rest(&self) -> bool {
+        !self.sending && !self.receive.armed()
+    }
+
+    /// Whether its TLS handshake is under way.
+    pub(super) fn handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.handshaking())
+    }
+
+    /// Counts one receive buffer of this turn and tells whether that was the last one it gets.
+    pub(super) fn spent(&mut self, turn: u32, most: u16) -> bool {
+        if self.turn != turn {
+            (self.turn, self.taken) = (turn, 0);
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken >= most
+    }
+}
+
+/// The ring's key of a session.
+pub(super) fn ring_key(session: SessionKey) -> Key {
+    Key::new(session.pack())
+}
+
+/// The session of a ring's key.
+pub(super) fn session(key: Key) -> SessionKey {
+    SessionKey::unpack(key.bits())
+}

@@ -1,0 +1,225 @@
+//! A connection's last moments on a shard: handed over, closed politely, or cut off.
+//!
+//! Polite is: everything sent, TLS told, our end shut, the peer's end awaited. close(2) comes last and only when the kernel has
+//! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
+
+use super::accept::{say_and_close, unavailable};
+use super::connection::{Connection, Stage};
+use super::flush::Flushed;
+use super::post::{Handover, Post, Travelling};
+use super::shard::Edge;
+use crate::id::{SessionKey, ShardId};
+use crate::machine::{Input, Machine};
+use socket2::SockRef;
+use std::net::Shutdown;
+
+impl<M: Machine> Edge<M> {
+    /// Settles every connection that this turn has touched. What settling touches is settled in the next turn.
+    pub(super) fn settle_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for session in dirty.drain(..) {
+            self.settle(session);
+        }
+        // Keeps the larger of the two lists' memory, and whatever was touched meanwhile.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    fn settle(&mut self, session: SessionKey) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        connection.dirty = false;
+        match connection.stage {
+            Stage::Open => {
+                self.flush(session);
+                self.watch(session);
+            }
+            Stage::Leaving(to) => self.leave(session, to),
+            Stage::Closing => self.close(session),
+            Stage::Lingering => self.watch(session),
+            Stage::Shut => self.bury(session),
+        }
+    }
+
+    /// Hands a connection over as soon as the kernel holds nothing of it.
+    fn leave(&mut self, session: SessionKey, to: ShardId) {
+        self.watch(session);
+        match self.flush(session) {
+            Flushed::Waiting => return,
+            // A broken one goes all the same: the other shard reads its end.
+            Flushed::All | Flushed::Broken => {}
+        }
+        if !self.table.get(session).is_some_and(Connection::at_rest) {
+            return;
+        }
+        let Some(connection) = self.remove(session) else {
+            return;
+        };
+        let parcel = self.machine.release(session);
+        let unread = connection.unread.map(|unread| *unread).unwrap_or_default();
+        let connection = Travelling {
+            socket: connection.socket,
+            tls: connection.tls,
+            unread,
+        };
+        match self.mailboxes[to.index()]
+            .post(Post::Handover(Box::new(Handover { parcel, connection })))
+        {
+            Ok(()) => self.counts.handovers += 1,
+            Err(Post::Handover(back)) => {
+                self.counts.mailbox_refused += 1;
+                self.take_back(*back);
+            }
+            Err(Post::Letter(_) | Post::Scrape(_) | Post::Tls(_) | Post::Stop) => {
+                debug_assert!(false, "a mailbox returns what it was given");
+            }
+        }
+    }
+
+    /// The other shard's mailbox was full: the machine answers here.
+    fn take_back(&mut self, handover: Handover<M>) {
+        let Travelling {
+            socket,
+            tls,
+            unread,
+        } = handover.connection;
+        let session = self.machine.bounce(handover.parcel, self.at);
+        self.insert(session, Connection::new(session, socket, tls));
+        self.drain();
+        self.resume(session, unread);
+        self.touch(session);
+    }
+
+    /// Takes a connection in that another shard handed over.
+    pub(super) fn adopt(&mut self, handover: Handover<M>) {
+        let Travelling {
+            socket,
+            mut tls,
+            unread,
+        } = handover.connection;
+        if self.stopping || !self.machine.has_room() {
+            self.counts.accept_errors.limit += 1;
+            let mut answer = Vec::new();
+            unavailable(&mut answer, self.at.wall.0);
+            if let Some(tls) = &mut tls {
+                let mut cipher = Vec::new();
+                if tls.write(&answer, &mut cipher).is_ok() {
+                    tls.notify_close();
+                    // An alert that cannot be said is not missed: the end of the stream follows.
+                    let _ = tls.write(&[], &mut cipher);
+                }
+                answer = cipher;
+            }
+            say_and_close(&socket, &answer);
+            drop(socket);
+            return self.descriptors.closed();
+        }
+        let session = self.machine.adopt(handover.parcel, self.at);
+        self.counts.adopted += 1;
+        self.insert(session, Connection::new(session, socket, tls));
+        self.drain();
+        self.resume(session, unread);
+        // Settling flushes what the machine has to say and arms the receive.
+        self.touch(session);
+    }
+
+    /// Sends the rest, then says the end.
+    fn close(&mut self, session: SessionKey) {
+        match self.flush(session) {
+            Flushed::Waiting => return,
+            Flushed::Broken => return self.cut(session),
+            Flushed::All => {}
+        }
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        if let Some(tls) = &mut connection.tls {
+            tls.notify_close();
+            match self.flush(session) {
+                Flushed::Waiting => return,
+                Flushed::Broken => return self.cut(session),
+                Flushed::All => {}
+            }
+        }
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        if connection.ended || connection.stage != Stage::Closing {
+            return self.cut(session);
+        }
+        connection.stage = Stage::Lingering;
+        let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Write);
+        self.watch(session);
+    }
+
+    /// The peer sends no more, or broke: said to the machine at most once, and not to one that has let go.
+    pub(super) fn ended(&mut self, session: SessionKey) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        if std::mem::replace(&mut connection.ended, true) {
+            return self.touch(session);
+        }
+        let stage = connection.stage;
+        self.give_up_handshake(session, Outcome::Failed);
+        match stage {
+            Stage::Open => self.feed(Input::Ended { session }),
+            Stage::Lingering => self.cut(session),
+            Stage::Leaving(_) | Stage::Closing | Stage::Shut => {}
+        }
+        self.touch(session);
+    }
+
+    /// The machine wants a connection gone at once: its time is over.
+    pub(super) fn abort(&mut self, session: SessionKey) {
+        self.give_up_handshake(session, Outcome::Timeout);
+        self.cut(session);
+    }
+
+    /// Ends a connection without another byte. What is armed on it completes now.
+    pub(super) fn cut(&mut self, session: SessionKey) {
+        self.give_up_handshake(session, Outcome::Failed);
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        if connection.stage != Stage::Shut {
+            connection.stage = Stage::Shut;
+            let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
+        }
+        self.touch(session);
+    }
+
+    /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
+    fn bury(&mut self, session: SessionKey) {
+        if !self.table.get(session).is_some_and(Connection::at_rest) {
+            return;
+        }
+        drop(self.remove(session));
+        self.descriptors.closed();
+        self.feed(Input::Gone { session });
+    }
+
+    fn give_up_handshake(&mut self, session: SessionKey, outcome: Outcome) {
+        let Some(tls) = self
+            .table
+            .get_mut(session)
+            .and_then(|connection| connection.tls.as_mut())
+        else {
+            return;
+        };
+        if tls.give_up() {
+            self.counts.handshaking -= 1;
+            match outcome {
+                Outcome::Failed => self.counts.handshakes.failed += 1,
+                Outcome::Timeout => self.counts.handshakes.timeout += 1,
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Outcome {
+    Failed,
+    Timeout,
+}

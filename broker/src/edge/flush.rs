@@ -1,0 +1,217 @@
+//! Bytes out: once a turn for each connection that has any.
+//!
+//! The straight way is one send(2) of everything. When the socket has no room, the rest is copied (at most 256 KiB at a time)
+//! into a buffer that the ring sends, and the machine is told that those bytes are in flight. `Sent` is said when the kernel
+//! has taken the last byte, of TLS: the last byte of their ciphertext.
+
+use super::connection::{Connection, Receive, Stage, ring_key};
+use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES, SPARE_SENDS};
+use super::shard::Edge;
+use crate::id::SessionKey;
+use crate::machine::{Input, Machine};
+use socket2::SockRef;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+/// How far a flush came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Nothing is left, neither here nor in flight.
+    All,
+    /// The rest is in flight, or goes out in the next turn.
+    Waiting,
+    /// Nothing can be sent any more.
+    Broken,
+}
+
+impl<M: Machine> Edge<M> {
+    /// Sends what is unsent.
+    pub(super) fn flush(&mut self, session: SessionKey) -> Flushed {
+        let Some(connection) = self.table.get(session) else {
+            return Flushed::Broken;
+        };
+        match (connection.broken, connection.sending, &connection.tls) {
+            (true, ..) => Flushed::Broken,
+            (false, true, _) => Flushed::Waiting,
+            (false, false, None) => self.flush_plain(session),
+            (false, false, Some(_)) => self.flush_tls(session),
+        }
+    }
+
+    fn flush_plain(&mut self, session: SessionKey) -> Flushed {
+        let unsent = self.machine.unsent(session);
+        if unsent.is_empty() {
+            return Flushed::All;
+        }
+        let (len, Some(connection)) = (unsent.len(), self.table.get(session)) else {
+            return Flushed::Broken;
+        };
+        self.counts.sends += 1;
+        let Some(sent) = send(connection, unsent) else {
+            return self.sunk(session);
+        };
+        self.counts.sent_bytes += sent as u64;
+        if sent > 0 {
+            self.feed(Input::Sent {
+                session,
+                bytes: sent,
+            });
+        }
+        let rest = self.machine.unsent(session);
+        if rest.is_empty() {
+            return Flushed::All;
+        }
+        if sent == len {
+            // The machine had more to say after all: the next turn's business.
+            self.touch(session);
+            return Flushed::Waiting;
+        }
+        let chunk = rest.len().min(LAUNCH_BYTES);
+        let mut flight = self.spare.pop().unwrap_or_default();
+        flight.extend_from_slice(&rest[..chunk]);
+        self.launch(session, flight, chunk)
+    }
+
+    fn flush_tls(&mut self, session: SessionKey) -> Flushed {
+        for _ in 0..ENCRYPTS_PER_TURN {
+            let Some(connection) = self.table.get_mut(session) else {
+                return Flushed::Broken;
+            };
+            let handshaking = connection.handshaking();
+            let Some(tls) = &mut connection.tls else {
+                return Flushed::Broken;
+            };
+            let unsent = if handshaking {
+                &[]
+            } else {
+                self.machine.unsent(session)
+            };
+            let piece = &unsent[..unsent.len().min(ENCRYPT_BYTES)];
+            let chunk = piece.len();
+            self.cipher.clear();
+            let written = tls.write(piece, &mut self.cipher);
+            if self.cipher.is_empty() {
+                return if written.is_ok() {
+                    Flushed::All
+                } else {
+                    self.sunk(session)
+                };
+            }
+            self.counts.sends += 1;
+            let Some(sent) = send(connection, &self.cipher) else {
+                return self.sunk(session);
+            };
+            self.counts.sent_bytes += sent as u64;
+            if written.is_err() {
+                // That was the alert that explains it.
+                return self.sunk(session);
+            }
+            if sent < self.cipher.len() {
+                let mut flight = self.spare.pop().unwrap_or_default();
+                flight.extend_from_slice(&self.cipher[sent..]);
+                return self.launch(session, flight, chunk);
+            }
+            if chunk > 0 {
+                self.feed(Input::Sent {
+                    session,
+                    bytes: chunk,
+                });
+            }
+        }
+        self.touch(session);
+        Flushed::Waiting
+    }
+
+    /// Gives bytes to the ring, which waits for room; `plain` of the machine's bytes are in them.
+    fn launch(&mut self, session: SessionKey, flight: Vec<u8>, plain: usize) -> Flushed {
+        let Some(connection) = self.table.get_mut(session) else {
+            return Flushed::Broken;
+        };
+        if plain > 0 {
+            self.machine.launched(session, plain);
+        }
+        connection.launched = u32::try_from(plain).expect("at most a launch's bytes");
+        connection.sending = true;
+        self.counts.queued_sends += 1;
+        self.ring
+            .send(connection.socket.as_fd(), ring_key(session), flight, 0);
+        Flushed::Waiting
+    }
+
+    /// A send of the ring is over.
+    pub(super) fn sent(&mut self, session: SessionKey, flight: Vec<u8>, result: io::Result<usize>) {
+        let (whole, handed) = (flight.len(), result.unwrap_or(0));
+        self.counts.sent_bytes += handed as u64;
+        self.recycle(flight);
+        let Some(connection) = self.table.get_mut(session) else {
+            return debug_assert!(false, "a connection outlives its send");
+        };
+        connection.sending = false;
+        let launched = std::mem::take(&mut connection.launched) as usize;
+        let reported = match &connection.tls {
+            None => handed.min(launched),
+            Some(_) if handed == whole => launched,
+            Some(_) => 0,
+        };
+        if reported > 0 {
+            self.feed(Input::Sent {
+                session,
+                bytes: reported,
+            });
+        }
+        if handed < whole {
+            self.sunk(session);
+        }
+        self.touch(session);
+    }
+
+    /// Nothing can be sent any more. What the peer had sent before is still read; then the machine hears of the end.
+    pub(super) fn sunk(&mut self, session: SessionKey) -> Flushed {
+        let Some(connection) = self.table.get_mut(session) else {
+            return Flushed::Broken;
+        };
+        connection.broken = true;
+        let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
+        match (connection.stage, connection.receive) {
+            // A paused connection has nothing armed that would end.
+            (Stage::Open, Receive::Idle) => self.ended(session),
+            (
+                Stage::Open,
+                Receive::Listed
+                | Receive::Queued
+                | Receive::Once
+                | Receive::Many
+                | Receive::Cancelling,
+            ) => {}
+            (Stage::Leaving(_) | Stage::Closing | Stage::Lingering | Stage::Shut, _) => {
+                self.touch(session)
+            }
+        }
+        Flushed::Broken
+    }
+
+    fn recycle(&mut self, mut flight: Vec<u8>) {
+        if self.spare.len() < SPARE_SENDS && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
+            flight.clear();
+            self.spare.push(flight);
+        }
+    }
+}
+
+/// One send(2) that does not wait: how many bytes the kernel took, `None` when the socket is broken.
+fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    match SockRef::from(&connection.socket).send_with_flags(bytes, flags) {
+        Ok(sent) => Some(sent),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ) =>
+        {
+            Some(0)
+        }
+        Err(_) => None,
+    }
+}

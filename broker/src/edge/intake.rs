@@ -1,0 +1,269 @@
+//! Bytes in: what becomes of a receive's completion.
+
+use super::connection::{Receive, Stage, ring_key, session};
+use super::counts::EdgeCounts;
+use super::limits::{BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, LINGER_BYTES, REARMS_PER_TURN};
+use super::shard::Edge;
+use super::tls::{Kind, Read, Tls};
+use crate::id::SessionKey;
+use crate::machine::{Input, Machine};
+use ring::{Completion, Key, Lent, Received};
+
+impl<M: Machine> Edge<M> {
+    /// Serves one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
+    pub(super) fn complete(&mut self, completion: Completion) -> bool {
+        match completion {
+            Completion::Received {
+                key,
+                received,
+                more,
+            } => self.received(key, received, more),
+            Completion::Sent { key, bytes, result } => self.sent(session(key), bytes, result),
+            Completion::Accepted { key, socket, more } => self.accepted(key, socket, more),
+            Completion::Rang { key, more } => {
+                if !more {
+                    self.watch_bell(key);
+                }
+                return false;
+            }
+            Completion::TimedOut | Completion::Connected { .. } => return false,
+        }
+        true
+    }
+
+    fn received(&mut self, key: Key, received: Received, more: bool) {
+        let session = session(key);
+        let Some(connection) = self.table.get_mut(session) else {
+            debug_assert!(false, "a connection outlives what is armed on it");
+            if let Received::Bytes(lent) = received {
+                self.ring.give_back(lent);
+            }
+            return;
+        };
+        if !more {
+            connection.receive = Receive::Idle;
+        }
+        match received {
+            Received::Bytes(lent) => {
+                let spent = connection.spent(self.turn, BUFFERS_PER_PEER);
+                self.take(session, lent);
+                if spent {
+                    self.cap(session);
+                }
+            }
+            Received::End => self.ended(session),
+            Received::Failed(_) => {
+                connection.broken = true;
+                self.ended(session);
+            }
+            Received::NoBuffers => {
+                self.counts.no_buffers += 1;
+                self.list(session);
+            }
+            Received::Cancelled => self.list(session),
+        }
+        self.watch(session);
+    }
+
+    /// Arms some of the listed receives again. All buffers of this turn are back by now.
+    pub(super) fn rearm_some(&mut self) {
+        for _ in 0..self.rearm.len().min(REARMS_PER_TURN) {
+            let Some(session) = self.rearm.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.table.get_mut(session)
+                && connection.receive == Receive::Listed
+            {
+                connection.receive = Receive::Idle;
+                self.watch(session);
+            }
+        }
+    }
+
+    /// Goes on with handshakes whose bytes were put aside, oldest first.
+    pub(super) fn step_handshakes(&mut self) {
+        self.handshake_steps = 0;
+        while self.handshake_steps < HANDSHAKE_STEPS_PER_TURN {
+            let Some(session) = self.handshakes.pop_front() else {
+                return;
+            };
+            if let Some(connection) = self.table.get_mut(session)
+                && connection.receive == Receive::Queued
+            {
+                connection.receive = Receive::Idle;
+                self.decrypt(session, &mut []);
+                self.watch(session);
+            }
+        }
+    }
+
+    /// Takes what arrived on a connection that travelled here or could not leave.
+    pub(super) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>) {
+        let Some(connection) = self.table.get(session) else {
+            return;
+        };
+        if connection.stage != Stage::Open || unread.is_empty() {
+            return;
+        }
+        if connection.tls.is_some() {
+            self.decrypt(session, &mut unread);
+        } else {
+            self.machine.handle(
+                Input::Received {
+                    session,
+                    bytes: &mut unread,
+                },
+                self.at,
+            );
+            self.drain();
+        }
+    }
+
+    /// Received bytes go to the machine, or into the TLS engine, or nowhere.
+    fn take(&mut self, session: SessionKey, mut lent: Lent) {
+        self.counts.receives += 1;
+        self.counts.received_bytes += lent.len() as u64;
+        let Some(connection) = self.table.get_mut(session) else {
+            return self.ring.give_back(lent);
+        };
+        match connection.stage {
+            Stage::Open if connection.ended => {}
+            Stage::Open if connection.tls.is_some() => return self.take_cipher(session, lent),
+            Stage::Open => {
+                let bytes = self.ring.bytes(&mut lent);
+                self.machine
+                    .handle(Input::Received { session, bytes }, self.at);
+                self.ring.give_back(lent);
+                return self.drain();
+            }
+            Stage::Leaving(_) => {
+                let unread = connection.unread.get_or_insert_default();
+                unread.extend_from_slice(self.ring.bytes(&mut lent));
+            }
+            Stage::Closing | Stage::Lingering => {
+                let len = u32::try_from(lent.len()).expect("a buffer has a 32-bit size");
+                connection.discarded = connection.discarded.saturating_add(len);
+                if connection.discarded > LINGER_BYTES {
+                    self.cut(session);
+                }
+            }
+            Stage::Shut => {}
+        }
+        self.ring.give_back(lent);
+    }
+
+    /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of those.
+    fn take_cipher(&mut self, session: SessionKey, mut lent: Lent) {
+        let wait = self.handshake_steps >= HANDSHAKE_STEPS_PER_TURN || !self.handshakes.is_empty();
+        if let Some(connection) = self.table.get_mut(session)
+            && wait
+            && connection.handshaking()
+            && connection.receive == Receive::Idle
+            && let Some(tls) = &mut connection.tls
+        {
+            tls.hold(self.ring.bytes(&mut lent));
+            self.counts.partial_record_bytes += lent.len() as u64;
+            connection.receive = Receive::Queued;
+            self.ring.give_back(lent);
+            return self.handshakes.push_back(session);
+        }
+        let Some(tls) = self
+            .table
+            .get_mut(session)
+            .and_then(|connection| connection.tls.as_deref_mut())
+        else {
+            return self.ring.give_back(lent);
+        };
+        let read = read(
+            tls,
+            self.ring.bytes(&mut lent),
+            &mut self.plain,
+            &mut self.counts,
+        );
+        self.ring.give_back(lent);
+        self.decrypted(session, read);
+    }
+
+    /// As [`Self::take_cipher`], for bytes that are ours already, or none: then the engine goes on with what it holds.
+    fn decrypt(&mut self, session: SessionKey, bytes: &mut [u8]) {
+        if let Some(tls) = self
+            .table
+            .get_mut(session)
+            .and_then(|connection| connection.tls.as_deref_mut())
+        {
+            let read = read(tls, bytes, &mut self.plain, &mut self.counts);
+            self.decrypted(session, read);
+        }
+    }
+
+    /// What the engine made of it goes to the machine, in its order: secured, bytes, end.
+    fn decrypted(&mut self, session: SessionKey, read: Read) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        let Some(tls) = &mut connection.tls else {
+            return;
+        };
+        if tls.has_out() && !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(session);
+        }
+        if tls.handshaking() {
+            self.handshake_steps += 1;
+            if let Some(kind) = tls.just_secured() {
+                self.counts.handshaking -= 1;
+                match kind {
+                    Kind::Full => self.counts.handshakes.full += 1,
+                    Kind::Resumed => self.counts.handshakes.resumed += 1,
+                }
+                self.feed(Input::Secured { session });
+            }
+        }
+        if !self.plain.is_empty() {
+            if self.is_open(session) {
+                self.machine.handle(
+                    Input::Received {
+                        session,
+                        bytes: &mut self.plain,
+                    },
+                    self.at,
+                );
+            }
+            self.plain.clear();
+            self.drain();
+        }
+        if self.counts.partial_record_bytes > self.settings.partial_record_bytes as u64 {
+            self.counts.accept_errors.limit += 1;
+            return self.cut(session);
+        }
+        match read {
+            Read::More => {}
+            Read::End | Read::Failed => self.ended(session),
+        }
+    }
+
+    fn is_open(&self, session: SessionKey) -> bool {
+        self.table
+            .get(session)
+            .is_some_and(|connection| connection.stage == Stage::Open)
+    }
+
+    /// One peer has had its share of a turn: its receive is cancelled, and armed again behind all others.
+    fn cap(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && connection.receive == Receive::Many
+        {
+            self.counts.capped += 1;
+            connection.receive = Receive::Cancelling;
+            self.ring.cancel_receive(ring_key(session));
+        }
+    }
+}
+
+/// Runs the engine and keeps account of what it holds.
+fn read(tls: &mut Tls, bytes: &mut [u8], plain: &mut Vec<u8>, counts: &mut EdgeCounts) -> Read {
+    let before = tls.held_bytes() as u64;
+    let read = tls.read(bytes, plain);
+    counts.partial_record_bytes = counts.partial_record_bytes + tls.held_bytes() as u64 - before;
+    read
+}

@@ -1,0 +1,57 @@
+//! Bounds of the edge that are not configuration: each with why that number, and what happens when it is full.
+
+/// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
+pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
+
+/// Letters taken in one turn: a flood of them cannot keep the sockets waiting.
+pub(super) const LETTERS_PER_TURN: usize = 256;
+
+/// Ticks in one turn; the machine bounds the work of each.
+pub(super) const TICKS_PER_TURN: usize = 4;
+
+/// Receive buffers that one peer gets in one turn (128 KiB of 8 KiB buffers); then its receive is cancelled and listed. The
+/// cancellation acts one turn later, so the pool is larger than this.
+pub(super) const BUFFERS_PER_PEER: u16 = 16;
+
+/// Listed receives armed again in one turn, in turn.
+pub(super) const REARMS_PER_TURN: usize = 32;
+
+/// Receives that go into a TLS engine under handshake in one turn. A step takes up to 100 µs in one piece: the others wait with
+/// their bytes aside, so that a storm of handshakes adds less than half a millisecond to everybody else's messages.
+pub(super) const HANDSHAKE_STEPS_PER_TURN: u32 = 4;
+
+/// Bytes copied into one send of the ring, when the socket has no room. The next piece is copied when it is done.
+pub(super) const LAUNCH_BYTES: usize = 256 * 1024;
+
+/// Plaintext encrypted in one piece: the scratch is this and its records' overhead.
+pub(super) const ENCRYPT_BYTES: usize = 64 * 1024;
+
+/// Pieces encrypted for one connection in one turn: 1 MiB, the usual size of a whole outbox.
+pub(super) const ENCRYPTS_PER_TURN: usize = 16;
+
+/// Bytes read and thrown away after the last of ours was sent, while the peer's end is awaited. More: cut off.
+pub(super) const LINGER_BYTES: u32 = 256 * 1024;
+
+/// Bytes of unfinished TLS records and handshake messages of one connection: the longest handshake message that rustls takes
+/// (64 KiB), one record (16 KiB + 261) and one receive of each size in use. More: cut off.
+pub(super) const HELD_BYTES: usize = 128 * 1024;
+
+/// TLS bytes other than application data that wait to be sent: a server flight with a long certificate chain is 8 KiB. More
+/// means that the peer makes us answer without reading: cut off.
+pub(super) const TLS_OUT_BYTES: usize = 128 * 1024;
+
+/// Empty buffers of ring sends kept for reuse: at most 4 MiB.
+pub(super) const SPARE_SENDS: usize = 16;
+
+/// Bytes read before a refusal is written, so that closing does not reset the connection under it.
+pub(super) const REFUSAL_READ_BYTES: usize = 16 * 1024;
+
+/// How long accepting rests after an error or at its limit, in milliseconds: an error costs 20 calls a second at most.
+pub(super) const ACCEPT_REST_MS: u64 = 50;
+
+/// How long after the last traffic a shard waits in its own ring, in milliseconds: that costs a third of a wait through the
+/// executor, but keeps the executor's own tasks waiting.
+pub(super) const HOLD_MS: u64 = 1000;
+
+const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
+const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);

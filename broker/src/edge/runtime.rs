@@ -1,0 +1,224 @@
+//! The executor and the drive loop: one turn after the other, and how a shard sleeps in between.
+//!
+//! Theory of operation. A shard sleeps in two ways. While the last second saw traffic it waits inside its own ring: one system
+//! call submits, runs the kernel's deferred work and waits, and another shard wakes it by a bell polled there. After a quiet
+//! second it waits through glommio, reading the eventfd on which its ring announces completions; then the executor's own rings
+//! are served too. Each way has its order, and no wake is lost in it:
+//! ```text
+//!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
+//!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes later announces itself
+//!                   4. completions or letters? then do not wait            5. read the eventfd
+//! ```
+//! A bell is polled in the ring only, and the eventfd is written by letters only while IN_GLOMMIO is published: a poll of one
+//! eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
+#![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
+
+use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
+use super::shard::Edge;
+use super::{ShardConfig, ShardEvent, ShardHandle};
+use crate::id::ShardId;
+use crate::machine::{Input, Machine};
+use crossbeam_channel::Sender;
+use glommio::io::BufferedFile;
+use glommio::{LocalExecutorBuilder, Placement};
+use mailbox::Sleep;
+use ring::Key;
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::time::{Duration, Instant};
+
+/// Starts the thread and waits until its listeners accept.
+pub(super) fn spawn<M, F>(config: ShardConfig<M>, make_machine: F) -> io::Result<ShardHandle>
+where
+    M: Machine + 'static,
+    F: FnOnce() -> M + Send + 'static,
+{
+    let placement = config.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let name = format!("shard-{}", config.id.0);
+    let (started, start) = crossbeam_channel::bounded(1);
+    let ended = Ended {
+        events: config.events.clone(),
+        id: config.id,
+    };
+    // The executor does no file input or output: without `io_memory(0)` it would pin 30 MiB.
+    let executor = LocalExecutorBuilder::new(placement)
+        .name(&name)
+        .io_memory(0)
+        .preempt_timer(PREEMPT)
+        .spawn(move || async move {
+            let _ended = ended;
+            Edge::new(config, make_machine())?.run(&started).await
+        })
+        .map_err(io::Error::from)?;
+    let handle = ShardHandle { executor };
+    match start.recv() {
+        Ok(()) => Ok(handle),
+        Err(_) => Err(handle
+            .join()
+            .err()
+            .unwrap_or_else(|| io::Error::other("the shard ended at its start"))),
+    }
+}
+
+/// Reports the end of the thread, however it ends.
+struct Ended {
+    events: Sender<ShardEvent>,
+    id: ShardId,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.events.try_send(ShardEvent::Ended(self.id));
+    }
+}
+
+impl<M: Machine> Edge<M> {
+    /// The drive loop, until [`Post::Stop`](super::Post::Stop) and the last descriptor.
+    async fn run(mut self, started: &Sender<()>) -> io::Result<()> {
+        let mailboxes = std::sync::Arc::clone(&self.mailboxes);
+        let mailbox = &mailboxes[self.id.index()];
+        self.ring.register_eventfd(mailbox.completed())?;
+        let completed = mailbox.completed().try_clone_to_owned()?.into_raw_fd();
+        // SAFETY: the descriptor was made for this and belongs to nobody else; the file closes it.
+        let completed = unsafe { BufferedFile::from_raw_fd(completed) };
+        self.watch_bell(BELL);
+        self.listen();
+        self.ring.enter(0, None)?;
+        let _ = started.send(());
+        let mut awake_until = self.now;
+        loop {
+            (self.now, self.at) = self.clock.read();
+            if self.turn() {
+                awake_until = self.now + Duration::from_millis(HOLD_MS);
+            }
+            if self.stopping
+                && self.table.len() == 0
+                && self.listeners.iter().all(super::accept::Accepting::closed)
+            {
+                break;
+            }
+            if self.busy() {
+                self.ring.enter(0, None)?;
+                continue;
+            }
+            let slept_at = self.account();
+            if slept_at < awake_until {
+                self.sleep_in_ring(slept_at, awake_until)?;
+            } else {
+                self.sleep_in_glommio(slept_at, &completed).await?;
+            }
+        }
+        completed.close().await.map_err(io::Error::from)
+    }
+
+    /// One turn in its fixed order; returns whether there was traffic.
+    fn turn(&mut self) -> bool {
+        self.turn = self.turn.wrapping_add(1);
+        self.counts.turns += 1;
+        self.step_handshakes();
+        let mut traffic = false;
+        for _ in 0..COMPLETIONS_PER_TURN {
+            let Some(completion) = self.ring.next() else {
+                break;
+            };
+            traffic |= self.complete(completion);
+        }
+        traffic |= self.take_letters();
+        self.tick();
+        self.resume_listening();
+        self.settle_dirty();
+        self.rearm_some();
+        traffic
+    }
+
+    fn tick(&mut self) {
+        for _ in 0..TICKS_PER_TURN {
+            if self.machine.deadline().is_none_or(|due| due > self.at.now) {
+                return;
+            }
+            self.feed(Input::Tick);
+        }
+    }
+
+    /// Whether there is work that no completion will announce.
+    fn busy(&mut self) -> bool {
+        !self.dirty.is_empty()
+            || !self.rearm.is_empty()
+            || !self.handshakes.is_empty()
+            || !self.mailbox().is_empty()
+            || self.ring.has_completions()
+            || self
+                .machine
+                .deadline()
+                .is_some_and(|due| due <= self.at.now)
+    }
+
+    /// Books this turn's time and returns the moment at which it ended.
+    fn account(&mut self) -> Instant {
+        let ended = Instant::now();
+        let us = u64::try_from(ended.saturating_duration_since(self.now).as_micros())
+            .unwrap_or(u64::MAX);
+        self.counts.busy_us += us;
+        self.counts.longest_turn_us = self.counts.longest_turn_us.max(us);
+        ended
+    }
+
+    /// The moment at which something is due although nothing arrives.
+    fn next_due(&self) -> Option<Instant> {
+        let machine = self
+            .machine
+            .deadline()
+            .and_then(|due| self.clock.instant(due));
+        let listeners = self
+            .listeners
+            .iter()
+            .filter_map(super::accept::Accepting::due);
+        listeners.chain(machine).min()
+    }
+
+    fn sleep_in_ring(&mut self, now: Instant, awake_until: Instant) -> io::Result<()> {
+        let until = self
+            .next_due()
+            .map_or(awake_until, |due| due.min(awake_until));
+        self.counts.parks_in_ring += 1;
+        self.mailbox().fall_asleep(Sleep::InRing);
+        let want = u32::from(self.mailbox().is_empty());
+        let entered = self
+            .ring
+            .enter(want, Some(until.saturating_duration_since(now)));
+        self.mailbox().wake_up();
+        entered
+    }
+
+    async fn sleep_in_glommio(&mut self, now: Instant, completed: &BufferedFile) -> io::Result<()> {
+        if let Some(due) = self.next_due() {
+            self.ring.wake_by(due, now);
+        }
+        self.ring.eventfd_on();
+        self.mailbox().fall_asleep(Sleep::InGlommio);
+        // Waits no time, but runs deferred work until a completion or until none is left.
+        self.ring.enter(1, Some(Duration::ZERO))?;
+        if !self.ring.has_completions() && self.mailbox().is_empty() {
+            self.counts.parks_in_glommio += 1;
+            completed
+                .read_at(0, size_of::<u64>())
+                .await
+                .map_err(io::Error::from)?;
+        }
+        self.ring.eventfd_off();
+        self.mailbox().wake_up();
+        // What the eventfd announced is hidden until now.
+        self.ring.enter(0, None)
+    }
+
+    /// Has the ring look at the mailbox's bell.
+    pub(super) fn watch_bell(&mut self, key: Key) {
+        let bell = self.mailboxes[self.id.index()].bell();
+        self.ring.bell(bell, key);
+    }
+}
+
+const BELL: Key = Key::new(0);
+
+/// Nothing else runs on the executor while the loop does; its own timer need not interrupt often.
+const PREEMPT: Duration = Duration::from_millis(100);

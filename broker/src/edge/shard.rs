@@ -1,0 +1,247 @@
+//! One shard's edge: its state, and the seam to the machine.
+//!
+//! The rule of the seam is kept here: after each input the machine's outputs are drained. Obeying an output only marks the
+//! connection: what it means for the socket happens once a turn, when dirty connections are settled. So no output is ever
+//! obeyed in the middle of another one's work.
+
+use super::accept::Accepting;
+use super::clock::Clock;
+use super::connection::{Connection, Receive, Stage};
+use super::counts::EdgeCounts;
+use super::post::Post;
+use super::table::Table;
+use super::{Descriptors, EdgeSettings, ShardConfig, ShardEvent};
+use crate::id::{SessionKey, ShardId};
+use crate::machine::{Input, Intake, Machine, Output};
+use crate::time::Moment;
+use crossbeam_channel::Sender;
+use mailbox::Mailbox;
+use ring::Ring;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Everything one shard owns. Lives on its thread, from spawn to stop.
+pub(super) struct Edge<M: Machine> {
+    pub(super) ring: Ring,
+    pub(super) machine: M,
+    pub(super) table: Table,
+    pub(super) id: ShardId,
+    pub(super) mailboxes: Arc<[Mailbox<Post<M>>]>,
+    pub(super) listeners: Vec<Accepting>,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) settings: EdgeSettings,
+    pub(super) descriptors: Arc<Descriptors>,
+    pub(super) events: Sender<ShardEvent>,
+    pub(super) clock: Clock,
+    /// The moment of this turn, twice: for the ring and for the machine.
+    pub(super) now: Instant,
+    pub(super) at: Moment,
+    /// Counts turns, for what each peer may take of one.
+    pub(super) turn: u32,
+    /// Connections to settle at the end of this turn, each once.
+    pub(super) dirty: Vec<SessionKey>,
+    /// Connections whose receive is to be armed again, in turn.
+    pub(super) rearm: VecDeque<SessionKey>,
+    /// Connections whose handshake bytes wait for a step.
+    pub(super) handshakes: VecDeque<SessionKey>,
+    /// Handshake steps taken in this turn.
+    pub(super) handshake_steps: u32,
+    /// Letters of the machine that found no room, to be handed back.
+    refused: VecDeque<M::Letter>,
+    /// Decrypted bytes on their way to the machine.
+    pub(super) plain: Vec<u8>,
+    /// Encrypted bytes on their way to a socket.
+    pub(super) cipher: Vec<u8>,
+    /// Empty buffers for sends of the ring.
+    pub(super) spare: Vec<Vec<u8>>,
+    pub(super) counts: EdgeCounts,
+    pub(super) stopping: bool,
+}
+
+impl<M: Machine> Edge<M> {
+    /// An edge with nothing armed. Call it on the shard's own thread.
+    pub(super) fn new(config: ShardConfig<M>, machine: M) -> io::Result<Self> {
+        let ring = Ring::new(&config.settings.ring)?;
+        let mut clock = Clock::new();
+        let (now, at) = clock.read();
+        let listeners = config.listeners.into_iter().map(Accepting::new).collect();
+        Ok(Self {
+            ring,
+            machine,
+            table: Table::default(),
+            id: config.id,
+            mailboxes: config.mailboxes,
+            listeners,
+            tls: config.tls,
+            settings: config.settings,
+            descriptors: config.descriptors,
+            events: config.events,
+            clock,
+            now,
+            at,
+            turn: 0,
+            dirty: Vec::new(),
+            rearm: VecDeque::new(),
+            handshakes: VecDeque::new(),
+            handshake_steps: 0,
+            refused: VecDeque::new(),
+            plain: Vec::new(),
+            cipher: Vec::new(),
+            spare: Vec::new(),
+            counts: EdgeCounts::default(),
+            stopping: false,
+        })
+    }
+
+    /// The shard's own mailbox.
+    pub(super) fn mailbox(&self) -> &Mailbox<Post<M>> {
+        &self.mailboxes[self.id.index()]
+    }
+
+    /// Tells the machine something and obeys. Not for [`Input::Received`], whose bytes are borrowed from here: that one is
+    /// handled in place and followed by [`Self::drain`].
+    pub(super) fn feed(&mut self, input: Input<'_, M::Letter>) {
+        self.machine.handle(input, self.at);
+        self.drain();
+    }
+
+    /// Obeys every output that waits.
+    pub(super) fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                self.obey(output);
+            }
+            let Some(letter) = self.refused.pop_front() else {
+                return;
+            };
+            self.machine.handle(Input::Refused(letter), self.at);
+        }
+    }
+
+    fn obey(&mut self, output: Output<M::Letter>) {
+        match output {
+            Output::Send(session) => self.touch(session),
+            Output::HandOver(session, to) => self.restage(session, Stage::Leaving(to)),
+            Output::Close(session) => self.restage(session, Stage::Closing),
+            Output::Abort(session) => self.abort(session),
+            Output::Post(to, letter) => self.post(to, letter),
+            // The receiver is the server's; when it is gone, the process is ending anyway.
+            Output::Drained => drop(self.events.try_send(ShardEvent::Drained(self.id))),
+        }
+    }
+
+    /// Posts a letter of the machine. It may use the reserve: machines bound their calls, and replies must arrive.
+    fn post(&mut self, to: ShardId, letter: M::Letter) {
+        match self.mailboxes[to.index()].post_always(Post::Letter(letter)) {
+            Ok(()) => {}
+            Err(Post::Letter(letter)) => {
+                self.counts.mailbox_refused += 1;
+                self.refused.push_back(letter);
+            }
+            Err(Post::Handover(_) | Post::Scrape(_) | Post::Tls(_) | Post::Stop) => {
+                debug_assert!(false, "a mailbox returns what it was given");
+            }
+        }
+    }
+
+    /// Puts a connection on the list of those to settle in this turn.
+    pub(super) fn touch(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && !std::mem::replace(&mut connection.dirty, true)
+        {
+            self.dirty.push(session);
+        }
+    }
+
+    /// Moves a connection on. Never back: one that is closing does not leave, one that is shut stays shut.
+    fn restage(&mut self, session: SessionKey, to: Stage) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        let onward = match (connection.stage, to) {
+            (Stage::Open, Stage::Leaving(_) | Stage::Closing)
+            | (Stage::Leaving(_), Stage::Closing) => true,
+            (
+                Stage::Open | Stage::Leaving(_) | Stage::Closing | Stage::Lingering | Stage::Shut,
+                _,
+            ) => false,
+        };
+        if onward {
+            connection.stage = to;
+            self.touch(session);
+        }
+    }
+
+    /// Sees to it that a connection is read as it should be: armed, listed, paused, or awaited at its end.
+    ///
+    /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor paused after
+    /// it would be forgotten.
+    pub(super) fn watch(&mut self, session: SessionKey) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        let wanted = match connection.stage {
+            Stage::Open if connection.ended => return,
+            Stage::Open if connection.handshaking() => Intake::Once,
+            Stage::Open => self.machine.intake(session),
+            Stage::Lingering if !connection.ended => Intake::Once,
+            Stage::Leaving(_) => Intake::Paused,
+            Stage::Closing | Stage::Lingering => return,
+            Stage::Shut => return self.touch(session),
+        };
+        let socket = std::os::fd::AsFd::as_fd(&connection.socket);
+        let key = super::connection::ring_key(session);
+        match (wanted, connection.receive) {
+            (Intake::Once, Receive::Idle) => {
+                self.ring.receive_once(socket, key);
+                connection.receive = Receive::Once;
+            }
+            (Intake::Many, Receive::Idle) => {
+                self.ring.receive_many(socket, key);
+                connection.receive = Receive::Many;
+            }
+            (Intake::Paused, Receive::Once | Receive::Many) => {
+                self.ring.cancel_receive(key);
+                connection.receive = Receive::Cancelling;
+            }
+            (Intake::Paused, Receive::Idle)
+            | (Intake::Once | Intake::Many, Receive::Once | Receive::Many)
+            | (_, Receive::Listed | Receive::Queued | Receive::Cancelling) => {}
+        }
+    }
+
+    /// Lists a connection whose receive is over but should go on, behind all others.
+    pub(super) fn list(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && connection.receive == Receive::Idle
+        {
+            connection.receive = Receive::Listed;
+            self.rearm.push_back(session);
+        }
+    }
+
+    /// Takes a connection in under the machine's key.
+    pub(super) fn insert(&mut self, session: SessionKey, connection: Connection) {
+        if let Some(tls) = &connection.tls {
+            self.counts.partial_record_bytes += tls.held_bytes() as u64;
+        }
+        self.table.insert(session, connection);
+        self.counts.connections = self.table.len() as u64;
+    }
+
+    /// Takes a connection out; nothing may be armed on it.
+    pub(super) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
+        let connection = self.table.remove(session)?;
+        debug_assert!(
+            connection.at_rest(),
+            "the kernel still holds something of it"
+        );
+        if let Some(tls) = &connection.tls {
+            self.counts.partial_record_bytes -= tls.held_bytes() as u64;
+        }
+        self.counts.connections = self.table.len() as u64;
+        Some(connection)
+    }
+}
