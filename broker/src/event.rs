@@ -13,7 +13,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds in the order of [`Kind::index`], with the label each has in the metrics.
-    pub const LABELS: [&'static str; KINDS] = ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
+    pub const LABELS: [&'static str; KINDS] =
+        ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"];
 
     /// The kind's place in a table of counters.
     #[must_use]
@@ -51,8 +52,15 @@ pub enum Outcome {
 
 impl Outcome {
     /// All labels in the order of [`Outcome::index`].
-    pub const LABELS: [&'static str; OUTCOMES] =
-        ["delivered", "expired", "overwritten", "withdrawn", "refused", "throttled", "overflow"];
+    pub const LABELS: [&'static str; OUTCOMES] = [
+        "delivered",
+        "expired",
+        "overwritten",
+        "withdrawn",
+        "refused",
+        "throttled",
+        "overflow",
+    ];
 
     /// The outcome's place in a table of counters.
     #[must_use]
@@ -71,6 +79,42 @@ impl Outcome {
 
 /// How many outcomes there are.
 pub const OUTCOMES: usize = 7;
+
+/// Where a connection stands, as the gauge `heliograph_connections{role}` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Its TLS handshake is under way.
+    Handshake,
+    /// It speaks HTTP.
+    Http,
+    /// The current master of a channel.
+    Master,
+    /// A current viewer.
+    Viewer,
+    /// A newer connection took its place.
+    Superseded,
+}
+
+/// How many places there are.
+pub const PLACES: usize = 5;
+
+impl Place {
+    /// The labels in the order of [`Place::index`].
+    pub const LABELS: [&'static str; PLACES] =
+        ["handshake", "http", "master", "viewer", "superseded"];
+
+    /// The place's index in a table of gauges.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Handshake => 0,
+            Self::Http => 1,
+            Self::Master => 2,
+            Self::Viewer => 3,
+            Self::Superseded => 4,
+        }
+    }
+}
 
 /// The counters of one shard, and the sum over shards. Gauges that can be read off a table are not counted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +150,11 @@ impl Counters {
 
     /// Several messages of a kind ended alike.
     pub fn end_many(&mut self, kind: Kind, outcome: Outcome, many: u64) {
-        if let Some(count) = self.outcomes.get_mut(kind.index()).and_then(|row| row.get_mut(outcome.index())) {
+        if let Some(count) = self
+            .outcomes
+            .get_mut(kind.index())
+            .and_then(|row| row.get_mut(outcome.index()))
+        {
             *count += many;
         }
     }
@@ -133,7 +181,10 @@ impl Counters {
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();
         let ended: u64 = self.outcomes.iter().flatten().sum();
-        i128::from(received) - i128::from(ended) - i128::from(self.pending_messages) - i128::from(self.outbox_messages)
+        i128::from(received)
+            - i128::from(ended)
+            - i128::from(self.pending_messages)
+            - i128::from(self.outbox_messages)
     }
 }
 
@@ -149,17 +200,27 @@ mod tests {
         assert_eq!(counters.received[3], 1);
         assert_eq!(counters.outcomes[3][4], 1);
         assert_eq!(counters.unaccounted(), 0);
-        assert_eq!(Kind::LABELS[Kind::Known(Action::IceCandidate).index()], Action::IceCandidate.as_str());
+        assert_eq!(
+            Kind::LABELS[Kind::Known(Action::IceCandidate).index()],
+            Action::IceCandidate.as_str()
+        );
         assert_eq!(Outcome::LABELS[Outcome::Overflow.index()], "overflow");
     }
 
     #[test]
     fn sums_add_each_field() {
-        let mut one = Counters { pending_messages: 1, outbox_messages: 2, ..Counters::default() };
+        let mut one = Counters {
+            pending_messages: 1,
+            outbox_messages: 2,
+            ..Counters::default()
+        };
         one.receive(Kind::Known(Action::SdpOffer));
         let mut sum = one.clone();
         sum.add(&one);
-        assert_eq!((sum.received[0], sum.pending_messages, sum.outbox_messages), (2, 2, 4));
+        assert_eq!(
+            (sum.received[0], sum.pending_messages, sum.outbox_messages),
+            (2, 2, 4)
+        );
         assert_eq!(sum.unaccounted(), -4);
     }
 }

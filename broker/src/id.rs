@@ -93,6 +93,12 @@ impl Identity {
         Self(format!("{region}:{account}:{name}").into_boxed_str())
     }
 
+    /// A place among identities, for ranges: a prefix of an identity, or one kept as text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The whole text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -143,6 +143,10 @@ pub trait Machine {
     /// they are in flight until [`Input::Sent`] reports them. Bytes sent directly need no `launched`, only `Sent`.
     fn launched(&mut self, session: SessionKey, bytes: usize);
 
+    /// Whether a mailbox may refuse this letter when it is nearly full: a new question may be (it comes back as
+    /// [`Input::Refused`]); an answer, a cancel or a drain never is, the reserve of the mailbox holds it.
+    fn refusable(letter: &Self::Letter) -> bool;
+
     /// The counters as they stand.
     fn snapshot(&self) -> Self::Snapshot;
 }

@@ -19,7 +19,10 @@ impl Placement {
     pub fn new(seeds: [u64; 4], shards: u16) -> Self {
         assert!(shards > 0, "a process has at least one shard");
         let [a, b, c, d] = seeds;
-        Self { hasher: RandomState::with_seeds(a, b, c, d), shards }
+        Self {
+            hasher: RandomState::with_seeds(a, b, c, d),
+            shards,
+        }
     }
 
     /// The shard that owns a channel. A look-up by name and one by ARN agree: the creation time has no part in it.
@@ -44,7 +47,11 @@ mod tests {
     #[test]
     fn a_name_and_its_arn_share_one_home() {
         let placement = Placement::new([1, 2, 3, 4], 7);
-        let arn = ChannelArn::parse("arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam.1/1700000000000", true).unwrap();
+        let arn = ChannelArn::parse(
+            "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam.1/1700000000000",
+            true,
+        )
+        .unwrap();
         let named = Identity::new("us-west-2", "123456789012", "cam.1");
         assert_eq!(placement.home(&Identity::of(&arn)), placement.home(&named));
     }
@@ -54,8 +61,13 @@ mod tests {
         let placement = Placement::new([1, 2, 3, 4], 4);
         let mut seen = [0u32; 4];
         for number in 0..4000 {
-            seen[placement.home(&Identity::new("r", "1", &format!("channel{number}"))).index()] += 1;
+            seen[placement
+                .home(&Identity::new("r", "1", &format!("channel{number}")))
+                .index()] += 1;
         }
-        assert!(seen.iter().all(|&count| (800..1200).contains(&count)), "{seen:?}");
+        assert!(
+            seen.iter().all(|&count| (800..1200).contains(&count)),
+            "{seen:?}"
+        );
     }
 }

@@ -1,9 +1,7 @@
-//! Channel records and where they are kept.
+//! Where channel records are kept beyond the life of the process.
 //!
 //! A record lives in its home shard's memory; a [`Store`] makes changes durable. No session and no message appears here.
 
-mod record;
 mod store;
 
-pub use record::{Record, VERSION_BYTES, Version};
 pub use store::{Change, MemoryStore, Store, StoreError};

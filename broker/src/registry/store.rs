@@ -1,6 +1,6 @@
 //! Where changes to the registry are made durable: a small trait, and the store that keeps nothing.
 
-use super::Record;
+use crate::record::Record;
 use codec::aws::ChannelArn;
 use std::fmt;
 

@@ -1,7 +1,8 @@
-//! What is known of a channel while nobody is connected to it.
+//! A channel record: what is known of a channel while nobody is connected to it.
 
 use crate::time::Wall;
 use codec::aws::ChannelArn;
+use codec::control::Tag;
 
 /// Characters of a version: 20 of `[A-Za-z0-9]`, as the service shows them.
 pub const VERSION_BYTES: usize = 20;
@@ -14,7 +15,9 @@ impl Version {
     /// A version drawn from a generator.
     #[must_use]
     pub fn draw(random: &mut fastrand::Rng) -> Self {
-        Self(std::array::from_fn(|_| u8::try_from(random.alphanumeric()).unwrap_or(b'0')))
+        Self(std::array::from_fn(|_| {
+            u8::try_from(random.alphanumeric()).unwrap_or(b'0')
+        }))
     }
 
     /// The version as text.
@@ -32,13 +35,13 @@ pub struct Record {
     /// The ARN, which holds region, account, name and creation time.
     pub arn: ChannelArn,
     /// How long undelivered messages are kept: 5 to 120.
-    pub ttl_seconds: u16,
+    pub ttl_seconds: u32,
     /// When it was made.
     pub created: Wall,
     /// The current version.
     pub version: Version,
     /// Keys and values, at most 50, in the order given.
-    pub tags: Vec<(String, String)>,
+    pub tags: Vec<Tag>,
 }
 
 #[cfg(test)]
@@ -49,7 +52,10 @@ mod tests {
     fn versions_are_twenty_letters_and_digits_and_differ() {
         let mut random = fastrand::Rng::with_seed(7);
         let (one, two) = (Version::draw(&mut random), Version::draw(&mut random));
-        assert!(one.as_str().len() == VERSION_BYTES && one.as_str().bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert!(
+            one.as_str().len() == VERSION_BYTES
+                && one.as_str().bytes().all(|b| b.is_ascii_alphanumeric())
+        );
         assert_ne!(one, two);
     }
 }

@@ -1,0 +1,109 @@
+//! One channel: its master, its viewers, what is kept for those who are absent, and the Alexa calls that wait.
+//!
+//! A pure state machine over session keys. It says *where* a message goes; whoever drives it moves the bytes. No socket, no
+//! session state and no other channel appears here.
+
+mod calls;
+mod members;
+mod pending;
+mod route;
+
+pub use calls::{Calls, Waiting};
+pub use members::{Joined, Members, Slot, TableFull};
+pub use pending::{Full, Message, Pending, Room, Towards};
+pub use route::Route;
+
+use crate::record::Record;
+use crate::time::Now;
+
+/// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
+#[derive(Debug)]
+pub struct Channel {
+    /// What is known of it.
+    pub record: Record,
+    /// The moment for which the wheel holds an entry, if any.
+    pub armed: Option<Now>,
+    live: Option<Box<Live>>,
+}
+
+/// What a channel in use has.
+#[derive(Debug)]
+pub struct Live {
+    /// Who is connected.
+    pub members: Members,
+    /// What waits for those who are not.
+    pub pending: Pending,
+    /// Alexa calls without an answer.
+    pub calls: Calls,
+    order: u64,
+}
+
+impl Live {
+    fn new(hasher: &ahash::RandomState) -> Self {
+        Self {
+            members: Members::new(hasher),
+            pending: Pending::default(),
+            calls: Calls::default(),
+            order: 0,
+        }
+    }
+
+    /// The next place in the channel's order of acceptance.
+    pub fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    /// When the next kept message or waiting call expires.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Now> {
+        [self.pending.next_expiry(), self.calls.next_expiry()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl Channel {
+    /// A channel nobody is connected to.
+    #[must_use]
+    pub fn new(record: Record) -> Self {
+        Self {
+            record,
+            armed: None,
+            live: None,
+        }
+    }
+
+    /// What it has while in use, if it is.
+    #[must_use]
+    pub fn live(&self) -> Option<&Live> {
+        self.live.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub fn live_mut(&mut self) -> Option<&mut Live> {
+        self.live.as_deref_mut()
+    }
+
+    /// The same; the channel is in use from here on.
+    pub fn wake(&mut self, hasher: &ahash::RandomState) -> &mut Live {
+        self.live.get_or_insert_with(|| Box::new(Live::new(hasher)))
+    }
+
+    /// Gives back what an unused channel does not need.
+    pub fn rest(&mut self) {
+        let unused = |live: &Live| {
+            live.members.is_empty() && live.pending.is_empty() && live.calls.is_empty()
+        };
+        if self.live.as_deref().is_some_and(unused) {
+            self.live = None;
+        }
+    }
+
+    /// How long messages accepted at `now` are kept.
+    #[must_use]
+    pub fn expiry(&self, now: Now) -> Now {
+        now.after(u64::from(self.record.ttl_seconds) * 1000)
+    }
+}

@@ -1,0 +1,554 @@
+//! Messages for peers that are not connected: protocol.md 5.6.
+//!
+//! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE candidates that
+//! followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
+
+use crate::limits::{PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX};
+use crate::time::Now;
+use codec::signal::Action;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Which way a kept message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Towards {
+    /// From a viewer to the master.
+    Master,
+    /// From the master to a viewer.
+    Viewer,
+}
+
+/// A kept message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it is.
+    pub action: Action,
+    /// When it is dropped.
+    pub expires: Now,
+    /// Its place in the channel's order of acceptance.
+    pub order: u64,
+    /// Length of the sender's id at the frame's end; 0 towards viewers.
+    pub sender_bytes: u16,
+    /// The whole WebSocket frame.
+    pub frame: Box<[u8]>,
+}
+
+/// The pending store of one channel.
+#[derive(Debug, Default)]
+pub struct Pending {
+    keys: Vec<Key>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Key {
+    towards: Towards,
+    viewer: Rc<str>,
+    messages: VecDeque<Message>,
+}
+
+/// The bounds of a store, and how much more its shard may keep.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Bytes of the whole store.
+    pub channel_bytes: usize,
+    /// Bytes that the shard has left.
+    pub shard_bytes: usize,
+}
+
+/// There is no room: the message is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Pending {
+    /// Keeps a message. Calls `dropped` for each older one whose place it takes.
+    ///
+    /// # Errors
+    /// [`Full`] when the store has no room; nothing was changed.
+    pub fn keep(
+        &mut self,
+        towards: Towards,
+        viewer: &Rc<str>,
+        message: Message,
+        room: Room,
+        mut dropped: impl FnMut(&Message),
+    ) -> Result<(), Full> {
+        let place = self.keys.iter().position(|key| key.is(towards, viewer));
+        let freed = place
+            .and_then(|place| self.keys.get(place))
+            .map_or(0, |key| key.freed_by(message.action));
+        let bytes = message.frame.len();
+        let fits =
+            self.bytes + bytes <= room.channel_bytes + freed && bytes <= room.shard_bytes + freed;
+        if !fits || (place.is_none() && self.keys.len() >= PENDING_KEYS_MAX) {
+            return Err(Full);
+        }
+        let place = place.unwrap_or_else(|| {
+            self.keys.push(Key {
+                towards,
+                viewer: viewer.clone(),
+                messages: VecDeque::new(),
+            });
+            self.keys.len() - 1
+        });
+        self.bytes += bytes;
+        if let Some(key) = self.keys.get_mut(place) {
+            self.bytes -= key.make_place(message.action, &mut dropped);
+            key.messages.push_back(message);
+        }
+        Ok(())
+    }
+
+    /// Keeps messages that come back from an outbox: before everything newer, by the same rules. Calls `dropped` for each
+    /// one that another takes the place of, and `refused` for each that finds no room.
+    pub fn give_back(
+        &mut self,
+        towards: Towards,
+        viewer: &Rc<str>,
+        returned: impl IntoIterator<Item = Message>,
+        room: Room,
+        mut dropped: impl FnMut(&Message),
+        mut refused: impl FnMut(&Message),
+    ) {
+        let mut all: Vec<Message> = returned.into_iter().collect();
+        let own: usize = all.iter().map(|message| message.frame.len()).sum();
+        all.extend(self.take(towards, viewer));
+        all.sort_by_key(|message| message.order);
+        let kept: usize = all.iter().map(|message| message.frame.len()).sum::<usize>() - own;
+        let mut shard_bytes = room.shard_bytes + kept;
+        for message in all {
+            let before = self.bytes;
+            let copy = (message.action, message.frame.len());
+            let room = Room {
+                shard_bytes,
+                ..room
+            };
+            if self.fits(towards, viewer, copy, room) {
+                let kept = self.keep(towards, viewer, message, room, &mut dropped);
+                debug_assert!(kept.is_ok());
+            } else {
+                refused(&message);
+            }
+            shard_bytes = (shard_bytes + before).saturating_sub(self.bytes);
+        }
+    }
+
+    /// Takes all messages of one key out, in order.
+    pub fn take(&mut self, towards: Towards, viewer: &str) -> VecDeque<Message> {
+        let Some(place) = self.keys.iter().position(|key| key.is(towards, viewer)) else {
+            return VecDeque::new();
+        };
+        let key = self.keys.remove(place);
+        self.bytes -= key
+            .messages
+            .iter()
+            .map(|message| message.frame.len())
+            .sum::<usize>();
+        key.messages
+    }
+
+    /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first, each with
+    /// that message's place in the order of acceptance.
+    pub fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
+        let (mut for_master, others): (Vec<Key>, Vec<Key>) = self
+            .keys
+            .drain(..)
+            .partition(|key| key.towards == Towards::Master);
+        self.keys = others;
+        for_master.sort_by_key(Key::rank);
+        let bytes = |key: &Key| {
+            key.messages
+                .iter()
+                .map(|message| message.frame.len())
+                .sum::<usize>()
+        };
+        self.bytes -= for_master.iter().map(bytes).sum::<usize>();
+        for_master
+            .into_iter()
+            .map(|key| (key.rank(), key.messages))
+            .collect()
+    }
+
+    /// Drops what expired by `now`, calling `expired` for each.
+    pub fn expire(&mut self, now: Now, mut expired: impl FnMut(&Message)) {
+        let mut freed = 0;
+        for key in &mut self.keys {
+            key.messages.retain(|message| {
+                let stays = message.expires > now;
+                if !stays {
+                    freed += message.frame.len();
+                    expired(message);
+                }
+                stays
+            });
+        }
+        self.bytes -= freed;
+        self.keys.retain(|key| !key.messages.is_empty());
+    }
+
+    /// When the next message expires.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Now> {
+        self.messages().map(|(_, _, message)| message.expires).min()
+    }
+
+    /// Every message with its direction and viewer.
+    pub fn messages(&self) -> impl Iterator<Item = (Towards, &Rc<str>, &Message)> {
+        self.keys.iter().flat_map(|key| {
+            key.messages
+                .iter()
+                .map(|message| (key.towards, &key.viewer, message))
+        })
+    }
+
+    /// Bytes kept.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn fits(
+        &self,
+        towards: Towards,
+        viewer: &str,
+        (action, bytes): (Action, usize),
+        room: Room,
+    ) -> bool {
+        let key = self.keys.iter().find(|key| key.is(towards, viewer));
+        let freed = key.map_or(0, |key| key.freed_by(action));
+        let place = key.is_some() || self.keys.len() < PENDING_KEYS_MAX;
+        place
+            && self.bytes + bytes <= room.channel_bytes + freed
+            && bytes <= room.shard_bytes + freed
+    }
+}
+
+impl Key {
+    fn is(&self, towards: Towards, viewer: &str) -> bool {
+        self.towards == towards && *self.viewer == *viewer
+    }
+
+    fn rank(&self) -> u64 {
+        let offer = self
+            .messages
+            .iter()
+            .find(|message| message.action == Action::SdpOffer);
+        offer
+            .or_else(|| self.messages.front())
+            .map_or(u64::MAX, |message| message.order)
+    }
+
+    /// Whether a message that is kept goes when one with `action` comes: a new offer takes the place of the old one and of
+    /// its candidates, a new answer that of the old answer; the candidate list drops its oldest.
+    fn goes(&self, action: Action, kept: &Message, candidates_seen: usize) -> bool {
+        match action {
+            Action::SdpOffer => kept.action != Action::SdpAnswer,
+            Action::SdpAnswer => kept.action == Action::SdpAnswer,
+            Action::IceCandidate => {
+                kept.action == Action::IceCandidate
+                    && candidates_seen == 0
+                    && self.candidates() >= PENDING_CANDIDATES_MAX
+            }
+        }
+    }
+
+    fn candidates(&self) -> usize {
+        self.messages
+            .iter()
+            .filter(|message| message.action == Action::IceCandidate)
+            .count()
+    }
+
+    fn going(&self, action: Action) -> Vec<bool> {
+        let mut seen = 0;
+        let decide = |kept: &Message| {
+            let goes = self.goes(action, kept, seen);
+            seen += usize::from(kept.action == Action::IceCandidate);
+            goes
+        };
+        self.messages.iter().map(decide).collect()
+    }
+
+    fn freed_by(&self, action: Action) -> usize {
+        let going = self.going(action);
+        self.messages
+            .iter()
+            .zip(going)
+            .filter(|(_, goes)| *goes)
+            .map(|(message, _)| message.frame.len())
+            .sum()
+    }
+
+    fn make_place(&mut self, action: Action, dropped: &mut impl FnMut(&Message)) -> usize {
+        let mut going = self.going(action).into_iter();
+        let mut freed = 0;
+        self.messages.retain(|message| {
+            let goes = going.next().unwrap_or(false);
+            if goes {
+                freed += message.frame.len();
+                dropped(message);
+            }
+            !goes
+        });
+        freed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = Room {
+        channel_bytes: 1000,
+        shard_bytes: 10_000,
+    };
+
+    fn message(action: Action, order: u64) -> Message {
+        Message {
+            action,
+            expires: Now(order + 100),
+            order,
+            sender_bytes: 0,
+            frame: vec![0; 10].into(),
+        }
+    }
+
+    fn id(text: &str) -> Rc<str> {
+        text.into()
+    }
+
+    fn orders(messages: impl IntoIterator<Item = Message>) -> Vec<u64> {
+        messages.into_iter().map(|message| message.order).collect()
+    }
+
+    #[test]
+    fn the_latest_offer_and_answer_stay_and_an_offer_drops_older_candidates() {
+        let mut pending = Pending::default();
+        let mut dropped = Vec::new();
+        use Action::{IceCandidate as Ice, SdpAnswer as Answer, SdpOffer as Offer};
+        for (order, action) in [Offer, Ice, Answer, Ice, Offer, Ice, Answer]
+            .into_iter()
+            .enumerate()
+        {
+            let message = message(action, order as u64);
+            pending
+                .keep(Towards::Master, &id("v"), message, ROOM, |old| {
+                    dropped.push(old.order)
+                })
+                .unwrap();
+        }
+        assert_eq!(dropped, [0, 1, 3, 2]);
+        assert_eq!(pending.bytes(), 30);
+        assert_eq!(orders(pending.take(Towards::Master, "v")), [4, 5, 6]);
+        assert!(pending.is_empty() && pending.bytes() == 0);
+    }
+
+    #[test]
+    fn of_candidates_the_oldest_goes_first() {
+        let mut pending = Pending::default();
+        let mut dropped = Vec::new();
+        for order in 0..40 {
+            let message = message(Action::IceCandidate, order);
+            pending
+                .keep(Towards::Viewer, &id("v"), message, ROOM, |old| {
+                    dropped.push(old.order)
+                })
+                .unwrap();
+        }
+        assert_eq!(dropped, (0..8).collect::<Vec<_>>());
+        assert_eq!(
+            orders(pending.take(Towards::Viewer, "v")),
+            (8..40).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_full_store_refuses_but_a_replacement_fits() {
+        let mut pending = Pending::default();
+        let room = Room {
+            channel_bytes: 20,
+            shard_bytes: 10_000,
+        };
+        let keep = |pending: &mut Pending, viewer: &str, order, room| {
+            pending.keep(
+                Towards::Master,
+                &id(viewer),
+                message(Action::SdpOffer, order),
+                room,
+                |_| (),
+            )
+        };
+        assert_eq!(keep(&mut pending, "a", 0, room), Ok(()));
+        assert_eq!(keep(&mut pending, "b", 1, room), Ok(()));
+        assert_eq!(keep(&mut pending, "c", 2, room), Err(Full));
+        assert_eq!(keep(&mut pending, "a", 3, room), Ok(()));
+        assert_eq!(
+            keep(
+                &mut pending,
+                "a",
+                4,
+                Room {
+                    shard_bytes: 0,
+                    ..room
+                }
+            ),
+            Ok(()),
+            "it frees what it needs"
+        );
+        let many = (0..100)
+            .filter(|i| keep(&mut pending, &format!("k{i}"), 9, ROOM).is_ok())
+            .count();
+        assert_eq!(many, PENDING_KEYS_MAX - 2);
+    }
+
+    #[test]
+    fn a_master_gets_the_oldest_offer_first_each_with_its_candidates() {
+        let mut pending = Pending::default();
+        let all = [
+            ("b", Action::SdpOffer),
+            ("a", Action::IceCandidate),
+            ("a", Action::SdpOffer),
+            ("b", Action::IceCandidate),
+        ];
+        for (order, (viewer, action)) in all.into_iter().enumerate() {
+            pending
+                .keep(
+                    Towards::Master,
+                    &id(viewer),
+                    message(action, order as u64),
+                    ROOM,
+                    |_| (),
+                )
+                .unwrap();
+        }
+        pending
+            .keep(
+                Towards::Viewer,
+                &id("a"),
+                message(Action::SdpAnswer, 9),
+                ROOM,
+                |_| (),
+            )
+            .unwrap();
+        let taken = pending.take_for_master();
+        let flat = taken
+            .into_iter()
+            .map(|(rank, messages)| (rank, orders(messages)));
+        assert_eq!(flat.collect::<Vec<_>>(), [(0, vec![0, 3]), (2, vec![2])]);
+        assert_eq!(pending.bytes(), 10);
+    }
+
+    #[test]
+    fn what_comes_back_stands_before_what_is_newer() {
+        let mut pending = Pending::default();
+        pending
+            .keep(
+                Towards::Viewer,
+                &id("v"),
+                message(Action::IceCandidate, 5),
+                ROOM,
+                |_| (),
+            )
+            .unwrap();
+        let mut dropped = Vec::new();
+        let returned = [
+            message(Action::SdpAnswer, 1),
+            message(Action::IceCandidate, 2),
+        ];
+        pending.give_back(
+            Towards::Viewer,
+            &id("v"),
+            returned,
+            ROOM,
+            |old| dropped.push(old.order),
+            |_| panic!(),
+        );
+        assert_eq!(orders(pending.take(Towards::Viewer, "v")), [1, 2, 5]);
+        pending
+            .keep(
+                Towards::Viewer,
+                &id("v"),
+                message(Action::SdpAnswer, 8),
+                ROOM,
+                |_| (),
+            )
+            .unwrap();
+        let returned = [message(Action::SdpAnswer, 7)];
+        pending.give_back(
+            Towards::Viewer,
+            &id("v"),
+            returned,
+            ROOM,
+            |old| dropped.push(old.order),
+            |_| panic!(),
+        );
+        assert_eq!(
+            (
+                dropped.as_slice(),
+                orders(pending.take(Towards::Viewer, "v"))
+            ),
+            (&[7][..], vec![8])
+        );
+    }
+
+    #[test]
+    fn what_comes_back_to_a_full_store_is_refused_by_name() {
+        let mut pending = Pending::default();
+        pending
+            .keep(
+                Towards::Viewer,
+                &id("other"),
+                message(Action::SdpAnswer, 5),
+                ROOM,
+                |_| (),
+            )
+            .unwrap();
+        let mut refused = Vec::new();
+        let returned = [
+            message(Action::SdpAnswer, 1),
+            message(Action::IceCandidate, 2),
+        ];
+        let room = Room {
+            channel_bytes: 20,
+            shard_bytes: 1000,
+        };
+        pending.give_back(
+            Towards::Viewer,
+            &id("v"),
+            returned,
+            room,
+            |_| panic!(),
+            |lost| refused.push(lost.order),
+        );
+        assert_eq!((refused.as_slice(), pending.bytes()), (&[2][..], 20));
+    }
+
+    #[test]
+    fn each_message_expires_on_its_own() {
+        let mut pending = Pending::default();
+        for order in [1, 2] {
+            pending
+                .keep(
+                    Towards::Viewer,
+                    &id("v"),
+                    message(Action::IceCandidate, order),
+                    ROOM,
+                    |_| (),
+                )
+                .unwrap();
+        }
+        assert_eq!(pending.next_expiry(), Some(Now(101)));
+        let mut expired = Vec::new();
+        pending.expire(Now(101), |message| expired.push(message.order));
+        assert_eq!(
+            (expired.as_slice(), pending.next_expiry()),
+            (&[1][..], Some(Now(102)))
+        );
+    }
+}

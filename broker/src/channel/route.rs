@@ -1,0 +1,107 @@
+//! Who gets a message: protocol.md 5.5.
+
+use super::{Live, Towards};
+use crate::id::SessionKey;
+use codec::signal::{Action, Role};
+
+/// Where a message goes: a small value, never the message itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To this connection.
+    To(SessionKey),
+    /// The recipient is not connected: it is kept.
+    Keep(Towards),
+    /// It answers an Alexa call.
+    AnswersCall,
+    /// A candidate for an Alexa call, which does not trickle: dropped.
+    TooLateForCall,
+}
+
+impl Live {
+    /// The way of a message by its sender's role. `recipient` is the viewer's id that a master named.
+    ///
+    /// A waiting call is looked up before the viewers (D10). Offers by a master were refused before, unless they are allowed.
+    #[must_use]
+    pub fn route(&self, from: Role, action: Action, recipient: &str) -> Route {
+        match from {
+            Role::Viewer => self
+                .members
+                .master()
+                .map_or(Route::Keep(Towards::Master), Route::To),
+            Role::Master => {
+                if !self.calls.is_empty() && self.calls.of(recipient).is_some() {
+                    match action {
+                        Action::SdpAnswer => return Route::AnswersCall,
+                        Action::IceCandidate => return Route::TooLateForCall,
+                        Action::SdpOffer => {}
+                    }
+                }
+                self.members
+                    .viewer(recipient)
+                    .map_or(Route::Keep(Towards::Viewer), Route::To)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Slot, Waiting};
+    use super::*;
+    use crate::id::{CallRef, ShardId};
+    use crate::time::Now;
+
+    fn key(slot: u32) -> SessionKey {
+        SessionKey::new(slot, 0)
+    }
+
+    #[test]
+    fn the_table_of_routes() {
+        let mut live = Live::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let routes = |live: &Live| {
+            [
+                live.route(Role::Viewer, Action::SdpOffer, "v1"),
+                live.route(Role::Master, Action::SdpAnswer, "v1"),
+                live.route(Role::Master, Action::SdpAnswer, "alexa"),
+                live.route(Role::Master, Action::IceCandidate, "alexa"),
+            ]
+        };
+        let (to_master, to_viewer) = (Route::Keep(Towards::Master), Route::Keep(Towards::Viewer));
+        assert_eq!(routes(&live), [to_master, to_viewer, to_viewer, to_viewer]);
+        live.members.join(Slot::Master, key(1), 10).unwrap();
+        live.members
+            .join(Slot::Viewer("v1".into()), key(2), 10)
+            .unwrap();
+        live.members
+            .join(Slot::Viewer("alexa".into()), key(3), 10)
+            .unwrap();
+        assert_eq!(
+            routes(&live),
+            [key(1), key(2), key(3), key(3)].map(Route::To)
+        );
+        let caller = CallRef {
+            shard: ShardId(0),
+            session: key(9),
+            serial: 0,
+        };
+        let (sender, frame) = ("alexa".into(), Box::default());
+        live.calls.add(Waiting {
+            caller,
+            sender,
+            expires: Now(1),
+            order: 1,
+            frame,
+            given: true,
+            delivered: true,
+        });
+        assert_eq!(
+            routes(&live)[2..],
+            [Route::AnswersCall, Route::TooLateForCall]
+        );
+        assert_eq!(
+            live.route(Role::Viewer, Action::SdpOffer, "v2"),
+            Route::To(key(1)),
+            "a viewer reaches the master only"
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! What API calls answer beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
+//! configuration, request and time.
+
+mod endpoint;
+mod ice;
+
+pub use endpoint::{Asked, endpoint};
+pub use ice::ice;

@@ -1,0 +1,129 @@
+//! A connection before it upgrades, or one that never does: heads, bodies, and the answer to a call.
+
+use crate::id::Identity;
+use crate::record::Record;
+use crate::time::Now;
+use codec::aws::ChannelArn;
+use codec::control::{Operation, Protocol};
+use codec::http::HeadScanner;
+use codec::signal::Role;
+
+/// The HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is under way.
+#[derive(Debug)]
+pub struct Http {
+    /// What is awaited.
+    pub stage: HttpStage,
+    /// Bytes received and not used yet; begins with the head or body that is awaited.
+    pub buffer: Vec<u8>,
+    /// How far the awaited head was searched for its end.
+    pub scanner: HeadScanner,
+    /// When the awaited thing is overdue.
+    pub deadline: Now,
+    /// The number of the call under way, or of the next one.
+    pub serial: u32,
+    /// At least one request was answered: silence is a keep-alive that ends, not an error.
+    pub served: bool,
+    /// The peer sends no more: the connection ends with the answer under way.
+    pub ended: bool,
+}
+
+/// What an HTTP connection waits for.
+#[derive(Debug)]
+pub enum HttpStage {
+    /// The end of the TLS handshake.
+    AwaitTls,
+    /// A request head.
+    AwaitHead,
+    /// The body of a known operation.
+    AwaitBody(Asked, usize),
+    /// An answer from a home shard.
+    AwaitReply(Asked, Wanted),
+    /// The edge, to take the connection to its channel's home with the bytes that followed the head.
+    AwaitHandover(Box<Admission>, Vec<u8>),
+}
+
+/// A lawful upgrade request that its channel's home has yet to admit.
+#[derive(Debug)]
+pub struct Admission {
+    /// The channel as named.
+    pub arn: ChannelArn,
+    /// The viewer's client id; `None` for the master.
+    pub client_id: Option<Box<str>>,
+    /// The accept key of the handshake.
+    pub accept: [u8; 28],
+    /// The client offered the subprotocol `wss`, which is then echoed.
+    pub wss: bool,
+}
+
+/// What is kept of a request head while its body or answer is awaited.
+#[derive(Debug)]
+pub struct Asked {
+    /// The operation that the path names.
+    pub operation: Operation,
+    /// The `Host` field as sent: discovery answers with it.
+    pub host: Box<str>,
+    /// The connection ends with the answer.
+    pub close: bool,
+}
+
+/// What a home shard's reply is to become.
+#[derive(Debug)]
+pub enum Wanted {
+    /// The new channel's ARN.
+    Created,
+    /// The channel's description.
+    Description,
+    /// Pages of all shards, merged once all have come.
+    Pages {
+        /// Shards that have not answered.
+        missing: usize,
+        /// Entries asked for.
+        limit: usize,
+        /// What came.
+        records: Vec<Record>,
+        /// Whether some shard has more.
+        more: bool,
+    },
+    /// Nothing but success.
+    Deleted,
+    /// The channel's endpoints.
+    Endpoints(Vec<Protocol>, Role),
+    /// ICE servers, with credentials in this name.
+    IceServers(Box<str>),
+    /// The answer of this channel's master; the call is withdrawn when its caller hangs up.
+    Answer(Identity),
+}
+
+impl Http {
+    /// A connection that was just accepted.
+    #[must_use]
+    pub fn new(stage: HttpStage, deadline: Now) -> Self {
+        Self {
+            stage,
+            buffer: Vec::new(),
+            scanner: HeadScanner::new(),
+            deadline,
+            serial: 0,
+            served: false,
+            ended: false,
+        }
+    }
+
+    /// The next request is awaited until `deadline`.
+    pub fn await_head(&mut self, deadline: Now) {
+        self.stage = HttpStage::AwaitHead;
+        self.scanner = HeadScanner::new();
+        self.deadline = deadline;
+        self.serial = self.serial.wrapping_add(1);
+        self.served = true;
+        if self.buffer.is_empty() {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Whether a call is under way.
+    #[must_use]
+    pub fn awaits_reply(&self) -> bool {
+        matches!(self.stage, HttpStage::AwaitReply(..))
+    }
+}

@@ -1,0 +1,129 @@
+//! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. No channel appears here but by key.
+
+mod http;
+mod outbox;
+mod web_socket;
+
+pub use http::{Admission, Asked, Http, HttpStage, Wanted};
+pub use outbox::{Launch, Mark, Outbox, Spares, Unsent};
+pub use web_socket::{Due, Role, WebSocket};
+
+use crate::event::Place;
+use crate::id::ChannelKey;
+use crate::machine::Peer;
+use crate::time::Now;
+
+/// One connection's state. The boxes keep the rare states small: an open, idle WebSocket is the common case by far.
+#[derive(Debug)]
+pub struct Session {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// Where the connection stands.
+    pub state: State,
+    /// Bytes that wait for the socket.
+    pub outbox: Outbox,
+    /// The moment for which the wheel holds an entry; [`Now`] at its greatest when there is none.
+    pub armed: Now,
+    /// Which gauge counts it.
+    pub place: Place,
+    /// An [`crate::machine::Output::Send`] is under way.
+    pub dirty: bool,
+}
+
+/// The states of a connection, in the order of its life.
+#[derive(Debug)]
+pub enum State {
+    /// Requests are awaited, or a call's answer.
+    Http(Box<Http>),
+    /// Frames are awaited.
+    Open(WebSocket),
+    /// Our close frame is queued; the peer's is awaited, everything else it sends is discarded.
+    AwaitCloseEcho(Box<WebSocket>, Now),
+    /// The edge was told to close or to abort; it says so when the descriptor is free.
+    AwaitGone(Box<Ending>),
+}
+
+/// The end of a connection.
+#[derive(Debug)]
+pub struct Ending {
+    /// A close that takes longer than this is aborted; never, once it was aborted.
+    pub deadline: Now,
+    /// Which channel it belonged to and as whom: what it does not send goes back there.
+    pub was: Option<(ChannelKey, Role)>,
+}
+
+impl Session {
+    /// A connection that was just accepted: its TLS handshake or its first head is awaited until `deadline`.
+    #[must_use]
+    pub fn accepted(peer: Peer, deadline: Now) -> Self {
+        Self {
+            peer,
+            state: State::Http(Box::new(Http::new(
+                if peer.tls {
+                    HttpStage::AwaitTls
+                } else {
+                    HttpStage::AwaitHead
+                },
+                deadline,
+            ))),
+            outbox: Outbox::default(),
+            armed: NEVER,
+            place: if peer.tls {
+                Place::Handshake
+            } else {
+                Place::Http
+            },
+            dirty: false,
+        }
+    }
+
+    /// The open WebSocket, if it is one.
+    #[must_use]
+    pub fn open(&self) -> Option<&WebSocket> {
+        match &self.state {
+            State::Open(web_socket) => Some(web_socket),
+            State::Http(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn open_mut(&mut self) -> Option<&mut WebSocket> {
+        match &mut self.state {
+            State::Open(web_socket) => Some(web_socket),
+            State::Http(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => None,
+        }
+    }
+
+    /// The channel that a WebSocket belongs to, or belonged to.
+    #[must_use]
+    pub fn channel(&self) -> Option<ChannelKey> {
+        match &self.state {
+            State::Open(web_socket) => Some(web_socket.channel),
+            State::AwaitCloseEcho(web_socket, _) => Some(web_socket.channel),
+            State::AwaitGone(ending) => ending.was.as_ref().map(|(channel, _)| *channel),
+            State::Http(_) => None,
+        }
+    }
+
+    /// The HTTP state, if it is one.
+    pub fn http_mut(&mut self) -> Option<&mut Http> {
+        match &mut self.state {
+            State::Http(http) => Some(http),
+            State::Open(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => None,
+        }
+    }
+}
+
+/// No deadline.
+pub const NEVER: Now = Now(u64::MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_stays_small() {
+        // What a million idle viewers cost: this many bytes each, before the tables around it.
+        assert!(size_of::<Session>() <= 184, "{}", size_of::<Session>());
+    }
+}

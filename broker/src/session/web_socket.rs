@@ -1,0 +1,231 @@
+//! An open WebSocket: its frames, its role, and which of its deadlines is next.
+
+use crate::config::Timeouts;
+use crate::id::ChannelKey;
+use crate::limits::{CONTROL_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX};
+use crate::time::Now;
+use codec::ws::{Receiver, Side};
+use std::rc::Rc;
+
+/// Who a connection is on its channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The device.
+    Master,
+    /// A watcher, by its client id.
+    Viewer(Rc<str>),
+}
+
+impl Role {
+    /// The wire's word for it.
+    #[must_use]
+    pub fn on_wire(&self) -> codec::signal::Role {
+        match self {
+            Self::Master => codec::signal::Role::Master,
+            Self::Viewer(_) => codec::signal::Role::Viewer,
+        }
+    }
+}
+
+/// The state of one open WebSocket.
+#[derive(Debug)]
+pub struct WebSocket {
+    /// Bytes to messages.
+    pub receiver: Receiver,
+    /// The channel it belongs to.
+    pub channel: ChannelKey,
+    /// As whom.
+    pub role: Role,
+    /// A newer connection took its place: it may send, but receives nothing (protocol.md 4.3).
+    pub superseded: bool,
+    /// GO_AWAY was sent.
+    told_to_go: bool,
+    /// A ping was sent since the last frame.
+    pinged: bool,
+    opened: Now,
+    last_frame: Now,
+    message_began: Option<Now>,
+    control_second: u32,
+    control_frames: u16,
+}
+
+/// What is due on an open WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before this moment.
+    At(Now),
+    /// The client was silent for long: ping it.
+    Ping,
+    /// Its time is nearly over: tell it.
+    GoAway,
+    /// Nothing came for the whole idle limit: close 1001.
+    Idle,
+    /// Its time is over: close 1001.
+    Old,
+    /// A message took too long from its first byte to its last: close 1008.
+    SlowMessage,
+}
+
+impl WebSocket {
+    /// A connection that was just admitted.
+    #[must_use]
+    pub fn new(channel: ChannelKey, role: Role, now: Now) -> Self {
+        Self {
+            receiver: Receiver::new(Side::Server),
+            channel,
+            role,
+            superseded: false,
+            told_to_go: false,
+            pinged: false,
+            opened: now,
+            last_frame: now,
+            message_began: None,
+            control_second: 0,
+            control_frames: 0,
+        }
+    }
+
+    /// When it was admitted.
+    #[must_use]
+    pub fn opened(&self) -> Now {
+        self.opened
+    }
+
+    /// Bytes came. `in_message` tells whether they ended within a message.
+    pub fn heard(&mut self, in_message: bool, now: Now) {
+        self.last_frame = now;
+        self.pinged = false;
+        self.message_began = if in_message {
+            self.message_began.or(Some(now))
+        } else {
+            None
+        };
+    }
+
+    /// A whole message came: the next one's time begins with its own first byte.
+    pub fn message_ended(&mut self) {
+        self.message_began = None;
+    }
+
+    /// Counts a ping, pong or close; false when there were too many within one second.
+    pub fn count_control_frame(&mut self, now: Now) -> bool {
+        let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
+        if self.control_second != second {
+            (self.control_second, self.control_frames) = (second, 0);
+        }
+        self.control_frames = self.control_frames.saturating_add(1);
+        self.control_frames <= CONTROL_FRAMES_PER_SECOND_MAX
+    }
+
+    /// A ping went out.
+    pub fn pinged(&mut self) {
+        self.pinged = true;
+    }
+
+    /// GO_AWAY went out; false when it had gone out before.
+    pub fn tell_to_go(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_to_go, true)
+    }
+
+    /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor told to go.
+    #[must_use]
+    pub fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
+        let age =
+            (timeouts.connection_age_ms > 0).then(|| self.opened.after(timeouts.connection_age_ms));
+        let idle = self.last_frame.after(timeouts.idle_ms);
+        let told = age.filter(|_| !self.told_to_go && !self.superseded);
+        let told =
+            told.map(|end| Now(end.0.saturating_sub(timeouts.go_away_grace_ms)).max(self.opened));
+        let wants_ping = timeouts.ping_ms > 0 && !self.pinged && !self.superseded;
+        let ping = wants_ping.then(|| self.last_frame.after(timeouts.ping_ms));
+        let slow = self.message_began.map(|began| began.after(MESSAGE_MS_MAX));
+        let dues = [
+            (age, Due::Old),
+            (Some(idle), Due::Idle),
+            (slow, Due::SlowMessage),
+            (told, Due::GoAway),
+            (ping, Due::Ping),
+        ];
+        let due = dues.iter().find(|(at, _)| at.is_some_and(|at| at <= now));
+        let next = || dues.iter().filter_map(|(at, _)| *at).min().unwrap_or(idle);
+        due.map_or_else(|| Due::At(next()), |&(_, due)| due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Profile;
+
+    fn master() -> WebSocket {
+        WebSocket::new(ChannelKey::default(), Role::Master, Now(0))
+    }
+
+    #[test]
+    fn a_silent_client_is_pinged_then_cut_at_the_idle_limit() {
+        let timeouts = Timeouts::of(Profile::Default);
+        let mut session = master();
+        assert_eq!(session.due(&timeouts, Now(0)), Due::At(Now(120_000)));
+        assert_eq!(session.due(&timeouts, Now(120_000)), Due::Ping);
+        session.pinged();
+        assert_eq!(session.due(&timeouts, Now(120_001)), Due::At(Now(600_000)));
+        assert_eq!(session.due(&timeouts, Now(600_000)), Due::Idle);
+        session.heard(false, Now(599_999));
+        assert_eq!(session.due(&timeouts, Now(600_000)), Due::At(Now(719_999)));
+    }
+
+    #[test]
+    fn an_hour_ends_with_a_minute_of_notice() {
+        let timeouts = Timeouts {
+            ping_ms: 0,
+            idle_ms: u64::MAX,
+            ..Timeouts::of(Profile::Default)
+        };
+        let mut session = master();
+        assert_eq!(
+            session.due(&timeouts, Now(3_539_999)),
+            Due::At(Now(3_540_000))
+        );
+        assert_eq!(session.due(&timeouts, Now(3_540_000)), Due::GoAway);
+        assert!(session.tell_to_go() && !session.tell_to_go());
+        assert_eq!(
+            session.due(&timeouts, Now(3_540_000)),
+            Due::At(Now(3_600_000))
+        );
+        assert_eq!(session.due(&timeouts, Now(3_600_000)), Due::Old);
+    }
+
+    #[test]
+    fn a_superseded_connection_is_neither_pinged_nor_told() {
+        let mut session = master();
+        session.superseded = true;
+        let timeouts = Timeouts {
+            idle_ms: u64::MAX,
+            ..Timeouts::of(Profile::Default)
+        };
+        assert_eq!(
+            session.due(&timeouts, Now(3_550_000)),
+            Due::At(Now(3_600_000))
+        );
+    }
+
+    #[test]
+    fn a_message_must_end_within_ten_seconds_of_its_first_byte() {
+        let timeouts = Timeouts::of(Profile::Default);
+        let mut session = master();
+        session.heard(true, Now(100));
+        session.heard(true, Now(9_000));
+        assert_eq!(session.due(&timeouts, Now(10_099)), Due::At(Now(10_100)));
+        assert_eq!(session.due(&timeouts, Now(10_100)), Due::SlowMessage);
+        session.heard(false, Now(10_000));
+        assert_eq!(session.due(&timeouts, Now(10_100)), Due::At(Now(130_000)));
+    }
+
+    #[test]
+    fn control_frames_are_counted_by_the_second() {
+        let mut session = master();
+        assert!((0..200).all(|_| session.count_control_frame(Now(5))));
+        assert!(!session.count_control_frame(Now(999)));
+        assert!(session.count_control_frame(Now(1000)));
+    }
+}

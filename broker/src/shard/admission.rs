@@ -1,0 +1,337 @@
+//! Upgrades: what the request asks for, whether its channel is here, and who is admitted. protocol.md 4.
+//!
+//! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting shard, what
+//! needs the channel by its home.
+
+use super::leave::slot_of;
+use super::{Parcel, Shard};
+use crate::channel::{Channel, Joined, TableFull};
+use crate::event::Place;
+use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::machine::Output;
+use crate::record::{Record, Version};
+use crate::session::{Admission, HttpStage, Role, Session, State, WebSocket};
+use crate::time::{Moment, Wall};
+use codec::aws::{ChannelArn, ClientId};
+use codec::control::ErrorKind;
+use codec::http::{Head, Meta, Upgrade, decode, pairs, switching_protocols};
+use codec::ws::close;
+use std::rc::Rc;
+
+/// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
+const SINGLE: [&str; 9] = [
+    "X-Amz-ChannelARN",
+    "X-Amz-ClientId",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+];
+
+type Refusal = (ErrorKind, &'static str);
+
+impl Shard {
+    /// Reads what an upgrade asks for.
+    pub(super) fn admission(
+        &self,
+        head: &Head<'_>,
+        asked: &Upgrade<'_>,
+    ) -> Result<Admission, Refusal> {
+        let invalid = |message| (ErrorKind::InvalidArgument, message);
+        let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
+        for (name, value) in pairs(head.query().unwrap_or_default()) {
+            let Some(place) = SINGLE.iter().position(|known| *known == name) else {
+                continue;
+            };
+            let Some(slot) = found.get_mut(place) else {
+                continue;
+            };
+            if slot.replace(value).is_some() {
+                return Err(invalid("A query parameter was given twice."));
+            }
+        }
+        let [arn, client_id, ..] = found;
+        let arn = arn.ok_or(invalid("X-Amz-ChannelARN is required."))?;
+        let arn =
+            decode(arn).map_err(|_| invalid("X-Amz-ChannelARN is not percent-encoded UTF-8."))?;
+        let arn = ChannelArn::parse(&arn, self.settings.strict())
+            .map_err(|error| invalid(error.message()))?;
+        let client_id = match self.role_of_host(head.host().unwrap_or_default()) {
+            Some(codec::signal::Role::Master) => None,
+            Some(codec::signal::Role::Viewer) => Some(client_id.unwrap_or_default()),
+            None => client_id,
+        };
+        let client_id = client_id.map(viewer_id).transpose()?;
+        Ok(Admission {
+            arn,
+            client_id,
+            accept: codec::ws::accept_key(asked.key),
+            wss: asked.offers_wss,
+        })
+    }
+
+    /// The role that a host name of ours tells: `m-` and `v-` below the advertised domain (D13).
+    fn role_of_host(&self, host: &str) -> Option<codec::signal::Role> {
+        let domain = self.settings.advertise.domain.as_deref()?;
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let label = name.get(..name.len().checked_sub(domain.len() + 1)?)?;
+        let rest = name.get(label.len() + 1..)?;
+        let hex = label.get(2..)?;
+        if !rest.eq_ignore_ascii_case(domain)
+            || hex.len() != 8
+            || !hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
+            return None;
+        }
+        match label.get(..2)? {
+            "m-" | "M-" => Some(codec::signal::Role::Master),
+            "v-" | "V-" => Some(codec::signal::Role::Viewer),
+            _ => None,
+        }
+    }
+
+    /// Whether another shard owns the channel.
+    pub(super) fn sends_home(&self, _key: SessionKey, admission: &Admission) -> bool {
+        self.placement.home(&Identity::of(&admission.arn)) != self.id
+    }
+
+    /// Announces that the connection goes to its channel's home; [`Shard::release_parcel`] follows.
+    pub(super) fn hand_over(&mut self, key: SessionKey, admission: Admission, unread: &[u8]) {
+        let home = self.placement.home(&Identity::of(&admission.arn));
+        let Some(http) = self.sessions.get_mut(key).and_then(Session::http_mut) else {
+            return;
+        };
+        http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
+        self.output(Output::HandOver(key, home));
+    }
+
+    pub(super) fn release_parcel(&mut self, key: SessionKey) -> Box<Parcel> {
+        let session = self
+            .sessions
+            .remove(key)
+            .expect("the edge releases what was just announced");
+        self.count_place(session.place, false);
+        self.counters.outbox_bytes = self
+            .counters
+            .outbox_bytes
+            .saturating_sub(session.outbox.bytes() as u64);
+        let State::Http(http) = session.state else {
+            unreachable!("only a request is handed over")
+        };
+        let HttpStage::AwaitHandover(admission, unread) = http.stage else {
+            unreachable!("its head was read")
+        };
+        Box::new(Parcel {
+            peer: session.peer,
+            admission: *admission,
+            unread,
+        })
+    }
+
+    pub(super) fn adopt_parcel(&mut self, parcel: Parcel, at: Moment) -> SessionKey {
+        let Parcel {
+            peer,
+            admission,
+            mut unread,
+        } = parcel;
+        let key = self.take_session(peer, at);
+        if self.admit(key, &admission, at) && !unread.is_empty() {
+            self.receive_frames(key, &mut unread, at);
+        }
+        key
+    }
+
+    pub(super) fn bounce_parcel(&mut self, parcel: Parcel, at: Moment) -> SessionKey {
+        let key = self.take_session(parcel.peer, at);
+        self.respond_error(
+            key,
+            None,
+            ErrorKind::ServiceUnavailable,
+            "The server is busy. Try again.",
+            true,
+            at,
+        );
+        key
+    }
+
+    fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
+        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let mut session = Session::accepted(peer, deadline);
+        session.place = Place::Http;
+        if let State::Http(http) = &mut session.state {
+            http.stage = HttpStage::AwaitHead;
+        }
+        let key = self
+            .add_session(session, true)
+            .expect("a process has fewer descriptors than a table has slots");
+        self.arm(key, deadline);
+        key
+    }
+
+    /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
+    pub(super) fn admit(&mut self, key: SessionKey, admission: &Admission, at: Moment) -> bool {
+        if self.drains() {
+            self.respond_error(
+                key,
+                None,
+                ErrorKind::ServiceUnavailable,
+                "The server is shutting down.",
+                true,
+                at,
+            );
+            return false;
+        }
+        let role = admission
+            .client_id
+            .as_deref()
+            .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
+        let joined = self
+            .channel_to_join(&admission.arn, at)
+            .and_then(|channel| {
+                let joined = self.join(channel, &role, key)?;
+                Ok((channel, joined))
+            });
+        match joined {
+            Err((kind, message)) => {
+                self.respond_error(key, None, kind, message, true, at);
+                false
+            }
+            Ok((channel, joined)) => {
+                self.welcome(key, channel, role, admission, &joined, at);
+                true
+            }
+        }
+    }
+
+    /// The channel of an ARN; in `--dev` it comes into being with the ARN as given.
+    fn channel_to_join(&mut self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Refusal> {
+        let not_found = (ErrorKind::ResourceNotFound, NOT_FOUND);
+        if let Some(&key) = self.names.get(&Identity::of(arn)) {
+            let found = self
+                .channels
+                .get(key)
+                .is_some_and(|channel| channel.record.arn == *arn);
+            return if found { Ok(key) } else { Err(not_found) };
+        }
+        if !self.settings.dev {
+            return Err(not_found);
+        }
+        let record = Record {
+            arn: arn.clone(),
+            ttl_seconds: TTL_SECONDS_DEFAULT,
+            created: arn.creation_time().parse().map_or(at.wall, Wall),
+            version: Version::draw(&mut self.random),
+            tags: Vec::new(),
+        };
+        self.create_channel(record)
+            .map_err(|(kind, _)| (kind, "The channel could not be created."))
+    }
+
+    fn join(
+        &mut self,
+        channel: ChannelKey,
+        role: &Role,
+        key: SessionKey,
+    ) -> Result<Joined, Refusal> {
+        let viewers_max = self.settings.limits.viewers_per_channel;
+        let hasher = &self.hasher;
+        let Some(channel) = self.channels.get_mut(channel) else {
+            return Err((ErrorKind::ResourceNotFound, NOT_FOUND));
+        };
+        let joined = channel
+            .wake(hasher)
+            .members
+            .join(slot_of(role), key, viewers_max);
+        joined.map_err(|TableFull| {
+            (
+                ErrorKind::ClientLimitExceeded,
+                "The channel has as many viewers as it may have.",
+            )
+        })
+    }
+
+    fn welcome(
+        &mut self,
+        key: SessionKey,
+        channel: ChannelKey,
+        role: Role,
+        admission: &Admission,
+        joined: &Joined,
+        at: Moment,
+    ) {
+        let id = self.request_id();
+        let meta = Meta {
+            wall_ms: at.wall.0,
+            request_id: &id,
+            close: false,
+        };
+        self.push(key, |out| {
+            switching_protocols(out, &meta, &admission.accept, admission.wss)
+        });
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.state = State::Open(WebSocket::new(channel, role.clone(), at.now));
+        }
+        self.web_sockets += 1;
+        self.place(
+            key,
+            if role == Role::Master {
+                Place::Master
+            } else {
+                Place::Viewer
+            },
+        );
+        if let Some(older) = joined.superseded {
+            self.supersede(older, channel, &role, at);
+        }
+        if let Some(evicted) = joined.evicted {
+            self.close_web_socket(evicted, close::GOING_AWAY, "Going away", at);
+        }
+        self.deliver_kept(channel, &role, at);
+        self.arm_open(key, at.now);
+    }
+
+    /// The older connection of a slot falls silent; what it was not sent is for the newer one.
+    fn supersede(&mut self, older: SessionKey, channel: ChannelKey, role: &Role, at: Moment) {
+        if let Some(web_socket) = self.sessions.get_mut(older).and_then(Session::open_mut) {
+            web_socket.superseded = true;
+        }
+        self.place(older, Place::Superseded);
+        if *role == Role::Master {
+            self.offers_lost_their_master(channel);
+        }
+        self.take_back(older, channel, role, at);
+    }
+
+    /// Puts a record into the tables; it does not exist before.
+    pub(super) fn insert_channel(&mut self, record: Record) -> Option<ChannelKey> {
+        let identity = Identity::of(&record.arn);
+        let key = self.channels.insert(Channel::new(record)).ok()?;
+        self.names.insert(identity, key);
+        Some(key)
+    }
+}
+
+fn viewer_id(text: &str) -> Result<Box<str>, Refusal> {
+    let invalid = (
+        ErrorKind::InvalidArgument,
+        "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].",
+    );
+    let text = decode(text).map_err(|_| invalid)?;
+    let id = ClientId::parse(&text).map_err(|_| invalid)?;
+    if id.is_reserved() {
+        return Err((
+            ErrorKind::InvalidArgument,
+            "X-Amz-ClientId must not begin with AWS_.",
+        ));
+    }
+    Ok(id.as_str().into())
+}
+
+/// What callers hear of a channel that is not there, in the words of the service.
+pub(super) const NOT_FOUND: &str = "The requested channel is not found or not active.";
+
+/// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
+const TTL_SECONDS_DEFAULT: u32 = 60;

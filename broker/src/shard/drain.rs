@@ -1,0 +1,132 @@
+//! The end of the process: everybody is told, then closed, each spread over time; then the waiting calls are answered.
+//!
+//! ```text
+//!  0 ─────────── ½ ────── ¾ ────── end
+//!  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
+//! ```
+//! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many there
+//! are. Empty (no WebSocket, no waiting call) is the end at once.
+
+use super::Shard;
+use crate::limits::DRAIN_STEP_MS;
+use crate::machine::Output;
+use crate::time::{Moment, Now};
+use codec::control::ErrorKind;
+use codec::ws::close;
+
+/// A drain under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    began: Now,
+    ends: Now,
+    next: Now,
+    told: usize,
+    closed: usize,
+    calls_ended: bool,
+    over: bool,
+}
+
+impl Drain {
+    /// When its next step is due.
+    pub(super) fn next(&self) -> Option<Now> {
+        (!self.over).then_some(self.next)
+    }
+
+    /// How many of `slots` a walk from `from` to `to` (in quarters of the span) should have seen by `now`.
+    fn share(&self, slots: usize, quarters: (u64, u64), now: Now) -> usize {
+        let span = self.ends.since(self.began).max(1);
+        let (begin, end) = (span * quarters.0 / 4, (span * quarters.1 / 4).max(1));
+        let passed = now.since(self.began).saturating_sub(begin).min(end - begin);
+        usize::try_from(slots as u64 * passed / (end - begin).max(1)).unwrap_or(slots)
+    }
+}
+
+impl Shard {
+    /// No new connection or call is taken from here on.
+    pub(super) fn begin_drain(&mut self, within_ms: u64, at: Moment) {
+        if self.drain.is_none() {
+            let (began, ends) = (at.now, at.now.after(within_ms));
+            let drain = Drain {
+                began,
+                ends,
+                next: at.now,
+                told: 0,
+                closed: 0,
+                calls_ended: false,
+                over: false,
+            };
+            self.drain = Some(drain);
+            self.step_drain(at);
+        }
+    }
+
+    /// Whether the process is about to end.
+    pub(super) fn drains(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Goes on with a drain as far as the time that has passed.
+    pub(super) fn step_drain(&mut self, at: Moment) {
+        let Some(mut drain) = self
+            .drain
+            .take_if(|drain| !drain.over && drain.next <= at.now)
+        else {
+            return;
+        };
+        let slots = self.sessions.slots();
+        let (told, closed) = (
+            drain.share(slots, (0, 2), at.now),
+            drain.share(slots, (2, 3), at.now),
+        );
+        for number in drain.told..told {
+            if let Some(key) = self.sessions.at(number) {
+                self.go_away(key);
+            }
+        }
+        for number in drain.closed..closed {
+            if let Some(key) = self.sessions.at(number) {
+                self.close_web_socket(key, close::GOING_AWAY, "Going away", at);
+            }
+        }
+        (drain.told, drain.closed) = (drain.told.max(told), drain.closed.max(closed));
+        let last_call = Now(drain
+            .ends
+            .0
+            .saturating_sub(LAST_CALL_MS.min(drain.ends.since(drain.began) / 10)));
+        if at.now >= last_call && !drain.calls_ended {
+            drain.calls_ended = true;
+            self.fail_all_calls(at);
+        }
+        drain.next = Now(at.now.0 + DRAIN_STEP_MS);
+        self.drain = Some(drain);
+    }
+
+    /// Says once that nothing is left to wait for.
+    pub(super) fn look_at_drain(&mut self, at: Moment) {
+        let empty = self.web_sockets == 0
+            && self.counters.waiting_calls == 0
+            && self.counters.outbox_bytes == 0
+            && self.asking.iter().all(|&questions| questions == 0);
+        let Some(drain) = &mut self.drain else { return };
+        if !drain.over && (empty || at.now >= drain.ends) {
+            drain.over = true;
+            self.output(Output::Drained);
+        }
+    }
+
+    fn fail_all_calls(&mut self, at: Moment) {
+        for number in 0..self.channels.slots() {
+            if let Some(key) = self.channels.at(number) {
+                self.fail_calls(
+                    key,
+                    ErrorKind::ServiceUnavailable,
+                    "The server is shutting down.",
+                    at,
+                );
+            }
+        }
+    }
+}
+
+/// Time for the answers of waiting calls to reach their callers.
+const LAST_CALL_MS: u64 = 500;

@@ -1,0 +1,196 @@
+//! An open WebSocket: bytes → frames → messages. All frames of one receive are handled in one go.
+
+use super::Shard;
+use crate::id::SessionKey;
+use crate::limits::PONGS_PER_RECEIVE_MAX;
+use crate::session::State;
+use crate::time::Moment;
+use codec::signal::Parser;
+use codec::ws::{self, Item, Kind, Opcode, Receiver, Side, close};
+
+/// What one item of a stream of frames leads to.
+enum Next {
+    Continue,
+    /// The stream is over for us: the rest of the bytes is discarded.
+    Stop,
+}
+
+impl Shard {
+    /// Takes in bytes of an open WebSocket.
+    ///
+    /// The receiver is lent out of its session for the time of the call, and the parser out of the shard: what they borrow
+    /// from `bytes` then stands beside everything else that a message may change.
+    pub(super) fn receive_frames(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+        let Some(web_socket) = self
+            .sessions
+            .get_mut(key)
+            .and_then(|session| session.open_mut())
+        else {
+            return;
+        };
+        let mut receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
+        let mut parser = std::mem::take(&mut self.parser);
+        let mut rest = bytes;
+        let mut pings = 0;
+        loop {
+            let next = match receiver.next(&self.rules.frames, rest) {
+                Ok((_, None)) => break,
+                Ok((used, Some(item))) => {
+                    let next = self.item(key, item, &mut parser, &mut pings, at);
+                    rest = rest.get_mut(used..).unwrap_or_default();
+                    next
+                }
+                Err(error) => {
+                    self.close_web_socket(key, error.close_code(), error.reason(), at);
+                    Next::Stop
+                }
+            };
+            if matches!(next, Next::Stop) {
+                break;
+            }
+        }
+        self.parser = parser;
+        let in_message = receiver.in_message();
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        match &mut session.state {
+            State::Open(web_socket) => {
+                web_socket.receiver = receiver;
+                web_socket.heard(in_message, at.now);
+                if in_message {
+                    self.arm_open(key, at.now);
+                }
+            }
+            // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
+            State::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
+            State::Http(_) | State::AwaitGone(_) => {}
+        }
+    }
+
+    fn item(
+        &mut self,
+        key: SessionKey,
+        item: Item<'_>,
+        parser: &mut Parser,
+        pings: &mut u32,
+        at: Moment,
+    ) -> Next {
+        match item {
+            Item::Message {
+                kind: Kind::Text,
+                payload,
+            } => self.message(key, payload, parser, at),
+            Item::Message {
+                kind: Kind::Binary,
+                payload: _,
+            } => {
+                self.close_web_socket(
+                    key,
+                    close::UNSUPPORTED,
+                    "Binary messages are not supported.",
+                    at,
+                );
+                Next::Stop
+            }
+            Item::Ping(payload) => {
+                *pings += 1;
+                if *pings <= PONGS_PER_RECEIVE_MAX && self.has_outbox_room(key) {
+                    self.push(key, |out| ws::frame(out, Opcode::Pong, payload));
+                }
+                self.control_frame(key, at)
+            }
+            Item::Pong(_) => self.control_frame(key, at),
+            Item::Close(frame) => {
+                // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
+                let code = frame.map(|frame| frame.code);
+                match code {
+                    Some(code) => self.push(key, |out| ws::close_frame(out, code, "")),
+                    None => self.push(key, |out| ws::frame(out, Opcode::Close, &[])),
+                }
+                self.finish(key, at);
+                Next::Stop
+            }
+        }
+    }
+
+    fn message(
+        &mut self,
+        key: SessionKey,
+        text: &mut [u8],
+        parser: &mut Parser,
+        at: Moment,
+    ) -> Next {
+        let Some(web_socket) = self
+            .sessions
+            .get_mut(key)
+            .and_then(|session| session.open_mut())
+        else {
+            return Next::Stop;
+        };
+        web_socket.message_ended();
+        if text.is_empty() {
+            return Next::Continue; // keepalive of some clients
+        }
+        match parser.parse(text, web_socket.role.on_wire(), &self.rules.messages) {
+            Ok(request) => self.relay(key, &request, at),
+            Err(fault) => self.refuse_message(key, &fault, at),
+        }
+        if self
+            .sessions
+            .get(key)
+            .is_some_and(|session| session.open().is_some())
+        {
+            Next::Continue
+        } else {
+            Next::Stop
+        }
+    }
+
+    fn control_frame(&mut self, key: SessionKey, at: Moment) -> Next {
+        let Some(web_socket) = self
+            .sessions
+            .get_mut(key)
+            .and_then(|session| session.open_mut())
+        else {
+            return Next::Stop;
+        };
+        if web_socket.count_control_frame(at.now) {
+            return Next::Continue;
+        }
+        self.close_web_socket(key, close::POLICY, "too many control frames", at);
+        Next::Stop
+    }
+
+    /// A peer that floods us with pings and does not read gets no more pongs.
+    fn has_outbox_room(&self, key: SessionKey) -> bool {
+        let waiting = self
+            .sessions
+            .get(key)
+            .map_or(0, |session| session.outbox.bytes());
+        waiting < self.settings.limits.outbox_bytes
+    }
+
+    /// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.
+    pub(super) fn receive_close_echo(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let State::AwaitCloseEcho(web_socket, _) = &mut session.state else {
+            return;
+        };
+        let mut rest = bytes;
+        let over = loop {
+            match web_socket.receiver.next(&self.rules.frames, rest) {
+                Ok((_, None)) => break false,
+                Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
+                Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
+                    rest = rest.get_mut(used..).unwrap_or_default();
+                }
+            }
+        };
+        if over {
+            self.finish(key, at);
+        }
+    }
+}

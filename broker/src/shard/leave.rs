@@ -1,0 +1,321 @@
+//! How connections end, and what becomes of what they had not sent.
+
+use super::{Shard, Timer};
+use crate::channel::{Message, Room, Slot, Towards};
+use crate::event::{Kind, Outcome};
+use crate::id::{ChannelKey, SessionKey};
+use crate::machine::Output;
+use crate::session::{Ending, Launch, NEVER, Role, State, Unsent};
+use crate::time::{Moment, Now};
+use codec::ws::close;
+use std::rc::Rc;
+
+impl Shard {
+    /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
+    pub(super) fn close_web_socket(
+        &mut self,
+        key: SessionKey,
+        code: u16,
+        reason: &str,
+        at: Moment,
+    ) {
+        if self
+            .sessions
+            .get(key)
+            .and_then(|session| session.open())
+            .is_none()
+        {
+            return;
+        }
+        self.leave(key, at);
+        self.push(key, |out| codec::ws::close_frame(out, code, reason));
+        let deadline = at.now.after(self.settings.timeouts.close_ms);
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let state = std::mem::replace(
+            &mut session.state,
+            State::AwaitGone(Box::new(Ending {
+                deadline,
+                was: None,
+            })),
+        );
+        if let State::Open(web_socket) = state {
+            session.state = State::AwaitCloseEcho(Box::new(web_socket), deadline);
+        }
+        self.arm(key, deadline);
+    }
+
+    /// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves here.
+    pub(super) fn finish(&mut self, key: SessionKey, at: Moment) {
+        self.leave(key, at);
+        let deadline = at.now.after(self.settings.timeouts.close_ms);
+        if self.end(key, deadline) {
+            self.output(Output::Close(key));
+            self.arm(key, deadline);
+        }
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn abort(&mut self, key: SessionKey, at: Moment) {
+        self.leave(key, at);
+        self.end(key, NEVER);
+        self.output(Output::Abort(key));
+    }
+
+    /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
+    pub(super) fn cut_slow(&mut self, key: SessionKey, at: Moment) {
+        self.close_web_socket(key, close::POLICY, "slow consumer", at);
+    }
+
+    /// Moves to the last state; false when it was there before.
+    fn end(&mut self, key: SessionKey, deadline: Now) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return false;
+        };
+        if let State::AwaitGone(ending) = &mut session.state {
+            ending.deadline = deadline;
+            return false;
+        }
+        let ending = |was| State::AwaitGone(Box::new(Ending { deadline, was }));
+        session.state = match std::mem::replace(&mut session.state, ending(None)) {
+            State::Open(web_socket) => ending(Some((web_socket.channel, web_socket.role))),
+            State::AwaitCloseEcho(web_socket, _) => {
+                ending(Some((web_socket.channel, web_socket.role)))
+            }
+            State::Http(_) => ending(None),
+            State::AwaitGone(before) => State::AwaitGone(before),
+        };
+        true
+    }
+
+    /// The peer will send no more.
+    pub(super) fn peer_ended(&mut self, key: SessionKey, at: Moment) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        match &mut session.state {
+            State::Http(http) => {
+                http.ended = true;
+                if !http.awaits_reply() {
+                    self.finish(key, at);
+                } else if self.hang_up(key, at) {
+                    self.abort(key, at);
+                }
+            }
+            State::Open(_) => self.abort(key, at),
+            State::AwaitCloseEcho(..) => self.finish(key, at),
+            State::AwaitGone(_) => {}
+        }
+    }
+
+    /// The edge has closed the connection.
+    pub(super) fn gone(&mut self, key: SessionKey, at: Moment) {
+        self.leave(key, at);
+        self.hang_up(key, at);
+        let Some(mut session) = self.sessions.remove(key) else {
+            return;
+        };
+        self.count_place(session.place, false);
+        self.counters.outbox_bytes = self
+            .counters
+            .outbox_bytes
+            .saturating_sub(session.outbox.bytes() as u64);
+        let was = match session.state {
+            State::AwaitGone(ending) => ending.was,
+            State::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
+            State::Open(web_socket) => Some((web_socket.channel, web_socket.role)),
+            State::Http(_) => None,
+        };
+        let Some((channel, role)) = was else { return };
+        self.web_sockets = self.web_sockets.saturating_sub(1);
+        let unsent = session.outbox.drain();
+        self.give_back(channel, &role, unsent, at);
+    }
+
+    /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
+    fn leave(&mut self, key: SessionKey, at: Moment) {
+        let Some(web_socket) = self.sessions.get(key).and_then(|session| session.open()) else {
+            return;
+        };
+        let (channel, role, superseded) = (
+            web_socket.channel,
+            web_socket.role.clone(),
+            web_socket.superseded,
+        );
+        if let Some(live) = self
+            .channels
+            .get_mut(channel)
+            .and_then(|channel| channel.live_mut())
+        {
+            live.members.leave(&slot_of(&role), key);
+        }
+        if !superseded {
+            if role == Role::Master {
+                self.offers_lost_their_master(channel);
+            }
+            self.take_back(key, channel, &role, at);
+        }
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.rest();
+        }
+    }
+
+    /// Takes back what no byte of has left a connection that is no longer its slot's.
+    pub(super) fn take_back(
+        &mut self,
+        key: SessionKey,
+        channel: ChannelKey,
+        role: &Role,
+        at: Moment,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let before = session.outbox.bytes();
+        let unsent = session.outbox.take_unsent(&mut self.spares);
+        let freed = before - session.outbox.bytes();
+        self.counters.outbox_bytes = self.counters.outbox_bytes.saturating_sub(freed as u64);
+        self.give_back(channel, role, unsent, at);
+    }
+
+    /// Puts messages back where undelivered ones are kept; the slot's current connection, if any, gets them from there.
+    fn give_back(&mut self, key: ChannelKey, role: &Role, unsent: Vec<Unsent>, at: Moment) {
+        if unsent.is_empty() {
+            return;
+        }
+        let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
+        for Unsent { launch, frame } in unsent {
+            if launch.counted {
+                self.counters.outbox_messages -= 1;
+            }
+            if launch.call {
+                self.offer_came_back(key, &launch);
+                continue;
+            }
+            let viewer: Rc<str> = match role {
+                Role::Viewer(id) => id.clone(),
+                Role::Master => sender_of(&frame, launch.sender_bytes).into(),
+            };
+            let Launch {
+                action,
+                expires,
+                order,
+                sender_bytes,
+                call: _,
+                counted: _,
+            } = launch;
+            messages.push((
+                viewer,
+                Message {
+                    action,
+                    expires,
+                    order,
+                    sender_bytes,
+                    frame,
+                },
+            ));
+        }
+        let towards = if *role == Role::Master {
+            Towards::Master
+        } else {
+            Towards::Viewer
+        };
+        if self.channels.get(key).is_none() {
+            for (_, message) in &messages {
+                self.counters
+                    .end(Kind::Known(message.action), Outcome::Withdrawn);
+            }
+            return;
+        }
+        while let Some((viewer, _)) = messages.first() {
+            let viewer = viewer.clone();
+            let (mine, others): (Vec<_>, Vec<_>) = messages
+                .into_iter()
+                .partition(|(other, _)| *other == viewer);
+            messages = others;
+            self.put_back(
+                key,
+                towards,
+                &viewer,
+                mine.into_iter().map(|(_, message)| message).collect(),
+            );
+        }
+        self.deliver_kept(key, role, at);
+        self.arm_channel(key);
+    }
+
+    fn put_back(
+        &mut self,
+        key: ChannelKey,
+        towards: Towards,
+        viewer: &Rc<str>,
+        messages: Vec<Message>,
+    ) {
+        let room = self.room();
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let pending = &mut channel.wake(&self.hasher).pending;
+        let (mut overwritten, mut overflown) = (Vec::new(), Vec::new());
+        let bytes = pending.bytes();
+        let added = messages.len() as u64;
+        let (dropped, refused) = (
+            |old: &Message| overwritten.push(old.action),
+            |old: &Message| overflown.push(old.action),
+        );
+        pending.give_back(towards, viewer, messages, room, dropped, refused);
+        self.counters.pending_bytes =
+            self.counters.pending_bytes + pending.bytes() as u64 - bytes as u64;
+        let lost = (overwritten.len() + overflown.len()) as u64;
+        self.counters.pending_messages = self.counters.pending_messages + added - lost;
+        for action in overwritten {
+            self.counters.end(Kind::Known(action), Outcome::Overwritten);
+        }
+        for action in overflown {
+            self.counters.end(Kind::Known(action), Outcome::Overflow);
+        }
+    }
+
+    /// The bounds of a pending store as they stand.
+    pub(super) fn room(&self) -> Room {
+        let limits = &self.settings.limits;
+        let kept = usize::try_from(self.counters.pending_bytes).unwrap_or(usize::MAX);
+        Room {
+            channel_bytes: limits.pending_bytes_per_channel,
+            shard_bytes: limits.pending_bytes_per_shard.saturating_sub(kept),
+        }
+    }
+
+    /// Has the wheel call for a channel when its next kept message or waiting call expires.
+    pub(super) fn arm_channel(&mut self, key: ChannelKey) {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let Some(next) = channel.live().and_then(|live| live.next_expiry()) else {
+            return;
+        };
+        if channel.armed.is_none_or(|armed| next < armed) {
+            channel.armed = Some(next);
+            self.wheel.insert(next, Timer::Channel(key));
+        }
+    }
+}
+
+/// The members' slot of a role.
+pub(super) fn slot_of(role: &Role) -> Slot {
+    match role {
+        Role::Master => Slot::Master,
+        Role::Viewer(id) => Slot::Viewer(id.clone()),
+    }
+}
+
+/// The sender's id in a frame of ours: it stands before the closing quote and brace.
+fn sender_of(frame: &[u8], sender_bytes: u16) -> &str {
+    let end = frame.len().saturating_sub(2);
+    let begin = end.saturating_sub(usize::from(sender_bytes));
+    frame
+        .get(begin..end)
+        .and_then(|id| std::str::from_utf8(id).ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,76 @@
+//! What crosses shards: a connection on its way to its channel's home, a question about a channel, and its answer.
+
+use crate::id::{CallRef, Identity, ShardId};
+use crate::machine::Peer;
+use crate::record::Record;
+use crate::session::Admission;
+use codec::aws::ChannelArn;
+use codec::control::{CreateSignalingChannel, ErrorKind};
+
+/// A letter to a shard.
+#[derive(Debug)]
+pub enum Letter {
+    /// A call needs something of a channel that lives there.
+    Ask(CallRef, Box<Ask>),
+    /// The answer to such a question, and from which shard. Each question gets exactly one, wanted or not.
+    Tell(ShardId, CallRef, Box<Told>),
+    /// The caller hung up: its Alexa call is withdrawn, if it still waits.
+    Cancel(CallRef, Box<Identity>),
+    /// The process is to end within so many milliseconds.
+    Drain(u64),
+}
+
+/// What a call wants of a channel's home.
+#[derive(Debug)]
+pub enum Ask {
+    /// Its record: by identity alone, or by an ARN that must be the current one.
+    Look(Identity, Option<ChannelArn>),
+    /// A new channel.
+    Create(Identity, CreateSignalingChannel),
+    /// Its end, if the version is the current one or none is given.
+    Delete(ChannelArn, Option<Box<str>>),
+    /// The shard's records of one account whose names begin with the first text and come after the second, by name.
+    Page {
+        /// `region:account:` and the prefix of the name.
+        prefix: Box<str>,
+        /// The last name of the page before, if any.
+        after: Option<Box<str>>,
+        /// Most records wanted.
+        limit: usize,
+    },
+    /// An Alexa offer to the master: the answer may take as long as the channel keeps messages.
+    Offer {
+        /// The channel.
+        arn: ChannelArn,
+        /// The sender's id.
+        sender: Box<str>,
+        /// The offer, base64.
+        payload: Box<str>,
+    },
+}
+
+/// What the home answers.
+#[derive(Debug)]
+pub enum Told {
+    /// The record.
+    Record(Record),
+    /// Records by name, and whether more would follow.
+    Records(Vec<Record>, bool),
+    /// Done.
+    Done,
+    /// The master's answer; `None` when it did not come in time.
+    Answer(Option<Box<str>>),
+    /// Refused.
+    Fault(ErrorKind, Box<str>),
+}
+
+/// A connection on its way home: what its request head said, and what came behind it.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What the connection asks for.
+    pub admission: Admission,
+    /// Bytes received after the head: the first frames.
+    pub unread: Vec<u8>,
+}

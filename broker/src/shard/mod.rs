@@ -1,0 +1,381 @@
+//! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
+//!
+//! The road of a message, from top to bottom:
+//! ```text
+//!  handle(Received)                     this file
+//!    ├─ requests   HTTP: heads and bodies → calls and upgrades
+//!    │    ├─ calls       a call → a question to the channel's home → its answer as an HTTP response
+//!    │    ├─ home        the questions, answered where the channel lives
+//!    │    └─ admission   an upgrade → here or handed over → 101
+//!    └─ frames     WebSocket: bytes → frames → messages
+//!         └─ relay       message → route → the recipient's outbox, or kept, or refused
+//!  leave      a connection goes: its slot, and what it had not sent
+//!  timers     what is due;  drain: the end of the process
+//! ```
+//! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
+
+mod admission;
+mod alexa;
+mod calls;
+mod deadlines;
+mod drain;
+mod frames;
+mod home;
+mod leave;
+mod letter;
+mod relay;
+mod requests;
+mod snapshot;
+mod tables;
+mod timers;
+
+pub use letter::{Ask, Letter, Parcel, Told};
+pub use snapshot::Snapshot;
+
+use crate::channel::Channel;
+use crate::config::Settings;
+use crate::event::{Counters, Kind, Outcome, PLACES, Place};
+use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
+use crate::limits::CHANNELS_PER_SHARD_MAX;
+use crate::machine::{Input, Intake, Machine, Output, Peer};
+use crate::placement::Placement;
+use crate::registry::{Store, StoreError};
+use crate::session::{NEVER, Session, Spares, State};
+use crate::time::{Moment, Now};
+use ahash::RandomState;
+use codec::http::HeadLimits;
+use deadlines::Wheel;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tables::Table;
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration; its listeners hold their actual ports.
+    pub settings: Arc<Settings>,
+    /// Which shard it is.
+    pub id: ShardId,
+    /// Where channels live.
+    pub placement: Placement,
+    /// Seeds of its hash tables and of its generator of request ids and versions.
+    pub seeds: [u64; 4],
+}
+
+/// One shard.
+pub struct Shard {
+    settings: Arc<Settings>,
+    rules: Rules,
+    id: ShardId,
+    placement: Placement,
+    hasher: RandomState,
+    random: fastrand::Rng,
+    store: Box<dyn Store>,
+    sessions: Table<SessionKey, Session>,
+    channels: Table<ChannelKey, Channel>,
+    names: BTreeMap<Identity, ChannelKey>,
+    outputs: VecDeque<Output<Letter>>,
+    wheel: Wheel<Timer>,
+    spares: Spares,
+    parser: codec::signal::Parser,
+    counters: Counters,
+    connections: [u64; PLACES],
+    /// Connections that were admitted as WebSockets and are not gone.
+    web_sockets: usize,
+    /// Questions under way to each other shard.
+    asking: Vec<usize>,
+    drain: Option<drain::Drain>,
+}
+
+/// The configured bounds in the form in which the codec takes them.
+#[derive(Debug)]
+struct Rules {
+    head: HeadLimits,
+    frames: codec::ws::Rules,
+    messages: codec::signal::Rules,
+    calls: codec::control::Rules,
+}
+
+/// What an entry of the wheel is about.
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    Session(SessionKey),
+    Channel(ChannelKey),
+}
+
+impl Shard {
+    /// A shard with the channels that its store knows.
+    ///
+    /// # Errors
+    /// When the store cannot be read: the server does not start.
+    pub fn new(start: Start, mut store: Box<dyn Store>) -> Result<Self, StoreError> {
+        let Start {
+            settings,
+            id,
+            placement,
+            seeds: [a, b, c, d],
+        } = start;
+        let records = store.load()?;
+        let rules = Rules::of(&settings);
+        let mut shard = Self {
+            rules,
+            id,
+            asking: vec![0; usize::from(placement.shards())],
+            placement,
+            hasher: RandomState::with_seeds(a, b, c, d),
+            random: fastrand::Rng::with_seed(a ^ c.rotate_left(17)),
+            store,
+            sessions: Table::new(settings.connections_per_shard()),
+            channels: Table::new(CHANNELS_PER_SHARD_MAX),
+            names: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            wheel: Wheel::default(),
+            spares: Spares::default(),
+            parser: codec::signal::Parser::new(),
+            counters: Counters::default(),
+            connections: [0; PLACES],
+            web_sockets: 0,
+            drain: None,
+            settings,
+        };
+        for record in records {
+            shard.insert_channel(record);
+        }
+        Ok(shard)
+    }
+
+    fn output(&mut self, output: Output<Letter>) {
+        self.outputs.push_back(output);
+    }
+
+    /// Notes that a session has bytes to send.
+    fn touch(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if !session.dirty && !session.outbox.unsent().is_empty() {
+            session.dirty = true;
+            self.outputs.push_back(Output::Send(key));
+        }
+    }
+
+    /// Appends control bytes (a response, a pong, a status) to a session's outbox.
+    fn push(&mut self, key: SessionKey, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        self.counters.outbox_bytes += session.outbox.push(&mut self.spares, write) as u64;
+        self.touch(key);
+    }
+
+    /// Moves a session from one gauge to another.
+    fn place(&mut self, key: SessionKey, place: Place) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let old = std::mem::replace(&mut session.place, place);
+        self.count_place(old, false);
+        self.count_place(place, true);
+    }
+
+    fn count_place(&mut self, place: Place, comes: bool) {
+        if let Some(gauge) = self.connections.get_mut(place.index()) {
+            *gauge = if comes {
+                *gauge + 1
+            } else {
+                gauge.saturating_sub(1)
+            };
+        }
+    }
+
+    fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
+        let place = session.place;
+        let added = if anyway {
+            self.sessions.insert_anyway(session)
+        } else {
+            self.sessions.insert(session)
+        };
+        let key = added.ok()?;
+        self.count_place(place, true);
+        Some(key)
+    }
+
+    fn sent(&mut self, key: SessionKey, bytes: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let counters = &mut self.counters;
+        counters.outbox_bytes = counters
+            .outbox_bytes
+            .saturating_sub(bytes.min(session.outbox.bytes()) as u64);
+        let mut offers = Vec::new();
+        session.outbox.sent(&mut self.spares, bytes, |launch| {
+            if launch.counted {
+                counters.outbox_messages -= 1;
+                counters.end(Kind::Known(launch.action), Outcome::Delivered);
+            }
+            if launch.call {
+                offers.push(launch.order);
+            }
+        });
+        session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
+        for order in offers {
+            self.offer_delivered(key, order);
+        }
+    }
+}
+
+impl Machine for Shard {
+    type Letter = Letter;
+    type Parcel = Box<Parcel>;
+    type Snapshot = Snapshot;
+
+    fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
+        let timeouts = &self.settings.timeouts;
+        let deadline = at.now.after(if peer.tls {
+            timeouts.tls_ms
+        } else {
+            timeouts.head_ms
+        });
+        let key = self.add_session(Session::accepted(peer, deadline), false)?;
+        self.arm(key, deadline);
+        Some(key)
+    }
+
+    fn release(&mut self, session: SessionKey) -> Self::Parcel {
+        self.release_parcel(session)
+    }
+
+    fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
+        self.adopt_parcel(*parcel, at)
+    }
+
+    fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
+        self.bounce_parcel(*parcel, at)
+    }
+
+    fn has_room(&self) -> bool {
+        self.sessions.has_room()
+    }
+
+    fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
+        match input {
+            Input::Secured { session } => self.secured(session, at),
+            Input::Received { session, bytes } => self.received(session, bytes, at),
+            Input::Sent { session, bytes } => self.sent(session, bytes),
+            Input::Ended { session } => self.peer_ended(session, at),
+            Input::Gone { session } => self.gone(session, at),
+            Input::Letter(letter) => self.take_in(letter, at),
+            Input::Refused(letter) => self.refused(letter, at),
+            Input::Tick => self.tick(at),
+        }
+        self.look_at_drain(at);
+    }
+
+    fn poll_output(&mut self) -> Option<Output<Letter>> {
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Now> {
+        let drain = self.drain.as_ref().and_then(drain::Drain::next);
+        self.wheel.next().into_iter().chain(drain).min()
+    }
+
+    fn intake(&self, session: SessionKey) -> Intake {
+        self.intake_of(session)
+    }
+
+    fn unsent(&self, session: SessionKey) -> &[u8] {
+        self.sessions
+            .get(session)
+            .map(|session| session.outbox.unsent())
+            .unwrap_or_default()
+    }
+
+    fn launched(&mut self, session: SessionKey, bytes: usize) {
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.outbox.launched(bytes);
+            session.dirty = false;
+        }
+    }
+
+    fn refusable(letter: &Letter) -> bool {
+        match letter {
+            Letter::Ask(..) => true,
+            Letter::Tell(..) | Letter::Cancel(..) | Letter::Drain(_) => false,
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            connections: self.connections,
+            channels: self.channels.len() as u64,
+            counters: self.counters.clone(),
+        }
+    }
+}
+
+impl Shard {
+    fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+        match self.sessions.get(key).map(|session| &session.state) {
+            Some(State::Http(_)) => self.receive_requests(key, bytes, at),
+            Some(State::Open(_)) => self.receive_frames(key, bytes, at),
+            Some(State::AwaitCloseEcho(..)) => self.receive_close_echo(key, bytes, at),
+            Some(State::AwaitGone(_)) | None => {}
+        }
+    }
+
+    fn take_in(&mut self, letter: Letter, at: Moment) {
+        match letter {
+            Letter::Ask(caller, ask) => self.answer(caller, *ask, at),
+            Letter::Tell(from, caller, told) => {
+                self.heard_from(from);
+                self.told(caller, *told, at);
+            }
+            Letter::Cancel(caller, identity) => self.cancel_offer(caller, &identity, at),
+            Letter::Drain(within_ms) => self.begin_drain(within_ms, at),
+        }
+    }
+
+    /// A question found no room in its mailbox: whoever waits for it hears so.
+    fn refused(&mut self, letter: Letter, at: Moment) {
+        if let Letter::Ask(caller, ask) = letter {
+            self.heard_from(self.home_of(&ask));
+            self.told(caller, calls::too_busy(), at);
+        }
+    }
+}
+
+impl Rules {
+    fn of(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let strict = settings.strict();
+        Self {
+            head: HeadLimits {
+                head_bytes: limits.head_bytes,
+                header_lines: limits.header_lines,
+            },
+            frames: codec::ws::Rules {
+                message_bytes: limits.message_bytes,
+                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
+            },
+            messages: codec::signal::Rules {
+                payload_bytes: limits.payload_bytes,
+                url_safe: !strict,
+                master_offers: settings.options.master_offers,
+            },
+            calls: codec::control::Rules { strict },
+        }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(NEVER.0 == u64::MAX);

@@ -1,0 +1,181 @@
+//! What is due: overdue heads, silent and old connections, expired messages and calls.
+
+use super::{Shard, Timer};
+use crate::event::{Kind, Outcome};
+use crate::id::{ChannelKey, SessionKey};
+use crate::machine::Intake;
+use crate::session::{Due, HttpStage, NEVER, State};
+use crate::time::{Moment, Now};
+use codec::ws::{self, Opcode, close};
+
+/// Entries handled in one tick; what is left is due at once, in the next turn.
+const DUE_PER_TICK: usize = 512;
+
+impl Shard {
+    pub(super) fn tick(&mut self, at: Moment) {
+        for _ in 0..DUE_PER_TICK {
+            match self.wheel.pop(at.now) {
+                Some(Timer::Session(key)) => self.session_due(key, at),
+                Some(Timer::Channel(key)) => self.channel_due(key, at),
+                None => break,
+            }
+        }
+        self.step_drain(at);
+    }
+
+    /// Has the wheel call for a session at `deadline`, unless it calls earlier anyway.
+    pub(super) fn arm(&mut self, key: SessionKey, deadline: Now) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if deadline < session.armed {
+            session.armed = deadline;
+            self.wheel.insert(deadline, Timer::Session(key));
+        }
+    }
+
+    /// Has the wheel call for an open WebSocket when its next deadline comes.
+    pub(super) fn arm_open(&mut self, key: SessionKey, now: Now) {
+        let Some(web_socket) = self.sessions.get(key).and_then(|session| session.open()) else {
+            return;
+        };
+        let next = match web_socket.due(&self.settings.timeouts, now) {
+            Due::At(next) => next,
+            Due::Ping | Due::GoAway | Due::Idle | Due::Old | Due::SlowMessage => now,
+        };
+        self.arm(key, next);
+    }
+
+    fn session_due(&mut self, key: SessionKey, at: Moment) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.armed = NEVER;
+        match &session.state {
+            State::Http(http) => {
+                let deadline = http.deadline;
+                if deadline > at.now {
+                    self.arm(key, deadline)
+                } else {
+                    self.request_overdue(key, at)
+                }
+            }
+            State::Open(_) => self.open_due(key, at),
+            State::AwaitCloseEcho(_, deadline) => {
+                let deadline = *deadline;
+                if deadline > at.now {
+                    self.arm(key, deadline)
+                } else {
+                    self.abort(key, at)
+                }
+            }
+            State::AwaitGone(ending) => {
+                let deadline = ending.deadline;
+                if deadline > at.now {
+                    self.arm(key, deadline)
+                } else {
+                    self.abort(key, at)
+                }
+            }
+        }
+    }
+
+    /// A head or body did not come in time: 408 if any of it came, else the connection just ends.
+    fn request_overdue(&mut self, key: SessionKey, at: Moment) {
+        let Some(http) = self
+            .sessions
+            .get_mut(key)
+            .and_then(|session| session.http_mut())
+        else {
+            return;
+        };
+        match &http.stage {
+            HttpStage::AwaitTls => self.abort(key, at),
+            HttpStage::AwaitHead if http.buffer.is_empty() => self.finish(key, at),
+            HttpStage::AwaitHead => {
+                self.refuse_head(key, 408, "The request head did not come in time.", at)
+            }
+            HttpStage::AwaitBody(..) => {
+                self.refuse_head(key, 408, "The request body did not come in time.", at)
+            }
+            HttpStage::AwaitReply(..) | HttpStage::AwaitHandover(..) => http.deadline = NEVER,
+        }
+    }
+
+    fn open_due(&mut self, key: SessionKey, at: Moment) {
+        let Some(web_socket) = self
+            .sessions
+            .get_mut(key)
+            .and_then(|session| session.open_mut())
+        else {
+            return;
+        };
+        match web_socket.due(&self.settings.timeouts, at.now) {
+            Due::At(next) => return self.arm(key, next),
+            Due::Ping => {
+                web_socket.pinged();
+                self.push(key, |out| ws::frame(out, Opcode::Ping, &[]));
+            }
+            Due::GoAway => self.go_away(key),
+            Due::Idle => self.close_web_socket(key, close::GOING_AWAY, "Idle for too long", at),
+            Due::Old => self.close_web_socket(key, close::GOING_AWAY, "Going away", at),
+            Due::SlowMessage => {
+                self.close_web_socket(key, close::POLICY, "message took too long", at)
+            }
+        }
+        self.arm_open(key, at.now);
+    }
+
+    /// Tells a client to reconnect, once.
+    pub(super) fn go_away(&mut self, key: SessionKey) {
+        let Some(web_socket) = self
+            .sessions
+            .get_mut(key)
+            .and_then(|session| session.open_mut())
+        else {
+            return;
+        };
+        if !web_socket.superseded && web_socket.tell_to_go() {
+            self.push(key, |out| out.extend_from_slice(codec::signal::GO_AWAY));
+        }
+    }
+
+    fn channel_due(&mut self, key: ChannelKey, at: Moment) {
+        let counters = &mut self.counters;
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        channel.armed = None;
+        let Some(live) = channel.live_mut() else {
+            return;
+        };
+        let before = live.pending.bytes() as u64;
+        live.pending.expire(at.now, |message| {
+            counters.pending_messages -= 1;
+            counters.end(Kind::Known(message.action), Outcome::Expired);
+        });
+        counters.pending_bytes = counters.pending_bytes + live.pending.bytes() as u64 - before;
+        self.expire_calls(key, at);
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.rest();
+        }
+        self.arm_channel(key);
+    }
+
+    /// How a session's socket is to be read.
+    pub(super) fn intake_of(&self, key: SessionKey) -> Intake {
+        let Some(session) = self.sessions.get(key) else {
+            return Intake::Paused;
+        };
+        match &session.state {
+            State::Http(http)
+                if http.awaits_reply()
+                    && http.buffer.len() >= crate::limits::PIPELINED_BYTES_MAX =>
+            {
+                Intake::Paused
+            }
+            State::Http(_) => Intake::Once,
+            State::Open(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => Intake::Many,
+        }
+    }
+}
