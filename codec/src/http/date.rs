@@ -103,7 +103,7 @@ mod tests {
                 31,
                 30,
                 31,
-            ][month as usize];
+            ][usize::try_from(month).unwrap()];
             day += 1;
             if day > length {
                 (day, month) = (1, month + 1);

@@ -269,12 +269,18 @@ fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line ends with the form of a version, `HTTP/<digit>.<digit>`, whichever it is.
+/// Whether the request line is three words and the last has the form of a version, `HTTP/<digit>.<digit>`, whichever it is.
 fn has_version(bytes: &[u8]) -> bool {
     let line = bytes
         .split(|&byte| byte == b'\r')
         .next()
         .unwrap_or_default();
-    let word = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-    matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+    let mut words = line
+        .split(|&byte| byte == b' ')
+        .filter(|word| !word.is_empty());
+    let blanks = line.iter().filter(|&&byte| byte == b' ').count();
+    let version = words.nth(2).unwrap_or_default();
+    let digits = matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit());
+    digits && blanks == 2
 }

@@ -4,12 +4,14 @@
 //! up on anything else *before it changed a byte*; then simd-json (`tape`) decides. So the scanner can only be quicker,
 //! never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated texts.
 //!
-//! What both find are [`Members`]: where the values of the four known members stand in the text. simd-json undoes
+//! What both find is where the values of the four known members stand in the text. simd-json undoes
 //! escapes in place, so its strings stand in the text as well.
 //!
 //! Where simd-json and RFC 8259 differ: numbers beyond 64 bits and beyond the range of a double are grammatical, and refused.
 
 mod members;
+#[cfg(test)]
+mod oracle;
 mod scan;
 mod tape;
 pub mod write;

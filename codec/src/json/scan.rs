@@ -9,6 +9,7 @@
 //! longer character.
 
 use super::members::{Key, Member, Members, Span};
+use crate::aws::is_word_byte;
 use crate::base64;
 use memchr::memchr2;
 
@@ -23,13 +24,14 @@ pub(crate) fn scan(text: &[u8]) -> Option<Members> {
         let (key, after) = name(rest.strip_prefix(b"\"")?)?;
         rest = blank(blank(after).strip_prefix(b":")?).strip_prefix(b"\"")?;
         let start = text.len() - rest.len();
-        let (value, after) = string(rest)?;
-        if let Some(key) = key {
-            let proven = key == Key::Payload && base64::is_well_formed(value);
-            if !proven && has_control(value) {
-                return None;
+        let (value, after) = match key {
+            Some(Key::Payload) => payload(rest, &mut members)?,
+            Some(Key::Action | Key::Recipient | Key::Correlation) => {
+                word(rest).or_else(|| plain(rest))?
             }
-            members.payload_proven |= proven;
+            None => plain(rest)?,
+        };
+        if let Some(key) = key {
             members.set(
                 key,
                 Member::Text(Span {
@@ -37,8 +39,6 @@ pub(crate) fn scan(text: &[u8]) -> Option<Members> {
                     end: start + value.len(),
                 }),
             );
-        } else if has_control(value) {
-            return None;
         }
         match blank(after).split_first()? {
             (b',', after) => rest = blank(after),
@@ -49,23 +49,54 @@ pub(crate) fn scan(text: &[u8]) -> Option<Members> {
 }
 
 /// A member's name behind its opening quote: which one it is, and what follows its closing quote.
+#[inline]
 fn name(rest: &[u8]) -> Option<(Option<Key>, &[u8])> {
-    for (key, first, tail) in NAMES {
-        if let Some((byte, after)) = rest.split_first()
-            && byte | 0x20 == first
-            && let Some(after) = after.strip_prefix(tail)
-        {
-            return Some((Some(key), after));
-        }
+    let (key, tail): (Key, &[u8]) = match rest.split_first()? {
+        (b'a' | b'A', _) => (Key::Action, b"ction\""),
+        (b'm' | b'M', _) => (Key::Payload, b"essagePayload\""),
+        (b'r' | b'R', _) => (Key::Recipient, b"ecipientClientId\""),
+        (b'c' | b'C', _) => (Key::Correlation, b"orrelationId\""),
+        _ => return unknown_name(rest),
+    };
+    match rest.get(1..).and_then(|rest| rest.strip_prefix(tail)) {
+        Some(after) => Some((Some(key), after)),
+        None => unknown_name(rest),
     }
-    let (name, after) = string(rest)?;
-    if has_control(name) {
-        return None;
-    }
+}
+
+fn unknown_name(rest: &[u8]) -> Option<(Option<Key>, &[u8])> {
+    let (name, after) = plain(rest)?;
     Some((Key::of(name), after))
 }
 
-/// A string behind its opening quote, and what follows its closing quote; `None` when it has an escape or no end.
+/// The payload behind its opening quote. Base64 holds no control characters, so one check stands for both.
+#[inline]
+fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
+    let (value, after) = string(rest)?;
+    let proven = base64::is_well_formed(value);
+    if !proven && has_control(value) {
+        return None;
+    }
+    members.payload_proven = proven;
+    Some((value, after))
+}
+
+/// A string of `[a-zA-Z0-9_.-]` behind its opening quote: what actions and ids are, nearly always, and short.
+#[inline]
+fn word(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = rest.iter().position(|&byte| !is_word_byte(byte))?;
+    let (value, after) = rest.split_at_checked(end)?;
+    Some((value, after.strip_prefix(b"\"")?))
+}
+
+/// A string without escapes and control characters behind its opening quote.
+#[inline]
+fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let found = string(rest)?;
+    (!has_control(found.0)).then_some(found)
+}
+
+/// What stands before a string's closing quote, and what follows it; `None` when it has an escape or no end.
 #[inline]
 fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
@@ -87,15 +118,6 @@ fn has_control(text: &[u8]) -> bool {
     text.iter()
         .fold(false, |found, &byte| found | (byte < 0x20))
 }
-
-/// The known names with their closing quotes, by their first letter in lower case. What else folds to such a letter by
-/// bit 0x20 is a letter of the other case.
-const NAMES: [(Key, u8, &[u8]); 4] = [
-    (Key::Action, b'a', b"ction\""),
-    (Key::Payload, b'm', b"essagePayload\""),
-    (Key::Recipient, b'r', b"ecipientClientId\""),
-    (Key::Correlation, b'c', b"orrelationId\""),
-];
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
 //! Client → service: an action, a payload, for a master also who it is for, and a correlation id if the sender wants to hear
 //! of faults.
 //!
-//! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action, payload,
-//! recipient, and whether a master offers. The first fault is the one told, so each message has at most one.
+//! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action, payload, whether
+//! a master offers, recipient. The first fault is the one told, so each message has at most one. A master's offer is refused
+//! before its recipient is looked at, since naming one would not help.
 
 use super::status::StatusFault;
 use crate::aws::{ClientId, CorrelationId};
@@ -201,8 +202,8 @@ pub(super) fn judge<'a>(
     rules: &Rules,
 ) -> Result<Request<'a>, Fault<'a>> {
     let payload = check_payload(members, text, rules);
-    let text: &'a [u8] = text;
-    let correlation_id = match correlation(members, text) {
+    let text = Text::new(text);
+    let correlation_id = match correlation(members, &text) {
         Ok(id) => id,
         Err(kind) => {
             return Err(Fault {
@@ -221,27 +222,26 @@ pub(super) fn judge<'a>(
         return Err(fault(FaultKind::Malformed));
     }
     let action = match members.action {
-        Member::Text(span) => Action::parse(span.of(text)),
+        Member::Text(span) => Action::parse(span.of(text.bytes)),
         Member::Absent | Member::Other => None,
     };
     let Some(action) = action else {
         return Err(fault(FaultKind::UnsupportedAction));
     };
-    let payload = payload.and_then(|span| simdutf8::basic::from_utf8(span.of(text)).ok());
-    let Some(payload) = payload else {
+    let Some(payload) = payload.and_then(|span| text.get(span)) else {
         return Err(fault(FaultKind::Payload));
     };
+    if role == Role::Master && action == Action::SdpOffer && !rules.master_offers {
+        return Err(fault(FaultKind::MasterOffer));
+    }
     let recipient = match (role, members.recipient) {
         (Role::Master, Member::Text(span)) => {
-            let id = str_of(span, text).and_then(|id| ClientId::parse(id).ok());
+            let id = text.get(span).and_then(|id| ClientId::parse(id).ok());
             Some(id.ok_or_else(|| fault(FaultKind::Recipient))?)
         }
         (Role::Master, Member::Absent | Member::Other) => return Err(fault(FaultKind::Recipient)),
         (Role::Viewer, Member::Absent | Member::Text(_) | Member::Other) => None,
     };
-    if role == Role::Master && action == Action::SdpOffer && !rules.master_offers {
-        return Err(fault(FaultKind::MasterOffer));
-    }
     Ok(Request {
         action,
         payload,
@@ -253,14 +253,14 @@ pub(super) fn judge<'a>(
 /// The correlation id: absent, null and empty are none. One that cannot be echoed is a fault that nobody is told.
 fn correlation<'a>(
     members: &Members,
-    text: &'a [u8],
+    text: &Text<'a>,
 ) -> Result<Option<CorrelationId<'a>>, FaultKind> {
     match members.correlation {
         _ if members.correlation_twice => Err(FaultKind::Malformed),
         Member::Absent => Ok(None),
         Member::Text(span) if span.is_empty() => Ok(None),
         Member::Text(span) => {
-            let id = str_of(span, text).and_then(|id| CorrelationId::parse(id).ok());
+            let id = text.get(span).and_then(|id| CorrelationId::parse(id).ok());
             id.map(Some).ok_or(FaultKind::Malformed)
         }
         Member::Other => Err(FaultKind::Malformed),
@@ -287,6 +287,25 @@ fn check_payload(members: &Members, text: &mut [u8], rules: &Rules) -> Option<Sp
     Some(span)
 }
 
-fn str_of(span: Span, text: &[u8]) -> Option<&str> {
-    std::str::from_utf8(span.of(text)).ok()
+/// A message's text while its parts are looked at. One check of the whole is quicker than one for each part, but fails where
+/// simd-json undid escapes and left halves of characters behind the shortened strings.
+struct Text<'a> {
+    bytes: &'a [u8],
+    whole: Option<&'a str>,
+}
+
+impl<'a> Text<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            whole: simdutf8::basic::from_utf8(bytes).ok(),
+        }
+    }
+
+    fn get(&self, span: Span) -> Option<&'a str> {
+        match self.whole {
+            Some(text) => text.get(span.start..span.end),
+            None => std::str::from_utf8(self.bytes.get(span.start..span.end)?).ok(),
+        }
+    }
 }

@@ -1,0 +1,297 @@
+//! The scanner against simd-json, and both against serde_json, over generated and mutated texts.
+
+use super::members::{Key, Member, Members};
+use super::{TapeReader, scan};
+use crate::limits::JSON_DEPTH;
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// What a reader found, with strings instead of places.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    values: [Option<String>; 4],
+    twice: bool,
+    correlation_twice: bool,
+}
+
+fn found(members: &Members, text: &[u8]) -> Found {
+    let value = |member| match member {
+        Member::Absent => None,
+        Member::Other => Some("(other)".to_owned()),
+        Member::Text(span) => Some(format!("={}", std::str::from_utf8(span.of(text)).unwrap())),
+    };
+    let values = [
+        members.action,
+        members.payload,
+        members.recipient,
+        members.correlation,
+    ]
+    .map(value);
+    Found {
+        values,
+        twice: members.twice,
+        correlation_twice: members.correlation_twice,
+    }
+}
+
+/// Holds the three readers against each other; says whether the text is one JSON object.
+fn compare(text: &str) -> bool {
+    let mut theirs = text.as_bytes().to_vec();
+    let tape = TapeReader::new()
+        .members(&mut theirs)
+        .map(|members| found(&members, &theirs));
+    let before = text.as_bytes().to_vec();
+    if let Some(members) = scan(&before) {
+        assert_eq!(
+            Some(found(&members, &before)),
+            tape,
+            "scanner and simd-json on {text:?}"
+        );
+    }
+    let serde = serde_json::from_str::<Value>(text)
+        .ok()
+        .filter(Value::is_object);
+    match (&tape, &serde) {
+        (Some(tape), Some(Value::Object(members))) if !tape.twice => {
+            assert_eq!(
+                tape.values,
+                wanted(members),
+                "simd-json and serde_json on {text:?}"
+            );
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+        (Some(_), None) => panic!("simd-json is laxer than serde_json on {text:?}"),
+        (None, Some(_)) => assert!(
+            is_beyond(text),
+            "simd-json is stricter than serde_json on {text:?}"
+        ),
+    }
+    tape.is_some()
+}
+
+fn wanted(members: &serde_json::Map<String, Value>) -> [Option<String>; 4] {
+    [Key::Action, Key::Payload, Key::Recipient, Key::Correlation].map(|key| {
+        let (_, value) = members
+            .iter()
+            .find(|(name, _)| Key::of(name.as_bytes()) == Some(key))?;
+        match value {
+            Value::Null => None,
+            Value::String(text) => Some(format!("={text}")),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                Some("(other)".to_owned())
+            }
+        }
+    })
+}
+
+/// What simd-json may refuse although it is grammatical: numbers beyond 64 bits, and what we call too deep.
+fn is_beyond(text: &str) -> bool {
+    let digits = text
+        .split(|byte: char| !byte.is_ascii_digit())
+        .any(|run| run.len() >= 19);
+    let opens = text.matches(['{', '[']).count();
+    digits || opens > JSON_DEPTH || text.contains(['e', 'E'])
+}
+
+fn blank() -> impl Strategy<Value = String> {
+    prop_oneof![4 => Just(String::new()), 1 => "[ \t\r\n]{0,3}"]
+}
+
+fn string() -> impl Strategy<Value = String> {
+    let escaped = r#"([a-zA-Z0-9+/=_.é€-]|\\["\\/bfnrt]|\\u00[0-7][0-9a-f]|\\ud83d\\ude00){0,12}"#;
+    prop_oneof![
+        Just("SDP_OFFER".to_owned()),
+        Just("ICE_CANDIDATE".to_owned()),
+        "[A-Za-z0-9+/]{0,80}={0,2}",
+        "[a-zA-Z0-9_.-]{1,40}",
+        escaped,
+        "\\PC{0,20}".prop_map(|text| text.replace(['"', '\\'], "")),
+    ]
+    .prop_map(|text| format!("\"{text}\""))
+}
+
+fn name() -> impl Strategy<Value = String> {
+    let known = [
+        "action",
+        "Action",
+        "messagePayload",
+        "MessagePayload",
+        "recipientClientId",
+        "RecipientClientId",
+    ];
+    let others = [
+        "correlationId",
+        "CorrelationId",
+        "senderClientId",
+        "IceServerList",
+        "ACTION",
+        "act\\u0069on",
+        "x",
+        "",
+    ];
+    let names: Vec<_> = known
+        .iter()
+        .chain(&others)
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    proptest::sample::select(names)
+}
+
+fn value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        8 => string(),
+        1 => proptest::sample::select(vec!["null", "true", "false", "0", "-1", "3.25", "1e3", "-0.0"]).prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3)
+                .prop_map(|items| format!("[{}]", items.join(", "))),
+            proptest::collection::vec((name(), inner), 0..3).prop_map(|members| {
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("{name}:{value}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+fn object() -> impl Strategy<Value = String> {
+    let member = (
+        blank(),
+        name(),
+        blank(),
+        prop_oneof![3 => string(), 1 => value()],
+        blank(),
+    );
+    let member = member.prop_map(|(a, name, b, value, c)| format!("{a}{name}{b}:{c}{value}{b}"));
+    (proptest::collection::vec(member, 0..7), blank())
+        .prop_map(|(members, end)| format!("{end}{{{}}}{end}", members.join(",")))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn readers_agree_on_objects(text in object()) {
+        prop_assert!(compare(&text), "{}", text);
+    }
+
+    #[test]
+    fn readers_agree_on_damaged_objects(text in object(), edits in proptest::collection::vec((any::<u16>(), 0..12usize), 1..4)) {
+        let mut text = text;
+        for (place, edit) in edits {
+            let mut at = place as usize % (text.len() + 1);
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            match edit {
+                0 => text.truncate(at),
+                1 if at < text.len() => { text.remove(at); }
+                1 => {}
+                other => text.insert_str(at, [",", ":", "\"", "\\", "{", "}", "[", "]", "\0", "1"][other - 2]),
+            }
+        }
+        compare(&text);
+    }
+}
+
+#[test]
+fn the_corners_of_the_grammar() {
+    let objects: Vec<_> = CORNERS.iter().filter(|text| compare(text)).collect();
+    assert_eq!(objects.len(), 12, "{objects:?}");
+}
+
+/// Texts at the edges of RFC 8259, twelve of them objects.
+const CORNERS: &[&str] = &[
+    r#"{"a":01}"#,
+    r#"{"a":1.}"#,
+    r#"{"a":.5}"#,
+    r#"{"a":+1}"#,
+    r#"{"a":-}"#,
+    r#"{"a":-0}"#,
+    r#"{"a":1e}"#,
+    r#"{"a":0x1}"#,
+    r#"{"a":NaN}"#,
+    r#"{"a":nul}"#,
+    r#"{"a":nulll}"#,
+    r#"{"a":true1}"#,
+    r#"{"a":tru"#,
+    r#"{"a":"\u12"}"#,
+    r#"{"a":"\x"}"#,
+    r#"{"a":"\ud800"}"#,
+    r#"{"a":"\udc00"}"#,
+    r#"{"a":"\ud800\u0041"}"#,
+    r#"{"a":"\ud83d\ude00"}"#,
+    "{\"a\":\"\u{7f}\"}",
+    "{\"a\":\"\t\"}",
+    "{\"a\":\"\0\"}",
+    "{\"a\":1}\0",
+    "{\"a\":1} \u{a0}",
+    "\u{feff}{}",
+    "{\"a\":1,}",
+    "{,\"a\":1}",
+    "{\"a\":[1,]}",
+    "{\"a\" 1}",
+    "{\"a\":1 \"b\":2}",
+    "{\"a\":1}{}",
+    "{\"a\"::1}",
+    "{a:1}",
+    "{1:1}",
+    "{null:1}",
+    "{\"a\":\"b\"\"c\"}",
+    "{} {}",
+    "{",
+    "}",
+    "{]",
+    "[}",
+    "{\"a\":[}",
+    "{\"a\":{]}",
+    "\"",
+    "{\"",
+    "{\"a",
+    "{\"a\"",
+    "{\"a\":",
+    "{\"a\":\"",
+    "{\"a\":\"b",
+    "// {}",
+    "{}//",
+    "{\"a\":\"b\\\"}",
+    "{\"a\":\"b\\\\\"}",
+    "{\"a\":\"\\\\\\\"\"}",
+    "{\u{b}}",
+    "{\u{c}}",
+    "{}\u{c}",
+    "{\"a\":1,\"a\":2}",
+    "{}",
+    " {} ",
+    "{\"\":\"\"}",
+    "{\"a\":\"\u{2028}\"}",
+    "{\"\u{fffd}\":\"\u{10ffff}\"}",
+    "{\"\\u0000\":\"\\u0000\"}",
+];
+
+#[test]
+fn every_length_up_to_some_blocks_of_simd() {
+    for length in 0..300 {
+        let filler = "A".repeat(length);
+        for text in [
+            format!(r#"{{"action":"{filler}"}}"#),
+            format!(r#"{{"messagePayload":"{filler}","action":"SDP_OFFER"}}"#),
+            format!(r#"{{"{filler}":"x","action":"\u0041"}}"#),
+            format!(
+                r#"{}{{"action":"x"}}{}"#,
+                " ".repeat(length),
+                "\n".repeat(length)
+            ),
+        ] {
+            assert!(compare(&text));
+            assert!(!compare(text.trim_end().trim_end_matches('}')));
+        }
+        assert!(!compare(&format!(
+            "{{\"messagePayload\":\"{filler}\u{1}{filler}\"}}"
+        )));
+        assert!(!compare(&format!("{{\"{filler}\u{1f}{filler}\":\"\"}}")));
+    }
+}

@@ -1,0 +1,493 @@
+//! What clients send, and what becomes of it: recorded frames, then every rule and every fault.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use codec::signal::client::{EventParser, Outgoing};
+use codec::signal::{
+    Action, Delivery, FaultKind, GO_AWAY, Parser, RECONNECT_ICE_SERVER, Role, Rules,
+};
+use codec::ws::{Item, Receiver, Side};
+use serde_json::Value;
+
+#[test]
+fn recorded_frames_mean_what_their_clients_meant() {
+    let clients: Vec<Value> =
+        serde_json::from_str(include_str!("data/websocket_clients.json")).unwrap();
+    let mut frames = 0;
+    for client in &clients {
+        for frame in client["frames_sent_by_client"].as_array().unwrap() {
+            // Shortened payloads are filled up with real base64.
+            let text = frame["payload"]
+                .as_str()
+                .unwrap()
+                .replace("\"…\"", "\"eyJ0eXBlIjoiYW5zd2VyIn0=\"")
+                .replace('…', "QUJD");
+            let sent: Value = serde_json::from_str(&text).unwrap();
+            let action = sent["action"].as_str().unwrap();
+            let either = |name: &str, other: &str| {
+                sent.get(name)
+                    .or_else(|| sent.get(other))
+                    .and_then(Value::as_str)
+            };
+            let recipient = either("recipientClientId", "RecipientClientId");
+            // The C SDK's source lists its viewer's offer beside its master's messages.
+            let master = client["role"] == "MASTER" && action != "SDP_OFFER";
+            let role = if master { Role::Master } else { Role::Viewer };
+            let (mut parser, mut bytes) = (Parser::new(), text.clone().into_bytes());
+            let request = parser.parse(&mut bytes, role, &Rules::DEFAULT).unwrap();
+            let payload = either("messagePayload", "MessagePayload")
+                .unwrap()
+                .replace('-', "+")
+                .replace('_', "/");
+            assert_eq!(request.action.as_str(), action);
+            assert_eq!(request.payload, payload);
+            assert_eq!(
+                request.recipient.map(|id| id.as_str()),
+                recipient.filter(|_| master)
+            );
+            assert_eq!(
+                request.correlation_id.map(|id| id.as_str()),
+                either("correlationId", "CorrelationId")
+            );
+            frames += 1;
+        }
+    }
+    assert_eq!(frames, 10);
+}
+
+/// Reads `text` and says in one line what it is, or why not and who is told.
+fn verdict(text: &str, role: Role, rules: &Rules) -> String {
+    let (mut parser, mut bytes) = (Parser::new(), text.as_bytes().to_vec());
+    match parser.parse(&mut bytes, role, rules) {
+        Ok(request) => {
+            let recipient = request.recipient.map_or("-", |id| id.as_str());
+            let correlation_id = request.correlation_id.map_or("-", |id| id.as_str());
+            format!(
+                "{} {} to {recipient} id {correlation_id}",
+                request.action.as_str(),
+                request.payload
+            )
+        }
+        Err(fault) => format!(
+            "{:?} id {}",
+            fault.kind,
+            fault.correlation_id.map_or("-", |id| id.as_str())
+        ),
+    }
+}
+
+fn table(role: Role, rules: &Rules, cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(verdict(text, role, rules), *expected, "{text}");
+    }
+}
+
+#[test]
+fn viewers_speak_to_the_master_alone() {
+    table(
+        Role::Viewer,
+        &Rules::DEFAULT,
+        &[
+            (
+                r#"{"action":"SDP_OFFER","messagePayload":"QQ=="}"#,
+                "SDP_OFFER QQ== to - id -",
+            ),
+            (
+                r#"{"action":"SDP_ANSWER","messagePayload":"QQ","correlationId":"c"}"#,
+                "SDP_ANSWER QQ to - id c",
+            ),
+            (
+                r#"{"action":"ICE_CANDIDATE","messagePayload":"Q","recipientClientId":"v 2"}"#,
+                "ICE_CANDIDATE Q to - id -",
+            ),
+            (
+                r#"{"action":"SDP_OFFER","messagePayload":"=","recipientClientId":"","senderClientId":7}"#,
+                "SDP_OFFER = to - id -",
+            ),
+            (
+                r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":null,"correlationId":null}"#,
+                "SDP_OFFER A to - id -",
+            ),
+            (
+                r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":""}"#,
+                "SDP_OFFER A to - id -",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn masters_name_a_viewer_and_do_not_offer() {
+    let cases = [
+        (
+            r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v.1"}"#,
+            "SDP_ANSWER A to v.1 id -",
+        ),
+        (
+            r#"{"action":"SDP_ANSWER","messagePayload":"A","correlationId":"c"}"#,
+            "Recipient id c",
+        ),
+        (
+            r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"","correlationId":"c"}"#,
+            "Recipient id c",
+        ),
+        (
+            r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":null,"correlationId":"c"}"#,
+            "Recipient id c",
+        ),
+        (
+            r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v 1","correlationId":"c"}"#,
+            "Recipient id c",
+        ),
+        (
+            r#"{"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v\"","correlationId":"c"}"#,
+            "Recipient id c",
+        ),
+    ];
+    table(Role::Master, &Rules::DEFAULT, &cases);
+    let offer = r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":"v","correlationId":"c"}"#;
+    let bare = r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c"}"#;
+    table(
+        Role::Master,
+        &Rules::DEFAULT,
+        &[(offer, "MasterOffer id c"), (bare, "MasterOffer id c")],
+    );
+    let rules = Rules {
+        master_offers: true,
+        ..Rules::DEFAULT
+    };
+    table(
+        Role::Master,
+        &rules,
+        &[(offer, "SDP_OFFER A to v id c"), (bare, "Recipient id c")],
+    );
+}
+
+#[test]
+fn spelling_escapes_and_blanks_do_not_matter() {
+    table(
+        Role::Master,
+        &Rules::DEFAULT,
+        &[
+            (
+                "\r\n{\t\"Action\" :\"SDP_ANSWER\" , \"MessagePayload\": \"QQ==\",\n\"RecipientClientId\":\"v\",\"CorrelationId\":\"1_1\"\t} ",
+                "SDP_ANSWER QQ== to v id 1_1",
+            ),
+            (
+                r#"{"act\u0069on":"SDP\u005fANSWER","messagePayload":"a\/b\u002f","recipientClientId":"\u0076"}"#,
+                "SDP_ANSWER a/b/ to v id -",
+            ),
+            (
+                r#"{"IceServerList":[{"Ttl":300,"Uris":["turn:a"]}],"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v"}"#,
+                "SDP_ANSWER A to v id -",
+            ),
+            (
+                r#"{"x":"\ud83d\ude00","y":[true,false,null,-1.5e3,{}],"action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v"}"#,
+                "SDP_ANSWER A to v id -",
+            ),
+            (
+                r#"{"ACTION":"x","action":"SDP_ANSWER","messagePayload":"A","recipientClientId":"v"}"#,
+                "SDP_ANSWER A to v id -",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn each_fault_is_told_to_whom_it_can_be_told() {
+    table(Role::Viewer, &Rules::DEFAULT, FAULTS);
+}
+
+/// What viewers may send wrongly, and what it is: the fault, and to which id it is told.
+const FAULTS: &[(&str, &str)] = &[
+    // Not JSON: silence, whatever stands in it.
+    ("", "NotJson id -"),
+    (" ", "NotJson id -"),
+    ("null", "NotJson id -"),
+    ("[]", "NotJson id -"),
+    ("\"x\"", "NotJson id -"),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c"} x"#,
+        "NotJson id -",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c",}"#,
+        "NotJson id -",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c""#,
+        "NotJson id -",
+    ),
+    (
+        "{\"action\":\"SDP_OFFER\",\"messagePayload\":\"A\nB\",\"correlationId\":\"c\"}",
+        "NotJson id -",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"\ud800","correlationId":"c"}"#,
+        "NotJson id -",
+    ),
+    // Malformed comes before all other faults.
+    (
+        r#"{"action":"x","Action":"x","messagePayload":"","correlationId":"c"}"#,
+        "Malformed id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","messagePayload":"A","correlationId":"c"}"#,
+        "Malformed id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","MessagePayload":null,"correlationId":"c"}"#,
+        "Malformed id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":5,"correlationId":"c"}"#,
+        "Malformed id c",
+    ),
+    (
+        r#"{"action":true,"messagePayload":"A","correlationId":"c"}"#,
+        "Malformed id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":["A"],"correlationId":"c"}"#,
+        "Malformed id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":{},"correlationId":"c"}"#,
+        "Malformed id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c","correlationId":"c"}"#,
+        "Malformed id -",
+    ),
+    // A correlation id that cannot be echoed refuses the message, and nobody is told.
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":7}"#,
+        "Malformed id -",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"a b"}"#,
+        "Malformed id -",
+    ),
+    // Action before payload.
+    (
+        r#"{"messagePayload":"","correlationId":"c"}"#,
+        "UnsupportedAction id c",
+    ),
+    (
+        r#"{"action":null,"messagePayload":"A","correlationId":"c"}"#,
+        "UnsupportedAction id c",
+    ),
+    (
+        r#"{"action":"sdp_offer","messagePayload":"A","correlationId":"c"}"#,
+        "UnsupportedAction id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER ","messagePayload":"A","correlationId":"c"}"#,
+        "UnsupportedAction id c",
+    ),
+    (
+        r#"{"action":"","messagePayload":"A","correlationId":"c"}"#,
+        "UnsupportedAction id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","correlationId":"c"}"#,
+        "Payload id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":null,"correlationId":"c"}"#,
+        "Payload id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"","correlationId":"c"}"#,
+        "Payload id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"a b","correlationId":"c"}"#,
+        "Payload id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"é","correlationId":"c"}"#,
+        "Payload id c",
+    ),
+    (
+        r#"{"action":"SDP_OFFER","messagePayload":"a\"b","correlationId":"c"}"#,
+        "Payload id c",
+    ),
+    ("{}", "UnsupportedAction id -"),
+];
+
+#[test]
+fn bounds_are_exact() {
+    let message = |payload: usize, id: usize| {
+        let (payload, id) = ("A".repeat(payload), "c".repeat(id));
+        format!(r#"{{"action":"SDP_OFFER","messagePayload":"{payload}","correlationId":"{id}"}}"#)
+    };
+    for (rules, bytes) in [(Rules::DEFAULT, 32_768), (Rules::STRICT, 10_240)] {
+        assert!(verdict(&message(bytes, 256), Role::Viewer, &rules).starts_with("SDP_OFFER"));
+        assert!(verdict(&message(bytes + 1, 1), Role::Viewer, &rules).starts_with("Payload"));
+        assert_eq!(
+            verdict(&message(bytes, 257), Role::Viewer, &rules),
+            "Malformed id -"
+        );
+    }
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!(r#"{{"x":{open}{close},"action":"SDP_OFFER","messagePayload":"A"}}"#)
+    };
+    assert_eq!(
+        verdict(&nested(8), Role::Viewer, &Rules::DEFAULT),
+        "SDP_OFFER A to - id -"
+    );
+    assert_eq!(
+        verdict(&nested(9), Role::Viewer, &Rules::DEFAULT),
+        "NotJson id -"
+    );
+    assert_eq!(
+        verdict(&nested(30_000), Role::Viewer, &Rules::DEFAULT),
+        "NotJson id -"
+    );
+}
+
+#[test]
+fn url_safe_payloads_are_made_standard_or_refused() {
+    for text in [
+        r#"{"action":"SDP_OFFER","messagePayload":"a-_="}"#,
+        r#"{"action":"SDP_OFFER","messagePayload":"a\u002d_="}"#,
+    ] {
+        assert_eq!(
+            verdict(text, Role::Viewer, &Rules::DEFAULT),
+            "SDP_OFFER a+/= to - id -"
+        );
+        assert_eq!(verdict(text, Role::Viewer, &Rules::STRICT), "Payload id -");
+    }
+}
+
+#[test]
+fn faults_have_their_status() {
+    let rules = Rules::STRICT;
+    for kind in [
+        FaultKind::Malformed,
+        FaultKind::UnsupportedAction,
+        FaultKind::Payload,
+        FaultKind::Recipient,
+        FaultKind::MasterOffer,
+    ] {
+        let status = kind.status(&rules).unwrap();
+        assert_eq!(
+            (status.error_type(), status.status_code()),
+            ("InvalidArgumentException", 400)
+        );
+    }
+    assert_eq!(FaultKind::NotJson.status(&rules), None);
+}
+
+#[test]
+fn one_parser_reads_one_message_after_the_other() {
+    let mut parser = Parser::new();
+    for round in 0..100usize {
+        let payload = "QUJD".repeat(1 + round * 37 % 50);
+        let odd = if round % 3 == 0 {
+            r#","x":[1,2,{"y":"\n"}]"#
+        } else {
+            ""
+        };
+        let mut text = format!(r#"{{"action":"ICE_CANDIDATE","messagePayload":"{payload}"{odd}}}"#)
+            .into_bytes();
+        let request = parser
+            .parse(&mut text, Role::Viewer, &Rules::DEFAULT)
+            .unwrap();
+        assert_eq!(
+            (request.action, request.payload),
+            (Action::IceCandidate, &*payload)
+        );
+        assert!(
+            parser
+                .parse(&mut b"{]".to_vec(), Role::Viewer, &Rules::DEFAULT)
+                .is_err()
+        );
+    }
+}
+
+/// The text of the one frame in `bytes`.
+fn text_of(side: Side, bytes: &mut [u8]) -> String {
+    let mut receiver = Receiver::new(side);
+    let rules = codec::ws::Rules {
+        message_bytes: 100_000,
+        fragments: 1,
+    };
+    let whole = bytes.len();
+    match receiver.next(&rules, bytes).unwrap() {
+        (used, Some(Item::Message { payload, .. })) if used == whole => {
+            String::from_utf8(payload.to_vec()).unwrap()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_client_writes_the_service_reads_and_back() {
+    for bytes in [1, 60, 100, 5000, 30_000] {
+        let payload = "B".repeat(bytes);
+        let outgoing = Outgoing {
+            action: Action::SdpAnswer,
+            payload: &payload,
+            recipient: Some("v1"),
+            correlation_id: Some("c_1"),
+        };
+        let (mut frame, mut scratch) = (Vec::new(), Vec::new());
+        outgoing.write(&mut frame, &mut scratch, [1, 2, 3, 4]);
+        let mut text = text_of(Side::Server, &mut frame).into_bytes();
+        let mut parser = Parser::new();
+        let request = parser
+            .parse(&mut text, Role::Master, &Rules::DEFAULT)
+            .unwrap();
+        assert_eq!(request.recipient.unwrap().as_str(), "v1");
+        let mut frame = Vec::new();
+        Delivery {
+            action: request.action,
+            payload: request.payload,
+            sender: Some("s"),
+        }
+        .write(&mut frame);
+        let mut text = text_of(Side::Client, &mut frame).into_bytes();
+        let mut events = EventParser::new();
+        let event = events.parse(&mut text).unwrap();
+        assert_eq!(
+            (event.message_type, event.payload, event.sender),
+            (Some("SDP_ANSWER"), Some(&*payload), Some("s"))
+        );
+    }
+    for (frame, name) in [
+        (GO_AWAY, "GO_AWAY"),
+        (RECONNECT_ICE_SERVER, "RECONNECT_ICE_SERVER"),
+    ] {
+        let text = text_of(Side::Client, &mut frame.to_vec());
+        assert_eq!(text, format!(r#"{{"messageType":"{name}"}}"#));
+    }
+}
+
+#[test]
+fn a_client_reads_a_status_response() {
+    let mut frame = Vec::new();
+    let id = codec::aws::CorrelationId::parse("c1").unwrap();
+    codec::signal::status_response(&mut frame, id, "InternalFailure", 500, "Internal failure.");
+    let mut text = text_of(Side::Client, &mut frame).into_bytes();
+    let mut parser = EventParser::new();
+    let event = parser.parse(&mut text).unwrap();
+    let status = event.status.unwrap();
+    assert_eq!(event.message_type, Some("STATUS_RESPONSE"));
+    assert_eq!(
+        (status.correlation_id, status.error_type),
+        (Some("c1"), Some("InternalFailure"))
+    );
+    assert_eq!(
+        (status.status_code, status.description),
+        (Some("500"), Some("Internal failure."))
+    );
+    for text in ["", "not json", "[1]", "{\"messageType\":5}"] {
+        let mut bytes = text.as_bytes().to_vec();
+        let event = EventParser::new()
+            .parse(&mut bytes)
+            .map(|event| event.message_type.is_some());
+        assert_eq!(event, text.starts_with('{').then_some(false));
+    }
+}
