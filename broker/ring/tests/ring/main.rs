@@ -1,0 +1,87 @@
+//! Every operation of a ring against the kernel it runs on: socket pairs and loopback, no sleeping.
+#![expect(clippy::unwrap_used, reason = "the helpers below are tests too")]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test awaits one completion and fails on any other"
+)]
+
+mod transfer;
+mod wait;
+
+use ring::{Completion, Key, Received, Ring, Settings};
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+const KEY: Key = Key::new(0x00ab_cdef_1234_5678);
+const BUFFERS: usize = 4;
+const SUBMISSIONS: usize = 4;
+
+fn small_ring() -> Ring {
+    let settings = Settings {
+        submissions: 4,
+        completions: 64,
+        buffers: 4,
+        buffer_bytes: 64,
+    };
+    Ring::new(&settings).unwrap()
+}
+
+/// The next completion, within 10 s.
+fn next(ring: &mut Ring) -> Completion {
+    for _ in 0..100 {
+        if let Some(completion) = ring.next() {
+            return completion;
+        }
+        ring.enter(1, Some(Duration::from_millis(100))).unwrap();
+    }
+    panic!("no completion came");
+}
+
+fn bytes_of(completion: Completion, ring: &mut Ring) -> (Vec<u8>, bool) {
+    match completion {
+        Completion::Received {
+            received: Received::Bytes(mut lent),
+            more,
+            ..
+        } => {
+            let bytes = ring.bytes(&mut lent).to_vec();
+            assert_eq!(bytes.len(), lent.len());
+            ring.give_back(lent);
+            (bytes, more)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn listener() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_tcp_nodelay(true).unwrap();
+    socket
+        .set_tcp_user_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    socket.listen(16).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
+}
+
+fn tcp_pair() -> (TcpStream, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0.into())
+}
+
+#[expect(unsafe_code, reason = "std has no eventfd")]
+fn eventfd() -> OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a new descriptor, or -1, which the assertion refuses before it is owned.
+    unsafe {
+        let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
+        assert!(fd >= 0);
+        OwnedFd::from_raw_fd(fd)
+    }
+}

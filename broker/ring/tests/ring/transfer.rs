@@ -1,0 +1,208 @@
+//! Bytes in and out.
+
+use super::{BUFFERS, KEY, bytes_of, next, small_ring, tcp_pair};
+use ring::{Completion, Received};
+use socket2::SockRef;
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+#[test]
+fn echoes_in_place_by_single_receives() {
+    let mut ring = small_ring();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    for text in [&b"one"[..], b"two", b"three"] {
+        ours.write_all(text).unwrap();
+        ring.receive_once(theirs.as_fd(), KEY);
+        let Completion::Received {
+            key: KEY,
+            received: Received::Bytes(mut lent),
+            more: false,
+        } = next(&mut ring)
+        else {
+            panic!("bytes were sent")
+        };
+        let bytes = ring.bytes(&mut lent);
+        bytes.make_ascii_uppercase();
+        let answer = bytes.to_vec();
+        ring.give_back(lent);
+        ring.send(theirs.as_fd(), KEY, answer, 0);
+        let Completion::Sent {
+            key: KEY,
+            bytes,
+            result,
+        } = next(&mut ring)
+        else {
+            panic!("a send was armed")
+        };
+        assert_eq!(
+            (result.unwrap(), &bytes[..]),
+            (text.len(), &text.to_ascii_uppercase()[..])
+        );
+        let mut echo = vec![0; text.len()];
+        ours.read_exact(&mut echo).unwrap();
+        assert_eq!(echo, text.to_ascii_uppercase());
+    }
+}
+
+#[test]
+fn a_multishot_receive_goes_on_until_the_end() {
+    let mut ring = small_ring();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ring.receive_many(theirs.as_fd(), KEY);
+    for _ in 0..3 * u16::try_from(BUFFERS).unwrap() {
+        ours.write_all(b"again").unwrap();
+        assert_eq!(
+            bytes_of(next(&mut ring), &mut ring),
+            (b"again".to_vec(), true)
+        );
+    }
+    drop(ours);
+    assert!(matches!(
+        next(&mut ring),
+        Completion::Received {
+            received: Received::End,
+            more: false,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn an_empty_pool_ends_a_receive_and_a_new_one_goes_on() {
+    let mut ring = small_ring();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ring.receive_many(theirs.as_fd(), KEY);
+    let mut lent = Vec::new();
+    loop {
+        ours.write_all(b"x").unwrap();
+        match next(&mut ring) {
+            Completion::Received {
+                received: Received::Bytes(buffer),
+                more: true,
+                ..
+            } => lent.push(buffer),
+            Completion::Received {
+                received: Received::NoBuffers,
+                more: false,
+                ..
+            } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lent.len(), BUFFERS);
+    for buffer in lent {
+        ring.give_back(buffer);
+    }
+    ring.receive_many(theirs.as_fd(), KEY);
+    assert_eq!(bytes_of(next(&mut ring), &mut ring), (b"x".to_vec(), true));
+}
+
+#[test]
+fn a_cancelled_receive_loses_nothing() {
+    let mut ring = small_ring();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ring.receive_many(theirs.as_fd(), KEY);
+    ring.enter(0, None).unwrap();
+    ours.write_all(b"before").unwrap();
+    ring.cancel_receive(KEY);
+    let (mut got, mut cancelled) = (Vec::new(), false);
+    while !cancelled {
+        match next(&mut ring) {
+            Completion::Received {
+                received: Received::Cancelled,
+                more: false,
+                ..
+            } => cancelled = true,
+            other => got.extend(bytes_of(other, &mut ring).0),
+        }
+    }
+    ours.write_all(b"after").unwrap();
+    while got.len() < 11 {
+        ring.receive_once(theirs.as_fd(), KEY);
+        got.extend(bytes_of(next(&mut ring), &mut ring).0);
+    }
+    assert_eq!(got, b"beforeafter");
+}
+
+#[test]
+fn shutdown_ends_an_armed_receive_and_only_then_close_says_the_end() {
+    let mut ring = small_ring();
+    let (mut client, server) = tcp_pair();
+    ring.receive_many(server.as_fd(), KEY);
+    ring.enter(0, None).unwrap();
+    SockRef::from(&server).shutdown(Shutdown::Both).unwrap();
+    assert!(matches!(
+        next(&mut ring),
+        Completion::Received {
+            received: Received::End,
+            more: false,
+            ..
+        }
+    ));
+    drop(server);
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+}
+
+#[test]
+fn a_send_waits_for_room_and_is_whole() {
+    let mut ring = small_ring();
+    let (mut client, server) = tcp_pair();
+    let bytes: Vec<u8> = (0..8_u32 << 20)
+        .map(|at| u8::try_from(at % 251).unwrap())
+        .collect();
+    ring.send(server.as_fd(), KEY, bytes.clone(), 1000);
+    ring.enter(0, None).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut all = vec![0; (8 << 20) - 1000];
+        client.read_exact(&mut all).map(|()| all)
+    });
+    let Completion::Sent {
+        bytes: back,
+        result,
+        ..
+    } = next(&mut ring)
+    else {
+        panic!("a send was armed")
+    };
+    assert_eq!(
+        (result.unwrap(), back.len()),
+        (bytes.len() - 1000, bytes.len())
+    );
+    assert!(reader.join().unwrap().unwrap() == bytes[1000..]);
+}
+
+#[test]
+fn a_send_to_who_stops_reading_and_goes_is_partial_or_an_error() {
+    let mut ring = small_ring();
+    let (client, server) = tcp_pair();
+    ring.send(server.as_fd(), KEY, vec![7; 32 << 20], 0);
+    ring.enter(0, None).unwrap();
+    drop(client); // with unread bytes: a reset
+    let Completion::Sent { bytes, result, .. } = next(&mut ring) else {
+        panic!("a send was armed")
+    };
+    assert_eq!(bytes.len(), 32 << 20);
+    assert!(result.map_or_else(
+        |error| error.kind() != ErrorKind::Other,
+        |sent| sent < bytes.len()
+    ));
+}
+
+#[test]
+#[should_panic(expected = "another ring")]
+fn a_buffer_of_another_ring_is_refused() {
+    let (mut one, mut other) = (small_ring(), small_ring());
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(b"x").unwrap();
+    one.receive_once(theirs.as_fd(), KEY);
+    let Completion::Received {
+        received: Received::Bytes(lent),
+        ..
+    } = next(&mut one)
+    else {
+        panic!("sent")
+    };
+    other.give_back(lent);
+}
