@@ -78,12 +78,11 @@ fn modules_import_only_what_their_layer_allows() {
                 }
             }
             let code = line.trim_start();
-            let uses = code.starts_with("use ") || !code.starts_with("//");
-            if uses && !OUTER.contains(&module.as_str()) {
+            if !code.starts_with("//") && !OUTER.contains(&module.as_str()) {
                 faults.extend(
                     OUTSIDE
                         .iter()
-                        .filter(|name| code.contains(&format!("{name}::")))
+                        .filter(|name| names_crate(code, name))
                         .map(|_| place()),
                 );
             }
@@ -213,6 +212,14 @@ fn module_of(path: &Path) -> String {
         .rposition(|part| part == "src")
         .expect("a source file");
     parts[source + 1].trim_end_matches(".rs").to_owned()
+}
+
+/// Whether a line uses a path that begins with this crate's name.
+fn names_crate(line: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    line.match_indices(&path)
+        .any(|(at, _)| !line[..at].ends_with(inside))
 }
 
 /// The names that follow each `prefix` in a line.
