@@ -1,0 +1,94 @@
+//! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance against a
+//! broker of their own.
+
+use crate::process::Broker;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Makes a test per shard count out of a script.
+macro_rules! client_on_shards {
+    ($($name:ident => $run:ident($script:literal)),+ $(,)?) => { $(
+        mod $name {
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn one_shard() { super::$run($script, 1); }
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn two_shards() { super::$run($script, 2); }
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn four_shards() { super::$run($script, 4); }
+        }
+    )+ };
+}
+
+client_on_shards!(
+    boto3_channels => python("test_channels"),
+    boto3_alexa => python("test_alexa"),
+    aws_cli => python("test_cli"),
+    javascript_session => node("session.mjs"),
+    javascript_peer_connection => node("peer_connection.mjs"),
+);
+
+fn python(script: &str, shards: u16) {
+    let mut command = Command::new(clients().join("python/bin/python"));
+    command
+        .args(["-m", "unittest", "--verbose", script])
+        .current_dir(scripts("python"));
+    run(command, shards);
+}
+
+fn node(script: &str, shards: u16) {
+    let mut command = Command::new("node");
+    command.arg(scripts("js").join(script));
+    run(command, shards);
+}
+
+/// Runs a script against a broker of its own; shows what it said if it failed.
+fn run(mut command: Command, shards: u16) {
+    let broker = Broker::dev(shards);
+    let authority = broker
+        .authority
+        .as_ref()
+        .expect("a development certificate");
+    let output = command
+        .env("HELIOGRAPH_HTTP", format!("http://{}", broker.plain))
+        .env("HELIOGRAPH_HTTPS", format!("https://{}", broker.tls))
+        .env("HELIOGRAPH_CA", authority)
+        .env("HELIOGRAPH_CLIENTS", clients())
+        .env("NODE_EXTRA_CA_CERTS", authority)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("{command:?}: {error}; is the client installed by deploy/ci/check.sh?")
+        });
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        broker.further_output(),
+        Vec::<String>::new(),
+        "stdout carries the ready line alone"
+    );
+}
+
+fn clients() -> PathBuf {
+    std::env::var_os("HELIOGRAPH_CLIENTS")
+        .map_or_else(|| workspace().join("target/clients"), PathBuf::from)
+}
+
+fn scripts(language: &str) -> PathBuf {
+    workspace().join("deploy/conformance").join(language)
+}
+
+fn workspace() -> PathBuf {
+    let broker = Path::new(env!("CARGO_MANIFEST_DIR"));
+    broker
+        .parent()
+        .expect("the broker is a member of the workspace")
+        .to_owned()
+}

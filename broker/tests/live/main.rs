@@ -1,0 +1,47 @@
+//! A running broker and clients that share no code with it: sockets, TLS, real client libraries, starts and ends.
+//!
+//! In reading order:
+//! * [`process`] starts `broker serve` on free ports of loopback and ends it; [`http`] and [`peer`] talk to it.
+//! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`deletion`]: what must work, each on one, two and four shards.
+//! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
+//!   healthy pair on the same shard that goes on relaying.
+//! * [`start`], [`drain`]: exit codes, refusals to start, the end.
+//! * [`recorded`]: requests of real clients, byte for byte.
+//! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK. Ignored unless `deploy/ci/check.sh` installed them.
+//!
+//! Every broker is its own process with its own data directory, so no test sees another's channels.
+
+/// Makes a test per shard count out of each `fn scenario(broker: &Broker)` named.
+macro_rules! on_shards {
+    ($($scenario:ident),+ $(,)?) => {
+        mod one_shard {
+            $(#[test] fn $scenario() { super::$scenario(&crate::process::Broker::dev(1)); })+
+        }
+        mod two_shards {
+            $(#[test] fn $scenario() { super::$scenario(&crate::process::Broker::dev(2)); })+
+        }
+        mod four_shards {
+            $(#[test] fn $scenario() { super::$scenario(&crate::process::Broker::dev(4)); })+
+        }
+    };
+}
+
+mod alexa;
+mod api;
+mod bad_frame;
+mod bad_http;
+mod bad_message;
+mod bad_upgrade;
+mod clients;
+mod deletion;
+mod descriptors;
+mod drain;
+mod http;
+mod peer;
+mod pending;
+mod process;
+mod recorded;
+mod session;
+mod slow_reader;
+mod start;
+mod takeover;

@@ -1,0 +1,383 @@
+//! Masters and viewers made of tungstenite, a WebSocket implementation that shares no code with the broker, and the texts they
+//! exchange (protocol.md sections 5.1 and 5.2).
+
+use crate::http::{ANSWER_WITHIN, Answer, Connection};
+use crate::process::Broker;
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use tungstenite::protocol::Role;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, WebSocket, client};
+
+/// A connected master or viewer.
+pub(crate) struct Peer {
+    socket: WebSocket<Stream>,
+    barriers: u32,
+}
+
+impl Peer {
+    /// A master over plain TCP.
+    pub(crate) fn master(broker: &Broker, arn: &str) -> Self {
+        Self::plain(broker, &master_query(arn))
+    }
+
+    /// A viewer over plain TCP.
+    pub(crate) fn viewer(broker: &Broker, arn: &str, client_id: &str) -> Self {
+        Self::plain(broker, &viewer_query(arn, client_id))
+    }
+
+    /// A connection over plain TCP with this query.
+    pub(crate) fn plain(broker: &Broker, query: &str) -> Self {
+        Self::handshake(
+            Stream::Plain(tcp(broker.plain)),
+            &format!("ws://{}/?{query}", broker.plain),
+        )
+    }
+
+    /// A connection over TLS with this query; the development certificate is verified.
+    pub(crate) fn secure(broker: &Broker, query: &str) -> Self {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(client_config(broker), name).expect("a TLS session");
+        let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(broker.tls))));
+        Self::handshake(
+            stream,
+            &format!("wss://localhost:{}/?{query}", broker.tls.port()),
+        )
+    }
+
+    /// Goes on where an upgrade made by hand ended.
+    pub(crate) fn after_upgrade(connection: Connection) -> Self {
+        let (stream, read) = connection.into_parts();
+        Self {
+            socket: WebSocket::from_partially_read(Stream::Plain(stream), read, Role::Client, None),
+            barriers: 0,
+        }
+    }
+
+    fn handshake(stream: Stream, url: &str) -> Self {
+        match client::client(url, stream) {
+            Ok((socket, answer)) => {
+                assert_eq!(answer.status(), 101);
+                Self {
+                    socket,
+                    barriers: 0,
+                }
+            }
+            Err(error) => panic!("{url}: {error}"),
+        }
+    }
+
+    /// Sends a text message.
+    pub(crate) fn send(&mut self, text: &str) {
+        self.socket
+            .send(Message::text(text))
+            .expect("the broker takes it");
+    }
+
+    /// Sends any message.
+    pub(crate) fn send_message(&mut self, message: Message) {
+        self.socket.send(message).expect("the broker takes it");
+    }
+
+    /// Sends bytes as they are, behind the library's back. Fails when the broker has closed or does not read.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.get_mut().write_all(bytes)
+    }
+
+    /// The next message that is not a ping of the broker.
+    pub(crate) fn receive(&mut self) -> Message {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Ping(_)) => {}
+                Ok(message) => return message,
+                Err(error) => panic!("waiting for a message: {error}"),
+            }
+        }
+    }
+
+    /// Asserts that the next message is exactly this text.
+    pub(crate) fn expect(&mut self, text: &str) {
+        let message = self.receive();
+        let Message::Text(got) = &message else {
+            panic!("instead of {text}: {message:?}");
+        };
+        assert_eq!(got.as_str(), text);
+    }
+
+    /// Asserts that nothing has come and nothing is on its way: the answer to a message that is refused by a status response
+    /// is the next thing to arrive. What is sent to others before is routed before.
+    pub(crate) fn expect_silence(&mut self) {
+        self.barriers += 1;
+        let id = format!("barrier-{}", self.barriers);
+        self.send(&format!(
+            r#"{{"action":"NONE","messagePayload":"AAAA","correlationId":"{id}"}}"#
+        ));
+        self.expect(&status(
+            &id,
+            "InvalidArgumentException",
+            "400",
+            "Unsupported action.",
+        ));
+    }
+
+    /// Asserts that the broker closes this connection with this code, whatever else was on its way; returns the reason.
+    pub(crate) fn expect_close(&mut self, code: u16) -> String {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(Some(frame))) => {
+                    assert_eq!(u16::from(frame.code), code, "{}", frame.reason);
+                    return frame.reason.as_str().to_owned();
+                }
+                Ok(Message::Close(None)) => panic!("closed without a code instead of {code}"),
+                Ok(_) => {}
+                Err(error) => panic!("instead of close {code}: {error}"),
+            }
+        }
+    }
+
+    /// Reads what is left until the connection ends, in whichever way.
+    pub(crate) fn drain(&mut self) -> (Vec<String>, Option<CloseCode>) {
+        let mut texts = Vec::new();
+        let mut code = None;
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => texts.push(text.as_str().to_owned()),
+                Ok(Message::Close(frame)) => code = frame.map(|frame| frame.code),
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error)) if is_timeout(&error) => {
+                    panic!("the connection does not end")
+                }
+                Err(_) => return (texts, code),
+            }
+        }
+    }
+
+    /// Closes politely and waits for the end.
+    pub(crate) fn close(mut self) {
+        self.socket.close(None).expect("a close frame is sent");
+        let (_, code) = self.drain();
+        assert!(
+            code.is_none_or(|code| code == CloseCode::Normal),
+            "{code:?}"
+        );
+    }
+}
+
+/// A master and a viewer with a channel of their own, who notice when the broker stops serving them.
+pub(crate) struct HealthyPair {
+    master: Peer,
+    viewer: Peer,
+    relayed: u32,
+}
+
+impl HealthyPair {
+    /// Connects both.
+    pub(crate) fn new(broker: &Broker) -> Self {
+        let arn = crate::process::arn("healthy");
+        let mut pair = Self {
+            master: Peer::master(broker, &arn),
+            viewer: Peer::viewer(broker, &arn, "well"),
+            relayed: 0,
+        };
+        pair.relay();
+        pair
+    }
+
+    /// Connects both to a channel that exists.
+    pub(crate) fn on(broker: &Broker, arn: &str) -> Self {
+        let mut pair = Self {
+            master: Peer::master(broker, arn),
+            viewer: Peer::viewer(broker, arn, "well"),
+            relayed: 0,
+        };
+        pair.relay();
+        pair
+    }
+
+    /// An offer, its answer, and a candidate each way.
+    pub(crate) fn relay(&mut self) {
+        self.relayed += 1;
+        let payload = format!("healthy{:08}=", self.relayed);
+        self.viewer.send(&offer(&payload));
+        self.master
+            .expect(&to_master("SDP_OFFER", &payload, "well"));
+        self.master.send(&answer("well", &payload));
+        self.viewer.expect(&to_viewer("SDP_ANSWER", &payload));
+        self.viewer.send(&candidate(&payload));
+        self.master
+            .expect(&to_master("ICE_CANDIDATE", &payload, "well"));
+        self.master.send(&candidate_to("well", &payload));
+        self.viewer.expect(&to_viewer("ICE_CANDIDATE", &payload));
+    }
+}
+
+/// Asks for an upgrade over plain TCP and returns the answer, whatever it is, with the connection.
+pub(crate) fn upgrade(broker: &Broker, query: &str, more_headers: &str) -> (Answer, Connection) {
+    let mut connection = Connection::open(broker.plain);
+    let head = upgrade_head(broker, query);
+    connection.send(
+        format!(
+            "{}{more_headers}\r\n",
+            head.strip_suffix("\r\n").expect("a whole head")
+        )
+        .as_bytes(),
+    );
+    let answer = connection.answer().expect("an answer to the upgrade");
+    (answer, connection)
+}
+
+/// The head that asks for an upgrade, whole. Its key is that of RFC 6455 section 1.3.
+pub(crate) fn upgrade_head(broker: &Broker, query: &str) -> String {
+    format!(
+        "GET /?{query} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        broker.plain
+    )
+}
+
+/// The query of a master.
+pub(crate) fn master_query(arn: &str) -> String {
+    format!("X-Amz-ChannelARN={}", percent_encoded(arn))
+}
+
+/// The query of a viewer.
+pub(crate) fn viewer_query(arn: &str, client_id: &str) -> String {
+    format!(
+        "{}&X-Amz-ClientId={}",
+        master_query(arn),
+        percent_encoded(client_id)
+    )
+}
+
+/// A viewer's offer.
+pub(crate) fn offer(payload: &str) -> String {
+    format!(r#"{{"action":"SDP_OFFER","messagePayload":"{payload}"}}"#)
+}
+
+/// A master's answer.
+pub(crate) fn answer(recipient: &str, payload: &str) -> String {
+    format!(
+        r#"{{"action":"SDP_ANSWER","messagePayload":"{payload}","recipientClientId":"{recipient}"}}"#
+    )
+}
+
+/// A viewer's candidate.
+pub(crate) fn candidate(payload: &str) -> String {
+    format!(r#"{{"action":"ICE_CANDIDATE","messagePayload":"{payload}"}}"#)
+}
+
+/// A master's candidate.
+pub(crate) fn candidate_to(recipient: &str, payload: &str) -> String {
+    format!(
+        r#"{{"action":"ICE_CANDIDATE","messagePayload":"{payload}","recipientClientId":"{recipient}"}}"#
+    )
+}
+
+/// What a master gets.
+pub(crate) fn to_master(kind: &str, payload: &str, sender: &str) -> String {
+    format!(
+        r#"{{"messagePayload":"{payload}","messageType":"{kind}","senderClientId":"{sender}"}}"#
+    )
+}
+
+/// What a viewer gets.
+pub(crate) fn to_viewer(kind: &str, payload: &str) -> String {
+    format!(r#"{{"messagePayload":"{payload}","messageType":"{kind}"}}"#)
+}
+
+/// What the sender of a faulty message gets.
+pub(crate) fn status(correlation: &str, kind: &str, code: &str, text: &str) -> String {
+    let fields = format!(
+        r#""correlationId":"{correlation}","errorType":"{kind}","statusCode":"{code}","description":"{text}""#
+    );
+    format!(r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{{fields}}}}}"#)
+}
+
+/// Encodes all but the unreserved characters of RFC 3986.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
+fn tcp(to: std::net::SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).expect("the broker accepts");
+    stream
+        .set_read_timeout(Some(ANSWER_WITHIN))
+        .expect("a read timeout");
+    stream
+        .set_write_timeout(Some(ANSWER_WITHIN))
+        .expect("a write timeout");
+    stream.set_nodelay(true).expect("no delay");
+    stream
+}
+
+fn client_config(broker: &Broker) -> Arc<ClientConfig> {
+    let authority = broker
+        .authority
+        .as_ref()
+        .expect("the ready line names the development authority");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority).expect("the authority can be read")
+    {
+        roots
+            .add(certificate.expect("a certificate"))
+            .expect("an authority");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Arc::new(
+        versions
+            .expect("TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A broker process of its own: started on free ports, ended on drop.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The account and region of `--dev`.
+const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
+
+/// Long enough for a start on a busy machine: the certificate is made and every shard listens.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Makes data directories differ within this process.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// A broker that answers, with the addresses of its ready line. Dropping it kills it and removes its data directory;
+/// when the test failed, its log is printed first.
+pub(crate) struct Broker {
+    child: Child,
+    stdout: Receiver<String>,
+    directory: PathBuf,
+    /// The ready line, whole.
+    pub(crate) ready: String,
+    /// Where plain HTTP and `ws` are served.
+    pub(crate) plain: SocketAddr,
+    /// Where HTTPS and `wss` are served; the plain address again for a broker without TLS.
+    pub(crate) tls: SocketAddr,
+    /// The admin listener.
+    pub(crate) admin: SocketAddr,
+    /// How many shards it was told to run.
+    pub(crate) shards: u16,
+    /// The development certificate's authority, to be trusted by clients of [`Broker::tls`].
+    pub(crate) authority: Option<PathBuf>,
+}
+
+impl Broker {
+    /// `broker serve --dev` with a plain and a TLS listener.
+    pub(crate) fn dev(shards: u16) -> Self {
+        Self::start(
+            &[
+                "--dev",
+                "--listen",
+                "http://127.0.0.1:0",
+                "--listen",
+                "https://127.0.0.1:0",
+            ],
+            shards,
+        )
+    }
+
+    /// `broker serve --auth none` without `--dev`: unknown channels are refused. Plain only: there is no certificate.
+    pub(crate) fn strict_channels(shards: u16) -> Self {
+        Self::start(
+            &["--auth", "none", "--listen", "http://127.0.0.1:0"],
+            shards,
+        )
+    }
+
+    /// `broker serve` with these arguments, a free admin port and a fresh data directory.
+    pub(crate) fn start(arguments: &[&str], shards: u16) -> Self {
+        let directory = fresh_directory();
+        let log = File::create(directory.join("log")).expect("a log file in the data directory");
+        let mut child = command()
+            .arg("serve")
+            .args(arguments)
+            .args([
+                "--admin",
+                "127.0.0.1:0",
+                "--shards",
+                &shards.to_string(),
+                "--data-dir",
+            ])
+            .arg(directory.join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("the broker starts");
+        let output = child.stdout.take().expect("stdout is piped");
+        let (lines, stdout) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let Ok(ready) = stdout.recv_timeout(READY_WITHIN) else {
+            let _ = child.kill();
+            let ended = child.wait();
+            panic!("no ready line; {ended:?}; log:\n{}", log_of(&directory));
+        };
+        let plain =
+            listener(&ready, "http://").unwrap_or_else(|| panic!("no plain listener in {ready:?}"));
+        Self {
+            child,
+            stdout,
+            plain,
+            tls: listener(&ready, "https://").unwrap_or(plain),
+            admin: listener(&ready, "admin=http://")
+                .unwrap_or_else(|| panic!("no admin listener in {ready:?}")),
+            authority: word(&ready, "ca=").map(PathBuf::from),
+            shards,
+            ready,
+            directory,
+        }
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The sum of one metric over its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = crate::http::get(self.admin, "/metrics").text();
+        let samples: Vec<f64> = text
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert!(!samples.is_empty(), "no metric {name} in\n{text}");
+        samples.iter().sum()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.id())])
+            .status();
+        assert!(sent.expect("sh runs").success(), "kill -{name} failed");
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn ended_within(&mut self, limit: Duration) -> ExitStatus {
+        ended_within(&mut self.child, limit)
+    }
+
+    /// What the process wrote to stdout after the ready line: must be nothing, ever.
+    pub(crate) fn further_output(&self) -> Vec<String> {
+        self.stdout.try_iter().collect()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let ended = self.child.wait();
+        if thread::panicking() {
+            eprintln!(
+                "{}\nbroker ended: {ended:?}; its log:\n{}",
+                self.ready,
+                log_of(&self.directory)
+            );
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Runs the broker with arguments that make it end by itself; returns its exit code and what it said on stderr.
+pub(crate) fn run_to_end(arguments: &[&str]) -> (Option<i32>, String) {
+    let directory = fresh_directory();
+    let log = File::create(directory.join("log")).expect("a log file");
+    let mut child = command()
+        .args(arguments)
+        .current_dir(&directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the broker starts");
+    let status = ended_within(&mut child, READY_WITHIN);
+    let text = log_of(&directory);
+    let _ = fs::remove_dir_all(&directory);
+    (status.code(), text)
+}
+
+/// The binary under test.
+pub(crate) fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_broker"))
+}
+
+/// The ARN of a channel in the account and region of `--dev`.
+pub(crate) fn arn(name: &str) -> String {
+    format!("{CHANNELS}/{name}/1700000000123")
+}
+
+/// A new directory under target/, removed by whoever asked for it.
+pub(crate) fn fresh_directory() -> PathBuf {
+    let place = format!(
+        "live-{}-{}",
+        std::process::id(),
+        STARTED.fetch_add(1, Ordering::Relaxed)
+    );
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(place);
+    fs::create_dir_all(&directory).expect("a directory under target/");
+    directory
+}
+
+fn ended_within(child: &mut Child, limit: Duration) -> ExitStatus {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().expect("the process can be asked") {
+            return status;
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            panic!("the process did not end within {limit:?}");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn listener(ready: &str, prefix: &str) -> Option<SocketAddr> {
+    word(ready, prefix)?.parse().ok()
+}
+
+fn word<'a>(ready: &'a str, prefix: &str) -> Option<&'a str> {
+    ready.split(' ').find_map(|word| word.strip_prefix(prefix))
+}
+
+fn log_of(directory: &Path) -> String {
+    fs::read_to_string(directory.join("log")).unwrap_or_default()
+}

@@ -1,0 +1,141 @@
+//! Starts that are refused: the exit code, and a text that says what to do (design.md section 6).
+
+use crate::process::{Broker, command, fresh_directory, run_to_end};
+use std::net::TcpListener;
+use std::time::Duration;
+
+const BASE: [&str; 3] = ["serve", "--admin", "127.0.0.1:0"];
+
+#[test]
+fn a_port_in_use_is_refused() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", taken.local_addr().expect("an address"));
+    let text = refused(&["--dev", "--listen", &url]);
+    assert!(
+        text.contains(&taken.local_addr().expect("an address").to_string()),
+        "{text}"
+    );
+}
+
+/// Shards listen with SO_REUSEPORT, which would let a second broker in.
+#[test]
+fn a_port_of_another_broker_is_refused() {
+    let broker = Broker::dev(2);
+    let text = refused(&["--dev", "--listen", &format!("http://{}", broker.plain)]);
+    assert!(text.contains(&broker.plain.to_string()), "{text}");
+}
+
+#[test]
+fn a_missing_certificate_is_refused() {
+    let text = refused(&["--auth", "none", "--listen", "https://127.0.0.1:0"]);
+    assert!(text.contains("tls-cert"), "{text}");
+    let text = refused(&[
+        "--auth",
+        "none",
+        "--listen",
+        "https://127.0.0.1:0",
+        "--tls-cert",
+        "absent.pem",
+        "--tls-key",
+        "absent.key",
+    ]);
+    assert!(text.contains("absent.pem"), "{text}");
+}
+
+#[test]
+fn listening_off_loopback_without_authentication_is_refused() {
+    for arguments in [
+        ["--dev", "--listen", "http://0.0.0.0:0"],
+        ["--dev", "--listen", "http://[::]:0"],
+    ] {
+        let text = refused(&arguments);
+        assert!(text.contains("loopback"), "{text}");
+    }
+    let text = refused(&["--auth", "none", "--listen", "http://0.0.0.0:0"]);
+    assert!(text.contains("loopback"), "{text}");
+}
+
+#[test]
+fn starting_without_credentials_is_refused() {
+    let text = refused(&["--listen", "http://127.0.0.1:0"]);
+    assert!(
+        text.contains("--auth none") || text.contains("--dev") || text.contains("credentials"),
+        "{text}"
+    );
+    refused(&["--auth", "sigv4", "--listen", "http://127.0.0.1:0"]);
+}
+
+#[test]
+fn wrong_flags_are_refused() {
+    for arguments in [
+        &["--dev", "--nonsense"][..],
+        &["--dev", "--shards", "0"],
+        &["--dev", "--shards", "many"],
+        &["--dev", "--listen", "127.0.0.1:0"],
+        &["--dev", "--listen", "ftp://127.0.0.1:0"],
+        &["--dev", "--listen", "http://127.0.0.1:99999"],
+    ] {
+        refused(arguments);
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    let output = command().arg("--version").output().expect("it runs");
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+}
+
+/// Two brokers of one data directory would share a certificate, and later a registry.
+#[test]
+fn a_data_directory_in_use_is_refused() {
+    let directory = fresh_directory();
+    let path = directory.to_str().expect("a path in UTF-8");
+    let arguments = [
+        "serve",
+        "--dev",
+        "--listen",
+        "http://127.0.0.1:0",
+        "--admin",
+        "off",
+        "--data-dir",
+        path,
+    ];
+    let mut first = command();
+    first
+        .args(arguments)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null());
+    let mut first = first.spawn().expect("it starts");
+    let mut ready = [0_u8; 6];
+    let mut output = first.stdout.take().expect("piped");
+    std::io::Read::read_exact(&mut output, &mut ready).expect("a ready line");
+    let (code, text) = run_to_end(&arguments);
+    let _ = first.kill();
+    let _ = first.wait();
+    let _ = std::fs::remove_dir_all(&directory);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains(path), "{text}");
+}
+
+#[test]
+fn a_signal_ends_an_empty_broker_at_once() {
+    for signal in ["TERM", "INT"] {
+        let mut broker = Broker::dev(2);
+        broker.signal(signal);
+        assert_eq!(
+            broker.ended_within(Duration::from_secs(5)).code(),
+            Some(0),
+            "{signal}"
+        );
+    }
+}
+
+/// Exit code 2, and a text.
+fn refused(arguments: &[&str]) -> String {
+    let (code, text) = run_to_end(&[&BASE[..], arguments].concat());
+    assert_eq!(code, Some(2), "{arguments:?}: {text}");
+    assert!(!text.trim().is_empty(), "{arguments:?}");
+    text
+}

@@ -1,0 +1,108 @@
+// Where the broker is, and clients for it. The Rust test that runs these scripts sets the environment:
+//
+// HELIOGRAPH_HTTPS     base URL of the TLS listener (NODE_EXTRA_CA_CERTS names the authority of its certificate)
+// HELIOGRAPH_CLIENTS   directory with js/node_modules, as deploy/ci/check.sh installs it
+
+import { createRequire } from 'node:module';
+import { randomUUID } from 'node:crypto';
+
+// The packages live under target/, outside the tree that holds these scripts.
+export const require = createRequire(`${process.env.HELIOGRAPH_CLIENTS}/js/package.json`);
+
+// The SDK looks for a global WebSocket, as in a browser; node 20 has none.
+globalThis.WebSocket ??= require('ws');
+
+const { KinesisVideo } = require('@aws-sdk/client-kinesis-video');
+const { KinesisVideoSignaling } = require('@aws-sdk/client-kinesis-video-signaling');
+const { SignalingClient, Role } = require('amazon-kinesis-video-streams-webrtc');
+
+export { Role };
+
+const region = 'us-west-2';
+const credentials = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' };
+const milliseconds = 15_000;
+
+export function control() {
+    return new KinesisVideo({ region, credentials, endpoint: process.env.HELIOGRAPH_HTTPS, maxAttempts: 1 });
+}
+
+export async function newChannel() {
+    const { ChannelARN } = await control().createSignalingChannel({ ChannelName: `conformance-${randomUUID()}` });
+    return ChannelARN;
+}
+
+// What an application does before it connects: endpoints by protocol.
+export async function endpoints(channelARN, role) {
+    const { ResourceEndpointList } = await control().getSignalingChannelEndpoint({
+        ChannelARN: channelARN,
+        SingleMasterChannelEndpointConfiguration: { Protocols: ['WSS', 'HTTPS'], Role: role },
+    });
+    return Object.fromEntries(ResourceEndpointList.map((entry) => [entry.Protocol, entry.ResourceEndpoint]));
+}
+
+export async function iceServers(channelARN, endpoint) {
+    const signaling = new KinesisVideoSignaling({ region, credentials, endpoint, maxAttempts: 1 });
+    const { IceServerList } = await signaling.getIceServerConfig({ ChannelARN: channelARN });
+    return IceServerList;
+}
+
+// The SDK's client with its own signer, and everything it raises in a queue.
+export class Peer {
+    constructor(config) {
+        this.events = [];
+        this.waiting = [];
+        this.client = new SignalingClient({ region, credentials, ...config });
+        for (const name of ['open', 'close', 'error', 'sdpOffer', 'sdpAnswer', 'iceCandidate', 'statusResponse']) {
+            this.client.on(name, (...values) => {
+                this.events.push([name, ...values]);
+                this.waiting.shift()?.();
+            });
+        }
+    }
+
+    static async connect(channelARN, role, clientId) {
+        const { WSS } = await endpoints(channelARN, role);
+        const peer = new Peer({ channelARN, role, clientId, channelEndpoint: WSS });
+        await peer.open();
+        return peer;
+    }
+
+    async open() {
+        this.client.open();
+        await this.next('open');
+    }
+
+    async close() {
+        this.client.close();
+        await this.next('close');
+    }
+
+    // The next event, which must have this name; its values.
+    async next(name) {
+        if (this.events.length === 0) {
+            await new Promise((resolve, reject) => {
+                const timer = setTimeout(() => reject(new Error(`no ${name} within ${milliseconds} ms`)), milliseconds);
+                this.waiting.push(() => {
+                    clearTimeout(timer);
+                    resolve();
+                });
+            });
+        }
+        const [got, ...values] = this.events.shift();
+        if (got !== name) {
+            throw new Error(`${got} instead of ${name}: ${values.map((value) => value?.stack ?? JSON.stringify(value))}`);
+        }
+        return values;
+    }
+
+    // Nothing has come and nothing is on its way: the answer to a faulty message is the next event. (The SDK sends nothing
+    // faulty as a viewer, so its socket is asked directly.)
+    async nothing() {
+        const correlationId = `nothing-${randomUUID()}`;
+        this.client.websocket.send(JSON.stringify({ action: 'NONE', messagePayload: 'AAAA', correlationId }));
+        const [status] = await this.next('statusResponse');
+        if (status.correlationId !== correlationId) {
+            throw new Error(`another status response: ${JSON.stringify(status)}`);
+        }
+    }
+}
