@@ -1,4 +1,16 @@
-//! (front page follows)
+//! A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
+//!
+//! `ARCHITECTURE.md` is the map of this crate. In reading order:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`id`] [`time`] [`limits`] [`event`] [`record`] | words: plain data that all else speaks of |
+//! | [`config`] | file and flags to one immutable `Settings` |
+//! | [`machine`] | the seam between a shard's state and the edge that drives it |
+//! | [`session`] [`channel`] [`registry`] [`placement`] [`control`] | the state machines, without I/O, clock or randomness |
+//! | [`shard`] | one core's sessions and channels: the road of a message |
+//! | [`edge`] | descriptors, TLS, the drive loop |
+
 pub mod channel;
 pub mod config;
 pub mod control;

@@ -58,6 +58,7 @@ struct Buffer {
 
 /// Buffers to use again: at most [`SPARE_OUTBOXES_MAX`] of at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "a box moves into an outbox and back; its buffer is not copied")]
 pub struct Spares(Vec<Box<Buffer>>);
 
 /// A message taken back from an outbox: its mark and its whole frame.

@@ -91,11 +91,11 @@ impl WebSocket {
         self.opened
     }
 
-    /// Bytes came. `in_message` tells whether they ended within a message.
-    pub fn heard(&mut self, in_message: bool, now: Now) {
+    /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs.
+    pub fn heard(&mut self, begun: bool, now: Now) {
         self.last_frame = now;
         self.pinged = false;
-        self.message_began = if in_message {
+        self.message_began = if begun {
             self.message_began.or(Some(now))
         } else {
             None

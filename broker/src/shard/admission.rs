@@ -54,7 +54,7 @@ impl Shard {
             }
         }
         let [arn, client_id, ..] = found;
-        let arn = arn.ok_or(invalid("X-Amz-ChannelARN is required."))?;
+        let arn = arn.ok_or_else(|| invalid("X-Amz-ChannelARN is required."))?;
         let arn =
             decode(arn).map_err(|_| invalid("X-Amz-ChannelARN is not percent-encoded UTF-8."))?;
         let arn = ChannelArn::parse(&arn, self.settings.strict())

@@ -103,6 +103,9 @@ impl Shard {
 
     /// Says once that nothing is left to wait for.
     pub(super) fn look_at_drain(&mut self, at: Moment) {
+        if self.drain.is_none() {
+            return;
+        }
         let empty = self.web_sockets == 0
             && self.counters.waiting_calls == 0
             && self.counters.outbox_bytes == 0

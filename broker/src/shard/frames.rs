@@ -50,15 +50,15 @@ impl Shard {
             }
         }
         self.parser = parser;
-        let in_message = receiver.in_message();
+        let begun = !receiver.is_idle();
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         match &mut session.state {
             State::Open(web_socket) => {
                 web_socket.receiver = receiver;
-                web_socket.heard(in_message, at.now);
-                if in_message {
+                web_socket.heard(begun, at.now);
+                if begun {
                     self.arm_open(key, at.now);
                 }
             }

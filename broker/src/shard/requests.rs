@@ -56,7 +56,7 @@ impl Shard {
             return;
         };
         if http.buffer.is_empty() {
-            if http.served && matches!(http.stage, HttpStage::AwaitHead) {
+            if http.served && !bytes.is_empty() && matches!(http.stage, HttpStage::AwaitHead) {
                 http.deadline = at.now.after(head_ms); // the next request has begun
             }
             let used = self.requests(key, bytes, at);
