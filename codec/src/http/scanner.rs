@@ -244,6 +244,15 @@ mod tests {
             HeadScanner::new().end(HEAD, &short),
             Err(HeadError::TooLarge)
         );
+        let preceded = [b"\r\n", HEAD].concat();
+        let room = HeadLimits {
+            head_bytes: preceded.len(),
+            header_lines: 2,
+        };
+        assert_eq!(
+            HeadScanner::new().end(&preceded, &room),
+            Ok(Some(preceded.len()))
+        );
         let few = HeadLimits {
             head_bytes: HEAD.len(),
             header_lines: 1,

@@ -273,6 +273,27 @@ const CORNERS: &[&str] = &[
 ];
 
 #[test]
+fn names_that_are_nearly_known() {
+    for name in [
+        "action",
+        "messagePayload",
+        "recipientClientId",
+        "correlationId",
+    ] {
+        let capital = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        for name in [name, &capital] {
+            for end in 0..name.len() {
+                assert!(compare(&format!(r#"{{"{}":"v","x":"y"}}"#, &name[..end])));
+            }
+            let long = format!("{name}x");
+            for name in [name, &long, &name.to_uppercase(), &name[1..]] {
+                assert!(compare(&format!(r#"{{"{name}":"v","x":"y"}}"#)), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_length_up_to_some_blocks_of_simd() {
     for length in 0..300 {
         let filler = "A".repeat(length);
