@@ -11,6 +11,7 @@
 //! | [`shard`] | one core's sessions and channels: the road of a message |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 
+pub mod certificate;
 pub mod channel;
 pub mod config;
 pub mod control;
@@ -22,6 +23,9 @@ pub mod machine;
 pub mod placement;
 pub mod record;
 pub mod registry;
+pub mod server;
 pub mod session;
 pub mod shard;
+pub mod side;
 pub mod time;
+pub mod tls_files;

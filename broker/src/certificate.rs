@@ -1,0 +1,254 @@
+//! The development certificate: an authority that lives for one signature, and a leaf for this machine's own names.
+//!
+//! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes one and says which file to trust. It is
+//! kept and used again while it is whole and valid; otherwise all three files are made anew, and must be trusted anew. The
+//! authority's key is never written down, so nobody can sign anything else with what a developer has come to trust.
+
+use crate::config::TlsFiles;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// The files of a development certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevCertificate {
+    /// What clients trust: `dev-ca.pem`.
+    pub ca: PathBuf,
+    /// What the server presents: `dev-cert.pem` and `dev-key.pem`.
+    pub files: TlsFiles,
+    /// Whether it was made just now.
+    pub made: bool,
+}
+
+/// The certificate in `directory` if it is whole and valid for another week at `now`, else one made now.
+///
+/// # Errors
+/// The files cannot be written.
+pub fn development(directory: &Path, now: SystemTime) -> io::Result<DevCertificate> {
+    let place = |name| directory.join(name);
+    let (ca, cert, key) = (
+        place("dev-ca.pem"),
+        place("dev-cert.pem"),
+        place("dev-key.pem"),
+    );
+    let made = !is_good(&ca, &cert, &key, now + RENEW_BEFORE);
+    if made {
+        let made = make(now)
+            .map_err(|error| io::Error::other(format!("the development certificate: {error}")))?;
+        write(&key, &made.key, 0o600)?;
+        write(&cert, &made.cert, 0o644)?;
+        write(&ca, &made.ca, 0o644)?;
+    }
+    Ok(DevCertificate {
+        ca,
+        files: TlsFiles {
+            cert,
+            key,
+            client_ca: None,
+        },
+        made,
+    })
+}
+
+/// Whether the three files belong together and serve every name of ours at `at`.
+fn is_good(ca: &Path, cert: &Path, key: &Path, at: SystemTime) -> bool {
+    let check = || -> Result<(), Box<dyn Error>> {
+        let leaf = CertificateDer::from_pem_file(cert)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        CertifiedKey::from_der(
+            vec![leaf.clone()],
+            PrivateKeyDer::from_pem_file(key)?,
+            &provider,
+        )?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca)?)?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        let at = UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH)?);
+        for name in NAMES {
+            verifier.verify_server_cert(&leaf, &[], &ServerName::try_from(name)?, &[], at)?;
+        }
+        Ok(())
+    };
+    check().is_ok()
+}
+
+struct Pem {
+    ca: String,
+    cert: String,
+    key: String,
+}
+
+fn make(now: SystemTime) -> Result<Pem, rcgen::Error> {
+    let (from, to) = (now - CLOCK_SLACK, now + VALID);
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name
+        .push(DnType::CommonName, "Heliograph development authority");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (ca.not_before, ca.not_after) = (from.into(), to.into());
+    let ca_key = KeyPair::generate()?;
+    let ca_cert = ca.self_signed(&ca_key)?;
+
+    let mut leaf = CertificateParams::new(NAMES.map(String::from))?;
+    leaf.distinguished_name
+        .push(DnType::CommonName, "Heliograph development server");
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    leaf.use_authority_key_identifier_extension = true; // OpenSSL's strict checks want it, and Python turns them on
+    (leaf.not_before, leaf.not_after) = (from.into(), to.into());
+    let key = KeyPair::generate()?;
+    let cert = leaf.signed_by(&key, &Issuer::new(ca, ca_key))?;
+    Ok(Pem {
+        ca: ca_cert.pem(),
+        cert: cert.pem(),
+        key: key.serialize_pem(),
+    })
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let beside = path.with_extension("pem.tmp");
+    let _ = fs::remove_file(&beside); // an older one could have another mode
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+/// The names that a server on loopback is called by.
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// What browsers and Apple's clients take at most from a public authority.
+const VALID: Duration = Duration::from_secs(397 * 24 * 60 * 60);
+const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// A client whose clock is a day late can still connect.
+const CLOCK_SLACK: Duration = DAY;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!(
+                "heliograph-certificate-{name}-{}",
+                std::process::id()
+            ));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_kept_while_it_is_valid() {
+        let directory = Directory::new("kept");
+        let now = SystemTime::now();
+        let first = development(&directory.0, now).unwrap();
+        assert!(first.made);
+        let ca = fs::read(&first.ca).unwrap();
+        assert!(!development(&directory.0, now + 300 * DAY).unwrap().made);
+        assert_eq!(fs::read(&first.ca).unwrap(), ca);
+        assert_eq!(
+            fs::metadata(&first.files.key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(
+            development(&directory.0, now + 391 * DAY).unwrap().made,
+            "a week before its end it is made anew"
+        );
+        assert_ne!(fs::read(&first.ca).unwrap(), ca);
+    }
+
+    #[test]
+    fn damaged_missing_or_foreign_files_are_made_anew() {
+        let (directory, other) = (Directory::new("damaged"), Directory::new("foreign"));
+        let now = SystemTime::now();
+        let ours = development(&directory.0, now).unwrap();
+        let theirs = development(&other.0, now).unwrap();
+        for (own, foreign) in [
+            (&ours.ca, &theirs.ca),
+            (&ours.files.cert, &theirs.files.cert),
+            (&ours.files.key, &theirs.files.key),
+        ] {
+            let damages: [fn(&Path, &Path); 3] = [
+                |own, _| fs::remove_file(own).unwrap(),
+                |own, _| fs::write(own, "-----BEGIN CERTIFICATE-----\nAAAA").unwrap(),
+                |own, foreign| assert!(fs::copy(foreign, own).unwrap() > 0),
+            ];
+            for damage in damages {
+                damage(own, foreign);
+                assert!(development(&directory.0, now).unwrap().made);
+                assert!(!development(&directory.0, now).unwrap().made);
+                crate::tls_files::server_config(&ours.files).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_do_not_belong_together_are_refused_with_a_remedy() {
+        let (directory, other) = (Directory::new("pair"), Directory::new("pair-other"));
+        let now = SystemTime::now();
+        let good = development(&directory.0, now).unwrap().files;
+        let foreign = development(&other.0, now).unwrap().files;
+        let refused = |files: TlsFiles| crate::tls_files::server_config(&files).unwrap_err();
+        let mismatch = refused(TlsFiles {
+            key: foreign.key.clone(),
+            ..good.clone()
+        });
+        assert!(
+            mismatch.contains("tls.key = ")
+                && mismatch.contains("allowed the private key of the first certificate"),
+            "{mismatch}"
+        );
+        let missing = refused(TlsFiles {
+            cert: directory.0.join("absent.pem"),
+            ..good.clone()
+        });
+        assert!(
+            missing.contains("absent.pem: allowed a PEM file with one certificate"),
+            "{missing}"
+        );
+        let swapped = refused(TlsFiles {
+            cert: good.key.clone(),
+            key: good.cert.clone(),
+            client_ca: None,
+        });
+        assert!(swapped.starts_with("tls.cert = "), "{swapped}");
+        let authority = refused(TlsFiles {
+            client_ca: Some(good.key.clone()),
+            ..good
+        });
+        assert!(authority.starts_with("tls.client_ca = "), "{authority}");
+    }
+}

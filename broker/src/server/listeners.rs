@@ -1,0 +1,160 @@
+//! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`.
+
+use super::Failure;
+use crate::config::Listen;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// One configured listener: its actual address and a socket for each shard.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// With the port that the system picked, if it was 0.
+    pub(super) addr: SocketAddr,
+    /// One a shard, listening.
+    pub(super) sockets: Vec<OwnedFd>,
+}
+
+/// Binds `listen` once a shard.
+///
+/// # Errors
+/// [`Failure::Configuration`] when the address cannot be had.
+pub(super) fn bind(listen: &Listen, shards: usize, tcp_user_ms: u64) -> Result<Bound, Failure> {
+    let refused = |error| refusal("listen", listen.addr, &error);
+    // A port that is shared already would let us in as well, and then clients would reach either process by chance.
+    if listen.addr.port() != 0 {
+        let alone = socket(listen.addr).map_err(refused)?;
+        alone.bind(&listen.addr.into()).map_err(refused)?;
+    }
+    let mut addr = listen.addr;
+    let mut sockets = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let socket = shared(addr, tcp_user_ms).map_err(refused)?;
+        if addr.port() == 0 {
+            let actual = socket.local_addr().map_err(refused)?.as_socket();
+            addr.set_port(actual.map_or(0, |actual| actual.port()));
+        }
+        sockets.push(OwnedFd::from(socket));
+    }
+    Ok(Bound { addr, sockets })
+}
+
+/// Binds the admin listener, for the side thread's runtime.
+///
+/// # Errors
+/// [`Failure::Configuration`] when the address cannot be had.
+pub(super) fn bind_admin(addr: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(addr)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    bound.map_err(|error| refusal("admin.listen", addr, &error))
+}
+
+/// A socket that stays blocking: the shard's ring waits in it.
+fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
+    let socket = socket(addr)?;
+    socket.set_reuse_port(true)?;
+    // Both of these hold for what is accepted.
+    socket.set_tcp_nodelay(true)?;
+    if tcp_user_ms != 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(tcp_user_ms)))?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of std: three of its kinds have a remedy that we know")]
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "the port is in use, allowed a free one, or port 0 for any (`ss -ltnp sport = :{}` shows who has it)",
+                addr.port()
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "allowed an address that this machine has (`ip address`)".into()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "allowed a port from 1024, or the capability CAP_NET_BIND_SERVICE".into()
+        }
+        _ => format!("allowed an address that can be listened on: {error}"),
+    };
+    Failure::Configuration(format!("{key} = {addr}: {remedy}"))
+}
+
+/// Connections that the kernel completes while a shard is busy. The kernel's own bound is `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Scheme;
+    use std::net::TcpStream;
+
+    fn any() -> Listen {
+        Listen {
+            scheme: Scheme::Http,
+            addr: "127.0.0.1:0".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn all_shards_share_the_port_that_was_picked() {
+        let bound = bind(&any(), 3, 30_000).unwrap();
+        assert_ne!(bound.addr.port(), 0);
+        let listeners: Vec<_> = bound.sockets.into_iter().map(TcpListener::from).collect();
+        assert!(
+            listeners
+                .iter()
+                .all(|listener| listener.local_addr().unwrap() == bound.addr)
+        );
+        TcpStream::connect(bound.addr).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_another_process_shares_is_refused() {
+        let bound = bind(&any(), 1, 0).unwrap();
+        let again = Listen {
+            addr: bound.addr,
+            ..any()
+        };
+        let Err(Failure::Configuration(text)) = bind(&again, 1, 0) else {
+            panic!("bound twice")
+        };
+        assert!(
+            text.starts_with(&format!(
+                "listen = {}: the port is in use, allowed a free one",
+                bound.addr
+            )),
+            "{text}"
+        );
+        assert!(bind_admin(bound.addr).is_err());
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused() {
+        let Err(Failure::Configuration(text)) = bind(
+            &Listen {
+                addr: "192.0.2.1:0".parse().unwrap(),
+                ..any()
+            },
+            1,
+            0,
+        ) else {
+            panic!("bound an address for documentation")
+        };
+        assert!(
+            text.contains("allowed an address that this machine has"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! The house: what is started in which order, what is said when it runs, and how it ends.
+//!
+//! ```text
+//!  descriptors, ring ──► ports ──► data directory ──► certificate ──► mailboxes ──► side thread ──► shards ──► `ready …`
+//!                                                                                      │
+//!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► exit 0
+//!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP: the certificate is read again
+//! ```
+//! Ports come before the data directory, so that a second server with the same configuration is told of its port first.
+//! Nothing is written to stdout but the `ready` line.
+
+mod data_dir;
+mod failure;
+mod listeners;
+mod ready;
+mod watch;
+
+pub use failure::Failure;
+
+use crate::certificate::{self, DevCertificate};
+use crate::config::{Scheme, Settings, TlsFiles};
+use crate::edge::{
+    self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
+};
+use crate::id::ShardId;
+use crate::limits::{mailbox_capacity, mailbox_reserve};
+use crate::placement::Placement;
+use crate::registry::MemoryStore;
+use crate::shard::{Shard, Start};
+use crate::side::{self, AdminPage, Scraper, Status, StatusBoard};
+use crate::tls_files;
+use crossbeam_channel::{Sender, unbounded};
+use data_dir::DataDir;
+use listeners::Bound;
+use mailbox::Mailbox;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use watch::Watch;
+
+/// Runs the server until it is told to end and has drained.
+///
+/// [`crate::side::block_signals`] must have been called on this thread.
+///
+/// # Errors
+/// Why it did not start, or did not end well.
+pub fn run(mut settings: Settings) -> Result<(), Failure> {
+    let connections = connections(&settings)?;
+    ring::probe().map_err(|obstacle| Failure::Fatal(obstacle.to_string()))?;
+    let (bound, admin_listener) = bind(&mut settings)?;
+    let data_dir = DataDir::open(&settings.data_dir)?;
+    let certificate = Certificate::find(&settings, &data_dir)?;
+    let tls = certificate
+        .as_ref()
+        .map(|certificate| tls_files::server_config(&certificate.files))
+        .transpose();
+    let tls = tls.map_err(Failure::Configuration)?;
+    let token = admin_token(&settings)?;
+
+    let settings = Arc::new(settings);
+    let mailboxes = mailboxes(settings.shards)?;
+    let status = StatusBoard::default();
+    let (commands, told) = unbounded();
+    let (events, happened) = unbounded();
+    let mut scraper = Scraper::new(Arc::clone(&mailboxes));
+    let scrape = Box::new(move || {
+        let report = scraper.scrape(SCRAPE_MAX);
+        if report.is_none() {
+            tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
+        }
+        report
+    });
+    let page = admin_listener.map(|listener| AdminPage {
+        listener,
+        scrape,
+        token,
+    });
+    side::start(page, status.clone(), commands)
+        .map_err(|error| fatal("the side thread cannot be started", &error))?;
+
+    let edge = EdgeSettings {
+        connections,
+        handshakes: settings.limits.handshakes_per_shard,
+        ..EdgeSettings::default()
+    };
+    let start = ShardStart {
+        settings: &settings,
+        mailboxes: &mailboxes,
+        tls,
+        edge,
+        events,
+    };
+    let shards = start.spawn_all(bound)?;
+    status.set(Status::Ok);
+    tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
+    ready::tell(
+        &settings,
+        certificate
+            .as_ref()
+            .and_then(|certificate| certificate.ca.as_deref()),
+    );
+
+    let certificate = certificate.map(|certificate| certificate.files);
+    let drain_ms = settings.timeouts.drain_ms;
+    Watch {
+        shards,
+        mailboxes,
+        status,
+        told,
+        happened,
+        certificate,
+        drain_ms,
+    }
+    .until_the_end()
+}
+
+/// How many client connections the process takes: as configured, or as the descriptors allow.
+fn connections(settings: &Settings) -> Result<usize, Failure> {
+    let open_files = side::raise_descriptors()
+        .map_err(|error| fatal("the limit of open files cannot be read", &error))?;
+    let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
+    let ours = DESCRIPTORS + settings.shards * (DESCRIPTORS_PER_SHARD + settings.listen.len());
+    let least = ours + CONNECTIONS_MIN;
+    if open_files < least {
+        return Err(Failure::Fatal(format!(
+            "the limit of open files is {open_files}, and {} shards need {least} at least: raise it (`ulimit -n`, \
+             LimitNOFILE= in the unit, or --ulimit nofile= of the container)",
+            settings.shards
+        )));
+    }
+    // A twentieth stays free: a multishot accept takes a whole backlog before anybody can count.
+    Ok(settings
+        .limits
+        .connections
+        .min((open_files - ours) / 20 * 19))
+}
+
+/// Binds all listeners and writes their actual addresses into the settings.
+fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<std::net::TcpListener>), Failure> {
+    let mut all = Vec::with_capacity(settings.listen.len());
+    for listen in &mut settings.listen {
+        let bound = listeners::bind(listen, settings.shards, settings.timeouts.tcp_user_ms)?;
+        listen.addr = bound.addr;
+        all.push(bound);
+    }
+    let Some(addr) = &mut settings.admin.listen else {
+        return Ok((all, None));
+    };
+    let admin = listeners::bind_admin(*addr)?;
+    *addr = admin
+        .local_addr()
+        .map_err(|error| fatal("the admin listener has no address", &error))?;
+    Ok((all, Some(admin)))
+}
+
+/// What TLS listeners present.
+struct Certificate {
+    files: TlsFiles,
+    /// What clients must trust, for the development certificate.
+    ca: Option<std::path::PathBuf>,
+}
+
+impl Certificate {
+    /// The operator's certificate, else the development one; `None` without a TLS listener.
+    fn find(settings: &Settings, data_dir: &DataDir) -> Result<Option<Self>, Failure> {
+        if settings.port(Scheme::Https).is_none() {
+            return Ok(None);
+        }
+        if let Some(files) = &settings.tls {
+            return Ok(Some(Self {
+                files: files.clone(),
+                ca: None,
+            }));
+        }
+        let found = certificate::development(data_dir.path(), SystemTime::now());
+        let DevCertificate { ca, files, made } =
+            found.map_err(|error| fatal("no certificate", &error))?;
+        let (ca_shown, made) = (ca.display(), if made { "made" } else { "found" });
+        tracing::info!(ca = %ca_shown, "development certificate {made}: clients must trust its authority");
+        Ok(Some(Self {
+            files,
+            ca: Some(ca),
+        }))
+    }
+}
+
+/// The token that admin requests need: on loopback none.
+fn admin_token(settings: &Settings) -> Result<Option<String>, Failure> {
+    let off_loopback = settings
+        .admin
+        .listen
+        .is_some_and(|addr| !addr.ip().is_loopback());
+    let Some(path) = settings.admin.token_file.as_ref().filter(|_| off_loopback) else {
+        return Ok(None);
+    };
+    let name = path.display();
+    let content = std::fs::read_to_string(path).map_err(|error| {
+        Failure::Configuration(format!(
+            "admin.token_file = {name}: allowed a file that can be read: {error}"
+        ))
+    })?;
+    let token = content.trim();
+    if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = format!(
+            "admin.token_file = {name}: allowed one line of at least {TOKEN_MIN} printable ASCII characters"
+        );
+        return Err(Failure::Configuration(text));
+    }
+    Ok(Some(token.to_owned()))
+}
+
+fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
+    let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
+    let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
+    Ok(all
+        .map_err(|error| fatal("a mailbox cannot be made", &error))?
+        .into())
+}
+
+/// What all shards are started with.
+struct ShardStart<'s> {
+    settings: &'s Arc<Settings>,
+    mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    edge: EdgeSettings,
+    events: Sender<ShardEvent>,
+}
+
+impl ShardStart<'_> {
+    fn spawn_all(self, bound: Vec<Bound>) -> Result<Vec<ShardHandle>, Failure> {
+        let shards = u16::try_from(self.settings.shards)
+            .map_err(|_| Failure::Fatal("too many shards".into()))?;
+        let placement = Placement::new(seeds()?, shards);
+        let descriptors = Arc::new(Descriptors::default());
+        let mut sockets: Vec<_> = bound
+            .into_iter()
+            .map(|bound| bound.sockets.into_iter())
+            .collect();
+        let mut handles = Vec::with_capacity(self.settings.shards);
+        for id in (0..shards).map(ShardId) {
+            let schemes = self
+                .settings
+                .listen
+                .iter()
+                .map(|listen| listen.scheme == Scheme::Https);
+            let own = sockets.iter_mut().zip(schemes);
+            let listeners = own
+                .filter_map(|(sockets, tls)| {
+                    Some(Listener {
+                        socket: sockets.next()?,
+                        tls,
+                    })
+                })
+                .collect();
+            let config = ShardConfig {
+                id,
+                cpu: self.settings.cpu(id.index()),
+                listeners,
+                mailboxes: Arc::clone(self.mailboxes),
+                tls: self.tls.clone(),
+                settings: self.edge,
+                descriptors: Arc::clone(&descriptors),
+                events: self.events.clone(),
+            };
+            let start = Start {
+                settings: Arc::clone(self.settings),
+                id,
+                placement: placement.clone(),
+                seeds: seeds()?,
+            };
+            // Made on its own thread, whose memory it then is; a store that keeps nothing has nothing that cannot be read.
+            let make =
+                move || Shard::new(start, Box::new(MemoryStore)).expect("this store always loads");
+            let handle = edge::spawn(config, make);
+            handles
+                .push(handle.map_err(|error| {
+                    fatal(&format!("shard {} cannot be started", id.0), &error)
+                })?);
+        }
+        Ok(handles)
+    }
+}
+
+fn seeds() -> Result<[u64; 4], Failure> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
+    let mut seeds = [0; 4];
+    for (seed, bytes) in seeds.iter_mut().zip(bytes.chunks_exact(8)) {
+        *seed = bytes
+            .iter()
+            .fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+    }
+    Ok(seeds)
+}
+
+fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Fatal(format!("{what}: {error}"))
+}
+
+/// How long `/metrics` waits for the shards.
+const SCRAPE_MAX: Duration = Duration::from_secs(1);
+
+/// Descriptors that the process needs beside connections: its streams, lock, admin listener, its clients, the runtime.
+const DESCRIPTORS: usize = 48;
+/// And each shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one in reserve.
+const DESCRIPTORS_PER_SHARD: usize = 16;
+/// Fewer connections than this are not worth starting for.
+const CONNECTIONS_MIN: usize = 32;
+
+/// Shortest admin token.
+const TOKEN_MIN: usize = 16;

@@ -1,0 +1,123 @@
+//! The side thread: a tokio runtime of its own for what operators ask of the process, never on a message's way.
+//!
+//! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin listener.
+//! In reading order: this page, `status`, `admin`, `scrape`, `metrics`, `process`.
+
+mod admin;
+mod metrics;
+mod process;
+mod scrape;
+mod status;
+
+pub use admin::Scrape;
+pub use metrics::{CONTENT_TYPE, Report};
+pub use process::{block_signals, raise_descriptors};
+pub use scrape::Scraper;
+pub use status::{Status, StatusBoard};
+
+use crossbeam_channel::Sender;
+use std::io;
+use std::net::TcpListener;
+use std::thread;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A signal from the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// SIGTERM or SIGINT: drain and end.
+    End,
+    /// SIGHUP: read the files again that may change.
+    Reload,
+}
+
+/// The admin listener and what it shows.
+pub struct AdminPage {
+    /// Bound, listening, nonblocking.
+    pub listener: TcpListener,
+    /// Gives the metrics.
+    pub scrape: Scrape,
+    /// The bearer token that every request needs, off loopback.
+    pub token: Option<String>,
+}
+
+/// Starts the side thread. It ends with the process. Signals are sent as `commands`; a second `End` is sent like the first.
+///
+/// # Errors
+/// The thread or its runtime cannot be made.
+pub fn start(
+    admin: Option<AdminPage>,
+    status: StatusBoard,
+    commands: Sender<Command>,
+) -> io::Result<()> {
+    let (ready, started) = crossbeam_channel::bounded(1);
+    let run = move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        runtime.block_on(async move {
+            let opened = open(admin, &status);
+            let signals = opened.and_then(|()| {
+                let signals = (
+                    signal(SignalKind::terminate())?,
+                    signal(SignalKind::interrupt())?,
+                    signal(SignalKind::hangup())?,
+                );
+                process::unblock_signals()?;
+                Ok(signals)
+            });
+            match signals {
+                Ok((terminate, interrupt, hangup)) => {
+                    let _ = ready.send(Ok(()));
+                    listen(terminate, interrupt, hangup, commands).await;
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        });
+    };
+    thread::Builder::new().name("side".into()).spawn(run)?;
+    started
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the side thread ended at its start")))
+}
+
+/// Starts to serve the admin listener, on the runtime that runs this.
+fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
+    let Some(AdminPage {
+        listener,
+        scrape,
+        token,
+    }) = admin
+    else {
+        return Ok(());
+    };
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let status = status.clone();
+    tokio::spawn(async move {
+        if let Err(error) = admin::serve(listener, status, scrape, token).await {
+            tracing::error!(%error, "the admin listener ended");
+        }
+    });
+    Ok(())
+}
+
+async fn listen(
+    mut terminate: tokio::signal::unix::Signal,
+    mut interrupt: tokio::signal::unix::Signal,
+    mut hangup: tokio::signal::unix::Signal,
+    commands: Sender<Command>,
+) {
+    loop {
+        let command = tokio::select! {
+            _ = terminate.recv() => Command::End,
+            _ = interrupt.recv() => Command::End,
+            _ = hangup.recv() => Command::Reload,
+        };
+        if commands.send(command).is_err() {
+            return; // nobody is left to act on it: the process ends
+        }
+    }
+}
