@@ -8,7 +8,8 @@ pub const HEAD_BYTES: usize = 16 * 1024;
 
 /// Most header lines of a request head. Real clients send at most fifteen. More is 431.
 ///
-/// A parsed [`crate::http::Head`] holds an array of this many entries (2 KiB), so a configured bound cannot be higher.
+/// A parsed [`crate::http::Head`] holds an array of this many entries (2 KiB), so a configured bound cannot be
+/// higher.
 pub const HEADER_LINES: usize = 64;
 
 /// Longest body of an API call in bytes. Longer is 413.

@@ -1,4 +1,5 @@
-//! Request heads made of the committed ones by seeded mutations: pieces mean the same as the whole, and nothing panics.
+//! Request heads made of the committed ones by seeded mutations: pieces mean the same as the whole, and nothing
+//! panics.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 #[test]

@@ -147,7 +147,8 @@ fn a_large_head_byte_by_byte_costs_linear_time() {
         assert_eq!(ends, [bytes.len()]);
         started.elapsed()
     };
-    // Sixteen times the bytes: sixteen times the work when linear, 256 times when quadratic. The best of some runs each.
+    // Sixteen times the bytes: sixteen times the work when linear, 256 times when quadratic. The best of some runs
+    // each.
     let best = |bytes: &[u8]| (0..20).map(|_| work(bytes)).min().unwrap();
     let (small, large) = (best(&whole(1024)), best(&whole(16 * 1024)));
     assert!(
@@ -210,8 +211,8 @@ fn a_target_is_taken_apart() {
     }
 }
 
-/// Asks for an upgrade by a GET with the given change to the header lines of a good one: `-Name` leaves the line out, `Name: value`
-/// replaces it, `+Name: value` adds one.
+/// Asks for an upgrade by a GET with the given change to the header lines of a good one: `-Name` leaves the line out,
+/// `Name: value` replaces it, `+Name: value` adds one.
 fn ask(change: &str) -> Result<Option<bool>, UpgradeError> {
     let name = |line: &str| line.split(':').next().unwrap().to_owned();
     let mut lines = GOOD.map(str::to_owned).to_vec();
@@ -306,8 +307,8 @@ fn upgrades_are_told_from_calls_and_from_mistakes() {
     );
 }
 
-/// What a server that reads a connection's first bytes makes of them: the status of a refusal, 200 with the body's length for a
-/// request, or 0 while it waits for more.
+/// What a server that reads a connection's first bytes makes of them: the status of a refusal, 200 with the body's
+/// length for a request, or 0 while it waits for more.
 fn verdict(bytes: &[u8]) -> (u16, u64) {
     let end = match HeadScanner::new().end(bytes, &LIMITS) {
         Ok(Some(end)) => end,

@@ -1,11 +1,6 @@
 //! What clients send, and what becomes of it: recorded frames, then every rule and every fault.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use codec::signal::client::{EventParser, Outgoing};
-use codec::signal::{
-    Action, Delivery, FaultKind, GO_AWAY, Parser, RECONNECT_ICE_SERVER, Role, Rules,
-};
-use codec::ws::{Item, Receiver, Side};
+use codec::signal::{Action, FaultKind, Parser, Role, Rules};
 use serde_json::Value;
 
 #[test]
@@ -404,90 +399,5 @@ fn one_parser_reads_one_message_after_the_other() {
                 .parse(&mut b"{]".to_vec(), Role::Viewer, &Rules::DEFAULT)
                 .is_err()
         );
-    }
-}
-
-/// The text of the one frame in `bytes`.
-fn text_of(side: Side, bytes: &mut [u8]) -> String {
-    let mut receiver = Receiver::new(side);
-    let rules = codec::ws::Rules {
-        message_bytes: 100_000,
-        fragments: 1,
-    };
-    let whole = bytes.len();
-    match receiver.next(&rules, bytes).unwrap() {
-        (used, Some(Item::Message { payload, .. })) if used == whole => {
-            String::from_utf8(payload.to_vec()).unwrap()
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn what_a_client_writes_the_service_reads_and_back() {
-    for bytes in [1, 60, 100, 5000, 30_000] {
-        let payload = "B".repeat(bytes);
-        let outgoing = Outgoing {
-            action: Action::SdpAnswer,
-            payload: &payload,
-            recipient: Some("v1"),
-            correlation_id: Some("c_1"),
-        };
-        let (mut frame, mut scratch) = (Vec::new(), Vec::new());
-        outgoing.write(&mut frame, &mut scratch, [1, 2, 3, 4]);
-        let mut text = text_of(Side::Server, &mut frame).into_bytes();
-        let mut parser = Parser::new();
-        let request = parser
-            .parse(&mut text, Role::Master, &Rules::DEFAULT)
-            .unwrap();
-        assert_eq!(request.recipient.unwrap().as_str(), "v1");
-        let mut frame = Vec::new();
-        Delivery {
-            action: request.action,
-            payload: request.payload,
-            sender: Some("s"),
-        }
-        .write(&mut frame);
-        let mut text = text_of(Side::Client, &mut frame).into_bytes();
-        let mut events = EventParser::new();
-        let event = events.parse(&mut text).unwrap();
-        assert_eq!(
-            (event.message_type, event.payload, event.sender),
-            (Some("SDP_ANSWER"), Some(&*payload), Some("s"))
-        );
-    }
-    for (frame, name) in [
-        (GO_AWAY, "GO_AWAY"),
-        (RECONNECT_ICE_SERVER, "RECONNECT_ICE_SERVER"),
-    ] {
-        let text = text_of(Side::Client, &mut frame.to_vec());
-        assert_eq!(text, format!(r#"{{"messageType":"{name}"}}"#));
-    }
-}
-
-#[test]
-fn a_client_reads_a_status_response() {
-    let mut frame = Vec::new();
-    let id = codec::aws::CorrelationId::parse("c1").unwrap();
-    codec::signal::status_response(&mut frame, id, "InternalFailure", 500, "Internal failure.");
-    let mut text = text_of(Side::Client, &mut frame).into_bytes();
-    let mut parser = EventParser::new();
-    let event = parser.parse(&mut text).unwrap();
-    let status = event.status.unwrap();
-    assert_eq!(event.message_type, Some("STATUS_RESPONSE"));
-    assert_eq!(
-        (status.correlation_id, status.error_type),
-        (Some("c1"), Some("InternalFailure"))
-    );
-    assert_eq!(
-        (status.status_code, status.description),
-        (Some("500"), Some("Internal failure."))
-    );
-    for text in ["", "not json", "[1]", "{\"messageType\":5}"] {
-        let mut bytes = text.as_bytes().to_vec();
-        let event = EventParser::new()
-            .parse(&mut bytes)
-            .map(|event| event.message_type.is_some());
-        assert_eq!(event, text.starts_with('{').then_some(false));
     }
 }

@@ -126,8 +126,8 @@ impl ChannelArn {
             .unwrap_or_default()
     }
 
-    /// Region, account and name, without partition and creation time: `us-west-2:123456789012:channel/demo`. Two ARNs of one
-    /// identity cannot both be alive, and a channel's home is decided by it.
+    /// Region, account and name, without partition and creation time: `us-west-2:123456789012:channel/demo`. Two ARNs
+    /// of one identity cannot both be alive, and a channel's home is decided by it.
     #[must_use]
     pub fn identity(&self) -> &str {
         self.part(self.parts.region.into(), self.parts.name_end)

@@ -1,7 +1,8 @@
 //! A request head, parsed once when it is whole: httparse does the grammar, this module the rules around it.
 //!
-//! Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every line
-//! ends in CR LF, no line is folded, no blank stands before a colon, `Host` and `Content-Length` are unambiguous.
+//! Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every
+//! line ends in CR LF, no line is folded, no blank stands before a colon, `Host` and `Content-Length` are
+//! unambiguous.
 
 use super::scanner::{HeadError, HeadLimits, HeadScanner};
 use crate::limits::HEADER_LINES;
@@ -31,7 +32,8 @@ impl<'a> Head<'a> {
     /// Parses a whole head: the bytes up to and including the empty line, as [`HeadScanner`] found them.
     ///
     /// # Errors
-    /// See [`HeadError`]. Header values must be UTF-8 without control characters; `Host` must be there once in HTTP/1.1.
+    /// See [`HeadError`]. Header values must be UTF-8 without control characters; `Host` must be there once in
+    /// HTTP/1.1.
     pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Self, HeadError> {
         if HeadScanner::new().end(bytes, limits)? != Some(bytes.len()) {
             return Err(HeadError::Malformed("The request head is not complete."));
@@ -80,7 +82,8 @@ impl<'a> Head<'a> {
         self.target
     }
 
-    /// The target's path, from its first slash to the question mark; `*` of `OPTIONS *`; `/` when an absolute target has none.
+    /// The target's path, from its first slash to the question mark; `*` of `OPTIONS *`; `/` when an absolute target
+    /// has none.
     #[must_use]
     pub fn path(&self) -> &'a str {
         let rest = self.target.get(self.origin..).unwrap_or_default();
@@ -154,8 +157,9 @@ impl<'a> Head<'a> {
     /// How long the body is.
     ///
     /// # Errors
-    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that tells no length;
-    /// [`HeadError::Malformed`] for a coding beside a length, for lengths that differ, and for what is no number.
+    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that tells
+    /// no length; [`HeadError::Malformed`] for a coding beside a length, for lengths that differ, and for what is no
+    /// number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
@@ -211,7 +215,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Where path and query begin in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of OPTIONS.
+/// Where path and query begin in a target (RFC 9112 section 3.2): origin form, absolute form, or the asterisk of
+/// OPTIONS.
 fn origin(method: &str, target: &str) -> Result<usize, HeadError> {
     if target.contains('#') {
         return Err(HeadError::Malformed("The request target has a fragment."));
@@ -269,7 +274,8 @@ fn blame(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line is three words and the last has the form of a version, `HTTP/<digit>.<digit>`, whichever it is.
+/// Whether the request line is three words and the last has the form of a version, `HTTP/<digit>.<digit>`, whichever
+/// it is.
 fn has_version(bytes: &[u8]) -> bool {
     let line = bytes
         .split(|&byte| byte == b'\r')

@@ -1,4 +1,5 @@
-//! Query strings and percent-encoding (RFC 3986), as request signatures need them: decoded exactly once, `+` is a plus.
+//! Query strings and percent-encoding (RFC 3986), as request signatures need them: decoded exactly once, `+` is a
+//! plus.
 
 use std::borrow::Cow;
 

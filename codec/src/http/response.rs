@@ -1,8 +1,8 @@
 //! Responses: head and body appended in one piece, always with a length, never chunked.
 //!
 //! The C SDK keeps only the last piece it reads and takes a body of up to 10 KiB, so an answer must arrive whole.
-//! Every response carries `Date` (clients correct their clocks by it), a request id, and what lets scripts of any page
-//! read both (Fetch standard, section 3.2).
+//! Every response carries `Date` (clients correct their clocks by it), a request id, and what lets scripts of any
+//! page read both (Fetch standard, section 3.2).
 
 use super::date::imf_fixdate;
 use super::scanner::is_token_byte;
@@ -67,7 +67,8 @@ pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, requested_headers: Option<&
 
 /// Appends the answer that turns a connection into a WebSocket, `accept` as `ws::accept_key` computes it.
 ///
-/// `Upgrade` and `Connection` stand alone on their lines: old releases of the C SDK's library compare the whole value.
+/// `Upgrade` and `Connection` stand alone on their lines: old releases of the C SDK's library compare the whole
+/// value.
 pub fn switching_protocols(out: &mut Vec<u8>, meta: &Meta<'_>, accept: &[u8; 28], wss: bool) {
     out.reserve(RESERVE);
     begin(out, meta, 101);

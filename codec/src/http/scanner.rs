@@ -64,8 +64,8 @@ impl HeadError {
 
 /// Finds the end of a request head in bytes that arrive in any pieces. One per connection that awaits a head.
 ///
-/// Each byte is looked at once: the scanner remembers how far it has come. It also refuses what can be told early: a first
-/// byte that no request begins with, a line feed without carriage return, too many lines, too many bytes.
+/// Each byte is looked at once: the scanner remembers how far it has come. It also refuses what can be told early: a
+/// first byte that no request begins with, a line feed without carriage return, too many lines, too many bytes.
 ///
 /// Invariant: `seen` bytes of the head were looked at, `lines` line ends among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,8 +81,9 @@ impl HeadScanner {
         Self { seen: 0, lines: 0 }
     }
 
-    /// Looks at what is new in `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is the first
-    /// `n` bytes. `None`: more bytes are needed. One empty line before the request line belongs to the head.
+    /// Looks at what is new in `bytes_so_far`, which always starts at the head's first byte. `Some(n)`: the head is
+    /// the first `n` bytes. `None`: more bytes are needed. One empty line before the request line belongs to the
+    /// head.
     ///
     /// # Errors
     /// See [`HeadError`]; after one the scanner must not be asked again.

@@ -8,8 +8,8 @@ use crate::ws;
 pub struct Upgrade<'a> {
     /// `Sec-WebSocket-Key`: base64 of 16 bytes, checked.
     pub key: &'a str,
-    /// Whether the client offers the subprotocol `wss`, as the C SDK does. It must then be echoed, or old releases of its
-    /// WebSocket library lose the connection.
+    /// Whether the client offers the subprotocol `wss`, as the C SDK does. It must then be echoed, or old releases of
+    /// its WebSocket library lose the connection.
     pub offers_wss: bool,
 }
 

@@ -62,8 +62,8 @@ pub(crate) struct Members {
     pub(crate) payload: Member,
     pub(crate) recipient: Member,
     pub(crate) correlation: Member,
-    /// The payload is known to be well-formed base64 of the standard alphabet; saves the check of its alphabet. Means nothing
-    /// when `twice` is set, for then it may be the other one.
+    /// The payload is known to be well-formed base64 of the standard alphabet; saves the check of its alphabet. Means
+    /// nothing when `twice` is set, for then it may be the other one.
     pub(crate) payload_proven: bool,
     /// Some known member stands there twice, in whatever spelling, null or not.
     pub(crate) twice: bool,

@@ -1,13 +1,15 @@
 //! JSON text of signaling messages: two readers with one result, and the escaping writer.
 //!
-//! Clients nearly always send one flat object of strings without escapes. The flat scanner (`scan`) reads that shape and gives
-//! up on anything else *before it changed a byte*; then simd-json (`tape`) decides. So the scanner can only be quicker,
-//! never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated texts.
+//! Clients nearly always send one flat object of strings without escapes. The flat scanner (`scan`) reads that shape
+//! and gives up on anything else *before it changed a byte*; then simd-json (`tape`) decides. So the scanner can only
+//! be quicker, never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated
+//! texts.
 //!
 //! What both find is where the values of the four known members stand in the text. simd-json undoes
 //! escapes in place, so its strings stand in the text as well.
 //!
-//! Where simd-json and RFC 8259 differ: numbers beyond 64 bits and beyond the range of a double are grammatical, and refused.
+//! Where simd-json and RFC 8259 differ: numbers beyond 64 bits and beyond the range of a double are grammatical, and
+//! refused.
 
 mod members;
 #[cfg(test)]

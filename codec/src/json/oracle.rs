@@ -140,7 +140,7 @@ fn name() -> impl Strategy<Value = String> {
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         8 => string(),
-        1 => proptest::sample::select(vec!["null", "true", "false", "0", "-1", "3.25", "1e3", "-0.0"]).prop_map(str::to_owned),
+        1 => proptest::sample::select(WORDS).prop_map(str::to_owned),
     ];
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
@@ -156,6 +156,8 @@ fn value() -> impl Strategy<Value = String> {
         ]
     })
 }
+
+const WORDS: &[&str] = &["null", "true", "false", "0", "-1", "3.25", "1e3", "-0.0"];
 
 fn object() -> impl Strategy<Value = String> {
     let member = (
@@ -179,7 +181,10 @@ proptest! {
     }
 
     #[test]
-    fn readers_agree_on_damaged_objects(text in object(), edits in proptest::collection::vec((any::<u16>(), 0..12usize), 1..4)) {
+    fn readers_agree_on_damaged_objects(
+        text in object(),
+        edits in proptest::collection::vec((any::<u16>(), 0..12usize), 1..4),
+    ) {
         let mut text = text;
         for (place, edit) in edits {
             let mut at = place as usize % (text.len() + 1);

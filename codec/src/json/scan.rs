@@ -4,9 +4,9 @@
 //! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : "…" }
 //! ^ ^ key    ^ ^ string: to the next quote; a backslash on the way ends the scan
 //! ```
-//! It never decides that a text is wrong: at anything unusual it returns `None` and simd-json reads the text from its start.
-//! The text must be valid UTF-8, which the WebSocket layer has proven; then a quote or backslash byte is never a part of a
-//! longer character.
+//! It never decides that a text is wrong: at anything unusual it returns `None` and simd-json reads the text from its
+//! start. The text must be valid UTF-8, which the WebSocket layer has proven; then a quote or backslash byte is never
+//! a part of a longer character.
 
 use super::members::{Key, Member, Members, Span};
 use crate::aws::is_word_byte;

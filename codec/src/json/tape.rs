@@ -1,7 +1,8 @@
-//! simd-json behind the scanner: its tape (a flat list of nodes, built without recursion), with buffers that are used again.
+//! simd-json behind the scanner: its tape (a flat list of nodes, built without recursion), with buffers that are used
+//! again.
 //!
-//! Memory: the buffers grow to what the largest text asked for, at most about 40 bytes for each byte of a message (a text of
-//! nothing but commas). There is one reader per shard.
+//! Memory: the buffers grow to what the largest text asked for, at most about 40 bytes for each byte of a message (a
+//! text of nothing but commas). There is one reader per shard.
 
 use super::members::{Key, Member, Members, Span};
 use crate::limits::JSON_DEPTH;
@@ -23,8 +24,8 @@ impl TapeReader {
         }
     }
 
-    /// The known members of a message. Strings with escapes are unescaped in place. `None`: not one JSON object, or nested
-    /// deeper than [`JSON_DEPTH`].
+    /// The known members of a message. Strings with escapes are unescaped in place. `None`: not one JSON object, or
+    /// nested deeper than [`JSON_DEPTH`].
     pub(crate) fn members(&mut self, text: &mut [u8]) -> Option<Members> {
         let base = text.as_ptr().addr();
         self.walk(text, |nodes| {

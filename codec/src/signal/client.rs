@@ -5,8 +5,8 @@ use crate::json;
 use crate::ws::{self, Opcode};
 use std::fmt;
 
-/// A message to send, in the spelling of the JavaScript SDK. Texts must need no escape; nothing is checked, so that tests can
-/// send what is wrong.
+/// A message to send, in the spelling of the JavaScript SDK. Texts must need no escape; nothing is checked, so that
+/// tests can send what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
     /// What it is.

@@ -1,7 +1,7 @@
 //! Service → client: a delivered message, and the two frames without one. All are whole WebSocket text frames.
 //!
-//! The order of the members, the absence of white space and the absence of any further member are part of the contract: old
-//! clients take raw slices of the text, never unescape, and fail on a member that is no string.
+//! The order of the members, the absence of white space and the absence of any further member are part of the
+//! contract: old clients take raw slices of the text, never unescape, and fail on a member that is no string.
 
 use super::request::Action;
 use crate::ws::{self, Opcode};

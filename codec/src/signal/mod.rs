@@ -1,4 +1,5 @@
-//! Signaling messages: what clients send ([`Parser`], [`Request`]) and what the service sends ([`Delivery`], [`StatusFault`]).
+//! Signaling messages: what clients send ([`Parser`], [`Request`]) and what the service sends ([`Delivery`],
+//! [`StatusFault`]).
 //!
 //! Client → service, one JSON object in a text message:
 //! ```text

@@ -1,9 +1,9 @@
-//! Client → service: an action, a payload, for a master also who it is for, and a correlation id if the sender wants to hear
-//! of faults.
+//! Client → service: an action, a payload, for a master also who it is for, and a correlation id if the sender wants
+//! to hear of faults.
 //!
-//! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action, payload, whether
-//! a master offers, recipient. The first fault is the one told, so each message has at most one. A master's offer is refused
-//! before its recipient is looked at, since naming one would not help.
+//! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action,
+//! payload, whether a master offers, recipient. The first fault is the one told, so each message has at most one. A
+//! master's offer is refused before its recipient is looked at, since naming one would not help.
 
 use super::status::StatusFault;
 use crate::aws::{ClientId, CorrelationId};
@@ -146,8 +146,8 @@ pub struct Fault<'a> {
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Reads messages. Owns the buffers of the JSON reader, which grow to what the largest message needed and are used again:
-/// one per shard, no allocation per message.
+/// Reads messages. Owns the buffers of the JSON reader, which grow to what the largest message needed and are used
+/// again: one per shard, no allocation per message.
 pub struct Parser {
     tape: json::TapeReader,
 }
@@ -161,8 +161,8 @@ impl Parser {
         }
     }
 
-    /// Reads one message. `text` must be valid UTF-8; it may be changed: escapes are undone and URL-safe base64 is made
-    /// standard in place.
+    /// Reads one message. `text` must be valid UTF-8; it may be changed: escapes are undone and URL-safe base64 is
+    /// made standard in place.
     ///
     /// # Errors
     /// A [`Fault`] with the first thing that is wrong.
@@ -287,8 +287,8 @@ fn check_payload(members: &Members, text: &mut [u8], rules: &Rules) -> Option<Sp
     Some(span)
 }
 
-/// A message's text while its parts are looked at. One check of the whole is quicker than one for each part, but fails where
-/// simd-json undid escapes and left halves of characters behind the shortened strings.
+/// A message's text while its parts are looked at. One check of the whole is quicker than one for each part, but
+/// fails where simd-json undid escapes and left halves of characters behind the shortened strings.
 struct Text<'a> {
     bytes: &'a [u8],
     whole: Option<&'a str>,

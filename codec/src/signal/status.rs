@@ -1,7 +1,7 @@
 //! `STATUS_RESPONSE`: what the sender of a refused message is told, when it gave a correlation id.
 //!
-//! All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). Nothing in them
-//! needs an escape: the correlation id by its pattern, the rest because it is written here.
+//! All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). Nothing in
+//! them needs an escape: the correlation id by its pattern, the rest because it is written here.
 
 use crate::aws::CorrelationId;
 use crate::ws::{self, Opcode};
@@ -91,8 +91,8 @@ impl StatusFault {
     }
 }
 
-/// Appends any status response as one unmasked text frame. `error_type` and `description` are plain ASCII without quotes
-/// and backslashes, of 1 to 256 and 1 to 1024 characters.
+/// Appends any status response as one unmasked text frame. `error_type` and `description` are plain ASCII without
+/// quotes and backslashes, of 1 to 256 and 1 to 1024 characters.
 pub fn status_response(
     out: &mut Vec<u8>,
     correlation_id: CorrelationId<'_>,
