@@ -220,6 +220,15 @@ const FAULTS: &[(&str, &str)] = &[
         r#"{"action":"SDP_OFFER","messagePayload":"\ud800","correlationId":"c"}"#,
         "NotJson id -",
     ),
+    // Grammatical, but beyond what simd-json reads: numbers of more than 64 bits or outside the range of a double.
+    (
+        r#"{"x":123456789012345678901,"action":"SDP_OFFER","messagePayload":"A"}"#,
+        "NotJson id -",
+    ),
+    (
+        r#"{"x":1e999,"action":"SDP_OFFER","messagePayload":"A"}"#,
+        "NotJson id -",
+    ),
     // Malformed comes before all other faults.
     (
         r#"{"action":"x","Action":"x","messagePayload":"","correlationId":"c"}"#,
