@@ -5,8 +5,9 @@ use broker::server::{self, Failure};
 use broker::{side, tls_files};
 use clap::Parser;
 use std::io::Write;
+use std::panic;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &ServeFlags) -> Result<(), Failure> {
+    die_whole();
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
@@ -35,6 +37,15 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
     log_to_stderr(settings.log_format);
     server::run(settings)
+}
+
+/// A thread that panics ends the process with exit code 1, in every build: half a server is worse than none.
+fn die_whole() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        tell(what);
+        process::exit(1);
+    }));
 }
 
 fn check_config(file: &Path) -> Result<(), Failure> {

@@ -122,3 +122,111 @@ fn error(code: StatusCode, text: &str) -> Response {
 fn json(code: StatusCode, body: String) -> Response {
     (code, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+
+    /// Serves on a free port, makes one request with the given lines, and returns status and body.
+    fn ask(
+        status: Status,
+        token: Option<&str>,
+        scraped: bool,
+        request: &'static str,
+    ) -> (u16, String) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let board = StatusBoard::default();
+        board.set(status);
+        let report = move || {
+            scraped.then(|| Report {
+                shards: Vec::new(),
+                busy_ratios: Vec::new(),
+            })
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let token = token.map(str::to_owned);
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            tokio::spawn(serve(listener, board, Box::new(report), token));
+            tokio::task::spawn_blocking(move || exchange(addr, request))
+                .await
+                .unwrap()
+        })
+    }
+
+    fn exchange(addr: SocketAddr, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_secs(30)))
+            .unwrap();
+        write!(stream, "{request}\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body.to_owned(),
+        )
+    }
+
+    #[test]
+    fn readiness_follows_the_status_and_liveness_does_not() {
+        let cases = [
+            (Status::Starting, 503, "{\"status\":\"starting\"}"),
+            (Status::Ok, 200, "{\"status\":\"ok\"}"),
+            (Status::Draining, 503, "{\"status\":\"draining\"}"),
+            (Status::StoreFailed, 503, "{\"status\":\"store_failed\"}"),
+        ];
+        for (status, code, body) in cases {
+            assert_eq!(
+                ask(status, None, true, "GET /ready HTTP/1.1"),
+                (code, body.to_owned())
+            );
+            assert_eq!(
+                ask(status, None, true, "GET /live HTTP/1.1"),
+                (200, body.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn metrics_are_503_when_a_shard_does_not_answer() {
+        assert_eq!(ask(Status::Ok, None, false, "GET /metrics HTTP/1.1").0, 503);
+        let (code, text) = ask(Status::Ok, None, true, "GET /metrics HTTP/1.1");
+        assert_eq!(code, 200);
+        assert!(text.contains("heliograph_messages_total"), "{text}");
+    }
+
+    #[test]
+    fn other_pages_and_methods_are_refused() {
+        assert_eq!(ask(Status::Ok, None, true, "GET / HTTP/1.1").0, 404);
+        assert_eq!(ask(Status::Ok, None, true, "POST /ready HTTP/1.1").0, 405);
+    }
+
+    #[test]
+    fn every_page_needs_the_token_if_there_is_one() {
+        let with = |request| ask(Status::Ok, Some("the-token"), true, request).0;
+        assert_eq!(with("GET /live HTTP/1.1"), 401);
+        assert_eq!(with("GET /nothing HTTP/1.1"), 401);
+        assert_eq!(
+            with("GET /live HTTP/1.1\r\nAuthorization: Bearer the-tokem"),
+            401
+        );
+        assert_eq!(
+            with("GET /live HTTP/1.1\r\nAuthorization: Bearer the-token-and-more"),
+            401
+        );
+        assert_eq!(with("GET /live HTTP/1.1\r\nAuthorization: the-token"), 401);
+        assert_eq!(
+            with("GET /live HTTP/1.1\r\nAuthorization: Bearer the-token"),
+            200
+        );
+    }
+}

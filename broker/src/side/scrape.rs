@@ -98,3 +98,77 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         silent.map(|(_, shard)| ShardId(shard)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::EdgeCounts;
+    use crate::shard::Shard;
+
+    fn mailboxes() -> Arc<[Mailbox<Post<Shard>>]> {
+        (0..2)
+            .map(|_| Mailbox::new(8, 4).unwrap())
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    fn answer(mailbox: &Mailbox<Post<Shard>>, shard: u16, busy_us: u64) {
+        let Some(Post::Scrape(to)) = mailbox.try_take() else {
+            panic!("no scrape in the mailbox")
+        };
+        let edge = EdgeCounts {
+            busy_us,
+            ..EdgeCounts::default()
+        };
+        to.try_send(Scraped {
+            shard: ShardId(shard),
+            snapshot: Snapshot::default(),
+            edge,
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_shard_that_hangs_costs_the_time_limit_and_one_letter() {
+        let mailboxes = mailboxes();
+        let mut scraper = Scraper::new(Arc::clone(&mailboxes));
+        for _ in 0..3 {
+            assert!(scraper.scrape(Duration::from_millis(5)).is_none());
+        }
+        assert_eq!(scraper.silent(), [ShardId(0), ShardId(1)]);
+        answer(&mailboxes[0], 0, 0);
+        assert!(scraper.scrape(Duration::from_millis(5)).is_none());
+        assert_eq!(
+            scraper.silent(),
+            [ShardId(0), ShardId(1)],
+            "the first has answered and was asked again"
+        );
+        answer(&mailboxes[1], 1, 0);
+        assert!(mailboxes[1].is_empty(), "asked once, not four times");
+    }
+
+    #[test]
+    fn answers_become_a_report_in_the_order_of_shards() {
+        let mailboxes = mailboxes();
+        let mut scraper = Scraper::new(Arc::clone(&mailboxes));
+        let shards = std::thread::spawn(move || {
+            for (shard, busy_us) in [(1, 0), (0, u64::MAX)] {
+                while mailboxes[usize::from(shard)].is_empty() {
+                    std::thread::yield_now();
+                }
+                answer(&mailboxes[usize::from(shard)], shard, busy_us);
+            }
+        });
+        let report = scraper.scrape(Duration::from_secs(30)).unwrap();
+        shards.join().unwrap();
+        assert_eq!(
+            report
+                .shards
+                .iter()
+                .map(|scraped| scraped.shard)
+                .collect::<Vec<_>>(),
+            [ShardId(0), ShardId(1)]
+        );
+        assert_eq!(report.busy_ratios, [1.0, 0.0]);
+    }
+}
