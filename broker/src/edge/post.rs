@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 /// One letter in a shard's mailbox.
 ///
-/// Post [`Post::Handover`] with `Mailbox::post`, everything else with `Mailbox::post_always`.
+/// Post [`Post::Handover`] and [refusable](Machine::refusable) letters with `Mailbox::post`, everything else with
+/// `Mailbox::post_always`.
 pub enum Post<M: Machine> {
     /// A connection that belongs to the reader's shard. Dropping the letter closes the connection.
     Handover(Box<Handover<M>>),

@@ -132,9 +132,15 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Posts a letter of the machine. It may use the reserve: machines bound their calls, and replies must arrive.
+    /// Posts a letter of the machine: a question may be refused, whatever must arrive uses the reserve.
     fn post(&mut self, to: ShardId, letter: M::Letter) {
-        match self.mailboxes[to.index()].post_always(Post::Letter(letter)) {
+        let mailbox = &self.mailboxes[to.index()];
+        let posted = if M::refusable(&letter) {
+            mailbox.post(Post::Letter(letter))
+        } else {
+            mailbox.post_always(Post::Letter(letter))
+        };
+        match posted {
             Ok(()) => {}
             Err(Post::Letter(letter)) => {
                 self.counts.mailbox_refused += 1;

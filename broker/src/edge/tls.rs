@@ -251,17 +251,15 @@ fn advance(
                 ConnectionState::BlockedHandshake
                 | ConnectionState::WriteTraffic(_)
                 | ConnectionState::Closed,
-            ) => {
-                go_on = false;
-            }
+            ) => go_on = false,
             // Early data is never offered, and other states do not exist in this version.
             Ok(_) => (go_on, read) = (false, Read::Failed),
-            // The engine may have an alert to say first; it comes as EncodeTlsData before the same error comes again.
-            Err(_) if read != Read::Failed => read = Read::Failed,
-            Err(_) => go_on = false,
+            Err(_) => read = Read::Failed,
         }
         used = (used + discard).min(bytes.len());
-        if !go_on {
+        // A failed engine may have an alert to say, and is asked for nothing else: shown the bytes that it failed on once more,
+        // it would assert.
+        if !go_on || (read == Read::Failed && !engine.wants_write()) {
             return (used, read);
         }
     }

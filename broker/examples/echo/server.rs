@@ -1,0 +1,151 @@
+//! Starts echo shards on listeners, and stops them. Used by the example and by the edge's tests.
+
+use super::machine::{Counts, Echo, Letter};
+use broker::edge::{
+    Descriptors, EdgeSettings, Listener, Post, Scraped, ShardConfig, ShardEvent, ShardHandle,
+};
+use broker::id::ShardId;
+use crossbeam_channel::Receiver;
+use mailbox::Mailbox;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where to listen, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listen {
+    /// The address; port 0 picks one.
+    pub(crate) addr: SocketAddr,
+    /// Whether it speaks TLS.
+    pub(crate) tls: bool,
+}
+
+/// Running echo shards. They stop with [`Server::stop`], or with the process.
+pub(crate) struct Server {
+    /// The actual addresses, in the order of what was asked.
+    pub(crate) addrs: Vec<SocketAddr>,
+    /// What the shards report.
+    pub(crate) events: Receiver<ShardEvent>,
+    /// Client descriptors open.
+    pub(crate) descriptors: Arc<Descriptors>,
+    mailboxes: Arc<[Mailbox<Post<Echo>>]>,
+    shards: Vec<ShardHandle>,
+}
+
+impl Server {
+    /// Starts `shards` shards that all listen on all of `listens`.
+    pub(crate) fn start(
+        listens: &[Listen],
+        shards: u16,
+        tls: Option<Arc<ServerConfig>>,
+        settings: EdgeSettings,
+        mailbox: (usize, usize),
+    ) -> io::Result<Self> {
+        let mailboxes: io::Result<Vec<_>> = (0..shards)
+            .map(|_| Mailbox::new(mailbox.0, mailbox.1))
+            .collect();
+        let mailboxes: Arc<[Mailbox<Post<Echo>>]> = mailboxes?.into();
+        let descriptors = Arc::new(Descriptors::default());
+        let (report, events) = crossbeam_channel::bounded(2 * usize::from(shards));
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let (mut addrs, mut handles) = (Vec::new(), Vec::new());
+        for listen in listens {
+            // The first socket picks the port; it is closed again when the shards have theirs.
+            let first = socket(listen.addr)?;
+            let addr = first
+                .local_addr()?
+                .as_socket()
+                .ok_or(io::ErrorKind::Unsupported)?;
+            addrs.push((addr, first));
+        }
+        for id in 0..shards {
+            let listeners: io::Result<Vec<_>> = addrs
+                .iter()
+                .zip(listens)
+                .map(|((addr, _), listen)| {
+                    Ok(Listener {
+                        socket: listener(*addr)?,
+                        tls: listen.tls,
+                    })
+                })
+                .collect();
+            let config = ShardConfig {
+                id: ShardId(id),
+                cpu: (shards > 1).then_some(usize::from(id) % cpus),
+                listeners: listeners?,
+                mailboxes: Arc::clone(&mailboxes),
+                tls: tls.clone(),
+                settings,
+                descriptors: Arc::clone(&descriptors),
+                events: report.clone(),
+            };
+            handles.push(broker::edge::spawn(config, move || {
+                Echo::new(ShardId(id), shards)
+            })?);
+        }
+        let addrs = addrs.into_iter().map(|(addr, _)| addr).collect();
+        Ok(Self {
+            addrs,
+            events,
+            descriptors,
+            mailboxes,
+            shards: handles,
+        })
+    }
+
+    /// Every shard's counters.
+    pub(crate) fn scrape(&self) -> Vec<Scraped<Counts>> {
+        let ask = |mailbox: &Mailbox<Post<Echo>>| {
+            let (answer, scraped) = crossbeam_channel::bounded(1);
+            mailbox
+                .post_always(Post::Scrape(answer))
+                .ok()
+                .expect("there is a reserve for it");
+            scraped
+                .recv_timeout(Duration::from_secs(5))
+                .expect("an answer between two turns")
+        };
+        self.mailboxes.iter().map(ask).collect()
+    }
+
+    /// Asks every shard's machine to drain.
+    pub(crate) fn drain(&self) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox
+                .post_always(Post::Letter(Letter::Drain))
+                .ok()
+                .expect("there is a reserve for it");
+        }
+    }
+
+    /// Ends the shards and waits for them.
+    pub(crate) fn stop(self) -> io::Result<()> {
+        for mailbox in self.mailboxes.iter() {
+            mailbox
+                .post_always(Post::Stop)
+                .ok()
+                .expect("there is a reserve for it");
+        }
+        self.shards.into_iter().try_for_each(ShardHandle::join)
+    }
+}
+
+fn listener(addr: SocketAddr) -> io::Result<std::os::fd::OwnedFd> {
+    let socket = socket(addr)?;
+    SockRef::from(&socket).listen(4096)?;
+    Ok(socket.into())
+}
+
+/// Blocking, shared with the other shards, and with the options that accepted connections inherit.
+fn socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(30)))?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}

@@ -1,0 +1,111 @@
+//! What happens when there are too many connections.
+
+use crate::support::{Bench, HEAD, connect, pause, read_head, wait_for};
+use broker::edge::EdgeSettings;
+use std::io::{Read, Write};
+use std::process::Command;
+use std::time::Instant;
+
+#[test]
+fn over_the_soft_limit_the_answer_is_503_and_accepting_recovers() {
+    let settings = EdgeSettings {
+        connections: 10,
+        ..EdgeSettings::default()
+    };
+    let bench = Bench::with(1, settings, (64, 8));
+    let mut open: Vec<_> = (0..10).map(|_| bench.tcp()).collect();
+    for stream in &mut open {
+        stream.write_all(HEAD).unwrap();
+        read_head(stream);
+    }
+    let mut one_more = bench.tcp();
+    let head = read_head(&mut one_more);
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && head.contains("Connection: close"),
+        "{head}"
+    );
+    let mut rest = Vec::new();
+    one_more.read_to_end(&mut rest).unwrap();
+    assert!(rest.starts_with(b"{\"message\":"));
+    // The next one waits in the backlog while accepting rests, and gets in as soon as there is room.
+    let mut patient = bench.tcp();
+    patient.write_all(HEAD).unwrap();
+    drop(open.pop());
+    assert!(read_head(&mut patient).starts_with("HTTP/1.1 101 "));
+    assert!(bench.counts().accept_errors.limit >= 1);
+    drop((open, patient));
+    bench.finish();
+}
+
+#[test]
+fn a_machine_without_handshake_room_closes() {
+    let settings = EdgeSettings {
+        handshakes: 2,
+        ..EdgeSettings::default()
+    };
+    let bench = Bench::with(1, settings, (64, 8));
+    let waiting: Vec<_> = (0..2).map(|_| connect(bench.server.addrs[1])).collect();
+    wait_for("two handshakes under way", || {
+        bench.counts().handshaking == 2
+    });
+    let mut third = connect(bench.server.addrs[1]);
+    assert!(matches!(third.read(&mut [0]), Ok(0) | Err(_)));
+    assert_eq!(bench.counts().accept_errors.limit, 1);
+    drop(waiting);
+    bench.finish();
+}
+
+/// Runs the test below in a process that may open 64 descriptors only.
+#[test]
+fn out_of_descriptors_accepting_rests_and_recovers() {
+    let this = std::env::current_exe().unwrap();
+    let child = format!(
+        "ulimit -n 64; exec '{}' --exact descriptors::starved --ignored --nocapture",
+        this.display()
+    );
+    let output = Command::new("sh").arg("-c").arg(child).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+}
+
+#[test]
+#[ignore = "started by the test above, under a low limit of descriptors"]
+fn starved() {
+    let bench = Bench::start(1);
+    // Both ends are in this process: sooner or later either connecting or accepting fails.
+    let mut held = Vec::new();
+    let addr = bench.server.addrs[0];
+    while let Ok(stream) = std::net::TcpStream::connect(addr) {
+        held.push(stream);
+        if held.len() > 100 {
+            break;
+        }
+    }
+    wait_for("an accept to fail", || {
+        // A scrape needs no descriptor.
+        bench.counts().accept_errors.fd_limit > 0
+    });
+    let (before, start) = (bench.counts(), Instant::now());
+    pause(std::time::Duration::from_millis(500));
+    let (after, waited) = (
+        bench.counts(),
+        u64::try_from(start.elapsed().as_millis()).unwrap(),
+    );
+    let errors = after.accept_errors.fd_limit - before.accept_errors.fd_limit;
+    assert!(
+        errors <= waited / 50 * 2 + 2,
+        "{errors} errors in {waited} ms"
+    );
+    assert!(after.turns - before.turns < 100, "it does not spin");
+    drop(held);
+    wait_for("room", || bench.server.descriptors.count() == 0);
+    let mut stream = bench.tcp();
+    stream.write_all(HEAD).unwrap();
+    assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
+    drop(stream);
+    bench.finish();
+}
