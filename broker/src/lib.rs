@@ -21,6 +21,7 @@ pub mod id;
 pub mod limits;
 pub mod machine;
 pub mod placement;
+pub mod presign;
 pub mod record;
 pub mod registry;
 pub mod server;

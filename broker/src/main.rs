@@ -1,14 +1,14 @@
 //! The binary `broker`: flags, configuration, then the server.
 
-use broker::config::{self, Arguments, Command, Cpus, LogFormat, ServeFlags};
+use broker::config::{self, Arguments, Command, Cpus, PresignFlags, ServeFlags};
+use broker::presign::{Keys, Presign, presign};
 use broker::server::{self, Failure};
 use broker::{side, tls_files};
 use clap::Parser;
 use std::io::Write;
-use std::panic;
 use std::path::Path;
-use std::process::{self, ExitCode};
-use tracing_subscriber::EnvFilter;
+use std::process::ExitCode;
+use std::time::SystemTime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Serve(flags) => serve(flags),
         Command::CheckConfig { file } => check_config(file),
+        Command::Presign(flags) => print_presigned(flags),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,23 +30,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &ServeFlags) -> Result<(), Failure> {
-    die_whole();
+    side::end_on_panic();
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
     let settings = config::load(flags, &Cpus::of_this_process());
     let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
-    log_to_stderr(settings.log_format);
+    side::log_to_stderr(settings.log_format);
     server::run(settings)
-}
-
-/// A thread that panics ends the process with exit code 1, in every build: half a server is worse than none.
-fn die_whole() {
-    let tell = panic::take_hook();
-    panic::set_hook(Box::new(move |what| {
-        tell(what);
-        process::exit(1);
-    }));
 }
 
 fn check_config(file: &Path) -> Result<(), Failure> {
@@ -54,20 +46,46 @@ fn check_config(file: &Path) -> Result<(), Failure> {
     if let Some(files) = &settings.tls {
         tls_files::server_config(files).map_err(Failure::Configuration)?;
     }
-    let summary = config::summary(&settings);
-    std::io::stdout()
-        .write_all(summary.as_bytes())
-        .map_err(|error| Failure::Fatal(format!("stdout: {error}")))
+    print(&config::summary(&settings))
 }
 
-/// `RUST_LOG` sets what is logged; without it, what operators should know.
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(false).init(),
-        LogFormat::Json => lines.json().init(),
-    }
+fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let needed = |name| {
+        variable(name)
+            .ok_or_else(|| Failure::Configuration(format!("the environment lacks {name}")))
+    };
+    let (id, secret) = (
+        needed("AWS_ACCESS_KEY_ID")?,
+        needed("AWS_SECRET_ACCESS_KEY")?,
+    );
+    let token = variable("AWS_SESSION_TOKEN");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let (scheme, host) = flags
+        .endpoint
+        .split_once("://")
+        .unwrap_or(("wss", &flags.endpoint));
+    let what = Presign {
+        scheme,
+        host,
+        channel_arn: flags.channel_arn.as_str(),
+        client_id: flags.client_id.as_deref(),
+        region: flags
+            .region
+            .as_deref()
+            .unwrap_or_else(|| flags.channel_arn.region()),
+        expires: flags.expires,
+        now: now.map_or(0, |now| now.as_secs()),
+    };
+    let keys = Keys {
+        access_key_id: &id,
+        secret_access_key: &secret,
+        session_token: token.as_deref(),
+    };
+    print(&format!("{}\n", presign(&what, &keys)))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let written = std::io::stdout().write_all(text.as_bytes());
+    written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
 }

@@ -116,6 +116,49 @@ fn check_config_says_what_a_file_amounts_to_or_what_is_wrong_with_it() {
 }
 
 #[test]
+fn presign_prints_a_url_or_says_what_it_lacks() {
+    let arn = "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/1700000000000";
+    let flags = [
+        "presign",
+        "--endpoint",
+        "wss://localhost:8443",
+        "--channel-arn",
+        arn,
+        "--client-id",
+        "v",
+    ];
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", ""),
+    ];
+    let output = run(broker(&flags).envs(keys));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let url = stdout(&output);
+    assert!(
+        url.starts_with(
+            "wss://localhost:8443/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-ChannelARN=arn%3Aaws%3A"
+        ),
+        "{url}"
+    );
+    assert!(
+        url.contains("%2Feu-west-1%2Fkinesisvideo%2Faws4_request&")
+            && url.contains("&X-Amz-Expires=300&"),
+        "{url}"
+    );
+    let output = run(broker(&flags).env_clear());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("AWS_ACCESS_KEY_ID"),
+        "{}",
+        stderr(&output)
+    );
+    let output =
+        run(broker(&["presign", "--endpoint", "wss://a/b", "--channel-arn", arn]).envs(keys));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn the_admin_port_and_the_data_directory_are_checked() {
     let directory = Directory::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

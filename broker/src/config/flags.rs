@@ -4,6 +4,7 @@ use super::settings::{Auth, Listen, LogFormat, Profile};
 use super::value;
 use crate::limits::SHARDS_MAX;
 use clap::{Args, Parser, Subcommand};
+use codec::aws::{ChannelArn, ClientId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -26,6 +27,28 @@ pub enum Command {
         /// The file
         file: PathBuf,
     },
+    /// Print a signed WebSocket URL; keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
+    Presign(PresignFlags),
+}
+
+/// The flags of `broker presign`.
+#[derive(Args, Clone, Debug)]
+pub struct PresignFlags {
+    /// The endpoint that discovery returned: wss://HOST or wss://HOST:PORT
+    #[arg(long, value_name = "URL", value_parser = web_socket)]
+    pub endpoint: String,
+    /// The channel
+    #[arg(long, value_name = "ARN", value_parser = channel_arn)]
+    pub channel_arn: ChannelArn,
+    /// The viewer's id; without it, the URL is the master's
+    #[arg(long, value_name = "ID", value_parser = client_id)]
+    pub client_id: Option<String>,
+    /// The region of the signature; the channel's if absent
+    #[arg(long, value_name = "NAME", value_parser = value::region)]
+    pub region: Option<String>,
+    /// How long the URL is good for, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = expires)]
+    pub expires: u32,
 }
 
 /// The flags of `broker serve`; each overrides the same key of the configuration file.
@@ -86,6 +109,26 @@ pub struct AdminFlag(pub Option<SocketAddr>);
 /// The value of `--cpus`; a type of its own, since a list means a repeatable flag to clap.
 #[derive(Clone, Debug)]
 pub struct CpuList(pub Vec<usize>);
+
+fn web_socket(text: &str) -> Result<String, String> {
+    value::endpoint(text, ["wss", "ws"])
+}
+
+fn channel_arn(text: &str) -> Result<ChannelArn, String> {
+    ChannelArn::parse(text, false).map_err(|error| error.message().to_owned())
+}
+
+fn client_id(text: &str) -> Result<String, String> {
+    let rule = "allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -";
+    ClientId::parse(text)
+        .map(|id| id.as_str().to_owned())
+        .map_err(|_| rule.into())
+}
+
+fn expires(text: &str) -> Result<u32, String> {
+    let number = value::number(text, 1..=604_800)?;
+    u32::try_from(number).map_err(|_| "too large".into())
+}
 
 fn admin(text: &str) -> Result<AdminFlag, String> {
     value::admin(text).map(AdminFlag)

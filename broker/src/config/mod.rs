@@ -17,7 +17,7 @@ mod value;
 
 pub use cpus::Cpus;
 pub use error::{ConfigError, Fault, Place};
-pub use flags::{AdminFlag, Arguments, Command, CpuList, ServeFlags};
+pub use flags::{AdminFlag, Arguments, Command, CpuList, PresignFlags, ServeFlags};
 pub use settings::{
     Admin, Advertise, Auth, Ice, IceCredential, Limits, Listen, LogFormat, Options, Profile,
     Quotas, Rate, Scheme, Settings, Timeouts, TlsFiles,

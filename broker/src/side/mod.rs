@@ -1,17 +1,19 @@
 //! The side thread: a tokio runtime of its own for what operators ask of the process, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin listener.
-//! In reading order: this page, `status`, `admin`, `scrape`, `metrics`, `process`.
+//! In reading order: this page, `status`, `admin`, `scrape`, `metrics`, `process`, `log`.
 
 mod admin;
+mod log;
 mod metrics;
 mod process;
 mod scrape;
 mod status;
 
 pub use admin::Scrape;
+pub use log::log_to_stderr;
 pub use metrics::{CONTENT_TYPE, Report};
-pub use process::{block_signals, raise_descriptors};
+pub use process::{block_signals, end_on_panic, raise_descriptors};
 pub use scrape::Scraper;
 pub use status::{Status, StatusBoard};
 

@@ -4,9 +4,9 @@
     reason = "std has no calls for signal masks and resource limits"
 )]
 
-use std::io;
 use std::mem::MaybeUninit;
 use std::time::Duration;
+use std::{io, panic, process};
 
 /// Blocks the signals that end or reload the server, for this thread and all that it starts: only the side thread lets
 /// them in, so that no shard is interrupted.
@@ -41,6 +41,15 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
     } else {
         Err(io::Error::from_raw_os_error(refused))
     }
+}
+
+/// Lets a thread that panics end the process with exit code 1, in every build: half a server is worse than none.
+pub fn end_on_panic() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        tell(what);
+        process::exit(1);
+    }));
 }
 
 /// Raises the limit of open files to the hard one; returns what it is then.

@@ -1,0 +1,220 @@
+//! Signs a WebSocket URL as the KVS WebRTC SDK for JavaScript does: for tests by hand, and for load.
+//!
+//! Pure: keys, time and endpoint are arguments. Source: AWS "Signature Version 4", query form; protocol.md section 6.1.
+
+use aws_lc_rs::{digest, hmac};
+use std::fmt::Write;
+
+/// What is signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Presign<'a> {
+    /// `wss` or `ws`.
+    pub scheme: &'a str,
+    /// The host with its port, as clients send it in `Host`.
+    pub host: &'a str,
+    /// The channel.
+    pub channel_arn: &'a str,
+    /// The viewer's id; `None` for the master.
+    pub client_id: Option<&'a str>,
+    /// The region of the signature's scope.
+    pub region: &'a str,
+    /// Life of the URL in seconds: 1 to 604 800.
+    pub expires: u32,
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+/// Long-lived or temporary credentials.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    /// `AKID…` or `ASIA…`.
+    pub access_key_id: &'a str,
+    /// Its secret.
+    pub secret_access_key: &'a str,
+    /// The token of a temporary key.
+    pub session_token: Option<&'a str>,
+}
+
+/// The signed URL.
+#[must_use]
+pub fn presign(what: &Presign<'_>, keys: &Keys<'_>) -> String {
+    let (date, time) = date_and_time(what.now);
+    let scope = format!("{date}/{}/{SERVICE}/aws4_request", what.region);
+    let credential = format!("{}/{scope}", keys.access_key_id);
+    let expires = what.expires.to_string();
+    // In the order of their names, which is the order that is signed.
+    let parameters = [
+        ("X-Amz-Algorithm", Some(ALGORITHM)),
+        ("X-Amz-ChannelARN", Some(what.channel_arn)),
+        ("X-Amz-ClientId", what.client_id),
+        ("X-Amz-Credential", Some(&credential)),
+        ("X-Amz-Date", Some(&time)),
+        ("X-Amz-Expires", Some(&expires)),
+        ("X-Amz-Security-Token", keys.session_token),
+        ("X-Amz-SignedHeaders", Some("host")),
+    ];
+    let present = parameters
+        .iter()
+        .filter_map(|(name, value)| Some((name, (*value)?)));
+    let pairs: Vec<_> = present
+        .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+        .collect();
+    let query = pairs.join("&");
+
+    let no_payload = hex(digest::digest(&digest::SHA256, b"").as_ref());
+    let request = format!("GET\n/\n{query}\nhost:{}\n\nhost\n{no_payload}", what.host);
+    let request = hex(digest::digest(&digest::SHA256, request.as_bytes()).as_ref());
+    let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{request}");
+    let secret = format!("AWS4{}", keys.secret_access_key);
+    let steps = [
+        date.as_str(),
+        what.region,
+        SERVICE,
+        "aws4_request",
+        &to_sign,
+    ];
+    let signature = steps.iter().fold(secret.into_bytes(), |key, step| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        hmac::sign(&key, step.as_bytes()).as_ref().to_vec()
+    });
+    format!(
+        "{}://{}/?{query}&X-Amz-Signature={}",
+        what.scheme,
+        what.host,
+        hex(&signature)
+    )
+}
+
+/// Every byte outside the unreserved set of RFC 3986 section 2.3, in upper case.
+fn percent_encoded(text: &str) -> String {
+    let mut to = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            to.push(char::from(byte));
+        } else {
+            let _ = write!(to, "%{byte:02X}");
+        }
+    }
+    to
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut to = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(to, "{byte:02x}");
+    }
+    to
+}
+
+/// `20260102` and `20260102T030405Z`. The calendar in days: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// `civil_from_days`, for days since 1970.
+fn date_and_time(now: u64) -> (String, String) {
+    let (days, second) = (now / 86_400 + 719_468, now % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let date = format!("{year:04}{month:02}{day:02}");
+    let time = format!(
+        "{date}T{:02}{:02}{:02}Z",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    );
+    (date, time)
+}
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const SERVICE: &str = "kinesisvideo";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MASTER: Presign<'_> = Presign {
+        scheme: "wss",
+        host: "m-0a1b2c3d.kinesisvideo.us-east-1.amazonaws.com",
+        channel_arn: "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123",
+        client_id: None,
+        region: "us-east-1",
+        expires: 299,
+        now: 1_767_323_045,
+    };
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+    fn signature(what: Presign<'_>, keys: Keys<'_>) -> String {
+        presign(&what, &keys)
+            .split_once("&X-Amz-Signature=")
+            .unwrap()
+            .1
+            .to_owned()
+    }
+
+    /// The signatures of the JavaScript SDK, botocore and the C SDK for the same URLs (vectors/sigv4.json).
+    #[test]
+    fn signatures_are_those_of_other_signers() {
+        let key = Keys {
+            access_key_id: "AKIDEXAMPLE",
+            secret_access_key: SECRET,
+            session_token: None,
+        };
+        let token = "FwoGZXIvYXdzEXAMPLE//token+with/odd==chars";
+        let temporary = Keys {
+            access_key_id: "ASIAEXAMPLE",
+            session_token: Some(token),
+            ..key
+        };
+        let js_master = "b9efb52daab942e988f36e5dc151b5cd78a5cccb6c80596011e8f136b6e5f72f";
+        assert_eq!(signature(MASTER, key), js_master);
+        let js_master_token = "7ff74180623fc6fab2d647c41ca29f310938a4024f95b3554fb79221898abca4";
+        assert_eq!(signature(MASTER, temporary), js_master_token);
+        let viewer = Presign {
+            host: "signaling.example.test:8443",
+            client_id: Some("viewer-1.A_b"),
+            ..MASTER
+        };
+        let js_viewer_port = "3971b94a65b123e09d45f71ecb6767989c6438fcf06a25a8b903fdcab54df17b";
+        assert_eq!(signature(viewer, temporary), js_viewer_port);
+        let localhost = Presign {
+            host: "localhost:8443",
+            client_id: Some("v"),
+            ..MASTER
+        };
+        let boto_viewer_port = "426ff3787c4b4ecaaaf311c0d43a1ad2dce10b514cd477d69c3c9c92afc0077f";
+        assert_eq!(signature(localhost, key), boto_viewer_port);
+        let csdk_master = "2bf827c0b1e24620426e245172bbd5bfe9ebb10405a7531545f8a4c921a93a46";
+        assert_eq!(
+            signature(
+                Presign {
+                    expires: 604_800,
+                    ..MASTER
+                },
+                key
+            ),
+            csdk_master
+        );
+    }
+
+    #[test]
+    fn the_calendar_knows_leap_days_and_the_turn_of_the_year() {
+        let cases = [
+            (0, "19700101T000000Z"),
+            (951_782_399, "20000228T235959Z"),
+            (951_782_400, "20000229T000000Z"),
+            (1_735_689_599, "20241231T235959Z"),
+            (1_767_323_045, "20260102T030405Z"),
+            (4_107_542_400, "21000301T000000Z"),
+        ];
+        for (now, time) in cases {
+            assert_eq!(date_and_time(now).1, time, "{now}");
+        }
+    }
+}
