@@ -72,7 +72,10 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of std: three of its kinds have a remedy that we know")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "an enum of std: three of its kinds have a remedy that we know"
+    )]
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
@@ -118,6 +121,19 @@ mod tests {
                 .all(|listener| listener.local_addr().unwrap() == bound.addr)
         );
         TcpStream::connect(bound.addr).unwrap();
+    }
+
+    #[test]
+    fn what_is_set_on_a_listener_holds_for_what_it_accepts() {
+        let bound = bind(&any(), 1, 12_000).unwrap();
+        let listener = TcpListener::from(bound.sockets.into_iter().next().unwrap());
+        let _client = TcpStream::connect(bound.addr).unwrap();
+        let accepted = Socket::from(listener.accept().unwrap().0);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(
+            accepted.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(12))
+        );
     }
 
     #[test]
