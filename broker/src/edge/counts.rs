@@ -35,7 +35,7 @@ pub struct EdgeCounts {
     pub parks_in_ring: u64,
     /// Waits through the executor, after a second without traffic.
     pub parks_in_glommio: u64,
-    /// The longest turn from the end of its wait to its next one, in microseconds.
+    /// The longest turn, in microseconds: the longest that any connection had to wait for its turn.
     pub longest_turn_us: u64,
     /// Time spent not waiting, in microseconds.
     pub busy_us: u64,

@@ -185,7 +185,9 @@ impl<M: Machine> Edge<M> {
         };
         if connection.stage != Stage::Shut {
             connection.stage = Stage::Shut;
-            let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
+            if !connection.at_rest() {
+                let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
+            }
         }
         self.touch(session);
     }

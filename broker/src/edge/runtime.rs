@@ -85,9 +85,13 @@ impl<M: Machine> Edge<M> {
         self.listen();
         self.ring.enter(0, None)?;
         let _ = started.send(());
-        let mut awake_until = self.now;
+        let (mut awake_until, mut slept) = (self.now, true);
         loop {
+            let before = self.now;
             (self.now, self.at) = self.clock.read();
+            if !slept {
+                self.account(before, self.now);
+            }
             if self.turn() {
                 awake_until = self.now + Duration::from_millis(HOLD_MS);
             }
@@ -97,11 +101,13 @@ impl<M: Machine> Edge<M> {
             {
                 break;
             }
-            if self.busy() {
+            slept = !self.busy();
+            if !slept {
                 self.ring.enter(0, None)?;
                 continue;
             }
-            let slept_at = self.account();
+            let slept_at = Instant::now();
+            self.account(self.now, slept_at);
             if slept_at < awake_until {
                 self.sleep_in_ring(slept_at, awake_until)?;
             } else {
@@ -153,14 +159,12 @@ impl<M: Machine> Edge<M> {
                 .is_some_and(|due| due <= self.at.now)
     }
 
-    /// Books this turn's time and returns the moment at which it ended.
-    fn account(&mut self) -> Instant {
-        let ended = Instant::now();
-        let us = u64::try_from(ended.saturating_duration_since(self.now).as_micros())
-            .unwrap_or(u64::MAX);
+    /// Books the time of one turn.
+    fn account(&mut self, from: Instant, to: Instant) {
+        let us = to.saturating_duration_since(from).as_micros();
+        let us = u64::try_from(us).unwrap_or(u64::MAX);
         self.counts.busy_us += us;
         self.counts.longest_turn_us = self.counts.longest_turn_us.max(us);
-        ended
     }
 
     /// The moment at which something is due although nothing arrives.

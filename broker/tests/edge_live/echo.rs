@@ -1,6 +1,7 @@
 //! What goes in comes out, in any shape and at any pace.
 
 use crate::support::{Bench, HEAD, close, echo, frame, read_head};
+use broker::edge::EdgeSettings;
 use std::io::{Read, Write};
 use tungstenite::{Bytes, Message};
 
@@ -113,6 +114,68 @@ fn a_burst_is_read_and_answered_in_few_calls() {
             "{receives} receives, {sends} sends"
         );
     }
+    bench.finish();
+}
+
+#[test]
+fn a_pool_that_runs_dry_delays_and_loses_nothing() {
+    let ring = ring::Settings {
+        buffers: 2,
+        buffer_bytes: 128,
+        ..ring::Settings::default()
+    };
+    let settings = EdgeSettings {
+        ring,
+        ..EdgeSettings::default()
+    };
+    let bench = Bench::with(1, settings, (64, 8));
+    let mut wires: Vec<_> = (0..40).map(|number| bench.wire(number % 4 == 3)).collect();
+    for wire in &mut wires {
+        wire.write_all(HEAD).unwrap();
+        wire.flush().unwrap();
+    }
+    for wire in &mut wires {
+        read_head(wire);
+    }
+    let burst = frame(true, 2, &[b'y'; 50]).repeat(60);
+    for wire in &mut wires {
+        wire.write_all(&burst).unwrap();
+        wire.flush().unwrap();
+    }
+    for wire in &mut wires {
+        let mut answer = vec![0; 60 * 52];
+        wire.read_exact(&mut answer).unwrap();
+        assert!(
+            answer
+                .chunks(52)
+                .all(|echo| echo[..2] == [0x82, 50] && echo[51] == b'y')
+        );
+    }
+    let scraped = bench.server.scrape();
+    assert!(scraped[0].edge.no_buffers > 0, "the pool did run dry");
+    drop(wires);
+    bench.finish();
+}
+
+#[test]
+fn one_flooding_peer_leaves_room_for_others() {
+    let bench = Bench::start(1);
+    let mut flood = bench.tcp();
+    flood.write_all(HEAD).unwrap();
+    read_head(&mut flood);
+    let mut quiet = bench.websocket(false);
+    let one = frame(true, 2, &vec![0; 64_000]);
+    let mut reader = flood.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..300).try_for_each(|_| flood.write_all(&one)).unwrap());
+        scope.spawn(|| reader.read_exact(&mut vec![0; 300 * 64_004]).unwrap());
+        for _ in 0..200 {
+            echo(&mut quiet, &Message::text("still served"));
+        }
+    });
+    assert!(bench.server.scrape()[0].edge.capped > 0);
+    close(quiet);
+    drop((flood, reader));
     bench.finish();
 }
 

@@ -1,7 +1,8 @@
 //! TLS: handshakes of every outcome.
 
-use crate::support::{Bench, close, connect, echo, upgrade, wait_for};
-use rustls::{ClientConfig, version};
+use crate::support::{Bench, HEAD, close, connect, echo, frame, read_head, upgrade, wait_for};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use rustls::{ClientConfig, ConnectionTrafficSecrets, version};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use tungstenite::Message;
@@ -92,6 +93,61 @@ fn key_updates_are_followed() {
     }
     drop(socket);
     bench.finish();
+}
+
+/// A peer may begin a handshake message at any time and not finish it. What it had asked for before is still answered.
+#[test]
+fn an_unfinished_handshake_message_does_not_stop_what_is_sent() {
+    let bench = Bench::start(1);
+    let mut config = ClientConfig::clone(&bench.trust);
+    config.enable_secret_extraction = true;
+    let mut stream = bench.tls(&Arc::new(config));
+    stream.write_all(HEAD).unwrap();
+    stream.flush().unwrap();
+    read_head(&mut stream);
+    let (engine, mut socket) = (stream.conn, stream.sock);
+    let (sequence, keys) = engine.dangerous_extract_secrets().unwrap().tx;
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = keys else {
+        panic!("the suite that rustls prefers")
+    };
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+    // A whole message, and the first two bytes of a key update behind it.
+    let mut bytes = seal(
+        &key,
+        iv.as_ref(),
+        sequence,
+        23,
+        &frame(true, 1, b"answer me"),
+    );
+    bytes.extend(seal(&key, iv.as_ref(), sequence + 1, 22, &[24, 0]));
+    socket.write_all(&bytes).unwrap();
+    let mut answer = [0; 5 + 11 + 1 + 16];
+    socket.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[..5], [23, 3, 3, 0, 28], "one record with the echo");
+    assert!(bench.counts().partial_record_bytes > 0);
+    drop(socket);
+    bench.finish();
+}
+
+/// One TLS 1.3 record (RFC 8446 section 5.2).
+fn seal(key: &LessSafeKey, iv: &[u8], sequence: u64, kind: u8, content: &[u8]) -> Vec<u8> {
+    let mut nonce: [u8; 12] = iv.try_into().unwrap();
+    nonce[4..]
+        .iter_mut()
+        .zip(sequence.to_be_bytes())
+        .for_each(|(iv, byte)| *iv ^= byte);
+    let mut sealed = content.to_vec();
+    sealed.push(kind);
+    let len = u16::try_from(sealed.len() + 16).unwrap().to_be_bytes();
+    let mut record = vec![23, 3, 3, len[0], len[1]];
+    key.seal_in_place_append_tag(
+        Nonce::assume_unique_for_key(nonce),
+        Aad::from(&record),
+        &mut sealed,
+    )
+    .unwrap();
+    record.extend(sealed);
+    record
 }
 
 fn only_tls12(bench: &Bench) -> Arc<ClientConfig> {

@@ -183,10 +183,6 @@ pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Lets time pass that is the subject of a test: a rest, a second without traffic.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test is the one that waits, not the edge"
-)]
 pub(crate) fn pause(span: Duration) {
     std::thread::sleep(span);
 }
