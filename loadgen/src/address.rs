@@ -1,0 +1,226 @@
+//! Where the load goes, and where it comes from.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+
+/// The service under load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// Whether over TLS.
+    pub tls: bool,
+    /// The host's name, as the certificate must bear it.
+    pub host: String,
+    /// Host and, unless it is the scheme's own, port: the `Host` header.
+    pub authority: String,
+}
+
+/// Why a text names no target or no addresses. Told to the operator; the program ends with exit code 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressError {
+    /// Not `http://`, `https://`, `ws://` or `wss://` with a host and perhaps a port.
+    Target(String),
+    /// The host's name leads to no address.
+    Unresolved(String),
+    /// An address off loopback, and nobody said that the target is theirs.
+    NotLoopback(IpAddr),
+    /// Neither `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or empty, or too large.
+    Sources(String),
+}
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Target(text) => write!(
+                formatter,
+                "--target {text}: allowed are http://HOST[:PORT], https://…, ws://… and wss://…, without a path"
+            ),
+            Self::Unresolved(host) => write!(formatter, "--target: {host} has no address"),
+            Self::NotLoopback(address) => write!(
+                formatter,
+                "--target: {address} is not a loopback address; load on a machine that is not yours is an attack. \
+                 If it is yours, say so with --i-own-this-target"
+            ),
+            Self::Sources(text) => write!(
+                formatter,
+                "--source-addresses {text}: allowed are ADDRESS/BITS and FIRST-LAST, IPv4, at most {SOURCES_MAX} of them"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AddressError {}
+
+impl Target {
+    /// Reads a URL and looks its host up.
+    ///
+    /// # Errors
+    /// See [`AddressError`]; off loopback unless `owned`.
+    pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
+        let wrong = || AddressError::Target(url.to_owned());
+        let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+        let (tls, standard_port) = match scheme {
+            "http" | "ws" => (false, 80),
+            "https" | "wss" => (true, 443),
+            _ => return Err(wrong()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = split_port(authority).ok_or_else(wrong)?;
+        let port = port.unwrap_or(standard_port);
+        let unresolved = || AddressError::Unresolved(host.to_owned());
+        let mut addresses = (host, port).to_socket_addrs().map_err(|_| unresolved())?;
+        let address = addresses.next().ok_or_else(unresolved)?;
+        if !owned && !address.ip().is_loopback() {
+            return Err(AddressError::NotLoopback(address.ip()));
+        }
+        let bare = authority.strip_suffix(&format!(":{standard_port}"));
+        Ok(Self {
+            address,
+            tls,
+            host: host.to_owned(),
+            authority: bare.unwrap_or(authority).to_owned(),
+        })
+    }
+}
+
+/// A range of addresses, taken in turn by the connections of a run: each has its own 28,000 or so ports towards one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sources {
+    first: Ipv4Addr,
+    count: u32,
+}
+
+impl Sources {
+    /// Reads `127.0.1.1/24` (from this address to the last usable one of its network) or `127.0.1.1-127.0.1.8`.
+    ///
+    /// # Errors
+    /// [`AddressError::Sources`].
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let wrong = || AddressError::Sources(text.to_owned());
+        let (first, last) = if let Some((first, last)) = text.split_once('-') {
+            let last: Ipv4Addr = last.parse().map_err(|_| wrong())?;
+            (first.parse().map_err(|_| wrong())?, u32::from(last))
+        } else {
+            let (first, bits) = text.split_once('/').unwrap_or((text, "32"));
+            let first: Ipv4Addr = first.parse().map_err(|_| wrong())?;
+            let bits: u32 = bits.parse().map_err(|_| wrong())?;
+            if !(8..=32).contains(&bits) {
+                return Err(wrong());
+            }
+            let hosts = u32::MAX.checked_shr(bits).unwrap_or_default();
+            let broadcast = u32::from(hosts > 1);
+            (first, (u32::from(first) | hosts) - broadcast)
+        };
+        let count = last.wrapping_sub(u32::from(first)).wrapping_add(1);
+        if last < u32::from(first) || count > SOURCES_MAX {
+            return Err(wrong());
+        }
+        Ok(Self { first, count })
+    }
+
+    /// The address of the connection with this number.
+    #[must_use]
+    pub fn of(&self, connection: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.first) + connection % self.count)
+    }
+}
+
+/// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            let port = if after.is_empty() {
+                None
+            } else {
+                Some(after.strip_prefix(':')?)
+            };
+            (host, port)
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    let port = match port {
+        Some(port) => Some(port.parse().ok()?),
+        None => None,
+    };
+    let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
+    plain.then_some((host, port))
+}
+
+/// Most source addresses: a 16-bit network.
+const SOURCES_MAX: u32 = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        let target = Target::parse("wss://localhost:8443/", false).unwrap();
+        assert!(target.tls && target.address.ip().is_loopback());
+        assert_eq!(
+            (target.host.as_str(), target.authority.as_str()),
+            ("localhost", "localhost:8443")
+        );
+        let target = Target::parse("http://127.0.0.1:80", false).unwrap();
+        assert_eq!(target.authority, "127.0.0.1");
+        assert_eq!(target.address.port(), 80);
+        assert_eq!(
+            Target::parse("https://[::1]", false)
+                .unwrap()
+                .address
+                .port(),
+            443
+        );
+        for text in [
+            "",
+            "127.0.0.1:80",
+            "ftp://127.0.0.1",
+            "http://",
+            "http://127.0.0.1:x",
+            "http://127.0.0.1/path",
+            "http://127.0.0.1:99999",
+            "http://[::1",
+        ] {
+            assert!(
+                matches!(Target::parse(text, true), Err(AddressError::Target(_))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_machines_are_refused_unless_owned() {
+        let url = "http://192.0.2.1:8080";
+        let refused = Target::parse(url, false).unwrap_err();
+        assert!(refused.to_string().contains("--i-own-this-target"));
+        assert!(Target::parse(url, true).is_ok());
+        assert!(Target::parse("http://0.0.0.0:1", false).is_err());
+    }
+
+    #[test]
+    fn sources_are_taken_in_turn() {
+        let of = |text: &str, n| Sources::parse(text).unwrap().of(n).to_string();
+        assert_eq!(of("127.0.1.1/24", 0), "127.0.1.1");
+        assert_eq!(of("127.0.1.1/24", 253), "127.0.1.254");
+        assert_eq!(of("127.0.1.1/24", 254), "127.0.1.1");
+        assert_eq!(of("127.0.1.3-127.0.1.4", 3), "127.0.1.4");
+        assert_eq!(of("127.0.1.7", 9), "127.0.1.7");
+        assert_eq!(of("127.0.1.7/32", 9), "127.0.1.7");
+        for text in [
+            "",
+            "x",
+            "127.0.1.1/33",
+            "127.0.1.1/4",
+            "127.0.1.9-127.0.1.1",
+            "::1/64",
+            "127.0.0.1/8",
+        ] {
+            assert!(Sources::parse(text).is_err(), "{text}");
+        }
+    }
+}

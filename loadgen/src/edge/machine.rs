@@ -1,0 +1,115 @@
+//! What this machine is and allows: descriptors, CPUs, kernel.
+#![expect(
+    unsafe_code,
+    reason = "limits and CPU affinity are set through libc; std has neither"
+)]
+
+use serde::Serialize;
+use socket2::Socket;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// The machine that a run was driven from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub cpu: Option<String>,
+    /// CPUs that this process may use.
+    pub cpus: Option<usize>,
+    /// The kernel's release.
+    pub kernel: Option<String>,
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Looks at this machine.
+#[must_use]
+pub fn machine() -> Machine {
+    let value = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).ok()?;
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let kib = value("/proc/meminfo", "MemTotal");
+    let kib = kib.and_then(|text| text.strip_suffix(" kB")?.parse::<u64>().ok());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+    Machine {
+        cpu: value("/proc/cpuinfo", "model name"),
+        cpus: std::thread::available_parallelism().ok().map(Into::into),
+        kernel: kernel.map(|text| text.trim().to_owned()),
+        memory_bytes: kib.map(|kib| kib * 1024),
+    }
+}
+
+/// A number that no other run is likely to have.
+#[must_use]
+pub fn run_id() -> u32 {
+    fastrand::u32(..)
+}
+
+/// Raises this process's limit of open descriptors as far as it may; gives the limit.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn raise_descriptors() -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid place for one rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a valid rlimit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Has a later bind to an address leave the port to be chosen at connect, when the other end is known: one port then serves
+/// as many connections as there are pairs of addresses.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open, and `on` is a readable int of the length given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Pins the calling thread to one CPU.
+///
+/// # Errors
+/// The CPU does not exist or is not this process's to use.
+pub(super) fn pin(cpu: usize) -> io::Result<()> {
+    // SAFETY: a zeroed cpu_set_t is the empty set; CPU_SET checks nothing, but the command line allows only numbers below
+    // its size (1024), asserted here.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert!(cpu < 8 * size_of::<libc::cpu_set_t>());
+        libc::CPU_SET(cpu, &mut set);
+        set
+    };
+    // SAFETY: 0 is the calling thread; `set` is valid and of the size given.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

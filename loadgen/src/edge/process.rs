@@ -1,0 +1,85 @@
+//! What the kernel tells of a process: CPU time and memory, from `/proc`.
+
+use std::fs;
+use std::io;
+
+/// A process on this machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    pid: u32,
+}
+
+impl Process {
+    /// The process with this id.
+    ///
+    /// # Errors
+    /// There is none, or it must not be looked at.
+    pub(super) fn find(pid: u32) -> io::Result<Self> {
+        let process = Self { pid };
+        process.cpu_ns()?;
+        Ok(process)
+    }
+
+    /// This process.
+    pub(super) fn own() -> Self {
+        Self {
+            pid: std::process::id(),
+        }
+    }
+
+    /// CPU time of all its living threads, user and kernel, in nanoseconds.
+    ///
+    /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). The ticks of
+    /// `/proc/PID/stat` are 10 ms apart, too coarse for a short run.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub(super) fn cpu_ns(self) -> io::Result<u64> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let path = task?.path().join("schedstat");
+            // A thread may end between the listing and the reading.
+            let Ok(text) = fs::read_to_string(path) else {
+                continue;
+            };
+            let first = text.split_ascii_whitespace().next();
+            sum += first
+                .and_then(|number| number.parse::<u64>().ok())
+                .unwrap_or_default();
+        }
+        Ok(sum)
+    }
+
+    /// Memory that it has in use, in bytes: resident pages, shared ones included.
+    ///
+    /// Source: `Rss` of `/proc/PID/smaps_rollup`, which counts pages; the numbers of `statm` lag behind.
+    ///
+    /// # Errors
+    /// The process is gone, or is another user's.
+    pub(super) fn rss_bytes(self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib = line
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|number| number.trim().parse::<u64>().ok());
+        kib.map(|kib| kib * 1024)
+            .ok_or_else(|| io::Error::other("smaps_rollup without Rss"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_used_something() {
+        let own = Process::own();
+        let before = own.cpu_ns().unwrap();
+        let mut sum = 0_u64;
+        while own.cpu_ns().unwrap() == before {
+            sum = std::hint::black_box(sum + 1);
+        }
+        assert!(own.rss_bytes().unwrap() > 100_000);
+        assert!(Process::find(u32::MAX).is_err());
+    }
+}

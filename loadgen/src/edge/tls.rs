@@ -1,0 +1,169 @@
+//! The client's side of TLS: whom to trust, and bytes between the socket and the peer.
+
+use crate::options::Trust;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, ClientConnection, Resumption};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What all TLS connections of a run share.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+/// One TLS connection.
+#[derive(Debug)]
+pub(super) struct Tls(ClientConnection);
+
+impl Client {
+    /// A client that trusts as told; `None` if no TLS is spoken. Sessions are not resumed: each handshake is a whole one.
+    ///
+    /// # Errors
+    /// The authority's file cannot be read or holds no certificate; the host cannot be a name in a certificate.
+    pub(super) fn new(trust: &Trust, host: &str) -> io::Result<Option<Self>> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
+        let builder = match trust {
+            Trust::NotNeeded => return Ok(None),
+            Trust::Authority(file) => builder.with_root_certificates(roots(file)?),
+            Trust::Anyone => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anyone(provider))),
+        };
+        let mut config = builder.with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let config = Arc::new(config);
+        Ok(Some(Self { config, name }))
+    }
+
+    /// A new connection, and the first bytes of its handshake at the end of `out`.
+    ///
+    /// # Errors
+    /// What rustls says.
+    pub(super) fn connect(&self, out: &mut Vec<u8>) -> io::Result<Tls> {
+        let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
+        let mut tls = Tls(connection.map_err(io::Error::other)?);
+        tls.0.set_buffer_limit(None); // what is written is taken out at once
+        tls.flush(out)?;
+        Ok(tls)
+    }
+}
+
+impl Tls {
+    /// Whether the handshake is still under way.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// Takes in records; appends what they say to `plain`, and what must be answered to `out`.
+    ///
+    /// # Errors
+    /// The certificate is not trusted, or the service broke the protocol; an alert is in `out`.
+    pub(super) fn receive(
+        &mut self,
+        mut records: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        while !records.is_empty() {
+            let taken = self.0.read_tls(&mut records)?;
+            let processed = self.0.process_new_packets();
+            if let Ok(state) = &processed {
+                let start = plain.len();
+                plain.resize(start + state.plaintext_bytes_to_read(), 0);
+                self.0.reader().read_exact(&mut plain[start..])?;
+            }
+            self.flush(out)?;
+            processed.map_err(io::Error::other)?;
+            if taken == 0 {
+                break; // after the peer's close_notify
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts `plain` to the end of `out`.
+    ///
+    /// # Errors
+    /// What rustls says.
+    pub(super) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        self.0.writer().write_all(plain)?;
+        self.flush(out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        while self.0.wants_write() {
+            self.0.write_tls(out)?;
+        }
+        Ok(())
+    }
+}
+
+fn roots(file: &Path) -> io::Result<RootCertStore> {
+    let about = |what: String| io::Error::other(format!("--tls-ca {}: {what}", file.display()));
+    let certificates =
+        CertificateDer::pem_file_iter(file).map_err(|error| about(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| about(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| about(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(about("holds no certificate".into()));
+    }
+    Ok(roots)
+}
+
+/// Takes any certificate, but still has the service prove that it holds its key: the handshake costs what it always costs,
+/// but for the chain.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
