@@ -184,15 +184,15 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     while let Some(folder) = open.pop() {
         let mut entries: Vec<PathBuf> = fs::read_dir(&folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
+            .expect("a folder of sources")
+            .map(|entry| entry.expect("a readable entry").path())
             .collect();
         entries.sort();
         for path in entries {
             if path.is_dir() {
                 open.push(path);
             } else if path.extension().is_some_and(|end| end == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
+                let text = fs::read_to_string(&path).expect("a readable source");
                 found.push((path, text));
             }
         }
