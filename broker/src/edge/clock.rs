@@ -40,9 +40,12 @@ impl Clock {
         )
     }
 
-    /// The instant of a deadline; `None` when it is beyond what the system can count.
+    /// The instant of a deadline; `None` for the end of time, which stands for "never", and beyond what the system can count.
     pub(super) fn instant(&self, deadline: Now) -> Option<Instant> {
-        self.start.checked_add(Duration::from_millis(deadline.0))
+        let span = Duration::from_millis(deadline.0);
+        self.start
+            .checked_add(span)
+            .filter(|_| deadline.0 != u64::MAX)
     }
 }
 
