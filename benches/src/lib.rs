@@ -1,1 +1,41 @@
-//! (front page follows)
+//! Micro-benchmarks: each module of the road beside the libraries that do the same work.
+//!
+//! ```text
+//! cargo bench -p benches                          # all, about four minutes
+//! cargo bench -p benches --bench frame -- decode  # one module, one operation
+//! cargo test -p benches --benches                 # each once, its answers verified: what CI runs
+//! cargo run -p benches --bin record               # the figures of the last run as CSV
+//! ```
+//! Groups are `<module>/<operation>/<case>`, with the libraries side by side in each: `frame/decode/ice-200B/heliograph`,
+//! `frame/decode/ice-200B/tungstenite`. Beside each time stand messages and bytes per second.
+//!
+//! | bench | what is timed | beside |
+//! |---|---|---|
+//! | `frame` | bytes of a read → messages; payload → frame | tungstenite |
+//! | `mask` | one payload, in place | the RFC's sentence byte by byte; copying alone |
+//! | `message` | text → checked request | serde_json, simd-json |
+//! | `event` | delivery → whole frame | serde_json, simd-json |
+//! | `head` | bytes → head; bytes → 101 | httparse, tungstenite |
+//! | `base64` | check, encode | base64 |
+//! | `shard` | bytes in → the recipient's outbox → sent; head → 101 | tungstenite with serde_json and a hash map |
+//!
+//! Rules that make figures comparable:
+//! * **Answers first.** Each adaptor's answer is compared with the expected one before anything is timed.
+//! * **The same bytes, the same checks.** Whoever leaves a check to its caller gets it added in the adaptor
+//!   ([`rival::judge`]). What changes its input in place starts from a fresh copy each time, and then everybody does.
+//! * **Best settings.** Buffers are used again where the library allows it, the allocator is the broker's
+//!   ([mimalloc](https://docs.rs/mimalloc)) for all, and each adaptor says which settings it found best.
+//! * **CPU time of the thread**, not the clock on the wall ([`harness::ThreadTime`]): neighbours on a shared machine
+//!   then disturb only through the caches.
+//! * The profile is `bench` of the workspace: thin LTO. The shipped binaries are built with fat LTO.
+//!
+//! Absent: masking of tungstenite, which it keeps private, and alphabets of base64, which no crate tells without decoding.
+//! Recorded runs are in `benches/record/`, each with its machine beside it. Compare ratios within one run only.
+
+pub mod fixture;
+pub mod harness;
+pub mod rival;
+
+/// The allocator of the broker. Rivals that allocate per message profit from it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

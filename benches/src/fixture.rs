@@ -1,0 +1,216 @@
+//! What the benches work on: messages of three sizes, and request heads as real clients sent them.
+
+use codec::base64;
+use codec::signal::client::Outgoing;
+use codec::signal::{Action, Delivery, Role};
+use codec::ws::{Opcode, frame_masked};
+use serde_json::Value;
+
+/// The viewer of every message: the recipient of a master's, the sender of a viewer's. As recorded.
+pub const VIEWER: &str = "viewer-1.A_b";
+
+/// The masking key of every frame: that of RFC 6455 section 5.7.
+pub const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+
+/// One message.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Its name in groups.
+    pub name: &'static str,
+    /// What it is.
+    pub action: Action,
+    /// Base64 text.
+    pub payload: String,
+}
+
+/// A small, a typical and the largest message: an ICE candidate with a payload of 200 bytes, an SDP answer made of 3,000
+/// bytes, and an answer whose payload is as long as the default profile takes.
+#[must_use]
+pub fn cases() -> [Case; 3] {
+    [
+        Case::new("ice-200B", Action::IceCandidate, 150),
+        Case::new("sdp-3KB", Action::SdpAnswer, 3_000),
+        Case::new(
+            "largest-32KiB",
+            Action::SdpAnswer,
+            codec::limits::PAYLOAD_BYTES / 4 * 3,
+        ),
+    ]
+}
+
+impl Case {
+    /// A message whose payload stands for `bytes` bytes of a session description.
+    fn new(name: &'static str, action: Action, bytes: usize) -> Self {
+        let description = description(bytes);
+        let mut payload = Vec::new();
+        base64::encode(&mut payload, description.as_bytes());
+        let payload = String::from_utf8(payload).expect("base64 is ASCII");
+        Self {
+            name,
+            action,
+            payload,
+        }
+    }
+
+    /// The text as the JavaScript SDK's client of this role writes it.
+    #[must_use]
+    pub fn text(&self, role: Role) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.outgoing(role).write_text(&mut out);
+        out
+    }
+
+    /// The same message as the C SDK writes it, whose viewer appends the ICE servers it uses to an offer.
+    ///
+    /// Nested values are not of the usual shape: the flat scanner leaves such a text to simd-json.
+    #[must_use]
+    pub fn text_with_ice_servers(&self) -> Vec<u8> {
+        let Self { payload, .. } = self;
+        let action = self.action.as_str();
+        format!(
+            "{{\n\t\"action\": \"{action}\",\n\t\"RecipientClientId\": \"{VIEWER}\",\n\t\"MessagePayload\": \"{payload}\",\n\t\
+             \"IceServerList\": [\n\t\t{{\n\t\t\t\"Password\": \"pw\",\n\t\t\t\"Ttl\": 300,\n\t\t\t\"Uris\": [\"turn:turn.example.test:443?\
+             transport=udp\", \"turns:turn.example.test:443?transport=tcp\"],\n\t\t\t\"Username\": \"1700000300:user\"\n\t\t}}\n\t]\n}}"
+        )
+        .into_bytes()
+    }
+
+    /// The same message with an escape in its payload, as serializers that escape slashes write it.
+    #[must_use]
+    pub fn text_with_escapes(&self) -> Vec<u8> {
+        let text = String::from_utf8(self.text(Role::Master)).expect("a text is UTF-8");
+        text.replace('/', "\\/").into_bytes()
+    }
+
+    /// What a client of this role sends: so many frames of this text, masked, in one piece.
+    #[must_use]
+    pub fn frames(&self, role: Role, count: usize) -> Vec<u8> {
+        let (text, mut out) = (self.text(role), Vec::new());
+        for _ in 0..count {
+            frame_masked(&mut out, Opcode::Text, &text, KEY);
+        }
+        out
+    }
+
+    /// The message on its way to a master.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery<'_> {
+        Delivery {
+            action: self.action,
+            payload: &self.payload,
+            sender: Some(VIEWER),
+        }
+    }
+
+    fn outgoing(&self, role: Role) -> Outgoing<'_> {
+        Outgoing {
+            action: self.action,
+            payload: &self.payload,
+            recipient: match role {
+                Role::Master => Some(VIEWER),
+                Role::Viewer => None,
+            },
+            correlation_id: None,
+        }
+    }
+}
+
+/// A request head.
+#[derive(Clone, Debug)]
+pub struct HeadCase {
+    /// Its name in groups.
+    pub name: &'static str,
+    /// Its bytes, final empty line included.
+    pub bytes: Vec<u8>,
+}
+
+/// An API call of the AWS CLI, the upgrade of the JavaScript SDK's viewer, and the same upgrade with a session token that
+/// fills the longest head.
+#[must_use]
+pub fn heads() -> [HeadCase; 3] {
+    let call = &recorded(include_str!("../../codec/tests/data/http_heads.json"))[0];
+    let upgrade = upgrade_head("demo", "viewer-1.A_b");
+    let token = "X-Amz-Security-Token=";
+    let room = codec::limits::HEAD_BYTES - upgrade.len();
+    let longest = upgrade.replacen(token, &format!("{token}{}", "A".repeat(room)), 1);
+    assert_eq!(longest.len(), codec::limits::HEAD_BYTES);
+    [
+        HeadCase {
+            name: "call",
+            bytes: head_of("POST", text_of(&call["target"]), &call["headers"]).into_bytes(),
+        },
+        HeadCase {
+            name: "upgrade",
+            bytes: upgrade.into_bytes(),
+        },
+        HeadCase {
+            name: "upgrade-16KiB",
+            bytes: longest.into_bytes(),
+        },
+    ]
+}
+
+/// The upgrade of a viewer, as the JavaScript SDK sent it, to another channel under another id.
+///
+/// # Panics
+/// When the recording is not what it was.
+#[must_use]
+pub fn upgrade_head(channel: &str, client_id: &str) -> String {
+    let clients = recorded(include_str!(
+        "../../codec/tests/data/websocket_clients.json"
+    ));
+    let viewer = &clients[0];
+    let target = text_of(&viewer["target"]);
+    assert!(target.contains("%2Fdemo%2F") && target.contains("viewer-1.A_b"));
+    let target = target
+        .replacen("%2Fdemo%2F", &format!("%2F{channel}%2F"), 1)
+        .replacen("viewer-1.A_b", client_id, 1);
+    head_of("GET", &target, &viewer["headers"])
+}
+
+/// The upgrade of a master, as the JavaScript SDK sent it, to another channel.
+///
+/// # Panics
+/// When the recording is not what it was.
+#[must_use]
+pub fn upgrade_head_of_master(channel: &str) -> String {
+    upgrade_head(channel, VIEWER).replacen(&format!("&X-Amz-ClientId={VIEWER}"), "", 1)
+}
+
+fn recorded(json: &str) -> Vec<Value> {
+    serde_json::from_str(json).expect("recordings are JSON")
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().expect("a recording's text")
+}
+
+fn head_of(method: &str, target: &str, headers: &Value) -> String {
+    let lines: String = headers
+        .as_array()
+        .expect("a recording's headers")
+        .iter()
+        .map(|pair| format!("{}: {}\r\n", text_of(&pair[0]), text_of(&pair[1])))
+        .collect();
+    format!("{method} {target} HTTP/1.1\r\n{lines}\r\n")
+}
+
+/// So many bytes of a session description with its candidates. Its question marks become slashes in base64.
+fn description(bytes: usize) -> String {
+    let mut text = String::from(
+        "{\"type\":\"answer\",\"sdp\":\"v=0\\r\\ns=???\\r\\no=- 4611731400430051336 2 IN IP4",
+    );
+    for number in 0.. {
+        if text.len() >= bytes {
+            break;
+        }
+        text.push_str(&format!(
+            "\\r\\na=candidate:{number} 1 udp {} 192.0.2.{} {} typ host ufrag ???",
+            2_130_706_431 - number,
+            number % 250,
+            50_000 + number
+        ));
+    }
+    text.truncate(bytes);
+    text
+}

@@ -1,0 +1,77 @@
+//! How things are timed: criterion's settings, thread CPU time, and the form of groups.
+
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// Criterion as every bench here uses it.
+pub type Timer = Criterion<ThreadTime>;
+
+/// One group: one operation on one case, by several libraries.
+pub type Group<'a> = BenchmarkGroup<'a, ThreadTime>;
+
+/// Runs a bench: the settings, overridden by the command line, and `groups` with them.
+pub fn run(groups: impl FnOnce(&mut Timer)) {
+    let mut criterion = Criterion::default()
+        .with_measurement(ThreadTime)
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500))
+        .configure_from_args();
+    groups(&mut criterion);
+    criterion.final_summary();
+}
+
+/// Opens the group `<module>/<operation>/<case>`. Each iteration handles so many messages of so many bytes altogether.
+pub fn group<'a>(
+    criterion: &'a mut Timer,
+    operation: &str,
+    case: &str,
+    messages: usize,
+    bytes: usize,
+) -> Group<'a> {
+    let mut group = criterion.benchmark_group(format!("{operation}/{case}"));
+    group.throughput(Throughput::ElementsAndBytes {
+        elements: messages as u64,
+        bytes: bytes as u64,
+    });
+    group
+}
+
+/// CPU time of the calling thread, user and system: what it takes, whoever else runs on the core.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadTime;
+
+impl Measurement for ThreadTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(
+            time.tv_sec.unsigned_abs(),
+            u32::try_from(time.tv_nsec).unwrap_or_default(),
+        )
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start().saturating_sub(start)
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        WallTime.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}

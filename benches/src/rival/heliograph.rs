@@ -1,0 +1,154 @@
+//! Ours: the codec as the broker uses it.
+
+use super::{Decode, Digits, Encode, Parse, ReadHead, Seen, Shake, Write};
+use codec::base64;
+use codec::http::{Head, HeadLimits, HeadScanner, Meta, switching_protocols, upgrade};
+use codec::signal::{Delivery, Parser, Request, Role, Rules};
+use codec::ws::{self, Item, Opcode, Receiver, Side};
+
+/// The codec.
+#[derive(Debug)]
+pub struct Heliograph<T>(T);
+
+/// What the intake of one connection is made of.
+#[derive(Debug)]
+pub struct Intake {
+    read: Box<[u8]>,
+    buffer: Box<[u8]>,
+    receiver: Receiver,
+    rules: ws::Rules,
+}
+
+impl Decode for Heliograph<Intake> {
+    const LIBRARY: &'static str = "heliograph";
+
+    fn new(read: &[u8]) -> Self {
+        Self(Intake {
+            read: read.into(),
+            buffer: read.into(),
+            receiver: Receiver::new(Side::Server),
+            rules: ws::Rules {
+                message_bytes: codec::limits::MESSAGE_BYTES,
+                fragments: 64,
+            },
+        })
+    }
+
+    fn decode(&mut self, mut see: impl FnMut(&[u8])) {
+        let Intake {
+            read,
+            buffer,
+            receiver,
+            rules,
+        } = &mut self.0;
+        buffer.copy_from_slice(read);
+        let mut rest = &mut buffer[..];
+        while let Ok((used, Some(item))) = receiver.next(rules, rest) {
+            match item {
+                Item::Message { kind: _, payload } => see(payload),
+                Item::Ping(_) | Item::Pong(_) | Item::Close(_) => {}
+            }
+            rest = rest.get_mut(used..).unwrap_or_default();
+        }
+    }
+}
+
+impl Encode for Heliograph<Box<[u8]>> {
+    const LIBRARY: &'static str = "heliograph";
+
+    fn new(text: &[u8]) -> Self {
+        Self(text.into())
+    }
+
+    fn encode(&mut self, out: &mut Vec<u8>) {
+        ws::frame(out, Opcode::Text, &self.0);
+    }
+
+    fn encode_masked(&mut self, out: &mut Vec<u8>, key: [u8; 4]) {
+        ws::frame_masked(out, Opcode::Text, &self.0, key);
+    }
+}
+
+impl Parse for Heliograph<Parser> {
+    const LIBRARY: &'static str = "heliograph";
+
+    fn new() -> Self {
+        Self(Parser::new())
+    }
+
+    fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        let request = self.0.parse(text, Role::Master, &Rules::DEFAULT).ok()?;
+        Some(see(&request))
+    }
+}
+
+impl Write for Heliograph<()> {
+    const LIBRARY: &'static str = "heliograph";
+
+    fn new() -> Self {
+        Self(())
+    }
+
+    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+        delivery.write(out);
+    }
+}
+
+impl ReadHead for Heliograph<()> {
+    const LIBRARY: &'static str = "heliograph";
+
+    fn read(bytes: &[u8]) -> Option<Seen> {
+        let head = head(bytes)?;
+        Some(Seen {
+            bytes: bytes.len(),
+            target_bytes: head.target().len(),
+            lines: head.headers().count(),
+            host_bytes: head.host()?.len(),
+        })
+    }
+}
+
+impl Shake for Heliograph<()> {
+    const LIBRARY: &'static str = "heliograph";
+
+    fn shake(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(head) = head(bytes) else {
+            return false;
+        };
+        let Ok(Some(asked)) = upgrade(&head) else {
+            return false;
+        };
+        let meta = Meta {
+            wall_ms: 1_795_000_000_000,
+            request_id: "b6b7b2f0-5e4b-4b7e-9d36-2f1f5b0c6a11",
+            close: false,
+        };
+        switching_protocols(out, &meta, &ws::accept_key(asked.key), asked.offers_wss);
+        true
+    }
+}
+
+/// A head as the shard takes it: its end is looked for, then it is parsed.
+fn head(bytes: &[u8]) -> Option<Head<'_>> {
+    let limits = HeadLimits::default();
+    let end = HeadScanner::new().end(bytes, &limits).ok()??;
+    Head::parse(bytes.get(..end)?, &limits).ok()
+}
+
+impl Digits for Heliograph<Vec<u8>> {
+    const LIBRARY: &'static str = "heliograph";
+
+    fn new(text_bytes: usize) -> Self {
+        Self(Vec::with_capacity(text_bytes))
+    }
+
+    fn check(&mut self, text: &[u8]) -> bool {
+        base64::is_well_formed(text)
+    }
+
+    fn encode(&mut self, bytes: &[u8]) -> &[u8] {
+        self.0.clear();
+        base64::encode(&mut self.0, bytes);
+        &self.0
+    }
+}

@@ -1,0 +1,36 @@
+//! httparse alone: the grammar of a head without the rules around it, with header slots that are not written first.
+//!
+//! A floor rather than a rival: ours calls it, and also bounds the head, refuses what two parties could read differently,
+//! and checks `Host`.
+
+use super::{ReadHead, Seen};
+use codec::limits::HEADER_LINES;
+use httparse::{Request, Status};
+use std::mem::MaybeUninit;
+
+/// httparse.
+#[derive(Debug)]
+pub struct Httparse;
+
+impl ReadHead for Httparse {
+    const LIBRARY: &'static str = "httparse";
+
+    fn read(bytes: &[u8]) -> Option<Seen> {
+        let mut slots = [const { MaybeUninit::uninit() }; HEADER_LINES];
+        let mut request = Request::new(&mut []);
+        let Ok(Status::Complete(used)) = request.parse_with_uninit_headers(bytes, &mut slots)
+        else {
+            return None;
+        };
+        let host = request
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case("host"))?;
+        Some(Seen {
+            bytes: used,
+            target_bytes: request.path?.len(),
+            lines: request.headers.len(),
+            host_bytes: host.value.len(),
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! One adaptor per compared library, ours among them, behind the same traits: the same bytes in, the same answer out.
+
+mod base64;
+mod heliograph;
+mod httparse;
+mod relay;
+mod serde_json;
+mod simd_json;
+mod text;
+mod tungstenite;
+
+pub use base64::Base64;
+pub use heliograph::Heliograph;
+pub use httparse::Httparse;
+pub use relay::Relay;
+pub use serde_json::SerdeJson;
+pub use simd_json::SimdJson;
+pub use text::{Text, judge};
+pub use tungstenite::Tungstenite;
+
+use codec::signal::{Delivery, Request};
+
+/// A server's intake of one connection: masked text frames of a client to messages.
+pub trait Decode {
+    /// The library's name in groups.
+    const LIBRARY: &'static str;
+
+    /// A connection on which each read gives `read`: whole frames.
+    fn new(read: &[u8]) -> Self;
+
+    /// Takes one read in: copies its bytes to where the library wants them, as the kernel would, and shows each message,
+    /// unmasked and known to be UTF-8.
+    fn decode(&mut self, see: impl FnMut(&[u8]));
+}
+
+/// Whole text frames out.
+pub trait Encode {
+    /// The library's name in groups.
+    const LIBRARY: &'static str;
+
+    /// A sender of `text`, in the form in which the library wants it.
+    fn new(text: &[u8]) -> Self;
+
+    /// Appends a frame as a server sends it.
+    fn encode(&mut self, out: &mut Vec<u8>);
+
+    /// Appends a frame as a client sends it, masked with `key`.
+    fn encode_masked(&mut self, out: &mut Vec<u8>, key: [u8; 4]);
+}
+
+/// Texts of masters to requests, by the rules of the default profile.
+pub trait Parse {
+    /// The library's name in groups.
+    const LIBRARY: &'static str;
+
+    /// A parser without memory of its own yet.
+    fn new() -> Self;
+
+    /// Reads one text, which is valid UTF-8 and may be changed; shows the request if it passes every check.
+    fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T>;
+}
+
+/// Deliveries to whole frames.
+pub trait Write {
+    /// The library's name in groups.
+    const LIBRARY: &'static str;
+
+    /// A writer without memory of its own yet.
+    fn new() -> Self;
+
+    /// Appends the event as one unmasked text frame.
+    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>);
+}
+
+/// What is looked at in a head: every part is touched, so that no library gets away with less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Bytes of the head.
+    pub bytes: usize,
+    /// Bytes of the request target.
+    pub target_bytes: usize,
+    /// Number of header lines.
+    pub lines: usize,
+    /// Bytes of the `Host` header's value.
+    pub host_bytes: usize,
+}
+
+/// Request heads.
+pub trait ReadHead {
+    /// The library's name in groups.
+    const LIBRARY: &'static str;
+
+    /// Finds the head at the start of `bytes` and reads it. `None`: not a head, or not one that the library takes.
+    fn read(bytes: &[u8]) -> Option<Seen>;
+}
+
+/// Opening handshakes.
+pub trait Shake {
+    /// The library's name in groups.
+    const LIBRARY: &'static str;
+
+    /// Reads a whole request head and appends the response that makes the connection a WebSocket. False: refused.
+    fn shake(bytes: &[u8], out: &mut Vec<u8>) -> bool;
+}
+
+/// Base64 of the standard alphabet, padded and canonical.
+pub trait Digits {
+    /// The library's name in groups.
+    const LIBRARY: &'static str;
+
+    /// A coder with room for texts of so many bytes.
+    fn new(text_bytes: usize) -> Self;
+
+    /// Whether `text` is well-formed.
+    fn check(&mut self, text: &[u8]) -> bool;
+
+    /// The text for `bytes`.
+    fn encode(&mut self, bytes: &[u8]) -> &[u8];
+}

@@ -1,0 +1,69 @@
+//! serde_json: borrowed strings in, a buffer that is used again out.
+
+use super::text::{Text, judge};
+use super::{Parse, Write};
+use codec::signal::{Delivery, Request};
+use codec::ws::{self, Opcode};
+use serde::Serialize;
+
+/// serde_json, with the text of the last event.
+#[derive(Debug)]
+pub struct SerdeJson(Vec<u8>);
+
+impl SerdeJson {
+    /// Reads a text that is known to be UTF-8 already.
+    pub(super) fn parse_str<T>(text: &str, see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        let text: Text<'_> = serde_json::from_str(text).ok()?;
+        Some(see(&judge(&text)?))
+    }
+}
+
+impl Parse for SerdeJson {
+    const LIBRARY: &'static str = "serde_json";
+
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// One quick check of the whole text is cheaper than serde_json's own of each string.
+    fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        Self::parse_str(simdutf8::basic::from_utf8(text).ok()?, see)
+    }
+}
+
+/// An event as serde writes it.
+#[derive(Debug, Serialize)]
+pub(super) struct Event<'a> {
+    #[serde(rename = "messagePayload")]
+    payload: &'a str,
+    #[serde(rename = "messageType")]
+    action: &'static str,
+    #[serde(rename = "senderClientId", skip_serializing_if = "Option::is_none")]
+    sender: Option<&'a str>,
+}
+
+impl<'a> Event<'a> {
+    pub(super) fn of(delivery: &Delivery<'a>) -> Self {
+        Self {
+            payload: delivery.payload,
+            action: delivery.action.as_str(),
+            sender: delivery.sender,
+        }
+    }
+}
+
+impl Write for SerdeJson {
+    const LIBRARY: &'static str = "serde_json";
+
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// A frame begins with its length, which a serializer does not tell ahead: the text is written beside it first.
+    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+        self.0.clear();
+        serde_json::to_writer(&mut self.0, &Event::of(delivery))
+            .expect("a buffer takes every byte");
+        ws::frame(out, Opcode::Text, &self.0);
+    }
+}

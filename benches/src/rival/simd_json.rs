@@ -1,0 +1,95 @@
+//! simd-json alone, without a scanner before it: its tape in, serde out, with buffers that are used again.
+
+use super::serde_json::Event;
+use super::text::{Member, Text, judge};
+use super::{Parse, Write};
+use codec::signal::{Delivery, Request};
+use codec::ws::{self, Opcode};
+use simd_json::tape::{Node, Tape};
+use simd_json::{Buffers, StaticNode, fill_tape};
+use std::borrow::Cow;
+use std::mem;
+
+/// simd-json.
+#[derive(Debug)]
+pub struct SimdJson<T>(T);
+
+/// What its reader uses again.
+pub struct Reader {
+    buffers: Buffers,
+    tape: Tape<'static>,
+}
+
+impl Parse for SimdJson<Reader> {
+    const LIBRARY: &'static str = "simd-json";
+
+    fn new() -> Self {
+        Self(Reader {
+            buffers: Buffers::new(0),
+            tape: Tape(Vec::new()),
+        })
+    }
+
+    fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        let Reader {
+            buffers,
+            tape: kept,
+        } = &mut self.0;
+        let mut tape = mem::replace(kept, Tape(Vec::new())).reset();
+        let parsed = fill_tape(text, buffers, &mut tape);
+        let seen = parsed
+            .ok()
+            .and_then(|()| members(&tape.0))
+            .and_then(|text| Some(see(&judge(&text)?)));
+        *kept = tape.reset();
+        seen
+    }
+}
+
+/// The known members of an object; `None` for anything else, and for one that stands there twice.
+fn members<'a>(nodes: &[Node<'a>]) -> Option<Text<'a>> {
+    let (Node::Object { .. }, mut rest) = nodes.split_first()? else {
+        return None;
+    };
+    let mut text = Text::default();
+    while let Some((Node::String(name), after)) = rest.split_first() {
+        let value = after.first()?;
+        let place = match *name {
+            "action" | "Action" => Some(&mut text.action),
+            "messagePayload" | "MessagePayload" => Some(&mut text.payload),
+            "recipientClientId" | "RecipientClientId" => Some(&mut text.recipient),
+            "correlationId" | "CorrelationId" => Some(&mut text.correlation),
+            _ => None,
+        };
+        if let Some(place) = place {
+            if !matches!(place, Member::Absent) {
+                return None;
+            }
+            *place = match value {
+                Node::String(text) => Member::Text(Cow::Borrowed(text)),
+                Node::Static(StaticNode::Null) => Member::Absent,
+                Node::Static(_) | Node::Object { .. } | Node::Array { .. } => Member::Other,
+            };
+        }
+        let nodes = match value {
+            Node::Object { count, .. } | Node::Array { count, .. } => count + 1,
+            Node::String(_) | Node::Static(_) => 1,
+        };
+        rest = after.get(nodes..)?;
+    }
+    Some(text)
+}
+
+impl Write for SimdJson<Vec<u8>> {
+    const LIBRARY: &'static str = "simd-json";
+
+    fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
+        self.0.clear();
+        simd_json::to_writer(&mut self.0, &Event::of(delivery)).expect("a buffer takes every byte");
+        ws::frame(out, Opcode::Text, &self.0);
+    }
+}

@@ -1,0 +1,130 @@
+//! tungstenite: frames, masks and opening handshakes.
+//!
+//! Settings: it fills its free read buffer with zeros before each read, so a buffer that just holds a read is the
+//! quickest by far ([`Tungstenite::READ_BUFFER_SPARE`]). Frames go out through its `Frame`, past its connection's write
+//! buffer: that is its shortest way from a payload to a frame at the end of a buffer.
+
+use super::{Decode, Encode, ReadHead, Seen, Shake};
+use std::io;
+use tungstenite::handshake::machine::TryParse;
+use tungstenite::handshake::server::{Request, create_response, write_response};
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Bytes, Message, WebSocket};
+
+/// tungstenite.
+#[derive(Debug)]
+pub struct Tungstenite<T>(T);
+
+/// A stream that gives the same bytes for each read and takes whatever is written.
+#[derive(Debug)]
+pub struct Pipe {
+    read: Box<[u8]>,
+    at: usize,
+}
+
+impl io::Read for Pipe {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let rest = self.read.get(self.at..).unwrap_or_default();
+        let count = rest.len().min(into.len());
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        into[..count].copy_from_slice(&rest[..count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+impl io::Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Tungstenite<WebSocket<Pipe>> {
+    /// How much longer than a read the read buffer is.
+    pub const READ_BUFFER_SPARE: usize = 0;
+
+    /// Takes one read in and lends each message as it came.
+    pub(super) fn messages(&mut self, mut see: impl FnMut(&str)) {
+        self.0.get_mut().at = 0;
+        while let Ok(message) = self.0.read() {
+            if let Message::Text(text) = message {
+                see(&text);
+            }
+        }
+    }
+}
+
+impl Decode for Tungstenite<WebSocket<Pipe>> {
+    const LIBRARY: &'static str = "tungstenite";
+
+    fn new(read: &[u8]) -> Self {
+        let pipe = Pipe {
+            read: read.into(),
+            at: 0,
+        };
+        let config = WebSocketConfig::default()
+            .read_buffer_size(read.len() + Self::READ_BUFFER_SPARE)
+            .max_message_size(Some(codec::limits::MESSAGE_BYTES));
+        Self(WebSocket::from_raw_socket(pipe, Role::Server, Some(config)))
+    }
+
+    fn decode(&mut self, mut see: impl FnMut(&[u8])) {
+        self.messages(|text| see(text.as_bytes()));
+    }
+}
+
+impl Encode for Tungstenite<Bytes> {
+    const LIBRARY: &'static str = "tungstenite";
+
+    fn new(text: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(text))
+    }
+
+    fn encode(&mut self, out: &mut Vec<u8>) {
+        let frame = Frame::message(self.0.clone(), OpCode::Data(Data::Text), true);
+        frame.format(out).expect("a buffer takes every byte");
+    }
+
+    fn encode_masked(&mut self, out: &mut Vec<u8>, key: [u8; 4]) {
+        let mut frame = Frame::message(self.0.clone(), OpCode::Data(Data::Text), true);
+        frame.header_mut().mask = Some(key);
+        frame.format(out).expect("a buffer takes every byte");
+    }
+}
+
+impl ReadHead for Tungstenite<()> {
+    const LIBRARY: &'static str = "tungstenite";
+
+    fn read(bytes: &[u8]) -> Option<Seen> {
+        let (used, request) = Request::try_parse(bytes).ok()??;
+        let target = request.uri().path_and_query()?;
+        Some(Seen {
+            bytes: used,
+            target_bytes: target.as_str().len(),
+            lines: request.headers().len(),
+            host_bytes: request.headers().get("host")?.len(),
+        })
+    }
+}
+
+impl Shake for Tungstenite<()> {
+    const LIBRARY: &'static str = "tungstenite";
+
+    fn shake(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let Ok(Some((_, request))) = Request::try_parse(bytes) else {
+            return false;
+        };
+        let Ok(response) = create_response(&request) else {
+            return false;
+        };
+        write_response(out, &response).is_ok()
+    }
+}
