@@ -28,7 +28,7 @@ main() {
   step 900 "tests" cargo test --workspace --locked --lib --bins --examples --tests -- --include-ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
-  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-200000}" cargo test -p codec --locked fuzz
+  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-200000}" cargo test -p codec --locked --test '*_fuzz'
   step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-200}" cargo test -p broker --locked --test sim
   step 300 "benches, each once" cargo test -p benches --locked --benches
   step 900 "release binaries" cargo build --release --locked
@@ -123,7 +123,7 @@ node_clients() {
 # Every interleaving of posting and falling asleep; the bound keeps loom's search within a minute.
 model() {
   LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}" RUSTFLAGS="--cfg model" \
-    cargo test -p mailbox --locked --target-dir "$target/model"
+    cargo test -p mailbox --locked --lib --target-dir "$target/model"
 }
 
 counts() {

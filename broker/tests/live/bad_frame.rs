@@ -109,9 +109,10 @@ fn a_declared_length_costs_nothing(broker: &Broker) {
     for declared in [65_537, u64::from(u32::MAX), (1 << 63) - 1] {
         let mut frame = vec![0x82, 0xff];
         frame.extend_from_slice(&declared.to_be_bytes());
+        frame.extend_from_slice(&[0; 4]);
         let mut viewer = Peer::viewer(broker, &arn("attacked"), "v1");
         viewer.send_bytes(&frame).expect("sent");
-        // The key and the payload are not there yet: the header alone decides.
+        // The payload is not there yet: the header alone decides.
         let (_, code) = viewer.drain();
         assert!(
             matches!(code.map(u16::from), Some(1003 | 1009)),

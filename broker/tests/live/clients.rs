@@ -1,9 +1,14 @@
 //! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance against a
 //! broker of their own.
 
-use crate::process::Broker;
+use crate::process::{Broker, ended_within, fresh_directory};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The longest script takes half a minute on a busy machine.
+const SCRIPT_WITHIN: Duration = Duration::from_secs(180);
 
 /// Makes a test per shard count out of a script.
 macro_rules! client_on_shards {
@@ -51,7 +56,10 @@ fn run(mut command: Command, shards: u16) {
         .authority
         .as_ref()
         .expect("a development certificate");
-    let output = command
+    let directory = fresh_directory();
+    let said = directory.join("said");
+    let file = File::create(&said).expect("a file under target/");
+    let mut script = command
         .env("HELIOGRAPH_HTTP", format!("http://{}", broker.plain))
         .env("HELIOGRAPH_HTTPS", format!("https://{}", broker.tls))
         .env("HELIOGRAPH_CA", authority)
@@ -59,15 +67,18 @@ fn run(mut command: Command, shards: u16) {
         .env("NODE_EXTRA_CA_CERTS", authority)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
-        .output()
+        .stdout(file.try_clone().expect("a second handle"))
+        .stderr(file)
+        .spawn()
         .unwrap_or_else(|error| {
             panic!("{command:?}: {error}; is the client installed by deploy/ci/check.sh?")
         });
+    let status = ended_within(&mut script, SCRIPT_WITHIN);
+    let said = fs::read_to_string(&said).unwrap_or_default();
+    let _ = fs::remove_dir_all(&directory);
     assert!(
-        output.status.success(),
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+        status.is_some_and(|status| status.success()),
+        "{status:?}\n{said}"
     );
     assert_eq!(
         broker.further_output(),

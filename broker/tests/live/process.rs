@@ -143,6 +143,7 @@ impl Broker {
     /// Waits for the end of the process.
     pub(crate) fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         ended_within(&mut self.child, limit)
+            .unwrap_or_else(|| panic!("still there after {limit:?}"))
     }
 
     /// What the process wrote to stdout after the ready line: must be nothing, ever.
@@ -181,7 +182,23 @@ pub(crate) fn run_to_end(arguments: &[&str]) -> (Option<i32>, String) {
     let status = ended_within(&mut child, READY_WITHIN);
     let text = log_of(&directory);
     let _ = fs::remove_dir_all(&directory);
-    (status.code(), text)
+    (status.and_then(|status| status.code()), text)
+}
+
+/// Waits for the end of a process; kills it and returns `None` when it takes too long.
+pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().expect("the process can be asked") {
+            return Some(status);
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// The binary under test.
@@ -204,20 +221,6 @@ pub(crate) fn fresh_directory() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(place);
     fs::create_dir_all(&directory).expect("a directory under target/");
     directory
-}
-
-fn ended_within(child: &mut Child, limit: Duration) -> ExitStatus {
-    let until = Instant::now() + limit;
-    loop {
-        if let Some(status) = child.try_wait().expect("the process can be asked") {
-            return status;
-        }
-        if Instant::now() > until {
-            let _ = child.kill();
-            panic!("the process did not end within {limit:?}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn listener(ready: &str, prefix: &str) -> Option<SocketAddr> {

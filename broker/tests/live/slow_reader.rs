@@ -47,11 +47,6 @@ fn a_master_that_never_reads_is_let_go(broker: &Broker) {
         );
         last = Some(n);
     }
-    assert_eq!(
-        last,
-        Some(MESSAGES - 1),
-        "the youngest candidates were kept"
-    );
     pair.relay();
 }
 

@@ -5,6 +5,7 @@
 
 import { createRequire } from 'node:module';
 import { randomUUID } from 'node:crypto';
+import { afterEach } from 'node:test';
 
 // The packages live under target/, outside the tree that holds these scripts.
 export const require = createRequire(`${process.env.HELIOGRAPH_CLIENTS}/js/package.json`);
@@ -46,6 +47,14 @@ export async function iceServers(channelARN, endpoint) {
     return IceServerList;
 }
 
+// A test that failed leaves its peers open, and node would wait for them.
+const peers = [];
+afterEach(() => {
+    for (const peer of peers.splice(0)) {
+        peer.client.websocket?.terminate();
+    }
+});
+
 // The SDK's client with its own signer, and everything it raises in a queue.
 export class Peer {
     constructor(config) {
@@ -58,6 +67,7 @@ export class Peer {
                 this.waiting.shift()?.();
             });
         }
+        peers.push(this);
     }
 
     static async connect(channelARN, role, clientId) {
@@ -72,27 +82,32 @@ export class Peer {
         await this.next('open');
     }
 
+    // Whatever else has come is dropped.
     async close() {
         this.client.close();
-        await this.next('close');
+        while ((await this.event('close'))[0] !== 'close');
     }
 
     // The next event, which must have this name; its values.
     async next(name) {
+        const [got, ...values] = await this.event(name);
+        if (got !== name) {
+            throw new Error(`${got} instead of ${name}: ${values.map((value) => value?.stack ?? JSON.stringify(value))}`);
+        }
+        return values;
+    }
+
+    async event(awaited) {
         if (this.events.length === 0) {
             await new Promise((resolve, reject) => {
-                const timer = setTimeout(() => reject(new Error(`no ${name} within ${milliseconds} ms`)), milliseconds);
+                const timer = setTimeout(() => reject(new Error(`no ${awaited} within ${milliseconds} ms`)), milliseconds);
                 this.waiting.push(() => {
                     clearTimeout(timer);
                     resolve();
                 });
             });
         }
-        const [got, ...values] = this.events.shift();
-        if (got !== name) {
-            throw new Error(`${got} instead of ${name}: ${values.map((value) => value?.stack ?? JSON.stringify(value))}`);
-        }
-        return values;
+        return this.events.shift();
     }
 
     // Nothing has come and nothing is on its way: the answer to a faulty message is the next event. (The SDK sends nothing

@@ -64,13 +64,15 @@ class Peer:
         query = "X-Amz-ChannelARN=" + quote(arn, safe="")
         if client_id is not None:
             query += "&X-Amz-ClientId=" + client_id
-        self.socket = connect(f"ws://{urlsplit(HTTP).netloc}/?{query}", open_timeout=SECONDS, close_timeout=5)
+        url = f"ws://{urlsplit(HTTP).netloc}/?{query}"
+        self.connection = connect(url, open_timeout=SECONDS, close_timeout=5)
 
     def __enter__(self):
+        self.socket = self.connection.__enter__()
         return self
 
-    def __exit__(self, *_):
-        self.socket.close()
+    def __exit__(self, *error):
+        return self.connection.__exit__(*error)
 
     def send(self, action, payload, recipient=None):
         message = {"action": action, "messagePayload": payload}
