@@ -7,7 +7,7 @@
 //! | [`peer`] | one simulated client: connection protocol, messages, what each arrival proves; no I/O |
 //! | [`measure`] | histograms, counts and errors that add up exactly |
 //! | [`address`] | the target and where it may be; the source addresses of many connections |
-//! | [`options`] | the command line, checked into one plan |
+//! | [`options`] [`plan`] | the command line as given; the same, checked |
 //! | [`edge`] | rings, sockets, TLS, threads, clock, what the kernel tells of processes |
 //! | [`report`] | the result as JSON and as text |
 
@@ -16,4 +16,5 @@ pub mod edge;
 pub mod measure;
 pub mod options;
 pub mod peer;
+pub mod plan;
 pub mod report;

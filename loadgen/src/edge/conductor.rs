@@ -6,7 +6,8 @@ use super::tls::Client;
 use super::worker::{Harvest, Shared, Worker};
 use super::{machine, signal};
 use crate::measure::{Connections, Errors, Latencies, Tally};
-use crate::options::{Mode, Plan};
+use crate::options::Mode;
+use crate::plan::Plan;
 use serde::Serialize;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -220,7 +221,11 @@ impl Conductor<'_> {
                 .server_cpu_ns
                 .zip(from.server_cpu_ns)
                 .map(|(to, from)| to.saturating_sub(from)),
-            driver_busy: driver_cpu_ns as f64 / (1e9 * span.as_secs_f64() * threads as f64),
+            driver_busy: if all_opened {
+                driver_cpu_ns as f64 / (1e9 * span.as_secs_f64() * threads as f64)
+            } else {
+                0.0
+            },
             driver_rss_bytes,
             server_rss_bytes,
             server_bytes_per_connection: grown,
@@ -238,21 +243,17 @@ impl Conductor<'_> {
         }
         let wanted = self.plan.connections();
         (self.tell)(&format!("opening {wanted} connections"));
-        let threads = self.board.gauges.len();
-        let mut before = self.board.sum();
         // The first ones are open when nothing has moved for a while: how many they are is the workers' business.
-        loop {
-            self.wait(SETTLE, |_| false);
-            let sum = self.board.sum();
-            if sum == before && sum.opened + sum.failed > 0 || self.is_ending(&sum) {
-                break;
-            }
-            before = sum;
+        self.wait(STALL, |sum| sum.opened + sum.failed > 0);
+        let mut last = self.board.sum();
+        while self.wait(SETTLE, |sum| {
+            sum.opened + sum.failed != last.opened + last.failed
+        }) {
+            last = self.board.sum();
         }
         let rss = self.server.and_then(|server| server.rss_bytes().ok());
         let base = rss.map(|rss| (rss, self.board.sum().open));
         self.board.enter(Phase::OpenAll);
-        let mut last = self.board.sum();
         loop {
             let moved = self.wait(STALL, |sum| {
                 sum.opened + sum.failed != last.opened + last.failed
@@ -262,7 +263,6 @@ impl Conductor<'_> {
                 break;
             }
         }
-        debug_assert!(threads > 0);
         (base, last.open == wanted)
     }
 

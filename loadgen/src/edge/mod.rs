@@ -5,6 +5,7 @@
 
 mod board;
 mod conductor;
+mod connection;
 mod machine;
 mod process;
 mod signal;

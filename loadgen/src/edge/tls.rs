@@ -1,6 +1,6 @@
 //! The client's side of TLS: whom to trust, and bytes between the socket and the peer.
 
-use crate::options::Trust;
+use crate::plan::Trust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, ClientConnection, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};

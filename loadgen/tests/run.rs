@@ -1,0 +1,225 @@
+//! The program as a whole, against a small relay on loopback: exit codes, report, every mode.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
+
+mod support;
+
+use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use support::{Fault, Relay};
+
+/// The sockets of all peers: channel by the ARN's text, place in it.
+type Sockets = Arc<Mutex<HashMap<(String, u32), TcpStream>>>;
+
+/// A service with this fault, for as long as the test runs.
+fn service(fault: Fault) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let sockets = Sockets::default();
+    let relay = Arc::new(Mutex::new(Relay::new(fault)));
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let (sockets, relay) = (Arc::clone(&sockets), Arc::clone(&relay));
+            thread::spawn(move || serve(socket.unwrap(), &sockets, &relay));
+        }
+    });
+    address
+}
+
+/// One connection's life; ends when the peer does.
+fn serve(mut socket: TcpStream, sockets: &Sockets, relay: &Mutex<Relay>) -> Option<()> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        socket.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let key = head.split("Key: ").nth(1)?.split('\r').next()?;
+    let target = head.split(' ').nth(1)?;
+    let (channel, place) = match target.split_once("&X-Amz-ClientId=viewer-") {
+        Some((channel, place)) => (channel, place.parse().ok()?),
+        None => (target, 0),
+    };
+    let accept = ws::accept_key(key);
+    let accept = std::str::from_utf8(&accept).ok()?;
+    let answer = format!("HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+    let copy = socket.try_clone().ok()?;
+    sockets
+        .lock()
+        .unwrap()
+        .insert((channel.to_owned(), place), copy);
+    socket.write_all(answer.as_bytes()).ok()?;
+    let mut receiver = Receiver::new(Side::Server);
+    let rules = Rules {
+        message_bytes: 1 << 16,
+        fragments: 1,
+    };
+    let mut read = vec![0; 1 << 16];
+    loop {
+        let count = socket.read(&mut read).ok()?;
+        let mut rest = &mut read[..count];
+        while !rest.is_empty() {
+            let (used, item) = receiver.next(&rules, rest).ok()?;
+            match item {
+                Some(Item::Message { payload, .. }) => {
+                    // Both locks are held while writing, so that the order of routing is the order of sending.
+                    let (mut relay, mut sockets) = (relay.lock().unwrap(), sockets.lock().unwrap());
+                    for delivery in relay.route(place, payload) {
+                        let mut frame = Vec::new();
+                        ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
+                        let to = sockets.get_mut(&(channel.to_owned(), delivery.to))?;
+                        to.write_all(&frame).ok()?;
+                    }
+                }
+                Some(Item::Close(_)) => {
+                    let mut close = Vec::new();
+                    ws::close_frame(&mut close, 1000, "");
+                    socket.write_all(&close).ok()?;
+                    return socket.shutdown(std::net::Shutdown::Both).ok();
+                }
+                None => {}
+                Some(Item::Ping(_) | Item::Pong(_)) => return None,
+            }
+            rest = &mut rest[used..];
+        }
+        if count == 0 {
+            return None;
+        }
+    }
+}
+
+fn loadgen(flags: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.arg("run").args(flags.split_ascii_whitespace());
+    command.output().unwrap()
+}
+
+/// Exit code and report of a short run.
+fn run(target: &str, flags: &str) -> (Option<i32>, serde_json::Value) {
+    let json = tempfile(flags);
+    let output = loadgen(&format!(
+        "--target {target} --duration 0.3 --json {} {flags}",
+        json.display()
+    ));
+    let text = std::fs::read_to_string(&json).unwrap_or_default();
+    let _ = std::fs::remove_file(&json);
+    let report = serde_json::from_str(&text).unwrap_or_default();
+    (output.status.code(), report)
+}
+
+fn tempfile(flags: &str) -> std::path::PathBuf {
+    let name: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
+    let unique = format!(
+        "{}-{:?}-{name}.json",
+        std::process::id(),
+        thread::current().id()
+    );
+    std::env::temp_dir().join(unique)
+}
+
+#[test]
+fn a_sound_service_is_all_well() {
+    let target = format!("http://{}", service(Fault::Nothing));
+    let (code, report) = run(
+        &target,
+        "--mode relay --channels 3 --viewers-per-channel 2 --window 2",
+    );
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["connections"]["opened"], 9);
+    let messages = &report["messages"];
+    assert!(messages["sent"].as_u64().unwrap() > 100);
+    assert_eq!(messages["sent"], messages["received"]);
+    assert!(report["latency_us"]["message"]["hdr"].is_string());
+    assert!(report["cpu"]["driver_us_per_message"].is_number());
+    assert!(report["cpu"]["server_us_per_message"].is_null());
+    assert!(report["latency_us"]["tls"].is_null());
+}
+
+#[test]
+fn each_fault_ends_in_exit_code_1_under_its_name() {
+    for (fault, name) in [
+        (Fault::Loses, "lost"),
+        (Fault::Duplicates, "duplicated"),
+        (Fault::Reorders, "reordered"),
+        (Fault::Corrupts, "corrupted"),
+        (Fault::Misroutes, "misrouted"),
+    ] {
+        let target = format!("http://{}", service(fault));
+        let flags = "--mode relay --channels 1 --viewers-per-channel 2 --window 8 --payload 400";
+        let (code, report) = run(&target, flags);
+        assert_eq!(code, Some(1), "{fault:?} {report}");
+        assert!(report["messages"][name].as_u64().unwrap() > 0, "{name}");
+    }
+}
+
+#[test]
+fn connections_are_held_and_churned() {
+    let target = format!("http://{}", service(Fault::Nothing));
+    let own = std::process::id(); // the service is a part of this process
+    let flags =
+        format!("--mode idle --channels 20 --source-addresses 127.0.1.1/24 --server-pid {own}");
+    let (code, report) = run(&target, &flags);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["connections"]["peak"], 40);
+    assert!(report["memory"]["server_bytes_per_connection"].is_number());
+    let (code, report) = run(&target, "--mode connect --channels 4");
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report["connections"]["cycles"].as_u64().unwrap() > 4);
+}
+
+#[test]
+fn a_target_that_is_not_there_is_exit_code_3() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("http://{}", gone.local_addr().unwrap());
+    drop(gone);
+    for mode in ["relay", "idle", "connect"] {
+        let (code, report) = run(&target, &format!("--mode {mode} --channels 2"));
+        assert_eq!(code, Some(3), "{mode} {report}");
+        assert!(report["errors"]["connect_refused"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
+    for (flags, word) in [
+        ("", "--target"),
+        (
+            "--target http://192.0.2.1:80 --mode idle",
+            "--i-own-this-target",
+        ),
+        ("--target https://127.0.0.1:1 --mode idle", "--tls-ca"),
+        (
+            "--target https://127.0.0.1:1 --mode idle --tls-ca /nowhere",
+            "/nowhere",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --payload 10",
+            "multiple of 4",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --channels 1000000",
+            "descriptors",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --server-pid 4294967295",
+            "--server-pid",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --cores 1023",
+            "--cores",
+        ),
+    ] {
+        let output = loadgen(flags);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags}: {error}");
+        assert!(error.contains(word), "{flags}: {error}");
+    }
+}

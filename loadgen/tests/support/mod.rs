@@ -1,0 +1,101 @@
+//! A relay of one channel that does its work well but for one fault, of which it makes one in so many messages. It shares no
+//! code with the broker: JSON by serde_json, routing in ten lines.
+
+use serde_json::{Value, json};
+
+/// What a relay does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Nothing,
+    Loses,
+    Duplicates,
+    Reorders,
+    Corrupts,
+    Misroutes,
+}
+
+/// What goes to the peer at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) text: String,
+}
+
+/// A channel of two viewers.
+pub(crate) struct Relay {
+    fault: Fault,
+    count: u64,
+    held: Option<Delivery>,
+}
+
+/// One in so many messages is spoiled. A prime, so that every direction gets its share.
+const SPOILED: u64 = 17;
+
+impl Relay {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            count: 0,
+            held: None,
+        }
+    }
+
+    /// What comes of a text that the peer at a place sent.
+    pub(crate) fn route(&mut self, from: u32, text: &[u8]) -> Vec<Delivery> {
+        let message: Value = serde_json::from_slice(text).unwrap();
+        let mut event = json!({
+            "messagePayload": message["messagePayload"],
+            "messageType": message["action"],
+        });
+        let to = match message["recipientClientId"].as_str() {
+            Some(recipient) if from == 0 => {
+                recipient.trim_start_matches("viewer-").parse().unwrap()
+            }
+            _ => 0,
+        };
+        if from > 0 {
+            event["senderClientId"] = format!("viewer-{from}").into();
+        }
+        self.count += 1;
+        let spoiled = self.count.is_multiple_of(SPOILED);
+        if spoiled && self.fault == Fault::Corrupts {
+            let payload = event["messagePayload"].as_str().unwrap().replace('x', "y");
+            assert_ne!(event["messagePayload"], payload.as_str());
+            event["messagePayload"] = payload.into();
+        }
+        let delivery = Delivery {
+            from,
+            to,
+            text: event.to_string(),
+        };
+        self.spoil(delivery, spoiled)
+    }
+
+    fn spoil(&mut self, delivery: Delivery, spoiled: bool) -> Vec<Delivery> {
+        if let Some(held) = self
+            .held
+            .take_if(|held| (held.from, held.to) == (delivery.from, delivery.to))
+        {
+            return vec![delivery, held];
+        }
+        match self.fault {
+            Fault::Loses if spoiled => vec![],
+            Fault::Duplicates if spoiled => vec![delivery.clone(), delivery],
+            Fault::Reorders if spoiled && self.held.is_none() => {
+                self.held = Some(delivery);
+                vec![]
+            }
+            Fault::Misroutes if spoiled && delivery.to > 0 => vec![Delivery {
+                to: 3 - delivery.to,
+                ..delivery
+            }],
+            Fault::Nothing
+            | Fault::Loses
+            | Fault::Duplicates
+            | Fault::Reorders
+            | Fault::Corrupts
+            | Fault::Misroutes => vec![delivery],
+        }
+    }
+}
