@@ -5,6 +5,7 @@
 mod arn;
 mod client_id;
 mod name;
+pub mod sigv4;
 
 pub use arn::{ArnError, ChannelArn};
 pub use client_id::{ClientId, CorrelationId};

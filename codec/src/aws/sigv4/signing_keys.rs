@@ -1,0 +1,259 @@
+//! Derived keys, kept: a bounded table of the caller, one per shard.
+//!
+//! A key's derivation costs about as much as the rest of a verification, and a fleet signs with a few keys all day. The
+//! table has sets of eight places; an access key id has its set, and at most two of its places, so that a key whose
+//! requests come with many dates displaces no other. Only ids that the caller knows get here, hence the plain hash.
+
+use super::credential::Credential;
+use super::key::SigningKey;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use std::fmt;
+
+/// Derived keys by access key id, day, region and service. Exists per shard. Shows nothing of what it holds.
+///
+/// A place costs 1.5 KiB once it is used. A place is bound to the secret it was derived from: after a rotation the old
+/// derivation matches no more and is replaced.
+pub struct SigningKeys {
+    /// As many as there are sets; each grows to [`WAYS`] entries.
+    sets: Vec<Vec<Entry>>,
+    /// How often the table was asked; orders entries by their last use.
+    tick: u64,
+}
+
+struct Entry {
+    access_key_id: String,
+    scope: String,
+    secret: String,
+    key: SigningKey,
+    used: u64,
+}
+
+impl SigningKeys {
+    /// A table of at least `entries_max` places, rounded up to whole sets.
+    #[must_use]
+    pub fn new(entries_max: usize) -> Self {
+        let mut sets = Vec::new();
+        sets.resize_with(entries_max.div_ceil(WAYS).max(1), Vec::new);
+        Self { sets, tick: 0 }
+    }
+
+    /// How many derived keys it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sets.iter().map(Vec::len).sum()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets every derived key. Needed only to have no trace of keys that were taken away.
+    pub fn clear(&mut self) {
+        self.sets.iter_mut().for_each(Vec::clear);
+    }
+
+    /// The signing key of this id, scope and secret, derived if it is not at hand.
+    pub(super) fn of(
+        &mut self,
+        id: &str,
+        credential: &Credential<'_>,
+        secret: &str,
+    ) -> &SigningKey {
+        self.tick += 1;
+        let tick = self.tick;
+        let place = hash(id) % self.sets.len().max(1) as u64;
+        let place = usize::try_from(place).unwrap_or_default();
+        let set = self
+            .sets
+            .get_mut(place)
+            .expect("a table has a set, and the place is below their number");
+        let found = set
+            .iter()
+            .position(|entry| entry.serves(id, credential.scope, secret));
+        let found = found.unwrap_or_else(|| {
+            let entry = Entry::derive(id, credential, secret);
+            match victim(set, id) {
+                Some(victim) => {
+                    set.push(entry);
+                    drop(set.swap_remove(victim));
+                    victim
+                }
+                None => {
+                    set.push(entry);
+                    set.len() - 1
+                }
+            }
+        });
+        let entry = set.get_mut(found).expect("it was found or put there above");
+        entry.used = tick;
+        &entry.key
+    }
+}
+
+/// Whose place a further key of this id takes; `None` when there is room. The least recently used of the id's own if it
+/// has two, else of the whole set.
+fn victim(set: &[Entry], id: &str) -> Option<usize> {
+    let own = set.iter().filter(|entry| entry.access_key_id == id).count();
+    let crowded = own >= PLACES_PER_ID;
+    if !crowded && set.len() < WAYS {
+        return None;
+    }
+    let entries = set.iter().enumerate();
+    let candidates = entries.filter(|(_, entry)| !crowded || entry.access_key_id == id);
+    candidates
+        .min_by_key(|(_, entry)| entry.used)
+        .map(|(place, _)| place)
+}
+
+impl Entry {
+    fn derive(id: &str, credential: &Credential<'_>, secret: &str) -> Self {
+        let Credential {
+            date,
+            region,
+            service,
+            scope,
+            ..
+        } = *credential;
+        Self {
+            access_key_id: id.to_owned(),
+            scope: scope.to_owned(),
+            secret: secret.to_owned(),
+            key: SigningKey::derive(secret, date, region, service),
+            used: 0,
+        }
+    }
+
+    fn serves(&self, id: &str, scope: &str, secret: &str) -> bool {
+        self.access_key_id == id
+            && self.scope == scope
+            && verify_slices_are_equal(self.secret.as_bytes(), secret.as_bytes()).is_ok()
+    }
+}
+
+impl fmt::Debug for SigningKeys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "SigningKeys({})", self.len())
+    }
+}
+
+/// FNV-1a over the bytes, mixed at the end so that the low bits depend on all.
+fn hash(text: &str) -> u64 {
+    let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    hash ^ hash >> 32
+}
+
+/// Places of a set.
+const WAYS: usize = 8;
+
+/// Places of one access key id: around midnight requests of two days arrive.
+const PLACES_PER_ID: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Signs with what the table gives, and says whether that is what a derivation gives.
+    fn ask(keys: &mut SigningKeys, id: &str, scope: &str, secret: &str) -> bool {
+        let text = format!("{id}/{scope}");
+        let credential = Credential::parse(text.as_bytes()).ok().unwrap();
+        let Credential {
+            date,
+            region,
+            service,
+            ..
+        } = credential;
+        let right = SigningKey::derive(secret, date, region, service).sign(b"text");
+        keys.of(id, &credential, secret).sign(b"text") == right
+    }
+
+    fn scope(day: usize) -> String {
+        format!("202601{day:02}/us-east-1/kinesisvideo/aws4_request")
+    }
+
+    #[test]
+    fn an_id_has_at_most_two_places() {
+        let mut keys = SigningKeys::new(64);
+        for round in 0..3 {
+            for day in 1..=9 {
+                assert!(
+                    ask(&mut keys, "AKID", &scope(day), "secret"),
+                    "{round} {day}"
+                );
+                assert!(keys.len() <= 2);
+            }
+        }
+        assert!(ask(&mut keys, "OTHER", &scope(1), "secret"));
+        assert_eq!(keys.len(), 3);
+        keys.clear();
+        assert!(keys.is_empty());
+    }
+
+    #[test]
+    fn the_least_recently_used_gives_way() {
+        let mut keys = SigningKeys::new(1); // one set
+        for id in 0..8 {
+            assert!(ask(&mut keys, &format!("AKID{id}"), &scope(1), "secret"));
+        }
+        assert!(ask(&mut keys, "AKID0", &scope(1), "secret"));
+        assert!(ask(&mut keys, "AKID8", &scope(1), "secret"));
+        let mut held: Vec<_> = keys.sets[0]
+            .iter()
+            .map(|entry| entry.access_key_id.clone())
+            .collect();
+        held.sort();
+        assert_eq!(
+            held,
+            [
+                "AKID0", "AKID2", "AKID3", "AKID4", "AKID5", "AKID6", "AKID7", "AKID8"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_bound_holds_and_answers_stay_right() {
+        let mut keys = SigningKeys::new(32);
+        for id in 0..1000 {
+            let secret = format!("secret{}", id % 7);
+            assert!(ask(
+                &mut keys,
+                &format!("AKID{}", id % 100),
+                &scope(id % 3 + 1),
+                &secret
+            ));
+            assert!(keys.len() <= 32);
+        }
+        assert_eq!(keys.len(), 32);
+    }
+
+    #[test]
+    fn another_secret_is_another_key() {
+        let mut keys = SigningKeys::new(8);
+        for secret in ["old", "new", "newer", "old"] {
+            assert!(ask(&mut keys, "AKID", &scope(1), secret));
+        }
+        assert_eq!(keys.len(), 2);
+        assert!(!format!("{keys:?}").contains("AKID"));
+    }
+
+    #[test]
+    fn another_region_or_service_is_another_key() {
+        let mut keys = SigningKeys::new(8);
+        for part in [
+            "us-east-1/sts",
+            "us-east-1/kinesisvideo",
+            "eu-west-1/sts",
+            "us-east-1/sts",
+        ] {
+            assert!(ask(
+                &mut keys,
+                "AKID",
+                &format!("20260101/{part}/aws4_request"),
+                "secret"
+            ));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! A signed moment: `20260102T030405Z`, and the two ways in which the `Date` header tells it.
+
+use std::fmt;
+
+/// A moment in seconds since 1970 UTC, from the year 0 to the year 9999, as signatures write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(i64);
+
+impl Stamp {
+    /// The moment so many seconds after 1970; later than the year 9999 reads as its last second.
+    #[must_use]
+    pub fn from_epoch(seconds: u64) -> Self {
+        Self(i64::try_from(seconds).map_or(LAST_SECOND, |seconds| seconds.min(LAST_SECOND)))
+    }
+
+    /// Seconds since 1970, negative before.
+    #[must_use]
+    pub const fn epoch(self) -> i64 {
+        self.0
+    }
+
+    /// Reads ISO 8601's basic format, `YYYYMMDD'T'HHMMSS'Z'`, and nothing else. `None` when it is no such moment.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text: &[u8; 16] = text.try_into().ok()?;
+        let [
+            y0,
+            y1,
+            y2,
+            y3,
+            m0,
+            m1,
+            d0,
+            d1,
+            b'T',
+            h0,
+            h1,
+            n0,
+            n1,
+            s0,
+            s1,
+            b'Z',
+        ] = *text
+        else {
+            return None;
+        };
+        let year = number(&[y0, y1, y2, y3])?;
+        let (month, day) = (number(&[m0, m1])?, number(&[d0, d1])?);
+        let time = [number(&[h0, h1])?, number(&[n0, n1])?, number(&[s0, s1])?];
+        Self::of(year, month, day, time)
+    }
+
+    /// Reads a `Date` header: an IMF-fixdate (RFC 9110 section 5.6.7), the same with a numeric zone of zero as botocore
+    /// writes it, or the basic format.
+    #[must_use]
+    pub fn parse_date_header(text: &[u8]) -> Option<Self> {
+        if text.len() == 16 {
+            return Self::parse(text);
+        }
+        let (date, zone) = text.split_first_chunk::<26>()?;
+        if !matches!(zone, b"GMT" | b"UTC" | b"+0000" | b"-0000") {
+            return None;
+        }
+        let [
+            _,
+            _,
+            _,
+            b',',
+            b' ',
+            d0,
+            d1,
+            b' ',
+            n0,
+            n1,
+            n2,
+            b' ',
+            y0,
+            y1,
+            y2,
+            y3,
+            b' ',
+            rest @ ..,
+        ] = *date
+        else {
+            return None;
+        };
+        let [h0, h1, b':', m0, m1, b':', s0, s1, b' '] = rest else {
+            return None;
+        };
+        let month = MONTHS.iter().position(|name| **name == [n0, n1, n2])?;
+        let time = [number(&[h0, h1])?, number(&[m0, m1])?, number(&[s0, s1])?];
+        let month = i64::try_from(month).ok()? + 1;
+        Self::of(number(&[y0, y1, y2, y3])?, month, number(&[d0, d1])?, time)
+    }
+
+    /// `YYYYMMDD'T'HHMMSS'Z'`.
+    #[must_use]
+    pub fn basic(self) -> [u8; 16] {
+        let (days, second) = (self.0.div_euclid(DAY), self.0.rem_euclid(DAY));
+        let (year, month, day) = civil(days);
+        let [y0, y1] = two(year.div_euclid(100));
+        let [y2, y3] = two(year);
+        let ([m0, m1], [d0, d1]) = (two(month), two(day));
+        let ([h0, h1], [n0, n1], [s0, s1]) =
+            (two(second / 3600), two(second / 60 % 60), two(second % 60));
+        [
+            y0, y1, y2, y3, m0, m1, d0, d1, b'T', h0, h1, n0, n1, s0, s1, b'Z',
+        ]
+    }
+
+    /// `YYYYMMDD`, as a scope writes the day.
+    #[must_use]
+    pub fn day(self) -> [u8; 8] {
+        let basic = self.basic();
+        let (day, _) = basic.split_first_chunk().unwrap_or((b"00000000", &[]));
+        *day
+    }
+
+    /// The moment so many seconds later.
+    pub(super) fn after(self, seconds: u64) -> Self {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(seconds))
+    }
+
+    /// The moment so many seconds earlier.
+    pub(super) fn before(self, seconds: u64) -> Self {
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(seconds))
+    }
+
+    fn of(year: i64, month: i64, day: i64, [hour, minute, second]: [i64; 3]) -> Option<Self> {
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let days = days(year, month, day);
+        // A day that does not exist, such as 30 February, reads back as another.
+        if civil(days) != (year, month, day) {
+            return None;
+        }
+        Some(Self(days * DAY + hour * 3600 + minute * 60 + second))
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let basic = self.basic();
+        formatter.write_str(std::str::from_utf8(&basic).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// A number of decimal digits alone.
+fn number(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0, |number, &byte| {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+        Some(number * 10 + digit)
+    })
+}
+
+/// The last two digits of a number.
+fn two(number: i64) -> [u8; 2] {
+    let digit = |value: i64| b'0' + u8::try_from(value.rem_euclid(10)).unwrap_or_default();
+    [digit(number.div_euclid(10)), digit(number)]
+}
+
+/// Days from 1970-01-01 to a date. Years are reckoned from March, so that the leap day is a year's last.
+const fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let march_month = (month + 9).rem_euclid(12);
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The date so many days after 1970-01-01: year, month from 1, day from 1.
+const fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = (march_month + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+const DAY: i64 = 86_400;
+/// 9999-12-31 23:59:59.
+const LAST_SECOND: i64 = 253_402_300_799;
+const MONTHS: [&[u8; 3]; 12] = [
+    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::imf_fixdate;
+
+    #[test]
+    fn known_moments_read_and_write() {
+        for (text, seconds) in [
+            ("19700101T000000Z", 0),
+            ("20000229T235959Z", 951_868_799),
+            ("20260102T030405Z", 1_767_323_045),
+            ("99991231T235959Z", LAST_SECOND),
+            ("00000301T000000Z", -62_162_035_200),
+        ] {
+            assert_eq!(
+                Stamp::parse(text.as_bytes()),
+                Some(Stamp(seconds)),
+                "{text}"
+            );
+            assert_eq!(Stamp(seconds).to_string(), text);
+            assert_eq!(Stamp(seconds).day(), text.as_bytes()[..8]);
+        }
+        assert_eq!(Stamp::from_epoch(u64::MAX), Stamp(LAST_SECOND));
+        assert_eq!(Stamp(0).before(1).to_string(), "19691231T235959Z");
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in [
+            "",
+            "20260102",
+            "20260102T030405",
+            "20260102T030405z",
+            "20260102 030405Z",
+            "20261302T030405Z",
+            "20260002T030405Z",
+            "20260100T030405Z",
+            "20260230T030405Z",
+            "20250229T030405Z",
+            "20260102T240000Z",
+            "20260102T036005Z",
+            "20260102T030460Z",
+            "2026-01-02T03:04",
+            "+0260102T030405Z",
+            "20260102T030405Z0",
+            "２0260102T030405",
+        ] {
+            assert_eq!(Stamp::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_day_of_eight_centuries_agrees_with_the_date_header() {
+        for day in 0..300_000u64 {
+            let seconds = day * 86_400 + day % 86_400;
+            let stamp = Stamp::from_epoch(seconds);
+            assert_eq!(Stamp::parse(&stamp.basic()), Some(stamp));
+            assert_eq!(
+                Stamp::parse_date_header(&imf_fixdate(seconds * 1000)),
+                Some(stamp)
+            );
+        }
+    }
+
+    #[test]
+    fn date_headers_come_in_a_few_forms() {
+        let stamp = Stamp::parse(b"20260102T030405Z");
+        for text in [
+            "Fri, 02 Jan 2026 03:04:05 GMT",
+            "Fri, 02 Jan 2026 03:04:05 -0000",
+            "20260102T030405Z",
+        ] {
+            assert_eq!(Stamp::parse_date_header(text.as_bytes()), stamp, "{text}");
+        }
+        for text in [
+            "",
+            "Fri, 02 Jan 2026 03:04:05 +0100",
+            "Fri, 02 Jan 2026 03:04:05",
+            "Fri, 31 Feb 2026 03:04:05 GMT",
+            "Friday, 02-Jan-26 03:04:05 GMT",
+            "Fri, 02 jan 2026 03:04:05 GMT",
+            "Fri Jan  2 03:04:05 2026",
+        ] {
+            assert_eq!(Stamp::parse_date_header(text.as_bytes()), None, "{text}");
+        }
+    }
+}
