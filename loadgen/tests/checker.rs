@@ -96,13 +96,14 @@ impl Channel {
         from: usize,
         sent: &mut [u8],
     ) -> Vec<support::Delivery> {
+        let place = self.peers[from].name().place;
         let mut deliveries = Vec::new();
         let mut rest = sent;
         loop {
             let (used, item) = self.receivers[from].next(&RULES, rest).unwrap();
             match item {
                 Some(Item::Message { payload, .. }) => {
-                    deliveries.extend(relay.route(from as u32, payload))
+                    deliveries.extend(relay.route(place, payload))
                 }
                 None => return deliveries,
                 Some(other) => panic!("{other:?}"),
@@ -133,7 +134,7 @@ fn a_sound_relay_has_no_fault() {
 fn a_lossy_relay() {
     let tally = tally(Fault::Loses);
     assert_eq!(tally.lost, tally.sent - tally.received);
-    assert_eq!(Tally { lost: 0, ..tally }.is_clean(), true);
+    assert!(Tally { lost: 0, ..tally }.is_clean());
     assert!(tally.lost > 5);
 }
 
