@@ -85,6 +85,7 @@ fn run(mut command: Command, shards: u16) {
         Vec::<String>::new(),
         "stdout carries the ready line alone"
     );
+    broker.assert_balanced();
 }
 
 fn clients() -> PathBuf {

@@ -11,17 +11,23 @@
 //!
 //! Every broker is its own process with its own data directory, so no test sees another's channels.
 
-/// Makes a test per shard count out of each `fn scenario(broker: &Broker)` named.
+/// Makes a test per shard count out of each `fn scenario(broker: &Broker)` named; after each the books must balance.
 macro_rules! on_shards {
     ($($scenario:ident),+ $(,)?) => {
-        mod one_shard {
-            $(#[test] fn $scenario() { super::$scenario(&crate::process::Broker::dev(1)); })+
-        }
-        mod two_shards {
-            $(#[test] fn $scenario() { super::$scenario(&crate::process::Broker::dev(2)); })+
-        }
-        mod four_shards {
-            $(#[test] fn $scenario() { super::$scenario(&crate::process::Broker::dev(4)); })+
+        on_shards!(one_shard 1 $($scenario)+);
+        on_shards!(two_shards 2 $($scenario)+);
+        on_shards!(four_shards 4 $($scenario)+);
+    };
+    ($count:ident $shards:literal $($scenario:ident)+) => {
+        mod $count {
+            $(
+                #[test]
+                fn $scenario() {
+                    let broker = crate::process::Broker::dev($shards);
+                    super::$scenario(&broker);
+                    broker.assert_balanced();
+                }
+            )+
         }
     };
 }

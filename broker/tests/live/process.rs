@@ -13,6 +13,16 @@ use std::time::{Duration, Instant};
 /// The account and region of `--dev`.
 const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
 
+const BINARY: &str = env!("CARGO_BIN_EXE_broker");
+
+const DEV: [&str; 5] = [
+    "--dev",
+    "--listen",
+    "http://127.0.0.1:0",
+    "--listen",
+    "https://127.0.0.1:0",
+];
+
 /// Long enough for a start on a busy machine: the certificate is made and every shard listens.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -42,16 +52,7 @@ pub(crate) struct Broker {
 impl Broker {
     /// `broker serve --dev` with a plain and a TLS listener.
     pub(crate) fn dev(shards: u16) -> Self {
-        Self::start(
-            &[
-                "--dev",
-                "--listen",
-                "http://127.0.0.1:0",
-                "--listen",
-                "https://127.0.0.1:0",
-            ],
-            shards,
-        )
+        Self::start(&DEV, shards)
     }
 
     /// `broker serve --auth none` without `--dev`: unknown channels are refused. Plain only: there is no certificate.
@@ -64,9 +65,24 @@ impl Broker {
 
     /// `broker serve` with these arguments, a free admin port and a fresh data directory.
     pub(crate) fn start(arguments: &[&str], shards: u16) -> Self {
+        Self::launch(command(), arguments, shards)
+    }
+
+    /// `broker serve --dev` that may have so many files open.
+    pub(crate) fn with_descriptors(descriptors: u32, shards: u16) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""),
+            BINARY,
+        ]);
+        Self::launch(shell, &DEV, shards)
+    }
+
+    fn launch(mut command: Command, arguments: &[&str], shards: u16) -> Self {
         let directory = fresh_directory();
         let log = File::create(directory.join("log")).expect("a log file in the data directory");
-        let mut child = command()
+        let mut child = command
             .arg("serve")
             .args(arguments)
             .args([
@@ -117,19 +133,34 @@ impl Broker {
         self.child.id()
     }
 
-    /// The sum of one metric over its labels.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = crate::http::get(self.admin, "/metrics").text();
-        let samples: Vec<f64> = text
-            .lines()
-            .filter(|line| {
-                line.strip_prefix(name)
-                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
-            })
-            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-            .collect();
-        assert!(!samples.is_empty(), "no metric {name} in\n{text}");
-        samples.iter().sum()
+    /// All metrics at one moment.
+    pub(crate) fn scrape(&self) -> Scrape {
+        Scrape(crate::http::get(self.admin, "/metrics").text())
+    }
+
+    /// Asserts what holds after every scenario: no message was lost or counted twice, and nothing is left of the peers
+    /// that are gone.
+    pub(crate) fn assert_balanced(&self) {
+        let now = self.scrape();
+        let received = now.sum("heliograph_messages_received_total");
+        let settled = now.sum("heliograph_messages_total");
+        let waiting =
+            now.sum("heliograph_pending_messages") + now.sum("heliograph_outbox_messages");
+        let books = format!("{received} received, {settled} settled, {waiting} waiting");
+        assert!(
+            (received - settled - waiting).abs() < 0.5,
+            "{books}\n{}",
+            now.0
+        );
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.scrape().sum("heliograph_connections") > 0.0 {
+            assert!(
+                Instant::now() < until,
+                "connections left:\n{}",
+                self.scrape().0
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends a signal by its name, such as `TERM`.
@@ -164,6 +195,26 @@ impl Drop for Broker {
             );
         }
         let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The text of `/metrics`.
+pub(crate) struct Scrape(String);
+
+impl Scrape {
+    /// The sum of one metric over its labels, or of one series if the name has its labels.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let samples: Vec<f64> = self
+            .0
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert!(!samples.is_empty(), "no metric {name} in\n{}", self.0);
+        samples.iter().sum()
     }
 }
 
@@ -203,7 +254,7 @@ pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitSta
 
 /// The binary under test.
 pub(crate) fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_broker"))
+    Command::new(BINARY)
 }
 
 /// The ARN of a channel in the account and region of `--dev`.

@@ -92,7 +92,7 @@ fn connections_move_to_their_channel(broker: &Broker) {
         master.send(&answer("v", &format!("answer{n}=")));
         viewer.expect(&to_viewer("SDP_ANSWER", &format!("answer{n}=")));
     }
-    let handovers = broker.metric("heliograph_handovers_total");
+    let handovers = broker.scrape().sum("heliograph_handovers_total");
     assert_eq!(
         handovers > 0.0,
         broker.shards > 1,

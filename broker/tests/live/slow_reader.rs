@@ -48,6 +48,10 @@ fn a_master_that_never_reads_is_let_go(broker: &Broker) {
         last = Some(n);
     }
     pair.relay();
+    let overflow = broker
+        .scrape()
+        .sum("heliograph_messages_total{action=\"ICE_CANDIDATE\",outcome=\"overflow\"}");
+    assert!(overflow > 0.0, "what found no room is counted");
 }
 
 fn sequence(text: &str) -> usize {
