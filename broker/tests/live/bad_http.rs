@@ -10,6 +10,7 @@ on_shards!(
     wrong_calls_leave_the_connection_open,
     half_a_head_and_an_end_harm_nobody,
     slow_heads_and_bodies_end_at_their_deadline,
+    what_is_not_tls_ends_on_a_tls_port,
 );
 
 /// What cannot be understood as HTTP, or not within bounds, ends its connection.
@@ -195,6 +196,48 @@ fn slow_heads_and_bodies_end_at_their_deadline(broker: &Broker) {
         );
     }
     pair.relay();
+}
+
+/// Plain HTTP, garbage, a record that is announced and never comes, and silence. Nobody there can be answered.
+fn what_is_not_tls_ends_on_a_tls_port(broker: &Broker) {
+    let mut pair = HealthyPair::new(broker);
+    let started = Instant::now();
+    let attempts: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        &[0xff; 600],
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"",
+    ];
+    let mut connections: Vec<Connection> = attempts
+        .iter()
+        .map(|bytes| {
+            let mut connection = Connection::open(broker.tls);
+            connection.send(bytes);
+            connection
+        })
+        .collect();
+    pair.relay();
+    for connection in &mut connections {
+        connection.read_to_end();
+        pair.relay();
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(13),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(
+        broker
+            .scrape()
+            .sum("heliograph_tls_handshakes_total{outcome=\"failed\"}")
+            > 0.0
+    );
+    assert!(
+        broker
+            .scrape()
+            .sum("heliograph_tls_handshakes_total{outcome=\"timeout\"}")
+            > 0.0
+    );
 }
 
 /// Path, body, status and type of the answer.

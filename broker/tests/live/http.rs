@@ -179,6 +179,13 @@ impl Connection {
         }
     }
 
+    /// Reads whatever is still sent until the broker ends the connection.
+    pub(crate) fn read_to_end(&mut self) {
+        let _ = self.stream.read_to_end(&mut Vec::new()).map_err(|error| {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+        });
+    }
+
     /// A call of an operation, as a client with keep-alive makes it.
     pub(crate) fn call(&mut self, path: &str, body: &Value) -> Answer {
         self.send(&request(path, &body.to_string()));

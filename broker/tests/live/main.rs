@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! * [`process`] starts `broker serve` on free ports of loopback and ends it; [`http`] and [`peer`] talk to it.
-//! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`deletion`]: what must work, each on one, two and four shards.
+//! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on one, two and four shards.
 //! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
 //!   healthy pair on the same shard that goes on relaying.
 //! * [`start`], [`drain`]: exit codes, refusals to start, the end.
@@ -39,6 +39,7 @@ mod bad_http;
 mod bad_message;
 mod bad_upgrade;
 mod clients;
+mod configured;
 mod deletion;
 mod descriptors;
 mod drain;

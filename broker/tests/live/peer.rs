@@ -98,6 +98,15 @@ impl Peer {
         }
     }
 
+    /// Answers so many pings of the broker.
+    pub(crate) fn answer_pings(&mut self, pings: u32) {
+        for _ in 0..pings {
+            let message = self.socket.read().expect("a ping in time");
+            assert!(message.is_ping(), "{message:?}");
+            self.socket.flush().expect("the pong is sent");
+        }
+    }
+
     /// Asserts that the next message is exactly this text.
     pub(crate) fn expect(&mut self, text: &str) {
         let message = self.receive();

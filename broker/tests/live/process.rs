@@ -68,6 +68,17 @@ impl Broker {
         Self::launch(command(), arguments, shards)
     }
 
+    /// `broker serve --dev` with a configuration file of this text.
+    pub(crate) fn configured(text: &str, shards: u16) -> Self {
+        let directory = fresh_directory();
+        let file = directory.join("broker.toml");
+        fs::write(&file, text).expect("a file under target/");
+        let path = file.to_str().expect("a path in UTF-8");
+        let broker = Self::start(&[&DEV[..], &["--config", path]].concat(), shards);
+        let _ = fs::remove_dir_all(&directory);
+        broker
+    }
+
     /// `broker serve --dev` that may have so many files open.
     pub(crate) fn with_descriptors(descriptors: u32, shards: u16) -> Self {
         let mut shell = Command::new("sh");
