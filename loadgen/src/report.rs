@@ -23,12 +23,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Judges a run. Ctrl-C outranks all, and a target without connections what becomes of messages.
+    /// Judges a run. Ctrl-C outranks all; a target that is gone, or was never there, outranks what became of messages.
     #[must_use]
     pub const fn of(finished: &Finished) -> Self {
         if finished.stopped {
             Self::Stopped
-        } else if !finished.all_opened {
+        } else if !finished.all_opened || finished.connections.failed >= finished.connections.peak {
             Self::TargetFailed
         } else if !finished.tally.is_clean() {
             Self::Faulty

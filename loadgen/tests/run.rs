@@ -8,9 +8,9 @@ mod support;
 
 use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use support::{Fault, Relay};
@@ -185,6 +185,37 @@ fn a_target_that_is_not_there_is_exit_code_3() {
         assert_eq!(code, Some(3), "{mode} {report}");
         assert!(report["errors"]["connect_refused"].as_u64().unwrap() > 0);
     }
+}
+
+#[test]
+fn ctrl_c_ends_gently_with_the_report() {
+    let target = format!("http://{}", service(Fault::Nothing));
+    let json = tempfile("ctrl-c");
+    let flags = format!("--target {target} --mode relay --channels 3 --duration 60 --json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .arg("run")
+        .args(flags.split(' '))
+        .arg(&json)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "measuring"));
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let _ = std::fs::remove_file(&json);
+    assert_eq!(report["messages"]["lost"], 0, "{report}");
+    assert!(report["messages"]["sent"].as_u64().unwrap() > 0);
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl Conductor<'_> {
             server_cpu_ns: to
                 .server_cpu_ns
                 .zip(from.server_cpu_ns)
-                .map(|(to, from)| to.saturating_sub(from)),
+                .and_then(|(to, from)| to.checked_sub(from)), // less: it ended meanwhile
             driver_busy: if all_opened {
                 driver_cpu_ns as f64 / (1e9 * span.as_secs_f64() * threads as f64)
             } else {
@@ -300,13 +300,17 @@ impl Conductor<'_> {
         }
     }
 
-    /// Lets what is under way arrive.
+    /// Lets what is under way arrive; Ctrl-C does not cut this short, or it would be called lost.
     fn drain(&self) {
-        let mut last = self.board.sum();
         loop {
-            let moved = self.wait(DRAIN_STALL, |sum| sum.received != last.received);
-            last = self.board.sum();
-            if last.received >= last.sent || !moved || last.over > 0 {
+            let last = self.board.sum();
+            let moved = |sum: &Sum| sum.received != last.received || sum.sent != last.sent;
+            let all = |sum: &Sum| sum.received >= sum.sent;
+            let hopeless = |sum: &Sum| self.is_lost(sum);
+            // Once round without news first: a worker may not have seen yet that it is to be silent.
+            if !self.wait_unless(SETTLE, moved, hopeless)
+                && (all(&last) || !self.wait_unless(DRAIN_STALL, moved, hopeless))
+            {
                 return;
             }
         }
@@ -314,6 +318,15 @@ impl Conductor<'_> {
 
     /// Waits for something, at most so long, or until the run is to end. Gives whether it happened.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
+        self.wait_unless(patience, happened, |sum| self.is_ending(sum))
+    }
+
+    fn wait_unless(
+        &self,
+        patience: Duration,
+        happened: impl Fn(&Sum) -> bool,
+        hopeless: impl Fn(&Sum) -> bool,
+    ) -> bool {
         let begun = Instant::now();
         loop {
             let sum = self.board.sum();
@@ -321,17 +334,21 @@ impl Conductor<'_> {
                 return true;
             }
             let left = patience.saturating_sub(begun.elapsed());
-            if left.is_zero() || self.is_ending(&sum) {
+            if left.is_zero() || hopeless(&sum) {
                 return false;
             }
             thread::sleep(left.min(LOOK));
         }
     }
 
-    /// Whether there is nothing left to wait for.
+    /// Whether nothing more is to begin.
     fn is_ending(&self, sum: &Sum) -> bool {
-        let all_failed = sum.failed >= self.plan.connections();
-        signal::stopped() || sum.over > 0 || all_failed
+        signal::stopped() || self.is_lost(sum)
+    }
+
+    /// Whether nothing more can come.
+    fn is_lost(&self, sum: &Sum) -> bool {
+        sum.over > 0 || sum.failed >= self.plan.connections()
     }
 
     fn sample(&self) -> Sample {

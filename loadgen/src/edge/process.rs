@@ -52,7 +52,8 @@ impl Process {
 
     /// Memory that it has in use, in bytes: resident pages, shared ones included.
     ///
-    /// Source: `Rss` of `/proc/PID/smaps_rollup`, which counts pages; the numbers of `statm` lag behind.
+    /// Source: `Rss` of `/proc/PID/smaps_rollup`, which counts pages; the numbers of `statm` lag behind. Where
+    /// the process uses transparent huge pages, growth comes in steps of 2 MiB.
     ///
     /// # Errors
     /// The process is gone, or is another user's.
