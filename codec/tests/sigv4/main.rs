@@ -1,0 +1,9 @@
+//! The signature checks against recorded requests, against rules, and against independent signers.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+mod botocore;
+mod memory;
+mod oracle;
+mod rules;
+mod support;
+mod vectors;

@@ -1,0 +1,466 @@
+//! What a verifier decides beside the signature itself: which form counts, clocks, tokens, unknown keys, the order of
+//! refusals, and absurd requests. Everything is signed by aws-sigv4.
+
+use crate::support::{Call, NOON, SECRET, Shard, Signer};
+use codec::aws::sigv4::{Form, Key, Malformed, Refusal, Rules, Scope, Service, Window};
+use codec::http::{Head, HeadLimits};
+
+#[test]
+fn the_header_counts_when_both_forms_are_there() {
+    let signer = Signer::default();
+    let presigned = signer.presign(
+        Call::new("GET", "/", "").pair("X-Amz-ChannelARN", "arn"),
+        60,
+    );
+    let both = signer.sign(presigned.clone());
+    assert_eq!(verify(&signer, &presigned), Ok(Form::Strict));
+    assert_eq!(verify(&signer, &both), Ok(Form::Header));
+    // The query is an ordinary part of what the header signs: its signature is not left out, its expiry not looked at.
+    let late = Rules {
+        now_s: NOON + 200,
+        ..signer.rules()
+    };
+    assert_eq!(
+        Shard::new().verify(&both.head(), b"", &late, Some(&signer.key())),
+        Ok(Form::Header)
+    );
+    let mut forged = both.clone();
+    forged.pairs.retain(|pair| pair.0 != "X-Amz-Signature");
+    assert_eq!(verify(&signer, &forged), Err(Refusal::Mismatch));
+    let mut broken = presigned.header("Authorization", "Bearer x");
+    assert_eq!(
+        verify(&signer, &broken),
+        Err(Refusal::Malformed(Malformed::Algorithm))
+    );
+    broken.headers.clear();
+    assert_eq!(verify(&signer, &broken), Ok(Form::Strict));
+}
+
+#[test]
+fn what_is_sloppily_escaped_is_tried_raw() {
+    let signer = Signer::default();
+    let call = signer.sign(Call::new("GET", "/", "").pair("a", "b:c/d"));
+    let wire = call.head();
+    let sloppy = wire.replace("b%3Ac%2Fd", "b:c%2fd");
+    assert_ne!(wire, sloppy);
+    let mut shard = Shard::new();
+    assert_eq!(
+        shard.verify(&sloppy, b"", &signer.rules(), Some(&signer.key())),
+        Ok(Form::Header)
+    );
+    let other = wire.replace("b%3Ac%2Fd", "b:c%2fe");
+    assert_eq!(
+        shard.verify(&other, b"", &signer.rules(), Some(&signer.key())),
+        Err(Refusal::Mismatch)
+    );
+}
+
+#[test]
+fn parameters_of_the_protocol_have_one_spelling_and_stand_once() {
+    let signer = Signer::default();
+    let call = signer.presign(Call::new("GET", "/", "").pair("X-Amz-ClientId", "v"), 60);
+    let wire = call.head();
+    let hidden = wire.replace("X-Amz-ClientId", "X-Amz-Client%49d");
+    let mut shard = Shard::new();
+    let mut verify = |wire: &str| shard.verify(wire, b"", &signer.rules(), Some(&signer.key()));
+    assert_eq!(verify(&wire), Ok(Form::Strict));
+    assert_eq!(
+        verify(&hidden),
+        Err(Refusal::Malformed(Malformed::Disguised))
+    );
+    for name in [
+        "X-Amz-ClientId",
+        "X-Amz-Date",
+        "X-Amz-Signature",
+        "X-Amz-Credential",
+    ] {
+        let twice = wire.replace(" HTTP/1.1", &format!("&{name}=x HTTP/1.1"));
+        assert_eq!(verify(&twice), Err(Refusal::Duplicate(name)));
+    }
+}
+
+#[test]
+fn a_clock_may_be_off_by_the_tolerance_of_its_key() {
+    let signer = Signer::default();
+    let (header, query) = (
+        signer.sign(Call::new("POST", "/", "{}")),
+        signer.presign(Call::new("GET", "/", ""), 60),
+    );
+    let day = Key {
+        clock_tolerance_s: Some(24 * 60 * 60),
+        ..signer.key()
+    };
+    let minute = Key {
+        clock_tolerance_s: Some(90),
+        ..signer.key()
+    };
+    let vast = Key {
+        clock_tolerance_s: Some(u64::MAX),
+        ..signer.key()
+    };
+    let usual = signer.key();
+    for (call, key, now, ok) in [
+        (&header, &usual, NOON + 300, true),
+        (&header, &usual, NOON + 301, false),
+        (&header, &usual, NOON - 301, false),
+        (&header, &day, NOON + 86_400, true),
+        (&header, &day, NOON + 86_401, false),
+        (&header, &day, NOON - 86_400, true),
+        (&header, &vast, NOON - 86_401, false),
+        (&header, &minute, NOON + 90, true),
+        (&header, &minute, NOON + 91, false),
+        (&query, &day, NOON - 86_400, true),
+        (&query, &day, NOON + 60, true),
+        (&query, &day, NOON + 61, false),
+        (&query, &minute, NOON - 91, false),
+        (&query, &usual, NOON - 300, true),
+    ] {
+        let rules = Rules {
+            now_s: now,
+            ..signer.rules()
+        };
+        let verdict = Shard::new().verify(&call.head(), &call.body, &rules, Some(key));
+        assert_eq!(verdict.is_ok(), ok, "{now} {verdict:?}");
+    }
+    let rules = Rules {
+        now_s: NOON + 91,
+        ..signer.rules()
+    };
+    let refusal = Shard::new()
+        .verify(&header.head(), b"{}", &rules, Some(&minute))
+        .unwrap_err();
+    assert!(matches!(
+        refusal,
+        Refusal::Expired {
+            window: Window::Tolerance(90),
+            ..
+        }
+    ));
+    assert!(
+        refusal
+            .to_string()
+            .ends_with("20260102T030406Z (20260102T030536Z - 90 sec.)"),
+        "{refusal}"
+    );
+    // A server may allow more, or less, to those whose key says nothing.
+    let wide = Rules {
+        now_s: NOON + 600,
+        clock_tolerance_s: 600,
+        ..signer.rules()
+    };
+    assert_eq!(
+        Shard::new().verify(&header.head(), b"{}", &wide, Some(&usual)),
+        Ok(Form::Header)
+    );
+}
+
+#[test]
+fn tokens_belong_to_their_key() {
+    let (lasting, brief) = (
+        Signer::default(),
+        Signer {
+            token: Some("token+/=".to_owned()),
+            ..Signer::default()
+        },
+    );
+    let other = Signer {
+        token: Some("token+/-".to_owned()),
+        ..Signer::default()
+    };
+    for presigned in [false, true] {
+        let sign = |signer: &Signer| {
+            let call = Call::new("GET", "/", "");
+            if presigned {
+                signer.presign(call, 60)
+            } else {
+                signer.sign(call)
+            }
+        };
+        for (signer, key, verdict) in [
+            (&lasting, &lasting, Ok(())),
+            (&brief, &brief, Ok(())),
+            (&lasting, &brief, Err(Refusal::Token)),
+            (&brief, &lasting, Err(Refusal::Token)),
+            (&other, &brief, Err(Refusal::Token)),
+        ] {
+            let found =
+                Shard::new().verify(&sign(signer).head(), b"", &signer.rules(), Some(&key.key()));
+            assert_eq!(found.map(drop), verdict);
+        }
+        // The signature comes first: a stranger learns nothing of tokens.
+        let wrong = Key {
+            secret_access_key: "wrong",
+            ..brief.key()
+        };
+        let found = Shard::new().verify(&sign(&lasting).head(), b"", &brief.rules(), Some(&wrong));
+        assert_eq!(found, Err(Refusal::Mismatch));
+        // Then the key's own end.
+        for (expires, verdict) in [
+            (NOON + 1, Ok(())),
+            (NOON, Err(Refusal::TokenExpired)),
+            (0, Err(Refusal::TokenExpired)),
+        ] {
+            let key = Key {
+                expires_s: Some(expires),
+                ..brief.key()
+            };
+            let found = Shard::new().verify(&sign(&brief).head(), b"", &brief.rules(), Some(&key));
+            assert_eq!(found.map(drop), verdict);
+        }
+    }
+    // Beside a presigned URL, a token in a header is not looked at.
+    let smuggled = lasting
+        .presign(Call::new("GET", "/", ""), 60)
+        .header("X-Amz-Security-Token", "token+/=");
+    assert_eq!(
+        Shard::new().verify(&smuggled.head(), b"", &brief.rules(), Some(&brief.key())),
+        Err(Refusal::Token)
+    );
+    assert_eq!(Refusal::TokenExpired.error_type(), "ExpiredTokenException");
+}
+
+#[test]
+fn unknown_keys_are_refused_whatever_they_signed_and_fill_no_table() {
+    let signer = Signer::default();
+    let mut shard = Shard::new();
+    for id in 0..100 {
+        let head = signer
+            .sign(Call::new("GET", "/", ""))
+            .head()
+            .replace("AKIDEXAMPLE", &format!("AKID{id}"));
+        assert_eq!(
+            shard.verify(&head, b"", &signer.rules(), None),
+            Err(Refusal::UnknownKey)
+        );
+        assert!(shard.keys.len() <= 1);
+    }
+    let late = Rules {
+        now_s: NOON + 301,
+        ..signer.rules()
+    };
+    let head = signer.sign(Call::new("GET", "/", "")).head();
+    assert!(matches!(
+        shard.verify(&head, b"", &late, None),
+        Err(Refusal::Expired { .. })
+    ));
+}
+
+#[test]
+fn an_announced_body_hash_must_be_the_body_s() {
+    let signer = Signer {
+        announces_hash: true,
+        ..Signer::default()
+    };
+    let call = Call::new("POST", "/describeSignalingChannel", "{}");
+    let signed = signer.sign(call.clone());
+    assert!(
+        signed
+            .head()
+            .contains("x-amz-content-sha256: 44136fa355b3678a")
+    );
+    assert_eq!(verify(&signer, &signed), Ok(Form::Header));
+    for other in [
+        "UNSIGNED-PAYLOAD",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        "",
+        "44136FA355B3678A",
+    ] {
+        assert_eq!(
+            verify(&signer, &signed.clone().with("x-amz-content-sha256", other)),
+            Err(Refusal::Mismatch)
+        );
+    }
+    let unsigned = signer.sign_unsigned_payload(call.clone());
+    assert!(unsigned.head().contains("UNSIGNED-PAYLOAD"));
+    assert_eq!(verify(&signer, &unsigned), Err(Refusal::Mismatch));
+    // An unsigned announcement is held to the body as well, and a presigned call is signed over its body.
+    let plain = Signer::default();
+    assert_eq!(
+        verify(
+            &plain,
+            &plain.sign(call.clone()).header("X-Amz-Content-Sha256", "0")
+        ),
+        Err(Refusal::Mismatch)
+    );
+    let mut presigned = plain.presign(call, 60);
+    presigned.body = b"{ }".to_vec();
+    assert_eq!(verify(&plain, &presigned), Err(Refusal::Mismatch));
+}
+
+#[test]
+fn scope_is_this_service_and_region() {
+    let (video, sts) = (
+        Signer::default(),
+        Signer {
+            service: Service::Sts,
+            ..Signer::default()
+        },
+    );
+    let call = sts.sign(Call::new(
+        "POST",
+        "/",
+        "Action=GetCallerIdentity&Version=2011-06-15",
+    ));
+    assert_eq!(verify(&sts, &call), Ok(Form::Header));
+    let mut shard = Shard::new();
+    let refusal = shard.verify(&call.head(), &call.body, &video.rules(), Some(&video.key()));
+    assert_eq!(
+        refusal,
+        Err(Refusal::Scope(Scope::Service(Service::KinesisVideo)))
+    );
+    let away = Rules {
+        region: Some("eu-west-1"),
+        ..sts.rules()
+    };
+    assert_eq!(
+        shard.verify(&call.head(), &call.body, &away, Some(&sts.key())),
+        Err(Refusal::Scope(Scope::Region))
+    );
+    let any = Rules {
+        region: None,
+        ..sts.rules()
+    };
+    assert_eq!(
+        shard.verify(&call.head(), &call.body, &any, Some(&sts.key())),
+        Ok(Form::Header)
+    );
+}
+
+#[test]
+fn a_claim_tells_who_it_says_it_is() {
+    let signer = Signer {
+        token: Some("a+b".to_owned()),
+        ..Signer::default()
+    };
+    for call in [
+        signer.sign(Call::new("GET", "/", "")),
+        signer.presign(Call::new("GET", "/", ""), 60),
+    ] {
+        let (text, mut shard) = (call.head(), Shard::new());
+        let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+        let claim = shard.verifier.read(&head, &signer.rules()).unwrap();
+        assert_eq!(
+            (claim.access_key_id(), claim.region()),
+            ("AKIDEXAMPLE", "us-west-2")
+        );
+        assert_eq!(claim.session_token(), Some(&b"a+b"[..]));
+        assert!(!format!("{claim:?} {:?}", signer.key()).contains("a+b"));
+        let verified = claim
+            .verify(Some(&signer.key()), b"", &mut shard.keys)
+            .unwrap();
+        assert_eq!(
+            (verified.access_key_id, verified.region),
+            ("AKIDEXAMPLE", "us-west-2")
+        );
+        assert_eq!(verified.signed.epoch(), i64::try_from(NOON).unwrap());
+    }
+}
+
+#[test]
+fn malformed_parts_are_named() {
+    let signer = Signer::default();
+    let signed = signer.sign(Call::new("GET", "/", ""));
+    let authorization = signed
+        .headers
+        .iter()
+        .find(|line| line.0 == "authorization")
+        .unwrap()
+        .1
+        .clone();
+    for (from, to, fault) in [
+        (
+            "AWS4-HMAC-SHA256 ",
+            "AWS4-HMAC-SHA256",
+            Malformed::Algorithm,
+        ),
+        (
+            "AWS4-HMAC-SHA256 ",
+            "AWS4-ECDSA-P256-SHA256 ",
+            Malformed::Algorithm,
+        ),
+        ("Credential=", "credential=", Malformed::HeaderParts),
+        ("SignedHeaders=", "Credential=", Malformed::HeaderParts),
+        (
+            ", SignedHeaders=",
+            "",
+            Malformed::HeaderPart("SignedHeaders"),
+        ),
+        ("AKIDEXAMPLE/", "/", Malformed::Credential),
+        ("AKIDEXAMPLE/", "AKIDEXAMPLE/x/", Malformed::Credential),
+        ("Signature=", "Signature=0", Malformed::Signature),
+        ("Signature=", "Signature=, x", Malformed::HeaderParts),
+    ] {
+        assert!(authorization.contains(from));
+        let call = signed
+            .clone()
+            .with("authorization", &authorization.replace(from, to));
+        assert_eq!(
+            verify(&signer, &call),
+            Err(Refusal::Malformed(fault)),
+            "{from} -> {to}"
+        );
+    }
+    for name in ["Authorization", "X-Amz-Date"] {
+        let twice = signed.clone().header(name, "x");
+        assert_eq!(
+            verify(&signer, &twice),
+            Err(Refusal::Malformed(Malformed::HeaderTwice(name)))
+        );
+    }
+    let bad = signed.with("x-amz-date", "2026-01-02T03:04:05Z");
+    assert_eq!(
+        verify(&signer, &bad),
+        Err(Refusal::Malformed(Malformed::Date))
+    );
+}
+
+#[test]
+fn absurd_lengths_are_refused_soon() {
+    let signer = Signer::default();
+    let limits = HeadLimits {
+        head_bytes: 16 << 20,
+        ..HeadLimits::default()
+    };
+    let long = 8 << 20;
+    let header = |credential: &str, signed: &str| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: h\r\nX-Amz-Date: 20260102T030405Z\r\nAuthorization: AWS4-HMAC-SHA256 Credential={credential}, \
+             SignedHeaders={signed}, Signature={}\r\n\r\n",
+            "0".repeat(64)
+        )
+    };
+    let scope = "AKID/20260102/us-west-2/kinesisvideo/aws4_request";
+    let query = |query: &str| format!("GET /?{query} HTTP/1.1\r\nHost: h\r\n\r\n");
+    for head in [
+        header(&format!("{}{scope}", "A".repeat(long)), "host"),
+        header(&format!("{scope}{}", "/".repeat(long)), "host"),
+        header(scope, &"host;".repeat(long / 5)),
+        header(scope, &"x".repeat(long)),
+        header(scope, &";".repeat(long)),
+        query(&"a&".repeat(long / 2)),
+        query(&format!("X-Amz-Signature={}", "a&".repeat(long / 2))),
+        query(&format!("X-Amz-Credential={}", "%2F".repeat(long / 3))),
+        query(&format!(
+            "X-Amz-Expires={}&X-Amz-Algorithm=AWS4-HMAC-SHA256",
+            "9".repeat(long)
+        )),
+        query(&format!("X-Amz-Algorithm={}", "%41".repeat(long / 3))),
+    ] {
+        let parsed = Head::parse(head.as_bytes(), &limits).unwrap();
+        let mut shard = Shard::new();
+        let verdict = shard.verifier.read(&parsed, &signer.rules());
+        let verdict = verdict.and_then(|claim| claim.verify(None, b"", &mut shard.keys).map(drop));
+        assert!(verdict.is_err(), "{}", &head[..100]);
+    }
+}
+
+/// By a fresh shard, at the moment of signing, with the signer's own key.
+fn verify(signer: &Signer, call: &Call) -> Result<Form, Refusal> {
+    assert_eq!(signer.key().secret_access_key, SECRET);
+    Shard::new().verify(
+        &call.head(),
+        &call.body,
+        &signer.rules(),
+        Some(&signer.key()),
+    )
+}
