@@ -183,7 +183,8 @@ impl Echo {
         let Some(session) = self.find(key) else {
             return;
         };
-        session.outbox.bytes.append(&mut session.answer);
+        // Not appended: the answer would keep its buffer for as long as the session lives.
+        session.outbox.bytes = std::mem::take(&mut session.answer);
         let mut kept = std::mem::take(&mut session.kept);
         self.echo(key, &mut kept, at);
     }

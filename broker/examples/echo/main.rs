@@ -6,6 +6,10 @@
 //! Prints `ready URL…` when all listeners accept; ends with the process.
 
 mod certificate;
+#[expect(
+    dead_code,
+    reason = "the edge's tests drain it; this program runs until it is killed"
+)]
 mod machine;
 #[expect(
     dead_code,
@@ -53,11 +57,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (Some(cert), Some(key)) => certificate::from_files(cert, key)?,
         (Some(_) | None, _) => certificate::self_made()?.0,
     };
+    let shards = flags.shards;
+    let make = move |id| machine::Echo::new(id, shards);
     let settings = EdgeSettings {
         connections: flags.connections,
         ..EdgeSettings::default()
     };
-    let server = Server::start(&listens, flags.shards, Some(tls), settings, (4096, 256))?;
+    let server = Server::start(
+        &listens,
+        flags.shards,
+        Some(tls),
+        settings,
+        (4096, 256),
+        make,
+    )?;
     let mut ready = String::from("ready");
     for (listen, addr) in listens.iter().zip(&server.addrs) {
         ready += if listen.tls { " https://" } else { " http://" };

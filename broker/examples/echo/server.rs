@@ -1,10 +1,10 @@
-//! Starts echo shards on listeners, and stops them. Used by the example and by the edge's tests.
+//! Starts shards of some machine on listeners, and stops them. Used by the example and by the edge's tests.
 
-use super::machine::{Counts, Echo, Letter};
 use broker::edge::{
     Descriptors, EdgeSettings, Listener, Post, Scraped, ShardConfig, ShardEvent, ShardHandle,
 };
 use broker::id::ShardId;
+use broker::machine::Machine;
 use crossbeam_channel::Receiver;
 use mailbox::Mailbox;
 use rustls::ServerConfig;
@@ -23,31 +23,33 @@ pub(crate) struct Listen {
     pub(crate) tls: bool,
 }
 
-/// Running echo shards. They stop with [`Server::stop`], or with the process.
-pub(crate) struct Server {
+/// Running shards. They stop with [`Server::stop`], or with the process.
+pub(crate) struct Server<M: Machine> {
     /// The actual addresses, in the order of what was asked.
     pub(crate) addrs: Vec<SocketAddr>,
     /// What the shards report.
     pub(crate) events: Receiver<ShardEvent>,
     /// Client descriptors open.
     pub(crate) descriptors: Arc<Descriptors>,
-    mailboxes: Arc<[Mailbox<Post<Echo>>]>,
+    mailboxes: Arc<[Mailbox<Post<M>>]>,
     shards: Vec<ShardHandle>,
 }
 
-impl Server {
-    /// Starts `shards` shards that all listen on all of `listens`.
+impl<M: Machine + 'static> Server<M> {
+    /// Starts `shards` shards that all listen on all of `listens`, each with a machine that `make` makes. `mailbox` is the
+    /// capacity and the reserve of each.
     pub(crate) fn start(
         listens: &[Listen],
         shards: u16,
         tls: Option<Arc<ServerConfig>>,
         settings: EdgeSettings,
         mailbox: (usize, usize),
+        make: impl Fn(ShardId) -> M + Clone + Send + 'static,
     ) -> io::Result<Self> {
         let mailboxes: io::Result<Vec<_>> = (0..shards)
             .map(|_| Mailbox::new(mailbox.0, mailbox.1))
             .collect();
-        let mailboxes: Arc<[Mailbox<Post<Echo>>]> = mailboxes?.into();
+        let mailboxes: Arc<[Mailbox<Post<M>>]> = mailboxes?.into();
         let descriptors = Arc::new(Descriptors::default());
         let (report, events) = crossbeam_channel::bounded(2 * usize::from(shards));
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
@@ -82,9 +84,8 @@ impl Server {
                 descriptors: Arc::clone(&descriptors),
                 events: report.clone(),
             };
-            handles.push(broker::edge::spawn(config, move || {
-                Echo::new(ShardId(id), shards)
-            })?);
+            let make = make.clone();
+            handles.push(broker::edge::spawn(config, move || make(ShardId(id)))?);
         }
         let addrs = addrs.into_iter().map(|(addr, _)| addr).collect();
         Ok(Self {
@@ -97,8 +98,8 @@ impl Server {
     }
 
     /// Every shard's counters.
-    pub(crate) fn scrape(&self) -> Vec<Scraped<Counts>> {
-        let ask = |mailbox: &Mailbox<Post<Echo>>| {
+    pub(crate) fn scrape(&self) -> Vec<Scraped<M::Snapshot>> {
+        let ask = |mailbox: &Mailbox<Post<M>>| {
             let (answer, scraped) = crossbeam_channel::bounded(1);
             mailbox
                 .post_always(Post::Scrape(answer))
@@ -111,13 +112,11 @@ impl Server {
         self.mailboxes.iter().map(ask).collect()
     }
 
-    /// Asks every shard's machine to drain.
-    pub(crate) fn drain(&self) {
+    /// Sends every shard's machine a letter.
+    pub(crate) fn post(&self, letter: impl Fn() -> M::Letter) {
         for mailbox in self.mailboxes.iter() {
-            mailbox
-                .post_always(Post::Letter(Letter::Drain))
-                .ok()
-                .expect("there is a reserve for it");
+            let posted = mailbox.post_always(Post::Letter(letter()));
+            posted.ok().expect("there is a reserve for it");
         }
     }
 

@@ -179,7 +179,6 @@ impl<M: Machine> Edge<M> {
             return self.refuse(socket, tls);
         };
         self.counts.accepted += 1;
-        self.counts.handshaking += u64::from(tls);
         self.insert(session, Connection::new(session, socket, engine));
         self.drain();
         self.watch(session);

@@ -62,6 +62,9 @@ impl<M: Machine> Edge<M> {
             }
             Received::Cancelled => self.list(session),
         }
+        if !more && self.awaits_rest(session) {
+            self.touch(session);
+        }
         self.watch(session);
     }
 
@@ -99,15 +102,17 @@ impl<M: Machine> Edge<M> {
 
     /// Takes what arrived on a connection that travelled here or could not leave.
     pub(super) fn resume(&mut self, session: SessionKey, mut unread: Vec<u8>) {
-        let Some(connection) = self.table.get(session) else {
+        let Some(connection) = self
+            .table
+            .get(session)
+            .filter(|connection| connection.stage == Stage::Open)
+        else {
             return;
         };
-        if connection.stage != Stage::Open || unread.is_empty() {
-            return;
-        }
         if connection.tls.is_some() {
+            // Also without more bytes: of a handshake under way whole records may be held.
             self.decrypt(session, &mut unread);
-        } else {
+        } else if !unread.is_empty() {
             self.machine.handle(
                 Input::Received {
                     session,
@@ -240,6 +245,16 @@ impl<M: Machine> Edge<M> {
             Read::More => {}
             Read::End | Read::Failed => self.ended(session),
         }
+    }
+
+    /// Whether it goes on with this connection only when nothing is armed on it.
+    fn awaits_rest(&self, session: SessionKey) -> bool {
+        self.table
+            .get(session)
+            .is_some_and(|connection| match connection.stage {
+                Stage::Leaving(_) | Stage::Shut => true,
+                Stage::Open | Stage::Closing | Stage::Lingering => false,
+            })
     }
 
     fn is_open(&self, session: SessionKey) -> bool {

@@ -194,8 +194,7 @@ impl<M: Machine> Edge<M> {
             Stage::Open => self.machine.intake(session),
             Stage::Lingering if !connection.ended => Intake::Once,
             Stage::Leaving(_) => Intake::Paused,
-            Stage::Closing | Stage::Lingering => return,
-            Stage::Shut => return self.touch(session),
+            Stage::Closing | Stage::Lingering | Stage::Shut => return,
         };
         let socket = std::os::fd::AsFd::as_fd(&connection.socket);
         let key = super::connection::ring_key(session);
@@ -232,6 +231,7 @@ impl<M: Machine> Edge<M> {
     pub(super) fn insert(&mut self, session: SessionKey, connection: Connection) {
         if let Some(tls) = &connection.tls {
             self.counts.partial_record_bytes += tls.held_bytes() as u64;
+            self.counts.handshaking += u64::from(tls.handshaking());
         }
         self.table.insert(session, connection);
         self.counts.connections = self.table.len() as u64;
@@ -246,6 +246,7 @@ impl<M: Machine> Edge<M> {
         );
         if let Some(tls) = &connection.tls {
             self.counts.partial_record_bytes -= tls.held_bytes() as u64;
+            self.counts.handshaking -= u64::from(tls.handshaking());
         }
         self.counts.connections = self.table.len() as u64;
         Some(connection)

@@ -1,5 +1,6 @@
 //! How connections end, and how shards do.
 
+use crate::machine::Letter;
 use crate::support::{Bench, HEAD, close, echo, frame, open_files, pause, read_head, wait_for};
 use broker::edge::ShardEvent;
 use socket2::SockRef;
@@ -133,7 +134,7 @@ fn a_drain_is_reported_by_every_shard_also_by_sleeping_ones() {
                 .all(|scraped| scraped.edge.parks_in_ring > 0)
     });
     pause(Duration::from_millis(1200));
-    bench.server.drain();
+    bench.server.post(|| Letter::Drain);
     for _ in 0..3 {
         let event = bench
             .server

@@ -12,6 +12,7 @@ mod echo;
 mod handover;
 #[path = "../../examples/echo/machine.rs"]
 mod machine;
+mod mover;
 mod secure;
 #[path = "../../examples/echo/server.rs"]
 mod server;

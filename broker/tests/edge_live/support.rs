@@ -1,8 +1,11 @@
 //! Servers and clients for the tests.
 
 use crate::certificate;
+use crate::machine::{Counts, Echo};
 use crate::server::{Listen, Server};
-use broker::edge::{EdgeCounts, EdgeSettings};
+use broker::edge::{EdgeCounts, EdgeSettings, Scraped};
+use broker::id::ShardId;
+use broker::machine::Machine;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
@@ -12,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tungstenite::{Message, WebSocket};
 
-/// Echo shards with one plain and one TLS listener, and a client configuration that trusts them.
-pub(crate) struct Bench {
-    pub(crate) server: Server,
+/// Shards with one plain and one TLS listener, and a client configuration that trusts them.
+pub(crate) struct Bench<M: Machine = Echo> {
+    pub(crate) server: Server<M>,
     pub(crate) trust: Arc<ClientConfig>,
     pub(crate) roots: RootCertStore,
 }
@@ -42,10 +45,32 @@ impl Bench {
     }
 
     pub(crate) fn with(shards: u16, settings: EdgeSettings, mailbox: (usize, usize)) -> Self {
+        Self::of(shards, settings, mailbox, move |id| Echo::new(id, shards))
+    }
+
+    /// Waits until every connection is closed and checks that nothing is left of any; then ends the shards.
+    pub(crate) fn finish(self) {
+        self.wait_until_empty();
+        let gone = |scraped: &Scraped<Counts>| scraped.snapshot.open == 0;
+        assert!(
+            self.server.scrape().iter().all(gone),
+            "every session is Gone"
+        );
+        self.server.stop().unwrap();
+    }
+}
+
+impl<M: Machine + 'static> Bench<M> {
+    pub(crate) fn of(
+        shards: u16,
+        settings: EdgeSettings,
+        mailbox: (usize, usize),
+        make: impl Fn(ShardId) -> M + Clone + Send + 'static,
+    ) -> Self {
         let (tls, authority) = certificate::self_made().unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
         let listens = [Listen { addr, tls: false }, Listen { addr, tls: true }];
-        let server = Server::start(&listens, shards, Some(tls), settings, mailbox).unwrap();
+        let server = Server::start(&listens, shards, Some(tls), settings, mailbox, make).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(authority).unwrap();
         let trust = ClientConfig::builder()
@@ -56,6 +81,21 @@ impl Bench {
             trust: Arc::new(trust),
             roots,
         }
+    }
+
+    pub(crate) fn wait_until_empty(&self) {
+        let descriptors = &self.server.descriptors;
+        wait_for("all connections to be closed", || descriptors.count() == 0);
+        let counts = self.counts();
+        assert_eq!(
+            (
+                counts.connections,
+                counts.handshaking,
+                counts.partial_record_bytes
+            ),
+            (0, 0, 0)
+        );
+        assert_eq!(counts.handovers, counts.adopted);
     }
 
     /// A bare connection to the plain listener.
@@ -108,31 +148,6 @@ impl Bench {
             sum.accept_errors.limit += edge.accept_errors.limit;
         }
         sum
-    }
-
-    /// Waits until every connection is closed and checks that nothing is left of any; then ends the shards.
-    pub(crate) fn finish(self) {
-        wait_for("all connections to be closed", || {
-            self.server.descriptors.count() == 0
-        });
-        let counts = self.counts();
-        assert_eq!(
-            (
-                counts.connections,
-                counts.handshaking,
-                counts.partial_record_bytes
-            ),
-            (0, 0, 0)
-        );
-        assert!(
-            self.server
-                .scrape()
-                .iter()
-                .all(|scraped| scraped.snapshot.open == 0),
-            "every session is Gone"
-        );
-        assert_eq!(counts.handovers, counts.adopted);
-        self.server.stop().unwrap();
     }
 }
 
