@@ -47,7 +47,7 @@ struct Flags {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let flags = Flags::parse();
-    ring::probe()?;
+    ring::probe().map_err(|obstacle| obstacle.to_string())?;
     let listens = flags
         .listen
         .iter()
