@@ -269,14 +269,7 @@ impl Shard {
         let head = &request.head;
         let length = match head.body() {
             Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
-            Ok(Body::None) => {
-                return self.refuse_head_step(
-                    key,
-                    411,
-                    "The request body needs a Content-Length.",
-                    at,
-                );
-            }
+            Ok(Body::None) => 0, // a POST without any length is an error
             Err(error) => return self.refuse_head_step(key, error.status(), error.message(), at),
         };
         if length > self.settings.limits.body_bytes {
