@@ -23,6 +23,8 @@ pub struct Http {
     pub serial: u32,
     /// At least one request was answered: silence is a keep-alive that ends, not an error.
     pub served: bool,
+    /// Some of the awaited head has come: it is to be whole in time.
+    pub begun: bool,
     /// The peer sends no more: the connection ends with the answer under way.
     pub ended: bool,
 }
@@ -105,6 +107,7 @@ impl Http {
             deadline,
             serial: 0,
             served: false,
+            begun: false,
             ended: false,
         }
     }
@@ -116,6 +119,7 @@ impl Http {
         self.deadline = deadline;
         self.serial = self.serial.wrapping_add(1);
         self.served = true;
+        self.begun = false;
         if self.buffer.is_empty() {
             self.buffer = Vec::new();
         }

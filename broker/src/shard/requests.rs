@@ -56,9 +56,6 @@ impl Shard {
             return;
         };
         if http.buffer.is_empty() {
-            if http.served && !bytes.is_empty() && matches!(http.stage, HttpStage::AwaitHead) {
-                http.deadline = at.now.after(head_ms); // the next request has begun
-            }
             let used = self.requests(key, bytes, at);
             self.keep_rest(key, bytes.get(used..).unwrap_or_default());
         } else {
@@ -74,14 +71,19 @@ impl Shard {
                 http.buffer = buffer;
             }
         }
-        let deadline = self
+        let Some(http) = self
             .sessions
             .get_mut(key)
             .and_then(|session| session.http_mut())
-            .map(|http| http.deadline);
-        if let Some(deadline) = deadline {
-            self.arm(key, deadline);
+        else {
+            return;
+        };
+        let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
+        if http.served && awaits_head && !http.begun && !http.buffer.is_empty() {
+            (http.begun, http.deadline) = (true, at.now.after(head_ms)); // the next request has begun
         }
+        let deadline = http.deadline;
+        self.arm(key, deadline);
     }
 
     fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
