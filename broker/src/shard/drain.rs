@@ -15,7 +15,7 @@ use codec::control::ErrorKind;
 use codec::ws::close;
 
 /// A drain under way.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     began: Now,
     ends: Now,
@@ -67,10 +67,9 @@ impl Shard {
 
     /// Goes on with a drain as far as the time that has passed.
     pub(super) fn step_drain(&mut self, at: Moment) {
-        let Some(mut drain) = self
-            .drain
-            .take_if(|drain| !drain.over && drain.next <= at.now)
-        else {
+        // A copy: the shard goes on draining while this step closes connections and answers calls.
+        let due = |drain: &Drain| !drain.over && drain.next <= at.now;
+        let Some(mut drain) = self.drain.filter(due) else {
             return;
         };
         let slots = self.sessions.slots();
