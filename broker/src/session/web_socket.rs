@@ -91,18 +91,20 @@ impl WebSocket {
         self.opened
     }
 
-    /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs.
-    pub fn heard(&mut self, begun: bool, now: Now) {
+    /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs. Returns whether a
+    /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
+    pub fn heard(&mut self, begun: bool, now: Now) -> bool {
         self.last_frame = now;
-        self.pinged = false;
+        let answered = std::mem::take(&mut self.pinged);
         self.message_began = if begun {
             self.message_began.or(Some(now))
         } else {
             None
         };
+        answered || begun
     }
 
-    /// A whole message came: the next one's time begins with its own first byte.
+    /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
     pub fn message_ended(&mut self) {
         self.message_began = None;
     }
@@ -170,8 +172,12 @@ mod tests {
         session.pinged();
         assert_eq!(session.due(&timeouts, Now(120_001)), Due::At(Now(600_000)));
         assert_eq!(session.due(&timeouts, Now(600_000)), Due::Idle);
-        session.heard(false, Now(599_999));
+        assert!(
+            session.heard(false, Now(599_999)),
+            "the next ping comes before the idle limit"
+        );
         assert_eq!(session.due(&timeouts, Now(600_000)), Due::At(Now(719_999)));
+        assert!(!session.heard(false, Now(600_001)));
     }
 
     #[test]

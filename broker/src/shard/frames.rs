@@ -36,7 +36,11 @@ impl Shard {
             let next = match receiver.next(&self.rules.frames, rest) {
                 Ok((_, None)) => break,
                 Ok((used, Some(item))) => {
+                    let control = matches!(item, Item::Ping(_) | Item::Pong(_));
                     let next = self.item(key, item, &mut parser, &mut pings, at);
+                    if control && !receiver.in_message() {
+                        self.frame_ended(key);
+                    }
                     rest = rest.get_mut(used..).unwrap_or_default();
                     next
                 }
@@ -57,8 +61,7 @@ impl Shard {
         match &mut session.state {
             State::Open(web_socket) => {
                 web_socket.receiver = receiver;
-                web_socket.heard(begun, at.now);
-                if begun {
+                if web_socket.heard(begun, at.now) {
                     self.arm_open(key, at.now);
                 }
             }
@@ -144,6 +147,13 @@ impl Shard {
             Next::Continue
         } else {
             Next::Stop
+        }
+    }
+
+    fn frame_ended(&mut self, key: SessionKey) {
+        let session = self.sessions.get_mut(key);
+        if let Some(web_socket) = session.and_then(|session| session.open_mut()) {
+            web_socket.message_ended();
         }
     }
 
