@@ -174,6 +174,8 @@ impl Shard {
         };
         let before = session.outbox.bytes();
         let unsent = session.outbox.take_unsent(&mut self.spares);
+        // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
+        session.dirty &= !session.outbox.unsent().is_empty();
         let freed = before - session.outbox.bytes();
         self.counters.outbox_bytes = self.counters.outbox_bytes.saturating_sub(freed as u64);
         self.give_back(channel, role, unsent, at);
