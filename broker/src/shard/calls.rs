@@ -176,7 +176,9 @@ impl Shard {
             Merged::Whole(wanted, told) => (wanted, told),
         };
         self.respond_to_call(caller.session, &asked, wanted, told, at);
-        self.receive_requests(caller.session, &mut [], at); // pipelined requests waited for this answer
+        // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
+        // channel, or be a call of the same sender.
+        self.answered.push_back(caller.session);
     }
 
     fn respond_to_call(

@@ -85,6 +85,8 @@ pub struct Shard {
     /// Questions under way to each other shard.
     asking: Vec<usize>,
     drain: Option<drain::Drain>,
+    /// Connections whose call was answered: the request behind it is next. Empty between two inputs.
+    answered: VecDeque<SessionKey>,
 }
 
 /// The configured bounds in the form in which the codec takes them.
@@ -136,6 +138,7 @@ impl Shard {
             connections: [0; PLACES],
             web_sockets: 0,
             drain: None,
+            answered: VecDeque::new(),
             settings,
         };
         for record in records {
@@ -247,7 +250,9 @@ impl Machine for Shard {
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        self.adopt_parcel(*parcel, at)
+        let session = self.adopt_parcel(*parcel, at);
+        self.go_on(at);
+        session
     }
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
@@ -262,13 +267,14 @@ impl Machine for Shard {
         match input {
             Input::Secured { session } => self.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes, at),
-            Input::Sent { session, bytes } => self.sent(session, bytes),
+            Input::Sent { session, bytes } => self.sent(session, bytes, at),
             Input::Ended { session } => self.peer_ended(session, at),
             Input::Gone { session } => self.gone(session, at),
             Input::Letter(letter) => self.take_in(letter, at),
             Input::Refused(letter) => self.refused(letter, at),
             Input::Tick => self.tick(at),
         }
+        self.go_on(at);
         self.look_at_drain(at);
     }
 
@@ -322,6 +328,13 @@ impl Shard {
             Some(State::Open(_)) => self.receive_frames(key, bytes, at),
             Some(State::AwaitCloseEcho(..)) => self.receive_close_echo(key, bytes, at),
             Some(State::AwaitGone(_)) | None => {}
+        }
+    }
+
+    /// Requests that waited behind a call which was answered begin.
+    fn go_on(&mut self, at: Moment) {
+        while let Some(session) = self.answered.pop_front() {
+            self.receive_requests(session, &mut [], at);
         }
     }
 
