@@ -98,6 +98,7 @@ impl Shard {
         };
         for shard in 0..shards {
             let ask = Ask::Page {
+                of: ShardId(shard),
                 prefix: prefix.clone(),
                 after: after.clone(),
                 limit,
@@ -135,12 +136,12 @@ impl Shard {
         }
     }
 
-    /// The shard that a question is for. A page is asked of each; whoever takes it back has asked it of one.
+    /// The shard that a question is for.
     pub(super) fn home_of(&self, ask: &Ask) -> ShardId {
         match ask {
             Ask::Look(identity, _) | Ask::Create(identity, _) => self.placement.home(identity),
             Ask::Delete(arn, _) | Ask::Offer { arn, .. } => self.placement.home(&Identity::of(arn)),
-            Ask::Page { .. } => self.id,
+            Ask::Page { of, .. } => *of,
         }
     }
 

@@ -21,6 +21,7 @@ impl Shard {
             Ask::Create(identity, create) => self.create(&identity, create, at),
             Ask::Delete(arn, version) => self.delete(&arn, version.as_deref(), at),
             Ask::Page {
+                of: _,
                 prefix,
                 after,
                 limit,

@@ -31,6 +31,8 @@ pub enum Ask {
     Delete(ChannelArn, Option<Box<str>>),
     /// The shard's records of one account whose names begin with the first text and come after the second, by name.
     Page {
+        /// The shard asked: no channel tells it.
+        of: ShardId,
         /// `region:account:` and the prefix of the name.
         prefix: Box<str>,
         /// The last name of the page before, if any.
