@@ -2,7 +2,7 @@
 //!
 //! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to the next.
 
-use crate::id::CallRef;
+use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
 /// A call without an answer.
@@ -18,8 +18,8 @@ pub struct Waiting {
     pub order: u64,
     /// The offer as the master gets it.
     pub frame: Box<[u8]>,
-    /// It stands in some master's outbox, or was delivered: it is no longer among the kept messages.
-    pub given: bool,
+    /// The master in whose outbox it stands, or that got it and may answer. `None`: it waits for the next one.
+    pub given: Option<SessionKey>,
     /// Some master got it whole. Giving it again counts nothing.
     pub delivered: bool,
 }
@@ -101,7 +101,7 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{SessionKey, ShardId};
+    use crate::id::ShardId;
 
     fn call(sender: &str, order: u64) -> Waiting {
         let caller = CallRef {
@@ -116,7 +116,7 @@ mod tests {
             expires: Now(order),
             order,
             frame,
-            given: false,
+            given: None,
             delivered: false,
         }
     }

@@ -91,7 +91,7 @@ mod tests {
             expires: Now(1),
             order: 1,
             frame,
-            given: true,
+            given: Some(key(1)),
             delivered: true,
         });
         assert_eq!(

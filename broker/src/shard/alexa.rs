@@ -64,7 +64,7 @@ impl Shard {
             expires,
             order,
             frame,
-            given: false,
+            given: None,
             delivered: false,
         });
         self.counters.receive(OFFER);
@@ -88,9 +88,9 @@ impl Shard {
         for call in live
             .calls
             .all()
-            .filter(|call| !call.given && call.order < before)
+            .filter(|call| call.given.is_none() && call.order < before)
         {
-            call.given = true;
+            call.given = Some(master);
             let launch = Launch {
                 action: Action::SdpOffer,
                 expires: NEVER,
@@ -118,8 +118,8 @@ impl Shard {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return;
         };
-        for call in live.calls.all().filter(|call| call.given && call.delivered) {
-            call.given = false;
+        for call in live.calls.all().filter(|call| call.delivered) {
+            call.given = None;
         }
     }
 
@@ -132,22 +132,24 @@ impl Shard {
             return;
         };
         let current = live.members.master() == Some(master);
-        if let Some(call) = live.calls.by_order(order) {
-            call.delivered = true;
-            call.given = current;
-        }
-        if !current {
+        let Some(call) = live.calls.by_order(order) else {
+            return;
+        };
+        call.delivered = true;
+        // Another master may have it by now.
+        if !current && call.given == Some(master) {
+            call.given = None;
             self.give_offers(key, u64::MAX);
         }
     }
 
-    /// An offer came back from an outbox. While its call waits it is for the next master.
-    pub(super) fn offer_came_back(&mut self, key: ChannelKey, launch: &Launch) {
+    /// An offer came back from the outbox of `master`. While its call waits it is for the next one.
+    pub(super) fn offer_came_back(&mut self, key: ChannelKey, master: SessionKey, launch: &Launch) {
         let live = self.channels.get_mut(key).and_then(Channel::live_mut);
         let call = live.and_then(|live| live.calls.by_order(launch.order));
         match call {
             Some(call) => {
-                call.given = false;
+                call.given.take_if(|given| *given == master);
                 if launch.counted {
                     self.counters.pending_messages += 1;
                 }
@@ -233,7 +235,7 @@ impl Shard {
     /// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
     fn close_call(&mut self, call: &Waiting, outcome: Outcome) {
         self.counters.waiting_calls = self.counters.waiting_calls.saturating_sub(1);
-        if !call.given && !call.delivered {
+        if call.given.is_none() && !call.delivered {
             self.counters.pending_messages -= 1;
             self.counters.end(OFFER, outcome);
         }

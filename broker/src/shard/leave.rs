@@ -130,7 +130,7 @@ impl Shard {
         let Some((channel, role)) = was else { return };
         self.web_sockets = self.web_sockets.saturating_sub(1);
         let unsent = session.outbox.drain();
-        self.give_back(channel, &role, unsent, at);
+        self.give_back(key, channel, &role, unsent, at);
     }
 
     /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
@@ -178,11 +178,19 @@ impl Shard {
         session.dirty &= !session.outbox.unsent().is_empty();
         let freed = before - session.outbox.bytes();
         self.counters.outbox_bytes = self.counters.outbox_bytes.saturating_sub(freed as u64);
-        self.give_back(channel, role, unsent, at);
+        self.give_back(key, channel, role, unsent, at);
     }
 
-    /// Puts messages back where undelivered ones are kept; the slot's current connection, if any, gets them from there.
-    fn give_back(&mut self, key: ChannelKey, role: &Role, unsent: Vec<Unsent>, at: Moment) {
+    /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
+    /// there.
+    fn give_back(
+        &mut self,
+        from: SessionKey,
+        key: ChannelKey,
+        role: &Role,
+        unsent: Vec<Unsent>,
+        at: Moment,
+    ) {
         if unsent.is_empty() {
             return;
         }
@@ -192,7 +200,7 @@ impl Shard {
                 self.counters.outbox_messages -= 1;
             }
             if launch.call {
-                self.offer_came_back(key, &launch);
+                self.offer_came_back(key, from, &launch);
                 continue;
             }
             let viewer: Rc<str> = match role {
