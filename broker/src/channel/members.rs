@@ -1,10 +1,15 @@
 //! Who is connected to a channel: the master's slot, the viewers' slots, and the connections that were superseded.
 //!
+//! A connection that lost its slot may have begun a message: some of its bytes left, the rest did not. Whether it was handed
+//! over is known when the rest is, or when the connection is gone. Until then the slot is *held*: what is for it is kept, since
+//! a message that comes back must not come after newer ones of its sender.
+//!
 //! Invariant: a session stands in at most one place. Newest wins; the older one stays, silent, until its own limits end it
 //! (protocol.md 4.3, D15), with at most four such per slot (D28).
 
 use crate::id::SessionKey;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX};
+use crate::time::Now;
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -24,6 +29,17 @@ pub struct Members {
     master: Option<SessionKey>,
     viewers: HashMap<Rc<str>, SessionKey, RandomState>,
     superseded: Vec<(Slot, SessionKey)>,
+    /// Nearly always empty.
+    held: Vec<Held>,
+}
+
+/// A slot whose former connection has begun a message and not ended it.
+#[derive(Debug)]
+struct Held {
+    slot: Slot,
+    by: SessionKey,
+    /// When the connection is to be aborted; never, once it was.
+    until: Now,
 }
 
 /// What a join did.
@@ -45,6 +61,7 @@ impl Members {
             master: None,
             viewers: HashMap::with_hasher(hasher.clone()),
             superseded: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -60,16 +77,62 @@ impl Members {
         self.viewers.get(id).copied()
     }
 
+    /// The master's connection, if messages may go there: its slot is not held.
+    #[must_use]
+    pub fn to_master(&self) -> Option<SessionKey> {
+        self.master
+            .filter(|_| self.held.is_empty() || !self.holds(&Slot::Master))
+    }
+
+    /// A viewer's connection, if messages may go there: its slot is not held.
+    #[must_use]
+    pub fn to_viewer(&self, id: &str) -> Option<SessionKey> {
+        let held = |held: &Held| matches!(&held.slot, Slot::Viewer(other) if **other == *id);
+        self.viewer(id).filter(|_| !self.held.iter().any(held))
+    }
+
+    /// A connection that lost its slot has begun a message: the slot is held until [`Members::release`]; the connection has
+    /// until then to take the rest.
+    pub fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
+        self.held.push(Held { slot, by, until });
+    }
+
+    /// Nothing is begun any more on a connection that lost its slot. False if it held none.
+    pub fn release(&mut self, by: SessionKey) -> bool {
+        let before = self.held.len();
+        self.held.retain(|held| held.by != by);
+        self.held.len() < before
+    }
+
+    /// When the next connection that holds a slot is to be aborted.
+    #[must_use]
+    pub fn next_overdue(&self) -> Option<Now> {
+        self.held.iter().map(|held| held.until).min()
+    }
+
+    /// One connection that has held a slot for too long by `now`, each once.
+    pub fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
+        let held = self.held.iter_mut().find(|held| held.until <= now)?;
+        held.until = Now(u64::MAX);
+        Some(held.by)
+    }
+
+    fn holds(&self, slot: &Slot) -> bool {
+        self.held.iter().any(|held| held.slot == *slot)
+    }
+
     /// How many viewers are connected, superseded ones not counted.
     #[must_use]
     pub fn viewers(&self) -> usize {
         self.viewers.len()
     }
 
-    /// Whether nobody is connected at all.
+    /// Whether nobody is connected at all, and nobody holds a slot.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.master.is_none() && self.viewers.is_empty() && self.superseded.is_empty()
+        let connected =
+            self.master.is_some() || !self.viewers.is_empty() || !self.superseded.is_empty();
+        !connected && self.held.is_empty()
     }
 
     /// Every connection of the channel, superseded ones included, in no particular order of viewers.
@@ -179,6 +242,34 @@ mod tests {
         );
         let joined = members.join(Slot::Viewer("v1".into()), key(3), 2).unwrap();
         assert_eq!((joined.superseded, members.viewers()), (Some(key(1)), 2));
+    }
+
+    #[test]
+    fn a_slot_is_held_until_its_former_connection_has_ended_what_it_began() {
+        let mut members = members();
+        let slot = Slot::Viewer("v".into());
+        members.join(slot.clone(), key(1), 10).unwrap();
+        members.join(Slot::Master, key(2), 10).unwrap();
+        members.leave(&slot, key(1));
+        members.hold(slot.clone(), key(1), Now(5));
+        members.join(slot, key(3), 10).unwrap();
+        assert_eq!(
+            (members.viewer("v"), members.to_viewer("v")),
+            (Some(key(3)), None)
+        );
+        assert_eq!(
+            members.to_master(),
+            Some(key(2)),
+            "other slots are not held"
+        );
+        assert_eq!(
+            (members.next_overdue(), members.take_overdue(Now(4))),
+            (Some(Now(5)), None)
+        );
+        assert_eq!(members.take_overdue(Now(5)), Some(key(1)));
+        assert_eq!(members.take_overdue(Now(6)), None, "told once");
+        assert!(members.release(key(1)) && !members.release(key(1)));
+        assert_eq!(members.to_viewer("v"), Some(key(3)));
     }
 
     #[test]

@@ -54,13 +54,12 @@ impl Live {
         self.order
     }
 
-    /// When the next kept message or waiting call expires.
+    /// When the next kept message or waiting call expires, or a slot was held for too long.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Now> {
-        [self.pending.next_expiry(), self.calls.next_expiry()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
+        let held = self.members.next_overdue();
+        [pending, calls, held].into_iter().flatten().min()
     }
 }
 

@@ -26,7 +26,7 @@ impl Live {
         match from {
             Role::Viewer => self
                 .members
-                .master()
+                .to_master()
                 .map_or(Route::Keep(Towards::Master), Route::To),
             Role::Master => {
                 if !self.calls.is_empty() && self.calls.of(recipient).is_some() {
@@ -37,7 +37,7 @@ impl Live {
                     }
                 }
                 self.members
-                    .viewer(recipient)
+                    .to_viewer(recipient)
                     .map_or(Route::Keep(Towards::Viewer), Route::To)
             }
         }

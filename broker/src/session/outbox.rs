@@ -58,7 +58,10 @@ struct Buffer {
 
 /// Buffers to use again: at most [`SPARE_OUTBOXES_MAX`] of at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "a box moves into an outbox and back; its buffer is not copied")]
+#[expect(
+    clippy::vec_box,
+    reason = "a box moves into an outbox and back; its buffer is not copied"
+)]
 pub struct Spares(Vec<Box<Buffer>>);
 
 /// A message taken back from an outbox: its mark and its whole frame.
@@ -86,6 +89,12 @@ impl Outbox {
             .as_ref()
             .and_then(|buffer| buffer.bytes.get(buffer.start + buffer.launched..))
             .unwrap_or_default()
+    }
+
+    /// Whether some message is not wholly handed over.
+    #[must_use]
+    pub fn has_messages(&self) -> bool {
+        (self.0.as_ref()).is_some_and(|buffer| !buffer.marks.is_empty())
     }
 
     /// Appends what `write` writes, as control bytes; returns how many.
@@ -296,7 +305,9 @@ mod tests {
         assert_eq!(&*unsent[1].frame, b"three");
         assert_eq!(outbox.unsent(), b"nePONGping");
         let mut done = Vec::new();
-        outbox.sent(&mut spares, 10, |launch| done.push(launch.order));
+        assert!(outbox.has_messages());
+        outbox.sent(&mut spares, 2, |launch| done.push(launch.order));
+        assert!(!outbox.has_messages(), "pong and ping are none");
         assert_eq!(done, [1]);
     }
 

@@ -79,7 +79,7 @@ impl Shard {
         let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
             return;
         };
-        let Some(master) = live.members.master() else {
+        let Some(master) = live.members.to_master() else {
             return;
         };
         let Some(session) = self.sessions.get_mut(master) else {

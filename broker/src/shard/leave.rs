@@ -1,7 +1,7 @@
 //! How connections end, and what becomes of what they had not sent.
 
 use super::{Shard, Timer};
-use crate::channel::{Message, Room, Slot, Towards};
+use crate::channel::{Channel, Message, Room, Slot, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::machine::Output;
@@ -56,8 +56,12 @@ impl Shard {
         }
     }
 
-    /// Ends the connection at once.
+    /// Ends the connection at once, once.
     pub(super) fn abort(&mut self, key: SessionKey, at: Moment) {
+        let state = self.sessions.get(key).map(|session| &session.state);
+        if matches!(state, Some(State::AwaitGone(ending)) if ending.deadline == NEVER) {
+            return;
+        }
         self.leave(key, at);
         self.end(key, NEVER);
         self.output(Output::Abort(key));
@@ -130,7 +134,13 @@ impl Shard {
         let Some((channel, role)) = was else { return };
         self.web_sockets = self.web_sockets.saturating_sub(1);
         let unsent = session.outbox.drain();
+        if let Some(live) = self.channels.get_mut(channel).and_then(Channel::live_mut) {
+            live.members.release(key);
+        }
         self.give_back(key, channel, &role, unsent, at);
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.rest();
+        }
     }
 
     /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
@@ -173,12 +183,39 @@ impl Shard {
             return;
         };
         let before = session.outbox.bytes();
+        let until = at.now.after(self.settings.timeouts.close_ms);
         let unsent = session.outbox.take_unsent(&mut self.spares);
         // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
         session.dirty &= !session.outbox.unsent().is_empty();
         let freed = before - session.outbox.bytes();
+        if session.outbox.has_messages()
+            && let Some(channel) = self.channels.get_mut(channel)
+        {
+            let members = &mut channel.wake(&self.hasher).members;
+            members.hold(slot_of(role), key, until);
+        }
         self.counters.outbox_bytes = self.counters.outbox_bytes.saturating_sub(freed as u64);
         self.give_back(key, channel, role, unsent, at);
+        self.arm_channel(channel);
+    }
+
+    /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's current
+    /// connection.
+    pub(super) fn release_slot(&mut self, by: SessionKey, at: Moment) {
+        let was = match self.sessions.get(by).map(|session| &session.state) {
+            Some(State::Open(ws)) => Some((ws.channel, ws.role.clone())),
+            Some(State::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
+            Some(State::AwaitGone(ending)) => ending.was.clone(),
+            Some(State::Http(_)) | None => None,
+        };
+        let Some((channel, role)) = was else { return };
+        let live = self.channels.get_mut(channel).and_then(Channel::live_mut);
+        if live.is_some_and(|live| live.members.release(by)) {
+            self.deliver_kept(channel, &role, at);
+            if let Some(channel) = self.channels.get_mut(channel) {
+                channel.rest();
+            }
+        }
     }
 
     /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from

@@ -203,7 +203,7 @@ impl Shard {
         Some(key)
     }
 
-    fn sent(&mut self, key: SessionKey, bytes: usize) {
+    fn sent(&mut self, key: SessionKey, bytes: usize, at: Moment) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -212,6 +212,7 @@ impl Shard {
             .outbox_bytes
             .saturating_sub(bytes.min(session.outbox.bytes()) as u64);
         let mut offers = Vec::new();
+        let had_messages = session.outbox.has_messages();
         session.outbox.sent(&mut self.spares, bytes, |launch| {
             if launch.counted {
                 counters.outbox_messages -= 1;
@@ -222,8 +223,13 @@ impl Shard {
             }
         });
         session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
+        let slotless = session.open().is_none_or(|ws| ws.superseded);
+        let released = had_messages && slotless && !session.outbox.has_messages();
         for order in offers {
             self.offer_delivered(key, order);
+        }
+        if released {
+            self.release_slot(key, at);
         }
     }
 }

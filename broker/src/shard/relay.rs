@@ -228,8 +228,8 @@ impl Shard {
             return;
         };
         let to = match role {
-            Role::Master => live.members.master(),
-            Role::Viewer(id) => live.members.viewer(id),
+            Role::Master => live.members.to_master(),
+            Role::Viewer(id) => live.members.to_viewer(id),
         };
         let Some(to) = to else { return };
         let before = live.pending.bytes() as u64;

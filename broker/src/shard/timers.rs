@@ -1,6 +1,7 @@
 //! What is due: overdue heads, silent and old connections, expired messages and calls.
 
 use super::{Shard, Timer};
+use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::machine::Intake;
@@ -156,6 +157,12 @@ impl Shard {
         });
         counters.pending_bytes = counters.pending_bytes + live.pending.bytes() as u64 - before;
         self.expire_calls(key, at);
+        // Who lost its slot and does not take the rest of what it has begun keeps its successor waiting.
+        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
+            && let Some(stuck) = live.members.take_overdue(at.now)
+        {
+            self.abort(stuck, at);
+        }
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
         }
