@@ -25,7 +25,9 @@ main() {
   step 600 "install: crates" attempts 3 cargo fetch --locked
   step 60 "format" cargo fmt --all --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
-  step 900 "tests" cargo test --workspace --locked --lib --bins --examples --tests -- --include-ignored
+  step 1200 "tests" cargo test --workspace --locked --lib --bins --examples --tests
+  # By name: other ignored tests are started by tests of their own, under limits that they set.
+  step 600 "tests with real clients" cargo test -p broker --locked --test live -- --ignored clients
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
   step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-200000}" cargo test -p codec --locked --test '*_fuzz'
