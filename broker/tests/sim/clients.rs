@@ -1,0 +1,290 @@
+//! What clients write: upgrades, messages of all kinds, calls, violations.
+
+use crate::faults::Action;
+use crate::model::ConnId;
+use crate::socket::Role;
+use crate::words::{Call, Offer, Piece, Shape, Text};
+use crate::world::World;
+use codec::signal;
+
+/// The creation time in the ARNs of channels that nobody created by a call.
+const BORN: &str = "1700000000000";
+
+impl World {
+    pub(crate) fn name(&mut self) -> String {
+        format!("channel{}", self.random.usize(0..self.plan.channels))
+    }
+
+    /// An ARN that the client may know: the channel's own, or one that is stale or unknown.
+    pub(crate) fn arn(&mut self) -> String {
+        let name = self.name();
+        let current = self.model.named(&name);
+        match current {
+            Some(channel) if self.random.u32(0..12) > 0 => self.model.channels[channel].arn.clone(),
+            Some(_) | None => {
+                format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{BORN}")
+            }
+        }
+    }
+
+    pub(crate) fn new_connection(&mut self, role: Role) -> Option<ConnId> {
+        let shard = self.random.usize(0..self.shards.len());
+        let tls = self.random.u32(0..4) == 0;
+        let conn = self.connect(shard, tls, role)?;
+        if tls && self.random.u32(0..8) > 0 {
+            self.secure(conn);
+        }
+        Some(conn)
+    }
+
+    pub(crate) fn new_peer(&mut self, action: Action) {
+        let arn = self.arn();
+        let viewer = (action == Action::ConnectViewer).then(|| self.viewer_id());
+        let role = match &viewer {
+            None => Role::Master(arn.clone()),
+            Some(viewer) => Role::Viewer(arn.clone(), viewer.clone()),
+        };
+        let Some(conn) = self.new_connection(role) else {
+            return;
+        };
+        if self.random.u32(0..30) > 0 {
+            self.write(conn, Piece::Upgrade { arn, viewer });
+        }
+    }
+
+    pub(crate) fn viewer_id(&mut self) -> String {
+        format!("viewer-{}", self.random.usize(0..self.plan.ids))
+    }
+
+    pub(crate) fn alexa_id(&mut self) -> String {
+        match self.random.u32(0..5) {
+            0 => self.viewer_id(),
+            other => format!("alexa-{}", other % 3),
+        }
+    }
+
+    /// The client writes something. Sometimes the machine gets it at once.
+    pub(crate) fn write(&mut self, conn: ConnId, piece: Piece) {
+        let mask = self.random.u32(..).to_ne_bytes();
+        let socket = &mut self.sockets[conn];
+        match &piece {
+            Piece::Body(call) => {
+                call.write_head(&mut socket.up);
+                socket.pieces.push_back((socket.up.len(), Piece::Head));
+            }
+            Piece::Message(text) if text.shape != Shape::Broken && !text.payload.is_empty() => {
+                let (role, recipient) = (socket.role.clone(), text.recipient.clone());
+                self.ledger
+                    .wrote(conn, role, recipient, &text.payload, false);
+            }
+            _ => {}
+        }
+        piece.write(&mut socket.up, mask);
+        let end = socket.up.len();
+        socket.pieces.push_back((end, piece));
+    }
+
+    /// A payload that nobody else sends: sender, number, filler.
+    pub(crate) fn payload(&mut self, conn: ConnId) -> String {
+        let bytes = match self.random.u32(0..20) {
+            0 => self.random.usize(1000..4000),
+            1 => self.random.usize(300..1000),
+            _ => self.random.usize(0..100),
+        };
+        self.payload_of(conn, bytes)
+    }
+
+    pub(crate) fn payload_of(&mut self, conn: ConnId, bytes: usize) -> String {
+        let plain = format!(
+            "{conn}/{}/{}",
+            self.sockets[conn].up.len(),
+            "x".repeat(bytes)
+        );
+        let mut text = Vec::new();
+        codec::base64::encode(&mut text, plain.as_bytes());
+        String::from_utf8(text).expect("base64 is ASCII")
+    }
+
+    pub(crate) fn write_messages(&mut self, many: usize) {
+        let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
+            return;
+        };
+        for _ in 0..many {
+            let text = self.text(conn);
+            self.write(conn, Piece::Message(text));
+        }
+    }
+
+    pub(crate) fn text(&mut self, conn: ConnId) -> Text {
+        let master = matches!(self.sockets[conn].role, Role::Master(_));
+        let offers = self.model.settings.options.master_offers;
+        let action = match self.random.u32(0..10) {
+            0 | 1 if master && !offers => signal::Action::SdpAnswer,
+            0 | 1 => signal::Action::SdpOffer,
+            2 | 3 => signal::Action::SdpAnswer,
+            _ => signal::Action::IceCandidate,
+        };
+        let shape = match self.random.u32(0..8) {
+            0 => Shape::Spaced,
+            1 => Shape::Fragments,
+            _ => Shape::Plain,
+        };
+        let mut payload = self.payload(conn);
+        if !self.model.settings.strict() && self.random.u32(0..6) == 0 {
+            payload = payload.replace('+', "-").replace('/', "_");
+        }
+        let names_somebody = master || self.random.u32(0..5) == 0;
+        Text {
+            action: Some(action),
+            payload,
+            recipient: names_somebody.then(|| self.viewer_id()),
+            correlation: (self.random.u32(0..3) == 0).then(|| format!("c-{conn}")),
+            shape,
+        }
+    }
+
+    pub(crate) fn write_bad_message(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
+            return;
+        };
+        let mut text = self.text(conn);
+        match self.random.u32(0..9) {
+            0 => text.action = None,
+            1 => text.payload = String::new(),
+            2 => text.payload.push('!'),
+            3 => text.payload = "A".repeat(self.model.settings.limits.payload_bytes + 1),
+            4 => text.recipient = None,
+            5 => text.recipient = Some("not a name".to_owned()),
+            6 => text.correlation = Some("not a name".to_owned()),
+            7 => text.action = Some(signal::Action::SdpOffer),
+            _ => {
+                let shapes = [Shape::Twice, Shape::WrongType, Shape::Broken];
+                text.shape = shapes[self.random.usize(0..3)];
+            }
+        }
+        let most = self.model.settings.limits.payload_bytes;
+        if text.payload.len() > most || text.payload.is_empty() {
+            let piece = Piece::Message(text);
+            return self.write_unbooked(conn, piece);
+        }
+        self.write(conn, Piece::Message(text));
+    }
+
+    /// As `write`, for what no client can ever get.
+    pub(crate) fn write_unbooked(&mut self, conn: ConnId, piece: Piece) {
+        let socket = &mut self.sockets[conn];
+        piece.write(&mut socket.up, [1, 2, 3, 4]);
+        socket.pieces.push_back((socket.up.len(), piece));
+    }
+
+    pub(crate) fn write_ping(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
+            return;
+        };
+        let many = if self.random.u32(0..10) == 0 { 20 } else { 1 };
+        for number in 0..many {
+            let piece = match self.random.u32(0..6) {
+                0 => Piece::Pong,
+                1 => Piece::Empty,
+                _ => Piece::Ping(vec![number; usize::from(number)]),
+            };
+            self.write(conn, piece);
+        }
+    }
+
+    pub(crate) fn write_violation(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
+            return;
+        };
+        let kinds = [
+            (1002, codec::ws::FrameError::Unmasked.reason(), true),
+            (1003, "Binary messages are not supported.", false),
+            (1007, codec::ws::FrameError::TextNotUtf8.reason(), true),
+            (1009, codec::ws::FrameError::MessageTooBig.reason(), true),
+        ];
+        let (code, reason, failed) = kinds[self.random.usize(0..kinds.len())];
+        self.hit("fault: frame violation");
+        self.write(conn, Piece::Bad(code, reason, failed));
+    }
+
+    pub(crate) fn write_close(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
+            return;
+        };
+        let code = [0, 1000, 1001, 4000][self.random.usize(0..4)];
+        self.write(conn, Piece::Close(code));
+    }
+
+    pub(crate) fn write_call(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
+            return;
+        };
+        let call = match self.random.u32(0..13) {
+            0..=3 => Call::Create(self.name(), [5, 60, 120][self.random.usize(0..3)]),
+            4 => Call::DescribeName(self.name()),
+            5 => Call::DescribeArn(self.arn()),
+            6 => Call::Delete(self.arn(), self.random.u32(0..4) == 0),
+            7 => Call::List(
+                ["", "channel", "channel1", "x"][self.random.usize(0..4)].to_owned(),
+                self.random.usize(1..4),
+            ),
+            8 => Call::Endpoint(self.arn()),
+            9 => Call::Ice(self.arn()),
+            10 => Call::Broken,
+            11 => Call::Missing,
+            _ => return self.write(conn, Piece::Lost),
+        };
+        self.write(conn, Piece::Body(call));
+    }
+
+    pub(crate) fn write_alexa(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
+            return;
+        };
+        let (arn, sender, payload) = (self.arn(), self.alexa_id(), self.payload(conn));
+        self.write_offer(conn, arn, sender, payload);
+    }
+
+    pub(crate) fn write_offer(
+        &mut self,
+        conn: ConnId,
+        arn: String,
+        sender: String,
+        payload: String,
+    ) {
+        let role = Role::Viewer(arn.clone(), sender.clone());
+        self.ledger.wrote(conn, role, None, &payload, true);
+        let offer = Offer {
+            arn,
+            sender,
+            payload,
+        };
+        self.write(conn, Piece::Body(Call::Alexa(offer)));
+    }
+
+    /// More requests behind a waiting call than a connection may have.
+    pub(crate) fn write_pile(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
+            return;
+        };
+        for _ in 0..8 {
+            let (arn, sender) = (self.arn(), self.alexa_id());
+            let payload = self.payload_of(conn, 4500);
+            self.write_offer(conn, arn, sender, payload);
+        }
+    }
+
+    pub(crate) fn write_alexa_answer(&mut self) {
+        let Some(conn) = self.writer(|socket| matches!(socket.role, Role::Master(_))) else {
+            return;
+        };
+        let mut text = self.text(conn);
+        text.action = Some(if self.random.u32(0..4) == 0 {
+            signal::Action::IceCandidate
+        } else {
+            signal::Action::SdpAnswer
+        });
+        text.recipient = Some(self.alexa_id());
+        self.write(conn, Piece::Message(text));
+    }
+}

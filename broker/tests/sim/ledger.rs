@@ -1,0 +1,94 @@
+//! What clients know by themselves: what they sent, to whom, and what came. Shares nothing with the model.
+
+use crate::model::ConnId;
+use crate::socket::Role;
+use std::collections::BTreeMap;
+
+/// What clients know by themselves: what they sent, to whom, and what came. Independent of the model.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    sent: BTreeMap<String, Sent>,
+    /// Per sender and recipient: the first step and the number of each delivery.
+    deliveries: BTreeMap<(ConnId, Role), Vec<(u64, u64)>>,
+    pub(crate) delivered: u64,
+}
+
+struct Sent {
+    number: u64,
+    from: ConnId,
+    role: Role,
+    recipient: Option<String>,
+    call: bool,
+    delivered: Vec<ConnId>,
+}
+
+impl Ledger {
+    /// A client wrote a message, or a caller an offer in the name of `role`.
+    pub(crate) fn wrote(
+        &mut self,
+        from: ConnId,
+        role: Role,
+        recipient: Option<String>,
+        payload: &str,
+        call: bool,
+    ) {
+        let sent = Sent {
+            number: self.sent.len() as u64,
+            from,
+            role,
+            recipient,
+            call,
+            delivered: Vec::new(),
+        };
+        let payload = payload.replace('-', "+").replace('_', "/");
+        let old = self.sent.insert(payload, sent);
+        assert!(old.is_none(), "payloads are unique");
+    }
+
+    /// A client got a whole message, whose first byte was taken in step `begun`.
+    ///
+    /// # Panics
+    /// When it is not for this client, comes twice, or out of order.
+    pub(crate) fn delivered(
+        &mut self,
+        conn: ConnId,
+        role: &Role,
+        begun: u64,
+        text: &str,
+        payload: &str,
+    ) {
+        let sent = self
+            .sent
+            .get_mut(payload)
+            .unwrap_or_else(|| panic!("nobody sent {text}"));
+        let lawful = match (&sent.role, role) {
+            (Role::Viewer(from, sender), Role::Master(at)) => {
+                from == at && text.ends_with(&format!(r#","senderClientId":"{sender}"}}"#))
+            }
+            (Role::Master(from), Role::Viewer(at, id)) => {
+                from == at
+                    && sent.recipient.as_ref() == Some(id)
+                    && !text.contains("senderClientId")
+            }
+            (Role::Viewer(..) | Role::Master(_) | Role::Caller, _) => false,
+        };
+        assert!(lawful, "connection {conn} got {text}");
+        assert!(!sent.delivered.contains(&conn), "twice on one connection");
+        assert!(sent.call || sent.delivered.is_empty(), "delivered twice");
+        sent.delivered.push(conn);
+        self.delivered += 1;
+        if sent.call {
+            return;
+        }
+        let others = self
+            .deliveries
+            .entry((sent.from, role.clone()))
+            .or_default();
+        for &(other_begun, other) in others.iter() {
+            let in_order = (other < sent.number && other_begun <= begun)
+                || (other > sent.number && other_begun >= begun);
+            assert!(in_order, "{text} came out of order");
+        }
+        others.push((begun, sent.number));
+    }
+}

@@ -1,0 +1,245 @@
+//! API calls, and Alexa offers at their channel. protocol.md 2.
+
+use super::connections::name_of;
+use super::{Body, Caller, ConnId, Model, Reply, Stage, Told};
+use crate::words::{Call, Offer};
+use broker::event::Outcome;
+
+impl Model {
+    /// The body of a call is complete.
+    pub(super) fn call(&mut self, id: ConnId, call: Call) {
+        match call {
+            Call::Broken => {
+                return self.respond(id, 400, "SerializationException", Body::Error, false);
+            }
+            Call::Missing => {
+                return self.respond(id, 400, "InvalidArgumentException", Body::Error, false);
+            }
+            _ => {}
+        }
+        let conn = &mut self.conns[id];
+        let caller = Caller {
+            conn: id,
+            number: conn.number,
+            shard: conn.shard,
+        };
+        let homes: Vec<usize> = match &call {
+            Call::List(..) => (0..self.shards.len()).collect(),
+            Call::Create(name, _) | Call::DescribeName(name) => vec![(self.home)(name)],
+            Call::DescribeArn(arn)
+            | Call::Delete(arn, _)
+            | Call::Endpoint(arn)
+            | Call::Ice(arn)
+            | Call::Alexa(Offer { arn, .. }) => vec![(self.home)(name_of(arn))],
+            Call::Broken | Call::Missing => Vec::new(),
+        };
+        self.asked.insert(caller, call.clone());
+        self.conns[id].stage = Stage::AwaitReply(Reply {
+            call,
+            missing: homes.len(),
+            names: Vec::new(),
+            more: false,
+        });
+        for home in homes {
+            if home == caller.shard {
+                self.answer(home, caller);
+            } else {
+                self.shards[caller.shard].asking += 1;
+                self.out.asks.push_back((caller, home));
+            }
+        }
+    }
+
+    /// A question is taken in at a channel's home.
+    pub(crate) fn answer(&mut self, home: usize, caller: Caller) {
+        let told = match self.asked[&caller].clone() {
+            Call::Create(name, _) if self.named(&name).is_some() => {
+                Told::Fault(400, "ResourceInUseException")
+            }
+            Call::Create(name, ttl) => {
+                let arn = format!(
+                    "arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{}",
+                    self.wall
+                );
+                let channel = self.create(arn, u64::from(ttl));
+                self.record(Some(channel))
+            }
+            Call::DescribeName(name) => self.record(self.named(&name)),
+            Call::DescribeArn(arn) | Call::Endpoint(arn) | Call::Ice(arn) => {
+                self.record(self.by_arn(&arn))
+            }
+            Call::Delete(arn, wrong) => match (self.by_arn(&arn), wrong) {
+                (None, _) => Told::Fault(404, "ResourceNotFoundException"),
+                (Some(_), true) => Told::Fault(400, "VersionMismatchException"),
+                (Some(channel), false) => {
+                    self.end_channel(channel);
+                    Told::Done
+                }
+            },
+            Call::List(prefix, most) => {
+                let here = (self.channels.iter()).filter(|channel| {
+                    channel.alive && channel.home == home && channel.name.starts_with(&prefix)
+                });
+                let mut names: Vec<String> = here.map(|channel| channel.name.clone()).collect();
+                names.sort_unstable();
+                let more = names.len() > most;
+                names.truncate(most);
+                Told::Page(names, more)
+            }
+            Call::Alexa(offer) => match self.by_arn(&offer.arn) {
+                None => Told::Fault(404, "ResourceNotFoundException"),
+                Some(_) if self.drains(home) => Told::Fault(503, "ServiceUnavailable"),
+                Some(channel) => return self.take_offer(channel, caller, &offer),
+            },
+            Call::Broken | Call::Missing => panic!("never asked"),
+        };
+        self.tell(home, caller, told);
+    }
+
+    pub(super) fn record(&self, channel: Option<usize>) -> Told {
+        match channel {
+            None => Told::Fault(404, "ResourceNotFoundException"),
+            Some(channel) => {
+                let channel = &self.channels[channel];
+                Told::Record {
+                    name: channel.name.clone(),
+                    arn: channel.arn.clone(),
+                    ttl: channel.ttl,
+                }
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, home: usize, caller: Caller, told: Told) {
+        if home == caller.shard {
+            self.told(caller, told);
+        } else {
+            self.out.tells.push_back((caller, home, told));
+        }
+    }
+
+    /// An answer reached the caller's shard by letter, or the question came back.
+    pub(crate) fn heard_back(&mut self, caller: Caller, told: Told) {
+        self.shards[caller.shard].asking -= 1;
+        self.told(caller, told);
+    }
+
+    /// Requests behind the calls that were answered begin once the input is done with.
+    pub(crate) fn go_on(&mut self) {
+        while let Some(conn) = self.answered.pop_front() {
+            self.pump(conn);
+            self.look_for_head(conn);
+        }
+    }
+
+    pub(super) fn told(&mut self, caller: Caller, told: Told) {
+        let conn = &mut self.conns[caller.conn];
+        let Stage::AwaitReply(reply) = &mut conn.stage else {
+            return;
+        };
+        if conn.number != caller.number || !conn.live {
+            return;
+        }
+        let told = match told {
+            Told::Page(names, more) => {
+                reply.names.extend(names);
+                reply.more |= more;
+                reply.missing -= 1;
+                if reply.missing > 0 {
+                    return;
+                }
+                let Call::List(_, most) = reply.call else {
+                    panic!("only lists have pages")
+                };
+                let mut names = std::mem::take(&mut reply.names);
+                names.sort_unstable();
+                let more = reply.more || names.len() > most;
+                names.truncate(most);
+                Told::Page(names, more)
+            }
+            other => other,
+        };
+        let call = reply.call.clone();
+        let (status, error, body) = response(&call, told);
+        self.respond(caller.conn, status, error, body, false);
+        self.answered.push_back(caller.conn);
+    }
+
+    /// The caller of a waiting Alexa call is gone. False if there is none.
+    pub(super) fn hang_up(&mut self, id: ConnId) -> bool {
+        let conn = &mut self.conns[id];
+        let Stage::AwaitReply(reply) = &conn.stage else {
+            return false;
+        };
+        let caller = Caller {
+            conn: id,
+            number: conn.number,
+            shard: conn.shard,
+        };
+        let Call::Alexa(offer) = reply.call.clone() else {
+            return false;
+        };
+        conn.number += 1;
+        self.met("Alexa caller hung up");
+        let home = (self.home)(name_of(&offer.arn));
+        if home == caller.shard {
+            self.cancel(home, caller);
+        } else {
+            self.out.cancels.push_back((caller, home));
+        }
+        true
+    }
+
+    /// A channel is deleted.
+    pub(super) fn end_channel(&mut self, channel: usize) {
+        self.met("channel deleted");
+        self.fail_calls(channel, 404, "ResourceNotFoundException");
+        let gone = &mut self.channels[channel];
+        gone.alive = false;
+        let home = gone.home;
+        let pending = std::mem::take(&mut gone.pending);
+        let mut members: Vec<ConnId> = gone.viewers.values().copied().collect();
+        members.extend(gone.master);
+        members.extend(gone.superseded.iter().map(|(_, conn)| *conn));
+        for number in pending {
+            self.end(home, self.messages[number].action, Outcome::Withdrawn);
+        }
+        for conn in members {
+            self.met("connection closed by a deletion");
+            self.close_ws(conn, 1001, "Channel deleted");
+        }
+    }
+}
+
+fn response(call: &Call, told: Told) -> (u16, &'static str, Body) {
+    match (call, told) {
+        (_, Told::Fault(status, error)) => (status, error, Body::Error),
+        (Call::Create(..), Told::Record { arn, .. }) => (
+            200,
+            "",
+            Body::Holds(vec![format!(r#""ChannelARN":"{arn}""#)]),
+        ),
+        (Call::DescribeName(_) | Call::DescribeArn(_), Told::Record { name, arn, ttl }) => {
+            let parts = [
+                format!(r#""ChannelName":"{name}""#),
+                format!(r#""ChannelARN":"{arn}""#),
+                format!(r#""MessageTtlSeconds":{ttl}"#),
+                r#""ChannelStatus":"ACTIVE""#.to_owned(),
+            ];
+            (200, "", Body::Holds(parts.into()))
+        }
+        (Call::Endpoint(_), Told::Record { .. }) => {
+            let parts = [r#""Protocol":"WSS""#, r#""Protocol":"HTTPS""#];
+            (200, "", Body::Holds(parts.map(str::to_owned).into()))
+        }
+        (Call::Ice(_), Told::Record { .. }) => (
+            200,
+            "",
+            Body::Holds(vec![r#"{"IceServerList":[{"#.to_owned()]),
+        ),
+        (Call::Delete(..), Told::Done) => (200, "", Body::Empty),
+        (Call::List(..), Told::Page(names, more)) => (200, "", Body::Names(names, more)),
+        (Call::Alexa(_), Told::Answer(answer)) => (200, "", Body::Answer(answer)),
+        (call, told) => panic!("{told:?} is no answer to {call:?}"),
+    }
+}

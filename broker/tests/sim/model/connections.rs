@@ -1,0 +1,335 @@
+//! Connections: what they are fed, how they are admitted, and how they end. protocol.md 4.
+
+use super::{Body, Channel, Conn, ConnId, Expect, Model, Stage, Ws};
+use crate::words::Piece;
+use broker::event::Place;
+use std::collections::{BTreeMap, VecDeque};
+
+impl Model {
+    /// A connection was accepted.
+    pub(crate) fn open(&mut self, shard: usize, tls: bool) {
+        let timeouts = &self.settings.timeouts;
+        let wait = if tls {
+            timeouts.tls_ms
+        } else {
+            timeouts.head_ms
+        };
+        self.conns.push(Conn {
+            shard,
+            live: true,
+            place: if tls { Place::Handshake } else { Place::Http }.index(),
+            stage: if tls {
+                Stage::AwaitTls
+            } else {
+                Stage::AwaitHead
+            },
+            pieces: VecDeque::new(),
+            partial: false,
+            served: false,
+            ended: false,
+            head_began: false,
+            deadline: self.now + wait,
+            number: 0,
+            ws: None,
+            outbox: VecDeque::new(),
+            begun: 0,
+            bytes: 0,
+            expects: VecDeque::new(),
+            lost_sync: false,
+        });
+    }
+
+    /// Its TLS handshake is over.
+    pub(crate) fn secured(&mut self, conn: ConnId) {
+        let deadline = self.now + self.settings.timeouts.head_ms;
+        let conn = &mut self.conns[conn];
+        conn.stage = Stage::AwaitHead;
+        conn.place = Place::Http.index();
+        conn.deadline = deadline;
+    }
+
+    /// Bytes came: they completed these pieces, and end within another one or not.
+    pub(crate) fn feed(&mut self, id: ConnId, pieces: Vec<Piece>, partial: bool) {
+        self.out.touched.insert(id);
+        let conn = &mut self.conns[id];
+        conn.partial = partial;
+        match &conn.stage {
+            Stage::AwaitTls
+            | Stage::AwaitHead
+            | Stage::AwaitBody
+            | Stage::AwaitReply(_)
+            | Stage::AwaitHandover(..) => {
+                conn.pieces.extend(pieces);
+                self.pump(id);
+                self.look_for_head(id);
+            }
+            Stage::Open => {
+                conn.pieces.extend(pieces);
+                self.frames(id);
+            }
+            Stage::AwaitEcho(_, failed) => {
+                let over =
+                    |piece: &Piece| matches!(piece, Piece::Close(_) | Piece::Bad(_, _, true));
+                if *failed || pieces.iter().any(over) {
+                    self.finish(id);
+                }
+            }
+            Stage::Ending(_) | Stage::Gone => {}
+        }
+        self.heard(id);
+    }
+
+    pub(super) fn heard(&mut self, id: ConnId) {
+        let now = self.now;
+        let conn = &mut self.conns[id];
+        if let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) {
+            ws.heard = now;
+            ws.pinged = false;
+            ws.message_began = conn.partial.then(|| ws.message_began.unwrap_or(now));
+        }
+    }
+
+    /// The first byte of a further request has its own deadline.
+    pub(super) fn look_for_head(&mut self, id: ConnId) {
+        let deadline = self.now + self.settings.timeouts.head_ms;
+        let conn = &mut self.conns[id];
+        if matches!(conn.stage, Stage::AwaitHead) && conn.partial && !conn.head_began {
+            conn.head_began = true;
+            if conn.served {
+                conn.deadline = deadline;
+            }
+        }
+    }
+
+    /// Goes through requests as far as they are awaited.
+    pub(super) fn pump(&mut self, id: ConnId) {
+        loop {
+            let conn = &mut self.conns[id];
+            if matches!(conn.stage, Stage::Open) {
+                return self.frames(id);
+            }
+            if !matches!(conn.stage, Stage::AwaitHead | Stage::AwaitBody) {
+                return;
+            }
+            let Some(piece) = conn.pieces.pop_front() else {
+                return;
+            };
+            let shard = conn.shard;
+            match piece {
+                Piece::Upgrade { .. } if self.drains(shard) => {
+                    self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+                }
+                Piece::Upgrade { arn, viewer } => {
+                    let home = (self.home)(name_of(&arn));
+                    if home == shard {
+                        self.admit(id, &arn, viewer);
+                    } else {
+                        self.conns[id].stage = Stage::AwaitHandover(arn, viewer);
+                        self.out.handovers.push((id, home));
+                        return;
+                    }
+                }
+                Piece::Lost => {
+                    self.respond(id, 404, "UnknownOperationException", Body::Error, false)
+                }
+                Piece::Head if self.drains(shard) => {
+                    self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+                }
+                Piece::Head => {
+                    let deadline = self.now + self.settings.timeouts.body_ms;
+                    let conn = &mut self.conns[id];
+                    (conn.stage, conn.deadline) = (Stage::AwaitBody, deadline);
+                }
+                Piece::Body(call) => self.call(id, call),
+                other => panic!("the workload sends no {other:?} here"),
+            }
+        }
+    }
+
+    /// A response, then the next request or the end.
+    pub(super) fn respond(
+        &mut self,
+        id: ConnId,
+        status: u16,
+        error: &'static str,
+        body: Body,
+        close: bool,
+    ) {
+        let close = close || self.drains(self.conns[id].shard);
+        let bytes = response_bytes(&body, close);
+        self.expect(id, Expect::Response(status, error, body, close), bytes);
+        let deadline = self.now + self.settings.timeouts.keep_alive_ms;
+        let conn = &mut self.conns[id];
+        conn.stage = Stage::AwaitHead;
+        conn.deadline = deadline;
+        conn.head_began = false;
+        conn.number += 1;
+        conn.served = true;
+        if close || conn.ended {
+            self.finish(id);
+        }
+    }
+
+    /// A connection from another shard, at its channel's home.
+    pub(crate) fn adopt(&mut self, id: ConnId, shard: usize) {
+        self.out.touched.insert(id);
+        let conn = &mut self.conns[id];
+        (conn.shard, conn.live, conn.place) = (shard, true, Place::Http.index());
+        conn.served = false;
+        let stage = std::mem::replace(&mut conn.stage, Stage::AwaitHead);
+        let Stage::AwaitHandover(arn, viewer) = stage else {
+            panic!("only an upgrade travels")
+        };
+        let began = !conn.pieces.is_empty() || conn.partial;
+        self.admit(id, &arn, viewer);
+        if matches!(self.conns[id].stage, Stage::Open) && began {
+            self.frames(id);
+            self.heard(id);
+        }
+    }
+
+    /// A connection that the other shard had no room for.
+    pub(crate) fn bounce(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        (conn.live, conn.place) = (true, Place::Http.index());
+        self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+    }
+
+    pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>) {
+        if self.drains(self.conns[id].shard) {
+            return self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+        }
+        let channel = match self.named(name_of(arn)) {
+            Some(channel) if self.channels[channel].arn == arn => Some(channel),
+            Some(_) => None,
+            None if self.settings.dev => Some(self.create(arn.to_owned(), 60)),
+            None => None,
+        };
+        let Some(channel) = channel else {
+            self.met("upgrade refused: no such channel");
+            return self.respond(id, 404, "ResourceNotFoundException", Body::Error, true);
+        };
+        let viewers = &self.channels[channel].viewers;
+        let full = viewers.len() >= self.settings.limits.viewers_per_channel;
+        if full && viewer.as_ref().is_some_and(|id| !viewers.contains_key(id)) {
+            self.met("upgrade refused: viewers full");
+            return self.respond(id, 400, "ClientLimitExceededException", Body::Error, true);
+        }
+        self.welcome(id, channel, viewer);
+    }
+
+    pub(super) fn create(&mut self, arn: String, ttl: u64) -> usize {
+        let name = name_of(&arn).to_owned();
+        self.channels.push(Channel {
+            home: (self.home)(&name),
+            name,
+            arn,
+            ttl,
+            alive: true,
+            master: None,
+            viewers: BTreeMap::new(),
+            superseded: Vec::new(),
+            held: Vec::new(),
+            pending: Vec::new(),
+            calls: Vec::new(),
+        });
+        self.channels.len() - 1
+    }
+
+    pub(super) fn welcome(&mut self, id: ConnId, channel: usize, viewer: Option<String>) {
+        self.expect(id, Expect::Upgraded, self.upgraded_bytes);
+        let now = self.now;
+        let conn = &mut self.conns[id];
+        conn.stage = Stage::Open;
+        conn.place = if viewer.is_none() {
+            Place::Master
+        } else {
+            Place::Viewer
+        }
+        .index();
+        conn.ws = Some(Ws {
+            channel,
+            viewer: viewer.clone(),
+            superseded: false,
+            opened: now,
+            heard: now,
+            pinged: false,
+            told: false,
+            message_began: None,
+        });
+        let slots = &mut self.channels[channel];
+        let older = match &viewer {
+            None => slots.master.replace(id),
+            Some(viewer) => slots.viewers.insert(viewer.clone(), id),
+        };
+        if let Some(older) = older {
+            self.met(if viewer.is_none() {
+                "master superseded"
+            } else {
+                "viewer superseded"
+            });
+            slots_push(&mut self.channels[channel], &viewer, older);
+            let evicted = self.evict(channel, &viewer);
+            self.conns[older].place = Place::Superseded.index();
+            self.conns[older]
+                .ws
+                .as_mut()
+                .expect("it was open")
+                .superseded = true;
+            if viewer.is_none() {
+                self.offers_lost_their_master(channel);
+            }
+            self.take_back(older);
+            if let Some(evicted) = evicted {
+                self.met("superseded evicted");
+                self.close_ws(evicted, 1001, "Going away");
+            }
+        }
+        self.deliver_kept(channel, viewer.as_deref());
+    }
+
+    /// At most four superseded connections a slot and 44 a channel.
+    pub(super) fn evict(&mut self, channel: usize, viewer: &Option<String>) -> Option<ConnId> {
+        let superseded = &mut self.channels[channel].superseded;
+        let same: Vec<usize> = (0..superseded.len())
+            .filter(|&place| superseded[place].0 == *viewer)
+            .collect();
+        if same.len() > 4 {
+            return Some(superseded.remove(same[0]).1);
+        }
+        (superseded.len() > 44).then(|| superseded.remove(0).1)
+    }
+}
+
+fn slots_push(channel: &mut Channel, viewer: &Option<String>, older: ConnId) {
+    channel.superseded.push((viewer.clone(), older));
+}
+
+/// The length of the answer to an Alexa call, after which messages may be delivered in the same step; of others nobody asks.
+fn response_bytes(body: &Body, close: bool) -> usize {
+    let text = match body {
+        Body::Answer(None) => r#"{"Answer":null}"#.to_owned(),
+        Body::Answer(Some(answer)) => format!(r#"{{"Answer":"{answer}"}}"#),
+        Body::Error | Body::Empty | Body::Holds(_) | Body::Names(..) => return 0,
+    };
+    let meta = codec::http::Meta {
+        wall_ms: 0,
+        request_id: super::REQUEST_ID,
+        close,
+    };
+    let mut out = Vec::new();
+    codec::http::respond(
+        &mut out,
+        &meta,
+        200,
+        None,
+        "application/json",
+        text.as_bytes(),
+    );
+    out.len()
+}
+
+/// The channel's name in an ARN.
+pub(crate) fn name_of(arn: &str) -> &str {
+    arn.rsplit('/').nth(1).unwrap_or_default()
+}

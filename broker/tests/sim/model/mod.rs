@@ -1,0 +1,370 @@
+//! The reference model: what the protocol's rules make of every byte that the machines are given, predicted before they are
+//! given it. Written from protocol.md; shares no code with the broker's sessions, channels and routing, and is slow and flat
+//! on purpose.
+//!
+//! Everything that shows is predicted: each frame and response in order, each letter, each end of a connection, each counter.
+//! Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be lawful; see `timers`.
+
+pub(crate) mod alexa;
+pub(crate) mod calls;
+pub(crate) mod connections;
+pub(crate) mod endings;
+pub(crate) mod keeping;
+pub(crate) mod messages;
+pub(crate) mod timers;
+
+use crate::words::{Call, Piece};
+use broker::config::Settings;
+use broker::event::{Counters, Kind, Outcome};
+use codec::signal::Action;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// A connection of the world, never used again.
+pub(crate) type ConnId = usize;
+
+/// Thrown to end a world in which two things fell into one tick and their order, which does not show, matters. Rare.
+pub(crate) struct OrderDoesNotShow;
+
+/// All that should be, on all shards.
+pub(crate) struct Model {
+    pub(crate) settings: Arc<Settings>,
+    /// Where channels live, by name: the one thing taken from the broker.
+    pub(crate) home: Box<dyn Fn(&str) -> usize>,
+    pub(crate) now: u64,
+    pub(crate) wall: u64,
+    pub(crate) shards: Vec<ShardModel>,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) conns: Vec<Conn>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) out: Predicted,
+    /// A deadline and a departure fell into one tick, and which came first does not show: overwritten and expired are
+    /// compared as a sum from there on.
+    pub(crate) hazy: bool,
+    /// That was in this very tick: how much is kept is known after the next one.
+    pub(crate) haze_now: bool,
+    /// What of the rules was met, for the coverage table.
+    pub(crate) met: BTreeSet<&'static str>,
+    /// What each call asked, also when its caller has gone since.
+    pub(crate) asked: BTreeMap<Caller, Call>,
+    /// Departures seen in this tick, and whether something of them found no room.
+    pub(crate) departures: usize,
+    /// Connections whose call was just answered.
+    answered: VecDeque<ConnId>,
+    upgraded_bytes: usize,
+}
+
+/// As long as every request id.
+const REQUEST_ID: &str = "01234567-0123-0123-0123-0123456789ab";
+
+/// One shard.
+#[derive(Default)]
+pub(crate) struct ShardModel {
+    pub(crate) counters: Counters,
+    /// Bytes of all outboxes: read off the machine before each input, then predicted.
+    pub(crate) outbox_bytes: usize,
+    /// Questions of this shard that are under way.
+    pub(crate) asking: usize,
+    pub(crate) drain: Option<DrainModel>,
+}
+
+/// A drain.
+#[derive(Clone, Copy)]
+pub(crate) struct DrainModel {
+    pub(crate) began: u64,
+    pub(crate) ends: u64,
+    pub(crate) calls_ended: bool,
+    pub(crate) over: bool,
+}
+
+/// One channel, or what is left of a deleted one.
+pub(crate) struct Channel {
+    pub(crate) name: String,
+    pub(crate) arn: String,
+    pub(crate) ttl: u64,
+    pub(crate) home: usize,
+    pub(crate) alive: bool,
+    pub(crate) master: Option<ConnId>,
+    pub(crate) viewers: BTreeMap<String, ConnId>,
+    pub(crate) superseded: Vec<(Option<String>, ConnId)>,
+    /// Slots whose former connection has begun a message and not ended it, and until when it may: nothing newer goes there.
+    pub(crate) held: Vec<(Option<String>, ConnId, u64)>,
+    /// Kept messages of all keys, in the order of acceptance.
+    pub(crate) pending: Vec<usize>,
+    pub(crate) calls: Vec<Waiting>,
+}
+
+/// A SendAlexaOfferToMaster call at its channel.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    pub(crate) caller: Caller,
+    pub(crate) sender: String,
+    pub(crate) message: usize,
+    pub(crate) expires: u64,
+    pub(crate) given: Option<ConnId>,
+    pub(crate) delivered: bool,
+}
+
+/// Which call of which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Caller {
+    pub(crate) conn: ConnId,
+    pub(crate) number: u32,
+    pub(crate) shard: usize,
+}
+
+/// An accepted message; its number is its place in the order of acceptance.
+pub(crate) struct Message {
+    pub(crate) action: Action,
+    pub(crate) expires: u64,
+    /// The whole text that its recipient reads.
+    pub(crate) text: String,
+    /// Towards the master, or towards the viewer.
+    pub(crate) to_master: bool,
+    /// The viewer at either end.
+    pub(crate) viewer: String,
+    pub(crate) call: bool,
+}
+
+/// One connection.
+pub(crate) struct Conn {
+    pub(crate) shard: usize,
+    /// A machine has a session of it.
+    pub(crate) live: bool,
+    /// Index of its place in the gauges.
+    pub(crate) place: usize,
+    pub(crate) stage: Stage,
+    pub(crate) pieces: VecDeque<Piece>,
+    /// Bytes of an incomplete piece were fed.
+    pub(crate) partial: bool,
+    pub(crate) served: bool,
+    pub(crate) ended: bool,
+    pub(crate) head_began: bool,
+    pub(crate) deadline: u64,
+    pub(crate) number: u32,
+    pub(crate) ws: Option<Ws>,
+    /// Messages queued for it and not wholly handed over, in order; whether each stands in the gauge.
+    pub(crate) outbox: VecDeque<(usize, bool)>,
+    /// How many of these the edge has begun to take.
+    pub(crate) begun: usize,
+    /// Bytes of its outbox: read off the machine before each input, then predicted.
+    pub(crate) bytes: usize,
+    /// What must appear in its stream in this step, beside messages.
+    pub(crate) expects: VecDeque<Expect>,
+    /// Our close frame was queued by the connection's own doing, so what followed in the same read was dropped.
+    pub(crate) lost_sync: bool,
+}
+
+/// What a WebSocket is to its channel.
+#[derive(Debug)]
+pub(crate) struct Ws {
+    pub(crate) channel: usize,
+    /// `None` for a master.
+    pub(crate) viewer: Option<String>,
+    pub(crate) superseded: bool,
+    pub(crate) opened: u64,
+    pub(crate) heard: u64,
+    pub(crate) pinged: bool,
+    pub(crate) told: bool,
+    pub(crate) message_began: Option<u64>,
+}
+
+/// Where a connection stands.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    AwaitTls,
+    AwaitHead,
+    AwaitBody,
+    AwaitReply(Reply),
+    AwaitHandover(String, Option<String>),
+    Open,
+    /// Our close frame is out since; whether the peer's stream of frames is lost.
+    AwaitEcho(u64, bool),
+    /// The edge was told to end it, since; never again once it was told to abort it.
+    Ending(u64),
+    Gone,
+}
+
+/// What a call waits for.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) call: Call,
+    pub(crate) missing: usize,
+    pub(crate) names: Vec<String>,
+    pub(crate) more: bool,
+}
+
+/// An answer of a channel's home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Record { name: String, arn: String, ttl: u64 },
+    Page(Vec<String>, bool),
+    Done,
+    Answer(Option<String>),
+    Fault(u16, &'static str),
+}
+
+/// What must appear in a stream.
+#[derive(Clone, Debug)]
+pub(crate) enum Expect {
+    Upgraded,
+    Response(u16, &'static str, Body, bool),
+    Status(String),
+    Pong(Vec<u8>),
+    Close(u16, String),
+}
+
+/// What a response body must hold.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Error,
+    Empty,
+    Holds(Vec<String>),
+    Answer(Option<String>),
+    Names(Vec<String>, bool),
+}
+
+/// What one input must lead to, beside bytes.
+#[derive(Default)]
+pub(crate) struct Predicted {
+    pub(crate) closes: Vec<ConnId>,
+    pub(crate) aborts: Vec<ConnId>,
+    pub(crate) handovers: Vec<(ConnId, usize)>,
+    pub(crate) asks: VecDeque<(Caller, usize)>,
+    pub(crate) tells: VecDeque<(Caller, usize, Told)>,
+    pub(crate) cancels: VecDeque<(Caller, usize)>,
+    pub(crate) touched: BTreeSet<ConnId>,
+}
+
+impl Model {
+    /// A world without channels and connections.
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        shards: usize,
+        home: impl Fn(&str) -> usize + 'static,
+    ) -> Self {
+        let mut upgraded = Vec::new();
+        let meta = codec::http::Meta {
+            wall_ms: 0,
+            request_id: REQUEST_ID,
+            close: false,
+        };
+        codec::http::switching_protocols(&mut upgraded, &meta, &[b'x'; 28], false);
+        Self {
+            settings,
+            home: Box::new(home),
+            now: 0,
+            wall: 0,
+            shards: (0..shards).map(|_| ShardModel::default()).collect(),
+            channels: Vec::new(),
+            conns: Vec::new(),
+            messages: Vec::new(),
+            out: Predicted::default(),
+            hazy: false,
+            haze_now: false,
+            met: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            departures: 0,
+            answered: VecDeque::new(),
+            upgraded_bytes: upgraded.len(),
+        }
+    }
+
+    /// Ends the world, see [`OrderDoesNotShow`].
+    pub(crate) fn give_up(&self) -> ! {
+        std::panic::resume_unwind(Box::new(OrderDoesNotShow))
+    }
+
+    /// Notes that a rule was met.
+    pub(crate) fn met(&mut self, rule: &'static str) {
+        self.met.insert(rule);
+    }
+
+    /// The living channel of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
+        self.channels
+            .iter()
+            .position(|channel| channel.alive && channel.name == name)
+    }
+
+    /// The living channel of an ARN.
+    pub(crate) fn by_arn(&self, arn: &str) -> Option<usize> {
+        self.channels
+            .iter()
+            .position(|channel| channel.alive && channel.arn == arn)
+    }
+
+    pub(crate) fn receive(&mut self, shard: usize, kind: Kind) {
+        self.shards[shard].counters.receive(kind);
+    }
+
+    pub(crate) fn end(&mut self, shard: usize, action: Action, outcome: Outcome) {
+        self.shards[shard]
+            .counters
+            .end(Kind::Known(action), outcome);
+    }
+
+    /// Whether a shard drains.
+    pub(crate) fn drains(&self, shard: usize) -> bool {
+        self.shards[shard].drain.is_some()
+    }
+
+    /// Something control-like is queued for a connection.
+    pub(crate) fn expect(&mut self, conn: ConnId, expect: Expect, bytes: usize) {
+        self.grow(conn, bytes);
+        self.out.touched.insert(conn);
+        self.conns[conn].expects.push_back(expect);
+    }
+
+    /// A connection's outbox has so many bytes more.
+    pub(crate) fn grow(&mut self, conn: ConnId, bytes: usize) {
+        self.conns[conn].bytes += bytes;
+        let shard = self.conns[conn].shard;
+        self.shards[shard].outbox_bytes += bytes;
+    }
+
+    /// A connection's outbox has so many bytes less.
+    pub(crate) fn shrink(&mut self, conn: ConnId, bytes: usize) {
+        self.conns[conn].bytes -= bytes;
+        let shard = self.conns[conn].shard;
+        self.shards[shard].outbox_bytes -= bytes;
+    }
+
+    /// The counters of a shard as they should stand, but for the bytes of outboxes.
+    pub(crate) fn counters(&self, shard: usize) -> Counters {
+        let mut counters = self.shards[shard].counters.clone();
+        for channel in self.channels.iter().filter(|one| one.home == shard) {
+            let lost = channel
+                .calls
+                .iter()
+                .filter(|call| call.given.is_none() && !call.delivered);
+            counters.pending_messages += channel.pending.len() as u64 + lost.count() as u64;
+            counters.waiting_calls += channel.calls.len() as u64;
+            counters.pending_bytes += self.bytes_of(&channel.pending) as u64;
+        }
+        for conn in self
+            .conns
+            .iter()
+            .filter(|conn| conn.live && conn.shard == shard)
+        {
+            counters.outbox_messages +=
+                conn.outbox.iter().filter(|(_, counted)| *counted).count() as u64;
+        }
+        counters
+    }
+
+    /// The bytes of some messages' frames.
+    pub(crate) fn bytes_of(&self, messages: &[usize]) -> usize {
+        messages
+            .iter()
+            .map(|&number| self.messages[number].bytes())
+            .sum()
+    }
+}
+
+impl Message {
+    /// The bytes of its frame.
+    pub(crate) fn bytes(&self) -> usize {
+        crate::wire::frame_bytes(self.text.len())
+    }
+}

@@ -1,0 +1,287 @@
+//! What comes by the clock. Expiry is predicted; what a session's own deadlines lead to is observed, and must then be lawful
+//! and never overdue.
+//!
+//! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
+
+use super::{ConnId, DrainModel, Expect, Model, Stage};
+use crate::wire::Item;
+
+/// The grain of the wheel and of the world's clock, in milliseconds.
+pub(crate) const GRAIN_MS: u64 = 64;
+
+/// How late a deadline may be served: its own slot, and one more for each thing that was due before it.
+const LATE_MS: u64 = 4 * GRAIN_MS;
+
+/// Longest time from a message's first byte to its last.
+const MESSAGE_MS: u64 = 10_000;
+
+impl Model {
+    /// The shard's deadlines are served: what expired is gone.
+    pub(crate) fn tick(&mut self, shard: usize) {
+        self.departures = 0;
+        for channel in 0..self.channels.len() {
+            if self.channels[channel].alive && self.channels[channel].home == shard {
+                self.expire_kept(channel);
+                self.expire_calls(channel);
+                self.abort_stuck(channel);
+            }
+        }
+        let with_more = (self.answered.iter()).filter(|conn| !self.conns[**conn].pieces.is_empty());
+        if with_more.count() > 1 {
+            self.give_up();
+        }
+        let now = self.now;
+        let Some(drain) = &mut self.shards[shard].drain else {
+            return;
+        };
+        let last_call = drain.ends - 500.min((drain.ends - drain.began) / 10);
+        if !drain.over && !drain.calls_ended && now >= last_call {
+            drain.calls_ended = true;
+            for channel in 0..self.channels.len() {
+                if self.channels[channel].home == shard {
+                    self.fail_calls(channel, 503, "ServiceUnavailable");
+                }
+            }
+        }
+    }
+
+    /// Who lost its slot and does not take the rest of a message is cut off, once.
+    fn abort_stuck(&mut self, channel: usize) {
+        let now = self.now;
+        let held = self.channels[channel].held.iter_mut();
+        let mut stuck = Vec::new();
+        for (_, by, until) in held.filter(|(.., until)| *until <= now) {
+            *until = u64::MAX;
+            stuck.push(*by);
+        }
+        for conn in stuck {
+            self.met("stuck connection aborted for its successor");
+            self.abort(conn);
+        }
+    }
+
+    /// Whether it is predicted that this connection ends in this step.
+    pub(crate) fn ends_now(&self, id: ConnId) -> bool {
+        let close = |expect: &Expect| matches!(expect, Expect::Close(..));
+        let out = &self.out;
+        self.conns[id].expects.iter().any(close)
+            || out.aborts.contains(&id)
+            || out.closes.contains(&id)
+    }
+
+    /// The end of the process is announced to a shard.
+    pub(crate) fn drain(&mut self, shard: usize, within: u64) {
+        let drain = DrainModel {
+            began: self.now,
+            ends: self.now + within,
+            calls_ended: false,
+            over: false,
+        };
+        self.shards[shard].drain.get_or_insert(drain);
+    }
+
+    /// Whether the shard must say in this step that its drain is over.
+    pub(crate) fn drained(&mut self, shard: usize) -> bool {
+        let sockets = self
+            .conns
+            .iter()
+            .filter(|conn| conn.live && conn.shard == shard && conn.ws.is_some())
+            .count();
+        let waiting = self.counters(shard).waiting_calls;
+        let now = self.now;
+        let this = &mut self.shards[shard];
+        let empty =
+            sockets == 0 && waiting == 0 && this.asking == 0 && this.counters.outbox_bytes == 0;
+        let Some(drain) = &mut this.drain else {
+            return false;
+        };
+        let over = !drain.over && (empty || now >= drain.ends);
+        drain.over |= over;
+        over
+    }
+
+    /// Something appeared in a stream by the clock, or on the machine's own account.
+    ///
+    /// # Panics
+    /// When it is not lawful.
+    pub(crate) fn observe(&mut self, id: ConnId, item: &Item) {
+        let (now, timeouts) = (self.now, self.settings.timeouts.clone());
+        let drain = self.shards[self.conns[id].shard].drain;
+        let conn = &mut self.conns[id];
+        let overdue = now >= conn.deadline;
+        if let (Stage::AwaitHead | Stage::AwaitBody, Item::Response(response)) = (&conn.stage, item)
+        {
+            let part = conn.partial || matches!(conn.stage, Stage::AwaitBody);
+            assert!(
+                overdue && part && response.status == 408 && response.close,
+                "an early or unknown response: {response:?}"
+            );
+            self.met("head or body came too slowly: 408");
+            return self.finish(id);
+        }
+        let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) else {
+            panic!("connection {id} got {item:?} in {:?}", conn.stage);
+        };
+        let age = timeouts.connection_age_ms;
+        let rule = match item {
+            Item::Ping => {
+                let due = now >= ws.heard + timeouts.ping_ms;
+                assert!(
+                    due && timeouts.ping_ms > 0 && !ws.superseded && !ws.pinged,
+                    "an unlawful ping"
+                );
+                ws.pinged = true;
+                "silent connection pinged"
+            }
+            Item::GoAway => {
+                let old = age > 0 && now + timeouts.go_away_grace_ms >= ws.opened + age;
+                assert!(
+                    !ws.superseded && !ws.told && (old || drain.is_some()),
+                    "an unlawful GO_AWAY"
+                );
+                ws.told = true;
+                if old {
+                    "old connection told to go"
+                } else {
+                    "drain: told to go"
+                }
+            }
+            Item::Close(1001, reason) if reason == "Idle for too long" => {
+                assert!(now >= ws.heard + timeouts.idle_ms, "not idle for so long");
+                "idle connection closed"
+            }
+            Item::Close(1001, reason) if reason == "Going away" => {
+                let old = age > 0 && now >= ws.opened + age;
+                let late =
+                    drain.is_some_and(|drain| now >= drain.began + (drain.ends - drain.began) / 2);
+                assert!(old || late, "neither old nor drained");
+                if old {
+                    "old connection closed"
+                } else {
+                    "drain: closed"
+                }
+            }
+            Item::Close(1008, reason) if reason == "message took too long" => {
+                let began = ws.message_began.expect("inside a message");
+                assert!(now >= began + MESSAGE_MS, "not slow enough");
+                "slow message cut off"
+            }
+            other => panic!("connection {id} got {other:?}, which nothing explains"),
+        };
+        self.met(rule);
+        if matches!(item, Item::Close(..)) {
+            self.note_haze(id);
+            self.departures += 1;
+            self.leave(id);
+            self.conns[id].stage = Stage::AwaitEcho(now, false);
+        }
+    }
+
+    /// The edge was told to close a connection, which nothing but the clock explains.
+    pub(crate) fn observe_close(&mut self, id: ConnId) {
+        let conn = &self.conns[id];
+        let idle = matches!(conn.stage, Stage::AwaitHead) && !conn.partial;
+        let lost = conn.lost_sync && matches!(conn.stage, Stage::AwaitEcho(..));
+        assert!(
+            lost || (idle && self.now >= conn.deadline),
+            "connection {id} closed in {:?}",
+            conn.stage
+        );
+        self.met("idle HTTP connection closed");
+        self.finish(id);
+    }
+
+    /// The edge was told to abort a connection.
+    pub(crate) fn observe_abort(&mut self, id: ConnId) {
+        let (now, conn) = (self.now, &self.conns[id]);
+        let wait = self.settings.timeouts.close_ms;
+        let lawful = match conn.stage {
+            Stage::AwaitTls => now >= conn.deadline,
+            Stage::AwaitEcho(since, _) | Stage::Ending(since) => now >= since.saturating_add(wait),
+            Stage::AwaitHead
+            | Stage::AwaitBody
+            | Stage::AwaitReply(_)
+            | Stage::AwaitHandover(..)
+            | Stage::Open
+            | Stage::Gone => false,
+        };
+        assert!(lawful, "connection {id} aborted in {:?}", conn.stage);
+        self.met("unfinished close aborted");
+        self.abort(id);
+    }
+
+    /// Whether expiry and a departure meet in this tick, so that their order does not show.
+    fn note_haze(&mut self, id: ConnId) {
+        let conn = &self.conns[id];
+        let own = conn.outbox.iter().map(|(number, _)| *number);
+        let over = |number: usize| self.messages[number].expires <= self.now;
+        let channel = conn.ws.as_ref().map(|ws| &self.channels[ws.channel]);
+        let kept = channel.into_iter().flat_map(|channel| &channel.pending);
+        let late = |call: &super::Waiting| call.expires <= self.now;
+        let calls = channel.is_some_and(|channel| channel.calls.iter().any(late));
+        let offers = conn
+            .outbox
+            .iter()
+            .any(|(number, _)| self.messages[*number].call);
+        self.haze_now |= own.chain(kept.copied()).any(over) || calls || offers;
+        self.hazy |= self.haze_now;
+    }
+
+    /// Nothing that is due is long overdue.
+    ///
+    /// # Panics
+    /// When something is.
+    pub(crate) fn nothing_overdue(&self) {
+        let timeouts = &self.settings.timeouts;
+        let now = self.now.saturating_sub(LATE_MS);
+        let age = timeouts.connection_age_ms;
+        for (id, conn) in self.conns.iter().enumerate().filter(|(_, conn)| conn.live) {
+            let fine = match &conn.stage {
+                Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody => now < conn.deadline,
+                Stage::AwaitEcho(since, _) => now < since + timeouts.close_ms,
+                Stage::Open => {
+                    let ws = conn.ws.as_ref().expect("open");
+                    let told = age == 0
+                        || ws.told
+                        || ws.superseded
+                        || now + timeouts.go_away_grace_ms < ws.opened + age;
+                    let pinged = timeouts.ping_ms == 0
+                        || ws.pinged
+                        || ws.superseded
+                        || now < ws.heard + timeouts.ping_ms;
+                    let slow = ws
+                        .message_began
+                        .is_some_and(|began| now >= began + MESSAGE_MS);
+                    let ages = age == 0 || now < ws.opened + age;
+                    told && pinged && !slow && ages && now < ws.heard + timeouts.idle_ms
+                }
+                Stage::Ending(since) => now < since.saturating_add(timeouts.close_ms),
+                Stage::AwaitReply(_) | Stage::AwaitHandover(..) | Stage::Gone => true,
+            };
+            assert!(
+                fine,
+                "connection {id} is overdue at {}: {:?} {} {:?}",
+                self.now, conn.stage, conn.deadline, conn.ws
+            );
+            self.drained_in_time(id, now);
+        }
+    }
+
+    fn drained_in_time(&self, id: ConnId, now: u64) {
+        let conn = &self.conns[id];
+        let Some(drain) = self.shards[conn.shard].drain.filter(|drain| !drain.over) else {
+            return;
+        };
+        let span = drain.ends - drain.began;
+        if let (Stage::Open, Some(ws)) = (&conn.stage, &conn.ws) {
+            let told = ws.told || ws.superseded || now < drain.began + span / 2;
+            assert!(
+                told && now < drain.began + span * 3 / 4,
+                "connection {id} was forgotten by the drain of {} ms for {} ms, told: {}",
+                span,
+                self.now - drain.began,
+                ws.told
+            );
+        }
+    }
+}
