@@ -1,0 +1,74 @@
+//! The end of the process: design of the drain, protocol.md 4.4.
+
+use crate::script::Script;
+
+#[test]
+fn everybody_is_told_then_closed_and_messages_go_on_meanwhile() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1-b connects                            | v1-b < 101
+         drain 20s                                |
+         v1-b > SDP_OFFER p1                      | m < SDP_OFFER p1 from v1
+         # all but the superseded one
+         time 10s                                 | m < GO_AWAY; v1-b < GO_AWAY
+         m > SDP_ANSWER p2 to v1                  | v1-b < SDP_ANSWER p2
+         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v1-b < close 1001 Going away
+         m > close 1001                           | m < end
+         v1 > close 1001                          | v1 < end",
+    );
+    assert!(!script.is_drained());
+    script.play("v1-b > close 1001                    | v1-b < end");
+    assert!(script.is_drained());
+}
+
+#[test]
+fn nothing_new_is_taken() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         a1 connects                              |
+         a1 > describe nothing                    | a1 < 404 ResourceNotFoundException
+         drain 20s                                |
+         v1 connects                              | v1 < 503 ServiceUnavailable; v1 < end
+         a1 > describe cam                        | a1 < 503 ServiceUnavailable; a1 < end
+         a2 connects                              |
+         a2 > list                                | a2 < 503 ServiceUnavailable; a2 < end",
+    );
+}
+
+#[test]
+fn waiting_calls_are_answered_at_the_end_and_their_connections_close() {
+    let mut script = Script::dev();
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1 vanishes                              | v1 < end
+         a connects                               |
+         a > alexa p1 as echo                     |
+         # a request behind the call is not taken any more
+         a > describe cam                         |
+         drain 20s                                |
+         time 19s                                 |",
+    );
+    assert!(!script.is_drained());
+    script.play("time 1s                              | a < 503 ServiceUnavailable; a < end");
+    assert!(script.is_drained());
+}
+
+#[test]
+fn an_empty_shard_is_done_at_once_and_a_stubborn_client_waits_for_the_end() {
+    let mut script = Script::dev();
+    script.play("drain 20s |");
+    assert!(script.is_drained());
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         m stalls                                 |
+         drain 2s                                 |
+         time 1900ms                              |",
+    );
+    assert!(!script.is_drained());
+    script.play("time 200ms |");
+    assert!(script.is_drained());
+}

@@ -1,0 +1,22 @@
+//! The protocol's rules as transcripts: one exchange a line, what somebody does on the left, all that anybody gets on the right.
+//!
+//! The machines are the real ones; sockets, clock and mailboxes are those of `script`. What the words of a line mean is written
+//! there.
+
+mod alexa;
+mod calls;
+mod connections;
+mod drain;
+mod faults;
+mod keeping;
+mod routing;
+mod script;
+mod takeover;
+mod timers;
+#[expect(
+    dead_code,
+    reason = "shared with the simulation, which needs all of it"
+)]
+#[path = "../sim/wire.rs"]
+mod wire;
+mod words;

@@ -1,0 +1,102 @@
+//! The newest wins: protocol.md 4.3.
+
+use crate::script::Script;
+
+#[test]
+fn the_newest_master_gets_everything_and_the_older_one_may_still_speak() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m-b connects                             | m-b < 101
+         v1 > SDP_OFFER p1                        | m-b < SDP_OFFER p1 from v1
+         m > SDP_ANSWER p2 to v1                  | v1 < SDP_ANSWER p2
+         m > ping                                 | m < pong x
+         m > SDP_OFFER p id c1                    | m < status c1 400 InvalidArgumentException A master cannot send an SDP offer.
+         m > close 1000                           | m < close 1000; m < end
+         v1 > ICE_CANDIDATE p3                    | m-b < ICE_CANDIDATE p3 from v1",
+    );
+}
+
+#[test]
+fn the_same_client_id_again_takes_the_place_of_the_older_viewer() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1-b connects                            | v1-b < 101
+         m > SDP_ANSWER p1 to v1                  | v1-b < SDP_ANSWER p1
+         v1 > ICE_CANDIDATE p2                    | m < ICE_CANDIDATE p2 from v1
+         v1-b vanishes                            | v1-b < end
+         # the older one does not come back into its place
+         m > SDP_ANSWER p3 to v1                  |
+         v1-c connects                            | v1-c < 101; v1-c < SDP_ANSWER p3",
+    );
+}
+
+#[test]
+fn what_the_older_master_did_not_get_goes_to_the_newer_one() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         m stalls                                 |
+         v1 > SDP_OFFER p1                        |
+         v1 > ICE_CANDIDATE p2                    |
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1
+         m reads                                  |
+         # what is queued for it later still finds its way
+         m > ping                                 | m < pong x",
+    );
+}
+
+#[test]
+fn a_begun_message_is_ended_or_comes_back_before_newer_ones() {
+    let opening = "m connects                        | m < 101
+         v1 connects                              | v1 < 101
+         m stalls                                 |
+         v1 > SDP_OFFER p1                        |
+         m reads 5                                |
+         v1 > ICE_CANDIDATE p2                    |
+         m-b connects                             | m-b < 101
+         v1 > ICE_CANDIDATE p3                    |";
+    let mut ended = Script::dev();
+    ended.play(opening);
+    ended.play(
+        "m reads | m < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+    );
+    let mut died = Script::dev();
+    died.play(opening);
+    died.play(
+        "m vanishes | m < end; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+    );
+    let mut stuck = Script::dev();
+    stuck.play(opening);
+    stuck.play(
+        "time 6s | m < end; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+    );
+}
+
+#[test]
+fn four_superseded_connections_are_kept_and_the_fifth_closes_the_oldest() {
+    Script::dev().play(
+        "m0 connects                              | m0 < 101
+         m1 connects                              | m1 < 101
+         m2 connects                              | m2 < 101
+         m3 connects                              | m3 < 101
+         m4 connects                              | m4 < 101
+         m5 connects                              | m0 < close 1001 Going away; m5 < 101
+         m0 > close 1001                          | m0 < end
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m5 < SDP_OFFER p1 from v1",
+    );
+}
+
+#[test]
+fn superseding_counts_against_no_limit() {
+    let mut script = Script::with(1, true, |settings| settings.limits.viewers_per_channel = 1);
+    script.play(
+        "v1 connects                              | v1 < 101
+         v1-b connects                            | v1-b < 101
+         v2 connects                              | v2 < 400 ClientLimitExceededException; v2 < end
+         v1-b vanishes                            | v1-b < end
+         v2-b connects                            | v2-b < 101",
+    );
+}
