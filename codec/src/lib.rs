@@ -14,7 +14,13 @@
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
 #![warn(clippy::indexing_slicing)]
-#![cfg_attr(test, expect(clippy::indexing_slicing, reason = "a test that indexes out of range fails, as it should"))]
+#![cfg_attr(
+    test,
+    expect(
+        clippy::indexing_slicing,
+        reason = "a test that indexes out of range fails, as it should"
+    )
+)]
 
 pub mod aws;
 pub mod base64;

@@ -193,10 +193,7 @@ mod tests {
         assert_eq!((table.get(first), table.len()), (Some(&"a"), 1));
         assert_eq!(table.remove(first), Some("a"));
         let second = table.insert("b").unwrap();
-        assert_eq!(
-            (first.slot(), table.get(first)),
-            (second.slot(), None)
-        );
+        assert_eq!((first.slot(), table.get(first)), (second.slot(), None));
         assert_eq!(table.get_mut(second), Some(&mut "b"));
     }
 
