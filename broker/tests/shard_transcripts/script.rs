@@ -45,6 +45,8 @@ struct Client {
     stream: Vec<u8>,
     read: usize,
     upgraded: bool,
+    /// The machine announced that it has something to send, and it was not all taken.
+    announced: bool,
     stalled: bool,
     ending: bool,
     over: bool,
@@ -196,6 +198,7 @@ impl Script {
             stream: Vec::new(),
             read: 0,
             upgraded: false,
+            announced: false,
             stalled: false,
             ending: false,
             over: false,
@@ -214,7 +217,7 @@ impl Script {
             for shard in 0..self.shards.len() {
                 while let Some(output) = self.shards[shard].poll_output() {
                     match output {
-                        Output::Send(_) => {}
+                        Output::Send(key) => self.keyed(shard, key).announced = true,
                         Output::Drained => self.drained += 1,
                         Output::Post(to, letter) => {
                             if self.refuses && Shard::refusable(&letter) {
@@ -252,7 +255,8 @@ impl Script {
         loop {
             let before = got.len();
             for place in 0..self.clients.len() {
-                if !self.clients[place].stalled {
+                let client = &self.clients[place];
+                if !client.stalled && (client.announced || client.ending) {
                     self.send(place, usize::MAX);
                 }
                 got.extend(self.clients[place].reads());
@@ -279,6 +283,7 @@ impl Script {
         let unsent = self.shards[client.shard].unsent(client.key);
         let bytes = bytes.min(unsent.len());
         client.stream.extend_from_slice(&unsent[..bytes]);
+        client.announced = bytes < unsent.len();
         let (shard, session) = (client.shard, client.key);
         if bytes > 0 {
             self.input(shard, Input::Sent { session, bytes });

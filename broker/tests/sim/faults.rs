@@ -124,7 +124,7 @@ impl Action {
             Self::FlushPart => (15, true),
             Self::Land | Self::Leave | Self::Bury => (30, false),
             Self::Letter => (40, false),
-            Self::Stall => (3, true),
+            Self::Stall => (6, true),
             Self::Unstall => (2, true),
             Self::ShortTime => (6, false),
             Self::NextDeadline => (2, true),
@@ -165,7 +165,7 @@ impl Plan {
             settled: !one_in(random, 3),
             ids: random.usize(1..=5),
             small_outbox: some(random, 2, 8 * kib, 32 * kib),
-            small_shard: some(random, 4, 3 * kib, 16 * kib),
+            small_shard: some(random, 4, kib, 12 * kib),
             small_pending,
             small_pending_shard: some(random, 8, 4 * kib, 12 * kib),
             connections: if one_in(random, 4) {

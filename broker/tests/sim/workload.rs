@@ -22,6 +22,7 @@ impl World {
         }
         self.wind_down();
         self.at_rest();
+        self.drain_nothing();
     }
 
     /// A channel with its master and some viewers, all connected.
