@@ -1,7 +1,7 @@
 //! Micro-benchmarks: each module of the road beside the libraries that do the same work.
 //!
 //! ```text
-//! cargo bench -p benches                          # all, about four minutes
+//! cargo bench -p benches                          # all, three to four minutes
 //! cargo bench -p benches --bench frame -- decode  # one module, one operation
 //! cargo test -p benches --benches                 # each once, its answers verified: what CI runs
 //! cargo run -p benches --bin record               # the figures of the last run as CSV
@@ -29,7 +29,8 @@
 //!   then disturb only through the caches.
 //! * The profile is `bench` of the workspace: thin LTO. The shipped binaries are built with fat LTO.
 //!
-//! Absent: masking of tungstenite, which it keeps private, and alphabets of base64, which no crate tells without decoding.
+//! Absent: masking of tungstenite, which it keeps private; alphabets of base64, which no crate tells without decoding; and
+//! fastwebsockets, whose frames come and go through tokio's traits alone.
 //! Recorded runs are in `benches/record/`, each with its machine beside it. Compare ratios within one run only.
 
 pub mod fixture;
