@@ -20,7 +20,7 @@ pub(super) struct Wheel<T> {
 #[derive(Debug)]
 struct Ring<T> {
     slots: Vec<Vec<(u64, T)>>,
-    taken: [u64; 4],
+    taken: [u64; WORDS],
 }
 
 impl<T: Copy> Default for Wheel<T> {
@@ -96,7 +96,7 @@ impl<T> Ring<T> {
     fn new() -> Self {
         Self {
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
-            taken: [0; 4],
+            taken: [0; WORDS],
         }
     }
 
@@ -122,20 +122,28 @@ impl<T> Ring<T> {
     }
 
     fn is_empty(&self) -> bool {
-        self.taken == [0; 4]
+        self.taken == [0; WORDS]
     }
 
-    /// The first taken slot after `slot`, going once around.
+    /// The first taken slot after `slot`, going once around: a word of slots at a time, since every turn asks.
     fn first_after(&self, slot: u64) -> Option<u64> {
-        if self.is_empty() {
-            return None;
+        let first = Self::index(slot + 1);
+        let (word, bit) = (first / WORD, first % WORD);
+        for step in 0..=WORDS {
+            let place = (word + step) % WORDS;
+            let part = match step {
+                0 => u64::MAX << bit,
+                WORDS => !(u64::MAX << bit),
+                _ => u64::MAX,
+            };
+            let taken = self.taken.get(place).copied().unwrap_or_default() & part;
+            if taken != 0 {
+                let found = place * WORD + taken.trailing_zeros() as usize;
+                let ahead = (found + SLOTS as usize - first) % SLOTS as usize;
+                return Some(slot + 1 + ahead as u64);
+            }
         }
-        (slot + 1..=slot + SLOTS).find(|&slot| {
-            let place = Self::index(slot);
-            self.taken
-                .get(place / 64)
-                .is_some_and(|word| word >> (place % 64) & 1 == 1)
-        })
+        None
     }
 
     fn index(slot: u64) -> usize {
@@ -144,6 +152,9 @@ impl<T> Ring<T> {
 }
 
 const SLOTS: u64 = 256;
+const WORD: usize = 64;
+const WORDS: usize = 4;
+const _: () = assert!(WORDS * WORD == SLOTS as usize);
 const NEAR_MS: u64 = 64;
 
 #[cfg(test)]
@@ -209,6 +220,24 @@ mod tests {
             run(&mut wheel, u64::MAX),
             [(1, 10_000_000u64.div_ceil(NEAR_MS) * NEAR_MS)]
         );
+    }
+
+    #[test]
+    fn the_next_slot_is_found_wherever_it_lies() {
+        for (from, to) in [
+            (0, 1),
+            (0, 256),
+            (63, 64),
+            (70, 69 + 256),
+            (255, 256),
+            (200, 330),
+            (64, 127),
+        ] {
+            let mut ring: Ring<u64> = Ring::new();
+            assert_eq!(ring.first_after(from), None);
+            ring.put(to, 0, 0);
+            assert_eq!(ring.first_after(from), Some(to), "from {from} to {to}");
+        }
     }
 
     #[test]

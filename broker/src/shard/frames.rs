@@ -29,7 +29,7 @@ impl Shard {
             return;
         };
         let mut receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
-        let mut parser = std::mem::take(&mut self.parser);
+        let mut parser = self.parser.take().unwrap_or_default();
         let mut rest = bytes;
         let mut pings = 0;
         loop {
@@ -53,7 +53,7 @@ impl Shard {
                 break;
             }
         }
-        self.parser = parser;
+        self.parser = Some(parser);
         let begun = !receiver.is_idle();
         let Some(session) = self.sessions.get_mut(key) else {
             return;

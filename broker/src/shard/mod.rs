@@ -77,7 +77,8 @@ pub struct Shard {
     outputs: VecDeque<Output<Letter>>,
     wheel: Wheel<Timer>,
     spares: Spares,
-    parser: codec::signal::Parser,
+    /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
+    parser: Option<Box<codec::signal::Parser>>,
     counters: Counters,
     connections: [u64; PLACES],
     /// Connections that were admitted as WebSockets and are not gone.
@@ -133,7 +134,7 @@ impl Shard {
             outputs: VecDeque::new(),
             wheel: Wheel::default(),
             spares: Spares::default(),
-            parser: codec::signal::Parser::new(),
+            parser: None,
             counters: Counters::default(),
             connections: [0; PLACES],
             web_sockets: 0,

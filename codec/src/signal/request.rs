@@ -276,7 +276,7 @@ fn check_payload(members: &Members, text: &mut [u8], rules: &Rules) -> Option<Sp
     if bytes.is_empty() || bytes.len() > rules.payload_bytes {
         return None;
     }
-    if members.payload_proven {
+    if members.payload_proven || base64::is_well_formed(bytes) {
         return Some(span);
     }
     match base64::alphabet(bytes) {
