@@ -3,10 +3,10 @@
 //! Source: AWS, "Create a signed AWS API request", steps 1 and 2.
 
 use super::ALGORITHM;
+use super::escape::push_encoded;
 use super::key::hex;
-use super::query::{Encoding, Query, is_unreserved, push_encoded};
+use super::query::{Encoding, Query};
 use super::refusal::Refusal;
-use super::stamp::Stamp;
 use crate::http::Head;
 use crate::limits::HEADER_LINES;
 use memchr::memchr2;
@@ -92,11 +92,16 @@ impl Source<'_> {
 const _: () = assert!(HEADER_LINES <= 64, "one bit of a u64 per header line");
 
 /// Writes the string to sign of a canonical request.
-pub(super) fn string_to_sign(out: &mut Vec<u8>, signed: Stamp, scope: &str, request_hash: &[u8]) {
+pub(super) fn string_to_sign(
+    out: &mut Vec<u8>,
+    moment: &[u8; 16],
+    scope: &str,
+    request_hash: &[u8],
+) {
     out.clear();
     out.extend_from_slice(ALGORITHM.as_bytes());
     out.push(b'\n');
-    out.extend_from_slice(&signed.basic());
+    out.extend_from_slice(moment);
     out.push(b'\n');
     out.extend_from_slice(scope.as_bytes());
     out.push(b'\n');
@@ -107,7 +112,7 @@ pub(super) fn string_to_sign(out: &mut Vec<u8>, signed: Stamp, scope: &str, requ
 /// that every service but S3 has.
 fn path(out: &mut Vec<u8>, path: &[u8]) {
     for &byte in path {
-        if byte == b'/' || is_unreserved(byte) {
+        if byte == b'/' {
             out.push(byte);
         } else {
             push_encoded(out, byte);

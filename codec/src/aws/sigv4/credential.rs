@@ -1,7 +1,6 @@
 //! The credential: an access key id and the scope of its signing key.
 
 use super::refusal::{Malformed, Refusal, Scope};
-use super::stamp::Stamp;
 use super::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
 
 /// The services whose requests are verified here.
@@ -59,12 +58,12 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Whether the scope is the one that a request of this moment to this server has. No `region`: any.
+    /// Whether the scope is the one that a request of this moment, in the basic format, to this server has. No `region`: any.
     pub(super) fn check(
         &self,
         service: Service,
         region: Option<&str>,
-        signed: Stamp,
+        moment: &[u8; 16],
     ) -> Result<(), Refusal> {
         if self.terminator != TERMINATOR {
             return Err(Refusal::Scope(Scope::Terminator));
@@ -75,13 +74,18 @@ impl<'a> Credential<'a> {
         if self.region.is_empty() || region.is_some_and(|region| region != self.region) {
             return Err(Refusal::Scope(Scope::Region));
         }
-        let signed = signed.day();
+        let (signed, _) = moment
+            .split_first_chunk::<8>()
+            .unwrap_or((b"00000000", &[]));
         if self.date.as_bytes() == signed {
             return Ok(());
         }
         let scope = <[u8; 8]>::try_from(self.date.as_bytes()).ok();
         let scope = scope.filter(|day| day.iter().all(u8::is_ascii_digit));
-        Err(Refusal::Scope(Scope::Date { scope, signed }))
+        Err(Refusal::Scope(Scope::Date {
+            scope,
+            signed: *signed,
+        }))
     }
 }
 
@@ -117,11 +121,11 @@ mod tests {
 
     #[test]
     fn scopes_are_told_apart() {
-        let stamp = Stamp::parse(b"20260102T030405Z").unwrap();
+        let moment = b"20260102T030405Z";
         let check = |scope: &str, region| {
             let text = format!("AKID/{scope}");
             let credential = Credential::parse(text.as_bytes()).ok().unwrap();
-            credential.check(Service::KinesisVideo, region, stamp)
+            credential.check(Service::KinesisVideo, region, moment)
         };
         let here = Some("us-east-1");
         assert_eq!(

@@ -75,7 +75,7 @@ const fn digit(number: u8) -> u8 {
 }
 
 /// The number that a hexadecimal digit stands for.
-pub(super) const fn value(digit: u8) -> Option<u8> {
+const fn value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -25,6 +25,7 @@
 
 mod canonical;
 mod credential;
+mod escape;
 mod header;
 mod key;
 mod presigned;

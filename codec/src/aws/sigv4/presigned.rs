@@ -1,11 +1,11 @@
 //! The query form: a presigned URL carries the parts as query parameters.
 
-use super::query::{Decoded, Found, Parameter};
+use super::query::{Found, Parameter};
 use super::refusal::Malformed;
 use super::stamp::Stamp;
 use super::{ALGORITHM, EXPIRES_S_MAX};
 
-/// The parts of a presigned request, decoded. They borrow from where they were decoded to.
+/// The parts of a presigned request, borrowed from where the query was decoded to.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) credential: &'a [u8],
@@ -17,58 +17,36 @@ pub(super) struct Parts<'a> {
 }
 
 /// Whether a query carries a signature, or a piece of one.
-pub(super) fn is_signed(found: &Found<'_>) -> bool {
-    [
+pub(super) fn is_signed(found: &Found, decoded: &[u8]) -> bool {
+    let mut pieces = [
         Parameter::Algorithm,
         Parameter::Credential,
         Parameter::Signature,
     ]
-    .into_iter()
-    .any(|parameter| found.value(parameter).is_some())
+    .into_iter();
+    pieces.any(|parameter| found.value(parameter, decoded).is_some())
 }
 
-/// Reads the parts; `decoded` takes them decoded.
-pub(super) fn read<'a>(
-    found: &Found<'_>,
-    decoded: &'a mut Vec<u8>,
-) -> Result<Parts<'a>, Malformed> {
-    decoded.clear();
-    let mut ends = [0; PARTS.len()];
-    for (end, parameter) in ends.iter_mut().zip(PARTS) {
-        let value = found.value(parameter).unwrap_or_default();
-        if value.is_empty() && parameter != Parameter::SecurityToken {
-            return Err(Malformed::QueryPart(parameter.name()));
-        }
-        for byte in Decoded(value.as_bytes()) {
-            decoded.push(byte?);
-        }
-        *end = decoded.len();
-    }
-    let decoded: &'a [u8] = decoded;
-    let mut start = 0;
-    let [
-        algorithm,
-        credential,
-        signature,
-        date,
-        signed_headers,
-        expires_text,
-        token,
-    ] = ends.map(|end| {
-        decoded
-            .get(std::mem::replace(&mut start, end)..end)
-            .unwrap_or_default()
-    });
-    if algorithm != ALGORITHM.as_bytes() {
+/// Reads the parts out of the decoded query.
+pub(super) fn read<'a>(found: &Found, decoded: &'a [u8]) -> Result<Parts<'a>, Malformed> {
+    let value = |parameter| {
+        found
+            .value(parameter, decoded)
+            .filter(|value| !value.is_empty())
+    };
+    let part = |parameter: Parameter| {
+        value(parameter).ok_or_else(|| Malformed::QueryPart(parameter.name()))
+    };
+    if part(Parameter::Algorithm)? != ALGORITHM.as_bytes() {
         return Err(Malformed::Algorithm);
     }
     Ok(Parts {
-        credential,
-        signed_headers,
-        signature,
-        signed: Stamp::parse(date).ok_or(Malformed::Date)?,
-        expires: expires(expires_text).ok_or(Malformed::Expires)?,
-        token: Some(token).filter(|token| !token.is_empty()),
+        credential: part(Parameter::Credential)?,
+        signature: part(Parameter::Signature)?,
+        signed: Stamp::parse(part(Parameter::Date)?).ok_or(Malformed::Date)?,
+        signed_headers: part(Parameter::SignedHeaders)?,
+        expires: expires(part(Parameter::Expires)?).ok_or(Malformed::Expires)?,
+        token: value(Parameter::SecurityToken),
     })
 }
 
@@ -83,17 +61,6 @@ fn expires(text: &[u8]) -> Option<u32> {
     })?;
     (1..=EXPIRES_S_MAX).contains(&seconds).then_some(seconds)
 }
-
-/// The parameters of a presigned URL, in the order in which an absent one is complained of.
-const PARTS: [Parameter; 7] = [
-    Parameter::Algorithm,
-    Parameter::Credential,
-    Parameter::Signature,
-    Parameter::Date,
-    Parameter::SignedHeaders,
-    Parameter::Expires,
-    Parameter::SecurityToken,
-];
 
 #[cfg(test)]
 mod tests {

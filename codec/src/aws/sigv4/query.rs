@@ -4,7 +4,7 @@
 //! attempt to verify.
 
 use super::QUERY_PARAMETERS_MAX;
-use super::key::value;
+use super::escape::{decode, encode};
 use super::refusal::Malformed;
 use memchr::memchr;
 use std::cmp::Ordering;
@@ -56,24 +56,7 @@ impl Parameter {
             _ => return None,
         })
     }
-
-    /// The parameter of this name whose encoding hides it from whoever does not decode names.
-    fn of_encoded(name: &[u8]) -> Option<Self> {
-        if name.len() > 3 * NAME_BYTES_MAX || memchr(b'%', name).is_none() {
-            return None;
-        }
-        let mut decoded = [0; 3 * NAME_BYTES_MAX];
-        let mut length = 0;
-        for (slot, byte) in decoded.iter_mut().zip(Decoded(name)) {
-            *slot = byte.ok()?;
-            length += 1;
-        }
-        Self::of(decoded.get(..length)?)
-    }
 }
-
-/// The longest name, `X-Amz-Security-Token`, in bytes.
-const NAME_BYTES_MAX: usize = 20;
 
 /// The pairs of one request's query. Its memory is used again for the next request.
 #[derive(Debug, Default)]
@@ -84,29 +67,31 @@ pub(super) struct Query {
 }
 
 /// What a query holds besides its pairs in order.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found<'a> {
-    /// The protocol's parameters as they stand, undecoded; the first of each.
-    values: [Option<&'a str>; Parameter::COUNT],
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Found {
+    /// Where the values of the protocol's parameters were decoded to; the first of each.
+    values: [Option<(usize, usize)>; Parameter::COUNT],
     /// The first parameter of the protocol that stands twice.
     pub(super) twice: Option<Parameter>,
     /// What keeps the query from being canonical.
     pub(super) fault: Option<Malformed>,
 }
 
-/// One pair in both forms.
+/// One pair: as it came, decoded, and encoded strictly.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     raw: Span,
+    decoded: Span,
     strict: Span,
     is_signature: bool,
 }
 
-/// `name=value` in a text. Without a value, the name's end is the pair's.
+/// A name at `start..name_end` and a value at `value..end` of a text.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: usize,
     name_end: usize,
+    value: usize,
     end: usize,
 }
 
@@ -117,89 +102,121 @@ pub(super) enum Encoding {
     Raw,
 }
 
-impl<'a> Found<'a> {
-    /// The value of a parameter, undecoded.
-    pub(super) fn value(&self, parameter: Parameter) -> Option<&'a str> {
-        self.values.get(parameter as usize).copied().flatten()
+impl Found {
+    /// The value of a parameter, out of the text that it was decoded to.
+    pub(super) fn value<'a>(&self, parameter: Parameter, decoded: &'a [u8]) -> Option<&'a [u8]> {
+        let (start, end) = self.values.get(parameter as usize).copied().flatten()?;
+        decoded.get(start..end)
     }
 }
 
 impl Query {
-    /// Takes the pairs of a query in. Empty pairs are left out.
-    pub(super) fn read<'a>(&mut self, query: &'a str) -> Found<'a> {
+    /// Takes the pairs of a query in, `decoded` what they say. Empty pairs are left out.
+    pub(super) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> Found {
         self.pairs.clear();
         self.strict.clear();
-        let mut found = Found {
-            values: [None; Parameter::COUNT],
-            twice: None,
-            fault: None,
-        };
+        decoded.clear();
+        let query = query.as_bytes();
+        let mut found = Found::default();
         let mut canonical = true;
         let mut start = 0;
-        while start < query.len() {
-            let rest = query.get(start..).unwrap_or_default();
-            let length = memchr(b'&', rest.as_bytes()).unwrap_or(rest.len());
+        while let Some(rest) = query.get(start..).filter(|rest| !rest.is_empty()) {
+            let length = memchr(b'&', rest).unwrap_or(rest.len());
             let text = rest.get(..length).unwrap_or_default();
+            if self.pairs.len() >= QUERY_PARAMETERS_MAX && !text.is_empty() {
+                found.fault = Some(Malformed::TooMany);
+                return found;
+            }
             if !text.is_empty() {
-                canonical &= self.take(text, start, &mut found);
+                let strict = self.take(text, start, &mut found, decoded);
+                canonical &= strict.unwrap_or_else(|fault| {
+                    found.fault = found.fault.or(Some(fault));
+                    false
+                });
             }
             start += length + 1;
         }
         if !canonical && found.fault.is_none() {
-            self.encode(query.as_bytes());
+            self.encode(decoded);
         }
         found
     }
 
     /// Takes one pair in; says whether it is encoded strictly.
-    fn take<'a>(&mut self, text: &'a str, start: usize, found: &mut Found<'a>) -> bool {
-        if self.pairs.len() >= QUERY_PARAMETERS_MAX {
-            found.fault = Some(Malformed::TooMany);
-            return false;
-        }
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        let known = Parameter::of(name.as_bytes());
+    fn take(
+        &mut self,
+        text: &[u8],
+        start: usize,
+        found: &mut Found,
+        decoded: &mut Vec<u8>,
+    ) -> Result<bool, Malformed> {
+        let equals = memchr(b'=', text);
+        let name_end = equals.unwrap_or(text.len());
+        let value_start = equals.map_or(text.len(), |equals| equals + 1);
+        let (name, value) = (text.get(..name_end), text.get(value_start..));
+        let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
+        let known = Parameter::of(name);
+        let decoded_start = decoded.len();
+        let name_is_strict = if known.is_some() {
+            decoded.extend_from_slice(name);
+            true
+        } else {
+            decode(decoded, name)?
+        };
+        let decoded_value = decoded.len();
+        let value_is_strict = decode(decoded, value)?;
         if let Some(known) = known
             && let Some(slot) = found.values.get_mut(known as usize)
         {
             match slot {
                 Some(_) => found.twice = found.twice.or(Some(known)),
-                None => *slot = Some(value),
+                None => *slot = Some((decoded_value, decoded.len())),
             }
-        } else if Parameter::of_encoded(name.as_bytes()).is_some() {
-            found.fault = found.fault.or(Some(Malformed::Disguised));
+        } else if !name_is_strict
+            && Parameter::of(
+                decoded
+                    .get(decoded_start..decoded_value)
+                    .unwrap_or_default(),
+            )
+            .is_some()
+        {
+            return Err(Malformed::Disguised);
         }
-        let span = Span {
+        let raw = Span {
             start,
-            name_end: start + name.len(),
+            name_end: start + name_end,
+            value: start + value_start,
             end: start + text.len(),
         };
         self.pairs.push(Pair {
-            raw: span,
-            strict: span,
+            raw,
+            decoded: Span {
+                start: decoded_start,
+                name_end: decoded_value,
+                value: decoded_value,
+                end: decoded.len(),
+            },
+            strict: raw,
             is_signature: known == Some(Parameter::Signature),
         });
-        match (is_strict(name.as_bytes()), is_strict(value.as_bytes())) {
-            (Ok(name_is), Ok(value_is)) => name_is && value_is && name.len() < text.len(),
-            (Err(fault), _) | (_, Err(fault)) => {
-                found.fault = found.fault.or(Some(fault));
-                false
-            }
-        }
+        Ok(name_is_strict && value_is_strict && equals.is_some())
     }
 
     /// Writes every pair in the strict encoding. The query has no fault.
-    fn encode(&mut self, query: &[u8]) {
+    fn encode(&mut self, decoded: &[u8]) {
         for pair in &mut self.pairs {
             let start = self.strict.len();
-            encode(&mut self.strict, pair.raw.name(query));
+            encode(&mut self.strict, pair.decoded.name(decoded));
             let name_end = self.strict.len();
             self.strict.push(b'=');
-            encode(&mut self.strict, pair.raw.value(query));
+            let value = self.strict.len();
+            encode(&mut self.strict, pair.decoded.value(decoded));
+            let end = self.strict.len();
             pair.strict = Span {
                 start,
                 name_end,
-                end: self.strict.len(),
+                value,
+                end,
             };
         }
     }
@@ -251,7 +268,7 @@ impl Span {
     }
 
     fn value(self, text: &[u8]) -> &[u8] {
-        text.get(self.name_end + 1..self.end).unwrap_or_default()
+        text.get(self.value..self.end).unwrap_or_default()
     }
 
     fn order(self, other: Self, text: &[u8]) -> Ordering {
@@ -260,106 +277,13 @@ impl Span {
     }
 }
 
-/// Whether decoding once and encoding again changes nothing.
-fn is_strict(text: &[u8]) -> Result<bool, Malformed> {
-    let mut strict = true;
-    let mut rest = text;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if is_unreserved(byte) {
-            continue;
-        }
-        if byte != b'%' {
-            strict = false;
-            continue;
-        }
-        let ([high, low], after) = after.split_first_chunk().ok_or(Malformed::Percent)?;
-        let (high_digit, low_digit) = (value(*high), value(*low));
-        let (Some(high_digit), Some(low_digit)) = (high_digit, low_digit) else {
-            return Err(Malformed::Percent);
-        };
-        strict &= !high.is_ascii_lowercase()
-            && !low.is_ascii_lowercase()
-            && !is_unreserved(high_digit << 4 | low_digit);
-        rest = after;
-    }
-    Ok(strict)
-}
-
-/// Appends a part decoded once and encoded again. It has no malformed escape.
-fn encode(out: &mut Vec<u8>, text: &[u8]) {
-    for byte in Decoded(text).map_while(Result::ok) {
-        push_encoded(out, byte);
-    }
-}
-
-/// Appends a byte, with `%` and two upper-case digits unless it is unreserved.
-///
-/// Source: AWS, "Create a signed AWS API request", `UriEncode`.
-pub(super) fn push_encoded(out: &mut Vec<u8>, byte: u8) {
-    if is_unreserved(byte) {
-        out.push(byte);
-        return;
-    }
-    let digit = |number: u8| {
-        if number < 10 {
-            b'0' + number
-        } else {
-            b'A' + number - 10
-        }
-    };
-    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-}
-
-/// The bytes of a percent-encoded text, decoded once; `+` is a plus. Ends behind the first malformed escape.
-pub(super) struct Decoded<'a>(pub(super) &'a [u8]);
-
-impl Iterator for Decoded<'_> {
-    type Item = Result<u8, Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&byte, after) = self.0.split_first()?;
-        self.0 = after;
-        if byte != b'%' {
-            return Some(Ok(byte));
-        }
-        let decoded = after.split_first_chunk().and_then(|([high, low], after)| {
-            self.0 = after;
-            Some(value(*high)? << 4 | value(*low)?)
-        });
-        if decoded.is_none() {
-            self.0 = &[];
-        }
-        Some(decoded.ok_or(Malformed::Percent))
-    }
-}
-
-/// Whether a byte stands unencoded: `A-Za-z0-9-_.~`.
-pub(super) fn is_unreserved(byte: u8) -> bool {
-    UNRESERVED
-        .get(usize::from(byte))
-        .is_some_and(|&unreserved| unreserved)
-}
-
-const UNRESERVED: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut rest: &mut [bool] = &mut table;
-    let mut byte = 0u8;
-    while let Some((entry, after)) = rest.split_first_mut() {
-        *entry = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
-        byte = byte.wrapping_add(1);
-        rest = after;
-    }
-    table
-};
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn canonical(query: &str, encoding: Encoding) -> String {
         let mut parsed = Query::default();
-        let found = parsed.read(query);
+        let found = parsed.read(query, &mut Vec::new());
         assert_eq!(found.fault, None, "{query}");
         let mut out = Vec::new();
         parsed.write(&mut out, query, encoding, true);
@@ -385,7 +309,7 @@ mod tests {
             assert_eq!(canonical(query, Encoding::Strict), strict, "{query}");
             assert_eq!(canonical(query, Encoding::Raw), raw, "{query}");
             let mut parsed = Query::default();
-            parsed.read(query);
+            parsed.read(query, &mut Vec::new());
             assert_eq!(parsed.differs_raw(), strict != raw, "{query}");
         }
     }
@@ -400,29 +324,29 @@ mod tests {
             ("%58-Amz-Date=1", Malformed::Disguised),
             ("X-Amz%2DSecurity%2DToken=1", Malformed::Disguised),
         ] {
-            assert_eq!(Query::default().read(query).fault, Some(fault), "{query}");
+            assert_eq!(read(query).fault, Some(fault), "{query}");
         }
         for harmless in ["X-Amz-Other%49=1", "x-amz-client%49d=1", &"%41".repeat(100)] {
-            assert_eq!(Query::default().read(harmless).fault, None, "{harmless}");
+            assert_eq!(read(harmless).fault, None, "{harmless}");
         }
         let many = "a&".repeat(QUERY_PARAMETERS_MAX);
-        assert_eq!(Query::default().read(&many).fault, None);
-        assert_eq!(
-            Query::default().read(&format!("{many}a")).fault,
-            Some(Malformed::TooMany)
-        );
+        assert_eq!(read(&many).fault, None);
+        assert_eq!(read(&format!("{many}a")).fault, Some(Malformed::TooMany));
     }
 
     #[test]
-    fn what_stands_twice_is_found_however_it_is_spelled() {
-        let mut query = Query::default();
-        let found = query.read("X-Amz-Date=1&X-Amz-Date=2&b&b");
-        assert_eq!(
-            (found.twice, found.value(Parameter::Date)),
-            (Some(Parameter::Date), Some("1"))
-        );
-        assert_eq!(query.read("x-amz-date=1&X-Amz-Date=2&b&b").twice, None);
-        assert_eq!(query.read("").value(Parameter::Date), None);
+    fn what_stands_twice_is_found() {
+        let (mut query, mut decoded) = (Query::default(), Vec::new());
+        let found = query.read("X-Amz-Date=%31&X-Amz-Date=2&b&b", &mut decoded);
+        assert_eq!(found.twice, Some(Parameter::Date));
+        assert_eq!(found.value(Parameter::Date, &decoded), Some(&b"1"[..]));
+        assert_eq!(read("x-amz-date=1&X-Amz-Date=2&b&b").twice, None);
+        let found = query.read("", &mut decoded);
+        assert_eq!(found.value(Parameter::Date, &decoded), None);
+    }
+
+    fn read(query: &str) -> Found {
+        Query::default().read(query, &mut Vec::new())
     }
 
     #[test]
@@ -441,7 +365,7 @@ mod tests {
         assert_eq!(all.len(), Parameter::COUNT);
         for (place, parameter) in all.into_iter().enumerate() {
             assert_eq!(Parameter::of(parameter.name().as_bytes()), Some(parameter));
-            assert!(parameter as usize == place && parameter.name().len() <= NAME_BYTES_MAX);
+            assert_eq!(parameter as usize, place);
         }
     }
 }

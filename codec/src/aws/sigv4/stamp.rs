@@ -108,14 +108,6 @@ impl Stamp {
         ]
     }
 
-    /// `YYYYMMDD`, as a scope writes the day.
-    #[must_use]
-    pub fn day(self) -> [u8; 8] {
-        let basic = self.basic();
-        let (day, _) = basic.split_first_chunk().unwrap_or((b"00000000", &[]));
-        *day
-    }
-
     /// The moment so many seconds later.
     pub(super) fn after(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -213,7 +205,6 @@ mod tests {
                 "{text}"
             );
             assert_eq!(Stamp(seconds).to_string(), text);
-            assert_eq!(Stamp(seconds).day(), text.as_bytes()[..8]);
         }
         assert_eq!(Stamp::from_epoch(u64::MAX), Stamp(LAST_SECOND));
         assert_eq!(Stamp(0).before(1).to_string(), "19691231T235959Z");

@@ -62,6 +62,8 @@ pub struct Claim<'a> {
     signed_headers: &'a [u8],
     signature: [u8; 32],
     signed: Stamp,
+    /// `signed` as it is written: asked for twice.
+    moment: [u8; 16],
     token: Option<&'a [u8]>,
     carrier: Signed,
     query: &'a mut Query,
@@ -129,8 +131,9 @@ impl Verifier {
             string_to_sign,
         } = self;
         let header = header::read(head).map_err(Refusal::Malformed)?;
-        let found = query.read(head.query().unwrap_or_default());
-        if header.is_none() && !presigned::is_signed(&found) {
+        let found = query.read(head.query().unwrap_or_default(), decoded);
+        let decoded: &'a [u8] = decoded;
+        if header.is_none() && !presigned::is_signed(&found, decoded) {
             return Err(Refusal::Missing);
         }
         if let Some(fault) = found.fault {
@@ -171,6 +174,7 @@ impl Verifier {
             signed_headers,
             signature: unhex(signature).ok_or(Refusal::Malformed(Malformed::Signature))?,
             signed,
+            moment: signed.basic(),
             token,
             carrier,
             query,
@@ -179,7 +183,7 @@ impl Verifier {
         };
         claim
             .credential
-            .check(rules.service, rules.region, signed)?;
+            .check(rules.service, rules.region, &claim.moment)?;
         claim.check_clock(CLOCK_TOLERANCE_S_MAX, claim.clock_tolerance_s)?;
         Ok(claim)
     }
@@ -264,7 +268,7 @@ impl<'a> Claim<'a> {
             let request_hash = digest(&SHA256, self.canonical_request);
             string_to_sign(
                 self.string_to_sign,
-                self.signed,
+                &self.moment,
                 self.credential.scope,
                 request_hash.as_ref(),
             );
