@@ -17,6 +17,7 @@
 //! | `event` | delivery → whole frame | serde_json, simd-json |
 //! | `head` | bytes → head; bytes → 101 | httparse, tungstenite |
 //! | `base64` | check, encode | base64 |
+//! | `presigned` | a signed URL or call → who signed it | SHA-256 and HMAC alone, of two libraries |
 //! | `shard` | bytes in → the recipient's outbox → sent; head → 101 | tungstenite with serde_json and a hash map |
 //!
 //! Rules that make figures comparable:

@@ -139,7 +139,7 @@ impl<T> Ring<T> {
             let taken = self.taken.get(place).copied().unwrap_or_default() & part;
             if taken != 0 {
                 let found = place * WORD + taken.trailing_zeros() as usize;
-                let ahead = (found + SLOTS as usize - first) % SLOTS as usize;
+                let ahead = (found + WORDS * WORD - first) % (WORDS * WORD);
                 return Some(slot + 1 + ahead as u64);
             }
         }
@@ -151,10 +151,9 @@ impl<T> Ring<T> {
     }
 }
 
-const SLOTS: u64 = 256;
+const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
-const _: () = assert!(WORDS * WORD == SLOTS as usize);
 const NEAR_MS: u64 = 64;
 
 #[cfg(test)]
