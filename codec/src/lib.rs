@@ -10,6 +10,7 @@
 //! | [`ws`] | WebSocket frames by RFC 6455, server and client side |
 //! | [`json`] | JSON text: the flat scanner, simd-json behind it, the escaping writer |
 //! | [`aws`] | channel ARN, channel name, client id, correlation id: identifiers as checked types |
+//! | [`calendar`] | days and dates |
 //! | [`base64`] | the one place that calls base64-simd |
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
@@ -24,6 +25,7 @@
 
 pub mod aws;
 pub mod base64;
+pub mod calendar;
 pub mod control;
 pub mod http;
 pub mod json;

@@ -1,5 +1,6 @@
 //! A signed moment: `20260102T030405Z`, and the two ways in which the `Date` header tells it.
 
+use crate::calendar::{civil, days};
 use std::fmt;
 
 /// A moment in seconds since 1970 UTC, from the year 0 to the year 9999, as signatures write it.
@@ -152,30 +153,6 @@ fn number(digits: &[u8]) -> Option<i64> {
 fn two(number: i64) -> [u8; 2] {
     let digit = |value: i64| b'0' + u8::try_from(value.rem_euclid(10)).unwrap_or_default();
     [digit(number.div_euclid(10)), digit(number)]
-}
-
-/// Days from 1970-01-01 to a date. Years are reckoned from March, so that the leap day is a year's last.
-const fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let march_month = (month + 9).rem_euclid(12);
-    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
-/// The date so many days after 1970-01-01: year, month from 1, day from 1.
-const fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468; // from 0000-03-01
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = (march_month + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
 }
 
 const DAY: i64 = 86_400;

@@ -1,0 +1,80 @@
+//! Days and dates of the proleptic Gregorian calendar. No clock: a moment is an argument wherever one is needed.
+//!
+//! Years are reckoned from March, so that the leap day is a year's last: the months' lengths then follow one line, and 400
+//! years hold 146,097 days.
+
+/// Days from 1970-01-01 to a date: year, month from 1, day from 1. Negative before.
+#[must_use]
+pub const fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let march_month = (month + 9).rem_euclid(12);
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The date so many days after 1970-01-01: year, month from 1, day from 1.
+#[must_use]
+pub const fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = (march_month + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_days() {
+        for (date, day) in [
+            ((1970, 1, 1), 0),
+            ((1969, 12, 31), -1),
+            ((2000, 2, 29), 11_016),
+            ((2024, 12, 31), 20_088),
+            ((2100, 3, 1), 47_541),
+        ] {
+            let (year, month, of_month) = date;
+            assert_eq!((days(year, month, of_month), civil(day)), (day, date));
+        }
+    }
+
+    #[test]
+    fn days_follow_each_other_for_eight_centuries() {
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for number in 0..300_000 {
+            assert_eq!(civil(number), (year, month, day), "day {number}");
+            assert_eq!(days(year, month, day), number);
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let length = [
+                31,
+                if leap { 29 } else { 28 },
+                31,
+                30,
+                31,
+                30,
+                31,
+                31,
+                30,
+                31,
+                30,
+                31,
+            ][usize::try_from(month).unwrap() - 1];
+            day += 1;
+            if day > length {
+                (day, month) = (1, month + 1);
+            }
+            if month == 13 {
+                (month, year) = (1, year + 1);
+            }
+        }
+    }
+}
