@@ -101,7 +101,7 @@ impl Shard {
     /// Announces that the connection goes to its channel's home; [`Shard::release_parcel`] follows.
     pub(super) fn hand_over(&mut self, key: SessionKey, admission: Admission, unread: &[u8]) {
         let home = self.placement.home(&Identity::of(&admission.arn));
-        let Some(http) = self.sessions.get_mut(key).and_then(Session::http_mut) else {
+        let Some(http) = self.http(key) else {
             return;
         };
         http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
@@ -295,7 +295,7 @@ impl Shard {
 
     /// The older connection of a slot falls silent; what it was not sent is for the newer one.
     fn supersede(&mut self, older: SessionKey, channel: ChannelKey, role: &Role, at: Moment) {
-        if let Some(web_socket) = self.sessions.get_mut(older).and_then(Session::open_mut) {
+        if let Some(web_socket) = self.web_socket(older) {
             web_socket.superseded = true;
         }
         self.place(older, Place::Superseded);

@@ -6,7 +6,7 @@ use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CALLS_PER_PAIR_MAX, LIST_PAGE_MAX};
 use crate::machine::Output;
 use crate::record::Record;
-use crate::session::{Asked, HttpStage, NEVER, Session, Wanted};
+use crate::session::{Asked, HttpStage, NEVER, Wanted};
 use crate::time::Moment;
 use codec::control::{
     Call, ChannelInfo, ChannelStatus, CreateSignalingChannel, ErrorKind, ListSignalingChannels,
@@ -109,7 +109,7 @@ impl Shard {
 
     fn await_reply(&mut self, key: SessionKey, asked: Asked, wanted: Wanted) -> Option<CallRef> {
         let shard = self.id;
-        let http = self.sessions.get_mut(key).and_then(Session::http_mut)?;
+        let http = self.http(key)?;
         http.stage = HttpStage::AwaitReply(asked, wanted);
         http.deadline = NEVER;
         Some(CallRef {
@@ -154,11 +154,7 @@ impl Shard {
 
     /// An answer came. An earlier call's finds nobody.
     pub(super) fn told(&mut self, caller: CallRef, told: Told, at: Moment) {
-        let Some(http) = self
-            .sessions
-            .get_mut(caller.session)
-            .and_then(Session::http_mut)
-        else {
+        let Some(http) = self.http(caller.session) else {
             return;
         };
         if http.serial != caller.serial || !http.awaits_reply() {
@@ -276,7 +272,7 @@ impl Shard {
     /// The caller of a waiting Alexa call is gone: its home withdraws it. False when no such call waits.
     pub(super) fn hang_up(&mut self, key: SessionKey, at: Moment) -> bool {
         let shard = self.id;
-        let Some(http) = self.sessions.get_mut(key).and_then(Session::http_mut) else {
+        let Some(http) = self.http(key) else {
             return false;
         };
         let HttpStage::AwaitReply(_, Wanted::Answer(identity)) = &http.stage else {

@@ -21,11 +21,7 @@ impl Shard {
     /// The receiver is lent out of its session for the time of the call, and the parser out of the shard: what they borrow
     /// from `bytes` then stands beside everything else that a message may change.
     pub(super) fn receive_frames(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        let Some(web_socket) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.open_mut())
-        else {
+        let Some(web_socket) = self.web_socket(key) else {
             return;
         };
         let mut receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
@@ -124,11 +120,7 @@ impl Shard {
         parser: &mut Parser,
         at: Moment,
     ) -> Next {
-        let Some(web_socket) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.open_mut())
-        else {
+        let Some(web_socket) = self.web_socket(key) else {
             return Next::Stop;
         };
         web_socket.message_ended();
@@ -158,11 +150,7 @@ impl Shard {
     }
 
     fn control_frame(&mut self, key: SessionKey, at: Moment) -> Next {
-        let Some(web_socket) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.open_mut())
-        else {
+        let Some(web_socket) = self.web_socket(key) else {
             return Next::Stop;
         };
         if web_socket.count_control_frame(at.now) {

@@ -40,7 +40,7 @@ use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::registry::{Store, StoreError};
-use crate::session::{NEVER, Session, Spares, State};
+use crate::session::{Http, NEVER, Session, Spares, State, WebSocket};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 use codec::http::HeadLimits;
@@ -150,6 +150,16 @@ impl Shard {
 
     fn output(&mut self, output: Output<Letter>) {
         self.outputs.push_back(output);
+    }
+
+    /// A session's HTTP state, while it speaks HTTP.
+    fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
+        self.sessions.get_mut(key).and_then(Session::http_mut)
+    }
+
+    /// A session's open WebSocket, while it is one.
+    fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
+        self.sessions.get_mut(key).and_then(Session::open_mut)
     }
 
     /// Notes that a session has bytes to send.

@@ -32,11 +32,7 @@ impl Shard {
     /// The TLS handshake is over: the first head is awaited.
     pub(super) fn secured(&mut self, key: SessionKey, at: Moment) {
         let deadline = at.now.after(self.settings.timeouts.head_ms);
-        let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
-        else {
+        let Some(http) = self.http(key) else {
             return;
         };
         http.stage = HttpStage::AwaitHead;
@@ -48,11 +44,7 @@ impl Shard {
     /// Takes in bytes of an HTTP connection. They are used where they are; only what is incomplete is copied aside.
     pub(super) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
         let head_ms = self.settings.timeouts.head_ms;
-        let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
-        else {
+        let Some(http) = self.http(key) else {
             return;
         };
         if http.buffer.is_empty() {
@@ -63,19 +55,11 @@ impl Shard {
             buffer.extend_from_slice(bytes);
             let used = self.requests(key, &mut buffer, at);
             buffer.drain(..used.min(buffer.len()));
-            if let Some(http) = self
-                .sessions
-                .get_mut(key)
-                .and_then(|session| session.http_mut())
-            {
+            if let Some(http) = self.http(key) {
                 http.buffer = buffer;
             }
         }
-        let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
-        else {
+        let Some(http) = self.http(key) else {
             return;
         };
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -87,10 +71,7 @@ impl Shard {
     }
 
     fn keep_rest(&mut self, key: SessionKey, rest: &[u8]) {
-        if let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
+        if let Some(http) = self.http(key)
             && !rest.is_empty()
         {
             http.buffer.extend_from_slice(rest);
@@ -297,11 +278,7 @@ impl Shard {
         }
         let host = head.host().unwrap_or_default().into();
         let deadline = at.now.after(self.settings.timeouts.body_ms);
-        let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
-        else {
+        let Some(http) = self.http(key) else {
             return Step::Over;
         };
         http.stage = HttpStage::AwaitBody(
@@ -317,11 +294,7 @@ impl Shard {
     }
 
     fn body(&mut self, key: SessionKey, body: &mut [u8], at: Moment) {
-        let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
-        else {
+        let Some(http) = self.http(key) else {
             return;
         };
         let HttpStage::AwaitBody(asked, _) =
@@ -393,11 +366,7 @@ impl Shard {
 
     fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let deadline = at.now.after(self.settings.timeouts.keep_alive_ms);
-        let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
-        else {
+        let Some(http) = self.http(key) else {
             return;
         };
         let ended = http.ended;

@@ -5,7 +5,7 @@ use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::machine::Intake;
-use crate::session::{Due, HttpStage, NEVER, State};
+use crate::session::{Due, HttpStage, NEVER, Session, State};
 use crate::time::{Moment, Now};
 use codec::ws::{self, Opcode, close};
 
@@ -83,11 +83,7 @@ impl Shard {
 
     /// A head or body did not come in time: 408 if any of it came, else the connection just ends.
     fn request_overdue(&mut self, key: SessionKey, at: Moment) {
-        let Some(http) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.http_mut())
-        else {
+        let Some(http) = self.http(key) else {
             return;
         };
         match &http.stage {
@@ -104,11 +100,7 @@ impl Shard {
     }
 
     fn open_due(&mut self, key: SessionKey, at: Moment) {
-        let Some(web_socket) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.open_mut())
-        else {
+        let Some(web_socket) = self.sessions.get_mut(key).and_then(Session::open_mut) else {
             return;
         };
         match web_socket.due(&self.settings.timeouts, at.now) {
@@ -129,11 +121,7 @@ impl Shard {
 
     /// Tells a client to reconnect, once.
     pub(super) fn go_away(&mut self, key: SessionKey) {
-        let Some(web_socket) = self
-            .sessions
-            .get_mut(key)
-            .and_then(|session| session.open_mut())
-        else {
+        let Some(web_socket) = self.web_socket(key) else {
             return;
         };
         if !web_socket.superseded && web_socket.tell_to_go() {
