@@ -28,10 +28,11 @@ main() {
   step 1200 "tests" cargo test --workspace --locked --lib --bins --examples --tests
   # By name: other ignored tests are started by tests of their own, under limits that they set.
   step 600 "tests with real clients" cargo test -p broker --locked --test live -- --ignored clients
+  step 300 "signatures of a real client" cargo test -p codec --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
-  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-200000}" cargo test -p codec --locked --test '*_fuzz'
-  step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-200}" cargo test -p broker --locked --test sim
+  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-2000000}" cargo test -p codec --locked --test fuzz
+  step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test -p broker --locked --test sim
   step 300 "benches, each once" cargo test -p benches --locked --benches
   step 900 "release binaries" cargo build --release --locked
   echo "all steps: ${SECONDS} s"

@@ -1,16 +1,14 @@
 //! Hostile bodies: seeded mutations of real ones, deep nesting, and agreement with another JSON parser.
 
+use super::seeded::{Seeded, runs};
 use codec::control::{ErrorKind, Operation, Rules, fuzzing, parse};
 use std::fmt::Write as _;
-
-/// How many mutations run; `FUZZ_RUNS` asks for another number.
-const RUNS: u64 = 20_000;
 
 #[test]
 fn seeded_mutations_hold_the_invariants() {
     let runs = runs();
     let corpus = corpus();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Seeded(0x9e37_79b9_7f4a_7c15);
     for run in 0..runs {
         // Bytes changed anywhere mostly break the JSON; members put together at random reach what is behind it.
         let mut body = match run % 2 {
@@ -108,15 +106,6 @@ fn many_members_and_items_are_read_in_time() {
     );
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test may be asked for more by who runs it"
-)]
-fn runs() -> u64 {
-    let asked = std::env::var("FUZZ_RUNS").ok();
-    asked.and_then(|runs| runs.parse().ok()).unwrap_or(RUNS)
-}
-
 /// Whether a body is JSON is judged alike by serde_json, but for integers beyond 64 bits, which it turns into floats.
 fn agree(body: &[u8]) {
     let ours = parse(
@@ -140,7 +129,7 @@ fn agree(body: &[u8]) {
 
 fn corpus() -> Vec<Vec<u8>> {
     let recorded: Vec<serde_json::Value> =
-        serde_json::from_str(include_str!("data/control_requests.json")).expect("JSON");
+        serde_json::from_str(include_str!("../data/control_requests.json")).expect("JSON");
     let recorded = recorded
         .iter()
         .map(|request| request["body"].as_str().expect("text").as_bytes().to_vec());
@@ -155,7 +144,7 @@ fn corpus() -> Vec<Vec<u8>> {
 }
 
 /// An object of known members with values of any kind, the right one rather often.
-fn object(random: &mut Random, depth: usize) -> String {
+fn object(random: &mut Seeded, depth: usize) -> String {
     const ARN: &str = "\"arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/17\"";
     const MEMBERS: [(&str, &str); 17] = [
         ("ChannelName", "\"demo\""),
@@ -217,7 +206,7 @@ fn object(random: &mut Random, depth: usize) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-fn mutate(body: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
+fn mutate(body: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Seeded) {
     const WORDS: [&str; 20] = [
         "null",
         "\"\"",
@@ -263,18 +252,5 @@ fn mutate(body: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
             let copy = body[at..end].to_vec();
             body.splice(at..at, copy);
         }
-    }
-}
-
-/// xorshift64*: seeded, so a failure repeats.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(high).expect("64 bits") % bound.max(1)
     }
 }
