@@ -31,7 +31,7 @@ main() {
   step 300 "signatures of a real client" cargo test -p codec --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
-  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-1000000}" cargo test -p codec --locked --test '*fuzz'
+  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-2000000}" cargo test -p codec --locked --test fuzz
   step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test -p broker --locked --test sim
   step 300 "benches, each once" cargo test -p benches --locked --benches
   step 900 "release binaries" cargo build --release --locked
