@@ -226,6 +226,7 @@ impl Shard {
             version: Version::draw(&mut self.random),
             tags: Vec::new(),
         };
+        self.last_created = self.last_created.max(record.created.min(at.wall));
         self.create_channel(record)
             .map_err(|(kind, _)| (kind, "The channel could not be created."))
     }

@@ -7,7 +7,7 @@ use crate::id::{CallRef, ChannelKey, Identity};
 use crate::machine::Output;
 use crate::record::{Record, Version};
 use crate::registry::Change;
-use crate::time::Moment;
+use crate::time::{Moment, Wall};
 use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{CreateSignalingChannel, ErrorKind};
 use codec::ws::close;
@@ -81,22 +81,28 @@ impl Shard {
             let message = "A channel with this name exists already in this account and region.";
             return Told::Fault(ErrorKind::ResourceInUse, message.into());
         }
+        // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
+        // clock was set back.
+        let created = at.wall.max(Wall(self.last_created.0 + 1));
         let (region, account) = (&self.settings.region, &self.settings.account_id);
         let arn = ChannelName::parse(identity.name())
             .ok()
-            .and_then(|name| ChannelArn::build(PARTITION, region, account, name, at.wall.0).ok());
+            .and_then(|name| ChannelArn::build(PARTITION, region, account, name, created.0).ok());
         let Some(arn) = arn else {
             return Told::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
         };
         let record = Record {
             arn,
             ttl_seconds: create.ttl_seconds,
-            created: at.wall,
+            created,
             version: Version::draw(&mut self.random),
             tags: create.tags,
         };
         match self.create_channel(record.clone()) {
-            Ok(_) => Told::Record(record),
+            Ok(_) => {
+                self.last_created = created;
+                Told::Record(record)
+            }
             Err((kind, message)) => Told::Fault(kind, message),
         }
     }

@@ -41,7 +41,7 @@ use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::registry::{Store, StoreError};
 use crate::session::{Http, NEVER, Session, Spares, State, WebSocket};
-use crate::time::{Moment, Now};
+use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::http::HeadLimits;
 use deadlines::Wheel;
@@ -81,6 +81,8 @@ pub struct Shard {
     parser: Option<Box<codec::signal::Parser>>,
     counters: Counters,
     connections: [u64; PLACES],
+    /// When the youngest channel was made: a name made again at once is another channel all the same.
+    last_created: Wall,
     /// Connections that were admitted as WebSockets and are not gone.
     web_sockets: usize,
     /// Questions under way to each other shard.
@@ -137,6 +139,7 @@ impl Shard {
             parser: None,
             counters: Counters::default(),
             connections: [0; PLACES],
+            last_created: Wall::default(),
             web_sockets: 0,
             drain: None,
             answered: VecDeque::new(),

@@ -2,6 +2,8 @@
 
 use crate::support::{Bench, HEAD, connect, pause, read_head, wait_for};
 use broker::edge::EdgeSettings;
+use socket2::{Domain, Socket, Type};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Command;
 use std::time::Instant;
@@ -76,15 +78,18 @@ fn out_of_descriptors_accepting_rests_and_recovers() {
 #[ignore = "started by the test above, under a low limit of descriptors"]
 fn starved() {
     let bench = Bench::start(1);
-    // Both ends are in this process: sooner or later either connecting or accepting fails.
+    // Both ends are in this process: the clients' descriptors are made before the rest is used up, so that none is left for
+    // what is accepted.
+    let clients: Vec<Socket> = (0..8).map(|_| client()).collect();
     let mut held = Vec::new();
-    let addr = bench.server.addrs[0];
-    while let Ok(stream) = std::net::TcpStream::connect(addr) {
-        held.push(stream);
-        if held.len() > 100 {
-            break;
-        }
+    while let Ok(file) = File::open("/dev/null") {
+        held.push(file);
+        assert!(held.len() < 100, "the limit holds");
     }
+    let addr = bench.server.addrs[0].into();
+    clients
+        .iter()
+        .for_each(|client| client.connect(&addr).unwrap());
     wait_for("an accept to fail", || {
         // A scrape needs no descriptor.
         bench.counts().accept_errors.fd_limit > 0
@@ -102,10 +107,16 @@ fn starved() {
     );
     assert!(after.turns - before.turns < 100, "it does not spin");
     drop(held);
+    wait_for("those who waited", || bench.server.descriptors.count() == 8);
+    drop(clients);
     wait_for("room", || bench.server.descriptors.count() == 0);
     let mut stream = bench.tcp();
     stream.write_all(HEAD).unwrap();
     assert!(read_head(&mut stream).starts_with("HTTP/1.1 101 "));
     drop(stream);
     bench.finish();
+}
+
+fn client() -> Socket {
+    Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()
 }

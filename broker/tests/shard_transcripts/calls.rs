@@ -24,6 +24,20 @@ fn a_channel_is_created_described_listed_and_deleted() {
 }
 
 #[test]
+fn a_name_made_again_in_the_same_millisecond_is_another_channel() {
+    let mut script = Script::with(1, false, |_| ());
+    script.play(&format!(
+        "a connects                               |
+         a > create cam                           | a < {CREATED}
+         a > delete cam created-now               | a < 200 {{}}
+         a > create cam                           | a < {}
+         m connects cam@1767323075123             | m < 404 ResourceNotFoundException; m < end
+         m-b connects cam@1767323075124           | m-b < 101",
+        CREATED.replace("5123", "5124")
+    ));
+}
+
+#[test]
 fn in_dev_an_unknown_arn_makes_its_channel_and_another_birth_is_another_channel() {
     let mut script = Script::dev();
     script.play(

@@ -57,10 +57,11 @@ impl Model {
                 Told::Fault(400, "ResourceInUseException")
             }
             Call::Create(name, ttl) => {
-                let arn = format!(
-                    "arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{}",
-                    self.wall
-                );
+                // Never the time of an earlier channel, also when the clock was set back.
+                let created = self.wall.max(self.shards[home].last_created + 1);
+                self.shards[home].last_created = created;
+                let arn =
+                    format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{created}");
                 let channel = self.create(arn, u64::from(ttl));
                 self.record(Some(channel))
             }

@@ -65,6 +65,8 @@ pub(crate) struct ShardModel {
     pub(crate) outbox_bytes: usize,
     /// Questions of this shard that are under way.
     pub(crate) asking: usize,
+    /// The creation time of its youngest channel.
+    pub(crate) last_created: u64,
     pub(crate) drain: Option<DrainModel>,
 }
 
