@@ -73,16 +73,11 @@ impl Pending {
         room: Room,
         mut dropped: impl FnMut(&Message),
     ) -> Result<(), Full> {
-        let place = self.keys.iter().position(|key| key.is(towards, viewer));
-        let freed = place
-            .and_then(|place| self.keys.get(place))
-            .map_or(0, |key| key.freed_by(message.action));
         let bytes = message.frame.len();
-        let fits =
-            self.bytes + bytes <= room.channel_bytes + freed && bytes <= room.shard_bytes + freed;
-        if !fits || (place.is_none() && self.keys.len() >= PENDING_KEYS_MAX) {
+        if !self.fits(towards, viewer, (message.action, bytes), room) {
             return Err(Full);
         }
+        let place = self.keys.iter().position(|key| key.is(towards, viewer));
         let place = place.unwrap_or_else(|| {
             self.keys.push(Key {
                 towards,
