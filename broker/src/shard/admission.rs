@@ -173,15 +173,7 @@ impl Shard {
 
     /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
     pub(super) fn admit(&mut self, key: SessionKey, admission: &Admission, at: Moment) -> bool {
-        if self.drains() {
-            self.respond_error(
-                key,
-                None,
-                ErrorKind::ServiceUnavailable,
-                "The server is shutting down.",
-                true,
-                at,
-            );
+        if self.refuses_in_drain(key, None, at) {
             return false;
         }
         let role = admission

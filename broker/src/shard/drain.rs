@@ -8,10 +8,11 @@
 //! are. Empty (no WebSocket, no waiting call) is the end at once.
 
 use super::Shard;
+use crate::id::SessionKey;
 use crate::limits::DRAIN_STEP_MS;
 use crate::machine::Output;
 use crate::time::{Moment, Now};
-use codec::control::ErrorKind;
+use codec::control::{ErrorKind, Operation};
 use codec::ws::close;
 
 /// A drain under way.
@@ -63,6 +64,21 @@ impl Shard {
     /// Whether the process is about to end.
     pub(super) fn drains(&self) -> bool {
         self.drain.is_some()
+    }
+
+    /// Refuses a call (of `operation`) or an upgrade (of none) and ends its connection while the process is about to end;
+    /// false when it is not.
+    pub(super) fn refuses_in_drain(
+        &mut self,
+        key: SessionKey,
+        operation: Option<Operation>,
+        at: Moment,
+    ) -> bool {
+        if self.drains() {
+            let kind = ErrorKind::ServiceUnavailable;
+            self.respond_error(key, operation, kind, SHUTTING_DOWN, true, at);
+        }
+        self.drains()
     }
 
     /// Goes on with a drain as far as the time that has passed.
@@ -119,16 +135,14 @@ impl Shard {
     fn fail_all_calls(&mut self, at: Moment) {
         for number in 0..self.channels.slots() {
             if let Some(key) = self.channels.at(number) {
-                self.fail_calls(
-                    key,
-                    ErrorKind::ServiceUnavailable,
-                    "The server is shutting down.",
-                    at,
-                );
+                self.fail_calls(key, ErrorKind::ServiceUnavailable, SHUTTING_DOWN, at);
             }
         }
     }
 }
+
+/// What callers hear while the process is about to end.
+pub(super) const SHUTTING_DOWN: &str = "The server is shutting down.";
 
 /// Time for the answers of waiting calls to reach their callers.
 const LAST_CALL_MS: u64 = 500;

@@ -1,6 +1,7 @@
 //! A channel's home answers what calls ask of it.
 
 use super::admission::NOT_FOUND;
+use super::drain::SHUTTING_DOWN;
 use super::{Ask, Letter, Shard, Told};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity};
@@ -34,10 +35,7 @@ impl Shard {
                 Some(key) if !self.drains() => {
                     return self.take_offer(caller, key, &sender, &payload, at);
                 }
-                Some(_) => Told::Fault(
-                    ErrorKind::ServiceUnavailable,
-                    "The server is shutting down.".into(),
-                ),
+                Some(_) => Told::Fault(ErrorKind::ServiceUnavailable, SHUTTING_DOWN.into()),
                 None => not_found(),
             },
         };

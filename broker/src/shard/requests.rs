@@ -177,15 +177,7 @@ impl Shard {
         asked: &Upgrade<'_>,
         at: Moment,
     ) -> Step {
-        if self.drains() {
-            self.respond_error(
-                key,
-                None,
-                ErrorKind::ServiceUnavailable,
-                "The server is shutting down.",
-                true,
-                at,
-            );
+        if self.refuses_in_drain(key, None, at) {
             return Step::Over;
         }
         match self.admission(&request.head, asked) {
@@ -261,16 +253,7 @@ impl Shard {
         let Some(operation) = Operation::from_path(head.path()) else {
             return self.unknown_operation(key, request, at);
         };
-        if self.drains() {
-            let message = "The server is shutting down.";
-            self.respond_error(
-                key,
-                Some(operation),
-                ErrorKind::ServiceUnavailable,
-                message,
-                true,
-                at,
-            );
+        if self.refuses_in_drain(key, Some(operation), at) {
             return Step::Over;
         }
         if head.expects_continue() && request.after.len() < length {
