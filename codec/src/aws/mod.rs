@@ -2,6 +2,38 @@
 //!
 //! Client ids, correlation ids and channel names share one pattern, `[a-zA-Z0-9_.-]{1,256}`, and differ in meaning.
 
+/// A borrowed text of the pattern that ids and names share, as a type of its own.
+macro_rules! word_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name<'a>(&'a str);
+
+        impl<'a> $name<'a> {
+            /// Checks a text.
+            ///
+            /// # Errors
+            /// [`WordError`](crate::aws::WordError) when length or characters are not those of the pattern.
+            pub fn parse(text: &'a str) -> Result<Self, crate::aws::WordError> {
+                crate::aws::check_word(text.as_bytes())?;
+                Ok(Self(text))
+            }
+
+            /// The checked text.
+            #[must_use]
+            pub const fn as_str(self) -> &'a str {
+                self.0
+            }
+        }
+
+        impl std::fmt::Display for $name<'_> {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str(self.0)
+            }
+        }
+    };
+}
+
 mod arn;
 mod client_id;
 mod name;
