@@ -17,6 +17,16 @@ impl ShardId {
     }
 }
 
+/// A key of 24 bits slot and 24 bits generation, for tables of any such key.
+pub trait Key: Copy {
+    /// See [`SessionKey::new`].
+    fn new(slot: u32, generation: u32) -> Self;
+    /// The slot's number.
+    fn slot(self) -> usize;
+    /// The slot's generation.
+    fn generation(self) -> u32;
+}
+
 macro_rules! generational_key {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -60,6 +70,20 @@ macro_rules! generational_key {
             pub fn unpack(bits: u64) -> Self {
                 let low = |bits: u64| u32::try_from(bits & 0x00ff_ffff).expect("24 bits fit");
                 Self { slot: low(bits), generation: low(bits >> 24) }
+            }
+        }
+
+        impl Key for $name {
+            fn new(slot: u32, generation: u32) -> Self {
+                Self::new(slot, generation)
+            }
+
+            fn slot(self) -> usize {
+                Self::slot(self)
+            }
+
+            fn generation(self) -> u32 {
+                Self::generation(self)
             }
         }
     };

@@ -2,42 +2,8 @@
 //!
 //! Slots come in chunks of fixed size, so a growing table never copies what it holds and never doubles its memory.
 
-use crate::id::{ChannelKey, SLOTS_MAX, SessionKey};
+use crate::id::{Key, SLOTS_MAX};
 use std::marker::PhantomData;
-
-/// A key of 24 bits slot and 24 bits generation.
-pub(super) trait Key: Copy {
-    /// Makes one.
-    fn make(slot: u32, generation: u32) -> Self;
-    /// Its slot.
-    fn slot(self) -> usize;
-    /// Its generation.
-    fn generation(self) -> u32;
-}
-
-impl Key for SessionKey {
-    fn make(slot: u32, generation: u32) -> Self {
-        Self::new(slot, generation)
-    }
-    fn slot(self) -> usize {
-        Self::slot(self)
-    }
-    fn generation(self) -> u32 {
-        Self::generation(self)
-    }
-}
-
-impl Key for ChannelKey {
-    fn make(slot: u32, generation: u32) -> Self {
-        Self::new(slot, generation)
-    }
-    fn slot(self) -> usize {
-        Self::slot(self)
-    }
-    fn generation(self) -> u32 {
-        Self::generation(self)
-    }
-}
 
 /// Values of one kind under generational keys. Bounded by `capacity`.
 #[derive(Debug)]
@@ -94,7 +60,7 @@ impl<K: Key, T> Table<K, T> {
         let Some(slot) = self.slot_mut(number as usize) else {
             return Err(value);
         };
-        let key = K::make(number, slot.generation);
+        let key = K::new(number, slot.generation);
         slot.value = Some(value);
         self.live += 1;
         Ok(key)
@@ -155,7 +121,7 @@ impl<K: Key, T> Table<K, T> {
     pub(super) fn at(&self, number: usize) -> Option<K> {
         let slot = self.chunks.get(number / CHUNK)?.get(number % CHUNK)?;
         slot.value.as_ref()?;
-        Some(K::make(u32::try_from(number).ok()?, slot.generation))
+        Some(K::new(u32::try_from(number).ok()?, slot.generation))
     }
 
     fn slot_mut(&mut self, number: usize) -> Option<&mut Slot<T>> {
@@ -185,6 +151,7 @@ const CHUNK: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::SessionKey;
 
     #[test]
     fn a_retired_key_finds_nothing() {

@@ -1,5 +1,6 @@
 //! HTTP/1.1 by hand, so that every byte sent is the test's own.
 
+use crate::peer::tcp;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -109,16 +110,8 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects.
     pub(crate) fn open(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("the broker accepts");
-        stream
-            .set_read_timeout(Some(ANSWER_WITHIN))
-            .expect("a read timeout");
-        stream
-            .set_write_timeout(Some(ANSWER_WITHIN))
-            .expect("a write timeout");
-        stream.set_nodelay(true).expect("no delay");
         Self {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(tcp(to)),
         }
     }
 

@@ -319,7 +319,8 @@ pub(crate) fn percent_encoded(text: &str) -> String {
         .collect()
 }
 
-fn tcp(to: std::net::SocketAddr) -> TcpStream {
+/// A plain connection on which nothing waits for ever.
+pub(crate) fn tcp(to: std::net::SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).expect("the broker accepts");
     stream
         .set_read_timeout(Some(ANSWER_WITHIN))
