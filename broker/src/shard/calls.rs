@@ -63,11 +63,26 @@ impl Shard {
                     },
                 )
             }
+            Call::Update(_)
+            | Call::Tag(_)
+            | Call::Untag(_)
+            | Call::ListTags(_)
+            | Call::MediaStorage(_)
+            | Call::UpdateMediaStorage(_)
+            | Call::MappedResource(_)
+            | Call::Join(_)
+            | Call::JoinAsViewer(_) => return self.not_served(key, &asked, at),
         };
         if let Some(caller) = self.await_reply(key, asked, wanted) {
             let home = self.home_of(&ask);
             self.ask(home, caller, ask, at);
         }
+    }
+
+    /// A call that can be read, and that no home answers so far.
+    fn not_served(&mut self, key: SessionKey, asked: &Asked, at: Moment) {
+        let (kind, message) = (ErrorKind::UnknownOperation, "This operation is not served.");
+        self.respond_error(key, Some(asked.operation), kind, message, asked.close, at);
     }
 
     fn create_question(&self, create: CreateSignalingChannel) -> (Wanted, Ask) {

@@ -19,11 +19,15 @@ pub struct ChannelInfo<'a> {
     pub version: &'a str,
 }
 
-/// The states that a caller can meet: creation and change are done before they are answered.
+/// The states that AWS knows. Here a channel is made and changed before that is answered, so that nobody meets it meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelStatus {
+    /// Being made.
+    Creating,
     /// In use.
     Active,
+    /// Being changed.
+    Updating,
     /// Being deleted: the C SDK gives up on such a channel instead of connecting.
     Deleting,
 }
@@ -33,7 +37,9 @@ impl ChannelStatus {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Creating => "CREATING",
             Self::Active => "ACTIVE",
+            Self::Updating => "UPDATING",
             Self::Deleting => "DELETING",
         }
     }

@@ -5,7 +5,7 @@
 
 use super::error::ApiError;
 use super::owned::{OwnedClientId, OwnedName};
-use crate::aws::{ChannelArn, ChannelName, ClientId};
+use crate::aws::{ArnError, ChannelArn, ChannelName, ClientId};
 use std::ops::RangeInclusive;
 
 /// How bodies are judged.
@@ -24,6 +24,9 @@ const TTL_SECONDS: RangeInclusive<u32> = 5..=120;
 
 /// The longest `CurrentVersion`, in characters. Source: model `kinesisvideo`, shape `Version`.
 const VERSION_CHARS_MAX: usize = 64;
+
+/// The longest `NextToken`, in characters. Source: model `kinesisvideo`, shape `NextToken`.
+const NEXT_TOKEN_CHARS_MAX: usize = 1024;
 
 /// The member's value, which must be there.
 pub(super) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ApiError> {
@@ -46,8 +49,41 @@ pub(super) fn client_id(name: &'static str, text: &str) -> Result<OwnedClientId,
 
 /// The required `ChannelARN`.
 pub(super) fn channel_arn(text: Option<&str>, rules: &Rules) -> Result<ChannelArn, ApiError> {
-    let text = required("ChannelARN", text)?;
-    ChannelArn::parse(text, rules.strict).map_err(|error| ApiError::invalid(error.message()))
+    arn("ChannelARN", text, rules)
+}
+
+/// A channel's required ARN, in operations that call it `ResourceARN` or `channelArn`.
+pub(super) fn arn(
+    name: &'static str,
+    text: Option<&str>,
+    rules: &Rules,
+) -> Result<ChannelArn, ApiError> {
+    let text = required(name, text)?;
+    ChannelArn::parse(text, rules.strict).map_err(|error| not_arn(name, error))
+}
+
+/// A `StreamARN`, which is a channel's but for the word `stream`: the stream's name in it.
+pub(super) fn stream_arn<'b>(text: &'b str, rules: &Rules) -> Result<&'b str, ApiError> {
+    const NAME: &str = "StreamARN";
+    let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");
+    match ChannelArn::parse(text, false) {
+        Err(ArnError::Resource) => {}
+        Ok(_) | Err(ArnError::Name) => return Err(no_stream()),
+        Err(error @ (ArnError::Length | ArnError::Pattern | ArnError::Partition)) => {
+            return Err(not_arn(NAME, error));
+        }
+    }
+    if rules.strict && !text.starts_with("arn:aws:") {
+        return Err(not_arn(NAME, ArnError::Partition));
+    }
+    // The pattern holds, so what follows the last colon is word/name/time.
+    let resource = text.rsplit(':').next().unwrap_or_default();
+    let named = resource.strip_prefix("stream/").ok_or_else(no_stream)?;
+    let name = named.split('/').next().unwrap_or_default();
+    ChannelName::parse(name).map_err(|_| {
+        ApiError::invalid("StreamARN must hold a stream name of at most 256 characters.")
+    })?;
+    Ok(name)
 }
 
 /// `MessageTtlSeconds`: 5 to 120, 60 when absent.
@@ -55,7 +91,34 @@ pub(super) fn message_ttl_seconds(value: Option<i64>) -> Result<u32, ApiError> {
     let Some(value) = value else {
         return Ok(TTL_SECONDS_DEFAULT);
     };
+    ttl_seconds(value)
+}
+
+/// A given `MessageTtlSeconds`: 5 to 120.
+pub(super) fn ttl_seconds(value: i64) -> Result<u32, ApiError> {
     integer("MessageTtlSeconds", value, TTL_SECONDS)
+}
+
+/// A `NextToken` within its pattern: at most 1024 characters of `[a-zA-Z0-9+/=]`, possibly none.
+pub(super) fn next_token(text: &str) -> Result<(), ApiError> {
+    let in_pattern = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if text.len() > NEXT_TOKEN_CHARS_MAX || !text.bytes().all(in_pattern) {
+        return Err(ApiError::invalid(
+            "NextToken must be at most 1024 characters of [a-zA-Z0-9+/=].",
+        ));
+    }
+    Ok(())
+}
+
+/// The `NextToken` of an operation whose answer is one page: there is none to give but the empty one.
+pub(super) fn only_page(text: Option<&str>) -> Result<(), ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(());
+    };
+    next_token(text)?;
+    Err(ApiError::invalid(
+        "NextToken must be empty: the first page is the only one.",
+    ))
 }
 
 /// `CurrentVersion`: 1 to 64 characters of `[a-zA-Z0-9]`.
@@ -86,6 +149,15 @@ pub(super) fn integer(
                 range.end()
             ))
         })
+}
+
+/// The error's text, with the member's own name at its beginning.
+fn not_arn(name: &'static str, error: ArnError) -> ApiError {
+    let message = error.message();
+    match message.strip_prefix("ChannelARN") {
+        Some(rule) if name != "ChannelARN" => ApiError::invalid(format!("{name}{rule}")),
+        Some(_) | None => ApiError::invalid(message),
+    }
 }
 
 fn not_identifier(name: &'static str) -> ApiError {

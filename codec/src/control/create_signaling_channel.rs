@@ -35,7 +35,7 @@ impl CreateSignalingChannel {
             }
             None => None,
         };
-        let tags = tag::read(tags)?;
+        let tags = tag::read(tags)?.unwrap_or_default();
 
         let name = channel_name("ChannelName", required("ChannelName", name)?)?;
         if channel_type.is_some_and(|channel_type| channel_type != "SINGLE_MASTER") {

@@ -3,6 +3,7 @@
 use super::constraint::{Rules, channel_arn, version};
 use super::error::ApiError;
 use super::member::Object;
+use super::write;
 use crate::aws::ChannelArn;
 
 /// Deletes a channel.
@@ -27,5 +28,5 @@ impl DeleteSignalingChannel {
 
 /// Appends the response, which says nothing.
 pub fn delete(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{}");
+    write::nothing(out);
 }

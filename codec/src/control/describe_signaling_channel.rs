@@ -33,9 +33,8 @@ impl Selector {
             Self::ByArn(arn) => arn.name(),
         }
     }
-}
 
-impl DescribeSignalingChannel {
+    /// Of the members `ChannelName` and `ChannelARN`, one or both; others are the caller's business.
     pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
@@ -44,19 +43,21 @@ impl DescribeSignalingChannel {
             .map(|name| channel_name("ChannelName", name))
             .transpose()?;
         let arn = arn.map(|arn| channel_arn(Some(arn), rules)).transpose()?;
-        let channel = match (name, arn) {
-            (None, None) => {
-                return Err(ApiError::invalid("ChannelName or ChannelARN is required."));
-            }
-            (Some(name), None) => Selector::ByName(name),
-            (None, Some(arn)) => Selector::ByArn(arn),
-            (Some(name), Some(arn)) if name.as_str() == arn.name() => Selector::ByArn(arn),
-            (Some(_), Some(_)) => {
-                return Err(ApiError::invalid(
-                    "ChannelName and ChannelARN must mean the same channel.",
-                ));
-            }
-        };
+        match (name, arn) {
+            (None, None) => Err(ApiError::invalid("ChannelName or ChannelARN is required.")),
+            (Some(name), None) => Ok(Self::ByName(name)),
+            (None, Some(arn)) => Ok(Self::ByArn(arn)),
+            (Some(name), Some(arn)) if name.as_str() == arn.name() => Ok(Self::ByArn(arn)),
+            (Some(_), Some(_)) => Err(ApiError::invalid(
+                "ChannelName and ChannelARN must mean the same channel.",
+            )),
+        }
+    }
+}
+
+impl DescribeSignalingChannel {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+        let channel = Selector::parse(object, rules)?;
         Ok(Self { channel })
     }
 }

@@ -45,6 +45,8 @@ pub enum Family {
     ControlPlane,
     /// `kinesis-video-signaling`: TURN credentials and Alexa offers.
     Signaling,
+    /// `kinesis-video-webrtc-storage`: joining storage sessions.
+    Storage,
     /// Upgrades: no model, hence AWS's common form.
     WebSocket,
 }
@@ -54,7 +56,7 @@ impl Family {
     #[must_use]
     pub const fn denied(self) -> ErrorKind {
         match self {
-            Self::ControlPlane | Self::WebSocket => ErrorKind::AccessDenied,
+            Self::ControlPlane | Self::Storage | Self::WebSocket => ErrorKind::AccessDenied,
             Self::Signaling => ErrorKind::NotAuthorized,
         }
     }
@@ -64,7 +66,7 @@ impl Family {
     pub const fn message_member(self) -> &'static str {
         match self {
             Self::ControlPlane | Self::Signaling => "Message",
-            Self::WebSocket => "message",
+            Self::Storage | Self::WebSocket => "message",
         }
     }
 }
@@ -91,7 +93,7 @@ pub enum ErrorKind {
     TagsPerResourceExceededLimit,
     /// A rate or a table is at its limit.
     ClientLimitExceeded,
-    /// The policy says no (control plane and upgrades).
+    /// The policy says no (control plane, storage and upgrades).
     AccessDenied,
     /// The policy says no (signaling operations).
     NotAuthorized,
@@ -140,7 +142,7 @@ impl ErrorKind {
             Self::NotAuthorized => 401,
             Self::AccessDenied => match family {
                 Family::ControlPlane | Family::Signaling => 401,
-                Family::WebSocket => 403,
+                Family::Storage | Family::WebSocket => 403,
             },
             Self::InternalFailure => 500,
             Self::ServiceUnavailable => 503,
@@ -148,8 +150,8 @@ impl ErrorKind {
     }
 }
 
-/// Appends an error's body: `{"Message":"…"}` for a known operation; `{"message":"…"}` without one, which is the form of
-/// refused upgrades, unknown paths, and signature refusals of every operation.
+/// Appends an error's body: `{"Message":"…"}` for a known operation, but `{"message":"…"}` for those of storage and without
+/// one, which is the form of refused upgrades, unknown paths, and signature refusals of every operation.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     write::member(out, b'{', family.message_member());
@@ -164,22 +166,30 @@ mod tests {
     #[test]
     fn statuses_are_those_of_the_table() {
         let table = [
-            (ErrorKind::Serialization, [400, 400, 400]),
-            (ErrorKind::InvalidArgument, [400, 400, 400]),
-            (ErrorKind::ResourceNotFound, [404, 404, 404]),
-            (ErrorKind::ResourceInUse, [400, 400, 400]),
-            (ErrorKind::VersionMismatch, [400, 400, 400]),
-            (ErrorKind::AccountChannelLimitExceeded, [400, 400, 400]),
-            (ErrorKind::TagsPerResourceExceededLimit, [400, 400, 400]),
-            (ErrorKind::ClientLimitExceeded, [400, 400, 400]),
-            (ErrorKind::AccessDenied, [401, 401, 403]),
-            (ErrorKind::NotAuthorized, [401, 401, 401]),
-            (ErrorKind::UnknownOperation, [404, 404, 404]),
-            (ErrorKind::InternalFailure, [500, 500, 500]),
-            (ErrorKind::ServiceUnavailable, [503, 503, 503]),
+            (ErrorKind::Serialization, [400, 400, 400, 400]),
+            (ErrorKind::InvalidArgument, [400, 400, 400, 400]),
+            (ErrorKind::ResourceNotFound, [404, 404, 404, 404]),
+            (ErrorKind::ResourceInUse, [400, 400, 400, 400]),
+            (ErrorKind::VersionMismatch, [400, 400, 400, 400]),
+            (ErrorKind::AccountChannelLimitExceeded, [400, 400, 400, 400]),
+            (
+                ErrorKind::TagsPerResourceExceededLimit,
+                [400, 400, 400, 400],
+            ),
+            (ErrorKind::ClientLimitExceeded, [400, 400, 400, 400]),
+            (ErrorKind::AccessDenied, [401, 401, 403, 403]),
+            (ErrorKind::NotAuthorized, [401, 401, 401, 401]),
+            (ErrorKind::UnknownOperation, [404, 404, 404, 404]),
+            (ErrorKind::InternalFailure, [500, 500, 500, 500]),
+            (ErrorKind::ServiceUnavailable, [503, 503, 503, 503]),
         ];
         for (kind, statuses) in table {
-            let families = [Family::ControlPlane, Family::Signaling, Family::WebSocket];
+            let families = [
+                Family::ControlPlane,
+                Family::Signaling,
+                Family::Storage,
+                Family::WebSocket,
+            ];
             assert_eq!(
                 families.map(|family| kind.status(family)),
                 statuses,
@@ -193,6 +203,10 @@ mod tests {
         assert_eq!(
             Operation::GetIceServerConfig.denied(),
             ErrorKind::NotAuthorized
+        );
+        assert_eq!(
+            Operation::JoinStorageSession.denied(),
+            ErrorKind::AccessDenied
         );
     }
 
@@ -210,6 +224,10 @@ mod tests {
         assert_eq!(
             body(Some(Operation::GetIceServerConfig), "No."),
             r#"before {"Message":"No."}"#
+        );
+        assert_eq!(
+            body(Some(Operation::JoinStorageSession), "No."),
+            r#"before {"message":"No."}"#
         );
         assert_eq!(
             body(None, "a\"b\\c\n\u{1}é"),

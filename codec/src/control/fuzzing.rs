@@ -1,7 +1,11 @@
 //! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
 
-use super::operation::{Call, Operation, parse};
-use super::{Rules, Selector, TAGS_MAX, error_body};
+use super::call::{Call, parse};
+use super::operation::Operation;
+use super::{
+    DescribeMediaStorageConfiguration, DescribeSignalingChannel, Rules, Selector, StreamSelector,
+    TAGS_MAX, error_body,
+};
 
 /// Parses `data` (its first byte picks operation and rules, the rest is the body) and checks what must hold of any result.
 ///
@@ -42,11 +46,28 @@ fn check(operation: Operation, call: &Call, rules: Rules) {
         Call::Create(create) => {
             assert!((5..=120).contains(&create.ttl_seconds) && create.tags.len() <= TAGS_MAX);
         }
-        Call::Describe(describe) => match &describe.channel {
+        Call::Describe(DescribeSignalingChannel { channel })
+        | Call::MediaStorage(DescribeMediaStorageConfiguration { channel }) => match channel {
             Selector::ByName(name) => assert!(name.as_str().len() <= 256),
             Selector::ByArn(_) => {}
         },
         Call::List(list) => assert!((1..=super::LIST_ENTRIES_MAX).contains(&list.entries_max)),
+        Call::Update(update) => {
+            assert!((1..=64).contains(&update.version.len()));
+            assert!((5..=120).contains(&update.ttl_seconds));
+        }
+        Call::Tag(tag) => assert!((1..=TAGS_MAX).contains(&tag.tags.len())),
+        Call::Untag(untag) => {
+            assert!((1..=TAGS_MAX).contains(&untag.keys.len()));
+            let fits = |key: &str| (1..=128).contains(&key.chars().count());
+            assert!(untag.keys.iter().all(|key| fits(key)));
+        }
+        Call::MappedResource(mapped) => match &mapped.stream {
+            StreamSelector::ByName(name) => assert!((1..=256).contains(&name.as_str().len())),
+            StreamSelector::ByArn(arn) => assert!(arn.contains(":stream/") && arn.len() <= 1024),
+        },
+        Call::JoinAsViewer(join) => assert!((1..=256).contains(&join.client_id.as_str().len())),
+        Call::ListTags(_) | Call::UpdateMediaStorage(_) | Call::Join(_) => {}
         Call::Delete(delete) => {
             assert!(
                 delete

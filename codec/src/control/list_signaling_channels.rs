@@ -4,7 +4,7 @@
 //! go between two pages.
 
 use super::channel_info::{ChannelInfo, channel_info};
-use super::constraint::{channel_name, integer, required};
+use super::constraint::{channel_name, integer, next_token, required};
 use super::error::ApiError;
 use super::member::{Member, Object};
 use super::owned::OwnedName;
@@ -22,9 +22,6 @@ const MAX_RESULTS: RangeInclusive<u32> = 1..=10_000;
 /// Entries of one page when the caller does not say. Source: API Reference, "ListSignalingChannels".
 const MAX_RESULTS_DEFAULT: u32 = 500;
 
-/// The longest `NextToken`, in characters. Source: model `kinesisvideo`, shape `NextToken`.
-const NEXT_TOKEN_CHARS_MAX: usize = 1024;
-
 /// Lists channels by name, in pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListSignalingChannels {
@@ -38,9 +35,9 @@ pub struct ListSignalingChannels {
 
 impl ListSignalingChannels {
     pub(super) fn parse(object: Object<'_, '_>) -> Result<Self, ApiError> {
-        let [max_results, next_token, condition] =
+        let [max_results, token, condition] =
             object.members(["MaxResults", "NextToken", "ChannelNameCondition"])?;
-        let (max_results, next_token) = (max_results.integer()?, next_token.text()?);
+        let (max_results, token) = (max_results.integer()?, token.text()?);
         let condition = read_condition(condition)?;
 
         let max_results = match max_results {
@@ -49,7 +46,7 @@ impl ListSignalingChannels {
         };
         let entries_max = usize::try_from(max_results)
             .map_or(LIST_ENTRIES_MAX, |wanted| wanted.min(LIST_ENTRIES_MAX));
-        let after = match next_token {
+        let after = match token {
             Some("") | None => None,
             Some(token) => Some(name_of_token(token)?),
         };
@@ -96,11 +93,7 @@ fn name_of_token(token: &str) -> Result<OwnedName, ApiError> {
     let refused = || {
         ApiError::invalid("NextToken must be one that an earlier ListSignalingChannels returned.")
     };
-    if token.len() > NEXT_TOKEN_CHARS_MAX {
-        return Err(ApiError::invalid(
-            "NextToken must be at most 1024 characters of [a-zA-Z0-9+/=].",
-        ));
-    }
+    next_token(token)?;
     let name = base64::decode(token.as_bytes()).ok_or_else(refused)?;
     let name = str::from_utf8(&name).map_err(|_| refused())?;
     ChannelName::parse(name)

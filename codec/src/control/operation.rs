@@ -1,17 +1,11 @@
-//! Which operations there are, where they live, and how a body becomes a typed call.
+//! Which operations there are, and where they live.
 
-use super::constraint::Rules;
-use super::error::{ApiError, ErrorKind, Family};
-use super::member::Body;
-use super::{
-    CreateSignalingChannel, DeleteSignalingChannel, DescribeSignalingChannel, GetIceServerConfig,
-    GetSignalingChannelEndpoint, ListSignalingChannels, SendAlexaOfferToMaster,
-};
-use crate::aws::ChannelArn;
+use super::error::{ErrorKind, Family};
 
 /// One HTTP API operation. All are `POST`.
 ///
-/// Source: service models `kinesisvideo` 2017-09-30 and `kinesis-video-signaling` 2019-12-04.
+/// Source: service models `kinesisvideo` 2017-09-30, `kinesis-video-signaling` 2019-12-04 and
+/// `kinesis-video-webrtc-storage` 2018-05-10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     /// Makes a channel.
@@ -20,26 +14,53 @@ pub enum Operation {
     DescribeSignalingChannel,
     /// Lists channels by name, in pages.
     ListSignalingChannels,
+    /// Changes how long a channel keeps undelivered messages.
+    UpdateSignalingChannel,
     /// Deletes a channel.
     DeleteSignalingChannel,
+    /// Puts tags on a channel.
+    TagResource,
+    /// Takes tags off a channel.
+    UntagResource,
+    /// Tells which tags a channel has.
+    ListTagsForResource,
     /// Tells where to connect.
     GetSignalingChannelEndpoint,
+    /// Tells whether a channel's media are stored.
+    DescribeMediaStorageConfiguration,
+    /// Switches a channel's media storage on or off.
+    UpdateMediaStorageConfiguration,
+    /// Tells which channels store into a stream.
+    DescribeMappedResourceConfiguration,
     /// Hands out STUN and TURN servers with credentials.
     GetIceServerConfig,
     /// Brings an offer to the master and waits for the answer.
     SendAlexaOfferToMaster,
+    /// Asks the service to connect to the master, to store its media.
+    JoinStorageSession,
+    /// Asks the service to connect to a viewer of a stored channel.
+    JoinStorageSessionAsViewer,
 }
 
 impl Operation {
     /// Every operation, in the order of [`Self::index`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 16] = [
         Self::CreateSignalingChannel,
         Self::DescribeSignalingChannel,
         Self::ListSignalingChannels,
+        Self::UpdateSignalingChannel,
         Self::DeleteSignalingChannel,
+        Self::TagResource,
+        Self::UntagResource,
+        Self::ListTagsForResource,
         Self::GetSignalingChannelEndpoint,
+        Self::DescribeMediaStorageConfiguration,
+        Self::UpdateMediaStorageConfiguration,
+        Self::DescribeMappedResourceConfiguration,
         Self::GetIceServerConfig,
         Self::SendAlexaOfferToMaster,
+        Self::JoinStorageSession,
+        Self::JoinStorageSessionAsViewer,
     ];
 
     /// The operation of a request path (without query), or `None` when no operation lives there. Case matters.
@@ -50,32 +71,62 @@ impl Operation {
             .find(|operation| operation.path() == path)
     }
 
-    /// The operation's path.
+    /// The operation's path. Those of tags begin with a capital letter, the others do not.
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
             Self::CreateSignalingChannel => "/createSignalingChannel",
             Self::DescribeSignalingChannel => "/describeSignalingChannel",
             Self::ListSignalingChannels => "/listSignalingChannels",
+            Self::UpdateSignalingChannel => "/updateSignalingChannel",
             Self::DeleteSignalingChannel => "/deleteSignalingChannel",
+            Self::TagResource => "/TagResource",
+            Self::UntagResource => "/UntagResource",
+            Self::ListTagsForResource => "/ListTagsForResource",
             Self::GetSignalingChannelEndpoint => "/getSignalingChannelEndpoint",
+            Self::DescribeMediaStorageConfiguration => "/describeMediaStorageConfiguration",
+            Self::UpdateMediaStorageConfiguration => "/updateMediaStorageConfiguration",
+            Self::DescribeMappedResourceConfiguration => "/describeMappedResourceConfiguration",
             Self::GetIceServerConfig => "/v1/get-ice-server-config",
             Self::SendAlexaOfferToMaster => "/v1/send-alexa-offer-to-master",
+            Self::JoinStorageSession => "/joinStorageSession",
+            Self::JoinStorageSessionAsViewer => "/joinStorageSessionAsViewer",
         }
     }
 
-    /// The operation's AWS name: its metrics label, and after `kinesisvideo:` its action in policies.
+    /// The operation's action in policies: `kinesisvideo:` and its AWS name, in all three models.
+    ///
+    /// Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon Kinesis Video Streams".
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::CreateSignalingChannel => "kinesisvideo:CreateSignalingChannel",
+            Self::DescribeSignalingChannel => "kinesisvideo:DescribeSignalingChannel",
+            Self::ListSignalingChannels => "kinesisvideo:ListSignalingChannels",
+            Self::UpdateSignalingChannel => "kinesisvideo:UpdateSignalingChannel",
+            Self::DeleteSignalingChannel => "kinesisvideo:DeleteSignalingChannel",
+            Self::TagResource => "kinesisvideo:TagResource",
+            Self::UntagResource => "kinesisvideo:UntagResource",
+            Self::ListTagsForResource => "kinesisvideo:ListTagsForResource",
+            Self::GetSignalingChannelEndpoint => "kinesisvideo:GetSignalingChannelEndpoint",
+            Self::DescribeMediaStorageConfiguration => {
+                "kinesisvideo:DescribeMediaStorageConfiguration"
+            }
+            Self::UpdateMediaStorageConfiguration => "kinesisvideo:UpdateMediaStorageConfiguration",
+            Self::DescribeMappedResourceConfiguration => {
+                "kinesisvideo:DescribeMappedResourceConfiguration"
+            }
+            Self::GetIceServerConfig => "kinesisvideo:GetIceServerConfig",
+            Self::SendAlexaOfferToMaster => "kinesisvideo:SendAlexaOfferToMaster",
+            Self::JoinStorageSession => "kinesisvideo:JoinStorageSession",
+            Self::JoinStorageSessionAsViewer => "kinesisvideo:JoinStorageSessionAsViewer",
+        }
+    }
+
+    /// The operation's AWS name: its metrics label.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::CreateSignalingChannel => "CreateSignalingChannel",
-            Self::DescribeSignalingChannel => "DescribeSignalingChannel",
-            Self::ListSignalingChannels => "ListSignalingChannels",
-            Self::DeleteSignalingChannel => "DeleteSignalingChannel",
-            Self::GetSignalingChannelEndpoint => "GetSignalingChannelEndpoint",
-            Self::GetIceServerConfig => "GetIceServerConfig",
-            Self::SendAlexaOfferToMaster => "SendAlexaOfferToMaster",
-        }
+        self.action().split_at(ACTION_PREFIX.len()).1
     }
 
     /// The operation's place in [`Self::ALL`]: what counters are indexed by.
@@ -91,9 +142,17 @@ impl Operation {
             Self::CreateSignalingChannel
             | Self::DescribeSignalingChannel
             | Self::ListSignalingChannels
+            | Self::UpdateSignalingChannel
             | Self::DeleteSignalingChannel
-            | Self::GetSignalingChannelEndpoint => Family::ControlPlane,
+            | Self::TagResource
+            | Self::UntagResource
+            | Self::ListTagsForResource
+            | Self::GetSignalingChannelEndpoint
+            | Self::DescribeMediaStorageConfiguration
+            | Self::UpdateMediaStorageConfiguration
+            | Self::DescribeMappedResourceConfiguration => Family::ControlPlane,
             Self::GetIceServerConfig | Self::SendAlexaOfferToMaster => Family::Signaling,
+            Self::JoinStorageSession | Self::JoinStorageSessionAsViewer => Family::Storage,
         }
     }
 
@@ -110,99 +169,8 @@ impl Operation {
     }
 }
 
-/// One API call: an operation with its checked request. Owned, so that it can travel to the channel's home shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// CreateSignalingChannel.
-    Create(CreateSignalingChannel),
-    /// DescribeSignalingChannel.
-    Describe(DescribeSignalingChannel),
-    /// ListSignalingChannels.
-    List(ListSignalingChannels),
-    /// DeleteSignalingChannel.
-    Delete(DeleteSignalingChannel),
-    /// GetSignalingChannelEndpoint.
-    Endpoint(GetSignalingChannelEndpoint),
-    /// GetIceServerConfig.
-    Ice(GetIceServerConfig),
-    /// SendAlexaOfferToMaster.
-    Alexa(SendAlexaOfferToMaster),
-}
-
-impl Call {
-    /// The call's operation.
-    #[must_use]
-    pub const fn operation(&self) -> Operation {
-        match self {
-            Self::Create(_) => Operation::CreateSignalingChannel,
-            Self::Describe(_) => Operation::DescribeSignalingChannel,
-            Self::List(_) => Operation::ListSignalingChannels,
-            Self::Delete(_) => Operation::DeleteSignalingChannel,
-            Self::Endpoint(_) => Operation::GetSignalingChannelEndpoint,
-            Self::Ice(_) => Operation::GetIceServerConfig,
-            Self::Alexa(_) => Operation::SendAlexaOfferToMaster,
-        }
-    }
-
-    /// The channel that the call is about, as far as it names one by ARN.
-    #[must_use]
-    pub const fn arn(&self) -> Option<&ChannelArn> {
-        match self {
-            Self::Create(_) | Self::List(_) => None,
-            Self::Describe(call) => match &call.channel {
-                super::Selector::ByName(_) => None,
-                super::Selector::ByArn(arn) => Some(arn),
-            },
-            Self::Delete(call) => Some(&call.arn),
-            Self::Endpoint(call) => Some(&call.arn),
-            Self::Ice(call) => Some(&call.arn),
-            Self::Alexa(call) => Some(&call.arn),
-        }
-    }
-
-    /// The name of the channel that the call is about; `None` for a list, which is about all of them.
-    #[must_use]
-    pub fn channel_name(&self) -> Option<&str> {
-        match self {
-            Self::Create(call) => Some(call.name.as_str()),
-            Self::Describe(call) => Some(call.channel.name()),
-            Self::List(_) => None,
-            Self::Delete(_) | Self::Endpoint(_) | Self::Ice(_) | Self::Alexa(_) => {
-                self.arn().map(ChannelArn::name)
-            }
-        }
-    }
-}
-
-/// Makes a typed call of a request body. The body (the caller bounds it, 64 KiB) is changed in place and of no use
-/// afterwards.
-///
-/// # Errors
-/// [`ErrorKind::Serialization`] when the body is not one JSON object in UTF-8, when a known member has a wrong JSON type,
-/// is given twice, or when an integer does not fit 64 bits; [`ErrorKind::InvalidArgument`] when a required member is
-/// missing or a member breaks its constraints; [`ErrorKind::TagsPerResourceExceededLimit`] when Create brings too many tags.
-pub fn parse(operation: Operation, body: &mut [u8], rules: &Rules) -> Result<Call, ApiError> {
-    let body = Body::parse(body)?;
-    let object = body.object()?;
-    let call = match operation {
-        Operation::CreateSignalingChannel => Call::Create(CreateSignalingChannel::parse(object)?),
-        Operation::DescribeSignalingChannel => {
-            Call::Describe(DescribeSignalingChannel::parse(object, rules)?)
-        }
-        Operation::ListSignalingChannels => Call::List(ListSignalingChannels::parse(object)?),
-        Operation::DeleteSignalingChannel => {
-            Call::Delete(DeleteSignalingChannel::parse(object, rules)?)
-        }
-        Operation::GetSignalingChannelEndpoint => {
-            Call::Endpoint(GetSignalingChannelEndpoint::parse(object, rules)?)
-        }
-        Operation::GetIceServerConfig => Call::Ice(GetIceServerConfig::parse(object, rules)?),
-        Operation::SendAlexaOfferToMaster => {
-            Call::Alexa(SendAlexaOfferToMaster::parse(object, rules)?)
-        }
-    };
-    Ok(call)
-}
+/// What every action begins with.
+const ACTION_PREFIX: &str = "kinesisvideo:";
 
 #[cfg(test)]
 mod tests {
@@ -232,9 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn calls_can_travel() {
-        fn travels<T: Send + 'static>() {}
-        travels::<Call>();
-        travels::<ApiError>();
+    fn names_and_actions_are_those_of_the_paths() {
+        for operation in Operation::ALL {
+            assert_eq!(format!("{operation:?}"), operation.name());
+            let action = format!("kinesisvideo:{}", operation.name());
+            assert_eq!(operation.action(), action);
+            let squeezed = operation.path().replace("v1/", "").replace('-', "");
+            let name = format!("/{}", operation.name());
+            assert!(squeezed.eq_ignore_ascii_case(&name), "{squeezed} {name}");
+        }
     }
 }

@@ -29,10 +29,21 @@ pub(super) struct RawTag<'b> {
     value: Option<&'b str>,
 }
 
-/// The tags of a member, typed; none when it is absent.
-pub(super) fn read<'b>(member: Member<'_, 'b>) -> Result<Vec<RawTag<'b>>, ApiError> {
-    let tags = member.objects()?.unwrap_or_default();
-    tags.into_iter().map(read_one).collect()
+/// The tags of a member, typed.
+pub(super) fn read<'b>(member: Member<'_, 'b>) -> Result<Option<Vec<RawTag<'b>>>, ApiError> {
+    let tags = member.objects()?;
+    tags.map(|tags| tags.into_iter().map(read_one).collect())
+        .transpose()
+}
+
+/// A key: 1 to 128 characters of the classes.
+pub(super) fn key(name: &'static str, text: &str) -> Result<Box<str>, ApiError> {
+    if text.is_empty() || !fits(text, KEY_CHARS_MAX) {
+        return Err(ApiError::invalid(format!(
+            "{name} must be 1 to 128 letters, separators, numbers or characters of _.:/=+-@."
+        )));
+    }
+    Ok(text.into())
 }
 
 /// Checks count, lengths, classes and that no key comes twice.
@@ -46,13 +57,9 @@ pub(super) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
     }
     let mut tags: Vec<Tag> = Vec::with_capacity(raw.len());
     for tag in raw {
-        let key = required("Key of a tag", tag.key)?;
+        let given = required("Key of a tag", tag.key)?;
         let value = required("Value of a tag", tag.value)?;
-        if key.is_empty() || !fits(key, KEY_CHARS_MAX) {
-            return Err(ApiError::invalid(
-                "Key of a tag must be 1 to 128 letters, separators, numbers or characters of _.:/=+-@.",
-            ));
-        }
+        let key = key("Key of a tag", given)?;
         if !fits(value, VALUE_CHARS_MAX) {
             return Err(ApiError::invalid(
                 "Value of a tag must be 0 to 256 letters, separators, numbers or characters of _.:/=+-@.",
@@ -62,7 +69,7 @@ pub(super) fn check(raw: &[RawTag<'_>]) -> Result<Vec<Tag>, ApiError> {
             return Err(ApiError::invalid("Tags must not repeat a Key."));
         }
         tags.push(Tag {
-            key: key.into(),
+            key,
             value: value.into(),
         });
     }

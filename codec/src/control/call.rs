@@ -1,0 +1,186 @@
+//! How a body becomes a typed call.
+
+use super::constraint::Rules;
+use super::error::ApiError;
+use super::member::Body;
+use super::operation::Operation;
+use super::{
+    CreateSignalingChannel, DeleteSignalingChannel, DescribeMappedResourceConfiguration,
+    DescribeMediaStorageConfiguration, DescribeSignalingChannel, GetIceServerConfig,
+    GetSignalingChannelEndpoint, JoinStorageSession, JoinStorageSessionAsViewer,
+    ListSignalingChannels, ListTagsForResource, Selector, SendAlexaOfferToMaster, TagResource,
+    UntagResource, UpdateMediaStorageConfiguration, UpdateSignalingChannel,
+};
+use crate::aws::ChannelArn;
+
+/// One API call: an operation with its checked request. Owned, so that it can travel to the channel's home shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// CreateSignalingChannel.
+    Create(CreateSignalingChannel),
+    /// DescribeSignalingChannel.
+    Describe(DescribeSignalingChannel),
+    /// ListSignalingChannels.
+    List(ListSignalingChannels),
+    /// UpdateSignalingChannel.
+    Update(UpdateSignalingChannel),
+    /// DeleteSignalingChannel.
+    Delete(DeleteSignalingChannel),
+    /// TagResource.
+    Tag(TagResource),
+    /// UntagResource.
+    Untag(UntagResource),
+    /// ListTagsForResource.
+    ListTags(ListTagsForResource),
+    /// GetSignalingChannelEndpoint.
+    Endpoint(GetSignalingChannelEndpoint),
+    /// DescribeMediaStorageConfiguration.
+    MediaStorage(DescribeMediaStorageConfiguration),
+    /// UpdateMediaStorageConfiguration.
+    UpdateMediaStorage(UpdateMediaStorageConfiguration),
+    /// DescribeMappedResourceConfiguration.
+    MappedResource(DescribeMappedResourceConfiguration),
+    /// GetIceServerConfig.
+    Ice(GetIceServerConfig),
+    /// SendAlexaOfferToMaster.
+    Alexa(SendAlexaOfferToMaster),
+    /// JoinStorageSession.
+    Join(JoinStorageSession),
+    /// JoinStorageSessionAsViewer.
+    JoinAsViewer(JoinStorageSessionAsViewer),
+}
+
+impl Call {
+    /// The call's operation.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::Create(_) => Operation::CreateSignalingChannel,
+            Self::Describe(_) => Operation::DescribeSignalingChannel,
+            Self::List(_) => Operation::ListSignalingChannels,
+            Self::Update(_) => Operation::UpdateSignalingChannel,
+            Self::Delete(_) => Operation::DeleteSignalingChannel,
+            Self::Tag(_) => Operation::TagResource,
+            Self::Untag(_) => Operation::UntagResource,
+            Self::ListTags(_) => Operation::ListTagsForResource,
+            Self::Endpoint(_) => Operation::GetSignalingChannelEndpoint,
+            Self::MediaStorage(_) => Operation::DescribeMediaStorageConfiguration,
+            Self::UpdateMediaStorage(_) => Operation::UpdateMediaStorageConfiguration,
+            Self::MappedResource(_) => Operation::DescribeMappedResourceConfiguration,
+            Self::Ice(_) => Operation::GetIceServerConfig,
+            Self::Alexa(_) => Operation::SendAlexaOfferToMaster,
+            Self::Join(_) => Operation::JoinStorageSession,
+            Self::JoinAsViewer(_) => Operation::JoinStorageSessionAsViewer,
+        }
+    }
+
+    /// The channel that the call is about, as far as it names one by ARN.
+    #[must_use]
+    pub const fn arn(&self) -> Option<&ChannelArn> {
+        match self {
+            Self::Create(_) | Self::List(_) | Self::MappedResource(_) => None,
+            Self::Describe(DescribeSignalingChannel { channel })
+            | Self::MediaStorage(DescribeMediaStorageConfiguration { channel }) => match channel {
+                Selector::ByName(_) => None,
+                Selector::ByArn(arn) => Some(arn),
+            },
+            Self::Update(call) => Some(&call.arn),
+            Self::Delete(call) => Some(&call.arn),
+            Self::Tag(call) => Some(&call.arn),
+            Self::Untag(call) => Some(&call.arn),
+            Self::ListTags(call) => Some(&call.arn),
+            Self::Endpoint(call) => Some(&call.arn),
+            Self::UpdateMediaStorage(call) => Some(&call.arn),
+            Self::Ice(call) => Some(&call.arn),
+            Self::Alexa(call) => Some(&call.arn),
+            Self::Join(call) => Some(&call.arn),
+            Self::JoinAsViewer(call) => Some(&call.arn),
+        }
+    }
+
+    /// The name of the channel that the call is about; `None` for those about all of them or about a stream.
+    #[must_use]
+    pub fn channel_name(&self) -> Option<&str> {
+        match self {
+            Self::Create(call) => Some(call.name.as_str()),
+            Self::Describe(call) => Some(call.channel.name()),
+            Self::MediaStorage(call) => Some(call.channel.name()),
+            Self::List(_) | Self::MappedResource(_) => None,
+            Self::Update(_)
+            | Self::Delete(_)
+            | Self::Tag(_)
+            | Self::Untag(_)
+            | Self::ListTags(_)
+            | Self::Endpoint(_)
+            | Self::UpdateMediaStorage(_)
+            | Self::Ice(_)
+            | Self::Alexa(_)
+            | Self::Join(_)
+            | Self::JoinAsViewer(_) => self.arn().map(ChannelArn::name),
+        }
+    }
+}
+
+/// Makes a typed call of a request body. The body (the caller bounds it, 64 KiB) is changed in place and of no use
+/// afterwards.
+///
+/// # Errors
+/// [`super::ErrorKind::Serialization`] when the body is not one JSON object in UTF-8, when a known member has a wrong JSON type,
+/// is given twice, or when an integer does not fit 64 bits; [`super::ErrorKind::InvalidArgument`] when a required member is
+/// missing or a member breaks its constraints; [`super::ErrorKind::TagsPerResourceExceededLimit`] when Create or
+/// TagResource brings too many tags.
+pub fn parse(operation: Operation, body: &mut [u8], rules: &Rules) -> Result<Call, ApiError> {
+    let body = Body::parse(body)?;
+    let object = body.object()?;
+    let call = match operation {
+        Operation::CreateSignalingChannel => Call::Create(CreateSignalingChannel::parse(object)?),
+        Operation::DescribeSignalingChannel => {
+            Call::Describe(DescribeSignalingChannel::parse(object, rules)?)
+        }
+        Operation::ListSignalingChannels => Call::List(ListSignalingChannels::parse(object)?),
+        Operation::UpdateSignalingChannel => {
+            Call::Update(UpdateSignalingChannel::parse(object, rules)?)
+        }
+        Operation::DeleteSignalingChannel => {
+            Call::Delete(DeleteSignalingChannel::parse(object, rules)?)
+        }
+        Operation::TagResource => Call::Tag(TagResource::parse(object, rules)?),
+        Operation::UntagResource => Call::Untag(UntagResource::parse(object, rules)?),
+        Operation::ListTagsForResource => {
+            Call::ListTags(ListTagsForResource::parse(object, rules)?)
+        }
+        Operation::GetSignalingChannelEndpoint => {
+            Call::Endpoint(GetSignalingChannelEndpoint::parse(object, rules)?)
+        }
+        Operation::DescribeMediaStorageConfiguration => {
+            Call::MediaStorage(DescribeMediaStorageConfiguration::parse(object, rules)?)
+        }
+        Operation::UpdateMediaStorageConfiguration => {
+            Call::UpdateMediaStorage(UpdateMediaStorageConfiguration::parse(object, rules)?)
+        }
+        Operation::DescribeMappedResourceConfiguration => {
+            Call::MappedResource(DescribeMappedResourceConfiguration::parse(object, rules)?)
+        }
+        Operation::GetIceServerConfig => Call::Ice(GetIceServerConfig::parse(object, rules)?),
+        Operation::SendAlexaOfferToMaster => {
+            Call::Alexa(SendAlexaOfferToMaster::parse(object, rules)?)
+        }
+        Operation::JoinStorageSession => Call::Join(JoinStorageSession::parse(object, rules)?),
+        Operation::JoinStorageSessionAsViewer => {
+            Call::JoinAsViewer(JoinStorageSessionAsViewer::parse(object, rules)?)
+        }
+    };
+    Ok(call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_can_travel() {
+        fn travels<T: Send + 'static>() {}
+        travels::<Call>();
+        travels::<ApiError>();
+    }
+}

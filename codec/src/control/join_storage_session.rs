@@ -1,0 +1,45 @@
+//! JoinStorageSession, `/joinStorageSession`, and JoinStorageSessionAsViewer, `/joinStorageSessionAsViewer`.
+//!
+//! On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to a
+//! caller who may is [`super::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
+
+use super::constraint::{Rules, arn, client_id, required};
+use super::error::ApiError;
+use super::member::Object;
+use super::owned::OwnedClientId;
+use crate::aws::ChannelArn;
+
+/// Asks that the service connect to a channel's master, to store what it sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinStorageSession {
+    /// Which channel.
+    pub arn: ChannelArn,
+}
+
+impl JoinStorageSession {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+        let [channel] = object.members(["channelArn"])?;
+        let arn = arn("channelArn", channel.text()?, rules)?;
+        Ok(Self { arn })
+    }
+}
+
+/// Asks that the service connect to a viewer of a channel whose master is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinStorageSessionAsViewer {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// Which viewer.
+    pub client_id: OwnedClientId,
+}
+
+impl JoinStorageSessionAsViewer {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+        let [channel, client] = object.members(["channelArn", "clientId"])?;
+        let (channel, client) = (channel.text()?, client.text()?);
+
+        let arn = arn("channelArn", channel, rules)?;
+        let client_id = client_id("clientId", required("clientId", client)?)?;
+        Ok(Self { arn, client_id })
+    }
+}

@@ -1,0 +1,41 @@
+//! ListTagsForResource, `/ListTagsForResource`.
+
+use super::constraint::{Rules, arn, only_page};
+use super::error::ApiError;
+use super::member::Object;
+use super::tag::Tag;
+use super::write;
+use crate::aws::ChannelArn;
+
+/// Tells which tags a channel has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListTagsForResource {
+    /// Which channel.
+    pub arn: ChannelArn,
+}
+
+impl ListTagsForResource {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+        let [resource, next_token] = object.members(["ResourceARN", "NextToken"])?;
+        let (resource, next_token) = (resource.text()?, next_token.text()?);
+
+        let arn = arn("ResourceARN", resource, rules)?;
+        only_page(next_token)?;
+        Ok(Self { arn })
+    }
+}
+
+/// Appends the response: all tags, as a map from key to value. They are at most 50, one page, so no token follows.
+pub fn list_tags(out: &mut Vec<u8>, tags: &[Tag]) {
+    write::member(out, b'{', "Tags");
+    out.push(b'{');
+    for (position, tag) in tags.iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write::text(out, &tag.key);
+        out.push(b':');
+        write::text(out, &tag.value);
+    }
+    out.extend_from_slice(b"}}");
+}

@@ -1,0 +1,57 @@
+//! UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
+
+use super::constraint::{Rules, channel_arn, required, stream_arn};
+use super::error::ApiError;
+use super::member::{Member, Object};
+use super::write;
+use crate::aws::ChannelArn;
+
+/// Why media storage cannot be switched on, and why no storage session can be joined: an `InvalidArgumentException`,
+/// after the caller's permission and the channel were found good.
+pub const MEDIA_STORAGE_REFUSED: &str = "Media storage is not supported by this server.";
+
+/// Switches a channel's media storage on or off. Off is how every channel is and stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateMediaStorageConfiguration {
+    /// Which channel.
+    pub arn: ChannelArn,
+    /// Whether it shall be on: to be refused with [`MEDIA_STORAGE_REFUSED`].
+    pub enabled: bool,
+}
+
+impl UpdateMediaStorageConfiguration {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+        let [arn, configuration] = object.members(["ChannelARN", "MediaStorageConfiguration"])?;
+        let (arn, configuration) = (arn.text()?, read_configuration(configuration)?);
+
+        let arn = channel_arn(arn, rules)?;
+        let (stream, status) = required("MediaStorageConfiguration", configuration)?;
+        let enabled = match required("Status", status)? {
+            "ENABLED" => true,
+            "DISABLED" => false,
+            _ => return Err(ApiError::invalid("Status must be ENABLED or DISABLED.")),
+        };
+        if let Some(stream) = stream {
+            stream_arn(stream, rules)?;
+        }
+        Ok(Self { arn, enabled })
+    }
+}
+
+/// Appends the response, which says nothing.
+pub fn update_media_storage(out: &mut Vec<u8>) {
+    write::nothing(out);
+}
+
+/// `StreamARN` and `Status` with their JSON types known.
+type RawConfiguration<'b> = (Option<&'b str>, Option<&'b str>);
+
+fn read_configuration<'b>(
+    configuration: Member<'_, 'b>,
+) -> Result<Option<RawConfiguration<'b>>, ApiError> {
+    let Some(configuration) = configuration.object()? else {
+        return Ok(None);
+    };
+    let [stream, status] = configuration.members(["StreamARN", "Status"])?;
+    Ok(Some((stream.text()?, status.text()?)))
+}
