@@ -37,6 +37,7 @@ macro_rules! word_type {
 mod arn;
 mod client_id;
 mod name;
+pub mod policy;
 pub mod sigv4;
 
 pub use arn::{ArnError, ChannelArn};

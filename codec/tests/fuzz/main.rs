@@ -6,6 +6,7 @@
 
 mod control;
 mod http;
+mod policy;
 mod seeded;
 mod signal;
 mod sigv4;

@@ -1,0 +1,319 @@
+//! Actions as policies name them, and which of ours a pattern means.
+
+use super::pattern::Pattern;
+use strsim::damerau_levenshtein;
+
+/// Makes the enum of the actions that are asked here, with their names, from one table.
+macro_rules! actions {
+    ($($(#[$doc:meta])* $action:ident = $service:literal $name:literal,)+) => {
+        /// An action that this service asks policies about.
+        ///
+        /// Source: Service Authorization Reference, "Amazon Kinesis Video Streams" and "AWS Security Token Service".
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Action {
+            $($(#[$doc])* $action,)+
+        }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$action),+];
+
+            /// The name with its service, such as `kinesisvideo:ConnectAsMaster`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$action => concat!($service, ":", $name),)+
+                }
+            }
+
+            /// The name without its service, such as `ConnectAsMaster`: that of the API operation.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$action => $name,)+
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Connecting as a channel's master.
+    ConnectAsMaster = "kinesisvideo" "ConnectAsMaster",
+    /// Connecting as a viewer; has a client id.
+    ConnectAsViewer = "kinesisvideo" "ConnectAsViewer",
+    /// Making a channel; its resource ends in `/*`.
+    CreateSignalingChannel = "kinesisvideo" "CreateSignalingChannel",
+    /// Reading a channel.
+    DescribeSignalingChannel = "kinesisvideo" "DescribeSignalingChannel",
+    /// Changing a channel.
+    UpdateSignalingChannel = "kinesisvideo" "UpdateSignalingChannel",
+    /// Deleting a channel.
+    DeleteSignalingChannel = "kinesisvideo" "DeleteSignalingChannel",
+    /// Listing channels; its resource is `*`.
+    ListSignalingChannels = "kinesisvideo" "ListSignalingChannels",
+    /// Asking where to connect.
+    GetSignalingChannelEndpoint = "kinesisvideo" "GetSignalingChannelEndpoint",
+    /// Fetching ICE servers; may have a client id.
+    GetIceServerConfig = "kinesisvideo" "GetIceServerConfig",
+    /// Calling a master for an Alexa device.
+    SendAlexaOfferToMaster = "kinesisvideo" "SendAlexaOfferToMaster",
+    /// Adding tags.
+    TagResource = "kinesisvideo" "TagResource",
+    /// Taking tags away.
+    UntagResource = "kinesisvideo" "UntagResource",
+    /// Reading tags.
+    ListTagsForResource = "kinesisvideo" "ListTagsForResource",
+    /// Reading the media storage configuration.
+    DescribeMediaStorageConfiguration = "kinesisvideo" "DescribeMediaStorageConfiguration",
+    /// Changing the media storage configuration.
+    UpdateMediaStorageConfiguration = "kinesisvideo" "UpdateMediaStorageConfiguration",
+    /// Joining a storage session as master.
+    JoinStorageSession = "kinesisvideo" "JoinStorageSession",
+    /// Joining a storage session as viewer.
+    JoinStorageSessionAsViewer = "kinesisvideo" "JoinStorageSessionAsViewer",
+    /// Asking for temporary credentials; its resource is the federated user.
+    GetFederationToken = "sts" "GetFederationToken",
+    /// Asking who one is; always allowed.
+    GetCallerIdentity = "sts" "GetCallerIdentity",
+}
+
+impl Action {
+    /// The action of an API operation's name without its service, such as `ConnectAsMaster`; exact.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
+
+/// A set of actions: a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Actions(u32);
+
+impl Actions {
+    /// The actions that a pattern of a policy means, without regard to case. An action of another service, or one of these
+    /// services that is not served here, is no fault and means none.
+    ///
+    /// # Errors
+    /// What is wrong with it: its form, or that these services have no such action.
+    pub(super) fn of_pattern(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self(u32::MAX));
+        }
+        let is_service = |service: &str| {
+            !service.is_empty()
+                && service
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let Some((service, name)) = text.split_once(':').filter(|(service, name)| {
+            is_service(service) && !name.is_empty() && name.len() <= ACTION_BYTES_MAX
+        }) else {
+            return Err(format!(
+                "action {text:?}: allowed \"*\" or SERVICE:ACTION such as \"kinesisvideo:ConnectAsMaster\", \
+                 with * and ? in ACTION only"
+            ));
+        };
+        let service = service.to_ascii_lowercase();
+        let unserved = match service.as_str() {
+            "kinesisvideo" => KINESISVIDEO_UNSERVED,
+            "sts" => STS_UNSERVED,
+            _ => return Ok(Self::default()), // no service of ours
+        };
+        let pattern = Pattern::new(&name.to_ascii_lowercase());
+        let meant = |known: &str| pattern.matches(known.to_ascii_lowercase().as_bytes());
+        let ours = Action::ALL
+            .into_iter()
+            .filter(|action| action.as_str().split(':').next() == Some(&service));
+        let served = ours
+            .clone()
+            .filter(|action| meant(action.name()))
+            .fold(Self::default(), |all, action| Self(all.0 | action.bit()));
+        if served != Self::default() || unserved.iter().any(|known| meant(known)) {
+            return Ok(served);
+        }
+        let known = ours.map(Action::name).chain(unserved.iter().copied());
+        let nearest = nearest(name, known).unwrap_or_default();
+        Err(format!(
+            "action {text:?}: there is no such action; the nearest is \"{service}:{nearest}\""
+        ))
+    }
+
+    pub(super) const fn has(self, action: Action) -> bool {
+        self.0 & action.bit() != 0
+    }
+
+    pub(super) const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The known name that takes the fewest edits; for a pattern, that begins so with the fewest.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let written = name.to_ascii_lowercase();
+    let plain = written.replace(['*', '?'], "");
+    let is_pattern = plain.len() < written.len();
+    known.min_by_key(|known| {
+        let length = if is_pattern { plain.len() } else { known.len() };
+        let beginning = known.get(..length).unwrap_or(known);
+        damerau_levenshtein(&beginning.to_ascii_lowercase(), &plain)
+    })
+}
+
+/// Longest name of an action in a policy, in bytes: three times the longest that there is.
+const ACTION_BYTES_MAX: usize = 128;
+
+/// Actions of Kinesis Video Streams that concern media, which this service does not touch: they load and mean nothing.
+const KINESISVIDEO_UNSERVED: &[&str] = &[
+    "CreateStream",
+    "DeleteEdgeConfiguration",
+    "DeleteStream",
+    "DescribeEdgeConfiguration",
+    "DescribeImageGenerationConfiguration",
+    "DescribeMappedResourceConfiguration",
+    "DescribeNotificationConfiguration",
+    "DescribeStream",
+    "DescribeStreamStorageConfiguration",
+    "GetClip",
+    "GetDASHStreamingSessionURL",
+    "GetDataEndpoint",
+    "GetHLSStreamingSessionURL",
+    "GetImages",
+    "GetMedia",
+    "GetMediaForFragmentList",
+    "ListEdgeAgentConfigurations",
+    "ListFragments",
+    "ListStreams",
+    "ListTagsForStream",
+    "PutMedia",
+    "StartEdgeConfigurationUpdate",
+    "TagStream",
+    "UntagStream",
+    "UpdateDataRetention",
+    "UpdateImageGenerationConfiguration",
+    "UpdateNotificationConfiguration",
+    "UpdateStream",
+    "UpdateStreamStorageConfiguration",
+];
+
+/// Actions of STS that are not served here.
+const STS_UNSERVED: &[&str] = &[
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "AssumeRoot",
+    "DecodeAuthorizationMessage",
+    "GetAccessKeyInfo",
+    "GetDelegatedAccessToken",
+    "GetServiceBearerToken",
+    "GetSessionToken",
+    "GetWebIdentityToken",
+    "SetContext",
+    "SetSourceIdentity",
+    "TagGetWebIdentityToken",
+    "TagSession",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(text: &str) -> Vec<&'static str> {
+        let actions = Actions::of_pattern(text).unwrap();
+        let all = Action::ALL
+            .into_iter()
+            .filter(|action| actions.has(*action));
+        all.map(Action::as_str).collect()
+    }
+
+    #[test]
+    fn a_pattern_means_the_actions_of_its_service() {
+        assert_eq!(meant("*").len(), Action::ALL.len());
+        assert_eq!(meant("kinesisvideo:*").len(), 17);
+        assert_eq!(
+            meant("sts:get*"),
+            ["sts:GetFederationToken", "sts:GetCallerIdentity"]
+        );
+        assert_eq!(
+            meant("KinesisVideo:connectasMASTER"),
+            ["kinesisvideo:ConnectAsMaster"]
+        );
+        assert_eq!(
+            meant("kinesisvideo:Get*"),
+            [
+                "kinesisvideo:GetSignalingChannelEndpoint",
+                "kinesisvideo:GetIceServerConfig"
+            ]
+        );
+        assert_eq!(
+            meant("kinesisvideo:?ntagResource"),
+            ["kinesisvideo:UntagResource"]
+        );
+    }
+
+    #[test]
+    fn actions_of_others_mean_nothing() {
+        for text in [
+            "s3:*",
+            "s3:GetObject",
+            "sso-directory:X",
+            "kinesisvideo:PutMedia",
+            "sts:AssumeRole*",
+        ] {
+            assert!(meant(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_match_nothing_is_named_with_the_nearest() {
+        for (text, nearest) in [
+            (
+                "kinesisvideo:ConectAsMaster",
+                "kinesisvideo:ConnectAsMaster",
+            ),
+            (
+                "kinesisvideo:connectasviewr",
+                "kinesisvideo:ConnectAsViewer",
+            ),
+            ("kinesisvideo:Conect*", "kinesisvideo:ConnectAs"),
+            ("sts:GetFedarationToken", "sts:GetFederationToken"),
+            (
+                "kinesisvideo:GetSignallingChannelEndpoint",
+                "kinesisvideo:GetSignalingChannelEndpoint",
+            ),
+        ] {
+            let error = Actions::of_pattern(text).unwrap_err();
+            assert!(error.contains(text) && error.contains(nearest), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_form_is_held() {
+        let long = format!("s3:{}", "a".repeat(ACTION_BYTES_MAX + 1));
+        for text in [
+            "",
+            "ConnectAsMaster",
+            "kinesisvideo:",
+            ":X",
+            "*:X",
+            "a b:X",
+            &long,
+        ] {
+            assert!(Actions::of_pattern(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn operations_find_their_action() {
+        for action in Action::ALL {
+            assert_eq!(Action::named(action.name()), Some(action));
+        }
+        assert_eq!(Action::named("connectAsMaster"), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! IAM policy documents: which action on which resource a principal may do.
+//!
+//! # Theory of operation
+//! A document is read once, wholly, or refused: what we would have to guess at (a condition that we do not evaluate,
+//! `NotAction`, a variable) does not load, since ignoring it could grant what its author denied.
+//! ```text
+//! text ─ Policy::parse ──▶ statements: effect, actions as a set of bits, resource patterns, client id patterns
+//! Request{action, resource, client id} ─ Policy::decide ──▶ Deny (one is enough) | Allow | NoMatch
+//! ```
+//! A statement matches when its actions hold the request's, one of its resources matches, and each of its conditions holds.
+//! A condition on the client id does not hold for a request that has none. Nobody allowed means denied: that is the
+//! caller's to say, who joins the decisions of several documents.
+//!
+//! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
+//! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
+
+mod action;
+mod error;
+#[doc(hidden)]
+pub mod fuzzing;
+mod pattern;
+mod read;
+mod statement;
+
+pub use action::Action;
+pub use error::PolicyError;
+
+use action::Actions;
+use statement::Statement;
+
+/// A policy document that was read. Some hundred bytes a statement; shared by all principals that name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    statements: Box<[Statement]>,
+}
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The action.
+    pub action: Action,
+    /// The ARN it is done to; `*` for actions without a resource. To create, the time is not known yet, and
+    /// `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*` is asked for literally.
+    pub resource: &'a str,
+    /// The client id of a viewer who connects, or for whom ICE servers are fetched.
+    pub client_id: Option<&'a str>,
+}
+
+/// What one document says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Some statement allows it and none denies it.
+    Allow,
+    /// Some statement denies it.
+    Deny,
+    /// No statement speaks of it.
+    NoMatch,
+}
+
+impl Decision {
+    /// What two documents of one principal say together: a denial wins, then an allowance.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Deny, _) | (_, Self::Deny) => Self::Deny,
+            (Self::Allow, _) | (_, Self::Allow) => Self::Allow,
+            (Self::NoMatch, Self::NoMatch) => Self::NoMatch,
+        }
+    }
+}
+
+impl Policy {
+    /// Reads a document of at most [`POLICY_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// The first fault, with its line and column.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        Self::parse_bounded(text, POLICY_BYTES_MAX)
+    }
+
+    /// Reads a document that came with GetFederationToken: of at most [`SESSION_POLICY_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_session(text: &str) -> Result<Self, PolicyError> {
+        Self::parse_bounded(text, SESSION_POLICY_BYTES_MAX)
+    }
+
+    fn parse_bounded(text: &str, bytes_max: usize) -> Result<Self, PolicyError> {
+        if text.len() > bytes_max {
+            let rule = format!(
+                "the document has {} bytes, allowed at most {bytes_max}",
+                text.len()
+            );
+            return Err(PolicyError::whole(rule));
+        }
+        let statements = read::document(text)?.into_boxed_slice();
+        Ok(Self { statements })
+    }
+
+    /// What the document says to a request. Takes time in proportion to the bytes of its patterns times those of the
+    /// resource, at worst.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
+        let mut decision = Decision::NoMatch;
+        for statement in &self.statements {
+            let denies = statement.effect == Effect::Deny;
+            if (decision == Decision::Allow && !denies) || !statement.matches(request) {
+                continue;
+            }
+            if denies {
+                return Decision::Deny;
+            }
+            decision = Decision::Allow;
+        }
+        decision
+    }
+
+    /// The actions that some statement allows on something, whatever others deny: for summaries, not for decisions.
+    pub fn allowed_somewhere(&self) -> impl Iterator<Item = Action> + '_ {
+        let allows = |statement: &&Statement| statement.effect == Effect::Allow;
+        let sets = self.statements.iter().filter(allows);
+        let all = sets.fold(Actions::default(), |all, statement| {
+            all.union(statement.actions)
+        });
+        Action::ALL
+            .into_iter()
+            .filter(move |action| all.has(*action))
+    }
+
+    /// Whether some statement denies something.
+    #[must_use]
+    pub fn denies(&self) -> bool {
+        self.statements
+            .iter()
+            .any(|statement| statement.effect == Effect::Deny)
+    }
+}
+
+/// What a statement that matches is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Allow,
+    Deny,
+}
+
+/// Longest document in bytes. Source: ours; IAM's own bounds (2,048 to 10,240 without blanks) lie below.
+pub const POLICY_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest document of GetFederationToken in bytes. Source: STS API Reference, `Policy`: *Maximum length of 2048*.
+pub const SESSION_POLICY_BYTES_MAX: usize = 2048;
+
+/// Most statements of a document.
+pub const STATEMENTS_MAX: usize = 256;
+
+/// Most entries of one list of a statement: actions, resources, values of a condition.
+pub const ENTRIES_MAX: usize = 512;
+
+/// Longest single pattern in bytes: twice a channel ARN.
+pub const PATTERN_BYTES_MAX: usize = 2048;
+
+#[cfg(test)]
+mod tests;

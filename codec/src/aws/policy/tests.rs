@@ -1,0 +1,259 @@
+use super::*;
+
+const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000000";
+
+fn ask(policy: &str, action: Action, resource: &str, client_id: Option<&str>) -> Decision {
+    let request = Request {
+        action,
+        resource,
+        client_id,
+    };
+    Policy::parse(policy).unwrap().decide(&request)
+}
+
+/// A document of one statement with these members.
+fn one(members: &str) -> String {
+    format!(r#"{{"Version": "2012-10-17", "Statement": {{{members}}}}}"#)
+}
+
+#[test]
+fn a_denial_wins_wherever_it_stands() {
+    let allow = r#"{"Sid": "a", "Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}"#;
+    let deny = r#"{"Effect": "Deny", "Action": ["kinesisvideo:DeleteSignalingChannel"], "Resource": ["arn:aws:kinesisvideo:*:*:channel/demo/*"]}"#;
+    for statements in [format!("[{allow}, {deny}]"), format!("[{deny}, {allow}]")] {
+        let policy = format!(r#"{{"Statement": {statements}}}"#);
+        assert_eq!(
+            ask(&policy, Action::DeleteSignalingChannel, ARN, None),
+            Decision::Deny
+        );
+        assert_eq!(
+            ask(&policy, Action::DescribeSignalingChannel, ARN, None),
+            Decision::Allow
+        );
+        assert_eq!(
+            ask(&policy, Action::GetFederationToken, ARN, None),
+            Decision::NoMatch
+        );
+    }
+}
+
+#[test]
+fn resources_keep_their_case_and_create_has_no_time() {
+    let policy = one(
+        r#""Effect": "Allow", "Action": "KINESISVIDEO:createsignalingCHANNEL", "Resource": "arn:aws:kinesisvideo:us-west-2:123456789012:channel/Cam-?/*""#,
+    );
+    for (resource, decision) in [
+        ("channel/Cam-1/*", Decision::Allow),
+        ("channel/Cam-1/17", Decision::Allow),
+        ("channel/cam-1/*", Decision::NoMatch),
+        ("channel/Cam-12/*", Decision::NoMatch),
+        ("channel/Cam-1", Decision::NoMatch),
+    ] {
+        let arn = format!("arn:aws:kinesisvideo:us-west-2:123456789012:{resource}");
+        assert_eq!(
+            ask(&policy, Action::CreateSignalingChannel, &arn, None),
+            decision,
+            "{resource}"
+        );
+    }
+}
+
+#[test]
+fn a_condition_needs_the_client_id() {
+    let policy = one(
+        r#""Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+        "Condition": {"stringequals": {"KinesisVideo:clientid": ["v1", "v?"]}, "StringLike": {"kinesisvideo:ClientId": "v*"}}"#,
+    );
+    for (client_id, decision) in [
+        (Some("v1"), Decision::Allow),
+        (Some("v?"), Decision::Allow),
+        (Some("v2"), Decision::NoMatch),
+        (Some("V1"), Decision::NoMatch),
+        (None, Decision::NoMatch),
+    ] {
+        assert_eq!(
+            ask(&policy, Action::ConnectAsViewer, ARN, client_id),
+            decision,
+            "{client_id:?}"
+        );
+    }
+}
+
+#[test]
+fn a_denial_by_client_id_spares_requests_without_one() {
+    let policy = r#"{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"StringLike": {"kinesisvideo:ClientId": "bad-*"}}}]}"#;
+    let get = Action::GetIceServerConfig;
+    assert_eq!(ask(policy, get, ARN, Some("bad-1")), Decision::Deny);
+    assert_eq!(ask(policy, get, ARN, Some("good")), Decision::Allow);
+    assert_eq!(ask(policy, get, ARN, None), Decision::Allow);
+}
+
+/// Holds what each document is refused with.
+fn refused(table: &[(&str, &str)]) {
+    for (text, wanted) in table {
+        let error = Policy::parse(text).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{text}\n  {error}\n  {wanted}");
+    }
+}
+
+#[test]
+fn faults_of_documents_are_named_with_their_place() {
+    refused(&[
+        ("", "line 1, column 0: EOF while parsing a value"),
+        (
+            "[]",
+            "line 1, column 0: invalid type: sequence, expected a policy document: an object with Statement",
+        ),
+        (
+            "{}",
+            "line 1, column 2: the document needs Statement, with at least one statement",
+        ),
+        (
+            r#"{"Statement":[]}"#,
+            "line 1, column 16: the document needs Statement, with at least one statement",
+        ),
+        (
+            "{\n \"Statement\":[{}]}",
+            "line 2, column 16: the statement lacks Effect, Action, Resource",
+        ),
+        (
+            r#"{"Version":"2020-01-01"}"#,
+            "line 1, column 23: Version \"2020-01-01\": allowed \"2012-10-17\", \"2008-10-17\"",
+        ),
+        (
+            r#"{"statement":[]}"#,
+            "line 1, column 12: \"statement\": unknown member, allowed Version, Id, Statement",
+        ),
+        (
+            r#"{"Statement":{"NotAction":"x"}}"#,
+            "\"NotAction\": not evaluated here, allowed Sid, Effect, Action, Resource, Condition",
+        ),
+        (
+            r#"{"Statement":{"Principal":"*"}}"#,
+            "\"Principal\": not evaluated here",
+        ),
+        (
+            r#"{"Statement":{"Effect":"allow"}}"#,
+            "line 1, column 30: Effect \"allow\": allowed \"Allow\", \"Deny\"",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Effect":"Allow"}}"#,
+            "Effect: allowed once",
+        ),
+    ]);
+}
+
+#[test]
+fn faults_of_lists_are_named_with_their_place() {
+    refused(&[
+        (
+            r#"{"Statement":{"Action":5}}"#,
+            "invalid type: integer `5`, expected Action: a string or a list of strings",
+        ),
+        (
+            r#"{"Statement":{"Action":[]}}"#,
+            "Action: allowed a list that is not empty",
+        ),
+        (
+            r#"{"Statement":{"Action":[["s3:*"]]}}"#,
+            "invalid type: sequence, expected Action: a string",
+        ),
+        (
+            "{\"Statement\":{\"Action\":[\"s3:*\",\n\"kinesisvideo:ConectAsMaster\"]}}",
+            "line 2, column 29: action \"kinesisvideo:ConectAsMaster\": there is no such action; the nearest is \"kinesisvideo:ConnectAsMaster\"",
+        ),
+        (
+            r#"{"Statement":{"Resource":"channel/x"}}"#,
+            "resource \"channel/x\": allowed \"*\" or an ARN such as",
+        ),
+        (
+            r#"{"Statement":{"Resource":"arn:aws:${x}"}}"#,
+            "\"arn:aws:${x}\": variables are not evaluated here",
+        ),
+        (
+            r#"{"Statement":{"Resource":""}}"#,
+            "\"\": allowed 1 to 2048 bytes",
+        ),
+    ]);
+}
+
+#[test]
+fn faults_of_conditions_are_named() {
+    refused(&[
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{}}}"#,
+            "Condition: allowed StringEquals, StringLike, at least one",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"Bool":{}}}}"#,
+            "condition operator \"Bool\": not evaluated here, allowed StringEquals, StringLike",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"StringLike":{"aws:TagKeys":"x"}}}}"#,
+            "condition key \"aws:TagKeys\": not evaluated here, allowed kinesisvideo:ClientId",
+        ),
+        (
+            r#"{"Statement":{"Condition":{"StringLike":{"kinesisvideo:ClientId":"a"},"stringLike":{}}}}"#,
+            "Condition: allowed each operator once",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Condition":{"StringLike":{}}}}"#,
+            "the condition operator needs kinesisvideo:ClientId",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}} x"#,
+            "trailing characters",
+        ),
+        (
+            r#"{"Statement":{"Effect":"Allow","Action":"kinesisvideo:*","Resource":"*","Resource":"*"}}"#,
+            "Resource: allowed once",
+        ),
+    ]);
+}
+
+#[test]
+fn bounds_hold_on_both_sides() {
+    let statement = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+    let statements = |count| format!(r#"{{"Statement":[{}]}}"#, vec![statement; count].join(","));
+    assert!(Policy::parse(&statements(STATEMENTS_MAX)).is_ok());
+    let error = Policy::parse(&statements(STATEMENTS_MAX + 1)).unwrap_err();
+    assert_eq!(error.rule(), "allowed at most 256 statements");
+
+    let actions = |count| {
+        let list = vec![r#""s3:X""#; count].join(",");
+        one(&format!(
+            r#""Effect":"Deny","Resource":"*","Action":[{list}]"#
+        ))
+    };
+    assert!(Policy::parse(&actions(ENTRIES_MAX)).is_ok());
+    assert!(Policy::parse(&actions(ENTRIES_MAX + 1)).is_err());
+
+    let padded = |bytes: usize| {
+        format!(
+            "{}{}",
+            statements(1),
+            " ".repeat(bytes - statements(1).len())
+        )
+    };
+    assert!(Policy::parse(&padded(POLICY_BYTES_MAX)).is_ok());
+    let error = Policy::parse(&padded(POLICY_BYTES_MAX + 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the document has 65537 bytes, allowed at most 65536"
+    );
+    assert!(Policy::parse_session(&padded(SESSION_POLICY_BYTES_MAX)).is_ok());
+    assert!(Policy::parse_session(&padded(SESSION_POLICY_BYTES_MAX + 1)).is_err());
+    assert!(Policy::parse(&"[".repeat(60_000)).is_err());
+}
+
+#[test]
+fn what_is_allowed_somewhere_can_be_told() {
+    let policy = Policy::parse(&one(
+        r#""Effect": "Allow", "Action": "kinesisvideo:ConnectAs*", "Resource": "*""#,
+    ));
+    let policy = policy.unwrap();
+    let allowed: Vec<_> = policy.allowed_somewhere().collect();
+    assert_eq!(allowed, [Action::ConnectAsMaster, Action::ConnectAsViewer]);
+    assert!(!policy.denies());
+}
