@@ -129,6 +129,18 @@ impl Identity {
         &self.0
     }
 
+    /// The region: what precedes the first colon.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        self.0.split(':').next().unwrap_or_default()
+    }
+
+    /// The account: what stands between the colons.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        self.0.split(':').nth(1).unwrap_or_default()
+    }
+
     /// The channel's name: what follows the last colon.
     #[must_use]
     pub fn name(&self) -> &str {

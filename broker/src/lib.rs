@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`id`] [`time`] [`limits`] [`event`] [`record`] | words: plain data that all else speaks of |
 //! | [`config`] | file and flags to one immutable `Settings` |
+//! | [`quota`] | token buckets |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | [`session`] [`channel`] [`registry`] [`placement`] [`control`] | the state machines, without I/O, clock or randomness |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod machine;
 pub mod placement;
 pub mod presign;
+pub mod quota;
 pub mod record;
 pub mod registry;
 pub mod server;

@@ -14,10 +14,18 @@ pub const MAILBOX_OPEN_PLACES: usize = 4096;
 /// Letters of the side thread (scrape, drain, stop) under way to one shard at most.
 pub const MAILBOX_CONTROL_PLACES: usize = 64;
 
-/// Places in a mailbox kept for letters that must not be refused: a reply and a cancel for each outstanding call, and control.
+/// Changes of the registry that one shard may have under way; the next one is answered 503. A commit takes some milliseconds,
+/// whatever the number of changes in it.
+pub const CHANGES_PER_SHARD_MAX: usize = 1024;
+
+/// Changes of one channel that wait for the one under way; the next one is `ClientLimitExceededException`.
+pub const CHANGES_WAITING_PER_CHANNEL_MAX: usize = 16;
+
+/// Places in a mailbox kept for letters that must not be refused: a reply and a cancel for each outstanding call, a result for
+/// each change under way, and control.
 #[must_use]
 pub const fn mailbox_reserve(shards: usize) -> usize {
-    2 * CALLS_PER_PAIR_MAX * shards + MAILBOX_CONTROL_PLACES
+    2 * CALLS_PER_PAIR_MAX * shards + CHANGES_PER_SHARD_MAX + MAILBOX_CONTROL_PLACES
 }
 
 /// All places of a mailbox.

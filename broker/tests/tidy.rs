@@ -17,8 +17,12 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config", "event", "id", "limits", "machine", "record", "time",
         ],
     ),
-    ("channel", &["id", "limits", "record", "time"]),
-    ("registry", &["record", "time"]),
+    (
+        "channel",
+        &["config", "id", "limits", "quota", "record", "time"],
+    ),
+    ("quota", &["config", "time"]),
+    ("registry", &["id", "record", "time"]),
     ("placement", &["id"]),
     ("control", &["config", "id", "machine", "time"]),
     (
@@ -32,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "limits",
             "machine",
             "placement",
+            "quota",
             "record",
             "registry",
             "session",

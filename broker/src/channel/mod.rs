@@ -6,13 +6,16 @@
 mod calls;
 mod members;
 mod pending;
+mod rates;
 mod route;
 
 pub use calls::{Calls, Waiting};
 pub use members::{Joined, Members, Slot, TableFull};
 pub use pending::{Full, Message, Pending, Room, Towards};
+pub use rates::{Metered, Rates};
 pub use route::Route;
 
+use crate::config::Quotas;
 use crate::record::Record;
 use crate::time::Now;
 
@@ -21,9 +24,24 @@ use crate::time::Now;
 pub struct Channel {
     /// What is known of it.
     pub record: Record,
+    /// Where in its life it is.
+    pub state: Life,
     /// The moment for which the wheel holds an entry, if any.
     pub armed: Option<Now>,
     live: Option<Box<Live>>,
+    /// What was used up of its rates.
+    rates: Option<Box<Rates>>,
+}
+
+/// The states of a channel. A change that is not durable yet is not told to anybody but by these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Not durable yet: its name is taken, and nobody is told of it.
+    Creating,
+    /// In use.
+    Active,
+    /// Its end is not durable yet: nobody may connect any more.
+    Deleting,
 }
 
 /// What a channel in use has.
@@ -66,12 +84,43 @@ impl Live {
 impl Channel {
     /// A channel nobody is connected to.
     #[must_use]
-    pub fn new(record: Record) -> Self {
+    pub fn new(record: Record, state: Life) -> Self {
         Self {
             record,
+            state,
             armed: None,
             live: None,
+            rates: None,
         }
+    }
+
+    /// Whether one more of this is within the channel's rate.
+    #[must_use]
+    pub fn may(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+        let rates = self.rates.as_deref();
+        rates.is_none_or(|rates| rates.has(what, quotas, now))
+    }
+
+    /// Counts one of this; false, and nothing counted, when it is over the channel's rate.
+    pub fn count(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+        if what.rate(quotas).is_none() {
+            return true;
+        }
+        let rates = self.rates.get_or_insert_default();
+        rates.take(what, quotas, now)
+    }
+
+    /// When something of it is due: what is kept or waits, or rates that can be forgotten.
+    pub fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
+        let live = self.live.as_deref().and_then(Live::next_expiry);
+        let rates = self
+            .rates
+            .as_deref_mut()
+            .map(|rates| rates.settle(quotas, now));
+        if rates == Some(None) {
+            self.rates = None;
+        }
+        live.into_iter().chain(rates.flatten()).min()
     }
 
     /// What it has while in use, if it is.

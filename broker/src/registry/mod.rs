@@ -4,4 +4,4 @@
 
 mod store;
 
-pub use store::{Change, MemoryStore, Store, StoreError};
+pub use store::{Change, MemoryStore, Store, StoreError, Submitted};

@@ -1,5 +1,6 @@
 //! Where changes to the registry are made durable: a small trait, and the store that keeps nothing.
 
+use crate::id::ChannelKey;
 use crate::record::Record;
 use codec::aws::ChannelArn;
 use std::fmt;
@@ -14,8 +15,8 @@ pub enum Change<'a> {
 }
 
 /// Why a change could not be kept. The call that asked for it is answered with `ServiceUnavailable`.
-#[derive(Debug)]
-pub struct StoreError(pub String);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreError(pub Box<str>);
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,19 +26,22 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-/// Keeps records beyond the life of the process. One exists per shard and sees that shard's channels only.
-pub trait Store: Send {
-    /// The records of an earlier life.
-    ///
-    /// # Errors
-    /// When they cannot be read; the server does not start.
-    fn load(&mut self) -> Result<Vec<Record>, StoreError>;
+/// What became of a change that was handed to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is kept, as well as this store keeps anything.
+    Kept,
+    /// Whether it is kept is told later, by a letter with the same key.
+    Later,
+}
 
-    /// Takes a change over before it is made.
+/// Keeps records beyond the life of the process. One exists per shard and sees that shard's channels only. Never blocks.
+pub trait Store: Send {
+    /// Takes over a change of the channel `of`, of which no other change is under way.
     ///
     /// # Errors
     /// When the change cannot be kept; it is not made.
-    fn commit(&mut self, change: Change<'_>) -> Result<(), StoreError>;
+    fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError>;
 }
 
 /// A store without memory of its own: channels live as long as the process.
@@ -45,11 +49,7 @@ pub trait Store: Send {
 pub struct MemoryStore;
 
 impl Store for MemoryStore {
-    fn load(&mut self) -> Result<Vec<Record>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    fn commit(&mut self, _change: Change<'_>) -> Result<(), StoreError> {
-        Ok(())
+    fn submit(&mut self, _of: ChannelKey, _change: Change<'_>) -> Result<Submitted, StoreError> {
+        Ok(Submitted::Kept)
     }
 }

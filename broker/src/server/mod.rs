@@ -267,10 +267,11 @@ impl ShardStart<'_> {
                 id,
                 placement: placement.clone(),
                 seeds: seeds()?,
+                records: Vec::new(),
+                store: Box::new(MemoryStore),
             };
-            // Made on its own thread, whose memory it then is; a store that keeps nothing has nothing that cannot be read.
-            let make =
-                move || Shard::new(start, Box::new(MemoryStore)).expect("this store always loads");
+            // Made on its own thread, whose memory it then is.
+            let make = move || Shard::new(start);
             let handle = edge::spawn(config, make);
             handles
                 .push(handle.map_err(|error| {

@@ -4,7 +4,7 @@ use crate::id::Identity;
 use crate::record::Record;
 use crate::time::Now;
 use codec::aws::ChannelArn;
-use codec::control::{Operation, Protocol};
+use codec::control::{ChannelStatus, Operation, Protocol};
 use codec::http::HeadScanner;
 use codec::signal::Role;
 
@@ -82,7 +82,7 @@ pub enum Wanted {
         /// Entries asked for.
         limit: usize,
         /// What came.
-        records: Vec<Record>,
+        records: Vec<(Record, ChannelStatus)>,
         /// Whether some shard has more.
         more: bool,
     },

@@ -3,9 +3,10 @@
 //! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting shard, what
 //! needs the channel by its home.
 
+use super::home::RATE_EXCEEDED;
 use super::leave::slot_of;
 use super::{Parcel, Shard};
-use crate::channel::{Channel, Joined, TableFull};
+use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::Place;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::machine::Output;
@@ -183,7 +184,7 @@ impl Shard {
         let joined = self
             .channel_to_join(&admission.arn, at)
             .and_then(|channel| {
-                let joined = self.join(channel, &role, key)?;
+                let joined = self.join(channel, &role, key, at)?;
                 Ok((channel, joined))
             });
         match joined {
@@ -205,7 +206,7 @@ impl Shard {
             let found = self
                 .channels
                 .get(key)
-                .is_some_and(|channel| channel.record.arn == *arn);
+                .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
             return if found { Ok(key) } else { Err(not_found) };
         }
         if !self.settings.dev {
@@ -219,31 +220,44 @@ impl Shard {
             tags: Vec::new(),
         };
         self.last_created = self.last_created.max(record.created.min(at.wall));
-        self.create_channel(record)
-            .map_err(|(kind, _)| (kind, "The channel could not be created."))
+        let full = (
+            ErrorKind::ServiceUnavailable,
+            "The server has as many channels as it may have.",
+        );
+        // In use at once: nobody was told that it is durable.
+        let key = self.insert_channel(record, Life::Active).ok_or(full)?;
+        self.keep_channel(key, at);
+        Ok(key)
     }
 
+    /// Takes a place in the channel, if there is one and the channel's rate allows it.
     fn join(
         &mut self,
-        channel: ChannelKey,
+        key: ChannelKey,
         role: &Role,
-        key: SessionKey,
+        session: SessionKey,
+        at: Moment,
     ) -> Result<Joined, Refusal> {
-        let viewers_max = self.settings.limits.viewers_per_channel;
-        let hasher = &self.hasher;
-        let Some(channel) = self.channels.get_mut(channel) else {
+        let limited = |message| (ErrorKind::ClientLimitExceeded, message);
+        let settings = &self.settings;
+        let Some(channel) = self.channels.get_mut(key) else {
             return Err((ErrorKind::ResourceNotFound, NOT_FOUND));
         };
-        let joined = channel
-            .wake(hasher)
-            .members
-            .join(slot_of(role), key, viewers_max);
-        joined.map_err(|TableFull| {
-            (
-                ErrorKind::ClientLimitExceeded,
-                "The channel has as many viewers as it may have.",
-            )
-        })
+        let what = match role {
+            Role::Master => Metered::ConnectAsMaster,
+            Role::Viewer(_) => Metered::ConnectAsViewer,
+        };
+        if !channel.may(what, &settings.quotas, at.now) {
+            return Err(limited(RATE_EXCEEDED));
+        }
+        let viewers_max = settings.limits.viewers_per_channel;
+        let members = &mut channel.wake(&self.hasher).members;
+        let joined = members
+            .join(slot_of(role), session, viewers_max)
+            .map_err(|TableFull| limited("The channel has as many viewers as it may have."))?;
+        channel.count(what, &settings.quotas, at.now); // a connect that was refused costs nothing
+        self.arm_channel(key, at);
+        Ok(joined)
     }
 
     fn welcome(
@@ -296,14 +310,6 @@ impl Shard {
             self.offers_lost_their_master(channel);
         }
         self.take_back(older, channel, role, at);
-    }
-
-    /// Puts a record into the tables; it does not exist before.
-    pub(super) fn insert_channel(&mut self, record: Record) -> Option<ChannelKey> {
-        let identity = Identity::of(&record.arn);
-        let key = self.channels.insert(Channel::new(record)).ok()?;
-        self.names.insert(identity, key);
-        Some(key)
     }
 }
 

@@ -71,7 +71,7 @@ impl Shard {
         self.counters.waiting_calls += 1;
         self.counters.pending_messages += 1;
         self.give_offers(key, u64::MAX);
-        self.arm_channel(key);
+        self.arm_channel(key, at);
     }
 
     /// Gives waiting offers that the current master has not got to it, oldest first: those accepted before `before`.

@@ -1,6 +1,6 @@
 //! API calls on the shard that has their connection: a question to the channel's home, and its answer as a response.
 
-use super::{Ask, Letter, Shard, Told};
+use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CALLS_PER_PAIR_MAX, LIST_PAGE_MAX};
@@ -40,7 +40,10 @@ impl Shard {
                     Ask::Look(Identity::of(&arn), Some(arn)),
                 ),
             },
-            Call::Delete(delete) => (Wanted::Deleted, Ask::Delete(delete.arn, delete.version)),
+            Call::Delete(delete) => (
+                Wanted::Deleted,
+                Ask::Change(delete.arn, Alteration::Delete(delete.version)),
+            ),
             Call::Endpoint(endpoint) => {
                 let wanted = Wanted::Endpoints(endpoint.protocols, endpoint.role);
                 (
@@ -73,9 +76,10 @@ impl Shard {
             | Call::Join(_)
             | Call::JoinAsViewer(_) => return self.not_served(key, &asked, at),
         };
+        let operation = asked.operation;
         if let Some(caller) = self.await_reply(key, asked, wanted) {
             let home = self.home_of(&ask);
-            self.ask(home, caller, ask, at);
+            self.ask(home, caller, Inquiry { operation, ask }, at);
         }
     }
 
@@ -101,7 +105,7 @@ impl Shard {
         let prefix: Box<str> = text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str()));
         let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
         let limit = list.entries_max.min(LIST_PAGE_MAX);
-        let shards = self.placement.shards();
+        let (shards, operation) = (self.placement.shards(), asked.operation);
         let wanted = Wanted::Pages {
             missing: usize::from(shards),
             limit,
@@ -118,7 +122,7 @@ impl Shard {
                 after: after.clone(),
                 limit,
             };
-            self.ask(ShardId(shard), caller, ask, at);
+            self.ask(ShardId(shard), caller, Inquiry { operation, ask }, at);
         }
     }
 
@@ -134,9 +138,9 @@ impl Shard {
         })
     }
 
-    fn ask(&mut self, home: ShardId, caller: CallRef, ask: Ask, at: Moment) {
+    fn ask(&mut self, home: ShardId, caller: CallRef, inquiry: Inquiry, at: Moment) {
         if home == self.id {
-            return self.answer(caller, ask, at);
+            return self.answer(caller, inquiry, at);
         }
         match self
             .asking
@@ -145,7 +149,7 @@ impl Shard {
         {
             Some(asking) => {
                 *asking += 1;
-                self.output(Output::Post(home, Letter::Ask(caller, Box::new(ask))));
+                self.output(Output::Post(home, Letter::Ask(caller, Box::new(inquiry))));
             }
             None => self.told(caller, too_busy(), at),
         }
@@ -155,7 +159,7 @@ impl Shard {
     pub(super) fn home_of(&self, ask: &Ask) -> ShardId {
         match ask {
             Ask::Look(identity, _) | Ask::Create(identity, _) => self.placement.home(identity),
-            Ask::Delete(arn, _) | Ask::Offer { arn, .. } => self.placement.home(&Identity::of(arn)),
+            Ask::Change(arn, _) | Ask::Offer { arn, .. } => self.placement.home(&Identity::of(arn)),
             Ask::Page { of, .. } => *of,
         }
     }
@@ -206,7 +210,7 @@ impl Shard {
             Told::Fault(kind, message) => {
                 return self.respond_error(key, Some(operation), kind, &message, asked.close, at);
             }
-            Told::Record(_) | Told::Records(..) | Told::Done | Told::Answer(_) => told,
+            Told::Record(..) | Told::Records(..) | Told::Done | Told::Answer(_) => told,
         };
         let mut body = Vec::new();
         if self.write_answer(&mut body, key, asked, wanted, &told, at) {
@@ -227,14 +231,14 @@ impl Shard {
         at: Moment,
     ) -> bool {
         match (wanted, told) {
-            (Wanted::Created, Told::Record(record)) => {
+            (Wanted::Created, Told::Record(record, _)) => {
                 codec::control::create(body, record.arn.as_str())
             }
-            (Wanted::Description, Told::Record(record)) => {
-                codec::control::describe(body, &info(record))
+            (Wanted::Description, Told::Record(record, status)) => {
+                codec::control::describe(body, &info(record, *status))
             }
             (Wanted::Deleted, Told::Done) => codec::control::delete(body),
-            (Wanted::Endpoints(protocols, role), Told::Record(record)) => {
+            (Wanted::Endpoints(protocols, role), Told::Record(record, _)) => {
                 let Some(session) = self.sessions.get(key) else {
                     return false;
                 };
@@ -247,7 +251,7 @@ impl Shard {
                 };
                 control::endpoint(body, &self.settings, &asked, &identity);
             }
-            (Wanted::IceServers(name), Told::Record(_)) => {
+            (Wanted::IceServers(name), Told::Record(..)) => {
                 control::ice(body, &self.settings.ice, &asked.host, &name, at.wall);
             }
             (Wanted::Answer(_), Told::Answer(answer)) => {
@@ -255,8 +259,9 @@ impl Shard {
             }
             (Wanted::Pages { .. }, Told::Records(records, more)) => {
                 let last = records.last().filter(|_| *more);
-                let token = last.map(|record| codec::control::page_token(record.arn.name()));
-                codec::control::list(body, records.iter().map(info), token.as_deref());
+                let token = last.map(|(record, _)| codec::control::page_token(record.arn.name()));
+                let infos = records.iter().map(|(record, status)| info(record, *status));
+                codec::control::list(body, infos, token.as_deref());
             }
             (
                 Wanted::Created
@@ -343,7 +348,7 @@ fn merge(wanted: Wanted, told: Told) -> Merged {
                     more,
                 });
             }
-            records.sort_by(|one, other| one.arn.name().cmp(other.arn.name()));
+            records.sort_by(|(one, _), (other, _)| one.arn.name().cmp(other.arn.name()));
             let more = more || records.len() > limit;
             records.truncate(limit);
             let wanted = Wanted::Pages {
@@ -358,11 +363,11 @@ fn merge(wanted: Wanted, told: Told) -> Merged {
     }
 }
 
-fn info(record: &Record) -> ChannelInfo<'_> {
+fn info(record: &Record, status: ChannelStatus) -> ChannelInfo<'_> {
     ChannelInfo {
         name: record.arn.name(),
         arn: record.arn.as_str(),
-        status: ChannelStatus::Active,
+        status,
         created_ms: record.created.0,
         ttl_seconds: record.ttl_seconds,
         version: record.version.as_str(),

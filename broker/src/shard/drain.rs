@@ -5,7 +5,7 @@
 //!  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
 //! ```
 //! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many there
-//! are. Empty (no WebSocket, no waiting call) is the end at once.
+//! are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
 use super::Shard;
 use crate::id::SessionKey;
@@ -124,6 +124,7 @@ impl Shard {
         let empty = self.web_sockets == 0
             && self.counters.waiting_calls == 0
             && self.counters.outbox_bytes == 0
+            && self.changes.is_empty()
             && self.asking.iter().all(|&questions| questions == 0);
         let Some(drain) = &mut self.drain else { return };
         if !drain.over && (empty || at.now >= drain.ends) {

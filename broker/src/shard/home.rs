@@ -2,25 +2,34 @@
 
 use super::admission::NOT_FOUND;
 use super::drain::SHUTTING_DOWN;
-use super::{Ask, Letter, Shard, Told};
-use crate::event::{Kind, Outcome};
+use super::{Ask, Inquiry, Letter, Shard, Told};
+use crate::channel::{Channel, Life, Metered};
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::machine::Output;
-use crate::record::{Record, Version};
-use crate::registry::Change;
-use crate::time::{Moment, Wall};
-use codec::aws::{ChannelArn, ChannelName};
-use codec::control::{CreateSignalingChannel, ErrorKind};
-use codec::ws::close;
+use crate::record::Record;
+use crate::time::Moment;
+use codec::aws::ChannelArn;
+use codec::control::{ChannelStatus, ErrorKind, Operation};
 use std::ops::Bound;
 
 impl Shard {
-    /// Answers a question about a channel, at once or, for an Alexa offer, when the master has answered.
-    pub(super) fn answer(&mut self, caller: CallRef, ask: Ask, at: Moment) {
+    /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
+    pub(super) fn answer(&mut self, caller: CallRef, inquiry: Inquiry, at: Moment) {
+        match self.over_rate(inquiry.operation, &inquiry.ask, at) {
+            Some(told) => self.tell(caller, told, at),
+            None => self.serve(caller, inquiry, at),
+        }
+    }
+
+    /// Answers a question that is allowed and counted.
+    pub(super) fn serve(&mut self, caller: CallRef, inquiry: Inquiry, at: Moment) {
+        let Inquiry { operation, ask } = inquiry;
         let told = match ask {
-            Ask::Look(identity, arn) => self.look(&identity, arn.as_ref()),
-            Ask::Create(identity, create) => self.create(&identity, create, at),
-            Ask::Delete(arn, version) => self.delete(&arn, version.as_deref(), at),
+            Ask::Look(identity, arn) => self.look(operation, &identity, arn.as_ref()),
+            Ask::Create(identity, create) => return self.create(caller, &identity, create, at),
+            Ask::Change(arn, alteration) => {
+                return self.alter(caller, arn, alteration, operation, at);
+            }
             Ask::Page {
                 of: _,
                 prefix,
@@ -31,7 +40,7 @@ impl Shard {
                 arn,
                 sender,
                 payload,
-            } => match self.find(&arn) {
+            } => match self.find_active(&arn) {
                 Some(key) if !self.drains() => {
                     return self.take_offer(caller, key, &sender, &payload, at);
                 }
@@ -54,114 +63,66 @@ impl Shard {
         }
     }
 
-    /// The channel that an ARN names, creation time included.
-    fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
+    /// The channel that an ARN names, creation time included, unless it is only being created.
+    pub(super) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let key = *self.names.get(&Identity::of(arn))?;
-        self.channels
-            .get(key)
-            .filter(|channel| channel.record.arn == *arn)
-            .map(|_| key)
+        let found =
+            |channel: &&Channel| channel.record.arn == *arn && channel.state != Life::Creating;
+        self.channels.get(key).filter(found).map(|_| key)
     }
 
-    fn look(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Told {
+    /// The same, if it is in use.
+    pub(super) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
+        let active = |key: &ChannelKey| {
+            let channel = self.channels.get(*key);
+            channel.is_some_and(|channel| channel.state == Life::Active)
+        };
+        self.find(arn).filter(active)
+    }
+
+    /// Counts a call against its channel's rate; the refusal when it is over it. A channel that is not there has none.
+    fn over_rate(&mut self, operation: Operation, ask: &Ask, at: Moment) -> Option<Told> {
+        let what = Metered::Call(operation);
+        what.rate(&self.settings.quotas)?;
+        let key = match ask {
+            Ask::Look(identity, None) => self.names.get(identity).copied(),
+            Ask::Look(_, Some(arn)) | Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
+                self.find(arn)
+            }
+            Ask::Create(..) | Ask::Page { .. } => None,
+        };
+        let key = key?;
+        let settings = self.settings.clone();
+        let channel = self.channels.get_mut(key)?;
+        if channel.count(what, &settings.quotas, at.now) {
+            self.arm_channel(key, at);
+            return None;
+        }
+        Some(Told::Fault(
+            ErrorKind::ClientLimitExceeded,
+            RATE_EXCEEDED.into(),
+        ))
+    }
+
+    fn look(&self, operation: Operation, identity: &Identity, arn: Option<&ChannelArn>) -> Told {
         let channel = self
             .names
             .get(identity)
-            .and_then(|&key| self.channels.get(key));
-        match channel.filter(|channel| arn.is_none_or(|arn| channel.record.arn == *arn)) {
-            Some(channel) => Told::Record(channel.record.clone()),
-            None => not_found(),
-        }
-    }
-
-    fn create(&mut self, identity: &Identity, create: CreateSignalingChannel, at: Moment) -> Told {
-        if self.names.contains_key(identity) {
-            let message = "A channel with this name exists already in this account and region.";
-            return Told::Fault(ErrorKind::ResourceInUse, message.into());
-        }
-        // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
-        // clock was set back.
-        let created = at.wall.max(Wall(self.last_created.0 + 1));
-        let (region, account) = (&self.settings.region, &self.settings.account_id);
-        let arn = ChannelName::parse(identity.name())
-            .ok()
-            .and_then(|name| ChannelArn::build(PARTITION, region, account, name, created.0).ok());
-        let Some(arn) = arn else {
-            return Told::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
-        };
-        let record = Record {
-            arn,
-            ttl_seconds: create.ttl_seconds,
-            created,
-            version: Version::draw(&mut self.random),
-            tags: create.tags,
-        };
-        match self.create_channel(record.clone()) {
-            Ok(_) => {
-                self.last_created = created;
-                Told::Record(record)
-            }
-            Err((kind, message)) => Told::Fault(kind, message),
-        }
-    }
-
-    /// Makes a channel durable, then puts it into the tables.
-    pub(super) fn create_channel(
-        &mut self,
-        record: Record,
-    ) -> Result<ChannelKey, (ErrorKind, Box<str>)> {
-        if !self.channels.has_room() {
-            let message = "The server has as many channels as it may have.";
-            return Err((ErrorKind::AccountChannelLimitExceeded, message.into()));
-        }
-        self.store
-            .commit(Change::Put(&record))
-            .map_err(unavailable)?;
-        let full = || {
-            (
-                ErrorKind::AccountChannelLimitExceeded,
-                "The server has no room for the channel.".into(),
-            )
-        };
-        self.insert_channel(record).ok_or_else(full)
-    }
-
-    fn delete(&mut self, arn: &ChannelArn, version: Option<&str>, at: Moment) -> Told {
-        let Some(key) = self.find(arn) else {
+            .and_then(|&key| self.channels.get(key))
+            .filter(|channel| arn.is_none_or(|arn| channel.record.arn == *arn));
+        let Some((channel, status)) = channel.and_then(|channel| Some((channel, status(channel)?)))
+        else {
             return not_found();
         };
-        let current = self.channels.get(key).map(|channel| channel.record.version);
-        if version.is_some_and(|version| current.is_some_and(|current| current.as_str() != version))
-        {
-            let message = "CurrentVersion is not the version of the channel. Describe it again.";
-            return Told::Fault(ErrorKind::VersionMismatch, message.into());
-        }
-        if let Err((kind, message)) = self.store.commit(Change::Remove(arn)).map_err(unavailable) {
-            return Told::Fault(kind, message);
-        }
-        self.end_channel(key, &Identity::of(arn), at);
-        Told::Done
-    }
-
-    /// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free. protocol.md 3.
-    fn end_channel(&mut self, key: ChannelKey, identity: &Identity, at: Moment) {
-        self.fail_calls(key, ErrorKind::ResourceNotFound, NOT_FOUND, at);
-        self.names.remove(identity);
-        let Some(channel) = self.channels.remove(key) else {
-            return;
-        };
-        let Some(live) = channel.live() else { return };
-        for (_, _, message) in live.pending.messages() {
-            self.counters.pending_messages -= 1;
-            self.counters
-                .end(Kind::Known(message.action), Outcome::Withdrawn);
-        }
-        self.counters.pending_bytes = self
-            .counters
-            .pending_bytes
-            .saturating_sub(live.pending.bytes() as u64);
-        for session in live.members.all() {
-            self.close_web_socket(session, close::GOING_AWAY, "Channel deleted", at);
+        match (status, operation) {
+            (ChannelStatus::Deleting, Operation::GetSignalingChannelEndpoint) => {
+                let message = "The channel is being deleted.";
+                Told::Fault(ErrorKind::ResourceInUse, message.into())
+            }
+            (ChannelStatus::Deleting, Operation::GetIceServerConfig) => not_found(),
+            (ChannelStatus::Active | ChannelStatus::Deleting, _) => {
+                Told::Record(channel.record.clone(), status)
+            }
         }
     }
 
@@ -171,30 +132,31 @@ impl Shard {
             None => Bound::Included(Identity::from_text(prefix)),
         };
         let names = self.names.range((first, Bound::Unbounded));
-        let mut keys = names
+        let mut found = names
             .take_while(|(identity, _)| identity.as_str().starts_with(prefix))
-            .map(|(_, key)| *key);
-        let records: Vec<Record> = keys
+            .filter_map(|(_, key)| self.channels.get(*key))
+            .filter_map(|channel| Some((&channel.record, status(channel)?)));
+        let page: Vec<(Record, ChannelStatus)> = found
             .by_ref()
             .take(limit)
-            .filter_map(|key| self.channels.get(key))
-            .map(|channel| channel.record.clone())
+            .map(|(record, status)| (record.clone(), status))
             .collect();
-        Told::Records(records, keys.next().is_some())
+        Told::Records(page, found.next().is_some())
     }
 }
 
-fn not_found() -> Told {
+/// What callers are told of a channel's state; `None` while it is only being created.
+fn status(channel: &Channel) -> Option<ChannelStatus> {
+    match channel.state {
+        Life::Creating => None,
+        Life::Active => Some(ChannelStatus::Active),
+        Life::Deleting => Some(ChannelStatus::Deleting),
+    }
+}
+
+pub(super) fn not_found() -> Told {
     Told::Fault(ErrorKind::ResourceNotFound, NOT_FOUND.into())
 }
 
-fn unavailable(error: crate::registry::StoreError) -> (ErrorKind, Box<str>) {
-    tracing::error!(%error, "the registry takes no changes");
-    (
-        ErrorKind::ServiceUnavailable,
-        "The registry takes no changes at the moment. Try again later.".into(),
-    )
-}
-
-/// The partition of channels that we create.
-const PARTITION: &str = "aws";
+/// What callers hear who are too fast.
+pub(super) const RATE_EXCEEDED: &str = "Rate exceeded.";

@@ -196,7 +196,7 @@ impl Shard {
         }
         self.counters.outbox_bytes = self.counters.outbox_bytes.saturating_sub(freed as u64);
         self.give_back(key, channel, role, unsent, at);
-        self.arm_channel(channel);
+        self.arm_channel(channel, at);
     }
 
     /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's current
@@ -289,7 +289,7 @@ impl Shard {
             );
         }
         self.deliver_kept(key, role, at);
-        self.arm_channel(key);
+        self.arm_channel(key, at);
     }
 
     fn put_back(
@@ -334,12 +334,12 @@ impl Shard {
         }
     }
 
-    /// Has the wheel call for a channel when its next kept message or waiting call expires.
-    pub(super) fn arm_channel(&mut self, key: ChannelKey) {
+    /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be forgotten.
+    pub(super) fn arm_channel(&mut self, key: ChannelKey, at: Moment) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        let Some(next) = channel.live().and_then(|live| live.next_expiry()) else {
+        let Some(next) = channel.next_due(&self.settings.quotas, at.now) else {
             return;
         };
         if channel.armed.is_none_or(|armed| next < armed) {

@@ -1,23 +1,35 @@
 //! What crosses shards: a connection on its way to its channel's home, a question about a channel, and its answer.
 
-use crate::id::{CallRef, Identity, ShardId};
+use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::machine::Peer;
 use crate::record::Record;
+use crate::registry::StoreError;
 use crate::session::Admission;
 use codec::aws::ChannelArn;
-use codec::control::{CreateSignalingChannel, ErrorKind};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
 
 /// A letter to a shard.
 #[derive(Debug)]
 pub enum Letter {
     /// A call needs something of a channel that lives there.
-    Ask(CallRef, Box<Ask>),
+    Ask(CallRef, Box<Inquiry>),
     /// The answer to such a question, and from which shard. Each question gets exactly one, wanted or not.
     Tell(ShardId, CallRef, Box<Told>),
     /// The caller hung up: its Alexa call is withdrawn, if it still waits.
     Cancel(CallRef, Box<Identity>),
+    /// The store has made the change of a channel durable, or not.
+    Committed(ChannelKey, Result<(), StoreError>),
     /// The process is to end within so many milliseconds.
     Drain(u64),
+}
+
+/// A question, and on behalf of which operation.
+#[derive(Debug)]
+pub struct Inquiry {
+    /// The caller's operation: its rate is counted where the channel lives.
+    pub operation: Operation,
+    /// What is asked.
+    pub ask: Ask,
 }
 
 /// What a call wants of a channel's home.
@@ -27,8 +39,8 @@ pub enum Ask {
     Look(Identity, Option<ChannelArn>),
     /// A new channel.
     Create(Identity, CreateSignalingChannel),
-    /// Its end, if the version is the current one or none is given.
-    Delete(ChannelArn, Option<Box<str>>),
+    /// A change of a channel.
+    Change(ChannelArn, Alteration),
     /// The shard's records of one account whose names begin with the first text and come after the second, by name.
     Page {
         /// The shard asked: no channel tells it.
@@ -51,13 +63,26 @@ pub enum Ask {
     },
 }
 
+/// What is to become of a channel that exists.
+#[derive(Debug)]
+pub enum Alteration {
+    /// Messages are kept for so many seconds, if the version is the current one.
+    Update(Box<str>, u32),
+    /// These tags are set.
+    Tag(Vec<Tag>),
+    /// The tags of these keys are taken away.
+    Untag(Vec<Box<str>>),
+    /// It ends, if the version is the current one or none is given.
+    Delete(Option<Box<str>>),
+}
+
 /// What the home answers.
 #[derive(Debug)]
 pub enum Told {
-    /// The record.
-    Record(Record),
+    /// The record, and the channel's state.
+    Record(Record, ChannelStatus),
     /// Records by name, and whether more would follow.
-    Records(Vec<Record>, bool),
+    Records(Vec<(Record, ChannelStatus)>, bool),
     /// Done.
     Done,
     /// The master's answer; `None` when it did not come in time.

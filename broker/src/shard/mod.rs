@@ -5,7 +5,7 @@
 //!  handle(Received)                     this file
 //!    ├─ requests   HTTP: heads and bodies → calls and upgrades
 //!    │    ├─ calls       a call → a question to the channel's home → its answer as an HTTP response
-//!    │    ├─ home        the questions, answered where the channel lives
+//!    │    ├─ home        the questions, answered where the channel lives; changes: durable before they are made
 //!    │    └─ admission   an upgrade → here or handed over → 101
 //!    └─ frames     WebSocket: bytes → frames → messages
 //!         └─ relay       message → route → the recipient's outbox, or kept, or refused
@@ -17,6 +17,7 @@
 mod admission;
 mod alexa;
 mod calls;
+mod changes;
 mod deadlines;
 mod drain;
 mod frames;
@@ -29,28 +30,28 @@ mod snapshot;
 mod tables;
 mod timers;
 
-pub use letter::{Ask, Letter, Parcel, Told};
+pub use letter::{Alteration, Ask, Inquiry, Letter, Parcel, Told};
 pub use snapshot::Snapshot;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Life};
 use crate::config::Settings;
 use crate::event::{Counters, Kind, Outcome, PLACES, Place};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
-use crate::registry::{Store, StoreError};
+use crate::record::Record;
+use crate::registry::Store;
 use crate::session::{Http, NEVER, Session, Spares, State, WebSocket};
 use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::http::HeadLimits;
 use deadlines::Wheel;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use tables::Table;
 
 /// What a shard is made of.
-#[derive(Debug)]
 pub struct Start {
     /// The configuration; its listeners hold their actual ports.
     pub settings: Arc<Settings>,
@@ -60,6 +61,10 @@ pub struct Start {
     pub placement: Placement,
     /// Seeds of its hash tables and of its generator of request ids and versions.
     pub seeds: [u64; 4],
+    /// The channels of an earlier life whose home this is.
+    pub records: Vec<Record>,
+    /// Where changes are made durable.
+    pub store: Box<dyn Store>,
 }
 
 /// One shard.
@@ -74,6 +79,8 @@ pub struct Shard {
     sessions: Table<SessionKey, Session>,
     channels: Table<ChannelKey, Channel>,
     names: BTreeMap<Identity, ChannelKey>,
+    /// Changes that the store has not told of: at most one for each channel.
+    changes: HashMap<ChannelKey, changes::Changing, RandomState>,
     outputs: VecDeque<Output<Letter>>,
     wheel: Wheel<Timer>,
     spares: Spares,
@@ -109,25 +116,26 @@ enum Timer {
 }
 
 impl Shard {
-    /// A shard with the channels that its store knows.
-    ///
-    /// # Errors
-    /// When the store cannot be read: the server does not start.
-    pub fn new(start: Start, mut store: Box<dyn Store>) -> Result<Self, StoreError> {
+    /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules out.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
         let Start {
             settings,
             id,
             placement,
             seeds: [a, b, c, d],
+            records,
+            store,
         } = start;
-        let records = store.load()?;
         let rules = Rules::of(&settings);
+        let hasher = RandomState::with_seeds(a, b, c, d);
         let mut shard = Self {
             rules,
             id,
             asking: vec![0; usize::from(placement.shards())],
             placement,
-            hasher: RandomState::with_seeds(a, b, c, d),
+            changes: HashMap::with_hasher(hasher.clone()),
+            hasher,
             random: fastrand::Rng::with_seed(a ^ c.rotate_left(17)),
             store,
             sessions: Table::new(settings.connections_per_shard()),
@@ -146,9 +154,10 @@ impl Shard {
             settings,
         };
         for record in records {
-            shard.insert_channel(record);
+            shard.last_created = shard.last_created.max(record.created);
+            shard.insert_channel(record, Life::Active);
         }
-        Ok(shard)
+        shard
     }
 
     fn output(&mut self, output: Output<Letter>) {
@@ -328,7 +337,9 @@ impl Machine for Shard {
     fn refusable(letter: &Letter) -> bool {
         match letter {
             Letter::Ask(..) => true,
-            Letter::Tell(..) | Letter::Cancel(..) | Letter::Drain(_) => false,
+            Letter::Tell(..) | Letter::Cancel(..) | Letter::Committed(..) | Letter::Drain(_) => {
+                false
+            }
         }
     }
 
@@ -366,14 +377,15 @@ impl Shard {
                 self.told(caller, *told, at);
             }
             Letter::Cancel(caller, identity) => self.cancel_offer(caller, &identity, at),
+            Letter::Committed(key, result) => self.committed(key, result, at),
             Letter::Drain(within_ms) => self.begin_drain(within_ms, at),
         }
     }
 
     /// A question found no room in its mailbox: whoever waits for it hears so.
     fn refused(&mut self, letter: Letter, at: Moment) {
-        if let Letter::Ask(caller, ask) = letter {
-            self.heard_from(self.home_of(&ask));
+        if let Letter::Ask(caller, inquiry) = letter {
+            self.heard_from(self.home_of(&inquiry.ask));
             self.told(caller, calls::too_busy(), at);
         }
     }

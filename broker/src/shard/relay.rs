@@ -145,7 +145,7 @@ impl Shard {
         match kept {
             Ok(()) => {
                 counters.pending_messages += 1;
-                self.arm_channel(passing.channel);
+                self.arm_channel(passing.channel, at);
             }
             Err(crate::channel::Full) => self.overflow(passing, at),
         }

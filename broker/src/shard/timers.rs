@@ -135,15 +135,14 @@ impl Shard {
             return;
         };
         channel.armed = None;
-        let Some(live) = channel.live_mut() else {
-            return;
-        };
-        let before = live.pending.bytes() as u64;
-        live.pending.expire(at.now, |message| {
-            counters.pending_messages -= 1;
-            counters.end(Kind::Known(message.action), Outcome::Expired);
-        });
-        counters.pending_bytes = counters.pending_bytes + live.pending.bytes() as u64 - before;
+        if let Some(live) = channel.live_mut() {
+            let before = live.pending.bytes() as u64;
+            live.pending.expire(at.now, |message| {
+                counters.pending_messages -= 1;
+                counters.end(Kind::Known(message.action), Outcome::Expired);
+            });
+            counters.pending_bytes = counters.pending_bytes + live.pending.bytes() as u64 - before;
+        }
         self.expire_calls(key, at);
         // Who lost its slot and does not take the rest of what it has begun keeps its successor waiting.
         while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
@@ -154,7 +153,7 @@ impl Shard {
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
         }
-        self.arm_channel(key);
+        self.arm_channel(key, at);
     }
 
     /// How a session's socket is to be read.

@@ -71,8 +71,10 @@ impl Script {
                 id: ShardId(id),
                 placement: placement.clone(),
                 seeds: [5, 6, 7, 8],
+                records: Vec::new(),
+                store: Box::new(MemoryStore),
             };
-            Shard::new(start, Box::new(MemoryStore)).expect("nothing to load")
+            Shard::new(start)
         };
         Self {
             shards: (0..shards).map(shard).collect(),

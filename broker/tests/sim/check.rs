@@ -128,6 +128,7 @@ impl World {
                 Tag::Cancel(predicted)
             }
             Letter::Drain(_) => panic!("no shard drains another"),
+            Letter::Committed(..) => panic!("only a store tells of a change"),
         };
         if let Tag::Ask(caller) = tag
             && Shard::refusable(&letter)

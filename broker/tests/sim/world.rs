@@ -69,8 +69,10 @@ impl World {
                 id: ShardId(id),
                 placement: placement.clone(),
                 seeds: [seed ^ u64::from(id), 5, 6, 7],
+                records: Vec::new(),
+                store: Box::new(MemoryStore),
             };
-            Shard::new(start, Box::new(MemoryStore)).expect("nothing to load")
+            Shard::new(start)
         });
         let shards: Vec<Shard> = shards.collect();
         let home = move |name: &str| {

@@ -1,0 +1,325 @@
+//! Changes of the registry: made durable first, then made, then answered.
+//!
+//! ```text
+//!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Tell
+//!               │                                                              │
+//!               └ a change of this channel is under way: waits behind it       └ whoever waited is next
+//! ```
+//! Until a change is durable nobody is told of it: a channel that is being created is found by nobody, an update is not seen.
+//! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
+
+use super::home::not_found;
+use super::{Alteration, Ask, Inquiry, Shard, Told};
+use crate::channel::Life;
+use crate::event::{Kind, Outcome};
+use crate::id::{CallRef, ChannelKey, Identity};
+use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
+use crate::record::{Record, Version};
+use crate::registry::{Change, StoreError, Submitted};
+use crate::time::{Moment, Wall};
+use codec::aws::{ChannelArn, ChannelName};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, TAGS_MAX, Tag};
+use codec::ws::close;
+use std::collections::VecDeque;
+
+/// A change that the store has, and who waits for its end.
+#[derive(Debug)]
+pub(super) struct Changing {
+    /// Who hears of it; a channel that came into being because somebody connected has nobody.
+    caller: Option<CallRef>,
+    step: Step,
+    /// Later changes of the same channel, in order.
+    waiting: VecDeque<(CallRef, Box<Inquiry>)>,
+}
+
+/// What happens once a change is durable.
+#[derive(Debug)]
+enum Step {
+    Create,
+    Replace(Record),
+    Delete,
+}
+
+impl Shard {
+    /// Makes a new channel.
+    pub(super) fn create(
+        &mut self,
+        caller: CallRef,
+        identity: &Identity,
+        create: CreateSignalingChannel,
+        at: Moment,
+    ) {
+        if self.names.contains_key(identity) {
+            let message = "A channel with this name exists already in this account and region.";
+            return self.tell(
+                caller,
+                Told::Fault(ErrorKind::ResourceInUse, message.into()),
+                at,
+            );
+        }
+        // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
+        // clock was set back.
+        let created = at.wall.max(Wall(self.last_created.0 + 1));
+        let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
+            ChannelArn::build(
+                PARTITION,
+                identity.region(),
+                identity.account(),
+                name,
+                created.0,
+            )
+            .ok()
+        });
+        let Some(arn) = arn else {
+            let told = Told::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
+            return self.tell(caller, told, at);
+        };
+        let record = Record {
+            arn,
+            ttl_seconds: create.ttl_seconds,
+            created,
+            version: Version::draw(&mut self.random),
+            tags: create.tags,
+        };
+        self.last_created = created;
+        let Some(key) = self.insert_channel(record, Life::Creating) else {
+            let message = "The server has as many channels as it may have.";
+            let told = Told::Fault(ErrorKind::AccountChannelLimitExceeded, message.into());
+            return self.tell(caller, told, at);
+        };
+        self.submit(key, Some(caller), Step::Create, at);
+    }
+
+    /// Has a channel kept that is in use already, because somebody connected to it.
+    pub(super) fn keep_channel(&mut self, key: ChannelKey, at: Moment) {
+        self.submit(key, None, Step::Create, at);
+    }
+
+    /// Changes a channel, or waits for the change before.
+    pub(super) fn alter(
+        &mut self,
+        caller: CallRef,
+        arn: ChannelArn,
+        alteration: Alteration,
+        inquiry_of: codec::control::Operation,
+        at: Moment,
+    ) {
+        let Some(key) = self.find(&arn) else {
+            return self.tell(caller, not_found(), at);
+        };
+        if let Some(changing) = self.changes.get_mut(&key) {
+            if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
+                let inquiry = Inquiry {
+                    operation: inquiry_of,
+                    ask: Ask::Change(arn, alteration),
+                };
+                changing.waiting.push_back((caller, Box::new(inquiry)));
+                return;
+            }
+            let message = "Too many changes of this channel are under way. Try again.";
+            let told = Told::Fault(ErrorKind::ClientLimitExceeded, message.into());
+            return self.tell(caller, told, at);
+        }
+        let Some(channel) = self.channels.get_mut(key) else {
+            return self.tell(caller, not_found(), at);
+        };
+        match altered(&channel.record, alteration, &mut self.random) {
+            Err(told) => self.tell(caller, told, at),
+            Ok(None) => {
+                channel.state = Life::Deleting;
+                self.submit(key, Some(caller), Step::Delete, at);
+            }
+            Ok(Some(record)) => self.submit(key, Some(caller), Step::Replace(record), at),
+        }
+    }
+
+    fn submit(&mut self, key: ChannelKey, caller: Option<CallRef>, step: Step, at: Moment) {
+        let Some(channel) = self.channels.get(key) else {
+            return;
+        };
+        let change = match &step {
+            Step::Create => Change::Put(&channel.record),
+            Step::Replace(record) => Change::Put(record),
+            Step::Delete => Change::Remove(&channel.record.arn),
+        };
+        let submitted = if self.changes.len() < CHANGES_PER_SHARD_MAX {
+            self.store.submit(key, change)
+        } else {
+            Err(StoreError("too many changes are under way".into()))
+        };
+        let changing = Changing {
+            caller,
+            step,
+            waiting: VecDeque::new(),
+        };
+        match submitted {
+            Ok(Submitted::Later) => drop(self.changes.insert(key, changing)),
+            Ok(Submitted::Kept) => self.conclude(key, changing, Ok(()), at),
+            Err(error) => self.conclude(key, changing, Err(error), at),
+        }
+    }
+
+    /// The store has told of a change.
+    pub(super) fn committed(
+        &mut self,
+        key: ChannelKey,
+        result: Result<(), StoreError>,
+        at: Moment,
+    ) {
+        if let Some(changing) = self.changes.remove(&key) {
+            self.conclude(key, changing, result, at);
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        key: ChannelKey,
+        changing: Changing,
+        result: Result<(), StoreError>,
+        at: Moment,
+    ) {
+        let Changing {
+            caller,
+            step,
+            mut waiting,
+        } = changing;
+        let told = match result {
+            Ok(()) => self.make(key, step, at),
+            Err(error) => self.unmake(key, &step, &error),
+        };
+        if let Some(caller) = caller {
+            self.tell(caller, told, at);
+        }
+        while let Some((caller, inquiry)) = waiting.pop_front() {
+            self.serve(caller, *inquiry, at);
+            if let Some(next) = self.changes.get_mut(&key) {
+                next.waiting.append(&mut waiting);
+            }
+        }
+    }
+
+    /// What is durable happens.
+    fn make(&mut self, key: ChannelKey, step: Step, at: Moment) -> Told {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return not_found();
+        };
+        match step {
+            Step::Create => {
+                channel.state = Life::Active;
+                Told::Record(channel.record.clone(), ChannelStatus::Active)
+            }
+            Step::Replace(record) => {
+                channel.record = record;
+                Told::Done
+            }
+            Step::Delete => {
+                let identity = Identity::of(&channel.record.arn);
+                self.end_channel(key, &identity, at);
+                Told::Done
+            }
+        }
+    }
+
+    /// What is not durable did not happen.
+    fn unmake(&mut self, key: ChannelKey, step: &Step, error: &StoreError) -> Told {
+        tracing::error!(%error, "the registry takes no changes");
+        let channel = self.channels.get_mut(key);
+        match (step, channel) {
+            (Step::Create, Some(channel)) if channel.state == Life::Creating => {
+                let identity = Identity::of(&channel.record.arn);
+                self.names.remove(&identity);
+                self.channels.remove(key);
+            }
+            (Step::Delete, Some(channel)) => channel.state = Life::Active,
+            (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
+        }
+        let message = "The registry takes no changes at the moment. Try again later.";
+        Told::Fault(ErrorKind::ServiceUnavailable, message.into())
+    }
+
+    /// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free. protocol.md 3.
+    fn end_channel(&mut self, key: ChannelKey, identity: &Identity, at: Moment) {
+        self.fail_calls(
+            key,
+            ErrorKind::ResourceNotFound,
+            super::admission::NOT_FOUND,
+            at,
+        );
+        self.names.remove(identity);
+        let Some(channel) = self.channels.remove(key) else {
+            return;
+        };
+        let Some(live) = channel.live() else { return };
+        for (_, _, message) in live.pending.messages() {
+            self.counters.pending_messages -= 1;
+            self.counters
+                .end(Kind::Known(message.action), Outcome::Withdrawn);
+        }
+        self.counters.pending_bytes = self
+            .counters
+            .pending_bytes
+            .saturating_sub(live.pending.bytes() as u64);
+        for session in live.members.all() {
+            self.close_web_socket(session, close::GOING_AWAY, "Channel deleted", at);
+        }
+    }
+
+    /// Puts a record into the tables; no channel of its name exists before. `None` when there is no room.
+    pub(super) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
+        let identity = Identity::of(&record.arn);
+        let channel = crate::channel::Channel::new(record, state);
+        let key = self.channels.insert(channel).ok()?;
+        self.names.insert(identity, key);
+        Some(key)
+    }
+}
+
+/// The record that an alteration makes of another; `None` when the channel ends.
+fn altered(
+    record: &Record,
+    alteration: Alteration,
+    random: &mut fastrand::Rng,
+) -> Result<Option<Record>, Told> {
+    let mut next = record.clone();
+    match alteration {
+        Alteration::Update(version, ttl_seconds) => {
+            check_version(record, Some(&version))?;
+            next.ttl_seconds = ttl_seconds;
+            next.version = Version::draw(random);
+        }
+        Alteration::Tag(tags) => {
+            for tag in tags {
+                set_tag(&mut next.tags, tag);
+            }
+            if next.tags.len() > TAGS_MAX {
+                let message = format!("A channel has at most {TAGS_MAX} tags.");
+                let kind = ErrorKind::TagsPerResourceExceededLimit;
+                return Err(Told::Fault(kind, message.into()));
+            }
+        }
+        Alteration::Untag(keys) => next.tags.retain(|tag| !keys.contains(&tag.key)),
+        Alteration::Delete(version) => {
+            check_version(record, version.as_deref())?;
+            return Ok(None);
+        }
+    }
+    Ok(Some(next))
+}
+
+fn set_tag(tags: &mut Vec<Tag>, tag: Tag) {
+    match tags.iter_mut().find(|old| old.key == tag.key) {
+        Some(old) => old.value = tag.value,
+        None => tags.push(tag),
+    }
+}
+
+fn check_version(record: &Record, version: Option<&str>) -> Result<(), Told> {
+    if version.is_none_or(|version| version == record.version.as_str()) {
+        return Ok(());
+    }
+    let message = "CurrentVersion is not the version of the channel. Describe it again.";
+    Err(Told::Fault(ErrorKind::VersionMismatch, message.into()))
+}
+
+/// The partition of channels that we create.
+const PARTITION: &str = "aws";
