@@ -28,6 +28,8 @@ main() {
   step 1200 "tests" cargo test --workspace --locked --lib --bins --examples --tests
   # By name: other ignored tests are started by tests of their own, under limits that they set.
   step 600 "tests with real clients" cargo test -p broker --locked --test live -- --ignored clients:: client_coturn::
+  # One after the other: each is a browser, which wants the machine for itself.
+  step 300 "tests with a real browser" cargo test -p broker --locked --test live -- --ignored client_browser:: --test-threads 1
   step 300 "signatures of a real client" cargo test -p codec --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
@@ -88,6 +90,7 @@ debian_packages() {
   node_is_recent || missing+=(nodejs)
   [ -n "$(command -v npm)" ] || missing+=(npm)
   [ -n "$(command -v turnserver)" ] || missing+=(coturn)
+  [ -n "$(command -v chromium)" ] || missing+=(chromium)
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"
   if [ "$(id -u)" -ne 0 ]; then
@@ -130,14 +133,21 @@ python_clients() {
 }
 
 node_clients() {
-  local wanted
-  wanted="$(node --version; cat deploy/conformance/js/package-lock.json)"
-  [ "$(cat "$clients/js/installed" 2>/dev/null)" != "$wanted" ] || return 0
-  rm -rf "$clients/js"
-  mkdir -p "$clients/js"
-  cp deploy/conformance/js/package.json deploy/conformance/js/package-lock.json "$clients/js/"
-  (cd "$clients/js" && attempts 3 npm ci --omit=optional --ignore-scripts --no-audit --no-fund)
-  printf '%s\n' "$wanted" >"$clients/js/installed"
+  node_packages js --omit=optional
+  node_packages browser   # esbuild's program is an optional package, one for each processor
+}
+
+# Installs the pinned packages of one folder of deploy/conformance.
+node_packages() {
+  local folder="$1" wanted
+  shift
+  wanted="$(node --version; cat "deploy/conformance/$folder/package-lock.json")"
+  [ "$(cat "$clients/$folder/installed" 2>/dev/null)" != "$wanted" ] || return 0
+  rm -rf "${clients:?}/$folder"
+  mkdir -p "$clients/$folder"
+  cp "deploy/conformance/$folder/package.json" "deploy/conformance/$folder/package-lock.json" "$clients/$folder/"
+  (cd "$clients/$folder" && attempts 3 npm ci "$@" --ignore-scripts --no-audit --no-fund)
+  printf '%s\n' "$wanted" >"$clients/$folder/installed"
 }
 
 # Every interleaving of posting and falling asleep; the bound keeps loom's search within a minute.

@@ -159,7 +159,7 @@ fn allocate(credentials: &Credentials) -> (bool, String) {
 }
 
 /// A `turnserver` with a configuration of its own. Dropping it kills it; when the test failed, its log is printed first.
-struct TurnServer {
+pub(crate) struct TurnServer {
     child: Child,
     port: u16,
     directory: PathBuf,
@@ -168,7 +168,7 @@ struct TurnServer {
 impl TurnServer {
     /// Starts one that checks credentials in this way. Its port was free a moment ago; should another process have taken it
     /// since, the next is tried.
-    fn start(credentials: &str) -> Self {
+    pub(crate) fn start(credentials: &str) -> Self {
         for _ in 0..5 {
             let mut server = Self::launch(credentials, free_port());
             if server.answers() {
@@ -230,7 +230,7 @@ impl TurnServer {
     }
 
     /// A configuration of the broker that names this server.
-    fn ice(&self, credentials: &str) -> String {
+    pub(crate) fn ice(&self, credentials: &str) -> String {
         let port = self.port;
         format!("[[ice]]\nurls = [\"turn:127.0.0.1:{port}?transport=udp\"]\n{credentials}\n")
     }

@@ -40,18 +40,17 @@ fn python(script: &str, shards: u16) {
     command
         .args(["-m", "unittest", "--verbose", script])
         .current_dir(scripts("python"));
-    run(command, shards);
+    run(command, &Broker::dev(shards));
 }
 
 fn node(script: &str, shards: u16) {
     let mut command = Command::new("node");
     command.arg(scripts("js").join(script));
-    run(command, shards);
+    run(command, &Broker::dev(shards));
 }
 
-/// Runs a script against a broker of its own; shows what it said if it failed.
-fn run(mut command: Command, shards: u16) {
-    let broker = Broker::dev(shards);
+/// Runs a script against a broker that nobody else uses; shows what it said if it failed.
+pub(crate) fn run(mut command: Command, broker: &Broker) {
     let authority = broker
         .authority
         .as_ref()
@@ -93,7 +92,8 @@ fn clients() -> PathBuf {
         .map_or_else(|| workspace().join("target/clients"), PathBuf::from)
 }
 
-fn scripts(language: &str) -> PathBuf {
+/// Where the scripts of a language lie.
+pub(crate) fn scripts(language: &str) -> PathBuf {
     workspace().join("deploy/conformance").join(language)
 }
 

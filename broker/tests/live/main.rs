@@ -7,8 +7,8 @@
 //!   healthy pair on the same shard that goes on relaying.
 //! * [`start`], [`drain`]: exit codes, refusals to start, the end.
 //! * [`recorded`]: requests of real clients, byte for byte.
-//! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_coturn`]: a TURN server. Ignored unless
-//!   `deploy/ci/check.sh` installed them.
+//! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;
+//!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
 //!
 //! Every broker is its own process with its own data directory, so no test sees another's channels.
 
@@ -39,6 +39,7 @@ mod bad_frame;
 mod bad_http;
 mod bad_message;
 mod bad_upgrade;
+mod client_browser;
 mod client_coturn;
 mod clients;
 mod configured;
