@@ -30,10 +30,19 @@ impl Metered {
                 Operation::DescribeSignalingChannel => quotas.describe,
                 Operation::GetIceServerConfig => quotas.ice_server_config,
                 Operation::SendAlexaOfferToMaster => quotas.alexa,
-                Operation::DeleteSignalingChannel => quotas.change,
+                Operation::UpdateSignalingChannel
+                | Operation::DeleteSignalingChannel
+                | Operation::TagResource
+                | Operation::UntagResource
+                | Operation::ListTagsForResource
+                | Operation::DescribeMediaStorageConfiguration
+                | Operation::UpdateMediaStorageConfiguration => quotas.change,
                 Operation::CreateSignalingChannel
                 | Operation::ListSignalingChannels
-                | Operation::GetSignalingChannelEndpoint => return None,
+                | Operation::GetSignalingChannelEndpoint
+                | Operation::DescribeMappedResourceConfiguration
+                | Operation::JoinStorageSession
+                | Operation::JoinStorageSessionAsViewer => return None,
             },
         };
         (rate.rate > 0).then_some(rate)

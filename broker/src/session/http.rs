@@ -86,8 +86,16 @@ pub enum Wanted {
         /// Whether some shard has more.
         more: bool,
     },
-    /// Nothing but success.
-    Deleted,
+    /// Nothing but that a change was made.
+    Done,
+    /// Nothing but that the channel is there.
+    Nothing,
+    /// The channel's tags.
+    Tags,
+    /// That the channel's media are not stored.
+    MediaStorage,
+    /// The refusal of media storage, if the channel is there.
+    NoMediaStorage,
     /// The channel's endpoints.
     Endpoints(Vec<Protocol>, Role),
     /// ICE servers, with credentials in this name.

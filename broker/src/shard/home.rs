@@ -114,16 +114,15 @@ impl Shard {
         else {
             return not_found();
         };
-        match (status, operation) {
-            (ChannelStatus::Deleting, Operation::GetSignalingChannelEndpoint) => {
-                let message = "The channel is being deleted.";
-                Told::Fault(ErrorKind::ResourceInUse, message.into())
-            }
-            (ChannelStatus::Deleting, Operation::GetIceServerConfig) => not_found(),
-            (ChannelStatus::Active | ChannelStatus::Deleting, _) => {
-                Told::Record(channel.record.clone(), status)
-            }
+        let ending = channel.state == Life::Deleting;
+        if ending && operation == Operation::GetSignalingChannelEndpoint {
+            let message = "The channel is being deleted.";
+            return Told::Fault(ErrorKind::ResourceInUse, message.into());
         }
+        if ending && operation == Operation::GetIceServerConfig {
+            return not_found();
+        }
+        Told::Record(channel.record.clone(), status)
     }
 
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Told {

@@ -4,7 +4,7 @@
 //! ```text
 //!  handle(Received)                     this file
 //!    ├─ requests   HTTP: heads and bodies → calls and upgrades
-//!    │    ├─ calls       a call → a question to the channel's home → its answer as an HTTP response
+//!    │    ├─ calls       a call → a question to the channel's home; answers: its answer as an HTTP response
 //!    │    ├─ home        the questions, answered where the channel lives; changes: durable before they are made
 //!    │    └─ admission   an upgrade → here or handed over → 101
 //!    └─ frames     WebSocket: bytes → frames → messages
@@ -16,6 +16,7 @@
 
 mod admission;
 mod alexa;
+mod answers;
 mod calls;
 mod changes;
 mod deadlines;

@@ -9,8 +9,10 @@ mod connections;
 mod drain;
 mod faults;
 mod keeping;
+mod registry;
 mod routing;
 mod script;
+mod store;
 mod takeover;
 mod timers;
 #[expect(

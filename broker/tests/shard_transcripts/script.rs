@@ -11,16 +11,19 @@
 //!  NAME > ACTION PAYLOAD [to ID] [id CORRELATION]       NAME > raw TEXT   NAME > bytes HEX
 //!  NAME > ping | pong | empty | binary | unmasked | huge | close CODE
 //!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list | alexa PAYLOAD as ID | http TEXT
+//!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
 //!  time 5s      drain 20s      letters refused      letters taken
+//!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
 //! ```
 
+use crate::store::{Changes, SlowStore};
 use crate::wire::{self, Item};
-use crate::words::{CHANNEL, arn, millis, spoken, words};
+use crate::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken, words};
 use broker::config::{Profile, Settings};
 use broker::id::{Identity, SessionKey, ShardId};
 use broker::machine::{Input, Machine, Output, Peer};
 use broker::placement::Placement;
-use broker::registry::MemoryStore;
+use broker::registry::StoreError;
 use broker::shard::{Letter, Shard, Start};
 use broker::time::{Moment, Now, Wall};
 use codec::ws;
@@ -33,6 +36,7 @@ pub(crate) struct Script {
     placement: Placement,
     clients: Vec<Client>,
     refuses: bool,
+    changes: Changes,
     drained: usize,
     at: Moment,
 }
@@ -65,6 +69,7 @@ impl Script {
         change(&mut settings);
         let settings = Arc::new(settings);
         let placement = Placement::new([1, 2, 3, 4], shards);
+        let changes = Changes::default();
         let shard = |id| {
             let start = Start {
                 settings: settings.clone(),
@@ -72,7 +77,7 @@ impl Script {
                 placement: placement.clone(),
                 seeds: [5, 6, 7, 8],
                 records: Vec::new(),
-                store: Box::new(MemoryStore),
+                store: Box::new(SlowStore::new(id, &changes)),
             };
             Shard::new(start)
         };
@@ -81,10 +86,11 @@ impl Script {
             placement,
             clients: Vec::new(),
             refuses: false,
+            changes: changes.clone(),
             drained: 0,
             at: Moment {
                 now: Now(1_000),
-                wall: Wall(1_767_323_075_123),
+                wall: Wall(FIRST_MOMENT),
             },
         }
     }
@@ -143,6 +149,12 @@ impl Script {
             }
             ["letters", "refused"] => self.refuses = true,
             ["letters", "taken"] => self.refuses = false,
+            ["store", "waits"] => self.changes.wait(),
+            ["store", "commits"] => self.commit(Ok(())),
+            ["store", "fails", ..] => {
+                let error = act.split_once("fails").expect("it is there").1.trim();
+                self.commit(Err(StoreError(error.into())));
+            }
             [name, "connects"] => self.connect(name, &arn(CHANNEL)),
             [name, "connects", channel] => self.connect(name, &arn(channel)),
             [name, "vanishes"] => {
@@ -164,6 +176,14 @@ impl Script {
                 self.input(shard, Input::Received { session, bytes });
             }
             other => panic!("what is {other:?}?"),
+        }
+    }
+
+    /// What the store has waiting is told of, and so is what that begins.
+    fn commit(&mut self, result: Result<(), StoreError>) {
+        while let Some((shard, of)) = self.changes.next() {
+            let letter = Letter::Committed(of, result.clone());
+            self.input(shard, Input::Letter(letter));
         }
     }
 

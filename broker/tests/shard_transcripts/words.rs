@@ -101,6 +101,10 @@ pub(crate) fn spoken(text: &str, at: &Moment) -> Vec<u8> {
             );
         }
         ["list"] => out = post("/listSignalingChannels", "{}"),
+        ["api", path, ..] => {
+            let body = text.split_once(path).expect("it is there").1.trim();
+            out = post(path, &named(body));
+        }
         ["alexa", payload, "as", sender] => {
             let channel = arn(CHANNEL);
             let body = format!(
@@ -134,6 +138,18 @@ fn post(path: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// `<NAME>` stands for the ARN of a channel that was created in the first moment of a transcript.
+fn named(body: &str) -> String {
+    let mut out = String::new();
+    for (number, part) in body.split(['<', '>']).enumerate() {
+        match number % 2 {
+            0 => out.push_str(part),
+            _ => out.push_str(&arn(&format!("{part}@{FIRST_MOMENT}"))),
+        }
+    }
+    out
+}
+
 /// `\r`, `\n` and `\xNN` stand for their bytes.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
@@ -158,6 +174,9 @@ fn unescaped(text: &str) -> Vec<u8> {
 
 /// When channels that nobody created by a call were born.
 const BORN: &str = "1700000000000";
+
+/// The calendar in the first moment of a transcript.
+pub(crate) const FIRST_MOMENT: u64 = 1_767_323_075_123;
 
 /// The channel that everybody means unless told otherwise.
 pub(crate) const CHANNEL: &str = "cam";
