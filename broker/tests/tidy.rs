@@ -137,6 +137,7 @@ fn files_have_one_reason_to_exist() {
         "src",
         "ring/src",
         "mailbox/src",
+        "store/src",
         "../codec/src",
         "../loadgen/src",
         "../benches/src",

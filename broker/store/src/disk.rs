@@ -1,0 +1,163 @@
+//! The one open file, and what it remembers of failures.
+//!
+//! The engine reports a failed system call as an error like any other and refuses all that follows. Which call failed, and how,
+//! decides whether writing may go on after the file was opened again, so it is noted here, where the calls are made.
+
+use redb::StorageBackend;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The worst that has happened to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None = 0,
+    /// A write found no room. What was written before it counts for nothing, and the file can be written again.
+    NoRoom = 1,
+    /// A write or a sync failed otherwise. The kernel may have dropped what it took, and will not say so twice.
+    Broken = 2,
+}
+
+/// The open file, shared by its user and the engine.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    file: File,
+    fault: AtomicU8,
+    #[cfg(test)]
+    pub(crate) breakage: Breakage,
+}
+
+/// What a test makes fail: error numbers, 0 for none.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Breakage {
+    pub(crate) writes: std::sync::atomic::AtomicI32,
+    /// How many writes still succeed before they fail.
+    pub(crate) writes_left: std::sync::atomic::AtomicU32,
+    pub(crate) syncs: std::sync::atomic::AtomicI32,
+    /// How often a sync was asked for.
+    pub(crate) syncs_seen: std::sync::atomic::AtomicU32,
+}
+
+impl Disk {
+    pub(crate) fn new(file: File) -> Self {
+        Self {
+            file,
+            fault: AtomicU8::new(Fault::None as u8),
+            #[cfg(test)]
+            breakage: Breakage::default(),
+        }
+    }
+
+    pub(crate) fn fault(&self) -> Fault {
+        match self.fault.load(Ordering::Acquire) {
+            0 => Fault::None,
+            1 => Fault::NoRoom,
+            _ => Fault::Broken,
+        }
+    }
+
+    /// Forgets that there was no room: the file is about to be opened again.
+    ///
+    /// # Panics
+    /// When the file is broken, which cannot be forgotten.
+    pub(crate) fn forget_no_room(&self) {
+        assert!(self.fault() < Fault::Broken);
+        self.fault.store(Fault::None as u8, Ordering::Release);
+    }
+
+    /// Counts the file as broken, whatever its calls said.
+    pub(crate) fn give_up(&self) {
+        self.fault.store(Fault::Broken as u8, Ordering::Release);
+    }
+
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    /// Notes a failure; `no_room` is what lack of room means for this call.
+    fn note(&self, result: io::Result<()>, no_room: Fault) -> io::Result<()> {
+        if let Err(error) = &result {
+            let lacks_room = matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge
+            );
+            let fault = if lacks_room { no_room } else { Fault::Broken };
+            self.fault.fetch_max(fault as u8, Ordering::AcqRel);
+        }
+        result
+    }
+
+    pub(crate) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        self.breakage.write()?;
+        self.file.write_all_at(data, offset)
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.breakage.sync()?;
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+impl Breakage {
+    fn write(&self) -> io::Result<()> {
+        let number = self.writes.load(Ordering::Acquire);
+        if number == 0 {
+            return Ok(());
+        }
+        let left = |left: u32| left.checked_sub(1);
+        let taken = self
+            .writes_left
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, left);
+        taken
+            .map(drop)
+            .map_err(|_| io::Error::from_raw_os_error(number))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.syncs_seen.fetch_add(1, Ordering::AcqRel);
+        match self.syncs.load(Ordering::Acquire) {
+            0 => Ok(()),
+            number => Err(io::Error::from_raw_os_error(number)),
+        }
+    }
+}
+
+/// The file as the engine writes it.
+#[derive(Debug)]
+pub(crate) struct Live(pub(crate) Arc<Disk>);
+
+impl StorageBackend for Live {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.note(self.0.file.set_len(len), Fault::NoRoom)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // Also when it says that there is no room: pages that were taken and then dropped are lost either way.
+        self.0.note(self.0.sync(), Fault::Broken)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.note(self.0.write(offset, data), Fault::NoRoom)
+    }
+}

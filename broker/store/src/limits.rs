@@ -1,0 +1,28 @@
+//! How large things may be, and why.
+
+/// Memory that the engine may use for pages, in bytes. Commits touch few pages; loading reads each once.
+pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Longest key, in bytes. A channel's ARN has at most some 350.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Longest value, in bytes. Fifty tags of 128 and 256 characters of four bytes each are 76,800.
+pub const VALUE_BYTES_MAX: usize = 128 * 1024;
+
+/// Changes that wait for the thread. Full means that a change is refused; its owner answers that the service is busy.
+///
+/// A commit takes a few milliseconds, so that a thousand stand for seconds of a healthy disk. At the largest values they hold
+/// 128 MiB, at the usual 300 bytes 300 KiB.
+pub const QUEUE_CHANGES_MAX: usize = 1024;
+
+/// Most changes of one transaction: all that can wait, so that one sync answers everybody.
+pub const BATCH_CHANGES_MAX: usize = QUEUE_CHANGES_MAX;
+
+/// Bytes of keys and values after which a batch takes no further change. Bounds what a commit holds in memory at once.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that checking a file may write to its overlay: the engine's notes on free pages, if it made any at all.
+pub const OVERLAY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+const _: () = assert!(BATCH_BYTES_MAX < CACHE_BYTES);
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX < BATCH_BYTES_MAX);

@@ -1,0 +1,7 @@
+//! The store as its users meet it: through the file system, over lives of processes.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod damage;
+mod lives;
+mod support;

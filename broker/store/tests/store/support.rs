@@ -1,0 +1,165 @@
+//! Directories that vanish, rows, and a store that is written and closed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use store::{Change, CommitError, Committer, Refused, Store, Writer};
+
+pub(crate) type Rows = BTreeMap<String, Vec<u8>>;
+
+/// A directory of a test's own, removed at its end.
+pub(crate) struct Dir(PathBuf);
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("store-test-{}-{number}", std::process::id());
+        // In memory if there is such a place: what these tests look for is not in the disk.
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() {
+            memory.into()
+        } else {
+            std::env::temp_dir()
+        };
+        let path = parent.join(name);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("store.redb")
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running store whose answers are waited for.
+pub(crate) struct Running {
+    writer: Writer<u64>,
+    committer: Committer<u64>,
+    done: Receiver<(u64, Result<(), CommitError>)>,
+    next: u64,
+}
+
+impl Running {
+    pub(crate) fn start(store: Store) -> Self {
+        let (tell, done) = channel();
+        let writer = store
+            .start(move |answer: store::Done<u64>| {
+                let _ = tell.send((answer.ticket, answer.result));
+            })
+            .unwrap();
+        let committer = writer.committer();
+        Self {
+            writer,
+            committer,
+            done,
+            next: 0,
+        }
+    }
+
+    /// Submits without waiting for the answer.
+    pub(crate) fn submit(&mut self, key: &str, value: Option<&[u8]>) -> Result<u64, Refused> {
+        let ticket = self.next;
+        let change = Change {
+            ticket,
+            key: key.into(),
+            value: value.map(Into::into),
+        };
+        self.committer
+            .submit(change)
+            .map_err(|(refused, _)| refused)?;
+        self.next += 1;
+        Ok(ticket)
+    }
+
+    /// The next answer.
+    pub(crate) fn answer(&self) -> (u64, Result<(), CommitError>) {
+        self.done
+            .recv_timeout(std::time::Duration::from_secs(60))
+            .unwrap()
+    }
+
+    /// Submits, waits, and expects success.
+    pub(crate) fn put(&mut self, key: &str, value: &[u8]) {
+        self.change(key, Some(value)).unwrap();
+    }
+
+    /// Submits and waits for the answer, and takes those before it.
+    pub(crate) fn change(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), CommitError> {
+        let ticket = self.submit(key, value).unwrap();
+        loop {
+            let (answered, result) = self.answer();
+            if answered == ticket {
+                return result;
+            }
+            result?;
+        }
+    }
+
+    pub(crate) fn committer(&self) -> Committer<u64> {
+        self.committer.clone()
+    }
+
+    /// Closes, and gives what was still to be told.
+    pub(crate) fn close(self) -> Vec<(u64, Result<(), CommitError>)> {
+        self.writer.close();
+        self.done.iter().collect()
+    }
+}
+
+pub(crate) fn rows(store: &Store) -> Rows {
+    let mut rows = Rows::new();
+    let count = store
+        .load(|key, value| {
+            rows.insert(key.into(), value.into());
+        })
+        .unwrap();
+    assert_eq!(count, rows.len() as u64);
+    rows
+}
+
+/// Rows of the usual kind of size, always the same ones.
+pub(crate) fn some_rows(count: usize) -> Rows {
+    let mut random = fastrand::Rng::with_seed(11);
+    (0..count)
+        .map(|number| {
+            let key =
+                format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/camera-{number:06}");
+            let value = (0..random.usize(100..400)).map(|_| random.u8(..)).collect();
+            (key, value)
+        })
+        .collect()
+}
+
+/// Fills a store in a few batches, with removals, so that there are freed pages as well.
+pub(crate) fn fill(dir: &Path, rows: &Rows) -> Running {
+    let mut running = Running::start(Store::open(dir).unwrap());
+    for round in 0..3_u8 {
+        for (key, value) in rows {
+            let value = if round == 2 {
+                value.clone()
+            } else {
+                vec![round; 90]
+            };
+            let mut submitted = running.submit(key, Some(&value));
+            while submitted == Err(Refused::Busy) {
+                running.answer().1.unwrap();
+                submitted = running.submit(key, Some(&value));
+            }
+        }
+        running.put("to be removed", b"x");
+        running.change("to be removed", None).unwrap();
+    }
+    running
+}
