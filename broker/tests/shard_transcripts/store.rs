@@ -2,28 +2,38 @@
 
 use broker::id::ChannelKey;
 use broker::registry::{Change, Store, StoreError, Submitted};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the stores of all shards were given and have not told of.
-#[derive(Clone, Default)]
-pub(crate) struct Changes(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub(crate) struct Changes {
+    wait: Arc<AtomicBool>,
+    waiting: Receiver<(usize, ChannelKey)>,
+    taken: Sender<(usize, ChannelKey)>,
+}
 
-#[derive(Default)]
-struct State {
-    waits: bool,
-    waiting: VecDeque<(usize, ChannelKey)>,
+impl Default for Changes {
+    fn default() -> Self {
+        let (taken, waiting) = unbounded();
+        Self {
+            wait: Arc::default(),
+            waiting,
+            taken,
+        }
+    }
 }
 
 impl Changes {
     /// From here on changes wait.
     pub(crate) fn wait(&self) {
-        self.0.lock().expect("one thread").waits = true;
+        self.wait.store(true, Ordering::Relaxed);
     }
 
     /// The oldest that waits: its shard and channel.
     pub(crate) fn next(&self) -> Option<(usize, ChannelKey)> {
-        self.0.lock().expect("one thread").waiting.pop_front()
+        self.waiting.try_recv().ok()
     }
 }
 
@@ -44,15 +54,11 @@ impl SlowStore {
 
 impl Store for SlowStore {
     fn submit(&mut self, of: ChannelKey, _change: Change<'_>) -> Result<Submitted, StoreError> {
-        let mut state = self.changes.0.lock().expect("one thread");
-        if !state.waits {
+        if !self.changes.wait.load(Ordering::Relaxed) {
             return Ok(Submitted::Kept);
         }
-        assert!(
-            !state.waiting.contains(&(self.shard, of)),
-            "one change of a channel at a time"
-        );
-        state.waiting.push_back((self.shard, of));
+        let taken = self.changes.taken.send((self.shard, of));
+        taken.expect("the script has the other end");
         Ok(Submitted::Later)
     }
 }
