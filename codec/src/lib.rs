@@ -14,6 +14,7 @@
 //! | [`base64`] | the one place that calls base64-simd |
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
+//! | [`sts`] | temporary credentials: the two requests of AWS STS that are served, forms in and XML out |
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(
     test,
@@ -31,4 +32,5 @@ pub mod http;
 pub mod json;
 pub mod limits;
 pub mod signal;
+pub mod sts;
 pub mod ws;

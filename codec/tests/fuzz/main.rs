@@ -10,4 +10,5 @@ mod policy;
 mod seeded;
 mod signal;
 mod sigv4;
+mod sts;
 mod ws;

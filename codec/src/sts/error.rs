@@ -1,0 +1,269 @@
+//! What a request may be refused with, and how a refusal looks on the wire.
+
+use super::xml;
+use crate::aws::sigv4::Refusal;
+use std::borrow::Cow;
+
+/// Why a request is refused: a code with the text that the caller reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The code.
+    pub kind: ErrorKind,
+    /// One or two sentences. Of the request it tells at most a short word or a number.
+    pub message: Cow<'static, str>,
+}
+
+impl Error {
+    /// An error of this kind with this text.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    /// STS has names of its own for what a bad signature is told; statuses and words are the same.
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::Missing => ErrorKind::MissingAuthenticationToken,
+            Refusal::Malformed(_) => ErrorKind::IncompleteSignature,
+            Refusal::Duplicate(_) => ErrorKind::InvalidQueryParameter,
+            Refusal::Expired { .. }
+            | Refusal::Early { .. }
+            | Refusal::Scope(_)
+            | Refusal::Mismatch => ErrorKind::SignatureDoesNotMatch,
+            Refusal::UnknownKey | Refusal::Token => ErrorKind::InvalidClientTokenId,
+            Refusal::TokenExpired => ErrorKind::ExpiredToken,
+        };
+        Self::new(kind, refusal.to_string())
+    }
+}
+
+/// The codes that are sent.
+///
+/// Source: AWS STS API Reference, "Common Errors" and the errors of GetFederationToken; for `SignatureDoesNotMatch`,
+/// `ExpiredToken` and `AccessDenied`, which the pages leave out or spell otherwise, what the service is seen to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The form cannot be read, or has parameters that are unknown or come twice.
+    InvalidQueryParameter,
+    /// No `Action`.
+    MissingAction,
+    /// No such action in that version.
+    InvalidAction,
+    /// A parameter is missing or breaks its constraints.
+    ValidationError,
+    /// A parameter asks for what this service has not.
+    InvalidParameterValue,
+    /// The policy does not load.
+    MalformedPolicyDocument,
+    /// The policy and what goes with it are too long for a session token.
+    PackedPolicyTooLarge,
+    /// A rate is at its limit.
+    Throttling,
+    /// A part of the signature is missing or cannot be read.
+    IncompleteSignature,
+    /// There is no signature to check.
+    MissingAuthenticationToken,
+    /// The signature is not ours, or of another time, region or service.
+    SignatureDoesNotMatch,
+    /// The key or its session token is not known.
+    InvalidClientTokenId,
+    /// The session token is too old.
+    ExpiredToken,
+    /// The policy says no.
+    AccessDenied,
+    /// A fault of ours.
+    InternalFailure,
+    /// Full or draining: try again elsewhere or later.
+    ServiceUnavailable,
+}
+
+impl ErrorKind {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Self; 16] = [
+        Self::InvalidQueryParameter,
+        Self::MissingAction,
+        Self::InvalidAction,
+        Self::ValidationError,
+        Self::InvalidParameterValue,
+        Self::MalformedPolicyDocument,
+        Self::PackedPolicyTooLarge,
+        Self::Throttling,
+        Self::IncompleteSignature,
+        Self::MissingAuthenticationToken,
+        Self::SignatureDoesNotMatch,
+        Self::InvalidClientTokenId,
+        Self::ExpiredToken,
+        Self::AccessDenied,
+        Self::InternalFailure,
+        Self::ServiceUnavailable,
+    ];
+
+    /// The code, as `<Code>` carries it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidQueryParameter => "InvalidQueryParameter",
+            Self::MissingAction => "MissingAction",
+            Self::InvalidAction => "InvalidAction",
+            Self::ValidationError => "ValidationError",
+            Self::InvalidParameterValue => "InvalidParameterValue",
+            Self::MalformedPolicyDocument => "MalformedPolicyDocument",
+            Self::PackedPolicyTooLarge => "PackedPolicyTooLarge",
+            Self::Throttling => "Throttling",
+            Self::IncompleteSignature => "IncompleteSignature",
+            Self::MissingAuthenticationToken => "MissingAuthenticationToken",
+            Self::SignatureDoesNotMatch => "SignatureDoesNotMatch",
+            Self::InvalidClientTokenId => "InvalidClientTokenId",
+            Self::ExpiredToken => "ExpiredToken",
+            Self::AccessDenied => "AccessDenied",
+            Self::InternalFailure => "InternalFailure",
+            Self::ServiceUnavailable => "ServiceUnavailable",
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidQueryParameter
+            | Self::MissingAction
+            | Self::InvalidAction
+            | Self::ValidationError
+            | Self::InvalidParameterValue
+            | Self::MalformedPolicyDocument
+            | Self::PackedPolicyTooLarge
+            | Self::Throttling
+            | Self::IncompleteSignature => 400,
+            Self::MissingAuthenticationToken
+            | Self::SignatureDoesNotMatch
+            | Self::InvalidClientTokenId
+            | Self::ExpiredToken
+            | Self::AccessDenied => 403,
+            Self::InternalFailure => 500,
+            Self::ServiceUnavailable => 503,
+        }
+    }
+
+    /// Whose fault it is, as `<Type>` carries it.
+    const fn blame(self) -> &'static str {
+        if self.status() < 500 {
+            "Sender"
+        } else {
+            "Receiver"
+        }
+    }
+}
+
+/// Appends an error's body.
+pub fn error_body(out: &mut Vec<u8>, kind: ErrorKind, message: &str, request_id: &str) {
+    xml::open_root(out, "ErrorResponse");
+    xml::open(out, "Error");
+    xml::element(out, "Type", kind.blame());
+    xml::element(out, "Code", kind.code());
+    xml::element(out, "Message", message);
+    xml::close(out, "Error");
+    xml::element(out, "RequestId", request_id);
+    xml::close(out, "ErrorResponse");
+}
+
+/// A word of the request as an error's text may repeat it: short and plain, or not at all.
+pub(super) fn shown(text: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if (1..=SHOWN_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {
+        text
+    } else {
+        "(unprintable)"
+    }
+}
+
+/// The longest word of a request that an error repeats, in bytes.
+const SHOWN_BYTES_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::sigv4::{Malformed, Scope, Service, Stamp, Window};
+
+    #[test]
+    fn signature_refusals_keep_their_status_and_words() {
+        let (signed, now) = (Stamp::from_epoch(1_000), Stamp::from_epoch(2_000));
+        let window = Window::Tolerance(300);
+        for (refusal, code) in [
+            (Refusal::Missing, "MissingAuthenticationToken"),
+            (Refusal::Malformed(Malformed::Date), "IncompleteSignature"),
+            (Refusal::Duplicate("X-Amz-Date"), "InvalidQueryParameter"),
+            (
+                Refusal::Expired {
+                    signed,
+                    now,
+                    window,
+                },
+                "SignatureDoesNotMatch",
+            ),
+            (
+                Refusal::Early {
+                    signed: now,
+                    now: signed,
+                    window,
+                },
+                "SignatureDoesNotMatch",
+            ),
+            (
+                Refusal::Scope(Scope::Service(Service::KinesisVideo)),
+                "SignatureDoesNotMatch",
+            ),
+            (Refusal::Mismatch, "SignatureDoesNotMatch"),
+            (Refusal::UnknownKey, "InvalidClientTokenId"),
+            (Refusal::Token, "InvalidClientTokenId"),
+            (Refusal::TokenExpired, "ExpiredToken"),
+        ] {
+            let error = Error::from(refusal);
+            assert_eq!(error.kind.code(), code, "{refusal:?}");
+            assert_eq!(error.kind.status(), refusal.status(), "{refusal:?}");
+            assert_eq!(error.message, refusal.to_string());
+        }
+    }
+
+    #[test]
+    fn codes_are_distinct_and_have_a_status() {
+        for (position, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, position);
+            assert_eq!(kind.code(), format!("{kind:?}"));
+            assert!(matches!(kind.status(), 400 | 403 | 500 | 503));
+        }
+    }
+
+    #[test]
+    fn an_error_looks_like_one_of_sts() {
+        let body = |kind, message: &str| {
+            let mut out = b"before ".to_vec();
+            error_body(&mut out, kind, message, "id-1");
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            body(ErrorKind::AccessDenied, "a<b & \"c\""),
+            concat!(
+                "before <ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>",
+                "<Code>AccessDenied</Code><Message>a&lt;b &amp; &quot;c&quot;</Message></Error>",
+                "<RequestId>id-1</RequestId></ErrorResponse>"
+            )
+        );
+        assert!(body(ErrorKind::InternalFailure, "").contains("<Type>Receiver</Type>"));
+    }
+
+    #[test]
+    fn only_plain_words_are_repeated() {
+        let long = "x".repeat(64);
+        for text in ["GetSessionToken", "Tags.member.1.Key", &*long] {
+            assert_eq!(shown(text), text);
+        }
+        for text in ["", "a b", "<", "é", "a\n", &*"x".repeat(65)] {
+            assert_eq!(shown(text), "(unprintable)", "{text}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
+
+use super::{
+    DURATION_S_MAX, Error, POLICY_CHARS_MAX, Request, Rules, error_body, is_form, parse, xml,
+};
+
+/// Parses `data` (its first byte picks the rules, the rest is the body) and checks what must hold of any result; then
+/// writes the body as text and reads it back.
+///
+/// # Panics
+/// When a request breaks its documented bounds, or an error or a text cannot be shown to its caller.
+pub fn fuzz(data: &[u8]) {
+    let Some((&choice, body)) = data.split_first() else {
+        return;
+    };
+    let rules = Rules {
+        strict: choice & 1 != 0,
+    };
+    match parse(body, &rules) {
+        Ok(Request::GetFederationToken {
+            name,
+            policy,
+            duration_s,
+        }) => {
+            let least = if rules.strict { 900 } else { 60 };
+            assert!((least..=DURATION_S_MAX).contains(&duration_s));
+            assert!((2..=32).contains(&name.len()) && name.is_ascii());
+            let chars = policy.map(|policy| policy.chars().count());
+            assert!(chars.is_none_or(|chars| (1..=POLICY_CHARS_MAX).contains(&chars)));
+        }
+        Ok(Request::GetCallerIdentity) => {}
+        Err(Error { kind, message }) => {
+            assert_eq!(kind.status(), 400);
+            assert!(message.is_ascii() && message.len() <= 256);
+            error_body(&mut Vec::new(), kind, &message, "id");
+        }
+    }
+    let text = String::from_utf8_lossy(body);
+    assert_eq!(is_form(&text), is_form(&text.to_ascii_uppercase()));
+    written_and_read(&text);
+}
+
+/// Text survives being written, but for what XML cannot hold.
+fn written_and_read(text: &str) {
+    let mut out = Vec::new();
+    xml::text(&mut out, text);
+    let written = String::from_utf8_lossy(&out);
+    assert!(!written.contains(['<', '>', '"', '\'', '\r', '\0']));
+    let mut read = written.into_owned();
+    for (spelled, char) in [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&#13;", "\r"),
+        ("&amp;", "&"),
+    ] {
+        read = read.replace(spelled, char);
+    }
+    let kept = |char: char| match char {
+        '\t' | '\n' | '\r' => char,
+        '\0'..' ' | '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+        _ => char,
+    };
+    assert_eq!(read, text.chars().map(kept).collect::<String>());
+}

@@ -1,0 +1,48 @@
+//! The part of AWS STS that is served: GetFederationToken and GetCallerIdentity, as forms in and XML out.
+//!
+//! STS speaks AWS's query protocol, unlike the signaling APIs: `POST /` with a form as its body, which names the action.
+//! In reading order: `form` splits and decodes the body, [`parse`] makes a [`Request`] of it, [`federation_token`] and
+//! [`caller_identity`] write the answers, [`Error`] holds what may go wrong and [`error_body`] writes that.
+//!
+//! ```text
+//!  Action=…&Version=…&… ──► parameters, decoded once ──► constraints ──► Request ──► (broker) ──► <…Response>
+//!                              └ InvalidQueryParameter ┘  └ ValidationError ┘
+//! ```
+//! A parameter that is not known is refused, though AWS ignores it: it might have been meant to take rights away. So are
+//! managed policies and session tags, which this service has not.
+//!
+//! Source: AWS STS API Reference, version 2011-06-15, and botocore's model `sts`.
+
+mod error;
+mod form;
+mod request;
+mod response;
+mod xml;
+
+#[doc(hidden)]
+pub mod fuzzing;
+
+pub use error::{Error, ErrorKind, error_body};
+pub use request::{Request, Rules, is_form, parse};
+pub use response::{CallerIdentity, FederationToken, caller_identity, federation_token};
+
+/// The path of every request.
+pub const PATH: &str = "/";
+
+/// The media type of every answer.
+pub const CONTENT_TYPE: &str = "text/xml";
+
+/// The version of the API: what `Version` must be, and the end of the answers' name space.
+pub const VERSION: &str = "2011-06-15";
+
+/// Most parameters of a body. The longest call that can be granted has five.
+pub const PARAMETERS_MAX: usize = 64;
+
+/// The longest `Policy`, in characters. Source: model, shape `sessionPolicyDocumentType`.
+pub const POLICY_CHARS_MAX: usize = 2048;
+
+/// The longest life of a federation token, in seconds: half a day, though AWS gives one and a half.
+pub const DURATION_S_MAX: u32 = 43_200;
+
+/// The life of a federation token when the caller does not say, in seconds: one hour, though AWS gives half a day.
+pub const DURATION_S_DEFAULT: u32 = 3_600;

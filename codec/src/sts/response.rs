@@ -1,0 +1,123 @@
+//! What is answered.
+
+use super::xml;
+use crate::calendar;
+use std::fmt;
+
+/// The answer to GetFederationToken. Its Debug shows no secret.
+#[derive(Clone, Copy)]
+pub struct FederationToken<'a> {
+    /// The access key id: 16 to 128 characters of `[a-zA-Z0-9_]`; those of temporary keys begin with `ASIA`.
+    pub access_key_id: &'a str,
+    /// The key's secret.
+    pub secret_access_key: &'a str,
+    /// What must accompany each request that is signed with the key.
+    pub session_token: &'a str,
+    /// When the key expires, in seconds since the epoch.
+    pub expires_s: u64,
+    /// Who uses it: `arn:aws:sts::<account>:federated-user/<name>`.
+    pub user_arn: &'a str,
+    /// The same as `<account>:<name>`.
+    pub user_id: &'a str,
+    /// How much of the room for policies is used, in percent: 0 to 100.
+    pub packed_policy_percent: u8,
+}
+
+impl fmt::Debug for FederationToken<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("FederationToken")
+            .field("access_key_id", &self.access_key_id)
+            .field("expires_s", &self.expires_s)
+            .field("user_arn", &self.user_arn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to GetCallerIdentity.
+#[derive(Clone, Copy, Debug)]
+pub struct CallerIdentity<'a> {
+    /// The caller's id; of a federated user `<account>:<name>`.
+    pub user_id: &'a str,
+    /// The account: decimal digits.
+    pub account: &'a str,
+    /// The caller's ARN.
+    pub arn: &'a str,
+}
+
+/// Appends the answer to GetFederationToken.
+pub fn federation_token(out: &mut Vec<u8>, token: &FederationToken<'_>, request_id: &str) {
+    xml::open_root(out, "GetFederationTokenResponse");
+    xml::open(out, "GetFederationTokenResult");
+    xml::open(out, "Credentials");
+    xml::element(out, "AccessKeyId", token.access_key_id);
+    xml::element(out, "SecretAccessKey", token.secret_access_key);
+    xml::element(out, "SessionToken", token.session_token);
+    xml::element(out, "Expiration", &moment(token.expires_s));
+    xml::close(out, "Credentials");
+    xml::open(out, "FederatedUser");
+    xml::element(out, "FederatedUserId", token.user_id);
+    xml::element(out, "Arn", token.user_arn);
+    xml::close(out, "FederatedUser");
+    let percent = token.packed_policy_percent.to_string();
+    xml::element(out, "PackedPolicySize", &percent);
+    xml::close(out, "GetFederationTokenResult");
+    metadata(out, request_id);
+    xml::close(out, "GetFederationTokenResponse");
+}
+
+/// Appends the answer to GetCallerIdentity.
+pub fn caller_identity(out: &mut Vec<u8>, caller: &CallerIdentity<'_>, request_id: &str) {
+    xml::open_root(out, "GetCallerIdentityResponse");
+    xml::open(out, "GetCallerIdentityResult");
+    xml::element(out, "Arn", caller.arn);
+    xml::element(out, "UserId", caller.user_id);
+    xml::element(out, "Account", caller.account);
+    xml::close(out, "GetCallerIdentityResult");
+    metadata(out, request_id);
+    xml::close(out, "GetCallerIdentityResponse");
+}
+
+fn metadata(out: &mut Vec<u8>, request_id: &str) {
+    xml::open(out, "ResponseMetadata");
+    xml::element(out, "RequestId", request_id);
+    xml::close(out, "ResponseMetadata");
+}
+
+/// A moment as ISO 8601 has it, `2026-01-02T03:04:05Z`. One beyond the year 9999 is shown as its last second.
+fn moment(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or(LAST_S).min(LAST_S);
+    let (year, month, day) = calendar::civil(seconds / DAY_S);
+    let second = seconds % DAY_S;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// A day, in seconds.
+const DAY_S: i64 = 24 * 60 * 60;
+
+/// 9999-12-31T23:59:59Z, in seconds since the epoch.
+const LAST_S: i64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_to_the_second() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_767_323_045, "2026-01-02T03:04:05Z"),
+            (951_868_799, "2000-02-29T23:59:59Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (253_402_300_800, "9999-12-31T23:59:59Z"),
+            (u64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(moment(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Elements of answers, appended to a caller's buffer without white space between them.
+
+use super::VERSION;
+
+/// Appends the start of the outermost element, with the name space of the API.
+pub(super) fn open_root(out: &mut Vec<u8>, name: &'static str) {
+    for part in [
+        "<",
+        name,
+        " xmlns=\"https://sts.amazonaws.com/doc/",
+        VERSION,
+        "/\">",
+    ] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Appends an element's start.
+pub(super) fn open(out: &mut Vec<u8>, name: &'static str) {
+    for part in ["<", name, ">"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Appends an element's end.
+pub(super) fn close(out: &mut Vec<u8>, name: &'static str) {
+    for part in ["</", name, ">"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Appends an element that holds text.
+pub(super) fn element(out: &mut Vec<u8>, name: &'static str, value: &str) {
+    open(out, name);
+    text(out, value);
+    close(out, name);
+}
+
+/// Appends text. What XML 1.0 cannot hold in any spelling (section 2.2, `Char`) becomes U+FFFD; a carriage return is
+/// spelled, because a reader makes a line feed of a bare one (section 2.11).
+pub(super) fn text(out: &mut Vec<u8>, value: &str) {
+    for char in value.chars() {
+        let spelled = match char {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '"' => "&quot;",
+            '\'' => "&apos;",
+            '\r' => "&#13;",
+            '\t' | '\n' => {
+                out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+            '\0'..' ' | '\u{fffe}' | '\u{ffff}' => "\u{fffd}",
+            _ => {
+                out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+                continue;
+            }
+        };
+        out.extend_from_slice(spelled.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped() {
+        let mut out = Vec::new();
+        element(
+            &mut out,
+            "A",
+            "<a b='c'>\"&amp;\r\n\t\0\u{1f}\u{fffe}\u{7f}é😀]]>",
+        );
+        let expected = "<A>&lt;a b=&apos;c&apos;&gt;&quot;&amp;amp;&#13;\n\t\u{fffd}\u{fffd}\u{fffd}\u{7f}é😀]]&gt;</A>";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

@@ -1,0 +1,115 @@
+//! STS requests: what botocore sends is understood, every bound holds on both of its sides, and what could change the rights
+//! of credentials is never ignored.
+
+use codec::sts::{Error, Request, Rules, is_form, parse};
+
+const FED: &str = "Action=GetFederationToken&Version=2011-06-15";
+
+fn request(body: &str) -> Result<Request, Error> {
+    parse(body.as_bytes(), &Rules::default())
+}
+
+#[test]
+fn every_bound_holds_on_both_sides() {
+    let mut rows = 0;
+    for line in include_str!("data/sts_verdicts.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (body, expected) = line.split_once(" => ").unwrap();
+        let (strict, body) = match body.strip_prefix("strict ") {
+            Some(body) => (true, body),
+            None => (false, body),
+        };
+        let verdict = match parse(expand(body).as_bytes(), &Rules { strict }) {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => {
+                assert_eq!(error.kind.status(), 400, "{line}");
+                format!("{}: {}", error.kind.code(), error.message)
+            }
+        };
+        let agrees = verdict == expected || (expected != "ok" && verdict.starts_with(expected));
+        assert!(agrees, "{line}\n  got {verdict}");
+        rows += 1;
+    }
+    assert_eq!(rows, ROWS);
+}
+
+#[test]
+fn a_federation_token_is_asked_for_with_all_members() {
+    let body = "Action=GetFederationToken&Version=2011-06-15&Name=a%2Bb&DurationSeconds=0900&Policy=%7B+%22a%22%3A%221%2B2%22%7D";
+    let expected = Request::GetFederationToken {
+        name: "a+b".into(),
+        policy: Some("{ \"a\":\"1+2\"}".into()),
+        duration_s: 900,
+    };
+    assert_eq!(request(body), Ok(expected));
+    assert_eq!(
+        request("Name=bob&Version=2011-06-15&Action=GetFederationToken"),
+        Ok(Request::GetFederationToken {
+            name: "bob".into(),
+            policy: None,
+            duration_s: 3_600,
+        })
+    );
+}
+
+#[test]
+fn requests_know_their_names() {
+    for (body, name) in [
+        (format!("{FED}&Name=bob"), "GetFederationToken"),
+        (
+            "Action=GetCallerIdentity&Version=2011-06-15".to_owned(),
+            "GetCallerIdentity",
+        ),
+    ] {
+        let request = request(&body).unwrap();
+        assert_eq!(request.name(), name);
+        assert_eq!(request.action(), format!("sts:{name}"));
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused() {
+    let mut body = format!("{FED}&Name=bob&Policy=").into_bytes();
+    body.push(0xff);
+    let error = parse(&body, &Rules::default()).unwrap_err();
+    assert_eq!(error.message, "The request body is not UTF-8.");
+}
+
+#[test]
+fn forms_are_known_by_their_type() {
+    for (content_type, form) in [
+        ("application/x-www-form-urlencoded", true),
+        ("application/x-www-form-urlencoded; charset=utf-8", true),
+        (
+            " Application/X-WWW-Form-UrlEncoded ;charset=\"utf-8\"",
+            true,
+        ),
+        ("application/json", false),
+        ("text/plain; application/x-www-form-urlencoded", false),
+        ("application/x-www-form-urlencodedx", false),
+        ("", false),
+    ] {
+        assert_eq!(is_form(content_type), form, "{content_type}");
+    }
+}
+
+/// The exchanges of the transcript: a line lost by accident is noticed.
+const ROWS: usize = 71;
+
+/// `@FED`, `@ID` and `<text*times>` written out.
+fn expand(body: &str) -> String {
+    let mut out = String::new();
+    let mut rest = body;
+    while let Some((before, after)) = rest.split_once('<') {
+        let (repeated, after) = after.split_once('>').expect("closed");
+        let (text, times) = repeated.split_once('*').expect("text*times");
+        out.push_str(before);
+        out.push_str(&text.repeat(times.parse().expect("a number")));
+        rest = after;
+    }
+    out.push_str(rest);
+    out.replace("@FED", FED)
+        .replace("@ID", "Action=GetCallerIdentity&Version=2011-06-15")
+}
