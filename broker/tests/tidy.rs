@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "config", "event", "id", "limits", "machine", "record", "time",
+            "config", "event", "id", "limits", "machine", "quota", "record", "time",
         ],
     ),
     (

@@ -2,10 +2,12 @@
 
 mod http;
 mod outbox;
+mod rates;
 mod web_socket;
 
 pub use http::{Admission, Asked, Http, HttpStage, Wanted};
 pub use outbox::{Launch, Mark, Outbox, Spares, Unsent};
+pub use rates::MessageRates;
 pub use web_socket::{Due, Role, WebSocket};
 
 use crate::event::Place;
@@ -124,6 +126,6 @@ mod tests {
     #[test]
     fn a_session_stays_small() {
         // What a million idle viewers cost: this many bytes each, before the tables around it.
-        assert!(size_of::<Session>() <= 184, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 192, "{}", size_of::<Session>());
     }
 }

@@ -1,5 +1,6 @@
 //! An open WebSocket: its frames, its role, and which of its deadlines is next.
 
+use super::MessageRates;
 use crate::config::Timeouts;
 use crate::id::ChannelKey;
 use crate::limits::{CONTROL_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX};
@@ -38,6 +39,8 @@ pub struct WebSocket {
     pub role: Role,
     /// A newer connection took its place: it may send, but receives nothing (protocol.md 4.3).
     pub superseded: bool,
+    /// How fast it sends.
+    pub rates: MessageRates,
     /// GO_AWAY was sent.
     told_to_go: bool,
     /// A ping was sent since the last frame.
@@ -75,6 +78,7 @@ impl WebSocket {
             channel,
             role,
             superseded: false,
+            rates: MessageRates::default(),
             told_to_go: false,
             pinged: false,
             opened: now,

@@ -4,7 +4,7 @@ use super::Shard;
 use crate::channel::{Channel, Message, Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
-use crate::session::{Launch, Role};
+use crate::session::{Launch, Role, Session};
 use crate::time::Moment;
 use codec::aws::CorrelationId;
 use codec::signal::{Delivery, Fault, FaultKind, Request, StatusFault};
@@ -25,9 +25,16 @@ impl Shard {
     pub(super) fn relay(&mut self, from: SessionKey, request: &Request<'_>, at: Moment) {
         let kind = Kind::Known(request.action);
         self.counters.receive(kind);
-        let Some(web_socket) = self.sessions.get(from).and_then(|session| session.open()) else {
+        let quotas = &self.settings.quotas;
+        let session = self.sessions.get_mut(from);
+        let Some(web_socket) = session.and_then(Session::open_mut) else {
             return self.counters.end(kind, Outcome::Withdrawn);
         };
+        if !web_socket.rates.take(request.action, quotas, at.now) {
+            self.counters.end(kind, Outcome::Throttled);
+            let fault = StatusFault::RateExceeded;
+            return self.status(from, request.correlation_id, fault, at);
+        }
         let key = web_socket.channel;
         let role = web_socket.role.clone();
         let sender = match &role {

@@ -171,3 +171,29 @@ fn rates_are_those_of_the_quotas_and_come_back() {
     script.play("m connects cam@1767323075123 | m < 400 ClientLimitExceededException; m < end");
     script.play("v1 connects cam@1767323075123 | v1 < 101");
 }
+
+#[test]
+fn who_sends_too_fast_is_told_and_nothing_else_is_lost() {
+    let mut script = Script::with(1, true, |settings| {
+        settings.quotas.off = false;
+        settings.quotas.sdp.burst = 2;
+        settings.quotas.ice.burst = 1;
+    });
+    script.play(
+        "m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         v1 > SDP_OFFER p2                        | m < SDP_OFFER p2 from v1
+         v1 > SDP_OFFER p3 id c1                  | v1 < status c1 400 ClientLimitExceededException Rate exceeded.
+         v1 > SDP_OFFER p3                        |
+         v1 > SDP_ANSWER p4                       | m < SDP_ANSWER p4 from v1
+         v1 > ICE_CANDIDATE p5                    | m < ICE_CANDIDATE p5 from v1
+         v1 > ICE_CANDIDATE p6                    |
+         m > SDP_ANSWER p7 to v1                  | v1 < SDP_ANSWER p7
+         time 50ms                                |
+         v1 > ICE_CANDIDATE p8                    | m < ICE_CANDIDATE p8 from v1
+         time 150ms                               |
+         v1 > SDP_OFFER p9                        | m < SDP_OFFER p9 from v1",
+    );
+    assert_eq!(script.counters().outcomes[0][5], 2, "throttled offers");
+}
