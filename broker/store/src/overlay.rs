@@ -103,7 +103,9 @@ impl StorageBackend for Overlay {
             }
             at += PAGE;
         }
-        pages.len = pages.len.max(end);
+        if !data.is_empty() {
+            pages.len = pages.len.max(end);
+        }
         Ok(())
     }
 }
@@ -120,4 +122,54 @@ fn end_of(offset: u64, len: usize) -> io::Result<u64> {
 /// A distance within one buffer, which therefore fits.
 fn index(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_view_reads_like_a_file_and_leaves_the_file_alone() {
+        let path = std::env::temp_dir().join(format!("store-overlay-{}", std::process::id()));
+        let mut random = fastrand::Rng::with_seed(1);
+        let original: Vec<u8> = (0..10_000).map(|_| random.u8(..)).collect();
+        std::fs::write(&path, &original).unwrap();
+        let overlay = Overlay::new(Arc::new(Disk::new(File::open(&path).unwrap()))).unwrap();
+
+        let mut model = original.clone();
+        for _ in 0..2000 {
+            let (at, len) = (random.usize(0..15_000), random.usize(0..9000));
+            let offset = at as u64;
+            if random.u8(..) < 20 {
+                let len = random.usize(0..30_000);
+                model.resize(model.len().max(len), 0);
+                overlay.set_len(model.len() as u64).unwrap();
+            } else if random.bool() {
+                let data: Vec<u8> = (0..len).map(|_| random.u8(..)).collect();
+                overlay.write(offset, &data).unwrap();
+                if len > 0 {
+                    model.resize(model.len().max(at + len), 0);
+                    model[at..at + len].copy_from_slice(&data);
+                }
+            } else {
+                let mut out = vec![0; len];
+                let read = overlay.read(offset, &mut out);
+                assert_eq!(read.is_ok(), at + len <= model.len());
+                if read.is_ok() {
+                    assert_eq!(out, model[at..at + len]);
+                }
+            }
+            assert_eq!(overlay.len().unwrap(), model.len() as u64);
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), original);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_view_is_bounded() {
+        let overlay = Overlay::new(Arc::new(Disk::new(File::open("/dev/null").unwrap()))).unwrap();
+        let pages = (0..=OVERLAY_BYTES_MAX / PAGE).map(|page| overlay.write(page * PAGE, &[1]));
+        assert!(pages.last().unwrap().is_err());
+    }
 }
