@@ -2,7 +2,8 @@
 
 use codec::aws::ChannelArn;
 use codec::control::{
-    ApiError, Call, ErrorKind, Operation, Protocol, Rules, Selector, page_token, parse,
+    ApiError, Call, ErrorKind, Operation, Protocol, Rules, Selector, StreamSelector, page_token,
+    parse,
 };
 use codec::signal::Role;
 
@@ -24,7 +25,7 @@ fn verdict(operation: Operation, body: &str) -> String {
 fn recorded_bodies_decode_to_their_operation() {
     let recorded: Vec<serde_json::Value> =
         serde_json::from_str(include_str!("data/control_requests.json")).unwrap();
-    assert_eq!(recorded.len(), 27);
+    assert_eq!(recorded.len(), 39);
     for request in &recorded {
         let text = |member: &str| request[member].as_str().unwrap();
         let operation = Operation::from_path(text("target")).unwrap();
@@ -139,15 +140,20 @@ fn create_is_read_whole() {
 
 #[test]
 fn fifty_tags_fit() {
-    let tags = |count: usize| {
-        let tags: Vec<_> = (0..count)
-            .map(|n| format!(r#"{{"Key":"k{n}","Value":""}}"#))
-            .collect();
-        let body = format!(r#"{{"ChannelName":"a","Tags":[{}]}}"#, tags.join(","));
-        verdict(Operation::CreateSignalingChannel, &body)
-    };
-    assert_eq!(tags(50), "ok");
-    assert!(tags(51).starts_with("TagsPerResourceExceededLimitException: Tags"));
+    for (operation, member) in [
+        (Operation::CreateSignalingChannel, r#""ChannelName":"a""#),
+        (Operation::TagResource, "@RESOURCE"),
+    ] {
+        let tags = |count: usize| {
+            let tags: Vec<_> = (0..count)
+                .map(|n| format!(r#"{{"Key":"k{n}","Value":""}}"#))
+                .collect();
+            let body = format!(r#"{{{member},"Tags":[{}]}}"#, tags.join(","));
+            verdict(operation, &expand(&body))
+        };
+        assert_eq!(tags(50), "ok");
+        assert!(tags(51).starts_with("TagsPerResourceExceededLimitException: Tags"));
+    }
 }
 
 #[test]
@@ -232,9 +238,108 @@ fn ice_credentials_are_named() {
 }
 
 #[test]
+fn changes_are_read_whole() {
+    let update = expand(
+        r#"{@ARN,"CurrentVersion":"v1","SingleMasterConfiguration":{"MessageTtlSeconds":7}}"#,
+    );
+    match call(Operation::UpdateSignalingChannel, &update) {
+        Ok(Call::Update(update)) => assert_eq!(
+            (update.arn.as_str(), &*update.version, update.ttl_seconds),
+            (ARN, "v1", 7)
+        ),
+        other => panic!("{other:?}"),
+    }
+    let tag = expand(r#"{"Tags":[{"Value":"1","Key":"b"},{"Key":"a","Value":""}],@RESOURCE}"#);
+    match call(Operation::TagResource, &tag) {
+        Ok(Call::Tag(tag)) => {
+            let pairs: Vec<_> = tag
+                .tags
+                .iter()
+                .map(|tag| (&*tag.key, &*tag.value))
+                .collect();
+            assert_eq!(pairs, [("b", "1"), ("a", "")]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let untag = expand(r#"{@RESOURCE,"TagKeyList":["b","a","b"]}"#);
+    match call(Operation::UntagResource, &untag) {
+        Ok(Call::Untag(untag)) => assert_eq!(untag.keys, ["b".into(), "a".into(), "b".into()]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn media_storage_is_read_and_judged_by_others() {
+    let enabled = |status: &str| match call(
+        Operation::UpdateMediaStorageConfiguration,
+        &expand(&format!(
+            r#"{{@ARN,"MediaStorageConfiguration":{{"Status":"{status}"}}}}"#
+        )),
+    ) {
+        Ok(Call::UpdateMediaStorage(update)) => update.enabled,
+        other => panic!("{other:?}"),
+    };
+    assert!(enabled("ENABLED") && !enabled("DISABLED"));
+
+    let by_name = call(
+        Operation::DescribeMediaStorageConfiguration,
+        r#"{"ChannelName":"demo"}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        (by_name.arn(), by_name.channel_name()),
+        (None, Some("demo"))
+    );
+
+    let join = expand(r#"{@CHANNEL,"clientId":"v1"}"#);
+    match call(Operation::JoinStorageSessionAsViewer, &join) {
+        Ok(Call::JoinAsViewer(join)) => assert_eq!(join.client_id.as_str(), "v1"),
+        other => panic!("{other:?}"),
+    }
+
+    let stream = "arn:aws:kinesisvideo:us-east-1:123456789012:stream/strm/17";
+    let mapped = |body: &str| match call(Operation::DescribeMappedResourceConfiguration, body) {
+        Ok(Call::MappedResource(mapped)) => mapped.stream,
+        other => panic!("{other:?}"),
+    };
+    let nowhere = call(
+        Operation::DescribeMappedResourceConfiguration,
+        r#"{"StreamName":"s"}"#,
+    )
+    .unwrap();
+    assert_eq!((nowhere.arn(), nowhere.channel_name()), (None, None));
+    let by_arn = StreamSelector::ByArn(stream.into());
+    assert_eq!(mapped(&format!(r#"{{"StreamARN":"{stream}"}}"#)), by_arn);
+    assert_eq!(
+        mapped(&format!(
+            r#"{{"StreamName":"strm","StreamARN":"{stream}"}}"#
+        )),
+        by_arn
+    );
+    assert!(matches!(mapped(r#"{"StreamName":"strm"}"#),
+        StreamSelector::ByName(name) if name.as_str() == "strm"));
+}
+
+#[test]
+fn a_stream_of_another_partition_is_not_for_strict_rules() {
+    let verdict = |partition: &str, strict| {
+        let body = format!(r#"{{"StreamARN":"arn:{partition}:kinesisvideo:r:1:stream/s/1"}}"#);
+        let operation = Operation::DescribeMappedResourceConfiguration;
+        parse(operation, &mut body.into_bytes(), &Rules { strict })
+    };
+    assert!(verdict("aws", true).is_ok() && verdict("aws-cn", false).is_ok());
+    let error = verdict("aws-cn", true).unwrap_err();
+    assert_eq!(error.message, "StreamARN must begin with arn:aws:.");
+}
+
+#[test]
 fn arns_are_checked_and_strict_rules_want_aws() {
-    let with = |arn: &str| {
-        format!(r#"{{"ChannelARN":"{arn}","SenderClientId":"a","MessagePayload":"AA=="}}"#)
+    let with = |member: &str, arn: &str| {
+        format!(
+            r#"{{"{member}":"{arn}","SenderClientId":"a","MessagePayload":"AA==","CurrentVersion":"v","clientId":"a",
+            "SingleMasterConfiguration":{{"MessageTtlSeconds":60}},"MediaStorageConfiguration":{{"Status":"DISABLED"}},
+            "Tags":[{{"Key":"k","Value":""}}],"TagKeyList":["k"]}}"#
+        )
     };
     let china = ARN.replace("arn:aws:", "arn:aws-cn:");
     let bad = [
@@ -245,37 +350,49 @@ fn arns_are_checked_and_strict_rules_want_aws() {
         format!("{ARN} "),
         format!("{ARN}{}", "1".repeat(1024)),
     ];
-    for operation in [
-        Operation::DescribeSignalingChannel,
-        Operation::DeleteSignalingChannel,
-        Operation::GetSignalingChannelEndpoint,
-        Operation::GetIceServerConfig,
-        Operation::SendAlexaOfferToMaster,
-    ] {
-        for arn in &bad {
-            let verdict = verdict(operation, &with(arn));
-            assert!(
-                verdict.starts_with("InvalidArgumentException: ChannelARN"),
-                "{arn}: {verdict}"
-            );
-        }
-        let strict = |arn: &str| {
-            parse(
-                operation,
-                &mut with(arn).into_bytes(),
-                &Rules { strict: true },
-            )
+    for operation in Operation::ALL {
+        let member = match operation {
+            Operation::CreateSignalingChannel
+            | Operation::ListSignalingChannels
+            | Operation::DescribeMappedResourceConfiguration => continue,
+            Operation::TagResource | Operation::UntagResource | Operation::ListTagsForResource => {
+                "ResourceARN"
+            }
+            Operation::JoinStorageSession | Operation::JoinStorageSessionAsViewer => "channelArn",
+            Operation::DescribeSignalingChannel
+            | Operation::UpdateSignalingChannel
+            | Operation::DeleteSignalingChannel
+            | Operation::GetSignalingChannelEndpoint
+            | Operation::DescribeMediaStorageConfiguration
+            | Operation::UpdateMediaStorageConfiguration
+            | Operation::GetIceServerConfig
+            | Operation::SendAlexaOfferToMaster => "ChannelARN",
         };
-        assert!(strict(ARN).is_ok());
-        assert_eq!(strict(&china).unwrap_err().kind, ErrorKind::InvalidArgument);
-        assert_eq!(verdict(operation, &with(&china)), "ok");
+        for arn in &bad {
+            let verdict = verdict(operation, &with(member, arn));
+            let expected = format!("InvalidArgumentException: {member} must ");
+            assert!(verdict.starts_with(&expected), "{arn}: {verdict}");
+        }
+        let judge = |arn: &str, strict| {
+            let mut body = with(member, arn).into_bytes();
+            parse(operation, &mut body, &Rules { strict })
+        };
+        assert_eq!(
+            judge(ARN, true).unwrap().arn().map(ChannelArn::as_str),
+            Some(ARN)
+        );
+        let error = judge(&china, true).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        let call = judge(&china, false).unwrap();
+        assert_eq!(call.operation(), operation);
+        assert_eq!(call.channel_name(), Some("demo"));
     }
 }
 
 /// The exchanges of the transcript: a line lost by accident is noticed.
-const ROWS: usize = 166;
+const ROWS: usize = 299;
 
-/// `@ARN` and `<text*times>` written out.
+/// `@ARN` and its like, and `<text*times>`, written out.
 fn expand(body: &str) -> String {
     let mut out = String::new();
     let mut rest = body;
@@ -287,5 +404,12 @@ fn expand(body: &str) -> String {
         rest = after;
     }
     out.push_str(rest);
-    out.replace("@ARN", &format!("\"ChannelARN\":\"{ARN}\""))
+    let member = |name: &str| format!("\"{name}\":\"{ARN}\"");
+    out.replace("@ARN", &member("ChannelARN"))
+        .replace("@RESOURCE", &member("ResourceARN"))
+        .replace("@CHANNEL", &member("channelArn"))
+        .replace(
+            "@TTL",
+            r#""SingleMasterConfiguration":{"MessageTtlSeconds":60}"#,
+        )
 }

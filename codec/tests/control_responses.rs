@@ -1,8 +1,9 @@
 //! Response bodies: exact text, members in the documented order, and JSON that an independent parser reads.
 
 use codec::control::{
-    ChannelInfo, ChannelStatus, IceServer, Operation, Protocol, alexa, create, delete, describe,
-    endpoint, error_body, ice, list, page_token,
+    ChannelInfo, ChannelStatus, IceServer, Operation, Protocol, Tag, alexa, create, delete,
+    describe, describe_mapped_resource, describe_media_storage, endpoint, error_body, ice, list,
+    list_tags, page_token, tag, untag, update, update_media_storage,
 };
 
 const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1767323075123";
@@ -71,8 +72,50 @@ fn list_has_a_token_only_when_more_follows() {
 }
 
 #[test]
-fn delete_says_nothing() {
-    assert_eq!(written(delete), "{}");
+fn changes_say_nothing() {
+    for write in [delete, update, tag, untag, update_media_storage] {
+        assert_eq!(written(write), "{}");
+    }
+}
+
+#[test]
+fn every_status_has_its_word() {
+    let word = |status| {
+        let info = ChannelInfo { status, ..INFO };
+        let value: serde_json::Value =
+            serde_json::from_str(&written(|out| describe(out, &info))).expect("JSON");
+        value["ChannelInfo"]["ChannelStatus"].clone()
+    };
+    assert_eq!(word(ChannelStatus::Creating), "CREATING");
+    assert_eq!(word(ChannelStatus::Active), "ACTIVE");
+    assert_eq!(word(ChannelStatus::Updating), "UPDATING");
+    assert_eq!(word(ChannelStatus::Deleting), "DELETING");
+}
+
+#[test]
+fn tags_are_a_map() {
+    let tag = |key: &str, value: &str| Tag {
+        key: key.into(),
+        value: value.into(),
+    };
+    assert_eq!(written(|out| list_tags(out, &[])), r#"{"Tags":{}}"#);
+    let tags = [tag("env", "dev"), tag("é:/", ""), tag("a", "a=b")];
+    assert_eq!(
+        written(|out| list_tags(out, &tags)),
+        r#"{"Tags":{"env":"dev","é:/":"","a":"a=b"}}"#
+    );
+}
+
+#[test]
+fn nothing_is_stored() {
+    assert_eq!(
+        written(describe_media_storage),
+        r#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#
+    );
+    assert_eq!(
+        written(describe_mapped_resource),
+        r#"{"MappedResourceConfigurationList":[]}"#
+    );
 }
 
 #[test]

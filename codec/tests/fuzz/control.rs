@@ -146,10 +146,19 @@ fn corpus() -> Vec<Vec<u8>> {
 /// An object of known members with values of any kind, the right one rather often.
 fn object(random: &mut Seeded, depth: usize) -> String {
     const ARN: &str = "\"arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/17\"";
-    const MEMBERS: [(&str, &str); 17] = [
+    const STREAM: &str = "\"arn:aws:kinesisvideo:us-east-1:123456789012:stream/strm/17\"";
+    const MEMBERS: [(&str, &str); 25] = [
         ("ChannelName", "\"demo\""),
         ("ChannelARN", ARN),
         ("ChannelARN", ARN),
+        ("ResourceARN", ARN),
+        ("channelArn", ARN),
+        ("StreamARN", STREAM),
+        ("StreamName", "\"strm\""),
+        ("clientId", "\"v1\""),
+        ("TagKeyList", "[\"k\",\"é\"]"),
+        ("Status", "\"ENABLED\""),
+        ("Tags", "[{\"Key\":\"k\",\"Value\":\"\"}]"),
         ("ChannelType", "\"SINGLE_MASTER\""),
         ("CurrentVersion", "\"v1\""),
         ("MessageTtlSeconds", "60"),
@@ -165,10 +174,11 @@ fn object(random: &mut Seeded, depth: usize) -> String {
         ("Key", "\"k\""),
         ("Value", "\"\""),
     ];
-    const NESTED: [&str; 4] = [
+    const NESTED: [&str; 5] = [
         "SingleMasterConfiguration",
         "SingleMasterChannelEndpointConfiguration",
         "ChannelNameCondition",
+        "MediaStorageConfiguration",
         "Tags",
     ];
     const ODD: [&str; 10] = [
