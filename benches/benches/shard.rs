@@ -160,6 +160,7 @@ impl Driver {
             id: ShardId(0),
             placement: Placement::new(SEEDS, 1),
             seeds: SEEDS,
+            journal: Box::new(broker::journal::Silence),
         };
         let shard = Shard::new(start, Box::new(MemoryStore)).expect("an empty store can be read");
         Self {
@@ -238,6 +239,7 @@ const SEEDS: [u64; 4] = [1, 2, 3, 4];
 const AT: Moment = Moment {
     now: Now(1_000),
     wall: Wall(1_795_000_000_000),
+    micros: 0,
 };
 const PEER: Peer = Peer {
     remote: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),

@@ -4,7 +4,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`id`] [`time`] [`limits`] [`event`] [`record`] | words: plain data that all else speaks of |
+//! | [`id`] [`time`] [`limits`] [`event`] [`journal`] [`record`] | words: plain data that all else speaks of |
 //! | [`config`] | file and flags to one immutable `Settings` |
 //! | [`quota`] | token buckets |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
@@ -19,6 +19,7 @@ pub mod control;
 pub mod edge;
 pub mod event;
 pub mod id;
+pub mod journal;
 pub mod limits;
 pub mod machine;
 pub mod placement;

@@ -11,7 +11,7 @@ pub const CALLS_PER_PAIR_MAX: usize = 128;
 /// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one core.
 pub const MAILBOX_OPEN_PLACES: usize = 4096;
 
-/// Letters of the side thread (scrape, drain, stop) under way to one shard at most.
+/// Letters of the side thread (scrape, inspect, drain, stop) under way to one shard at most.
 pub const MAILBOX_CONTROL_PLACES: usize = 64;
 
 /// Changes of the registry that one shard may have under way; the next one is answered 503. A commit takes some milliseconds,
@@ -74,6 +74,19 @@ pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 
 /// Sessions told or closed in one step of a drain, so that a step stays short.
 pub const DRAIN_STEP_MS: u64 = 50;
+
+/// Refused requests that one shard notes in the log within a second. The others are counted: `heliograph_log_suppressed_total`.
+pub const REFUSALS_LOGGED_PER_SECOND: u32 = 50;
+
+/// Entries and lines that wait for the log thread: at some 300 bytes each they are 2.4 MiB. One more is dropped and counted:
+/// `heliograph_log_dropped_total`.
+pub const LOG_LINES_WAITING_MAX: usize = 8192;
+
+/// Questions of the inspector under way to one shard: a shard that has not answered one is not asked again.
+pub const INSPECTIONS_PER_SHARD_MAX: usize = 1;
+
+/// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
+pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
 /// Longest span one deadline waits before it is looked at again.
 pub const WHEEL_SPAN_MS: u64 = 4 * 60 * 60 * 1000;

@@ -108,6 +108,10 @@ pub trait Machine {
     type Parcel: Send + 'static;
     /// A copy of the machine's counters, taken between two turns.
     type Snapshot: Send + 'static;
+    /// What an operator asks of the machine.
+    type Question: Send + 'static;
+    /// The answer to such a question.
+    type Reply: Send + 'static;
 
     /// A connection was accepted; `None` when the machine has no room: the edge answers 503 and closes.
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey>;
@@ -149,4 +153,13 @@ pub trait Machine {
 
     /// The counters as they stand.
     fn snapshot(&self) -> Self::Snapshot;
+
+    /// Answers an operator, between two turns. Outputs may follow it.
+    fn inspect(&mut self, question: Self::Question, at: Moment) -> Self::Reply;
+
+    /// The sends of a turn are over; `at` was read after the last of them. Comes at most once a turn, after the
+    /// [`Input::Sent`] of it, so that durations can be measured without a clock call for each.
+    fn flushed(&mut self, at: Moment) {
+        let _ = at;
+    }
 }

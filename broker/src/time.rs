@@ -29,4 +29,6 @@ pub struct Moment {
     pub now: Now,
     /// The calendar.
     pub wall: Wall,
+    /// The monotonic clock in microseconds, wrapping about every 71 minutes: for short spans that are measured.
+    pub micros: u32,
 }

@@ -9,12 +9,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("limits", &[]),
     ("event", &[]),
+    ("journal", &["limits", "time"]),
     ("record", &["time"]),
     ("machine", &["id", "time"]),
     (
         "session",
         &[
-            "config", "event", "id", "limits", "machine", "quota", "record", "time",
+            "config", "event", "id", "journal", "limits", "machine", "quota", "record", "time",
         ],
     ),
     (
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "control",
             "event",
             "id",
+            "journal",
             "limits",
             "machine",
             "placement",

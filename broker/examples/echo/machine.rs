@@ -248,6 +248,8 @@ impl Machine for Echo {
     type Letter = Letter;
     type Parcel = Session;
     type Snapshot = Counts;
+    type Question = ();
+    type Reply = ();
 
     fn open(&mut self, _peer: Peer, at: Moment) -> Option<SessionKey> {
         if !self.has_room() {
@@ -351,6 +353,8 @@ impl Machine for Echo {
             Letter::Drain => false,
         }
     }
+
+    fn inspect(&mut self, (): (), _at: Moment) {}
 
     fn snapshot(&self) -> Counts {
         self.counts

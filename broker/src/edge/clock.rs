@@ -30,12 +30,15 @@ impl Clock {
         if ahead >= WALL_VALID {
             (self.wall, self.wall_read, ahead) = (calendar(), instant, Duration::ZERO);
         }
-        let now = Now(ms(instant.saturating_duration_since(self.start)));
+        let since = instant.saturating_duration_since(self.start);
+        // The low 32 bits: spans across the wrap are measured by wrapping subtraction.
+        let micros = u32::try_from(since.as_micros() & u128::from(u32::MAX)).unwrap_or(0);
         (
             instant,
             Moment {
-                now,
+                now: Now(ms(since)),
                 wall: Wall(self.wall.0 + ms(ahead)),
+                micros,
             },
         )
     }
@@ -76,6 +79,8 @@ mod tests {
         let (first, at) = clock.read();
         let (second, later) = clock.read();
         assert!(second >= first && later.now >= at.now);
+        let span = later.micros.wrapping_sub(at.micros);
+        assert!(u128::from(span) <= first.elapsed().as_micros());
         assert!(later.wall.0.abs_diff(calendar().0) < 2_000);
     }
 

@@ -71,7 +71,9 @@ impl<M: Machine> Edge<M> {
                 self.counts.mailbox_refused += 1;
                 self.take_back(*back);
             }
-            Err(Post::Letter(_) | Post::Scrape(_) | Post::Tls(_) | Post::Stop) => {
+            Err(
+                Post::Letter(_) | Post::Scrape(_) | Post::Inspect(..) | Post::Tls(_) | Post::Stop,
+            ) => {
                 debug_assert!(false, "a mailbox returns what it was given");
             }
         }

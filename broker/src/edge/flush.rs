@@ -8,7 +8,7 @@ use super::connection::{Connection, Receive, Stage, ring_key};
 use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES, SPARE_SENDS};
 use super::shard::Edge;
 use crate::id::SessionKey;
-use crate::machine::{Input, Machine};
+use crate::machine::Machine;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
@@ -53,10 +53,7 @@ impl<M: Machine> Edge<M> {
         };
         self.counts.sent_bytes += sent as u64;
         if sent > 0 {
-            self.feed(Input::Sent {
-                session,
-                bytes: sent,
-            });
+            self.report_sent(session, sent);
         }
         let rest = self.machine.unsent(session);
         if rest.is_empty() {
@@ -113,10 +110,7 @@ impl<M: Machine> Edge<M> {
                 return self.launch(session, flight, chunk);
             }
             if chunk > 0 {
-                self.feed(Input::Sent {
-                    session,
-                    bytes: chunk,
-                });
+                self.report_sent(session, chunk);
             }
         }
         self.touch(session);
@@ -155,10 +149,7 @@ impl<M: Machine> Edge<M> {
             Some(_) => 0,
         };
         if reported > 0 {
-            self.feed(Input::Sent {
-                session,
-                bytes: reported,
-            });
+            self.report_sent(session, reported);
         }
         if handed < whole {
             self.sunk(session);

@@ -17,6 +17,11 @@ impl<M: Machine> Edge<M> {
                 Post::Letter(letter) => self.feed(Input::Letter(letter)),
                 // Whoever asked may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
+                Post::Inspect(question, answer) => {
+                    let reply = self.machine.inspect(question, self.at);
+                    self.drain();
+                    drop(answer.try_send((self.id, reply)));
+                }
                 Post::Tls(config) => self.tls = Some(config),
                 Post::Stop => self.stop(),
             }

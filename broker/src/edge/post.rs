@@ -19,6 +19,8 @@ pub enum Post<M: Machine> {
     Letter(M::Letter),
     /// Answer with the counters as they stand between two turns. A receiver that is gone does no harm.
     Scrape(Sender<Scraped<M::Snapshot>>),
+    /// Answer an operator's question, between two turns. A receiver that is gone does no harm.
+    Inspect(M::Question, Sender<(ShardId, M::Reply)>),
     /// Connections accepted from here on present this.
     Tls(Arc<ServerConfig>),
     /// End the listeners, cut off every connection, and end the shard when all descriptors are closed.

@@ -95,6 +95,7 @@ impl<M: Machine> Edge<M> {
             if self.turn() {
                 awake_until = self.now + Duration::from_millis(HOLD_MS);
             }
+            let flushed_at = self.tell_flushed();
             if self.stopping
                 && self.table.len() == 0
                 && self.listeners.iter().all(super::accept::Accepting::closed)
@@ -106,7 +107,7 @@ impl<M: Machine> Edge<M> {
                 self.ring.enter(0, None)?;
                 continue;
             }
-            let slept_at = Instant::now();
+            let slept_at = flushed_at.unwrap_or_else(Instant::now);
             self.account(self.now, slept_at);
             if slept_at < awake_until {
                 self.sleep_in_ring(slept_at, awake_until)?;
@@ -135,6 +136,16 @@ impl<M: Machine> Edge<M> {
         self.settle_dirty();
         self.rearm_some();
         traffic
+    }
+
+    /// Tells the machine when this turn's sends were over, if it had any: the one clock read that measuring them costs.
+    fn tell_flushed(&mut self) -> Option<Instant> {
+        if !std::mem::take(&mut self.reported) {
+            return None;
+        }
+        let (now, at) = self.clock.read();
+        self.machine.flushed(at);
+        Some(now)
     }
 
     fn tick(&mut self) {

@@ -57,6 +57,8 @@ pub(super) struct Edge<M: Machine> {
     /// Empty buffers for sends of the ring.
     pub(super) spare: Vec<Vec<u8>>,
     pub(super) counts: EdgeCounts,
+    /// The machine heard of bytes sent in this turn.
+    pub(super) reported: bool,
     pub(super) stopping: bool,
 }
 
@@ -91,6 +93,7 @@ impl<M: Machine> Edge<M> {
             cipher: Vec::new(),
             spare: Vec::new(),
             counts: EdgeCounts::default(),
+            reported: false,
             stopping: false,
         })
     }
@@ -105,6 +108,12 @@ impl<M: Machine> Edge<M> {
     pub(super) fn feed(&mut self, input: Input<'_, M::Letter>) {
         self.machine.handle(input, self.at);
         self.drain();
+    }
+
+    /// Tells the machine that so many bytes were handed to the kernel.
+    pub(super) fn report_sent(&mut self, session: SessionKey, bytes: usize) {
+        self.reported = true;
+        self.feed(Input::Sent { session, bytes });
     }
 
     /// Obeys every output that waits.
@@ -146,7 +155,9 @@ impl<M: Machine> Edge<M> {
                 self.counts.mailbox_refused += 1;
                 self.refused.push_back(letter);
             }
-            Err(Post::Handover(_) | Post::Scrape(_) | Post::Tls(_) | Post::Stop) => {
+            Err(
+                Post::Handover(_) | Post::Scrape(_) | Post::Inspect(..) | Post::Tls(_) | Post::Stop,
+            ) => {
                 debug_assert!(false, "a mailbox returns what it was given");
             }
         }

@@ -23,6 +23,7 @@ use crate::edge::{
     self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
 };
 use crate::id::ShardId;
+use crate::journal::Silence;
 use crate::limits::{mailbox_capacity, mailbox_reserve};
 use crate::placement::Placement;
 use crate::registry::MemoryStore;
@@ -269,6 +270,7 @@ impl ShardStart<'_> {
                 seeds: seeds()?,
                 records: Vec::new(),
                 store: Box::new(MemoryStore),
+                journal: Box::new(Silence),
             };
             // Made on its own thread, whose memory it then is.
             let make = move || Shard::new(start);

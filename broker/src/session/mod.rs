@@ -8,7 +8,7 @@ mod web_socket;
 pub use http::{Admission, Asked, Http, HttpStage, Wanted};
 pub use outbox::{Launch, Mark, Outbox, Spares, Unsent};
 pub use rates::MessageRates;
-pub use web_socket::{Due, Role, WebSocket};
+pub use web_socket::{Due, Role, Tally, WebSocket};
 
 use crate::event::Place;
 use crate::id::ChannelKey;
@@ -52,6 +52,8 @@ pub struct Ending {
     pub deadline: Now,
     /// Which channel it belonged to and as whom: what it does not send goes back there.
     pub was: Option<(ChannelKey, Role)>,
+    /// What is told of a WebSocket when it is gone.
+    pub tally: Option<Tally>,
 }
 
 impl Session {
@@ -103,6 +105,16 @@ impl Session {
             State::Open(web_socket) => Some(web_socket.channel),
             State::AwaitCloseEcho(web_socket, _) => Some(web_socket.channel),
             State::AwaitGone(ending) => ending.was.as_ref().map(|(channel, _)| *channel),
+            State::Http(_) => None,
+        }
+    }
+
+    /// What is told of it when it ends, if it was admitted as a WebSocket.
+    pub fn tally_mut(&mut self) -> Option<&mut Tally> {
+        match &mut self.state {
+            State::Open(web_socket) => Some(&mut web_socket.tally),
+            State::AwaitCloseEcho(web_socket, _) => Some(&mut web_socket.tally),
+            State::AwaitGone(ending) => ending.tally.as_mut(),
             State::Http(_) => None,
         }
     }

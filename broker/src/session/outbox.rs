@@ -41,6 +41,8 @@ pub struct Launch {
     pub call: bool,
     /// Whether it stands in the gauge and has an outcome: an offer given again does not.
     pub counted: bool,
+    /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not measured.
+    pub accepted_us: Option<u32>,
 }
 
 /// Bytes that wait for one socket. Owns nothing while empty.
@@ -128,12 +130,12 @@ impl Outbox {
     }
 
     /// The oldest `bytes` were handed to the kernel. Calls `done` for each message whose last byte was among them.
-    pub fn sent(&mut self, spares: &mut Spares, bytes: usize, mut done: impl FnMut(&Launch)) {
+    pub fn sent(&mut self, spares: &mut Spares, bytes: usize, mut done: impl FnMut(&Mark)) {
         let Some(buffer) = &mut self.0 else { return };
         buffer.start = (buffer.start + bytes).min(buffer.bytes.len());
         buffer.launched = buffer.launched.saturating_sub(bytes);
         while let Some(mark) = buffer.marks.front().filter(|mark| mark.end <= buffer.start) {
-            done(&mark.launch);
+            done(mark);
             buffer.marks.pop_front();
         }
         if buffer.start == buffer.bytes.len() {
@@ -255,6 +257,7 @@ mod tests {
             sender_bytes: 0,
             call: false,
             counted: true,
+            accepted_us: None,
         }
     }
 
@@ -279,12 +282,12 @@ mod tests {
         let (mut outbox, mut spares) = outbox_of(&[("one", Some(1)), ("two", Some(2))]);
         let mut done = Vec::new();
         for bytes in [2, 1, 2] {
-            outbox.sent(&mut spares, bytes, |launch| {
-                done.push((bytes, launch.order))
+            outbox.sent(&mut spares, bytes, |mark| {
+                done.push((bytes, mark.launch.order))
             });
         }
         assert_eq!(done, [(1, 1)]);
-        outbox.sent(&mut spares, 1, |launch| done.push((1, launch.order)));
+        outbox.sent(&mut spares, 1, |mark| done.push((1, mark.launch.order)));
         assert_eq!(done, [(1, 1), (1, 2)]);
         assert!(outbox.0.is_none(), "an empty outbox owns nothing");
         assert_eq!(spares.0.len(), 1);
@@ -306,7 +309,7 @@ mod tests {
         assert_eq!(outbox.unsent(), b"nePONGping");
         let mut done = Vec::new();
         assert!(outbox.has_messages());
-        outbox.sent(&mut spares, 2, |launch| done.push(launch.order));
+        outbox.sent(&mut spares, 2, |mark| done.push(mark.launch.order));
         assert!(!outbox.has_messages(), "pong and ping are none");
         assert_eq!(done, [1]);
     }
@@ -337,10 +340,10 @@ mod tests {
         let (mut outbox, mut spares) =
             outbox_of(&[(&big, Some(1)), (&big, Some(2)), (&big, Some(3))]);
         let mut done = Vec::new();
-        outbox.sent(&mut spares, 79_000, |launch| done.push(launch.order));
-        outbox.sent(&mut spares, 1_000, |launch| done.push(launch.order));
+        outbox.sent(&mut spares, 79_000, |mark| done.push(mark.launch.order));
+        outbox.sent(&mut spares, 1_000, |mark| done.push(mark.launch.order));
         assert_eq!((done.as_slice(), outbox.bytes()), (&[1, 2][..], 40_000));
-        outbox.sent(&mut spares, 40_000, |launch| done.push(launch.order));
+        outbox.sent(&mut spares, 40_000, |mark| done.push(mark.launch.order));
         assert_eq!(done, [1, 2, 3]);
     }
 }

@@ -3,6 +3,7 @@
 use super::MessageRates;
 use crate::config::Timeouts;
 use crate::id::ChannelKey;
+use crate::journal::EndReason;
 use crate::limits::{CONTROL_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX};
 use crate::time::Now;
 use codec::ws::{Receiver, Side};
@@ -18,6 +19,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// A viewer's client id.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::Master => None,
+            Self::Viewer(id) => Some(id),
+        }
+    }
+
     /// The wire's word for it.
     #[must_use]
     pub fn on_wire(&self) -> codec::signal::Role {
@@ -25,6 +35,26 @@ impl Role {
             Self::Master => codec::signal::Role::Master,
             Self::Viewer(_) => codec::signal::Role::Viewer,
         }
+    }
+}
+
+/// What is told of a connection when it ends. Kept from its admission until its descriptor is free.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// When it was admitted.
+    pub opened: Now,
+    /// Messages that it sent, refused ones included; stays at its greatest.
+    pub messages_in: u32,
+    /// Messages that were handed to it whole; stays at its greatest.
+    pub messages_out: u32,
+    /// Why it ends: the first thing that happened.
+    pub reason: Option<EndReason>,
+}
+
+impl Tally {
+    /// It ends for this reason, unless it had one before.
+    pub fn because(&mut self, reason: EndReason) {
+        self.reason.get_or_insert(reason);
     }
 }
 
@@ -45,7 +75,10 @@ pub struct WebSocket {
     told_to_go: bool,
     /// A ping was sent since the last frame.
     pinged: bool,
-    opened: Now,
+    /// An SDP_ANSWER was handed to it.
+    answered: bool,
+    /// What is told of it when it ends.
+    pub tally: Tally,
     last_frame: Now,
     message_began: Option<Now>,
     control_second: u32,
@@ -81,7 +114,13 @@ impl WebSocket {
             rates: MessageRates::default(),
             told_to_go: false,
             pinged: false,
-            opened: now,
+            answered: false,
+            tally: Tally {
+                opened: now,
+                messages_in: 0,
+                messages_out: 0,
+                reason: None,
+            },
             last_frame: now,
             message_began: None,
             control_second: 0,
@@ -92,7 +131,19 @@ impl WebSocket {
     /// When it was admitted.
     #[must_use]
     pub fn opened(&self) -> Now {
-        self.opened
+        self.tally.opened
+    }
+
+    /// When bytes came last.
+    #[must_use]
+    pub fn last_frame(&self) -> Now {
+        self.last_frame
+    }
+
+    /// An SDP_ANSWER was handed to it: how long after its admission, if it is a viewer and this is the first.
+    pub fn first_answer(&mut self, now: Now) -> Option<u64> {
+        let first = !std::mem::replace(&mut self.answered, true);
+        (first && self.role != Role::Master).then(|| now.since(self.tally.opened))
     }
 
     /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs. Returns whether a
@@ -136,12 +187,12 @@ impl WebSocket {
     /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor told to go.
     #[must_use]
     pub fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
-        let age =
-            (timeouts.connection_age_ms > 0).then(|| self.opened.after(timeouts.connection_age_ms));
+        let age = (timeouts.connection_age_ms > 0)
+            .then(|| self.tally.opened.after(timeouts.connection_age_ms));
         let idle = self.last_frame.after(timeouts.idle_ms);
         let told = age.filter(|_| !self.told_to_go && !self.superseded);
-        let told =
-            told.map(|end| Now(end.0.saturating_sub(timeouts.go_away_grace_ms)).max(self.opened));
+        let told = told
+            .map(|end| Now(end.0.saturating_sub(timeouts.go_away_grace_ms)).max(self.tally.opened));
         let wants_ping = timeouts.ping_ms > 0 && !self.pinged && !self.superseded;
         let ping = wants_ping.then(|| self.last_frame.after(timeouts.ping_ms));
         let slow = self.message_began.map(|began| began.after(MESSAGE_MS_MAX));

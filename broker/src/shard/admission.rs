@@ -9,6 +9,7 @@ use super::{Parcel, Shard};
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::Place;
 use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::journal::EndReason;
 use crate::machine::Output;
 use crate::record::{Record, Version};
 use crate::session::{Admission, HttpStage, Role, Session, State, WebSocket};
@@ -16,7 +17,6 @@ use crate::time::{Moment, Wall};
 use codec::aws::{ChannelArn, ClientId};
 use codec::control::ErrorKind;
 use codec::http::{Head, Meta, Upgrade, decode, pairs, switching_protocols};
-use codec::ws::close;
 use std::rc::Rc;
 
 /// Parameters that may come once: a second one is refused, since two readers might disagree about which counts.
@@ -294,7 +294,7 @@ impl Shard {
             self.supersede(older, channel, &role, at);
         }
         if let Some(evicted) = joined.evicted {
-            self.close_web_socket(evicted, close::GOING_AWAY, "Going away", at);
+            self.close_web_socket(evicted, EndReason::SupersededEvicted, at);
         }
         self.deliver_kept(channel, &role, at);
         self.arm_open(key, at.now);

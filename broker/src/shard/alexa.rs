@@ -98,6 +98,7 @@ impl Shard {
                 sender_bytes: u16::try_from(call.sender.len()).unwrap_or(u16::MAX),
                 call: true,
                 counted: !call.delivered,
+                accepted_us: None,
             };
             let pushed = session
                 .outbox

@@ -13,13 +13,13 @@ use super::{Alteration, Ask, Inquiry, Shard, Told};
 use crate::channel::Life;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity};
+use crate::journal::EndReason;
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
 use crate::record::{Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
 use crate::time::{Moment, Wall};
 use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, TAGS_MAX, Tag};
-use codec::ws::close;
 use std::collections::VecDeque;
 
 /// A change that the store has, and who waits for its end.
@@ -260,7 +260,7 @@ impl Shard {
             .pending_bytes
             .saturating_sub(live.pending.bytes() as u64);
         for session in live.members.all() {
-            self.close_web_socket(session, close::GOING_AWAY, "Channel deleted", at);
+            self.close_web_socket(session, EndReason::ChannelDeleted, at);
         }
     }
 

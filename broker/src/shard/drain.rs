@@ -9,11 +9,11 @@
 
 use super::Shard;
 use crate::id::SessionKey;
+use crate::journal::EndReason;
 use crate::limits::DRAIN_STEP_MS;
 use crate::machine::Output;
 use crate::time::{Moment, Now};
 use codec::control::{ErrorKind, Operation};
-use codec::ws::close;
 
 /// A drain under way.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,7 @@ impl Shard {
         }
         for number in drain.closed..closed {
             if let Some(key) = self.sessions.at(number) {
-                self.close_web_socket(key, close::GOING_AWAY, "Going away", at);
+                self.close_web_socket(key, EndReason::Drain, at);
             }
         }
         (drain.told, drain.closed) = (drain.told.max(told), drain.closed.max(closed));

@@ -2,11 +2,12 @@
 
 use super::Shard;
 use crate::id::SessionKey;
+use crate::journal::EndReason;
 use crate::limits::PONGS_PER_RECEIVE_MAX;
 use crate::session::State;
 use crate::time::Moment;
 use codec::signal::Parser;
-use codec::ws::{self, Item, Kind, Opcode, Receiver, Side, close};
+use codec::ws::{self, Item, Kind, Opcode, Receiver, Side};
 
 /// What one item of a stream of frames leads to.
 enum Next {
@@ -41,7 +42,7 @@ impl Shard {
                     next
                 }
                 Err(error) => {
-                    self.close_web_socket(key, error.close_code(), error.reason(), at);
+                    self.close_web_socket(key, EndReason::ProtocolError(error), at);
                     Next::Stop
                 }
             };
@@ -84,12 +85,7 @@ impl Shard {
                 kind: Kind::Binary,
                 payload: _,
             } => {
-                self.close_web_socket(
-                    key,
-                    close::UNSUPPORTED,
-                    "Binary messages are not supported.",
-                    at,
-                );
+                self.close_web_socket(key, EndReason::Unsupported, at);
                 Next::Stop
             }
             Item::Ping(payload) => {
@@ -107,6 +103,7 @@ impl Shard {
                     Some(code) => self.push(key, |out| ws::close_frame(out, code, "")),
                     None => self.push(key, |out| ws::frame(out, Opcode::Close, &[])),
                 }
+                self.because(key, EndReason::PeerClosed);
                 self.finish(key, at);
                 Next::Stop
             }
@@ -127,6 +124,8 @@ impl Shard {
         if text.is_empty() {
             return Next::Continue; // keepalive of some clients
         }
+        let count = &mut web_socket.tally.messages_in;
+        *count = count.saturating_add(1);
         match parser.parse(text, web_socket.role.on_wire(), &self.rules.messages) {
             Ok(request) => self.relay(key, &request, at),
             Err(fault) => self.refuse_message(key, &fault, at),
@@ -156,12 +155,12 @@ impl Shard {
         if web_socket.count_control_frame(at.now) {
             return Next::Continue;
         }
-        self.close_web_socket(key, close::POLICY, "too many control frames", at);
+        self.close_web_socket(key, EndReason::Flood, at);
         Next::Stop
     }
 
     /// A peer that floods us with pings and does not read gets no more pongs.
-    fn has_outbox_room(&self, key: SessionKey) -> bool {
+    pub(super) fn has_outbox_room(&self, key: SessionKey) -> bool {
         let waiting = self
             .sessions
             .get(key)

@@ -4,21 +4,15 @@ use super::{Shard, Timer};
 use crate::channel::{Channel, Message, Room, Slot, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
-use crate::machine::Output;
-use crate::session::{Ending, Launch, NEVER, Role, State, Unsent};
+use crate::journal::{ConnectionEnd, EndReason, Entry};
+use crate::machine::{Output, Peer};
+use crate::session::{Ending, Launch, NEVER, Role, Session, State, Tally, Unsent};
 use crate::time::{Moment, Now};
-use codec::ws::close;
 use std::rc::Rc;
 
 impl Shard {
     /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
-    pub(super) fn close_web_socket(
-        &mut self,
-        key: SessionKey,
-        code: u16,
-        reason: &str,
-        at: Moment,
-    ) {
+    pub(super) fn close_web_socket(&mut self, key: SessionKey, reason: EndReason, at: Moment) {
         if self
             .sessions
             .get(key)
@@ -27,8 +21,10 @@ impl Shard {
         {
             return;
         }
+        self.because(key, reason);
         self.leave(key, at);
-        self.push(key, |out| codec::ws::close_frame(out, code, reason));
+        let (code, text) = reason.close();
+        self.push(key, |out| codec::ws::close_frame(out, code, text));
         let deadline = at.now.after(self.settings.timeouts.close_ms);
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -38,6 +34,7 @@ impl Shard {
             State::AwaitGone(Box::new(Ending {
                 deadline,
                 was: None,
+                tally: None,
             })),
         );
         if let State::Open(web_socket) = state {
@@ -69,7 +66,14 @@ impl Shard {
 
     /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
     pub(super) fn cut_slow(&mut self, key: SessionKey, at: Moment) {
-        self.close_web_socket(key, close::POLICY, "slow consumer", at);
+        self.close_web_socket(key, EndReason::SlowConsumer, at);
+    }
+
+    /// Notes why a connection ends, unless that is known.
+    pub(super) fn because(&mut self, key: SessionKey, reason: EndReason) {
+        if let Some(tally) = self.sessions.get_mut(key).and_then(Session::tally_mut) {
+            tally.because(reason);
+        }
     }
 
     /// Moves to the last state; false when it was there before.
@@ -81,7 +85,14 @@ impl Shard {
             ending.deadline = deadline;
             return false;
         }
-        let ending = |was| State::AwaitGone(Box::new(Ending { deadline, was }));
+        let tally = session.tally_mut().copied();
+        let ending = |was| {
+            State::AwaitGone(Box::new(Ending {
+                deadline,
+                was,
+                tally,
+            }))
+        };
         session.state = match std::mem::replace(&mut session.state, ending(None)) {
             State::Open(web_socket) => ending(Some((web_socket.channel, web_socket.role))),
             State::AwaitCloseEcho(web_socket, _) => {
@@ -107,7 +118,10 @@ impl Shard {
                     self.abort(key, at);
                 }
             }
-            State::Open(_) => self.abort(key, at),
+            State::Open(_) => {
+                self.because(key, EndReason::PeerGone);
+                self.abort(key, at);
+            }
             State::AwaitCloseEcho(..) => self.finish(key, at),
             State::AwaitGone(_) => {}
         }
@@ -125,6 +139,7 @@ impl Shard {
             .counters
             .outbox_bytes
             .saturating_sub(session.outbox.bytes() as u64);
+        let tally = session.tally_mut().copied();
         let was = match session.state {
             State::AwaitGone(ending) => ending.was,
             State::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
@@ -132,6 +147,9 @@ impl Shard {
             State::Http(_) => None,
         };
         let Some((channel, role)) = was else { return };
+        if let Some(tally) = tally {
+            self.note_end(&session.peer, channel, &role, &tally, at);
+        }
         self.web_sockets = self.web_sockets.saturating_sub(1);
         let unsent = session.outbox.drain();
         if let Some(live) = self.channels.get_mut(channel).and_then(Channel::live_mut) {
@@ -141,6 +159,34 @@ impl Shard {
         if let Some(channel) = self.channels.get_mut(channel) {
             channel.rest();
         }
+    }
+
+    /// The line in the log that each WebSocket connection leaves behind.
+    fn note_end(
+        &mut self,
+        peer: &Peer,
+        channel: ChannelKey,
+        role: &Role,
+        tally: &Tally,
+        at: Moment,
+    ) {
+        let channel = self.channels.get(channel);
+        // What the edge cuts off without a word of ours is the end of the process, or a socket that failed.
+        let cut_off = if self.drains() {
+            EndReason::Drain
+        } else {
+            EndReason::PeerGone
+        };
+        self.diary.note(Entry::ConnectionEnd(ConnectionEnd {
+            role: role.on_wire(),
+            client_id: role.client_id().map(Box::from),
+            channel: channel.map(|channel| channel.record.arn.name().into()),
+            remote: peer.remote,
+            duration_ms: at.now.since(tally.opened),
+            messages_in: tally.messages_in,
+            messages_out: tally.messages_out,
+            reason: tally.reason.unwrap_or(cut_off),
+        }));
     }
 
     /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
@@ -251,6 +297,7 @@ impl Shard {
                 sender_bytes,
                 call: _,
                 counted: _,
+                accepted_us: _,
             } = launch;
             messages.push((
                 viewer,

@@ -21,8 +21,10 @@ mod calls;
 mod changes;
 mod deadlines;
 mod drain;
+mod flights;
 mod frames;
 mod home;
+mod inspect;
 mod leave;
 mod letter;
 mod relay;
@@ -31,6 +33,7 @@ mod snapshot;
 mod tables;
 mod timers;
 
+pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Ask, Inquiry, Letter, Parcel, Told};
 pub use snapshot::Snapshot;
 
@@ -38,6 +41,7 @@ use crate::channel::{Channel, Life};
 use crate::config::Settings;
 use crate::event::{Counters, Kind, Outcome, PLACES, Place};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
+use crate::journal::{Diary, Journal};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
@@ -47,7 +51,9 @@ use crate::session::{Http, NEVER, Session, Spares, State, WebSocket};
 use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::http::HeadLimits;
+use codec::signal::Action;
 use deadlines::Wheel;
+use flights::Flights;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use tables::Table;
@@ -66,6 +72,8 @@ pub struct Start {
     pub records: Vec<Record>,
     /// Where changes are made durable.
     pub store: Box<dyn Store>,
+    /// Where it notes what operators read.
+    pub journal: Box<dyn Journal>,
 }
 
 /// One shard.
@@ -77,6 +85,7 @@ pub struct Shard {
     hasher: RandomState,
     random: fastrand::Rng,
     store: Box<dyn Store>,
+    diary: Diary,
     sessions: Table<SessionKey, Session>,
     channels: Table<ChannelKey, Channel>,
     names: BTreeMap<Identity, ChannelKey>,
@@ -88,6 +97,8 @@ pub struct Shard {
     /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
     parser: Option<Box<codec::signal::Parser>>,
     counters: Counters,
+    /// Messages delivered in this turn, not measured yet.
+    flights: Flights,
     connections: [u64; PLACES],
     /// When the youngest channel was made: a name made again at once is another channel all the same.
     last_created: Wall,
@@ -127,6 +138,7 @@ impl Shard {
             seeds: [a, b, c, d],
             records,
             store,
+            journal,
         } = start;
         let rules = Rules::of(&settings);
         let hasher = RandomState::with_seeds(a, b, c, d);
@@ -139,6 +151,7 @@ impl Shard {
             hasher,
             random: fastrand::Rng::with_seed(a ^ c.rotate_left(17)),
             store,
+            diary: Diary::new(journal),
             sessions: Table::new(settings.connections_per_shard()),
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
             names: BTreeMap::new(),
@@ -147,6 +160,7 @@ impl Shard {
             spares: Spares::default(),
             parser: None,
             counters: Counters::default(),
+            flights: Flights::default(),
             connections: [0; PLACES],
             last_created: Wall::default(),
             web_sockets: 0,
@@ -237,7 +251,10 @@ impl Shard {
             .saturating_sub(bytes.min(session.outbox.bytes()) as u64);
         let mut offers = Vec::new();
         let had_messages = session.outbox.has_messages();
-        session.outbox.sent(&mut self.spares, bytes, |launch| {
+        let (mut messages, mut answers) = (0, false);
+        let flights = &mut self.flights;
+        session.outbox.sent(&mut self.spares, bytes, |mark| {
+            let launch = &mark.launch;
             if launch.counted {
                 counters.outbox_messages -= 1;
                 counters.end(Kind::Known(launch.action), Outcome::Delivered);
@@ -245,7 +262,19 @@ impl Shard {
             if launch.call {
                 offers.push(launch.order);
             }
+            counters.frame(mark.end - mark.begin);
+            if let Some(accepted_us) = launch.accepted_us {
+                flights.land(accepted_us, at, &mut counters.delivery);
+            }
+            messages += 1;
+            answers |= launch.action == Action::SdpAnswer;
         });
+        if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
+            tally.messages_out = tally.messages_out.saturating_add(messages);
+        }
+        if answers && let Some(ms) = session.open_mut().and_then(|ws| ws.first_answer(at.now)) {
+            counters.session_setup.observe(ms * 1000, 1);
+        }
         session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
         let slotless = session.open().is_none_or(|ws| ws.superseded);
         let released = had_messages && slotless && !session.outbox.has_messages();
@@ -262,6 +291,8 @@ impl Machine for Shard {
     type Letter = Letter;
     type Parcel = Box<Parcel>;
     type Snapshot = Snapshot;
+    type Question = Question;
+    type Reply = Reply;
 
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
         let timeouts = &self.settings.timeouts;
@@ -350,6 +381,14 @@ impl Machine for Shard {
             channels: self.channels.len() as u64,
             counters: self.counters.clone(),
         }
+    }
+
+    fn inspect(&mut self, question: Question, at: Moment) -> Reply {
+        self.answer_operator(question, at)
+    }
+
+    fn flushed(&mut self, at: Moment) {
+        self.flights.land_all(at, &mut self.counters.delivery);
     }
 }
 

@@ -55,6 +55,7 @@ impl Shard {
             sender_bytes,
             call: false,
             counted: true,
+            accepted_us: Some(at.micros),
         };
         let passing = Passing {
             from,
@@ -130,6 +131,7 @@ impl Shard {
             sender_bytes,
             call: _,
             counted: _,
+            accepted_us: _,
         } = passing.launch;
         let message = Message {
             action,
@@ -280,6 +282,7 @@ impl Shard {
                 sender_bytes,
                 call: false,
                 counted: true,
+                accepted_us: None,
             };
             let pushed = session
                 .outbox

@@ -4,10 +4,11 @@ use super::{Shard, Timer};
 use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
+use crate::journal::EndReason;
 use crate::machine::Intake;
 use crate::session::{Due, HttpStage, NEVER, Session, State};
 use crate::time::{Moment, Now};
-use codec::ws::{self, Opcode, close};
+use codec::ws::{self, Opcode};
 
 /// Entries handled in one tick; what is left is due at once, in the next turn.
 const DUE_PER_TICK: usize = 512;
@@ -110,11 +111,9 @@ impl Shard {
                 self.push(key, |out| ws::frame(out, Opcode::Ping, &[]));
             }
             Due::GoAway => self.go_away(key),
-            Due::Idle => self.close_web_socket(key, close::GOING_AWAY, "Idle for too long", at),
-            Due::Old => self.close_web_socket(key, close::GOING_AWAY, "Going away", at),
-            Due::SlowMessage => {
-                self.close_web_socket(key, close::POLICY, "message took too long", at)
-            }
+            Due::Idle => self.close_web_socket(key, EndReason::Idle, at),
+            Due::Old => self.close_web_socket(key, EndReason::Age, at),
+            Due::SlowMessage => self.close_web_socket(key, EndReason::SlowMessage, at),
         }
         self.arm_open(key, at.now);
     }
@@ -148,6 +147,7 @@ impl Shard {
         while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
             && let Some(stuck) = live.members.take_overdue(at.now)
         {
+            self.because(stuck, EndReason::SupersededStuck);
             self.abort(stuck, at);
         }
         if let Some(channel) = self.channels.get_mut(key) {

@@ -145,6 +145,8 @@ impl Machine for Mover {
     type Letter = Move;
     type Parcel = Stream;
     type Snapshot = ();
+    type Question = ();
+    type Reply = ();
 
     fn open(&mut self, _peer: Peer, _at: Moment) -> Option<SessionKey> {
         Some(self.insert(Stream::default()))
@@ -234,6 +236,8 @@ impl Machine for Mover {
     fn refusable(_letter: &Move) -> bool {
         false
     }
+
+    fn inspect(&mut self, (): (), _at: Moment) {}
 
     fn snapshot(&self) {}
 }

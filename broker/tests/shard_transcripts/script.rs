@@ -78,6 +78,7 @@ impl Script {
                 seeds: [5, 6, 7, 8],
                 records: Vec::new(),
                 store: Box::new(SlowStore::new(id, &changes)),
+                journal: Box::new(broker::journal::Silence),
             };
             Shard::new(start)
         };
@@ -91,6 +92,7 @@ impl Script {
             at: Moment {
                 now: Now(1_000),
                 wall: Wall(FIRST_MOMENT),
+                micros: 0,
             },
         }
     }

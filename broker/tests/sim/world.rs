@@ -71,6 +71,7 @@ impl World {
                 seeds: [seed ^ u64::from(id), 5, 6, 7],
                 records: Vec::new(),
                 store: Box::new(MemoryStore),
+                journal: Box::new(broker::journal::Silence),
             };
             Shard::new(start)
         });
@@ -120,6 +121,7 @@ impl World {
         Moment {
             now: Now(self.model.now),
             wall: Wall(self.model.wall),
+            micros: u32::try_from((self.model.now * 1000) & u64::from(u32::MAX)).expect("masked"),
         }
     }
 

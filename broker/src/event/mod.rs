@@ -1,5 +1,15 @@
 //! Every countable fact, once. Counters are plain numbers of one shard; a scrape adds the shards up.
 
+mod access;
+mod histogram;
+
+pub use access::{
+    AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
+    UPGRADE_ROLES, UpgradeOutcome, UpgradeRole,
+};
+pub use histogram::{BOUNDS, Histogram};
+
+use access::status_index;
 use codec::signal::Action;
 
 /// What a received message is counted as: an action, or `unknown` when it could not be understood.
@@ -133,7 +143,25 @@ pub struct Counters {
     pub outbox_bytes: u64,
     /// Alexa calls that wait for their answer.
     pub waiting_calls: u64,
+    /// Upgrades by role and outcome.
+    pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
+    /// HTTP requests by what they were for and the status of their answer, in the order of [`STATUS`].
+    pub requests: [[u64; STATUSES]; REQUESTED],
+    /// Signatures and policies that kept somebody out.
+    pub auth_failures: [u64; AUTH_FAILURES],
+    /// Frames delivered that are longer than each of [`LARGE_FRAMES`].
+    pub large_frames: [u64; LARGE_FRAMES.len()],
+    /// From the read that brought a message to its last byte's being handed to the kernel. Messages that were kept for an
+    /// absent recipient, or given back, are not in it.
+    pub delivery: Histogram,
+    /// From a viewer's admission to the delivery of its first SDP_ANSWER.
+    pub session_setup: Histogram,
+    /// Refusals that were not written to the log because there were too many.
+    pub log_suppressed: u64,
 }
+
+/// Lengths of frames, header included, beyond which old builds of the C SDK cannot hold them. Source: the metrics contract.
+pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
 impl Counters {
     /// A message was taken in.
@@ -159,16 +187,53 @@ impl Counters {
         }
     }
 
+    /// An upgrade was answered.
+    pub fn upgrade(&mut self, role: UpgradeRole, outcome: UpgradeOutcome) {
+        let row = self.upgrades.get_mut(role.index());
+        if let Some(count) = row.and_then(|row| row.get_mut(outcome.index())) {
+            *count += 1;
+        }
+    }
+
+    /// An HTTP request was answered with `status`.
+    pub fn request(&mut self, requested: Requested, status: u16) {
+        let row = self.requests.get_mut(requested.index());
+        if let Some(count) = row.and_then(|row| row.get_mut(status_index(status))) {
+            *count += 1;
+        }
+    }
+
+    /// Somebody was not let in.
+    pub fn auth_failure(&mut self, failure: AuthFailure) {
+        if let Some(count) = self.auth_failures.get_mut(failure.index()) {
+            *count += 1;
+        }
+    }
+
+    /// A frame of `bytes` was delivered.
+    pub fn frame(&mut self, bytes: usize) {
+        for (count, over) in self.large_frames.iter_mut().zip(LARGE_FRAMES) {
+            *count += u64::from(bytes > over);
+        }
+    }
+
     /// Adds another shard's counters to these.
     pub fn add(&mut self, other: &Self) {
         for (sum, one) in self.received.iter_mut().zip(other.received) {
             *sum += one;
         }
-        for (sums, ones) in self.outcomes.iter_mut().zip(other.outcomes) {
-            for (sum, one) in sums.iter_mut().zip(ones) {
-                *sum += one;
-            }
+        add_rows(&mut self.outcomes, &other.outcomes);
+        add_rows(&mut self.upgrades, &other.upgrades);
+        add_rows(&mut self.requests, &other.requests);
+        for (sum, one) in self.auth_failures.iter_mut().zip(other.auth_failures) {
+            *sum += one;
         }
+        for (sum, one) in self.large_frames.iter_mut().zip(other.large_frames) {
+            *sum += one;
+        }
+        self.delivery.add(&other.delivery);
+        self.session_setup.add(&other.session_setup);
+        self.log_suppressed += other.log_suppressed;
         self.pending_messages += other.pending_messages;
         self.pending_bytes += other.pending_bytes;
         self.outbox_messages += other.outbox_messages;
@@ -185,6 +250,12 @@ impl Counters {
             - i128::from(ended)
             - i128::from(self.pending_messages)
             - i128::from(self.outbox_messages)
+    }
+}
+
+fn add_rows<const N: usize, const M: usize>(sums: &mut [[u64; N]; M], ones: &[[u64; N]; M]) {
+    for (sum, one) in sums.iter_mut().flatten().zip(ones.iter().flatten()) {
+        *sum += one;
     }
 }
 
@@ -215,6 +286,12 @@ mod tests {
             ..Counters::default()
         };
         one.receive(Kind::Known(Action::SdpOffer));
+        one.upgrade(UpgradeRole::Viewer, UpgradeOutcome::Forbidden);
+        one.request(Requested::Unknown, 404);
+        one.auth_failure(AuthFailure::Policy);
+        one.frame(10_241);
+        one.frame(18_751);
+        one.delivery.observe(7, 1);
         let mut sum = one.clone();
         sum.add(&one);
         assert_eq!(
@@ -222,5 +299,10 @@ mod tests {
             (2, 2, 4)
         );
         assert_eq!(sum.unaccounted(), -4);
+        assert_eq!(sum.upgrades[1][3], 2);
+        assert_eq!(sum.requests[REQUESTED - 1][4], 2);
+        assert_eq!(sum.auth_failures[AUTH_FAILURES - 1], 2);
+        assert_eq!(sum.large_frames, [4, 2]);
+        assert_eq!((sum.delivery.count(), sum.session_setup.count()), (2, 0));
     }
 }

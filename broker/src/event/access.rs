@@ -1,0 +1,213 @@
+//! What is counted of those who want something: upgrades, HTTP requests, signatures and policies. Closed sets of labels.
+
+use codec::aws::sigv4;
+use codec::control::Operation;
+
+/// As whom an upgrade wants to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeRole {
+    /// As the device: no client id was given.
+    Master,
+    /// As a watcher.
+    Viewer,
+}
+
+/// How many roles there are.
+pub const UPGRADE_ROLES: usize = 2;
+
+impl UpgradeRole {
+    /// The labels in the order of [`UpgradeRole::index`].
+    pub const LABELS: [&'static str; UPGRADE_ROLES] = ["master", "viewer"];
+
+    /// The role's place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Master => 0,
+            Self::Viewer => 1,
+        }
+    }
+}
+
+/// What became of an upgrade. Exactly one of these for each request that asks for a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeOutcome {
+    /// 101.
+    Accepted,
+    /// It breaks a rule of HTTP, of WebSocket or of its parameters: 400, 405, 426.
+    Invalid,
+    /// The signature is missing or wrong: 403.
+    Unauthenticated,
+    /// The policy does not allow it: 403.
+    Forbidden,
+    /// Its channel is not there: 404.
+    NotFound,
+    /// A limit or rate is used up: 400.
+    Limited,
+    /// The server has no room or is about to end: 503.
+    Unavailable,
+}
+
+/// How many outcomes there are.
+pub const UPGRADE_OUTCOMES: usize = 7;
+
+impl UpgradeOutcome {
+    /// The labels in the order of [`UpgradeOutcome::index`].
+    pub const LABELS: [&'static str; UPGRADE_OUTCOMES] = [
+        "accepted",
+        "invalid",
+        "unauthenticated",
+        "forbidden",
+        "not_found",
+        "limited",
+        "unavailable",
+    ];
+
+    /// The outcome's place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Accepted => 0,
+            Self::Invalid => 1,
+            Self::Unauthenticated => 2,
+            Self::Forbidden => 3,
+            Self::NotFound => 4,
+            Self::Limited => 5,
+            Self::Unavailable => 6,
+        }
+    }
+}
+
+/// Why somebody was not let in, as `heliograph_auth_failures_total{reason}` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// The signature.
+    Signature(sigv4::Reason),
+    /// The signature is good, the policy says no.
+    Policy,
+}
+
+/// How many failures there are.
+pub const AUTH_FAILURES: usize = sigv4::Reason::ALL.len() + 1;
+
+impl AuthFailure {
+    /// The labels in the order of [`AuthFailure::index`].
+    #[must_use]
+    pub fn labels() -> [&'static str; AUTH_FAILURES] {
+        let mut labels = ["policy"; AUTH_FAILURES];
+        for (label, reason) in labels.iter_mut().zip(sigv4::Reason::ALL) {
+            *label = reason.as_str();
+        }
+        labels
+    }
+
+    /// The failure's place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Signature(reason) => reason as usize,
+            Self::Policy => AUTH_FAILURES - 1,
+        }
+    }
+}
+
+/// What an HTTP request was for, as `heliograph_http_requests_total{operation}` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requested {
+    /// An operation of the service.
+    Api(Operation),
+    /// STS GetFederationToken.
+    FederationToken,
+    /// STS GetCallerIdentity.
+    CallerIdentity,
+    /// Anything else: no such path, or no head that could be understood.
+    Unknown,
+}
+
+/// How many things a request may be for.
+pub const REQUESTED: usize = Operation::ALL.len() + 3;
+
+impl Requested {
+    /// The labels in the order of [`Requested::index`].
+    #[must_use]
+    pub fn labels() -> [&'static str; REQUESTED] {
+        let mut labels = ["unknown"; REQUESTED];
+        let names = Operation::ALL.into_iter().map(Operation::name);
+        let names = names.chain(["GetFederationToken", "GetCallerIdentity"]);
+        for (label, name) in labels.iter_mut().zip(names) {
+            *label = name;
+        }
+        labels
+    }
+
+    /// The place in a table of counters.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Api(operation) => operation.index(),
+            Self::FederationToken => REQUESTED - 3,
+            Self::CallerIdentity => REQUESTED - 2,
+            Self::Unknown => REQUESTED - 1,
+        }
+    }
+}
+
+/// How many statuses are told apart.
+pub const STATUSES: usize = 13;
+
+/// Statuses that requests are answered with. Any other is counted as the next lower one, so none is lost.
+pub const STATUS: [u16; STATUSES] = [
+    200, 400, 401, 403, 404, 405, 408, 411, 413, 426, 431, 500, 503,
+];
+
+/// A status's place in [`STATUS`]: its own, else that of the highest one below it.
+#[must_use]
+pub(super) fn status_index(status: u16) -> usize {
+    STATUS
+        .partition_point(|known| *known <= status)
+        .saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_stand_where_their_index_says() {
+        for reason in sigv4::Reason::ALL {
+            let failure = AuthFailure::Signature(reason);
+            assert_eq!(AuthFailure::labels()[failure.index()], reason.as_str());
+        }
+        assert_eq!(AuthFailure::labels()[AuthFailure::Policy.index()], "policy");
+        for operation in Operation::ALL {
+            let requested = Requested::Api(operation);
+            assert_eq!(Requested::labels()[requested.index()], operation.name());
+        }
+        let others = [
+            (Requested::FederationToken, "GetFederationToken"),
+            (Requested::CallerIdentity, "GetCallerIdentity"),
+            (Requested::Unknown, "unknown"),
+        ];
+        for (requested, label) in others {
+            assert_eq!(Requested::labels()[requested.index()], label);
+        }
+        assert_eq!(
+            UpgradeOutcome::LABELS[UpgradeOutcome::NotFound.index()],
+            "not_found"
+        );
+        assert_eq!(
+            UpgradeOutcome::LABELS[UpgradeOutcome::Unavailable.index()],
+            "unavailable"
+        );
+    }
+
+    #[test]
+    fn every_status_has_a_place_and_a_known_one_its_own() {
+        for (place, status) in STATUS.into_iter().enumerate() {
+            assert_eq!(status_index(status), place);
+        }
+        assert_eq!(STATUS[status_index(418)], 413);
+        assert_eq!(STATUS[status_index(599)], 503);
+        assert_eq!(STATUS[status_index(1)], 200);
+    }
+}

@@ -1,0 +1,280 @@
+//! What operators read in the log, as plain data. Shards note entries; a thread of its own formats and writes them.
+//!
+//! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What comes
+//! from the wire (client ids, names, ARNs) is escaped and cut where it is written.
+
+use crate::limits::REFUSALS_LOGGED_PER_SECOND;
+use crate::time::Now;
+use codec::signal::Role;
+use codec::ws::{FrameError, close};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Takes entries; must not wait. What it has no room for it drops and counts.
+pub trait Journal: Send {
+    /// Notes one entry.
+    fn note(&mut self, entry: Entry);
+}
+
+/// A journal that keeps nothing: for tests, simulations and benches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silence;
+
+impl Journal for Silence {
+    fn note(&mut self, _entry: Entry) {}
+}
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A WebSocket connection is over. One for each that was admitted.
+    ConnectionEnd(ConnectionEnd),
+    /// A request or upgrade was refused. Limited per shard: see [`Diary::refused`].
+    Refused(Refused),
+    /// Some refusals were not noted, since there were too many within a second.
+    Suppressed {
+        /// How many.
+        refusals: u64,
+    },
+    /// A call changed something or was not allowed to.
+    Audit(Audit),
+    /// The registry's store failed.
+    StoreTrouble {
+        /// What the store says; no wire text.
+        error: Box<str>,
+    },
+}
+
+/// The end of a WebSocket connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionEnd {
+    /// As whom it was admitted.
+    pub role: Role,
+    /// A viewer's client id.
+    pub client_id: Option<Box<str>>,
+    /// The channel's name; `None` when the channel was deleted before its last connections were gone.
+    pub channel: Option<Box<str>>,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// From its admission to its end, in milliseconds.
+    pub duration_ms: u64,
+    /// Messages that it sent, refused ones included.
+    pub messages_in: u32,
+    /// Messages that were handed to it whole.
+    pub messages_out: u32,
+    /// Why it ended.
+    pub reason: EndReason,
+}
+
+/// A refused request or upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The request id that the answer carries.
+    pub request_id: Box<str>,
+    /// The status of the answer.
+    pub status: u16,
+    /// The error type of the answer, such as `ResourceNotFoundException`.
+    pub error_type: &'static str,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// What was asked for: an operation's name, `upgrade`, or `head` when that much was not understood.
+    pub what: &'static str,
+}
+
+/// An API call that changes something, or that the policy refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The name of the principal; `None` while nobody is asked who they are.
+    pub caller: Option<Box<str>>,
+    /// The operation's AWS name, or `ConnectAsMaster` and `ConnectAsViewer`.
+    pub operation: &'static str,
+    /// The channel's ARN, as far as it is known.
+    pub channel_arn: Option<Box<str>>,
+    /// `ok`, or the error type of the answer.
+    pub outcome: &'static str,
+    /// The request id that the answer carries.
+    pub request_id: Box<str>,
+    /// The peer's address.
+    pub remote: SocketAddr,
+}
+
+/// Why a WebSocket connection ended: the first thing that happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The peer sent a close frame.
+    PeerClosed,
+    /// The peer went away without one.
+    PeerGone,
+    /// Nothing came for the whole idle limit.
+    Idle,
+    /// It reached the age limit of connections.
+    Age,
+    /// It was superseded, and so were too many after it.
+    SupersededEvicted,
+    /// It was superseded and did not take the rest of a message it had begun.
+    SupersededStuck,
+    /// Its outbox was full.
+    SlowConsumer,
+    /// Its channel was deleted.
+    ChannelDeleted,
+    /// It broke the WebSocket protocol.
+    ProtocolError(FrameError),
+    /// It sent a binary message.
+    Unsupported,
+    /// The process ends.
+    Drain,
+    /// A message took too long from its first byte to its last.
+    SlowMessage,
+    /// Too many control frames within a second.
+    Flood,
+}
+
+impl EndReason {
+    /// The status code and the text of the close frame that we begin the close handshake with (RFC 6455 section 7.4).
+    #[must_use]
+    pub const fn close(self) -> (u16, &'static str) {
+        match self {
+            Self::PeerClosed
+            | Self::PeerGone
+            | Self::Age
+            | Self::SupersededEvicted
+            | Self::SupersededStuck
+            | Self::Drain => (close::GOING_AWAY, "Going away"),
+            Self::Idle => (close::GOING_AWAY, "Idle for too long"),
+            Self::ChannelDeleted => (close::GOING_AWAY, "Channel deleted"),
+            Self::SlowConsumer => (close::POLICY, "slow consumer"),
+            Self::ProtocolError(error) => (error.close_code(), error.reason()),
+            Self::Unsupported => (close::UNSUPPORTED, "Binary messages are not supported."),
+            Self::SlowMessage => (close::POLICY, "message took too long"),
+            Self::Flood => (close::POLICY, "too many control frames"),
+        }
+    }
+}
+
+/// The word in the log: one of a closed set, for a protocol error with its close code.
+impl fmt::Display for EndReason {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self {
+            Self::PeerClosed => "peer_closed",
+            Self::PeerGone => "peer_gone",
+            Self::Idle => "idle",
+            Self::Age => "age",
+            Self::SupersededEvicted => "superseded_evicted",
+            Self::SupersededStuck => "superseded_stuck",
+            Self::SlowConsumer => "slow_consumer",
+            Self::ChannelDeleted => "channel_deleted",
+            Self::ProtocolError(error) => {
+                return write!(to, "protocol_error:{}", error.close_code());
+            }
+            Self::Unsupported => "unsupported",
+            Self::Drain => "drain",
+            Self::SlowMessage => "slow_message",
+            Self::Flood => "flood",
+        };
+        to.write_str(word)
+    }
+}
+
+/// One shard's way to the journal: what peers can cause at will is limited here.
+pub struct Diary {
+    journal: Box<dyn Journal>,
+    second: u64,
+    refusals: u32,
+    suppressed: u64,
+}
+
+impl Diary {
+    /// A diary that nothing was written in.
+    #[must_use]
+    pub fn new(journal: Box<dyn Journal>) -> Self {
+        Self {
+            journal,
+            second: 0,
+            refusals: 0,
+            suppressed: 0,
+        }
+    }
+
+    /// Notes an entry.
+    pub fn note(&mut self, entry: Entry) {
+        self.journal.note(entry);
+    }
+
+    /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, the others are counted, and
+    /// their number is noted with the next one. False when it was not noted.
+    pub fn refused(&mut self, now: Now, refused: impl FnOnce() -> Refused) -> bool {
+        let second = now.0 / 1000;
+        if second != self.second {
+            (self.second, self.refusals) = (second, 0);
+        }
+        if self.refusals >= REFUSALS_LOGGED_PER_SECOND {
+            self.suppressed += 1;
+            return false;
+        }
+        self.refusals += 1;
+        match std::mem::take(&mut self.suppressed) {
+            0 => {}
+            refusals => self.journal.note(Entry::Suppressed { refusals }),
+        }
+        self.journal.note(Entry::Refused(refused()));
+        true
+    }
+}
+
+impl fmt::Debug for Diary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Diary")
+            .field("suppressed", &self.suppressed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{Sender, unbounded};
+
+    struct Kept(Sender<Entry>);
+
+    impl Journal for Kept {
+        fn note(&mut self, entry: Entry) {
+            self.0.send(entry).unwrap();
+        }
+    }
+
+    fn refused() -> Refused {
+        Refused {
+            request_id: "r".into(),
+            status: 404,
+            error_type: "ResourceNotFoundException",
+            remote: ([127, 0, 0, 1], 9).into(),
+            what: "upgrade",
+        }
+    }
+
+    #[test]
+    fn refusals_are_limited_by_the_second_and_what_was_left_out_is_told() {
+        let (to, kept) = unbounded();
+        let mut diary = Diary::new(Box::new(Kept(to)));
+        for _ in 0..REFUSALS_LOGGED_PER_SECOND {
+            assert!(diary.refused(Now(1_999), refused));
+        }
+        for _ in 0..3 {
+            assert!(!diary.refused(Now(1_999), || unreachable!("it is not noted")));
+        }
+        assert!(diary.refused(Now(2_000), refused));
+        let entries: Vec<Entry> = kept.try_iter().collect();
+        let most = REFUSALS_LOGGED_PER_SECOND as usize;
+        assert_eq!(entries.len(), most + 2);
+        assert_eq!(entries[most], Entry::Suppressed { refusals: 3 });
+        assert_eq!(entries[most + 1], Entry::Refused(refused()));
+    }
+
+    #[test]
+    fn a_reason_is_one_word_with_the_code_of_a_protocol_error() {
+        assert_eq!(EndReason::SlowConsumer.to_string(), "slow_consumer");
+        let error = EndReason::ProtocolError(FrameError::Unmasked);
+        assert_eq!(error.to_string(), "protocol_error:1002");
+        assert_eq!(error.close().0, 1002);
+    }
+}

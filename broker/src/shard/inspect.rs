@@ -1,0 +1,317 @@
+//! What operators ask of a shard: which channels it has, what one of them is doing, and that clients fetch ICE servers anew.
+//!
+//! Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
+
+use super::Shard;
+use crate::channel::Towards;
+use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX};
+use crate::record::Record;
+use crate::session::Session;
+use crate::time::{Moment, Wall};
+use codec::aws::ChannelArn;
+use codec::signal::{Action, RECONNECT_ICE_SERVER};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::ops::Bound;
+
+/// A question of the inspector.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Channels by name, those of the same name by identity.
+    Page {
+        /// What their names begin with.
+        prefix: Box<str>,
+        /// The last channel of the page before.
+        after: Option<Identity>,
+        /// How many at most; never more than [`LIST_PAGE_MAX`].
+        limit: usize,
+    },
+    /// One channel.
+    Channel(Identity),
+    /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel.
+    ReconnectIce {
+        /// The channel, if it is to be one.
+        channel: Option<Identity>,
+        /// The first slot of this step; the answer names that of the next one.
+        from: usize,
+    },
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Channels in order, and whether more would follow.
+    Page(Vec<ChannelLine>, bool),
+    /// The channel, if it lives there.
+    Channel(Option<Box<ChannelView>>),
+    /// How many connections were told in this step, and where the next one begins, if any.
+    Reconnected(u64, Option<usize>),
+}
+
+/// One channel in a page.
+#[derive(Clone, Debug)]
+pub struct ChannelLine {
+    /// What it is known by.
+    pub identity: Identity,
+    /// Its ARN.
+    pub arn: ChannelArn,
+    /// Whether a master is connected.
+    pub master_connected: bool,
+    /// How many viewers are connected.
+    pub viewers: usize,
+    /// How many messages are kept.
+    pub pending: usize,
+}
+
+/// One channel in full.
+#[derive(Clone, Debug)]
+pub struct ChannelView {
+    /// What is known of it.
+    pub record: Record,
+    /// Its master, if connected.
+    pub master: Option<PeerView>,
+    /// Its viewers by client id.
+    pub viewers: Vec<PeerView>,
+    /// What is kept for those who are absent, in the order of acceptance.
+    pub pending: Vec<PendingView>,
+    /// Connections that lost their place to a newer one.
+    pub superseded: usize,
+    /// Alexa calls without an answer.
+    pub waiting_calls: usize,
+}
+
+/// One connection of a channel.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// A viewer's client id.
+    pub client_id: Option<Box<str>>,
+    /// When it was admitted.
+    pub connected_at: Wall,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// Whether it is TLS.
+    pub tls: bool,
+    /// Messages that it sent, refused ones included.
+    pub messages_in: u32,
+    /// Messages that were handed to it whole.
+    pub messages_out: u32,
+    /// How long ago the last bytes came from it, in milliseconds.
+    pub last_frame_age_ms: u64,
+    /// Bytes that wait for its socket.
+    pub outbox_bytes: usize,
+}
+
+/// One kept message.
+#[derive(Clone, Debug)]
+pub struct PendingView {
+    /// Which way it goes.
+    pub towards: Towards,
+    /// The viewer at its other end.
+    pub viewer: Box<str>,
+    /// What it is.
+    pub action: Action,
+    /// Its frame's length.
+    pub bytes: usize,
+    /// How long ago it was accepted, in milliseconds, if the channel's MessageTtlSeconds has not changed since.
+    pub age_ms: u64,
+}
+
+impl Shard {
+    pub(super) fn answer_operator(&mut self, question: Question, at: Moment) -> Reply {
+        match question {
+            Question::Page {
+                prefix,
+                after,
+                limit,
+            } => self.inspect_page(&prefix, after.as_ref(), limit.min(LIST_PAGE_MAX)),
+            Question::Channel(identity) => {
+                let key = self.names.get(&identity);
+                Reply::Channel(key.and_then(|key| self.view(*key, at)).map(Box::new))
+            }
+            Question::ReconnectIce {
+                channel: Some(identity),
+                from: _,
+            } => self.reconnect_channel(&identity),
+            Question::ReconnectIce {
+                channel: None,
+                from,
+            } => self.reconnect_some(from),
+        }
+    }
+
+    /// The first `limit` channels after `after`. Names are ordered within each account and region; those are merged.
+    fn inspect_page(&self, prefix: &str, after: Option<&Identity>, limit: usize) -> Reply {
+        let mut lists = Vec::new();
+        let mut firsts = BinaryHeap::new();
+        for group in self.groups() {
+            let mut list = self
+                .names
+                .range((start(group, prefix, after), Bound::Unbounded));
+            let wanted = |identity: &Identity| {
+                identity
+                    .as_str()
+                    .strip_prefix(group)
+                    .is_some_and(|name| name.starts_with(prefix))
+            };
+            if let Some((identity, key)) = list.next().filter(|(identity, _)| wanted(identity)) {
+                firsts.push(Reverse((identity.name(), identity, *key, lists.len())));
+                lists.push((list, group));
+            }
+        }
+        let mut lines = Vec::new();
+        while lines.len() < limit
+            && let Some(Reverse((_, identity, key, place))) = firsts.pop()
+        {
+            lines.extend(self.line(identity, key));
+            let Some((list, group)) = lists.get_mut(place) else {
+                continue;
+            };
+            let next = list.next().filter(|(identity, _)| {
+                let name = identity.as_str().strip_prefix(*group);
+                name.is_some_and(|name| name.starts_with(prefix))
+            });
+            if let Some((identity, key)) = next {
+                firsts.push(Reverse((identity.name(), identity, *key, place)));
+            }
+        }
+        Reply::Page(lines, !firsts.is_empty())
+    }
+
+    /// `region:account:` of every account and region that has a channel here.
+    fn groups(&self) -> Vec<&str> {
+        let mut groups = Vec::new();
+        let mut from = Bound::Unbounded;
+        while let Some((identity, _)) = self.names.range((from, Bound::Unbounded)).next() {
+            let text = identity.as_str();
+            let group = text.strip_suffix(identity.name()).unwrap_or(text);
+            groups.push(group);
+            // The least text that is greater than all that begin with the group: `;` follows the colon.
+            let next = format!("{};", group.strip_suffix(':').unwrap_or(group));
+            from = Bound::Included(Identity::from_text(&next));
+        }
+        groups
+    }
+
+    fn line(&self, identity: &Identity, key: ChannelKey) -> Option<ChannelLine> {
+        let channel = self.channels.get(key)?;
+        let live = channel.live();
+        Some(ChannelLine {
+            identity: identity.clone(),
+            arn: channel.record.arn.clone(),
+            master_connected: live.is_some_and(|live| live.members.master().is_some()),
+            viewers: live.map_or(0, |live| live.members.viewers()),
+            pending: live.map_or(0, |live| live.pending.messages().count()),
+        })
+    }
+
+    fn view(&self, key: ChannelKey, at: Moment) -> Option<ChannelView> {
+        let channel = self.channels.get(key)?;
+        let mut view = ChannelView {
+            record: channel.record.clone(),
+            master: None,
+            viewers: Vec::new(),
+            pending: Vec::new(),
+            superseded: 0,
+            waiting_calls: 0,
+        };
+        let Some(live) = channel.live() else {
+            return Some(view);
+        };
+        for session in live.members.all() {
+            let Some(session) = self.sessions.get(session) else {
+                continue;
+            };
+            let Some(peer) = peer_view(session, at) else {
+                view.superseded += 1;
+                continue;
+            };
+            match peer.client_id {
+                None => view.master = Some(peer),
+                Some(_) => view.viewers.push(peer),
+            }
+        }
+        view.viewers
+            .sort_by(|one, other| one.client_id.cmp(&other.client_id));
+        let mut pending: Vec<_> = live.pending.messages().collect();
+        pending.sort_by_key(|(_, _, message)| message.order);
+        let kept = pending.into_iter().map(|(towards, viewer, message)| {
+            let lives = channel.expiry(at.now).since(at.now);
+            PendingView {
+                towards,
+                viewer: (**viewer).into(),
+                action: message.action,
+                bytes: message.frame.len(),
+                age_ms: lives.saturating_sub(message.expires.since(at.now)),
+            }
+        });
+        view.pending = kept.collect();
+        view.waiting_calls = live.calls.len();
+        Some(view)
+    }
+
+    fn reconnect_channel(&mut self, identity: &Identity) -> Reply {
+        let key = self.names.get(identity).copied();
+        let channel = key.and_then(|key| self.channels.get(key));
+        let members = channel
+            .and_then(|channel| channel.live())
+            .map_or_else(Vec::new, |live| live.members.all());
+        let told = members
+            .into_iter()
+            .filter(|key| self.reconnect(*key))
+            .count();
+        Reply::Reconnected(told as u64, None)
+    }
+
+    fn reconnect_some(&mut self, from: usize) -> Reply {
+        let slots = self.sessions.slots();
+        let to = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
+        let mut told = 0;
+        for number in from..to {
+            let session = self.sessions.at(number);
+            told += u64::from(session.is_some_and(|key| self.reconnect(key)));
+        }
+        Reply::Reconnected(told, (to < slots).then_some(to))
+    }
+
+    /// Tells one connection; false when it is no current one, or does not read.
+    fn reconnect(&mut self, key: SessionKey) -> bool {
+        let session = self.sessions.get(key).and_then(Session::open);
+        let current = session.is_some_and(|web_socket| !web_socket.superseded);
+        let told = current && self.has_outbox_room(key);
+        if told {
+            self.push(key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
+        }
+        told
+    }
+}
+
+/// Where a page begins in the list of one account and region.
+fn start(group: &str, prefix: &str, after: Option<&Identity>) -> Bound<Identity> {
+    let Some(after) = after.filter(|after| after.name() >= prefix) else {
+        return Bound::Included(Identity::from_text(&format!("{group}{prefix}")));
+    };
+    let same = Identity::from_text(&format!("{group}{}", after.name()));
+    if same > *after {
+        Bound::Included(same)
+    } else {
+        Bound::Excluded(same)
+    }
+}
+
+/// `None` for a connection that was superseded, or is closing.
+fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
+    let web_socket = session.open().filter(|web_socket| !web_socket.superseded)?;
+    let age_ms = at.now.since(web_socket.opened());
+    Some(PeerView {
+        client_id: web_socket.role.client_id().map(Box::from),
+        connected_at: Wall(at.wall.0.saturating_sub(age_ms)),
+        remote: session.peer.remote,
+        tls: session.peer.tls,
+        messages_in: web_socket.tally.messages_in,
+        messages_out: web_socket.tally.messages_out,
+        last_frame_age_ms: at.now.since(web_socket.last_frame()),
+        outbox_bytes: session.outbox.bytes(),
+    })
+}
