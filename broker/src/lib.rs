@@ -7,11 +7,13 @@
 //! | [`id`] [`time`] [`limits`] [`event`] [`journal`] [`record`] | words: plain data that all else speaks of |
 //! | [`config`] | file and flags to one immutable `Settings` |
 //! | [`quota`] | token buckets |
+//! | [`auth`] | who a caller is and what they may do |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | [`session`] [`channel`] [`registry`] [`placement`] [`control`] | the state machines, without I/O, clock or randomness |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 
+pub mod auth;
 pub mod certificate;
 pub mod channel;
 pub mod config;

@@ -67,6 +67,12 @@ pub const CONTROL_FRAMES_PER_SECOND_MAX: u16 = 200;
 /// Pings of one receive that are each answered; beyond it only the latest is (RFC 6455 section 5.5.3 allows that).
 pub const PONGS_PER_RECEIVE_MAX: u32 = 16;
 
+/// Principals of a credentials file: more is refused at loading. Each takes about half a KiB.
+pub const PRINCIPALS_MAX: usize = 65_536;
+
+/// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a microsecond.
+pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;
+
 /// Empty outbox buffers that a shard keeps for reuse, and the largest one kept.
 pub const SPARE_OUTBOXES_MAX: usize = 512;
 /// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.

@@ -10,6 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("event", &[]),
     ("journal", &["limits", "time"]),
+    ("auth", &["limits", "presign"]), // presign: what its tests sign with
     ("record", &["time"]),
     ("machine", &["id", "time"]),
     (
@@ -46,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("edge", &["id", "machine", "time"]),
-    ("config", &["limits"]),
+    ("config", &["auth", "limits"]),
 ];
 
 /// Crates that only the outer layers may name.

@@ -1,6 +1,7 @@
 //! Which operations there are, and where they live.
 
 use super::error::{ErrorKind, Family};
+use crate::aws::policy::Action;
 
 /// One HTTP API operation. All are `POST`.
 ///
@@ -127,6 +128,31 @@ impl Operation {
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.action().split_at(ACTION_PREFIX.len()).1
+    }
+
+    /// What policies are asked about when the operation is called.
+    #[must_use]
+    pub const fn policy_action(self) -> Action {
+        match self {
+            Self::CreateSignalingChannel => Action::CreateSignalingChannel,
+            Self::DescribeSignalingChannel => Action::DescribeSignalingChannel,
+            Self::ListSignalingChannels => Action::ListSignalingChannels,
+            Self::UpdateSignalingChannel => Action::UpdateSignalingChannel,
+            Self::DeleteSignalingChannel => Action::DeleteSignalingChannel,
+            Self::TagResource => Action::TagResource,
+            Self::UntagResource => Action::UntagResource,
+            Self::ListTagsForResource => Action::ListTagsForResource,
+            Self::GetSignalingChannelEndpoint => Action::GetSignalingChannelEndpoint,
+            Self::DescribeMediaStorageConfiguration => Action::DescribeMediaStorageConfiguration,
+            Self::UpdateMediaStorageConfiguration => Action::UpdateMediaStorageConfiguration,
+            Self::DescribeMappedResourceConfiguration => {
+                Action::DescribeMappedResourceConfiguration
+            }
+            Self::GetIceServerConfig => Action::GetIceServerConfig,
+            Self::SendAlexaOfferToMaster => Action::SendAlexaOfferToMaster,
+            Self::JoinStorageSession => Action::JoinStorageSession,
+            Self::JoinStorageSessionAsViewer => Action::JoinStorageSessionAsViewer,
+        }
     }
 
     /// The operation's place in [`Self::ALL`]: what counters are indexed by.

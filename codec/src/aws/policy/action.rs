@@ -68,6 +68,8 @@ actions! {
     DescribeMediaStorageConfiguration = "kinesisvideo" "DescribeMediaStorageConfiguration",
     /// Changing the media storage configuration.
     UpdateMediaStorageConfiguration = "kinesisvideo" "UpdateMediaStorageConfiguration",
+    /// Reading which stream a channel is recorded to.
+    DescribeMappedResourceConfiguration = "kinesisvideo" "DescribeMappedResourceConfiguration",
     /// Joining a storage session as master.
     JoinStorageSession = "kinesisvideo" "JoinStorageSession",
     /// Joining a storage session as viewer.
@@ -176,7 +178,6 @@ const KINESISVIDEO_UNSERVED: &[&str] = &[
     "DeleteStream",
     "DescribeEdgeConfiguration",
     "DescribeImageGenerationConfiguration",
-    "DescribeMappedResourceConfiguration",
     "DescribeNotificationConfiguration",
     "DescribeStream",
     "DescribeStreamStorageConfiguration",
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn a_pattern_means_the_actions_of_its_service() {
         assert_eq!(meant("*").len(), Action::ALL.len());
-        assert_eq!(meant("kinesisvideo:*").len(), 17);
+        assert_eq!(meant("kinesisvideo:*").len(), 18);
         assert_eq!(
             meant("sts:get*"),
             ["sts:GetFederationToken", "sts:GetCallerIdentity"]

@@ -257,3 +257,10 @@ fn what_is_allowed_somewhere_can_be_told() {
     assert_eq!(allowed, [Action::ConnectAsMaster, Action::ConnectAsViewer]);
     assert!(!policy.denies());
 }
+
+#[test]
+fn an_operation_asks_for_its_action() {
+    for operation in crate::control::Operation::ALL {
+        assert_eq!(operation.policy_action().as_str(), operation.action());
+    }
+}

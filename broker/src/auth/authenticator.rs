@@ -1,0 +1,203 @@
+//! From a request to its caller.
+
+use super::caller::{Caller, Session};
+use super::credentials::Credentials;
+use super::principal::Principal;
+use super::session_keys::{Opened, SessionKeys};
+use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
+use codec::aws::policy::Policy;
+use codec::aws::sigv4::{Key, Refusal, Rules, Scope, Service, SigningKeys, Verifier};
+use codec::http::Head;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the operator asks of signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureRules {
+    /// The region that requests must be scoped to, and the one whose channels exist; `None`: any.
+    pub region: Option<Arc<str>>,
+    /// How far the clock of a caller may be off, in seconds.
+    pub clock_tolerance_s: u64,
+    /// Whether a principal's own tolerance counts; not so under the strict profile.
+    pub own_tolerances: bool,
+}
+
+/// Checks signatures. Exists per shard: it owns the memory and the derived keys that this takes.
+pub struct Authenticator {
+    rules: SignatureRules,
+    verifier: Verifier,
+    keys: SigningKeys,
+    credentials: Arc<Credentials>,
+    session_keys: Arc<SessionKeys>,
+}
+
+/// Whose key a request says it is signed with.
+enum Signer {
+    Principal(Arc<Principal>),
+    Federated(Arc<Principal>, Opened),
+}
+
+impl Authenticator {
+    /// An authenticator of one shard.
+    #[must_use]
+    pub fn new(
+        rules: SignatureRules,
+        credentials: Arc<Credentials>,
+        session_keys: Arc<SessionKeys>,
+    ) -> Self {
+        Self {
+            rules,
+            verifier: Verifier::new(),
+            keys: SigningKeys::new(SIGNING_KEYS_PER_SHARD_MAX),
+            credentials,
+            session_keys,
+        }
+    }
+
+    /// Goes on with other credentials, and forgets what it derived from the old ones. Gives these back, so that the caller
+    /// can drop them where that stalls nobody.
+    pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
+        self.keys.clear();
+        std::mem::replace(&mut self.credentials, credentials)
+    }
+
+    /// Goes on with other session keys.
+    pub fn replace_session_keys(&mut self, session_keys: Arc<SessionKeys>) {
+        self.keys.clear();
+        self.session_keys = session_keys;
+    }
+
+    /// Refuses what no key and no body could make right, so that such a request's body is not waited for. `now_s` is in
+    /// seconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// As [`Verifier::read`].
+    pub fn precheck(
+        &mut self,
+        head: &Head<'_>,
+        service: Service,
+        now_s: u64,
+    ) -> Result<(), Refusal> {
+        let claim = self
+            .verifier
+            .read(head, &scope_rules(&self.rules, service, now_s))?;
+        check_region(&self.rules, service, claim.region())
+    }
+
+    /// Who signed a request with this whole body: the signature first, then the token, then the end of the key.
+    ///
+    /// # Errors
+    /// As [`Self::precheck`] and [`codec::aws::sigv4::Claim::verify`]. A token that is not ours, and one whose parent is gone,
+    /// are an unknown key.
+    pub fn check(
+        &mut self,
+        head: &Head<'_>,
+        body: &[u8],
+        service: Service,
+        now_s: u64,
+    ) -> Result<Caller, Refusal> {
+        let rules = scope_rules(&self.rules, service, now_s);
+        let claim = self.verifier.read(head, &rules)?;
+        check_region(&self.rules, service, claim.region())?;
+        let (id, token) = (claim.access_key_id(), claim.session_token());
+        let signer = find(&self.credentials, &self.session_keys, id, token);
+        let key = signer
+            .as_ref()
+            .map(|signer| signer.key(token, self.rules.own_tolerances));
+        claim.verify(key.as_ref(), body, &mut self.keys)?;
+        let region = self.rules.region.clone();
+        match signer {
+            Some(Signer::Principal(principal)) => Ok(Caller::principal(principal, region)),
+            Some(Signer::Federated(parent, opened)) => {
+                let expires_s = ends(&parent, &opened);
+                let session = Session {
+                    parent,
+                    policy: Policy::parse_session(&opened.policy).ok(),
+                    name: opened.name,
+                    expires_s,
+                };
+                Ok(Caller::session(session, region))
+            }
+            None => Err(Refusal::UnknownKey),
+        }
+    }
+}
+
+impl Signer {
+    fn key<'a>(&'a self, token: Option<&'a [u8]>, own_tolerances: bool) -> Key<'a> {
+        let tolerance = |principal: &Principal| {
+            let own = principal.clock_tolerance_s;
+            own.filter(|_| own_tolerances)
+        };
+        match self {
+            Self::Principal(principal) => Key {
+                secret_access_key: principal.secret.reveal(),
+                session_token: principal.session_token.as_ref().map(|token| token.reveal()),
+                expires_s: principal.expires_s,
+                clock_tolerance_s: tolerance(principal),
+            },
+            Self::Federated(parent, opened) => Key {
+                secret_access_key: opened.secret_access_key.reveal(),
+                // It was opened, so it is base64, and it is the right one.
+                session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
+                expires_s: Some(ends(parent, opened)),
+                clock_tolerance_s: tolerance(parent),
+            },
+        }
+    }
+}
+
+fn find(
+    credentials: &Credentials,
+    session_keys: &SessionKeys,
+    access_key_id: &str,
+    token: Option<&[u8]>,
+) -> Option<Signer> {
+    if let Some(principal) = credentials.find(access_key_id) {
+        return Some(Signer::Principal(Arc::clone(principal)));
+    }
+    let opened = session_keys.open(access_key_id, token?)?;
+    let parent = credentials.find(&opened.parent_access_key_id)?;
+    let is_its = parent.account == opened.account;
+    is_its.then(|| Signer::Federated(Arc::clone(parent), opened))
+}
+
+/// A grant does not outlive its parent.
+fn ends(parent: &Principal, opened: &Opened) -> u64 {
+    opened.expires_s.min(parent.expires_s.unwrap_or(u64::MAX))
+}
+
+fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> Rules<'_> {
+    let region = match service {
+        Service::KinesisVideo => rules.region.as_deref(),
+        Service::Sts => None, // see `check_region`
+    };
+    Rules {
+        service,
+        region,
+        now_s,
+        clock_tolerance_s: rules.clock_tolerance_s,
+    }
+}
+
+/// Requests to STS may be scoped to [`STS_GLOBAL_REGION`] as well.
+fn check_region(rules: &SignatureRules, service: Service, scoped: &str) -> Result<(), Refusal> {
+    let is_ours = rules.region.as_deref().is_none_or(|ours| ours == scoped);
+    if is_ours || (service == Service::Sts && scoped == STS_GLOBAL_REGION) {
+        return Ok(());
+    }
+    Err(Refusal::Scope(Scope::Region))
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Authenticator({} principals)", self.credentials.len())
+    }
+}
+
+/// What older SDKs sign for, whatever their region: that of the global endpoint. Source: AWS SDKs and Tools Reference Guide,
+/// "AWS STS Regional endpoints", `legacy`.
+const STS_GLOBAL_REGION: &str = "us-east-1";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,374 @@
+use super::*;
+use crate::auth::{Grant, Secret, Temporary};
+use crate::presign::{Keys, Presign, presign};
+use aws_lc_rs::digest::{SHA256, digest};
+use codec::aws::policy::Action;
+use codec::aws::sigv4::{SigningKey, Stamp};
+use codec::http::HeadLimits;
+
+const NOW: u64 = 1_800_000_000;
+const REGION: &str = "us-west-2";
+const ARN: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000000";
+const ALLOW_ALL: &str = r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#;
+
+fn principal(id: &str) -> Principal {
+    Principal {
+        name: format!("name-{id}"),
+        account: "123456789012".into(),
+        access_key_id: id.into(),
+        secret: format!("secret-of-{id}").into(),
+        session_token: None,
+        expires_s: None,
+        clock_tolerance_s: None,
+        policies: vec![Arc::new(Policy::parse(ALLOW_ALL).unwrap())],
+    }
+}
+
+fn authenticator(principals: Vec<Principal>) -> Authenticator {
+    let rules = SignatureRules {
+        region: Some(REGION.into()),
+        clock_tolerance_s: 300,
+        own_tolerances: true,
+    };
+    let credentials = Arc::new(Credentials::new(principals).unwrap());
+    Authenticator::new(rules, credentials, Arc::new(session_keys()))
+}
+
+fn session_keys() -> SessionKeys {
+    SessionKeys::new(&[7; 32], None)
+}
+
+/// A request head, signed in the header at `signed_s`.
+struct Signed<'a> {
+    id: &'a str,
+    secret: &'a str,
+    token: Option<&'a str>,
+    region: &'a str,
+    service: &'a str,
+    signed_s: u64,
+}
+
+impl Signed<'static> {
+    fn of(id: &'static str, secret: &'static str) -> Self {
+        Self {
+            id,
+            secret,
+            token: None,
+            region: REGION,
+            service: "kinesisvideo",
+            signed_s: NOW,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Signed<'_> {
+    fn head(&self, body: &[u8]) -> String {
+        let moment = Stamp::from_epoch(self.signed_s).to_string();
+        let (day, host) = (&moment[..8], "localhost");
+        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
+        let hash = |bytes: &[u8]| hex(digest(&SHA256, bytes).as_ref());
+        let canonical = format!(
+            "POST\n/x\n\nhost:{host}\nx-amz-date:{moment}\n\nhost;x-amz-date\n{}",
+            hash(body)
+        );
+        let text = format!(
+            "AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}",
+            hash(canonical.as_bytes())
+        );
+        let key = SigningKey::derive(self.secret, day, self.region, self.service);
+        let signature = hex(&key.sign(text.as_bytes()));
+        let token = self
+            .token
+            .map(|token| format!("X-Amz-Security-Token: {token}\r\n"));
+        format!(
+            "POST /x HTTP/1.1\r\nHost: {host}\r\nX-Amz-Date: {moment}\r\n{}Authorization: AWS4-HMAC-SHA256 \
+             Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}\r\n\r\n",
+            token.unwrap_or_default(),
+            self.id
+        )
+    }
+
+    fn check(
+        &self,
+        authenticator: &mut Authenticator,
+        service: Service,
+    ) -> Result<Caller, Refusal> {
+        let text = self.head(b"body");
+        check(authenticator, &text, b"body", service, NOW)
+    }
+}
+
+fn check(
+    authenticator: &mut Authenticator,
+    text: &str,
+    body: &[u8],
+    service: Service,
+    now_s: u64,
+) -> Result<Caller, Refusal> {
+    let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+    let checked = authenticator.check(&head, body, service, now_s);
+    if checked.is_ok() {
+        authenticator.precheck(&head, service, now_s).unwrap();
+    }
+    checked
+}
+
+fn grant<'a>(parent: &'a str, policy: &'a str) -> Grant<'a> {
+    Grant {
+        account: "123456789012",
+        parent_access_key_id: parent,
+        name: "browser",
+        policy,
+        expires_s: NOW + 60,
+    }
+}
+
+/// A presigned upgrade by temporary credentials.
+fn upgrade(temporary: &Temporary, now_s: u64) -> String {
+    let what = Presign {
+        scheme: "wss",
+        host: "localhost",
+        channel_arn: ARN,
+        client_id: Some("v1"),
+        region: REGION,
+        expires: 299,
+        now: now_s,
+    };
+    let url = presign(
+        &what,
+        &Keys {
+            access_key_id: &temporary.access_key_id,
+            secret_access_key: temporary.secret_access_key.reveal(),
+            session_token: Some(temporary.session_token.reveal()),
+        },
+    );
+    let target = url.strip_prefix("wss://localhost").unwrap();
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+fn refusal(result: Result<Caller, Refusal>) -> Refusal {
+    result.map(|caller| caller.arn()).unwrap_err()
+}
+
+#[test]
+fn a_principal_is_found_by_its_signature() {
+    let mut authenticator = authenticator(vec![principal("AKIDA"), principal("AKIDB")]);
+    let caller = Signed::of("AKIDB", "secret-of-AKIDB")
+        .check(&mut authenticator, Service::KinesisVideo)
+        .unwrap();
+    assert_eq!(caller.arn(), "arn:aws:iam::123456789012:user/name-AKIDB");
+    assert_eq!(
+        (caller.name(), caller.account()),
+        ("name-AKIDB", "123456789012")
+    );
+    assert!(caller.may(Action::ConnectAsMaster, ARN, None));
+    let text = Signed::of("AKIDA", "secret-of-AKIDA").head(b"body");
+    let other_body = check(
+        &mut authenticator,
+        &text,
+        b"other",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(other_body), Refusal::Mismatch);
+}
+
+#[test]
+fn wrong_secrets_and_unknown_keys_are_told_apart() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
+    assert_eq!(refusal(wrong), Refusal::Mismatch);
+    let unknown = Signed::of("AKIDX", "another").check(&mut authenticator, Service::KinesisVideo);
+    assert_eq!(refusal(unknown), Refusal::UnknownKey);
+}
+
+#[test]
+fn fixed_tokens_and_ends_of_principals_hold() {
+    let fixed = Principal {
+        session_token: Some(Secret::from("token")),
+        expires_s: Some(NOW + 1),
+        ..principal("AKIDA")
+    };
+    let mut authenticator = authenticator(vec![fixed]);
+    let mut signer = Signed::of("AKIDA", "secret-of-AKIDA");
+    assert_eq!(
+        refusal(signer.check(&mut authenticator, Service::KinesisVideo)),
+        Refusal::Token
+    );
+    signer.token = Some("token");
+    assert!(
+        signer
+            .check(&mut authenticator, Service::KinesisVideo)
+            .is_ok()
+    );
+    let text = signer.head(b"");
+    let late = check(
+        &mut authenticator,
+        &text,
+        b"",
+        Service::KinesisVideo,
+        NOW + 1,
+    );
+    assert_eq!(refusal(late), Refusal::TokenExpired);
+}
+
+#[test]
+fn temporary_credentials_need_no_stored_state() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let policy = r#"{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*",
+        "Condition": {"StringEquals": {"kinesisvideo:ClientId": "v1"}}}}"#;
+    let temporary = session_keys()
+        .seal(&[1; 32], &grant("AKIDA", policy))
+        .unwrap();
+    let text = upgrade(&temporary, NOW);
+    let caller = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW).unwrap();
+    assert_eq!(
+        caller.arn(),
+        "arn:aws:sts::123456789012:federated-user/browser"
+    );
+    assert_eq!(caller.user_id(), "123456789012:browser");
+    assert_eq!(caller.parent_access_key_id(), Some("AKIDA"));
+    assert_eq!(caller.expires_s(), Some(NOW + 60));
+    assert!(caller.is_federated() && caller.may(Action::ConnectAsViewer, ARN, Some("v1")));
+    assert!(!caller.may(Action::ConnectAsViewer, ARN, Some("v2")));
+    assert!(!caller.may(Action::ConnectAsMaster, ARN, None));
+
+    let last = check(
+        &mut authenticator,
+        &text,
+        b"",
+        Service::KinesisVideo,
+        NOW + 59,
+    );
+    assert!(last.is_ok());
+    let late = check(
+        &mut authenticator,
+        &text,
+        b"",
+        Service::KinesisVideo,
+        NOW + 60,
+    );
+    assert_eq!(refusal(late), Refusal::TokenExpired);
+    let forged = Temporary {
+        secret_access_key: "another".into(),
+        ..temporary
+    };
+    let forged = check(
+        &mut authenticator,
+        &upgrade(&forged, NOW),
+        b"",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(forged), Refusal::Mismatch);
+}
+
+#[test]
+fn a_token_is_worth_no_more_than_its_parent() {
+    let ending = Principal {
+        expires_s: Some(NOW + 10),
+        ..principal("AKIDA")
+    };
+    let other_account = Principal {
+        account: "210987654321".into(),
+        ..principal("AKIDB")
+    };
+    let mut authenticator = authenticator(vec![ending, other_account]);
+    let keys = session_keys();
+    let seal = |parent| keys.seal(&[1; 32], &grant(parent, ALLOW_ALL)).unwrap();
+    let mut ask = |parent, now_s| {
+        let text = upgrade(&seal(parent), NOW);
+        check(&mut authenticator, &text, b"", Service::KinesisVideo, now_s)
+    };
+    assert!(ask("AKIDA", NOW + 9).is_ok());
+    assert_eq!(refusal(ask("AKIDA", NOW + 10)), Refusal::TokenExpired);
+    assert_eq!(refusal(ask("AKIDB", NOW)), Refusal::UnknownKey);
+    assert_eq!(refusal(ask("AKIDGONE", NOW)), Refusal::UnknownKey);
+    let old = authenticator.replace_credentials(Arc::new(Credentials::default()));
+    assert_eq!(old.len(), 2);
+    let gone = check(
+        &mut authenticator,
+        &upgrade(&seal("AKIDA"), NOW),
+        b"",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(gone), Refusal::UnknownKey);
+}
+
+#[test]
+fn no_policy_is_no_rights_and_federation_ends_there() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    for (policy, may_connect) in [("", false), ("{", false), (ALLOW_ALL, true)] {
+        let temporary = session_keys()
+            .seal(&[1; 32], &grant("AKIDA", policy))
+            .unwrap();
+        let text = upgrade(&temporary, NOW);
+        let caller = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW).unwrap();
+        assert_eq!(caller.may(Action::ConnectAsMaster, ARN, None), may_connect);
+        assert!(caller.may(Action::GetCallerIdentity, "*", None));
+        assert!(!caller.may(Action::GetFederationToken, "*", None));
+    }
+}
+
+#[test]
+fn a_clock_may_be_off_as_far_as_the_key_says_unless_strict() {
+    let slow = Principal {
+        clock_tolerance_s: Some(3600),
+        ..principal("AKIDA")
+    };
+    let mut authenticator = authenticator(vec![slow, principal("AKIDB")]);
+    let late = |id, secret| Signed {
+        signed_s: NOW - 3600,
+        ..Signed::of(id, secret)
+    };
+    let lenient = late("AKIDA", "secret-of-AKIDA");
+    assert!(
+        lenient
+            .check(&mut authenticator, Service::KinesisVideo)
+            .is_ok()
+    );
+    let other = late("AKIDB", "secret-of-AKIDB").check(&mut authenticator, Service::KinesisVideo);
+    assert!(matches!(refusal(other), Refusal::Expired { .. }));
+    authenticator.rules.own_tolerances = false;
+    let strict = lenient.check(&mut authenticator, Service::KinesisVideo);
+    assert!(matches!(refusal(strict), Refusal::Expired { .. }));
+}
+
+#[test]
+fn scopes_are_of_this_region_and_sts_may_be_global() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    for (region, service, checked, right) in [
+        (REGION, "kinesisvideo", Service::KinesisVideo, true),
+        ("us-east-1", "kinesisvideo", Service::KinesisVideo, false),
+        (REGION, "sts", Service::KinesisVideo, false),
+        (REGION, "sts", Service::Sts, true),
+        ("us-east-1", "sts", Service::Sts, true),
+        ("eu-west-1", "sts", Service::Sts, false),
+    ] {
+        let signer = Signed {
+            region,
+            service,
+            ..Signed::of("AKIDA", "secret-of-AKIDA")
+        };
+        let result = signer.check(&mut authenticator, checked);
+        assert_eq!(result.is_ok(), right, "{region} {service}");
+        if let Err(refusal) = result {
+            assert!(matches!(refusal, Refusal::Scope(_)), "{refusal:?}");
+            let text = signer.head(b"");
+            let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
+            assert_eq!(authenticator.precheck(&head, checked, NOW), Err(refusal));
+        }
+    }
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let authenticator = authenticator(vec![principal("AKIDA")]);
+    let shown = format!("{authenticator:?} {:?}", authenticator.credentials);
+    assert!(!shown.contains("secret-of"), "{shown}");
+}

@@ -1,0 +1,210 @@
+//! Who a verified request is of.
+
+use super::principal::Principal;
+use aws_lc_rs::digest::{SHA256, digest};
+use codec::aws::ChannelArn;
+use codec::aws::policy::{Action, Decision, Policy, Request};
+use std::sync::Arc;
+
+/// Somebody whose signature was found right, or anybody where none is asked for. Cheap to clone; travels with a connection to
+/// its home shard, and stays what it was when the credentials are replaced.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    who: Who,
+    /// The region that exists here; `None`: any does.
+    region: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+enum Who {
+    /// Nobody was asked.
+    Anyone(Arc<str>),
+    /// A principal itself.
+    Principal(Arc<Principal>),
+    /// Temporary credentials that a principal asked for.
+    Session(Arc<Session>),
+}
+
+/// What temporary credentials stand for.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) parent: Arc<Principal>,
+    pub(super) name: String,
+    /// `None`: no rights.
+    pub(super) policy: Option<Policy>,
+    /// The earlier end of the grant and its parent.
+    pub(super) expires_s: u64,
+}
+
+impl Caller {
+    /// Whoever it is, where no signature is asked for: of this account in answers, and allowed everything.
+    #[must_use]
+    pub fn anyone(account: &str) -> Self {
+        Self {
+            who: Who::Anyone(account.into()),
+            region: None,
+        }
+    }
+
+    pub(super) const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
+        Self {
+            who: Who::Principal(principal),
+            region,
+        }
+    }
+
+    pub(super) fn session(session: Session, region: Option<Arc<str>>) -> Self {
+        Self {
+            who: Who::Session(Arc::new(session)),
+            region,
+        }
+    }
+
+    /// The account: 12 digits. What the caller creates belongs to it.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        match &self.who {
+            Who::Anyone(account) => account,
+            Who::Principal(principal) => &principal.account,
+            Who::Session(session) => &session.parent.account,
+        }
+    }
+
+    /// The name for logs: the principal's, or that of the federated user; `-` for anyone.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.who {
+            Who::Anyone(_) => "-",
+            Who::Principal(principal) => &principal.name,
+            Who::Session(session) => &session.name,
+        }
+    }
+
+    /// The access key id under which grants are sealed: the principal's own, or that of the parent. `None` for anyone.
+    #[must_use]
+    pub fn parent_access_key_id(&self) -> Option<&str> {
+        match &self.who {
+            Who::Anyone(_) => None,
+            Who::Principal(principal) => Some(&principal.access_key_id),
+            Who::Session(session) => Some(&session.parent.access_key_id),
+        }
+    }
+
+    /// Whether these are temporary credentials of GetFederationToken.
+    #[must_use]
+    pub fn is_federated(&self) -> bool {
+        match &self.who {
+            Who::Anyone(_) | Who::Principal(_) => false,
+            Who::Session(_) => true,
+        }
+    }
+
+    /// When the credentials end, in seconds since 1970 UTC; `None` is never.
+    #[must_use]
+    pub fn expires_s(&self) -> Option<u64> {
+        match &self.who {
+            Who::Anyone(_) => None,
+            Who::Principal(principal) => principal.expires_s,
+            Who::Session(session) => Some(session.expires_s),
+        }
+    }
+
+    /// The ARN that refusals and GetCallerIdentity name.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        match &self.who {
+            Who::Anyone(account) => format!("arn:aws:iam::{account}:root"),
+            Who::Principal(principal) => principal.arn(),
+            Who::Session(session) => federated_user_arn(&session.parent.account, &session.name),
+        }
+    }
+
+    /// The `UserId` of GetCallerIdentity: `AIDA` and 16 characters of a principal, the same for as long as its account and
+    /// name are; `<account>:<name>` of a federated user; the account of anyone.
+    ///
+    /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
+    #[must_use]
+    pub fn user_id(&self) -> String {
+        match &self.who {
+            Who::Anyone(account) => account.to_string(),
+            Who::Principal(principal) => {
+                let hash = digest(&SHA256, principal.arn().as_bytes());
+                let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
+                format!("AIDA{}", base32(bytes))
+            }
+            Who::Session(session) => format!("{}:{}", session.parent.account, session.name),
+        }
+    }
+
+    /// Whether the caller may do this. `resource` is a channel's ARN (to create: with `/*` in the place of its time), a
+    /// federated user's, or `*`; `client_id` is that of a viewer.
+    ///
+    /// GetCallerIdentity always; GetFederationToken never with temporary credentials.
+    #[must_use]
+    pub fn may(&self, action: Action, resource: &str, client_id: Option<&str>) -> bool {
+        if action == Action::GetCallerIdentity {
+            return true;
+        }
+        let request = Request {
+            action,
+            resource,
+            client_id,
+        };
+        match &self.who {
+            Who::Anyone(_) => true,
+            Who::Principal(principal) => principal.decide(&request) == Decision::Allow,
+            Who::Session(session) => {
+                let own = |policy: &Policy| policy.decide(&request) == Decision::Allow;
+                action != Action::GetFederationToken
+                    && session.policy.as_ref().is_some_and(own)
+                    && session.parent.decide(&request) == Decision::Allow
+            }
+        }
+    }
+
+    /// What a caller is told who may not. Source: AWS, "Troubleshoot access denied error messages".
+    #[must_use]
+    pub fn denial(&self, action: Action, resource: &str) -> String {
+        format!(
+            "User: {} is not authorized to perform: {} on resource: {resource}",
+            self.arn(),
+            action.as_str()
+        )
+    }
+
+    /// Whether a channel of this ARN can exist for the caller: of this region and the caller's account. Any other looks absent.
+    #[must_use]
+    pub fn sees(&self, arn: &ChannelArn) -> bool {
+        let of_region = self
+            .region
+            .as_deref()
+            .is_none_or(|region| region == arn.region());
+        let of_account = match &self.who {
+            Who::Anyone(_) => true,
+            Who::Principal(_) | Who::Session(_) => self.account() == arn.account(),
+        };
+        of_region && of_account
+    }
+}
+
+/// The ARN of a federated user: the resource of GetFederationToken, and whoever uses what it gave.
+#[must_use]
+pub fn federated_user_arn(account: &str, name: &str) -> String {
+    format!("arn:aws:sts::{account}:federated-user/{name}")
+}
+
+/// Ten bytes as 16 characters of `A-Z2-7`, as ids of AWS are written.
+pub(super) fn base32(bytes: &[u8; 10]) -> String {
+    let padded = bytes
+        .iter()
+        .fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+    let digit = |place: u32| {
+        let value = u8::try_from(padded >> (5 * place) & 31).unwrap_or_default();
+        char::from(if value < 26 {
+            b'A' + value
+        } else {
+            b'2' + value - 26
+        })
+    };
+    (0..16).rev().map(digit).collect()
+}

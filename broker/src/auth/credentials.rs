@@ -1,0 +1,91 @@
+//! Every principal, by access key id: a snapshot that is replaced whole.
+
+use super::principal::Principal;
+use crate::limits::PRINCIPALS_MAX;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// All principals that exist at a time. One per process, shared as `Arc<Credentials>`; a reload makes another one.
+///
+/// The last owner frees it, which takes milliseconds for very many principals: whoever replaces it should keep the old one
+/// until the shards have let go, and drop it off the road.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    by_id: BTreeMap<Box<str>, Arc<Principal>>,
+}
+
+/// Why principals do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialsError {
+    /// More than [`PRINCIPALS_MAX`].
+    TooMany,
+    /// Two have this access key id.
+    AccessKeyIdTwice(String),
+    /// Two have this name.
+    NameTwice(String),
+}
+
+impl Credentials {
+    /// The principals, indexed.
+    ///
+    /// # Errors
+    /// See [`CredentialsError`].
+    pub fn new(principals: Vec<Principal>) -> Result<Self, CredentialsError> {
+        if principals.len() > PRINCIPALS_MAX {
+            return Err(CredentialsError::TooMany);
+        }
+        let mut names = BTreeSet::new();
+        let mut by_id = BTreeMap::new();
+        for principal in principals {
+            if !names.insert(principal.name.clone()) {
+                return Err(CredentialsError::NameTwice(principal.name));
+            }
+            let id = principal.access_key_id.clone();
+            if by_id
+                .insert(id.clone().into_boxed_str(), Arc::new(principal))
+                .is_some()
+            {
+                return Err(CredentialsError::AccessKeyIdTwice(id));
+            }
+        }
+        Ok(Self { by_id })
+    }
+
+    /// The principal of an access key id.
+    #[must_use]
+    pub fn find(&self, access_key_id: &str) -> Option<&Arc<Principal>> {
+        self.by_id.get(access_key_id)
+    }
+
+    /// Every principal, in the order of the access key ids.
+    pub fn principals(&self) -> impl Iterator<Item = &Principal> {
+        self.by_id.values().map(Arc::as_ref)
+    }
+
+    /// How many principals there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether nobody may sign.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+impl fmt::Display for CredentialsError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => write!(out, "allowed at most {PRINCIPALS_MAX} principals"),
+            Self::AccessKeyIdTwice(id) => {
+                write!(out, "access key id {id}: allowed for one principal only")
+            }
+            Self::NameTwice(name) => write!(out, "name {name}: allowed for one principal only"),
+        }
+    }
+}
+
+impl std::error::Error for CredentialsError {}

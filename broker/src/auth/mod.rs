@@ -1,0 +1,31 @@
+//! Who a caller is and what they may do: principals, temporary credentials, and the signature check that joins them.
+//!
+//! # Theory of operation
+//! ```text
+//! request ─ Authenticator::check ──▶ Caller ─ may(action, resource, client id) ──▶ yes | no
+//!              │                       │ policies of the principal, and for temporary credentials
+//!              │                       │ the policy they were asked for with: each must allow, none may deny
+//!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
+//!              └ SessionKeys: temporary credentials carry their grant in their token, sealed
+//! ```
+//! The order is fixed: the signature, then the token, then its end, then (by whoever knows what is asked) the policies, and
+//! existence last. There is no clock, no I/O and no randomness here: moments, files' contents and nonces are arguments.
+
+mod authenticator;
+mod caller;
+mod credentials;
+mod nonces;
+mod principal;
+mod session_keys;
+
+pub use authenticator::{Authenticator, SignatureRules};
+pub use caller::{Caller, federated_user_arn};
+pub use credentials::{Credentials, CredentialsError};
+pub use nonces::Nonces;
+pub use principal::{Principal, Secret};
+pub use session_keys::{
+    Grant, NONCE_BYTES, Opened, SealError, SessionKeys, TOKEN_BYTES_MAX, Temporary,
+};
+
+#[cfg(test)]
+mod model;

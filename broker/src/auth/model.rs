@@ -1,0 +1,229 @@
+//! Callers against a model that is slow and plain: documents as JSON values, wildcards by their definition.
+
+use super::caller::Session;
+use super::{Caller, Principal};
+use codec::aws::ChannelArn;
+use codec::aws::policy::{Action, Policy};
+use serde_json::Value;
+use std::sync::Arc;
+
+const REGION: &str = "us-west-2";
+const ACCOUNT: &str = "123456789012";
+
+const DEVICES: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+    "Action": ["kinesisvideo:ConnectAsMaster", "kinesisvideo:Describe*", "kinesisvideo:GetSignalingChannelEndpoint"],
+    "Resource": "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-*/*"}]}"#;
+const VIEWERS: &str = r#"{"Statement": {"Effect": "Allow", "Action": ["KinesisVideo:connectasviewer", "kinesisvideo:GetIceServerConfig"],
+    "Resource": ["arn:aws:kinesisvideo:*:*:channel/cam-?/*"], "Condition": {"StringLike": {"kinesisvideo:ClientId": ["web-*", "v?"]}}}}"#;
+const ADMIN: &str = r#"{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;
+const NO_DELETE: &str =
+    r#"{"Statement": [{"Effect": "Deny", "Action": "kinesisvideo:Delete*", "Resource": "*"}]}"#;
+const NO_BAD: &str = r#"{"Statement": [{"Effect": "Deny", "Action": "kinesisvideo:*", "Resource": "*",
+    "Condition": {"StringEquals": {"kinesisvideo:ClientId": "web-bad"}}}]}"#;
+const OTHERS: &str = r#"{"Statement": [{"Effect": "Allow", "Action": ["s3:*", "kinesisvideo:PutMedia"], "Resource": "*"}]}"#;
+const MAKERS: &str = r#"{"Statement": [{"Effect": "Allow", "Action": "kinesisvideo:CreateSignalingChannel",
+    "Resource": "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/*"},
+    {"Effect": "Allow", "Action": "sts:GetFederationToken", "Resource": "arn:aws:sts::123456789012:federated-user/web-*"}]}"#;
+
+const ROLES: &[&[&str]] = &[
+    &[],
+    &[DEVICES],
+    &[VIEWERS],
+    &[DEVICES, VIEWERS],
+    &[ADMIN],
+    &[ADMIN, NO_DELETE],
+    &[NO_BAD, ADMIN],
+    &[OTHERS, MAKERS],
+];
+
+const ACTIONS: &[Action] = &[
+    Action::ConnectAsMaster,
+    Action::ConnectAsViewer,
+    Action::DescribeSignalingChannel,
+    Action::DeleteSignalingChannel,
+    Action::CreateSignalingChannel,
+    Action::GetIceServerConfig,
+    Action::GetFederationToken,
+];
+
+const RESOURCES: &[&str] = &[
+    "*",
+    "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/1700000000000",
+    "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/*",
+    "arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-12/1700000000000",
+    "arn:aws:kinesisvideo:eu-west-1:999999999999:channel/cam-1/1700000000000",
+    "arn:aws:kinesisvideo:us-west-2:123456789012:channel/Cam-1/1700000000000",
+    "arn:aws:sts::123456789012:federated-user/web-1",
+];
+
+const CLIENTS: &[Option<&str>] = &[None, Some("web-1"), Some("web-bad"), Some("v1"), Some("V1")];
+
+const SESSIONS: &[Option<&str>] = &[None, Some(ADMIN), Some(VIEWERS), Some(NO_DELETE)];
+
+fn like(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|taken| like(rest, &text[taken..])),
+        Some((wanted, rest)) => text
+            .split_first()
+            .is_some_and(|(byte, text)| (wanted == byte || *wanted == b'?') && like(rest, text)),
+    }
+}
+
+/// One value or all of a list.
+fn each(value: &Value) -> Vec<&Value> {
+    value
+        .as_array()
+        .map_or_else(|| vec![value], |list| list.iter().collect())
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    each(value)
+        .into_iter()
+        .map(|text| text.as_str().unwrap())
+        .collect()
+}
+
+/// (allowed, denied) by documents.
+fn judge(documents: &[&str], action: Action, resource: &str, client: Option<&str>) -> (bool, bool) {
+    let (mut allowed, mut denied) = (false, false);
+    for document in documents {
+        let document: Value = serde_json::from_str(document).unwrap();
+        for statement in each(&document["Statement"]) {
+            let lower = action.as_str().to_lowercase();
+            let acts = |pattern: &&str| like(pattern.to_lowercase().as_bytes(), lower.as_bytes());
+            let names = |pattern: &&str| like(pattern.as_bytes(), resource.as_bytes());
+            let holds = |operator: &str, test: &dyn Fn(&str, &str) -> bool| {
+                let values = &statement["Condition"][operator]["kinesisvideo:ClientId"];
+                values.is_null()
+                    || client.is_some_and(|id| texts(values).into_iter().any(|one| test(one, id)))
+            };
+            let exact = holds("StringEquals", &|one, id| one == id);
+            let alike = holds("StringLike", &|one, id| like(one.as_bytes(), id.as_bytes()));
+            let matches = texts(&statement["Action"]).iter().any(acts)
+                && texts(&statement["Resource"]).iter().any(names);
+            if matches && exact && alike {
+                allowed |= statement["Effect"] == "Allow";
+                denied |= statement["Effect"] == "Deny";
+            }
+        }
+    }
+    (allowed, denied)
+}
+
+fn principal(role: &[&str]) -> Arc<Principal> {
+    let policies = role
+        .iter()
+        .map(|text| Arc::new(Policy::parse(text).unwrap()));
+    Arc::new(Principal {
+        name: "fleet".into(),
+        account: ACCOUNT.into(),
+        access_key_id: "AKIDEXAMPLE".into(),
+        secret: "secret".into(),
+        session_token: None,
+        expires_s: None,
+        clock_tolerance_s: None,
+        policies: policies.collect(),
+    })
+}
+
+fn federated(role: &[&str], policy: Option<&str>) -> Caller {
+    let session = Session {
+        parent: principal(role),
+        name: "web-1".into(),
+        policy: policy.map(|text| Policy::parse_session(text).unwrap()),
+        expires_s: 1,
+    };
+    Caller::session(session, Some(REGION.into()))
+}
+
+/// Every combination of an action, a resource and a client id.
+fn questions() -> impl Iterator<Item = (Action, &'static str, Option<&'static str>)> {
+    ACTIONS.iter().flat_map(|action| {
+        RESOURCES.iter().flat_map(move |resource| {
+            CLIENTS
+                .iter()
+                .map(move |client| (*action, *resource, *client))
+        })
+    })
+}
+
+#[test]
+fn principals_may_what_the_model_says() {
+    let (mut yes, mut no) = (0, 0);
+    for role in ROLES {
+        let caller = Caller::principal(principal(role), None);
+        for (action, resource, client) in questions() {
+            let (allowed, denied) = judge(role, action, resource, client);
+            let may = caller.may(action, resource, client);
+            assert_eq!(
+                may,
+                allowed && !denied,
+                "{role:?} {action:?} {resource} {client:?}"
+            );
+            *(if may { &mut yes } else { &mut no }) += 1;
+        }
+    }
+    assert!(yes > 200 && no > 200, "{yes} allowed, {no} refused");
+}
+
+#[test]
+fn temporary_credentials_may_what_both_sides_allow() {
+    let (mut yes, mut no) = (0, 0);
+    for role in ROLES {
+        for session in SESSIONS {
+            let caller = federated(role, *session);
+            for (action, resource, client) in questions() {
+                let own = session.map_or((false, false), |text| {
+                    judge(&[text], action, resource, client)
+                });
+                let parent = judge(role, action, resource, client);
+                let wanted = own == (true, false)
+                    && parent == (true, false)
+                    && action != Action::GetFederationToken;
+                let may = caller.may(action, resource, client);
+                assert_eq!(
+                    may, wanted,
+                    "{role:?} {session:?} {action:?} {resource} {client:?}"
+                );
+                *(if may { &mut yes } else { &mut no }) += 1;
+            }
+        }
+    }
+    assert!(yes > 200 && no > 200, "{yes} allowed, {no} refused");
+}
+
+#[test]
+fn a_refusal_names_who_what_and_where() {
+    let caller = Caller::principal(principal(&[]), None);
+    assert_eq!(
+        caller.denial(Action::ConnectAsMaster, RESOURCES[1]),
+        "User: arn:aws:iam::123456789012:user/fleet is not authorized to perform: kinesisvideo:ConnectAsMaster on resource: \
+         arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/1700000000000"
+    );
+    assert!(federated(&[], None).denial(Action::GetFederationToken, "*").starts_with(
+        "User: arn:aws:sts::123456789012:federated-user/web-1 is not authorized to perform: sts:GetFederationToken on"
+    ));
+    let id = caller.user_id();
+    assert!(id.len() == 20 && id.starts_with("AIDA"), "{id}");
+    assert_eq!(id, Caller::principal(principal(&[ADMIN]), None).user_id());
+}
+
+#[test]
+fn another_account_and_region_look_absent() {
+    let arn = |text: &str| ChannelArn::parse(text, false).unwrap();
+    let (ours, theirs) = (arn(RESOURCES[1]), arn(RESOURCES[4]));
+    let foreign = arn("arn:aws:kinesisvideo:us-west-2:999999999999:channel/cam-1/1");
+    let elsewhere = arn("arn:aws:kinesisvideo:eu-west-1:123456789012:channel/cam-1/1");
+    for caller in [
+        Caller::principal(principal(&[ADMIN]), Some(REGION.into())),
+        federated(&[ADMIN], Some(ADMIN)),
+    ] {
+        assert!(caller.sees(&ours));
+        assert!(!caller.sees(&theirs) && !caller.sees(&foreign) && !caller.sees(&elsewhere));
+    }
+    let any_region = Caller::principal(principal(&[]), None);
+    assert!(any_region.sees(&elsewhere) && !any_region.sees(&foreign));
+    let anyone = Caller::anyone(ACCOUNT);
+    assert!(anyone.sees(&theirs) && anyone.may(Action::DeleteSignalingChannel, "*", None));
+}

@@ -1,0 +1,74 @@
+//! A principal of the credentials file, and the secrets it holds.
+
+use codec::aws::policy::{Decision, Policy, Request};
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A text that nobody may see: wiped when dropped, and never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// The text. For signatures and tokens only.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("<redacted>")
+    }
+}
+
+/// Somebody who may sign requests. About half a KiB; shared by all shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// What logs and refusals call it; `[\w+=,.@-]{1,64}`, unique.
+    pub name: String,
+    /// The account it belongs to: 12 digits.
+    pub account: String,
+    /// What its requests say they are signed with; `\w{1,128}`, unique.
+    pub access_key_id: String,
+    /// What they are signed with.
+    pub secret: Secret,
+    /// The token that its requests must carry; `None`: they must carry none.
+    pub session_token: Option<Secret>,
+    /// When it ends, in seconds since 1970 UTC; `None` is never.
+    pub expires_s: Option<u64>,
+    /// How far its clock may be off, in seconds; `None`: as for everybody.
+    pub clock_tolerance_s: Option<u64>,
+    /// What it may do. Without any it may do nothing.
+    pub policies: Vec<Arc<Policy>>,
+}
+
+impl Principal {
+    /// The ARN of the user, as messages name it.
+    #[must_use]
+    pub fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:user/{}", self.account, self.name)
+    }
+
+    /// What its policies say to a request, together.
+    #[must_use]
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
+        self.policies
+            .iter()
+            .map(|policy| policy.decide(request))
+            .fold(Decision::NoMatch, Decision::and)
+    }
+}
