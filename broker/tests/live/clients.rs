@@ -30,6 +30,7 @@ macro_rules! client_on_shards {
 client_on_shards!(
     boto3_channels => python("test_channels"),
     boto3_alexa => python("test_alexa"),
+    botocore_models => python("test_models"),
     aws_cli => python("test_cli"),
     javascript_session => node("session.mjs"),
     javascript_peer_connection => node("peer_connection.mjs"),
