@@ -210,45 +210,12 @@ mod tests {
                 damage(own, foreign);
                 assert!(development(&directory.0, now).unwrap().made);
                 assert!(!development(&directory.0, now).unwrap().made);
-                crate::tls_files::server_config(&ours.files).unwrap();
+                load(&ours.files).unwrap();
             }
         }
     }
 
-    #[test]
-    fn files_that_do_not_belong_together_are_refused_with_a_remedy() {
-        let (directory, other) = (Directory::new("pair"), Directory::new("pair-other"));
-        let now = SystemTime::now();
-        let good = development(&directory.0, now).unwrap().files;
-        let foreign = development(&other.0, now).unwrap().files;
-        let refused = |files: TlsFiles| crate::tls_files::server_config(&files).unwrap_err();
-        let mismatch = refused(TlsFiles {
-            key: foreign.key.clone(),
-            ..good.clone()
-        });
-        assert!(
-            mismatch.contains("tls.key = ")
-                && mismatch.contains("allowed the private key of the first certificate"),
-            "{mismatch}"
-        );
-        let missing = refused(TlsFiles {
-            cert: directory.0.join("absent.pem"),
-            ..good.clone()
-        });
-        assert!(
-            missing.contains("absent.pem: allowed a PEM file with one certificate"),
-            "{missing}"
-        );
-        let swapped = refused(TlsFiles {
-            cert: good.key.clone(),
-            key: good.cert.clone(),
-            client_ca: None,
-        });
-        assert!(swapped.starts_with("tls.cert = "), "{swapped}");
-        let authority = refused(TlsFiles {
-            client_ca: Some(good.key.clone()),
-            ..good
-        });
-        assert!(authority.starts_with("tls.client_ca = "), "{authority}");
+    fn load(files: &TlsFiles) -> Result<crate::tls_files::Presented, String> {
+        crate::tls_files::TlsLoader::new(files.clone())?.load(SystemTime::now())
     }
 }

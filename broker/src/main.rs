@@ -3,7 +3,8 @@
 use broker::config::{self, Arguments, Command, Cpus, PresignFlags, ServeFlags};
 use broker::presign::{Keys, Presign, presign};
 use broker::server::{self, Failure};
-use broker::{side, tls_files};
+use broker::side;
+use broker::tls_files::TlsLoader;
 use clap::Parser;
 use std::io::Write;
 use std::path::Path;
@@ -44,7 +45,17 @@ fn check_config(file: &Path) -> Result<(), Failure> {
     let settings = config::check_file(file, &Cpus::of_this_process());
     let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
     if let Some(files) = &settings.tls {
-        tls_files::server_config(files).map_err(Failure::Configuration)?;
+        let mut loader = TlsLoader::new(files.clone()).map_err(Failure::Fatal)?;
+        let presented = loader.load(SystemTime::now());
+        let presented = presented.map_err(Failure::Configuration)?;
+        let notice = presented.expiry.notice(SystemTime::now());
+        for warning in presented
+            .warnings
+            .iter()
+            .chain(notice.iter().map(|(_, text)| text))
+        {
+            eprintln!("{warning}");
+        }
     }
     print(&config::summary(&settings))
 }

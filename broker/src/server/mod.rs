@@ -1,24 +1,25 @@
 //! The house: what is started in which order, what is said when it runs, and how it ends.
 //!
 //! ```text
-//!  descriptors, ring ──► ports ──► data directory ──► certificate ──► mailboxes ──► side thread ──► shards ──► `ready …`
+//!  descriptors, ring ──► ports ──► data directory ──► mailboxes ──► certificate ──► side thread ──► shards ──► `ready …`
 //!                                                                                      │
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► exit 0
-//!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP: the certificate is read again
+//!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
 //! Ports come before the data directory, so that a second server with the same configuration is told of its port first.
 //! Nothing is written to stdout but the `ready` line.
 
+mod certificate;
 mod data_dir;
 mod failure;
 mod listeners;
 mod ready;
+mod reload;
 mod watch;
 
 pub use failure::Failure;
 
-use crate::certificate::{self, DevCertificate};
-use crate::config::{Scheme, Settings, TlsFiles};
+use crate::config::{Scheme, Settings};
 use crate::edge::{
     self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
 };
@@ -29,14 +30,16 @@ use crate::placement::Placement;
 use crate::registry::MemoryStore;
 use crate::shard::{Shard, Start};
 use crate::side::{self, AdminPage, Scraper, Status, StatusBoard};
-use crate::tls_files;
+use crate::tls_files::NotAfter;
+use certificate::{Certificate, Found};
 use crossbeam_channel::{Sender, unbounded};
 use data_dir::DataDir;
 use listeners::Bound;
 use mailbox::Mailbox;
+use reload::Reloader;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use watch::Watch;
 
 /// Runs the server until it is told to end and has drained.
@@ -50,16 +53,12 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     ring::probe().map_err(|obstacle| Failure::Fatal(obstacle.to_string()))?;
     let (bound, admin_listener) = bind(&mut settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
-    let certificate = Certificate::find(&settings, &data_dir)?;
-    let tls = certificate
-        .as_ref()
-        .map(|certificate| tls_files::server_config(&certificate.files))
-        .transpose();
-    let tls = tls.map_err(Failure::Configuration)?;
     let token = admin_token(&settings)?;
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
+    let not_after = NotAfter::default();
+    let found = Certificate::find(&settings, &data_dir, &mailboxes, &not_after)?;
     let status = StatusBoard::default();
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
@@ -69,7 +68,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         if report.is_none() {
             tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
         }
-        report
+        report.map(|report| report.with_tls_not_after(not_after.seconds()))
     });
     let page = admin_listener.map(|listener| AdminPage {
         listener,
@@ -87,21 +86,23 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     let start = ShardStart {
         settings: &settings,
         mailboxes: &mailboxes,
-        tls,
+        tls: found.as_ref().map(|found| Arc::clone(&found.config)),
         edge,
         events,
     };
     let shards = start.spawn_all(bound)?;
     status.set(Status::Ok);
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
-    ready::tell(
-        &settings,
-        certificate
-            .as_ref()
-            .and_then(|certificate| certificate.ca.as_deref()),
-    );
+    let ca = found.as_ref().and_then(|found| found.ca.as_deref());
+    ready::tell(&settings, ca);
 
-    let certificate = certificate.map(|certificate| certificate.files);
+    let mut reloader = Reloader::default();
+    if let Some(Found {
+        certificate, read, ..
+    }) = found
+    {
+        reloader.watch(Box::new(certificate), read);
+    }
     let drain_ms = settings.timeouts.drain_ms;
     Watch {
         shards,
@@ -109,7 +110,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         status,
         told,
         happened,
-        certificate,
+        reloader,
         drain_ms,
     }
     .until_the_end()
@@ -152,37 +153,6 @@ fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<std::net::TcpList
         .local_addr()
         .map_err(|error| fatal("the admin listener has no address", &error))?;
     Ok((all, Some(admin)))
-}
-
-/// What TLS listeners present.
-struct Certificate {
-    files: TlsFiles,
-    /// What clients must trust, for the development certificate.
-    ca: Option<std::path::PathBuf>,
-}
-
-impl Certificate {
-    /// The operator's certificate, else the development one; `None` without a TLS listener.
-    fn find(settings: &Settings, data_dir: &DataDir) -> Result<Option<Self>, Failure> {
-        if settings.port(Scheme::Https).is_none() {
-            return Ok(None);
-        }
-        if let Some(files) = &settings.tls {
-            return Ok(Some(Self {
-                files: files.clone(),
-                ca: None,
-            }));
-        }
-        let found = certificate::development(data_dir.path(), SystemTime::now());
-        let DevCertificate { ca, files, made } =
-            found.map_err(|error| fatal("no certificate", &error))?;
-        let (ca_shown, made) = (ca.display(), if made { "made" } else { "found" });
-        tracing::info!(ca = %ca_shown, "development certificate {made}: clients must trust its authority");
-        Ok(Some(Self {
-            files,
-            ca: Some(ca),
-        }))
-    }
 }
 
 /// The token that admin requests need: on loopback none.
@@ -281,6 +251,14 @@ impl ShardStart<'_> {
                 })?);
         }
         Ok(handles)
+    }
+}
+
+fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
+    for (shard, mailbox) in mailboxes.iter().enumerate() {
+        if mailbox.post_always(letter()).is_err() {
+            tracing::error!(shard, "the mailbox is full");
+        }
     }
 }
 

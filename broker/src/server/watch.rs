@@ -1,11 +1,10 @@
 //! The main thread once everything runs: it waits for signals and for what shards tell, and ends the process in order.
 
-use super::{Failure, fatal};
-use crate::config::TlsFiles;
+use super::reload::Reloader;
+use super::{Failure, fatal, post_to_all};
 use crate::edge::{Post, ShardEvent, ShardHandle};
 use crate::shard::{Letter, Shard};
 use crate::side::{Command, Status, StatusBoard};
-use crate::tls_files;
 use crossbeam_channel::{Receiver, select};
 use mailbox::Mailbox;
 use std::sync::Arc;
@@ -18,8 +17,8 @@ pub(super) struct Watch {
     pub(super) status: StatusBoard,
     pub(super) told: Receiver<Command>,
     pub(super) happened: Receiver<ShardEvent>,
-    /// What a reload reads again; `None` without a TLS listener.
-    pub(super) certificate: Option<TlsFiles>,
+    /// What is read again when the operator says so or files change.
+    pub(super) reloader: Reloader,
     pub(super) drain_ms: u64,
 }
 
@@ -33,11 +32,13 @@ enum News {
 
 impl Watch {
     /// Waits for a signal, then drains, stops and joins the shards.
-    pub(super) fn until_the_end(self) -> Result<(), Failure> {
+    pub(super) fn until_the_end(mut self) -> Result<(), Failure> {
         self.serve()?;
         self.status.set(Status::Draining);
         tracing::info!(within_ms = self.drain_ms, "draining");
-        self.post_to_all(|| Post::Letter(Letter::Drain(self.drain_ms)));
+        post_to_all(&self.mailboxes, || {
+            Post::Letter(Letter::Drain(self.drain_ms))
+        });
         let drained = self.wait_for_all(
             Duration::from_millis(self.drain_ms) + DRAIN_SLACK,
             |event| match event {
@@ -48,7 +49,7 @@ impl Watch {
         if !drained {
             tracing::warn!("not every shard drained in time");
         }
-        self.post_to_all(|| Post::Stop);
+        post_to_all(&self.mailboxes, || Post::Stop);
         let ended = self.wait_for_all(STOP_MAX, |event| match event {
             ShardEvent::Drained(_) => false,
             ShardEvent::Ended(_) => true,
@@ -68,13 +69,23 @@ impl Watch {
     }
 
     /// Until the first signal to end.
-    fn serve(&self) -> Result<(), Failure> {
+    fn serve(&mut self) -> Result<(), Failure> {
+        let mut look = Instant::now() + LOOK_EVERY;
+        let mut remind = Instant::now() + REMIND_EVERY;
         loop {
-            match self.next(None) {
+            match self.next(look) {
                 News::Command(Command::End) => return Ok(()),
-                News::Command(Command::Reload) => self.reload(),
-                News::Shard(ShardEvent::Drained(_)) | News::Late => {}
+                News::Command(Command::Reload) => self.reloader.reload_all(),
+                News::Shard(ShardEvent::Drained(_)) => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(died(id.0)),
+                News::Late => {
+                    self.reloader.look();
+                    look = Instant::now() + LOOK_EVERY;
+                }
+            }
+            if Instant::now() >= remind {
+                self.reloader.remind();
+                remind += REMIND_EVERY;
             }
         }
     }
@@ -88,7 +99,7 @@ impl Watch {
         let until = Instant::now() + limit;
         let mut left = self.shards.len();
         while left > 0 {
-            match self.next(Some(until)) {
+            match self.next(until) {
                 News::Command(Command::End) => return Err(Failure::Impatience),
                 News::Command(Command::Reload) => {}
                 News::Shard(event) if wanted(event) => left -= 1,
@@ -100,36 +111,12 @@ impl Watch {
         Ok(true)
     }
 
-    fn next(&self, until: Option<Instant>) -> News {
-        let limit = until.map_or(FOREVER, |until| {
-            until.saturating_duration_since(Instant::now())
-        });
+    fn next(&self, until: Instant) -> News {
+        let limit = until.saturating_duration_since(Instant::now());
         select! {
             recv(self.told) -> command => command.map_or(News::Late, News::Command),
             recv(self.happened) -> event => event.map_or(News::Late, News::Shard),
             default(limit) => News::Late,
-        }
-    }
-
-    /// Reads the certificate again for connections from here on. A bad one changes nothing.
-    fn reload(&self) {
-        let Some(files) = &self.certificate else {
-            return tracing::info!("nothing to reload");
-        };
-        match tls_files::server_config(files) {
-            Ok(config) => {
-                self.post_to_all(|| Post::Tls(Arc::clone(&config)));
-                tracing::info!(cert = %files.cert.display(), "certificate reloaded");
-            }
-            Err(error) => tracing::error!("the certificate stays as it was: {error}"),
-        }
-    }
-
-    fn post_to_all(&self, letter: impl Fn() -> Post<Shard>) {
-        for (shard, mailbox) in self.mailboxes.iter().enumerate() {
-            if mailbox.post_always(letter()).is_err() {
-                tracing::error!(shard, "the mailbox is full");
-            }
         }
     }
 }
@@ -144,5 +131,7 @@ fn died(shard: u16) -> Failure {
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 /// Stop cuts connections off, so it takes no time to speak of.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// Long enough between two looks at nothing.
-const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often files are looked at: three calls of stat a second cost nothing to speak of.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the operator is reminded.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);

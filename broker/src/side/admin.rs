@@ -145,6 +145,7 @@ mod tests {
             scraped.then(|| Report {
                 shards: Vec::new(),
                 busy_ratios: Vec::new(),
+                tls_not_after: 0,
             })
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -23,9 +23,20 @@ pub struct Report {
     pub shards: Vec<Scraped<Snapshot>>,
     /// Since the scrape before, or since the start: how much of its time each shard (in its order) did not wait.
     pub busy_ratios: Vec<f64>,
+    /// When the first certificate that is presented ends, in seconds since 1970; 0 without TLS.
+    pub tls_not_after: u64,
 }
 
 impl Report {
+    /// The report with the end of what TLS listeners present, in seconds since 1970.
+    #[must_use]
+    pub fn with_tls_not_after(self, tls_not_after: u64) -> Self {
+        Self {
+            tls_not_after,
+            ..self
+        }
+    }
+
     /// The metrics text.
     ///
     /// # Errors
@@ -51,6 +62,11 @@ impl Collector for Report {
         page.edge(&self.shards)?;
         page.sockets(&self.shards)?;
         page.busy(&self.busy_ratios)?;
+        page.gauge(
+            "heliograph_tls_not_after_seconds",
+            "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
+            self.tls_not_after,
+        )?;
         page.process()
     }
 }
@@ -339,6 +355,7 @@ mod tests {
         Report {
             shards: vec![scraped(0), scraped(1)],
             busy_ratios: vec![0.25, 0.0],
+            tls_not_after: 1_800_000_000,
         }
     }
 
@@ -384,6 +401,7 @@ mod tests {
             "heliograph_tls_handshakes_total{outcome=\"resumed\"} 0",
             "heliograph_accept_errors_total{reason=\"fd_limit\"} 0",
             "heliograph_shard_busy_ratio{shard=\"0\"} 0.25",
+            "heliograph_tls_not_after_seconds 1800000000",
         ] {
             assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
         }

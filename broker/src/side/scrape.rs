@@ -84,6 +84,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         Report {
             shards,
             busy_ratios,
+            tls_not_after: 0,
         }
     }
 

@@ -1,0 +1,128 @@
+//! What TLS listeners present: found and read at start, read again on a reload, reminded of as its end comes near.
+
+use super::data_dir::DataDir;
+use super::reload::{Stamp, Subject, stamps};
+use super::{Failure, fatal, post_to_all};
+use crate::certificate::{self, DevCertificate};
+use crate::config::{Scheme, Settings, TlsFiles};
+use crate::edge::Post;
+use crate::shard::Shard;
+use crate::tls_files::{Expiry, NotAfter, Presented, TlsLoader, Urgency};
+use mailbox::Mailbox;
+use rustls::ServerConfig;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The certificate in force. One per process with a TLS listener, on the main thread.
+pub(super) struct Certificate {
+    loader: TlsLoader,
+    expiry: Expiry,
+    not_after: NotAfter,
+    /// Of the shards, which are told of another one.
+    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+}
+
+/// A start with a certificate.
+pub(super) struct Found {
+    pub(super) certificate: Certificate,
+    /// What shards present at first.
+    pub(super) config: Arc<ServerConfig>,
+    /// What clients must trust, for the development certificate.
+    pub(super) ca: Option<PathBuf>,
+    /// Its files as they were just before they were read.
+    pub(super) read: Vec<Stamp>,
+}
+
+impl Certificate {
+    /// The operator's certificate, else the development one; `None` without a TLS listener.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] when the operator's files are no good.
+    pub(super) fn find(
+        settings: &Settings,
+        data_dir: &DataDir,
+        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+        not_after: &NotAfter,
+    ) -> Result<Option<Found>, Failure> {
+        if settings.port(Scheme::Https).is_none() {
+            return Ok(None);
+        }
+        let (files, ca) = files(settings, data_dir)?;
+        let mut loader = TlsLoader::new(files).map_err(Failure::Fatal)?;
+        let read = stamps(&paths(loader.files()));
+        let presented = loader
+            .load(SystemTime::now())
+            .map_err(Failure::Configuration)?;
+        let mut certificate = Self {
+            loader,
+            expiry: presented.expiry.clone(),
+            not_after: not_after.clone(),
+            mailboxes: Arc::clone(mailboxes),
+        };
+        certificate.note(&presented);
+        Ok(Some(Found {
+            certificate,
+            config: presented.config,
+            ca,
+            read,
+        }))
+    }
+
+    fn note(&mut self, presented: &Presented) {
+        for warning in &presented.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.not_after.set(presented.expiry.not_after());
+        self.expiry = presented.expiry.clone();
+        self.remind();
+    }
+}
+
+impl Subject for Certificate {
+    fn name(&self) -> &'static str {
+        "certificate"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        paths(self.loader.files())
+    }
+
+    /// Connections from here on are presented the new one; others stay as they are.
+    fn reload(&mut self) -> Result<(), String> {
+        let presented = self.loader.load(SystemTime::now())?;
+        post_to_all(&self.mailboxes, || Post::Tls(Arc::clone(&presented.config)));
+        self.note(&presented);
+        Ok(())
+    }
+
+    fn remind(&self) {
+        match self.expiry.notice(SystemTime::now()) {
+            Some((Urgency::Day, text)) => tracing::error!("{text}"),
+            Some((Urgency::Week | Urgency::Month, text)) => tracing::warn!("{text}"),
+            None => {}
+        }
+    }
+}
+
+fn files(settings: &Settings, data_dir: &DataDir) -> Result<(TlsFiles, Option<PathBuf>), Failure> {
+    if let Some(files) = &settings.tls {
+        return Ok((files.clone(), None));
+    }
+    let found = certificate::development(data_dir.path(), SystemTime::now());
+    let DevCertificate { ca, files, made } =
+        found.map_err(|error| fatal("the development certificate cannot be written", &error))?;
+    if made {
+        tracing::info!(ca = %ca.display(), "made a development certificate: clients must trust this file");
+    }
+    Ok((files, Some(ca)))
+}
+
+fn paths(files: &TlsFiles) -> Vec<PathBuf> {
+    let TlsFiles {
+        cert,
+        key,
+        client_ca,
+    } = files;
+    [cert, key].into_iter().chain(client_ca).cloned().collect()
+}

@@ -1,0 +1,137 @@
+//! How long what is presented still holds, who is told, and how urgently.
+
+use codec::calendar::civil;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// The end of the certificate that ends first among those presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    not_after: u64,
+    whose: String,
+}
+
+/// How soon that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Within 30 days.
+    Month,
+    /// Within 7 days.
+    Week,
+    /// Within a day, or past.
+    Day,
+}
+
+impl Expiry {
+    pub(super) fn new(not_after: u64, whose: String) -> Self {
+        Self { not_after, whose }
+    }
+
+    /// The last second at which it is valid, in seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> u64 {
+        self.not_after
+    }
+
+    /// What to tell the operator at `now`; `None` while more than 30 days are left.
+    #[must_use]
+    pub fn notice(&self, now: SystemTime) -> Option<(Urgency, String)> {
+        let now = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let (whose, end) = (&self.whose, moment(self.not_after));
+        let Some(left) = self.not_after.checked_sub(now) else {
+            return Some((
+                Urgency::Day,
+                format!("the certificate of {whose} expired {end}: clients refuse it"),
+            ));
+        };
+        let urgency = match left / DAY {
+            0 => Urgency::Day,
+            1..7 => Urgency::Week,
+            7..30 => Urgency::Month,
+            _ => return None,
+        };
+        let text = format!(
+            "the certificate of {whose} expires {end}, {} days from now: renew it, and it is taken up without a restart",
+            left / DAY
+        );
+        Some((urgency, text))
+    }
+}
+
+/// The end of what is presented, shared between the main thread, which sets it, and the side thread, which shows it as
+/// `heliograph_tls_not_after_seconds`. One per process.
+#[derive(Clone, Debug, Default)]
+pub struct NotAfter(Arc<AtomicU64>);
+
+impl NotAfter {
+    /// Sets it, in seconds since 1970.
+    pub fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    /// In seconds since 1970; 0 without a TLS listener.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A moment as text, such as `2026-11-20 12:00:00 UTC`.
+pub(super) fn moment(seconds: u64) -> String {
+    let (year, month, day) = civil((seconds / DAY).cast_signed());
+    let of_day = seconds % DAY;
+    format!(
+        "{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+const DAY: u64 = 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_notice_grows_more_urgent_as_the_end_comes_near() {
+        let end = 1_795_176_000;
+        let expiry = Expiry::new(end, "signaling.example".into());
+        let at = |before: i64| {
+            let seconds = end.cast_signed() - before;
+            expiry.notice(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.cast_unsigned()))
+        };
+        let urgency = |before: i64| at(before).map(|(urgency, _)| urgency);
+        let day = DAY.cast_signed();
+        assert_eq!(urgency(30 * day), None);
+        assert_eq!(urgency(30 * day - 1), Some(Urgency::Month));
+        assert_eq!(urgency(7 * day), Some(Urgency::Month));
+        assert_eq!(urgency(7 * day - 1), Some(Urgency::Week));
+        assert_eq!(urgency(day), Some(Urgency::Week));
+        assert_eq!(urgency(day - 1), Some(Urgency::Day));
+        assert_eq!(urgency(0), Some(Urgency::Day));
+        assert_eq!(urgency(-1), Some(Urgency::Day));
+        assert_eq!(
+            at(3 * day + 5).unwrap().1,
+            "the certificate of signaling.example expires 2026-11-20 12:00:00 UTC, 3 days from now: renew it, and it is taken \
+             up without a restart"
+        );
+        assert_eq!(
+            at(-1).unwrap().1,
+            "the certificate of signaling.example expired 2026-11-20 12:00:00 UTC: clients refuse it"
+        );
+    }
+
+    #[test]
+    fn what_is_set_is_shown() {
+        let cell = NotAfter::default();
+        assert_eq!(cell.seconds(), 0);
+        cell.clone().set(5);
+        assert_eq!(cell.seconds(), 5);
+    }
+}

@@ -1,0 +1,140 @@
+//! From PEM files to what TLS listeners present, and until when it holds.
+//!
+//! In reading order: this page (the server configuration), `pem` (a file and what is wrong with it), `chain` (order, validity
+//! and key of certificates), `expiry` (how long is left, and when to say so).
+
+mod chain;
+mod expiry;
+mod pem;
+
+pub use expiry::{Expiry, NotAfter, Urgency};
+
+use crate::config::TlsFiles;
+use chain::Chain;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What TLS listeners present, once read and checked.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// For connections from here on; the same for every shard.
+    pub config: Arc<ServerConfig>,
+    /// Until when it holds.
+    pub expiry: Expiry,
+    /// What works, but probably not as meant: one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the files again and again under the same ticket keys, so that a client resumes its session across shards and reloads.
+///
+/// One per process. Ticket keys are made by rustls, live in memory only, are replaced every six hours, and a ticket is good for
+/// twelve. They are also replaced when other authorities of client certificates come into force: a resumed session is not asked
+/// for its certificate again.
+#[derive(Debug)]
+pub struct TlsLoader {
+    files: TlsFiles,
+    tickets: Arc<dyn ProducesTickets>,
+    /// The authorities of client certificates that `tickets` go with; empty for none.
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+impl TlsLoader {
+    /// A loader with ticket keys of its own.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn new(files: TlsFiles) -> Result<Self, String> {
+        Ok(Self {
+            files,
+            tickets: tickets()?,
+            authorities: Vec::new(),
+        })
+    }
+
+    /// The files that are read.
+    #[must_use]
+    pub fn files(&self) -> &TlsFiles {
+        &self.files
+    }
+
+    /// Reads the files into a server configuration: TLS 1.2 and 1.3, `http/1.1` only, one stateless ticket a connection and no
+    /// session store, so that all shards can share it without writing to it. With `client_ca`, clients must show a certificate
+    /// of one of its authorities.
+    ///
+    /// # Errors
+    /// `key = FILE: allowed …`: what is wrong with which file and what to do. Then nothing has changed.
+    pub fn load(&mut self, now: SystemTime) -> Result<Presented, String> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let chain = Chain::read(&self.files.cert, now)?;
+        let key = pem::private_key(&self.files.key)?;
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| pem::key_fault(&self.files.key, &error))?;
+        chain.fits(&*key, &self.files)?;
+        let (authorities, verifier) = self.verifier(&provider)?;
+        let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+        let verified = match verifier {
+            None => versions.with_no_client_auth(),
+            Some(verifier) => versions.with_client_cert_verifier(verifier),
+        };
+        let presented = rustls::sign::CertifiedKey::new(chain.certificates().to_vec(), key);
+        let mut config =
+            verified.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(presented)));
+        if authorities != self.authorities {
+            self.tickets = tickets()?;
+            self.authorities = authorities;
+        }
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Arc::clone(&self.tickets);
+        config.send_tls13_tickets = 1; // each costs a write after the handshake; clients use the last
+        Ok(Presented {
+            config: Arc::new(config),
+            expiry: chain.expiry().clone(),
+            warnings: chain.warnings().to_vec(),
+        })
+    }
+
+    /// The authorities of client certificates, and who checks against them.
+    fn verifier(&self, provider: &Arc<rustls::crypto::CryptoProvider>) -> Result<Clients, String> {
+        let Some(path) = &self.files.client_ca else {
+            return Ok((Vec::new(), None));
+        };
+        let authorities = pem::certificates(pem::CLIENT_CA, path)?;
+        let refused = |error: &dyn std::fmt::Display| pem::fault(pem::CLIENT_CA, path, error);
+        let mut roots = RootCertStore::empty();
+        for (place, authority) in authorities.iter().enumerate() {
+            roots.add(authority.clone()).map_err(|error| {
+                refused(&format_args!(
+                    "certificate {} cannot be used: {error}",
+                    place + 1
+                ))
+            })?;
+        }
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .build()
+                .map_err(|error| refused(&error))?;
+        Ok((authorities, Some(verifier)))
+    }
+}
+
+type Clients = (
+    Vec<CertificateDer<'static>>,
+    Option<Arc<dyn ClientCertVerifier>>,
+);
+
+fn tickets() -> Result<Arc<dyn ProducesTickets>, String> {
+    aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets cannot be set up: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

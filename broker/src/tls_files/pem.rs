@@ -1,0 +1,146 @@
+//! One PEM file: read within a bound, and named for what it is when it is not what it should be.
+//!
+//! Nothing of a file's text is ever quoted: it may be a key.
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// A key of the configuration and what its file may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Rule {
+    key: &'static str,
+    allowed: &'static str,
+}
+
+/// `[tls] cert`.
+pub(super) const CERT: Rule = Rule {
+    key: "tls.cert",
+    allowed: "a PEM file with one certificate or a chain, the leaf first",
+};
+/// `[tls] client_ca`.
+pub(super) const CLIENT_CA: Rule = Rule {
+    key: "tls.client_ca",
+    allowed: "a PEM file with the certificates of authorities",
+};
+/// `[tls] key`.
+const KEY: Rule = Rule {
+    key: "tls.key",
+    allowed: "a PEM file with an unencrypted private key",
+};
+
+/// The certificates of a file, in its order: at least one, [`CERTIFICATES_MAX`] at most.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn certificates(
+    rule: Rule,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(rule, path)?;
+    let certificates = CertificateDer::pem_slice_iter(&text)
+        .take(CERTIFICATES_MAX + 1)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| fault(rule, path, &what(&error, CERTIFICATE, &text)))?;
+    if certificates.is_empty() {
+        return Err(fault(rule, path, &missing(CERTIFICATE, &text)));
+    }
+    if certificates.len() > CERTIFICATES_MAX {
+        let many = format!("there are more than {CERTIFICATES_MAX} certificates in it");
+        return Err(fault(rule, path, &many));
+    }
+    Ok(certificates)
+}
+
+/// The private key of `[tls] key`: PKCS #8, PKCS #1 or SEC 1.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = read(KEY, path)?;
+    PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
+}
+
+/// A key that was read, but is of no use.
+pub(super) fn key_fault(path: &Path, error: &dyn Display) -> String {
+    fault(KEY, path, error)
+}
+
+/// `key = FILE: allowed …: …`.
+pub(super) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> String {
+    let Rule { key, allowed } = rule;
+    format!("{key} = {}: allowed {allowed}: {error}", path.display())
+}
+
+fn read(rule: Rule, path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error| fault(rule, path, &format_args!("it cannot be read: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(fault(rule, path, &"it is not a file"));
+    }
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let long = format!("it is longer than {FILE_BYTES_MAX} bytes");
+        return Err(fault(rule, path, &long));
+    }
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(fault(rule, path, &"it is empty"));
+    }
+    Ok(text)
+}
+
+/// Why a file without the wanted section has none.
+fn missing(wanted: &str, text: &[u8]) -> String {
+    let has = |label: &str| {
+        let begin = format!("{label}-----");
+        text.windows(begin.len())
+            .any(|window| window == begin.as_bytes())
+    };
+    let hint = if text.starts_with(&[0x30]) {
+        ", but DER, it seems: `openssl` converts it with `-inform der`"
+    } else if has("ENCRYPTED PRIVATE KEY") {
+        ", but an encrypted private key: `openssl pkey -in FILE -out PLAIN` decrypts it"
+    } else if has("PRIVATE KEY") {
+        ", but a private key: are cert and key swapped?"
+    } else if has("BEGIN CERTIFICATE") {
+        ", but a certificate: are cert and key swapped?"
+    } else if has("TRUSTED CERTIFICATE") {
+        ", but OpenSSL's TRUSTED CERTIFICATE: `openssl x509 -in FILE` writes a plain one"
+    } else {
+        ""
+    };
+    format!("there is no `-----BEGIN {wanted}-----` in it{hint}")
+}
+
+/// What PEM is broken, without its text.
+fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "an enum of another crate that may grow, and whose own text could quote the file"
+    )]
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a section in it has no end: was it written whole?".into()
+        }
+        pem::Error::IllegalSectionStart { .. } => "a line `-----BEGIN …` in it is broken".into(),
+        pem::Error::Base64Decode(_) => {
+            "a section in it is not base64: was it written whole?".into()
+        }
+        pem::Error::NoItemsFound => missing(wanted, text),
+        _ => "it is not PEM".into(),
+    }
+}
+
+const CERTIFICATE: &str = "CERTIFICATE";
+
+/// A chain is a few KiB, a bundle of all public authorities 250 KiB. A longer file is refused.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// All public authorities are 150. A longer list is refused.
+const CERTIFICATES_MAX: usize = 1000;

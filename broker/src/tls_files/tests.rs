@@ -1,0 +1,326 @@
+//! Files of every kind, and what is said of them.
+
+use super::*;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A certificate and its key, in PEM, and what signs others with it.
+struct Made {
+    cert: String,
+    key: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// Valid for a hundred days around now.
+fn make(name: &str, by: Option<&Made>) -> Made {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let now = SystemTime::now();
+    make_valid(name, by, now - 50 * day, now + 50 * day)
+}
+
+fn make_valid(name: &str, by: Option<&Made>, from: SystemTime, to: SystemTime) -> Made {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params.not_before, params.not_after) = (from.into(), to.into());
+    let key = KeyPair::generate().unwrap();
+    let cert = match by {
+        None => params.self_signed(&key).unwrap(),
+        Some(by) => params.signed_by(&key, &by.issuer).unwrap(),
+    };
+    Made {
+        cert: cert.pem(),
+        key: key.serialize_pem(),
+        issuer: Issuer::new(params, key),
+    }
+}
+
+/// A directory with the files of a configuration.
+struct Case(PathBuf);
+
+impl Case {
+    fn new() -> Self {
+        static CASES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = CASES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("heliograph-tls-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn load(&self, cert: &str, key: &str) -> Result<Presented, String> {
+        TlsLoader::new(self.files(cert, key, None))?.load(SystemTime::now())
+    }
+
+    fn files(&self, cert: &str, key: &str, client_ca: Option<&str>) -> TlsFiles {
+        fs::write(self.0.join("cert.pem"), cert).unwrap();
+        fs::write(self.0.join("key.pem"), key).unwrap();
+        let client_ca = client_ca.map(|text| {
+            fs::write(self.0.join("ca.pem"), text).unwrap();
+            self.0.join("ca.pem")
+        });
+        TlsFiles {
+            cert: self.0.join("cert.pem"),
+            key: self.0.join("key.pem"),
+            client_ca,
+        }
+    }
+
+    /// What is said, without the directory.
+    fn refused(&self, cert: &str, key: &str) -> String {
+        let text = self.load(cert, key).expect_err("it must be refused");
+        text.replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_chain_is_taken_in_order_and_refused_in_another() {
+    let case = Case::new();
+    let root = make("root", None);
+    let middle = make("middle", Some(&root));
+    let leaf = make("leaf", Some(&middle));
+    let chain = |parts: &[&Made]| {
+        let texts: Vec<&str> = parts.iter().map(|made| made.cert.as_str()).collect();
+        texts.concat()
+    };
+    for whole in [
+        chain(&[&leaf]),
+        chain(&[&leaf, &middle]),
+        chain(&[&leaf, &middle, &root]),
+    ] {
+        let presented = case.load(&whole, &leaf.key).unwrap();
+        assert!(presented.warnings.is_empty());
+        assert!(presented.expiry.notice(SystemTime::now()).is_none());
+    }
+    assert_eq!(
+        case.load(&root.cert, &root.key).unwrap().warnings.len(),
+        0,
+        "who signed itself is no stranger"
+    );
+    for (parts, said) in [
+        (
+            chain(&[&middle, &leaf]),
+            "certificate 1 (middle) issued certificate 2 (leaf), so that one belongs before it, the leaf first",
+        ),
+        (
+            chain(&[&root, &middle, &leaf]),
+            "certificate 1 (root) issued certificate 2 (middle), so that one belongs before it, the leaf first",
+        ),
+        (
+            chain(&[&leaf, &root, &middle]),
+            "certificate 1 (leaf) was issued by certificate 3 (middle), which belongs right after it",
+        ),
+    ] {
+        assert_eq!(
+            case.refused(&parts, &leaf.key),
+            format!(
+                "tls.cert = cert.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+                 the chain is in the wrong order: {said}"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_stray_certificate_is_taken_and_told() {
+    let case = Case::new();
+    let (own, other) = (make("own", None), make("other", None));
+    let both = own.cert.clone() + &other.cert;
+    let warnings = case.load(&both, &own.key).unwrap().warnings;
+    assert!(
+        warnings.len() == 1
+            && warnings[0].contains(
+                "certificate 2 (other) issued none of those before it: clients have no use for it"
+            ),
+        "{warnings:?}"
+    );
+    let text = case.refused(&both, &other.key);
+    assert!(
+        text.ends_with("the key in key.pem is that of certificate 2 (other): put that one first"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_key_of_another_certificate_is_refused() {
+    let case = Case::new();
+    let (own, other) = (make("own", None), make("other", None));
+    assert_eq!(
+        case.refused(&own.cert, &other.key),
+        "tls.key = key.pem: allowed the private key of the first certificate in cert.pem (own): it is the key of another one"
+    );
+}
+
+#[test]
+fn the_clock_decides_what_is_valid() {
+    let case = Case::new();
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let (from, to) = (1_700_000_000, 1_700_086_400);
+    let own = make_valid("own", None, at(from), at(to));
+    let mut loader = TlsLoader::new(case.files(&own.cert, &own.key, None)).unwrap();
+    let presented = loader.load(at(from)).unwrap();
+    assert_eq!(presented.expiry.not_after(), to);
+    loader.load(at(to)).unwrap();
+    let early = loader.load(at(from - 1)).unwrap_err();
+    assert!(
+        early.ends_with(
+            "certificate 1 (own) is not yet valid: it begins 2023-11-14 22:13:20 UTC, and this machine's clock says \
+             2023-11-14 22:13:19 UTC"
+        ),
+        "{early}"
+    );
+    let late = loader.load(at(to + 1)).unwrap_err();
+    assert!(
+        late.ends_with(
+            "certificate 1 (own) has expired: it ended 2023-11-15 22:13:20 UTC, and this machine's clock says \
+             2023-11-15 22:13:21 UTC: renew it"
+        ),
+        "{late}"
+    );
+    let (long, now) = (make("long", Some(&own)), SystemTime::now());
+    let text = case.refused(&(long.cert.clone() + &own.cert), &long.key);
+    assert!(
+        text.contains("certificate 2 (own) has expired"),
+        "clients need the whole chain: {text}"
+    );
+    let stray = make("stray", None).cert + &own.cert;
+    let presented = TlsLoader::new(case.files(&stray, &make("x", None).key, None))
+        .unwrap()
+        .load(now);
+    assert!(
+        !presented.unwrap_err().contains("expired"),
+        "clients need no stray"
+    );
+}
+
+#[test]
+fn what_is_no_pem_is_named_for_what_it_is() {
+    let case = Case::new();
+    let own = make("own", None);
+    let half = &own.cert[..own.cert.len() / 2];
+    let rule =
+        "tls.cert = cert.pem: allowed a PEM file with one certificate or a chain, the leaf first: ";
+    for (text, said) in [
+        ("", "it is empty"),
+        (" \n", "it is empty"),
+        ("hello", "there is no `-----BEGIN CERTIFICATE-----` in it"),
+        (
+            "\u{30}\u{7f}\u{2}\u{1}",
+            "there is no `-----BEGIN CERTIFICATE-----` in it, but DER, it seems: `openssl` converts it with `-inform der`",
+        ),
+        (
+            &own.key,
+            "there is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?",
+        ),
+        (half, "a section in it has no end: was it written whole?"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "certificate 1 is broken: ",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\n????\n-----END CERTIFICATE-----\n",
+            "a section in it is not base64: was it written whole?",
+        ),
+    ] {
+        let text = case.refused(text, &own.key);
+        assert!(text.starts_with(&format!("{rule}{said}")), "{said}: {text}");
+    }
+    let long = "#".repeat(1 << 20) + "#";
+    assert!(
+        case.refused(&long, &own.key)
+            .ends_with("it is longer than 1048576 bytes")
+    );
+}
+
+#[test]
+fn what_is_no_key_is_named_for_what_it_is() {
+    let case = Case::new();
+    let own = make("own", None);
+    let half = &own.key[..own.key.len() / 2];
+    let rule = "tls.key = key.pem: allowed a PEM file with an unencrypted private key: ";
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let broken = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    for (text, said) in [
+        ("", "it is empty"),
+        (half, "a section in it has no end: was it written whole?"),
+        (
+            own.cert.as_str(),
+            "there is no `-----BEGIN PRIVATE KEY-----` in it, but a certificate: are cert and key swapped?",
+        ),
+        (
+            encrypted,
+            "there is no `-----BEGIN PRIVATE KEY-----` in it, but an encrypted private key: `openssl pkey -in FILE -out PLAIN` \
+             decrypts it",
+        ),
+        (broken, ""),
+    ] {
+        let text = case.refused(&own.cert, text);
+        assert!(text.starts_with(&format!("{rule}{said}")), "{said}: {text}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    let case = Case::new();
+    let own = make("own", None);
+    let good = case.files(&own.cert, &own.key, None);
+    let refused = |files: TlsFiles| {
+        let mut loader = TlsLoader::new(files).unwrap();
+        loader.load(SystemTime::now()).unwrap_err()
+    };
+    let absent = refused(TlsFiles {
+        cert: case.0.join("absent.pem"),
+        ..good.clone()
+    });
+    assert!(
+        absent.contains("absent.pem: allowed a PEM file with one certificate")
+            && absent.contains("it cannot be read: No such file"),
+        "{absent}"
+    );
+    let folder = refused(TlsFiles {
+        key: case.0.clone(),
+        ..good.clone()
+    });
+    assert!(folder.ends_with("it is not a file"), "{folder}");
+    let authority = refused(case.files(&own.cert, &own.key, Some(&own.key)));
+    assert!(
+        authority.starts_with("tls.client_ca = ") && authority.contains("are cert and key swapped"),
+        "{authority}"
+    );
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let authority = refused(case.files(&own.cert, &own.key, Some(&(own.cert.clone() + broken))));
+    assert!(
+        authority.contains("certificate 2 cannot be used"),
+        "{authority}"
+    );
+}
+
+/// A ticket lets a client in without its certificate, so it must not outlive the authorities that vouched for it.
+#[test]
+fn ticket_keys_last_until_the_clients_authorities_change() {
+    let case = Case::new();
+    let (own, first, second) = (make("own", None), make("first", None), make("second", None));
+    let mut loader = TlsLoader::new(case.files(&own.cert, &own.key, Some(&first.cert))).unwrap();
+    let now = SystemTime::now();
+    let before = loader.load(now).unwrap().config;
+    let renewed = make("own", None);
+    case.files(&renewed.cert, &renewed.key, Some(&first.cert));
+    let after = loader.load(now).unwrap().config;
+    let ticket = before.ticketer.encrypt(b"session").unwrap();
+    assert_eq!(after.ticketer.decrypt(&ticket).unwrap(), b"session");
+    case.files(&renewed.cert, &own.key, Some(&second.cert));
+    loader.load(now).unwrap_err();
+    case.files(&renewed.cert, &renewed.key, Some(&second.cert));
+    let other = loader.load(now).unwrap().config;
+    assert!(other.ticketer.decrypt(&ticket).is_none());
+}
