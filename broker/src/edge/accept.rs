@@ -6,6 +6,7 @@
 
 use super::connection::Connection;
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
+use super::origins::Full;
 use super::shard::Edge;
 use super::tls::Tls;
 use super::{Descriptors, Listener, entropy};
@@ -159,29 +160,39 @@ impl<M: Machine> Edge<M> {
             self.counts.accept_errors.other += 1;
             return;
         };
-        let engine = match (tls, &self.tls) {
-            (false, _) => None,
-            (true, Some(config)) => match Tls::new(config) {
-                Ok(engine) => Some(engine),
-                Err(_) => return self.refuse(socket, tls),
-            },
-            (true, None) => return self.refuse(socket, tls),
+        let engine = match self.engine(tls, remote) {
+            Ok(engine) => engine,
+            Err(Refused) => return self.refuse(socket, tls),
         };
         let listener = u16::try_from(place).expect("checked at start");
-        let Some(session) = self.machine.open(
-            Peer {
-                remote,
-                listener,
-                tls,
-            },
-            self.at,
-        ) else {
+        let peer = Peer {
+            remote,
+            listener,
+            tls,
+        };
+        let Some(session) = self.machine.open(peer, self.at) else {
+            let origin = engine.and_then(|mut engine| engine.take_origin());
+            self.origins.leave(origin);
             return self.refuse(socket, tls);
         };
         self.counts.accepted += 1;
         self.insert(session, Connection::new(session, socket, engine));
         self.drain();
         self.watch(session);
+    }
+
+    /// What a connection from `remote` speaks through: for plain ones nothing.
+    fn engine(&mut self, tls: bool, remote: SocketAddr) -> Result<Option<Box<Tls>>, Refused> {
+        if !tls {
+            return Ok(None);
+        }
+        let config = self.tls.as_ref().ok_or(Refused)?;
+        let origin = self.origins.enter(remote.ip()).map_err(|Full| Refused)?;
+        let engine = Tls::new(config, origin);
+        if engine.is_err() {
+            self.origins.leave(origin);
+        }
+        engine.map(Some).map_err(|_| Refused)
     }
 
     /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.
@@ -206,6 +217,9 @@ impl<M: Machine> Edge<M> {
         }
     }
 }
+
+/// There is no room for another handshake.
+struct Refused;
 
 /// The answer to whom there is no room for, in full.
 pub(super) fn unavailable(out: &mut Vec<u8>, wall_ms: u64) {

@@ -214,6 +214,7 @@ impl<M: Machine> Edge<M> {
         };
         if tls.give_up() {
             self.counts.handshaking -= 1;
+            self.origins.leave(tls.take_origin());
             match outcome {
                 Outcome::Failed => self.counts.handshakes.failed += 1,
                 Outcome::Timeout => self.counts.handshakes.timeout += 1,

@@ -217,6 +217,7 @@ impl<M: Machine> Edge<M> {
             self.handshake_steps += 1;
             if let Some(kind) = tls.just_secured() {
                 self.counts.handshaking -= 1;
+                self.origins.leave(tls.take_origin());
                 match kind {
                     Kind::Full => self.counts.handshakes.full += 1,
                     Kind::Resumed => self.counts.handshakes.resumed += 1,

@@ -13,7 +13,8 @@
 //!
 //! In reading order: this page; `post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking); `shard.rs` (the
 //! state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`, `letters.rs` (a connection from its
-//! first to its last moment); `connection.rs` and `table.rs` (what is kept of one); `tls.rs` (the engine of an encrypted one).
+//! first to its last moment); `origins.rs` (handshakes by address); `connection.rs` and `table.rs` (what is kept of one);
+//! `tls.rs` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them and asks
 //! for an abort).
@@ -28,6 +29,7 @@ mod flush;
 mod intake;
 mod letters;
 mod limits;
+mod origins;
 mod post;
 mod runtime;
 mod shard;
@@ -86,6 +88,8 @@ pub struct EdgeSettings {
     pub connections: usize,
     /// TLS handshakes under way per shard; a connection over it is closed.
     pub handshakes: usize,
+    /// TLS handshakes under way per shard and address; a connection over it is closed. 0 for no limit.
+    pub handshakes_per_address: usize,
     /// Bytes of incomplete TLS records per shard; the connection that passes it is cut off.
     pub partial_record_bytes: usize,
 }
@@ -96,6 +100,7 @@ impl Default for EdgeSettings {
             ring: ring::Settings::default(),
             connections: 60_000,
             handshakes: 1024,
+            handshakes_per_address: 0,
             partial_record_bytes: 16 << 20,
         }
     }

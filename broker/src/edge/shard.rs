@@ -8,6 +8,7 @@ use super::accept::Accepting;
 use super::clock::Clock;
 use super::connection::{Connection, Receive, Stage};
 use super::counts::EdgeCounts;
+use super::origins::Origins;
 use super::post::Post;
 use super::table::Table;
 use super::{Descriptors, EdgeSettings, ShardConfig, ShardEvent};
@@ -46,6 +47,8 @@ pub(super) struct Edge<M: Machine> {
     pub(super) rearm: VecDeque<SessionKey>,
     /// Connections whose handshake bytes wait for a step.
     pub(super) handshakes: VecDeque<SessionKey>,
+    /// Handshakes under way by address.
+    pub(super) origins: Origins,
     /// Handshake steps taken in this turn.
     pub(super) handshake_steps: u32,
     /// Letters of the machine that found no room, to be handed back.
@@ -87,6 +90,7 @@ impl<M: Machine> Edge<M> {
             dirty: Vec::new(),
             rearm: VecDeque::new(),
             handshakes: VecDeque::new(),
+            origins: Origins::new(config.settings.handshakes_per_address),
             handshake_steps: 0,
             refused: VecDeque::new(),
             plain: Vec::new(),
@@ -250,14 +254,15 @@ impl<M: Machine> Edge<M> {
 
     /// Takes a connection out; nothing may be armed on it.
     pub(super) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
-        let connection = self.table.remove(session)?;
+        let mut connection = self.table.remove(session)?;
         debug_assert!(
             connection.at_rest(),
             "the kernel still holds something of it"
         );
-        if let Some(tls) = &connection.tls {
+        if let Some(tls) = &mut connection.tls {
             self.counts.partial_record_bytes -= tls.held_bytes() as u64;
             self.counts.handshaking -= u64::from(tls.handshaking());
+            self.origins.leave(tls.take_origin());
         }
         self.counts.connections = self.table.len() as u64;
         Some(connection)

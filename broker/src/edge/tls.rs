@@ -14,6 +14,7 @@
 //! wants to write, shows it exactly what is held.
 
 use super::limits::{HELD_BYTES, TLS_OUT_BYTES};
+use super::origins::Origin;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
@@ -28,6 +29,8 @@ pub(super) struct Tls {
     held: Vec<u8>,
     /// Bytes to send before any application data.
     out: Vec<u8>,
+    /// Whom the handshake under way is charged to.
+    origin: Option<Origin>,
     /// The handshake is counted as over, with whatever outcome.
     over: bool,
     /// Our close_notify is in `out` or beyond.
@@ -57,13 +60,17 @@ pub(super) enum Kind {
 }
 
 impl Tls {
-    /// An engine that awaits a ClientHello.
-    pub(super) fn new(config: &Arc<ServerConfig>) -> Result<Box<Self>, rustls::Error> {
+    /// An engine that awaits a ClientHello from `origin`.
+    pub(super) fn new(
+        config: &Arc<ServerConfig>,
+        origin: Option<Origin>,
+    ) -> Result<Box<Self>, rustls::Error> {
         let engine = UnbufferedServerConnection::new(Arc::clone(config))?;
         Ok(Box::new(Self {
             engine,
             held: Vec::new(),
             out: Vec::new(),
+            origin,
             over: false,
             notified: false,
             failed: false,
@@ -87,6 +94,11 @@ impl Tls {
                 Kind::Full
             }
         })
+    }
+
+    /// Whom the handshake was charged to; said once, when it is over.
+    pub(super) fn take_origin(&mut self) -> Option<Origin> {
+        self.origin.take()
     }
 
     /// Gives the handshake up; `false` when it was over already.

@@ -81,6 +81,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     let edge = EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
+        handshakes_per_address: settings.limits.handshakes_per_address,
         ..EdgeSettings::default()
     };
     let start = ShardStart {

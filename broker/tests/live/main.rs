@@ -5,6 +5,7 @@
 //! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on one, two and four shards.
 //! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
 //!   healthy pair on the same shard that goes on relaying.
+//! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`start`], [`drain`]: exit codes, refusals to start, the end.
 //! * [`recorded`]: requests of real clients, byte for byte.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;
@@ -51,7 +52,9 @@ mod peer;
 mod pending;
 mod process;
 mod recorded;
+mod reload;
 mod session;
 mod slow_reader;
 mod start;
 mod takeover;
+mod tls;

@@ -39,8 +39,13 @@ impl Peer {
 
     /// A connection over TLS with this query; the development certificate is verified.
     pub(crate) fn secure(broker: &Broker, query: &str) -> Self {
+        Self::secure_as(broker, query, client_config(broker))
+    }
+
+    /// A connection over TLS by this client with this query.
+    pub(crate) fn secure_as(broker: &Broker, query: &str, client: Arc<ClientConfig>) -> Self {
         let name = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(client_config(broker), name).expect("a TLS session");
+        let session = ClientConnection::new(client, name).expect("a TLS session");
         let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(broker.tls))));
         Self::handshake(
             stream,
@@ -189,6 +194,19 @@ impl HealthyPair {
         let mut pair = Self {
             master: Peer::master(broker, &arn),
             viewer: Peer::viewer(broker, &arn, "well"),
+            relayed: 0,
+        };
+        pair.relay();
+        pair
+    }
+
+    /// Connects both over TLS by this client.
+    pub(crate) fn secure_as(broker: &Broker, client: &Arc<ClientConfig>) -> Self {
+        let arn = crate::process::arn("healthy");
+        let connect = |query: String| Peer::secure_as(broker, &query, Arc::clone(client));
+        let mut pair = Self {
+            master: connect(master_query(&arn)),
+            viewer: connect(viewer_query(&arn, "well")),
             relayed: 0,
         };
         pair.relay();

@@ -182,6 +182,11 @@ impl Broker {
         assert!(sent.expect("sh runs").success(), "kill -{name} failed");
     }
 
+    /// What the process has said on stderr.
+    pub(crate) fn log(&self) -> String {
+        log_of(&self.directory)
+    }
+
     /// Waits for the end of the process.
     pub(crate) fn ended_within(&mut self, limit: Duration) -> ExitStatus {
         ended_within(&mut self.child, limit)
@@ -259,6 +264,18 @@ pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitSta
             let _ = child.wait();
             return None;
         }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Asks again and again, for a bounded time.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + READY_WITHIN;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "{what} does not come");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,0 +1,348 @@
+//! TLS as clients see it: versions, resumption, client certificates, bounds; and certificates of the operator.
+
+use crate::peer::tcp;
+use crate::process::{Broker, fresh_directory, run_to_end};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{
+    ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned, version,
+};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+#[test]
+fn sessions_are_resumed_on_any_shard_under_both_versions() {
+    for shards in [1, 4] {
+        let identity = Identity::new("localhost");
+        let broker = identity.serve(shards, "");
+        for version in [&version::TLS12, &version::TLS13] {
+            let client = identity.client(&[version], None);
+            let before = handshakes(&broker);
+            for _ in 0..12 {
+                assert!(ask(&broker, &client).is_ok());
+            }
+            let after = handshakes(&broker);
+            let gained = [after[0] - before[0], after[1] - before[1]];
+            assert_eq!(gained, [1.0, 11.0], "{version:?} on {shards} shards");
+        }
+    }
+}
+
+#[test]
+fn both_versions_are_spoken_and_http_1_1_over_them() {
+    let identity = Identity::new("localhost");
+    let broker = identity.serve(1, "");
+    for (version, spoken) in [
+        (&version::TLS12, ProtocolVersion::TLSv1_2),
+        (&version::TLS13, ProtocolVersion::TLSv1_3),
+    ] {
+        let mut client = ClientConfig::clone(&identity.client(&[version], None));
+        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let stream = ask(&broker, &Arc::new(client.clone())).expect("a handshake");
+        assert_eq!(stream.conn.protocol_version(), Some(spoken));
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        let refused = ask(&broker, &Arc::new(client)).expect_err("HTTP/2 alone");
+        assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+    }
+}
+
+/// A ClientHello of TLS 1.1 (RFC 4346 section 7.4.1.2), which no library of today would send.
+#[test]
+fn older_versions_are_refused() {
+    let broker = Broker::dev(1);
+    let hello = [
+        &[3, 2][..],    // TLS 1.1
+        &[7; 32],       // random
+        &[0],           // no session
+        &[0, 2, 0, 47], // TLS_RSA_WITH_AES_128_CBC_SHA
+        &[1, 0],        // no compression
+    ]
+    .concat();
+    let length = u8::try_from(hello.len()).expect("short");
+    let mut stream = tcp(broker.tls);
+    let record = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &hello].concat();
+    stream.write_all(&record).expect("sent");
+    let mut answer = Vec::new();
+    stream
+        .read_to_end(&mut answer)
+        .expect("an alert and the end");
+    assert_eq!(
+        (answer[0], &answer[3..]),
+        (21, &[0, 2, 2, 40][..]),
+        "a fatal alert handshake_failure: such a client names no signature algorithms"
+    );
+    assert_eq!(handshakes(&broker)[2], 1.0);
+}
+
+#[test]
+fn client_certificates_are_wanted_only_with_an_authority() {
+    let identity = Identity::new("localhost");
+    let (ours, theirs) = (Identity::new("ours"), Identity::new("theirs"));
+    let authority = format!("client_ca = {:?}\n", ours.ca);
+    let broker = identity.serve(2, &authority);
+    for version in [&version::TLS12, &version::TLS13] {
+        let before = handshakes(&broker);
+        for wrong in [None, Some(&theirs)] {
+            ask(&broker, &identity.client(&[version], wrong)).expect_err("not one of ours");
+        }
+        let client = identity.client(&[version], Some(&ours));
+        for _ in 0..2 {
+            assert!(ask(&broker, &client).is_ok());
+        }
+        let after = handshakes(&broker);
+        let gained: Vec<f64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+        assert_eq!(gained, [1.0, 1.0, 2.0], "{version:?}");
+    }
+    let open = identity.serve(1, "");
+    assert!(ask(&open, &identity.client(BOTH, Some(&theirs))).is_ok());
+}
+
+#[test]
+fn handshakes_under_way_are_bounded_per_address() {
+    let identity = Identity::new("localhost");
+    let broker = identity.serve(1, "[limits]\nhandshakes_per_address = 3\n");
+    let refused = || {
+        broker
+            .scrape()
+            .sum("heliograph_accept_errors_total{reason=\"limit\"}")
+    };
+    let hello = [22, 3, 1, 2, 0]; // the head of a record that never comes
+    let mut idle: Vec<TcpStream> = (0..3).map(|_| tcp(broker.tls)).collect();
+    for stream in &mut idle {
+        stream.write_all(&hello).expect("sent");
+    }
+    let mut fourth = tcp(broker.tls);
+    let _ = fourth.write_all(&hello);
+    let ended = fourth.read(&mut [0; 16]);
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    assert_eq!(refused(), 1.0);
+    // Somebody else's address is another matter, and plain connections are none.
+    let other =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let from: std::net::SocketAddr = "127.0.0.2:0".parse().expect("an address");
+    other.bind(&from.into()).expect("loopback is a network");
+    other.connect(&broker.tls.into()).expect("accepted");
+    assert!(ask_over(other.into(), &identity.client(BOTH, None)).is_ok());
+    assert_eq!(crate::http::get(broker.plain, "/nowhere").status, 404);
+    // A place is free again after an end of any kind.
+    drop(idle.pop());
+    crate::process::until("a place", || {
+        ask(&broker, &identity.client(BOTH, None)).ok()
+    });
+    for stream in &idle {
+        stream.shutdown(Shutdown::Write).expect("told");
+    }
+    crate::process::until("all places", || {
+        (handshakes(&broker)[2] >= 3.0).then_some(())
+    });
+    let many: Vec<_> = (0..20)
+        .map(|_| ask(&broker, &identity.client(BOTH, None)))
+        .collect();
+    assert!(many.iter().all(Result::is_ok), "done is not under way");
+}
+
+#[test]
+fn a_start_with_files_that_cannot_work_is_refused() {
+    let (own, other) = (Identity::new("localhost"), Identity::new("localhost"));
+    let day = Duration::from_secs(24 * 60 * 60);
+    let now = SystemTime::now();
+    let expired = Identity::valid("localhost", now - 2 * day, now - day);
+    let early = Identity::valid("localhost", now + day, now + 2 * day);
+    let start = |cert: &Path, key: &Path| {
+        let arguments = [
+            "serve",
+            "--dev",
+            "--admin",
+            "off",
+            "--listen",
+            "https://127.0.0.1:0",
+            "--tls-cert",
+        ];
+        let (cert, key) = (cert.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
+        let (code, text) = run_to_end(&[&arguments[..], &[cert, "--tls-key", key]].concat());
+        assert_eq!(code, Some(2), "{text}");
+        text
+    };
+    for (text, said) in [
+        (start(&own.cert, &other.key), "it is the key of another one"),
+        (start(&own.key, &own.cert), "are cert and key swapped?"),
+        (start(&expired.cert, &expired.key), "has expired: it ended "),
+        (
+            start(&early.cert, &early.key),
+            "is not yet valid: it begins ",
+        ),
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
+fn the_end_of_a_certificate_is_shown_and_told_in_time() {
+    let now = SystemTime::now();
+    let end = now + Duration::from_secs(3 * 24 * 60 * 60 + 60);
+    let identity = Identity::valid("localhost", now - Duration::from_secs(60), end);
+    let broker = identity.serve(1, "");
+    let seconds = end
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this century")]
+    let shown = seconds as f64;
+    assert_eq!(
+        broker.scrape().sum("heliograph_tls_not_after_seconds"),
+        shown
+    );
+    assert!(
+        broker.log().contains("3 days from now: renew it"),
+        "{}",
+        broker.log()
+    );
+    let plain = Broker::start(&["--dev", "--listen", "http://127.0.0.1:0"], 1);
+    assert_eq!(plain.scrape().sum("heliograph_tls_not_after_seconds"), 0.0);
+}
+
+/// What clients of today speak.
+pub(crate) const BOTH: &[&rustls::SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+
+/// An authority, a certificate of it and its key, as files; removed on drop.
+pub(crate) struct Identity {
+    directory: PathBuf,
+    /// What others trust.
+    pub(crate) ca: PathBuf,
+    /// The leaf.
+    pub(crate) cert: PathBuf,
+    /// Its key.
+    pub(crate) key: PathBuf,
+}
+
+impl Identity {
+    /// Valid for a hundred days.
+    pub(crate) fn new(name: &str) -> Self {
+        let now = SystemTime::now();
+        let day = Duration::from_secs(24 * 60 * 60);
+        Self::valid(name, now - day, now + 100 * day)
+    }
+
+    fn valid(name: &str, from: SystemTime, to: SystemTime) -> Self {
+        let directory = fresh_directory();
+        let mut authority = CertificateParams::default();
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "tests");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let authority_key = KeyPair::generate().expect("a key");
+        let ca = authority.self_signed(&authority_key).expect("an authority");
+        let mut leaf = CertificateParams::new([name.to_owned()]).expect("a name");
+        (leaf.not_before, leaf.not_after) = (from.into(), to.into());
+        let key = KeyPair::generate().expect("a key");
+        let cert = leaf
+            .signed_by(&key, &Issuer::new(authority, authority_key))
+            .expect("a certificate");
+        let file = |name: &str, text: String| {
+            let path = directory.join(name);
+            fs::write(&path, text).expect("a file under target/");
+            path
+        };
+        Self {
+            ca: file("ca.pem", ca.pem()),
+            cert: file("cert.pem", cert.pem()),
+            key: file("key.pem", key.serialize_pem()),
+            directory,
+        }
+    }
+
+    /// A broker that presents it; `more` goes into its configuration file, first into `[tls]`.
+    pub(crate) fn serve(&self, shards: u16, more: &str) -> Broker {
+        let tls = format!(
+            "[tls]\ncert = {:?}\nkey = {:?}\n{more}",
+            self.cert, self.key
+        );
+        Broker::configured(&tls, shards)
+    }
+
+    /// A client that trusts it, and shows the certificate of `own`.
+    pub(crate) fn client(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        own: Option<&Self>,
+    ) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate(&self.ca)).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some(own) => builder
+                .with_client_auth_cert(
+                    vec![certificate(&own.cert)],
+                    PrivateKeyDer::from_pem_file(&own.key).expect("a key"),
+                )
+                .expect("a pair"),
+        };
+        config.resumption = Resumption::in_memory_sessions(64);
+        Arc::new(config)
+    }
+
+    /// Puts another certificate and its key at the place of this one's.
+    pub(crate) fn become_another(&self, other: &Self) {
+        fs::copy(&other.cert, &self.cert).expect("copied");
+        fs::copy(&other.key, &self.key).expect("copied");
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The first certificate of a file.
+pub(crate) fn certificate(path: &Path) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(path).expect("a certificate")
+}
+
+/// A handshake and a request over it, so that the broker's tickets arrive; what went wrong otherwise.
+pub(crate) fn ask(
+    broker: &Broker,
+    client: &Arc<ClientConfig>,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    ask_over(tcp(broker.tls), client)
+}
+
+fn ask_over(
+    stream: TcpStream,
+    client: &Arc<ClientConfig>,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    let name = "localhost".try_into().expect("a name");
+    let session = ClientConnection::new(Arc::clone(client), name).expect("a session");
+    let mut stream = StreamOwned::new(session, stream);
+    let mut answer = [0; 12];
+    let asked = stream
+        .write_all(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .and_then(|()| stream.read_exact(&mut answer));
+    match asked {
+        Ok(()) if answer.starts_with(b"HTTP/1.1 4") => Ok(stream),
+        Ok(()) => Err(String::from_utf8_lossy(&answer).into_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Handshakes so far: full, resumed, failed.
+pub(crate) fn handshakes(broker: &Broker) -> [f64; 3] {
+    let scrape = broker.scrape();
+    ["full", "resumed", "failed"].map(|outcome| {
+        scrape.sum(&format!(
+            "heliograph_tls_handshakes_total{{outcome=\"{outcome}\"}}"
+        ))
+    })
+}
