@@ -5,9 +5,11 @@
 // and, if wanted, HELIOGRAPH_ICE_TRANSPORT and HELIOGRAPH_CHROMIUM
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { region, tests } from '../js/broker.mjs';
 
@@ -34,10 +36,12 @@ export const settings = {
 // of the test: when its time is over the browser goes, and whatever waits for a page fails.
 export async function withBrowser(signal, work) {
     const pages = await pageServer();
+    const home = await mkdtemp(join(tmpdir(), 'heliograph-'));
     try {
         const browser = await chromium.launch({
             executablePath: process.env.HELIOGRAPH_CHROMIUM ?? '/usr/bin/chromium',
             timeout: milliseconds,
+            env: { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home }, // or it leaves crash reports behind
             args: [
                 '--no-sandbox', // root has none in a container
                 '--disable-dev-shm-usage',
@@ -57,6 +61,7 @@ export async function withBrowser(signal, work) {
         }
     } finally {
         pages.close();
+        await rm(home, { recursive: true, force: true });
     }
 }
 
