@@ -9,7 +9,6 @@ use broker::config::{Profile, Settings};
 use broker::id::{SessionKey, ShardId};
 use broker::machine::{Input, Machine, Output, Peer};
 use broker::placement::Placement;
-use broker::registry::MemoryStore;
 use broker::shard::{Letter, Shard, Start};
 use broker::time::{Moment, Now, Wall};
 use codec::signal::{Delivery, Role};
@@ -155,14 +154,9 @@ struct Driver {
 
 impl Driver {
     fn new() -> Self {
-        let start = Start {
-            settings: Arc::new(Settings::new(Profile::Default, true)),
-            id: ShardId(0),
-            placement: Placement::new(SEEDS, 1),
-            seeds: SEEDS,
-            journal: Box::new(broker::journal::Silence),
-        };
-        let shard = Shard::new(start, Box::new(MemoryStore)).expect("an empty store can be read");
+        let settings = Arc::new(Settings::new(Profile::Default, true));
+        let start = Start::bare(settings, ShardId(0), Placement::new(SEEDS, 1), SEEDS);
+        let shard = Shard::new(start);
         Self {
             shard,
             dirty: Vec::new(),

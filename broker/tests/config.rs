@@ -85,8 +85,8 @@ const BROKEN: &[(&str, &str)] = &[
     // unknown keys
     (
         "[limits]|payload = 5",
-        "f.toml:2:1: limits.payload = 5: unknown key, allowed viewers_per_channel, payload_bytes, message_bytes, head_bytes, \
-         header_lines, body_bytes, outbox_bytes, outbox_bytes_per_shard, pending_bytes_per_channel, pending_bytes_per_shard, \
+        "f.toml:2:1: limits.payload = 5: unknown key, allowed viewers_per_channel, channels_per_account, payload_bytes, \
+         message_bytes, head_bytes, header_lines, body_bytes, outbox_bytes, outbox_bytes_per_shard, pending_bytes_per_channel, pending_bytes_per_shard, \
          connections, handshakes_per_shard, handshakes_per_address",
     ),
     (
@@ -357,6 +357,7 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
         strict.limits,
         Limits {
             message_bytes: 40_000,
+            channels_per_account: 10_000, // of us-west-2
             ..Limits::of(Profile::Strict)
         }
     );

@@ -16,7 +16,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "config", "event", "id", "journal", "limits", "machine", "quota", "record", "time",
+            "auth", "config", "event", "id", "journal", "limits", "machine", "quota", "record",
+            "time",
         ],
     ),
     (
@@ -30,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "shard",
         &[
+            "auth",
             "channel",
             "config",
             "control",

@@ -80,6 +80,15 @@ impl Caller {
         }
     }
 
+    /// Whether a signature told who it is.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        match &self.who {
+            Who::Anyone(_) => false,
+            Who::Principal(_) | Who::Session(_) => true,
+        }
+    }
+
     /// The access key id under which grants are sealed: the principal's own, or that of the parent. `None` for anyone.
     #[must_use]
     pub fn parent_access_key_id(&self) -> Option<&str> {

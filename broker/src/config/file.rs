@@ -160,6 +160,11 @@ fn limits(section: &mut Section<'_, '_, '_>, limits: &mut Limits) {
         &mut limits.viewers_per_channel,
         1..=10_000,
     );
+    section.size(
+        "channels_per_account",
+        &mut limits.channels_per_account,
+        0..=CHANNELS_MAX,
+    );
     section.size("payload_bytes", &mut limits.payload_bytes, 1..=MIB);
     section.size("message_bytes", &mut limits.message_bytes, 1024..=2 * MIB);
     section.size("head_bytes", &mut limits.head_bytes, 1024..=64 * KIB);
@@ -224,6 +229,17 @@ fn quotas(section: &mut Section<'_, '_, '_>, quotas: &mut Quotas) {
     rate(section, "alexa", &mut quotas.alexa);
     rate(section, "ice_server_config", &mut quotas.ice_server_config);
     rate(section, "change", &mut quotas.change);
+    rate(section, "account_create", &mut quotas.account_create);
+    rate(section, "account_describe", &mut quotas.account_describe);
+    rate(section, "account_endpoint", &mut quotas.account_endpoint);
+    rate(section, "account_list", &mut quotas.account_list);
+    rate(section, "account_change", &mut quotas.account_change);
+    rate(
+        section,
+        "account_media_storage",
+        &mut quotas.account_media_storage,
+    );
+    rate(section, "account_alexa", &mut quotas.account_alexa);
 }
 
 /// `{ rate = 5, burst = 25 }`; without `burst`, five seconds of the rate.
@@ -362,6 +378,8 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
+/// A table of channels has 2²² slots a shard; more than all of 256 shards is no limit.
+const CHANNELS_MAX: u64 = 1 << 30;
 /// A table of sessions has 2²⁴ slots.
 const CONNECTIONS_MAX: u64 = 1 << 24;
 /// Source: GetIceServerConfig, `Ttl`; what AWS answers.

@@ -98,6 +98,10 @@ fn settle(
     reader.document(&document, |top| file::read(top, &mut settings));
     file::override_by_flags(&mut settings, flags, &mut reader);
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
+    let is_written = reader.place_of("limits.channels_per_account") != Place::Default;
+    if settings.strict() && !is_written && LARGE_REGIONS.contains(&settings.region.as_str()) {
+        settings.limits.channels_per_account = 10_000;
+    }
     check::check(&settings, purpose, machine, &mut reader);
     if reader.faults.is_empty() {
         Ok(settings)
@@ -105,6 +109,9 @@ fn settle(
         Err(ConfigError::new(file, reader.faults))
     }
 }
+
+/// Regions where an account may have twice as many channels. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
+const LARGE_REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];
 
 fn content(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|error| {

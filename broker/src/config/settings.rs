@@ -212,6 +212,8 @@ pub struct Advertise {
 pub struct Limits {
     /// Viewers connected to one channel at a time. Source: KVS WebRTC service quotas, "ConnectAsViewer".
     pub viewers_per_channel: usize,
+    /// Channels of one account; 0 is no limit. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
+    pub channels_per_account: usize,
     /// Longest `messagePayload` in characters of base64 text.
     pub payload_bytes: usize,
     /// Longest WebSocket frame and message in bytes.
@@ -246,6 +248,7 @@ impl Limits {
         let by_profile = |default, aws| if strict { aws } else { default };
         Self {
             viewers_per_channel: 10,
+            channels_per_account: by_profile(0, 5_000), // and twice as many in some regions
             payload_bytes: by_profile(32 * KIB, 10 * KIB),
             message_bytes: by_profile(64 * KIB, 32 * KIB),
             head_bytes: 16 * KIB,
@@ -340,12 +343,31 @@ pub struct Quotas {
     pub ice_server_config: Rate,
     /// Each operation that changes a channel, and the reading of its tags, per channel.
     pub change: Rate,
+    /// CreateSignalingChannel per account.
+    pub account_create: Rate,
+    /// DescribeSignalingChannel per account.
+    pub account_describe: Rate,
+    /// GetSignalingChannelEndpoint per account.
+    pub account_endpoint: Rate,
+    /// ListSignalingChannels per account.
+    pub account_list: Rate,
+    /// Each operation that changes a channel, and the reading of its tags, per account.
+    pub account_change: Rate,
+    /// UpdateMediaStorageConfiguration per account.
+    pub account_media_storage: Rate,
+    /// SendAlexaOfferToMaster per account.
+    pub account_alexa: Rate,
 }
 
 impl Quotas {
     /// The defaults of `profile`; `--dev` turns all rates off unless the profile is strict.
     #[must_use]
     pub fn of(profile: Profile, dev: bool) -> Self {
+        // One account is what most servers have: its limits are those of the channels (D24).
+        let of_account = |aws| match profile {
+            Profile::Default => Rate::of(0),
+            Profile::Strict => Rate::of(aws),
+        };
         Self {
             off: dev && profile == Profile::Default,
             connect_master: Rate::of(3),
@@ -356,6 +378,13 @@ impl Quotas {
             alexa: Rate::of(5),
             ice_server_config: Rate::of(5),
             change: Rate::of(5),
+            account_create: of_account(50),
+            account_describe: of_account(300),
+            account_endpoint: of_account(300),
+            account_list: of_account(50),
+            account_change: of_account(50),
+            account_media_storage: of_account(10),
+            account_alexa: of_account(100),
         }
     }
 }

@@ -13,10 +13,8 @@ mod certificate;
 mod data_dir;
 mod failure;
 mod listeners;
-mod pulse;
 mod ready;
 mod reload;
-mod supervisor;
 mod watch;
 
 pub use failure::Failure;
@@ -26,10 +24,8 @@ use crate::edge::{
     self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
 };
 use crate::id::ShardId;
-use crate::journal::Silence;
 use crate::limits::{mailbox_capacity, mailbox_reserve};
 use crate::placement::Placement;
-use crate::registry::MemoryStore;
 use crate::shard::{Shard, Start};
 use crate::side::{self, AdminPage, Scraper, Status, StatusBoard};
 use crate::tls_files::NotAfter;
@@ -41,9 +37,8 @@ use mailbox::Mailbox;
 use reload::Reloader;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use supervisor::Supervisor;
-use watch::{Rounds, Watch};
+use std::time::Duration;
+use watch::Watch;
 
 /// Runs the server until it is told to end and has drained.
 ///
@@ -99,8 +94,6 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
     let ca = found.as_ref().and_then(|found| found.ca.as_deref());
     ready::tell(&settings, ca);
-    let supervisor = Supervisor::of_environment();
-    supervisor.ready();
 
     let mut reloader = Reloader::default();
     if let Some(Found {
@@ -117,8 +110,6 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         told,
         happened,
         reloader,
-        supervisor,
-        rounds: Rounds::new(settings.shards, Instant::now()),
         drain_ms,
     }
     .until_the_end()
@@ -241,15 +232,8 @@ impl ShardStart<'_> {
                 descriptors: Arc::clone(&descriptors),
                 events: self.events.clone(),
             };
-            let start = Start {
-                settings: Arc::clone(self.settings),
-                id,
-                placement: placement.clone(),
-                seeds: seeds()?,
-                records: Vec::new(),
-                store: Box::new(MemoryStore),
-                journal: Box::new(Silence),
-            };
+            let settings = Arc::clone(self.settings);
+            let start = Start::bare(settings, id, placement.clone(), seeds()?);
             // Made on its own thread, whose memory it then is.
             let make = move || Shard::new(start);
             let handle = edge::spawn(config, make);

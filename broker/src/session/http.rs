@@ -1,10 +1,11 @@
 //! A connection before it upgrades, or one that never does: heads, bodies, and the answer to a call.
 
+use crate::auth::Caller;
 use crate::id::Identity;
 use crate::record::Record;
 use crate::time::Now;
 use codec::aws::ChannelArn;
-use codec::control::{ChannelStatus, Operation, Protocol};
+use codec::control::{Call, ChannelStatus, Operation, Protocol};
 use codec::http::HeadScanner;
 use codec::signal::Role;
 
@@ -36,8 +37,8 @@ pub enum HttpStage {
     AwaitTls,
     /// A request head.
     AwaitHead,
-    /// The body of a known operation.
-    AwaitBody(Asked, usize),
+    /// A request's body.
+    AwaitBody(Box<Awaited>),
     /// An answer from a home shard.
     AwaitReply(Asked, Wanted),
     /// The edge, to take the connection to its channel's home with the bytes that followed the head.
@@ -57,7 +58,31 @@ pub struct Admission {
     pub wss: bool,
 }
 
-/// What is kept of a request head while its body or answer is awaited.
+/// What is kept of a request head while its body is awaited.
+#[derive(Debug)]
+pub struct Awaited {
+    /// Whose call it is.
+    pub target: Target,
+    /// The `Host` field as sent.
+    pub host: Box<str>,
+    /// The connection ends with the answer.
+    pub close: bool,
+    /// The body's length.
+    pub length: usize,
+    /// The head, where a signature is checked over it and the body.
+    pub head: Option<Box<[u8]>>,
+}
+
+/// Which of our services a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The operation that the path names.
+    Api(Operation),
+    /// The security token service, at `/`.
+    Sts,
+}
+
+/// What is kept of a call while its answer is awaited.
 #[derive(Debug)]
 pub struct Asked {
     /// The operation that the path names.
@@ -66,6 +91,10 @@ pub struct Asked {
     pub host: Box<str>,
     /// The connection ends with the answer.
     pub close: bool,
+    /// Who calls.
+    pub caller: Caller,
+    /// What the call is about, where an audit line tells of it: a channel's ARN, or the name of one to be made.
+    pub subject: Option<Box<str>>,
 }
 
 /// What a home shard's reply is to become.
@@ -96,6 +125,15 @@ pub enum Wanted {
     MediaStorage,
     /// The refusal of media storage, if the channel is there.
     NoMediaStorage,
+    /// That the account may make one more of this call, before it is made (strict profile).
+    Permit {
+        /// Shards that have not answered.
+        missing: usize,
+        /// The account's channels on those that have.
+        channels: u64,
+        /// The call.
+        call: Box<Call>,
+    },
     /// The channel's endpoints.
     Endpoints(Vec<Protocol>, Role),
     /// ICE servers, with credentials in this name.

@@ -5,7 +5,7 @@ mod outbox;
 mod rates;
 mod web_socket;
 
-pub use http::{Admission, Asked, Http, HttpStage, Wanted};
+pub use http::{Admission, Asked, Awaited, Http, HttpStage, Target, Wanted};
 pub use outbox::{Launch, Mark, Outbox, Spares, Unsent};
 pub use rates::MessageRates;
 pub use web_socket::{Due, Role, Tally, WebSocket};

@@ -5,16 +5,18 @@
 
 use super::home::RATE_EXCEEDED;
 use super::leave::slot_of;
+use super::respond::Purpose;
 use super::{Parcel, Shard};
 use crate::channel::{Joined, Life, Metered, TableFull};
-use crate::event::Place;
+use crate::event::{Place, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::machine::Output;
 use crate::record::{Record, Version};
 use crate::session::{Admission, HttpStage, Role, Session, State, WebSocket};
 use crate::time::{Moment, Wall};
-use codec::aws::{ChannelArn, ClientId};
+use codec::aws::policy::Action;
+use codec::aws::{ChannelArn, ClientId, sigv4};
 use codec::control::ErrorKind;
 use codec::http::{Head, Meta, Upgrade, decode, pairs, switching_protocols};
 use std::rc::Rc;
@@ -34,14 +36,28 @@ const SINGLE: [&str; 9] = [
 
 type Refusal = (ErrorKind, &'static str);
 
+/// Why an upgrade is refused by the shard that accepted its connection.
+pub(super) enum NotAdmitted {
+    /// Its signature.
+    Unsigned(sigv4::Refusal),
+    /// Its parameters, or its channel cannot exist.
+    Refused(ErrorKind, &'static str),
+    /// The policy.
+    Denied(String),
+}
+
 impl Shard {
     /// Reads what an upgrade asks for.
+    ///
+    /// Refuses in the order of the protocol: a parameter given twice, the signature, the parameters, the policy; then what
+    /// cannot exist for this caller.
     pub(super) fn admission(
-        &self,
+        &mut self,
         head: &Head<'_>,
         asked: &Upgrade<'_>,
-    ) -> Result<Admission, Refusal> {
-        let invalid = |message| (ErrorKind::InvalidArgument, message);
+        at: Moment,
+    ) -> Result<Admission, NotAdmitted> {
+        let invalid = |message| NotAdmitted::Refused(ErrorKind::InvalidArgument, message);
         let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
         for (name, value) in pairs(head.query().unwrap_or_default()) {
             let Some(place) = SINGLE.iter().position(|known| *known == name) else {
@@ -54,6 +70,8 @@ impl Shard {
                 return Err(invalid("A query parameter was given twice."));
             }
         }
+        let caller = self.authenticate_upgrade(head, at);
+        let caller = caller.map_err(NotAdmitted::Unsigned)?;
         let [arn, client_id, ..] = found;
         let arn = arn.ok_or_else(|| invalid("X-Amz-ChannelARN is required."))?;
         let arn =
@@ -65,7 +83,18 @@ impl Shard {
             Some(codec::signal::Role::Viewer) => Some(client_id.unwrap_or_default()),
             None => client_id,
         };
-        let client_id = client_id.map(viewer_id).transpose()?;
+        let client_id = client_id.map(viewer_id).transpose().map_err(invalid)?;
+        let action = if client_id.is_some() {
+            Action::ConnectAsViewer
+        } else {
+            Action::ConnectAsMaster
+        };
+        if !caller.may(action, arn.as_str(), client_id.as_deref()) {
+            return Err(NotAdmitted::Denied(caller.denial(action, arn.as_str())));
+        }
+        if !caller.sees(&arn) {
+            return Err(NotAdmitted::Refused(ErrorKind::ResourceNotFound, NOT_FOUND));
+        }
         Ok(Admission {
             arn,
             client_id,
@@ -97,6 +126,27 @@ impl Shard {
     /// Whether another shard owns the channel.
     pub(super) fn sends_home(&self, _key: SessionKey, admission: &Admission) -> bool {
         self.placement.home(&Identity::of(&admission.arn)) != self.id
+    }
+
+    /// Answers an upgrade that is refused, and ends the connection.
+    pub(super) fn refuse_upgrade(
+        &mut self,
+        key: SessionKey,
+        purpose: Purpose,
+        refusal: &NotAdmitted,
+        at: Moment,
+    ) {
+        match refusal {
+            NotAdmitted::Unsigned(refusal) => {
+                self.respond_unsigned(key, purpose, refusal, true, at);
+            }
+            NotAdmitted::Refused(kind, message) => {
+                self.respond_error(key, purpose, *kind, message, true, at);
+            }
+            NotAdmitted::Denied(message) => {
+                self.respond_error(key, purpose, ErrorKind::AccessDenied, message, true, at);
+            }
+        }
     }
 
     /// Announces that the connection goes to its channel's home; [`Shard::release_parcel`] follows.
@@ -149,7 +199,7 @@ impl Shard {
         let key = self.take_session(parcel.peer, at);
         self.respond_error(
             key,
-            None,
+            purpose_of(&parcel.admission),
             ErrorKind::ServiceUnavailable,
             "The server is busy. Try again.",
             true,
@@ -174,7 +224,8 @@ impl Shard {
 
     /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
     pub(super) fn admit(&mut self, key: SessionKey, admission: &Admission, at: Moment) -> bool {
-        if self.refuses_in_drain(key, None, at) {
+        let purpose = purpose_of(admission);
+        if self.refuses_in_drain(key, purpose, at) {
             return false;
         }
         let role = admission
@@ -189,10 +240,13 @@ impl Shard {
             });
         match joined {
             Err((kind, message)) => {
-                self.respond_error(key, None, kind, message, true, at);
+                self.respond_error(key, purpose, kind, message, true, at);
                 false
             }
             Ok((channel, joined)) => {
+                if let Purpose::Upgrade(role) = purpose {
+                    self.counters.upgrade(role, UpgradeOutcome::Accepted);
+                }
                 self.welcome(key, channel, role, admission, &joined, at);
                 true
             }
@@ -313,18 +367,20 @@ impl Shard {
     }
 }
 
-fn viewer_id(text: &str) -> Result<Box<str>, Refusal> {
-    let invalid = (
-        ErrorKind::InvalidArgument,
-        "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].",
-    );
+fn purpose_of(admission: &Admission) -> Purpose {
+    Purpose::Upgrade(if admission.client_id.is_some() {
+        UpgradeRole::Viewer
+    } else {
+        UpgradeRole::Master
+    })
+}
+
+fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
+    let invalid = "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].";
     let text = decode(text).map_err(|_| invalid)?;
     let id = ClientId::parse(&text).map_err(|_| invalid)?;
     if id.is_reserved() {
-        return Err((
-            ErrorKind::InvalidArgument,
-            "X-Amz-ClientId must not begin with AWS_.",
-        ));
+        return Err("X-Amz-ClientId must not begin with AWS_.");
     }
     Ok(id.as_str().into())
 }

@@ -1,12 +1,14 @@
 //! Answers of channels' homes, as HTTP responses to whoever asked.
 
+use super::respond::{Answer, JSON, Purpose};
 use super::{Shard, Told};
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
+use crate::journal::{Audit, Entry};
 use crate::record::Record;
 use crate::session::{Asked, HttpStage, Wanted};
 use crate::time::Moment;
-use codec::control::{ChannelInfo, ChannelStatus, ErrorKind, MEDIA_STORAGE_REFUSED, Operation};
+use codec::control::{ChannelInfo, ChannelStatus, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 impl Shard {
     /// An answer came. An earlier call's finds nobody.
@@ -29,37 +31,91 @@ impl Shard {
             }
             Merged::Whole(wanted, told) => (wanted, told),
         };
-        self.respond_to_call(caller.session, &asked, wanted, told, at);
+        let key = caller.session;
+        if let Wanted::Permit { channels, call, .. } = wanted {
+            match self.over_quota(asked.operation, channels, told) {
+                None => self.permitted(key, asked, *call, at),
+                Some(refused) => {
+                    let id = self.request_id();
+                    self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
+                }
+            }
+        } else {
+            let id = self.request_id();
+            self.audit(key, &id, &asked, &told);
+            self.respond_told(key, &id, &asked, wanted, told, at);
+        }
         // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
         // channel, or be a call of the same sender.
-        self.answered.push_back(caller.session);
+        self.answered.push_back(key);
     }
 
-    fn respond_to_call(
+    /// A line for each change, made or not.
+    fn audit(&mut self, key: SessionKey, id: &str, asked: &Asked, told: &Told) {
+        let (Some(subject), Some(session)) = (&asked.subject, self.sessions.get(key)) else {
+            return;
+        };
+        let (outcome, channel_arn) = match told {
+            Told::Fault(kind, _) => (kind.error_type(), subject.clone()),
+            Told::Record(record, _) => ("ok", record.arn.as_str().into()),
+            Told::Records(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {
+                ("ok", subject.clone())
+            }
+        };
+        let caller = &asked.caller;
+        let entry = Entry::Audit(Audit {
+            caller: caller.is_known().then(|| caller.name().into()),
+            operation: asked.operation.name(),
+            channel_arn: Some(channel_arn),
+            outcome,
+            request_id: id.into(),
+            remote: session.peer.remote,
+        });
+        self.diary.note(entry);
+    }
+
+    /// Answers a call with what was told.
+    pub(super) fn respond_told(
         &mut self,
         key: SessionKey,
+        id: &str,
         asked: &Asked,
         wanted: Wanted,
         told: Told,
         at: Moment,
     ) {
-        let operation = asked.operation;
-        let told = match told {
-            Told::Fault(kind, message) => {
-                return self.respond_error(key, Some(operation), kind, &message, asked.close, at);
-            }
-            Told::Record(..) if matches!(wanted, Wanted::NoMediaStorage) => {
-                let kind = ErrorKind::InvalidArgument;
-                let message = MEDIA_STORAGE_REFUSED;
-                return self.respond_error(key, Some(operation), kind, message, asked.close, at);
-            }
-            Told::Record(..) | Told::Records(..) | Told::Done | Told::Answer(_) => told,
-        };
+        let purpose = Purpose::Api(asked.operation);
         let mut body = Vec::new();
-        if self.write_answer(&mut body, key, asked, wanted, &told, at) {
-            self.respond(key, 200, None, &body, asked.close, at);
-        } else {
-            self.mismatch(key, operation, asked.close, at);
+        let fault = match &told {
+            Told::Fault(kind, message) => Some((*kind, &**message)),
+            Told::Record(..) if matches!(wanted, Wanted::NoMediaStorage) => {
+                Some((ErrorKind::InvalidArgument, MEDIA_STORAGE_REFUSED))
+            }
+            Told::Record(..)
+            | Told::Records(..)
+            | Told::Done
+            | Told::Number(_)
+            | Told::Answer(_) => {
+                let fits = self.write_answer(&mut body, key, asked, wanted, &told, at);
+                debug_assert!(fits, "an answer that does not fit its question");
+                (!fits).then_some((ErrorKind::InternalFailure, "Internal failure."))
+            }
+        };
+        match fault {
+            Some((kind, message)) => {
+                self.respond_error_as(key, id, purpose, (kind, message), asked.close, at);
+            }
+            None => {
+                let answer = Answer {
+                    purpose,
+                    status: 200,
+                    error_type: None,
+                    content_type: JSON,
+                    body: &body,
+                    close: asked.close,
+                };
+                self.respond_as(key, id, &answer, at);
+            }
         }
     }
 
@@ -122,6 +178,7 @@ impl Shard {
                 | Wanted::Tags
                 | Wanted::MediaStorage
                 | Wanted::NoMediaStorage
+                | Wanted::Permit { .. }
                 | Wanted::Endpoints(..)
                 | Wanted::IceServers(_)
                 | Wanted::Answer(_)
@@ -130,18 +187,6 @@ impl Shard {
             ) => return false,
         }
         true
-    }
-
-    fn mismatch(&mut self, key: SessionKey, operation: Operation, close: bool, at: Moment) {
-        debug_assert!(false, "an answer that does not fit its question");
-        self.respond_error(
-            key,
-            Some(operation),
-            ErrorKind::InternalFailure,
-            "Internal failure.",
-            close,
-            at,
-        );
     }
 }
 
@@ -183,6 +228,30 @@ fn merge(wanted: Wanted, told: Told) -> Merged {
                 more,
             };
             Merged::Whole(wanted, Told::Records(records, more))
+        }
+        (
+            Wanted::Permit {
+                missing,
+                channels,
+                call,
+            },
+            told @ (Told::Done | Told::Number(_)),
+        ) => {
+            let more = if let Told::Number(more) = told {
+                more
+            } else {
+                0
+            };
+            let channels = channels + more;
+            let wanted = Wanted::Permit {
+                missing: missing.saturating_sub(1),
+                channels,
+                call,
+            };
+            if missing > 1 {
+                return Merged::Missing(wanted);
+            }
+            Merged::Whole(wanted, Told::Done)
         }
         (wanted, told) => Merged::Whole(wanted, told),
     }

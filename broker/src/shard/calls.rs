@@ -1,6 +1,8 @@
 //! API calls on the shard that has their connection: a question to the channel's home, and its answer as a response.
 
+use super::respond::Purpose;
 use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};
+use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{CALLS_PER_PAIR_MAX, LIST_PAGE_MAX};
 use crate::machine::Output;
@@ -18,29 +20,49 @@ pub(super) fn too_busy() -> Told {
 }
 
 impl Shard {
-    /// Begins a call: its questions go to the homes of its channels.
-    pub(super) fn call(&mut self, key: SessionKey, asked: Asked, call: Call, at: Moment) {
-        let (wanted, ask) = match self.course(call) {
+    /// Begins a call, if its caller may: its questions go to the homes of its channels.
+    pub(super) fn call(&mut self, key: SessionKey, mut asked: Asked, call: Call, at: Moment) {
+        asked.subject = audited(&call).map(Into::into);
+        if let Some(refused) = self.forbids(&asked.caller, &call) {
+            let id = self.request_id();
+            return self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
+        }
+        if self.asks_for_permit(asked.operation) {
+            return self.ask_for_permit(key, asked, call, at);
+        }
+        self.permitted(key, asked, call, at);
+    }
+
+    /// Goes on with a call that its account may make.
+    pub(super) fn permitted(&mut self, key: SessionKey, asked: Asked, call: Call, at: Moment) {
+        let (wanted, ask) = match self.course(&asked.caller, call) {
             Course::AskHome(wanted, ask) => (wanted, ask),
             Course::AskAll(list) => return self.list(key, asked, &list, at),
             Course::NoStreams => {
                 let mut body = Vec::new();
                 codec::control::describe_mapped_resource(&mut body);
-                return self.respond(key, 200, None, &body, asked.close, at);
+                let purpose = Purpose::Api(asked.operation);
+                return self.respond_json(key, purpose, &body, asked.close, at);
             }
         };
         let operation = asked.operation;
+        let by_name = matches!(ask, Ask::Look(_, None));
+        let inquiry = Inquiry {
+            operation,
+            judge: by_name.then(|| asked.caller.clone()),
+            ask,
+        };
         if let Some(caller) = self.await_reply(key, asked, wanted) {
-            let home = self.home_of(&ask);
-            self.ask(home, caller, Inquiry { operation, ask }, at);
+            let home = self.home_of(&inquiry.ask);
+            self.ask(home, caller, inquiry, at);
         }
     }
 
     /// How a call is answered.
-    fn course(&self, call: Call) -> Course {
+    fn course(&self, caller: &Caller, call: Call) -> Course {
         let look = |arn: ChannelArn| Ask::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
-            Selector::ByName(name) => Ask::Look(self.named(name.as_str()), None),
+            Selector::ByName(name) => Ask::Look(self.named(caller, name.as_str()), None),
             Selector::ByArn(arn) => look(arn),
         };
         let change = |arn, alteration| (Wanted::Done, Ask::Change(arn, alteration));
@@ -48,7 +70,7 @@ impl Shard {
             Call::List(list) => return Course::AskAll(list),
             Call::MappedResource(_) => return Course::NoStreams,
             Call::Create(create) => {
-                let identity = self.named(create.name.as_str());
+                let identity = self.named(caller, create.name.as_str());
                 (Wanted::Created, Ask::Create(identity, create))
             }
             Call::Describe(describe) => (Wanted::Description, select(describe.channel)),
@@ -88,15 +110,9 @@ impl Shard {
         Course::AskHome(wanted, ask)
     }
 
-    /// The channel of a name in our region and the caller's account.
-    fn named(&self, name: &str) -> Identity {
-        Identity::new(&self.settings.region, &self.settings.account_id, name)
-    }
-
     /// Asks every shard for its part of a page.
     fn list(&mut self, key: SessionKey, asked: Asked, list: &ListSignalingChannels, at: Moment) {
-        let (region, account) = (&self.settings.region, &self.settings.account_id);
-        let text = |name: &str| Identity::new(region, account, name).as_str().into();
+        let text = |name: &str| self.named(&asked.caller, name).as_str().into();
         let prefix: Box<str> = text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str()));
         let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
         let limit = list.entries_max.min(LIST_PAGE_MAX);
@@ -117,11 +133,21 @@ impl Shard {
                 after: after.clone(),
                 limit,
             };
-            self.ask(ShardId(shard), caller, Inquiry { operation, ask }, at);
+            let inquiry = Inquiry {
+                operation,
+                judge: None,
+                ask,
+            };
+            self.ask(ShardId(shard), caller, inquiry, at);
         }
     }
 
-    fn await_reply(&mut self, key: SessionKey, asked: Asked, wanted: Wanted) -> Option<CallRef> {
+    pub(super) fn await_reply(
+        &mut self,
+        key: SessionKey,
+        asked: Asked,
+        wanted: Wanted,
+    ) -> Option<CallRef> {
         let shard = self.id;
         let http = self.http(key)?;
         http.stage = HttpStage::AwaitReply(asked, wanted);
@@ -133,7 +159,7 @@ impl Shard {
         })
     }
 
-    fn ask(&mut self, home: ShardId, caller: CallRef, inquiry: Inquiry, at: Moment) {
+    pub(super) fn ask(&mut self, home: ShardId, caller: CallRef, inquiry: Inquiry, at: Moment) {
         if home == self.id {
             return self.answer(caller, inquiry, at);
         }
@@ -155,7 +181,8 @@ impl Shard {
         match ask {
             Ask::Look(identity, _) | Ask::Create(identity, _) => self.placement.home(identity),
             Ask::Change(arn, _) | Ask::Offer { arn, .. } => self.placement.home(&Identity::of(arn)),
-            Ask::Page { of, .. } => *of,
+            Ask::Permit(account) => self.placement.home(account),
+            Ask::Page { of, .. } | Ask::Count { of, .. } => *of,
         }
     }
 
@@ -205,4 +232,26 @@ enum Course {
     AskAll(ListSignalingChannels),
     /// At once: there are no streams here, so none stores a channel.
     NoStreams,
+}
+
+/// What an audit line says a call is about; `None` for calls that change nothing.
+fn audited(call: &Call) -> Option<&str> {
+    match call {
+        Call::Create(create) => Some(create.name.as_str()),
+        Call::Update(_)
+        | Call::Delete(_)
+        | Call::Tag(_)
+        | Call::Untag(_)
+        | Call::UpdateMediaStorage(_) => call.arn().map(ChannelArn::as_str),
+        Call::Describe(_)
+        | Call::List(_)
+        | Call::ListTags(_)
+        | Call::Endpoint(_)
+        | Call::MediaStorage(_)
+        | Call::MappedResource(_)
+        | Call::Ice(_)
+        | Call::Alexa(_)
+        | Call::Join(_)
+        | Call::JoinAsViewer(_) => None,
+    }
 }

@@ -19,7 +19,7 @@ use crate::record::{Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
 use crate::time::{Moment, Wall};
 use codec::aws::{ChannelArn, ChannelName};
-use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, TAGS_MAX, Tag};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
 use std::collections::VecDeque;
 
 /// A change that the store has, and who waits for its end.
@@ -101,7 +101,7 @@ impl Shard {
         caller: CallRef,
         arn: ChannelArn,
         alteration: Alteration,
-        inquiry_of: codec::control::Operation,
+        operation: Operation,
         at: Moment,
     ) {
         let Some(key) = self.find(&arn) else {
@@ -110,7 +110,8 @@ impl Shard {
         if let Some(changing) = self.changes.get_mut(&key) {
             if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
                 let inquiry = Inquiry {
-                    operation: inquiry_of,
+                    operation,
+                    judge: None,
                     ask: Ask::Change(arn, alteration),
                 };
                 changing.waiting.push_back((caller, Box::new(inquiry)));

@@ -8,12 +8,13 @@
 //! are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
 use super::Shard;
+use super::respond::Purpose;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::DRAIN_STEP_MS;
 use crate::machine::Output;
 use crate::time::{Moment, Now};
-use codec::control::{ErrorKind, Operation};
+use codec::control::ErrorKind;
 
 /// A drain under way.
 #[derive(Clone, Copy, Debug)]
@@ -66,17 +67,16 @@ impl Shard {
         self.drain.is_some()
     }
 
-    /// Refuses a call (of `operation`) or an upgrade (of none) and ends its connection while the process is about to end;
-    /// false when it is not.
+    /// Refuses a request and ends its connection while the process is about to end; false when it is not.
     pub(super) fn refuses_in_drain(
         &mut self,
         key: SessionKey,
-        operation: Option<Operation>,
+        purpose: Purpose,
         at: Moment,
     ) -> bool {
         if self.drains() {
             let kind = ErrorKind::ServiceUnavailable;
-            self.respond_error(key, operation, kind, SHUTTING_DOWN, true, at);
+            self.respond_error(key, purpose, kind, SHUTTING_DOWN, true, at);
         }
         self.drains()
     }

@@ -15,7 +15,14 @@ use std::ops::Bound;
 impl Shard {
     /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
     pub(super) fn answer(&mut self, caller: CallRef, inquiry: Inquiry, at: Moment) {
-        match self.over_rate(inquiry.operation, &inquiry.ask, at) {
+        let (operation, ask) = (inquiry.operation, &inquiry.ask);
+        let forbidden = match (&inquiry.judge, ask) {
+            (Some(judged), Ask::Look(identity, None)) => {
+                self.forbids_named(judged, operation, identity)
+            }
+            (Some(_) | None, _) => None,
+        };
+        match forbidden.or_else(|| self.over_rate(operation, ask, at)) {
             Some(told) => self.tell(caller, told, at),
             None => self.serve(caller, inquiry, at),
         }
@@ -23,7 +30,11 @@ impl Shard {
 
     /// Answers a question that is allowed and counted.
     pub(super) fn serve(&mut self, caller: CallRef, inquiry: Inquiry, at: Moment) {
-        let Inquiry { operation, ask } = inquiry;
+        let Inquiry {
+            operation,
+            judge: _,
+            ask,
+        } = inquiry;
         let told = match ask {
             Ask::Look(identity, arn) => self.look(operation, &identity, arn.as_ref()),
             Ask::Create(identity, create) => return self.create(caller, &identity, create, at),
@@ -36,6 +47,8 @@ impl Shard {
                 after,
                 limit,
             } => self.page(&prefix, after.as_deref(), limit),
+            Ask::Permit(account) => self.permit(operation, &account, at),
+            Ask::Count { of: _, prefix } => Told::Number(self.count(&prefix)),
             Ask::Offer {
                 arn,
                 sender,
@@ -89,7 +102,7 @@ impl Shard {
             Ask::Look(_, Some(arn)) | Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
                 self.find(arn)
             }
-            Ask::Create(..) | Ask::Page { .. } => None,
+            Ask::Create(..) | Ask::Page { .. } | Ask::Permit(_) | Ask::Count { .. } => None,
         };
         let key = key?;
         let settings = self.settings.clone();

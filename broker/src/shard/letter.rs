@@ -1,5 +1,6 @@
 //! What crosses shards: a connection on its way to its channel's home, a question about a channel, and its answer.
 
+use crate::auth::{Caller, Credentials};
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::machine::Peer;
 use crate::record::Record;
@@ -7,6 +8,7 @@ use crate::registry::StoreError;
 use crate::session::Admission;
 use codec::aws::ChannelArn;
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
+use std::sync::Arc;
 
 /// A letter to a shard.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub enum Letter {
     Cancel(CallRef, Box<Identity>),
     /// The store has made the change of a channel durable, or not.
     Committed(ChannelKey, Result<(), StoreError>),
+    /// From here on these are the principals.
+    Credentials(Arc<Credentials>),
     /// The process is to end within so many milliseconds.
     Drain(u64),
 }
@@ -28,6 +32,8 @@ pub enum Letter {
 pub struct Inquiry {
     /// The caller's operation: its rate is counted where the channel lives.
     pub operation: Operation,
+    /// Who calls, if it is to be judged where the channel lives: the call names it without its ARN.
+    pub judge: Option<Caller>,
     /// What is asked.
     pub ask: Ask,
 }
@@ -51,6 +57,15 @@ pub enum Ask {
         after: Option<Box<str>>,
         /// Most records wanted.
         limit: usize,
+    },
+    /// One more call of this account, counted by one shard for all (strict profile).
+    Permit(Identity),
+    /// How many channels of one account the shard has (strict profile).
+    Count {
+        /// The shard asked: no channel tells it.
+        of: ShardId,
+        /// `region:account:`.
+        prefix: Box<str>,
     },
     /// An Alexa offer to the master: the answer may take as long as the channel keeps messages.
     Offer {
@@ -85,6 +100,8 @@ pub enum Told {
     Records(Vec<(Record, ChannelStatus)>, bool),
     /// Done.
     Done,
+    /// So many.
+    Number(u64),
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),
     /// Refused.

@@ -14,6 +14,7 @@
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
 
+mod accounts;
 mod admission;
 mod alexa;
 mod answers;
@@ -23,13 +24,17 @@ mod deadlines;
 mod drain;
 mod flights;
 mod frames;
+mod gate;
 mod home;
 mod inspect;
 mod leave;
 mod letter;
+mod permits;
 mod relay;
 mod requests;
+mod respond;
 mod snapshot;
+mod sts;
 mod tables;
 mod timers;
 
@@ -37,19 +42,22 @@ pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Rep
 pub use letter::{Alteration, Ask, Inquiry, Letter, Parcel, Told};
 pub use snapshot::Snapshot;
 
+use crate::auth::{Authenticator, Caller, Nonces, SessionKeys};
 use crate::channel::{Channel, Life};
 use crate::config::Settings;
 use crate::event::{Counters, Kind, Outcome, PLACES, Place};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
-use crate::journal::{Diary, Journal};
+use crate::journal::{Diary, Journal, Silence};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
+use crate::quota::Bucket;
 use crate::record::Record;
-use crate::registry::Store;
+use crate::registry::{MemoryStore, Store};
 use crate::session::{Http, NEVER, Session, Spares, State, WebSocket};
 use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
+use codec::control::Operation;
 use codec::http::HeadLimits;
 use codec::signal::Action;
 use deadlines::Wheel;
@@ -74,6 +82,36 @@ pub struct Start {
     pub store: Box<dyn Store>,
     /// Where it notes what operators read.
     pub journal: Box<dyn Journal>,
+    /// Checks signatures; `None` where none is asked for.
+    pub authenticator: Option<Authenticator>,
+    /// What temporary credentials are sealed with.
+    pub session_keys: Arc<SessionKeys>,
+    /// Their nonces.
+    pub nonces: Nonces,
+}
+
+impl Start {
+    /// A shard that checks no signature, keeps nothing and notes nothing: what tests and benches begin with.
+    #[must_use]
+    pub fn bare(
+        settings: Arc<Settings>,
+        id: ShardId,
+        placement: Placement,
+        seeds: [u64; 4],
+    ) -> Self {
+        Self {
+            settings,
+            id,
+            placement,
+            seeds,
+            records: Vec::new(),
+            store: Box::new(MemoryStore),
+            journal: Box::new(Silence),
+            authenticator: None,
+            session_keys: Arc::new(SessionKeys::new(&[0; 32], None)),
+            nonces: Nonces::new(&[0; 32], id.0),
+        }
+    }
 }
 
 /// One shard.
@@ -86,6 +124,13 @@ pub struct Shard {
     random: fastrand::Rng,
     store: Box<dyn Store>,
     diary: Diary,
+    authenticator: Option<Authenticator>,
+    /// Whoever calls where no signature is asked for.
+    anyone: Caller,
+    session_keys: Arc<SessionKeys>,
+    nonces: Nonces,
+    /// What was used up of the rates of accounts: as many as there are accounts and operations.
+    account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
     sessions: Table<SessionKey, Session>,
     channels: Table<ChannelKey, Channel>,
     names: BTreeMap<Identity, ChannelKey>,
@@ -139,6 +184,9 @@ impl Shard {
             records,
             store,
             journal,
+            authenticator,
+            session_keys,
+            nonces,
         } = start;
         let rules = Rules::of(&settings);
         let hasher = RandomState::with_seeds(a, b, c, d);
@@ -148,10 +196,15 @@ impl Shard {
             asking: vec![0; usize::from(placement.shards())],
             placement,
             changes: HashMap::with_hasher(hasher.clone()),
+            account_rates: HashMap::with_hasher(hasher.clone()),
             hasher,
             random: fastrand::Rng::with_seed(a ^ c.rotate_left(17)),
             store,
             diary: Diary::new(journal),
+            authenticator,
+            anyone: Caller::anyone(&settings.account_id),
+            session_keys,
+            nonces,
             sessions: Table::new(settings.connections_per_shard()),
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
             names: BTreeMap::new(),
@@ -369,9 +422,11 @@ impl Machine for Shard {
     fn refusable(letter: &Letter) -> bool {
         match letter {
             Letter::Ask(..) => true,
-            Letter::Tell(..) | Letter::Cancel(..) | Letter::Committed(..) | Letter::Drain(_) => {
-                false
-            }
+            Letter::Tell(..)
+            | Letter::Cancel(..)
+            | Letter::Committed(..)
+            | Letter::Credentials(_)
+            | Letter::Drain(_) => false,
         }
     }
 
@@ -418,6 +473,7 @@ impl Shard {
             }
             Letter::Cancel(caller, identity) => self.cancel_offer(caller, &identity, at),
             Letter::Committed(key, result) => self.committed(key, result, at),
+            Letter::Credentials(credentials) => self.replace_credentials(credentials),
             Letter::Drain(within_ms) => self.begin_drain(within_ms, at),
         }
     }

@@ -1,15 +1,19 @@
 //! HTTP on a connection: heads and bodies, with keep-alive and pipelining, to calls and upgrades.
 
 use super::Shard;
+use super::respond::Purpose;
+use crate::event::{Requested, UpgradeRole};
 use crate::id::SessionKey;
-use crate::session::{Asked, HttpStage, State};
+use crate::session::{Asked, Awaited, HttpStage, State, Target};
 use crate::time::Moment;
-use codec::control::{ErrorKind, Operation, error_body};
-use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, UpgradeError, preflight, respond, upgrade};
+use codec::control::{ErrorKind, Operation};
+use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
+use codec::sts;
 
 /// A whole request head.
 struct Request<'a> {
     head: Head<'a>,
+    text: &'a [u8],
     /// Its length.
     bytes: usize,
     /// What has come behind it.
@@ -120,10 +124,13 @@ impl Shard {
                     let (head, after) = rest.split_at(end.min(rest.len()));
                     self.head(key, head, after, at)
                 }
-                Err(error) => self.refuse_head_step(key, error.status(), error.message(), at),
+                Err(error) => {
+                    let (status, message) = (error.status(), error.message());
+                    self.refuse_step(key, Purpose::Unknown, status, message, at)
+                }
             },
-            HttpStage::AwaitBody(_, bytes) => {
-                let bytes = *bytes;
+            HttpStage::AwaitBody(awaited) => {
+                let bytes = awaited.length;
                 match rest.get_mut(..bytes) {
                     None => Step::Wait,
                     Some(body) => {
@@ -138,17 +145,24 @@ impl Shard {
     fn head(&mut self, key: SessionKey, bytes: &[u8], after: &[u8], at: Moment) -> Step {
         let head = match Head::parse(bytes, &self.rules.head) {
             Ok(head) => head,
-            Err(error) => return self.refuse_head_step(key, error.status(), error.message(), at),
+            Err(error) => {
+                let (status, message) = (error.status(), error.message());
+                return self.refuse_step(key, Purpose::Unknown, status, message, at);
+            }
         };
         let request = Request {
             head,
+            text: bytes,
             bytes: bytes.len(),
             after,
         };
         match upgrade(&request.head) {
             Ok(Some(asked)) => return self.upgrade(key, &request, &asked, at),
             Ok(None) => {}
-            Err(error) => return self.refuse_upgrade_step(key, error, at),
+            Err(error) => {
+                let (status, message) = (error.status(), error.message());
+                return self.refuse_step(key, upgrade_of(&request.head), status, message, at);
+            }
         }
         match request.head.method() {
             "OPTIONS" => self.preflight(key, &request, at),
@@ -159,12 +173,8 @@ impl Shard {
                     .query()
                     .is_some_and(|query| query.contains("X-Amz-ChannelARN")) =>
             {
-                self.refuse_head_step(
-                    key,
-                    400,
-                    "This request must ask for a WebSocket: Upgrade: websocket.",
-                    at,
-                )
+                let message = "This request must ask for a WebSocket: Upgrade: websocket.";
+                self.refuse_step(key, upgrade_of(&request.head), 400, message, at)
             }
             _ => self.unknown_operation(key, &request, at),
         }
@@ -177,12 +187,13 @@ impl Shard {
         asked: &Upgrade<'_>,
         at: Moment,
     ) -> Step {
-        if self.refuses_in_drain(key, None, at) {
+        let purpose = upgrade_of(&request.head);
+        if self.refuses_in_drain(key, purpose, at) {
             return Step::Over;
         }
-        match self.admission(&request.head, asked) {
-            Err((kind, message)) => {
-                self.respond_error(key, None, kind, message, true, at);
+        match self.admission(&request.head, asked, at) {
+            Err(refusal) => {
+                self.refuse_upgrade(key, purpose, &refusal, at);
                 Step::Over
             }
             Ok(admission) if self.sends_home(key, &admission) => {
@@ -215,6 +226,7 @@ impl Shard {
                 asked,
             )
         });
+        self.counters.request(Requested::Unknown, 200);
         self.next_request(key, close, at);
         // A preflight has no body; one that announces a body cannot be told from what follows it.
         match head.body() {
@@ -231,7 +243,8 @@ impl Shard {
         let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
         let close = !head.keep_alive() || !no_body;
         let message = "There is no such operation: see the path, and that the method is POST.";
-        self.respond_error(key, None, ErrorKind::UnknownOperation, message, close, at);
+        let kind = ErrorKind::UnknownOperation;
+        self.respond_error(key, Purpose::Unknown, kind, message, close, at);
         if close {
             Step::Over
         } else {
@@ -239,39 +252,51 @@ impl Shard {
         }
     }
 
-    /// A POST: its operation is known by its path, its body is awaited.
+    /// A POST: whose call it is tells its path, its body is awaited.
     fn begin_call(&mut self, key: SessionKey, request: &Request<'_>, at: Moment) -> Step {
         let head = &request.head;
         let length = match head.body() {
             Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
             Ok(Body::None) => 0, // a POST without any length is an error
-            Err(error) => return self.refuse_head_step(key, error.status(), error.message(), at),
+            Err(error) => {
+                let (status, message) = (error.status(), error.message());
+                return self.refuse_step(key, Purpose::Unknown, status, message, at);
+            }
         };
         if length > self.settings.limits.body_bytes {
-            return self.refuse_head_step(key, 413, "The request body is too large.", at);
+            let message = "The request body is too large.";
+            return self.refuse_step(key, Purpose::Unknown, 413, message, at);
         }
-        let Some(operation) = Operation::from_path(head.path()) else {
-            return self.unknown_operation(key, request, at);
+        let is_form = || head.header("content-type").is_some_and(sts::is_form);
+        let target = match Operation::from_path(head.path()) {
+            Some(operation) => Target::Api(operation),
+            None if head.path() == "/" && is_form() => Target::Sts,
+            None => return self.unknown_operation(key, request, at),
         };
-        if self.refuses_in_drain(key, Some(operation), at) {
+        if self.refuses_in_drain(key, Purpose::of(target), at) {
             return Step::Over;
         }
-        if head.expects_continue() && request.after.len() < length {
+        let waits = request.after.len() < length;
+        if waits && let Err(refusal) = self.precheck(head, target, at) {
+            // Its body is not waited for, so nobody knows where the next request begins.
+            self.respond_unsigned(key, Purpose::of(target), &refusal, true, at);
+            return Step::Over;
+        }
+        if head.expects_continue() && waits {
             self.push(key, |out| out.extend_from_slice(CONTINUE));
         }
-        let host = head.host().unwrap_or_default().into();
+        let awaited = Awaited {
+            target,
+            host: head.host().unwrap_or_default().into(),
+            close: !head.keep_alive(),
+            length,
+            head: self.authenticator.is_some().then(|| request.text.into()),
+        };
         let deadline = at.now.after(self.settings.timeouts.body_ms);
         let Some(http) = self.http(key) else {
             return Step::Over;
         };
-        http.stage = HttpStage::AwaitBody(
-            Asked {
-                operation,
-                host,
-                close: !head.keep_alive(),
-            },
-            length,
-        );
+        http.stage = HttpStage::AwaitBody(Box::new(awaited));
         http.deadline = deadline;
         Step::Used(request.bytes)
     }
@@ -280,127 +305,67 @@ impl Shard {
         let Some(http) = self.http(key) else {
             return;
         };
-        let HttpStage::AwaitBody(asked, _) =
+        let HttpStage::AwaitBody(awaited) =
             std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
         else {
             return;
         };
-        match codec::control::parse(asked.operation, body, &self.rules.calls) {
-            Ok(call) => self.call(key, asked, call, at),
-            Err(error) => self.respond_error(
-                key,
-                Some(asked.operation),
-                error.kind,
-                &error.message,
-                asked.close,
-                at,
-            ),
-        }
-    }
-
-    /// Answers with an error and goes on to the next request, or ends the connection.
-    pub(super) fn respond_error(
-        &mut self,
-        key: SessionKey,
-        operation: Option<Operation>,
-        kind: ErrorKind,
-        message: &str,
-        close: bool,
-        at: Moment,
-    ) {
-        let family = operation.map_or(codec::control::Family::WebSocket, Operation::family);
-        let mut body = Vec::new();
-        error_body(&mut body, operation, message);
-        self.respond(
-            key,
-            kind.status(family),
-            Some(kind.error_type()),
-            &body,
+        let Awaited {
+            target,
+            host,
             close,
-            at,
-        );
-    }
-
-    /// Answers and goes on to the next request, or ends the connection.
-    pub(super) fn respond(
-        &mut self,
-        key: SessionKey,
-        status: u16,
-        error_type: Option<&str>,
-        body: &[u8],
-        close: bool,
-        at: Moment,
-    ) {
-        let id = self.request_id();
-        let close = close || self.drains();
-        let meta = Meta {
-            wall_ms: at.wall.0,
-            request_id: &id,
-            close,
+            length: _,
+            head,
+        } = *awaited;
+        let caller = match self.authenticate(head.as_deref(), body, target, at) {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                return self.respond_unsigned(key, Purpose::of(target), &refusal, close, at);
+            }
         };
-        self.push(key, |out| {
-            respond(out, &meta, status, error_type, "application/json", body)
-        });
-        if let Some(error_type) = error_type {
-            tracing::debug!(request_id = id.as_str(), status, error_type, "refused");
-        }
-        self.next_request(key, close, at);
-    }
-
-    fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
-        let deadline = at.now.after(self.settings.timeouts.keep_alive_ms);
-        let Some(http) = self.http(key) else {
-            return;
+        let operation = match target {
+            Target::Api(operation) => operation,
+            Target::Sts => return self.answer_sts(key, &caller, body, close, at),
         };
-        let ended = http.ended;
-        http.await_head(deadline);
-        if close || ended {
-            self.finish(key, at);
+        match codec::control::parse(operation, body, &self.rules.calls) {
+            Ok(call) => {
+                let asked = Asked {
+                    operation,
+                    host,
+                    close,
+                    caller,
+                    subject: None,
+                };
+                self.call(key, asked, call, at);
+            }
+            Err(error) => {
+                let (kind, message) = (error.kind, error.message);
+                self.respond_error(key, Purpose::Api(operation), kind, &message, close, at);
+            }
         }
     }
 
-    /// A request that cannot be understood: answered, then the connection ends, since what follows it is not known.
-    pub(super) fn refuse_head(&mut self, key: SessionKey, status: u16, message: &str, at: Moment) {
-        let mut body = Vec::new();
-        error_body(&mut body, None, message);
-        self.respond(
-            key,
-            status,
-            Some("InvalidArgumentException"),
-            &body,
-            true,
-            at,
-        );
-    }
-
-    fn refuse_head_step(
+    fn refuse_step(
         &mut self,
         key: SessionKey,
+        purpose: Purpose,
         status: u16,
         message: &str,
         at: Moment,
     ) -> Step {
-        self.refuse_head(key, status, message, at);
+        self.refuse_head(key, purpose, status, message, at);
         Step::Over
     }
+}
 
-    fn refuse_upgrade_step(&mut self, key: SessionKey, error: UpgradeError, at: Moment) -> Step {
-        self.refuse_head_step(key, error.status(), error.message(), at)
-    }
-
-    /// A new request id: a UUID of version 4 form from the shard's generator.
-    pub(super) fn request_id(&mut self) -> String {
-        let bits = self.random.u128(..);
-        let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-        let hex = format!("{bits:032x}");
-        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-        format!(
-            "{}-{}-{}-{}-{}",
-            part(0, 8),
-            part(8, 12),
-            part(12, 16),
-            part(16, 20),
-            part(20, 32)
-        )
-    }
+/// As whom a request for a WebSocket wants to connect, for what is counted before it is known better.
+fn upgrade_of(head: &Head<'_>) -> Purpose {
+    let names_client = head
+        .query()
+        .is_some_and(|query| query.contains("X-Amz-ClientId="));
+    Purpose::Upgrade(if names_client {
+        UpgradeRole::Viewer
+    } else {
+        UpgradeRole::Master
+    })
 }

@@ -1,5 +1,6 @@
 //! What is due: overdue heads, silent and old connections, expired messages and calls.
 
+use super::respond::Purpose;
 use super::{Shard, Timer};
 use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
@@ -91,10 +92,13 @@ impl Shard {
             HttpStage::AwaitTls => self.abort(key, at),
             HttpStage::AwaitHead if http.buffer.is_empty() => self.finish(key, at),
             HttpStage::AwaitHead => {
-                self.refuse_head(key, 408, "The request head did not come in time.", at)
+                let message = "The request head did not come in time.";
+                self.refuse_head(key, Purpose::Unknown, 408, message, at)
             }
-            HttpStage::AwaitBody(..) => {
-                self.refuse_head(key, 408, "The request body did not come in time.", at)
+            HttpStage::AwaitBody(awaited) => {
+                let message = "The request body did not come in time.";
+                let purpose = Purpose::of(awaited.target);
+                self.refuse_head(key, purpose, 408, message, at)
             }
             HttpStage::AwaitReply(..) | HttpStage::AwaitHandover(..) => http.deadline = NEVER,
         }

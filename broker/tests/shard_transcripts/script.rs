@@ -71,14 +71,15 @@ impl Script {
         let placement = Placement::new([1, 2, 3, 4], shards);
         let changes = Changes::default();
         let shard = |id| {
+            let plain = Start::bare(
+                settings.clone(),
+                ShardId(id),
+                placement.clone(),
+                [5, 6, 7, 8],
+            );
             let start = Start {
-                settings: settings.clone(),
-                id: ShardId(id),
-                placement: placement.clone(),
-                seeds: [5, 6, 7, 8],
-                records: Vec::new(),
                 store: Box::new(SlowStore::new(id, &changes)),
-                journal: Box::new(broker::journal::Silence),
+                ..plain
             };
             Shard::new(start)
         };

@@ -129,6 +129,7 @@ impl World {
             }
             Letter::Drain(_) => panic!("no shard drains another"),
             Letter::Committed(..) => panic!("only a store tells of a change"),
+            Letter::Credentials(_) => panic!("only the operator changes them"),
         };
         if let Tag::Ask(caller) = tag
             && Shard::refusable(&letter)

@@ -194,6 +194,7 @@ impl Plan {
         let mut settings = Settings::new(profile, self.dev);
         settings.shards = self.shards;
         settings.quotas.off = true; // rates are in transcripts: here they would hide what else may happen
+        settings.limits.channels_per_account = 0;
         settings.options.master_offers = self.master_offers && !self.strict;
         settings.timeouts.alexa_wait_max_ms = self.alexa_wait_max_ms;
         let limits = &mut settings.limits;

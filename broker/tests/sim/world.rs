@@ -11,7 +11,6 @@ use crate::words::Piece;
 use broker::id::{Identity, SessionKey, ShardId};
 use broker::machine::{Input, Intake, Machine, Peer};
 use broker::placement::Placement;
-use broker::registry::MemoryStore;
 use broker::shard::{Letter, Parcel, Shard, Start};
 use broker::time::{Moment, Now, Wall};
 use std::collections::{BTreeMap, VecDeque};
@@ -64,15 +63,8 @@ impl World {
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
         let shards = (0..count).map(|id| {
-            let start = Start {
-                settings: settings.clone(),
-                id: ShardId(id),
-                placement: placement.clone(),
-                seeds: [seed ^ u64::from(id), 5, 6, 7],
-                records: Vec::new(),
-                store: Box::new(MemoryStore),
-                journal: Box::new(broker::journal::Silence),
-            };
+            let seeds = [seed ^ u64::from(id), 5, 6, 7];
+            let start = Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds);
             Shard::new(start)
         });
         let shards: Vec<Shard> = shards.collect();

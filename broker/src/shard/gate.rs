@@ -1,0 +1,70 @@
+//! The signature of a request, checked by the shard that accepted its connection.
+
+use super::Shard;
+use crate::auth::{Caller, Credentials};
+use crate::session::Target;
+use crate::time::Moment;
+use codec::aws::sigv4::{Refusal, Service};
+use codec::http::Head;
+use std::sync::Arc;
+
+impl Shard {
+    /// Refuses what no key and no body could make right, before a body is waited for.
+    pub(super) fn precheck(
+        &mut self,
+        head: &Head<'_>,
+        target: Target,
+        at: Moment,
+    ) -> Result<(), Refusal> {
+        match &mut self.authenticator {
+            Some(authenticator) => authenticator.precheck(head, service(target), at.wall.0 / 1000),
+            None => Ok(()),
+        }
+    }
+
+    /// Who sent a request: anyone, where no signature is asked for. `head` is the text of a head that was read before.
+    pub(super) fn authenticate(
+        &mut self,
+        head: Option<&[u8]>,
+        body: &[u8],
+        target: Target,
+        at: Moment,
+    ) -> Result<Caller, Refusal> {
+        let Some(authenticator) = &mut self.authenticator else {
+            return Ok(self.anyone.clone());
+        };
+        let head = head.and_then(|text| Head::parse(text, &self.rules.head).ok());
+        let head = head.ok_or(Refusal::Missing)?;
+        authenticator.check(&head, body, service(target), at.wall.0 / 1000)
+    }
+
+    /// Who asks for a WebSocket. Nothing follows the head that could be signed.
+    pub(super) fn authenticate_upgrade(
+        &mut self,
+        head: &Head<'_>,
+        at: Moment,
+    ) -> Result<Caller, Refusal> {
+        match &mut self.authenticator {
+            Some(authenticator) => {
+                authenticator.check(head, &[], Service::KinesisVideo, at.wall.0 / 1000)
+            }
+            None => Ok(self.anyone.clone()),
+        }
+    }
+}
+
+impl Shard {
+    /// From here on these are the principals. Connections stay what they are.
+    pub(super) fn replace_credentials(&mut self, credentials: Arc<Credentials>) {
+        if let Some(authenticator) = &mut self.authenticator {
+            authenticator.replace_credentials(credentials);
+        }
+    }
+}
+
+fn service(target: Target) -> Service {
+    match target {
+        Target::Api(_) => Service::KinesisVideo,
+        Target::Sts => Service::Sts,
+    }
+}

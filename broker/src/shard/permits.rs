@@ -1,0 +1,80 @@
+//! Who may do what: policies are asked before anything is told of a channel. protocol.md 6.4.
+
+use super::home::not_found;
+use super::{Shard, Told};
+use crate::auth::Caller;
+use crate::channel::Life;
+use crate::id::Identity;
+use codec::aws::policy::Action;
+use codec::control::{Call, Operation, StreamSelector};
+
+impl Shard {
+    /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A channel
+    /// that is named is judged where it lives, by [`Shard::forbids_named`].
+    pub(super) fn forbids(&self, caller: &Caller, call: &Call) -> Option<Told> {
+        let operation = call.operation();
+        if let Some(arn) = call.arn() {
+            let client_id = if let Call::Ice(ice) = call {
+                ice.client_id.as_ref().map(|id| id.as_str())
+            } else {
+                None
+            };
+            let denied = denial(caller, operation, arn.as_str(), client_id);
+            return denied.or_else(|| (!caller.sees(arn)).then(not_found));
+        }
+        let resource = if let Call::Create(create) = call {
+            unborn(&self.named(caller, create.name.as_str()), "channel")
+        } else if let Call::MappedResource(mapped) = call {
+            match &mapped.stream {
+                StreamSelector::ByArn(arn) => arn.as_ref().to_owned(),
+                StreamSelector::ByName(name) => {
+                    unborn(&self.named(caller, name.as_str()), "stream")
+                }
+            }
+        } else if operation == Operation::ListSignalingChannels {
+            "*".to_owned()
+        } else {
+            return None;
+        };
+        denial(caller, operation, &resource, None)
+    }
+
+    /// Refuses a call about a channel by name. Its resource is the channel's ARN if it exists, else one without a time.
+    pub(super) fn forbids_named(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        identity: &Identity,
+    ) -> Option<Told> {
+        let channel = self.names.get(identity);
+        let channel = channel.and_then(|&key| self.channels.get(key));
+        match channel.filter(|channel| channel.state != Life::Creating) {
+            Some(channel) => denial(caller, operation, channel.record.arn.as_str(), None),
+            None => denial(caller, operation, &unborn(identity, "channel"), None),
+        }
+    }
+
+    /// The channel of a name in our region and the caller's account.
+    pub(super) fn named(&self, caller: &Caller, name: &str) -> Identity {
+        Identity::new(&self.settings.region, caller.account(), name)
+    }
+}
+
+fn denial(
+    caller: &Caller,
+    operation: Operation,
+    resource: &str,
+    client_id: Option<&str>,
+) -> Option<Told> {
+    let action: Action = operation.policy_action();
+    (!caller.may(action, resource, client_id)).then(|| {
+        let message = caller.denial(action, resource);
+        Told::Fault(operation.denied(), message.into())
+    })
+}
+
+/// The resource that stands for what does not exist yet: policies say `channel/NAME/*`.
+fn unborn(identity: &Identity, what: &str) -> String {
+    let (region, account, name) = (identity.region(), identity.account(), identity.name());
+    format!("arn:aws:kinesisvideo:{region}:{account}:{what}/{name}/*")
+}

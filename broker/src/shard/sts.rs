@@ -1,0 +1,172 @@
+//! Temporary credentials: the part of STS that a web back end needs. protocol.md 9.
+//!
+//! Nothing is stored: what was granted stands in the session token, sealed, and is checked by whoever has the key.
+
+use super::Shard;
+use super::respond::{Answer, Purpose};
+use crate::auth::{Caller, Grant, federated_user_arn};
+use crate::event::{AuthFailure, Requested};
+use crate::id::SessionKey;
+use crate::journal::{Audit, Entry};
+use crate::time::Moment;
+use codec::aws::policy::{Action, Policy};
+use codec::sts::{
+    self, CallerIdentity, Error, ErrorKind, FederationToken, Request, caller_identity, error_body,
+    federation_token,
+};
+
+/// What GetFederationToken is asked for.
+struct Wish {
+    name: Box<str>,
+    policy: Option<Box<str>>,
+    duration_s: u32,
+}
+
+impl Shard {
+    /// Answers a call of STS, whose signature is good.
+    pub(super) fn answer_sts(
+        &mut self,
+        key: SessionKey,
+        caller: &Caller,
+        body: &[u8],
+        close: bool,
+        at: Moment,
+    ) {
+        let strict = self.settings.strict();
+        let id = self.request_id();
+        let mut out = Vec::new();
+        let (requested, result) = match sts::parse(body, &sts::Rules { strict }) {
+            Ok(Request::GetCallerIdentity) => {
+                let (arn, user_id) = (caller.arn(), caller.user_id());
+                let identity = CallerIdentity {
+                    arn: &arn,
+                    user_id: &user_id,
+                    account: caller.account(),
+                };
+                caller_identity(&mut out, &identity, &id);
+                (Requested::CallerIdentity, Ok(()))
+            }
+            Ok(Request::GetFederationToken {
+                name,
+                policy,
+                duration_s,
+            }) => {
+                let wish = Wish {
+                    name,
+                    policy,
+                    duration_s,
+                };
+                let granted = self.grant(&mut out, caller, &wish, &id, at);
+                self.audit_grant(key, caller, granted.as_ref().err(), &id);
+                (Requested::FederationToken, granted)
+            }
+            Err(error) => (Requested::Unknown, Err(error)),
+        };
+        match result {
+            Ok(()) => {
+                let answer = Answer {
+                    purpose: Purpose::Sts(requested),
+                    status: 200,
+                    error_type: None,
+                    content_type: sts::CONTENT_TYPE,
+                    body: &out,
+                    close,
+                };
+                self.respond_as(key, &id, &answer, at);
+            }
+            Err(error) => self.refuse_sts(key, &id, requested, &error, close, at),
+        }
+    }
+
+    /// Answers with an error of STS.
+    pub(super) fn refuse_sts(
+        &mut self,
+        key: SessionKey,
+        id: &str,
+        requested: Requested,
+        error: &Error,
+        close: bool,
+        at: Moment,
+    ) {
+        let mut body = Vec::new();
+        error_body(&mut body, error.kind, &error.message, id);
+        let answer = Answer {
+            purpose: Purpose::Sts(requested),
+            status: error.kind.status(),
+            error_type: Some(error.kind.code()),
+            content_type: sts::CONTENT_TYPE,
+            body: &body,
+            close,
+        };
+        self.respond_as(key, id, &answer, at);
+    }
+
+    /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
+    fn grant(
+        &mut self,
+        out: &mut Vec<u8>,
+        caller: &Caller,
+        wish: &Wish,
+        id: &str,
+        at: Moment,
+    ) -> Result<(), Error> {
+        let arn = federated_user_arn(caller.account(), &wish.name);
+        if !caller.may(Action::GetFederationToken, &arn, None) {
+            self.counters.auth_failure(AuthFailure::Policy);
+            let message = caller.denial(Action::GetFederationToken, &arn);
+            return Err(Error::new(ErrorKind::AccessDenied, message));
+        }
+        let policy = wish.policy.as_deref().unwrap_or_default();
+        if !policy.is_empty() {
+            let checked = Policy::parse_session(policy);
+            checked.map_err(|fault| {
+                Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string())
+            })?;
+        }
+        let until = at.wall.0 / 1000 + u64::from(wish.duration_s);
+        let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
+        let grant = Grant {
+            account: caller.account(),
+            parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
+            name: &wish.name,
+            policy,
+            expires_s,
+        };
+        let internal = |_| Error::new(ErrorKind::InternalFailure, "Internal failure.");
+        let nonce = self.nonces.draw();
+        let temporary = self.session_keys.seal(&nonce, &grant).map_err(internal)?;
+        let user_id = format!("{}:{}", caller.account(), wish.name);
+        let token = FederationToken {
+            access_key_id: &temporary.access_key_id,
+            secret_access_key: temporary.secret_access_key.reveal(),
+            session_token: temporary.session_token.reveal(),
+            expires_s,
+            user_arn: &arn,
+            user_id: &user_id,
+            packed_policy_percent: packed_percent(policy),
+        };
+        federation_token(out, &token, id);
+        Ok(())
+    }
+
+    fn audit_grant(&mut self, key: SessionKey, caller: &Caller, error: Option<&Error>, id: &str) {
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let remote = session.peer.remote;
+        self.diary.note(Entry::Audit(Audit {
+            caller: caller.is_known().then(|| caller.name().into()),
+            operation: "GetFederationToken",
+            channel_arn: None,
+            outcome: error.map_or("ok", |error| error.kind.code()),
+            request_id: id.into(),
+            remote,
+        }));
+    }
+}
+
+/// How much of the room for a policy one takes, in per cent.
+fn packed_percent(policy: &str) -> u8 {
+    let percent = policy.len() * 100 / codec::sts::POLICY_CHARS_MAX;
+    u8::try_from(percent.min(100)).unwrap_or(100)
+}
