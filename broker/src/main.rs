@@ -57,7 +57,13 @@ fn check_config(file: &Path) -> Result<(), Failure> {
             eprintln!("{warning}");
         }
     }
-    print(&config::summary(&settings))
+    let mut summary = config::summary(&settings);
+    if let Some(path) = &settings.credentials {
+        let loaded = config::load_credentials(path, &settings.account_id);
+        let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
+        summary.push_str(&config::credentials_summary(&loaded));
+    }
+    print(&summary)
 }
 
 fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {

@@ -13,6 +13,10 @@ use toml::de::{DeTable, DeValue};
 /// The faults found so far, and where each key was written.
 pub(super) struct Reader<'t> {
     text: &'t str,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    /// Values of unknown keys are not quoted: they may be secrets under a misspelt key.
+    confidential: bool,
     pub(super) faults: Vec<Fault>,
     places: BTreeMap<String, Place>,
     /// Keys whose value could not be read: what they hold instead is not worth a second complaint.
@@ -26,6 +30,8 @@ pub(super) struct Section<'d, 'r, 't> {
     path: String,
     table: &'d DeTable<'d>,
     known: Vec<&'static str>,
+    /// Every key of the table was read, whatever its name.
+    all_known: bool,
 }
 
 /// A value as the document has it, for functions that read one.
@@ -33,11 +39,22 @@ pub(super) type Raw<'d> = DeValue<'d>;
 
 impl<'t> Reader<'t> {
     pub(super) fn new(text: &'t str) -> Self {
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             text,
+            lines: std::iter::once(0).chain(breaks).collect(),
+            confidential: false,
             faults: Vec::new(),
             places: BTreeMap::new(),
             wrong: BTreeSet::new(),
+        }
+    }
+
+    /// A reader of a file that holds secrets.
+    pub(super) fn confidential(text: &'t str) -> Self {
+        Self {
+            confidential: true,
+            ..Self::new(text)
         }
     }
 
@@ -91,21 +108,21 @@ impl<'t> Reader<'t> {
     }
 
     fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .map_or(0, |line| line.chars().count())
-            + 1;
+        let line = self.lines.partition_point(|begin| *begin <= span.start);
+        let begin = self.lines.get(line.saturating_sub(1)).copied();
+        let before = self.text.get(begin.unwrap_or_default()..span.start);
+        let column = before.unwrap_or_default().chars().count() + 1;
         Place::File { line, column }
     }
 
     /// A value as it stands in the file, on one line and cut off when long.
     fn excerpt(&self, key: &str, value: &Spanned<DeValue<'_>>) -> String {
         let last = key.rsplit('.').next().unwrap_or(key);
-        if last.contains("secret") || last.contains("password") {
-            return "<redacted>".into();
+        let secret = ["secret", "password", "token"]
+            .iter()
+            .any(|word| last.contains(word));
+        if secret && !last.ends_with("_file") {
+            return REDACTED.into();
         }
         let written = self.text.get(value.span()).unwrap_or_default();
         let line = written.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -128,6 +145,7 @@ impl<'d, 't> Section<'d, '_, 't> {
             path,
             table,
             known: Vec::new(),
+            all_known: false,
         };
         read(&mut section);
         section.complain_of_unknown_keys();
@@ -266,13 +284,43 @@ impl<'d, 't> Section<'d, '_, 't> {
         self.reader.places.insert(path.clone(), place);
         for (nth, table) in tables.into_iter().enumerate() {
             let path = format!("{path}[{nth}]");
-            let first = table.iter().next().map_or(0..0, |(key, _)| key.span());
+            let keys = table.iter().map(|(key, _)| key.span());
+            let first = keys.min_by_key(|span| span.start).unwrap_or(0..0);
             let place = self.reader.place(&first);
             self.reader.places.insert(path.clone(), place);
             Section::walk(self.reader, format!("{path}."), table, |section| {
                 read(nth, section)
             });
         }
+    }
+
+    /// A table of tables with names of the writer's choice, each read by `read` with its name.
+    pub(super) fn named_tables(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&str, &mut Section<'_, '_, 't>),
+    ) {
+        self.section(key, |section| {
+            for (name, value) in section.table {
+                let name = name.get_ref().as_ref();
+                let path = format!("{}{name}", section.path);
+                let place = section.reader.place(&value.span());
+                section.reader.places.insert(path.clone(), place);
+                match value.get_ref().as_table() {
+                    Some(table) => {
+                        Section::walk(section.reader, format!("{path}."), table, |inner| {
+                            read(name, inner)
+                        });
+                    }
+                    None => {
+                        let value = section.reader.excerpt(&path, value);
+                        let rule = format!("allowed a table: [{path}]");
+                        section.reader.fault(&path, value, rule);
+                    }
+                }
+            }
+            section.all_known = true;
+        });
     }
 
     /// Whether `key` is written, right or wrong.
@@ -295,13 +343,20 @@ impl<'d, 't> Section<'d, '_, 't> {
     }
 
     fn complain_of_unknown_keys(self) {
+        if self.all_known {
+            return;
+        }
         for (key, value) in self.table {
             if self.known.contains(&key.get_ref().as_ref()) {
                 continue;
             }
             let place = self.reader.place(&key.span());
             let path = format!("{}{}", self.path, key.get_ref());
-            let value = self.reader.excerpt(&path, value);
+            let value = if self.reader.confidential {
+                REDACTED.into()
+            } else {
+                self.reader.excerpt(&path, value)
+            };
             let rule = format!("unknown key, allowed {}", self.known.join(", "));
             self.reader.faults.push(Fault {
                 place,
@@ -350,5 +405,8 @@ pub(super) fn list<T>(
     }
     entries.iter().map(|entry| check(entry.get_ref())).collect()
 }
+
+/// Stands for a value that nobody may see.
+const REDACTED: &str = "<redacted>";
 
 const EXCERPT_CHARS_MAX: usize = 80;

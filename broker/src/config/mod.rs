@@ -1,12 +1,15 @@
 //! From flags and file to [`Settings`]: what may be written, what it must satisfy, and what everybody else reads.
 //!
 //! In reading order: `settings` (the result), `flags` (the command line), `file` (every key with its range), `check` (rules
-//! that join keys), `document` and `value` (how a text is read), `summary`, `error`, `cpus`.
+//! that join keys), `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `summary`, `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
 
 mod check;
 mod cpus;
+mod credentials;
+mod credentials_files;
+mod credentials_summary;
 mod document;
 mod error;
 mod file;
@@ -16,6 +19,8 @@ mod summary;
 mod value;
 
 pub use cpus::Cpus;
+pub use credentials::{Loaded, load_credentials};
+pub use credentials_summary::credentials_summary;
 pub use error::{ConfigError, Fault, Place};
 pub use flags::{AdminFlag, Arguments, Command, CpuList, PresignFlags, ServeFlags};
 pub use settings::{

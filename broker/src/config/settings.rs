@@ -3,6 +3,8 @@
 //! Defaults depend on two switches alone: the [`Profile`] sets the numbers, `--dev` the listeners, the authentication and
 //! the rates. Every key that is written, in the file or as a flag, wins over both.
 
+use crate::auth::SignatureRules;
+use codec::aws::sigv4::CLOCK_TOLERANCE_S;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -113,6 +115,21 @@ impl Settings {
     #[must_use]
     pub fn connections_per_shard(&self) -> usize {
         self.limits.connections.div_ceil(self.shards.max(1))
+    }
+
+    /// What is asked of signatures: `--dev` takes any region, the strict profile heeds no tolerance but AWS's.
+    #[must_use]
+    pub fn signature_rules(&self) -> SignatureRules {
+        let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
+        SignatureRules {
+            region: (!self.dev).then(|| self.region.as_str().into()),
+            clock_tolerance_s: if self.strict() {
+                CLOCK_TOLERANCE_S
+            } else {
+                tolerance_s
+            },
+            own_tolerances: !self.strict(),
+        }
     }
 
     /// Whether the strict profile is on.

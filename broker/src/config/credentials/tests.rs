@@ -1,0 +1,395 @@
+use super::*;
+use codec::aws::policy::{Action, Decision, Request};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+impl Folder {
+    fn new() -> Self {
+        let nth = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("heliograph-credentials-{}-{nth}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// Loads a text in which `|` is a line break.
+    fn load(&self, text: &str) -> Result<Loaded, ConfigError> {
+        let path = self.write("c.toml", &text.replace('|', "\n"));
+        load_credentials(&path, "123456789012")
+    }
+
+    /// What a text is refused with or warned of, with this folder's name taken away.
+    fn bare(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const GOOD: &str = r#"
+    [[principal]]
+    name = "camera-fleet"
+    access_key_id = "AKIDEXAMPLE"
+    secret_access_key = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+    policies = ["devices", "inline"]
+
+    [[principal]]
+    name = "web"
+    account = "210987654321"
+    access_key_id = "AKIDWEB"
+    secret_access_key_file = "web.secret"
+    session_token = "token"
+    expires = 2027-01-01T02:00:00+02:00
+    clock_tolerance = "24h"
+    policies = ["inline"]
+
+    [policy.devices]
+    file = "devices.json"
+
+    [policy.inline]
+    document = '''{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsMaster", "Resource": "*"}}'''
+"#;
+
+const DEVICES: &str =
+    r#"{"Statement": [{"Effect": "Deny", "Action": "kinesisvideo:Delete*", "Resource": "*"}]}"#;
+
+fn good() -> (Folder, Loaded) {
+    let folder = Folder::new();
+    folder.write("devices.json", DEVICES);
+    folder.write("web.secret", "0123456789abcdef0123456789abcdef01234567\n");
+    let loaded = folder.load(GOOD).unwrap();
+    (folder, loaded)
+}
+
+#[test]
+fn a_file_is_read_with_what_it_names() {
+    let (folder, loaded) = good();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let names: Vec<_> = loaded
+        .files
+        .iter()
+        .map(|path| folder.bare(&path.display().to_string()))
+        .collect();
+    assert_eq!(names, ["c.toml", "devices.json", "web.secret"]);
+    let fleet = loaded.credentials.find("AKIDEXAMPLE").unwrap();
+    assert_eq!(
+        (fleet.name.as_str(), fleet.account.as_str()),
+        ("camera-fleet", "123456789012")
+    );
+    assert_eq!(
+        (
+            fleet.expires_s,
+            fleet.clock_tolerance_s,
+            &fleet.session_token
+        ),
+        (None, None, &None)
+    );
+    let ask = |action| {
+        fleet.decide(&Request {
+            action,
+            resource: "x",
+            client_id: None,
+        })
+    };
+    assert_eq!(ask(Action::ConnectAsMaster), Decision::Allow);
+    assert_eq!(ask(Action::DeleteSignalingChannel), Decision::Deny);
+    assert_eq!(ask(Action::ConnectAsViewer), Decision::NoMatch);
+    let web = loaded.credentials.find("AKIDWEB").unwrap();
+    assert_eq!(
+        web.secret.reveal(),
+        "0123456789abcdef0123456789abcdef01234567"
+    );
+    assert_eq!(web.expires_s, Some(1_798_761_600)); // 2027-01-01T00:00:00Z
+    assert_eq!(web.clock_tolerance_s, Some(86_400));
+    assert_eq!(
+        web.session_token.as_ref().map(Secret::reveal),
+        Some("token")
+    );
+    assert!(Arc::ptr_eq(&web.policies[0], &fleet.policies[1]));
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    let (_folder, loaded) = good();
+    let shown = format!("{loaded:?}{}", crate::config::credentials_summary(&loaded));
+    for secret in ["wJalrXUtn", "0123456789abcdef", "\"token\""] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[test]
+fn the_summary_says_who_may_what() {
+    let (folder, loaded) = good();
+    assert_eq!(
+        crate::config::credentials_summary(&loaded),
+        "principal   camera-fleet, account 123456789012, key AKIDEXAMPLE: may ConnectAsMaster, less what its policies deny\n\
+         principal   web, account 210987654321, key AKIDWEB, until 20270101T000000Z, clock off by up to 86400s: may ConnectAsMaster\n"
+    );
+    let bare = folder.load(
+        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'",
+    );
+    assert!(
+        crate::config::credentials_summary(&bare.unwrap())
+            .contains("a, account 123456789012, key A: may nothing\nwarning")
+    );
+}
+
+/// Every warning with its whole line.
+#[test]
+fn what_looks_forgotten_is_warned_of() {
+    let folder = Folder::new();
+    let loaded = folder.load(
+        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'|policies = []|\
+         [policy.p]|document = '{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\"}}'",
+    );
+    let warnings: Vec<_> = loaded
+        .unwrap()
+        .warnings
+        .iter()
+        .map(|warning| folder.bare(warning))
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "c.toml:2:1: principal a has no policies, so it may do nothing",
+            "c.toml:6:1: policy p is in nobody's policies",
+        ]
+    );
+    let path = folder.write("open.toml", "");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = load_credentials(&path, "123456789012").unwrap().warnings;
+    let warnings: Vec<_> = warnings
+        .iter()
+        .map(|warning| folder.bare(warning))
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "open.toml: everybody on this machine may read or change it: chmod 600",
+            "open.toml: no [[principal]], so nobody may do anything",
+        ]
+    );
+}
+
+/// The lines of one principal that is right; a case adds to it or takes its place.
+const ONE: &str =
+    "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'";
+
+/// Every fault with its whole line. `{one}` stands for [`ONE`].
+const BROKEN: &[(&str, &str)] = &[
+    (
+        "[[principal",
+        "c.toml:1:12: unclosed array table, expected `]]`",
+    ),
+    (
+        "principal = 5",
+        "c.toml:1:13: principal = 5: allowed a list of tables: [[principal]]",
+    ),
+    (
+        "[[principals]]|name = 'a'",
+        "c.toml:1:3: principals = <redacted>: unknown key, allowed policy, principal",
+    ),
+    (
+        "{one}|sesion = 'hidden'",
+        "c.toml:5:1: principal[0].sesion = <redacted>: unknown key, allowed name, account, access_key_id, secret_access_key, \
+         secret_access_key_file, session_token, expires, clock_tolerance, policies",
+    ),
+    (
+        "[[principal]]|secret_access_key = '0123456789abcdef'",
+        "c.toml:2:1: principal[0] = { … }: name and access_key_id needed",
+    ),
+    (
+        "[[principal]]|name = 'a'|access_key_id = 'A'",
+        "c.toml:2:1: principal[0] = { … }: allowed with either secret_access_key or secret_access_key_file",
+    ),
+    (
+        "{one}|secret_access_key_file = 'good.secret'",
+        "c.toml:2:1: principal[0] = { … }: allowed with either secret_access_key or secret_access_key_file",
+    ),
+    (
+        "[[principal]]|name = 'a b'|access_key_id = 'A-1'|secret_access_key = 'short'",
+        "c.toml:2:8: principal[0].name = 'a b': allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -|\
+         c.toml:3:17: principal[0].access_key_id = 'A-1': allowed 1 to 128 of the characters A-Z a-z 0-9 _|\
+         c.toml:4:21: principal[0].secret_access_key = <redacted>: allowed 16 to 128 visible ASCII characters",
+    ),
+    (
+        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = 5",
+        "c.toml:4:21: principal[0].secret_access_key = <redacted>: allowed 16 to 128 visible ASCII characters, in quotes",
+    ),
+    (
+        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'bad.secret'",
+        "c.toml:4:26: principal[0].secret_access_key_file = 'bad.secret': bad.secret: the content: allowed 16 to 128 visible ASCII characters",
+    ),
+    (
+        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'none.secret'",
+        "c.toml:4:26: principal[0].secret_access_key_file = 'none.secret': none.secret: cannot be read: No such file or directory (os error 2)",
+    ),
+    (
+        "{one}|account = '1'",
+        "c.toml:5:11: principal[0].account = '1': allowed 12 digits",
+    ),
+    (
+        "{one}|session_token = 'a b'",
+        "c.toml:5:17: principal[0].session_token = <redacted>: allowed 1 to 4096 visible ASCII characters",
+    ),
+    (
+        "{one}|expires = 2027-01-01T00:00:00",
+        "c.toml:5:11: principal[0].expires = 2027-01-01T00:00:00: allowed a date and time with its offset, such as 2027-01-01T00:00:00Z",
+    ),
+    (
+        "{one}|expires = '2027-01-01'",
+        "c.toml:5:11: principal[0].expires = '2027-01-01': allowed a date and time with its offset, such as 2027-01-01T00:00:00Z",
+    ),
+    (
+        "{one}|clock_tolerance = '25h'",
+        "c.toml:5:19: principal[0].clock_tolerance = '25h': allowed a duration from \"1s\" to \"1d\"",
+    ),
+    (
+        "{one}|policies = 'p'",
+        "c.toml:5:12: principal[0].policies = 'p': allowed a list of up to 20 policy names",
+    ),
+    (
+        "{one}|policies = ['p']",
+        "c.toml:5:12: principal[0].policies = ['p']: there is no [policy.p], nor any other",
+    ),
+    (
+        "{one}|policies = ['q']|[policy.p]|file = 'good.json'",
+        "c.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], allowed p",
+    ),
+    (
+        "{one}|{one}",
+        "c.toml:6:8: principal[1].name = \"a\": allowed once; principal[0] has it as well|\
+         c.toml:7:17: principal[1].access_key_id = \"A\": allowed once; principal[0] has it as well",
+    ),
+    (
+        "policy = 1",
+        "c.toml:1:10: policy = 1: allowed a table: [policy]",
+    ),
+    (
+        "[policy]|p = 1",
+        "c.toml:2:5: policy.p = 1: allowed a table: [policy.p]",
+    ),
+    (
+        "[policy.p]",
+        "c.toml:1:1: policy.p = { … }: allowed with either file or document",
+    ),
+    (
+        "[policy.p]|file = 'broken.json'",
+        "c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:18: Effect \"allow\": allowed \"Allow\", \"Deny\"",
+    ),
+    (
+        "[policy.p]|file = ''",
+        "c.toml:2:8: policy.p.file = '': allowed a text that is not empty",
+    ),
+    (
+        "[policy.p]|document = '{}'|[policy.q]|document = 'x'",
+        "c.toml:2:12: policy.p.document = '{}': the document is no policy: line 1, column 2: the document needs Statement, with at least one statement|\
+         c.toml:4:12: policy.q.document = 'x': the document is no policy: line 1, column 1: expected value",
+    ),
+    (
+        "[policy.'a b']|file = 'good.json'",
+        "c.toml:1:1: policy.a b = { … }: the name: allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -",
+    ),
+];
+
+#[test]
+fn every_fault_is_told_with_its_place() {
+    let folder = Folder::new();
+    folder.write("good.secret", "0123456789abcdef");
+    folder.write("bad.secret", "hidden");
+    folder.write("good.json", DEVICES);
+    folder.write(
+        "broken.json",
+        "{\"Statement\": {\n \"Action\": \"*\",\n \"Effect\": \"allow\"}}",
+    );
+    let mut wrong = Vec::new();
+    for (text, wanted) in BROKEN {
+        let error = folder
+            .load(&text.replace("{one}", ONE))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            !error.contains("hidden") && !error.contains("0123456789abcdef"),
+            "{error}"
+        );
+        let (told, wanted) = (folder.bare(&error), wanted.replace('|', "\n"));
+        if told != wanted {
+            wrong.push(format!("{text}\n told   {told}\n wanted {wanted}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_policy_that_does_not_load_is_told_once() {
+    let folder = Folder::new();
+    let error = folder.load(&format!(
+        "{ONE}|policies = ['p']|[policy.p]|file = 'none.json'"
+    ));
+    assert_eq!(error.unwrap_err().faults().len(), 1);
+}
+
+#[test]
+fn what_is_no_file_of_text_is_refused() {
+    let folder = Folder::new();
+    let error = load_credentials(&folder.0, "123456789012")
+        .unwrap_err()
+        .to_string();
+    assert!(error.ends_with("allowed a regular file"), "{error}");
+    let path = folder.0.join("none.toml");
+    let error = load_credentials(&path, "123456789012")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("none.toml: cannot be read: No such file"),
+        "{error}"
+    );
+    fs::write(&path, [0xFF]).unwrap();
+    let error = load_credentials(&path, "123456789012")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("none.toml: cannot be read: stream did not contain valid UTF-8"),
+        "{error}"
+    );
+}
+
+#[test]
+fn as_many_principals_as_there_may_be_load_and_one_more_does_not() {
+    let folder = Folder::new();
+    let text = |count: usize| {
+        let one = |nth| {
+            format!(
+                "[[principal]]|name = 'n{nth}'|access_key_id = 'A{nth}'|secret_access_key = '0123456789abcdef'|"
+            )
+        };
+        (0..count).map(one).collect::<String>()
+    };
+    let loaded = folder.load(&text(PRINCIPALS_MAX)).unwrap();
+    assert_eq!(loaded.credentials.len(), PRINCIPALS_MAX);
+    let error = folder.load(&text(PRINCIPALS_MAX + 1)).unwrap_err();
+    assert_eq!(error.faults().len(), 1);
+    assert!(
+        error
+            .to_string()
+            .ends_with("principal = 65537 principals: allowed at most 65536"),
+        "{error}"
+    );
+}
