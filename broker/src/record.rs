@@ -20,6 +20,15 @@ impl Version {
         }))
     }
 
+    /// A version that was drawn earlier; `None` unless it is of letters and digits.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; VERSION_BYTES]) -> Option<Self> {
+        bytes
+            .iter()
+            .all(u8::is_ascii_alphanumeric)
+            .then_some(Self(bytes))
+    }
+
     /// The version as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

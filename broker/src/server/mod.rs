@@ -13,8 +13,10 @@ mod certificate;
 mod data_dir;
 mod failure;
 mod listeners;
+mod pulse;
 mod ready;
 mod reload;
+mod supervisor;
 mod watch;
 
 pub use failure::Failure;
@@ -37,8 +39,9 @@ use mailbox::Mailbox;
 use reload::Reloader;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use watch::Watch;
+use std::time::{Duration, Instant};
+use supervisor::Supervisor;
+use watch::{Rounds, Watch};
 
 /// Runs the server until it is told to end and has drained.
 ///
@@ -94,6 +97,8 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
     let ca = found.as_ref().and_then(|found| found.ca.as_deref());
     ready::tell(&settings, ca);
+    let supervisor = Supervisor::of_environment();
+    supervisor.ready();
 
     let mut reloader = Reloader::default();
     if let Some(Found {
@@ -110,6 +115,8 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         told,
         happened,
         reloader,
+        supervisor,
+        rounds: Rounds::new(settings.shards, Instant::now()),
         drain_ms,
     }
     .until_the_end()

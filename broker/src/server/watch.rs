@@ -1,6 +1,8 @@
 //! The main thread once everything runs: it waits for signals and for what shards tell, and ends the process in order.
 
+use super::pulse::{Finding, Pulse};
 use super::reload::Reloader;
+use super::supervisor::Supervisor;
 use super::{Failure, fatal, post_to_all};
 use crate::edge::{Post, ShardEvent, ShardHandle};
 use crate::shard::{Letter, Shard};
@@ -19,7 +21,19 @@ pub(super) struct Watch {
     pub(super) happened: Receiver<ShardEvent>,
     /// What is read again when the operator says so or files change.
     pub(super) reloader: Reloader,
+    /// Who is told how we are.
+    pub(super) supervisor: Supervisor,
+    pub(super) rounds: Rounds,
     pub(super) drain_ms: u64,
+}
+
+/// What is done again and again beside waiting.
+pub(super) struct Rounds {
+    pulse: Pulse,
+    /// The next one.
+    due: Instant,
+    /// The next reminder of the operator.
+    remind: Instant,
 }
 
 /// What ended a wait.
@@ -35,6 +49,7 @@ impl Watch {
     pub(super) fn until_the_end(mut self) -> Result<(), Failure> {
         self.serve()?;
         self.status.set(Status::Draining);
+        self.supervisor.stopping();
         tracing::info!(within_ms = self.drain_ms, "draining");
         post_to_all(&self.mailboxes, || {
             Post::Letter(Letter::Drain(self.drain_ms))
@@ -70,29 +85,23 @@ impl Watch {
 
     /// Until the first signal to end.
     fn serve(&mut self) -> Result<(), Failure> {
-        let mut look = Instant::now() + LOOK_EVERY;
-        let mut remind = Instant::now() + REMIND_EVERY;
         loop {
-            match self.next(look) {
+            match self.next(Instant::now() + REMIND_EVERY) {
                 News::Command(Command::End) => return Ok(()),
-                News::Command(Command::Reload) => self.reloader.reload_all(),
-                News::Shard(ShardEvent::Drained(_)) => {}
-                News::Shard(ShardEvent::Ended(id)) => return Err(died(id.0)),
-                News::Late => {
-                    self.reloader.look();
-                    look = Instant::now() + LOOK_EVERY;
+                News::Command(Command::Reload) => {
+                    self.supervisor.reloading();
+                    self.reloader.reload_all();
+                    self.supervisor.ready();
                 }
-            }
-            if Instant::now() >= remind {
-                self.reloader.remind();
-                remind += REMIND_EVERY;
+                News::Shard(ShardEvent::Drained(_)) | News::Late => {}
+                News::Shard(ShardEvent::Ended(id)) => return Err(died(id.0)),
             }
         }
     }
 
     /// Until every shard has told what `wanted` knows, or `limit` is over: whether they all have.
     fn wait_for_all(
-        &self,
+        &mut self,
         limit: Duration,
         wanted: impl Fn(ShardEvent) -> bool,
     ) -> Result<bool, Failure> {
@@ -111,12 +120,62 @@ impl Watch {
         Ok(true)
     }
 
-    fn next(&self, until: Instant) -> News {
-        let limit = until.saturating_duration_since(Instant::now());
-        select! {
-            recv(self.told) -> command => command.map_or(News::Late, News::Command),
-            recv(self.happened) -> event => event.map_or(News::Late, News::Shard),
-            default(limit) => News::Late,
+    /// The next news, or [`News::Late`] at `until`. Does its rounds meanwhile.
+    fn next(&mut self, until: Instant) -> News {
+        loop {
+            let wake = until.min(self.rounds.due);
+            let limit = wake.saturating_duration_since(Instant::now());
+            let news = select! {
+                recv(self.told) -> command => command.map_or(News::Late, News::Command),
+                recv(self.happened) -> event => event.map_or(News::Late, News::Shard),
+                default(limit) => News::Late,
+            };
+            let now = Instant::now();
+            if now >= self.rounds.due {
+                self.go_round(now);
+            }
+            match news {
+                News::Late if now < until => {}
+                News::Command(_) | News::Shard(_) | News::Late => return news,
+            }
+        }
+    }
+
+    /// Once a second: are the shards well, have files changed?
+    fn go_round(&mut self, now: Instant) {
+        self.rounds.due = now + ROUND_EVERY;
+        for finding in self.rounds.pulse.feel(&self.mailboxes, now) {
+            match finding {
+                Finding::Silent(shard, silence) => {
+                    tracing::warn!(
+                        shard,
+                        ?silence,
+                        "the shard does not answer: it is stuck or has no CPU"
+                    );
+                }
+                Finding::Back(shard, silence) => {
+                    tracing::warn!(shard, ?silence, "the shard answers again");
+                }
+            }
+        }
+        if self.rounds.pulse.is_well(now) {
+            self.supervisor.alive();
+        }
+        self.reloader.look();
+        if now >= self.rounds.remind {
+            self.rounds.remind = now + REMIND_EVERY;
+            self.reloader.remind();
+        }
+    }
+}
+
+impl Rounds {
+    /// The first one is a second from `now`.
+    pub(super) fn new(shards: usize, now: Instant) -> Self {
+        Self {
+            pulse: Pulse::new(shards, now),
+            due: now + ROUND_EVERY,
+            remind: now + REMIND_EVERY,
         }
     }
 }
@@ -131,7 +190,7 @@ fn died(shard: u16) -> Failure {
 const DRAIN_SLACK: Duration = Duration::from_secs(2);
 /// Stop cuts connections off, so it takes no time to speak of.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// How often files are looked at: three calls of stat a second cost nothing to speak of.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the rounds are made: three calls of stat and a datagram cost nothing to speak of.
+const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// How often the operator is reminded.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);

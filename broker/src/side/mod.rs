@@ -13,7 +13,7 @@ mod status;
 pub use admin::Scrape;
 pub use log::log_to_stderr;
 pub use metrics::{CONTENT_TYPE, Report};
-pub use process::{block_signals, end_on_panic, raise_descriptors};
+pub use process::{block_signals, end_on_panic, monotonic, raise_descriptors};
 pub use scrape::Scraper;
 pub use status::{Status, StatusBoard};
 

@@ -72,6 +72,19 @@ pub fn raise_descriptors() -> io::Result<u64> {
     Ok(if raised { limit.rlim_max } else { soft })
 }
 
+/// The time since the machine's start, as `CLOCK_MONOTONIC` tells it: what service managers compare with their own.
+#[must_use]
+pub fn monotonic() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a whole `timespec` that outlives the call. The clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// The processor time, user and system, that all threads have used.
 pub(super) fn cpu_time() -> Duration {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
@@ -94,6 +107,7 @@ mod tests {
     #[test]
     fn the_process_has_used_time_and_may_open_files() {
         assert!(cpu_time() > Duration::ZERO);
+        assert!(monotonic() > Duration::ZERO);
         assert!(raise_descriptors().unwrap() > 0);
         block_signals().unwrap();
         unblock_signals().unwrap();

@@ -6,7 +6,7 @@
 //! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
 //!   healthy pair on the same shard that goes on relaying.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
-//! * [`start`], [`drain`]: exit codes, refusals to start, the end.
+//! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
 //! * [`recorded`]: requests of real clients, byte for byte.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;
 //!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
@@ -56,5 +56,6 @@ mod reload;
 mod session;
 mod slow_reader;
 mod start;
+mod supervisor;
 mod takeover;
 mod tls;

@@ -90,6 +90,15 @@ impl Broker {
         Self::launch(shell, &DEV, shards)
     }
 
+    /// `broker serve --dev` under a service manager that listens at `socket` and wants a sign of life within `watchdog`.
+    pub(crate) fn supervised(socket: &str, watchdog: Duration) -> Self {
+        let mut command = command();
+        command
+            .env("NOTIFY_SOCKET", socket)
+            .env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        Self::launch(command, &DEV, 2)
+    }
+
     fn launch(mut command: Command, arguments: &[&str], shards: u16) -> Self {
         let directory = fresh_directory();
         let log = File::create(directory.join("log")).expect("a log file in the data directory");

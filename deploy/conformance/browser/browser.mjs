@@ -2,13 +2,16 @@
 //
 // HELIOGRAPH_HTTPS     base URL of the TLS listener (NODE_EXTRA_CA_CERTS names the authority of its certificate)
 // HELIOGRAPH_CLIENTS   directory with js/node_modules and browser/node_modules, as deploy/ci/check.sh installs them
-// and, if wanted, HELIOGRAPH_ICE_TRANSPORT, HELIOGRAPH_CHROMIUM, HELIOGRAPH_REGION, HELIOGRAPH_ACCESS_KEY_ID and HELIOGRAPH_SECRET_ACCESS_KEY
+// and, if wanted, HELIOGRAPH_ICE_TRANSPORT and HELIOGRAPH_CHROMIUM
 
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { connect } from 'node:tls';
+import { region, tests } from '../js/broker.mjs';
 
 // The packages live under target/, outside the tree that holds these scripts.
 const clients = process.env.HELIOGRAPH_CLIENTS;
@@ -20,14 +23,9 @@ const esbuild = require('esbuild');
 const endpoint = process.env.HELIOGRAPH_HTTPS;
 const milliseconds = 50_000; // how long anything in a page may take
 
-export const region = process.env.HELIOGRAPH_REGION ?? 'us-west-2';
-export const credentials = {
-    accessKeyId: process.env.HELIOGRAPH_ACCESS_KEY_ID ?? 'AKIDEXAMPLE',
-    secretAccessKey: process.env.HELIOGRAPH_SECRET_ACCESS_KEY ?? 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY',
-};
 export const settings = {
     region,
-    credentials,
+    credentials: tests,
     endpoint,
     frames: 15,
     bytes: 60_000,
@@ -38,10 +36,12 @@ export const settings = {
 // of the test: when its time is over the browser goes, and whatever waits for a page fails.
 export async function withBrowser(signal, work) {
     const pages = await pageServer();
+    const home = await mkdtemp(join(tmpdir(), 'heliograph-'));
     try {
         const browser = await chromium.launch({
             executablePath: process.env.HELIOGRAPH_CHROMIUM ?? '/usr/bin/chromium',
             timeout: milliseconds,
+            env: { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home }, // or it leaves crash reports behind
             args: [
                 '--no-sandbox', // root has none in a container
                 '--disable-dev-shm-usage',
@@ -61,6 +61,7 @@ export async function withBrowser(signal, work) {
         }
     } finally {
         pages.close();
+        await rm(home, { recursive: true, force: true });
     }
 }
 

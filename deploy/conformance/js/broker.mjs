@@ -15,15 +15,17 @@ globalThis.WebSocket ??= require('ws');
 
 const { KinesisVideo } = require('@aws-sdk/client-kinesis-video');
 const { KinesisVideoSignaling } = require('@aws-sdk/client-kinesis-video-signaling');
+const { STS } = require('@aws-sdk/client-sts');
 const { SignalingClient, Role } = require('amazon-kinesis-video-streams-webrtc');
 
 export { Role };
 
-const region = 'us-west-2';
-const credentials = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' };
+export const region = 'us-west-2';
+// The principal `tests` of credentials.toml.
+export const tests = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' };
 const milliseconds = 15_000;
 
-export function control() {
+export function control(credentials = tests) {
     return new KinesisVideo({ region, credentials, endpoint: process.env.HELIOGRAPH_HTTPS, maxAttempts: 1 });
 }
 
@@ -41,9 +43,9 @@ export async function endpoints(channelARN, role) {
     return Object.fromEntries(ResourceEndpointList.map((entry) => [entry.Protocol, entry.ResourceEndpoint]));
 }
 
-export async function iceServers(channelARN, endpoint) {
+export async function iceServers(channelARN, endpoint, credentials = tests, clientId = undefined) {
     const signaling = new KinesisVideoSignaling({ region, credentials, endpoint, maxAttempts: 1 });
-    const { IceServerList } = await signaling.getIceServerConfig({ ChannelARN: channelARN });
+    const { IceServerList } = await signaling.getIceServerConfig({ ChannelARN: channelARN, ClientId: clientId });
     return IceServerList;
 }
 
@@ -55,12 +57,33 @@ afterEach(() => {
     }
 });
 
+// What a web back end does for a page: temporary keys by `GetFederationToken`, good for one channel and one client id on it.
+export async function keysFor(channelARN, clientId) {
+    const sts = new STS({ region, credentials: tests, endpoint: process.env.HELIOGRAPH_HTTPS, maxAttempts: 1 });
+    const at = { Effect: 'Allow', Resource: channelARN };
+    const Statement = [
+        { ...at, Action: ['kinesisvideo:DescribeSignalingChannel', 'kinesisvideo:GetSignalingChannelEndpoint'] },
+        {
+            ...at,
+            Action: ['kinesisvideo:ConnectAsViewer', 'kinesisvideo:GetIceServerConfig'],
+            Condition: { StringEquals: { 'kinesisvideo:ClientId': clientId } },
+        },
+    ];
+    const Policy = JSON.stringify({ Version: '2012-10-17', Statement });
+    const { Credentials } = await sts.getFederationToken({ Name: clientId, Policy, DurationSeconds: 900 });
+    return {
+        accessKeyId: Credentials.AccessKeyId,
+        secretAccessKey: Credentials.SecretAccessKey,
+        sessionToken: Credentials.SessionToken,
+    };
+}
+
 // The SDK's client with its own signer, and everything it raises in a queue.
 export class Peer {
     constructor(config) {
         this.events = [];
         this.waiting = [];
-        this.client = new SignalingClient({ region, credentials, ...config });
+        this.client = new SignalingClient({ region, credentials: tests, ...config });
         for (const name of ['open', 'close', 'error', 'sdpOffer', 'sdpAnswer', 'iceCandidate', 'statusResponse']) {
             this.client.on(name, (...values) => {
                 this.events.push([name, ...values]);
@@ -70,9 +93,9 @@ export class Peer {
         peers.push(this);
     }
 
-    static async connect(channelARN, role, clientId) {
+    static async connect(channelARN, role, clientId, credentials = tests) {
         const { WSS } = await endpoints(channelARN, role);
-        const peer = new Peer({ channelARN, role, clientId, channelEndpoint: WSS });
+        const peer = new Peer({ channelARN, role, clientId, channelEndpoint: WSS, credentials });
         await peer.open();
         return peer;
     }

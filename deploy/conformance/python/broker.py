@@ -8,10 +8,13 @@ HELIOGRAPH_CA     file with the authority of its certificate
 import json
 import os
 import uuid
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import boto3
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from websockets.sync.client import connect
 
 HTTP = os.environ["HELIOGRAPH_HTTP"]
@@ -21,15 +24,20 @@ REGION = "us-west-2"
 ACCOUNT = "123456789012"
 SECONDS = 15  # how long anything may take
 
+# Access key id, secret and perhaps a session token: the principal `tests` of credentials.toml.
+KEYS = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 
-def client(service, url=HTTP, validate=True):
+
+def client(service, url=HTTP, validate=True, keys=KEYS):
     """A boto3 client without retries, so that each error is seen as it came."""
+    key_id, secret, *token = keys
     return boto3.client(
         service,
         endpoint_url=url,
         region_name=REGION,
-        aws_access_key_id="AKIDEXAMPLE",
-        aws_secret_access_key="wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        aws_session_token=token[0] if token else None,
         verify=CA if url == HTTPS else None,
         config=Config(
             retries={"total_max_attempts": 1},
@@ -57,15 +65,23 @@ def unknown_arn():
     return f"arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:channel/{new_name()}/1700000000123"
 
 
-class Peer:
-    """A master, or with an id a viewer, over plain WebSocket."""
+def presigned(url, keys=KEYS, seconds=299):
+    """A URL signed in its query by botocore's own signer."""
+    request = AWSRequest("GET", url)
+    SigV4QueryAuth(Credentials(*keys), "kinesisvideo", REGION, expires=seconds).add_auth(request)
+    return request.url
 
-    def __init__(self, arn, client_id=None):
+
+class Peer:
+    """A master, or with an id a viewer, over plain WebSocket; its URL is presigned, whether the broker asks for it or not, and
+    then changed by `tamper`."""
+
+    def __init__(self, arn, client_id=None, keys=KEYS, tamper=str):
         query = "X-Amz-ChannelARN=" + quote(arn, safe="")
         if client_id is not None:
             query += "&X-Amz-ClientId=" + client_id
-        url = f"ws://{urlsplit(HTTP).netloc}/?{query}"
-        self.connection = connect(url, open_timeout=SECONDS, close_timeout=5)
+        url = presigned(f"{HTTP}/?{query}", keys).replace("http:", "ws:", 1)
+        self.connection = connect(tamper(url), open_timeout=SECONDS, close_timeout=5)
 
     def __enter__(self):
         self.socket = self.connection.__enter__()

@@ -6,24 +6,27 @@ import subprocess
 import sys
 import unittest
 
-from broker import CA, HTTP, HTTPS, REGION, Peer, new_name, unknown_arn
+from broker import CA, HTTP, HTTPS, KEYS, REGION, Peer, new_name, unknown_arn
 
 AWS = os.path.join(os.path.dirname(sys.executable), "aws")
 
 
-def start(url, *arguments):
+def start(url, *arguments, keys=KEYS, region=REGION):
+    key_id, secret, *token = keys
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": key_id,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_DEFAULT_REGION": region,
         "AWS_CA_BUNDLE": CA,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_MAX_ATTEMPTS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+    if token:
+        environment["AWS_SESSION_TOKEN"] = token[0]
     command = [sys.executable, AWS, "--endpoint-url", url, "--output", "json", *arguments]
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -82,6 +85,29 @@ class Cli(unittest.TestCase):
             "kinesisvideo", "delete-signaling-channel", "--channel-arn", arn, "--current-version", info["Version"]
         )
         self.refused("ResourceNotFoundException", "kinesisvideo", "describe-signaling-channel", "--channel-arn", arn)
+
+    def test_changing_a_channel(self):
+        arn = self.aws("kinesisvideo", "create-signaling-channel", "--channel-name", new_name())["ChannelARN"]
+
+        def info():
+            return self.aws("kinesisvideo", "describe-signaling-channel", "--channel-arn", arn)["ChannelInfo"]
+
+        before = info()
+        update = [
+            "kinesisvideo", "update-signaling-channel", "--channel-arn", arn, "--current-version", before["Version"],
+            "--single-master-configuration", "MessageTtlSeconds=90",
+        ]
+        self.aws(*update)
+        self.refused("VersionMismatchException", *update)
+        self.assertEqual(info()["SingleMasterConfiguration"], {"MessageTtlSeconds": 90})
+        self.assertNotEqual(info()["Version"], before["Version"])
+        of_arn = ["--resource-arn", arn]
+        self.aws("kinesisvideo", "tag-resource", *of_arn, "--tags", "Key=env,Value=dev", "Key=owner,Value=größe")
+        self.aws("kinesisvideo", "untag-resource", *of_arn, "--tag-key-list", "env", "absent")
+        self.assertEqual(self.aws("kinesisvideo", "list-tags-for-resource", *of_arn), {"Tags": {"owner": "größe"}})
+        storage = self.aws("kinesisvideo", "describe-media-storage-configuration", "--channel-arn", arn)
+        self.assertEqual(storage["MediaStorageConfiguration"]["Status"], "DISABLED")
+        self.refused("InvalidArgumentException", "kinesis-video-webrtc-storage", "join-storage-session", "--channel-arn", arn)
 
     def test_paging(self):
         prefix = new_name()
