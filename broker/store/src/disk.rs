@@ -40,6 +40,17 @@ pub(crate) struct Breakage {
     pub(crate) syncs: std::sync::atomic::AtomicI32,
     /// How often a sync was asked for.
     pub(crate) syncs_seen: std::sync::atomic::AtomicU32,
+    /// Who wants to know of every call.
+    pub(crate) log: std::sync::OnceLock<crossbeam_channel::Sender<Call>>,
+}
+
+/// A call that changes the file.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+    Sync,
 }
 
 impl Disk {
@@ -100,18 +111,28 @@ impl Disk {
     pub(crate) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         #[cfg(test)]
         self.breakage.write()?;
+        #[cfg(test)]
+        self.breakage.tell(|| Call::Write(offset, data.into()));
         self.file.write_all_at(data, offset)
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
         self.breakage.sync()?;
+        #[cfg(test)]
+        self.breakage.tell(|| Call::Sync);
         self.file.sync_data()
     }
 }
 
 #[cfg(test)]
 impl Breakage {
+    fn tell(&self, call: impl FnOnce() -> Call) {
+        if let Some(log) = self.log.get() {
+            let _ = log.send(call());
+        }
+    }
+
     fn write(&self) -> io::Result<()> {
         let number = self.writes.load(Ordering::Acquire);
         if number == 0 {
@@ -149,6 +170,8 @@ impl StorageBackend for Live {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.0.breakage.tell(|| Call::SetLen(len));
         self.0.note(self.0.file.set_len(len), Fault::NoRoom)
     }
 

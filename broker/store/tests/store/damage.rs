@@ -83,7 +83,7 @@ fn a_truncated_file_never_gives_other_rows() {
     let (expected, images) = images();
     for (name, image) in images {
         let mut refused = 0;
-        for len in (0..image.len()).step_by(4096) {
+        for len in (0..image.len()).step_by(PAGE_BYTES) {
             for len in [len, len + 1] {
                 let verdict = verdict(&image[..len], &expected);
                 let lawful = matches!(verdict, Verdict::Same | Verdict::Refused);
@@ -94,6 +94,29 @@ fn a_truncated_file_never_gives_other_rows() {
         assert!(
             refused > 100,
             "{name}: truncation was found {refused} times only"
+        );
+    }
+}
+
+#[test]
+fn lost_and_misplaced_pages_never_give_other_rows() {
+    let (expected, images) = images();
+    for (name, image) in images {
+        let mut refused = 0;
+        for at in (0..image.len()).step_by(PAGE_BYTES) {
+            let other = (at + 7 * PAGE_BYTES) % image.len();
+            for page in [&[0; PAGE_BYTES][..], &image[other..][..PAGE_BYTES]] {
+                let mut bytes = image.clone();
+                bytes[at..][..PAGE_BYTES].copy_from_slice(page);
+                let verdict = verdict(&bytes, &expected);
+                let lawful = matches!(verdict, Verdict::Same | Verdict::Refused);
+                assert!(lawful, "{name}: page at {at}: {verdict:?}");
+                refused += u32::from(verdict == Verdict::Refused);
+            }
+        }
+        assert!(
+            refused > 50,
+            "{name}: damage was found {refused} times only"
         );
     }
 }
@@ -155,3 +178,4 @@ fn a_newer_format_is_refused() {
 
 /// The part of the file that describes all else.
 const HEAD_BYTES: usize = 320;
+const PAGE_BYTES: usize = 4096;
