@@ -7,6 +7,7 @@
 //!   healthy pair on the same shard that goes on relaying.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
+//! * [`confined`]: under the seccomp profile of `deploy/`.
 //! * [`recorded`]: requests of real clients, byte for byte.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;
 //!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
@@ -44,6 +45,7 @@ mod client_browser;
 mod client_coturn;
 mod clients;
 mod configured;
+mod confined;
 mod deletion;
 mod descriptors;
 mod drain;

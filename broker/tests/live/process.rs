@@ -99,6 +99,12 @@ impl Broker {
         Self::launch(command, &DEV, 2)
     }
 
+    /// `broker serve --dev` with this configuration file, where `command` is the binary or what becomes it.
+    pub(crate) fn wrapped(command: Command, config: &Path, shards: u16) -> Self {
+        let config = config.to_str().expect("a path in UTF-8");
+        Self::launch(command, &[&DEV[..], &["--config", config]].concat(), shards)
+    }
+
     fn launch(mut command: Command, arguments: &[&str], shards: u16) -> Self {
         let directory = fresh_directory();
         let log = File::create(directory.join("log")).expect("a log file in the data directory");
@@ -292,6 +298,11 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 /// The binary under test.
 pub(crate) fn command() -> Command {
     Command::new(BINARY)
+}
+
+/// Where it lies.
+pub(crate) fn binary() -> PathBuf {
+    PathBuf::from(BINARY)
 }
 
 /// The ARN of a channel in the account and region of `--dev`.
