@@ -116,6 +116,39 @@ fn check_config_says_what_a_file_amounts_to_or_what_is_wrong_with_it() {
 }
 
 #[test]
+fn check_config_says_who_may_do_what() {
+    let directory = Directory::new();
+    let keys = directory.file(
+        "keys.toml",
+        "[[principal]]\nname = 'fleet'\naccess_key_id = 'AKIDEXAMPLE'\nsecret_access_key = '0123456789abcdef'\npolicies = ['p']\n\
+         [policy.p]\ndocument = '{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"kinesisvideo:ConnectAsMaster\",\"Resource\":\"*\"}}'\n",
+    );
+    let text = format!(
+        "auth = 'none'\naccount_id = '210987654321'\ncredentials = '{}'\n",
+        keys.display()
+    );
+    let file = directory.file("c.toml", &text);
+    let output = run(broker(&["check-config"]).arg(&file));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told = "principal   fleet, account 210987654321, key AKIDEXAMPLE: may ConnectAsMaster\n";
+    assert!(stdout(&output).contains(told), "{}", stdout(&output));
+    assert!(!stdout(&output).contains("0123456789abcdef"));
+
+    fs::write(&keys, "[[principal]]\nname = 'fleet'\n").unwrap();
+    let output = run(broker(&["check-config"]).arg(&file));
+    assert_eq!(output.status.code(), Some(2));
+    let expected = format!(
+        "{}:2:1: principal[0] = {{ … }}: access_key_id needed\n",
+        keys.display()
+    );
+    assert!(
+        stderr(&output).starts_with(&expected),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn presign_prints_a_url_or_says_what_it_lacks() {
     let arn = "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/1700000000000";
     let flags = [

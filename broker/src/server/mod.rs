@@ -16,11 +16,13 @@ mod listeners;
 mod pulse;
 mod ready;
 mod reload;
+mod session_key;
 mod supervisor;
 mod watch;
 
 pub use failure::Failure;
 
+use crate::auth::{Nonces, SessionKeys};
 use crate::config::{Scheme, Settings};
 use crate::edge::{
     self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
@@ -42,6 +44,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use watch::{Rounds, Watch};
+use zeroize::Zeroizing;
 
 /// Runs the server until it is told to end and has drained.
 ///
@@ -54,6 +57,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     ring::probe().map_err(|obstacle| Failure::Fatal(obstacle.to_string()))?;
     let (bound, admin_listener) = bind(&mut settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
+    let session_keys = Arc::new(session_key::open(data_dir.path())?);
     let token = admin_token(&settings)?;
 
     let settings = Arc::new(settings);
@@ -91,6 +95,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         tls: found.as_ref().map(|found| Arc::clone(&found.config)),
         edge,
         events,
+        session_keys,
     };
     let shards = start.spawn_all(bound)?;
     status.set(Status::Ok);
@@ -201,6 +206,7 @@ struct ShardStart<'s> {
     tls: Option<Arc<rustls::ServerConfig>>,
     edge: EdgeSettings,
     events: Sender<ShardEvent>,
+    session_keys: Arc<SessionKeys>,
 }
 
 impl ShardStart<'_> {
@@ -240,7 +246,11 @@ impl ShardStart<'_> {
                 events: self.events.clone(),
             };
             let settings = Arc::clone(self.settings);
-            let start = Start::bare(settings, id, placement.clone(), seeds()?);
+            let start = Start {
+                session_keys: Arc::clone(&self.session_keys),
+                nonces: nonces(id)?,
+                ..Start::bare(settings, id, placement.clone(), seeds()?)
+            };
             // Made on its own thread, whose memory it then is.
             let make = move || Shard::new(start);
             let handle = edge::spawn(config, make);
@@ -251,6 +261,13 @@ impl ShardStart<'_> {
         }
         Ok(handles)
     }
+}
+
+/// Nonces that this life of the process has for itself.
+fn nonces(id: ShardId) -> Result<Nonces, Failure> {
+    let mut seed = Zeroizing::new([0; 32]);
+    edge::entropy::fill(&mut *seed).map_err(|error| fatal("no seed for nonces", &error))?;
+    Ok(Nonces::new(&seed, id.0))
 }
 
 fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {

@@ -1,0 +1,237 @@
+//! The file of the keys that temporary credentials are sealed under: `session.key` in the data directory.
+//!
+//! ```text
+//! <64 hexadecimal digits>      the key that seals
+//! <64 hexadecimal digits>      the key before it, which still opens; optional
+//! ```
+//! To rotate, an operator puts a key of their own before the first line and keeps one line of the old; nodes that share the
+//! file take each other's credentials.
+
+use super::Failure;
+use crate::auth::SessionKeys;
+use crate::edge::entropy;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Reads the keys of a data directory that this process has locked; makes a random one if there is none.
+///
+/// # Errors
+/// [`Failure::Fatal`], with what to do: the file is damaged, or cannot be read or made.
+pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
+    let path = data_dir.join(NAME);
+    let failed = |error: io::Error| {
+        Failure::Fatal(format!(
+            "{}: the key of temporary credentials can be neither read nor made: {error}",
+            path.display()
+        ))
+    };
+    match File::open(&path) {
+        Ok(file) => {
+            let mode = file.metadata().map_err(failed)?.permissions().mode();
+            if mode & OTHERS != 0 {
+                let path = path.display();
+                tracing::warn!(
+                    "{path}: everybody on this machine may read or change it: chmod 600"
+                );
+            }
+            let mut text = Zeroizing::new(String::new());
+            // Bytes that are no text are damage like any other.
+            let mut bounded = file.take(BYTES_MAX);
+            match bounded.read_to_string(&mut text) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => text.clear(),
+                Err(error) => return Err(failed(error)),
+            }
+            read(&text).ok_or_else(|| damaged(&path))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make(data_dir, &path).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes a random key beside its place, then puts it there, so that a file that exists is whole.
+fn make(data_dir: &Path, path: &Path) -> io::Result<SessionKeys> {
+    let mut key = Zeroizing::new([0; 32]);
+    entropy::fill(&mut *key)?;
+    let digits = key.iter().map(|byte| format!("{byte:02x}"));
+    let text = Zeroizing::new(digits.chain(["\n".to_owned()]).collect::<String>());
+    let unfinished = path.with_extension("key.part");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(data_dir)?.sync_all()?;
+    Ok(SessionKeys::new(&key, None))
+}
+
+fn read(text: &str) -> Option<SessionKeys> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let current = key(lines.next()?)?;
+    let previous = match lines.next() {
+        Some(line) => Some(key(line)?),
+        None => None,
+    };
+    let nothing_else = lines.next().is_none();
+    nothing_else.then(|| SessionKeys::new(&current, previous.as_deref()))
+}
+
+fn key(line: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    let (pairs, rest) = line.as_bytes().as_chunks::<2>();
+    if pairs.len() != key.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in key.iter_mut().zip(pairs) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
+    }
+    Some(key)
+}
+
+fn damaged(path: &Path) -> Failure {
+    Failure::Fatal(format!(
+        "{}: damaged, allowed one or two lines of 64 hexadecimal digits: put back a copy of it, or remove it, which makes a \
+         new key at the next start and ends all temporary credentials given out so far",
+        path.display()
+    ))
+}
+
+const NAME: &str = "session.key";
+
+/// Two keys with their line ends, and room for blanks.
+const BYTES_MAX: u64 = 1024;
+
+/// The bits of a mode that let everybody read or write.
+const OTHERS: u32 = 0o006;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{Grant, Temporary};
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    struct Folder(PathBuf);
+
+    static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+    impl Folder {
+        fn new() -> Self {
+            let nth = FOLDERS.fetch_add(1, Ordering::Relaxed);
+            let name = format!("heliograph-session-key-{}-{nth}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn seal(keys: &SessionKeys) -> Temporary {
+        let grant = Grant {
+            account: "123456789012",
+            parent_access_key_id: "AKIDEXAMPLE",
+            name: "web",
+            policy: "",
+            expires_s: 1,
+        };
+        keys.seal(&[1; 32], &grant).unwrap()
+    }
+
+    fn opens(keys: &SessionKeys, temporary: &Temporary) -> bool {
+        let token = temporary.session_token.reveal().as_bytes();
+        keys.open(&temporary.access_key_id, token).is_some()
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner_only() {
+        let folder = Folder::new();
+        fs::write(
+            folder.0.join("session.key.part"),
+            "of a start that was cut off",
+        )
+        .unwrap();
+        let sealed = seal(&open(&folder.0).unwrap());
+        let mode = fs::metadata(folder.0.join(NAME))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!folder.0.join("session.key.part").exists());
+        assert!(opens(&open(&folder.0).unwrap(), &sealed));
+        assert!(!opens(&open(&Folder::new().0).unwrap(), &sealed));
+    }
+
+    #[test]
+    fn a_second_line_still_opens_what_it_sealed() {
+        let folder = Folder::new();
+        let sealed = seal(&open(&folder.0).unwrap());
+        let path = folder.0.join(NAME);
+        let old = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{}\n{old}", "AB".repeat(32))).unwrap();
+        let rotated = open(&folder.0).unwrap();
+        assert!(opens(&rotated, &sealed) && opens(&rotated, &seal(&rotated)));
+        fs::write(&path, format!("{}\n", "ab".repeat(32))).unwrap();
+        let later = open(&folder.0).unwrap();
+        assert!(!opens(&later, &sealed) && opens(&later, &seal(&rotated)));
+    }
+
+    #[test]
+    fn a_damaged_file_is_kept_and_refused() {
+        let folder = Folder::new();
+        let path = folder.0.join(NAME);
+        let key = "0f".repeat(32);
+        for content in [
+            Vec::new(),
+            b"\n".to_vec(),
+            key.as_bytes()[1..].to_vec(),
+            format!("{key}0").into_bytes(),
+            format!("{key}0f").into_bytes(),
+            key.replace('f', "g").into_bytes(),
+            format!("+{}", &key[1..]).into_bytes(),
+            format!("{key}\n{key}\n{key}\n").into_bytes(),
+            format!("{key}\nx\n").into_bytes(),
+            vec![0xFF; 64],
+            vec![b'0'; 1 << 20],
+        ] {
+            fs::write(&path, &content).unwrap();
+            let Err(Failure::Fatal(text)) = open(&folder.0) else {
+                panic!("{content:?}");
+            };
+            assert!(
+                text.contains("session.key: damaged") && text.contains("remove it"),
+                "{text}"
+            );
+            assert!(!text.contains("0f0f"), "{text}");
+            assert_eq!(fs::read(&path).unwrap(), content);
+        }
+    }
+
+    #[test]
+    fn a_folder_in_its_place_is_told() {
+        let folder = Folder::new();
+        fs::create_dir(folder.0.join(NAME)).unwrap();
+        let error = open(&folder.0).map(|_| ()).unwrap_err();
+        assert!(
+            error.to_string().contains("neither read nor made"),
+            "{error}"
+        );
+    }
+}
