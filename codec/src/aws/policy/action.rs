@@ -311,6 +311,22 @@ mod tests {
     }
 
     #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for (service, names) in [
+            ("kinesisvideo", KINESISVIDEO_UNSERVED),
+            ("sts", STS_UNSERVED),
+        ] {
+            for name in names {
+                let text = format!("{service}:{}", name.to_uppercase());
+                assert_eq!(meant(&text), Vec::<&str>::new(), "{text}");
+            }
+        }
+        for action in Action::ALL {
+            assert_eq!(meant(&action.as_str().to_uppercase()), [action.as_str()]);
+        }
+    }
+
+    #[test]
     fn operations_find_their_action() {
         for action in Action::ALL {
             assert_eq!(Action::named(action.name()), Some(action));
