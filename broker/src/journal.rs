@@ -180,6 +180,8 @@ pub struct Diary {
     journal: Box<dyn Journal>,
     second: u64,
     refusals: u32,
+    /// Refusals that were not noted since the last one that was.
+    untold: u64,
     suppressed: u64,
 }
 
@@ -191,8 +193,15 @@ impl Diary {
             journal,
             second: 0,
             refusals: 0,
+            untold: 0,
             suppressed: 0,
         }
+    }
+
+    /// How many refusals were not noted since the start.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
     }
 
     /// Notes an entry.
@@ -201,23 +210,23 @@ impl Diary {
     }
 
     /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, the others are counted, and
-    /// their number is noted with the next one. False when it was not noted.
-    pub fn refused(&mut self, now: Now, refused: impl FnOnce() -> Refused) -> bool {
+    /// their number is noted with the next one.
+    pub fn refused(&mut self, now: Now, refused: impl FnOnce() -> Refused) {
         let second = now.0 / 1000;
         if second != self.second {
             (self.second, self.refusals) = (second, 0);
         }
         if self.refusals >= REFUSALS_LOGGED_PER_SECOND {
+            self.untold += 1;
             self.suppressed += 1;
-            return false;
+            return;
         }
         self.refusals += 1;
-        match std::mem::take(&mut self.suppressed) {
+        match std::mem::take(&mut self.untold) {
             0 => {}
             refusals => self.journal.note(Entry::Suppressed { refusals }),
         }
         self.journal.note(Entry::Refused(refused()));
-        true
     }
 }
 
@@ -257,12 +266,13 @@ mod tests {
         let (to, kept) = unbounded();
         let mut diary = Diary::new(Box::new(Kept(to)));
         for _ in 0..REFUSALS_LOGGED_PER_SECOND {
-            assert!(diary.refused(Now(1_999), refused));
+            diary.refused(Now(1_999), refused);
         }
         for _ in 0..3 {
-            assert!(!diary.refused(Now(1_999), || unreachable!("it is not noted")));
+            diary.refused(Now(1_999), || unreachable!("it is not noted"));
         }
-        assert!(diary.refused(Now(2_000), refused));
+        diary.refused(Now(2_000), refused);
+        assert_eq!(diary.suppressed(), 3);
         let entries: Vec<Entry> = kept.try_iter().collect();
         let most = REFUSALS_LOGGED_PER_SECOND as usize;
         assert_eq!(entries.len(), most + 2);

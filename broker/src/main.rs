@@ -37,8 +37,11 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
     let settings = config::load(flags, &Cpus::of_this_process());
     let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
-    side::log_to_stderr(settings.log_format);
-    server::run(settings)
+    let log = side::log_to_stderr(settings.log_format)
+        .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
+    let ended = server::run(settings, &log);
+    log.flush(FLUSH_MAX);
+    ended
 }
 
 fn check_config(file: &Path) -> Result<(), Failure> {
@@ -106,3 +109,6 @@ fn print(text: &str) -> Result<(), Failure> {
     let written = std::io::stdout().write_all(text.as_bytes());
     written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
 }
+
+/// How long the end waits for a stderr that does not take the last lines.
+const FLUSH_MAX: std::time::Duration = std::time::Duration::from_millis(500);

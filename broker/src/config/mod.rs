@@ -14,6 +14,7 @@ mod document;
 mod error;
 mod file;
 mod flags;
+mod json;
 mod settings;
 mod summary;
 mod value;
@@ -23,6 +24,7 @@ pub use credentials::{Loaded, load_credentials};
 pub use credentials_summary::credentials_summary;
 pub use error::{ConfigError, Fault, Place};
 pub use flags::{AdminFlag, Arguments, Command, CpuList, PresignFlags, ServeFlags};
+pub use json::json;
 pub use settings::{
     Admin, Advertise, Auth, Ice, IceCredential, Limits, Listen, LogFormat, Options, Profile,
     Quotas, Rate, Scheme, Settings, Timeouts, TlsFiles,

@@ -31,7 +31,7 @@ use crate::id::ShardId;
 use crate::limits::{mailbox_capacity, mailbox_reserve};
 use crate::placement::Placement;
 use crate::shard::{Shard, Start};
-use crate::side::{self, AdminPage, Scraper, Status, StatusBoard};
+use crate::side::{self, AdminPage, Inspector, Log, Report, Scraper, Shows, Status, StatusBoard};
 use crate::tls_files::NotAfter;
 use certificate::{Certificate, Found};
 use crossbeam_channel::{Sender, unbounded};
@@ -52,7 +52,7 @@ use zeroize::Zeroizing;
 ///
 /// # Errors
 /// Why it did not start, or did not end well.
-pub fn run(mut settings: Settings) -> Result<(), Failure> {
+pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let connections = connections(&settings)?;
     ring::probe().map_err(|obstacle| Failure::Fatal(obstacle.to_string()))?;
     let (bound, admin_listener) = bind(&mut settings)?;
@@ -67,18 +67,9 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
     let status = StatusBoard::default();
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
-    let mut scraper = Scraper::new(Arc::clone(&mailboxes));
-    let scrape = Box::new(move || {
-        let report = scraper.scrape(SCRAPE_MAX);
-        if report.is_none() {
-            tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
-        }
-        report.map(|report| report.with_tls_not_after(not_after.seconds()))
-    });
     let page = admin_listener.map(|listener| AdminPage {
         listener,
-        scrape,
-        token,
+        shows: shows(&settings, &mailboxes, log.clone(), not_after, token),
     });
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
@@ -96,6 +87,7 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         edge,
         events,
         session_keys,
+        log,
     };
     let shards = start.spawn_all(bound)?;
     status.set(Status::Ok);
@@ -125,6 +117,36 @@ pub fn run(mut settings: Settings) -> Result<(), Failure> {
         drain_ms,
     }
     .until_the_end()
+}
+
+/// What the admin listener asks, and whom.
+fn shows(
+    settings: &Arc<Settings>,
+    mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    log: Log,
+    not_after: NotAfter,
+    token: Option<String>,
+) -> Shows {
+    let mut scraper = Scraper::new(Arc::clone(mailboxes));
+    let scrape = Box::new(move || {
+        let report = scraper.scrape(SCRAPE_MAX);
+        if report.is_none() {
+            tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
+        }
+        report.map(|report| Report {
+            log_dropped: log.dropped(),
+            tls_not_after: not_after.seconds(),
+            ..report
+        })
+    });
+    let mut inspector = Inspector::new(Arc::clone(mailboxes));
+    let inspect = Box::new(move |question: &_| inspector.ask(question, SCRAPE_MAX));
+    Shows {
+        scrape,
+        inspect,
+        settings: Arc::clone(settings),
+        token,
+    }
 }
 
 /// How many client connections the process takes: as configured, or as the descriptors allow.
@@ -207,6 +229,7 @@ struct ShardStart<'s> {
     edge: EdgeSettings,
     events: Sender<ShardEvent>,
     session_keys: Arc<SessionKeys>,
+    log: &'s Log,
 }
 
 impl ShardStart<'_> {
@@ -249,6 +272,7 @@ impl ShardStart<'_> {
             let start = Start {
                 session_keys: Arc::clone(&self.session_keys),
                 nonces: nonces(id)?,
+                journal: self.log.journal(),
                 ..Start::bare(settings, id, placement.clone(), seeds()?)
             };
             // Made on its own thread, whose memory it then is.
@@ -295,7 +319,7 @@ fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::Fatal(format!("{what}: {error}"))
 }
 
-/// How long `/metrics` waits for the shards.
+/// How long `/metrics` and the inspector wait for the shards.
 const SCRAPE_MAX: Duration = Duration::from_secs(1);
 
 /// Descriptors that the process needs beside connections: its streams, lock, admin listener, its clients, the runtime.

@@ -13,7 +13,7 @@ use super::{Alteration, Ask, Inquiry, Shard, Told};
 use crate::channel::Life;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity};
-use crate::journal::EndReason;
+use crate::journal::{EndReason, Entry};
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
 use crate::record::{Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
@@ -128,6 +128,7 @@ impl Shard {
             Err(told) => self.tell(caller, told, at),
             Ok(None) => {
                 channel.state = Life::Deleting;
+                self.deleting += 1;
                 self.submit(key, Some(caller), Step::Delete, at);
             }
             Ok(Some(record)) => self.submit(key, Some(caller), Step::Replace(record), at),
@@ -184,6 +185,9 @@ impl Shard {
             step,
             mut waiting,
         } = changing;
+        if matches!(step, Step::Delete) {
+            self.deleting -= 1;
+        }
         let told = match result {
             Ok(()) => self.make(key, step, at),
             Err(error) => self.unmake(key, &step, &error),
@@ -223,7 +227,8 @@ impl Shard {
 
     /// What is not durable did not happen.
     fn unmake(&mut self, key: ChannelKey, step: &Step, error: &StoreError) -> Told {
-        tracing::error!(%error, "the registry takes no changes");
+        let trouble = error.to_string().into_boxed_str();
+        self.diary.note(Entry::StoreTrouble { error: trouble });
         let channel = self.channels.get_mut(key);
         match (step, channel) {
             (Step::Create, Some(channel)) if channel.state == Life::Creating => {
@@ -260,7 +265,12 @@ impl Shard {
             .counters
             .pending_bytes
             .saturating_sub(live.pending.bytes() as u64);
-        for session in live.members.all() {
+        let members = live.members.all();
+        if !members.is_empty() {
+            let name = channel.record.arn.name().into();
+            self.former.insert(key, (name, members.len()));
+        }
+        for session in members {
             self.close_web_socket(session, EndReason::ChannelDeleted, at);
         }
     }

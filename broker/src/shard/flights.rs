@@ -2,8 +2,59 @@
 //!
 //! All messages of one read were accepted at the same moment, so a few pairs of moment and number stand for a whole turn.
 
-use crate::event::Histogram;
+use super::Shard;
+use crate::event::{Histogram, Kind, Outcome};
+use crate::id::SessionKey;
 use crate::time::Moment;
+use codec::signal::Action;
+
+impl Shard {
+    /// The oldest `bytes` of a session were handed to the kernel: messages whose last byte was among them are delivered.
+    pub(super) fn sent(&mut self, key: SessionKey, bytes: usize, at: Moment) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let counters = &mut self.counters;
+        counters.outbox_bytes = counters
+            .outbox_bytes
+            .saturating_sub(bytes.min(session.outbox.bytes()) as u64);
+        let mut offers = Vec::new();
+        let had_messages = session.outbox.has_messages();
+        let (mut messages, mut answers) = (0, false);
+        let flights = &mut self.flights;
+        session.outbox.sent(&mut self.spares, bytes, |mark| {
+            let launch = &mark.launch;
+            if launch.counted {
+                counters.outbox_messages -= 1;
+                counters.end(Kind::Known(launch.action), Outcome::Delivered);
+            }
+            if launch.call {
+                offers.push(launch.order);
+            }
+            counters.frame(mark.end - mark.begin);
+            if let Some(accepted_us) = launch.accepted_us {
+                flights.land(accepted_us, at, &mut counters.delivery);
+            }
+            messages += 1;
+            answers |= launch.action == Action::SdpAnswer;
+        });
+        if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
+            tally.messages_out = tally.messages_out.saturating_add(messages);
+        }
+        if answers && let Some(ms) = session.open_mut().and_then(|ws| ws.first_answer(at.now)) {
+            counters.session_setup.observe(ms * 1000, 1);
+        }
+        session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
+        let slotless = session.open().is_none_or(|ws| ws.superseded);
+        let released = had_messages && slotless && !session.outbox.has_messages();
+        for order in offers {
+            self.offer_delivered(key, order);
+        }
+        if released {
+            self.release_slot(key, at);
+        }
+    }
+}
 
 /// Deliveries of one turn by the moment at which they were accepted.
 #[derive(Debug, Default)]

@@ -170,7 +170,10 @@ impl Shard {
         tally: &Tally,
         at: Moment,
     ) {
-        let channel = self.channels.get(channel);
+        let name = match self.channels.get(channel) {
+            Some(channel) => Some(channel.record.arn.name().into()),
+            None => self.former_name(channel),
+        };
         // What the edge cuts off without a word of ours is the end of the process, or a socket that failed.
         let cut_off = if self.drains() {
             EndReason::Drain
@@ -180,13 +183,24 @@ impl Shard {
         self.diary.note(Entry::ConnectionEnd(ConnectionEnd {
             role: role.on_wire(),
             client_id: role.client_id().map(Box::from),
-            channel: channel.map(|channel| channel.record.arn.name().into()),
+            channel: name,
             remote: peer.remote,
             duration_ms: at.now.since(tally.opened),
             messages_in: tally.messages_in,
             messages_out: tally.messages_out,
             reason: tally.reason.unwrap_or(cut_off),
         }));
+    }
+
+    /// The name of a channel that went before this connection of it; forgotten with the last one.
+    fn former_name(&mut self, channel: ChannelKey) -> Option<Box<str>> {
+        let (name, connections) = self.former.get_mut(&channel)?;
+        let name = name.clone();
+        *connections -= 1;
+        if *connections == 0 {
+            self.former.remove(&channel);
+        }
+        Some(name)
     }
 
     /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.

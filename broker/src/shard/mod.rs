@@ -45,7 +45,7 @@ pub use snapshot::Snapshot;
 use crate::auth::{Authenticator, Caller, Nonces, SessionKeys};
 use crate::channel::{Channel, Life};
 use crate::config::Settings;
-use crate::event::{Counters, Kind, Outcome, PLACES, Place};
+use crate::event::{Counters, PLACES, Place};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::{Diary, Journal, Silence};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
@@ -59,7 +59,6 @@ use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::control::Operation;
 use codec::http::HeadLimits;
-use codec::signal::Action;
 use deadlines::Wheel;
 use flights::Flights;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -142,6 +141,10 @@ pub struct Shard {
     /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
     parser: Option<Box<codec::signal::Parser>>,
     counters: Counters,
+    /// Channels whose deletion is not durable yet.
+    deleting: u64,
+    /// Names of channels that are gone before their connections, which the log tells at the end of each; and how many.
+    former: BTreeMap<ChannelKey, (Box<str>, usize)>,
     /// Messages delivered in this turn, not measured yet.
     flights: Flights,
     connections: [u64; PLACES],
@@ -213,6 +216,8 @@ impl Shard {
             spares: Spares::default(),
             parser: None,
             counters: Counters::default(),
+            deleting: 0,
+            former: BTreeMap::new(),
             flights: Flights::default(),
             connections: [0; PLACES],
             last_created: Wall::default(),
@@ -292,51 +297,6 @@ impl Shard {
         let key = added.ok()?;
         self.count_place(place, true);
         Some(key)
-    }
-
-    fn sent(&mut self, key: SessionKey, bytes: usize, at: Moment) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let counters = &mut self.counters;
-        counters.outbox_bytes = counters
-            .outbox_bytes
-            .saturating_sub(bytes.min(session.outbox.bytes()) as u64);
-        let mut offers = Vec::new();
-        let had_messages = session.outbox.has_messages();
-        let (mut messages, mut answers) = (0, false);
-        let flights = &mut self.flights;
-        session.outbox.sent(&mut self.spares, bytes, |mark| {
-            let launch = &mark.launch;
-            if launch.counted {
-                counters.outbox_messages -= 1;
-                counters.end(Kind::Known(launch.action), Outcome::Delivered);
-            }
-            if launch.call {
-                offers.push(launch.order);
-            }
-            counters.frame(mark.end - mark.begin);
-            if let Some(accepted_us) = launch.accepted_us {
-                flights.land(accepted_us, at, &mut counters.delivery);
-            }
-            messages += 1;
-            answers |= launch.action == Action::SdpAnswer;
-        });
-        if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
-            tally.messages_out = tally.messages_out.saturating_add(messages);
-        }
-        if answers && let Some(ms) = session.open_mut().and_then(|ws| ws.first_answer(at.now)) {
-            counters.session_setup.observe(ms * 1000, 1);
-        }
-        session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
-        let slotless = session.open().is_none_or(|ws| ws.superseded);
-        let released = had_messages && slotless && !session.outbox.has_messages();
-        for order in offers {
-            self.offer_delivered(key, order);
-        }
-        if released {
-            self.release_slot(key, at);
-        }
     }
 }
 
@@ -434,7 +394,11 @@ impl Machine for Shard {
         Snapshot {
             connections: self.connections,
             channels: self.channels.len() as u64,
-            counters: self.counters.clone(),
+            deleting: self.deleting,
+            counters: Counters {
+                log_suppressed: self.diary.suppressed(),
+                ..self.counters.clone()
+            },
         }
     }
 
@@ -507,15 +471,6 @@ impl Rules {
             },
             calls: codec::control::Rules { strict },
         }
-    }
-}
-
-impl std::fmt::Debug for Shard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard")
-            .field("id", &self.id)
-            .field("snapshot", &self.snapshot())
-            .finish_non_exhaustive()
     }
 }
 

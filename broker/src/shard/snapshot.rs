@@ -1,14 +1,18 @@
 //! A copy of one shard's counters and gauges between two turns, and how shards add up.
 
+use super::Shard;
 use crate::event::{Counters, PLACES};
+use crate::machine::Machine;
 
 /// What a scrape sees of one shard; the sum is what it sees of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Connections by [`Place`].
     pub connections: [u64; PLACES],
-    /// Channels that exist.
+    /// Channels that exist, those included that are being created or deleted.
     pub channels: u64,
+    /// Channels whose deletion is not durable yet.
+    pub deleting: u64,
     /// Everything counted.
     pub counters: Counters,
 }
@@ -20,6 +24,16 @@ impl Snapshot {
             *sum += one;
         }
         self.channels += other.channels;
+        self.deleting += other.deleting;
         self.counters.add(&other.counters);
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.id)
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
     }
 }

@@ -1,14 +1,19 @@
-//! The admin listener: `/live`, `/ready`, `/metrics`.
+//! The admin listener: `/live`, `/ready`, `/metrics`, `/config`, and the inspector's pages.
 
 use super::metrics::{CONTENT_TYPE, Report};
 use super::status::{Status, StatusBoard};
+use super::{Shows, channels};
+use crate::config::{self, Settings};
+use crate::id::ShardId;
+use crate::shard::{Question, Reply};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use serde_json::{Value, json as value};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -16,12 +21,19 @@ use tokio::sync::Mutex;
 /// What gives the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
+/// What answers the inspector: every shard's answer, in the order of shards; blocks for a bounded time, `None` when a shard
+/// does not answer.
+pub type Inspect = Box<dyn FnMut(&Question) -> Option<Vec<(ShardId, Reply)>> + Send>;
+
 /// What the admin listener serves.
 #[derive(Clone)]
-struct Admin {
+pub(super) struct Admin {
     status: StatusBoard,
     /// One scrape at a time; the others wait for their turn.
     scrape: Arc<Mutex<Scrape>>,
+    /// One question at a time, likewise.
+    inspect: Arc<Mutex<Inspect>>,
+    pub(super) settings: Arc<Settings>,
     /// Wanted of every request, off loopback.
     token: Option<Arc<str>>,
 }
@@ -33,24 +45,24 @@ struct Admin {
 pub(super) async fn serve(
     listener: TcpListener,
     status: StatusBoard,
-    scrape: Scrape,
-    token: Option<String>,
+    shows: Shows,
 ) -> std::io::Result<()> {
     let admin = Admin {
         status,
-        scrape: Arc::new(Mutex::new(scrape)),
-        token: token.map(Arc::from),
+        scrape: Arc::new(Mutex::new(shows.scrape)),
+        inspect: Arc::new(Mutex::new(shows.inspect)),
+        settings: shows.settings,
+        token: shows.token.map(Arc::from),
     };
     let routes = Router::new()
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(|| async {
-            error(
-                StatusCode::NOT_FOUND,
-                "no such page: /live, /ready, /metrics",
-            )
-        })
+        .route("/config", get(config))
+        .route("/channels", get(channels::list))
+        .route("/channels/{name}", get(channels::one))
+        .route("/ice/reconnect", post(channels::reconnect))
+        .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
         .with_state(admin);
     axum::serve(listener, routes).await
@@ -84,7 +96,28 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
+async fn config(State(admin): State<Admin>) -> Response {
+    json(StatusCode::OK, &config::json(&admin.settings))
+}
+
+impl Admin {
+    /// Asks every shard, off this thread.
+    pub(super) async fn ask(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
+        let mut inspect = self.inspect.clone().lock_owned().await;
+        let answers = tokio::task::spawn_blocking(move || (*inspect)(&question)).await;
+        answers.ok().flatten()
+    }
+}
+
+/// Lets in who has the token, if one is wanted; no page of another origin, so that none in an operator's browser can use the
+/// listener (CWE-1385).
 async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    if foreign(request.headers()) {
+        return error(
+            StatusCode::FORBIDDEN,
+            "a page of another origin may not ask here",
+        );
+    }
     match &admin.token {
         Some(token) if !bears(request.headers(), token) => {
             let mut response = error(
@@ -101,6 +134,17 @@ async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> 
     }
 }
 
+/// Whether a browser says that the request comes from a page which is not of this listener.
+fn foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let host = headers
+        .get(header::HOST)
+        .map_or(&b""[..], |host| host.as_bytes());
+    origin.as_bytes().strip_prefix(b"http://") != Some(host)
+}
+
 fn bears(headers: &HeaderMap, token: &str) -> bool {
     let given = headers
         .get(header::AUTHORIZATION)
@@ -111,17 +155,22 @@ fn bears(headers: &HeaderMap, token: &str) -> bool {
 
 /// `{"status":"…"}`.
 fn told(code: StatusCode, status: Status) -> Response {
-    json(code, format!("{{\"status\":\"{}\"}}", status.as_str()))
+    json(code, &value!({ "status": status.as_str() }))
 }
 
-/// `{"error":"…"}`; the text holds nothing that JSON would escape.
-fn error(code: StatusCode, text: &str) -> Response {
-    json(code, format!("{{\"error\":\"{text}\"}}"))
+/// `{"error":"…"}`.
+pub(super) fn error(code: StatusCode, text: &str) -> Response {
+    json(code, &value!({ "error": text }))
 }
 
-fn json(code: StatusCode, body: String) -> Response {
-    (code, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+/// An answer of JSON.
+pub(super) fn json(code: StatusCode, body: &Value) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (code, kind, body.to_string()).into_response()
 }
+
+const NO_SUCH_PAGE: &str =
+    "no such page: /live, /ready, /metrics, /config, /channels, /channels/{name}, /ice/reconnect";
 
 #[cfg(test)]
 mod tests {
@@ -146,16 +195,23 @@ mod tests {
                 shards: Vec::new(),
                 busy_ratios: Vec::new(),
                 tls_not_after: 0,
+                log_dropped: 0,
             })
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        let token = token.map(str::to_owned);
+        let mut inspector_answers = scraped;
+        let shows = Shows {
+            scrape: Box::new(report),
+            inspect: Box::new(move |_| std::mem::take(&mut inspector_answers).then(Vec::new)),
+            settings: Arc::default(),
+            token: token.map(str::to_owned),
+        };
         runtime.block_on(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            tokio::spawn(serve(listener, board, Box::new(report), token));
+            tokio::spawn(serve(listener, board, shows));
             tokio::task::spawn_blocking(move || exchange(addr, request))
                 .await
                 .unwrap()
@@ -209,6 +265,64 @@ mod tests {
     fn other_pages_and_methods_are_refused() {
         assert_eq!(ask(Status::Ok, None, true, "GET / HTTP/1.1").0, 404);
         assert_eq!(ask(Status::Ok, None, true, "POST /ready HTTP/1.1").0, 405);
+    }
+
+    #[test]
+    fn the_inspector_is_503_when_a_shard_does_not_answer() {
+        for request in [
+            "GET /channels HTTP/1.1",
+            "GET /channels/one HTTP/1.1",
+            "POST /ice/reconnect HTTP/1.1",
+        ] {
+            let (code, text) = ask(Status::Ok, None, false, request);
+            let wanted = "{\"error\":\"a shard does not answer\"}";
+            assert_eq!((code, text.as_str()), (503, wanted), "{request}");
+        }
+        let (code, text) = ask(Status::Ok, None, true, "GET /channels HTTP/1.1");
+        let wanted = "{\"channels\":[],\"nextToken\":null}";
+        assert_eq!((code, text.as_str()), (200, wanted));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_a_reason() {
+        for (request, code) in [
+            ("GET /channels?limit=0 HTTP/1.1", 400),
+            ("GET /channels?limit=1001 HTTP/1.1", 400),
+            ("GET /channels?token=x HTTP/1.1", 400),
+            ("GET /channels?prefix=%FF HTTP/1.1", 400),
+            ("GET /channels/a%0Ab HTTP/1.1", 400),
+            ("GET /channels/one HTTP/1.1", 404),
+            ("POST /ice/reconnect?channel=arn:aws:nothing HTTP/1.1", 400),
+        ] {
+            let (got, text) = ask(Status::Ok, None, true, request);
+            assert!(
+                got == code && text.starts_with("{\"error\":"),
+                "{request}: {got} {text}"
+            );
+        }
+        assert_eq!(
+            ask(Status::Ok, None, true, "GET /ice/reconnect HTTP/1.1").0,
+            405
+        );
+    }
+
+    #[test]
+    fn the_settings_are_shown() {
+        let (code, text) = ask(Status::Ok, None, true, "GET /config HTTP/1.1");
+        assert_eq!(code, 200);
+        assert!(text.contains("\"region\":\"us-west-2\""), "{text}");
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let with = |request| ask(Status::Ok, None, true, request).0;
+        assert_eq!(with("GET /config HTTP/1.1\r\nOrigin: http://x"), 200);
+        assert_eq!(with("GET /config HTTP/1.1\r\nOrigin: https://x"), 403);
+        assert_eq!(
+            with("GET /config HTTP/1.1\r\nOrigin: http://evil.example"),
+            403
+        );
+        assert_eq!(with("POST /ice/reconnect HTTP/1.1\r\nOrigin: null"), 403);
     }
 
     #[test]

@@ -1,19 +1,249 @@
 //! Log lines, all on stderr: what operators should know, and nothing per message.
+//!
+//! ```text
+//!  a shard's Journal ── Entry ──┐
+//!                               ├──► one bounded queue ──► the log thread: formats entries, writes all ──► stderr
+//!  tracing, on any thread ─ text┘
+//! ```
+//! Whoever logs never waits: when stderr is slow and the queue is full, what comes is dropped and counted. An entry is
+//! formatted on the log thread, by the same formatter as every other line.
 
+use super::log_line;
 use crate::config::LogFormat;
+use crate::journal::{Entry, Journal};
+use crate::limits::LOG_LINES_WAITING_MAX;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The way to the log; a clone is another way to the same.
+#[derive(Clone, Debug)]
+pub struct Log {
+    to: Sender<Item>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// What waits for the log thread.
+#[derive(Debug)]
+enum Item {
+    Entry(Entry),
+    /// A line as the formatter made it.
+    Line(Box<[u8]>),
+    /// Everything before this is to be written; then it is answered.
+    Flush(Sender<()>),
+}
 
 /// Sends log lines to stderr from here on. `RUST_LOG` sets what is logged; without it, `info` and above.
 ///
+/// # Errors
+/// The log thread cannot be started, or stderr is closed.
+///
 /// # Panics
 /// When it is called twice in a process.
-pub fn log_to_stderr(format: LogFormat) {
+pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
+    // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
+    let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let (log, items) = Log::new(LOG_LINES_WAITING_MAX);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(false)
+        .with_writer(log.clone());
     match format {
-        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
+    }
+    thread::Builder::new()
+        .name("log".into())
+        .spawn(move || write_all(&items, stderr))?;
+    Ok(log)
+}
+
+impl Log {
+    fn new(places: usize) -> (Self, Receiver<Item>) {
+        let (to, from) = bounded(places);
+        let dropped = Arc::default();
+        (Self { to, dropped }, from)
+    }
+
+    /// A shard's way to the log.
+    #[must_use]
+    pub fn journal(&self) -> Box<dyn Journal> {
+        Box::new(self.clone())
+    }
+
+    /// How many lines and entries found the queue full.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything logged so far is written, `limit` at most twice.
+    pub fn flush(&self, limit: Duration) {
+        let (done, wait) = bounded(1);
+        if self.to.send_timeout(Item::Flush(done), limit).is_ok() {
+            // A stderr that takes nothing any more must not keep the process.
+            let _ = wait.recv_timeout(limit);
+        }
+    }
+
+    fn offer(&self, item: Item) {
+        if self.to.try_send(item).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Journal for Log {
+    fn note(&mut self, entry: Entry) {
+        self.offer(Item::Entry(entry));
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = Lines<'w>;
+
+    fn make_writer(&'w self) -> Lines<'w> {
+        Lines(self)
+    }
+}
+
+/// Takes the formatter's lines, each in one piece.
+#[derive(Debug)]
+pub struct Lines<'l>(&'l Log);
+
+impl Write for Lines<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match FORMATTED.take() {
+            Some(mut lines) => {
+                lines.extend_from_slice(line);
+                FORMATTED.set(Some(lines));
+            }
+            None => self.0.offer(Item::Line(line.into())),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The log thread: writes until nobody is left who could log.
+fn write_all(items: &Receiver<Item>, mut sink: impl Write) {
+    for item in items {
+        // A sink that is gone is nothing to tell anybody of: there is no other place for it.
+        let _ = match item {
+            Item::Entry(entry) => sink.write_all(&formatted(&entry)),
+            Item::Line(line) => sink.write_all(&line),
+            Item::Flush(done) => {
+                let flushed = sink.flush();
+                let _ = done.try_send(());
+                flushed
+            }
+        };
+    }
+}
+
+/// The line of an entry, by the formatter of all lines; nothing when the filter leaves it out.
+fn formatted(entry: &Entry) -> Vec<u8> {
+    FORMATTED.set(Some(Vec::new()));
+    log_line::write(entry);
+    FORMATTED.take().unwrap_or_default()
+}
+
+thread_local! {
+    /// On the log thread, while an entry is formatted: where its line goes.
+    static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::unbounded;
+    use tracing::subscriber::with_default;
+
+    /// A sink that takes a line only when it is allowed to.
+    struct Gate {
+        allowed: Receiver<()>,
+        written: Sender<String>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.allowed.recv().map_err(io::Error::other)?;
+            let _ = self
+                .written
+                .send(String::from_utf8_lossy(line).into_owned());
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_sink_that_takes_nothing_costs_lines_and_no_time() {
+        let (log, items) = Log::new(4);
+        let (allow, allowed) = unbounded();
+        let (written, lines) = unbounded();
+        let thread = thread::spawn(move || write_all(&items, Gate { allowed, written }));
+        for number in 0..100_u8 {
+            log.offer(Item::Line([number].into()));
+        }
+        // The thread has taken at most one out of the queue of four.
+        assert!((95..=96).contains(&log.dropped()), "{}", log.dropped());
+        let kept = 100 - log.dropped();
+        for _ in 0..kept {
+            allow.send(()).unwrap();
+        }
+        log.flush(Duration::from_secs(30));
+        assert_eq!(lines.try_iter().count() as u64, kept);
+        drop((log, allow));
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn lines_and_entries_are_written_in_order_by_one_formatter() {
+        let (log, items) = Log::new(16);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .finish();
+        let mut sink = Vec::new();
+        with_default(subscriber, || {
+            tracing::info!(shards = 2, "serving");
+            log.journal().note(Entry::Suppressed { refusals: 7 });
+            tracing::warn!("ended");
+        });
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(log.clone())
+            .finish();
+        drop(log);
+        with_default(subscriber, || {
+            // The subscriber holds a way to the queue, so it does not end by itself.
+            for item in items.try_iter() {
+                match item {
+                    Item::Entry(entry) => sink.extend(formatted(&entry)),
+                    Item::Line(line) => sink.extend(line),
+                    Item::Flush(_) => {}
+                }
+            }
+        });
+        let text = String::from_utf8(sink).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].contains("serving") && lines[2].contains("ended"));
+        assert!(lines[1].contains("refusals=7"), "{text}");
     }
 }

@@ -25,18 +25,11 @@ pub struct Report {
     pub busy_ratios: Vec<f64>,
     /// When the first certificate that is presented ends, in seconds since 1970; 0 without TLS.
     pub tls_not_after: u64,
+    /// Lines and entries that found the log's queue full.
+    pub log_dropped: u64,
 }
 
 impl Report {
-    /// The report with the end of what TLS listeners present, in seconds since 1970.
-    #[must_use]
-    pub fn with_tls_not_after(self, tls_not_after: u64) -> Self {
-        Self {
-            tls_not_after,
-            ..self
-        }
-    }
-
     /// The metrics text.
     ///
     /// # Errors
@@ -59,6 +52,8 @@ impl Collector for Report {
         let mut page = Page(encoder);
         page.connections(&sum)?;
         page.messages(&sum)?;
+        page.access(&sum.counters)?;
+        page.durations(&sum.counters)?;
         page.edge(&self.shards)?;
         page.sockets(&self.shards)?;
         page.busy(&self.busy_ratios)?;
@@ -67,11 +62,17 @@ impl Collector for Report {
             "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
             self.tls_not_after,
         )?;
+        page.counter(
+            "heliograph_log_dropped",
+            "Lines that were not logged because stderr was too slow",
+            self.log_dropped,
+        )?;
         page.process()
     }
 }
 
-struct Page<'e>(DescriptorEncoder<'e>);
+/// The text under way.
+pub(super) struct Page<'e>(pub(super) DescriptorEncoder<'e>);
 
 type Label<'l> = [(&'l str, &'l str); 1];
 
@@ -83,8 +84,11 @@ impl Page<'_> {
             .map(|(role, count)| ([("role", *role)], count));
         self.gauges("heliograph_connections", "Connections by role", roles)?;
         let states = [
-            ([("state", "active")], sum.channels),
-            ([("state", "deleting")], 0),
+            (
+                [("state", "active")],
+                sum.channels.saturating_sub(sum.deleting),
+            ),
+            ([("state", "deleting")], sum.deleting),
         ];
         self.gauges(
             "heliograph_channels",
@@ -140,6 +144,11 @@ impl Page<'_> {
             "heliograph_waiting_calls",
             "SendAlexaOfferToMaster calls that wait for an answer",
             counters.waiting_calls,
+        )?;
+        self.counter(
+            "heliograph_log_suppressed",
+            "Refusals that were not logged because there were too many within a second",
+            counters.log_suppressed,
         )
     }
 
@@ -275,7 +284,7 @@ impl Page<'_> {
         )
     }
 
-    fn counters<'l, const N: usize>(
+    pub(super) fn counters<'l, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -324,7 +333,7 @@ impl Page<'_> {
     clippy::cast_precision_loss,
     reason = "microseconds beyond 2^53 are centuries"
 )]
-fn seconds(microseconds: u64) -> f64 {
+pub(super) fn seconds(microseconds: u64) -> f64 {
     microseconds as f64 / 1e6
 }
 
@@ -356,6 +365,7 @@ mod tests {
             shards: vec![scraped(0), scraped(1)],
             busy_ratios: vec![0.25, 0.0],
             tls_not_after: 1_800_000_000,
+            log_dropped: 0,
         }
     }
 
@@ -397,6 +407,7 @@ mod tests {
             "heliograph_channels{state=\"active\"} 0",
             "heliograph_channels{state=\"deleting\"} 0",
             "heliograph_handovers_total 0",
+            "heliograph_log_dropped_total 0",
             "heliograph_mailbox_refused_total 0",
             "heliograph_tls_handshakes_total{outcome=\"resumed\"} 0",
             "heliograph_accept_errors_total{reason=\"fd_limit\"} 0",

@@ -1,25 +1,32 @@
 //! The side thread: a tokio runtime of its own for what operators ask of the process, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin listener.
-//! In reading order: this page, `status`, `admin`, `scrape`, `metrics`, `process`, `log`.
+//! In reading order: this page, `status`, `admin`, `channels`, `inspector`, `scrape`, `metrics`, `figures`, `process`, `log`, `log_line`.
 
 mod admin;
+mod channels;
+mod figures;
+mod inspector;
 mod log;
+mod log_line;
 mod metrics;
 mod process;
 mod scrape;
 mod status;
 
-pub use admin::Scrape;
-pub use log::log_to_stderr;
+pub use admin::{Inspect, Scrape};
+pub use inspector::Inspector;
+pub use log::{Log, log_to_stderr};
 pub use metrics::{CONTENT_TYPE, Report};
 pub use process::{block_signals, end_on_panic, monotonic, raise_descriptors};
 pub use scrape::Scraper;
 pub use status::{Status, StatusBoard};
 
+use crate::config::Settings;
 use crossbeam_channel::Sender;
 use std::io;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,8 +43,18 @@ pub enum Command {
 pub struct AdminPage {
     /// Bound, listening, nonblocking.
     pub listener: TcpListener,
+    /// What it shows, and to whom.
+    pub shows: Shows,
+}
+
+/// What the admin listener shows.
+pub struct Shows {
     /// Gives the metrics.
     pub scrape: Scrape,
+    /// Answers the inspector.
+    pub inspect: Inspect,
+    /// The configuration, its listeners with their actual ports.
+    pub settings: Arc<Settings>,
     /// The bearer token that every request needs, off loopback.
     pub token: Option<String>,
 }
@@ -88,18 +105,13 @@ pub fn start(
 
 /// Starts to serve the admin listener, on the runtime that runs this.
 fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
-    let Some(AdminPage {
-        listener,
-        scrape,
-        token,
-    }) = admin
-    else {
+    let Some(AdminPage { listener, shows }) = admin else {
         return Ok(());
     };
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let status = status.clone();
     tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, status, scrape, token).await {
+        if let Err(error) = admin::serve(listener, status, shows).await {
             tracing::error!(%error, "the admin listener ended");
         }
     });

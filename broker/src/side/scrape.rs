@@ -85,6 +85,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
             shards,
             busy_ratios,
             tls_not_after: 0,
+            log_dropped: 0,
         }
     }
 

@@ -6,6 +6,7 @@
 //! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
 //!   healthy pair on the same shard that goes on relaying.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
+//! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
 //! * [`confined`]: under the seccomp profile of `deploy/`.
 //! * [`recorded`]: requests of real clients, byte for byte.
@@ -41,6 +42,7 @@ mod bad_frame;
 mod bad_http;
 mod bad_message;
 mod bad_upgrade;
+mod books;
 mod client_browser;
 mod client_coturn;
 mod clients;
@@ -50,6 +52,8 @@ mod deletion;
 mod descriptors;
 mod drain;
 mod http;
+mod inspector;
+mod logs;
 mod peer;
 mod pending;
 mod process;

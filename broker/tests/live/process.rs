@@ -159,6 +159,26 @@ impl Broker {
         self.child.id()
     }
 
+    /// Waits for lines in the log that hold all these texts; returns the first `lines` of them.
+    pub(crate) fn logged(&self, texts: &[&str], lines: usize) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let log = log_of(&self.directory);
+            let found = log
+                .lines()
+                .filter(|line| texts.iter().all(|text| line.contains(text)));
+            let found: Vec<String> = found.take(lines).map(str::to_owned).collect();
+            if found.len() == lines {
+                return found;
+            }
+            assert!(
+                Instant::now() < until,
+                "{lines} lines with {texts:?} in\n{log}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// All metrics at one moment.
     pub(crate) fn scrape(&self) -> Scrape {
         Scrape(crate::http::get(self.admin, "/metrics").text())

@@ -1,0 +1,364 @@
+//! The inspector's pages: `/channels`, `/channels/{name}`, `/ice/reconnect`. Every text of the wire is escaped by the JSON
+//! library.
+
+use super::admin::{Admin, error, json};
+use crate::channel::Towards;
+use crate::id::{Identity, ShardId};
+use crate::limits::LIST_PAGE_MAX;
+use crate::shard::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
+use crate::time::Wall;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use codec::aws::{ChannelArn, ChannelName};
+use codec::calendar::civil;
+use codec::http::{decode, pairs};
+use serde_json::{Value, json as value};
+
+/// What an answer lacks: a status and a text for the operator.
+type Fault = (StatusCode, &'static str);
+
+/// `GET /channels?prefix=&limit=&token=`: channels of all shards by name.
+pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let question = match page_of(query.as_deref().unwrap_or_default()) {
+        Ok(question) => question,
+        Err((code, text)) => return error(code, text),
+    };
+    let limit = question.limit;
+    let question = Question::Page {
+        prefix: question.prefix.into(),
+        after: question.after,
+        limit,
+    };
+    match admin.ask(question).await {
+        Some(answers) => json(StatusCode::OK, &page(answers, limit)),
+        None => silent(),
+    }
+}
+
+/// `GET /channels/{name}?region=&account=`: one channel in full.
+pub(super) async fn one(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let identity = match admin.identity(&name, &query) {
+        Ok(identity) => identity,
+        Err((code, text)) => return error(code, text),
+    };
+    let Some(answers) = admin.ask(Question::Channel(identity)).await else {
+        return silent();
+    };
+    let found = answers.into_iter().find_map(|(shard, reply)| match reply {
+        Reply::Channel(view) => view.map(|view| (shard, view)),
+        Reply::Page(..) | Reply::Reconnected(..) => None,
+    });
+    match found {
+        Some((shard, view)) => json(StatusCode::OK, &channel(shard, &view)),
+        None => error(
+            StatusCode::NOT_FOUND,
+            "no such channel in this account and region: see /channels",
+        ),
+    }
+}
+
+/// `POST /ice/reconnect[?channel=]`: tells clients to fetch ICE servers anew, a bounded number in each step.
+pub(super) async fn reconnect(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let channel = match parameter(&query, "channel") {
+        Ok(None) => Ok(None),
+        Ok(Some(name)) if name.starts_with("arn:") => ChannelArn::parse(&name, false)
+            .map(|arn| Some(Identity::of(&arn)))
+            .map_err(|_| (StatusCode::BAD_REQUEST, "channel: allowed a name or an ARN")),
+        Ok(Some(name)) => admin.identity(&name, &query).map(Some),
+        Err(fault) => Err(fault),
+    };
+    let channel = match channel {
+        Ok(channel) => channel,
+        Err((code, text)) => return error(code, text),
+    };
+    let (mut connections, mut from) = (0, Some(0));
+    while let Some(first) = from.take() {
+        let question = Question::ReconnectIce {
+            channel: channel.clone(),
+            from: first,
+        };
+        let Some(answers) = admin.ask(question).await else {
+            return silent();
+        };
+        for (_, reply) in answers {
+            if let Reply::Reconnected(told, next) = reply {
+                connections += told;
+                from = from.max(next);
+            }
+        }
+    }
+    json(StatusCode::OK, &value!({ "connections": connections }))
+}
+
+fn silent() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer")
+}
+
+impl Admin {
+    /// The channel of a name, in the configured region and account unless the query says otherwise.
+    fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
+        if ChannelName::parse(name).is_err() {
+            let text = "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]";
+            return Err((StatusCode::BAD_REQUEST, text));
+        }
+        let region = parameter(query, "region")?;
+        let account = parameter(query, "account")?;
+        Ok(Identity::new(
+            region.as_deref().unwrap_or(&self.settings.region),
+            account.as_deref().unwrap_or(&self.settings.account_id),
+            name,
+        ))
+    }
+}
+
+/// A page that was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    prefix: String,
+    after: Option<Identity>,
+    limit: usize,
+}
+
+fn page_of(query: &str) -> Result<Wanted, Fault> {
+    let limit = match parameter(query, "limit")? {
+        None => LIMIT_DEFAULT,
+        Some(text) => {
+            let limit = text.parse().ok();
+            limit
+                .filter(|limit| (1..=LIST_PAGE_MAX).contains(limit))
+                .ok_or((StatusCode::BAD_REQUEST, "limit: allowed 1 to 1000"))?
+        }
+    };
+    let after = parameter(query, "token")?.map(|token| after(&token).ok_or(BAD_TOKEN));
+    Ok(Wanted {
+        prefix: parameter(query, "prefix")?.unwrap_or_default(),
+        after: after.transpose()?,
+        limit,
+    })
+}
+
+/// The first parameter of a name, decoded; an empty one is as good as none.
+fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
+    let found = pairs(query).find(|(other, _)| *other == name);
+    let text = found.map(|(_, text)| decode(text)).transpose();
+    let text = text.map_err(|_| {
+        let text = "the query is not percent-encoded UTF-8";
+        (StatusCode::BAD_REQUEST, text)
+    })?;
+    Ok(text.map(String::from).filter(|text| !text.is_empty()))
+}
+
+/// The place that a token stands for: the last channel of the page before.
+fn after(token: &str) -> Option<Identity> {
+    let text = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let parts: Vec<&str> = text.split(':').collect();
+    let named = matches!(parts[..], [_, _, name] if ChannelName::parse(name).is_ok());
+    named.then(|| Identity::from_text(&text))
+}
+
+fn page(answers: Vec<(ShardId, Reply)>, limit: usize) -> Value {
+    let (mut lines, mut more) = (Vec::new(), false);
+    for (shard, reply) in answers {
+        if let Reply::Page(of_shard, shard_has_more) = reply {
+            more |= shard_has_more;
+            lines.extend(of_shard.into_iter().map(|line| (shard, line)));
+        }
+    }
+    // Each shard's lines come in this order.
+    lines.sort_by(|(_, one), (_, other)| {
+        let names = one.identity.name().cmp(other.identity.name());
+        names.then_with(|| one.identity.cmp(&other.identity))
+    });
+    more |= lines.len() > limit;
+    lines.truncate(limit);
+    let last = lines.last().filter(|_| more);
+    let token = last.map(|(_, line)| {
+        base64_simd::URL_SAFE_NO_PAD.encode_to_string(line.identity.as_str().as_bytes())
+    });
+    let channels: Vec<Value> = lines
+        .iter()
+        .map(|(shard, line)| summary(*shard, line))
+        .collect();
+    value!({ "channels": channels, "nextToken": token })
+}
+
+fn summary(shard: ShardId, line: &ChannelLine) -> Value {
+    value!({
+        "name": line.arn.name(),
+        "arn": line.arn.as_str(),
+        "shard": shard.0,
+        "masterConnected": line.master_connected,
+        "viewers": line.viewers,
+        "pending": line.pending,
+    })
+}
+
+fn channel(shard: ShardId, view: &ChannelView) -> Value {
+    let viewers: Vec<Value> = view.viewers.iter().map(peer).collect();
+    let pending: Vec<Value> = view.pending.iter().map(kept).collect();
+    value!({
+        "name": view.record.arn.name(),
+        "arn": view.record.arn.as_str(),
+        "type": "SINGLE_MASTER",
+        "messageTtlSeconds": view.record.ttl_seconds,
+        "createdAt": rfc3339(view.record.created),
+        "shard": shard.0,
+        "master": view.master.as_ref().map(peer),
+        "viewers": viewers,
+        "pending": pending,
+        "superseded": view.superseded,
+        "waitingCalls": view.waiting_calls,
+    })
+}
+
+fn peer(peer: &PeerView) -> Value {
+    value!({
+        "clientId": peer.client_id,
+        "connectedAt": rfc3339(peer.connected_at),
+        "remote": peer.remote.to_string(),
+        "tls": peer.tls,
+        "messagesIn": peer.messages_in,
+        "messagesOut": peer.messages_out,
+        "lastFrameAgeSeconds": seconds(peer.last_frame_age_ms),
+        "outboxBytes": peer.outbox_bytes,
+    })
+}
+
+fn kept(message: &PendingView) -> Value {
+    let (from, to) = match message.towards {
+        Towards::Master => (&*message.viewer, MASTER),
+        Towards::Viewer => (MASTER, &*message.viewer),
+    };
+    value!({
+        "from": from,
+        "to": to,
+        "action": message.action.as_str(),
+        "bytes": message.bytes,
+        "ageSeconds": seconds(message.age_ms),
+    })
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds beyond 2^53 are 285,000 years"
+)]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// RFC 3339 in UTC with milliseconds. Moments after the year 9999 read as its last one.
+fn rfc3339(at: Wall) -> String {
+    let ms = at.0.min(LAST_MS);
+    let (days, of_day) = (ms / DAY_MS, ms % DAY_MS);
+    let (year, month, day) = civil(days.cast_signed());
+    let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
+    let (second, ms) = (of_day / 1000 % 60, of_day % 1000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+const LIMIT_DEFAULT: usize = 100;
+const BAD_TOKEN: Fault = (
+    StatusCode::BAD_REQUEST,
+    "token: allowed the nextToken of the page before",
+);
+/// The other end of a viewer's messages.
+const MASTER: &str = "MASTER";
+const DAY_MS: u64 = 86_400_000;
+/// 9999-12-31T23:59:59.999Z.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(region: &str, name: &str) -> ChannelLine {
+        let arn =
+            format!("arn:aws:kinesisvideo:{region}:123456789012:channel/{name}/1700000000000");
+        let arn = ChannelArn::parse(&arn, false).unwrap();
+        ChannelLine {
+            identity: Identity::of(&arn),
+            arn,
+            master_connected: false,
+            viewers: 0,
+            pending: 0,
+        }
+    }
+
+    #[test]
+    fn pages_of_shards_are_merged_by_name_and_the_token_leads_on() {
+        let answers = vec![
+            (
+                ShardId(0),
+                Reply::Page(vec![line("us-west-2", "a"), line("us-west-2", "c")], false),
+            ),
+            (
+                ShardId(1),
+                Reply::Page(vec![line("eu-west-1", "a"), line("us-west-2", "b")], true),
+            ),
+        ];
+        let page = page(answers, 3);
+        let names: Vec<_> = page["channels"].as_array().unwrap().iter().collect();
+        let names: Vec<_> = names
+            .iter()
+            .map(|one| {
+                (
+                    one["name"].as_str().unwrap(),
+                    one["shard"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(names, [("a", 1), ("a", 0), ("b", 1)]);
+        let token = page["nextToken"].as_str().unwrap();
+        assert_eq!(after(token).unwrap().as_str(), "us-west-2:123456789012:b");
+    }
+
+    #[test]
+    fn the_last_page_has_no_token() {
+        let answers = vec![(ShardId(0), Reply::Page(vec![line("us-west-2", "a")], false))];
+        assert_eq!(page(answers, 1)["nextToken"], Value::Null);
+    }
+
+    #[test]
+    fn limits_and_tokens_are_checked() {
+        let limit = |query| page_of(query).map(|wanted| wanted.limit);
+        assert_eq!(limit(""), Ok(100));
+        assert_eq!(limit("limit="), Ok(100));
+        assert_eq!(limit("limit=1"), Ok(1));
+        assert_eq!(limit("limit=1000"), Ok(1000));
+        for bad in [
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=x",
+            "limit=99999999999999999999",
+        ] {
+            assert_eq!(limit(bad).unwrap_err().0, StatusCode::BAD_REQUEST, "{bad}");
+        }
+        let encoded = |text: &str| base64_simd::URL_SAFE_NO_PAD.encode_to_string(text.as_bytes());
+        for bad in ["x", "a:b", "r:a:", "r:a:n:m", "r:a:\n"] {
+            assert!(
+                page_of(&format!("token={}", encoded(bad))).is_err(),
+                "{bad}"
+            );
+        }
+        assert!(page_of("token=***").is_err() && page_of("token=%FF").is_err());
+        let wanted = page_of(&format!("token={}&prefix=a%2Db", encoded("r:a:n"))).unwrap();
+        assert_eq!(wanted.prefix, "a-b");
+        assert_eq!(wanted.after, Some(Identity::new("r", "a", "n")));
+    }
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        assert_eq!(rfc3339(Wall(0)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(Wall(1_795_176_001_007)), "2026-11-20T12:00:01.007Z");
+        assert_eq!(rfc3339(Wall(u64::MAX)), "9999-12-31T23:59:59.999Z");
+    }
+}

@@ -1,0 +1,164 @@
+//! What operators see of channels and connections (design.md section 7).
+
+use crate::http::{create, exchange, get};
+use crate::peer::{Peer, answer, candidate_to, offer, to_master, to_viewer, viewer_query};
+use crate::process::{Broker, arn};
+use serde_json::Value;
+
+const RECONNECT: &str = r#"{"messageType":"RECONNECT_ICE_SERVER"}"#;
+
+on_shards!(
+    channels_are_paged_by_name,
+    a_channel_is_shown_with_its_peers_and_what_is_kept,
+    clients_are_told_to_fetch_ice_servers_anew,
+);
+
+fn channels_are_paged_by_name(broker: &Broker) {
+    let mut names: Vec<String> = (0..9).map(|number| format!("page-{number}")).collect();
+    for name in names.iter().rev() {
+        create(broker.plain, name, 60);
+    }
+    create(broker.plain, "other", 60);
+    let (mut found, mut token, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = get(
+            broker.admin,
+            &format!("/channels?prefix=page-&limit=4&token={token}"),
+        )
+        .json();
+        for channel in page["channels"].as_array().expect("a list") {
+            found.push(channel["name"].as_str().expect("a name").to_owned());
+            assert_eq!(channel["masterConnected"], false);
+            assert_eq!(
+                (&channel["viewers"], &channel["pending"]),
+                (&0.into(), &0.into())
+            );
+            assert!(channel["shard"].as_u64().expect("a number") < u64::from(broker.shards));
+        }
+        pages += 1;
+        match page["nextToken"].as_str() {
+            Some(next) => token = next.to_owned(),
+            None => break,
+        }
+    }
+    names.sort();
+    assert_eq!((found, pages), (names, 3));
+    let all = get(broker.admin, "/channels").json();
+    assert_eq!(all["channels"].as_array().map(Vec::len), Some(10));
+}
+
+fn a_channel_is_shown_with_its_peers_and_what_is_kept(broker: &Broker) {
+    let arn = arn("shown");
+    let mut older = Peer::master(broker, &arn);
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::secure(broker, &viewer_query(&arn, "v1"));
+    viewer.send(&offer("b2ZmZXI="));
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    master.send(&answer("v1", "YW5zd2Vy"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "YW5zd2Vy"));
+    master.send(&candidate_to("absent", "Y2FuZA=="));
+    older.expect_silence();
+    master.expect_silence();
+    let shown = get(broker.admin, "/channels/shown").json();
+    assert_eq!(shown["arn"], arn.as_str());
+    assert_eq!(
+        (&shown["name"], &shown["type"]),
+        (&"shown".into(), &"SINGLE_MASTER".into())
+    );
+    assert_eq!(shown["messageTtlSeconds"], 60);
+    assert_eq!(
+        (&shown["superseded"], &shown["waitingCalls"]),
+        (&1.into(), &0.into())
+    );
+    assert_rfc3339(&shown["createdAt"]);
+    let master_shown = &shown["master"];
+    assert_eq!(master_shown["clientId"], Value::Null);
+    assert_eq!(master_shown["tls"], false);
+    // The barrier of `expect_silence` is a message as well.
+    assert_eq!(
+        (&master_shown["messagesIn"], &master_shown["messagesOut"]),
+        (&3.into(), &1.into())
+    );
+    let viewers = shown["viewers"].as_array().expect("a list");
+    assert_eq!(viewers.len(), 1);
+    assert_eq!(
+        (&viewers[0]["clientId"], &viewers[0]["tls"]),
+        (&"v1".into(), &true.into())
+    );
+    assert_eq!(
+        (&viewers[0]["messagesIn"], &viewers[0]["messagesOut"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(viewers[0]["outboxBytes"], 0);
+    assert!(
+        viewers[0]["remote"]
+            .as_str()
+            .expect("text")
+            .starts_with("127.0.0.1:")
+    );
+    assert!(
+        viewers[0]["lastFrameAgeSeconds"]
+            .as_f64()
+            .expect("a number")
+            < 60.0
+    );
+    assert_rfc3339(&viewers[0]["connectedAt"]);
+    let pending = shown["pending"].as_array().expect("a list");
+    assert_eq!(pending.len(), 1);
+    let kept = &pending[0];
+    assert_eq!(
+        (&kept["from"], &kept["to"]),
+        (&"MASTER".into(), &"absent".into())
+    );
+    assert_eq!(kept["action"], "ICE_CANDIDATE");
+    assert!(kept["bytes"].as_u64().expect("a number") > 8);
+    assert!(kept["ageSeconds"].as_f64().expect("a number") < 60.0);
+    assert_eq!(get(broker.admin, "/channels/absent").status, 404);
+    let elsewhere = get(broker.admin, "/channels/shown?region=eu-west-1");
+    assert_eq!(elsewhere.status, 404, "{}", elsewhere.text());
+    for peer in [older, master, viewer] {
+        peer.close();
+    }
+}
+
+fn clients_are_told_to_fetch_ice_servers_anew(broker: &Broker) {
+    let (one, other) = (arn("one"), arn("other"));
+    let mut older = Peer::master(broker, &one);
+    let mut master = Peer::master(broker, &one);
+    let mut viewer = Peer::viewer(broker, &other, "v1");
+    assert_eq!(reconnect(broker, ""), 2);
+    master.expect(RECONNECT);
+    viewer.expect(RECONNECT);
+    assert_eq!(reconnect(broker, "?channel=other"), 1);
+    assert_eq!(reconnect(broker, &format!("?channel={other}")), 1);
+    assert_eq!(reconnect(broker, "?channel=nobody"), 0);
+    viewer.expect(RECONNECT);
+    viewer.expect(RECONNECT);
+    for peer in [&mut older, &mut master, &mut viewer] {
+        peer.expect_silence();
+    }
+    for peer in [older, master, viewer] {
+        peer.close();
+    }
+}
+
+fn reconnect(broker: &Broker, query: &str) -> u64 {
+    let head = format!(
+        "POST /ice/reconnect{query} HTTP/1.1\r\nHost: {}\r\n",
+        broker.admin
+    );
+    let request = format!("{head}Content-Length: 0\r\n\r\n");
+    let answer = exchange(broker.admin, request.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["connections"].as_u64().expect("a number")
+}
+
+/// `2026-11-20T12:00:01.007Z`.
+fn assert_rfc3339(value: &Value) {
+    let text = value.as_str().expect("text");
+    let shape: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{text}");
+}
