@@ -1,7 +1,7 @@
 //! What operators read: a line for each connection that ended, with the reason, and nothing that is secret.
 
 use crate::http::call;
-use crate::peer::{Peer, answer, offer, to_master, to_viewer, viewer_query};
+use crate::peer::{HealthyPair, Peer, answer, offer, to_master, to_viewer, viewer_query};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
 use tungstenite::Message;
@@ -123,4 +123,29 @@ fn the_last_lines_are_written_before_the_end() {
             .last()
             .is_some_and(|line| line.contains("ended"))
     );
+}
+
+/// Connections whose lines, some 200 bytes each, are more than a pipe holds: 64 KiB.
+const LINES: usize = 600;
+
+#[test]
+fn a_stderr_that_nobody_reads_stops_nothing() {
+    let mut broker = Broker::unheard(2);
+    let mut pair = HealthyPair::new(&broker);
+    for number in 0..LINES {
+        drop(Peer::viewer(
+            &broker,
+            &arn("unheard"),
+            &format!("v{}", number % 8),
+        ));
+    }
+    pair.relay();
+    assert!(
+        broker.scrape().sum("heliograph_log_dropped_total") < 1.0,
+        "the queue holds them"
+    );
+    drop(pair);
+    broker.signal("TERM");
+    let ended = broker.ended_within(std::time::Duration::from_secs(25));
+    assert!(ended.success(), "{ended}");
 }

@@ -79,6 +79,17 @@ impl Broker {
         broker
     }
 
+    /// `broker serve --dev` whose stderr is a pipe that nobody reads.
+    pub(crate) fn unheard(shards: u16) -> Self {
+        let pipe = fresh_directory().join("stderr");
+        let mut shell = Command::new("sh");
+        // The reader ends by itself, long after the test.
+        let script = "mkfifo \"$0\" && sleep 60 < \"$0\" > /dev/null & \
+                      while ! test -p \"$0\"; do sleep 0.01; done; exec \"$@\" 2> \"$0\"";
+        shell.arg("-c").arg(script).arg(pipe).arg(BINARY);
+        Self::launch(shell, &DEV, shards)
+    }
+
     /// `broker serve --dev` that may have so many files open.
     pub(crate) fn with_descriptors(descriptors: u32, shards: u16) -> Self {
         let mut shell = Command::new("sh");
