@@ -142,7 +142,7 @@ const BROKEN: &[(&str, &str)] = &[
     // rules that join keys
     (
         "auth = 'sigv4'",
-        "f.toml:1:8: auth = sigv4: signatures cannot be checked in this version, allowed --dev, or none with every listener on loopback",
+        "f.toml:1:8: auth = sigv4: allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with every listener on loopback",
     ),
     (
         "auth = 'none'|listen = ['http://0.0.0.0:80']",
@@ -410,7 +410,7 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
     );
     let error = dev("auth = 'sigv4'", None).unwrap_err().to_string();
     assert!(
-        error.starts_with("f.toml:1:8: auth = sigv4: signatures cannot be checked"),
+        error.starts_with("f.toml:1:8: auth = sigv4: allowed with a credentials file"),
         "{error}"
     );
 }

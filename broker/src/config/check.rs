@@ -53,9 +53,11 @@ fn authentication(settings: &Settings, purpose: Purpose, reader: &mut Reader<'_>
     let written = reader.place_of("auth") != super::Place::Default;
     match settings.auth {
         Auth::None => {}
+        Auth::Sigv4 if settings.credentials.is_some() => {}
         Auth::Sigv4 if purpose == Purpose::Check && !written => {}
         Auth::Sigv4 => {
-            let rule = "signatures cannot be checked in this version, allowed --dev, or none with every listener on loopback";
+            let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
+                        with every listener on loopback";
             reader.fault("auth", "sigv4", rule);
         }
     }

@@ -18,9 +18,7 @@ pub fn summary(settings: &Settings) -> String {
     };
     let auth = match settings.auth {
         Auth::None => "none",
-        Auth::Sigv4 => {
-            "sigv4 (signatures cannot be checked in this version: start with --dev or --auth none)"
-        }
+        Auth::Sigv4 => "sigv4",
     };
     let log_format = match settings.log_format {
         LogFormat::Text => "text",

@@ -1,50 +1,52 @@
 //! The house: what is started in which order, what is said when it runs, and how it ends.
 //!
 //! ```text
-//!  descriptors, ring ──► ports ──► data directory ──► mailboxes ──► certificate ──► side thread ──► shards ──► `ready …`
-//!                                                                                      │
-//!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► exit 0
+//!  descriptors, ring ──► ports ──► data directory ──► mailboxes ──► certificate, credentials ──► registry
+//!                                                            ┌──────────────────────────────────────┘
+//!                                                            └─► side thread ──► shards ──► `ready …`
+//!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
 //! Ports come before the data directory, so that a second server with the same configuration is told of its port first.
 //! Nothing is written to stdout but the `ready` line.
 
 mod certificate;
+mod credentials;
 mod data_dir;
 mod failure;
 mod listeners;
 mod pulse;
 mod ready;
+mod registry;
 mod reload;
 mod session_key;
+mod shards;
 mod supervisor;
 mod watch;
 
 pub use failure::Failure;
 
-use crate::auth::{Nonces, SessionKeys};
-use crate::config::{Scheme, Settings};
-use crate::edge::{
-    self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
-};
-use crate::id::ShardId;
+use crate::config::Settings;
+use crate::edge::{EdgeSettings, Post};
 use crate::limits::{mailbox_capacity, mailbox_reserve};
 use crate::placement::Placement;
-use crate::shard::{Shard, Start};
+use crate::shard::Shard;
 use crate::side::{self, AdminPage, Inspector, Log, Report, Scraper, Shows, Status, StatusBoard};
 use crate::tls_files::NotAfter;
-use certificate::{Certificate, Found};
-use crossbeam_channel::{Sender, unbounded};
+use certificate::Certificate;
+use credentials::CredentialsFile;
+use crossbeam_channel::unbounded;
 use data_dir::DataDir;
 use listeners::Bound;
 use mailbox::Mailbox;
+use registry::Registry;
 use reload::Reloader;
+use shards::{Shards, seeds};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use watch::{Rounds, Watch};
-use zeroize::Zeroizing;
 
 /// Runs the server until it is told to end and has drained.
 ///
@@ -57,14 +59,17 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     ring::probe().map_err(|obstacle| Failure::Fatal(obstacle.to_string()))?;
     let (bound, admin_listener) = bind(&mut settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
-    let session_keys = Arc::new(session_key::open(data_dir.path())?);
     let token = admin_token(&settings)?;
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
     let not_after = NotAfter::default();
-    let found = Certificate::find(&settings, &data_dir, &mailboxes, &not_after)?;
+    let tls = Certificate::find(&settings, &data_dir, &mailboxes, &not_after)?;
+    let who = CredentialsFile::find(&settings, &mailboxes)?;
+    let session_keys = Arc::new(session_key::open(data_dir.path())?);
     let status = StatusBoard::default();
+    let placement = placement(settings.shards)?;
+    let mut registry = Registry::open(&data_dir, &placement, &mailboxes, &status)?;
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
     let page = admin_listener.map(|listener| AdminPage {
@@ -74,36 +79,31 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
 
-    let edge = EdgeSettings {
-        connections,
-        handshakes: settings.limits.handshakes_per_shard,
-        handshakes_per_address: settings.limits.handshakes_per_address,
-        ..EdgeSettings::default()
-    };
-    let start = ShardStart {
+    let shards = Shards {
         settings: &settings,
+        placement,
         mailboxes: &mailboxes,
-        tls: found.as_ref().map(|found| Arc::clone(&found.config)),
-        edge,
-        events,
+        tls: tls.as_ref().map(|found| Arc::clone(&found.config)),
+        credentials: who.as_ref().map(|found| Arc::clone(&found.credentials)),
         session_keys,
+        registry: &mut registry,
+        edge: edge_settings(&settings, connections),
+        events,
         log,
     };
-    let shards = start.spawn_all(bound)?;
+    let shards = shards.start(bound)?;
     status.set(Status::Ok);
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
-    let ca = found.as_ref().and_then(|found| found.ca.as_deref());
+    let ca = tls.as_ref().and_then(|found| found.ca.as_deref());
     ready::tell(&settings, ca);
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
 
     let mut reloader = Reloader::default();
-    if let Some(Found {
-        certificate, read, ..
-    }) = found
-    {
-        reloader.watch(Box::new(certificate), read);
-    }
+    tls.into_iter()
+        .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
+    who.into_iter()
+        .for_each(|found| reloader.watch(Box::new(found.file), found.read));
     let drain_ms = settings.timeouts.drain_ms;
     Watch {
         shards,
@@ -116,7 +116,9 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         rounds: Rounds::new(settings.shards, Instant::now()),
         drain_ms,
     }
-    .until_the_end()
+    .until_the_end()?;
+    registry.close();
+    Ok(())
 }
 
 /// What the admin listener asks, and whom.
@@ -147,6 +149,20 @@ fn shows(
         settings: Arc::clone(settings),
         token,
     }
+}
+
+fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
+    EdgeSettings {
+        connections,
+        handshakes: settings.limits.handshakes_per_shard,
+        handshakes_per_address: settings.limits.handshakes_per_address,
+        ..EdgeSettings::default()
+    }
+}
+
+fn placement(shards: usize) -> Result<Placement, Failure> {
+    let shards = u16::try_from(shards).map_err(|_| Failure::Fatal("too many shards".into()))?;
+    Ok(Placement::new(seeds()?, shards))
 }
 
 /// How many client connections the process takes: as configured, or as the descriptors allow.
@@ -221,98 +237,12 @@ fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
         .into())
 }
 
-/// What all shards are started with.
-struct ShardStart<'s> {
-    settings: &'s Arc<Settings>,
-    mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    edge: EdgeSettings,
-    events: Sender<ShardEvent>,
-    session_keys: Arc<SessionKeys>,
-    log: &'s Log,
-}
-
-impl ShardStart<'_> {
-    fn spawn_all(self, bound: Vec<Bound>) -> Result<Vec<ShardHandle>, Failure> {
-        let shards = u16::try_from(self.settings.shards)
-            .map_err(|_| Failure::Fatal("too many shards".into()))?;
-        let placement = Placement::new(seeds()?, shards);
-        let descriptors = Arc::new(Descriptors::default());
-        let mut sockets: Vec<_> = bound
-            .into_iter()
-            .map(|bound| bound.sockets.into_iter())
-            .collect();
-        let mut handles = Vec::with_capacity(self.settings.shards);
-        for id in (0..shards).map(ShardId) {
-            let schemes = self
-                .settings
-                .listen
-                .iter()
-                .map(|listen| listen.scheme == Scheme::Https);
-            let own = sockets.iter_mut().zip(schemes);
-            let listeners = own
-                .filter_map(|(sockets, tls)| {
-                    Some(Listener {
-                        socket: sockets.next()?,
-                        tls,
-                    })
-                })
-                .collect();
-            let config = ShardConfig {
-                id,
-                cpu: self.settings.cpu(id.index()),
-                listeners,
-                mailboxes: Arc::clone(self.mailboxes),
-                tls: self.tls.clone(),
-                settings: self.edge,
-                descriptors: Arc::clone(&descriptors),
-                events: self.events.clone(),
-            };
-            let settings = Arc::clone(self.settings);
-            let start = Start {
-                session_keys: Arc::clone(&self.session_keys),
-                nonces: nonces(id)?,
-                journal: self.log.journal(),
-                ..Start::bare(settings, id, placement.clone(), seeds()?)
-            };
-            // Made on its own thread, whose memory it then is.
-            let make = move || Shard::new(start);
-            let handle = edge::spawn(config, make);
-            handles
-                .push(handle.map_err(|error| {
-                    fatal(&format!("shard {} cannot be started", id.0), &error)
-                })?);
-        }
-        Ok(handles)
-    }
-}
-
-/// Nonces that this life of the process has for itself.
-fn nonces(id: ShardId) -> Result<Nonces, Failure> {
-    let mut seed = Zeroizing::new([0; 32]);
-    edge::entropy::fill(&mut *seed).map_err(|error| fatal("no seed for nonces", &error))?;
-    Ok(Nonces::new(&seed, id.0))
-}
-
 fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
     for (shard, mailbox) in mailboxes.iter().enumerate() {
         if mailbox.post_always(letter()).is_err() {
             tracing::error!(shard, "the mailbox is full");
         }
     }
-}
-
-fn seeds() -> Result<[u64; 4], Failure> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
-    let mut seeds = [0; 4];
-    for (seed, bytes) in seeds.iter_mut().zip(bytes.chunks_exact(8)) {
-        *seed = bytes
-            .iter()
-            .fold(0, |seed, byte| seed << 8 | u64::from(*byte));
-    }
-    Ok(seeds)
 }
 
 fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {

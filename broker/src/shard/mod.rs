@@ -34,6 +34,7 @@ mod relay;
 mod requests;
 mod respond;
 mod snapshot;
+mod start;
 mod sts;
 mod tables;
 mod timers;
@@ -41,77 +42,29 @@ mod timers;
 pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Ask, Inquiry, Letter, Parcel, Told};
 pub use snapshot::Snapshot;
+pub use start::Start;
 
 use crate::auth::{Authenticator, Caller, Nonces, SessionKeys};
 use crate::channel::{Channel, Life};
 use crate::config::Settings;
 use crate::event::{Counters, PLACES, Place};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
-use crate::journal::{Diary, Journal, Silence};
+use crate::journal::Diary;
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::quota::Bucket;
-use crate::record::Record;
-use crate::registry::{MemoryStore, Store};
+use crate::registry::Store;
 use crate::session::{Http, NEVER, Session, Spares, State, WebSocket};
 use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::control::Operation;
-use codec::http::HeadLimits;
 use deadlines::Wheel;
 use flights::Flights;
+use start::Rules;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use tables::Table;
-
-/// What a shard is made of.
-pub struct Start {
-    /// The configuration; its listeners hold their actual ports.
-    pub settings: Arc<Settings>,
-    /// Which shard it is.
-    pub id: ShardId,
-    /// Where channels live.
-    pub placement: Placement,
-    /// Seeds of its hash tables and of its generator of request ids and versions.
-    pub seeds: [u64; 4],
-    /// The channels of an earlier life whose home this is.
-    pub records: Vec<Record>,
-    /// Where changes are made durable.
-    pub store: Box<dyn Store>,
-    /// Where it notes what operators read.
-    pub journal: Box<dyn Journal>,
-    /// Checks signatures; `None` where none is asked for.
-    pub authenticator: Option<Authenticator>,
-    /// What temporary credentials are sealed with.
-    pub session_keys: Arc<SessionKeys>,
-    /// Their nonces.
-    pub nonces: Nonces,
-}
-
-impl Start {
-    /// A shard that checks no signature, keeps nothing and notes nothing: what tests and benches begin with.
-    #[must_use]
-    pub fn bare(
-        settings: Arc<Settings>,
-        id: ShardId,
-        placement: Placement,
-        seeds: [u64; 4],
-    ) -> Self {
-        Self {
-            settings,
-            id,
-            placement,
-            seeds,
-            records: Vec::new(),
-            store: Box::new(MemoryStore),
-            journal: Box::new(Silence),
-            authenticator: None,
-            session_keys: Arc::new(SessionKeys::new(&[0; 32], None)),
-            nonces: Nonces::new(&[0; 32], id.0),
-        }
-    }
-}
 
 /// One shard.
 pub struct Shard {
@@ -157,15 +110,6 @@ pub struct Shard {
     drain: Option<drain::Drain>,
     /// Connections whose call was answered: the request behind it is next. Empty between two inputs.
     answered: VecDeque<SessionKey>,
-}
-
-/// The configured bounds in the form in which the codec takes them.
-#[derive(Debug)]
-struct Rules {
-    head: HeadLimits,
-    frames: codec::ws::Rules,
-    messages: codec::signal::Rules,
-    calls: codec::control::Rules,
 }
 
 /// What an entry of the wheel is about.
@@ -447,29 +391,6 @@ impl Shard {
         if let Letter::Ask(caller, inquiry) = letter {
             self.heard_from(self.home_of(&inquiry.ask));
             self.told(caller, calls::too_busy(), at);
-        }
-    }
-}
-
-impl Rules {
-    fn of(settings: &Settings) -> Self {
-        let limits = &settings.limits;
-        let strict = settings.strict();
-        Self {
-            head: HeadLimits {
-                head_bytes: limits.head_bytes,
-                header_lines: limits.header_lines,
-            },
-            frames: codec::ws::Rules {
-                message_bytes: limits.message_bytes,
-                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
-            },
-            messages: codec::signal::Rules {
-                payload_bytes: limits.payload_bytes,
-                url_safe: !strict,
-                master_offers: settings.options.master_offers,
-            },
-            calls: codec::control::Rules { strict },
         }
     }
 }

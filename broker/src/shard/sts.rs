@@ -4,7 +4,7 @@
 
 use super::Shard;
 use super::respond::{Answer, Purpose};
-use crate::auth::{Caller, Grant, federated_user_arn};
+use crate::auth::{Caller, Grant, SealError, federated_user_arn};
 use crate::event::{AuthFailure, Requested};
 use crate::id::SessionKey;
 use crate::journal::{Audit, Entry};
@@ -132,9 +132,15 @@ impl Shard {
             policy,
             expires_s,
         };
-        let internal = |_| Error::new(ErrorKind::InternalFailure, "Internal failure.");
+        let sealed = |error| match error {
+            SealError::TooLong => {
+                let message = "The policy must be at most 2048 bytes of UTF-8.";
+                Error::new(ErrorKind::PackedPolicyTooLarge, message)
+            }
+            SealError::Library => Error::new(ErrorKind::InternalFailure, "Internal failure."),
+        };
         let nonce = self.nonces.draw();
-        let temporary = self.session_keys.seal(&nonce, &grant).map_err(internal)?;
+        let temporary = self.session_keys.seal(&nonce, &grant).map_err(sealed)?;
         let user_id = format!("{}:{}", caller.account(), wish.name);
         let token = FederationToken {
             access_key_id: &temporary.access_key_id,

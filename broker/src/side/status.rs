@@ -1,7 +1,7 @@
 //! What the process is doing, as `/ready` tells it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// One word about the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,22 +42,38 @@ impl Status {
 
 /// The process's status, shared between the main thread, which sets it, and the side thread, which tells it.
 #[derive(Clone, Debug, Default)]
-pub struct StatusBoard(Arc<AtomicU8>);
+pub struct StatusBoard(Arc<Board>);
+
+#[derive(Debug, Default)]
+struct Board {
+    status: AtomicU8,
+    store_failed: AtomicBool,
+}
 
 impl StatusBoard {
     /// Sets the status.
     pub fn set(&self, status: Status) {
-        self.0.store(status.number(), Ordering::Relaxed);
+        self.0.status.store(status.number(), Ordering::Relaxed);
+    }
+
+    /// Sets whether the registry's store fails, which [`StatusBoard::status`] tells while all else is well. True when it was
+    /// otherwise before.
+    pub fn set_store_failed(&self, failed: bool) -> bool {
+        self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
     }
 
     /// The status; at first [`Status::Starting`].
     #[must_use]
     pub fn status(&self) -> Status {
-        let number = self.0.load(Ordering::Relaxed);
-        Status::ALL
+        let number = self.0.status.load(Ordering::Relaxed);
+        let status = Status::ALL
             .into_iter()
             .find(|status| status.number() == number)
-            .unwrap_or(Status::Starting)
+            .unwrap_or(Status::Starting);
+        match status {
+            Status::Ok if self.0.store_failed.load(Ordering::Relaxed) => Status::StoreFailed,
+            Status::Ok | Status::Starting | Status::Draining | Status::StoreFailed => status,
+        }
     }
 }
 
@@ -73,5 +89,19 @@ mod tests {
             board.set(status);
             assert_eq!(board.status(), status);
         }
+    }
+
+    #[test]
+    fn a_store_that_fails_shows_while_all_else_is_well() {
+        let board = StatusBoard::default();
+        assert!(board.set_store_failed(true) && !board.set_store_failed(true));
+        assert_eq!(board.status(), Status::Starting);
+        board.set(Status::Ok);
+        assert_eq!(board.status(), Status::StoreFailed);
+        board.set(Status::Draining);
+        assert_eq!(board.status(), Status::Draining);
+        board.set(Status::Ok);
+        assert!(board.set_store_failed(false));
+        assert_eq!(board.status(), Status::Ok);
     }
 }

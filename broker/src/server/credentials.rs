@@ -1,0 +1,105 @@
+//! Who may sign: the credentials file, read at start and again when it changes.
+
+use super::reload::{Stamp, Subject, stamps};
+use super::{Failure, post_to_all};
+use crate::auth::Credentials;
+use crate::config::{Auth, Loaded, Settings, load_credentials};
+use crate::edge::Post;
+use crate::shard::{Letter, Shard};
+use mailbox::Mailbox;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The credentials file in force. One per process that asks for signatures, on the main thread.
+pub(super) struct CredentialsFile {
+    path: PathBuf,
+    account_id: String,
+    /// What was read last, the file itself first.
+    files: Vec<PathBuf>,
+    /// What shards have, and what they had before: the last of them lets go of it here, where it stalls nobody.
+    in_force: Vec<Arc<Credentials>>,
+    /// Of the shards, which are told of other principals.
+    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+}
+
+/// A start with credentials.
+pub(super) struct Found {
+    pub(super) file: CredentialsFile,
+    /// What shards begin with.
+    pub(super) credentials: Arc<Credentials>,
+    /// The files as they were just before they were read.
+    pub(super) read: Vec<Stamp>,
+}
+
+impl CredentialsFile {
+    /// The principals of the file that the settings name; `None` where no signature is asked for.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] with every fault of the file.
+    pub(super) fn find(
+        settings: &Settings,
+        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    ) -> Result<Option<Found>, Failure> {
+        let path = match (settings.auth, &settings.credentials) {
+            (Auth::Sigv4, Some(path)) => path.clone(),
+            (Auth::Sigv4 | Auth::None, _) => return Ok(None),
+        };
+        let mut file = Self {
+            files: vec![path.clone()],
+            path,
+            account_id: settings.account_id.clone(),
+            in_force: Vec::new(),
+            mailboxes: Arc::clone(mailboxes),
+        };
+        // Which files there are is known once they were read: then they are stamped, and read once more, so that no change in
+        // between is missed.
+        let mut read = stamps(&file.files);
+        let mut loaded = file.load().map_err(Failure::Configuration)?;
+        if file.files.len() > read.len() {
+            read = stamps(&file.files);
+            loaded = file.load().map_err(Failure::Configuration)?;
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        file.in_force.push(Arc::clone(&loaded.credentials));
+        Ok(Some(Found {
+            file,
+            credentials: loaded.credentials,
+            read,
+        }))
+    }
+
+    fn load(&mut self) -> Result<Loaded, String> {
+        let loaded = load_credentials(&self.path, &self.account_id);
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        self.files.clone_from(&loaded.files);
+        Ok(loaded)
+    }
+}
+
+impl Subject for CredentialsFile {
+    fn name(&self) -> &'static str {
+        "credentials file"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
+    /// Requests from here on are judged by the new principals; open connections stay.
+    fn reload(&mut self) -> Result<(), String> {
+        let loaded = self.load()?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let principals = loaded.credentials.len();
+        post_to_all(&self.mailboxes, || {
+            Post::Letter(Letter::Credentials(Arc::clone(&loaded.credentials)))
+        });
+        self.in_force.retain(|old| Arc::strong_count(old) > 1);
+        self.in_force.push(loaded.credentials);
+        tracing::info!(principals, "credentials in force");
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! The registry's way to the disk: opened at start, told of changes by shards, telling them what became of each.
+
+use super::data_dir::DataDir;
+use super::{Failure, fatal};
+use crate::edge::Post;
+use crate::id::{Identity, ShardId};
+use crate::placement::Placement;
+use crate::record::Record;
+use crate::registry::{self, DurableStore, Ticket};
+use crate::shard::{Letter, Shard};
+use crate::side::StatusBoard;
+use mailbox::Mailbox;
+use std::sync::Arc;
+use std::time::Instant;
+use store::{Done, Health, Writer};
+
+/// The open store and its thread.
+pub(super) struct Registry {
+    writer: Writer<Ticket>,
+    /// The records of an earlier life, by home. Taken by the shards.
+    records: Vec<Vec<Record>>,
+}
+
+impl Registry {
+    /// Opens the store of a data directory and reads all of it.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] when it is damaged, of a later version, or cannot be read.
+    pub(super) fn open(
+        data_dir: &DataDir,
+        placement: &Placement,
+        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+        status: &StatusBoard,
+    ) -> Result<Self, Failure> {
+        let began = Instant::now();
+        let mut records: Vec<Vec<Record>> = mailboxes.iter().map(|_| Vec::new()).collect();
+        let store = registry::open(data_dir.path(), |record| {
+            let home = placement.home(&Identity::of(&record.arn));
+            if let Some(records) = records.get_mut(home.index()) {
+                records.push(record);
+            }
+        });
+        let store = store.map_err(|error| Failure::Fatal(error.to_string()))?;
+        let (mailboxes, status) = (Arc::clone(mailboxes), status.clone());
+        let writer = store
+            .start(move |done| tell(&mailboxes, &status, done))
+            .map_err(|error| fatal("the store's thread cannot be started", &error))?;
+        let channels: usize = records.iter().map(Vec::len).sum();
+        let ms = began.elapsed().as_millis();
+        tracing::info!(channels, ms, "the registry is read");
+        Ok(Self { writer, records })
+    }
+
+    /// One shard's end of the store, and its records.
+    pub(super) fn of(&mut self, shard: ShardId) -> (DurableStore, Vec<Record>) {
+        let store = DurableStore::new(shard, self.writer.committer());
+        let records = self.records.get_mut(shard.index());
+        (store, records.map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Commits what waits and gives the file free.
+    pub(super) fn close(self) {
+        self.writer.close();
+    }
+}
+
+/// Runs on the store's thread.
+fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Ticket>) {
+    let health = done
+        .result
+        .as_ref()
+        .map_or_else(|error| error.health, |()| Health::Fine);
+    if status.set_store_failed(health != Health::Fine) {
+        match &done.result {
+            Ok(()) => tracing::info!("the registry takes changes again"),
+            Err(error) => tracing::error!(%error, "the registry takes no changes"),
+        }
+    }
+    let Ticket { shard, channel } = done.ticket;
+    let letter = Letter::Committed(channel, done.result.map_err(Into::into));
+    let mailbox = mailboxes.get(shard.index());
+    let posted = mailbox.map(|mailbox| mailbox.post_always(Post::Letter(letter)).is_ok());
+    if posted != Some(true) {
+        tracing::error!(shard = shard.0, "the mailbox is full");
+    }
+}

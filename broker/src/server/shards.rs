@@ -1,0 +1,122 @@
+//! The shards: what each is made of, and their start.
+
+use super::listeners::Bound;
+use super::registry::Registry;
+use super::{Failure, fatal};
+use crate::auth::{Authenticator, Credentials, Nonces, SessionKeys};
+use crate::config::{Scheme, Settings};
+use crate::edge::{
+    self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
+};
+use crate::id::ShardId;
+use crate::placement::Placement;
+use crate::shard::{Shard, Start};
+use crate::side::Log;
+use crossbeam_channel::Sender;
+use mailbox::Mailbox;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// What all shards are started with.
+pub(super) struct Shards<'s> {
+    pub(super) settings: &'s Arc<Settings>,
+    pub(super) placement: Placement,
+    pub(super) mailboxes: &'s Arc<[Mailbox<Post<Shard>>]>,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    /// Who may sign; `None` where no signature is asked for.
+    pub(super) credentials: Option<Arc<Credentials>>,
+    pub(super) session_keys: Arc<SessionKeys>,
+    pub(super) registry: &'s mut Registry,
+    pub(super) edge: EdgeSettings,
+    pub(super) events: Sender<ShardEvent>,
+    pub(super) log: &'s Log,
+}
+
+impl Shards<'_> {
+    /// Starts them all; each accepts when this returns.
+    ///
+    /// # Errors
+    /// [`Failure::Fatal`] when one cannot be started.
+    pub(super) fn start(mut self, bound: Vec<Bound>) -> Result<Vec<ShardHandle>, Failure> {
+        let descriptors = Arc::new(Descriptors::default());
+        let nonce_seed = Zeroizing::new(random()?);
+        let mut sockets: Vec<_> = bound
+            .into_iter()
+            .map(|bound| bound.sockets.into_iter())
+            .collect();
+        let mut handles = Vec::with_capacity(self.settings.shards);
+        for id in (0..self.placement.shards()).map(ShardId) {
+            let schemes = self.settings.listen.iter().map(|listen| listen.scheme);
+            let own = sockets.iter_mut().zip(schemes);
+            let listeners = own
+                .filter_map(|(sockets, scheme)| {
+                    Some(Listener {
+                        socket: sockets.next()?,
+                        tls: scheme == Scheme::Https,
+                    })
+                })
+                .collect();
+            let config = ShardConfig {
+                id,
+                cpu: self.settings.cpu(id.index()),
+                listeners,
+                mailboxes: Arc::clone(self.mailboxes),
+                tls: self.tls.clone(),
+                settings: self.edge,
+                descriptors: Arc::clone(&descriptors),
+                events: self.events.clone(),
+            };
+            let start = self.machine(id, &nonce_seed)?;
+            // Made on its own thread, whose memory it then is.
+            let handle = edge::spawn(config, move || Shard::new(start));
+            handles
+                .push(handle.map_err(|error| {
+                    fatal(&format!("shard {} cannot be started", id.0), &error)
+                })?);
+        }
+        Ok(handles)
+    }
+
+    fn machine(&mut self, id: ShardId, nonce_seed: &[u8; 32]) -> Result<Start, Failure> {
+        let (store, records) = self.registry.of(id);
+        let authenticator = self.credentials.as_ref().map(|credentials| {
+            Authenticator::new(
+                self.settings.signature_rules(),
+                Arc::clone(credentials),
+                Arc::clone(&self.session_keys),
+            )
+        });
+        Ok(Start {
+            settings: Arc::clone(self.settings),
+            id,
+            placement: self.placement.clone(),
+            seeds: seeds()?,
+            records,
+            store: Box::new(store),
+            journal: self.log.journal(),
+            authenticator,
+            session_keys: Arc::clone(&self.session_keys),
+            nonces: Nonces::new(nonce_seed, id.0),
+        })
+    }
+}
+
+/// Four seeds of hash tables and generators.
+///
+/// # Errors
+/// [`Failure::Fatal`] when the system gives no random bytes.
+pub(super) fn seeds() -> Result<[u64; 4], Failure> {
+    let mut seeds = [0; 4];
+    let bytes = random()?;
+    for (seed, bytes) in seeds.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *seed = u64::from_le_bytes(*bytes);
+    }
+    Ok(seeds)
+}
+
+fn random() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;
+    Ok(bytes)
+}

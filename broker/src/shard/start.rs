@@ -1,0 +1,91 @@
+//! What a shard begins with.
+
+use crate::auth::{Authenticator, Nonces, SessionKeys};
+use crate::config::Settings;
+use crate::id::ShardId;
+use crate::journal::{Journal, Silence};
+use crate::placement::Placement;
+use crate::record::Record;
+use crate::registry::{MemoryStore, Store};
+use codec::http::HeadLimits;
+use std::sync::Arc;
+
+/// What a shard is made of.
+pub struct Start {
+    /// The configuration; its listeners hold their actual ports.
+    pub settings: Arc<Settings>,
+    /// Which shard it is.
+    pub id: ShardId,
+    /// Where channels live.
+    pub placement: Placement,
+    /// Seeds of its hash tables and of its generator of request ids and versions.
+    pub seeds: [u64; 4],
+    /// The channels of an earlier life whose home this is.
+    pub records: Vec<Record>,
+    /// Where changes are made durable.
+    pub store: Box<dyn Store>,
+    /// Where it notes what operators read.
+    pub journal: Box<dyn Journal>,
+    /// Checks signatures; `None` where none is asked for.
+    pub authenticator: Option<Authenticator>,
+    /// What temporary credentials are sealed with.
+    pub session_keys: Arc<SessionKeys>,
+    /// Their nonces.
+    pub nonces: Nonces,
+}
+
+impl Start {
+    /// A shard that checks no signature, keeps nothing and notes nothing: what tests and benches begin with.
+    #[must_use]
+    pub fn bare(
+        settings: Arc<Settings>,
+        id: ShardId,
+        placement: Placement,
+        seeds: [u64; 4],
+    ) -> Self {
+        Self {
+            settings,
+            id,
+            placement,
+            seeds,
+            records: Vec::new(),
+            store: Box::new(MemoryStore),
+            journal: Box::new(Silence),
+            authenticator: None,
+            session_keys: Arc::new(SessionKeys::new(&[0; 32], None)),
+            nonces: Nonces::new(&[0; 32], id.0),
+        }
+    }
+}
+
+/// The configured bounds in the form in which the codec takes them.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) head: HeadLimits,
+    pub(super) frames: codec::ws::Rules,
+    pub(super) messages: codec::signal::Rules,
+    pub(super) calls: codec::control::Rules,
+}
+
+impl Rules {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let strict = settings.strict();
+        Self {
+            head: HeadLimits {
+                head_bytes: limits.head_bytes,
+                header_lines: limits.header_lines,
+            },
+            frames: codec::ws::Rules {
+                message_bytes: limits.message_bytes,
+                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
+            },
+            messages: codec::signal::Rules {
+                payload_bytes: limits.payload_bytes,
+                url_safe: !strict,
+                master_offers: settings.options.master_offers,
+            },
+            calls: codec::control::Rules { strict },
+        }
+    }
+}
