@@ -1,10 +1,10 @@
 //! A histogram of durations in plain numbers: one comparison-free index and two additions per observation.
 
-/// How many bounds a histogram has: 16 µs, 32 µs, … 67 s. What took longer is in one more bucket.
-pub const BOUNDS: usize = 23;
+/// How many bounds a histogram has: 2 µs, 4 µs, … 67 s. What took longer is in one more bucket.
+pub const BOUNDS: usize = 26;
 
-/// The lowest bound is 2 to this power, in microseconds. The receive that brings a message takes half of that.
-const LOWEST: u32 = 4;
+/// The lowest bound is 2 to this power, in microseconds: a delivery takes about one send(2), some 10 µs.
+const LOWEST: u32 = 1;
 
 /// Durations counted by powers of two. One per shard and figure; a scrape adds the shards up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_duration_is_counted_in_the_first_bucket_whose_bound_it_does_not_exceed() {
-        for us in [0, 1, 15, 16, 17, 32, 33, 1_000, 65_536, 65_537, 67_108_864] {
+        for us in [0, 1, 2, 3, 4, 5, 16, 17, 1_000, 65_536, 65_537, 67_108_864] {
             let mut histogram = Histogram::default();
             histogram.observe(us, 1);
             let first = histogram
@@ -87,6 +87,6 @@ mod tests {
         one.observe(20, 3);
         let mut sum = one.clone();
         sum.add(&one);
-        assert_eq!((sum.count(), sum.sum_us, sum.counts[1]), (6, 120, 6));
+        assert_eq!((sum.count(), sum.sum_us, sum.counts[4]), (6, 120, 6));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::journal::{Audit, ConnectionEnd, Entry, Refused};
 use codec::signal::Role;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Writes the line of an entry with whatever formatter tracing has.
 ///
@@ -19,6 +19,7 @@ pub(super) fn write(entry: &Entry) {
                 what,
             } = refused;
             info!(
+                target: TARGET,
                 what,
                 status,
                 error_type,
@@ -27,10 +28,12 @@ pub(super) fn write(entry: &Entry) {
                 "refused"
             );
         }
-        Entry::Suppressed { refusals } => warn!(refusals, "too many refusals to log"),
+        Entry::Suppressed { refusals } => {
+            warn!(target: TARGET, refusals, "too many refusals to log")
+        }
         Entry::Audit(audit) => write_audit(audit),
         Entry::StoreTrouble { error } => {
-            tracing::error!(
+            error!(target: TARGET,
                 error = cut(error, ERROR_CHARS),
                 "the registry takes no changes"
             );
@@ -54,6 +57,7 @@ fn connection_end(end: &ConnectionEnd) {
         Role::Viewer => "viewer",
     };
     info!(
+        target: TARGET,
         role,
         client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
         channel = channel.as_deref().map(|name| cut(name, ID_CHARS)),
@@ -76,6 +80,7 @@ fn write_audit(audit: &Audit) {
         remote,
     } = audit;
     info!(
+        target: TARGET,
         caller = caller.as_deref().map(|name| cut(name, ID_CHARS)),
         operation,
         channel_arn = channel_arn.as_deref().map(|arn| cut(arn, ARN_CHARS)),
@@ -95,6 +100,8 @@ fn cut(text: &str, chars: usize) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
+/// The name that `RUST_LOG` filters these lines by.
+const TARGET: &str = "broker::journal";
 /// Characters of a client id, a name or a caller.
 const ID_CHARS: usize = 64;
 /// Characters of an ARN: whole, for every name of up to 190.
