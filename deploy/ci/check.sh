@@ -27,7 +27,7 @@ main() {
   step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
   step 1200 "tests" cargo test --workspace --locked --lib --bins --examples --tests
   # By name: other ignored tests are started by tests of their own, under limits that they set.
-  step 600 "tests with real clients" cargo test -p broker --locked --test live -- --ignored clients:: client_coturn::
+  step 900 "tests with real clients" cargo test -p broker --locked --test live -- --ignored clients:: client_coturn::
   # One after the other: each is a browser, which wants the machine for itself.
   step 300 "tests with a real browser" cargo test -p broker --locked --test live -- --ignored client_browser:: --test-threads 1
   step 300 "signatures of a real client" cargo test -p codec --locked --test sigv4 -- --ignored

@@ -2,7 +2,7 @@
 //! peer connection between them. The pages are deploy/conformance/browser.
 
 use crate::client_coturn::TurnServer;
-use crate::clients::{run, scripts};
+use crate::clients::{credentials, run, scripts};
 use crate::process::Broker;
 use std::process::Command;
 
@@ -27,6 +27,19 @@ fn session_through_a_relay() {
     let mut command = node("session.mjs");
     command.env("HELIOGRAPH_ICE_TRANSPORT", "relay");
     run(command, &broker);
+}
+
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn session_signed() {
+    run(node("session.mjs"), &Broker::signed(&credentials(), 2));
+}
+
+/// A page with keys that a web back end asked for: one viewer of one channel, and nothing else.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn temporary_keys() {
+    run(node("signed.mjs"), &Broker::signed(&credentials(), 2));
 }
 
 fn node(script: &str) -> Command {

@@ -10,19 +10,23 @@ use std::time::Duration;
 /// The longest script takes half a minute on a busy machine.
 const SCRIPT_WITHIN: Duration = Duration::from_secs(180);
 
-/// Makes a test per shard count out of a script.
+/// Makes a test per shard count out of a script, and one with a broker that checks every signature.
 macro_rules! client_on_shards {
     ($($name:ident => $run:ident($script:literal)),+ $(,)?) => { $(
         mod $name {
+            use crate::process::Broker;
             #[test]
             #[ignore = "needs the clients that deploy/ci/check.sh installs"]
-            fn one_shard() { super::$run($script, 1); }
+            fn one_shard() { super::$run($script, &Broker::dev(1)); }
             #[test]
             #[ignore = "needs the clients that deploy/ci/check.sh installs"]
-            fn two_shards() { super::$run($script, 2); }
+            fn two_shards() { super::$run($script, &Broker::dev(2)); }
             #[test]
             #[ignore = "needs the clients that deploy/ci/check.sh installs"]
-            fn four_shards() { super::$run($script, 4); }
+            fn four_shards() { super::$run($script, &Broker::dev(4)); }
+            #[test]
+            #[ignore = "needs the clients that deploy/ci/check.sh installs"]
+            fn signed() { super::$run($script, &Broker::signed(&super::credentials(), 2)); }
         }
     )+ };
 }
@@ -36,18 +40,36 @@ client_on_shards!(
     javascript_peer_connection => node("peer_connection.mjs"),
 );
 
-fn python(script: &str, shards: u16) {
+/// Clients whose keys are wrong, are lent, or may not: only a broker that checks them can tell.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn wrong_and_temporary_keys_of_aws_cli() {
+    python("test_signed", &Broker::signed(&credentials(), 2));
+}
+
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn wrong_and_temporary_keys_of_javascript() {
+    node("signed.mjs", &Broker::signed(&credentials(), 2));
+}
+
+/// Who may sign, as the scripts know it.
+pub(crate) fn credentials() -> PathBuf {
+    workspace().join("deploy/conformance/credentials.toml")
+}
+
+fn python(script: &str, broker: &Broker) {
     let mut command = Command::new(clients().join("python/bin/python"));
     command
         .args(["-m", "unittest", "--verbose", script])
         .current_dir(scripts("python"));
-    run(command, &Broker::dev(shards));
+    run(command, broker);
 }
 
-fn node(script: &str, shards: u16) {
+fn node(script: &str, broker: &Broker) {
     let mut command = Command::new("node");
     command.arg(scripts("js").join(script));
-    run(command, &Broker::dev(shards));
+    run(command, broker);
 }
 
 /// Runs a script against a broker that nobody else uses; shows what it said if it failed.

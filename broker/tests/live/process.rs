@@ -63,6 +63,13 @@ impl Broker {
         )
     }
 
+    /// `broker serve --dev` that checks every signature against a credentials file.
+    pub(crate) fn signed(credentials: &Path, shards: u16) -> Self {
+        let file = credentials.to_str().expect("a path in UTF-8");
+        let checked = ["--auth", "sigv4", "--credentials", file];
+        Self::start(&[&DEV[..], &checked].concat(), shards)
+    }
+
     /// `broker serve` with these arguments, a free admin port and a fresh data directory.
     pub(crate) fn start(arguments: &[&str], shards: u16) -> Self {
         Self::launch(command(), arguments, shards)

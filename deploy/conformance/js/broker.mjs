@@ -115,7 +115,7 @@ export class Peer {
     async next(name) {
         const [got, ...values] = await this.event(name);
         if (got !== name) {
-            throw new Error(`${got} instead of ${name}: ${values.map((value) => value?.stack ?? JSON.stringify(value))}`);
+            throw new Error(`${got} instead of ${name}: ${values.map((value) => value?.stack ?? value?.message ?? JSON.stringify(value))}`);
         }
         return values;
     }
