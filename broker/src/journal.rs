@@ -212,6 +212,15 @@ impl Diary {
     /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, the others are counted, and
     /// their number is noted with the next one.
     pub fn refused(&mut self, now: Now, refused: impl FnOnce() -> Refused) {
+        self.limited(now, || Entry::Refused(refused()));
+    }
+
+    /// Notes that a policy refused something, within the same limit.
+    pub fn denied(&mut self, now: Now, audit: impl FnOnce() -> Audit) {
+        self.limited(now, || Entry::Audit(audit()));
+    }
+
+    fn limited(&mut self, now: Now, entry: impl FnOnce() -> Entry) {
         let second = now.0 / 1000;
         if second != self.second {
             (self.second, self.refusals) = (second, 0);
@@ -226,7 +235,7 @@ impl Diary {
             0 => {}
             refusals => self.journal.note(Entry::Suppressed { refusals }),
         }
-        self.journal.note(Entry::Refused(refused()));
+        self.journal.note(entry());
     }
 }
 

@@ -7,10 +7,11 @@ use super::home::RATE_EXCEEDED;
 use super::leave::slot_of;
 use super::respond::Purpose;
 use super::{Parcel, Shard};
+use crate::auth::Caller;
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::{Place, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::journal::EndReason;
+use crate::journal::{Audit, EndReason};
 use crate::machine::Output;
 use crate::record::{Record, Version};
 use crate::session::{Admission, HttpStage, Role, Session, State, WebSocket};
@@ -42,8 +43,8 @@ pub(super) enum NotAdmitted {
     Unsigned(sigv4::Refusal),
     /// Its parameters, or its channel cannot exist.
     Refused(ErrorKind, &'static str),
-    /// The policy.
-    Denied(String),
+    /// The policy of this caller, who asked for that channel.
+    Denied(Caller, Action, ChannelArn),
 }
 
 impl Shard {
@@ -90,7 +91,7 @@ impl Shard {
             Action::ConnectAsMaster
         };
         if !caller.may(action, arn.as_str(), client_id.as_deref()) {
-            return Err(NotAdmitted::Denied(caller.denial(action, arn.as_str())));
+            return Err(NotAdmitted::Denied(caller, action, arn));
         }
         if !caller.sees(&arn) {
             return Err(NotAdmitted::Refused(ErrorKind::ResourceNotFound, NOT_FOUND));
@@ -143,8 +144,21 @@ impl Shard {
             NotAdmitted::Refused(kind, message) => {
                 self.respond_error(key, purpose, *kind, message, true, at);
             }
-            NotAdmitted::Denied(message) => {
-                self.respond_error(key, purpose, ErrorKind::AccessDenied, message, true, at);
+            NotAdmitted::Denied(caller, action, arn) => {
+                let (id, kind) = (self.request_id(), ErrorKind::AccessDenied);
+                if let Some(session) = self.sessions.get(key) {
+                    let remote = session.peer.remote;
+                    self.diary.denied(at.now, || Audit {
+                        caller: caller.is_known().then(|| caller.name().into()),
+                        operation: action.name(),
+                        channel_arn: Some(arn.as_str().into()),
+                        outcome: kind.error_type(),
+                        request_id: id.as_str().into(),
+                        remote,
+                    });
+                }
+                let message = caller.denial(*action, arn.as_str());
+                self.respond_error_as(key, &id, purpose, (kind, &message), true, at);
             }
         }
     }

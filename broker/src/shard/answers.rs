@@ -42,7 +42,7 @@ impl Shard {
             }
         } else {
             let id = self.request_id();
-            self.audit(key, &id, &asked, &told);
+            self.audit(key, &id, &asked, &told, at);
             self.respond_told(key, &id, &asked, wanted, told, at);
         }
         // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
@@ -50,28 +50,39 @@ impl Shard {
         self.answered.push_back(key);
     }
 
-    /// A line for each change, made or not.
-    fn audit(&mut self, key: SessionKey, id: &str, asked: &Asked, told: &Told) {
-        let (Some(subject), Some(session)) = (&asked.subject, self.sessions.get(key)) else {
+    /// A line for each change, made or not, and for each call that a policy refuses.
+    pub(super) fn audit(
+        &mut self,
+        key: SessionKey,
+        id: &str,
+        asked: &Asked,
+        told: &Told,
+        at: Moment,
+    ) {
+        let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let (outcome, channel_arn) = match told {
-            Told::Fault(kind, _) => (kind.error_type(), subject.clone()),
-            Told::Record(record, _) => ("ok", record.arn.as_str().into()),
-            Told::Records(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {
-                ("ok", subject.clone())
-            }
-        };
         let caller = &asked.caller;
-        let entry = Entry::Audit(Audit {
+        let mut audit = Audit {
             caller: caller.is_known().then(|| caller.name().into()),
             operation: asked.operation.name(),
-            channel_arn: Some(channel_arn),
-            outcome,
+            channel_arn: asked.subject.clone(),
+            outcome: "ok",
             request_id: id.into(),
             remote: session.peer.remote,
-        });
-        self.diary.note(entry);
+        };
+        match told {
+            Told::Fault(kind @ (ErrorKind::AccessDenied | ErrorKind::NotAuthorized), _) => {
+                audit.outcome = kind.error_type();
+                return self.diary.denied(at.now, || audit);
+            }
+            Told::Fault(kind, _) => audit.outcome = kind.error_type(),
+            Told::Record(record, _) => audit.channel_arn = Some(record.arn.as_str().into()),
+            Told::Records(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {}
+        }
+        if asked.subject.is_some() {
+            self.diary.note(Entry::Audit(audit));
+        }
     }
 
     /// Answers a call with what was told.

@@ -25,6 +25,8 @@ impl Shard {
         asked.subject = audited(&call).map(Into::into);
         if let Some(refused) = self.forbids(&asked.caller, &call) {
             let id = self.request_id();
+            asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
+            self.audit(key, &id, &asked, &refused, at);
             return self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
         }
         if self.asks_for_permit(asked.operation) {
