@@ -58,6 +58,7 @@ impl Shard {
     pub(super) fn replace_credentials(&mut self, credentials: Arc<Credentials>) {
         if let Some(authenticator) = &mut self.authenticator {
             authenticator.replace_credentials(credentials);
+            self.account_rates.clear(); // there may be other accounts
         }
     }
 }

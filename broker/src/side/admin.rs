@@ -9,11 +9,13 @@ use crate::shard::{Question, Reply};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json as value};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -118,6 +120,12 @@ async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> 
             "a page of another origin may not ask here",
         );
     }
+    if admin.token.is_none() && !is_address(request.headers()) {
+        return error(
+            StatusCode::FORBIDDEN,
+            "Host must be localhost or an IP address: a page may have given our address a name of its own",
+        );
+    }
     match &admin.token {
         Some(token) if !bears(request.headers(), token) => {
             let mut response = error(
@@ -143,6 +151,20 @@ fn foreign(headers: &HeaderMap) -> bool {
         .get(header::HOST)
         .map_or(&b""[..], |host| host.as_bytes());
     origin.as_bytes().strip_prefix(b"http://") != Some(host)
+}
+
+/// Whether the request names the listener by an address. A name that somebody's server gives to our address would make his page
+/// one of our origin (DNS rebinding); who has the token is no such page.
+fn is_address(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
 fn bears(headers: &HeaderMap, token: &str) -> bool {
@@ -223,7 +245,12 @@ mod tests {
         stream
             .set_read_timeout(Some(std::time::Duration::from_secs(30)))
             .unwrap();
-        write!(stream, "{request}\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let host = if request.contains("Host:") {
+            ""
+        } else {
+            "Host: localhost\r\n"
+        };
+        write!(stream, "{request}\r\n{host}Connection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -316,13 +343,30 @@ mod tests {
     #[test]
     fn pages_of_other_origins_are_refused() {
         let with = |request| ask(Status::Ok, None, true, request).0;
-        assert_eq!(with("GET /config HTTP/1.1\r\nOrigin: http://x"), 200);
-        assert_eq!(with("GET /config HTTP/1.1\r\nOrigin: https://x"), 403);
+        assert_eq!(
+            with("GET /config HTTP/1.1\r\nOrigin: http://localhost"),
+            200
+        );
+        assert_eq!(
+            with("GET /config HTTP/1.1\r\nOrigin: https://localhost"),
+            403
+        );
         assert_eq!(
             with("GET /config HTTP/1.1\r\nOrigin: http://evil.example"),
             403
         );
         assert_eq!(with("POST /ice/reconnect HTTP/1.1\r\nOrigin: null"), 403);
+    }
+
+    #[test]
+    fn without_a_token_the_listener_goes_by_its_address_alone() {
+        let status = |request| ask(Status::Ok, None, true, request).0;
+        assert_eq!(status("GET /config HTTP/1.1\r\nHost: evil.example"), 403);
+        assert_eq!(status("GET /config HTTP/1.1\r\nHost: 127.0.0.1:9090"), 200);
+        assert_eq!(status("GET /config HTTP/1.1\r\nHost: [::1]:9090"), 200);
+        assert_eq!(status("GET /config HTTP/1.1\r\nHost: LocalHost:9"), 200);
+        let token = "GET /config HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Bearer t";
+        assert_eq!(ask(Status::Ok, Some("t"), true, token).0, 200);
     }
 
     #[test]
