@@ -415,6 +415,21 @@ fn malformed_parts_are_named() {
 }
 
 #[test]
+fn too_many_parameters_are_told_wherever_the_signature_stands() {
+    let signer = Signer::default();
+    let signed = signer.presign(Call::new("GET", "/", ""), 60).head();
+    let many = "a=1&".repeat(200);
+    let refused = Err(Refusal::Malformed(Malformed::TooMany));
+    let before = signed.replacen("/?", &format!("/?{many}"), 1);
+    let behind = signed.replacen(" HTTP/1.1", &format!("&{many} HTTP/1.1"), 1);
+    for head in [before, behind] {
+        let mut shard = Shard::new();
+        let verdict = shard.verify(&head, b"", &signer.rules(), Some(&signer.key()));
+        assert_eq!(verdict, refused, "{head}");
+    }
+}
+
+#[test]
 fn absurd_lengths_are_refused_soon() {
     let signer = Signer::default();
     let limits = HeadLimits {
