@@ -152,7 +152,7 @@ impl Connection {
             headers,
             body: Vec::new(),
         };
-        if status != 101 {
+        if status >= 200 {
             let length = answer
                 .header("content-length")
                 .and_then(|length| length.parse().ok());

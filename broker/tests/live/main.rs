@@ -5,6 +5,9 @@
 //! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on one, two and four shards.
 //! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
 //!   healthy pair on the same shard that goes on relaying.
+//! * [`signed`], [`signed_sts`], [`signed_refused`], [`signed_malformed`], [`signed_bounds`], [`signed_slow`], [`signed_reload`],
+//!   [`signed_quotas`]: checked identity;
+//!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
@@ -60,6 +63,16 @@ mod process;
 mod recorded;
 mod reload;
 mod session;
+mod signed;
+mod signed_bounds;
+mod signed_malformed;
+mod signed_quotas;
+mod signed_refused;
+mod signed_reload;
+mod signed_service;
+mod signed_signer;
+mod signed_slow;
+mod signed_sts;
 mod slow_reader;
 mod start;
 mod supervisor;

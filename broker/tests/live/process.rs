@@ -75,6 +75,13 @@ impl Broker {
         Self::launch(command(), arguments, shards)
     }
 
+    /// The same, with everything in its log that any part of it has to say.
+    pub(crate) fn talkative(arguments: &[&str], shards: u16) -> Self {
+        let mut command = command();
+        command.env("RUST_LOG", "trace");
+        Self::launch(command, arguments, shards)
+    }
+
     /// `broker serve --dev` with a configuration file of this text.
     pub(crate) fn configured(text: &str, shards: u16) -> Self {
         let directory = fresh_directory();

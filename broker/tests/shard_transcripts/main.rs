@@ -9,7 +9,6 @@ mod connections;
 mod drain;
 mod faults;
 mod keeping;
-mod log;
 mod registry;
 mod routing;
 mod script;

@@ -70,8 +70,7 @@ impl World {
         match &piece {
             Piece::Body(call) => {
                 call.write_head(&mut socket.up);
-                let head = Piece::Head(call.operation());
-                socket.pieces.push_back((socket.up.len(), head));
+                socket.pieces.push_back((socket.up.len(), Piece::Head));
             }
             Piece::Message(text) if text.shape != Shape::Broken && !text.payload.is_empty() => {
                 let (role, recipient) = (socket.role.clone(), text.recipient.clone());
@@ -90,10 +89,6 @@ impl World {
         let bytes = match self.random.u32(0..20) {
             0 => self.random.usize(1000..4000),
             1 => self.random.usize(300..1000),
-            // As old builds of the C SDK cannot hold; told by a counter.
-            2 if !self.plan.strict && self.random.u32(0..8) == 0 => {
-                self.random.usize(7_000..24_000)
-            }
             _ => self.random.usize(0..100),
         };
         self.payload_of(conn, bytes)
@@ -186,16 +181,12 @@ impl World {
         let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
             return;
         };
-        let many: u8 = match self.random.u32(0..60) {
-            0 => 255, // a flood
-            1..=6 => 20,
-            _ => 1,
-        };
+        let many = if self.random.u32(0..10) == 0 { 20 } else { 1 };
         for number in 0..many {
             let piece = match self.random.u32(0..6) {
                 0 => Piece::Pong,
                 1 => Piece::Empty,
-                _ => Piece::Ping(vec![number; usize::from(number % 100)]),
+                _ => Piece::Ping(vec![number; usize::from(number)]),
             };
             self.write(conn, piece);
         }
@@ -276,12 +267,6 @@ impl World {
         let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
             return;
         };
-        if self.random.u32(0..4) == 0 {
-            for _ in 0..70 {
-                self.write(conn, Piece::Lost); // more refusals than the log tells of
-            }
-            return;
-        }
         for _ in 0..8 {
             let (arn, sender) = (self.arn(), self.alexa_id());
             let payload = self.payload_of(conn, 4500);

@@ -1,0 +1,219 @@
+//! Checked identity: what those who sign rightly may do.
+
+use crate::signed_service::{Service, on_signed_shards, relay, temporary};
+use crate::signed_signer::{Call, Signer};
+use serde_json::{Value, json};
+
+on_signed_shards!(
+    calls_signed_in_headers_and_in_the_query_are_answered,
+    master_and_viewer_meet_by_presigned_urls,
+    an_upgrade_may_be_signed_in_its_headers,
+    a_presigned_url_may_be_used_again_while_it_lives,
+    names_of_headers_are_taken_in_any_case_and_the_query_in_any_order,
+    policies_decide_by_channel_and_by_action,
+    accounts_do_not_see_each_other,
+    permission_is_asked_before_existence,
+);
+
+fn calls_signed_in_headers_and_in_the_query_are_answered(service: &Service) {
+    for signer in [Signer::new("admin"), temporary()] {
+        let name = format!("demo-{}", signer.id);
+        let arn = service.create(&signer, &name);
+        assert!(
+            arn.starts_with("arn:aws:kinesisvideo:us-west-2:123456789012:channel/"),
+            "{arn}"
+        );
+        let describe = Call::api(
+            &service.broker,
+            "/describeSignalingChannel",
+            &json!({"ChannelARN": arn}),
+        );
+        for call in [signer.sign(describe.clone()), signer.presign(describe, 60)] {
+            let found = service.counts(None, || service.send(&call).ok());
+            assert_eq!(found["ChannelInfo"]["ChannelName"], json!(name));
+        }
+    }
+}
+
+fn master_and_viewer_meet_by_presigned_urls(service: &Service) {
+    for (nth, signer) in [Signer::new("admin"), temporary()].iter().enumerate() {
+        let arn = service.create(signer, &format!("meeting-{nth}"));
+        let mut master = service.connect(&signer.presign(Call::master(&service.broker, &arn), 299));
+        let viewer = Call::viewer(&service.broker, &arn, "v1");
+        let mut viewer = service.connect(&signer.presign(viewer, 604_800));
+        relay(&mut master, &mut viewer);
+    }
+}
+
+fn an_upgrade_may_be_signed_in_its_headers(service: &Service) {
+    let signer = temporary();
+    let arn = service.create(&signer, "by-header");
+    let mut master = service.connect(&signer.sign(Call::master(&service.broker, &arn)));
+    let viewer = Call::viewer(&service.broker, &arn, "v1");
+    let mut viewer = service.connect(&signer.sign(viewer));
+    relay(&mut master, &mut viewer);
+}
+
+fn a_presigned_url_may_be_used_again_while_it_lives(service: &Service) {
+    let signer = Signer::new("admin");
+    let arn = service.create(&signer, "again");
+    let url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
+    let mut master = service.connect(&signer.presign(Call::master(&service.broker, &arn), 60));
+    let mut older = service.connect(&url);
+    let mut newer = service.connect(&url);
+    relay(&mut master, &mut newer);
+    older.expect_silence();
+    let superseded = "heliograph_connections{role=\"superseded\"}";
+    assert!((service.broker.scrape().sum(superseded) - 1.0).abs() < 0.5);
+}
+
+fn names_of_headers_are_taken_in_any_case_and_the_query_in_any_order(service: &Service) {
+    let signer = temporary();
+    let arn = service.create(&signer, "any-case");
+    let mut url = signer.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
+    for turn in 0..url.pairs.len() {
+        url.pairs.rotate_left(1);
+        if turn % 2 == 0 {
+            url.pairs.swap(0, 1);
+        }
+        for (name, _) in &mut url.headers {
+            *name = [name.to_ascii_uppercase(), name.to_ascii_lowercase()][turn % 2].clone();
+        }
+        assert_eq!(service.send(&url).status, 101, "{url:?}");
+    }
+    let body = json!({"ChannelARN": arn});
+    let mut call = signer.sign(Call::api(
+        &service.broker,
+        "/describeSignalingChannel",
+        &body,
+    ));
+    for (name, _) in &mut call.headers {
+        *name = name.to_ascii_uppercase();
+    }
+    service.send(&call).ok();
+    call.headers.reverse();
+    service.send(&call).ok();
+}
+
+fn policies_decide_by_channel_and_by_action(service: &Service) {
+    let (admin, camera, barred) = (
+        Signer::new("admin"),
+        Signer::new("camera"),
+        Signer::new("barred"),
+    );
+    let [one, two, door] = ["cam-1", "cam-2", "door"].map(|name| service.create(&admin, name));
+    let master = |signer: &Signer, arn: &str| {
+        let (answer, _) = service.open(&signer.presign(Call::master(&service.broker, arn), 60));
+        answer
+    };
+    assert_eq!(master(&camera, &one).status, 101);
+    let told = service
+        .counts(Some("policy"), || master(&camera, &door))
+        .refused(403, "AccessDeniedException");
+    let wanted = "User: arn:aws:iam::123456789012:user/camera is not authorized to perform: kinesisvideo:ConnectAsMaster on \
+                  resource: ";
+    assert_eq!(told, format!("{wanted}{door}"));
+    // The same channel, as what the policy does not say.
+    let viewer = camera.presign(Call::viewer(&service.broker, &one, "v1"), 60);
+    let refused = service.counts(Some("policy"), || service.send(&viewer));
+    refused.refused(403, "AccessDeniedException");
+    // A denial beats what another policy allows.
+    assert_eq!(master(&barred, &one).status, 101);
+    master(&barred, &two).refused(403, "AccessDeniedException");
+    let delete = service.counts(Some("policy"), || {
+        service.call(
+            &barred,
+            "/deleteSignalingChannel",
+            &json!({"ChannelARN": two}),
+        )
+    });
+    delete.refused(401, "AccessDeniedException");
+    let describe = json!({"ChannelARN": two});
+    service
+        .call(&barred, "/describeSignalingChannel", &describe)
+        .ok();
+}
+
+fn accounts_do_not_see_each_other(service: &Service) {
+    let (admin, neighbour) = (Signer::new("admin"), Signer::new("neighbour"));
+    let arn = service.create(&admin, "mine");
+    let absent = arn.replace(":channel/mine/", ":channel/none/");
+    let by_arn = |arn: &str| json!({"ChannelARN": arn});
+    // Neither by ARN nor by name, and in the same words as what does not exist.
+    let ask = |body: &Value| {
+        let asked = service.counts(None, || {
+            service.call(&neighbour, "/describeSignalingChannel", body)
+        });
+        asked.refused(404, "ResourceNotFoundException")
+    };
+    let nothing = ask(&by_arn(&absent));
+    assert_eq!(ask(&by_arn(&arn)), nothing);
+    assert_eq!(ask(&json!({"ChannelName": "mine"})), nothing);
+    for call in [
+        Call::master(&service.broker, &arn),
+        Call::viewer(&service.broker, &arn, "v1"),
+    ] {
+        let refused = service.send(&neighbour.presign(call, 60));
+        assert_eq!(refused.refused(404, "ResourceNotFoundException"), nothing);
+    }
+    for path in [
+        "/deleteSignalingChannel",
+        "/getSignalingChannelEndpoint",
+        "/v1/get-ice-server-config",
+    ] {
+        let refused = service.call(&neighbour, path, &by_arn(&arn));
+        assert_eq!(refused.refused(404, "ResourceNotFoundException"), nothing);
+    }
+    // The same name is free in the other account; lists show one's own.
+    let theirs = service.create(&neighbour, "mine");
+    assert!(theirs.contains(":999999999999:channel/mine/"), "{theirs}");
+    for (signer, arn) in [(&admin, &arn), (&neighbour, &theirs)] {
+        let list = service
+            .call(signer, "/listSignalingChannels", &json!({}))
+            .ok();
+        let list = list["ChannelInfoList"].as_array().expect("a list").clone();
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0]["ChannelARN"], json!(arn));
+    }
+}
+
+fn permission_is_asked_before_existence(service: &Service) {
+    let (admin, nobody) = (Signer::new("admin"), Signer::new("nobody"));
+    let present = service.create(&admin, "present");
+    let absent = present.replace(":channel/present/", ":channel/absents/");
+    let foreign = present.replace("123456789012", "999999999999");
+    for arn in [&present, &absent, &foreign] {
+        for (path, kind) in [
+            ("/describeSignalingChannel", "AccessDeniedException"),
+            ("/deleteSignalingChannel", "AccessDeniedException"),
+            ("/getSignalingChannelEndpoint", "AccessDeniedException"),
+            ("/v1/get-ice-server-config", "NotAuthorizedException"),
+        ] {
+            let body = json!({"ChannelARN": arn});
+            let refused = service.counts(Some("policy"), || service.call(&nobody, path, &body));
+            let told = refused.refused(401, kind);
+            assert!(
+                told.ends_with(&format!("on resource: {arn}")) && told.contains("user/nobody is"),
+                "{told}"
+            );
+        }
+        for call in [
+            Call::master(&service.broker, arn),
+            Call::viewer(&service.broker, arn, "v1"),
+        ] {
+            let refused =
+                service.counts(Some("policy"), || service.send(&nobody.presign(call, 60)));
+            refused.refused(403, "AccessDeniedException");
+        }
+    }
+    for name in ["present", "absents"] {
+        let body = json!({"ChannelName": name});
+        for path in ["/describeSignalingChannel", "/createSignalingChannel"] {
+            let refused = service.counts(Some("policy"), || service.call(&nobody, path, &body));
+            refused.refused(401, "AccessDeniedException");
+        }
+    }
+    service
+        .call(&nobody, "/listSignalingChannels", &json!({}))
+        .refused(401, "AccessDeniedException");
+}
