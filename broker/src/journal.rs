@@ -52,7 +52,7 @@ pub struct ConnectionEnd {
     pub role: Role,
     /// A viewer's client id.
     pub client_id: Option<Box<str>>,
-    /// The channel's name; `None` when the channel was deleted before its last connections were gone.
+    /// The channel's name, also when the channel was deleted meanwhile; `None` would be a fault of the books.
     pub channel: Option<Box<str>>,
     /// The peer's address.
     pub remote: SocketAddr,

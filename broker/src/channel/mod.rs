@@ -28,6 +28,8 @@ pub struct Channel {
     pub state: Life,
     /// The moment for which the wheel holds an entry, if any.
     pub armed: Option<Now>,
+    /// Connections that were admitted and are not gone: its members, and those that are ending.
+    pub connections: u32,
     live: Option<Box<Live>>,
     /// What was used up of its rates.
     rates: Option<Box<Rates>>,
@@ -89,6 +91,7 @@ impl Channel {
             record,
             state,
             armed: None,
+            connections: 0,
             live: None,
             rates: None,
         }

@@ -350,6 +350,9 @@ impl Shard {
             session.state = State::Open(WebSocket::new(channel, role.clone(), at.now));
         }
         self.web_sockets += 1;
+        if let Some(channel) = self.channels.get_mut(channel) {
+            channel.connections += 1;
+        }
         self.place(
             key,
             if role == Role::Master {

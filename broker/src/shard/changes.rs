@@ -255,6 +255,10 @@ impl Shard {
         let Some(channel) = self.channels.remove(key) else {
             return;
         };
+        if channel.connections > 0 {
+            let name = channel.record.arn.name().into();
+            self.former.insert(key, (name, channel.connections));
+        }
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
             self.counters.pending_messages -= 1;
@@ -265,12 +269,7 @@ impl Shard {
             .counters
             .pending_bytes
             .saturating_sub(live.pending.bytes() as u64);
-        let members = live.members.all();
-        if !members.is_empty() {
-            let name = channel.record.arn.name().into();
-            self.former.insert(key, (name, members.len()));
-        }
-        for session in members {
+        for session in live.members.all() {
             self.close_web_socket(session, EndReason::ChannelDeleted, at);
         }
     }

@@ -157,6 +157,7 @@ impl Shard {
         }
         self.give_back(key, channel, &role, unsent, at);
         if let Some(channel) = self.channels.get_mut(channel) {
+            channel.connections = channel.connections.saturating_sub(1);
             channel.rest();
         }
     }

@@ -97,7 +97,7 @@ pub struct Shard {
     /// Channels whose deletion is not durable yet.
     deleting: u64,
     /// Names of channels that are gone before their connections, which the log tells at the end of each; and how many.
-    former: BTreeMap<ChannelKey, (Box<str>, usize)>,
+    former: BTreeMap<ChannelKey, (Box<str>, u32)>,
     /// Messages delivered in this turn, not measured yet.
     flights: Flights,
     connections: [u64; PLACES],

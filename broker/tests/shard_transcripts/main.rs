@@ -9,6 +9,7 @@ mod connections;
 mod drain;
 mod faults;
 mod keeping;
+mod log;
 mod registry;
 mod routing;
 mod script;

@@ -21,6 +21,7 @@ use crate::wire::{self, Item};
 use crate::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken, words};
 use broker::config::{Profile, Settings};
 use broker::id::{Identity, SessionKey, ShardId};
+use broker::journal::{Entry, Journal};
 use broker::machine::{Input, Machine, Output, Peer};
 use broker::placement::Placement;
 use broker::registry::StoreError;
@@ -29,6 +30,7 @@ use broker::time::{Moment, Now, Wall};
 use codec::ws;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Some shards, their clients, and the time.
 pub(crate) struct Script {
@@ -37,8 +39,18 @@ pub(crate) struct Script {
     clients: Vec<Client>,
     refuses: bool,
     changes: Changes,
+    log: Receiver<Entry>,
     drained: usize,
     at: Moment,
+}
+
+/// The log of all shards.
+struct Notes(Sender<Entry>);
+
+impl Journal for Notes {
+    fn note(&mut self, entry: Entry) {
+        drop(self.0.send(entry)); // nobody reads what is noted after the script
+    }
 }
 
 struct Client {
@@ -70,6 +82,7 @@ impl Script {
         let settings = Arc::new(settings);
         let placement = Placement::new([1, 2, 3, 4], shards);
         let changes = Changes::default();
+        let (notes, log) = channel();
         let shard = |id| {
             let plain = Start::bare(
                 settings.clone(),
@@ -79,6 +92,7 @@ impl Script {
             );
             let start = Start {
                 store: Box::new(SlowStore::new(id, &changes)),
+                journal: Box::new(Notes(notes.clone())),
                 ..plain
             };
             Shard::new(start)
@@ -89,6 +103,7 @@ impl Script {
             clients: Vec::new(),
             refuses: false,
             changes: changes.clone(),
+            log,
             drained: 0,
             at: Moment {
                 now: Now(1_000),
@@ -126,6 +141,11 @@ impl Script {
             sum.add(&shard.snapshot());
         }
         sum.counters
+    }
+
+    /// What was noted in the log since the last call, by all shards.
+    pub(crate) fn log(&self) -> impl Iterator<Item = Entry> {
+        self.log.try_iter()
     }
 
     /// How many channels there are.

@@ -4,8 +4,9 @@ use crate::model::{Body, ConnId, Expect};
 use crate::socket::Stage;
 use crate::wire::{Item, Response};
 use crate::world::{Post, Tag, World};
-use broker::event::{Counters, Outcome, PLACES};
+use broker::event::{Outcome, PLACES};
 use broker::id::{CallRef, SessionKey, ShardId};
+use broker::journal::Entry;
 use broker::machine::{Machine, Output};
 use broker::shard::{Letter, Shard};
 use std::collections::BTreeSet;
@@ -71,6 +72,7 @@ impl World {
         }
         touched.extend(self.model.out.touched.iter().copied());
         self.nothing_missing(shard, &touched);
+        self.noted_as_predicted(shard);
         self.books(shard);
         // A machine looks whether its drain is over after each input; opening and adopting are none.
         let over = std::mem::take(&mut self.input) && self.model.drained(shard);
@@ -226,7 +228,7 @@ impl World {
             let wanted: Vec<&str> = state
                 .outbox
                 .iter()
-                .map(|(number, _)| self.model.messages[*number].text.as_str())
+                .map(|one| self.model.messages[one.number].text.as_str())
                 .collect();
             assert_eq!(found, wanted, "the messages queued for connection {conn}");
             let unsent = !self.shards[shard].unsent(socket.key).is_empty();
@@ -236,6 +238,33 @@ impl World {
                 "connection {conn} has unsent bytes that nobody was told of"
             );
         }
+    }
+
+    /// The log has the lines that it should have, and no other.
+    fn noted_as_predicted(&mut self, shard: usize) {
+        let mut wanted = std::mem::take(&mut self.model.out.notes);
+        for mut entry in self.journals[shard].try_iter() {
+            if let Entry::Refused(broker::journal::Refused { request_id, .. })
+            | Entry::Audit(broker::journal::Audit { request_id, .. }) = &mut entry
+            {
+                assert_eq!(std::mem::take(request_id).len(), 36, "a request id");
+            }
+            let same = |(note, or): &(Entry, _)| {
+                let mut note = note.clone();
+                if let (Entry::ConnectionEnd(note), Entry::ConnectionEnd(found)) =
+                    (&mut note, &entry)
+                    && *or == Some(found.reason)
+                {
+                    note.reason = found.reason;
+                }
+                note == entry
+            };
+            let Some(place) = wanted.iter().position(same) else {
+                panic!("{entry:?} was noted, not {wanted:?}");
+            };
+            wanted.remove(place);
+        }
+        assert!(wanted.is_empty(), "not noted: {wanted:?}");
     }
 
     /// The conservation law, the gauges and the bounds.
@@ -262,7 +291,7 @@ impl World {
         assert_eq!(snapshot.channels, channels.count() as u64, "channels");
         self.model.shards[shard].counters.outbox_bytes = bytes;
         let mut wanted = self.model.counters(shard);
-        let mut found = messages_only(snapshot.counters);
+        let mut found = snapshot.counters;
         assert_eq!(found.unaccounted(), 0, "the conservation law");
         assert!(found.pending_bytes <= limits.pending_bytes_per_shard as u64);
         if self.model.haze_now {
@@ -349,29 +378,5 @@ fn holds(body: &Body, response: &Response) -> bool {
                 .collect();
             found == *names && text.contains("NextToken") == *more
         }
-    }
-}
-
-/// What the model predicts of a shard's counters: messages, not those who ask and not what is measured.
-fn messages_only(counters: Counters) -> Counters {
-    let Counters {
-        received,
-        outcomes,
-        pending_messages,
-        pending_bytes,
-        outbox_messages,
-        outbox_bytes,
-        waiting_calls,
-        ..
-    } = counters;
-    Counters {
-        received,
-        outcomes,
-        pending_messages,
-        pending_bytes,
-        outbox_messages,
-        outbox_bytes,
-        waiting_calls,
-        ..Counters::default()
     }
 }

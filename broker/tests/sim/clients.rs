@@ -70,7 +70,8 @@ impl World {
         match &piece {
             Piece::Body(call) => {
                 call.write_head(&mut socket.up);
-                socket.pieces.push_back((socket.up.len(), Piece::Head));
+                let head = Piece::Head(call.operation());
+                socket.pieces.push_back((socket.up.len(), head));
             }
             Piece::Message(text) if text.shape != Shape::Broken && !text.payload.is_empty() => {
                 let (role, recipient) = (socket.role.clone(), text.recipient.clone());
@@ -89,6 +90,10 @@ impl World {
         let bytes = match self.random.u32(0..20) {
             0 => self.random.usize(1000..4000),
             1 => self.random.usize(300..1000),
+            // As old builds of the C SDK cannot hold; told by a counter.
+            2 if !self.plan.strict && self.random.u32(0..8) == 0 => {
+                self.random.usize(7_000..24_000)
+            }
             _ => self.random.usize(0..100),
         };
         self.payload_of(conn, bytes)
@@ -181,12 +186,16 @@ impl World {
         let Some(conn) = self.writer(|socket| socket.role != Role::Caller) else {
             return;
         };
-        let many = if self.random.u32(0..10) == 0 { 20 } else { 1 };
+        let many: u8 = match self.random.u32(0..60) {
+            0 => 255, // a flood
+            1..=6 => 20,
+            _ => 1,
+        };
         for number in 0..many {
             let piece = match self.random.u32(0..6) {
                 0 => Piece::Pong,
                 1 => Piece::Empty,
-                _ => Piece::Ping(vec![number; usize::from(number)]),
+                _ => Piece::Ping(vec![number; usize::from(number % 100)]),
             };
             self.write(conn, piece);
         }
@@ -267,6 +276,12 @@ impl World {
         let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
             return;
         };
+        if self.random.u32(0..4) == 0 {
+            for _ in 0..70 {
+                self.write(conn, Piece::Lost); // more refusals than the log tells of
+            }
+            return;
+        }
         for _ in 0..8 {
             let (arn, sender) = (self.arn(), self.alexa_id());
             let payload = self.payload_of(conn, 4500);

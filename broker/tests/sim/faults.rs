@@ -234,7 +234,7 @@ impl Plan {
 }
 
 /// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
-pub(crate) const MUST_HIT: [&str; 58] = [
+pub(crate) const MUST_HIT: [&str; 61] = [
     "fault: partial read",
     "fault: partial write",
     "fault: reset",
@@ -293,4 +293,7 @@ pub(crate) const MUST_HIT: [&str; 58] = [
     "old connection told to go",
     "old connection closed",
     "idle HTTP connection closed",
+    "Alexa offer too long",
+    "flood of control frames cut off",
+    "refusals not logged",
 ];

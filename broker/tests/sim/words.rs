@@ -1,5 +1,6 @@
 //! What clients write: requests and frames, each with what it means. The bytes are the codec's client side or made by hand.
 
+use codec::control::Operation;
 use codec::signal::Action;
 use codec::ws::{self, Opcode};
 
@@ -14,7 +15,7 @@ pub(crate) enum Piece {
         viewer: Option<String>,
     },
     /// The head of a call; its body follows.
-    Head,
+    Head(Operation),
     /// A call's body.
     Body(Call),
     /// A whole request to a path that does not exist.
@@ -106,7 +107,7 @@ impl Piece {
     pub(crate) fn write(&self, out: &mut Vec<u8>, mask: [u8; 4]) {
         match self {
             Self::Upgrade { arn, viewer } => upgrade(out, arn, viewer.as_deref()),
-            Self::Head => panic!("a head is written with its body"),
+            Self::Head(_) => panic!("a head is written with its body"),
             Self::Body(call) => out.extend_from_slice(call.body().as_bytes()),
             Self::Lost => out.extend_from_slice(
                 b"POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
@@ -144,15 +145,16 @@ fn upgrade(out: &mut Vec<u8>, arn: &str, viewer: Option<&str>) {
 }
 
 impl Call {
-    fn path(&self) -> &'static str {
+    /// The operation that it asks for.
+    pub(crate) fn operation(&self) -> Operation {
         match self {
-            Self::Create(..) | Self::Broken | Self::Missing => "/createSignalingChannel",
-            Self::DescribeName(_) | Self::DescribeArn(_) => "/describeSignalingChannel",
-            Self::Delete(..) => "/deleteSignalingChannel",
-            Self::List(..) => "/listSignalingChannels",
-            Self::Endpoint(_) => "/getSignalingChannelEndpoint",
-            Self::Ice(_) => "/v1/get-ice-server-config",
-            Self::Alexa(_) => "/v1/send-alexa-offer-to-master",
+            Self::Create(..) | Self::Broken | Self::Missing => Operation::CreateSignalingChannel,
+            Self::DescribeName(_) | Self::DescribeArn(_) => Operation::DescribeSignalingChannel,
+            Self::Delete(..) => Operation::DeleteSignalingChannel,
+            Self::List(..) => Operation::ListSignalingChannels,
+            Self::Endpoint(_) => Operation::GetSignalingChannelEndpoint,
+            Self::Ice(_) => Operation::GetIceServerConfig,
+            Self::Alexa(_) => Operation::SendAlexaOfferToMaster,
         }
     }
 
@@ -161,7 +163,7 @@ impl Call {
         let length = self.body().len();
         let head = format!(
             "POST {} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
-            self.path()
+            self.operation().path()
         );
         out.extend_from_slice(head.as_bytes());
     }

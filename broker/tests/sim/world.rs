@@ -9,18 +9,21 @@ use crate::model::{Caller, ConnId, Model, Told};
 use crate::socket::{Role, Socket, Stage};
 use crate::words::Piece;
 use broker::id::{Identity, SessionKey, ShardId};
+use broker::journal::{Entry, Journal};
 use broker::machine::{Input, Intake, Machine, Peer};
 use broker::placement::Placement;
 use broker::shard::{Letter, Parcel, Shard, Start};
 use broker::time::{Moment, Now, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// One world: shards, the connections between them and their clients, and what should be.
 pub(crate) struct World {
     pub(crate) random: fastrand::Rng,
     pub(crate) plan: Plan,
     pub(crate) shards: Vec<Shard>,
+    pub(crate) journals: Vec<Receiver<Entry>>,
     pub(crate) mail: Vec<VecDeque<Post>>,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) keys: Vec<BTreeMap<SessionKey, ConnId>>,
@@ -36,6 +39,15 @@ pub(crate) struct World {
     pub(crate) input: bool,
     /// Each input is printed: for the replay of one seed.
     pub(crate) traced: bool,
+}
+
+/// Where a shard notes what operators read.
+struct Notes(Sender<Entry>);
+
+impl Journal for Notes {
+    fn note(&mut self, entry: Entry) {
+        self.0.send(entry).expect("the world has the other end");
+    }
 }
 
 /// What lies in a mailbox.
@@ -62,9 +74,15 @@ impl World {
         let settings = Arc::new(plan.settings());
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
+        let mut journals = Vec::new();
         let shards = (0..count).map(|id| {
             let seeds = [seed ^ u64::from(id), 5, 6, 7];
-            let start = Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds);
+            let (notes, journal) = channel();
+            journals.push(journal);
+            let start = Start {
+                journal: Box::new(Notes(notes)),
+                ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds)
+            };
             Shard::new(start)
         });
         let shards: Vec<Shard> = shards.collect();
@@ -81,6 +99,7 @@ impl World {
             keys: shards.iter().map(|_| BTreeMap::new()).collect(),
             drained: vec![false; shards.len()],
             shards,
+            journals,
             plan,
             sockets: Vec::new(),
             callers: BTreeMap::new(),
@@ -119,8 +138,9 @@ impl World {
 
     /// A client connects; `None` when the shard has no room.
     pub(crate) fn connect(&mut self, shard: usize, tls: bool, role: Role) -> Option<ConnId> {
+        let port = 1024 + u16::try_from(self.sockets.len()).expect("few");
         let peer = Peer {
-            remote: ([127, 0, 0, 1], 4000).into(),
+            remote: ([127, 0, 0, 1], port).into(),
             listener: u16::from(tls),
             tls,
         };
@@ -134,7 +154,7 @@ impl World {
             return None;
         };
         let conn = self.sockets.len();
-        self.model.open(shard, tls);
+        self.model.open(shard, tls, peer.remote);
         let taken = self.keys[shard].insert(key, conn);
         assert!(taken.is_none(), "a key is given once");
         self.sockets.push(Socket {
@@ -373,7 +393,11 @@ impl World {
         let clock = matches!(&input, Input::Letter(Letter::Drain(_)));
         self.model.go_on();
         self.model.departures = 0;
+        let sent = matches!(&input, Input::Sent { .. });
         self.shards[shard].handle(input, at);
+        if sent {
+            self.shards[shard].flushed(at);
+        }
         self.trace(shard, &self.shards[shard]);
         self.input = true;
         self.after(shard, clock);

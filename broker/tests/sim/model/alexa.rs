@@ -70,7 +70,7 @@ impl Model {
         if !first {
             self.met("Alexa offer given to the next master");
         }
-        self.queue(master, number, first);
+        self.queue(master, number, first, false);
     }
 
     /// Offers that the master had whole and did not answer are for the next one.

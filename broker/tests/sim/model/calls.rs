@@ -1,19 +1,31 @@
 //! API calls, and Alexa offers at their channel. protocol.md 2.
 
 use super::connections::name_of;
-use super::{Body, Caller, ConnId, Model, Reply, Stage, Told};
+use super::{Body, Caller, ConnId, Model, Purpose, Reply, Stage, Told};
 use crate::words::{Call, Offer};
 use broker::event::Outcome;
+use broker::journal::EndReason;
+
+/// Longest MessagePayload of SendAlexaOfferToMaster.
+const OFFER_BYTES: usize = 10_000;
 
 impl Model {
     /// The body of a call is complete.
     pub(super) fn call(&mut self, id: ConnId, call: Call) {
+        let purpose = Purpose::Api(call.operation());
         match call {
             Call::Broken => {
-                return self.respond(id, 400, "SerializationException", Body::Error, false);
+                let error = "SerializationException";
+                return self.respond(id, purpose, 400, error, Body::Error, false);
+            }
+            Call::Alexa(Offer { ref payload, .. }) if payload.len() > OFFER_BYTES => {
+                self.met("Alexa offer too long");
+                let error = "InvalidArgumentException";
+                return self.respond(id, purpose, 400, error, Body::Error, false);
             }
             Call::Missing => {
-                return self.respond(id, 400, "InvalidArgumentException", Body::Error, false);
+                let error = "InvalidArgumentException";
+                return self.respond(id, purpose, 400, error, Body::Error, false);
             }
             _ => {}
         }
@@ -161,8 +173,13 @@ impl Model {
             other => other,
         };
         let call = reply.call.clone();
+        let id = caller.conn;
+        let (purpose, subject) = (Purpose::Api(call.operation()), subject(&call, &told));
         let (status, error, body) = response(&call, told);
-        self.respond(caller.conn, status, error, body, false);
+        if let Some(subject) = subject {
+            self.audited(id, call.operation(), subject, error);
+        }
+        self.respond(id, purpose, status, error, body, false);
         self.answered.push_back(caller.conn);
     }
 
@@ -207,8 +224,18 @@ impl Model {
         }
         for conn in members {
             self.met("connection closed by a deletion");
-            self.close_ws(conn, 1001, "Channel deleted");
+            self.close_ws(conn, 1001, "Channel deleted", EndReason::ChannelDeleted);
         }
+    }
+}
+
+/// What an audit line says a call was about; `None` for calls that change nothing.
+fn subject(call: &Call, told: &Told) -> Option<String> {
+    match (call, told) {
+        (Call::Create(..), Told::Record { arn, .. }) => Some(arn.clone()),
+        (Call::Create(name, _), _) => Some(name.clone()),
+        (Call::Delete(arn, _), _) => Some(arn.clone()),
+        _ => None,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Connections: what they are fed, how they are admitted, and how they end. protocol.md 4.
 
-use super::{Body, Channel, Conn, ConnId, Expect, Model, Stage, Ws};
+use super::{Body, Channel, Conn, ConnId, Expect, Model, Purpose, Stage, Ws};
 use crate::words::Piece;
-use broker::event::Place;
+use broker::event::{Place, UpgradeOutcome};
+use broker::journal::EndReason;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 impl Model {
     /// A connection was accepted.
-    pub(crate) fn open(&mut self, shard: usize, tls: bool) {
+    pub(crate) fn open(&mut self, shard: usize, tls: bool, remote: SocketAddr) {
         let timeouts = &self.settings.timeouts;
         let wait = if tls {
             timeouts.tls_ms
@@ -16,6 +18,7 @@ impl Model {
         };
         self.conns.push(Conn {
             shard,
+            remote,
             live: true,
             place: if tls { Place::Handshake } else { Place::Http }.index(),
             stage: if tls {
@@ -56,7 +59,7 @@ impl Model {
         match &conn.stage {
             Stage::AwaitTls
             | Stage::AwaitHead
-            | Stage::AwaitBody
+            | Stage::AwaitBody(_)
             | Stage::AwaitReply(_)
             | Stage::AwaitHandover(..) => {
                 conn.pieces.extend(pieces);
@@ -108,7 +111,7 @@ impl Model {
             if matches!(conn.stage, Stage::Open) {
                 return self.frames(id);
             }
-            if !matches!(conn.stage, Stage::AwaitHead | Stage::AwaitBody) {
+            if !matches!(conn.stage, Stage::AwaitHead | Stage::AwaitBody(_)) {
                 return;
             }
             let Some(piece) = conn.pieces.pop_front() else {
@@ -116,8 +119,8 @@ impl Model {
             };
             let shard = conn.shard;
             match piece {
-                Piece::Upgrade { .. } if self.drains(shard) => {
-                    self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+                Piece::Upgrade { viewer, .. } if self.drains(shard) => {
+                    self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
                 }
                 Piece::Upgrade { arn, viewer } => {
                     let home = (self.home)(name_of(&arn));
@@ -130,15 +133,17 @@ impl Model {
                     }
                 }
                 Piece::Lost => {
-                    self.respond(id, 404, "UnknownOperationException", Body::Error, false)
+                    let error = "UnknownOperationException";
+                    self.respond(id, Purpose::Unknown, 404, error, Body::Error, false)
                 }
-                Piece::Head if self.drains(shard) => {
-                    self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+                Piece::Head(operation) if self.drains(shard) => {
+                    let purpose = Purpose::Api(operation);
+                    self.respond(id, purpose, 503, "ServiceUnavailable", Body::Error, true);
                 }
-                Piece::Head => {
+                Piece::Head(operation) => {
                     let deadline = self.now + self.settings.timeouts.body_ms;
                     let conn = &mut self.conns[id];
-                    (conn.stage, conn.deadline) = (Stage::AwaitBody, deadline);
+                    (conn.stage, conn.deadline) = (Stage::AwaitBody(operation), deadline);
                 }
                 Piece::Body(call) => self.call(id, call),
                 other => panic!("the workload sends no {other:?} here"),
@@ -150,12 +155,14 @@ impl Model {
     pub(super) fn respond(
         &mut self,
         id: ConnId,
+        purpose: Purpose,
         status: u16,
         error: &'static str,
         body: Body,
         close: bool,
     ) {
         let close = close || self.drains(self.conns[id].shard);
+        self.responded(id, purpose, status, error);
         let bytes = response_bytes(&body, close);
         self.expect(id, Expect::Response(status, error, body, close), bytes);
         let deadline = self.now + self.settings.timeouts.keep_alive_ms;
@@ -192,12 +199,28 @@ impl Model {
     pub(crate) fn bounce(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         (conn.live, conn.place) = (true, Place::Http.index());
-        self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+        let Stage::AwaitHandover(_, viewer) = &conn.stage else {
+            panic!("only an upgrade travels")
+        };
+        let viewer = viewer.is_some();
+        self.refuse_upgrade(id, viewer, UpgradeOutcome::Unavailable);
+    }
+
+    /// An upgrade is refused.
+    fn refuse_upgrade(&mut self, id: ConnId, viewer: bool, outcome: UpgradeOutcome) {
+        let (status, error) = match outcome {
+            UpgradeOutcome::NotFound => (404, "ResourceNotFoundException"),
+            UpgradeOutcome::Limited => (400, "ClientLimitExceededException"),
+            UpgradeOutcome::Unavailable => (503, "ServiceUnavailable"),
+            other => panic!("nobody is refused as {other:?}"),
+        };
+        self.upgraded(self.conns[id].shard, viewer, outcome);
+        self.respond(id, Purpose::Upgrade, status, error, Body::Error, true);
     }
 
     pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>) {
         if self.drains(self.conns[id].shard) {
-            return self.respond(id, 503, "ServiceUnavailable", Body::Error, true);
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
         }
         let channel = match self.named(name_of(arn)) {
             Some(channel) if self.channels[channel].arn == arn => Some(channel),
@@ -207,13 +230,13 @@ impl Model {
         };
         let Some(channel) = channel else {
             self.met("upgrade refused: no such channel");
-            return self.respond(id, 404, "ResourceNotFoundException", Body::Error, true);
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::NotFound);
         };
         let viewers = &self.channels[channel].viewers;
         let full = viewers.len() >= self.settings.limits.viewers_per_channel;
         if full && viewer.as_ref().is_some_and(|id| !viewers.contains_key(id)) {
             self.met("upgrade refused: viewers full");
-            return self.respond(id, 400, "ClientLimitExceededException", Body::Error, true);
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
         }
         self.welcome(id, channel, viewer);
     }
@@ -238,6 +261,8 @@ impl Model {
 
     pub(super) fn welcome(&mut self, id: ConnId, channel: usize, viewer: Option<String>) {
         self.expect(id, Expect::Upgraded, self.upgraded_bytes);
+        let shard = self.conns[id].shard;
+        self.upgraded(shard, viewer.is_some(), UpgradeOutcome::Accepted);
         let now = self.now;
         let conn = &mut self.conns[id];
         conn.stage = Stage::Open;
@@ -256,6 +281,12 @@ impl Model {
             pinged: false,
             told: false,
             message_began: None,
+            answered: false,
+            messages_in: 0,
+            messages_out: 0,
+            controls: (0, 0),
+            reason: None,
+            or_reason: None,
         });
         let slots = &mut self.channels[channel];
         let older = match &viewer {
@@ -282,7 +313,8 @@ impl Model {
             self.take_back(older);
             if let Some(evicted) = evicted {
                 self.met("superseded evicted");
-                self.close_ws(evicted, 1001, "Going away");
+                let reason = EndReason::SupersededEvicted;
+                self.close_ws(evicted, 1001, "Going away", reason);
             }
         }
         self.deliver_kept(channel, viewer.as_deref());

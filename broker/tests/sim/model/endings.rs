@@ -1,16 +1,18 @@
 //! How connections end, and what goes back. protocol.md 4.4, design of a connection's life.
 
-use super::{ConnId, Expect, Model, Stage};
+use super::{ConnId, Expect, Model, Queued, Stage};
+use broker::journal::EndReason;
 
 impl Model {
     /// Our close frame, for an open WebSocket.
-    pub(super) fn close_ws(&mut self, id: ConnId, code: u16, reason: &str) {
+    pub(super) fn close_ws(&mut self, id: ConnId, code: u16, text: &str, reason: EndReason) {
         if !matches!(self.conns[id].stage, Stage::Open) {
             return;
         }
+        self.because(id, reason);
         self.leave(id);
-        let bytes = crate::wire::frame_bytes(2 + reason.len());
-        self.expect(id, Expect::Close(code, reason.to_owned()), bytes);
+        let bytes = crate::wire::frame_bytes(2 + text.len());
+        self.expect(id, Expect::Close(code, text.to_owned()), bytes);
         self.conns[id].stage = Stage::AwaitEcho(self.now, false);
     }
 
@@ -45,10 +47,13 @@ impl Model {
                     self.abort(id);
                 }
             }
-            Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody | Stage::AwaitHandover(..) => {
+            Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody(_) | Stage::AwaitHandover(..) => {
                 self.finish(id);
             }
-            Stage::Open => self.abort(id),
+            Stage::Open => {
+                self.because(id, EndReason::PeerGone);
+                self.abort(id);
+            }
             Stage::AwaitEcho(..) => self.finish(id),
             Stage::Ending(_) | Stage::Gone => {}
         }
@@ -59,9 +64,10 @@ impl Model {
         self.out.touched.insert(id);
         self.leave(id);
         self.hang_up(id);
+        self.connection_over(id);
         let conn = &mut self.conns[id];
         (conn.live, conn.stage, conn.begun) = (false, Stage::Gone, 0);
-        let left: Vec<(usize, bool)> = std::mem::take(&mut conn.outbox).into();
+        let left: Vec<Queued> = std::mem::take(&mut conn.outbox).into();
         let bytes = conn.bytes;
         let ws = conn.ws.as_ref().map(|ws| (ws.channel, ws.viewer.clone()));
         self.shrink(id, bytes);
@@ -104,8 +110,8 @@ impl Model {
         let conn = &mut self.conns[id];
         let ws = conn.ws.as_ref().expect("a WebSocket");
         let (channel, viewer) = (ws.channel, ws.viewer.clone());
-        let taken: Vec<(usize, bool)> = conn.outbox.split_off(conn.begun).into();
-        let numbers: Vec<usize> = taken.iter().map(|(number, _)| *number).collect();
+        let taken: Vec<Queued> = conn.outbox.split_off(conn.begun).into();
+        let numbers: Vec<usize> = taken.iter().map(|one| one.number).collect();
         let bytes = self.bytes_of(&numbers);
         self.shrink(id, bytes);
         self.out.touched.insert(id);

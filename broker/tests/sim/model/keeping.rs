@@ -1,6 +1,6 @@
 //! What is kept for absent peers, given back by connections that go, and delivered at a connect. protocol.md 5.6.
 
-use super::{ConnId, Message, Model};
+use super::{ConnId, Message, Model, Queued};
 use broker::event::Outcome;
 use codec::signal::Action;
 
@@ -78,33 +78,33 @@ impl Model {
         from: ConnId,
         channel: usize,
         viewer: Option<&str>,
-        mut left: Vec<(usize, bool)>,
+        mut left: Vec<Queued>,
     ) {
         let home = self.channels[channel].home;
         if left.is_empty() {
             return;
         }
-        for &(number, counted) in &left {
-            if self.messages[number].call {
-                self.offer_came_back(channel, from, number, counted);
+        for one in &left {
+            if self.messages[one.number].call {
+                self.offer_came_back(channel, from, one.number, one.counted);
             }
         }
-        left.retain(|(number, _)| !self.messages[*number].call);
+        left.retain(|one| !self.messages[one.number].call);
         if !self.channels[channel].alive {
-            for (number, _) in left {
-                self.end(home, self.messages[number].action, Outcome::Withdrawn);
+            for one in left {
+                self.end(home, self.messages[one.number].action, Outcome::Withdrawn);
             }
             return;
         }
-        while let Some(&(first, _)) = left.first() {
+        while let Some(first) = left.first().map(|one| one.number) {
             let to_master = self.messages[first].to_master;
             let key = self.messages[first].viewer.clone();
             let mut all = self.of_key(channel, to_master, &key);
             (self.channels[channel].pending).retain(|number| !all.contains(number));
-            left.retain(|(number, _)| {
-                let mine = self.messages[*number].viewer == key;
+            left.retain(|one| {
+                let mine = self.messages[one.number].viewer == key;
                 if mine {
-                    all.push(*number);
+                    all.push(one.number);
                 }
                 !mine
             });
@@ -154,7 +154,7 @@ impl Model {
             if self.messages[number].call {
                 self.give_offer(channel, number, to);
             } else {
-                self.queue(to, number, true);
+                self.queue(to, number, true, false);
             }
         }
         self.out.touched.insert(to);

@@ -1,10 +1,15 @@
 //! Messages: judged, routed, kept, delivered, given back. protocol.md 5.
 
 use super::keeping::Full;
-use super::{ConnId, Expect, Message, Model, Stage};
+use super::{ConnId, Expect, Message, Model, Queued, Stage};
 use crate::words::{Piece, Shape, Text};
 use broker::event::{Kind, Outcome};
+use broker::journal::EndReason;
 use codec::signal::Action;
+use codec::ws::FrameError;
+
+/// Pings, pongs and the like within one second of the clock. More: closed.
+const CONTROLS_PER_SECOND: u32 = 200;
 
 /// What a message is refused for, and whether its sender can be told.
 struct Refused(Kind, Option<(&'static str, String)>);
@@ -19,7 +24,8 @@ impl Model {
             }
             match piece {
                 Piece::Message(text) => self.message(id, &text),
-                Piece::Empty | Piece::Pong => {}
+                Piece::Empty => {}
+                Piece::Pong => self.control(id),
                 Piece::Ping(payload) => {
                     pings += 1;
                     if pings <= 16 && self.conns[id].bytes < self.settings.limits.outbox_bytes {
@@ -28,14 +34,16 @@ impl Model {
                     } else {
                         self.met("ping not answered");
                     }
+                    self.control(id);
                 }
                 Piece::Close(code) => {
                     let bytes = if code == 0 { 2 } else { 4 };
                     self.expect(id, Expect::Close(code, String::new()), bytes);
+                    self.because(id, EndReason::PeerClosed);
                     self.finish(id);
                 }
                 Piece::Bad(code, reason, failed) => {
-                    self.close_ws(id, code, reason);
+                    self.close_ws(id, code, reason, violation(code));
                     self.conns[id].stage = Stage::AwaitEcho(self.now, failed);
                 }
                 other => panic!("the workload sends no {other:?} here"),
@@ -47,8 +55,25 @@ impl Model {
         }
     }
 
+    /// A ping or pong came.
+    fn control(&mut self, id: ConnId) {
+        let second = self.now / 1000;
+        let Some(ws) = &mut self.conns[id].ws else {
+            return;
+        };
+        if ws.controls.0 != second {
+            ws.controls = (second, 0);
+        }
+        ws.controls.1 += 1;
+        if ws.controls.1 > CONTROLS_PER_SECOND {
+            self.met("flood of control frames cut off");
+            self.close_ws(id, 1008, "too many control frames", EndReason::Flood);
+        }
+    }
+
     pub(super) fn message(&mut self, id: ConnId, text: &Text) {
         let shard = self.conns[id].shard;
+        self.conns[id].ws.as_mut().expect("open").messages_in += 1;
         match self.judge(id, text) {
             Ok((action, payload)) => {
                 self.receive(shard, Kind::Known(action));
@@ -174,6 +199,7 @@ impl Model {
         self.messages.push(Message {
             action,
             expires,
+            accepted: self.now,
             text: format!(
                 r#"{{"messagePayload":"{payload}","messageType":"{action_name}"{sender}}}"#
             ),
@@ -210,21 +236,27 @@ impl Model {
         let shard_full = all + bytes > limits.outbox_bytes_per_shard;
         if waiting + bytes > limits.outbox_bytes || (shard_full && waiting > 0) {
             self.met("slow reader cut off");
-            self.close_ws(to, 1008, "slow consumer");
+            self.close_ws(to, 1008, "slow consumer", EndReason::SlowConsumer);
             return self.keep(channel, number);
         }
         if shard_full {
             self.met("shard's outboxes full");
             return Err(Full);
         }
-        self.queue(to, number, true);
+        self.queue(to, number, true, true);
         Ok(())
     }
 
-    pub(super) fn queue(&mut self, to: ConnId, number: usize, counted: bool) {
+    /// Puts a message into an outbox; `timed` if it came in just now, so that its delivery is measured.
+    pub(super) fn queue(&mut self, to: ConnId, number: usize, counted: bool, timed: bool) {
         self.grow(to, self.messages[number].bytes());
         self.out.touched.insert(to);
-        self.conns[to].outbox.push_back((number, counted));
+        let queued = Queued {
+            number,
+            counted,
+            timed,
+        };
+        self.conns[to].outbox.push_back(queued);
     }
 
     /// The edge took bytes: so many more messages are begun.
@@ -238,9 +270,11 @@ impl Model {
         let mut offers = Vec::new();
         for _ in 0..messages {
             let conn = &mut self.conns[id];
-            let (number, counted) = conn.outbox.pop_front().expect("the model queued it");
+            let queued = conn.outbox.pop_front().expect("the model queued it");
+            let (number, counted) = (queued.number, queued.counted);
             conn.begun -= 1;
             let shard = conn.shard;
+            self.measure(id, queued);
             if counted {
                 self.end(shard, self.messages[number].action, Outcome::Delivered);
             }
@@ -278,12 +312,23 @@ impl Model {
         };
         if self.conns[id].bytes > self.settings.limits.outbox_bytes {
             self.met("slow reader cut off");
-            return self.close_ws(id, 1008, "slow consumer");
+            return self.close_ws(id, 1008, "slow consumer", EndReason::SlowConsumer);
         }
         let text = format!(
             r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{"correlationId":"{correlation}","errorType":"{error}","statusCode":"400","description":"{description}"}}}}"#
         );
         let bytes = crate::wire::frame_bytes(text.len());
         self.expect(id, Expect::Status(text), bytes);
+    }
+}
+
+/// The log's word for a violation that ends a connection with this code.
+fn violation(code: u16) -> EndReason {
+    match code {
+        1002 => EndReason::ProtocolError(FrameError::Unmasked),
+        1003 => EndReason::Unsupported,
+        1007 => EndReason::ProtocolError(FrameError::TextNotUtf8),
+        1009 => EndReason::ProtocolError(FrameError::MessageTooBig),
+        other => panic!("no violation ends with {other}"),
     }
 }

@@ -6,6 +6,7 @@
 //! Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be lawful; see `timers`.
 
 pub(crate) mod alexa;
+pub(crate) mod books;
 pub(crate) mod calls;
 pub(crate) mod connections;
 pub(crate) mod endings;
@@ -14,10 +15,14 @@ pub(crate) mod messages;
 pub(crate) mod timers;
 
 use crate::words::{Call, Piece};
+use books::Purpose;
 use broker::config::Settings;
 use broker::event::{Counters, Kind, Outcome};
+use broker::journal::{EndReason, Entry};
+use codec::control::Operation;
 use codec::signal::Action;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A connection of the world, never used again.
@@ -68,6 +73,7 @@ pub(crate) struct ShardModel {
     /// The creation time of its youngest channel.
     pub(crate) last_created: u64,
     pub(crate) drain: Option<DrainModel>,
+    pub(crate) diary: books::DiaryModel,
 }
 
 /// A drain.
@@ -119,6 +125,7 @@ pub(crate) struct Caller {
 pub(crate) struct Message {
     pub(crate) action: Action,
     pub(crate) expires: u64,
+    pub(crate) accepted: u64,
     /// The whole text that its recipient reads.
     pub(crate) text: String,
     /// Towards the master, or towards the viewer.
@@ -131,6 +138,7 @@ pub(crate) struct Message {
 /// One connection.
 pub(crate) struct Conn {
     pub(crate) shard: usize,
+    pub(crate) remote: SocketAddr,
     /// A machine has a session of it.
     pub(crate) live: bool,
     /// Index of its place in the gauges.
@@ -145,8 +153,8 @@ pub(crate) struct Conn {
     pub(crate) deadline: u64,
     pub(crate) number: u32,
     pub(crate) ws: Option<Ws>,
-    /// Messages queued for it and not wholly handed over, in order; whether each stands in the gauge.
-    pub(crate) outbox: VecDeque<(usize, bool)>,
+    /// Messages queued for it and not wholly handed over, in order.
+    pub(crate) outbox: VecDeque<Queued>,
     /// How many of these the edge has begun to take.
     pub(crate) begun: usize,
     /// Bytes of its outbox: read off the machine before each input, then predicted.
@@ -169,6 +177,25 @@ pub(crate) struct Ws {
     pub(crate) pinged: bool,
     pub(crate) told: bool,
     pub(crate) message_began: Option<u64>,
+    /// An SDP_ANSWER was handed to it.
+    pub(crate) answered: bool,
+    pub(crate) messages_in: u32,
+    pub(crate) messages_out: u32,
+    /// A second of the clock, and how many pings and pongs came in it.
+    pub(crate) controls: (u64, u32),
+    /// Why it ends: what happened first, or what else it may have been.
+    pub(crate) reason: Option<EndReason>,
+    pub(crate) or_reason: Option<EndReason>,
+}
+
+/// A message in an outbox.
+#[derive(Clone, Copy)]
+pub(crate) struct Queued {
+    pub(crate) number: usize,
+    /// It stands in the gauge.
+    pub(crate) counted: bool,
+    /// How long its delivery takes is measured.
+    pub(crate) timed: bool,
 }
 
 /// Where a connection stands.
@@ -176,7 +203,7 @@ pub(crate) struct Ws {
 pub(crate) enum Stage {
     AwaitTls,
     AwaitHead,
-    AwaitBody,
+    AwaitBody(Operation),
     AwaitReply(Reply),
     AwaitHandover(String, Option<String>),
     Open,
@@ -236,6 +263,8 @@ pub(crate) struct Predicted {
     pub(crate) tells: VecDeque<(Caller, usize, Told)>,
     pub(crate) cancels: VecDeque<(Caller, usize)>,
     pub(crate) touched: BTreeSet<ConnId>,
+    /// Lines of the log, without their request ids; for an end, another reason that may stand there.
+    pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
 }
 
 impl Model {
@@ -349,8 +378,7 @@ impl Model {
             .iter()
             .filter(|conn| conn.live && conn.shard == shard)
         {
-            counters.outbox_messages +=
-                conn.outbox.iter().filter(|(_, counted)| *counted).count() as u64;
+            counters.outbox_messages += conn.outbox.iter().filter(|one| one.counted).count() as u64;
         }
         counters
     }

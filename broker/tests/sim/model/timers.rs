@@ -3,8 +3,9 @@
 //!
 //! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
 
-use super::{ConnId, DrainModel, Expect, Model, Stage};
-use crate::wire::Item;
+use super::{ConnId, DrainModel, Expect, Model, Purpose, Stage};
+use crate::wire::{Item, Response};
+use broker::journal::EndReason;
 
 /// The grain of the wheel and of the world's clock, in milliseconds.
 pub(crate) const GRAIN_MS: u64 = 64;
@@ -56,6 +57,7 @@ impl Model {
         }
         for conn in stuck {
             self.met("stuck connection aborted for its successor");
+            self.because(conn, EndReason::SupersededStuck);
             self.abort(conn);
         }
     }
@@ -107,18 +109,10 @@ impl Model {
     pub(crate) fn observe(&mut self, id: ConnId, item: &Item) {
         let (now, timeouts) = (self.now, self.settings.timeouts.clone());
         let drain = self.shards[self.conns[id].shard].drain;
-        let conn = &mut self.conns[id];
-        let overdue = now >= conn.deadline;
-        if let (Stage::AwaitHead | Stage::AwaitBody, Item::Response(response)) = (&conn.stage, item)
-        {
-            let part = conn.partial || matches!(conn.stage, Stage::AwaitBody);
-            assert!(
-                overdue && part && response.status == 408 && response.close,
-                "an early or unknown response: {response:?}"
-            );
-            self.met("head or body came too slowly: 408");
-            return self.finish(id);
+        if let Item::Response(response) = item {
+            return self.observe_408(id, response);
         }
+        let conn = &mut self.conns[id];
         let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) else {
             panic!("connection {id} got {item:?} in {:?}", conn.stage);
         };
@@ -148,6 +142,7 @@ impl Model {
             }
             Item::Close(1001, reason) if reason == "Idle for too long" => {
                 assert!(now >= ws.heard + timeouts.idle_ms, "not idle for so long");
+                ws.reason = Some(EndReason::Idle);
                 "idle connection closed"
             }
             Item::Close(1001, reason) if reason == "Going away" => {
@@ -155,6 +150,12 @@ impl Model {
                 let late =
                     drain.is_some_and(|drain| now >= drain.began + (drain.ends - drain.began) / 2);
                 assert!(old || late, "neither old nor drained");
+                ws.reason = Some(if old {
+                    EndReason::Age
+                } else {
+                    EndReason::Drain
+                });
+                ws.or_reason = late.then_some(EndReason::Drain);
                 if old {
                     "old connection closed"
                 } else {
@@ -164,6 +165,7 @@ impl Model {
             Item::Close(1008, reason) if reason == "message took too long" => {
                 let began = ws.message_began.expect("inside a message");
                 assert!(now >= began + MESSAGE_MS, "not slow enough");
+                ws.reason = Some(EndReason::SlowMessage);
                 "slow message cut off"
             }
             other => panic!("connection {id} got {other:?}, which nothing explains"),
@@ -175,6 +177,23 @@ impl Model {
             self.leave(id);
             self.conns[id].stage = Stage::AwaitEcho(now, false);
         }
+    }
+
+    /// A request did not come in time.
+    fn observe_408(&mut self, id: ConnId, response: &Response) {
+        let conn = &self.conns[id];
+        let (part, purpose) = match conn.stage {
+            Stage::AwaitHead => (conn.partial, Purpose::Unknown),
+            Stage::AwaitBody(operation) => (true, Purpose::Api(operation)),
+            _ => panic!("connection {id} got {response:?} in {:?}", conn.stage),
+        };
+        assert!(
+            self.now >= conn.deadline && part && response.status == 408 && response.close,
+            "an early or unknown response: {response:?}"
+        );
+        self.responded(id, purpose, 408, "InvalidArgumentException");
+        self.met("head or body came too slowly: 408");
+        self.finish(id);
     }
 
     /// The edge was told to close a connection, which nothing but the clock explains.
@@ -199,7 +218,7 @@ impl Model {
             Stage::AwaitTls => now >= conn.deadline,
             Stage::AwaitEcho(since, _) | Stage::Ending(since) => now >= since.saturating_add(wait),
             Stage::AwaitHead
-            | Stage::AwaitBody
+            | Stage::AwaitBody(_)
             | Stage::AwaitReply(_)
             | Stage::AwaitHandover(..)
             | Stage::Open
@@ -213,16 +232,13 @@ impl Model {
     /// Whether expiry and a departure meet in this tick, so that their order does not show.
     fn note_haze(&mut self, id: ConnId) {
         let conn = &self.conns[id];
-        let own = conn.outbox.iter().map(|(number, _)| *number);
+        let own = conn.outbox.iter().map(|one| one.number);
         let over = |number: usize| self.messages[number].expires <= self.now;
         let channel = conn.ws.as_ref().map(|ws| &self.channels[ws.channel]);
         let kept = channel.into_iter().flat_map(|channel| &channel.pending);
         let late = |call: &super::Waiting| call.expires <= self.now;
         let calls = channel.is_some_and(|channel| channel.calls.iter().any(late));
-        let offers = conn
-            .outbox
-            .iter()
-            .any(|(number, _)| self.messages[*number].call);
+        let offers = conn.outbox.iter().any(|one| self.messages[one.number].call);
         self.haze_now |= own.chain(kept.copied()).any(over) || calls || offers;
         self.hazy |= self.haze_now;
     }
@@ -237,7 +253,7 @@ impl Model {
         let age = timeouts.connection_age_ms;
         for (id, conn) in self.conns.iter().enumerate().filter(|(_, conn)| conn.live) {
             let fine = match &conn.stage {
-                Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody => now < conn.deadline,
+                Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody(_) => now < conn.deadline,
                 Stage::AwaitEcho(since, _) => now < since + timeouts.close_ms,
                 Stage::Open => {
                     let ws = conn.ws.as_ref().expect("open");
