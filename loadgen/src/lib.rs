@@ -5,7 +5,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`peer`] | one simulated client: connection protocol, messages, what each arrival proves; no I/O |
+//! | [`visit`] | a session, as a real viewer lives it, and its master; what each message proves; no I/O |
+//! | [`sign`] | presigned URLs and signed API calls |
 //! | [`measure`] | histograms, counts and errors that add up exactly |
+//! | [`schedule`] | when sessions begin, and how a run is split: open loop, no coordinator |
 //! | [`address`] | the target and where it may be; the source addresses of many connections |
 //! | [`options`] [`plan`] | the command line as given; the same, checked |
 //! | [`edge`] | rings, sockets, TLS, threads, clock, what the kernel tells of processes |
@@ -18,3 +21,6 @@ pub mod options;
 pub mod peer;
 pub mod plan;
 pub mod report;
+pub mod schedule;
+pub mod sign;
+pub mod visit;

@@ -1,12 +1,13 @@
 //! What a run counts: each of these adds up exactly over threads, and later over processes and machines.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Messages by what became of them. One per worker, added up at the end.
 ///
 /// The kinds of fault are disjoint in sum: a message that came back corrupted, or at the wrong peer, is not counted as lost too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Composed and queued for sending.
     pub sent: u64,
@@ -50,13 +51,13 @@ pub struct Errors(BTreeMap<String, u64>);
 impl Errors {
     /// Counts one of this kind.
     pub fn count(&mut self, kind: &str) {
-        self.add_many(kind, 1);
+        self.count_many(kind, 1);
     }
 
     /// Adds another worker's counts.
     pub fn add(&mut self, other: &Self) {
         for (kind, &count) in &other.0 {
-            self.add_many(kind, count);
+            self.count_many(kind, count);
         }
     }
 
@@ -66,7 +67,11 @@ impl Errors {
         &self.0
     }
 
-    fn add_many(&mut self, kind: &str, count: u64) {
+    /// Counts so many of this kind; none leaves no trace.
+    pub fn count_many(&mut self, kind: &str, count: u64) {
+        if count == 0 {
+            return;
+        }
         match self.0.get_mut(kind) {
             Some(sum) => *sum += count,
             None => {
@@ -122,8 +127,14 @@ pub struct Latencies {
     pub tls: Latency,
     /// WebSocket: from there to the answer 101.
     pub upgrade: Latency,
+    /// A session: from the answer 101 to the SDP answer.
+    pub offer_answer: Latency,
     /// A message: from composing it to looking at it on the other side.
     pub message: Latency,
+    /// A session: from the moment that it was due to the SDP answer, all of the above and every delay of ours in it.
+    pub setup: Latency,
+    /// By how much sessions began later than they were due: the driver's fault alone.
+    pub lag: Latency,
 }
 
 impl Latencies {
@@ -132,7 +143,30 @@ impl Latencies {
         self.connect.add(&other.connect);
         self.tls.add(&other.tls);
         self.upgrade.add(&other.upgrade);
+        self.offer_answer.add(&other.offer_answer);
         self.message.add(&other.message);
+        self.setup.add(&other.setup);
+        self.lag.add(&other.lag);
+    }
+}
+
+/// Sessions by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Begun, when they were due or later.
+    pub scheduled: u64,
+    /// Went all the way: connected, offered, answered, every message arrived, held, closed.
+    pub completed: u64,
+    /// Did not.
+    pub failed: u64,
+}
+
+impl Sessions {
+    /// Adds another worker's counts.
+    pub const fn add(&mut self, other: &Self) {
+        self.scheduled += other.scheduled;
+        self.completed += other.completed;
+        self.failed += other.failed;
     }
 }
 

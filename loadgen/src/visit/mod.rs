@@ -1,0 +1,25 @@
+//! The real life of a viewer, without I/O: connect, offer, answer, candidates both ways, hold, disconnect.
+//!
+//! ```text
+//!   viewer                                        master (lives for the whole run)
+//!     │ upgrade, 101                                │
+//!     ├── SDP_OFFER, number 0 ────────────────────► │
+//!     │ ◄──────────────────── SDP_ANSWER, number 0 ─┤
+//!     │ ◄──────────────── ICE_CANDIDATE, 1 to n ────┤
+//!     ├── ICE_CANDIDATE, 1 to n ──────────────────► │
+//!     │ hold                                        │
+//!     └── close
+//! ```
+//! A session that has not begun costs nothing: its moment is a function of its number. One that runs is a [`Viewer`] in the
+//! [`Crew`] of its thread; both of its directions are written into one [`Book`] each, since its master lives on the same
+//! thread. The checker knows who must hear what from the numbers in the messages alone and shares no code with any routing.
+
+mod book;
+mod crew;
+mod desk;
+mod viewer;
+
+pub use book::{Arrival, Book, CANDIDATES_MAX};
+pub use crew::{Crew, Heard, Party, Verdict};
+pub use desk::{Desk, Terms};
+pub use viewer::{Stage, Viewer};

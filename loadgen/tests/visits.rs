@@ -1,0 +1,279 @@
+//! Sessions against a relay with one fault: the crew catches it by its name, and nothing where there is none.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
+
+mod support;
+
+use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
+use loadgen::measure::Tally;
+use loadgen::schedule::Share;
+use loadgen::visit::{CANDIDATES_MAX, Crew, Desk, Heard, Party, Stage, Terms, Verdict, Viewer};
+use support::{Fault, Relay};
+
+const TERMS: Terms = Terms {
+    run: 7,
+    payload_bytes: 400,
+    sdp_bytes: 1_000,
+    candidates: 4,
+    channels: 1,
+};
+const RULES: Rules = Rules {
+    message_bytes: 1 << 16,
+    fragments: 1,
+};
+
+/// A master on line 0 and the viewers of sessions 1 and 2 on lines 1 and 2, as places 0 to 2 of a relay.
+struct Channel {
+    crew: Crew,
+    relay: Relay,
+    outs: [Vec<u8>; 3],
+    receivers: [Receiver; 3],
+}
+
+impl Channel {
+    fn new(fault: Fault, terms: Terms) -> Self {
+        let mut channel = Self {
+            crew: Crew::new(Desk::new(terms, 1), Share::WHOLE),
+            relay: Relay::new(fault),
+            outs: Default::default(),
+            receivers: std::array::from_fn(|_| Receiver::new(Side::Server)),
+        };
+        channel.open(0, Party::Master(0));
+        channel
+    }
+
+    fn open(&mut self, line: u32, party: Party) {
+        let place = line as usize;
+        self.crew.seat(line, party);
+        let mut request = Vec::new();
+        self.crew.ask(line, "h", "/", &mut request);
+        let request = String::from_utf8(request).unwrap();
+        let key = request
+            .split("Key: ")
+            .nth(1)
+            .unwrap()
+            .split('\r')
+            .next()
+            .unwrap();
+        let accept = ws::accept_key(key);
+        let accept = std::str::from_utf8(&accept).unwrap();
+        let mut answer =
+            format!("HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes();
+        self.receivers[place] = Receiver::new(Side::Server);
+        let heard = self
+            .crew
+            .receive(line, &mut answer, &mut self.outs[place])
+            .unwrap();
+        assert_eq!(heard, Heard::Opened);
+    }
+
+    /// Both sessions from their upgrade to their end; gives how many settled.
+    fn round(&mut self) -> usize {
+        self.crew.desk.now_ns += 1_000_000;
+        for line in [1, 2] {
+            let viewer = Viewer::new(line, self.crew.desk.now_ns);
+            self.open(line, Party::Viewer(viewer));
+        }
+        while self.outs.iter().any(|out| !out.is_empty()) {
+            for from in 0..3 {
+                self.carry(from);
+            }
+        }
+        let mut settled = Vec::new();
+        while let Some(line) = self.crew.settled() {
+            settled.push(line);
+        }
+        for line in [1, 2] {
+            let whole = settled.contains(&line);
+            self.crew.leave(
+                line,
+                if whole {
+                    Verdict::Completed
+                } else {
+                    Verdict::TimedOut
+                },
+            );
+        }
+        settled.len()
+    }
+
+    fn carry(&mut self, from: usize) {
+        let mut sent = std::mem::take(&mut self.outs[from]);
+        let mut rest = &mut sent[..];
+        while !rest.is_empty() {
+            let (used, item) = self.receivers[from].next(&RULES, rest).unwrap();
+            match item {
+                Some(Item::Message { payload, .. }) => {
+                    for delivery in self.relay.route(from.try_into().unwrap(), payload) {
+                        let mut frame = Vec::new();
+                        ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
+                        let out = &mut self.outs[delivery.to as usize];
+                        self.crew.receive(delivery.to, &mut frame, out).unwrap();
+                    }
+                }
+                None => return,
+                Some(other) => panic!("{other:?}"),
+            }
+            rest = &mut rest[used..];
+        }
+    }
+}
+
+/// What is counted over many sessions through a relay with this fault, and how many of them settled.
+fn tally(fault: Fault) -> (Tally, usize) {
+    let mut channel = Channel::new(fault, TERMS);
+    let settled = (0..50).map(|_| channel.round()).sum();
+    channel.crew.desk.close_books();
+    (channel.crew.desk.tally, settled)
+}
+
+#[test]
+fn a_sound_relay_has_no_fault_and_every_session_settles() {
+    let (tally, settled) = tally(Fault::Nothing);
+    assert!(tally.is_clean(), "{tally:?}");
+    assert_eq!((tally.sent, tally.received, settled), (1_000, 1_000, 100));
+}
+
+#[test]
+fn a_lossy_relay() {
+    let (tally, settled) = tally(Fault::Loses);
+    assert!(
+        tally.lost > 20 && tally.lost == tally.sent - tally.received,
+        "{tally:?}"
+    );
+    assert!(Tally { lost: 0, ..tally }.is_clean(), "{tally:?}");
+    assert!(settled < 100);
+}
+
+#[test]
+fn a_duplicating_relay() {
+    let (tally, settled) = tally(Fault::Duplicates);
+    assert_eq!(tally.duplicated, tally.received - tally.sent, "{tally:?}");
+    assert!(tally.duplicated > 20);
+    assert!(
+        Tally {
+            duplicated: 0,
+            ..tally
+        }
+        .is_clean(),
+        "{tally:?}"
+    );
+    assert_eq!(settled, 100);
+}
+
+#[test]
+fn a_reordering_relay() {
+    let (tally, _) = tally(Fault::Reorders);
+    assert!(tally.reordered > 5, "{tally:?}");
+    let held_back = Tally {
+        reordered: 0,
+        lost: 0,
+        ..tally
+    };
+    assert!(held_back.is_clean(), "{tally:?}");
+}
+
+#[test]
+fn a_corrupting_relay() {
+    let (tally, _) = tally(Fault::Corrupts);
+    assert!(tally.corrupted > 20, "{tally:?}");
+    assert!(
+        Tally {
+            corrupted: 0,
+            ..tally
+        }
+        .is_clean(),
+        "{tally:?}"
+    );
+}
+
+#[test]
+fn a_misrouting_relay() {
+    let (tally, _) = tally(Fault::Misroutes);
+    assert!(tally.misrouted > 5, "{tally:?}");
+    assert!(
+        Tally {
+            misrouted: 0,
+            ..tally
+        }
+        .is_clean(),
+        "{tally:?}"
+    );
+}
+
+#[test]
+fn what_comes_twice_is_seen_after_its_session_ended() {
+    let mut channel = Channel::new(Fault::Nothing, TERMS);
+    let viewer = Viewer::new(1, 0);
+    channel.open(1, Party::Viewer(viewer));
+    let offer = channel.outs[1].clone();
+    channel.carry(1);
+    channel.crew.leave(1, Verdict::Broken);
+    channel.outs[1] = offer;
+    channel.receivers[1] = Receiver::new(Side::Server);
+    channel.carry(1);
+    assert_eq!(channel.crew.desk.tally.duplicated, 1);
+}
+
+#[test]
+fn a_broken_connection_is_named_and_loses_nothing() {
+    let mut channel = Channel::new(Fault::Nothing, TERMS);
+    channel.open(1, Party::Viewer(Viewer::new(1, 0)));
+    channel.crew.leave(1, Verdict::Broken);
+    // The master leaves while a session waits: that it is not answered is not the service's loss.
+    channel.open(2, Party::Viewer(Viewer::new(2, 0)));
+    channel.crew.leave(0, Verdict::Broken);
+    channel.crew.leave(2, Verdict::TimedOut);
+    let desk = &mut channel.crew.desk;
+    desk.close_books();
+    assert!(desk.tally.is_clean());
+    assert_eq!(desk.errors.kinds()["messages_of_broken_connections"], 2);
+}
+
+#[test]
+fn messages_of_an_earlier_connection_are_no_fault() {
+    let mut channel = Channel::new(Fault::Nothing, TERMS);
+    channel.open(1, Party::Viewer(Viewer::new(1, 0)));
+    let offer = channel.outs[1].clone();
+    let Party::Viewer(mut viewer) = channel.crew.leave(1, Verdict::Broken) else {
+        panic!("a viewer was there");
+    };
+    channel.crew.desk.now_ns = 5;
+    viewer.restart(5);
+    channel.outs[1].clear();
+    channel.open(1, Party::Viewer(viewer));
+    channel.outs[1].splice(0..0, offer);
+    channel.carry(1);
+    assert!(channel.crew.desk.tally.is_clean());
+    assert_eq!(
+        channel.crew.desk.errors.kinds()["message_of_an_earlier_connection"],
+        1
+    );
+    let Party::Viewer(viewer) = channel.crew.party(1) else {
+        panic!("a viewer is there");
+    };
+    assert_eq!(
+        (viewer.stage, viewer.to_viewer.sent()),
+        (Stage::AwaitAnswer, 5)
+    );
+}
+
+#[test]
+fn sessions_without_and_with_the_most_candidates_settle() {
+    for candidates in [0, CANDIDATES_MAX] {
+        let mut channel = Channel::new(
+            Fault::Nothing,
+            Terms {
+                candidates,
+                ..TERMS
+            },
+        );
+        assert_eq!(channel.round(), 2, "{candidates}");
+        assert_eq!(
+            channel.crew.desk.tally.received,
+            u64::from(candidates + 1) * 4
+        );
+    }
+}
