@@ -37,6 +37,7 @@ impl Shard {
                 None => self.permitted(key, asked, *call, at),
                 Some(refused) => {
                     let id = self.request_id();
+                    self.audit(key, &id, &asked, &refused, at);
                     self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
                 }
             }

@@ -33,3 +33,29 @@ fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
         "{ends:?}"
     );
 }
+
+#[test]
+fn a_change_that_a_quota_refuses_has_its_audit_line() {
+    let mut script = Script::with(2, false, |settings| {
+        settings.limits.channels_per_account = 1;
+    });
+    script.play(
+        "a connects                               |
+         a > create one                           | a < 200 {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}
+         a > create two                           | a < 400 AccountChannelLimitExceededException",
+    );
+    let audited: Vec<(String, &str)> = script
+        .log()
+        .filter_map(|entry| match entry {
+            Entry::Audit(audit) => Some((audit.channel_arn?.into(), audit.outcome)),
+            Entry::ConnectionEnd(_)
+            | Entry::Refused(_)
+            | Entry::Suppressed { .. }
+            | Entry::StoreTrouble { .. } => None,
+        })
+        .collect();
+    let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123";
+    let refused = "AccountChannelLimitExceededException";
+    let wanted = [(arn.to_owned(), "ok"), ("two".to_owned(), refused)];
+    assert_eq!(audited, wanted);
+}
