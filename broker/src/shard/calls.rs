@@ -37,6 +37,11 @@ impl Shard {
 
     /// Goes on with a call that its account may make.
     pub(super) fn permitted(&mut self, key: SessionKey, asked: Asked, call: Call, at: Moment) {
+        // Who hung up meanwhile does so once: the offer would wait for its whole time.
+        let ended = self.http(key).is_some_and(|http| http.ended);
+        if ended && matches!(call, Call::Alexa(_)) {
+            return self.abort(key, at);
+        }
         let (wanted, ask) = match self.course(&asked.caller, call) {
             Course::AskHome(wanted, ask) => (wanted, ask),
             Course::AskAll(list) => return self.list(key, asked, &list, at),

@@ -1,7 +1,10 @@
 //! SendAlexaOfferToMaster: protocol.md 2.7.
 
-use crate::script::Script;
+use crate::script::{SEEDS, Script};
+use broker::config::Rate;
 use broker::event::{Kind, Outcome};
+use broker::id::{Identity, ShardId};
+use broker::placement::Placement;
 use codec::signal::Action;
 
 #[test]
@@ -169,4 +172,25 @@ fn calls_cross_shards_and_back() {
          m > SDP_ANSWER p3 to dot                 |
          m > SDP_ANSWER p4 to echo                | a1 < 200 {\"Answer\":\"p4\"}",
     );
+}
+
+#[test]
+fn a_caller_that_hangs_up_before_its_account_is_asked_offers_nothing() {
+    let account = Identity::new("us-west-2", "123456789012", "");
+    let elsewhere = |shards: &u16| Placement::new(SEEDS, *shards).home(&account) != ShardId(0);
+    let shards = (2..20).find(elsewhere).expect("one of them");
+    let mut script = Script::with(shards, true, |settings| {
+        settings.quotas.off = false;
+        settings.quotas.account_alexa = Rate { rate: 5, burst: 5 };
+    });
+    script.play(
+        "a connects                               |
+         m connects                               | m < 101
+         letters wait                             |
+         a > alexa p1 as echo                     |
+         a vanishes                               |
+         letters taken                            | a < end
+         time 70s                                 |",
+    );
+    assert_eq!(script.counters().received, [0; 4]);
 }

@@ -12,7 +12,7 @@
 //!  NAME > ping | pong | empty | binary | unmasked | huge | close CODE
 //!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list | alexa PAYLOAD as ID | http TEXT
 //!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
-//!  time 5s      drain 20s      letters refused      letters taken
+//!  time 5s      drain 20s      letters refused      letters wait      letters taken
 //!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
 //! ```
 
@@ -32,12 +32,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+/// Seeds of the placement of channels.
+pub(crate) const SEEDS: [u64; 4] = [1, 2, 3, 4];
+
 /// Some shards, their clients, and the time.
 pub(crate) struct Script {
     shards: Vec<Shard>,
     placement: Placement,
     clients: Vec<Client>,
     refuses: bool,
+    /// Letters on their way, while they wait.
+    held: Option<VecDeque<(usize, Letter)>>,
     changes: Changes,
     log: Receiver<Entry>,
     drained: usize,
@@ -80,7 +85,7 @@ impl Script {
         settings.shards = usize::from(shards);
         change(&mut settings);
         let settings = Arc::new(settings);
-        let placement = Placement::new([1, 2, 3, 4], shards);
+        let placement = Placement::new(SEEDS, shards);
         let changes = Changes::default();
         let (notes, log) = channel();
         let shard = |id| {
@@ -102,6 +107,7 @@ impl Script {
             placement,
             clients: Vec::new(),
             refuses: false,
+            held: None,
             changes: changes.clone(),
             log,
             drained: 0,
@@ -171,7 +177,12 @@ impl Script {
                 }
             }
             ["letters", "refused"] => self.refuses = true,
-            ["letters", "taken"] => self.refuses = false,
+            ["letters", "wait"] => self.held = Some(VecDeque::new()),
+            ["letters", "taken"] => {
+                self.refuses = false;
+                let held = self.held.take().unwrap_or_default();
+                self.obey(held);
+            }
             ["store", "waits"] => self.changes.wait(),
             ["store", "commits"] => self.commit(Ok(())),
             ["store", "fails", ..] => {
@@ -253,11 +264,10 @@ impl Script {
     /// One input, and everything that follows from it.
     fn input(&mut self, shard: usize, input: Input<'_, Letter>) {
         self.shards[shard].handle(input, self.at);
-        self.obey();
+        self.obey(VecDeque::new());
     }
 
-    fn obey(&mut self) {
-        let mut mail: VecDeque<(usize, Letter)> = VecDeque::new();
+    fn obey(&mut self, mut mail: VecDeque<(usize, Letter)>) {
         loop {
             for shard in 0..self.shards.len() {
                 while let Some(output) = self.shards[shard].poll_output() {
@@ -267,6 +277,8 @@ impl Script {
                         Output::Post(to, letter) => {
                             if self.refuses && Shard::refusable(&letter) {
                                 self.shards[shard].handle(Input::Refused(letter), self.at);
+                            } else if let Some(held) = &mut self.held {
+                                held.push_back((to.index(), letter));
                             } else {
                                 mail.push_back((to.index(), letter));
                             }
