@@ -1,6 +1,6 @@
 //! What must hold after every step: the machine did what the model says, nothing else, and the books agree.
 
-use crate::model::{Body, ConnId, Expect};
+use crate::model::{Body, ConnId, Expect, Question};
 use crate::socket::Stage;
 use crate::wire::{Item, Response};
 use crate::world::{Post, Tag, World};
@@ -8,7 +8,7 @@ use broker::event::{Outcome, PLACES};
 use broker::id::{CallRef, SessionKey, ShardId};
 use broker::journal::Entry;
 use broker::machine::{Machine, Output};
-use broker::shard::{Letter, Shard};
+use broker::shard::{Ask, Letter, Shard};
 use std::collections::BTreeSet;
 
 impl World {
@@ -103,8 +103,15 @@ impl World {
         let reference = |caller: &CallRef| (caller.shard.0, caller.session.pack(), caller.serial);
         let out = &mut self.model.out;
         let tag = match &letter {
-            Letter::Ask(caller, _) => {
-                let (predicted, home) = out.asks.pop_front().expect("a question was predicted");
+            Letter::Ask(caller, inquiry) => {
+                let predicted = out.asks.pop_front();
+                let (predicted, home, question) = predicted.expect("a question was predicted");
+                let asked = match inquiry.ask {
+                    Ask::Permit(_) => Question::Permit,
+                    Ask::Count { .. } => Question::Count,
+                    _ => Question::Call,
+                };
+                assert_eq!(asked, question, "what is asked");
                 assert_eq!(home, to.index(), "a question goes to the channel's home");
                 assert_eq!(
                     self.keys[from].get(&caller.session),
@@ -112,7 +119,7 @@ impl World {
                     "whose question"
                 );
                 self.callers.insert(reference(caller), predicted);
-                Tag::Ask(predicted)
+                Tag::Ask(predicted, question)
             }
             Letter::Tell(home, caller, _) => {
                 let known = self.callers.get(&reference(caller));
@@ -133,7 +140,7 @@ impl World {
             Letter::Committed(..) => panic!("only a store tells of a change"),
             Letter::Credentials(_) => panic!("only the operator changes them"),
         };
-        if let Tag::Ask(caller) = tag
+        if let Tag::Ask(caller, _) = tag
             && Shard::refusable(&letter)
             && self.plan.refuses(&mut self.random)
         {

@@ -1,6 +1,6 @@
 //! What kind of world a seed makes: its size, its limits, which actions happen and how often (some never), and what goes wrong.
 
-use broker::config::{Profile, Settings};
+use broker::config::{Profile, Quotas, Rate, Settings};
 
 /// A world's kind.
 #[derive(Clone, Debug)]
@@ -30,6 +30,12 @@ pub(crate) struct Plan {
     master_offers: bool,
     alexa_wait_max_ms: u64,
     no_age: bool,
+    /// Whether connects, messages and calls of a channel have rates; and calls of the account.
+    rates: bool,
+    account_rates: bool,
+    /// A seed of these rates.
+    rate_seed: u64,
+    account_channels: usize,
 }
 
 /// What may happen next.
@@ -181,6 +187,14 @@ impl Plan {
             master_offers: one_in(random, 4),
             alexa_wait_max_ms: if one_in(random, 4) { 7_000 } else { 0 },
             no_age: one_in(random, 6),
+            rates: one_in(random, 2),
+            account_rates: one_in(random, 4),
+            rate_seed: random.u64(..),
+            account_channels: if one_in(random, 5) {
+                random.usize(1..3)
+            } else {
+                0
+            },
         }
     }
 
@@ -193,8 +207,8 @@ impl Plan {
         };
         let mut settings = Settings::new(profile, self.dev);
         settings.shards = self.shards;
-        settings.quotas.off = true; // rates are in transcripts: here they would hide what else may happen
-        settings.limits.channels_per_account = 0;
+        self.set_rates(&mut settings.quotas);
+        settings.limits.channels_per_account = self.account_channels;
         settings.options.master_offers = self.master_offers && !self.strict;
         settings.timeouts.alexa_wait_max_ms = self.alexa_wait_max_ms;
         let limits = &mut settings.limits;
@@ -213,6 +227,40 @@ impl Plan {
             settings.timeouts.connection_age_ms = 0;
         }
         settings
+    }
+
+    /// Rates so low that a world meets them; some are none at all, and half of the worlds have none, which would hide what
+    /// else may happen.
+    fn set_rates(&self, quotas: &mut Quotas) {
+        let mut random = fastrand::Rng::with_seed(self.rate_seed);
+        quotas.off = !self.rates && !self.account_rates;
+        let mut draw = |on: bool, most: u32| Rate {
+            rate: if on { random.u32(0..most) } else { 0 },
+            burst: random.u32(1..most * 3),
+        };
+        quotas.connect_master = draw(self.rates, 4);
+        quotas.connect_viewer = draw(self.rates, 4);
+        quotas.sdp = draw(self.rates, 6);
+        quotas.ice = draw(self.rates, 20);
+        for rate in [
+            &mut quotas.describe,
+            &mut quotas.alexa,
+            &mut quotas.ice_server_config,
+            &mut quotas.change,
+        ] {
+            *rate = draw(self.rates, 3);
+        }
+        for rate in [
+            &mut quotas.account_create,
+            &mut quotas.account_describe,
+            &mut quotas.account_endpoint,
+            &mut quotas.account_list,
+            &mut quotas.account_change,
+            &mut quotas.account_media_storage,
+            &mut quotas.account_alexa,
+        ] {
+            *rate = draw(self.account_rates, 3);
+        }
     }
 
     /// Whether a question or handover finds the mailbox full.
@@ -234,7 +282,7 @@ impl Plan {
 }
 
 /// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
-pub(crate) const MUST_HIT: [&str; 61] = [
+pub(crate) const MUST_HIT: [&str; 67] = [
     "fault: partial read",
     "fault: partial write",
     "fault: reset",
@@ -296,4 +344,10 @@ pub(crate) const MUST_HIT: [&str; 61] = [
     "Alexa offer too long",
     "flood of control frames cut off",
     "refusals not logged",
+    "upgrade refused: rate",
+    "message throttled",
+    "call refused: rate of the channel",
+    "call refused: rate of the account",
+    "call refused: channels of the account",
+    "Alexa caller hung up before its permit came",
 ];

@@ -5,7 +5,7 @@
 use crate::faults::Plan;
 use crate::ledger::Ledger;
 use crate::model::timers::GRAIN_MS;
-use crate::model::{Caller, ConnId, Model, Told};
+use crate::model::{Caller, ConnId, Model, Question, Told};
 use crate::socket::{Role, Socket, Stage};
 use crate::words::Piece;
 use broker::id::{Identity, SessionKey, ShardId};
@@ -60,7 +60,7 @@ pub(crate) enum Post {
 
 /// What the model knows of a letter.
 pub(crate) enum Tag {
-    Ask(Caller),
+    Ask(Caller, Question),
     Tell(Caller, Told),
     Cancel(Caller),
     Drain(u64),
@@ -305,7 +305,7 @@ impl World {
             Post::Handover(parcel, conn) => self.adopt(shard, parcel, conn),
             Post::Letter(letter, tag) => {
                 match tag {
-                    Tag::Ask(caller) => self.model.answer(shard, caller),
+                    Tag::Ask(caller, question) => self.model.answer(shard, caller, question),
                     Tag::Tell(caller, told) => self.model.heard_back(caller, told),
                     Tag::Cancel(caller) => self.model.cancel(shard, caller),
                     Tag::Drain(within) => self.model.drain(shard, within),

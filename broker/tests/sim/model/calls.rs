@@ -1,7 +1,7 @@
 //! API calls, and Alexa offers at their channel. protocol.md 2.
 
 use super::connections::name_of;
-use super::{Body, Caller, ConnId, Model, Purpose, Reply, Stage, Told};
+use super::{Body, Caller, Channel, ConnId, Model, Purpose, Question, Reply, Stage, Told};
 use crate::words::{Call, Offer};
 use broker::event::Outcome;
 use broker::journal::EndReason;
@@ -35,6 +35,24 @@ impl Model {
             number: conn.number,
             shard: conn.shard,
         };
+        self.asked.insert(caller, call.clone());
+        let permit = self.permit_for(call.operation());
+        let Some(permit) = permit else {
+            return self.permitted(caller, call);
+        };
+        let operation = call.operation();
+        self.conns[id].stage = Stage::AwaitReply(Reply {
+            call,
+            permit: Some(permit),
+            missing: 0,
+            names: Vec::new(),
+            more: false,
+        });
+        self.ask_for_permit(caller, operation);
+    }
+
+    /// Goes on with a call that its account may make.
+    pub(super) fn permitted(&mut self, caller: Caller, call: Call) {
         let homes: Vec<usize> = match &call {
             Call::List(..) => (0..self.shards.len()).collect(),
             Call::Create(name, _) | Call::DescribeName(name) => vec![(self.home)(name)],
@@ -45,26 +63,64 @@ impl Model {
             | Call::Alexa(Offer { arn, .. }) => vec![(self.home)(name_of(arn))],
             Call::Broken | Call::Missing => Vec::new(),
         };
-        self.asked.insert(caller, call.clone());
-        self.conns[id].stage = Stage::AwaitReply(Reply {
+        self.conns[caller.conn].stage = Stage::AwaitReply(Reply {
             call,
+            permit: None,
             missing: homes.len(),
             names: Vec::new(),
             more: false,
         });
         for home in homes {
-            if home == caller.shard {
-                self.answer(home, caller);
-            } else {
-                self.shards[caller.shard].asking += 1;
-                self.out.asks.push_back((caller, home));
-            }
+            self.ask(caller, home, Question::Call);
+        }
+    }
+
+    pub(super) fn ask(&mut self, caller: Caller, home: usize, question: Question) {
+        if home == caller.shard {
+            self.answer(home, caller, question);
+        } else {
+            self.shards[caller.shard].asking += 1;
+            self.out.asks.push_back((caller, home, question));
         }
     }
 
     /// A question is taken in at a channel's home.
-    pub(crate) fn answer(&mut self, home: usize, caller: Caller) {
-        let told = match self.asked[&caller].clone() {
+    pub(crate) fn answer(&mut self, home: usize, caller: Caller, question: Question) {
+        let call = self.asked[&caller].clone();
+        let told = match question {
+            Question::Permit => self.permit(call.operation()),
+            Question::Count => {
+                let here = |channel: &&Channel| channel.alive && channel.home == home;
+                Told::Number(self.channels.iter().filter(here).count())
+            }
+            Question::Call => {
+                if self.over_rate(&call) {
+                    self.met("call refused: rate of the channel");
+                    Told::Fault(400, "ClientLimitExceededException")
+                } else {
+                    return self.serve(home, caller, call);
+                }
+            }
+        };
+        self.tell(home, caller, told);
+    }
+
+    /// Counts a call against the rate of its channel, if that is there.
+    fn over_rate(&mut self, call: &Call) -> bool {
+        let channel = match call {
+            Call::DescribeName(name) => self.named(name),
+            Call::DescribeArn(arn)
+            | Call::Delete(arn, _)
+            | Call::Endpoint(arn)
+            | Call::Ice(arn)
+            | Call::Alexa(Offer { arn, .. }) => self.by_arn(arn),
+            Call::Create(..) | Call::List(..) | Call::Broken | Call::Missing => None,
+        };
+        channel.is_some_and(|channel| !self.count_call(channel, call.operation()))
+    }
+
+    fn serve(&mut self, home: usize, caller: Caller, call: Call) {
+        let told = match call {
             Call::Create(name, _) if self.named(&name).is_some() => {
                 Told::Fault(400, "ResourceInUseException")
             }
@@ -153,6 +209,13 @@ impl Model {
         if conn.number != caller.number || !conn.live {
             return;
         }
+        if reply.permit.is_some() {
+            let call = reply.call.clone();
+            if let Some(refused) = self.permit_told(caller, told) {
+                self.reply(caller.conn, &call, refused);
+            }
+            return;
+        }
         let told = match told {
             Told::Page(names, more) => {
                 reply.names.extend(names);
@@ -173,14 +236,18 @@ impl Model {
             other => other,
         };
         let call = reply.call.clone();
-        let id = caller.conn;
-        let (purpose, subject) = (Purpose::Api(call.operation()), subject(&call, &told));
-        let (status, error, body) = response(&call, told);
+        self.reply(caller.conn, &call, told);
+    }
+
+    /// A call has its answer.
+    fn reply(&mut self, id: ConnId, call: &Call, told: Told) {
+        let (purpose, subject) = (Purpose::Api(call.operation()), subject(call, &told));
+        let (status, error, body) = response(call, told);
         if let Some(subject) = subject {
             self.audited(id, call.operation(), subject, error);
         }
         self.respond(id, purpose, status, error, body, false);
-        self.answered.push_back(caller.conn);
+        self.answered.push_back(id);
     }
 
     /// The caller of a waiting Alexa call is gone. False if there is none.
@@ -197,7 +264,10 @@ impl Model {
         let Call::Alexa(offer) = reply.call.clone() else {
             return false;
         };
-        conn.number += 1;
+        if reply.permit.is_some() {
+            return false; // it ends when the account has answered
+        }
+        self.conns[id].number += 1;
         self.met("Alexa caller hung up");
         let home = (self.home)(name_of(&offer.arn));
         if home == caller.shard {

@@ -232,12 +232,17 @@ impl Model {
             self.met("upgrade refused: no such channel");
             return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::NotFound);
         };
+        if !self.may_connect(channel, viewer.is_some()) {
+            self.met("upgrade refused: rate");
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
+        }
         let viewers = &self.channels[channel].viewers;
         let full = viewers.len() >= self.settings.limits.viewers_per_channel;
         if full && viewer.as_ref().is_some_and(|id| !viewers.contains_key(id)) {
             self.met("upgrade refused: viewers full");
             return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
         }
+        self.count_connect(channel, viewer.is_some());
         self.welcome(id, channel, viewer);
     }
 
@@ -255,6 +260,7 @@ impl Model {
             held: Vec::new(),
             pending: Vec::new(),
             calls: Vec::new(),
+            taken: BTreeMap::new(),
         });
         self.channels.len() - 1
     }
@@ -285,6 +291,7 @@ impl Model {
             messages_in: 0,
             messages_out: 0,
             controls: (0, 0),
+            taken: BTreeMap::new(),
             reason: None,
             or_reason: None,
         });

@@ -77,6 +77,12 @@ impl Model {
         match self.judge(id, text) {
             Ok((action, payload)) => {
                 self.receive(shard, Kind::Known(action));
+                if !self.count_message(id, action) {
+                    self.met("message throttled");
+                    self.end(shard, action, Outcome::Throttled);
+                    let error = "ClientLimitExceededException";
+                    return self.status(id, text.correlation.as_deref(), error, "Rate exceeded.");
+                }
                 self.relay(id, action, payload, text);
             }
             Err(Refused(kind, told)) => {

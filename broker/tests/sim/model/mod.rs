@@ -12,6 +12,7 @@ pub(crate) mod connections;
 pub(crate) mod endings;
 pub(crate) mod keeping;
 pub(crate) mod messages;
+pub(crate) mod quotas;
 pub(crate) mod timers;
 
 use crate::words::{Call, Piece};
@@ -54,6 +55,8 @@ pub(crate) struct Model {
     pub(crate) asked: BTreeMap<Caller, Call>,
     /// Departures seen in this tick, and whether something of them found no room.
     pub(crate) departures: usize,
+    /// Tokens of the account, by operation.
+    pub(crate) account_taken: quotas::Taken,
     /// Connections whose call was just answered.
     answered: VecDeque<ConnId>,
     upgraded_bytes: usize,
@@ -100,6 +103,7 @@ pub(crate) struct Channel {
     /// Kept messages of all keys, in the order of acceptance.
     pub(crate) pending: Vec<usize>,
     pub(crate) calls: Vec<Waiting>,
+    pub(crate) taken: quotas::Taken,
 }
 
 /// A SendAlexaOfferToMaster call at its channel.
@@ -183,6 +187,7 @@ pub(crate) struct Ws {
     pub(crate) messages_out: u32,
     /// A second of the clock, and how many pings and pongs came in it.
     pub(crate) controls: (u64, u32),
+    pub(crate) taken: quotas::Taken,
     /// Why it ends: what happened first, or what else it may have been.
     pub(crate) reason: Option<EndReason>,
     pub(crate) or_reason: Option<EndReason>,
@@ -218,9 +223,29 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) call: Call,
+    /// What its account has to say first.
+    pub(crate) permit: Option<Permit>,
     pub(crate) missing: usize,
     pub(crate) names: Vec<String>,
     pub(crate) more: bool,
+}
+
+/// The account's leave for a call, as far as it has come.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    pub(crate) missing: usize,
+    pub(crate) channels: usize,
+}
+
+/// What a letter asks on behalf of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// What the call is about.
+    Call,
+    /// A token of its account.
+    Permit,
+    /// How many channels a shard has.
+    Count,
 }
 
 /// An answer of a channel's home.
@@ -228,6 +253,7 @@ pub(crate) struct Reply {
 pub(crate) enum Told {
     Record { name: String, arn: String, ttl: u64 },
     Page(Vec<String>, bool),
+    Number(usize),
     Done,
     Answer(Option<String>),
     Fault(u16, &'static str),
@@ -259,7 +285,7 @@ pub(crate) struct Predicted {
     pub(crate) closes: Vec<ConnId>,
     pub(crate) aborts: Vec<ConnId>,
     pub(crate) handovers: Vec<(ConnId, usize)>,
-    pub(crate) asks: VecDeque<(Caller, usize)>,
+    pub(crate) asks: VecDeque<(Caller, usize, Question)>,
     pub(crate) tells: VecDeque<(Caller, usize, Told)>,
     pub(crate) cancels: VecDeque<(Caller, usize)>,
     pub(crate) touched: BTreeSet<ConnId>,
@@ -296,6 +322,7 @@ impl Model {
             met: BTreeSet::new(),
             asked: BTreeMap::new(),
             departures: 0,
+            account_taken: BTreeMap::new(),
             answered: VecDeque::new(),
             upgraded_bytes: upgraded.len(),
         }
