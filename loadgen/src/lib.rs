@@ -12,6 +12,7 @@
 //! | [`address`] | the target and where it may be; the source addresses of many connections |
 //! | [`options`] [`plan`] | the command line as given; the same, checked |
 //! | [`edge`] | rings, sockets, TLS, threads, clock, what the kernel tells of processes |
+//! | [`result`] | the result as data: the JSON document, its verdict, exact merging |
 //! | [`report`] | the result as JSON and as text |
 
 pub mod address;
@@ -21,6 +22,7 @@ pub mod options;
 pub mod peer;
 pub mod plan;
 pub mod report;
+pub mod result;
 pub mod schedule;
 pub mod sign;
 pub mod visit;

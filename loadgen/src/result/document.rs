@@ -1,0 +1,313 @@
+//! The JSON document of a run, schema 1. What is not known is null, in every member that can be unknown.
+//!
+//! A member that the schema does not name is passed over when reading, so that a file may hold more than this build knows. A
+//! file of another schema is refused.
+
+use super::{
+    Connections, Cpu, ErrorKind, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag,
+    Sessions,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Every figure of a run.
+///
+/// Members that schema 1 does not list, and why they stand here: `stopped` (the exit code 130 is known from the file alone),
+/// `connections.cycles` (the yield of mode connect), figures for each connection beside those for each message, and `hdr` of
+/// intervals and of the schedule lag, without which these would not merge exactly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// Always [`SCHEMA`].
+    pub schema: u32,
+    /// `sessions`, `relay`, `idle`, `connect` or `storm`.
+    pub mode: String,
+    /// The service, as the command line named it.
+    pub target: String,
+    /// The command line, flag by flag.
+    pub arguments: Arguments,
+    /// When it began: RFC 3339, UTC.
+    pub started: String,
+    /// How long was measured, in seconds.
+    pub duration_s: f64,
+    /// Whether all was well, as [`Document::verdict`] says it.
+    pub ok: bool,
+    /// Whether the operator ended it.
+    #[serde(default)]
+    pub stopped: bool,
+    /// What the driver ran out of, if anything: then the figures are its limit and not the service's.
+    pub saturated: Option<Saturated>,
+    /// By how much starts were later than their schedule, in microseconds.
+    #[serde(default, deserialize_with = "or_default")]
+    pub schedule_lag_us: ScheduleLag,
+    /// Sessions by what became of them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub sessions: Sessions,
+    /// Connections by what became of them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub connections: Connections,
+    /// Messages by what became of them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub messages: Messages,
+    /// Spans by kind, in microseconds.
+    #[serde(default, deserialize_with = "or_default")]
+    pub latency_us: Latencies,
+    /// CPU time of both sides.
+    #[serde(default, deserialize_with = "or_default")]
+    pub cpu: Cpu,
+    /// Memory of both sides.
+    #[serde(default, deserialize_with = "or_default")]
+    pub memory: Memory,
+    /// Failures by kind.
+    #[serde(default, deserialize_with = "or_default")]
+    pub errors: Errors,
+    /// Second by second.
+    #[serde(default, deserialize_with = "or_default")]
+    pub intervals: Vec<Interval>,
+    /// The machine that drove the run: `cpu`, `cpus`, `kernel`, `memory_bytes`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub machine: Arguments,
+    /// Versions of the programs that took part.
+    #[serde(default, deserialize_with = "or_default")]
+    pub versions: Arguments,
+}
+
+/// Names with JSON values, in the order of their names.
+pub type Arguments = BTreeMap<String, serde_json::Value>;
+
+/// Failures by kind, in the order of their names. At most one member for each kind, of which there are finitely many.
+pub type Errors = BTreeMap<ErrorKind, u64>;
+
+impl Document {
+    /// A document that says what was run and knows nothing else yet; not ok.
+    #[must_use]
+    pub fn new(mode: &str, target: &str, arguments: Arguments, started: String) -> Self {
+        Self {
+            schema: SCHEMA,
+            mode: mode.to_owned(),
+            target: target.to_owned(),
+            arguments,
+            started,
+            duration_s: 0.0,
+            ok: false,
+            stopped: false,
+            saturated: None,
+            schedule_lag_us: ScheduleLag::default(),
+            sessions: Sessions::default(),
+            connections: Connections::default(),
+            messages: Messages::default(),
+            latency_us: Latencies::default(),
+            cpu: Cpu::default(),
+            memory: Memory::default(),
+            errors: Errors::new(),
+            intervals: Vec::new(),
+            machine: Arguments::new(),
+            versions: Arguments::new(),
+        }
+    }
+
+    /// Reads a document from JSON text of at most [`TEXT_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// See [`DocumentError`].
+    pub fn parse(text: &str) -> Result<Self, DocumentError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: Option<serde_json::Value>,
+        }
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(DocumentError::Length(text.len()));
+        }
+        let head: Head = serde_json::from_str(text).map_err(DocumentError::Json)?;
+        match head.schema {
+            Some(schema) if schema == SCHEMA => {}
+            Some(other) => return Err(DocumentError::Schema(other.to_string())),
+            None => return Err(DocumentError::NoSchema),
+        }
+        let document: Self = serde_json::from_str(text).map_err(DocumentError::Json)?;
+        if document.intervals.len() > INTERVALS_MAX {
+            return Err(DocumentError::Intervals(document.intervals.len()));
+        }
+        Ok(document)
+    }
+
+    /// The document as JSON text.
+    ///
+    /// # Errors
+    /// None in practice: everything in it has a JSON form.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self).map(|text| text + "\n")
+    }
+}
+
+/// Why a text is no document. Told to the operator.
+#[derive(Debug)]
+pub enum DocumentError {
+    /// Longer than allowed.
+    Length(usize),
+    /// No JSON, or a member is of another type: where and which.
+    Json(serde_json::Error),
+    /// It has no `schema`.
+    NoSchema,
+    /// It is of this schema.
+    Schema(String),
+    /// More intervals than allowed.
+    Intervals(usize),
+}
+
+impl fmt::Display for DocumentError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(bytes) => write!(out, "{bytes} bytes, allowed are {TEXT_BYTES_MAX}"),
+            Self::Json(error) => write!(out, "no report of loadgen: {error}"),
+            Self::NoSchema => write!(
+                out,
+                "no report of loadgen: it has no \"schema\", allowed is {SCHEMA}"
+            ),
+            Self::Schema(other) => write!(
+                out,
+                "schema {other}, allowed is {SCHEMA}: read it with the loadgen that wrote it"
+            ),
+            Self::Intervals(count) => write!(out, "{count} intervals, allowed are {INTERVALS_MAX}"),
+        }
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+/// Takes null for a whole group of figures as a group of unknown ones.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// The schema that this build reads and writes.
+pub const SCHEMA: u32 = 1;
+/// Longest text that is read: a day of intervals with their histograms stays below.
+pub const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Most intervals of one document: more than one a second for a day.
+pub const INTERVALS_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Spread;
+    use hdrhistogram::Histogram;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_members_of_schema_1() {
+        let document = Document::new(
+            "relay",
+            "http://t",
+            Arguments::new(),
+            "2026-01-01T00:00:00Z".into(),
+        );
+        let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
+        for (path, value) in [
+            ("/schema", json!(1)),
+            ("/mode", json!("relay")),
+            ("/ok", json!(false)),
+            ("/saturated", Value::Null),
+            ("/schedule_lag_us/p99", Value::Null),
+            ("/schedule_lag_us/max", Value::Null),
+            ("/sessions/scheduled", Value::Null),
+            ("/sessions/completed", Value::Null),
+            ("/sessions/failed", Value::Null),
+            ("/connections/opened", Value::Null),
+            ("/connections/failed", Value::Null),
+            ("/connections/peak", Value::Null),
+            ("/messages/sent", Value::Null),
+            ("/messages/received", Value::Null),
+            ("/messages/lost", Value::Null),
+            ("/messages/duplicated", Value::Null),
+            ("/messages/reordered", Value::Null),
+            ("/messages/corrupted", Value::Null),
+            ("/messages/misrouted", Value::Null),
+            ("/latency_us/connect", Value::Null),
+            ("/latency_us/tls", Value::Null),
+            ("/latency_us/upgrade", Value::Null),
+            ("/latency_us/offer_answer", Value::Null),
+            ("/latency_us/message", Value::Null),
+            ("/cpu/driver_s", Value::Null),
+            ("/cpu/server_s", Value::Null),
+            ("/cpu/driver_us_per_message", Value::Null),
+            ("/cpu/server_us_per_message", Value::Null),
+            ("/memory/driver_rss_bytes", Value::Null),
+            ("/memory/server_rss_bytes", Value::Null),
+            ("/errors", json!({})),
+            ("/intervals", json!([])),
+            ("/machine", json!({})),
+            ("/versions", json!({})),
+            ("/arguments", json!({})),
+        ] {
+            assert_eq!(json.pointer(path), Some(&value), "{path}");
+        }
+    }
+
+    #[test]
+    fn members_of_filled_groups() {
+        let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+        histogram.record(5).unwrap();
+        let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
+        document.latency_us.message = Spread::of(&histogram);
+        document.errors.insert(ErrorKind::Status(403), 2);
+        document.saturated = Some(Saturated::Lag);
+        document.intervals = vec![Interval::default()];
+        let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();
+        let names = |path: &str| -> Vec<String> {
+            let value = json.pointer(path).and_then(Value::as_object);
+            value.unwrap().keys().cloned().collect()
+        };
+        assert_eq!(
+            names("/latency_us/message"),
+            ["count", "hdr", "max", "p50", "p90", "p99", "p999"]
+        );
+        assert_eq!(
+            names("/intervals/0"),
+            [
+                "errors", "messages", "open", "p50_us", "p99_us", "sessions", "t_s"
+            ]
+        );
+        assert_eq!(json["errors"]["status:403"], 2);
+        assert_eq!(json["saturated"], "lag");
+    }
+
+    #[test]
+    fn groups_may_be_null_or_absent() {
+        let text = r#"{"schema":1,"mode":"idle","target":"t","arguments":{},"started":"","duration_s":1,"ok":true,
+            "saturated":null,"sessions":null,"errors":null,"of_a_newer_build":[1]}"#;
+        let document = Document::parse(text).unwrap();
+        assert_eq!(document.sessions, Sessions::default());
+        assert_eq!(document.cpu, Cpu::default());
+    }
+
+    #[test]
+    fn other_texts_are_refused_with_a_reason() {
+        let with = |member: &str| {
+            format!(
+                r#"{{"schema":1,"mode":"idle","target":"t","arguments":{{}},"started":"","duration_s":1,"ok":true,{member}}}"#
+            )
+        };
+        for (text, words) in [
+            (String::new(), "no report"),
+            ("[]".into(), "no report"),
+            ("{}".into(), "no \"schema\", allowed is 1"),
+            (r#"{"schema":2}"#.into(), "schema 2, allowed is 1"),
+            (r#"{"schema":"1"}"#.into(), "schema \"1\""),
+            (r#"{"schema":1}"#.into(), "mode"),
+            (with(r#""saturated":"nerves""#), "nerves"),
+            (with(r#""messages":{"sent":-1}"#), "-1"),
+            (
+                with(r#""latency_us":{"tls":{"count":1,"max":1,"hdr":"AAAA"}}"#),
+                "hdr",
+            ),
+        ] {
+            let error = Document::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Adds up the documents of the parts of one run: `--processes`, or `--part K/N` on several machines.
+//!
+//! Exact: histograms are added and quantiles read from the sum, never averaged; counts are summed; what one part does not know
+//! the sum does not know. The order of the parts does not matter.
+
+use super::{
+    Arguments, Connections, Cpu, Document, Interval, Latencies, Memory, Messages, ScheduleLag,
+    Sessions, Spread, spread,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Adds up the parts of one run.
+///
+/// Intervals are aligned by their second, seen from the beginning of each part: parts are meant to start together. Peaks are
+/// summed, which is their upper bound. The service is one, so of its CPU time and memory the largest report counts. Arguments,
+/// machines and versions that differ become lists.
+///
+/// # Errors
+/// There are none, or they are not parts of one run; see [`MergeError`].
+pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
+    let (first, rest) = parts.split_first().ok_or(MergeError::Nothing)?;
+    let mut sum = first.clone();
+    for part in rest {
+        for (what, one, other) in [
+            ("mode", &sum.mode, &part.mode),
+            ("target", &sum.target, &part.target),
+        ] {
+            if one != other {
+                return Err(MergeError::Differ(what, one.clone(), other.clone()));
+            }
+        }
+        sum = add(&sum, part);
+    }
+    Ok(sum)
+}
+
+/// Why documents were not merged. Told to the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MergeError {
+    /// None was given.
+    Nothing,
+    /// This member differs, so that they are not parts of one run.
+    Differ(&'static str, String, String),
+}
+
+impl fmt::Display for MergeError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => out.write_str("nothing to merge: at least one report is needed"),
+            Self::Differ(what, one, other) => write!(
+                out,
+                "these are not parts of one run: {what} is {one} and {other}; leave out --merge to see them side by side"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for MergeError {}
+
+fn add(one: &Document, other: &Document) -> Document {
+    Document {
+        schema: one.schema,
+        mode: one.mode.clone(),
+        target: one.target.clone(),
+        arguments: lists(&one.arguments, &other.arguments),
+        started: one.started.clone().min(other.started.clone()),
+        duration_s: one.duration_s.max(other.duration_s),
+        ok: one.ok && other.ok,
+        stopped: one.stopped || other.stopped,
+        saturated: match (one.saturated, other.saturated) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        },
+        schedule_lag_us: lag(&one.schedule_lag_us, &other.schedule_lag_us),
+        sessions: Sessions {
+            scheduled: plus(one.sessions.scheduled, other.sessions.scheduled),
+            completed: plus(one.sessions.completed, other.sessions.completed),
+            failed: plus(one.sessions.failed, other.sessions.failed),
+        },
+        connections: Connections {
+            opened: plus(one.connections.opened, other.connections.opened),
+            failed: plus(one.connections.failed, other.connections.failed),
+            peak: plus(one.connections.peak, other.connections.peak),
+            cycles: plus(one.connections.cycles, other.connections.cycles),
+        },
+        messages: messages(&one.messages, &other.messages),
+        latency_us: latencies(&one.latency_us, &other.latency_us),
+        cpu: cpu(&one.cpu, &other.cpu),
+        memory: Memory {
+            driver_rss_bytes: plus(one.memory.driver_rss_bytes, other.memory.driver_rss_bytes),
+            server_rss_bytes: one
+                .memory
+                .server_rss_bytes
+                .max(other.memory.server_rss_bytes),
+            server_bytes_per_connection: None, // each part saw the growth that all caused
+        },
+        errors: {
+            let mut errors = one.errors.clone();
+            for (kind, count) in &other.errors {
+                let sum = errors.entry(*kind).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+            errors
+        },
+        intervals: intervals(&one.intervals, &other.intervals),
+        machine: lists(&one.machine, &other.machine),
+        versions: lists(&one.versions, &other.versions),
+    }
+}
+
+/// The sum of two counts; unknown if either is.
+fn plus(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.zip(other).map(|(one, other)| one.saturating_add(other))
+}
+
+fn messages(one: &Messages, other: &Messages) -> Messages {
+    Messages {
+        sent: plus(one.sent, other.sent),
+        received: plus(one.received, other.received),
+        lost: plus(one.lost, other.lost),
+        duplicated: plus(one.duplicated, other.duplicated),
+        reordered: plus(one.reordered, other.reordered),
+        corrupted: plus(one.corrupted, other.corrupted),
+        misrouted: plus(one.misrouted, other.misrouted),
+    }
+}
+
+fn latencies(one: &Latencies, other: &Latencies) -> Latencies {
+    // Null is "no such span was seen", and thus adds nothing.
+    let both = |one: &Option<Spread>, other: &Option<Spread>| match (one, other) {
+        (Some(one), Some(other)) => Some(one.plus(other)),
+        (one, other) => one.clone().or_else(|| other.clone()),
+    };
+    Latencies {
+        connect: both(&one.connect, &other.connect),
+        tls: both(&one.tls, &other.tls),
+        upgrade: both(&one.upgrade, &other.upgrade),
+        offer_answer: both(&one.offer_answer, &other.offer_answer),
+        message: both(&one.message, &other.message),
+    }
+}
+
+/// The lag of both: exact where both have their histogram, else only the largest is known.
+fn lag(one: &ScheduleLag, other: &ScheduleLag) -> ScheduleLag {
+    let max = one.max.max(other.max);
+    if other.max.is_none() {
+        return one.clone();
+    }
+    if one.max.is_none() {
+        return other.clone();
+    }
+    match both_histograms(one.hdr.as_deref(), other.hdr.as_deref()) {
+        Some(spread) => ScheduleLag {
+            p99: spread.quantile(0.99),
+            max,
+            hdr: spread.hdr(),
+        },
+        None => ScheduleLag {
+            p99: None,
+            max,
+            hdr: None,
+        },
+    }
+}
+
+fn both_histograms(one: Option<&str>, other: Option<&str>) -> Option<Spread> {
+    let read = |text: &str| Spread::of(&spread::decode(text).ok()?);
+    Some(read(one?)?.plus(&read(other?)?))
+}
+
+fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
+    // How many messages the figures of a part stand for is told by the quotient of its own.
+    let count = |seconds: Option<f64>, each: Option<f64>| {
+        let (seconds, each) = seconds.zip(each)?;
+        (each > 0.0).then(|| seconds * 1e6 / each)
+    };
+    let sum = |of: fn(&Cpu) -> Option<f64>| {
+        let counts = [one, other].map(|cpu| count(cpu.driver_s, of(cpu)).unwrap_or_default());
+        counts.iter().sum::<f64>()
+    };
+    let driver_s = one
+        .driver_s
+        .zip(other.driver_s)
+        .map(|(one, other)| one + other);
+    let server_s = match (one.server_s, other.server_s) {
+        (Some(one), Some(other)) => Some(one.max(other)),
+        (one, other) => one.or(other),
+    };
+    let each =
+        |seconds: Option<f64>, count: f64| seconds.filter(|_| count > 0.0).map(|s| s * 1e6 / count);
+    let count_messages = sum(|cpu| cpu.driver_us_per_message);
+    let count_connections = sum(|cpu| cpu.driver_us_per_connection);
+    Cpu {
+        driver_s,
+        server_s,
+        driver_us_per_message: each(driver_s, count_messages),
+        server_us_per_message: each(server_s, count_messages),
+        driver_us_per_connection: each(driver_s, count_connections),
+        server_us_per_connection: each(server_s, count_connections),
+    }
+}
+
+/// Both logs, second by second. Where one has no entry it adds nothing.
+fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
+    let mut seconds: BTreeMap<i64, Interval> = BTreeMap::new();
+    for interval in one.iter().chain(other) {
+        let second = second_of(interval.t_s);
+        match seconds.get_mut(&second) {
+            Some(sum) => *sum = both_intervals(sum, interval),
+            None => {
+                seconds.insert(second, interval.clone());
+            }
+        }
+    }
+    seconds.into_values().collect()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "from a float the cast goes to the nearest bound"
+)]
+fn second_of(t_s: f64) -> i64 {
+    t_s.round() as i64
+}
+
+fn both_intervals(one: &Interval, other: &Interval) -> Interval {
+    let mut sum = Interval {
+        t_s: one.t_s.max(other.t_s),
+        sessions: plus(one.sessions, other.sessions),
+        messages: plus(one.messages, other.messages),
+        open: plus(one.open, other.open),
+        p50_us: None,
+        p99_us: None,
+        errors: plus(one.errors, other.errors),
+        hdr: None,
+    };
+    if let Some(spread) = both_histograms(one.hdr.as_deref(), other.hdr.as_deref()) {
+        sum.p50_us = spread.quantile(0.5);
+        sum.p99_us = spread.quantile(0.99);
+        sum.hdr = spread.hdr();
+    } else if let Some(only) = match (one.p99_us, other.p99_us) {
+        (Some(_), None) => Some(one),
+        (None, Some(_)) => Some(other),
+        (None, None) | (Some(_), Some(_)) => None,
+    } {
+        sum.p50_us = only.p50_us;
+        sum.p99_us = only.p99_us;
+        sum.hdr = only.hdr.clone();
+    }
+    sum
+}
+
+/// What both say stays; what differs becomes a list of all that was said, in a fixed order.
+fn lists(one: &Arguments, other: &Arguments) -> Arguments {
+    let mut all = Arguments::new();
+    for name in one.keys().chain(other.keys()) {
+        let values = [one.get(name), other.get(name)];
+        let value = match values {
+            [Some(one), Some(other)] if one == other => one.clone(),
+            [Some(one), Some(other)] => list(one, other),
+            [one, other] => one.or(other).cloned().unwrap_or_default(),
+        };
+        all.insert(name.clone(), value);
+    }
+    all
+}
+
+fn list(one: &Value, other: &Value) -> Value {
+    let mut values: Vec<Value> = Vec::new();
+    for value in [one, other] {
+        match value {
+            Value::Array(many) => values.extend(many.iter().cloned()),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => {
+                values.push(value.clone());
+            }
+        }
+    }
+    values.sort_by_cached_key(Value::to_string);
+    values.dedup();
+    values.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::ErrorKind;
+    use hdrhistogram::Histogram;
+    use proptest::prelude::*;
+
+    fn histogram(values: &[u64]) -> Histogram<u64> {
+        let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+        values
+            .iter()
+            .for_each(|&value| histogram.saturating_record(value));
+        histogram
+    }
+
+    /// What one part saw: spans by the second in which they ended.
+    fn part(name: u64, seen: &[(u64, u64)]) -> Document {
+        let mut document = Document::new(
+            "sessions",
+            "http://t",
+            Arguments::new(),
+            format!("2026-01-01T00:00:0{name}Z"),
+        );
+        document
+            .arguments
+            .insert("part".into(), format!("{name}/3").into());
+        document.arguments.insert("rate".into(), 10.into());
+        document.ok = true;
+        document.duration_s = 5.0;
+        let spans: Vec<u64> = seen.iter().map(|(_, span)| *span).collect();
+        let count = seen.len() as u64;
+        document.latency_us.message = Spread::of(&histogram(&spans));
+        document.schedule_lag_us = ScheduleLag::of(&histogram(&spans));
+        document.messages.sent = Some(count);
+        document.messages.lost = Some(0);
+        document.errors.insert(ErrorKind::Status(403), count);
+        document.cpu = Cpu::of(count as f64 * 2.0, Some(8.0), count, 0);
+        document.intervals = (1..=5)
+            .map(|second| {
+                let own: Vec<u64> = seen
+                    .iter()
+                    .filter(|(at, _)| *at == second)
+                    .map(|(_, span)| *span)
+                    .collect();
+                let interval = Interval {
+                    t_s: second as f64,
+                    messages: Some(own.len() as u64),
+                    open: Some(count),
+                    ..Interval::default()
+                };
+                interval.with_latencies(&histogram(&own))
+            })
+            .collect();
+        document
+    }
+
+    fn seen() -> impl Strategy<Value = Vec<(u64, u64)>> {
+        proptest::collection::vec((1_u64..=5, 1_u64..100_000_000), 1..40)
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_worth_the_whole(a in seen(), b in seen(), c in seen()) {
+            let parts = [part(0, &a), part(1, &b), part(2, &c)];
+            let sum = merge(&parts).unwrap();
+            let whole = part(0, &[a, b, c].concat());
+            prop_assert_eq!(&sum.latency_us, &whole.latency_us);
+            prop_assert_eq!(&sum.schedule_lag_us, &whole.schedule_lag_us);
+            prop_assert_eq!(&sum.intervals, &whole.intervals);
+            prop_assert_eq!(sum.messages, whole.messages);
+            prop_assert_eq!(&sum.errors, &whole.errors);
+            prop_assert!((sum.cpu.driver_us_per_message.unwrap() - 2e6).abs() < 1.0);
+            prop_assert_eq!(sum.cpu.server_s, Some(8.0));
+
+            // Neither the order nor the grouping matters.
+            let [a, b, c] = parts;
+            let ab = merge(&[a.clone(), b.clone()]).unwrap();
+            let cb = merge(&[c.clone(), b]).unwrap();
+            let mut one = merge(&[ab, c]).unwrap();
+            let other = merge(&[cb, a]).unwrap();
+            prop_assert_eq!(&one.arguments["part"], &serde_json::json!(["0/3", "1/3", "2/3"]));
+            prop_assert!((one.cpu.driver_s.unwrap() - other.cpu.driver_s.unwrap()).abs() < 1e-6);
+            one.cpu = other.cpu;
+            prop_assert_eq!(&one, &other);
+        }
+
+        #[test]
+        fn documents_survive_the_file(a in seen()) {
+            let mut document = part(1, &a);
+            document.cpu = Cpu::of(3.0, Some(8.0), 4, 2); // decimal fractions may be read one bit off
+            prop_assert_eq!(Document::parse(&document.json().unwrap()).unwrap(), document);
+        }
+    }
+
+    #[test]
+    fn one_part_is_the_whole() {
+        let one = part(1, &[(1, 10), (3, 20)]);
+        assert_eq!(merge(std::slice::from_ref(&one)), Ok(one));
+        assert_eq!(merge(&[]), Err(MergeError::Nothing));
+    }
+
+    #[test]
+    fn one_bad_part_spoils_the_whole() {
+        let good = part(1, &[(1, 10)]);
+        let mut bad = part(2, &[(1, 10)]);
+        bad.ok = false;
+        bad.messages.lost = Some(2);
+        bad.sessions.failed = Some(1);
+        let sum = merge(&[good, bad]).unwrap();
+        assert!(!sum.ok);
+        assert_eq!((sum.messages.lost, sum.verdict().exit_code()), (Some(2), 1));
+        assert_eq!(sum.sessions.failed, None, "one part does not know");
+    }
+
+    #[test]
+    fn quantiles_without_their_histogram_are_not_made_up() {
+        let mut one = part(1, &[(1, 10)]);
+        one.intervals[0].hdr = None;
+        one.schedule_lag_us.hdr = None;
+        let sum = merge(&[one, part(2, &[(1, 1000)])]).unwrap();
+        assert_eq!(
+            (sum.intervals[0].p99_us, sum.intervals[0].messages),
+            (None, Some(2))
+        );
+        assert_eq!(
+            (sum.schedule_lag_us.p99, sum.schedule_lag_us.max),
+            (None, Some(1000))
+        );
+    }
+
+    #[test]
+    fn other_runs_are_refused() {
+        let one = part(1, &[(1, 10)]);
+        let mut other = one.clone();
+        other.mode = "relay".into();
+        let error = merge(&[one, other]).unwrap_err().to_string();
+        assert!(error.contains("mode is sessions and relay"), "{error}");
+    }
+
+    #[test]
+    fn seconds_are_aligned_though_the_clocks_drift() {
+        let mut one = part(1, &[(2, 10)]);
+        one.intervals[1].t_s = 2.04;
+        let sum = merge(&[one, part(2, &[(2, 10)])]).unwrap();
+        assert_eq!(sum.intervals.len(), 5);
+        assert_eq!(
+            (sum.intervals[1].t_s, sum.intervals[1].messages),
+            (2.04, Some(2))
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! The result of a run as data: the JSON document of schema 1, read, written, judged and merged.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`document`] | the document, member by member, and its reading and writing |
+//! | [`figures`] | the groups of figures that it consists of |
+//! | [`kind`] | why something failed: a closed set, each with what to do about it |
+//! | [`spread`] | the spans of one kind: quantiles and the full histogram |
+//! | [`verdict`] | what a document comes to, as a word and as an exit code |
+//! | [`merge`] | the documents of the parts of one run, added up exactly |
+//!
+//! An engine fills a [`Document`] from what it counted: [`Document::new`], then member by member. No I/O, no clock.
+
+pub mod document;
+pub mod figures;
+pub mod kind;
+pub mod merge;
+pub mod spread;
+pub mod verdict;
+
+pub use document::{Arguments, Document, DocumentError, Errors};
+pub use figures::{
+    Connections, Cpu, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag, Sessions, Span,
+};
+pub use kind::ErrorKind;
+pub use merge::{MergeError, merge};
+pub use spread::Spread;
+pub use verdict::Verdict;

@@ -1,0 +1,332 @@
+//! The spans of one kind: a few quantiles for the reader and the full histogram for everything else.
+
+use flate2::read::ZlibDecoder;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+use std::io::Read;
+
+/// The spans of one kind in microseconds; at least one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Figures", try_from = "Figures")]
+pub struct Spread {
+    figures: Figures,
+    /// Absent if the file had none.
+    histogram: Option<Histogram<u64>>,
+}
+
+/// As in the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Figures {
+    count: u64,
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+    p999: Option<u64>,
+    max: u64,
+    hdr: Option<String>,
+}
+
+impl Spread {
+    /// The spread of a histogram whose values are microseconds; `None` if it is empty.
+    #[must_use]
+    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        if histogram.is_empty() {
+            return None;
+        }
+        let at = |quantile| Some(histogram.value_at_quantile(quantile));
+        Some(Self {
+            figures: Figures {
+                count: histogram.len(),
+                p50: at(0.5),
+                p90: at(0.9),
+                p99: at(0.99),
+                p999: at(0.999),
+                max: histogram.max(),
+                hdr: encode(histogram),
+            },
+            histogram: Some(histogram.clone()),
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.figures.count
+    }
+
+    /// The longest, in microseconds.
+    #[must_use]
+    pub const fn max(&self) -> u64 {
+        self.figures.max
+    }
+
+    /// The span that this share of all does not exceed, in microseconds. Without the histogram only those of the file are known.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<u64> {
+        if let Some(histogram) = &self.histogram {
+            return Some(histogram.value_at_quantile(share));
+        }
+        let known = [
+            (0.5, self.figures.p50),
+            (0.9, self.figures.p90),
+            (0.99, self.figures.p99),
+            (0.999, self.figures.p999),
+            (1.0, Some(self.figures.max)),
+        ];
+        let same = known.iter().find(|(of, _)| (of - share).abs() < 1e-9);
+        same.and_then(|(_, value)| *value)
+    }
+
+    /// The histogram, in microseconds.
+    #[must_use]
+    pub const fn histogram(&self) -> Option<&Histogram<u64>> {
+        self.histogram.as_ref()
+    }
+
+    /// The histogram as HDR V2 deflate in base64.
+    #[must_use]
+    pub fn hdr(&self) -> Option<String> {
+        self.figures.hdr.clone()
+    }
+
+    /// Adds the spans of another part: exact if both have their histogram, else only the count and the longest are known.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let both = self.histogram.as_ref().zip(other.histogram.as_ref());
+        let sum = both.and_then(|(one, other)| Self::of(&sum_of(one, other)?));
+        sum.unwrap_or_else(|| Self {
+            figures: Figures {
+                count: self.count().saturating_add(other.count()),
+                p50: None,
+                p90: None,
+                p99: None,
+                p999: None,
+                max: self.max().max(other.max()),
+                hdr: None,
+            },
+            histogram: None,
+        })
+    }
+}
+
+impl From<Spread> for Figures {
+    fn from(spread: Spread) -> Self {
+        spread.figures
+    }
+}
+
+impl TryFrom<Figures> for Spread {
+    type Error = String;
+
+    /// Where there is a histogram, the figures are taken from it: a file whose figures say otherwise does not deceive.
+    fn try_from(figures: Figures) -> Result<Self, Self::Error> {
+        let Some(text) = &figures.hdr else {
+            return Ok(Self {
+                figures,
+                histogram: None,
+            });
+        };
+        let histogram = decode(text)?;
+        Self::of(&histogram).ok_or_else(|| "hdr: a histogram without a value".into())
+    }
+}
+
+/// Both together, in the finer of the two resolutions.
+fn sum_of(one: &Histogram<u64>, other: &Histogram<u64>) -> Option<Histogram<u64>> {
+    let (finer, coarser) = if one.sigfig() >= other.sigfig() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let mut sum = finer.clone();
+    sum.auto(true);
+    sum.add(coarser).ok()?;
+    Some(sum)
+}
+
+/// As HDR V2 deflate in base64.
+pub(super) fn encode(histogram: &Histogram<u64>) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut serializer = V2DeflateSerializer::new();
+    serializer.serialize(histogram, &mut bytes).ok()?;
+    let mut text = Vec::new();
+    codec::base64::encode(&mut text, &bytes);
+    String::from_utf8(text).ok()
+}
+
+/// Reads HDR V2 deflate in base64.
+///
+/// The compression is undone here and not by the histogram's own reader, which would take the length that a text claims for true
+/// and reserve up to 4 GiB.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub(super) fn decode(text: &str) -> Result<Histogram<u64>, String> {
+    let wrong =
+        |what: &str| format!("hdr: {what}; allowed is a histogram as HDR V2 deflate in base64");
+    let bytes = codec::base64::decode(text.as_bytes()).ok_or_else(|| wrong("no base64"))?;
+    let (&cookie, rest) = bytes
+        .split_first_chunk()
+        .ok_or_else(|| wrong("too short"))?;
+    let (&length, deflated) = rest.split_first_chunk().ok_or_else(|| wrong("too short"))?;
+    if u32::from_be_bytes(cookie) != DEFLATE_COOKIE
+        || u32::from_be_bytes(length) as usize != deflated.len()
+    {
+        return Err(wrong("another format"));
+    }
+    let mut plain = Vec::new();
+    ZlibDecoder::new(deflated)
+        .take(PLAIN_BYTES_MAX + 1)
+        .read_to_end(&mut plain)
+        .map_err(|_| wrong("damaged"))?;
+    if plain.len() as u64 > PLAIN_BYTES_MAX {
+        return Err(wrong("too large"));
+    }
+    check_header(&plain).ok_or_else(|| wrong("a header out of bounds"))?;
+    Deserializer::new()
+        .deserialize(&mut plain.as_slice())
+        .map_err(|error| wrong(&error.to_string()))
+}
+
+/// Whether the header of a V2 histogram says the truth and asks for no more memory than such histograms need: cookie, length of the counts,
+/// offset, digits, lowest and highest value, ratio; all big-endian.
+fn check_header(plain: &[u8]) -> Option<()> {
+    let (header, counts) = plain.split_first_chunk::<HEADER_BYTES>()?;
+    let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
+    let long = |at: usize| Some(u64::from_be_bytes(header.get(at..at + 8)?.try_into().ok()?));
+    let length = usize::try_from(word(4)?).ok()?;
+    let (digits, low, high) = (word(12)?, long(16)?, long(24)?);
+    let sound = length == counts.len() && digits <= DIGITS_MAX && low == 1 && high <= VALUE_MAX;
+    sound.then_some(())
+}
+
+/// First bytes of a deflated V2 histogram.
+const DEFLATE_COOKIE: u32 = 0x1c84_9314;
+/// Of a V2 histogram before its counts.
+const HEADER_BYTES: usize = 40;
+/// Digits and highest value that are taken: a histogram of these bounds has 29,000 counts.
+const DIGITS_MAX: u32 = 3;
+const VALUE_MAX: u64 = 1 << 42;
+/// A histogram of these bounds before its deflation: at most 9 bytes a count.
+const PLAIN_BYTES_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn histogram(values: &[u64]) -> Histogram<u64> {
+        let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+        values
+            .iter()
+            .for_each(|&value| histogram.saturating_record(value));
+        histogram
+    }
+
+    #[test]
+    fn without_a_value_there_is_no_spread() {
+        assert!(Spread::of(&histogram(&[])).is_none());
+        let one = Spread::of(&histogram(&[7])).unwrap();
+        assert_eq!((one.count(), one.max(), one.quantile(0.5)), (1, 7, Some(7)));
+    }
+
+    #[test]
+    fn figures_come_from_the_histogram() {
+        let spread = Spread::of(&histogram(&[1, 2, 3])).unwrap();
+        let mut json = serde_json::to_value(&spread).unwrap();
+        json["p99"] = 1_000_000.into();
+        let read: Spread = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(read, spread);
+        json["hdr"] = serde_json::Value::Null;
+        let read: Spread = serde_json::from_value(json).unwrap();
+        assert_eq!(read.quantile(0.99), Some(1_000_000));
+        assert_eq!(read.quantile(0.42), None);
+        let sum = read.plus(&spread);
+        assert_eq!((sum.count(), sum.max(), sum.quantile(0.99)), (6, 3, None));
+    }
+
+    #[test]
+    fn damaged_histograms_are_refused() {
+        let good = encode(&histogram(&[5, 500, 50_000])).unwrap();
+        assert!(decode(&good).is_ok());
+        let bytes = codec::base64::decode(good.as_bytes()).unwrap();
+        for end in 0..bytes.len() {
+            let mut text = Vec::new();
+            codec::base64::encode(&mut text, &bytes[..end]);
+            assert!(
+                decode(std::str::from_utf8(&text).unwrap()).is_err(),
+                "{end}"
+            );
+        }
+        assert!(decode("not base64!").is_err());
+    }
+
+    /// A deflated histogram whose header claims this.
+    fn claiming(length: u32, digits: u32, high: u64) -> String {
+        use flate2::write::ZlibEncoder;
+        use std::io::Write;
+        let mut plain = 0x1c84_9313_u32.to_be_bytes().to_vec();
+        plain.extend(length.to_be_bytes());
+        plain.extend(0_u32.to_be_bytes());
+        plain.extend(digits.to_be_bytes());
+        plain.extend(1_u64.to_be_bytes());
+        plain.extend(high.to_be_bytes());
+        plain.extend(1_f64.to_be_bytes());
+        plain.push(2); // one value of 0
+        let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&plain).unwrap();
+        let deflated = encoder.finish().unwrap();
+        let mut bytes = DEFLATE_COOKIE.to_be_bytes().to_vec();
+        bytes.extend(u32::try_from(deflated.len()).unwrap().to_be_bytes());
+        bytes.extend(deflated);
+        let mut text = Vec::new();
+        codec::base64::encode(&mut text, &bytes);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn claims_of_size_are_checked_before_memory_is_taken() {
+        assert!(decode(&claiming(1, 3, 3_600_000_000)).is_ok());
+        for (length, digits, high) in [
+            (u32::MAX, 3, 3_600_000_000),
+            (1, 5, 3_600_000_000),
+            (1, 3, u64::MAX),
+            (1, u32::MAX, 3_600_000_000),
+        ] {
+            assert!(
+                decode(&claiming(length, digits, high)).is_err(),
+                "{length} {digits} {high}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_add_up_to_the_whole(values in proptest::collection::vec((0_u64..10_000_000_000, 0_usize..3), 1..200)) {
+            let all: Vec<u64> = values.iter().map(|(value, _)| *value).collect();
+            let whole = Spread::of(&histogram(&all)).unwrap();
+            let parts = (0..3).filter_map(|part| {
+                let own: Vec<u64> = values.iter().filter(|(_, to)| *to == part).map(|(value, _)| *value).collect();
+                Spread::of(&histogram(&own))
+            });
+            let sum = parts.reduce(|one, other| one.plus(&other)).unwrap();
+            prop_assert_eq!(sum.histogram(), whole.histogram());
+            for share in [0.5, 0.9, 0.99, 0.999, 1.0] {
+                prop_assert_eq!(sum.quantile(share), whole.quantile(share));
+            }
+        }
+
+        #[test]
+        fn histograms_survive_the_file(values in proptest::collection::vec(0_u64..10_000_000_000, 1..200)) {
+            let spread = Spread::of(&histogram(&values)).unwrap();
+            let text = serde_json::to_string(&spread).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Spread>(&text).unwrap(), spread);
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text in "[A-Za-z0-9+/]{0,80}={0,2}") {
+            let _ = decode(&text);
+        }
+    }
+}
