@@ -32,7 +32,7 @@ struct Case {
     verdict: Result<Form, Refusal>,
 }
 
-/// A call of botocore and a viewer's upgrade of the JavaScript SDK as recorded; the upgrade with a token of usual length,
+/// A call of botocore, also with another body, and a viewer's upgrade of the JavaScript SDK as recorded; the upgrade with a token of usual length,
 /// which makes 1,150 canonical bytes, also with its colons unescaped, so that only the raw form matches, with a wrong
 /// signature, and by a key that nobody knows.
 fn cases() -> Vec<Case> {
@@ -84,7 +84,15 @@ fn cases() -> Vec<Case> {
     );
     (stranger.known, stranger.verdict) = (false, Err(Refusal::UnknownKey));
     let call = recorded("call-226B", "hdr-botocore", Ok(Form::Header));
-    vec![call, upgrade, long, raw, forged, stranger]
+    let mut other_body = Case::new(
+        "call-226B-forged",
+        call.head.clone(),
+        call.body.clone() + " ",
+        None,
+        Err(Refusal::Mismatch),
+    );
+    other_body.canonical_bytes = call.canonical_bytes;
+    vec![call, other_body, upgrade, long, raw, forged, stranger]
 }
 
 impl Case {

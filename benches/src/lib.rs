@@ -18,6 +18,8 @@
 //! | `head` | bytes → head; bytes → 101 | httparse, tungstenite |
 //! | `base64` | check, encode | base64 |
 //! | `presigned` | a signed URL or call → who signed it | SHA-256 and HMAC alone, of two libraries |
+//! | `policy` | a policy and a request → allowed, denied, no match; text → policy | – |
+//! | `token` | a grant ⇄ its session token; an upgrade with one → who signed it | – |
 //! | `shard` | bytes in → the recipient's outbox → sent; head → 101 | tungstenite with serde_json and a hash map |
 //!
 //! Rules that make figures comparable:

@@ -1,0 +1,180 @@
+//! Session tokens: sealed for a browser, opened by whichever shard it comes to, and a whole request by one.
+
+use benches::harness::{Timer, group, run};
+use broker::auth::{
+    Authenticator, Credentials, Grant, NONCE_BYTES, Principal, SessionKeys, SignatureRules,
+    Temporary,
+};
+use broker::presign::{Keys, Presign, presign};
+use codec::aws::sigv4::{Refusal, Service};
+use codec::http::{Head, HeadLimits};
+use std::hint::black_box;
+use std::sync::Arc;
+
+fn main() {
+    run(|criterion| {
+        for (name, policy) in policies() {
+            seal(criterion, name, &policy);
+            open(criterion, name, &policy);
+            check(criterion, name, &policy);
+        }
+        refuse(criterion);
+    });
+}
+
+/// No rights, those of a browser, and as many words as may be.
+fn policies() -> [(&'static str, String); 3] {
+    let longest = format!(
+        "{BROWSER}{}",
+        " ".repeat(codec::sts::POLICY_CHARS_MAX - BROWSER.len())
+    );
+    [
+        ("no-policy", String::new()),
+        ("browser", BROWSER.to_owned()),
+        ("longest-2048B", longest),
+    ]
+}
+
+fn seal(criterion: &mut Timer, name: &str, policy: &str) {
+    let keys = session_keys();
+    let mut group = group(criterion, "token/seal", name, 1, policy.len());
+    group.bench_function("heliograph", |bencher| {
+        bencher.iter(|| keys.seal(black_box(&NONCE), &grant(policy)).is_ok());
+    });
+    group.finish();
+}
+
+fn open(criterion: &mut Timer, name: &str, policy: &str) {
+    let (keys, temporary) = (session_keys(), temporary(policy));
+    let (id, token) = (&temporary.access_key_id, temporary.session_token.reveal());
+    let opened = keys.open(id, token.as_bytes()).expect("it is ours");
+    assert_eq!(
+        (opened.name.as_str(), opened.policy.as_str()),
+        ("web-1", policy)
+    );
+    let mut group = group(criterion, "token/open", name, 1, token.len());
+    group.bench_function("heliograph", |bencher| {
+        bencher.iter(|| {
+            keys.open(black_box(id), black_box(token.as_bytes()))
+                .is_some()
+        });
+    });
+    group.finish();
+}
+
+/// A token of another key, which is known by its fingerprint, and one of ours with a bit changed, which is not.
+fn refuse(criterion: &mut Timer) {
+    let (keys, temporary) = (session_keys(), temporary(BROWSER));
+    let id = &temporary.access_key_id;
+    let own = temporary.session_token.reveal().to_owned();
+    let foreign = SessionKeys::new(&[8; 32], None).seal(&NONCE, &grant(BROWSER));
+    let foreign = foreign.expect("it is sealed");
+    let foreign_token = foreign.session_token.reveal().to_owned();
+    let last = own.trim_end_matches('=').len() - 2;
+    let other = if own[last..].starts_with('A') {
+        "B"
+    } else {
+        "A"
+    };
+    let changed = format!("{}{other}{}", &own[..last], &own[last + 1..]);
+    for (name, id, token) in [
+        ("foreign", &foreign.access_key_id, foreign_token),
+        ("changed", id, changed),
+    ] {
+        assert!(keys.open(id, token.as_bytes()).is_none(), "{name}");
+        let mut group = group(criterion, "token/open", name, 1, token.len());
+        group.bench_function("heliograph", |bencher| {
+            bencher.iter(|| {
+                keys.open(black_box(id), black_box(token.as_bytes()))
+                    .is_some()
+            });
+        });
+        group.finish();
+    }
+}
+
+/// An upgrade with such a token: opened, its policy read, its key derived or found, its signature checked.
+fn check(criterion: &mut Timer, name: &str, policy: &str) {
+    let temporary = temporary(policy);
+    let keys = Keys {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: Some(temporary.session_token.reveal()),
+    };
+    let what = Presign {
+        scheme: "ws",
+        host: "localhost",
+        channel_arn: "arn:aws:kinesisvideo:us-west-2:123456789012:channel/door/1700000000000",
+        client_id: Some("web-1"),
+        region: "us-west-2",
+        expires: 299,
+        now: NOW_S,
+    };
+    let url = presign(&what, &keys);
+    let target = url.strip_prefix("ws://localhost").expect("its host");
+    let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let limits = HeadLimits::default();
+    let head = Head::parse(head.as_bytes(), &limits).expect("it is a head");
+    let mut authenticator = authenticator();
+    let mut verify = |now_s| authenticator.check(&head, &[], Service::KinesisVideo, now_s);
+    assert!(verify(NOW_S).is_ok_and(|caller| caller.name() == "web-1"));
+    assert!(matches!(verify(NOW_S + 300), Err(Refusal::Expired { .. })));
+    let mut group = group(criterion, "token/check", name, 1, target.len());
+    group.bench_function("heliograph", |bencher| {
+        bencher.iter(|| {
+            authenticator
+                .check(black_box(&head), &[], Service::KinesisVideo, NOW_S)
+                .is_ok()
+        });
+    });
+    group.finish();
+}
+
+fn authenticator() -> Authenticator {
+    let rules = SignatureRules {
+        region: Some("us-west-2".into()),
+        clock_tolerance_s: 300,
+        own_tolerances: true,
+    };
+    let parent = Principal {
+        name: "back-end".into(),
+        account: ACCOUNT.into(),
+        access_key_id: PARENT.into(),
+        secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
+        session_token: None,
+        expires_s: None,
+        clock_tolerance_s: None,
+        policies: Vec::new(),
+    };
+    let credentials = Credentials::new(vec![parent]).expect("one principal");
+    Authenticator::new(rules, Arc::new(credentials), Arc::new(session_keys()))
+}
+
+fn session_keys() -> SessionKeys {
+    SessionKeys::new(&[7; 32], None)
+}
+
+fn temporary(policy: &str) -> Temporary {
+    let sealed = session_keys().seal(&NONCE, &grant(policy));
+    sealed.expect("it is sealed")
+}
+
+fn grant(policy: &str) -> Grant<'_> {
+    Grant {
+        account: ACCOUNT,
+        parent_access_key_id: PARENT,
+        name: "web-1",
+        policy,
+        expires_s: NOW_S + 3600,
+    }
+}
+
+const ACCOUNT: &str = "123456789012";
+const PARENT: &str = "AKIDEXAMPLE";
+const NOW_S: u64 = 1_767_323_055;
+const NONCE: [u8; NONCE_BYTES] = [3; NONCE_BYTES];
+
+const BROWSER: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+    "Action": ["kinesisvideo:ConnectAsViewer", "kinesisvideo:GetIceServerConfig"],
+    "Resource": "arn:aws:kinesisvideo:us-west-2:123456789012:channel/door/*",
+    "Condition": {"StringEquals": {"kinesisvideo:ClientId": "web-1"}}}]}"#;
