@@ -5,7 +5,7 @@ use super::{Change, Store, StoreError, Submitted};
 use crate::id::{ChannelKey, ShardId};
 use crate::record::Record;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use store::{Committer, OpenError, Refused};
 
 /// Whom to tell of a change: the shard, and the channel there.
@@ -24,6 +24,8 @@ pub enum RegistryError {
     Store(OpenError),
     /// The store is sound, but a row of it is no record.
     Record {
+        /// The store's file.
+        file: PathBuf,
         /// The row's key: region, account and name of the channel.
         key: Box<str>,
         /// What does not fit.
@@ -35,8 +37,12 @@ impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Record { key, error } => {
-                write!(f, "the store's record of {key:?} cannot be read: {error}")
+            Self::Record { file, key, error } => {
+                let file = file.display();
+                write!(
+                    f,
+                    "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
+                )
             }
         }
     }
@@ -62,7 +68,11 @@ pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, Re
     store.load(row).map_err(RegistryError::Store)?;
     match refused {
         None => Ok(store),
-        Some((key, error)) => Err(RegistryError::Record { key, error }),
+        Some((key, error)) => Err(RegistryError::Record {
+            file: store.file().into(),
+            key,
+            error,
+        }),
     }
 }
 
@@ -104,13 +114,16 @@ impl Store for DurableStore {
 
 impl From<Refused> for StoreError {
     fn from(refused: Refused) -> Self {
-        Self(refused.to_string().into())
+        match refused {
+            Refused::Busy => Self::Busy,
+            Refused::TooLarge | Refused::Closed => Self::Failed(refused.to_string().into()),
+        }
     }
 }
 
 impl From<store::CommitError> for StoreError {
     fn from(error: store::CommitError) -> Self {
-        Self(error.to_string().into())
+        Self::Failed(error.to_string().into())
     }
 }
 
@@ -120,7 +133,6 @@ mod tests {
     use crate::record::Version;
     use crate::time::Wall;
     use codec::aws::ChannelArn;
-    use std::path::PathBuf;
     use std::sync::mpsc;
 
     #[test]

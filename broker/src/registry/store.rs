@@ -16,11 +16,19 @@ pub enum Change<'a> {
 
 /// Why a change could not be kept. The call that asked for it is answered with `ServiceUnavailable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreError(pub Box<str>);
+pub enum StoreError {
+    /// More changes are under way than are taken at once. Nothing is wrong: the next try may succeed.
+    Busy,
+    /// The store fails: what, with the remedy.
+    Failed(Box<str>),
+}
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Busy => f.write_str("too many changes are under way: try again"),
+            Self::Failed(text) => f.write_str(text),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The registry's way to the disk: opened at start, told of changes by shards, telling them what became of each.
 
+use super::Failure;
 use super::data_dir::DataDir;
-use super::{Failure, fatal};
 use crate::edge::Post;
 use crate::id::{Identity, ShardId};
 use crate::placement::Placement;
@@ -12,7 +12,7 @@ use crate::side::StatusBoard;
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::Instant;
-use store::{Done, Health, Writer};
+use store::{CommitError, Done, Writer};
 
 /// The open store and its thread.
 pub(super) struct Registry {
@@ -41,10 +41,13 @@ impl Registry {
             }
         });
         let store = store.map_err(|error| Failure::Fatal(error.to_string()))?;
-        let (mailboxes, status) = (Arc::clone(mailboxes), status.clone());
+        let (mailboxes, status, room) = (Arc::clone(mailboxes), status.clone(), status.clone());
         let writer = store
-            .start(move |done| tell(&mailboxes, &status, done))
-            .map_err(|error| fatal("the store's thread cannot be started", &error))?;
+            .start_telling(
+                move |done| tell(&mailboxes, &status, done),
+                move || tell_health(&room, &Ok(())),
+            )
+            .map_err(|error| Failure::Fatal(error.to_string()))?;
         let channels: usize = records.iter().map(Vec::len).sum();
         let ms = began.elapsed().as_millis();
         tracing::info!(channels, ms, "the registry is read");
@@ -66,21 +69,22 @@ impl Registry {
 
 /// Runs on the store's thread.
 fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Ticket>) {
-    let health = done
-        .result
-        .as_ref()
-        .map_or_else(|error| error.health, |()| Health::Fine);
-    if status.set_store_failed(health != Health::Fine) {
-        match &done.result {
-            Ok(()) => tracing::info!("the registry takes changes again"),
-            Err(error) => tracing::error!(%error, "the registry takes no changes"),
-        }
-    }
+    tell_health(status, &done.result);
     let Ticket { shard, channel } = done.ticket;
     let letter = Letter::Committed(channel, done.result.map_err(Into::into));
     let mailbox = mailboxes.get(shard.index());
     let posted = mailbox.map(|mailbox| mailbox.post_always(Post::Letter(letter)).is_ok());
     if posted != Some(true) {
         tracing::error!(shard = shard.0, "the mailbox is full");
+    }
+}
+
+/// Says once how the store fares when that has changed.
+fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
+    if status.set_store_failed(result.is_err()) {
+        match result {
+            Ok(()) => tracing::info!("the registry takes changes again"),
+            Err(error) => tracing::error!(%error, "the registry takes no changes"),
+        }
     }
 }

@@ -147,7 +147,7 @@ impl Shard {
         let submitted = if self.changes.len() < CHANGES_PER_SHARD_MAX {
             self.store.submit(key, change)
         } else {
-            Err(StoreError("too many changes are under way".into()))
+            Err(StoreError::Busy)
         };
         let changing = Changing {
             caller,
@@ -227,8 +227,14 @@ impl Shard {
 
     /// What is not durable did not happen.
     fn unmake(&mut self, key: ChannelKey, step: &Step, error: &StoreError) -> Told {
-        let trouble = error.to_string().into_boxed_str();
-        self.diary.note(Entry::StoreTrouble { error: trouble });
+        let message = match error {
+            StoreError::Busy => "Too many changes are under way. Try again.",
+            StoreError::Failed(text) => {
+                let error = text.clone();
+                self.diary.note(Entry::StoreTrouble { error });
+                "The registry takes no changes at the moment. Try again later."
+            }
+        };
         let channel = self.channels.get_mut(key);
         match (step, channel) {
             (Step::Create, Some(channel)) if channel.state == Life::Creating => {
@@ -239,7 +245,6 @@ impl Shard {
             (Step::Delete, Some(channel)) => channel.state = Life::Active,
             (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
         }
-        let message = "The registry takes no changes at the moment. Try again later.";
         Told::Fault(ErrorKind::ServiceUnavailable, message.into())
     }
 

@@ -3,19 +3,21 @@
 //! | what a commit met | what the batch is told | what follows |
 //! |---|---|---|
 //! | nothing | all done | – |
-//! | no room for a write | nothing done, [`Health::Full`] | the engine is opened again before the next batch, which tries again |
+//! | no room for a write | nothing done, [`Health::Full`] | the engine is opened again before the next batch, which tries again; meanwhile the thread looks for room by itself |
 //! | any other failed write, or a failed sync | not confirmed, [`Health::Failed`] | every later change is refused until a restart |
 
 use crate::disk::{Disk, Fault, Live};
 use crate::error::{CommitError, Health, Refused};
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, QUEUE_CHANGES_MAX, VALUE_BYTES_MAX,
+    BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, PROBE_BYTES, PROBE_PAUSE, QUEUE_CHANGES_MAX,
+    VALUE_BYTES_MAX,
 };
-use crate::map::{ROWS, Store, database};
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crate::map::{Parts, ROWS, database};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use redb::{Database, Durability};
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -138,21 +140,23 @@ enum Letter<T> {
     Close,
 }
 
-pub(crate) fn start<T, F>(store: Store, on_done: F) -> io::Result<Writer<T>>
+pub(crate) fn start<T, F, R>(parts: Parts, on_done: F, on_room: R) -> io::Result<Writer<T>>
 where
     T: Send + 'static,
     F: FnMut(Done<T>) + Send + 'static,
+    R: FnMut() + Send + 'static,
 {
     let (queue, letters) = bounded(QUEUE_CHANGES_MAX);
     let health = Arc::new(AtomicU8::new(FINE));
-    let (database, disk, lock) = store.into_parts();
     let committing = Committing {
         letters,
         on_done,
+        on_room,
         health: Arc::clone(&health),
-        database: Some(database),
-        disk,
-        _lock: lock,
+        database: Some(parts.database),
+        disk: parts.disk,
+        probe: parts.probe,
+        _lock: parts.lock,
     };
     let thread = Builder::new()
         .name("store".into())
@@ -165,17 +169,19 @@ where
 }
 
 /// What the thread owns. `database` is `None` after a failed batch, until the next one opens it again.
-struct Committing<T, F> {
+struct Committing<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
+    on_room: R,
     health: Arc<AtomicU8>,
     database: Option<Database>,
     disk: Arc<Disk>,
+    probe: PathBuf,
     /// Dropped last, when the engine has let go of the file.
     _lock: File,
 }
 
-impl<T, F: FnMut(Done<T>)> Committing<T, F> {
+impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
     fn run(mut self) {
         let mut batch = Vec::new();
         let mut open = true;
@@ -205,9 +211,9 @@ impl<T, F: FnMut(Done<T>)> Committing<T, F> {
     }
 
     /// Waits for a change and takes what else waits, within the bounds of a batch. `false`: there will be no more.
-    fn collect(&self, batch: &mut Vec<Change<T>>) -> bool {
+    fn collect(&mut self, batch: &mut Vec<Change<T>>) -> bool {
         let mut bytes = 0;
-        let Ok(mut letter) = self.letters.recv() else {
+        let Some(mut letter) = self.next() else {
             return false;
         };
         loop {
@@ -224,6 +230,35 @@ impl<T, F: FnMut(Done<T>)> Committing<T, F> {
                 Err(_) => return true,
             };
         }
+    }
+
+    /// Waits for a letter. Looks for room from time to time while there was none: those who ask for changes may have been told to
+    /// stay away, so that no change would ever tell.
+    fn next(&mut self) -> Option<Letter<T>> {
+        while self.health.load(Ordering::Relaxed) == FULL {
+            match self.letters.recv_timeout(PROBE_PAUSE) {
+                Ok(letter) => return Some(letter),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.has_room() {
+                self.health.store(FINE, Ordering::Release);
+                (self.on_room)();
+            }
+        }
+        self.letters.recv().ok()
+    }
+
+    /// Whether the disk takes some more bytes, as a file of its own that is removed at once: the store's own is left alone.
+    fn has_room(&self) -> bool {
+        let write = || {
+            let mut file = File::create(&self.probe)?;
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_data()
+        };
+        let written = write();
+        let removed = fs::remove_file(&self.probe);
+        written.and(removed).is_ok()
     }
 
     fn commit(&mut self, batch: &[Change<T>]) -> Result<(), CommitError> {
@@ -294,6 +329,7 @@ const FAILED: u8 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::Store;
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
     use std::sync::mpsc;

@@ -13,12 +13,14 @@
 //! ```text
 //!  DIR/store.lock   held while the store is open: one process at a time
 //!  DIR/store.redb   the map: copy-on-write pages below two commit slots
+//!  DIR/store.room   written and removed while the disk was full, to see whether it still is
 //!
 //!  submit ──► bounded queue ──► thread: all that waits, one transaction ──► pages ──► sync ──► slot ──► sync ──► on_done(ticket)
 //! ```
 //! A commit has two phases (pages and slot first, then the byte that makes the slot the valid one, each synced), so the slot
 //! that counts is never torn and a checksum that does not fit is damage, never a crash. Opening verifies the checksums of all
 //! pages that can be reached, on a view of the file that nothing is written through: a damaged file is refused as it was found.
+//! Rows are read through that view too; the file itself is written from [`Store::start`] on, when their reader was content.
 //!
 //! Absent here: retries of a failed sync (what the kernel dropped it cannot be asked for again), logs, reading while open
 //! (records live in their owners' memory), repair by guessing.

@@ -14,10 +14,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The map, open and checked. One exists per process; it ends in [`Store::start`] or by being dropped.
+/// The map, checked and readable. One exists per process; it ends in [`Store::start`] or by being dropped.
+///
+/// Nothing of a file that was there is changed before [`Store::start`], so that whoever cannot make sense of the rows leaves it as
+/// it was found.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) database: Database,
+    /// The commit that counts, on a view through which nothing is written.
+    view: Database,
+    /// What the file's head is told when writing begins: that a commit counts which was complete, but not confirmed.
+    completed: Option<(Head, usize)>,
     pub(crate) disk: Arc<Disk>,
     file: PathBuf,
     lock: File,
@@ -42,14 +48,20 @@ impl Store {
             opened => opened,
         };
         let disk = Arc::new(Disk::new(opened.map_err(|error| io_error(&file, error))?));
-        check(&file, &disk)?;
-        let database = database(Live(Arc::clone(&disk))).map_err(|error| explain(&file, error))?;
+        let (view, completed) = check(&file, &disk)?;
         Ok(Self {
-            database,
+            view,
+            completed,
             disk,
             file,
             lock,
         })
+    }
+
+    /// The file that holds the map.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Gives every row, in the order of the keys' bytes, and says how many there are.
@@ -59,7 +71,7 @@ impl Store {
     pub fn load(&self, mut row: impl FnMut(&str, &[u8])) -> Result<u64, OpenError> {
         let mut rows = 0;
         let mut walk = || -> Result<(), redb::Error> {
-            let table = self.database.begin_read()?.open_table(ROWS)?;
+            let table = self.view.begin_read()?.open_table(ROWS)?;
             for entry in table.iter()? {
                 let (key, value) = entry?;
                 row(key.value(), value.value());
@@ -71,23 +83,61 @@ impl Store {
         Ok(rows)
     }
 
-    /// Starts the thread that commits. `on_done` is called there, once for each change taken, in the order of submission; it must
-    /// not block.
+    /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change taken, in the
+    /// order of submission; it must not block.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn start<T, F>(self, on_done: F) -> io::Result<Writer<T>>
+    /// [`OpenError`], also when the system gives no thread.
+    pub fn start<T, F>(self, on_done: F) -> Result<Writer<T>, OpenError>
     where
         T: Send + 'static,
         F: FnMut(Done<T>) + Send + 'static,
     {
-        commit::start(self, on_done)
+        self.start_telling(on_done, || {})
     }
 
-    /// Takes it apart for the thread: the engine, the file below it, and what holds the lock.
-    pub(crate) fn into_parts(self) -> (Database, Arc<Disk>, File) {
-        (self.database, self.disk, self.lock)
+    /// The same; `on_room` is called as well, on the same thread, each time that there is room again on a disk that was full. No
+    /// change has to be asked for to find that out.
+    ///
+    /// # Errors
+    /// As [`Store::start`].
+    pub fn start_telling<T, F, R>(self, on_done: F, on_room: R) -> Result<Writer<T>, OpenError>
+    where
+        T: Send + 'static,
+        F: FnMut(Done<T>) + Send + 'static,
+        R: FnMut() + Send + 'static,
+    {
+        let Self {
+            view,
+            completed,
+            disk,
+            file,
+            lock,
+        } = self;
+        drop(view);
+        if let Some((head, slot)) = completed {
+            head.name(&disk, slot)
+                .map_err(|error| io_error(&file, error))?;
+        }
+        let database = database(Live(Arc::clone(&disk))).map_err(|error| explain(&file, error))?;
+        let parts = Parts {
+            database,
+            disk,
+            lock,
+            probe: file.with_file_name(PROBE_NAME),
+        };
+        commit::start(parts, on_done, on_room).map_err(|error| io_error(&file, error))
     }
+}
+
+/// What the thread begins with.
+pub(crate) struct Parts {
+    pub(crate) database: Database,
+    pub(crate) disk: Arc<Disk>,
+    /// What holds the lock.
+    pub(crate) lock: File,
+    /// A file whose writing tells whether there is room.
+    pub(crate) probe: PathBuf,
 }
 
 /// Opens the engine on a sound file.
@@ -110,8 +160,9 @@ pub(crate) fn database_repairing(
         .create_with_backend(backend)
 }
 
-/// Verifies a file: all checksums, the format number, and that there is a table of rows. Nothing is written before all that holds.
-fn check(file: &Path, disk: &Arc<Disk>) -> Result<(), OpenError> {
+/// Verifies a file: all checksums, the format number, and that there is a table of rows. Nothing is written. Gives the view of it,
+/// and the slot that the head should name if that is another one.
+fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize)>), OpenError> {
     let explain = |error| explain(file, error);
     // The engine would make a new store of an empty file. Ours is never empty: it gets its name when it is complete.
     let head = Head::read(disk).map_err(|error| explain(error.into()))?;
@@ -142,11 +193,7 @@ fn check(file: &Path, disk: &Arc<Disk>) -> Result<(), OpenError> {
         Some(found) => return Err(damaged(file, format!("its format number is {found}"))),
         None => return Err(damaged(file, "it has no format number".into())),
     }
-    if let Some(slot) = newer {
-        head.name(disk, slot)
-            .map_err(|error| io_error(file, error))?;
-    }
-    Ok(())
+    Ok((database, newer.map(|slot| (head, slot))))
 }
 
 /// Makes an empty store under another name, and names it when it is complete and on the disk.
@@ -237,6 +284,7 @@ const FORMAT: u64 = 1;
 
 const FILE_NAME: &str = "store.redb";
 const YOUNG_NAME: &str = "store.redb.new";
+const PROBE_NAME: &str = "store.room";
 const LOCK_NAME: &str = "store.lock";
 
 #[cfg(test)]

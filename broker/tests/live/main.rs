@@ -10,6 +10,8 @@
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
+//! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`]: what outlives the process, whatever ends it; a registry that
+//!   is damaged, foreign or in use; a disk without room.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
 //! * [`confined`]: under the seccomp profile of `deploy/`.
 //! * [`recorded`]: requests of real clients, byte for byte.
@@ -54,6 +56,10 @@ mod confined;
 mod deletion;
 mod descriptors;
 mod drain;
+mod durable;
+mod durable_full;
+mod durable_kills;
+mod durable_refused;
 mod http;
 mod inspector;
 mod logs;

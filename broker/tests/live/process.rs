@@ -35,6 +35,8 @@ pub(crate) struct Broker {
     child: Child,
     stdout: Receiver<String>,
     directory: PathBuf,
+    /// Whether the directory belongs to whoever started it, for another start.
+    keeps: bool,
     /// The ready line, whole.
     pub(crate) ready: String,
     /// Where plain HTTP and `ws` are served.
@@ -130,8 +132,23 @@ impl Broker {
         Self::launch(command, &[&DEV[..], &["--config", config]].concat(), shards)
     }
 
-    fn launch(mut command: Command, arguments: &[&str], shards: u16) -> Self {
-        let directory = fresh_directory();
+    /// `broker serve` with these arguments and the data of an earlier one: `directory/data`, which outlives it.
+    pub(crate) fn again(directory: &Path, arguments: &[&str], shards: u16) -> Self {
+        Self::launch_in(directory, true, command(), arguments, shards)
+    }
+
+    fn launch(command: Command, arguments: &[&str], shards: u16) -> Self {
+        Self::launch_in(&fresh_directory(), false, command, arguments, shards)
+    }
+
+    fn launch_in(
+        directory: &Path,
+        keeps: bool,
+        mut command: Command,
+        arguments: &[&str],
+        shards: u16,
+    ) -> Self {
+        let directory = directory.to_owned();
         let log = File::create(directory.join("log")).expect("a log file in the data directory");
         let mut child = command
             .arg("serve")
@@ -176,6 +193,7 @@ impl Broker {
             shards,
             ready,
             directory,
+            keeps,
         }
     }
 
@@ -270,7 +288,9 @@ impl Drop for Broker {
                 log_of(&self.directory)
             );
         }
-        let _ = fs::remove_dir_all(&self.directory);
+        if !self.keeps {
+            let _ = fs::remove_dir_all(&self.directory);
+        }
     }
 }
 

@@ -187,7 +187,7 @@ impl Script {
             ["store", "commits"] => self.commit(Ok(())),
             ["store", "fails", ..] => {
                 let error = act.split_once("fails").expect("it is there").1.trim();
-                self.commit(Err(StoreError(error.into())));
+                self.commit(Err(StoreError::Failed(error.into())));
             }
             [name, "connects"] => self.connect(name, &arn(CHANNEL)),
             [name, "connects", channel] => self.connect(name, &arn(channel)),

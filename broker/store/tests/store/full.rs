@@ -41,7 +41,14 @@ fn fills_and_frees() {
         );
     }
 
+    // By itself: nobody asks for a change.
     std::fs::remove_file(ballast).unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while running.committer().health() != Health::Fine {
+        assert!(std::time::Instant::now() < until, "room is not found");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(!disk.join("store.room").exists());
     running.put("key 0", b"changed");
     assert_eq!(running.committer().health(), Health::Fine);
     expected.insert("key 0".into(), b"changed".to_vec());

@@ -1,0 +1,82 @@
+//! Fills a registry with channels, to see how long a server takes to start with them.
+//!
+//! ```text
+//! cargo run --release -p broker --example fill_registry -- DIR CHANNELS [TAGS]
+//! broker serve --auth none --data-dir DIR --listen http://127.0.0.1:8080
+//! ```
+//! `DIR` must exist, and no server may use it. Channels are called `fill-0000000` and so on; each bears `TAGS` tags, none if
+//! that is left out.
+
+use broker::id::{ChannelKey, ShardId};
+use broker::record::{Record, Version};
+use broker::registry::{self, Change, DurableStore, Store};
+use broker::time::Wall;
+use codec::aws::ChannelArn;
+use codec::control::Tag;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| {
+        arguments
+            .get(at)
+            .map(|text| text.parse().expect("a number"))
+    };
+    let (Some(dir), Some(channels)) = (arguments.first(), number(1)) else {
+        eprintln!("usage: fill_registry DIR CHANNELS [TAGS]");
+        std::process::exit(2);
+    };
+    fill(Path::new(dir), channels, number(2).unwrap_or(0));
+}
+
+fn fill(dir: &Path, channels: usize, tags: usize) {
+    let (tell, told) = channel();
+    let store = registry::open(dir, |_| {}).expect("a directory that exists");
+    let writer = store
+        .start(move |done| tell.send(done.result).expect("somebody listens"))
+        .expect("a thread");
+    let mut end = DurableStore::new(ShardId(0), writer.committer());
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut under_way = 0;
+    for number in 0..channels {
+        if under_way == UNDER_WAY_MAX {
+            wait(&told);
+            under_way -= 1;
+        }
+        let record = record(number, tags, &mut random);
+        end.submit(ChannelKey::default(), Change::Put(&record))
+            .expect("fewer are under way than the queue takes");
+        under_way += 1;
+    }
+    (0..under_way).for_each(|_| wait(&told));
+    writer.close();
+}
+
+fn wait(told: &Receiver<Result<(), store::CommitError>>) {
+    told.recv()
+        .expect("an answer to each change")
+        .expect("room on the disk");
+}
+
+fn record(number: usize, tags: usize, random: &mut fastrand::Rng) -> Record {
+    let created = Wall(1_700_000_000_000 + number as u64);
+    let arn = format!(
+        "arn:aws:kinesisvideo:us-west-2:123456789012:channel/fill-{number:07}/{}",
+        created.0
+    );
+    let tag = |tag: usize| Tag {
+        key: format!("tag-{tag}").into(),
+        value: format!("value of channel {number}").into(),
+    };
+    Record {
+        arn: ChannelArn::parse(&arn, true).expect("an ARN"),
+        ttl_seconds: 60,
+        created,
+        version: Version::draw(random),
+        tags: (0..tags).map(tag).collect(),
+    }
+}
+
+/// Below the store's queue, so that no change is refused.
+const UNDER_WAY_MAX: usize = store::limits::QUEUE_CHANGES_MAX / 2;

@@ -1,0 +1,186 @@
+//! A store that is damaged, foreign or in use: exit 1 and one line that says which file, what is wrong and what to do. Nothing is
+//! written, nothing is made up (reliability.md section 2).
+
+use crate::durable::{Home, channels};
+use crate::http::create;
+use crate::process::{command, ended_within};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Starts a broker on a directory's data. The text on stderr if it refuses with exit 1, leaving all as it was.
+fn refuses(home: &Home) -> Option<String> {
+    let before = files(&home.data());
+    let mut broker = command();
+    broker.args([
+        "serve",
+        "--auth",
+        "none",
+        "--listen",
+        "http://127.0.0.1:0",
+        "--admin",
+        "off",
+        "--shards",
+        "1",
+    ]);
+    broker.arg("--data-dir").arg(home.data());
+    broker.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = broker.spawn().expect("the broker starts");
+    let mut ready = String::new();
+    let output = child.stdout.take().expect("stdout is piped");
+    BufReader::new(output).read_line(&mut ready).expect("text");
+    if !ready.is_empty() {
+        child.kill().expect("it runs");
+        child.wait().expect("it ended");
+        return None;
+    }
+    let ended = ended_within(&mut child, Duration::from_secs(10)).expect("it ends");
+    let mut text = String::new();
+    let mut errors = child.stderr.take().expect("stderr is piped");
+    errors.read_to_string(&mut text).expect("text");
+    assert_eq!(ended.code(), Some(1), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    assert_eq!(files(&home.data()), before, "something was written: {text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("store")).collect();
+    assert_eq!(lines.len(), 1, "one line tells it: {text}");
+    Some(lines[0].to_owned())
+}
+
+/// The files of a directory with what is in them.
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(directory).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .map(|path| (path.clone(), fs::read(path).unwrap_or_default()))
+        .collect()
+}
+
+/// A directory in which a broker has made channels and has ended as the signal says.
+fn used(signal: &str) -> Home {
+    let home = Home::new();
+    let mut broker = home.start(2);
+    for number in 0..200 {
+        create(broker.plain, &format!("cam-{number}"), 60);
+    }
+    broker.signal(signal);
+    let _ = broker.ended_within(Duration::from_secs(20));
+    home
+}
+
+#[test]
+fn a_damaged_store_is_refused_or_gives_what_was_there() {
+    for signal in ["TERM", "KILL"] {
+        let home = used(signal);
+        let expected = channels(home.start(1).plain);
+        let sound = fs::read(home.store()).expect("the store");
+        let mut refused = 0;
+        let places = [12, 70, 170, 200, 300].into_iter();
+        let last_used = sound
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .expect("some bytes");
+        let spread = (0..8).map(|part| 4096 + part * (last_used - 4096) / 7);
+        for place in places.chain(spread) {
+            let mut bytes = sound.clone();
+            bytes[place] ^= 1 << (place % 8);
+            fs::write(home.store(), &bytes).expect("a file");
+            match refuses(&home) {
+                Some(text) => {
+                    refused += 1;
+                    assert!(names_file_and_remedy(&home, &text, "damaged"), "{text}");
+                }
+                None => assert_eq!(channels(home.start(3).plain), expected, "byte {place}"),
+            }
+        }
+        assert!(refused > 2, "{refused} refused");
+        // The backup that the text asks for.
+        fs::write(home.store(), &sound).expect("a file");
+        assert_eq!(channels(home.start(1).plain), expected);
+    }
+}
+
+#[test]
+fn a_store_cut_short_is_refused() {
+    let home = used("TERM");
+    let sound = fs::read(home.store()).expect("the store");
+    for len in [0, 1, 100, 320, 4096, sound.len() / 2, sound.len() - 1] {
+        fs::write(home.store(), &sound[..len]).expect("a file");
+        let text = refuses(&home).unwrap_or_else(|| panic!("{len} bytes are taken for a store"));
+        assert!(
+            names_file_and_remedy(&home, &text, "damaged"),
+            "{len}: {text}"
+        );
+    }
+    fs::write(home.store(), "[[principal]]\n".repeat(300)).expect("a file");
+    let text = refuses(&home).expect("text is no store");
+    assert!(names_file_and_remedy(&home, &text, "damaged"), "{text}");
+}
+
+#[test]
+fn a_store_or_a_record_of_a_later_version_is_refused() {
+    let home = used("TERM");
+    let sound = fs::read(home.store()).expect("the store");
+    let engine = redb::Database::open(home.store()).expect("a store");
+    let mut transaction = engine.begin_write().expect("a transaction");
+    transaction.set_two_phase_commit(true);
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    let mut table = transaction.open_table(meta).expect("a table");
+    table.insert("format", 2).expect("a row");
+    drop(table);
+    transaction.commit().expect("a commit");
+    drop(engine);
+    let text = refuses(&home).expect("format 2 is not known");
+    assert!(names_file_and_remedy(&home, &text, "format 2"), "{text}");
+    assert!(text.contains("use the version that wrote it"), "{text}");
+
+    fs::write(home.store(), sound).expect("a file");
+    let writer = store::Store::open(&home.data()).expect("a store");
+    let writer = writer.start(|_| {}).expect("a thread");
+    let change = store::Change {
+        ticket: (),
+        key: "us-west-2:123456789012:channel/later".into(),
+        value: Some([2, 0, 0].into()),
+    };
+    writer.committer().submit(change).expect("room");
+    writer.close();
+    let text = refuses(&home).expect("a record of format 2 is not known");
+    assert!(
+        text.contains("channel/later") && text.contains("use the version that wrote it"),
+        "{text}"
+    );
+    assert!(
+        text.contains(home.store().to_str().expect("UTF-8")),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_file_or_cannot_be_used_is_refused() {
+    let home = used("TERM");
+    fs::rename(home.store(), home.0.join("kept")).expect("it is there");
+    fs::create_dir(home.store()).expect("a directory");
+    let text = refuses(&home).expect("a directory is no store");
+    assert!(names_file_and_remedy(&home, &text, "directory"), "{text}");
+    fs::remove_dir(home.store()).expect("it is empty");
+
+    // The data directory itself is locked before; this is another program that has the store alone.
+    fs::rename(home.0.join("kept"), home.store()).expect("it is there");
+    let other = store::Store::open(&home.data()).expect("a store");
+    let text = refuses(&home).expect("it is in use");
+    assert!(
+        text.contains("store.lock") && text.contains("another"),
+        "{text}"
+    );
+    drop(other);
+    assert_eq!(channels(home.start(1).plain).len(), 200);
+}
+
+fn names_file_and_remedy(home: &Home, text: &str, what: &str) -> bool {
+    let file = home.store();
+    let named = text.contains(file.to_str().expect("a path in UTF-8"));
+    let remedy = ["backup", "move it away", "allowed a directory"];
+    named && text.contains(what) && remedy.iter().any(|remedy| text.contains(remedy))
+}
