@@ -3,7 +3,7 @@
 //! | what a commit met | what the batch is told | what follows |
 //! |---|---|---|
 //! | nothing | all done | – |
-//! | no room for a write | nothing done, [`Health::Full`] | the engine is opened again before the next batch, which tries again; meanwhile the thread looks for room by itself |
+//! | no room for a write | nothing done, [`Health::Full`] | the next batch opens the engine again; until there is one, the thread looks for room |
 //! | any other failed write, or a failed sync | not confirmed, [`Health::Failed`] | every later change is refused until a restart |
 
 use crate::disk::{Disk, Fault, Live};
