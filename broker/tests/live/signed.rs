@@ -1,8 +1,10 @@
 //! Checked identity: what those who sign rightly may do.
 
-use crate::signed_service::{Service, on_signed_shards, relay, temporary};
+use crate::process::fresh_directory;
+use crate::signed_service::{Service, credentials, on_signed_shards, principal, relay, temporary};
 use crate::signed_signer::{Call, Signer};
 use serde_json::{Value, json};
+use std::fs;
 
 on_signed_shards!(
     calls_signed_in_headers_and_in_the_query_are_answered,
@@ -217,3 +219,56 @@ fn permission_is_asked_before_existence(service: &Service) {
         .call(&nobody, "/listSignalingChannels", &json!({}))
         .refused(401, "AccessDeniedException");
 }
+
+/// Whose policy says viewer is no master, whatever the host's name makes of a request.
+#[test]
+fn roles_are_permissions_on_every_host() {
+    let names = "[advertise]\ndomain = \"signal.example.test\"\n";
+    let file = fresh_directory().join("broker.toml");
+    fs::write(&file, names).expect("written");
+    let only = principal("viewing", r#"["viewing"]"#, "") + VIEWING;
+    let path = file.to_str().expect("a path in UTF-8");
+    let service = Service::with(&(credentials() + &only), &["--config", path], 3);
+    let viewing = Signer::new("viewing");
+    service.keep(&viewing.secret);
+    let arn = service.create(&Signer::new("admin"), "roles");
+    let at = |host: &str, call: Call| {
+        let host = host.to_owned();
+        service.send(&viewing.presign(Call { host, ..call }, 60))
+    };
+    let (master, viewer) = (
+        || Call::master(&service.broker, &arn),
+        || Call::viewer(&service.broker, &arn, "v1"),
+    );
+    let (masters, viewers) = (
+        "m-0a1b2c3d.signal.example.test",
+        "v-0a1b2c3d.signal.example.test",
+    );
+    for host in [viewers, "r-0a1b2c3d.signal.example.test", "127.0.0.1"] {
+        assert_eq!(at(host, viewer()).status, 101, "{host}");
+    }
+    for (host, call) in [
+        (masters, viewer()),
+        (masters, master()),
+        ("127.0.0.1", master()),
+        ("M-0A1B2C3D.Signal.Example.Test:443", viewer()),
+    ] {
+        let refused = service.counts(Some("policy"), || at(host, call));
+        let told = refused.refused(403, "AccessDeniedException");
+        assert!(
+            told.contains("kinesisvideo:ConnectAsMaster"),
+            "{host}: {told}"
+        );
+    }
+    // Names that are the service's own, and none at all where one is needed.
+    at(viewers, master()).refused(400, "InvalidArgumentException");
+    let own = Call::viewer(&service.broker, &arn, "AWS_ALEXA");
+    at(viewers, own).refused(400, "InvalidArgumentException");
+    service.end();
+    let _ = fs::remove_dir_all(file.parent().expect("a folder"));
+}
+
+const VIEWING: &str = r#"
+[policy.viewing]
+document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
+"#;

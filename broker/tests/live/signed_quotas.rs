@@ -1,9 +1,9 @@
 //! Quotas as a user meets them: the default numbers, and those of accounts under the strict profile.
 
 use crate::http::Connection;
-use crate::peer::{candidate, offer};
-use crate::process::fresh_directory;
-use crate::signed_service::{Service, credentials, on_signed_shards};
+use crate::peer::{Peer, candidate, offer};
+use crate::process::{fresh_directory, until};
+use crate::signed_service::{Service, credentials, on_signed_shards, relay};
 use crate::signed_signer::{Call, Signer};
 use serde_json::{Value, json};
 use std::fs;
@@ -13,6 +13,7 @@ on_signed_shards!(
     connects_of_a_channel_are_limited,
     calls_about_a_channel_are_limited,
     messages_of_a_connection_are_limited,
+    a_storm_of_masters_is_bounded,
 );
 
 /// Does it until it is refused; asserts that as often as a full bucket and the rate since allow, it was not.
@@ -119,7 +120,55 @@ fn messages_of_a_connection_are_limited(service: &Service) {
     }
 }
 
-fn next_status(peer: &mut crate::peer::Peer) -> Value {
+/// Masters that push each other out, all by one URL.
+const MASTERS: usize = 50;
+
+fn a_storm_of_masters_is_bounded(service: &Service) {
+    let signer = Signer::new("admin");
+    let (calm, stormy) = (
+        service.create(&signer, "calm"),
+        service.create(&signer, "stormy"),
+    );
+    let connect = |call: Call| service.connect(&signer.presign(call, 60));
+    let mut master = connect(Call::master(&service.broker, &calm));
+    let mut viewer = connect(Call::viewer(&service.broker, &calm, "v1"));
+    let url = signer.presign(Call::master(&service.broker, &stormy), 60);
+    let started = Instant::now();
+    let mut masters = Vec::new();
+    for turn in 0..MASTERS {
+        let (answer, connection) = service.open(&url);
+        if answer.status == 101 {
+            masters.push(Peer::after_upgrade(connection));
+        } else {
+            answer.refused(400, "ClientLimitExceededException");
+        }
+        if turn % 3 == 0 {
+            relay(&mut master, &mut viewer); // 17 offers: the connection may send 25 at once
+        }
+    }
+    let refilled = 3.0 * started.elapsed().as_secs_f64();
+    let count = f64::from(u32::try_from(masters.len()).expect("few"));
+    assert!(
+        (15.0..=16.0 + refilled).contains(&count),
+        "{count}, {refilled} since"
+    );
+    // One is in, four wait for their end, all others were told to go.
+    let kept = masters.split_off(masters.len() - 5);
+    for mut gone in masters {
+        gone.expect_close(1001);
+    }
+    let superseded = || {
+        let scrape = service.broker.scrape();
+        scrape.sum("heliograph_connections{role=\"superseded\"}")
+    };
+    until("their end", || (superseded() < 4.5).then_some(()));
+    assert!((superseded() - 4.0).abs() < 0.5);
+    for mut peer in kept {
+        peer.expect_silence();
+    }
+}
+
+fn next_status(peer: &mut Peer) -> Value {
     let message = peer.receive();
     let message: Value =
         serde_json::from_str(message.to_text().expect("a text")).expect("an object");

@@ -1,5 +1,6 @@
 //! Credentials replaced under a running broker: what is new holds for what comes after, and nobody is cut off.
 
+use crate::http::Connection;
 use crate::process::until;
 use crate::signed_service::{Service, principal, relay};
 use crate::signed_signer::{Call, Signer};
@@ -53,6 +54,11 @@ fn principals_come_and_go_and_connections_stay() {
         let viewer = leaving.presign(Call::viewer(&service.broker, &arn, "v1"), 60);
         let mut viewer = service.connect(&viewer);
         let (granted, _) = federate(&service, &leaving, EVERYTHING);
+        let list = Call::api(&service.broker, "/listSignalingChannels", &json!({}));
+        let list = leaving.sign(list).bytes();
+        let mut kept = Connection::open(service.broker.plain);
+        kept.send(&list);
+        kept.answer().expect("an answer").ok();
         assert!(is_known(&service, &granted) && !is_known(&service, &coming));
         write(&service, "credentials.toml", &file(&["coming", "staying"]));
         if by_signal {
@@ -73,11 +79,14 @@ fn principals_come_and_go_and_connections_stay() {
             !is_known(&service, &granted),
             "a grant goes with its parent"
         );
+        kept.send(&list);
+        let refused = kept.answer().expect("an answer on a connection of before");
+        refused.refused(403, "UnrecognizedClientException");
         relay(&mut master, &mut viewer);
         let again = leaving.presign(Call::viewer(&service.broker, &arn, "v2"), 60);
         let refused = service.counts(Some("unknown_key"), || service.send(&again));
         refused.refused(403, "UnrecognizedClientException");
-        drop((master, viewer));
+        drop((master, viewer, kept));
         service.end();
     }
 }

@@ -174,6 +174,7 @@ impl Service {
         let answer = self.counts(reason, || self.send(call));
         let told = answer.refused(status, kind);
         assert!(told.contains(text), "{what}: {told}");
+        assert!(answer.json().get("message").is_some(), "{what}: {told}");
     }
 
     /// Asserts that no secret, token or signature was told to anybody, and that the books balance.
@@ -182,6 +183,7 @@ impl Service {
         let shown = ["/metrics", "/config", "/channels"];
         let shown = shown.map(|path| crate::http::get(self.broker.admin, path).text());
         assert!(shown.iter().all(|text| text.len() > 20), "{shown:?}");
+        assert!(self.broker.log().contains("TRACE"), "a log that says all");
         for secret in self.secrets.borrow().iter() {
             let spellings = [secret.clone(), crate::peer::percent_encoded(secret)];
             for text in shown.iter().chain([&self.broker.log()]) {
