@@ -43,6 +43,7 @@ impl Shard {
             }
         } else {
             let id = self.request_id();
+            let told = refused_where_it_is(&wanted, told);
             self.audit(key, &id, &asked, &told, at);
             self.respond_told(key, &id, &asked, wanted, told, at);
         }
@@ -100,9 +101,6 @@ impl Shard {
         let mut body = Vec::new();
         let fault = match &told {
             Told::Fault(kind, message) => Some((*kind, &**message)),
-            Told::Record(..) if matches!(wanted, Wanted::NoMediaStorage) => {
-                Some((ErrorKind::InvalidArgument, MEDIA_STORAGE_REFUSED))
-            }
             Told::Record(..)
             | Told::Records(..)
             | Told::Done
@@ -200,6 +198,14 @@ impl Shard {
         }
         true
     }
+}
+
+/// Media storage is refused to a channel that is there; to any other in the words for that.
+fn refused_where_it_is(wanted: &Wanted, told: Told) -> Told {
+    if let (Wanted::NoMediaStorage, Told::Record(..)) = (wanted, &told) {
+        return Told::Fault(ErrorKind::InvalidArgument, MEDIA_STORAGE_REFUSED.into());
+    }
+    told
 }
 
 /// What an answer makes of what was wanted.

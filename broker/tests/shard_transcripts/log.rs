@@ -59,3 +59,22 @@ fn a_change_that_a_quota_refuses_has_its_audit_line() {
     let wanted = [(arn.to_owned(), "ok"), ("two".to_owned(), refused)];
     assert_eq!(audited, wanted);
 }
+
+#[test]
+fn the_audit_line_of_a_refused_media_storage_says_so() {
+    let mut script = Script::dev();
+    script.play(
+        r#"a connects                               |
+         m connects                               | m < 101
+         a > api /updateMediaStorageConfiguration {"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1700000000000","MediaStorageConfiguration":{"Status":"ENABLED","StreamARN":"arn:aws:kinesisvideo:us-west-2:123456789012:stream/s/1"}} | a < 400 InvalidArgumentException"#,
+    );
+    let outcome = |entry| {
+        if let Entry::Audit(audit) = entry {
+            Some(audit.outcome)
+        } else {
+            None
+        }
+    };
+    let outcomes: Vec<&str> = script.log().filter_map(outcome).collect();
+    assert_eq!(outcomes, ["InvalidArgumentException"]);
+}
