@@ -1,9 +1,11 @@
 //! What must hold after every step: the machine did what the model says, nothing else, and the books agree.
 
-use crate::model::{Body, ConnId, Expect, Question};
+use crate::model::changes::Life;
+use crate::model::{Body, Channel, ConnId, Expect, Question};
 use crate::socket::Stage;
+use crate::store::Verdict;
 use crate::wire::{Item, Response};
-use crate::world::{Post, Tag, World};
+use crate::world::{Change, Post, Tag, World};
 use broker::event::{Outcome, PLACES};
 use broker::id::{CallRef, SessionKey, ShardId};
 use broker::journal::Entry;
@@ -73,6 +75,7 @@ impl World {
         touched.extend(self.model.out.touched.iter().copied());
         self.nothing_missing(shard, &touched);
         self.noted_as_predicted(shard);
+        self.stored_as_predicted(shard);
         self.books(shard);
         // A machine looks whether its drain is over after each input; opening and adopting are none.
         let over = std::mem::take(&mut self.input) && self.model.drained(shard);
@@ -274,6 +277,28 @@ impl World {
         assert!(wanted.is_empty(), "not noted: {wanted:?}");
     }
 
+    /// The store was given what it should have been, in order, and never two changes of a channel at a time.
+    fn stored_as_predicted(&mut self, shard: usize) {
+        for given in self.stores[shard].try_iter() {
+            let submission = self.model.given(&given);
+            let Verdict::Later(kept) = submission.verdict else {
+                continue;
+            };
+            let mut under_way = self.changes[shard].iter();
+            assert!(
+                under_way.all(|change| change.key != given.key),
+                "one change of a channel at a time"
+            );
+            self.changes[shard].push_back(Change {
+                key: given.key,
+                channel: submission.channel,
+                number: submission.number,
+                kept,
+            });
+        }
+        assert!(self.model.out.submissions.is_empty(), "not stored");
+    }
+
     /// The conservation law, the gauges and the bounds.
     fn books(&mut self, shard: usize) {
         let snapshot = self.shards[shard].snapshot();
@@ -295,6 +320,9 @@ impl World {
         assert_eq!(snapshot.connections, places, "the connections' gauges");
         let channels = self.model.channels.iter();
         let channels = channels.filter(|one| one.alive && one.home == shard);
+        let deleting = |one: &&Channel| one.life == Life::Deleting;
+        let deleting = channels.clone().filter(deleting).count();
+        assert_eq!(snapshot.deleting, deleting as u64, "channels that end");
         assert_eq!(snapshot.channels, channels.count() as u64, "channels");
         self.model.shards[shard].counters.outbox_bytes = bytes;
         let mut wanted = self.model.counters(shard);
@@ -334,6 +362,7 @@ impl World {
             assert_eq!(gauges, [0; 5], "gauges of shard {number} at the end");
             assert_eq!(counters.unaccounted(), 0);
             assert_eq!(self.model.shards[number].asking, 0, "no question is open");
+            assert_eq!(self.model.changes(number), 0, "no change is under way");
         }
     }
 }
@@ -374,6 +403,7 @@ fn holds(body: &Body, response: &Response) -> bool {
     match body {
         Body::Error => text.to_ascii_lowercase().starts_with(r#"{"message":""#),
         Body::Empty => text == "{}",
+        Body::Exactly(wanted) => text == wanted,
         Body::Holds(parts) => parts.iter().all(|part| text.contains(part)),
         Body::Answer(None) => text == r#"{"Answer":null}"#,
         Body::Answer(Some(answer)) => *text == format!(r#"{{"Answer":"{answer}"}}"#),

@@ -228,12 +228,16 @@ impl World {
         let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
             return;
         };
-        let call = match self.random.u32(0..13) {
+        let call = match self.random.u32(0..22) {
             0..=3 => Call::Create(self.name(), [5, 60, 120][self.random.usize(0..3)]),
             4 => Call::DescribeName(self.name()),
             5 => Call::DescribeArn(self.arn()),
-            6 => Call::Delete(self.arn(), self.random.u32(0..4) == 0),
-            7 => Call::List(
+            6 | 7 => {
+                let arn = self.arn();
+                let version = (self.random.u32(0..3) == 0).then(|| self.version(&arn));
+                Call::Delete(arn, version)
+            }
+            21 => Call::List(
                 ["", "channel", "channel1", "x"][self.random.usize(0..4)].to_owned(),
                 self.random.usize(1..4),
             ),
@@ -241,9 +245,63 @@ impl World {
             9 => Call::Ice(self.arn()),
             10 => Call::Broken,
             11 => Call::Missing,
-            _ => return self.write(conn, Piece::Lost),
+            12 => return self.write(conn, Piece::Lost),
+            other => self.change_call(other),
         };
         self.write(conn, Piece::Body(call));
+    }
+
+    /// The version that the client has seen last of a channel, or another.
+    fn version(&mut self, arn: &str) -> String {
+        let channel = self.model.by_arn(arn);
+        let version = channel.and_then(|channel| self.model.channels[channel].version.clone());
+        version
+            .filter(|_| self.random.u32(0..4) > 0)
+            .unwrap_or_else(|| "wrong".to_owned())
+    }
+
+    /// Calls about what a channel has beside its connections.
+    fn change_call(&mut self, kind: u32) -> Call {
+        let arn = self.arn();
+        match kind {
+            13 | 14 => {
+                let version = self.version(&arn);
+                Call::Update(arn, version, self.random.u32(5..=120))
+            }
+            15 | 16 => Call::Tag(arn, self.tags()),
+            17 => {
+                let tags = self.tags();
+                Call::Untag(arn, tags.into_iter().map(|(key, _)| key).collect())
+            }
+            18 => Call::Tags(arn),
+            19 => match self.random.u32(0..3) {
+                0 => Call::Storage(self.name(), true),
+                1 => Call::Storage(arn, false),
+                _ => Call::UpdateStorage(arn, self.random.bool()),
+            },
+            _ if self.random.u32(0..4) == 0 => Call::Mapped,
+            _ => Call::Join(arn, self.random.bool()),
+        }
+    }
+
+    /// Some tags of a hundred: few, or so many that they may be too many.
+    fn tags(&mut self) -> Vec<(String, String)> {
+        let first = self.random.u32(0..60);
+        let many = [1, 3, 40][self.random.usize(0..3)];
+        let tag = |key| (format!("k{key}"), format!("v{}", self.random.u32(0..100)));
+        (first..first + many).map(tag).collect()
+    }
+
+    /// More callers at once that change a channel than may wait for each other.
+    pub(crate) fn write_crowd(&mut self) {
+        let arn = self.arn();
+        for _ in 0..19 {
+            let Some(conn) = self.new_connection(Role::Caller) else {
+                return;
+            };
+            let call = Call::Tag(arn.clone(), self.tags());
+            self.write(conn, Piece::Body(call));
+        }
     }
 
     pub(crate) fn write_alexa(&mut self) {

@@ -1,5 +1,6 @@
 //! What kind of world a seed makes: its size, its limits, which actions happen and how often (some never), and what goes wrong.
 
+use crate::store::{Kind, Verdicts};
 use broker::config::{Profile, Quotas, Rate, Settings};
 
 /// A world's kind.
@@ -36,6 +37,7 @@ pub(crate) struct Plan {
     /// A seed of these rates.
     rate_seed: u64,
     account_channels: usize,
+    store: Kind,
 }
 
 /// What may happen next.
@@ -71,11 +73,13 @@ pub(crate) enum Action {
     LongTime,
     WallJump,
     EndAfterClose,
+    Commit,
+    Crowd,
 }
 
 impl Action {
     /// Every action.
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::ConnectMaster,
         Self::ConnectViewer,
         Self::ConnectCaller,
@@ -106,6 +110,8 @@ impl Action {
         Self::LongTime,
         Self::WallJump,
         Self::EndAfterClose,
+        Self::Commit,
+        Self::Crowd,
     ];
 
     /// How often it happens in the average world, and whether a world may lack it.
@@ -116,12 +122,14 @@ impl Action {
             Self::ConnectCaller => (4, true),
             Self::Message => (40, false),
             Self::Burst => (4, true),
-            Self::BadMessage | Self::Alexa | Self::Call => (5, true),
+            Self::BadMessage | Self::Alexa => (5, true),
+            Self::Call => (9, true),
             Self::Answer | Self::Ping => (4, true),
             Self::Violation
             | Self::Pile
             | Self::EndAfterClose
             | Self::HalfClose
+            | Self::Crowd
             | Self::WallJump => (1, true),
             Self::CloseFrame | Self::Reset => (2, true),
             Self::Feed => (90, false),
@@ -130,6 +138,7 @@ impl Action {
             Self::FlushPart => (15, true),
             Self::Land | Self::Leave | Self::Bury => (30, false),
             Self::Letter => (40, false),
+            Self::Commit => (6, false),
             Self::Stall => (6, true),
             Self::Unstall => (2, true),
             Self::ShortTime => (6, false),
@@ -187,6 +196,12 @@ impl Plan {
             master_offers: one_in(random, 4),
             alexa_wait_max_ms: if one_in(random, 4) { 7_000 } else { 0 },
             no_age: one_in(random, 6),
+            store: [
+                Kind::Immediate,
+                Kind::Delayed,
+                Kind::Failing,
+                Kind::Refusing,
+            ][random.usize(0..4)],
             rates: one_in(random, 2),
             account_rates: one_in(random, 4),
             rate_seed: random.u64(..),
@@ -227,6 +242,12 @@ impl Plan {
             settings.timeouts.connection_age_ms = 0;
         }
         settings
+    }
+
+    /// What becomes of changes.
+    pub(crate) fn verdicts(&self, seed: u64) -> Verdicts {
+        let kind = self.store;
+        Verdicts { kind, seed }
     }
 
     /// Rates so low that a world meets them; some are none at all, and half of the worlds have none, which would hide what
@@ -282,7 +303,7 @@ impl Plan {
 }
 
 /// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
-pub(crate) const MUST_HIT: [&str; 67] = [
+pub(crate) const MUST_HIT: [&str; 70] = [
     "fault: partial read",
     "fault: partial write",
     "fault: reset",
@@ -350,4 +371,7 @@ pub(crate) const MUST_HIT: [&str; 67] = [
     "call refused: rate of the account",
     "call refused: channels of the account",
     "Alexa caller hung up before its permit came",
+    "change waits for the one before",
+    "too many changes wait",
+    "change not kept",
 ];

@@ -17,6 +17,7 @@ mod faults;
 mod ledger;
 mod model;
 mod socket;
+mod store;
 mod time;
 mod wire;
 mod words;

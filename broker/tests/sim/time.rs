@@ -140,6 +140,7 @@ impl World {
                 self.run_connection(conn);
             }
             for shard in 0..self.shards.len() {
+                self.commit(shard, usize::MAX);
                 while !self.mail[shard].is_empty() {
                     self.take_letter(shard);
                 }

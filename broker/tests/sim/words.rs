@@ -43,8 +43,24 @@ pub(crate) enum Call {
     DescribeName(String),
     /// DescribeSignalingChannel by ARN.
     DescribeArn(String),
-    /// DeleteSignalingChannel, with a version that is wrong or with none.
-    Delete(String, bool),
+    /// DeleteSignalingChannel, with a version or with none.
+    Delete(String, Option<String>),
+    /// UpdateSignalingChannel, with a version.
+    Update(String, String, u32),
+    /// TagResource.
+    Tag(String, Vec<(String, String)>),
+    /// UntagResource.
+    Untag(String, Vec<String>),
+    /// ListTagsForResource.
+    Tags(String),
+    /// DescribeMediaStorageConfiguration by ARN, or by name.
+    Storage(String, bool),
+    /// UpdateMediaStorageConfiguration, to enable or disable it.
+    UpdateStorage(String, bool),
+    /// JoinStorageSession, or as a viewer.
+    Join(String, bool),
+    /// DescribeMappedResourceConfiguration.
+    Mapped,
     /// ListSignalingChannels with this prefix and at most so many.
     List(String, usize),
     /// GetSignalingChannelEndpoint.
@@ -151,6 +167,15 @@ impl Call {
             Self::Create(..) | Self::Broken | Self::Missing => Operation::CreateSignalingChannel,
             Self::DescribeName(_) | Self::DescribeArn(_) => Operation::DescribeSignalingChannel,
             Self::Delete(..) => Operation::DeleteSignalingChannel,
+            Self::Update(..) => Operation::UpdateSignalingChannel,
+            Self::Tag(..) => Operation::TagResource,
+            Self::Untag(..) => Operation::UntagResource,
+            Self::Tags(_) => Operation::ListTagsForResource,
+            Self::Storage(..) => Operation::DescribeMediaStorageConfiguration,
+            Self::UpdateStorage(..) => Operation::UpdateMediaStorageConfiguration,
+            Self::Join(_, false) => Operation::JoinStorageSession,
+            Self::Join(_, true) => Operation::JoinStorageSessionAsViewer,
+            Self::Mapped => Operation::DescribeMappedResourceConfiguration,
             Self::List(..) => Operation::ListSignalingChannels,
             Self::Endpoint(_) => Operation::GetSignalingChannelEndpoint,
             Self::Ice(_) => Operation::GetIceServerConfig,
@@ -174,12 +199,36 @@ impl Call {
                 r#"{{"ChannelName":"{name}","SingleMasterConfiguration":{{"MessageTtlSeconds":{ttl}}}}}"#
             ),
             Self::DescribeName(name) => format!(r#"{{"ChannelName":"{name}"}}"#),
-            Self::DescribeArn(arn) | Self::Ice(arn) | Self::Delete(arn, false) => {
-                format!(r#"{{"ChannelARN":"{arn}"}}"#)
+            Self::DescribeArn(arn)
+            | Self::Ice(arn)
+            | Self::Delete(arn, None)
+            | Self::Storage(arn, false) => format!(r#"{{"ChannelARN":"{arn}"}}"#),
+            Self::Storage(name, true) => format!(r#"{{"ChannelName":"{name}"}}"#),
+            Self::Delete(arn, Some(version)) => {
+                format!(r#"{{"ChannelARN":"{arn}","CurrentVersion":"{version}"}}"#)
             }
-            Self::Delete(arn, true) => {
-                format!(r#"{{"ChannelARN":"{arn}","CurrentVersion":"wrong"}}"#)
+            Self::Update(arn, version, ttl) => format!(
+                r#"{{"ChannelARN":"{arn}","CurrentVersion":"{version}","SingleMasterConfiguration":{{"MessageTtlSeconds":{ttl}}}}}"#
+            ),
+            Self::Tag(arn, tags) => {
+                let tag = |(key, value)| format!(r#"{{"Key":"{key}","Value":"{value}"}}"#);
+                let tags: Vec<String> = tags.iter().map(|(key, value)| tag((key, value))).collect();
+                format!(r#"{{"ResourceARN":"{arn}","Tags":[{}]}}"#, tags.join(","))
             }
+            Self::Untag(arn, keys) => format!(
+                r#"{{"ResourceARN":"{arn}","TagKeyList":["{}"]}}"#,
+                keys.join(r#"",""#)
+            ),
+            Self::Tags(arn) => format!(r#"{{"ResourceARN":"{arn}"}}"#),
+            Self::UpdateStorage(arn, false) => format!(
+                r#"{{"ChannelARN":"{arn}","MediaStorageConfiguration":{{"Status":"DISABLED"}}}}"#
+            ),
+            Self::UpdateStorage(arn, true) => format!(
+                r#"{{"ChannelARN":"{arn}","MediaStorageConfiguration":{{"Status":"ENABLED","StreamARN":"arn:aws:kinesisvideo:us-west-2:123456789012:stream/s/1"}}}}"#
+            ),
+            Self::Join(arn, false) => format!(r#"{{"channelArn":"{arn}"}}"#),
+            Self::Join(arn, true) => format!(r#"{{"channelArn":"{arn}","clientId":"v"}}"#),
+            Self::Mapped => r#"{"StreamName":"s"}"#.to_owned(),
             Self::List(prefix, most) if prefix.is_empty() => format!(r#"{{"MaxResults":{most}}}"#),
             Self::List(prefix, most) => format!(
                 r#"{{"MaxResults":{most},"ChannelNameCondition":{{"ComparisonOperator":"BEGINS_WITH","ComparisonValue":"{prefix}"}}}}"#

@@ -80,6 +80,12 @@ impl World {
                 self.hit("fault: wall clock jumps");
             }
             Action::EndAfterClose => self.end_some_closing(),
+            Action::Commit => {
+                let shard = self.random.usize(0..self.shards.len());
+                let most = self.random.usize(1..4);
+                self.commit(shard, most);
+            }
+            Action::Crowd => self.write_crowd(),
         }
     }
 

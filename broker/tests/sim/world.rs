@@ -7,8 +7,9 @@ use crate::ledger::Ledger;
 use crate::model::timers::GRAIN_MS;
 use crate::model::{Caller, ConnId, Model, Question, Told};
 use crate::socket::{Role, Socket, Stage};
+use crate::store::{Given, SimStore, trouble};
 use crate::words::Piece;
-use broker::id::{Identity, SessionKey, ShardId};
+use broker::id::{ChannelKey, Identity, SessionKey, ShardId};
 use broker::journal::{Entry, Journal};
 use broker::machine::{Input, Intake, Machine, Peer};
 use broker::placement::Placement;
@@ -24,6 +25,9 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) shards: Vec<Shard>,
     pub(crate) journals: Vec<Receiver<Entry>>,
+    pub(crate) stores: Vec<Receiver<Given>>,
+    /// What each store has not told of, in order.
+    pub(crate) changes: Vec<VecDeque<Change>>,
     pub(crate) mail: Vec<VecDeque<Post>>,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) keys: Vec<BTreeMap<SessionKey, ConnId>>,
@@ -50,6 +54,15 @@ impl Journal for Notes {
     }
 }
 
+/// A change that a store keeps later, or not.
+#[derive(Clone)]
+pub(crate) struct Change {
+    pub(crate) key: ChannelKey,
+    pub(crate) channel: usize,
+    pub(crate) number: u64,
+    pub(crate) kept: bool,
+}
+
 /// What lies in a mailbox.
 pub(crate) enum Post {
     /// A letter, with what the model knows of it.
@@ -64,6 +77,8 @@ pub(crate) enum Tag {
     Tell(Caller, Told),
     Cancel(Caller),
     Drain(u64),
+    /// Of this channel; whether it was kept.
+    Committed(usize, bool),
 }
 
 impl World {
@@ -74,13 +89,23 @@ impl World {
         let settings = Arc::new(plan.settings());
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
-        let mut journals = Vec::new();
+        let verdicts = plan.verdicts(seed);
+        let (mut journals, mut stores) = (Vec::new(), Vec::new());
         let shards = (0..count).map(|id| {
             let seeds = [seed ^ u64::from(id), 5, 6, 7];
             let (notes, journal) = channel();
             journals.push(journal);
+            let (given, taken) = channel();
+            stores.push(taken);
+            let store = SimStore {
+                shard: usize::from(id),
+                verdicts,
+                number: 0,
+                given,
+            };
             let start = Start {
                 journal: Box::new(Notes(notes)),
+                store: Box::new(store),
                 ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds)
             };
             Shard::new(start)
@@ -90,7 +115,7 @@ impl World {
             let identity = Identity::new("us-west-2", "123456789012", name);
             placement.home(&identity).index()
         };
-        let mut model = Model::new(settings, shards.len(), home);
+        let mut model = Model::new(settings, verdicts, shards.len(), home);
         model.now = 640;
         model.wall = 1_750_000_000_000 + random.u64(0..1_000_000_000);
         Self {
@@ -100,6 +125,8 @@ impl World {
             drained: vec![false; shards.len()],
             shards,
             journals,
+            stores,
+            changes: vec![VecDeque::new(); usize::from(count)],
             plan,
             sockets: Vec::new(),
             callers: BTreeMap::new(),
@@ -309,6 +336,7 @@ impl World {
                     Tag::Tell(caller, told) => self.model.heard_back(caller, told),
                     Tag::Cancel(caller) => self.model.cancel(shard, caller),
                     Tag::Drain(within) => self.model.drain(shard, within),
+                    Tag::Committed(channel, kept) => self.model.committed(channel, kept),
                 }
                 self.handle(shard, Input::Letter(letter));
             }
@@ -332,6 +360,21 @@ impl World {
         let session = self.shards[shard].adopt(parcel, at);
         self.settle_in(conn, shard, session);
         self.after(shard, false);
+    }
+
+    /// A store tells of its oldest changes, up to so many.
+    pub(crate) fn commit(&mut self, shard: usize, most: usize) {
+        let many = most.min(self.changes[shard].len());
+        for change in self.changes[shard].drain(..many).collect::<Vec<_>>() {
+            let result = if change.kept {
+                Ok(())
+            } else {
+                Err(trouble(change.number))
+            };
+            let letter = Letter::Committed(change.key, result);
+            let tag = Tag::Committed(change.channel, change.kept);
+            self.mail[shard].push_back(Post::Letter(letter, tag));
+        }
     }
 
     /// A letter found no room.

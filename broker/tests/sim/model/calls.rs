@@ -1,7 +1,9 @@
 //! API calls, and Alexa offers at their channel. protocol.md 2.
 
+use super::answers::{response, subject};
+use super::changes::Life;
 use super::connections::name_of;
-use super::{Body, Caller, Channel, ConnId, Model, Purpose, Question, Reply, Stage, Told};
+use super::{Body, Caller, Channel, ConnId, Model, Purpose, Question, Record, Reply, Stage, Told};
 use crate::words::{Call, Offer};
 use broker::event::Outcome;
 use broker::journal::EndReason;
@@ -55,12 +57,22 @@ impl Model {
     pub(super) fn permitted(&mut self, caller: Caller, call: Call) {
         let homes: Vec<usize> = match &call {
             Call::List(..) => (0..self.shards.len()).collect(),
-            Call::Create(name, _) | Call::DescribeName(name) => vec![(self.home)(name)],
+            Call::Create(name, _) | Call::DescribeName(name) | Call::Storage(name, true) => {
+                vec![(self.home)(name)]
+            }
             Call::DescribeArn(arn)
             | Call::Delete(arn, _)
             | Call::Endpoint(arn)
             | Call::Ice(arn)
+            | Call::Update(arn, ..)
+            | Call::Tag(arn, _)
+            | Call::Untag(arn, _)
+            | Call::Tags(arn)
+            | Call::Storage(arn, false)
+            | Call::UpdateStorage(arn, _)
+            | Call::Join(arn, _)
             | Call::Alexa(Offer { arn, .. }) => vec![(self.home)(name_of(arn))],
+            Call::Mapped => return self.reply_now(caller.conn, &call),
             Call::Broken | Call::Missing => Vec::new(),
         };
         self.conns[caller.conn].stage = Stage::AwaitReply(Reply {
@@ -108,18 +120,26 @@ impl Model {
     /// Counts a call against the rate of its channel, if that is there.
     fn over_rate(&mut self, call: &Call) -> bool {
         let channel = match call {
-            Call::DescribeName(name) => self.named(name),
+            Call::DescribeName(name) | Call::Storage(name, true) => self.named(name),
             Call::DescribeArn(arn)
             | Call::Delete(arn, _)
             | Call::Endpoint(arn)
             | Call::Ice(arn)
-            | Call::Alexa(Offer { arn, .. }) => self.by_arn(arn),
-            Call::Create(..) | Call::List(..) | Call::Broken | Call::Missing => None,
+            | Call::Alexa(Offer { arn, .. })
+            | Call::Update(arn, ..)
+            | Call::Tag(arn, _)
+            | Call::Untag(arn, _)
+            | Call::Tags(arn)
+            | Call::Storage(arn, false)
+            | Call::UpdateStorage(arn, _)
+            | Call::Join(arn, _) => self.by_arn(arn),
+            Call::Create(..) | Call::List(..) | Call::Broken | Call::Missing | Call::Mapped => None,
         };
         channel.is_some_and(|channel| !self.count_call(channel, call.operation()))
     }
 
-    fn serve(&mut self, home: usize, caller: Caller, call: Call) {
+    /// A question that is allowed and counted.
+    pub(super) fn serve(&mut self, home: usize, caller: Caller, call: Call) {
         let told = match call {
             Call::Create(name, _) if self.named(&name).is_some() => {
                 Told::Fault(400, "ResourceInUseException")
@@ -131,51 +151,70 @@ impl Model {
                 let arn =
                     format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{created}");
                 let channel = self.create(arn, u64::from(ttl));
-                self.record(Some(channel))
+                return self.begin_channel(channel, Some(caller), Life::Creating);
             }
-            Call::DescribeName(name) => self.record(self.named(&name)),
-            Call::DescribeArn(arn) | Call::Endpoint(arn) | Call::Ice(arn) => {
-                self.record(self.by_arn(&arn))
+            Call::Update(ref arn, ..)
+            | Call::Delete(ref arn, _)
+            | Call::Tag(ref arn, _)
+            | Call::Untag(ref arn, _) => {
+                let arn = arn.clone();
+                return self.alter(home, caller, &arn, call);
             }
-            Call::Delete(arn, wrong) => match (self.by_arn(&arn), wrong) {
-                (None, _) => Told::Fault(404, "ResourceNotFoundException"),
-                (Some(_), true) => Told::Fault(400, "VersionMismatchException"),
-                (Some(channel), false) => {
-                    self.end_channel(channel);
-                    Told::Done
+            Call::DescribeName(name) | Call::Storage(name, true) => self.record(self.named(&name)),
+            Call::DescribeArn(ref arn)
+            | Call::Endpoint(ref arn)
+            | Call::Ice(ref arn)
+            | Call::Tags(ref arn)
+            | Call::Storage(ref arn, false)
+            | Call::UpdateStorage(ref arn, _)
+            | Call::Join(ref arn, _) => match (self.record(self.by_arn(arn)), &call) {
+                (Told::Record(record), Call::Endpoint(_)) if record.deleting => {
+                    Told::Fault(400, "ResourceInUseException")
                 }
+                (Told::Record(record), Call::Ice(_)) if record.deleting => {
+                    Told::Fault(404, "ResourceNotFoundException")
+                }
+                (told, _) => told,
             },
-            Call::List(prefix, most) => {
-                let here = (self.channels.iter()).filter(|channel| {
-                    channel.alive && channel.home == home && channel.name.starts_with(&prefix)
-                });
-                let mut names: Vec<String> = here.map(|channel| channel.name.clone()).collect();
-                names.sort_unstable();
-                let more = names.len() > most;
-                names.truncate(most);
-                Told::Page(names, more)
-            }
+            Call::List(prefix, most) => self.page(home, &prefix, most),
             Call::Alexa(offer) => match self.by_arn(&offer.arn) {
-                None => Told::Fault(404, "ResourceNotFoundException"),
-                Some(_) if self.drains(home) => Told::Fault(503, "ServiceUnavailable"),
-                Some(channel) => return self.take_offer(channel, caller, &offer),
+                Some(channel) if self.channels[channel].life == Life::Active => {
+                    if !self.drains(home) {
+                        return self.take_offer(channel, caller, &offer);
+                    }
+                    Told::Fault(503, "ServiceUnavailable")
+                }
+                Some(_) | None => Told::Fault(404, "ResourceNotFoundException"),
             },
-            Call::Broken | Call::Missing => panic!("never asked"),
+            Call::Broken | Call::Missing | Call::Mapped => panic!("never asked"),
         };
         self.tell(home, caller, told);
     }
 
+    fn page(&self, home: usize, prefix: &str, most: usize) -> Told {
+        let here = self.channels.iter().filter(|channel| {
+            let there = channel.alive && channel.life != Life::Creating;
+            there && channel.home == home && channel.name.starts_with(prefix)
+        });
+        let mut names: Vec<String> = here.map(|channel| channel.name.clone()).collect();
+        names.sort_unstable();
+        let more = names.len() > most;
+        names.truncate(most);
+        Told::Page(names, more)
+    }
+
     pub(super) fn record(&self, channel: Option<usize>) -> Told {
-        match channel {
+        let channel = channel.map(|channel| &self.channels[channel]);
+        match channel.filter(|channel| channel.life != Life::Creating) {
             None => Told::Fault(404, "ResourceNotFoundException"),
-            Some(channel) => {
-                let channel = &self.channels[channel];
-                Told::Record {
-                    name: channel.name.clone(),
-                    arn: channel.arn.clone(),
-                    ttl: channel.ttl,
-                }
-            }
+            Some(channel) => Told::Record(Box::new(Record {
+                name: channel.name.clone(),
+                arn: channel.arn.clone(),
+                ttl: channel.ttl,
+                deleting: channel.life == Life::Deleting,
+                version: channel.version.clone(),
+                tags: channel.tags.clone(),
+            })),
         }
     }
 
@@ -239,6 +278,13 @@ impl Model {
         self.reply(caller.conn, &call, told);
     }
 
+    /// An answer that asks nobody.
+    fn reply_now(&mut self, id: ConnId, call: &Call) {
+        let (status, error, body) = response(call, Told::Done);
+        let purpose = Purpose::Api(call.operation());
+        self.respond(id, purpose, status, error, body, false);
+    }
+
     /// A call has its answer.
     fn reply(&mut self, id: ConnId, call: &Call, told: Told) {
         let (purpose, subject) = (Purpose::Api(call.operation()), subject(call, &told));
@@ -296,48 +342,5 @@ impl Model {
             self.met("connection closed by a deletion");
             self.close_ws(conn, 1001, "Channel deleted", EndReason::ChannelDeleted);
         }
-    }
-}
-
-/// What an audit line says a call was about; `None` for calls that change nothing.
-fn subject(call: &Call, told: &Told) -> Option<String> {
-    match (call, told) {
-        (Call::Create(..), Told::Record { arn, .. }) => Some(arn.clone()),
-        (Call::Create(name, _), _) => Some(name.clone()),
-        (Call::Delete(arn, _), _) => Some(arn.clone()),
-        _ => None,
-    }
-}
-
-fn response(call: &Call, told: Told) -> (u16, &'static str, Body) {
-    match (call, told) {
-        (_, Told::Fault(status, error)) => (status, error, Body::Error),
-        (Call::Create(..), Told::Record { arn, .. }) => (
-            200,
-            "",
-            Body::Holds(vec![format!(r#""ChannelARN":"{arn}""#)]),
-        ),
-        (Call::DescribeName(_) | Call::DescribeArn(_), Told::Record { name, arn, ttl }) => {
-            let parts = [
-                format!(r#""ChannelName":"{name}""#),
-                format!(r#""ChannelARN":"{arn}""#),
-                format!(r#""MessageTtlSeconds":{ttl}"#),
-                r#""ChannelStatus":"ACTIVE""#.to_owned(),
-            ];
-            (200, "", Body::Holds(parts.into()))
-        }
-        (Call::Endpoint(_), Told::Record { .. }) => {
-            let parts = [r#""Protocol":"WSS""#, r#""Protocol":"HTTPS""#];
-            (200, "", Body::Holds(parts.map(str::to_owned).into()))
-        }
-        (Call::Ice(_), Told::Record { .. }) => (
-            200,
-            "",
-            Body::Holds(vec![r#"{"IceServerList":[{"#.to_owned()]),
-        ),
-        (Call::Delete(..), Told::Done) => (200, "", Body::Empty),
-        (Call::List(..), Told::Page(names, more)) => (200, "", Body::Names(names, more)),
-        (Call::Alexa(_), Told::Answer(answer)) => (200, "", Body::Answer(answer)),
-        (call, told) => panic!("{told:?} is no answer to {call:?}"),
     }
 }

@@ -1,5 +1,6 @@
 //! Connections: what they are fed, how they are admitted, and how they end. protocol.md 4.
 
+use super::changes::Life;
 use super::{Body, Channel, Conn, ConnId, Expect, Model, Purpose, Stage, Ws};
 use crate::words::Piece;
 use broker::event::{Place, UpgradeOutcome};
@@ -223,9 +224,15 @@ impl Model {
             return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
         }
         let channel = match self.named(name_of(arn)) {
-            Some(channel) if self.channels[channel].arn == arn => Some(channel),
-            Some(_) => None,
-            None if self.settings.dev => Some(self.create(arn.to_owned(), 60)),
+            Some(channel) => {
+                let found = &self.channels[channel];
+                (found.arn == arn && found.life == Life::Active).then_some(channel)
+            }
+            None if self.settings.dev => {
+                let channel = self.create(arn.to_owned(), 60);
+                self.begin_channel(channel, None, Life::Active);
+                Some(channel)
+            }
             None => None,
         };
         let Some(channel) = channel else {
@@ -261,6 +268,11 @@ impl Model {
             pending: Vec::new(),
             calls: Vec::new(),
             taken: BTreeMap::new(),
+            life: Life::Creating,
+            version: None,
+            drawn_by: None,
+            tags: Vec::new(),
+            changing: None,
         });
         self.channels.len() - 1
     }
@@ -349,7 +361,9 @@ fn response_bytes(body: &Body, close: bool) -> usize {
     let text = match body {
         Body::Answer(None) => r#"{"Answer":null}"#.to_owned(),
         Body::Answer(Some(answer)) => format!(r#"{{"Answer":"{answer}"}}"#),
-        Body::Error | Body::Empty | Body::Holds(_) | Body::Names(..) => return 0,
+        Body::Error | Body::Empty | Body::Holds(_) | Body::Exactly(_) | Body::Names(..) => {
+            return 0;
+        }
     };
     let meta = codec::http::Meta {
         wall_ms: 0,

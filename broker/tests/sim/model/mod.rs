@@ -6,8 +6,10 @@
 //! Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be lawful; see `timers`.
 
 pub(crate) mod alexa;
+pub(crate) mod answers;
 pub(crate) mod books;
 pub(crate) mod calls;
+pub(crate) mod changes;
 pub(crate) mod connections;
 pub(crate) mod endings;
 pub(crate) mod keeping;
@@ -15,11 +17,13 @@ pub(crate) mod messages;
 pub(crate) mod quotas;
 pub(crate) mod timers;
 
+use crate::store::Verdicts;
 use crate::words::{Call, Piece};
 use books::Purpose;
 use broker::config::Settings;
 use broker::event::{Counters, Kind, Outcome};
 use broker::journal::{EndReason, Entry};
+use changes::Life;
 use codec::control::Operation;
 use codec::signal::Action;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +39,7 @@ pub(crate) struct OrderDoesNotShow;
 /// All that should be, on all shards.
 pub(crate) struct Model {
     pub(crate) settings: Arc<Settings>,
+    pub(crate) verdicts: Verdicts,
     /// Where channels live, by name: the one thing taken from the broker.
     pub(crate) home: Box<dyn Fn(&str) -> usize>,
     pub(crate) now: u64,
@@ -77,6 +82,8 @@ pub(crate) struct ShardModel {
     pub(crate) last_created: u64,
     pub(crate) drain: Option<DrainModel>,
     pub(crate) diary: books::DiaryModel,
+    /// Changes that its store was given.
+    pub(crate) submissions: u64,
 }
 
 /// A drain.
@@ -104,6 +111,12 @@ pub(crate) struct Channel {
     pub(crate) pending: Vec<usize>,
     pub(crate) calls: Vec<Waiting>,
     pub(crate) taken: quotas::Taken,
+    pub(crate) life: changes::Life,
+    /// As the store was given it; and by which change it is yet to be seen.
+    pub(crate) version: Option<String>,
+    pub(crate) drawn_by: Option<u64>,
+    pub(crate) tags: changes::Tags,
+    pub(crate) changing: Option<changes::Changing>,
 }
 
 /// A SendAlexaOfferToMaster call at its channel.
@@ -251,12 +264,24 @@ pub(crate) enum Question {
 /// An answer of a channel's home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    Record { name: String, arn: String, ttl: u64 },
+    Record(Box<Record>),
     Page(Vec<String>, bool),
     Number(usize),
     Done,
     Answer(Option<String>),
     Fault(u16, &'static str),
+}
+
+/// What callers are told of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) name: String,
+    pub(crate) arn: String,
+    pub(crate) ttl: u64,
+    pub(crate) deleting: bool,
+    /// `None` if it was drawn in this very step.
+    pub(crate) version: Option<String>,
+    pub(crate) tags: changes::Tags,
 }
 
 /// What must appear in a stream.
@@ -275,6 +300,7 @@ pub(crate) enum Body {
     Error,
     Empty,
     Holds(Vec<String>),
+    Exactly(String),
     Answer(Option<String>),
     Names(Vec<String>, bool),
 }
@@ -289,6 +315,7 @@ pub(crate) struct Predicted {
     pub(crate) tells: VecDeque<(Caller, usize, Told)>,
     pub(crate) cancels: VecDeque<(Caller, usize)>,
     pub(crate) touched: BTreeSet<ConnId>,
+    pub(crate) submissions: VecDeque<changes::Submission>,
     /// Lines of the log, without their request ids; for an end, another reason that may stand there.
     pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
 }
@@ -297,6 +324,7 @@ impl Model {
     /// A world without channels and connections.
     pub(crate) fn new(
         settings: Arc<Settings>,
+        verdicts: Verdicts,
         shards: usize,
         home: impl Fn(&str) -> usize + 'static,
     ) -> Self {
@@ -309,6 +337,7 @@ impl Model {
         codec::http::switching_protocols(&mut upgraded, &meta, &[b'x'; 28], false);
         Self {
             settings,
+            verdicts,
             home: Box::new(home),
             now: 0,
             wall: 0,
@@ -345,11 +374,11 @@ impl Model {
             .position(|channel| channel.alive && channel.name == name)
     }
 
-    /// The living channel of an ARN.
+    /// The living channel of an ARN, if it is not only being created.
     pub(crate) fn by_arn(&self, arn: &str) -> Option<usize> {
         self.channels
             .iter()
-            .position(|channel| channel.alive && channel.arn == arn)
+            .position(|one| one.alive && one.arn == arn && one.life != Life::Creating)
     }
 
     pub(crate) fn receive(&mut self, shard: usize, kind: Kind) {

@@ -90,10 +90,14 @@ impl Model {
             .filter(|conn| conn.live && conn.shard == shard && conn.ws.is_some())
             .count();
         let waiting = self.counters(shard).waiting_calls;
+        let changes = self.changes(shard);
         let now = self.now;
         let this = &mut self.shards[shard];
-        let empty =
-            sockets == 0 && waiting == 0 && this.asking == 0 && this.counters.outbox_bytes == 0;
+        let empty = sockets == 0
+            && waiting == 0
+            && changes == 0
+            && this.asking == 0
+            && this.counters.outbox_bytes == 0;
         let Some(drain) = &mut this.drain else {
             return false;
         };

@@ -1,0 +1,80 @@
+//! What callers read.
+
+use super::{Body, Told};
+use crate::words::Call;
+
+/// What an audit line says a call was about; `None` for calls that change nothing.
+pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
+    match (call, told) {
+        (Call::Create(..), Told::Record(record)) => Some(record.arn.clone()),
+        (Call::Create(name, _), _) => Some(name.clone()),
+        (
+            Call::Delete(arn, _)
+            | Call::Update(arn, ..)
+            | Call::Tag(arn, _)
+            | Call::Untag(arn, _)
+            | Call::UpdateStorage(arn, _),
+            _,
+        ) => Some(arn.clone()),
+        _ => None,
+    }
+}
+
+/// Status, error and body.
+pub(super) fn response(call: &Call, told: Told) -> (u16, &'static str, Body) {
+    let exactly = |text: String| (200, "", Body::Exactly(text));
+    match (call, told) {
+        (_, Told::Fault(status, error)) => (status, error, Body::Error),
+        (Call::Create(..), Told::Record(record)) => {
+            exactly(format!(r#"{{"ChannelARN":"{}"}}"#, record.arn))
+        }
+        (Call::DescribeName(_) | Call::DescribeArn(_), Told::Record(record)) => {
+            let status = if record.deleting {
+                "DELETING"
+            } else {
+                "ACTIVE"
+            };
+            let mut parts = vec![
+                format!(r#""ChannelName":"{}""#, record.name),
+                format!(r#""ChannelARN":"{}""#, record.arn),
+                format!(r#""MessageTtlSeconds":{}"#, record.ttl),
+                format!(r#""ChannelStatus":"{status}""#),
+            ];
+            let version = record.version.as_ref();
+            parts.extend(version.map(|version| format!(r#""Version":"{version}""#)));
+            (200, "", Body::Holds(parts))
+        }
+        (Call::Endpoint(_), Told::Record(_)) => {
+            let parts = [r#""Protocol":"WSS""#, r#""Protocol":"HTTPS""#];
+            (200, "", Body::Holds(parts.map(str::to_owned).into()))
+        }
+        (Call::Ice(_), Told::Record(_)) => (
+            200,
+            "",
+            Body::Holds(vec![r#"{"IceServerList":[{"#.to_owned()]),
+        ),
+        (Call::Tags(_), Told::Record(record)) => {
+            let tags = record.tags.iter();
+            let tags: Vec<String> = tags
+                .map(|(key, value)| format!(r#""{key}":"{value}""#))
+                .collect();
+            exactly(format!(r#"{{"Tags":{{{}}}}}"#, tags.join(",")))
+        }
+        (Call::Storage(..), Told::Record(_)) => exactly(
+            r#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#.to_owned(),
+        ),
+        (Call::UpdateStorage(_, true) | Call::Join(..), Told::Record(_)) => {
+            (400, "InvalidArgumentException", Body::Error)
+        }
+        (Call::UpdateStorage(_, false), Told::Record(_))
+        | (Call::Delete(..) | Call::Update(..) | Call::Tag(..) | Call::Untag(..), Told::Done) => {
+            (200, "", Body::Empty)
+        }
+        (Call::Mapped, Told::Done) => {
+            exactly(r#"{"MappedResourceConfigurationList":[]}"#.to_owned())
+        }
+        (Call::List(..), Told::Page(names, more)) => (200, "", Body::Names(names, more)),
+        (Call::Alexa(_), Told::Answer(answer)) => (200, "", Body::Answer(answer)),
+        (call, told) => panic!("{told:?} is no answer to {call:?}"),
+    }
+}
