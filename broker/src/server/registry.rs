@@ -9,9 +9,10 @@ use crate::record::Record;
 use crate::registry::{self, DurableStore, Ticket};
 use crate::shard::{Letter, Shard};
 use crate::side::StatusBoard;
+use crate::time::Wall;
 use mailbox::Mailbox;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{CommitError, Done, Writer};
 
 /// The open store and its thread.
@@ -19,6 +20,8 @@ pub(super) struct Registry {
     writer: Writer<Ticket>,
     /// The records of an earlier life, by home. Taken by the shards.
     records: Vec<Vec<Record>>,
+    /// The latest creation time among them that a clock can have shown.
+    newest: Wall,
 }
 
 impl Registry {
@@ -34,7 +37,11 @@ impl Registry {
     ) -> Result<Self, Failure> {
         let began = Instant::now();
         let mut records: Vec<Vec<Record>> = mailboxes.iter().map(|_| Vec::new()).collect();
+        let (mut newest, clock_max) = (Wall::default(), clock_max(SystemTime::now()));
         let store = registry::open(data_dir.path(), |record| {
+            if record.created <= clock_max {
+                newest = newest.max(record.created);
+            }
             let home = placement.home(&Identity::of(&record.arn));
             if let Some(records) = records.get_mut(home.index()) {
                 records.push(record);
@@ -51,7 +58,11 @@ impl Registry {
         let channels: usize = records.iter().map(Vec::len).sum();
         let ms = began.elapsed().as_millis();
         tracing::info!(channels, ms, "the registry is read");
-        Ok(Self { writer, records })
+        Ok(Self {
+            writer,
+            records,
+            newest,
+        })
     }
 
     /// One shard's end of the store, and its records.
@@ -61,10 +72,23 @@ impl Registry {
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
+    /// What every channel that is made from here on is younger than, whichever shard was the home of an earlier one of its name.
+    pub(super) fn newest(&self) -> Wall {
+        self.newest
+    }
+
     /// Commits what waits and gives the file free.
     pub(super) fn close(self) {
         self.writer.close();
     }
+}
+
+/// The latest time that counts as shown by a clock: creation times in the ARNs of `--dev` are whatever clients write, and one of
+/// the far future would make all channels as young.
+fn clock_max(now: SystemTime) -> Wall {
+    let latest = now + CLOCK_AHEAD_MAX;
+    let since = latest.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
 /// Runs on the store's thread.
@@ -88,3 +112,6 @@ fn tell_health(status: &StatusBoard, result: &Result<(), CommitError>) {
         }
     }
 }
+
+/// How far a clock may have been set back while the server was away.
+const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -92,6 +92,7 @@ impl Shards<'_> {
             placement: self.placement.clone(),
             seeds: seeds()?,
             records,
+            newest: self.registry.newest(),
             store: Box::new(store),
             journal: self.log.journal(),
             authenticator,

@@ -59,7 +59,7 @@ impl Shard {
         }
         // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
         // clock was set back.
-        let created = at.wall.max(Wall(self.last_created.0 + 1));
+        let created = at.wall.max(Wall(self.last_created.0.saturating_add(1)));
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
             ChannelArn::build(
                 PARTITION,

@@ -129,6 +129,7 @@ impl Shard {
             placement,
             seeds: [a, b, c, d],
             records,
+            newest,
             store,
             journal,
             authenticator,
@@ -164,14 +165,13 @@ impl Shard {
             former: BTreeMap::new(),
             flights: Flights::default(),
             connections: [0; PLACES],
-            last_created: Wall::default(),
+            last_created: newest,
             web_sockets: 0,
             drain: None,
             answered: VecDeque::new(),
             settings,
         };
         for record in records {
-            shard.last_created = shard.last_created.max(record.created);
             shard.insert_channel(record, Life::Active);
         }
         shard

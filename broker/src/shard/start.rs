@@ -7,6 +7,7 @@ use crate::journal::{Journal, Silence};
 use crate::placement::Placement;
 use crate::record::Record;
 use crate::registry::{MemoryStore, Store};
+use crate::time::Wall;
 use codec::http::HeadLimits;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Start {
     pub seeds: [u64; 4],
     /// The channels of an earlier life whose home this is.
     pub records: Vec<Record>,
+    /// A time that creation times of new channels must exceed: the latest of an earlier life, on whatever shard.
+    pub newest: Wall,
     /// Where changes are made durable.
     pub store: Box<dyn Store>,
     /// Where it notes what operators read.
@@ -49,6 +52,7 @@ impl Start {
             placement,
             seeds,
             records: Vec::new(),
+            newest: Wall::default(),
             store: Box::new(MemoryStore),
             journal: Box::new(Silence),
             authenticator: None,

@@ -3,12 +3,12 @@
 
 use crate::durable::{Home, channels};
 use crate::http::create;
-use crate::process::{command, ended_within};
+use crate::process::{binary, command, ended_within};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Starts a broker on a directory's data. The text on stderr if it refuses with exit 1, leaving all as it was.
@@ -176,6 +176,34 @@ fn what_is_no_file_or_cannot_be_used_is_refused() {
     );
     drop(other);
     assert_eq!(channels(home.start(1).plain).len(), 200);
+}
+
+/// An operator's error: exit 2. Root ignores modes, so the directory is mounted read-only where that can be done.
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() {
+    let home = used("TERM");
+    let before = files(&home.data());
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" || exit 77; \
+                  exec \"$0\" serve --auth none --listen http://127.0.0.1:0 --admin off --data-dir \"$1\"";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .args([binary(), home.data()])
+        .output();
+    let Ok(output) = output else {
+        return eprintln!("skipped: unshare cannot be run here");
+    };
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.code() == Some(77) || text.contains("unshare") {
+        return eprintln!("skipped: nothing can be mounted here: {text}");
+    }
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let data = home.data();
+    let named = text.contains(data.to_str().expect("a path in UTF-8"));
+    assert!(
+        named && text.contains("allowed a directory that can be"),
+        "{text}"
+    );
+    assert_eq!(files(&home.data()), before);
 }
 
 fn names_file_and_remedy(home: &Home, text: &str, what: &str) -> bool {

@@ -10,8 +10,8 @@
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
-//! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`]: what outlives the process, whatever ends it; a registry that
-//!   is damaged, foreign or in use; a disk without room.
+//! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the process, whatever ends it; a registry that
+//!   is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
 //! * [`confined`]: under the seccomp profile of `deploy/`.
 //! * [`recorded`]: requests of real clients, byte for byte.
@@ -60,6 +60,7 @@ mod durable;
 mod durable_full;
 mod durable_kills;
 mod durable_refused;
+mod durable_slow;
 mod http;
 mod inspector;
 mod logs;
