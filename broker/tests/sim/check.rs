@@ -385,12 +385,14 @@ fn fits(expected: &Expect, item: &Item) -> bool {
                 && holds(body, response)
         }
         (Expect::Status(text), Item::Status(found)) => text == found,
+        (Expect::ReconnectIce, Item::ReconnectIce) => true,
         (Expect::Pong(payload), Item::Pong(found)) => payload == found,
         (Expect::Close(code, reason), Item::Close(found, why)) => code == found && reason == why,
         (
             Expect::Upgraded
             | Expect::Response(..)
             | Expect::Status(_)
+            | Expect::ReconnectIce
             | Expect::Pong(_)
             | Expect::Close(..),
             _,

@@ -75,11 +75,13 @@ pub(crate) enum Action {
     EndAfterClose,
     Commit,
     Crowd,
+    Inspect,
+    Reconnect,
 }
 
 impl Action {
     /// Every action.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::ConnectMaster,
         Self::ConnectViewer,
         Self::ConnectCaller,
@@ -112,6 +114,8 @@ impl Action {
         Self::EndAfterClose,
         Self::Commit,
         Self::Crowd,
+        Self::Inspect,
+        Self::Reconnect,
     ];
 
     /// How often it happens in the average world, and whether a world may lack it.
@@ -130,6 +134,7 @@ impl Action {
             | Self::EndAfterClose
             | Self::HalfClose
             | Self::Crowd
+            | Self::Reconnect
             | Self::WallJump => (1, true),
             Self::CloseFrame | Self::Reset => (2, true),
             Self::Feed => (90, false),
@@ -139,6 +144,7 @@ impl Action {
             Self::Land | Self::Leave | Self::Bury => (30, false),
             Self::Letter => (40, false),
             Self::Commit => (6, false),
+            Self::Inspect => (5, true),
             Self::Stall => (6, true),
             Self::Unstall => (2, true),
             Self::ShortTime => (6, false),
@@ -303,7 +309,7 @@ impl Plan {
 }
 
 /// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
-pub(crate) const MUST_HIT: [&str; 70] = [
+pub(crate) const MUST_HIT: [&str; 73] = [
     "fault: partial read",
     "fault: partial write",
     "fault: reset",
@@ -374,4 +380,7 @@ pub(crate) const MUST_HIT: [&str; 70] = [
     "change waits for the one before",
     "too many changes wait",
     "change not kept",
+    "channels inspected",
+    "channel inspected",
+    "told to fetch ICE servers anew",
 ];

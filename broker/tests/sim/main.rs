@@ -14,6 +14,7 @@
 mod check;
 mod clients;
 mod faults;
+mod inspector;
 mod ledger;
 mod model;
 mod socket;

@@ -16,6 +16,8 @@ pub(crate) enum Item {
     Status(String),
     /// GO_AWAY.
     GoAway,
+    /// RECONNECT_ICE_SERVER.
+    ReconnectIce,
     /// A ping of the server's.
     Ping,
     /// A pong with its payload.
@@ -132,6 +134,9 @@ fn text(payload: &[u8]) -> Item {
     let text = String::from_utf8(payload.to_vec()).expect("UTF-8 text");
     if text == r#"{"messageType":"GO_AWAY"}"# {
         return Item::GoAway;
+    }
+    if text == r#"{"messageType":"RECONNECT_ICE_SERVER"}"# {
+        return Item::ReconnectIce;
     }
     if text.starts_with(r#"{"messageType":"STATUS_RESPONSE","#) {
         return Item::Status(text);

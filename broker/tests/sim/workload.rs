@@ -86,6 +86,7 @@ impl World {
                 self.commit(shard, most);
             }
             Action::Crowd => self.write_crowd(),
+            Action::Inspect | Action::Reconnect => self.inspect_some(action),
         }
     }
 

@@ -20,6 +20,7 @@ impl Model {
         self.conns.push(Conn {
             shard,
             remote,
+            tls,
             live: true,
             place: if tls { Place::Handshake } else { Place::Http }.index(),
             stage: if tls {

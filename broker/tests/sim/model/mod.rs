@@ -156,6 +156,7 @@ pub(crate) struct Message {
 pub(crate) struct Conn {
     pub(crate) shard: usize,
     pub(crate) remote: SocketAddr,
+    pub(crate) tls: bool,
     /// A machine has a session of it.
     pub(crate) live: bool,
     /// Index of its place in the gauges.
@@ -290,6 +291,7 @@ pub(crate) enum Expect {
     Upgraded,
     Response(u16, &'static str, Body, bool),
     Status(String),
+    ReconnectIce,
     Pong(Vec<u8>),
     Close(u16, String),
 }
