@@ -32,7 +32,8 @@ pub struct Store {
 impl Store {
     /// Opens the store in a directory that exists, makes an empty one if there is none, and verifies the checksum of every page.
     ///
-    /// Reads the whole file: 1 to 3 s for a million rows of 300 bytes, the longer after a crash.
+    /// Reads the whole file. With [`Store::load`] and [`Store::start`] that takes 0.7 to 1.6 s for a million rows of some 110 bytes on
+    /// two busy cores.
     ///
     /// # Errors
     /// [`OpenError`]; the file is then as it was.
