@@ -2,9 +2,13 @@
 //! protocol.md 2.4, 2.8 and 3.
 
 use crate::script::Script;
+use broker::journal::Entry;
 
 const CREATED: &str =
     r#"200 {"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1767323075123"}"#;
+/// A time that was taken is not given again.
+const CREATED_LATER: &str =
+    r#"200 {"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1767323075124"}"#;
 
 #[test]
 fn an_update_needs_the_version_and_tags_do_not() {
@@ -74,6 +78,27 @@ fn nobody_is_told_of_a_channel_that_is_not_durable() {
     ));
 }
 
+/// Nothing is wrong with the store then, and the operator is not told that there were.
+#[test]
+fn a_busy_store_asks_for_another_try() {
+    let mut script = Script::with(2, false, |_| ());
+    script.play(&format!(
+        r#"a connects |
+         store waits |
+         a > create cam |
+         store is busy | a < 503 ServiceUnavailable
+         a > describe cam | a < 404 ResourceNotFoundException
+         a > create cam |
+         store commits | a < {CREATED_LATER}"#
+    ));
+    assert_eq!(troubles(&script), 0);
+}
+
+fn troubles(script: &Script) -> usize {
+    let trouble = |entry: &Entry| matches!(entry, Entry::StoreTrouble { .. });
+    script.log().filter(trouble).count()
+}
+
 #[test]
 fn what_the_store_does_not_keep_did_not_happen() {
     let mut script = Script::with(2, false, |_| ());
@@ -97,6 +122,7 @@ fn what_the_store_does_not_keep_did_not_happen() {
          a > delete cam created-now |
          store commits | a < 200 {{}}; m < close 1001 Channel deleted; v1-b < close 1001 Channel deleted"#
     ));
+    assert_eq!(troubles(&script), 3);
     assert_eq!(script.channels(), 0);
 }
 

@@ -185,6 +185,7 @@ impl Script {
             }
             ["store", "waits"] => self.changes.wait(),
             ["store", "commits"] => self.commit(Ok(())),
+            ["store", "is", "busy"] => self.commit(Err(StoreError::Busy)),
             ["store", "fails", ..] => {
                 let error = act.split_once("fails").expect("it is there").1.trim();
                 self.commit(Err(StoreError::Failed(error.into())));
