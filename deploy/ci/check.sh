@@ -91,6 +91,7 @@ debian_packages() {
   [ -n "$(command -v npm)" ] || missing+=(npm)
   [ -n "$(command -v turnserver)" ] || missing+=(coturn)
   [ -n "$(command -v chromium)" ] || missing+=(chromium)
+  [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"
   if [ "$(id -u)" -ne 0 ]; then
