@@ -415,7 +415,13 @@ fn holds(body: &Body, response: &Response) -> bool {
                 .skip(1)
                 .filter_map(|rest| rest.split('"').next())
                 .collect();
-            found == *names && text.contains("NextToken") == *more
+            let states = text.split(r#""ChannelStatus":""#).skip(1);
+            let states = states.filter_map(|rest| rest.split('"').next());
+            let lines = found.iter().zip(states);
+            let lines: Vec<String> = lines
+                .map(|(name, state)| format!("{name} {state}"))
+                .collect();
+            found.len() == lines.len() && lines == *names && text.contains("NextToken") == *more
         }
     }
 }

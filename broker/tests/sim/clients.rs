@@ -229,7 +229,15 @@ impl World {
             return;
         };
         let call = match self.random.u32(0..22) {
-            0..=3 => Call::Create(self.name(), [5, 60, 120][self.random.usize(0..3)]),
+            0..=3 => {
+                let (name, ttl) = (self.name(), [5, 60, 120][self.random.usize(0..3)]);
+                let tags = if self.random.bool() {
+                    self.tags()
+                } else {
+                    Vec::new()
+                };
+                Call::Create(name, ttl, tags)
+            }
             4 => Call::DescribeName(self.name()),
             5 => Call::DescribeArn(self.arn()),
             6 | 7 => {
@@ -308,7 +316,11 @@ impl World {
         let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
             return;
         };
-        let (arn, sender, payload) = (self.arn(), self.alexa_id(), self.payload(conn));
+        let (arn, sender) = (self.arn(), self.alexa_id());
+        let payload = match self.random.u32(0..20) {
+            0 => self.payload_of(conn, 8_000), // too long
+            _ => self.payload(conn),
+        };
         self.write_offer(conn, arn, sender, payload);
     }
 

@@ -38,7 +38,7 @@ pub(crate) enum Piece {
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
     /// CreateSignalingChannel.
-    Create(String, u32),
+    Create(String, u32, Vec<(String, String)>),
     /// DescribeSignalingChannel by name.
     DescribeName(String),
     /// DescribeSignalingChannel by ARN.
@@ -195,8 +195,9 @@ impl Call {
 
     fn body(&self) -> String {
         match self {
-            Self::Create(name, ttl) => format!(
-                r#"{{"ChannelName":"{name}","SingleMasterConfiguration":{{"MessageTtlSeconds":{ttl}}}}}"#
+            Self::Create(name, ttl, tags) => format!(
+                r#"{{"ChannelName":"{name}","SingleMasterConfiguration":{{"MessageTtlSeconds":{ttl}}},"Tags":[{}]}}"#,
+                json(tags)
             ),
             Self::DescribeName(name) => format!(r#"{{"ChannelName":"{name}"}}"#),
             Self::DescribeArn(arn)
@@ -211,9 +212,7 @@ impl Call {
                 r#"{{"ChannelARN":"{arn}","CurrentVersion":"{version}","SingleMasterConfiguration":{{"MessageTtlSeconds":{ttl}}}}}"#
             ),
             Self::Tag(arn, tags) => {
-                let tag = |(key, value)| format!(r#"{{"Key":"{key}","Value":"{value}"}}"#);
-                let tags: Vec<String> = tags.iter().map(|(key, value)| tag((key, value))).collect();
-                format!(r#"{{"ResourceARN":"{arn}","Tags":[{}]}}"#, tags.join(","))
+                format!(r#"{{"ResourceARN":"{arn}","Tags":[{}]}}"#, json(tags))
             }
             Self::Untag(arn, keys) => format!(
                 r#"{{"ResourceARN":"{arn}","TagKeyList":["{}"]}}"#,
@@ -244,6 +243,11 @@ impl Call {
             Self::Missing => "{}".to_owned(),
         }
     }
+}
+
+fn json(tags: &[(String, String)]) -> String {
+    let tag = |(key, value): &(String, String)| format!(r#"{{"Key":"{key}","Value":"{value}"}}"#);
+    tags.iter().map(tag).collect::<Vec<_>>().join(",")
 }
 
 impl Text {

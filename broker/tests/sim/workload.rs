@@ -30,7 +30,10 @@ impl World {
         if !self.model.settings.dev
             && let Some(conn) = self.new_connection(Role::Caller)
         {
-            self.write(conn, Piece::Body(Call::Create("channel0".to_owned(), 60)));
+            self.write(
+                conn,
+                Piece::Body(Call::Create("channel0".to_owned(), 60, Vec::new())),
+            );
             self.run_dry();
         }
         self.new_peer(Action::ConnectMaster);

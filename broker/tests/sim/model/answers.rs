@@ -7,7 +7,7 @@ use crate::words::Call;
 pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
     match (call, told) {
         (Call::Create(..), Told::Record(record)) => Some(record.arn.clone()),
-        (Call::Create(name, _), _) => Some(name.clone()),
+        (Call::Create(name, ..), _) => Some(name.clone()),
         (
             Call::Delete(arn, _)
             | Call::Update(arn, ..)

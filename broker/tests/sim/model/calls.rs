@@ -57,7 +57,7 @@ impl Model {
     pub(super) fn permitted(&mut self, caller: Caller, call: Call) {
         let homes: Vec<usize> = match &call {
             Call::List(..) => (0..self.shards.len()).collect(),
-            Call::Create(name, _) | Call::DescribeName(name) | Call::Storage(name, true) => {
+            Call::Create(name, ..) | Call::DescribeName(name) | Call::Storage(name, true) => {
                 vec![(self.home)(name)]
             }
             Call::DescribeArn(arn)
@@ -141,16 +141,17 @@ impl Model {
     /// A question that is allowed and counted.
     pub(super) fn serve(&mut self, home: usize, caller: Caller, call: Call) {
         let told = match call {
-            Call::Create(name, _) if self.named(&name).is_some() => {
+            Call::Create(name, ..) if self.named(&name).is_some() => {
                 Told::Fault(400, "ResourceInUseException")
             }
-            Call::Create(name, ttl) => {
+            Call::Create(name, ttl, tags) => {
                 // Never the time of an earlier channel, also when the clock was set back.
                 let created = self.wall.max(self.shards[home].last_created + 1);
                 self.shards[home].last_created = created;
                 let arn =
                     format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{created}");
                 let channel = self.create(arn, u64::from(ttl));
+                self.channels[channel].tags = tags;
                 return self.begin_channel(channel, Some(caller), Life::Creating);
             }
             Call::Update(ref arn, ..)
@@ -196,7 +197,8 @@ impl Model {
             let there = channel.alive && channel.life != Life::Creating;
             there && channel.home == home && channel.name.starts_with(prefix)
         });
-        let mut names: Vec<String> = here.map(|channel| channel.name.clone()).collect();
+        let line = |channel: &Channel| format!("{} {}", channel.name, channel.status());
+        let mut names: Vec<String> = here.map(line).collect();
         names.sort_unstable();
         let more = names.len() > most;
         names.truncate(most);

@@ -24,6 +24,17 @@ pub(crate) enum Life {
     Deleting,
 }
 
+impl Channel {
+    /// Its state, as callers are told.
+    pub(super) fn status(&self) -> &'static str {
+        match self.life {
+            Life::Creating => panic!("nobody is told of it"),
+            Life::Active => "ACTIVE",
+            Life::Deleting => "DELETING",
+        }
+    }
+}
+
 /// A change that the store has not told of.
 pub(crate) struct Changing {
     number: u64,

@@ -304,6 +304,7 @@ pub(crate) enum Body {
     Holds(Vec<String>),
     Exactly(String),
     Answer(Option<String>),
+    /// Names with their states, and whether there is a next page.
     Names(Vec<String>, bool),
 }
 
