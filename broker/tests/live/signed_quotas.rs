@@ -218,6 +218,35 @@ fn accounts_have_as_many_channels_as_they_may() {
 }
 
 #[test]
+fn after_a_race_no_channel_is_made() {
+    for shards in [1, 3] {
+        let service = strict("[limits]\nchannels_per_account = 3\n", shards);
+        let admin = Signer::new("admin");
+        let asked = (0..24).map(|nth| {
+            let body = json!({"ChannelName": format!("race-{nth}")});
+            let call = Call::api(&service.broker, "/createSignalingChannel", &body);
+            let mut connection = Connection::open(service.broker.plain);
+            connection.send(&admin.sign(call).bytes());
+            connection
+        });
+        let asked: Vec<_> = asked.collect();
+        let statuses = asked.into_iter().map(|mut connection| {
+            let answer = connection.answer().expect("an answer");
+            if answer.status != 200 {
+                answer.refused(400, "AccountChannelLimitExceededException");
+            }
+            answer.status
+        });
+        // Those under way at the same time do not see each other; whoever comes after them sees them all.
+        assert!(statuses.filter(|status| *status == 200).count() >= 3);
+        let body = json!({"ChannelName": "after"});
+        let after = service.call(&admin, "/createSignalingChannel", &body);
+        after.refused(400, "AccountChannelLimitExceededException");
+        service.end();
+    }
+}
+
+#[test]
 fn accounts_are_limited_in_what_they_ask_for() {
     for shards in [1, 3] {
         let service = strict(
