@@ -19,6 +19,7 @@ pub mod address;
 pub mod edge;
 pub mod measure;
 pub mod options;
+pub mod page;
 pub mod peer;
 pub mod plan;
 pub mod report;

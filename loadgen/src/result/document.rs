@@ -4,8 +4,8 @@
 //! file of another schema is refused.
 
 use super::{
-    Connections, Cpu, ErrorKind, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag,
-    Sessions,
+    Connections, Cpu, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag, Sessions,
+    Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::fmt;
 
 /// Every figure of a run.
 ///
-/// Members that schema 1 does not list, and why they stand here: `stopped` (the exit code 130 is known from the file alone),
+/// Members that schema 1 does not list, and why they stand here: `verdict` (the exit code is known from the file alone), `latency_us.setup`,
 /// `connections.cycles` (the yield of mode connect), figures for each connection beside those for each message, and `hdr` of
 /// intervals and of the schedule lag, without which these would not merge exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,9 +32,9 @@ pub struct Document {
     pub duration_s: f64,
     /// Whether all was well, as [`Document::verdict`] says it.
     pub ok: bool,
-    /// Whether the operator ended it.
+    /// How it ended, if the engine said it; else [`Document::verdict`] judges by the figures.
     #[serde(default)]
-    pub stopped: bool,
+    pub verdict: Option<Verdict>,
     /// What the driver ran out of, if anything: then the figures are its limit and not the service's.
     pub saturated: Option<Saturated>,
     /// By how much starts were later than their schedule, in microseconds.
@@ -75,8 +75,8 @@ pub struct Document {
 /// Names with JSON values, in the order of their names.
 pub type Arguments = BTreeMap<String, serde_json::Value>;
 
-/// Failures by kind, in the order of their names. At most one member for each kind, of which there are finitely many.
-pub type Errors = BTreeMap<ErrorKind, u64>;
+/// Failures by name, in the order of their names; [`super::ErrorKind`] sorts them.
+pub type Errors = BTreeMap<String, u64>;
 
 impl Document {
     /// A document that says what was run and knows nothing else yet; not ok.
@@ -90,7 +90,7 @@ impl Document {
             started,
             duration_s: 0.0,
             ok: false,
-            stopped: false,
+            verdict: None,
             saturated: None,
             schedule_lag_us: ScheduleLag::default(),
             sessions: Sessions::default(),
@@ -129,6 +129,12 @@ impl Document {
             return Err(DocumentError::Intervals(document.intervals.len()));
         }
         Ok(document)
+    }
+
+    /// Whether the load came on schedule whatever the service did; else the service's pace was the load's.
+    #[must_use]
+    pub fn is_open_loop(&self) -> bool {
+        self.mode == "sessions" || self.mode == "storm"
     }
 
     /// The document as JSON text.
@@ -254,7 +260,7 @@ mod tests {
         histogram.record(5).unwrap();
         let mut document = Document::new("relay", "http://t", Arguments::new(), String::new());
         document.latency_us.message = Spread::of(&histogram);
-        document.errors.insert(ErrorKind::Status(403), 2);
+        document.errors.insert("status:403".into(), 2);
         document.saturated = Some(Saturated::Lag);
         document.intervals = vec![Interval::default()];
         let json: Value = serde_json::from_str(&document.json().unwrap()).unwrap();

@@ -25,7 +25,7 @@ impl Saturated {
         match self {
             Self::Descriptors => "the driver ran out of descriptors",
             Self::Ports => "the driver ran out of local ports",
-            Self::Cpu => "the driver's CPU was saturated",
+            Self::Cpu => "the driver's CPU was busy all the time",
             Self::Lag => "the driver fell behind its schedule",
         }
     }
@@ -142,10 +142,13 @@ pub struct Latencies {
     pub tls: Option<Spread>,
     /// WebSocket: from there to the answer 101.
     pub upgrade: Option<Spread>,
-    /// From sending the offer to the arrival of the answer.
+    /// From the answer 101 to the arrival of the SDP answer.
     pub offer_answer: Option<Spread>,
     /// A message, from composing it to looking at it on the other side.
     pub message: Option<Spread>,
+    /// A whole session's way: from the moment that it was due to the arrival of the SDP answer.
+    #[serde(default)]
+    pub setup: Option<Spread>,
 }
 
 /// The kinds of span, in the order in which a session passes through them.
@@ -161,17 +164,23 @@ pub enum Span {
     OfferAnswer,
     /// One message.
     Message,
+    /// From the moment that a session was due to its SDP answer.
+    Setup,
 }
 
 impl Span {
     /// All, in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Connect,
         Self::Tls,
         Self::Upgrade,
         Self::OfferAnswer,
         Self::Message,
+        Self::Setup,
     ];
+
+    /// Those that follow each other in a session.
+    pub const STEPS: [Self; 4] = [Self::Connect, Self::Tls, Self::Upgrade, Self::OfferAnswer];
 
     /// What people call it.
     #[must_use]
@@ -182,6 +191,7 @@ impl Span {
             Self::Upgrade => "upgrade",
             Self::OfferAnswer => "offer to answer",
             Self::Message => "message",
+            Self::Setup => "session start to answer",
         }
     }
 }
@@ -196,13 +206,15 @@ impl Latencies {
             Span::Upgrade => self.upgrade.as_ref(),
             Span::OfferAnswer => self.offer_answer.as_ref(),
             Span::Message => self.message.as_ref(),
+            Span::Setup => self.setup.as_ref(),
         }
     }
 
-    /// What a user waits for: the answer to an offer where there are sessions, else a message, else the way to the 101.
+    /// What a user waits for: the answer where there are sessions, else a message, else the way to the 101.
     #[must_use]
     pub fn headline(&self) -> Option<(Span, &Spread)> {
         let order = [
+            Span::Setup,
             Span::OfferAnswer,
             Span::Message,
             Span::Upgrade,

@@ -68,7 +68,10 @@ fn add(one: &Document, other: &Document) -> Document {
         started: one.started.clone().min(other.started.clone()),
         duration_s: one.duration_s.max(other.duration_s),
         ok: one.ok && other.ok,
-        stopped: one.stopped || other.stopped,
+        verdict: one
+            .verdict
+            .zip(other.verdict)
+            .map(|(one, other)| one.max(other)),
         saturated: match (one.saturated, other.saturated) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -99,7 +102,7 @@ fn add(one: &Document, other: &Document) -> Document {
         errors: {
             let mut errors = one.errors.clone();
             for (kind, count) in &other.errors {
-                let sum = errors.entry(*kind).or_default();
+                let sum = errors.entry(kind.clone()).or_default();
                 *sum = sum.saturating_add(*count);
             }
             errors
@@ -139,6 +142,7 @@ fn latencies(one: &Latencies, other: &Latencies) -> Latencies {
         upgrade: both(&one.upgrade, &other.upgrade),
         offer_answer: both(&one.offer_answer, &other.offer_answer),
         message: both(&one.message, &other.message),
+        setup: both(&one.setup, &other.setup),
     }
 }
 
@@ -289,7 +293,6 @@ fn list(one: &Value, other: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::ErrorKind;
     use hdrhistogram::Histogram;
     use proptest::prelude::*;
 
@@ -321,7 +324,7 @@ mod tests {
         document.schedule_lag_us = ScheduleLag::of(&histogram(&spans));
         document.messages.sent = Some(count);
         document.messages.lost = Some(0);
-        document.errors.insert(ErrorKind::Status(403), count);
+        document.errors.insert("status:403".into(), count);
         document.cpu = Cpu::of(count as f64 * 2.0, Some(8.0), count, 0);
         document.intervals = (1..=5)
             .map(|second| {

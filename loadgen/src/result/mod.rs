@@ -8,6 +8,8 @@
 //! | [`spread`] | the spans of one kind: quantiles and the full histogram |
 //! | [`verdict`] | what a document comes to, as a word and as an exit code |
 //! | [`merge`] | the documents of the parts of one run, added up exactly |
+//! | [`words`] | figures as people read them |
+//! | [`rows`] [`table`] | a document as rows; as text, several side by side |
 //!
 //! An engine fills a [`Document`] from what it counted: [`Document::new`], then member by member. No I/O, no clock.
 
@@ -15,8 +17,11 @@ pub mod document;
 pub mod figures;
 pub mod kind;
 pub mod merge;
+pub mod rows;
 pub mod spread;
+pub mod table;
 pub mod verdict;
+pub mod words;
 
 pub use document::{Arguments, Document, DocumentError, Errors};
 pub use figures::{

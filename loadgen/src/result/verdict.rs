@@ -1,9 +1,11 @@
 //! What a document comes to.
 
 use super::Document;
+use serde::{Deserialize, Serialize};
 
-/// How a run ended, as the program's exit code says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a run ended, as the program's exit code says it; each outranks those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// All well: 0.
     Well,
@@ -11,6 +13,8 @@ pub enum Verdict {
     Faulty,
     /// The target failed: connections or sessions did not come about or broke: 3.
     TargetFailed,
+    /// This machine's ports or descriptors did not suffice: 2.
+    Limits,
     /// Stopped by the operator: 130.
     Stopped,
 }
@@ -22,6 +26,7 @@ impl Verdict {
         match self {
             Self::Well => 0,
             Self::Faulty => 1,
+            Self::Limits => 2,
             Self::TargetFailed => 3,
             Self::Stopped => 130,
         }
@@ -29,16 +34,17 @@ impl Verdict {
 }
 
 impl Document {
-    /// Judges the figures. Ctrl-C outranks all; a target that is gone, or was never there, outranks what became of messages.
-    /// `ok` is looked at last: an engine that knows of a failure without a figure leaves it false.
+    /// What the engine said, or else what the figures say: a target that is gone, or was never there, outranks what became of
+    /// messages, and `ok` is looked at last.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
+        if let Some(verdict) = self.verdict {
+            return verdict;
+        }
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.peak.unwrap_or_default();
         let broken = failed > 0 || self.sessions.failed.unwrap_or_default() > 0;
-        if self.stopped {
-            Verdict::Stopped
-        } else if gone {
+        if gone {
             Verdict::TargetFailed
         } else if self.faults() > 0 {
             Verdict::Faulty
@@ -79,7 +85,15 @@ impl Document {
                 "All well: every message arrived once, in order and unchanged.".into()
             }
             Verdict::Well => "All well: every connection did what it should.".into(),
-            Verdict::Faulty => format!("Messages went wrong: {}.", self.fault_words()),
+            Verdict::Faulty => {
+                let sessions = self.sessions.failed.unwrap_or_default();
+                let more = if sessions > 0 {
+                    format!("; {sessions} sessions failed")
+                } else {
+                    String::new()
+                };
+                format!("Messages went wrong: {}{more}.", self.fault_words())
+            }
             Verdict::TargetFailed => {
                 let faults = match self.faults() {
                     0 => String::new(),
@@ -87,6 +101,10 @@ impl Document {
                 };
                 format!("The target failed: {}{faults}.", self.failure_words())
             }
+            Verdict::Limits => format!(
+                "This machine's limits did not suffice: {}.",
+                self.failure_words()
+            ),
             Verdict::Stopped => match self.faults() {
                 0 => "Stopped early by the operator; nothing was lost until then.".into(),
                 _ => format!("Stopped early by the operator; {}.", self.fault_words()),
@@ -153,6 +171,7 @@ mod tests {
                 "1 connections failed",
             ),
             (|d| d.sessions.failed = Some(7), 3, "7 sessions failed"),
+            (|d| d.verdict = Some(Verdict::Limits), 2, "machine's limits"),
             (|d| d.ok = false, 3, "not every connection came about"),
             (
                 |d| {
@@ -170,10 +189,14 @@ mod tests {
                 1,
                 "9 lost",
             ),
-            (|d| d.stopped = true, 130, "nothing was lost"),
+            (
+                |d| d.verdict = Some(Verdict::Stopped),
+                130,
+                "nothing was lost",
+            ),
             (
                 |d| {
-                    d.stopped = true;
+                    d.verdict = Some(Verdict::Stopped);
                     d.messages.lost = Some(4);
                 },
                 130,

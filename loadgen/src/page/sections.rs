@@ -1,0 +1,192 @@
+//! The parts of a report that are words: head, verdicts, key figures, foot.
+
+use super::{Run, escape, tables};
+use crate::result::rows::UNKNOWN;
+use crate::result::{Document, Verdict, words};
+use std::fmt::Write;
+
+/// Appends the head of the page: what was run where and when, and the switch of colours.
+pub fn header(out: &mut String, runs: &[Run]) {
+    let Some(first) = runs.first() else { return };
+    let document = &first.document;
+    let what = match runs {
+        [_] => format!("{} load", capital(&document.mode)),
+        _ => format!("{} runs side by side", runs.len()),
+    };
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(
+        out,
+        "<header><div><p class=\"eyebrow\">loadgen report</p><h1>{}</h1><p class=\"where\"><code>{}</code> · <time>{}</time> · {}</p></div>\
+         <button id=\"theme\" type=\"button\" hidden aria-label=\"Switch between light and dark\">◐</button></header>",
+        escape(&what),
+        escape(&document.target),
+        escape(&moment(&document.started)),
+        escape(&words::seconds(document.duration_s)),
+    );
+}
+
+/// Appends the verdict of each run, the saturation of the driver first.
+pub fn verdicts(out: &mut String, runs: &[Run]) {
+    out.push_str("<section class=\"verdicts\" aria-label=\"Verdict\">\n");
+    for (colour, run) in runs.iter().enumerate() {
+        let document = &run.document;
+        if let Some(saturated) = document.saturated {
+            let words = capital(saturated.words());
+            let name = if runs.len() > 1 {
+                format!("{}: ", escape(&run.name))
+            } else {
+                String::new()
+            };
+            let _ = writeln!(
+                out,
+                "<div class=\"verdict warn\"><span class=\"mark\" aria-hidden=\"true\">!</span><div><strong>{name}{words}.</strong>\
+                 <p>The figures below are the driver's limit, not the service's: {}.</p></div></div>",
+                saturated.advice()
+            );
+        }
+        let (class, mark) = match document.verdict() {
+            Verdict::Well => ("good", "✓"),
+            Verdict::Faulty | Verdict::TargetFailed | Verdict::Limits => ("bad", "✕"),
+            Verdict::Stopped => ("warn", "■"),
+        };
+        let (title, rest) = split_sentence(&document.verdict_words());
+        let name = if runs.len() > 1 {
+            format!("<i class=\"key c{colour}\"></i>{} · ", escape(&run.name))
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            out,
+            "<div class=\"verdict {class}\"><span class=\"mark\" aria-hidden=\"true\">{mark}</span><div><strong>{name}{}</strong><p>{}</p></div></div>",
+            escape(&title),
+            escape(&rest)
+        );
+    }
+    out.push_str("</section>\n");
+}
+
+/// Appends what the reader came for: cards for one run, a table for several.
+pub fn key_figures(out: &mut String, runs: &[Run]) {
+    if let [run] = runs {
+        out.push_str("<section class=\"cards\" aria-label=\"Key figures\">\n");
+        for (label, figure, note) in cards(&run.document) {
+            let _ = writeln!(
+                out,
+                "<div class=\"card figure\"><h3>{label}</h3><p class=\"value\">{}</p><p>{}</p></div>",
+                escape(&figure),
+                escape(&note)
+            );
+        }
+        out.push_str("</section>\n");
+        return;
+    }
+    out.push_str("<section><h2>Side by side</h2><div class=\"card scroll\">");
+    tables::comparison(out, runs, tables::Extent::Key);
+    out.push_str("</div></section>\n");
+}
+
+fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
+    let known = |count: Option<u64>| count.map_or_else(|| UNKNOWN.into(), words::count);
+    let mut cards = Vec::new();
+    if let Some(rate) = document.sessions_per_s() {
+        let note = format!(
+            "{} completed of {}",
+            known(document.sessions.completed),
+            known(document.sessions.scheduled)
+        );
+        cards.push(("Sessions a second", words::figure(rate), note));
+    }
+    if let Some(rate) = document.messages_per_s().filter(|rate| *rate > 0.0) {
+        let note = format!("{} arrived in all", known(document.messages.received));
+        cards.push(("Messages a second", words::figure(rate), note));
+    }
+    if let Some(rate) = document
+        .cycles_per_s()
+        .filter(|_| document.sessions.completed.is_none())
+    {
+        let note = format!("{} opened and closed", known(document.connections.cycles));
+        cards.push(("Connections a second", words::figure(rate), note));
+    }
+    if let Some((span, spread)) = document.latency_us.headline() {
+        let at = |share| {
+            spread
+                .quantile(share)
+                .map_or_else(|| UNKNOWN.into(), words::span_us)
+        };
+        let note = format!("{}; p50 {}, max {}", span.label(), at(0.5), at(1.0));
+        cards.push(("Latency p99", at(0.99), note));
+    }
+    if document.messages.sent.is_some_and(|sent| sent > 0) {
+        let note = "lost, duplicated, reordered, corrupted or misrouted".into();
+        cards.push(("Messages gone wrong", words::count(document.faults()), note));
+    }
+    if document.connections.peak.is_some() {
+        let note = format!("at once; {} failed", known(document.connections.failed));
+        cards.push(("Connections", known(document.connections.peak), note));
+    }
+    let cpu = &document.cpu;
+    if let Some(seconds) = cpu.server_s {
+        let busy = format!("{} of CPU time in all", words::seconds(seconds));
+        match (cpu.server_us_per_message, cpu.server_us_per_connection) {
+            (Some(us), _) => cards.push(("Service CPU a message", words::cost_us(us), busy)),
+            (None, Some(us)) => cards.push(("Service CPU a connection", words::cost_us(us), busy)),
+            (None, None) => cards.push((
+                "Service CPU",
+                words::seconds(seconds),
+                cores(seconds, document.duration_s),
+            )),
+        }
+    }
+    if let Some(bytes) = document.memory.server_rss_bytes {
+        let each = document.memory.server_bytes_per_connection;
+        let note = each.map_or_else(
+            || "resident at the end".into(),
+            |each| format!("grew by {} a connection", words::bytes(each)),
+        );
+        cards.push(("Service memory", words::bytes(bytes as f64), note));
+    }
+    cards
+}
+
+/// Appends the foot of the page: how to read the figures.
+pub fn footer(out: &mut String, runs: &[Run]) {
+    let how = if runs.iter().all(|run| run.document.is_open_loop()) {
+        "Open loop: latencies count from the scheduled moment, whatever the service does."
+    } else {
+        "Closed loop where the mode is relay, idle or connect: latencies count from the moment of sending, and a slow service slows the load down."
+    };
+    let _ = writeln!(
+        out,
+        "<footer><p>{how} Quantiles come from full histograms of three significant digits. loadgen {}</p></footer>",
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
+/// CPU time over the length of a run, as cores.
+pub(super) fn cores(cpu_s: f64, duration_s: f64) -> String {
+    if duration_s > 0.0 {
+        format!("{:.2} cores", cpu_s / duration_s)
+    } else {
+        UNKNOWN.into()
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+/// `2026-01-31T23:59:59Z` as `2026-01-31 23:59:59 UTC`; anything else as it is.
+fn moment(text: &str) -> String {
+    match text.strip_suffix('Z') {
+        Some(rest) if rest.len() >= 19 => format!("{} UTC", rest.replacen('T', " ", 1)),
+        Some(_) | None => text.to_owned(),
+    }
+}
+
+fn split_sentence(text: &str) -> (String, String) {
+    let (title, rest) = text.split_once(": ").unwrap_or((text, ""));
+    (title.trim_end_matches('.').to_owned(), capital(rest))
+}
