@@ -119,6 +119,12 @@ impl Sources {
         Ok(Self { first, count })
     }
 
+    /// How many addresses there are.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
     /// The address of the connection with this number.
     #[must_use]
     pub fn of(&self, connection: u32) -> Ipv4Addr {

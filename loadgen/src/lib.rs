@@ -11,6 +11,8 @@
 //! | [`schedule`] | when sessions begin, and how a run is split: open loop, no coordinator |
 //! | [`address`] | the target and where it may be; the source addresses of many connections |
 //! | [`options`] [`plan`] | the command line as given; the same, checked |
+//! | [`scenario`] | flags from a TOML file |
+//! | [`needs`] | what a plan takes, and whether this machine allows it |
 //! | [`edge`] | rings, sockets, TLS, threads, clock, what the kernel tells of processes |
 //! | [`result`] | the result as data: the JSON document, its verdict, exact merging |
 //! | [`report`] | the result as JSON and as text |
@@ -18,12 +20,14 @@
 pub mod address;
 pub mod edge;
 pub mod measure;
+pub mod needs;
 pub mod options;
 pub mod page;
 pub mod peer;
 pub mod plan;
 pub mod report;
 pub mod result;
+pub mod scenario;
 pub mod schedule;
 pub mod sign;
 pub mod visit;

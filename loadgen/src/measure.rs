@@ -1,6 +1,7 @@
 //! What a run counts: each of these adds up exactly over threads, and later over processes and machines.
 
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -93,6 +94,39 @@ impl Latency {
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
+    /// One of two digits, for what is kept every second: a tenth of the memory.
+    #[must_use]
+    pub fn coarse() -> Self {
+        let bounds = Histogram::new_with_bounds(1, LONGEST_US, 2);
+        Self(bounds.expect("the bounds are constants that it takes"))
+    }
+
+    /// The histogram as HDR V2 deflate in base64; `None` only if memory fails.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut serializer = V2DeflateSerializer::new();
+        serializer.serialize(&self.0, &mut bytes).ok()?;
+        let mut text = Vec::new();
+        codec::base64::encode(&mut text, &bytes);
+        String::from_utf8(text).ok()
+    }
+
+    /// Reads what [`Self::text`] wrote; `None` for anything else.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let bytes = codec::base64::decode(text.as_bytes())?;
+        Deserializer::new()
+            .deserialize(&mut &bytes[..])
+            .ok()
+            .map(Self)
+    }
+
+    /// Forgets every span.
+    pub fn clear(&mut self) {
+        self.0.reset();
+    }
+
     /// Takes down one span in nanoseconds. Longer than an hour counts as an hour.
     pub fn record_ns(&mut self, span_ns: u64) {
         self.0.saturating_record(span_ns / 1000);
@@ -100,9 +134,9 @@ impl Latency {
 
     /// Adds another worker's spans.
     pub fn add(&mut self, other: &Self) {
-        self.0
-            .add(&other.0)
-            .expect("all histograms have the same bounds");
+        // Fails only for spans beyond these bounds, and every histogram of ours saturates at them.
+        let added = self.0.add(&other.0);
+        debug_assert!(added.is_ok(), "all histograms have the same bounds");
     }
 
     /// The histogram, its values in microseconds.

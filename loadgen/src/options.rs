@@ -1,12 +1,20 @@
 //! The command line, as given.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
-use std::path::PathBuf;
+use crate::scenario;
+use crate::schedule::{Arrival, Share};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// Load for services that speak KVS signaling.
 #[derive(Debug, Parser)]
-#[command(name = "loadgen", version, arg_required_else_help = true)]
+#[command(
+    name = "loadgen",
+    version,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
@@ -21,10 +29,62 @@ pub enum Command {
     /// Exit codes: 0 all well; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
     /// 3 the target failed; 130 stopped by Ctrl-C, with its report.
     Run(Options),
+    /// Say what a run would open and take, and what this machine allows; open nothing.
+    Plan(Options),
+    /// Show reports, one or several side by side, or parts of one run as one.
+    Report(Reports),
+}
+
+/// The flags of `loadgen report`.
+#[derive(Clone, Debug, Args)]
+pub struct Reports {
+    /// What --json wrote
+    #[arg(required = true, value_name = "FILE.json")]
+    pub files: Vec<PathBuf>,
+    /// The files are parts of one run (--part): show the whole
+    #[arg(long)]
+    pub merge: bool,
+    /// Write the whole to this file
+    #[arg(long, value_name = "FILE", requires = "merge")]
+    pub json: Option<PathBuf>,
+}
+
+impl CommandLine {
+    /// Reads the words of a command line, the program's name first. A scenario named in it is read by `read` and stands for
+    /// the flags in it, in front of those given.
+    ///
+    /// # Errors
+    /// What to tell the operator: a flag's fault, or the file's with its place.
+    pub fn read(
+        words: Vec<String>,
+        read: impl Fn(&Path) -> std::io::Result<String>,
+    ) -> Result<Self, clap::Error> {
+        let named = words
+            .get(1)
+            .filter(|word| matches!(word.as_str(), "run" | "plan"));
+        let Some(place) = named.and_then(|_| scenario::place(&words)) else {
+            return Self::try_parse_from(words);
+        };
+        let path = words.get(place).map(PathBuf::from).unwrap_or_default();
+        let fault = |what: String| {
+            let text = format!("{}: {what}\n", path.display());
+            Self::command().error(ErrorKind::Io, text)
+        };
+        let text = read(&path).map_err(|error| fault(error.to_string()))?;
+        let flags = scenario::flags(&text).map_err(|error| {
+            Self::command().error(
+                ErrorKind::InvalidValue,
+                format!("{}:{error}\n", path.display()),
+            )
+        })?;
+        let mut all = words;
+        all.splice(2..2, flags);
+        Self::try_parse_from(all)
+    }
 }
 
 /// What kind of load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Masters and viewers exchange messages in a closed loop: CPU per message.
@@ -33,16 +93,35 @@ pub enum Mode {
     Idle,
     /// Connect, upgrade, close, and again: CPU per connection.
     Connect,
+    /// The real life of viewers, begun on schedule: connect, offer, answer, candidates both ways, hold, disconnect.
+    Sessions,
+    /// All masters and viewers connect at once, as after a restart, and come back by themselves when they are refused or cut off.
+    Storm,
+}
+
+impl Mode {
+    /// Whether its sessions begin on schedule, whatever the target does.
+    #[must_use]
+    pub const fn is_open_loop(self) -> bool {
+        match self {
+            Self::Sessions | Self::Storm => true,
+            Self::Relay | Self::Idle | Self::Connect => false,
+        }
+    }
 }
 
 /// The flags of `loadgen run`, as given.
 #[derive(Clone, Debug, Args, Serialize)]
+#[command(args_override_self = true)]
 pub struct Options {
+    /// A file of flags (TOML, keys as the flags are called); those given beside it override it
+    #[arg(value_name = "SCENARIO.toml")]
+    pub scenario: Option<PathBuf>,
     /// The service: http://, https://, ws:// or wss:// HOST[:PORT]
     #[arg(long, value_name = "URL")]
     pub target: String,
     /// What kind of load
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value = "sessions")]
     pub mode: Mode,
     /// Channels, each with one master
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -50,9 +129,46 @@ pub struct Options {
     /// Viewers of each channel; with --mode connect they alone connect, or the masters if this is 0
     #[arg(long, value_name = "V", default_value_t = 1)]
     pub viewers_per_channel: u32,
-    /// Seconds of load that are measured, after a warm-up
-    #[arg(long, value_name = "S", default_value_t = 10.0)]
-    pub duration: f64,
+    /// Seconds of load that are measured, 10 unless --sessions and --rate tell it; over them sessions begin (sessions), or all
+    /// is held (storm)
+    #[arg(long, value_name = "S")]
+    pub duration: Option<f64>,
+    /// Sessions that begin in all (sessions)
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<u32>,
+    /// Sessions that begin in a second, at the highest (sessions)
+    #[arg(long, value_name = "R")]
+    pub rate: Option<f64>,
+    /// How sessions follow each other (sessions)
+    #[arg(long, value_enum, default_value = "steady")]
+    pub arrival: Arrival,
+    /// Seconds that a session stays connected after its last message (sessions)
+    #[arg(long, value_name = "S", default_value_t = 0.0)]
+    pub hold: f64,
+    /// Seconds that a session may take from its connect to its last message; what has not arrived by then is lost
+    #[arg(long, value_name = "S", default_value_t = 20.0)]
+    pub patience: f64,
+    /// ICE candidates that each side sends (sessions, storm)
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub candidates: u32,
+    /// Characters of an offer's and an answer's payload, a multiple of 4; that of other messages unless given
+    #[arg(long, value_name = "BYTES")]
+    pub sdp_payload: Option<usize>,
+    /// What chance is drawn from; the same for all parts of a run
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Processes to run it in, each with a part of it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub processes: u32,
+    /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
+    #[arg(long, value_name = "K/N", default_value = "1/1")]
+    pub part: Share,
+    /// Another address of the same service, over which a share of the sessions goes
+    #[arg(long, value_name = "URL", requires = "tls_percent")]
+    pub tls_target: Option<String>,
+    /// How much of a hundred sessions goes to --tls-target
+    #[arg(long, value_name = "N", requires = "tls_target")]
+    pub tls_percent: Option<u32>,
     /// Messages that each peer begins with towards each counterpart (relay)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub window: u32,
@@ -83,9 +199,18 @@ pub struct Options {
     /// Allow a target that is not on this machine
     #[arg(long)]
     pub i_own_this_target: bool,
-    /// Send no signatures (the only way so far)
+    /// Confirm a load on another machine above 100 connections a second or 1,000 at once
     #[arg(long)]
+    pub yes: bool,
+    /// Sign with the keys of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN (sessions, storm)
+    #[arg(long, overrides_with = "no_auth")]
+    pub presign: bool,
+    /// Send no signatures, which is the default
+    #[arg(long, overrides_with = "presign")]
     pub no_auth: bool,
+    /// Make the channels by API before the run and remove them after it (sessions, storm)
+    #[arg(long)]
+    pub create_channels: bool,
     /// Region of the channels' ARNs
     #[arg(long, value_name = "NAME", default_value = "us-west-2")]
     pub region: String,

@@ -3,6 +3,9 @@
 use crate::address::{AddressError, Sources, Target};
 use crate::options::{CpuList, Mode, Options};
 use crate::peer::{Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES, Terms};
+use crate::schedule::{Schedule, ScheduleError, Share};
+use crate::sign::{Credentials, MissingKeys};
+use crate::visit::{self, CANDIDATES_MAX};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +35,22 @@ pub struct Plan {
     pub cores: Option<CpuList>,
     /// Whose certificate is taken.
     pub trust: Trust,
+    /// Which channels, and so which sessions, are this process's.
+    pub share: Share,
+    /// When sessions begin; `None` in the closed modes.
+    pub schedule: Option<Schedule>,
+    /// What is the same for every session.
+    pub visit: visit::Terms,
+    /// How long a session stays after its last message.
+    pub hold: Duration,
+    /// How long a session may take from its connect to its last message.
+    pub patience: Duration,
+    /// Another way to the service, and how much of a hundred sessions takes it.
+    pub detour: Option<(Target, u32)>,
+    /// The keys to sign with.
+    pub credentials: Option<Credentials>,
+    /// Whether the channels are made before the run and removed after it.
+    pub create_channels: bool,
 }
 
 /// Whose certificate is taken.
@@ -54,8 +73,14 @@ pub enum OptionError {
     Trust,
     /// Any certificate, off loopback.
     InsecureAbroad,
+    /// A load on another machine that is worth a second thought, without `--yes`.
+    Unconfirmed,
     /// See there.
     Address(AddressError),
+    /// See there.
+    Schedule(ScheduleError),
+    /// See there.
+    Keys(MissingKeys),
 }
 
 impl fmt::Display for OptionError {
@@ -69,7 +94,14 @@ impl fmt::Display for OptionError {
             Self::InsecureAbroad => {
                 formatter.write_str("--insecure: allowed towards loopback addresses only")
             }
+            Self::Unconfirmed => write!(
+                formatter,
+                "more than {ABROAD_RATE_MAX} connections a second, or {ABROAD_MAX} at once, on another machine: \
+                 confirm it with --yes"
+            ),
             Self::Address(error) => error.fmt(formatter),
+            Self::Schedule(error) => error.fmt(formatter),
+            Self::Keys(error) => error.fmt(formatter),
         }
     }
 }
@@ -82,28 +114,44 @@ impl From<AddressError> for OptionError {
     }
 }
 
+impl From<ScheduleError> for OptionError {
+    fn from(error: ScheduleError) -> Self {
+        Self::Schedule(error)
+    }
+}
+
+impl From<MissingKeys> for OptionError {
+    fn from(error: MissingKeys) -> Self {
+        Self::Keys(error)
+    }
+}
+
 impl Options {
-    /// Checks the flags against each other. `run` tells this run's messages from others'.
+    /// Checks the flags against each other. `run` tells this run's messages from others'; `variable` looks an environment
+    /// variable up, for the keys.
     ///
     /// # Errors
     /// The first fault, see [`OptionError`].
-    pub fn plan(&self, run: u32) -> Result<Plan, OptionError> {
+    pub fn plan(
+        &self,
+        run: u32,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Plan, OptionError> {
         self.check_ranges()?;
         let target = Target::parse(&self.target, self.i_own_this_target)?;
-        let trust = match (target.tls, &self.tls_ca, self.insecure) {
-            (false, _, _) => Trust::NotNeeded,
-            (true, Some(file), _) => Trust::Authority(file.clone()),
-            (true, None, true) if target.address.ip().is_loopback() => Trust::Anyone,
-            (true, None, true) => return Err(OptionError::InsecureAbroad),
-            (true, None, false) => return Err(OptionError::Trust),
+        let detour = match (&self.tls_target, self.tls_percent) {
+            (Some(url), Some(percent)) => {
+                Some((Target::parse(url, self.i_own_this_target)?, percent))
+            }
+            (None, _) | (_, None) => None,
         };
+        let trust = self.trust(&target, detour.as_ref())?;
         let sources = match &self.source_addresses {
             Some(text) => Some(Sources::parse(text)?),
             None => None,
         };
-        Ok(Plan {
+        let plan = Plan {
             mode: self.mode,
-            target,
             sources,
             naming: Naming {
                 region: self.region.clone(),
@@ -118,17 +166,72 @@ impl Options {
                 payload_bytes: self.payload,
                 window: self.window,
             },
-            duration: Duration::from_secs_f64(self.duration),
+            duration: Duration::from_secs_f64(self.duration.unwrap_or(DURATION_S)),
             cores: self.cores.clone(),
             trust,
+            share: self.part,
+            schedule: self.schedule()?,
+            visit: visit::Terms {
+                run,
+                payload_bytes: self.payload,
+                sdp_bytes: self.sdp_payload.unwrap_or(self.payload),
+                candidates: self.candidates,
+                channels: self.channels,
+            },
+            hold: Duration::from_secs_f64(self.hold),
+            patience: Duration::from_secs_f64(self.patience),
+            detour,
+            credentials: match self.presign {
+                true => Some(Credentials::from_environment(variable)?),
+                false => None,
+            },
+            create_channels: self.create_channels,
+            target,
+        };
+        if plan.is_bold() && !self.yes {
+            return Err(OptionError::Unconfirmed);
+        }
+        Ok(plan)
+    }
+
+    fn schedule(&self) -> Result<Option<Schedule>, OptionError> {
+        match self.mode {
+            Mode::Relay | Mode::Idle | Mode::Connect => Ok(None),
+            Mode::Storm => {
+                let sessions = self.channels.checked_mul(self.viewers_per_channel);
+                let sessions = sessions.ok_or(ScheduleError::Range)?;
+                Ok(Some(Schedule::at_once(sessions)))
+            }
+            Mode::Sessions => {
+                let whole = self.sessions.is_some() && self.rate.is_some();
+                let span = if whole {
+                    self.duration
+                } else {
+                    Some(self.duration.unwrap_or(DURATION_S))
+                };
+                let schedule =
+                    Schedule::new(self.arrival, self.sessions, self.rate, span, self.seed)?;
+                Ok(Some(schedule))
+            }
+        }
+    }
+
+    fn trust(&self, target: &Target, detour: Option<&(Target, u32)>) -> Result<Trust, OptionError> {
+        let ways = [Some(target), detour.map(|(target, _)| target)];
+        let secured = ways.into_iter().flatten().find(|target| target.tls);
+        let Some(target) = secured else {
+            return Ok(Trust::NotNeeded);
+        };
+        Ok(match (target.tls, &self.tls_ca, self.insecure) {
+            (false, _, _) => Trust::NotNeeded,
+            (true, Some(file), _) => Trust::Authority(file.clone()),
+            (true, None, true) if target.address.ip().is_loopback() => Trust::Anyone,
+            (true, None, true) => return Err(OptionError::InsecureAbroad),
+            (true, None, false) => return Err(OptionError::Trust),
         })
     }
 
     fn check_ranges(&self) -> Result<(), OptionError> {
-        let word = |text: &str| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-            text.len() <= 200 && text.bytes().all(plain)
-        };
         let checks = [
             (
                 (1..=CHANNELS_MAX).contains(&self.channels),
@@ -141,14 +244,36 @@ impl Options {
                 "0 to 1000",
             ),
             (
-                self.mode != Mode::Relay || self.viewers_per_channel > 0,
+                !matches!(self.mode, Mode::Relay | Mode::Storm) || self.viewers_per_channel > 0,
                 "--viewers-per-channel",
-                "1 to 1000 in --mode relay",
+                "1 to 1000 in --mode relay and --mode storm",
             ),
             (
-                (0.1..=86_400.0).contains(&self.duration),
+                (0.1..=604_800.0).contains(&self.duration.unwrap_or(DURATION_S)),
                 "--duration",
-                "0.1 to 86400 (seconds)",
+                "0.1 to 604800 (seconds)",
+            ),
+            (
+                (0.0..=86_400.0).contains(&self.hold),
+                "--hold",
+                "0 to 86400 (seconds)",
+            ),
+            (self.candidates <= CANDIDATES_MAX, "--candidates", "0 to 31"),
+            (
+                self.tls_percent.is_none_or(|percent| percent <= 100),
+                "--tls-percent",
+                "0 to 100",
+            ),
+            (
+                self.processes > 0
+                    && self.part.of().saturating_mul(self.processes) <= self.channels,
+                "--part and --processes",
+                "at most as many parts as channels",
+            ),
+            (
+                self.sdp_payload.is_none_or(payload_fits),
+                "--sdp-payload",
+                "a multiple of 4 from 72 to 65536",
             ),
             (
                 (1..=WINDOW_MAX).contains(&self.window),
@@ -156,11 +281,21 @@ impl Options {
                 "1 to 1000",
             ),
             (
-                self.payload.is_multiple_of(4)
-                    && (STAMP_BYTES..=PAYLOAD_BYTES_MAX).contains(&self.payload),
+                payload_fits(self.payload),
                 "--payload",
                 "a multiple of 4 from 72 to 65536",
             ),
+        ];
+        first_fault(&checks)?;
+        self.check_words()
+    }
+
+    fn check_words(&self) -> Result<(), OptionError> {
+        let word = |text: &str| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            text.len() <= 200 && text.bytes().all(plain)
+        };
+        first_fault(&[
             (
                 word(&self.channel_prefix),
                 "--channel-prefix",
@@ -176,11 +311,7 @@ impl Options {
                 "--account-id",
                 "twelve digits",
             ),
-        ];
-        match checks.into_iter().find(|(well, _, _)| !well) {
-            Some((_, flag, allowed)) => Err(OptionError::Range(flag, allowed)),
-            None => Ok(()),
-        }
+        ])
     }
 }
 
@@ -191,11 +322,45 @@ impl Plan {
         1 + self.viewers
     }
 
-    /// Connections that are open at the same time when all are.
+    /// Connections of this share that are open at the same time: all of them, or as many as the schedule makes likely.
     #[must_use]
-    pub const fn connections(&self) -> u64 {
-        let per_channel = self.viewers + if self.with_masters { 1 } else { 0 };
-        self.channels as u64 * per_channel as u64
+    pub fn connections(&self) -> u64 {
+        let channels = self.share.channels(self.channels).count() as u64;
+        if self.mode == Mode::Sessions {
+            return channels + self.sessions_at_once();
+        }
+        let per_channel = self.viewers + u32::from(self.with_masters);
+        channels * u64::from(per_channel)
+    }
+
+    /// Sessions of this share that run at the same time if none takes longer than a second beside its hold.
+    fn sessions_at_once(&self) -> u64 {
+        let Some(schedule) = &self.schedule else {
+            return 0;
+        };
+        let rate = schedule.rate_max() / f64::from(self.share.of());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "bounded by the number of sessions"
+        )]
+        let likely = (rate * (self.hold.as_secs_f64() + 1.0)).ceil() as u64;
+        likely.min(u64::from(schedule.sessions()))
+    }
+
+    /// Whether it is more than another machine should be given without a second thought.
+    fn is_bold(&self) -> bool {
+        let abroad = [
+            Some(&self.target),
+            self.detour.as_ref().map(|(target, _)| target),
+        ];
+        let abroad = abroad
+            .into_iter()
+            .flatten()
+            .any(|target| !target.address.ip().is_loopback());
+        let rate = self.schedule.as_ref().map_or(0.0, Schedule::rate_max);
+        let unbounded = matches!(self.mode, Mode::Relay | Mode::Connect);
+        abroad && (unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX)
     }
 
     /// The threads of the run, each with the CPU that it is pinned to.
@@ -208,6 +373,23 @@ impl Plan {
     }
 }
 
+/// The first of the checks that does not hold.
+fn first_fault(checks: &[(bool, &'static str, &'static str)]) -> Result<(), OptionError> {
+    match checks.iter().find(|(well, _, _)| !well) {
+        Some((_, flag, allowed)) => Err(OptionError::Range(flag, allowed)),
+        None => Ok(()),
+    }
+}
+
+const fn payload_fits(bytes: usize) -> bool {
+    bytes.is_multiple_of(4) && bytes >= STAMP_BYTES && bytes <= PAYLOAD_BYTES_MAX
+}
+
+/// Seconds that are measured if nothing is said.
+const DURATION_S: f64 = 10.0;
+/// From here on a load on another machine is to be confirmed: connections a second, and at once.
+const ABROAD_RATE_MAX: f64 = 100.0;
+const ABROAD_MAX: u64 = 1_000;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;
@@ -221,8 +403,10 @@ mod tests {
     fn plan(flags: &str) -> Result<Plan, String> {
         let words = ["loadgen", "run"].into_iter().chain(flags.split(' '));
         let line = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
-        let Command::Run(options) = line.command;
-        options.plan(1).map_err(|error| error.to_string())
+        let Command::Run(options) = line.command else {
+            return Err("not a run".into());
+        };
+        options.plan(1, |_| None).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -251,15 +435,66 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_schedules_name_the_flag_and_what_is_allowed() {
+        refused(&[
+            ("--target http://127.0.0.1:1", "two of"),
+            (
+                "--target http://127.0.0.1:1 --rate 1 --presign",
+                "AWS_ACCESS_KEY_ID",
+            ),
+            (
+                "--target http://127.0.0.1:1 --rate 1 --sessions 99 --duration 9",
+                "contradict",
+            ),
+            (
+                "--target http://127.0.0.1:1 --rate 1 --candidates 32",
+                "0 to 31",
+            ),
+            (
+                "--target http://127.0.0.1:1 --rate 1 --part 1/101",
+                "as many parts as",
+            ),
+            ("--target http://127.0.0.1:1 --rate 1 --part 3/2", "K/N"),
+            (
+                "--target http://127.0.0.1:1 --rate 1 --sdp-payload 70",
+                "--sdp-payload",
+            ),
+            (
+                "--target http://127.0.0.1:1 --rate 1 --tls-percent 5",
+                "--tls-target",
+            ),
+            (
+                "--target http://127.0.0.1:1 --rate 1 --tls-target https://127.0.0.1:2 --tls-percent 5",
+                "--tls-ca",
+            ),
+            (
+                "--target http://192.0.2.1:1 --i-own-this-target --rate 101",
+                "--yes",
+            ),
+            (
+                "--target http://192.0.2.1:1 --i-own-this-target --mode relay",
+                "--yes",
+            ),
+        ]);
+    }
+
+    /// Each of these flags is refused with a text that has this word.
+    fn refused(cases: &[(&str, &str)]) {
+        for (flags, word) in cases {
+            let error = plan(flags).unwrap_err();
+            assert!(error.contains(word), "{flags}: {error}");
+        }
+    }
+
+    #[test]
     fn faults_name_the_flag_and_what_is_allowed() {
-        for (flags, word) in [
+        refused(&[
             ("--mode relay", "--target"),
-            ("--target http://127.0.0.1:1", "--mode"),
             ("--target http://127.0.0.1:1 --mode fast", "relay"),
             ("--target http://192.0.2.1:1 --mode relay", "loopback"),
             ("--target https://127.0.0.1:1 --mode relay", "--tls-ca"),
             (
-                "--target https://192.0.2.1:1 --mode relay --insecure --i-own-this-target",
+                "--target https://192.0.2.1:1 --mode idle --insecure --i-own-this-target",
                 "--insecure",
             ),
             (
@@ -310,9 +545,6 @@ mod tests {
                 "--target http://127.0.0.1:1 --mode idle --channel-prefix a/b",
                 "--channel-prefix",
             ),
-        ] {
-            let error = plan(flags).unwrap_err();
-            assert!(error.contains(word), "{flags}: {error}");
-        }
+        ]);
     }
 }

@@ -169,6 +169,18 @@ impl Signer {
     }
 }
 
+/// Path and query of an upgrade without a signature.
+#[must_use]
+pub fn unsigned_target(arn: &str, client_id: Option<&str>) -> String {
+    let mut target = String::from("/?X-Amz-ChannelARN=");
+    codec::http::encode(&mut target, arn);
+    if let Some(client_id) = client_id {
+        target.push_str("&X-Amz-ClientId=");
+        codec::http::encode(&mut target, client_id);
+    }
+    target
+}
+
 /// Appends an API call without a signature.
 pub fn unsigned_call(out: &mut Vec<u8>, host: &str, path: &str, body: &str) {
     post(out, host, path, "", body);

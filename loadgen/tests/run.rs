@@ -9,10 +9,11 @@ mod support;
 use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 use support::{Fault, Relay};
 
 /// The sockets of all peers: channel by the ARN's text, place in it.
@@ -22,19 +23,50 @@ type Sockets = Arc<Mutex<HashMap<(String, u32), TcpStream>>>;
 fn service(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    serve_on(listener, fault);
+    address
+}
+
+fn serve_on(listener: TcpListener, fault: Fault) {
     let sockets = Sockets::default();
     let relay = Arc::new(Mutex::new(Relay::new(fault)));
     thread::spawn(move || {
         for socket in listener.incoming() {
             let (sockets, relay) = (Arc::clone(&sockets), Arc::clone(&relay));
-            thread::spawn(move || serve(socket.unwrap(), &sockets, &relay));
+            thread::spawn(move || {
+                let socket = socket.unwrap();
+                serve(&socket, &sockets, &relay);
+                // Others may hold a copy of it: it ends all the same.
+                drop(socket.shutdown(Shutdown::Both));
+            });
         }
     });
-    address
+}
+
+/// A sound service that does nothing at all for a while once ten connections have come.
+fn serve_with_stall(listener: TcpListener, stall: Duration) {
+    let sockets = Sockets::default();
+    let relay = Arc::new(Mutex::new(Relay::new(Fault::Nothing)));
+    thread::spawn(move || {
+        for (number, socket) in listener.incoming().enumerate() {
+            let stalled = (number == 10).then(|| (relay.lock().unwrap(), sockets.lock().unwrap()));
+            if stalled.is_some() {
+                thread::sleep(stall);
+            }
+            drop(stalled);
+            let (sockets, relay) = (Arc::clone(&sockets), Arc::clone(&relay));
+            thread::spawn(move || {
+                let socket = socket.unwrap();
+                serve(&socket, &sockets, &relay);
+                // Others may hold a copy of it: it ends all the same.
+                drop(socket.shutdown(Shutdown::Both));
+            });
+        }
+    });
 }
 
 /// One connection's life; ends when the peer does.
-fn serve(mut socket: TcpStream, sockets: &Sockets, relay: &Mutex<Relay>) -> Option<()> {
+fn serve(mut socket: &TcpStream, sockets: &Sockets, relay: &Mutex<Relay>) -> Option<()> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         socket.read_exact(&mut byte).ok()?;
@@ -82,7 +114,7 @@ fn serve(mut socket: TcpStream, sockets: &Sockets, relay: &Mutex<Relay>) -> Opti
                     let mut close = Vec::new();
                     ws::close_frame(&mut close, 1000, "");
                     socket.write_all(&close).ok()?;
-                    return socket.shutdown(std::net::Shutdown::Both).ok();
+                    return Some(());
                 }
                 None => {}
                 Some(Item::Ping(_) | Item::Pong(_)) => return None,
@@ -104,8 +136,13 @@ fn loadgen(flags: &str) -> Output {
 /// Exit code and report of a short run.
 fn run(target: &str, flags: &str) -> (Option<i32>, serde_json::Value) {
     let json = tempfile(flags);
+    let duration = if flags.contains("--duration") {
+        ""
+    } else {
+        "--duration 0.3"
+    };
     let output = loadgen(&format!(
-        "--target {target} --duration 0.3 --json {} {flags}",
+        "--target {target} {duration} --json {} {flags}",
         json.display()
     ));
     let text = std::fs::read_to_string(&json).unwrap_or_default();
@@ -253,4 +290,171 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
         assert_eq!(output.status.code(), Some(2), "{flags}: {error}");
         assert!(error.contains(word), "{flags}: {error}");
     }
+}
+
+/// Sessions over a sound service: all of them complete, whatever the arrival, in one process and in several.
+#[test]
+fn sessions_go_all_the_way() {
+    let target = format!("http://{}", service(Fault::Nothing));
+    for (flags, sessions) in [
+        ("--rate 100 --channels 3", 30),
+        (
+            "--rate 100 --channels 3 --arrival poisson --hold 0.1 --candidates 0 --cores 0",
+            30,
+        ),
+        (
+            "--sessions 20 --channels 4 --processes 2 --arrival ramp --sdp-payload 2000",
+            20,
+        ),
+        ("--sessions 20 --channels 4 --part 2/4 --payload 400", 5),
+    ] {
+        let (code, report) = run(&target, flags);
+        assert_eq!(code, Some(0), "{flags}: {report}");
+        assert_eq!(
+            report["sessions"]["scheduled"], sessions,
+            "{flags}: {report}"
+        );
+        assert_eq!(report["sessions"]["completed"], sessions);
+        let candidates = if flags.contains("--candidates 0") {
+            0
+        } else {
+            4
+        };
+        assert_eq!(
+            report["messages"]["received"],
+            sessions * 2 * (candidates + 1)
+        );
+        for name in ["connect", "upgrade", "offer_answer", "setup"] {
+            assert_eq!(report["latency_us"][name]["count"], sessions, "{name}");
+        }
+        assert!(report["schedule_lag_us"]["p99"].is_number());
+    }
+}
+
+/// A faulty service spoils sessions: what is missing is waited for, named, and ends in its exit code.
+#[test]
+fn faults_in_sessions_end_in_exit_code_1() {
+    for (fault, name) in [
+        (Fault::Duplicates, "duplicated"),
+        (Fault::Corrupts, "corrupted"),
+    ] {
+        let target = format!("http://{}", service(fault));
+        let (code, report) = run(&target, "--rate 60 --channels 2 --payload 400 --patience 1");
+        assert_eq!(code, Some(1), "{fault:?} {report}");
+        assert!(report["messages"][name].as_u64().unwrap() > 0, "{name}");
+    }
+}
+
+#[test]
+fn a_storm_comes_back_until_everybody_is_there() {
+    // The service is not there when the storm begins.
+    let place = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = place.local_addr().unwrap();
+    drop(place);
+    let json = tempfile("storm");
+    let flags = format!(
+        "--target http://{address} --mode storm --channels 2 --viewers-per-channel 3 --duration 6 --json"
+    );
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .arg("run")
+        .args(flags.split(' '))
+        .arg(&json)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("6 sessions begun")));
+    let listener = TcpListener::bind(address).unwrap();
+    serve_on(listener, Fault::Nothing);
+    thread::spawn(move || lines.for_each(drop));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let _ = std::fs::remove_file(&json);
+    assert_eq!(report["sessions"]["completed"], 6, "{report}");
+    assert!(report["errors"]["connect_refused"].as_u64().unwrap() > 0);
+    // All attempts count into what a viewer waited.
+    assert!(report["latency_us"]["setup"]["p50"].as_u64().unwrap() > 100_000);
+}
+
+/// Latency counts from the moment that was due: a service that stalls shows in every session that was due meanwhile.
+#[test]
+fn a_stall_shows_in_all_sessions_that_were_due() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("http://{}", listener.local_addr().unwrap());
+    serve_with_stall(listener, Duration::from_millis(400));
+    let (code, report) = run(
+        &target,
+        "--rate 100 --duration 1 --channels 1 --candidates 0",
+    );
+    assert_eq!(code, Some(0), "{report}");
+    let setup = &report["latency_us"]["setup"];
+    assert_eq!(setup["count"], 100);
+    assert!(setup["max"].as_u64().unwrap() > 300_000, "{setup}");
+    assert!(
+        setup["p90"].as_u64().unwrap() > 100_000,
+        "about a third of them waited: {setup}"
+    );
+}
+
+#[test]
+fn plans_and_reports_are_told_without_a_target() {
+    let tell = |words: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, text) = tell("plan --target http://127.0.0.1:1 --rate 10 --duration 5");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("50 over all parts") && text.contains("this machine allows it"),
+        "{text}"
+    );
+    let (code, text) = tell(
+        "plan --target http://127.0.0.1:1 --mode idle --channels 1000000 --viewers-per-channel 1000",
+    );
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("ulimit -Hn"), "{text}");
+    let (code, text) = tell("report /nowhere.json");
+    assert_eq!(code, Some(2));
+    assert!(text.contains("/nowhere.json"), "{text}");
+
+    let target = format!("http://{}", service(Fault::Nothing));
+    let parts: Vec<_> = ["1/2", "2/2"]
+        .iter()
+        .map(|part| {
+            let json = tempfile(part);
+            let output = loadgen(&format!("--target {target} --sessions 20 --duration 0.3 --channels 2 --part {part} --json {}", json.display()));
+            assert_eq!(output.status.code(), Some(0));
+            json
+        })
+        .collect();
+    let whole = tempfile("whole");
+    let files = format!("{} {}", parts[0].display(), parts[1].display());
+    let (code, text) = tell(&format!(
+        "report --merge --json {} {files}",
+        whole.display()
+    ));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("20 begun, 20 completed"), "{text}");
+    let (code, text) = tell(&format!("report {files} {}", whole.display()));
+    assert_eq!(code, Some(0), "{text}");
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("sessions completed"))
+        .unwrap();
+    assert_eq!(
+        row.split_ascii_whitespace().collect::<Vec<_>>(),
+        ["sessions", "completed", "10", "10", "20"]
+    );
+    parts
+        .iter()
+        .chain([&whole])
+        .for_each(|file| drop(std::fs::remove_file(file)));
 }

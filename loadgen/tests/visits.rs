@@ -24,7 +24,7 @@ const RULES: Rules = Rules {
     fragments: 1,
 };
 
-/// A master on line 0 and the viewers of sessions 1 and 2 on lines 1 and 2, as places 0 to 2 of a relay.
+/// A master on line 0 and the viewers of sessions 0 and 1 on lines 1 and 2, as places 0 to 2 of a relay.
 struct Channel {
     crew: Crew,
     relay: Relay,
@@ -73,7 +73,7 @@ impl Channel {
     fn round(&mut self) -> usize {
         self.crew.desk.now_ns += 1_000_000;
         for line in [1, 2] {
-            let viewer = Viewer::new(line, self.crew.desk.now_ns);
+            let viewer = Viewer::new(line - 1, self.crew.desk.now_ns);
             self.open(line, Party::Viewer(viewer));
         }
         while self.outs.iter().any(|out| !out.is_empty()) {
@@ -206,7 +206,7 @@ fn a_misrouting_relay() {
 #[test]
 fn what_comes_twice_is_seen_after_its_session_ended() {
     let mut channel = Channel::new(Fault::Nothing, TERMS);
-    let viewer = Viewer::new(1, 0);
+    let viewer = Viewer::new(0, 0);
     channel.open(1, Party::Viewer(viewer));
     let offer = channel.outs[1].clone();
     channel.carry(1);
@@ -220,10 +220,10 @@ fn what_comes_twice_is_seen_after_its_session_ended() {
 #[test]
 fn a_broken_connection_is_named_and_loses_nothing() {
     let mut channel = Channel::new(Fault::Nothing, TERMS);
-    channel.open(1, Party::Viewer(Viewer::new(1, 0)));
+    channel.open(1, Party::Viewer(Viewer::new(0, 0)));
     channel.crew.leave(1, Verdict::Broken);
     // The master leaves while a session waits: that it is not answered is not the service's loss.
-    channel.open(2, Party::Viewer(Viewer::new(2, 0)));
+    channel.open(2, Party::Viewer(Viewer::new(1, 0)));
     channel.crew.leave(0, Verdict::Broken);
     channel.crew.leave(2, Verdict::TimedOut);
     let desk = &mut channel.crew.desk;
@@ -235,7 +235,7 @@ fn a_broken_connection_is_named_and_loses_nothing() {
 #[test]
 fn messages_of_an_earlier_connection_are_no_fault() {
     let mut channel = Channel::new(Fault::Nothing, TERMS);
-    channel.open(1, Party::Viewer(Viewer::new(1, 0)));
+    channel.open(1, Party::Viewer(Viewer::new(0, 0)));
     let offer = channel.outs[1].clone();
     let Party::Viewer(mut viewer) = channel.crew.leave(1, Verdict::Broken) else {
         panic!("a viewer was there");

@@ -24,6 +24,8 @@ pub enum Phase {
 #[derive(Debug)]
 pub(super) struct Board {
     phase: AtomicU8,
+    /// Where the schedule begins, in nanoseconds of the run's clock; [`u64::MAX`] until that is known.
+    begins_ns: AtomicU64,
     /// One for each worker, written by it alone, once a turn.
     pub(super) gauges: Vec<Gauge>,
 }
@@ -44,6 +46,20 @@ pub(super) struct Gauge {
     pub(super) sent: AtomicU64,
     /// Messages arrived.
     pub(super) received: AtomicU64,
+    /// Masters that are open, or that were given up (sessions).
+    pub(super) masters: AtomicU64,
+    /// Sessions begun.
+    pub(super) scheduled: AtomicU64,
+    /// Sessions that went all the way.
+    pub(super) completed: AtomicU64,
+    /// Sessions that did not.
+    pub(super) unwell: AtomicU64,
+    /// Median and 99th percentile of the last whole interval, in microseconds.
+    pub(super) p50_us: AtomicU64,
+    /// See there.
+    pub(super) p99_us: AtomicU64,
+    /// No session is to begin and none runs.
+    pub(super) through: AtomicBool,
     /// The worker is done, well or not.
     pub(super) over: AtomicBool,
 }
@@ -57,6 +73,15 @@ pub(super) struct Sum {
     pub(super) cycles: u64,
     pub(super) sent: u64,
     pub(super) received: u64,
+    pub(super) masters: u64,
+    pub(super) scheduled: u64,
+    pub(super) completed: u64,
+    pub(super) unwell: u64,
+    /// The highest of any worker: good enough to look at.
+    pub(super) p50_us: u64,
+    pub(super) p99_us: u64,
+    /// Workers whose sessions are through.
+    pub(super) through: u64,
     /// Workers that are done.
     pub(super) over: u64,
 }
@@ -66,6 +91,7 @@ impl Board {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             phase: AtomicU8::new(Phase::OpenFirst as u8),
+            begins_ns: AtomicU64::new(u64::MAX),
             gauges: (0..workers).map(|_| Gauge::default()).collect(),
         }
     }
@@ -87,6 +113,17 @@ impl Board {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
+    /// Where the schedule begins, if that is known.
+    pub(super) fn begins_ns(&self) -> Option<u64> {
+        let moment = self.begins_ns.load(Ordering::Relaxed);
+        (moment != u64::MAX).then_some(moment)
+    }
+
+    /// Tells every worker where the schedule begins.
+    pub(super) fn begin_at(&self, moment_ns: u64) {
+        self.begins_ns.store(moment_ns, Ordering::Relaxed);
+    }
+
     /// All numbers added up.
     pub(super) fn sum(&self) -> Sum {
         let mut sum = Sum::default();
@@ -97,6 +134,13 @@ impl Board {
             sum.cycles += gauge.cycles.load(Ordering::Relaxed);
             sum.sent += gauge.sent.load(Ordering::Relaxed);
             sum.received += gauge.received.load(Ordering::Relaxed);
+            sum.masters += gauge.masters.load(Ordering::Relaxed);
+            sum.scheduled += gauge.scheduled.load(Ordering::Relaxed);
+            sum.completed += gauge.completed.load(Ordering::Relaxed);
+            sum.unwell += gauge.unwell.load(Ordering::Relaxed);
+            sum.p50_us = sum.p50_us.max(gauge.p50_us.load(Ordering::Relaxed));
+            sum.p99_us = sum.p99_us.max(gauge.p99_us.load(Ordering::Relaxed));
+            sum.through += u64::from(gauge.through.load(Ordering::Relaxed));
             sum.over += u64::from(gauge.over.load(Ordering::Relaxed));
         }
         sum

@@ -1,21 +1,22 @@
 //! Leads the workers through a run, and looks at the clock and at both processes at the right moments.
 
 use super::board::{Board, Phase, Sum};
+use super::interval::Interval;
 use super::process::Process;
 use super::tls::Client;
 use super::worker::{Harvest, Shared, Worker};
-use super::{machine, signal};
-use crate::measure::{Connections, Errors, Latencies, Tally};
+use super::{fleet, machine, signal};
+use crate::measure::{Connections, Errors, Latencies, Sessions, Tally};
+use crate::needs::DESCRIPTORS_BESIDE;
 use crate::options::Mode;
 use crate::plan::Plan;
-use serde::Serialize;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 /// What a run came to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Finished {
     /// When it began.
     pub started: SystemTime,
@@ -27,6 +28,8 @@ pub struct Finished {
     pub messages: u64,
     /// Connections opened and closed in the measured span.
     pub cycles: u64,
+    /// Sessions, over the whole run; `None` in the closed modes.
+    pub sessions: Option<Sessions>,
     /// Failures, over the whole run.
     pub errors: Errors,
     /// Spans; of messages only in the measured span.
@@ -53,25 +56,63 @@ pub struct Finished {
     pub stopped: bool,
 }
 
-/// About one second of the measured span. What is not known is null.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Interval {
-    t_s: f64,
-    sessions: Option<u64>,
-    messages: u64,
-    open: u64,
-    p50_us: Option<u64>,
-    p99_us: Option<u64>,
-    errors: u64,
+impl Finished {
+    /// A run that began at this moment and did nothing.
+    #[must_use]
+    pub fn blank(started: SystemTime) -> Self {
+        Self {
+            started,
+            duration_s: 0.0,
+            tally: Tally::default(),
+            messages: 0,
+            cycles: 0,
+            sessions: None,
+            errors: Errors::default(),
+            latencies: Latencies::default(),
+            connections: Connections::default(),
+            driver_cpu_ns: 0,
+            server_cpu_ns: None,
+            driver_busy: 0.0,
+            driver_rss_bytes: None,
+            server_rss_bytes: None,
+            server_bytes_per_connection: None,
+            intervals: Vec::new(),
+            all_opened: false,
+            stopped: false,
+        }
+    }
 }
 
-/// Why there was no run. Told to the operator; exit code 2.
+/// Why there was no run. Told to the operator.
 #[derive(Debug)]
-pub struct RunError(String);
+pub struct RunError {
+    text: String,
+    by_target: bool,
+}
+
+impl RunError {
+    /// This machine, or the flags.
+    fn local(text: String) -> Self {
+        let by_target = false;
+        Self { text, by_target }
+    }
+
+    /// The target failed before the run.
+    pub(super) fn target(text: String) -> Self {
+        let by_target = true;
+        Self { text, by_target }
+    }
+
+    /// The program's exit code: 3 if the target failed, else 2.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        if self.by_target { 3 } else { 2 }
+    }
+}
 
 impl std::fmt::Display for RunError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.text)
     }
 }
 
@@ -86,13 +127,17 @@ pub fn run(
     server_pid: Option<u32>,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Finished, RunError> {
-    ring::probe().map_err(|error| RunError(error.to_string()))?;
+    ring::probe().map_err(|error| RunError::local(error.to_string()))?;
     let server = match server_pid {
         None => None,
         Some(pid) => Some(
-            Process::find(pid).map_err(|error| RunError(format!("--server-pid {pid}: {error}")))?,
+            Process::find(pid)
+                .map_err(|error| RunError::local(format!("--server-pid {pid}: {error}")))?,
         ),
     };
+    if plan.mode.is_open_loop() {
+        return fleet::run(plan, server, tell);
+    }
     check_descriptors(plan)?;
     let tls = Client::new(&plan.trust, &plan.target.host).map_err(say("TLS"))?;
     signal::watch();
@@ -137,10 +182,7 @@ fn add(finished: &mut Finished, harvest: &Harvest) {
 /// One thread's life.
 fn work(shared: Shared<'_>, number: u32, of: u32, cpu: Option<usize>) -> io::Result<Harvest> {
     let result = (|| {
-        if let Some(cpu) = cpu {
-            machine::pin(cpu)
-                .map_err(|error| io::Error::other(format!("--cores {cpu}: {error}")))?;
-        }
+        pinned(cpu)?;
         Worker::new(shared, number, of)?.run()
     })();
     if let Some(gauge) = shared.board.gauges.get(number as usize) {
@@ -149,11 +191,22 @@ fn work(shared: Shared<'_>, number: u32, of: u32, cpu: Option<usize>) -> io::Res
     result
 }
 
-fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
+/// Pins the calling thread to a CPU, if one is named.
+pub(super) fn pinned(cpu: Option<usize>) -> io::Result<()> {
+    match cpu {
+        None => Ok(()),
+        Some(cpu) => {
+            machine::pin(cpu).map_err(|error| io::Error::other(format!("--cores {cpu}: {error}")))
+        }
+    }
+}
+
+/// Raises the limit of descriptors as far as it goes, and checks that it is enough.
+pub(super) fn check_descriptors(plan: &Plan) -> Result<(), RunError> {
     let limit = machine::raise_descriptors().map_err(say("the limit of descriptors"))?;
     let needed = plan.connections() + DESCRIPTORS_BESIDE;
     if needed > limit {
-        return Err(RunError(format!(
+        return Err(RunError::local(format!(
             "{needed} descriptors are needed for {} connections and {limit} are allowed: raise the hard limit \
              (`ulimit -Hn`, LimitNOFILE= in a unit) or open fewer",
             plan.connections()
@@ -208,14 +261,9 @@ impl Conductor<'_> {
         let driver_cpu_ns = to.driver_cpu_ns - from.driver_cpu_ns;
         let threads = self.board.gauges.len();
         Finished {
-            started,
             duration_s: span.as_secs_f64(),
-            tally: Tally::default(),
             messages: to.sum.received - from.sum.received,
             cycles: to.sum.cycles - from.sum.cycles,
-            errors: Errors::default(),
-            latencies: Latencies::default(),
-            connections: Connections::default(),
             driver_cpu_ns,
             server_cpu_ns: to
                 .server_cpu_ns
@@ -232,6 +280,7 @@ impl Conductor<'_> {
             intervals,
             all_opened,
             stopped: signal::stopped(),
+            ..Finished::blank(started)
         }
     }
 
@@ -294,6 +343,7 @@ impl Conductor<'_> {
                 open: sum.open,
                 p50_us: None,
                 p99_us: None,
+                hdr: None,
                 errors: sum.failed - before.failed,
             });
             before = sum;
@@ -361,8 +411,9 @@ impl Conductor<'_> {
     }
 }
 
-fn say(what: &'static str) -> impl Fn(io::Error) -> RunError {
-    move |error| RunError(format!("{what}: {error}"))
+/// Names what failed.
+pub(super) fn say(what: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |error| RunError::local(format!("{what}: {error}"))
 }
 
 /// The load before it is measured.
@@ -377,5 +428,3 @@ const DRAIN_STALL: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(10);
 /// One interval of the log.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Descriptors that are no connections: ring, files, standard streams.
-const DESCRIPTORS_BESIDE: u64 = 64;

@@ -24,7 +24,7 @@ impl Worker<'_> {
     pub(super) fn open_some(&mut self, phase: Phase) {
         let at_once = match self.shared.plan.mode {
             Mode::Relay | Mode::Idle => OPENING_MAX,
-            Mode::Connect => usize::MAX,
+            Mode::Connect | Mode::Sessions | Mode::Storm => usize::MAX,
         };
         while self.opening < at_once && (phase > Phase::OpenFirst || self.launched < self.first) {
             let Some(index) = self.queue.pop_front() else {
@@ -373,7 +373,7 @@ fn secure(
 }
 
 /// The name under which a failure of the world is counted.
-fn kind_of(error: &io::Error) -> String {
+pub(super) fn kind_of(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => "connect_refused".into(),
         Some(libc::ECONNRESET | libc::EPIPE) => "reset".into(),
@@ -386,7 +386,7 @@ fn kind_of(error: &io::Error) -> String {
 }
 
 /// Slots are numbered by 32 bits: a worker has at most 10⁹ peers by the bounds of the options, and memory for far fewer.
-fn narrow(index: usize) -> u32 {
+pub(super) fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 

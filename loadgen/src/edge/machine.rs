@@ -4,14 +4,14 @@
     reason = "limits and CPU affinity are set through libc; std has neither"
 )]
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use socket2::Socket;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 
 /// The machine that a run was driven from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub cpu: Option<String>,
@@ -39,6 +39,40 @@ pub fn machine() -> Machine {
         cpus: std::thread::available_parallelism().ok().map(Into::into),
         kernel: kernel.map(|text| text.trim().to_owned()),
         memory_bytes: kib.map(|kib| kib * 1024),
+    }
+}
+
+/// What this machine allows a process that opens many connections. What cannot be found out is null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open descriptors, if the limit is raised as far as it goes.
+    pub descriptors: Option<u64>,
+    /// Local ports of each address towards one target.
+    pub ports: Option<u64>,
+    /// Memory that can be had without swapping, in bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Looks at what this machine allows.
+#[must_use]
+pub fn limits() -> Limits {
+    let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
+    let ports = ports.and_then(|text| {
+        let (first, last) = text.trim().split_once(char::is_whitespace)?;
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.trim().parse().ok()?);
+        Some(last.checked_sub(first)? + 1)
+    });
+    let memory = fs::read_to_string("/proc/meminfo").ok();
+    let memory = memory.and_then(|text| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    Limits {
+        descriptors: raise_descriptors().ok(),
+        ports,
+        memory_bytes: memory.map(|kib| kib * 1024),
     }
 }
 

@@ -24,6 +24,16 @@ pub(super) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
+/// Asks a process that we started for an end, as Ctrl-C would.
+pub(super) fn interrupt(pid: u32) {
+    let Ok(pid) = libc::pid_t::try_from(pid) else {
+        return;
+    };
+    // SAFETY: kill takes any numbers; the process is a child of ours that was not waited for, so that its id is still its own.
+    // It fails when the process has ended, which is as well.
+    let _ = unsafe { libc::kill(pid, libc::SIGINT) };
+}
+
 extern "C" fn stop(_: libc::c_int) {
     STOPPED.store(true, Ordering::Relaxed);
 }

@@ -6,8 +6,9 @@ use rustls::client::{ClientConfig, ClientConnection, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,6 +107,56 @@ impl Tls {
             self.0.write_tls(out)?;
         }
         Ok(())
+    }
+}
+
+/// A blocking connection, secured or not.
+pub(super) enum Stream {
+    /// As it is.
+    Plain(TcpStream),
+    /// Over TLS.
+    Secured(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    /// Puts TLS over a socket if there is a client for it; the handshake runs with the first bytes.
+    ///
+    /// # Errors
+    /// What rustls says.
+    pub(super) fn new(socket: TcpStream, client: Option<&Client>) -> io::Result<Self> {
+        let Some(client) = client else {
+            return Ok(Self::Plain(socket));
+        };
+        let connection = ClientConnection::new(Arc::clone(&client.config), client.name.clone());
+        let connection = connection.map_err(io::Error::other)?;
+        Ok(Self::Secured(Box::new(StreamOwned::new(
+            connection, socket,
+        ))))
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(bytes),
+            Self::Secured(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Secured(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Secured(stream) => stream.flush(),
+        }
     }
 }
 

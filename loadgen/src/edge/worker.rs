@@ -84,8 +84,10 @@ impl<'a> Worker<'a> {
         let plan = shared.plan;
         let gauge = shared.board.gauges.get(number as usize);
         let gauge = gauge.ok_or_else(|| io::Error::other("a worker without a gauge"))?;
-        let channels = (number..plan.channels).step_by(of as usize);
-        let names = channels
+        let share = plan.share.split(number, of);
+        let share = share.ok_or_else(|| io::Error::other("more threads than a run can have"))?;
+        let names = share
+            .channels(plan.channels)
             .flat_map(|channel| (0..=plan.viewers).map(move |place| Name { channel, place }));
         let peers: Vec<_> = names.map(|name| Peer::new(name, plan.viewers)).collect();
         let connecting = (0..).zip(&peers);

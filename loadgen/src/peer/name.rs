@@ -24,6 +24,12 @@ pub struct Naming {
 }
 
 impl Naming {
+    /// The name of a channel.
+    #[must_use]
+    pub fn name(&self, channel: u32) -> String {
+        format!("{}{channel}", self.prefix)
+    }
+
     /// The ARN of a channel.
     #[must_use]
     pub fn arn(&self, channel: u32) -> String {

@@ -123,6 +123,13 @@ impl Crew {
         }
     }
 
+    /// Whether the master of this channel of the share is open.
+    #[must_use]
+    pub fn is_master_open(&self, channel: u32) -> bool {
+        let master = self.masters.get(self.share.index(channel));
+        master.is_some_and(Option::is_some)
+    }
+
     /// Begins a line's upgrade: appends the request for this host and target.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -345,9 +352,9 @@ impl Crew {
             latencies
                 .offer_answer
                 .record_ns(now_ns.saturating_sub(viewer.since_ns));
-            latencies
-                .setup
-                .record_ns(now_ns.saturating_sub(viewer.due_ns));
+            let setup_ns = now_ns.saturating_sub(viewer.due_ns);
+            latencies.setup.record_ns(setup_ns);
+            self.desk.recent.record_ns(setup_ns);
             for _ in 0..candidates {
                 if let Some(number) = viewer.to_master.compose() {
                     self.desk.write_to_master(session, number, out);

@@ -1,6 +1,6 @@
 //! What the sessions of one thread share: buffers, counters, and the writing and reading of messages.
 
-use crate::measure::{Errors, Latencies, Sessions, Tally};
+use crate::measure::{Errors, Latencies, Latency, Sessions, Tally};
 use crate::peer::{Stamp, filler};
 use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
@@ -38,6 +38,8 @@ pub struct Desk {
     pub sessions: Sessions,
     /// Spans.
     pub latencies: Latencies,
+    /// The set-ups of the interval that runs; whoever logs it clears it.
+    pub recent: Latency,
     /// Failures by kind.
     pub errors: Errors,
     filler: String,
@@ -66,6 +68,7 @@ impl Desk {
             tally: Tally::default(),
             sessions: Sessions::default(),
             latencies: Latencies::default(),
+            recent: Latency::coarse(),
             errors: Errors::default(),
             filler: filler(),
             parser: EventParser::new(),
@@ -184,19 +187,28 @@ impl Desk {
     }
 }
 
-/// Appends the client id of a session's viewer.
-pub(super) fn write_client_id(out: &mut String, session: u32) {
+/// The client id of a session's viewer.
+#[must_use]
+pub fn client_id(session: u32) -> String {
+    let mut id = String::new();
+    write_client_id(&mut id, session);
+    id
+}
+
+/// Appends the client id of a session's viewer: its place in stamps.
+fn write_client_id(out: &mut String, session: u32) {
     // Writing to a string cannot fail.
-    let _ = write!(out, "{VIEWER}{session}");
+    let _ = write!(out, "{VIEWER}{}", u64::from(session) + 1);
 }
 
 /// The session of a client id.
 fn session_of(client_id: &str) -> Option<u32> {
-    client_id.strip_prefix(VIEWER)?.parse().ok()
+    let place: u32 = client_id.strip_prefix(VIEWER)?.parse().ok()?;
+    place.checked_sub(1)
 }
 
 /// A name of the service's choice, cut to a length that a table of errors can bear.
-pub(super) fn clipped(name: &str) -> &str {
+fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }
 

@@ -21,5 +21,5 @@ mod viewer;
 
 pub use book::{Arrival, Book, CANDIDATES_MAX};
 pub use crew::{Crew, Heard, Party, Verdict};
-pub use desk::{Desk, Terms};
+pub use desk::{Desk, Terms, client_id};
 pub use viewer::{Stage, Viewer};

@@ -1,0 +1,271 @@
+//! Calls of the control plane before and after a run: channels made, and removed again.
+//!
+//! One call after the other on one connection, blocking: nothing is measured here.
+
+use super::signal;
+use super::tls::{Client, Stream};
+use crate::address::Target;
+use crate::plan::Plan;
+use crate::sign::{Signer, unsigned_call};
+use serde_json::{Value, json};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Why a call failed. Told to the operator.
+#[derive(Debug)]
+pub(super) enum ApiError {
+    /// The service's answer: status, error type, text.
+    Refused(u16, String, String),
+    /// No answer.
+    Io(io::Error),
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(status, kind, text) => write!(out, "{status} {kind}: {text}"),
+            Self::Io(error) => error.fmt(out),
+        }
+    }
+}
+
+impl From<io::Error> for ApiError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The channels of a share that were made for a run, or were there already.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    /// By their place in the share.
+    pub(super) arns: Vec<String>,
+    /// Those that were made, to be removed.
+    made: Vec<String>,
+}
+
+/// The control plane of a target.
+pub(super) struct Api<'a> {
+    target: &'a Target,
+    tls: Option<&'a Client>,
+    signer: Option<Signer>,
+    stream: Option<Stream>,
+}
+
+impl<'a> Api<'a> {
+    /// The control plane behind this target; nothing is connected yet.
+    pub(super) fn new(plan: &'a Plan, tls: Option<&'a Client>) -> Self {
+        let signer = plan.credentials.clone();
+        Self {
+            target: &plan.target,
+            tls,
+            signer: signer.map(|keys| Signer::new(keys, plan.naming.region.clone())),
+            stream: None,
+        }
+    }
+
+    /// Makes the channels of the plan's share; one that is there already is used and kept.
+    ///
+    /// # Errors
+    /// The first call that fails, with the channel's name. What was made is in `channels`, to be removed.
+    pub(super) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
+        for channel in plan.share.channels(plan.channels) {
+            if signal::stopped() {
+                return Err("--create-channels: stopped".into());
+            }
+            let name = plan.naming.name(channel);
+            let about = |error: ApiError| format!("--create-channels: {name}: {error}");
+            let body = json!({ "ChannelName": name });
+            let (answer, made) = match self.call("/createSignalingChannel", &body) {
+                Ok(answer) => (answer, true),
+                Err(ApiError::Refused(_, kind, _)) if kind == "ResourceInUseException" => {
+                    let answer = self
+                        .call("/describeSignalingChannel", &body)
+                        .map_err(about)?;
+                    (
+                        answer.get("ChannelInfo").cloned().unwrap_or_default(),
+                        false,
+                    )
+                }
+                Err(error) => return Err(about(error)),
+            };
+            let arn = answer.get("ChannelARN").and_then(Value::as_str);
+            let arn = arn.ok_or_else(|| {
+                format!("--create-channels: {name}: the answer names no ChannelARN")
+            })?;
+            channels.arns.push(arn.to_owned());
+            if made {
+                channels.made.push(arn.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the channels that were made; gives how many could not be removed, and why the last of them.
+    pub(super) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
+        let mut failed = None;
+        for arn in &channels.made {
+            if let Err(error) = self.call("/deleteSignalingChannel", &json!({ "ChannelARN": arn }))
+            {
+                let count = failed.map_or(1, |(count, _)| count + 1);
+                failed = Some((count, error));
+            }
+        }
+        failed
+    }
+
+    /// One call; one that is over the service's rate is repeated with back-off.
+    fn call(&mut self, path: &str, body: &Value) -> Result<Value, ApiError> {
+        let body = body.to_string();
+        let mut patience = PATIENCE;
+        for _ in 0..ATTEMPTS {
+            let kept = self.stream.is_some();
+            match self.try_call(path, &body) {
+                Err(ApiError::Refused(400, kind, _)) if kind == "ClientLimitExceededException" => {
+                    thread::sleep(patience);
+                    patience = (patience * 2).min(PATIENCE_MAX);
+                }
+                // A connection that was kept may have been closed meanwhile.
+                Err(ApiError::Io(_)) if kept => self.stream = None,
+                other => return other,
+            }
+        }
+        self.try_call(path, &body)
+    }
+
+    fn try_call(&mut self, path: &str, body: &str) -> Result<Value, ApiError> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut request = Vec::new();
+        let host = self.target.authority.as_str();
+        match &mut self.signer {
+            Some(signer) => signer.call(&mut request, host, path, body, now.as_secs()),
+            None => unsigned_call(&mut request, host, path, body),
+        }
+        if self.stream.is_none() {
+            let socket = connect(&self.target.address)?;
+            socket.set_read_timeout(Some(TIMEOUT))?;
+            socket.set_write_timeout(Some(TIMEOUT))?;
+            socket.set_nodelay(true)?;
+            self.stream = Some(Stream::new(socket, self.tls)?);
+        }
+        let Some(stream) = &mut self.stream else {
+            return Err(io::Error::other("no connection").into());
+        };
+        stream.write_all(&request)?;
+        stream.flush()?;
+        let answer = read_answer(stream)?;
+        if answer.closes {
+            self.stream = None;
+        }
+        let content: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if answer.status == 200 {
+            return Ok(content);
+        }
+        let text = ["Message", "message"]
+            .into_iter()
+            .find_map(|name| content.get(name));
+        let text = text.and_then(Value::as_str).unwrap_or_default().to_owned();
+        Err(ApiError::Refused(answer.status, answer.error_type, text))
+    }
+}
+
+fn connect(address: &SocketAddr) -> io::Result<TcpStream> {
+    loop {
+        match TcpStream::connect_timeout(address, TIMEOUT) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            connected => return connected,
+        }
+    }
+}
+
+/// An HTTP answer, whole.
+struct Answer {
+    status: u16,
+    error_type: String,
+    closes: bool,
+    body: Vec<u8>,
+}
+
+fn read_answer(stream: &mut Stream) -> io::Result<Answer> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let count = match stream.read(&mut piece) {
+            // Also without a signal: the end of an earlier ring may interrupt the thread that had it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
+        if let Some(answer) = parse(&bytes)? {
+            return Ok(answer);
+        }
+        if bytes.len() > ANSWER_BYTES_MAX {
+            return Err(io::Error::other("the answer is too long"));
+        }
+    }
+}
+
+/// The answer that these bytes begin with, once it is whole.
+fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
+    let mut lines = [httparse::EMPTY_HEADER; 64];
+    let mut head = httparse::Response::new(&mut lines);
+    let parsed = head.parse(bytes).map_err(io::Error::other)?;
+    let httparse::Status::Complete(head_bytes) = parsed else {
+        return Ok(None);
+    };
+    let value = |name: &str| {
+        let mut lines = head.headers.iter();
+        let line = lines.find(|line| line.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(line.value).ok()
+    };
+    let length: usize = value("Content-Length")
+        .and_then(|length| length.parse().ok())
+        .ok_or_else(|| io::Error::other("an answer without Content-Length"))?;
+    let body = bytes.get(head_bytes..).and_then(|rest| rest.get(..length));
+    Ok(body.map(|body| Answer {
+        status: head.code.unwrap_or_default(),
+        error_type: value("x-amzn-ErrorType")
+            .unwrap_or("an unnamed error")
+            .to_owned(),
+        closes: value("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        body: body.to_vec(),
+    }))
+}
+
+/// How long each step of a call may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a call is tried, and how long the first and the longest pause is.
+const ATTEMPTS: u32 = 30;
+const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE_MAX: Duration = Duration::from_secs(2);
+/// Longest answer that is taken in.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_when_they_are_whole() {
+        let text = b"HTTP/1.1 400 Bad Request\r\nx-amzn-ErrorType: E\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+        for length in 0..text.len() {
+            assert!(parse(&text[..length]).unwrap().is_none(), "{length}");
+        }
+        let answer = parse(text).unwrap().unwrap();
+        assert_eq!(
+            (answer.status, answer.error_type.as_str(), answer.closes),
+            (400, "E", true)
+        );
+        assert_eq!(answer.body, b"{}");
+        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(parse(b"nonsense\r\n\r\n").is_err());
+    }
+}

@@ -1,0 +1,250 @@
+//! What becomes of news: a party goes a step further, comes back later, or is through.
+
+use super::super::board::Phase;
+use super::lines::News;
+use super::worker::Worker;
+use crate::visit::{Heard, Party, Stage, Verdict};
+
+impl Worker<'_> {
+    /// Goes on after news.
+    pub(super) fn advance(&mut self, news: News) {
+        match news {
+            News::Connected(line) => self.connected(line),
+            News::Ready(line) => self.ready(line),
+            News::Bytes(line, lent) => {
+                if let Some(heard) = self.lines.read(line, lent, &mut self.crew) {
+                    self.heard(line, heard);
+                }
+                while let Some(settled) = self.crew.settled() {
+                    self.settled(settled);
+                }
+            }
+            News::Broken(line, kind) => self.lost(line, &kind),
+            News::Freed(_) => {}
+        }
+    }
+
+    /// TCP is established: counted from the moment that was due for a session's first connection.
+    fn connected(&mut self, line: u32) {
+        let now_ns = self.now_ns();
+        let begun_ns = self.lines.step(line, now_ns);
+        let since_ns = match self.crew.party(line) {
+            Party::Viewer(viewer) if viewer.attempts == 0 => viewer.due_ns,
+            Party::Viewer(_) => begun_ns,
+            Party::Master(_) if self.is_storm() => begun_ns,
+            Party::Master(_) | Party::Nobody => return,
+        };
+        self.crew
+            .desk
+            .latencies
+            .connect
+            .record_ns(now_ns.saturating_sub(since_ns));
+    }
+
+    fn ready(&mut self, line: u32) {
+        let now_ns = self.now_ns();
+        let secured = self
+            .lines
+            .route(line)
+            .is_some_and(|route| route.tls.is_some());
+        let since_ns = self.lines.step(line, now_ns);
+        if secured && self.is_measured(line) {
+            self.crew.desk.latencies.tls.record_ns(now_ns - since_ns);
+        }
+        self.ask(line);
+    }
+
+    fn heard(&mut self, line: u32, heard: Result<Heard, String>) {
+        match heard {
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Opened) => self.opened(line),
+            Ok(Heard::Closed) => self.closed(line),
+            Ok(Heard::ClosedByService) => {
+                let party = self.gone(line);
+                self.lines.finish(line);
+                self.say_farewell(line);
+                self.again_or_failed(party);
+            }
+            Err(kind) => self.lost(line, &kind),
+        }
+    }
+
+    fn opened(&mut self, line: u32) {
+        let now_ns = self.now_ns();
+        let since_ns = self.lines.step(line, now_ns);
+        if self.is_measured(line) {
+            self.crew
+                .desk
+                .latencies
+                .upgrade
+                .record_ns(now_ns - since_ns);
+        }
+        self.open += 1;
+        self.connections.opened += 1;
+        self.connections.peak = self.connections.peak.max(self.open);
+        if let Party::Master(channel) = self.crew.party(line) {
+            let place = self.share.index(*channel);
+            self.settle_master(place);
+            if let Some(attempts) = self.master_attempts.get_mut(place) {
+                *attempts = 0;
+            }
+        }
+        if self.phase() == Phase::Close {
+            self.close(line);
+        }
+    }
+
+    /// A session has said and heard everything.
+    fn settled(&mut self, line: u32) {
+        if self.phase() >= Phase::Drain {
+            self.close(line);
+        } else if !self.is_storm() {
+            let hold = self.shared.plan.hold;
+            if hold.is_zero() {
+                self.close(line);
+            } else {
+                self.hold(line, u64::try_from(hold.as_nanos()).unwrap_or(u64::MAX));
+            }
+        }
+    }
+
+    /// Begins the closing handshake of a party that is open.
+    pub(super) fn close(&mut self, line: u32) {
+        let crew = &mut self.crew;
+        self.lines.write(line, |out| crew.close(line, out));
+        self.say_farewell(line);
+    }
+
+    /// Our close was answered.
+    fn closed(&mut self, line: u32) {
+        self.open -= 1;
+        if let Party::Viewer(viewer) = self.crew.leave(line, Verdict::Completed) {
+            self.active -= 1;
+            let whole = viewer.is_complete(self.shared.plan.visit.candidates);
+            let sessions = &mut self.crew.desk.sessions;
+            sessions.completed += u64::from(whole);
+            sessions.failed += u64::from(!whole);
+        }
+        self.lines.finish(line);
+        self.say_farewell(line);
+    }
+
+    /// A connection ended otherwise than we wanted.
+    pub(super) fn lost(&mut self, line: u32, kind: &str) {
+        if *self.crew.party(line) == Party::Nobody {
+            return self.lines.cut(line);
+        }
+        self.crew.desk.errors.count(kind);
+        let party = self.gone(line);
+        self.lines.cut(line);
+        self.again_or_failed(party);
+    }
+
+    /// Takes the party off a connection that failed.
+    fn gone(&mut self, line: u32) -> Party {
+        self.connections.failed += 1;
+        let was_open = match self.crew.party(line) {
+            Party::Nobody => false,
+            Party::Master(channel) => self.crew.is_master_open(*channel),
+            Party::Viewer(viewer) => viewer.stage != Stage::AwaitOpen,
+        };
+        self.open -= u64::from(was_open);
+        self.crew.leave(line, Verdict::Broken)
+    }
+
+    /// A party without a connection comes back, or that was it.
+    pub(super) fn again_or_failed(&mut self, party: Party) {
+        match party {
+            Party::Nobody => {}
+            Party::Master(channel) => {
+                let place = self.share.index(channel);
+                let Some(attempts) = self.master_attempts.get_mut(place) else {
+                    return;
+                };
+                *attempts = attempts.saturating_add(1);
+                let attempts = *attempts;
+                if attempts >= MASTER_ATTEMPTS {
+                    self.settle_master(place);
+                }
+                if self.phase() < Phase::Close {
+                    self.try_again(party, attempts - 1);
+                }
+            }
+            Party::Viewer(mut viewer) => {
+                if self.is_storm() && self.phase() < Phase::Drain {
+                    let attempts = viewer.attempts;
+                    // Until it has its answer, what it waits for is the same as before.
+                    let unanswered = matches!(viewer.stage, Stage::AwaitOpen | Stage::AwaitAnswer);
+                    let due_ns = if !unanswered {
+                        self.now_ns()
+                    } else {
+                        viewer.due_ns
+                    };
+                    viewer.restart(due_ns);
+                    viewer.attempts = attempts + 1;
+                    self.try_again(Party::Viewer(viewer), attempts);
+                } else {
+                    self.active -= 1;
+                    self.crew.desk.sessions.failed += 1;
+                }
+            }
+        }
+    }
+
+    /// Counts a master as open or given up, once, before the run.
+    fn settle_master(&mut self, place: usize) {
+        let settled = self
+            .settled
+            .get_mut(place)
+            .map(|settled| std::mem::replace(settled, true));
+        if settled == Some(false) {
+            self.masters_settled += 1;
+            self.masters_opening = self.masters_opening.saturating_sub(1);
+        }
+    }
+
+    /// No session begins from here on: those that hold, or wait to connect again, end.
+    pub(super) fn stop_sessions(&mut self) {
+        let given_up = self.forget_retries();
+        self.active -= given_up;
+        self.crew.desk.sessions.failed += given_up;
+        for line in 0..self.lines.len() {
+            let holds = |party: &Party| matches!(party, Party::Viewer(viewer) if viewer.stage == Stage::Hold);
+            if self.lines.is_taken(line) && holds(self.crew.party(line)) {
+                self.close(line);
+            }
+        }
+    }
+
+    /// Ends every connection.
+    pub(super) fn close_all(&mut self) {
+        let _ = self.forget_retries();
+        for line in 0..self.lines.len() {
+            let (open, ending) = match self.crew.party(line) {
+                Party::Nobody => continue,
+                Party::Master(channel) => (self.crew.is_master_open(*channel), false),
+                Party::Viewer(viewer) => (
+                    !matches!(viewer.stage, Stage::AwaitOpen),
+                    viewer.stage == Stage::AwaitCloseEcho,
+                ),
+            };
+            if open && !ending {
+                self.close(line);
+            } else if !open {
+                self.lost(line, "unfinished_at_the_end");
+            }
+        }
+    }
+
+    /// Whether a line's spans are of interest: those of masters only in a storm.
+    fn is_measured(&self, line: u32) -> bool {
+        match self.crew.party(line) {
+            Party::Viewer(_) => true,
+            Party::Master(_) => self.is_storm(),
+            Party::Nobody => false,
+        }
+    }
+}
+
+/// A master that failed so often in a row is not waited for before the run; it goes on trying.
+const MASTER_ATTEMPTS: u32 = 5;

@@ -1,0 +1,88 @@
+//! One connection's socket, and what is under way on it.
+
+use super::super::tls::Tls;
+use ring::Key;
+use socket2::Socket;
+
+/// The edge's half of a connection. 64 bytes, free or not.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) socket: Option<Socket>,
+    pub(super) tls: Option<Box<Tls>>,
+    /// What waits to be sent, as it goes to the socket. Without capacity while there is nothing.
+    pub(super) out: Vec<u8>,
+    /// When the present step of connecting began, nanoseconds of the run's clock.
+    pub(super) since_ns: u64,
+    /// Tells the completions and deadlines of this connection from an earlier one's.
+    pub(super) generation: u32,
+    /// Which of the routes it takes.
+    pub(super) route: u8,
+    pub(super) state: State,
+    /// A connect is in the kernel.
+    pub(super) connecting: bool,
+    /// A receive is armed.
+    pub(super) receiving: bool,
+    /// A send is in the kernel.
+    pub(super) sending: bool,
+    /// It stands in the list of those to be flushed.
+    pub(super) dirty: bool,
+    /// It was cut: what waits is not sent.
+    pub(super) cut: bool,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    /// There is none.
+    #[default]
+    Free,
+    /// TCP.
+    Connecting,
+    /// TLS.
+    Securing,
+    /// Bytes travel.
+    Up,
+    /// Nothing more is expected but its end. What comes is thrown away.
+    Ending,
+}
+
+impl Line {
+    /// The key under which the operations of this connection complete; `index` is the line's place.
+    pub(super) const fn key(&self, index: u32) -> Key {
+        Key::new((self.generation as u64 & GENERATION_MASK) << 32 | index as u64)
+    }
+
+    /// Whether nothing in the kernel refers to the socket any more and nothing waits to be sent.
+    pub(super) const fn is_over(&self) -> bool {
+        let quiet = !self.connecting && !self.receiving && !self.sending;
+        matches!(self.state, State::Ending) && quiet && (self.cut || self.out.is_empty())
+    }
+
+    /// Whether it is sensible to send: nothing is under way that forbids it.
+    pub(super) const fn may_send(&self) -> bool {
+        !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
+    }
+
+    /// Closes the socket and makes the line ready for another connection.
+    pub(super) fn clear(&mut self) {
+        *self = Self {
+            generation: self.generation.wrapping_add(1),
+            dirty: self.dirty,
+            ..Self::default()
+        };
+    }
+}
+
+/// The line of a key.
+pub(super) const fn index_of(key: Key) -> u32 {
+    // The lower half of the number, as `Line::key` put it there.
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    let index = key.bits() as u32;
+    index
+}
+
+const GENERATION_MASK: u64 = (1 << 24) - 1;
+const _: () = assert!(
+    size_of::<Line>() <= 64,
+    "a million connections pay for each byte"
+);

@@ -1,0 +1,407 @@
+//! Connections by the dozen thousand on one ring: dialled, secured, read, written, ended. What a byte means is the crew's.
+//!
+//! ```text
+//!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
+//!              └─────────────┴─── broken, cut ───┴────────────▲
+//! ```
+//! Each step is told as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect nor receive
+//! nor send. Sends of a turn are gathered: one for each line that has something to say.
+
+use super::super::connection::{kind_of, narrow};
+use super::super::machine::bind_address_no_port;
+use super::super::tls::Client;
+use super::line::{Line, State, index_of};
+use crate::address::Target;
+use crate::visit::{Crew, Heard};
+use ring::{Completion, Lent, Received, Ring, Settings};
+use socket2::{Domain, Socket, Type};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// One way to reach the service.
+#[derive(Clone, Debug)]
+pub(in crate::edge) struct Route {
+    /// Where.
+    pub(in crate::edge) target: Target,
+    /// How it is secured, if it is.
+    pub(in crate::edge) tls: Option<Client>,
+}
+
+/// What happened on a line.
+#[derive(Debug)]
+pub(super) enum News {
+    /// TCP is established.
+    Connected(u32),
+    /// Bytes can be exchanged: TCP is established, and TLS if the route has it.
+    Ready(u32),
+    /// Bytes came: [`Lines::read`] them.
+    Bytes(u32, Lent),
+    /// The connection ended otherwise than we wanted, for this reason. It was cut. Told once, and not after an end of ours.
+    Broken(u32, String),
+    /// The line is free. Told once for each that was opened.
+    Freed(u32),
+}
+
+/// The connections of one thread.
+pub(super) struct Lines<'a> {
+    ring: Ring,
+    routes: &'a [Route],
+    lines: Vec<Line>,
+    free: Vec<u32>,
+    news: VecDeque<News>,
+    rearm: Vec<u32>,
+    dirty: Vec<u32>,
+    /// Empty buffers, to be used again.
+    spare: Vec<Vec<u8>>,
+    plain: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    /// No lines yet.
+    ///
+    /// # Errors
+    /// The ring cannot be made.
+    pub(super) fn new(routes: &'a [Route]) -> io::Result<Self> {
+        Ok(Self {
+            ring: Ring::new(&Settings::default())?,
+            routes,
+            lines: Vec::new(),
+            free: Vec::new(),
+            news: VecDeque::new(),
+            rearm: Vec::new(),
+            dirty: Vec::new(),
+            spare: Vec::new(),
+            plain: Vec::new(),
+            reply: Vec::new(),
+        })
+    }
+
+    /// Begins a connection over a route, from this address if one is given. Gives its line.
+    ///
+    /// # Errors
+    /// No socket is to be had, or it cannot be bound.
+    pub(super) fn open(&mut self, route: u8, source: Option<IpAddr>) -> io::Result<u32> {
+        let target = self
+            .routes
+            .get(usize::from(route))
+            .map(|route| route.target.address);
+        let target = target.ok_or_else(|| io::Error::other("no such route"))?;
+        let socket = dial(target, source)?;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.lines.push(Line::default());
+            narrow(self.lines.len() - 1)
+        });
+        let line = &mut self.lines[index as usize];
+        line.state = State::Connecting;
+        line.connecting = true;
+        line.route = route;
+        self.ring.connect(socket.as_fd(), line.key(index), target);
+        line.socket = Some(socket);
+        Ok(index)
+    }
+
+    /// The route of a line.
+    pub(super) fn route(&self, index: u32) -> Option<&'a Route> {
+        self.routes
+            .get(usize::from(self.lines[index as usize].route))
+    }
+
+    /// Which connection of its line this one is.
+    pub(super) fn generation(&self, index: u32) -> u32 {
+        self.lines[index as usize].generation
+    }
+
+    /// Whether a line is taken, also by a connection that ends.
+    pub(super) fn is_taken(&self, index: u32) -> bool {
+        self.lines[index as usize].state != State::Free
+    }
+
+    /// Takes down that a step begins; gives when the last one began.
+    pub(super) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
+        std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
+    }
+
+    /// Lines that are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.lines.len() - self.free.len()
+    }
+
+    /// How many lines there are, free or not.
+    pub(super) fn len(&self) -> u32 {
+        narrow(self.lines.len())
+    }
+
+    /// Sends what waits, lets the kernel work, and waits at most `patience` for something to happen.
+    ///
+    /// # Errors
+    /// The ring failed.
+    pub(super) fn turn(&mut self, patience: Duration) -> io::Result<()> {
+        for index in std::mem::take(&mut self.rearm) {
+            let line = &self.lines[index as usize];
+            if !line.receiving
+                && matches!(line.state, State::Securing | State::Up | State::Ending)
+                && !line.cut
+            {
+                self.arm(index);
+            }
+        }
+        self.flush();
+        let want = u32::from(self.news.is_empty() && !patience.is_zero());
+        self.ring.enter(want, Some(patience))
+    }
+
+    /// What happened, in order; `None` when it is time for another turn.
+    pub(super) fn next(&mut self) -> Option<News> {
+        loop {
+            if let Some(news) = self.news.pop_front() {
+                if let News::Freed(index) = news {
+                    // Not before: what was told of the old connection must be heard before a new one takes its line.
+                    self.free.push(index);
+                }
+                return Some(news);
+            }
+            match self.ring.next()? {
+                Completion::Connected { key, result } => self.connected(index_of(key), result),
+                Completion::Received {
+                    key,
+                    received,
+                    more,
+                } => {
+                    if let Some(news) = self.received(index_of(key), received, more) {
+                        return Some(news);
+                    }
+                }
+                Completion::Sent { key, bytes, result } => self.sent(index_of(key), bytes, result),
+                Completion::Accepted { .. } | Completion::Rang { .. } | Completion::TimedOut => {}
+            }
+        }
+    }
+
+    /// Has the crew read what came; `None` when it was no more than TLS' own business, or nobody waits for it.
+    pub(super) fn read(
+        &mut self,
+        index: u32,
+        mut lent: Lent,
+        crew: &mut Crew,
+    ) -> Option<Result<Heard, String>> {
+        // Taken out for the call: the crew reads in place while the line's own buffers are written.
+        let mut line = std::mem::take(&mut self.lines[index as usize]);
+        if line.out.capacity() == 0 {
+            line.out = self.spare.pop().unwrap_or_default();
+        }
+        let bytes = self.ring.bytes(&mut lent);
+        let mut ready = false;
+        let heard = match (&mut line.tls, line.state) {
+            (_, State::Free | State::Connecting | State::Ending) => None,
+            (None, State::Securing | State::Up) => Some(
+                crew.receive(index, bytes, &mut line.out)
+                    .map_err(|error| error.kind()),
+            ),
+            (Some(tls), State::Securing | State::Up) => {
+                self.plain.clear();
+                self.reply.clear();
+                let taken = tls.receive(bytes, &mut self.plain, &mut line.out);
+                ready = line.state == State::Securing && !tls.is_handshaking();
+                match taken {
+                    Err(error) => Some(Err(kind_of(&error))),
+                    Ok(()) if self.plain.is_empty() => None,
+                    Ok(()) => {
+                        let heard = crew.receive(index, &mut self.plain, &mut self.reply);
+                        let sent = tls
+                            .send(&self.reply, &mut line.out)
+                            .map_err(|error| kind_of(&error));
+                        Some(sent.and_then(|()| heard.map_err(|error| error.kind())))
+                    }
+                }
+            }
+        };
+        if ready {
+            line.state = State::Up;
+            self.news.push_back(News::Ready(index));
+        }
+        self.lines[index as usize] = line;
+        self.ring.give_back(lent);
+        self.mark(index);
+        heard
+    }
+
+    /// Has somebody write on a line, and queues it for sending.
+    pub(super) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let line = &mut self.lines[index as usize];
+        if line.state != State::Up {
+            return;
+        }
+        if line.out.capacity() == 0 {
+            line.out = self.spare.pop().unwrap_or_default();
+        }
+        match &mut line.tls {
+            None => write(&mut line.out),
+            Some(tls) => {
+                self.reply.clear();
+                write(&mut self.reply);
+                if let Err(error) = tls.send(&self.reply, &mut line.out) {
+                    return self.broken(index, kind_of(&error));
+                }
+            }
+        }
+        self.mark(index);
+    }
+
+    /// Sends what waits on a line and expects nothing more but its end.
+    pub(super) fn finish(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.state != State::Free {
+            line.state = State::Ending;
+        }
+        self.mark(index);
+        self.release(index);
+    }
+
+    /// Ends a line at once. What the kernel holds of it completes by that.
+    pub(super) fn cut(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.state == State::Free {
+            return;
+        }
+        line.state = State::Ending;
+        line.cut = true;
+        if let Some(socket) = &line.socket {
+            // Fails if the peer was faster, which is as well.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        self.release(index);
+    }
+
+    fn broken(&mut self, index: u32, kind: String) {
+        if !matches!(
+            self.lines[index as usize].state,
+            State::Free | State::Ending
+        ) {
+            self.news.push_back(News::Broken(index, kind));
+        }
+        self.cut(index);
+    }
+
+    fn connected(&mut self, index: u32, result: io::Result<()>) {
+        let line = &mut self.lines[index as usize];
+        line.connecting = false;
+        if line.state != State::Connecting {
+            return self.release(index);
+        }
+        if let Err(error) = result {
+            return self.broken(index, kind_of(&error));
+        }
+        line.state = State::Up;
+        self.news.push_back(News::Connected(index));
+        self.arm(index);
+        match self.route(index).and_then(|route| route.tls.as_ref()) {
+            None => self.news.push_back(News::Ready(index)),
+            Some(client) => {
+                let line = &mut self.lines[index as usize];
+                line.state = State::Securing;
+                match client.connect(&mut line.out) {
+                    Ok(tls) => line.tls = Some(Box::new(tls)),
+                    Err(error) => return self.broken(index, kind_of(&error)),
+                }
+                self.mark(index);
+            }
+        }
+    }
+
+    fn received(&mut self, index: u32, received: Received, more: bool) -> Option<News> {
+        self.lines[index as usize].receiving = more;
+        match received {
+            Received::Bytes(lent) => {
+                if !more {
+                    self.rearm.push(index);
+                }
+                return Some(News::Bytes(index, lent));
+            }
+            Received::NoBuffers => self.rearm.push(index),
+            Received::End | Received::Cancelled => self.broken(index, "ended_early".into()),
+            Received::Failed(error) => self.broken(index, kind_of(&error)),
+        }
+        None
+    }
+
+    fn sent(&mut self, index: u32, bytes: Vec<u8>, result: io::Result<usize>) {
+        self.lines[index as usize].sending = false;
+        self.keep(bytes);
+        if let Err(error) = result {
+            self.broken(index, kind_of(&error));
+        }
+        self.mark(index);
+        self.release(index);
+    }
+
+    fn release(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.is_over() {
+            line.clear();
+            self.news.push_back(News::Freed(index));
+        }
+    }
+
+    fn arm(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if let Some(socket) = &line.socket {
+            self.ring.receive_many(socket.as_fd(), line.key(index));
+            line.receiving = true;
+        }
+    }
+
+    /// Lists the line for the next flush if it has something to send; else takes its buffer back.
+    fn mark(&mut self, index: u32) {
+        let line = &mut self.lines[index as usize];
+        if line.out.is_empty() {
+            let bytes = std::mem::take(&mut line.out);
+            self.keep(bytes);
+        } else if !line.dirty {
+            line.dirty = true;
+            self.dirty.push(index);
+        }
+    }
+
+    fn flush(&mut self) {
+        for place in 0..self.dirty.len() {
+            let index = self.dirty[place];
+            let line = &mut self.lines[index as usize];
+            line.dirty = false;
+            if line.may_send()
+                && let Some(socket) = &line.socket
+            {
+                let bytes = std::mem::take(&mut line.out);
+                self.ring.send(socket.as_fd(), line.key(index), bytes, 0);
+                line.sending = true;
+            }
+        }
+        self.dirty.clear();
+    }
+
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if (1..=SPARE_BYTES).contains(&bytes.capacity()) && self.spare.len() < SPARE_MAX {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+}
+
+/// A socket towards this address, from the source address that is wanted.
+fn dial(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        // The port is chosen at connect, so that one port serves many targets and addresses.
+        bind_address_no_port(&socket)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    Ok(socket)
+}
+
+/// Buffers kept for reuse, and how large each may be.
+const SPARE_MAX: usize = 1024;
+const SPARE_BYTES: usize = 256 * 1024;

@@ -1,0 +1,19 @@
+//! The open loop: sessions that begin on schedule, whatever the target does, and the masters that answer them.
+//!
+//! ```text
+//!            ┌──────────────────────── one turn of a worker ────────────────────────┐
+//!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
+//!   launch.rs                          timers.rs                 lines.rs    advance.rs
+//! ```
+//! One worker a thread has a share of the channels: their masters and all their sessions, so that both ends of every message
+//! are judged on one thread, by the pure [`crate::visit::Crew`]. What the workers show the [`conduct`]or is on the board.
+
+mod advance;
+mod conduct;
+mod launch;
+mod line;
+mod lines;
+mod timers;
+mod worker;
+
+pub(super) use conduct::run;

@@ -1,0 +1,165 @@
+//! What is due without news: sessions that took too long, holds that are over, parties that connect again.
+//!
+//! Spans that are the same for all stand in queues, which are sorted by themselves; only back-off needs an order. An entry
+//! whose line has another connection meanwhile is passed over.
+
+use super::worker::Worker;
+use crate::visit::{Party, Stage, Verdict};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The moments that a worker waits for.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    /// When a connection must have got as far as it should.
+    patience: VecDeque<Due>,
+    /// When a hold is over.
+    holds: VecDeque<Due>,
+    /// When a closed connection must be gone.
+    farewells: VecDeque<Due>,
+    /// Who connects again, and when; the second number tells equal moments apart.
+    retries: BTreeMap<(u64, u64), Party>,
+    ticket: u64,
+}
+
+/// A moment that belongs to one connection of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Due {
+    at_ns: u64,
+    line: u32,
+    generation: u32,
+}
+
+impl Timers {
+    /// The first moment that is due.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let queues = [&self.patience, &self.holds, &self.farewells];
+        let queued = queues
+            .into_iter()
+            .filter_map(|queue| queue.front().map(|due| due.at_ns));
+        let retry = self.retries.keys().next().map(|(at_ns, _)| *at_ns);
+        queued.chain(retry).min()
+    }
+
+    fn is_due(queue: &mut VecDeque<Due>, now_ns: u64) -> Option<Due> {
+        queue.pop_front_if(|due| due.at_ns <= now_ns)
+    }
+}
+
+impl Worker<'_> {
+    /// From here on a line's party has so long to get all the way.
+    pub(super) fn be_patient(&mut self, line: u32) {
+        let patience = self.shared.plan.patience;
+        let due = self.due(line, u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+        self.timers.patience.push_back(due);
+    }
+
+    /// From here on a line's party holds.
+    pub(super) fn hold(&mut self, line: u32, span_ns: u64) {
+        let due = self.due(line, span_ns);
+        self.timers.holds.push_back(due);
+    }
+
+    /// From here on a line has so long to be gone.
+    pub(super) fn say_farewell(&mut self, line: u32) {
+        let due = self.due(line, FAREWELL_NS);
+        self.timers.farewells.push_back(due);
+    }
+
+    fn due(&self, line: u32, span_ns: u64) -> Due {
+        Due {
+            at_ns: self.now_ns() + span_ns,
+            line,
+            generation: self.lines.generation(line),
+        }
+    }
+
+    /// Has a party connect again after its n-th failure in a row, as the SDKs do: at a random moment of a span that doubles
+    /// from 100 ms to 10 s (full jitter).
+    pub(super) fn try_again(&mut self, party: Party, attempts: u32) {
+        let span_ns = BACK_OFF_NS
+            .checked_shl(attempts.min(16))
+            .map_or(BACK_OFF_NS_MAX, |span| span.min(BACK_OFF_NS_MAX));
+        let at_ns = self.now_ns() + self.crew.desk.random.u64(0..=span_ns);
+        self.timers.ticket += 1;
+        self.timers
+            .retries
+            .insert((at_ns, self.timers.ticket), party);
+    }
+
+    /// Gives up whoever waits to connect again; gives how many viewers that were.
+    pub(super) fn forget_retries(&mut self) -> u64 {
+        let retries = std::mem::take(&mut self.timers.retries);
+        let viewers = retries
+            .values()
+            .filter(|party| matches!(party, Party::Viewer(_)));
+        viewers.count() as u64
+    }
+
+    /// Does everything that is due.
+    pub(super) fn on_time(&mut self) {
+        let now_ns = self.now_ns();
+        while let Some(due) = Timers::is_due(&mut self.timers.patience, now_ns) {
+            if self.lines.generation(due.line) == due.generation {
+                self.too_late(due.line);
+            }
+        }
+        while let Some(due) = Timers::is_due(&mut self.timers.holds, now_ns) {
+            if self.lines.generation(due.line) == due.generation {
+                self.close(due.line);
+            }
+        }
+        while let Some(due) = Timers::is_due(&mut self.timers.farewells, now_ns) {
+            if self.lines.generation(due.line) == due.generation {
+                self.still_there(due.line);
+            }
+        }
+        while let Some(entry) = self.timers.retries.first_entry()
+            && entry.key().0 <= now_ns
+        {
+            let party = entry.remove();
+            self.connect(party);
+        }
+    }
+
+    /// A connection did not get as far as it should.
+    fn too_late(&mut self, line: u32) {
+        match self.crew.party(line) {
+            Party::Nobody => {}
+            Party::Master(channel) => {
+                if !self.crew.is_master_open(*channel) {
+                    self.lost(line, "timeout_upgrade");
+                }
+            }
+            Party::Viewer(viewer) => match viewer.stage {
+                Stage::AwaitOpen => self.lost(line, "timeout_upgrade"),
+                Stage::AwaitAnswer => self.unanswered(line, "timeout_answer"),
+                Stage::AwaitRest => self.unanswered(line, "timeout_messages"),
+                Stage::Hold | Stage::AwaitCloseEcho => {}
+            },
+        }
+    }
+
+    /// A session's connection stands, but what it waits for has not come.
+    fn unanswered(&mut self, line: u32, kind: &str) {
+        self.crew.desk.errors.count(kind);
+        self.open -= 1;
+        let party = self.crew.leave(line, Verdict::TimedOut);
+        self.lines.cut(line);
+        self.again_or_failed(party);
+    }
+
+    /// A closed connection is not gone in time.
+    fn still_there(&mut self, line: u32) {
+        match self.crew.party(line) {
+            // It said its farewell, or was given up: only the socket is left.
+            Party::Nobody => self.lines.cut(line),
+            Party::Master(_) | Party::Viewer(_) => self.lost(line, "timeout_close"),
+        }
+    }
+}
+
+/// How long a closed connection may take to be gone.
+const FAREWELL_NS: u64 = 5_000_000_000;
+/// The first span of the back-off, and the longest. Source: C SDK `StateMachine.c`.
+const BACK_OFF_NS: u64 = 100_000_000;
+const BACK_OFF_NS_MAX: u64 = 10_000_000_000;

@@ -1,0 +1,304 @@
+//! One thread of an open-loop run: its lines, its crew, and the turn that drives both.
+
+use super::super::board::{Board, Gauge, Phase};
+use super::super::interval::Interval;
+use super::super::worker::LOOK_EVERY;
+use super::lines::{Lines, Route};
+use super::timers::Timers;
+use crate::measure::{Connections, Errors, Latencies, Sessions, Tally};
+use crate::options::Mode;
+use crate::plan::Plan;
+use crate::schedule::{Schedule, Share};
+use crate::sign::Signer;
+use crate::visit::{Crew, Desk};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// What is the same for all workers of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shared<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) board: &'a Board,
+    /// The ways to the service: the target, and a detour if there is one.
+    pub(super) routes: &'a [Route],
+    /// The ARNs of this process's channels, by their place in its share; empty if the plan names them.
+    pub(super) arns: &'a [String],
+    /// The run's clock begins here.
+    pub(super) zero: Instant,
+    /// The same moment in seconds since 1970, for signatures.
+    pub(super) zero_s: u64,
+}
+
+/// One thread's share of the run.
+pub(super) struct Worker<'a> {
+    pub(super) shared: Shared<'a>,
+    pub(super) gauge: &'a Gauge,
+    pub(super) share: Share,
+    pub(super) lines: Lines<'a>,
+    pub(super) crew: Crew,
+    pub(super) signer: Option<Signer>,
+    pub(super) schedule: Schedule,
+    pub(super) timers: Timers,
+    /// The next session of this share, if there is one.
+    pub(super) next: Option<u32>,
+    /// Masters still to be opened for the first time.
+    pub(super) masters: VecDeque<u32>,
+    /// Masters being opened for the first time.
+    pub(super) masters_opening: usize,
+    /// Masters that are open or were given up.
+    pub(super) masters_settled: u64,
+    /// Which masters of the share these are.
+    pub(super) settled: Vec<bool>,
+    /// How often each master of the share has failed to open in a row.
+    pub(super) master_attempts: Vec<u32>,
+    pub(super) connections: Connections,
+    pub(super) open: u64,
+    /// Sessions that run, or wait to connect again.
+    pub(super) active: u64,
+    log: Log,
+    phase: Phase,
+    close_begun_ns: u64,
+}
+
+/// The interval log as it grows.
+#[derive(Debug)]
+struct Log {
+    /// Where the schedule begins.
+    begins_ns: Option<u64>,
+    intervals: Vec<Interval>,
+    completed: u64,
+    received: u64,
+    failed: u64,
+}
+
+/// What a worker brings home.
+#[derive(Debug, Default)]
+pub(super) struct Harvest {
+    pub(super) tally: Tally,
+    pub(super) sessions: Sessions,
+    pub(super) errors: Errors,
+    pub(super) latencies: Latencies,
+    pub(super) connections: Connections,
+    pub(super) intervals: Vec<Interval>,
+}
+
+impl<'a> Worker<'a> {
+    /// Worker `number` of `of`.
+    ///
+    /// # Errors
+    /// The ring cannot be made, or the run is split too finely.
+    pub(super) fn new(shared: Shared<'a>, number: u32, of: u32) -> io::Result<Self> {
+        let plan = shared.plan;
+        let gauge = shared.board.gauges.get(number as usize);
+        let gauge = gauge.ok_or_else(|| io::Error::other("a worker without a gauge"))?;
+        let share = plan.share.split(number, of);
+        let share = share.ok_or_else(|| io::Error::other("more threads than a run can have"))?;
+        let schedule = plan.schedule.clone();
+        let schedule = schedule.ok_or_else(|| io::Error::other("a run without a schedule"))?;
+        let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
+        let signer = plan.credentials.clone();
+        let masters: VecDeque<u32> = share.channels(plan.channels).collect();
+        Ok(Self {
+            shared,
+            gauge,
+            share,
+            lines: Lines::new(shared.routes)?,
+            crew: Crew::new(Desk::new(plan.visit, seed), share),
+            signer: signer.map(|keys| Signer::new(keys, plan.naming.region.clone())),
+            next: share.session_from(0, plan.channels, schedule.sessions()),
+            schedule,
+            timers: Timers::default(),
+            masters_opening: 0,
+            masters_settled: 0,
+            settled: vec![false; masters.len()],
+            master_attempts: vec![0; masters.len()],
+            masters,
+            connections: Connections::default(),
+            open: 0,
+            active: 0,
+            log: Log::new(),
+            phase: Phase::OpenFirst,
+            close_begun_ns: 0,
+        })
+    }
+
+    /// Drives the share through all phases.
+    ///
+    /// # Errors
+    /// The ring failed.
+    pub(super) fn run(mut self) -> io::Result<Harvest> {
+        loop {
+            self.look_at_clock();
+            self.enter(self.shared.board.phase());
+            self.open_masters();
+            self.launch();
+            self.on_time();
+            self.note();
+            self.publish();
+            if self.phase == Phase::Close && self.is_over() {
+                break;
+            }
+            let patience = self.patience();
+            self.lines.turn(patience)?;
+            self.look_at_clock();
+            while let Some(news) = self.lines.next() {
+                self.advance(news);
+            }
+        }
+        Ok(self.harvest())
+    }
+
+    /// The phase that this worker is in.
+    pub(super) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The moment of this turn.
+    pub(super) const fn now_ns(&self) -> u64 {
+        self.crew.desk.now_ns
+    }
+
+    /// Whether all connect at once and come back by themselves.
+    pub(super) fn is_storm(&self) -> bool {
+        self.shared.plan.mode == Mode::Storm
+    }
+
+    fn look_at_clock(&mut self) {
+        let elapsed = self.shared.zero.elapsed();
+        self.crew.desk.now_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    }
+
+    /// Takes the step into a phase, once for each.
+    fn enter(&mut self, phase: Phase) {
+        if phase == self.phase {
+            return;
+        }
+        if phase >= Phase::Drain && self.phase < Phase::Drain {
+            self.stop_sessions();
+        }
+        if phase == Phase::Close {
+            self.close_begun_ns = self.now_ns();
+            self.close_all();
+        }
+        self.phase = phase;
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn patience(&mut self) -> Duration {
+        let now_ns = self.now_ns();
+        let due = [self.next_due(), self.timers.next_due()];
+        let due = due.into_iter().flatten().min();
+        due.map_or(LOOK_EVERY, |due| {
+            Duration::from_nanos(due.saturating_sub(now_ns))
+        })
+        .min(LOOK_EVERY)
+    }
+
+    /// Whether every line is free; one that does not come free in time is cut, and then left.
+    fn is_over(&mut self) -> bool {
+        let waited = Duration::from_nanos(self.now_ns().saturating_sub(self.close_begun_ns));
+        if waited > CLOSE_PATIENCE {
+            (0..self.lines.len()).for_each(|line| self.lines.cut(line));
+        }
+        self.lines.taken() == 0 || waited > 2 * CLOSE_PATIENCE
+    }
+
+    /// Ends an interval of the log when its second is over.
+    fn note(&mut self) {
+        self.log.begins_ns = self.log.begins_ns.or_else(|| self.shared.board.begins_ns());
+        let Some(begins_ns) = self.log.begins_ns else {
+            return;
+        };
+        let end_ns = begins_ns + (self.log.intervals.len() as u64 + 1) * INTERVAL_NS;
+        if self.now_ns() < end_ns || self.phase > Phase::Measure {
+            return;
+        }
+        let open = self.open;
+        let failed = self.connections.failed + self.crew.desk.sessions.failed;
+        let now_ns = self.now_ns();
+        if let Some(interval) = self
+            .log
+            .end(&mut self.crew.desk, now_ns - begins_ns, open, failed)
+        {
+            self.gauge
+                .p50_us
+                .store(interval.p50_us.unwrap_or_default(), Ordering::Relaxed);
+            self.gauge
+                .p99_us
+                .store(interval.p99_us.unwrap_or_default(), Ordering::Relaxed);
+        }
+    }
+
+    fn publish(&self) {
+        let (gauge, desk) = (self.gauge, &self.crew.desk);
+        for (place, value) in [
+            (&gauge.opened, self.connections.opened),
+            (&gauge.failed, self.connections.failed),
+            (&gauge.open, self.open),
+            (&gauge.sent, desk.tally.sent),
+            (&gauge.received, desk.tally.received),
+            (&gauge.masters, self.masters_settled),
+            (&gauge.scheduled, desk.sessions.scheduled),
+            (&gauge.completed, desk.sessions.completed),
+            (&gauge.unwell, desk.sessions.failed),
+        ] {
+            place.store(value, Ordering::Relaxed);
+        }
+        let begun = self.phase >= Phase::Measure;
+        let through =
+            begun && self.active == 0 && (self.next.is_none() || self.phase > Phase::Measure);
+        gauge.through.store(through, Ordering::Relaxed);
+    }
+
+    fn harvest(mut self) -> Harvest {
+        let desk = &mut self.crew.desk;
+        desk.close_books();
+        Harvest {
+            tally: desk.tally,
+            sessions: desk.sessions,
+            errors: std::mem::take(&mut desk.errors),
+            latencies: std::mem::take(&mut desk.latencies),
+            connections: self.connections,
+            intervals: self.log.intervals,
+        }
+    }
+}
+
+impl Log {
+    fn new() -> Self {
+        Self {
+            begins_ns: None,
+            intervals: Vec::new(),
+            completed: 0,
+            received: 0,
+            failed: 0,
+        }
+    }
+
+    /// Ends the interval that runs.
+    fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64) -> Option<&Interval> {
+        let (completed, received) = (desk.sessions.completed, desk.tally.received);
+        let mut interval = Interval {
+            t_s: t_ns as f64 / 1e9,
+            sessions: Some(completed - self.completed),
+            messages: received - self.received,
+            open,
+            p50_us: None,
+            p99_us: None,
+            errors: failed - self.failed,
+            hdr: None,
+        };
+        interval.set(&desk.recent);
+        desk.recent.clear();
+        (self.completed, self.received, self.failed) = (completed, received, failed);
+        self.intervals.push(interval);
+        self.intervals.last()
+    }
+}
+
+/// How long closing handshakes may take at the end of a run.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// One interval of the log.
+const INTERVAL_NS: u64 = 1_000_000_000;
