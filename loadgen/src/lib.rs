@@ -15,10 +15,13 @@
 //! | [`needs`] | what a plan takes, and whether this machine allows it |
 //! | [`edge`] | rings, sockets, TLS, threads, clock, what the kernel tells of processes |
 //! | [`result`] | the result as data: the JSON document, its verdict, exact merging |
+//! | [`page`] | the result as one HTML page |
+//! | [`live`] | what is seen of a run while it runs |
 //! | [`report`] | the result as JSON and as text |
 
 pub mod address;
 pub mod edge;
+pub mod live;
 pub mod measure;
 pub mod needs;
 pub mod options;

@@ -313,7 +313,7 @@ fn say_tick(tick_s: f64, step_s: f64) -> String {
     } else if end_s <= 90.0 {
         words::seconds(tick_s)
     } else if end_s <= 3_600.0 * 3.0 {
-        format!("{:.0}:{:02.0} min", (tick_s / 60.0).floor(), tick_s % 60.0)
+        format!("{:.0}:{:02.0}", (tick_s / 60.0).floor(), tick_s % 60.0)
     } else {
         format!(
             "{:.0}:{:02.0} h",
@@ -400,8 +400,8 @@ mod tests {
         for (end, last) in [
             (0.4, "0.40 s"),
             (10.0, "10 s"),
-            (150.0, "2:30 min"),
-            (3_600.0, "60:00 min"),
+            (150.0, "2:30"),
+            (3_600.0, "60:00"),
             (86_400.0, "24:00 h"),
         ] {
             let line = Line {

@@ -1,0 +1,36 @@
+//! What is seen of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or nothing.
+//!
+//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] says what stands in a line and touches nothing;
+//! [`view`] brings it to where it is read. Nothing here costs the load anything: it is drawn by the thread that leads the run.
+
+pub mod view;
+pub mod words;
+
+pub use view::{Mode, View};
+
+/// A run at one moment. What is not known, or means nothing in this mode, is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// What the run is doing, in a word or two: `opening`, `measuring`, `closing`.
+    pub phase: &'static str,
+    /// Seconds since this phase began.
+    pub elapsed_s: f64,
+    /// Seconds that it takes, if that is known.
+    pub total_s: Option<f64>,
+    /// How much is done, and of how much: sessions, or connections while they are opened. Goes before the time if it is known.
+    pub done: Option<(u64, u64)>,
+    /// Sessions completed each second, lately.
+    pub sessions_per_s: Option<f64>,
+    /// Messages that arrived each second, lately.
+    pub messages_per_s: Option<f64>,
+    /// Connections open.
+    pub open: u64,
+    /// Median of the last interval, in microseconds.
+    pub p50_us: Option<u64>,
+    /// Its 99th percentile.
+    pub p99_us: Option<u64>,
+    /// Failures until here, by name, the most frequent first; [`words::KINDS_MAX`] of them are shown.
+    pub errors: Vec<(String, u64)>,
+    /// Failures until here, all of them; their names may be known only at the end.
+    pub failed: u64,
+}
