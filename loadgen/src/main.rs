@@ -3,7 +3,10 @@
 use loadgen::edge::{RunError, limits, machine, run, run_id, run_parts};
 use loadgen::needs::Needs;
 use loadgen::options::{Command, CommandLine, Options, Reports};
-use loadgen::report::{Report, merge, table};
+use loadgen::page::{Run, page};
+use loadgen::report::document;
+use loadgen::result::table::table;
+use loadgen::result::{Document, merge};
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
@@ -44,19 +47,22 @@ fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
         }
     };
     let plan = options.plan(run_id(), |name| std::env::var(name).ok())?;
-    let report = if options.processes > 1 {
+    let document = if options.processes > 1 {
         run_parts(options, flags)?
     } else {
         let finished = run(&plan, options.server_pid, &mut tell)?;
-        Report::new(options, &finished, &machine())
+        document(options, &finished, &machine())
     };
+    let code = document.verdict().exit_code();
     if let Some(file) = &options.json {
-        write(file, &report.json()?)?;
+        write("--json", file, &document.json()?)?;
     }
-    if !options.quiet {
-        write!(io::stdout(), "{report}")?;
-    }
-    Ok(report.verdict.exit_code())
+    let run = Run {
+        name: options.mode.name().to_owned(),
+        document,
+    };
+    put(&[run], options.html.as_deref(), options.quiet)?;
+    Ok(code)
 }
 
 fn plan(options: &Options) -> Result<u8, Box<dyn Error>> {
@@ -67,34 +73,51 @@ fn plan(options: &Options) -> Result<u8, Box<dyn Error>> {
 }
 
 fn show(reports: &Reports) -> Result<u8, Box<dyn Error>> {
-    let mut named = Vec::new();
+    let mut runs = Vec::new();
     for file in &reports.files {
         let about = |error: &dyn Error| format!("{}: {error}", file.display());
         let text = std::fs::read_to_string(file).map_err(|error| about(&error))?;
-        let report: Report = serde_json::from_str(&text).map_err(|error| about(&error))?;
+        let document = Document::parse(&text).map_err(|error| about(&error))?;
         let name = file
             .file_stem()
             .map(|name| name.to_string_lossy().into_owned());
-        named.push((name.unwrap_or_default(), report));
+        let name = name.unwrap_or_default();
+        runs.push(Run { name, document });
     }
     if reports.merge {
-        let parts: Vec<Report> = named.into_iter().map(|(_, report)| report).collect();
-        let whole = merge(&parts)?;
+        let parts: Vec<Document> = runs.into_iter().map(|run| run.document).collect();
+        let document = merge(&parts)?;
         if let Some(file) = &reports.json {
-            write(file, &whole.json()?)?;
+            write("--json", file, &document.json()?)?;
         }
-        write!(io::stdout(), "{whole}")?;
-        return Ok(whole.verdict.exit_code());
+        let name = format!("{} parts", parts.len());
+        runs = vec![Run { name, document }];
     }
-    match &named[..] {
-        [(_, report)] => write!(io::stdout(), "{report}")?,
-        several => write!(io::stdout(), "{}", table(several))?,
-    }
-    Ok(0)
+    put(&runs, reports.html.as_deref(), false)?;
+    // A report of one run ends as the run did.
+    Ok(match &runs[..] {
+        [run] => run.document.verdict().exit_code(),
+        _ => 0,
+    })
 }
 
-fn write(file: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(file, text).map_err(|error| format!("--json {}: {error}", file.display()))
+/// Writes runs as a page, and prints them as a table.
+fn put(runs: &[Run], html: Option<&Path>, quiet: bool) -> Result<(), Box<dyn Error>> {
+    if let Some(file) = html {
+        write("--html", file, &page(runs)?)?;
+    }
+    if !quiet {
+        let named: Vec<_> = runs
+            .iter()
+            .map(|run| (run.name.clone(), run.document.clone()))
+            .collect();
+        write!(io::stdout(), "{}", table(&named))?;
+    }
+    Ok(())
+}
+
+fn write(flag: &str, file: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(file, text).map_err(|error| format!("{flag} {}: {error}", file.display()))
 }
 
 /// Wrong usage, or limits of this machine.

@@ -35,7 +35,7 @@ impl Needs {
 
     fn load(&mut self, options: &Options, plan: &Plan) {
         let channels = plan.share.channels(plan.channels).count();
-        let mode = format!("{:?}", plan.mode).to_lowercase();
+        let mode = plan.mode.name();
         self.lines.push(format!(
             "mode         {mode}, {channels} channels, part {} in {} processes",
             plan.share, options.processes

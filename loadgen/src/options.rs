@@ -47,6 +47,9 @@ pub struct Reports {
     /// Write the whole to this file
     #[arg(long, value_name = "FILE", requires = "merge")]
     pub json: Option<PathBuf>,
+    /// Write a page with plots to this file, several runs side by side
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 impl CommandLine {
@@ -100,6 +103,18 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As the command line and the document call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Idle => "idle",
+            Self::Connect => "connect",
+            Self::Sessions => "sessions",
+            Self::Storm => "storm",
+        }
+    }
+
     /// Whether its sessions begin on schedule, whatever the target does.
     #[must_use]
     pub const fn is_open_loop(self) -> bool {
@@ -187,6 +202,9 @@ pub struct Options {
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Print nothing but errors
     #[arg(long)]
     pub quiet: bool,

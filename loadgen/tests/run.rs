@@ -442,12 +442,12 @@ fn plans_and_reports_are_told_without_a_target() {
         whole.display()
     ));
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("20 begun, 20 completed"), "{text}");
+    assert!(text.contains("All well"), "{text}");
     let (code, text) = tell(&format!("report {files} {}", whole.display()));
     assert_eq!(code, Some(0), "{text}");
     let row = text
         .lines()
-        .find(|line| line.starts_with("sessions completed"))
+        .find(|line| line.trim_start().starts_with("sessions completed"))
         .unwrap();
     assert_eq!(
         row.split_ascii_whitespace().collect::<Vec<_>>(),

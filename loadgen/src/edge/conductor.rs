@@ -341,10 +341,8 @@ impl Conductor<'_> {
                 sessions: None,
                 messages: sum.received - before.received,
                 open: sum.open,
-                p50_us: None,
-                p99_us: None,
-                hdr: None,
                 errors: sum.failed - before.failed,
+                spans: None,
             });
             before = sum;
         }

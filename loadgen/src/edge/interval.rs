@@ -1,11 +1,9 @@
-//! The log of a run, second by second.
+//! The log of a run, second by second, as its threads write it.
 
 use crate::measure::Latency;
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
-/// About one second of the measured span. What is not known is null.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// About one second of the measured span. What is not known is `None`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Interval {
     /// Its end, in seconds since the span began.
     pub t_s: f64,
@@ -15,20 +13,15 @@ pub struct Interval {
     pub messages: u64,
     /// Connections open at its end.
     pub open: u64,
-    /// Median of what the mode is about: from the moment that a session was due to its SDP answer.
-    pub p50_us: Option<u64>,
-    /// Its 99th percentile.
-    pub p99_us: Option<u64>,
     /// Connections and sessions that failed in it.
     pub errors: u64,
-    /// The histogram of these percentiles (two digits) as HDR V2 deflate in base64, so that they merge exactly.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub hdr: Option<String>,
+    /// From the moment that a session was due to its SDP answer, of two digits, packed; see [`Latency::text`].
+    pub spans: Option<String>,
 }
 
 impl Interval {
-    /// Adds what another worker, process or machine saw in the same second.
-    pub fn add(&mut self, other: &Self) {
+    /// Adds what another worker saw in the same second.
+    fn add(&mut self, other: &Self) {
         self.t_s = self.t_s.max(other.t_s);
         self.sessions = match (self.sessions, other.sessions) {
             (Some(own), Some(others)) => Some(own + others),
@@ -37,29 +30,22 @@ impl Interval {
         self.messages += other.messages;
         self.open += other.open;
         self.errors += other.errors;
-        let histograms = [&self.hdr, &other.hdr].map(|hdr| hdr.as_deref().and_then(Latency::read));
-        if let [own, Some(others)] = histograms {
-            let mut sum = own.unwrap_or_else(Latency::coarse);
+        let mut sum = self.latency().unwrap_or_else(Latency::coarse);
+        if let Some(others) = other.latency() {
             sum.add(&others);
-            self.set(&sum);
+            self.spans = sum.text();
         }
     }
 
-    /// Takes the percentiles from a histogram and keeps it; an empty one leaves them unknown.
-    pub fn set(&mut self, latency: &Latency) {
-        let histogram = latency.histogram();
-        if histogram.is_empty() {
-            return;
-        }
-        let quantile = |share| Some(Histogram::value_at_quantile(histogram, share));
-        self.p50_us = quantile(0.5);
-        self.p99_us = quantile(0.99);
-        self.hdr = latency.text();
+    /// The spans, unpacked; `None` without any.
+    #[must_use]
+    pub fn latency(&self) -> Option<Latency> {
+        self.spans.as_deref().and_then(Latency::read)
     }
 }
 
-/// Adds a log to another, second by second.
-pub fn add_log(log: &mut Vec<Interval>, other: &[Interval]) {
+/// Adds a worker's log to another, second by second.
+pub(super) fn add_log(log: &mut Vec<Interval>, other: &[Interval]) {
     for (place, interval) in other.iter().enumerate() {
         match log.get_mut(place) {
             Some(own) => own.add(interval),
@@ -77,35 +63,27 @@ mod tests {
         spans_us
             .iter()
             .for_each(|span| latency.record_ns(span * 1000));
-        let mut interval = Interval {
+        Interval {
             t_s,
             sessions: Some(spans_us.len() as u64),
             messages: 10,
             open: 2,
-            p50_us: None,
-            p99_us: None,
             errors: 1,
-            hdr: None,
-        };
-        interval.set(&latency);
-        interval
+            spans: (!spans_us.is_empty()).then(|| latency.text().unwrap()),
+        }
     }
 
     #[test]
     fn logs_merge_by_their_histograms() {
         let mut log = vec![interval(1.0, &[10, 10, 10])];
         add_log(&mut log, &[interval(1.01, &[90]), interval(2.0, &[])]);
-        assert_eq!(
-            log[0],
-            Interval {
-                messages: 20,
-                open: 4,
-                errors: 2,
-                ..interval(1.01, &[10, 10, 10, 90])
-            }
-        );
-        assert_eq!((log[0].p50_us, log[0].p99_us), (Some(10), Some(90)));
-        assert_eq!(log[1], interval(2.0, &[]));
-        assert_eq!(log[1].p50_us, None);
+        let sum = Interval {
+            messages: 20,
+            open: 4,
+            errors: 2,
+            ..interval(1.01, &[10, 10, 10, 90])
+        };
+        assert_eq!(log, [sum, interval(2.0, &[])]);
+        assert_eq!(log[1].latency(), None);
     }
 }

@@ -19,6 +19,6 @@ mod worker;
 
 pub use board::Phase;
 pub use conductor::{Finished, RunError, run};
-pub use interval::{Interval, add_log};
+pub use interval::Interval;
 pub use machine::{Limits, Machine, limits, machine, run_id};
 pub use processes::run_parts;

@@ -2,7 +2,8 @@
 
 use super::signal;
 use crate::options::{CpuList, Options};
-use crate::report::{Report, merge};
+use crate::report::members;
+use crate::result::{Document, merge};
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -16,7 +17,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// A process cannot be started, or one ends without a report: what it said is on standard error.
-pub fn run_parts(options: &Options, flags: &[String]) -> Result<Report, String> {
+pub fn run_parts(options: &Options, flags: &[String]) -> Result<Document, String> {
     let program = std::env::current_exe().map_err(|error| format!("--processes: {error}"))?;
     let folder = Folder::new().map_err(|error| format!("--processes: {error}"))?;
     signal::watch();
@@ -42,16 +43,16 @@ pub fn run_parts(options: &Options, flags: &[String]) -> Result<Report, String> 
         children.push(child.map_err(|error| format!("--processes: {error}"))?);
     }
     wait(&mut children).map_err(|error| format!("--processes: {error}"))?;
-    let mut reports: Vec<Report> = Vec::new();
+    let mut reports: Vec<Document> = Vec::new();
     for place in 0..options.processes {
         let text = fs::read_to_string(folder.report(place))
             .map_err(|_| format!("process {} ended without a report", place + 1))?;
-        let report = serde_json::from_str(&text);
+        let report = Document::parse(&text);
         reports
             .push(report.map_err(|error| format!("the report of process {}: {error}", place + 1))?);
     }
     let mut report = merge(&reports).map_err(|error| error.to_string())?;
-    report.arguments = serde_json::to_value(options).unwrap_or_default();
+    report.arguments = members(options);
     Ok(report)
 }
 

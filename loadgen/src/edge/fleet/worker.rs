@@ -68,6 +68,8 @@ struct Log {
     /// Where the schedule begins.
     begins_ns: Option<u64>,
     intervals: Vec<Interval>,
+    /// Median and 99th percentile of the last one, in microseconds.
+    recent_us: (u64, u64),
     completed: u64,
     received: u64,
     failed: u64,
@@ -218,17 +220,11 @@ impl<'a> Worker<'a> {
         let open = self.open;
         let failed = self.connections.failed + self.crew.desk.sessions.failed;
         let now_ns = self.now_ns();
-        if let Some(interval) = self
-            .log
-            .end(&mut self.crew.desk, now_ns - begins_ns, open, failed)
-        {
-            self.gauge
-                .p50_us
-                .store(interval.p50_us.unwrap_or_default(), Ordering::Relaxed);
-            self.gauge
-                .p99_us
-                .store(interval.p99_us.unwrap_or_default(), Ordering::Relaxed);
-        }
+        self.log
+            .end(&mut self.crew.desk, now_ns - begins_ns, open, failed);
+        let (p50_us, p99_us) = self.log.recent_us;
+        self.gauge.p50_us.store(p50_us, Ordering::Relaxed);
+        self.gauge.p99_us.store(p99_us, Ordering::Relaxed);
     }
 
     fn publish(&self) {
@@ -271,6 +267,7 @@ impl Log {
         Self {
             begins_ns: None,
             intervals: Vec::new(),
+            recent_us: (0, 0),
             completed: 0,
             received: 0,
             failed: 0,
@@ -278,23 +275,22 @@ impl Log {
     }
 
     /// Ends the interval that runs.
-    fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64) -> Option<&Interval> {
+    fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64) {
         let (completed, received) = (desk.sessions.completed, desk.tally.received);
-        let mut interval = Interval {
+        let spans = desk.recent.histogram();
+        let quantile = |share| spans.value_at_quantile(share);
+        self.recent_us = (quantile(0.5), quantile(0.99));
+        let text = (!spans.is_empty()).then(|| desk.recent.text()).flatten();
+        desk.recent.clear();
+        self.intervals.push(Interval {
             t_s: t_ns as f64 / 1e9,
             sessions: Some(completed - self.completed),
             messages: received - self.received,
             open,
-            p50_us: None,
-            p99_us: None,
             errors: failed - self.failed,
-            hdr: None,
-        };
-        interval.set(&desk.recent);
-        desk.recent.clear();
+            spans: text,
+        });
         (self.completed, self.received, self.failed) = (completed, received, failed);
-        self.intervals.push(interval);
-        self.intervals.last()
     }
 }
 
