@@ -1,6 +1,7 @@
 //! The binary `loadgen`: flags to plan, plan to run, run to report and exit code.
 
 use loadgen::edge::{RunError, limits, machine, run, run_id, run_parts};
+use loadgen::live::{self, View};
 use loadgen::needs::Needs;
 use loadgen::options::{Command, CommandLine, Options, Reports};
 use loadgen::page::{Run, page};
@@ -41,16 +42,14 @@ fn main() -> ExitCode {
 }
 
 fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
-    let mut tell = |line: &str| {
-        if !options.quiet {
-            let _ = writeln!(io::stderr(), "{line}");
-        }
-    };
     let plan = options.plan(run_id(), |name| std::env::var(name).ok())?;
     let document = if options.processes > 1 {
         run_parts(options, flags)?
     } else {
-        let finished = run(&plan, options.server_pid, &mut tell)?;
+        let mut view = View::new(live::Mode::of_stderr(options.quiet));
+        let finished = run(&plan, options.server_pid, &mut view);
+        view.end();
+        let finished = finished?;
         document(options, &finished, &machine())
     };
     let code = document.verdict().exit_code();

@@ -4,8 +4,10 @@ use super::board::{Board, Phase, Sum};
 use super::interval::Interval;
 use super::process::Process;
 use super::tls::Client;
+use super::watch::{Goal, Watch};
 use super::worker::{Harvest, Shared, Worker};
 use super::{fleet, machine, signal};
+use crate::live::Audience;
 use crate::measure::{Connections, Errors, Latencies, Sessions, Tally};
 use crate::needs::DESCRIPTORS_BESIDE;
 use crate::options::Mode;
@@ -118,14 +120,14 @@ impl std::fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
-/// Runs the plan to its end, or until Ctrl-C. `tell` is given a line for each step.
+/// Runs the plan to its end, or until Ctrl-C. `audience` is told of each step and shown where the run is.
 ///
 /// # Errors
 /// This machine does not allow it, or the flags name what does not exist. Failures of the target are part of the result.
 pub fn run(
     plan: &Plan,
     server_pid: Option<u32>,
-    tell: &mut dyn FnMut(&str),
+    audience: &mut dyn Audience,
 ) -> Result<Finished, RunError> {
     ring::probe().map_err(|error| RunError::local(error.to_string()))?;
     let server = match server_pid {
@@ -136,7 +138,7 @@ pub fn run(
         ),
     };
     if plan.mode.is_open_loop() {
-        return fleet::run(plan, server, tell);
+        return fleet::run(plan, server, &Watch::new(audience));
     }
     check_descriptors(plan)?;
     let tls = Client::new(&plan.trust, &plan.target.host).map_err(say("TLS"))?;
@@ -159,7 +161,7 @@ pub fn run(
             plan,
             board: &board,
             server,
-            tell,
+            watch: Watch::new(audience),
         }
         .conduct();
         for worker in workers {
@@ -227,7 +229,7 @@ struct Conductor<'a> {
     plan: &'a Plan,
     board: &'a Board,
     server: Option<Process>,
-    tell: &'a mut dyn FnMut(&str),
+    watch: Watch<'a>,
 }
 
 impl Conductor<'_> {
@@ -240,11 +242,14 @@ impl Conductor<'_> {
         if all_opened {
             if self.plan.mode != Mode::Idle {
                 self.board.enter(Phase::WarmUp);
+                self.watch.enter("warming up", Goal::Span(WARM_UP));
                 self.wait(WARM_UP, |_| false);
             }
-            (self.tell)("measuring");
+            self.watch.say("measuring");
+            let goal = Goal::Span(self.plan.duration);
             grown = self.growth_since(base);
             self.board.enter(Phase::Measure);
+            self.watch.enter("measuring", goal);
             from = self.sample();
             intervals = self.hold(&from);
             to = self.sample();
@@ -255,7 +260,8 @@ impl Conductor<'_> {
         if all_opened && self.plan.mode == Mode::Relay {
             self.drain();
         }
-        (self.tell)("closing");
+        self.watch.say("closing");
+        self.watch.enter("closing", Goal::Unknown);
         self.board.enter(Phase::Close);
         let span = to.at - from.at;
         let driver_cpu_ns = to.driver_cpu_ns - from.driver_cpu_ns;
@@ -291,7 +297,8 @@ impl Conductor<'_> {
             return (None, true);
         }
         let wanted = self.plan.connections();
-        (self.tell)(&format!("opening {wanted} connections"));
+        self.watch.say(&format!("opening {wanted} connections"));
+        self.watch.enter("opening", Goal::Opened(wanted));
         // The first ones are open when nothing has moved for a while: how many they are is the workers' business.
         self.wait(STALL, |sum| sum.opened + sum.failed > 0);
         let mut last = self.board.sum();
@@ -378,6 +385,7 @@ impl Conductor<'_> {
         let begun = Instant::now();
         loop {
             let sum = self.board.sum();
+            self.watch.look(&sum);
             if happened(&sum) {
                 return true;
             }

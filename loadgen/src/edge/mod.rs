@@ -15,6 +15,7 @@ mod processes;
 mod signal;
 mod slot;
 mod tls;
+mod watch;
 mod worker;
 
 pub use board::Phase;

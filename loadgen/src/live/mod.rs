@@ -8,6 +8,14 @@ pub mod words;
 
 pub use view::{Mode, View};
 
+/// Who follows a run.
+pub trait Audience {
+    /// A line that is said once.
+    fn say(&mut self, line: &str);
+    /// Where the run is, at most four times a second.
+    fn show(&mut self, progress: &Progress);
+}
+
 /// A run at one moment. What is not known, or means nothing in this mode, is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {

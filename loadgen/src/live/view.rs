@@ -1,6 +1,6 @@
 //! Brings progress to where it is read.
 
-use super::Progress;
+use super::{Audience, Progress};
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -62,8 +62,16 @@ impl<W: Write> View<W> {
         }
     }
 
-    /// Shows where the run is.
-    pub fn show(&mut self, progress: &Progress) {
+    /// Takes the bar away, so that the report stands alone.
+    pub fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl<W: Write> Audience for View<W> {
+    fn show(&mut self, progress: &Progress) {
         match (self.mode, &self.bar) {
             (Mode::Bar, Some(bar)) => {
                 let share = progress.share().unwrap_or_default();
@@ -75,7 +83,7 @@ impl<W: Write> View<W> {
                 bar.set_position((share * BAR_STEPS as f64) as u64);
                 bar.set_prefix(progress.phase);
                 let left = progress.left_s().map_or_else(String::new, |left| {
-                    format!("{} left  ", words::seconds(left))
+                    format!("{} left  ", words::seconds(left.ceil()))
                 });
                 bar.set_message(left + &progress.figures());
             }
@@ -86,8 +94,8 @@ impl<W: Write> View<W> {
                     .is_none_or(|said| progress.elapsed_s - said >= LINE_EVERY_S);
                 if begun {
                     self.phase = progress.phase;
-                    // A phase is named when it begins; its first figures come after the first span.
-                    self.said_s = Some(progress.elapsed_s);
+                    // Its first figures come soon: they show whether it works at all.
+                    self.said_s = Some(progress.elapsed_s - LINE_EVERY_S + FIRST_LINE_S);
                 } else if due {
                     self.said_s = Some(progress.elapsed_s);
                     let _ = writeln!(self.out, "{}", progress.line());
@@ -97,8 +105,8 @@ impl<W: Write> View<W> {
         }
     }
 
-    /// Writes a line, above the bar if there is one.
-    pub fn say(&mut self, line: &str) {
+    /// Above the bar if there is one.
+    fn say(&mut self, line: &str) {
         match (self.mode, &self.bar) {
             (Mode::Quiet, _) => {}
             (Mode::Bar, Some(bar)) => bar.suspend(|| {
@@ -107,13 +115,6 @@ impl<W: Write> View<W> {
             (Mode::Lines, _) | (Mode::Bar, None) => {
                 let _ = writeln!(self.out, "{line}");
             }
-        }
-    }
-
-    /// Takes the bar away, so that the report stands alone.
-    pub fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
         }
     }
 }
@@ -136,6 +137,8 @@ fn bar() -> ProgressBar {
 const BAR_STEPS: u64 = 1_000;
 /// Seconds between plain lines.
 const LINE_EVERY_S: f64 = 5.0;
+/// Seconds from the beginning of a phase to its first line.
+const FIRST_LINE_S: f64 = 1.0;
 
 #[cfg(test)]
 mod tests {
@@ -167,10 +170,10 @@ mod tests {
             lines,
             [
                 "opening 10 connections",
-                "measuring 25 %, 15 s left: 10 open",
-                "measuring 50 %, 10 s left: 10 open",
-                "measuring 75 %, 5 s left: 10 open",
-                "measuring 100 %, 0 s left: 10 open",
+                "measuring 5 %, 19 s left: 10 open",
+                "measuring 30 %, 14 s left: 10 open",
+                "measuring 55 %, 9 s left: 10 open",
+                "measuring 80 %, 4 s left: 10 open",
                 "closing"
             ]
         );

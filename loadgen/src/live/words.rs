@@ -55,7 +55,7 @@ impl Progress {
             line.push_str(&format!(" {:.0} %", 100.0 * share));
         }
         if let Some(left) = self.left_s() {
-            line.push_str(&format!(", {} left", words::seconds(left)));
+            line.push_str(&format!(", {} left", words::seconds(left.ceil())));
         }
         format!("{line}: {}", self.figures())
     }

@@ -7,6 +7,7 @@ use super::super::interval::add_log;
 use super::super::process::Process;
 use super::super::signal;
 use super::super::tls::Client;
+use super::super::watch::{Goal, Watch};
 use super::lines::Route;
 use super::worker::{Harvest, Shared, Worker};
 use crate::options::Mode;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(in crate::edge) fn run(
     plan: &Plan,
     server: Option<Process>,
-    tell: &mut dyn FnMut(&str),
+    watch: &Watch<'_>,
 ) -> Result<Finished, RunError> {
     check_descriptors(plan)?;
     let ways = [
@@ -41,19 +42,19 @@ pub(in crate::edge) fn run(
     }
     signal::watch();
     if !plan.create_channels {
-        return run_on(plan, &routes, &[], server, tell);
+        return run_on(plan, &routes, &[], server, watch);
     }
     let secured = routes.first().and_then(|route| route.tls.as_ref());
     let mut api = Api::new(plan, secured);
     let mut channels = Channels::default();
-    tell("making channels");
+    watch.say("making channels");
     let finished = match api.create(plan, &mut channels) {
-        Ok(()) => run_on(plan, &routes, &channels.arns, server, tell),
+        Ok(()) => run_on(plan, &routes, &channels.arns, server, watch),
         Err(error) => Err(RunError::target(error)),
     };
-    tell("removing channels");
+    watch.say("removing channels");
     if let Some((count, error)) = api.delete(&channels) {
-        tell(&format!("{count} channels are left behind: {error}"));
+        watch.say(&format!("{count} channels are left behind: {error}"));
     }
     finished
 }
@@ -64,7 +65,7 @@ fn run_on(
     routes: &[Route],
     arns: &[String],
     server: Option<Process>,
-    tell: &mut dyn FnMut(&str),
+    watch: &Watch<'_>,
 ) -> Result<Finished, RunError> {
     let threads = plan.threads();
     let board = Board::new(threads.len());
@@ -97,7 +98,7 @@ fn run_on(
         let mut finished = Conductor {
             shared,
             server,
-            tell,
+            watch,
         }
         .conduct();
         for worker in workers {
@@ -123,13 +124,13 @@ fn add(finished: &mut Finished, harvest: &Harvest) {
     add_log(&mut finished.intervals, &harvest.intervals);
 }
 
-struct Conductor<'a> {
+struct Conductor<'a, 'w> {
     shared: Shared<'a>,
     server: Option<Process>,
-    tell: &'a mut dyn FnMut(&str),
+    watch: &'a Watch<'w>,
 }
 
-impl Conductor<'_> {
+impl Conductor<'_, '_> {
     fn conduct(&mut self) -> Finished {
         let started = SystemTime::now();
         let board = self.shared.board;
@@ -150,7 +151,8 @@ impl Conductor<'_> {
             sum.through >= workers
         });
         let (ended, driver_end_ns, server_end_ns) = self.sample();
-        (self.tell)("closing");
+        self.watch.say("closing");
+        self.watch.enter("closing", Goal::Unknown);
         board.enter(Phase::Close);
         let mut finished = Finished::blank(started);
         finished.duration_s = (ended - begun).as_secs_f64();
@@ -174,7 +176,8 @@ impl Conductor<'_> {
             return true;
         }
         let wanted = plan.share.channels(plan.channels).count() as u64;
-        (self.tell)(&format!("opening {wanted} masters"));
+        self.watch.say(&format!("opening {wanted} masters"));
+        self.watch.enter("opening", Goal::Masters(wanted));
         let mut last = Sum::default();
         loop {
             let before = (last.masters, last.failed);
@@ -189,12 +192,19 @@ impl Conductor<'_> {
         }
     }
 
-    /// Lets the schedule run, and says once a second how it goes.
+    /// Lets the schedule run.
     fn measure(&mut self) {
         let plan = self.shared.plan;
         let workers = self.shared.board.gauges.len() as u64;
         let begun = Instant::now();
-        let mut before = self.shared.board.sum();
+        let span = match (plan.mode, &plan.schedule) {
+            (Mode::Sessions, Some(schedule)) => Duration::from_nanos(schedule.span_ns()),
+            (Mode::Sessions | Mode::Storm | Mode::Relay | Mode::Idle | Mode::Connect, _) => {
+                plan.duration
+            }
+        };
+        self.watch.say("measuring");
+        self.watch.enter("measuring", Goal::Span(span));
         loop {
             let over = |sum: &Sum| sum.through >= workers || sum.over > 0 || signal::stopped();
             let left = match plan.mode {
@@ -205,12 +215,9 @@ impl Conductor<'_> {
             let ended = self.wait(left.min(SECOND), |sum| {
                 (over(sum) && !storm) || sum.over > 0
             });
-            let sum = self.shared.board.sum();
             if ended || left.is_zero() || signal::stopped() {
                 return;
             }
-            (self.tell)(&progress(begun.elapsed(), &before, &sum));
-            before = sum;
         }
     }
 
@@ -220,6 +227,7 @@ impl Conductor<'_> {
         let was_stopped = signal::stopped();
         loop {
             let sum = self.shared.board.sum();
+            self.watch.look(&sum);
             if happened(&sum) {
                 return true;
             }
@@ -237,21 +245,6 @@ impl Conductor<'_> {
         let server_ns = self.server.and_then(|server| server.cpu_ns().ok());
         (Instant::now(), driver_ns, server_ns)
     }
-}
-
-fn progress(at: Duration, before: &Sum, sum: &Sum) -> String {
-    format!(
-        "{:>5.0} s  {} sessions begun, {} well, {} failed ({} in this second), {} open, p50 {} µs, p99 {} µs, {} messages",
-        at.as_secs_f64(),
-        sum.scheduled,
-        sum.completed,
-        sum.unwell,
-        sum.completed + sum.unwell - before.completed - before.unwell,
-        sum.open,
-        sum.p50_us,
-        sum.p99_us,
-        sum.received
-    )
 }
 
 /// Between the word to begin and the first session: every worker has seen it by then.

@@ -1,0 +1,181 @@
+//! Shows a run to whoever follows it: looks at the board while the conductors wait, and hands on where the run is four times a
+//! second.
+
+use super::board::Sum;
+use crate::live::{Audience, Progress};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// The way from the board to the audience. One for each run, on the conductor's thread.
+pub(super) struct Watch<'a>(RefCell<Inner<'a>>);
+
+struct Inner<'a> {
+    audience: &'a mut dyn Audience,
+    /// What the run is doing, since when, and how long it takes or how many connections it opens; nothing before the first.
+    phase: Option<(&'static str, Instant, Goal)>,
+    /// The sums of the last second, the oldest first.
+    seen: VecDeque<(Instant, Sum)>,
+}
+
+/// When a phase is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// When so much time has passed.
+    Span(Duration),
+    /// When so many connections are open or have failed.
+    Opened(u64),
+    /// When so many masters are open or were given up.
+    Masters(u64),
+    /// Nobody can say.
+    Unknown,
+}
+
+impl<'a> Watch<'a> {
+    /// For this audience.
+    pub(super) fn new(audience: &'a mut dyn Audience) -> Self {
+        Self(RefCell::new(Inner {
+            audience,
+            phase: None,
+            seen: VecDeque::new(),
+        }))
+    }
+
+    /// Tells the audience a line.
+    pub(super) fn say(&self, line: &str) {
+        self.0.borrow_mut().audience.say(line);
+    }
+
+    /// A phase begins.
+    pub(super) fn enter(&self, phase: &'static str, goal: Goal) {
+        self.0.borrow_mut().phase = Some((phase, Instant::now(), goal));
+    }
+
+    /// Hands on where the run is, if it is time to.
+    pub(super) fn look(&self, sum: &Sum) {
+        let inner = &mut *self.0.borrow_mut();
+        let now = Instant::now();
+        let last = inner.seen.back().map(|(at, _)| *at);
+        if last.is_some_and(|last| now - last < SHOW_EVERY) {
+            return;
+        }
+        let Some((phase, begun, goal)) = inner.phase else {
+            return;
+        };
+        while inner.seen.len() >= SHOWS_A_SECOND {
+            inner.seen.pop_front();
+        }
+        let oldest = inner.seen.front().copied();
+        inner.seen.push_back((now, *sum));
+        let progress = progress(phase, now - begun, goal, sum);
+        let rates = oldest.map(|(at, before)| Rates::new(now - at, &before, sum));
+        inner.audience.show(&match rates {
+            None => progress,
+            Some(rates) => Progress {
+                sessions_per_s: rates.sessions,
+                messages_per_s: rates.messages,
+                ..progress
+            },
+        });
+    }
+}
+
+fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Progress {
+    let known = |us: u64| (us > 0).then_some(us);
+    Progress {
+        phase,
+        elapsed_s: elapsed.as_secs_f64(),
+        total_s: match goal {
+            Goal::Span(span) => Some(span.as_secs_f64()),
+            Goal::Opened(_) | Goal::Masters(_) | Goal::Unknown => None,
+        },
+        done: match goal {
+            Goal::Opened(wanted) => Some((sum.opened + sum.failed, wanted)),
+            Goal::Masters(wanted) => Some((sum.masters, wanted)),
+            Goal::Span(_) | Goal::Unknown => None,
+        },
+        open: sum.open,
+        p50_us: known(sum.p50_us),
+        p99_us: known(sum.p99_us),
+        // In the open loop a session that fails has a failed connection as a rule: the larger of both counts it once.
+        failed: sum.failed.max(sum.unwell),
+        ..Progress::default()
+    }
+}
+
+/// What came about each second; `None` for what the mode does not do.
+struct Rates {
+    sessions: Option<f64>,
+    messages: Option<f64>,
+}
+
+impl Rates {
+    fn new(span: Duration, before: &Sum, sum: &Sum) -> Self {
+        let rate = |before: u64, after: u64| {
+            let count = after.saturating_sub(before) as f64;
+            (after > 0).then(|| count / span.as_secs_f64().max(1e-3))
+        };
+        Self {
+            sessions: rate(before.completed, sum.completed),
+            messages: rate(before.received, sum.received),
+        }
+    }
+}
+
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+/// Rates are taken over the last second.
+const SHOWS_A_SECOND: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_and_rates() {
+        let sum = Sum {
+            opened: 30,
+            failed: 10,
+            unwell: 4,
+            open: 25,
+            p99_us: 7,
+            completed: 300,
+            ..Sum::default()
+        };
+        let opening = progress("opening", Duration::from_secs(2), Goal::Opened(80), &sum);
+        assert_eq!((opening.share(), opening.failed), (Some(0.5), 10));
+        assert_eq!((opening.p50_us, opening.p99_us), (None, Some(7)));
+        let span = Goal::Span(Duration::from_secs(8));
+        let measuring = progress("measuring", Duration::from_secs(2), span, &sum);
+        assert_eq!(measuring.left_s(), Some(6.0));
+        let before = Sum {
+            completed: 100,
+            ..sum
+        };
+        let rates = Rates::new(Duration::from_secs(2), &before, &sum);
+        assert_eq!((rates.sessions, rates.messages), (Some(100.0), None));
+    }
+
+    #[test]
+    fn the_audience_is_not_hurried() {
+        struct Count(Vec<&'static str>);
+        impl Audience for Count {
+            fn say(&mut self, _: &str) {
+                self.0.push("said");
+            }
+            fn show(&mut self, progress: &Progress) {
+                self.0.push(progress.phase);
+            }
+        }
+        let mut count = Count(Vec::new());
+        let watch = Watch::new(&mut count);
+        watch.look(&Sum::default()); // nothing has begun
+        watch.say("a line");
+        watch.enter("opening", Goal::Unknown);
+        (0..1000).for_each(|_| watch.look(&Sum::default()));
+        assert_eq!(
+            count.0,
+            ["said", "opening"],
+            "a thousand looks take less than 250 ms"
+        );
+    }
+}
