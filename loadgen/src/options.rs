@@ -226,6 +226,9 @@ pub struct Options {
     /// Send no signatures, which is the default
     #[arg(long, overrides_with = "presign")]
     pub no_auth: bool,
+    /// Have each session ask for its endpoint and its TURN servers first, by API on a connection of its own (sessions, storm)
+    #[arg(long)]
+    pub discover: bool,
     /// Make the channels by API before the run and remove them after it (sessions, storm)
     #[arg(long)]
     pub create_channels: bool,

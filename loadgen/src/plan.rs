@@ -49,6 +49,8 @@ pub struct Plan {
     pub detour: Option<(Target, u32)>,
     /// The keys to sign with.
     pub credentials: Option<Credentials>,
+    /// Whether each session makes its API calls first.
+    pub discover: bool,
     /// Whether the channels are made before the run and removed after it.
     pub create_channels: bool,
 }
@@ -185,6 +187,7 @@ impl Options {
                 true => Some(Credentials::from_environment(variable)?),
                 false => None,
             },
+            discover: self.discover,
             create_channels: self.create_channels,
             target,
         };

@@ -65,14 +65,27 @@ fn serve_with_stall(listener: TcpListener, stall: Duration) {
     });
 }
 
-/// One connection's life; ends when the peer does.
-fn serve(mut socket: &TcpStream, sockets: &Sockets, relay: &Mutex<Relay>) -> Option<()> {
+fn read_head(mut socket: &TcpStream) -> Option<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         socket.read_exact(&mut byte).ok()?;
         head.push(byte[0]);
     }
-    let head = String::from_utf8(head).ok()?;
+    String::from_utf8(head).ok()
+}
+
+/// One connection's life; ends when the peer does.
+fn serve(mut socket: &TcpStream, sockets: &Sockets, relay: &Mutex<Relay>) -> Option<()> {
+    let mut head = read_head(socket)?;
+    // API calls come before, and are all answered alike.
+    while head.starts_with("POST ") {
+        let length = head.split("Content-Length: ").nth(1)?.split('\r').next()?;
+        let mut body = vec![0; length.parse().ok()?];
+        socket.read_exact(&mut body).ok()?;
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        socket.write_all(answer).ok()?;
+        head = read_head(socket)?;
+    }
     let key = head.split("Key: ").nth(1)?.split('\r').next()?;
     let target = head.split(' ').nth(1)?;
     let (channel, place) = match target.split_once("&X-Amz-ClientId=viewer-") {
@@ -307,6 +320,7 @@ fn sessions_go_all_the_way() {
             20,
         ),
         ("--sessions 20 --channels 4 --part 2/4 --payload 400", 5),
+        ("--rate 100 --channels 3 --discover", 30),
     ] {
         let (code, report) = run(&target, flags);
         assert_eq!(code, Some(0), "{flags}: {report}");

@@ -7,6 +7,7 @@ use super::tls::{Client, Stream};
 use crate::address::Target;
 use crate::plan::Plan;
 use crate::sign::{Signer, unsigned_call};
+use crate::visit::answer::Answer;
 use serde_json::{Value, json};
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -183,14 +184,6 @@ fn connect(address: &SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// An HTTP answer, whole.
-struct Answer {
-    status: u16,
-    error_type: String,
-    closes: bool,
-    body: Vec<u8>,
-}
-
 fn read_answer(stream: &mut Stream) -> io::Result<Answer> {
     let mut bytes = Vec::new();
     let mut piece = [0; 4096];
@@ -204,40 +197,13 @@ fn read_answer(stream: &mut Stream) -> io::Result<Answer> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
-        if let Some(answer) = parse(&bytes)? {
+        if let Some(answer) = Answer::parse(&bytes).map_err(io::Error::other)? {
             return Ok(answer);
         }
         if bytes.len() > ANSWER_BYTES_MAX {
             return Err(io::Error::other("the answer is too long"));
         }
     }
-}
-
-/// The answer that these bytes begin with, once it is whole.
-fn parse(bytes: &[u8]) -> io::Result<Option<Answer>> {
-    let mut lines = [httparse::EMPTY_HEADER; 64];
-    let mut head = httparse::Response::new(&mut lines);
-    let parsed = head.parse(bytes).map_err(io::Error::other)?;
-    let httparse::Status::Complete(head_bytes) = parsed else {
-        return Ok(None);
-    };
-    let value = |name: &str| {
-        let mut lines = head.headers.iter();
-        let line = lines.find(|line| line.name.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(line.value).ok()
-    };
-    let length: usize = value("Content-Length")
-        .and_then(|length| length.parse().ok())
-        .ok_or_else(|| io::Error::other("an answer without Content-Length"))?;
-    let body = bytes.get(head_bytes..).and_then(|rest| rest.get(..length));
-    Ok(body.map(|body| Answer {
-        status: head.code.unwrap_or_default(),
-        error_type: value("x-amzn-ErrorType")
-            .unwrap_or("an unnamed error")
-            .to_owned(),
-        closes: value("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
-        body: body.to_vec(),
-    }))
 }
 
 /// How long each step of a call may take.
@@ -248,24 +214,3 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// Longest answer that is taken in.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_read_when_they_are_whole() {
-        let text = b"HTTP/1.1 400 Bad Request\r\nx-amzn-ErrorType: E\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
-        for length in 0..text.len() {
-            assert!(parse(&text[..length]).unwrap().is_none(), "{length}");
-        }
-        let answer = parse(text).unwrap().unwrap();
-        assert_eq!(
-            (answer.status, answer.error_type.as_str(), answer.closes),
-            (400, "E", true)
-        );
-        assert_eq!(answer.body, b"{}");
-        assert!(parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
-        assert!(parse(b"nonsense\r\n\r\n").is_err());
-    }
-}

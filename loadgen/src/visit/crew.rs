@@ -2,6 +2,7 @@
 
 use super::book::{Arrival, Book};
 use super::desk::{Desk, Letter, MASTER};
+use super::inquiry::{Call, Inquiry, Reply};
 use super::viewer::{Stage, Viewer};
 use crate::peer::{Event, Link, LinkError};
 use crate::schedule::Share;
@@ -24,6 +25,10 @@ pub enum Party {
 pub enum Heard {
     /// Messages, or nothing.
     Nothing,
+    /// An API call was answered: the next one is due, or the connection.
+    Answered,
+    /// An API call was refused; that was counted.
+    Refused,
     /// The upgrade was accepted.
     Opened,
     /// The closing handshake that we began is over.
@@ -63,6 +68,8 @@ pub struct Crew {
 #[derive(Debug)]
 struct Person {
     link: Link,
+    /// The API calls that are made on this line, before another one serves the party.
+    inquiry: Option<Box<Inquiry>>,
     party: Party,
 }
 
@@ -93,6 +100,7 @@ impl Crew {
         if self.people.len() <= place {
             self.people.resize_with(place + 1, || Person {
                 link: Link::ended(),
+                inquiry: None,
                 party: Party::Nobody,
             });
         }
@@ -102,6 +110,7 @@ impl Crew {
         if let Some(person) = self.people.get_mut(place) {
             *person = Person {
                 link: Link::ended(),
+                inquiry: None,
                 party,
             };
         }
@@ -130,6 +139,25 @@ impl Crew {
         master.is_some_and(Option::is_some)
     }
 
+    /// The API call that is next on a line, the first one if there was none yet; `None` when all were answered.
+    pub fn next_call(&mut self, line: u32) -> Option<Call> {
+        let person = self.people.get_mut(line as usize)?;
+        person.inquiry.get_or_insert_default().next()
+    }
+
+    /// Takes a viewer off a line on which it made its API calls, for another one.
+    pub fn move_on(&mut self, line: u32) -> Option<Viewer> {
+        let person = self.people.get_mut(line as usize)?;
+        person.inquiry = None;
+        match std::mem::replace(&mut person.party, Party::Nobody) {
+            Party::Viewer(viewer) => {
+                self.lines.remove(&viewer.session);
+                Some(viewer)
+            }
+            Party::Nobody | Party::Master(_) => None,
+        }
+    }
+
     /// Begins a line's upgrade: appends the request for this host and target.
     pub fn ask(&mut self, line: u32, host: &str, target: &str, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -150,6 +178,16 @@ impl Crew {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Ok(Heard::Nothing);
         };
+        if let Some(inquiry) = &mut person.inquiry {
+            return Ok(match inquiry.take_in(bytes) {
+                Reply::Part => Heard::Nothing,
+                Reply::Answered => Heard::Answered,
+                Reply::Refused(kind) => {
+                    self.desk.errors.count(&kind);
+                    Heard::Refused
+                }
+            });
+        }
         // Taken out for the call: what a master hears is written into the book of a viewer on another line.
         let mut link = std::mem::replace(&mut person.link, Link::ended());
         let result = self.drive(line, &mut link, bytes, out);
@@ -211,6 +249,7 @@ impl Crew {
             return Party::Nobody;
         };
         person.link = Link::ended();
+        person.inquiry = None;
         let party = std::mem::replace(&mut person.party, Party::Nobody);
         match &party {
             Party::Nobody => {}

@@ -14,12 +14,15 @@
 //! [`Crew`] of its thread; both of its directions are written into one [`Book`] each, since its master lives on the same
 //! thread. The checker knows who must hear what from the numbers in the messages alone and shares no code with any routing.
 
+pub mod answer;
 mod book;
 mod crew;
 mod desk;
+mod inquiry;
 mod viewer;
 
 pub use book::{Arrival, Book, CANDIDATES_MAX};
 pub use crew::{Crew, Heard, Party, Verdict};
 pub use desk::{Desk, Terms, client_id};
+pub use inquiry::{Call, Inquiry, Reply};
 pub use viewer::{Stage, Viewer};

@@ -24,6 +24,8 @@ pub struct Viewer {
 /// What a session awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Answers to its API calls.
+    AwaitCalls,
     /// The answer 101.
     AwaitOpen,
     /// The master's SDP answer.

@@ -29,7 +29,13 @@ impl Worker<'_> {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
         let since_ns = match self.crew.party(line) {
-            Party::Viewer(viewer) if viewer.attempts == 0 => viewer.due_ns,
+            // With API calls before it, a session's first connection is theirs.
+            Party::Viewer(viewer)
+                if viewer.attempts == 0
+                    && (viewer.stage == Stage::AwaitCalls) == self.shared.plan.discover =>
+            {
+                viewer.due_ns
+            }
             Party::Viewer(_) => begun_ns,
             Party::Master(_) if self.is_storm() => begun_ns,
             Party::Master(_) | Party::Nobody => return,
@@ -51,12 +57,21 @@ impl Worker<'_> {
         if secured && self.is_measured(line) {
             self.crew.desk.latencies.tls.record_ns(now_ns - since_ns);
         }
-        self.ask(line);
+        match self.crew.party(line) {
+            Party::Viewer(viewer) if viewer.stage == Stage::AwaitCalls => self.call(line),
+            Party::Nobody | Party::Master(_) | Party::Viewer(_) => self.ask(line),
+        }
     }
 
     fn heard(&mut self, line: u32, heard: Result<Heard, String>) {
         match heard {
             Ok(Heard::Nothing) => {}
+            Ok(Heard::Answered) => self.call(line),
+            Ok(Heard::Refused) => {
+                let party = self.gone(line);
+                self.lines.cut(line);
+                self.again_or_failed(party);
+            }
             Ok(Heard::Opened) => self.opened(line),
             Ok(Heard::Closed) => self.closed(line),
             Ok(Heard::ClosedByService) => {
@@ -146,7 +161,7 @@ impl Worker<'_> {
         let was_open = match self.crew.party(line) {
             Party::Nobody => false,
             Party::Master(channel) => self.crew.is_master_open(*channel),
-            Party::Viewer(viewer) => viewer.stage != Stage::AwaitOpen,
+            Party::Viewer(viewer) => !matches!(viewer.stage, Stage::AwaitCalls | Stage::AwaitOpen),
         };
         self.open -= u64::from(was_open);
         self.crew.leave(line, Verdict::Broken)
@@ -174,7 +189,10 @@ impl Worker<'_> {
                 if self.is_storm() && self.phase() < Phase::Drain {
                     let attempts = viewer.attempts;
                     // Until it has its answer, what it waits for is the same as before.
-                    let unanswered = matches!(viewer.stage, Stage::AwaitOpen | Stage::AwaitAnswer);
+                    let unanswered = matches!(
+                        viewer.stage,
+                        Stage::AwaitCalls | Stage::AwaitOpen | Stage::AwaitAnswer
+                    );
                     let due_ns = if !unanswered {
                         self.now_ns()
                     } else {
@@ -182,6 +200,7 @@ impl Worker<'_> {
                     };
                     viewer.restart(due_ns);
                     viewer.attempts = attempts + 1;
+                    viewer.stage = self.first_stage();
                     self.try_again(Party::Viewer(viewer), attempts);
                 } else {
                     self.active -= 1;
@@ -224,7 +243,7 @@ impl Worker<'_> {
                 Party::Nobody => continue,
                 Party::Master(channel) => (self.crew.is_master_open(*channel), false),
                 Party::Viewer(viewer) => (
-                    !matches!(viewer.stage, Stage::AwaitOpen),
+                    !matches!(viewer.stage, Stage::AwaitCalls | Stage::AwaitOpen),
                     viewer.stage == Stage::AwaitCloseEcho,
                 ),
             };

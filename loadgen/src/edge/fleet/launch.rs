@@ -3,7 +3,8 @@
 use super::super::board::Phase;
 use super::super::connection::kind_of;
 use super::worker::Worker;
-use crate::visit::{Party, Viewer};
+use crate::sign::unsigned_call;
+use crate::visit::{Party, Stage, Viewer};
 use std::net::IpAddr;
 
 impl Worker<'_> {
@@ -47,7 +48,9 @@ impl Worker<'_> {
             self.crew.desk.latencies.lag.record_ns(now_ns - due_ns);
             self.crew.desk.sessions.scheduled += 1;
             self.active += 1;
-            self.connect(Party::Viewer(Viewer::new(session, due_ns)));
+            let mut viewer = Viewer::new(session, due_ns);
+            viewer.stage = self.first_stage();
+            self.connect(Party::Viewer(viewer));
         }
     }
 
@@ -92,6 +95,54 @@ impl Worker<'_> {
         }
     }
 
+    /// What a viewer awaits first.
+    pub(super) fn first_stage(&self) -> Stage {
+        if self.shared.plan.discover {
+            Stage::AwaitCalls
+        } else {
+            Stage::AwaitOpen
+        }
+    }
+
+    /// Makes a viewer's next API call on its line; after the last one it connects on another.
+    pub(super) fn call(&mut self, line: u32) {
+        let Party::Viewer(viewer) = self.crew.party(line) else {
+            return;
+        };
+        let session = viewer.session;
+        let Some(call) = self.crew.next_call(line) else {
+            if let Some(mut viewer) = self.crew.move_on(line) {
+                viewer.stage = Stage::AwaitOpen;
+                self.lines.cut(line);
+                self.connect(Party::Viewer(viewer));
+            }
+            return;
+        };
+        let Some(route) = self.lines.route(line) else {
+            return;
+        };
+        let arn = self.arn(session % self.shared.plan.channels);
+        let (path, body) = call.request(&arn, &crate::visit::client_id(session));
+        let host = route.target.authority.as_str();
+        let now_s = self.now_s();
+        let signer = &mut self.signer;
+        self.lines.write(line, |out| match signer {
+            Some(signer) => signer.call(out, host, path, &body, now_s),
+            None => unsigned_call(out, host, path, &body),
+        });
+    }
+
+    fn arn(&self, channel: u32) -> String {
+        let plan = self.shared.plan;
+        let made = self.shared.arns.get(plan.share.index(channel));
+        made.map_or_else(|| plan.naming.arn(channel), Clone::clone)
+    }
+
+    /// Seconds since 1970.
+    fn now_s(&self) -> u64 {
+        self.shared.zero_s + self.now_ns() / 1_000_000_000
+    }
+
     /// Sends the upgrade request of the party on a line.
     pub(super) fn ask(&mut self, line: u32) {
         let plan = self.shared.plan;
@@ -103,11 +154,10 @@ impl Worker<'_> {
             Party::Master(channel) => (*channel, None),
             Party::Viewer(viewer) => (viewer.session % plan.channels, Some(viewer.session)),
         };
-        let made = self.shared.arns.get(plan.share.index(channel));
-        let arn = made.map_or_else(|| plan.naming.arn(channel), Clone::clone);
+        let arn = self.arn(channel);
         let client_id = session.map(crate::visit::client_id);
         let host = route.target.authority.as_str();
-        let now_s = self.shared.zero_s + self.now_ns() / 1_000_000_000;
+        let now_s = self.now_s();
         let target = match &mut self.signer {
             Some(signer) => signer.presign(host, &arn, client_id.as_deref(), now_s),
             None => crate::sign::unsigned_target(&arn, client_id.as_deref()),

@@ -131,6 +131,7 @@ impl Worker<'_> {
                 }
             }
             Party::Viewer(viewer) => match viewer.stage {
+                Stage::AwaitCalls => self.lost(line, "timeout_call"),
                 Stage::AwaitOpen => self.lost(line, "timeout_upgrade"),
                 Stage::AwaitAnswer => self.unanswered(line, "timeout_answer"),
                 Stage::AwaitRest => self.unanswered(line, "timeout_messages"),
