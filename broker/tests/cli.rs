@@ -412,7 +412,7 @@ fn get(addr: &str, path: &str) -> String {
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )
     .unwrap();
     let mut answer = String::new();
