@@ -46,8 +46,9 @@ fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
     let document = if options.processes > 1 {
         run_parts(options, flags)?
     } else {
+        let server = options.server()?;
         let mut view = View::new(live::Mode::of_stderr(options.quiet));
-        let finished = run(&plan, options.server_pid, &mut view);
+        let finished = run(&plan, server, &mut view);
         view.end();
         let finished = finished?;
         document(options, &finished, &machine())

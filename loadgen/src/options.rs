@@ -1,5 +1,7 @@
 //! The command line, as given.
 
+use crate::address::Target;
+use crate::edge::Server;
 use crate::scenario;
 use crate::schedule::{Arrival, Share};
 use clap::error::ErrorKind;
@@ -50,6 +52,33 @@ pub struct Reports {
     /// Write a page with plots to this file, several runs side by side
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+impl Options {
+    /// Where the service's CPU time and memory are told, if the flags say it.
+    ///
+    /// # Errors
+    /// It cannot be found, or does not answer; told to the operator, exit code 2.
+    pub fn server(&self) -> Result<Option<Server>, String> {
+        if let Some(pid) = self.server_pid {
+            let server = Server::process(pid);
+            return server
+                .map(Some)
+                .map_err(|error| format!("--server-pid {pid}: {error}"));
+        }
+        let Some(url) = &self.admin else {
+            return Ok(None);
+        };
+        let target = Target::parse(url, self.i_own_this_target)
+            .map_err(|error| format!("--admin: {error}"))?;
+        if target.tls {
+            return Err(format!("--admin {url}: allowed is http://ADDRESS:PORT"));
+        }
+        let server = Server::admin(target.address);
+        server
+            .map(Some)
+            .map_err(|error| format!("--admin {url}: {error}"))
+    }
 }
 
 impl CommandLine {
@@ -193,6 +222,9 @@ pub struct Options {
     /// The server's process on this machine, for its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
+    /// The server's admin listener (http://ADDRESS:PORT), for the same where it is another machine
+    #[arg(long, value_name = "URL", conflicts_with = "server_pid")]
+    pub admin: Option<String>,
     /// CPUs to use, one thread pinned to each, such as 1 or 0,2-3; without it one thread, not pinned
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,

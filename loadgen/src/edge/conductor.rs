@@ -3,6 +3,7 @@
 use super::board::{Board, Phase, Sum};
 use super::interval::Interval;
 use super::process::Process;
+use super::server::Server;
 use super::tls::Client;
 use super::watch::{Goal, Watch};
 use super::worker::{Harvest, Shared, Worker};
@@ -126,17 +127,10 @@ impl std::error::Error for RunError {}
 /// This machine does not allow it, or the flags name what does not exist. Failures of the target are part of the result.
 pub fn run(
     plan: &Plan,
-    server_pid: Option<u32>,
+    server: Option<Server>,
     audience: &mut dyn Audience,
 ) -> Result<Finished, RunError> {
     ring::probe().map_err(|error| RunError::local(error.to_string()))?;
-    let server = match server_pid {
-        None => None,
-        Some(pid) => Some(
-            Process::find(pid)
-                .map_err(|error| RunError::local(format!("--server-pid {pid}: {error}")))?,
-        ),
-    };
     if plan.mode.is_open_loop() {
         return fleet::run(plan, server, &Watch::new(audience));
     }
@@ -228,7 +222,7 @@ struct Sample {
 struct Conductor<'a> {
     plan: &'a Plan,
     board: &'a Board,
-    server: Option<Process>,
+    server: Option<Server>,
     watch: Watch<'a>,
 }
 

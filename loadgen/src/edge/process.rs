@@ -5,7 +5,7 @@ use std::io;
 
 /// A process on this machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Process {
+pub struct Process {
     pid: u32,
 }
 
@@ -34,7 +34,7 @@ impl Process {
     ///
     /// # Errors
     /// The process is gone.
-    pub(super) fn cpu_ns(self) -> io::Result<u64> {
+    pub fn cpu_ns(self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.pid))? {
             let path = task?.path().join("schedstat");
@@ -57,7 +57,7 @@ impl Process {
     ///
     /// # Errors
     /// The process is gone, or is another user's.
-    pub(super) fn rss_bytes(self) -> io::Result<u64> {
+    pub fn rss_bytes(self) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid))?;
         let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
         let kib = line

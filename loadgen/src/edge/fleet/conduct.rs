@@ -5,6 +5,7 @@ use super::super::board::{Board, Phase, Sum};
 use super::super::conductor::{Finished, RunError, check_descriptors, pinned, say};
 use super::super::interval::add_log;
 use super::super::process::Process;
+use super::super::server::Server;
 use super::super::signal;
 use super::super::tls::Client;
 use super::super::watch::{Goal, Watch};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// This machine does not allow it, or the flags name what does not exist.
 pub(in crate::edge) fn run(
     plan: &Plan,
-    server: Option<Process>,
+    server: Option<Server>,
     watch: &Watch<'_>,
 ) -> Result<Finished, RunError> {
     check_descriptors(plan)?;
@@ -64,7 +65,7 @@ fn run_on(
     plan: &Plan,
     routes: &[Route],
     arns: &[String],
-    server: Option<Process>,
+    server: Option<Server>,
     watch: &Watch<'_>,
 ) -> Result<Finished, RunError> {
     let threads = plan.threads();
@@ -126,7 +127,7 @@ fn add(finished: &mut Finished, harvest: &Harvest) {
 
 struct Conductor<'a, 'w> {
     shared: Shared<'a>,
-    server: Option<Process>,
+    server: Option<Server>,
     watch: &'a Watch<'w>,
 }
 

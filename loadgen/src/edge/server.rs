@@ -1,0 +1,143 @@
+//! The service's process: its CPU time and memory, from the kernel if it runs here, or from its admin listener.
+
+use super::process::Process;
+use crate::visit::answer::Answer;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Where the figures of the service's process come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Server {
+    /// A process on this machine.
+    Process(Process),
+    /// An admin listener that serves `/metrics` in the Prometheus text format, as plain HTTP.
+    Admin(SocketAddr),
+}
+
+impl Server {
+    /// The process with this id.
+    ///
+    /// # Errors
+    /// There is none, or it must not be looked at.
+    pub fn process(pid: u32) -> io::Result<Self> {
+        Process::find(pid).map(Self::Process)
+    }
+
+    /// The service behind this admin address.
+    ///
+    /// # Errors
+    /// It does not answer, or does not tell its CPU time.
+    pub fn admin(address: SocketAddr) -> io::Result<Self> {
+        let server = Self::Admin(address);
+        server.cpu_ns()?;
+        Ok(server)
+    }
+
+    /// CPU time of the process, user and kernel, in nanoseconds.
+    ///
+    /// # Errors
+    /// It is gone, or does not answer.
+    pub fn cpu_ns(self) -> io::Result<u64> {
+        match self {
+            Self::Process(process) => process.cpu_ns(),
+            Self::Admin(address) => {
+                metric(address, "process_cpu_seconds_total").map(|seconds| whole(seconds * 1e9))
+            }
+        }
+    }
+
+    /// Resident memory in bytes.
+    ///
+    /// # Errors
+    /// It is gone, or does not answer.
+    pub fn rss_bytes(self) -> io::Result<u64> {
+        match self {
+            Self::Process(process) => process.rss_bytes(),
+            Self::Admin(address) => metric(address, "process_resident_memory_bytes").map(whole),
+        }
+    }
+}
+
+/// A metric without labels, as the admin listener tells it.
+fn metric(address: SocketAddr, name: &str) -> io::Result<f64> {
+    let mut socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    socket.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
+    let answer = Answer::parse(&bytes).map_err(io::Error::other)?;
+    let answer = answer.ok_or_else(|| io::Error::other("the answer is cut off"))?;
+    if answer.status != 200 {
+        return Err(io::Error::other(format!(
+            "/metrics answers {}",
+            answer.status
+        )));
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    value(&text, name).ok_or_else(|| io::Error::other(format!("/metrics does not tell {name}")))
+}
+
+/// The value of a metric without labels in a Prometheus text.
+fn value(text: &str, name: &str) -> Option<f64> {
+    let rest = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    rest?.split(' ').next()?.parse().ok()
+}
+
+fn whole(figure: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float casts saturating"
+    )]
+    let whole = figure as u64;
+    whole
+}
+
+/// How long each step of a question may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest answer that is taken in.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn metrics_are_read_from_an_admin_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let body = "# HELP process_cpu_seconds_total CPU\nprocess_cpu_seconds_total 1.5\nprocess_resident_memory_bytes 4096 1\n";
+        let service = thread::spawn(move || {
+            for status in ["200 OK", "200 OK", "200 OK", "401 Unauthorized"] {
+                let (mut socket, _) = listener.accept().unwrap();
+                let mut request = [0; 1024];
+                assert!(socket.read(&mut request).unwrap() > 0);
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                socket.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let server = Server::admin(address).unwrap();
+        assert_eq!(server.cpu_ns().unwrap(), 1_500_000_000);
+        assert_eq!(server.rss_bytes().unwrap(), 4096);
+        assert!(server.cpu_ns().unwrap_err().to_string().contains("401"));
+        service.join().unwrap();
+        assert!(Server::admin(address).is_err(), "nobody listens");
+        assert_eq!(
+            value(
+                "process_cpu_seconds_total{a=\"b\"} 1",
+                "process_cpu_seconds_total"
+            ),
+            None
+        );
+    }
+}
