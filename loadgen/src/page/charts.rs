@@ -79,7 +79,7 @@ fn over_time(out: &mut String, runs: &[Run], figure: OverTime) {
                     .iter()
                     .map(|interval| (figure.of)(interval))
                     .sum::<Option<u64>>()?;
-                (span_s >= SHORTEST_S).then(|| sum as f64 / span_s)
+                Some(sum as f64 / span_s)
             }
             Kind::Level => (figure.of)(chunk.last()?).map(|count| count as f64),
         };
@@ -263,21 +263,30 @@ fn percentile_plot(out: &mut String, title: &str, note: &str, lines: Vec<Line>) 
     .draw(out);
 }
 
-/// At most [`POINTS_MAX`] points over time: each stands for one interval or, in a long run, for a few. `value` is given the
-/// intervals and how many seconds they span.
+/// At most [`POINTS_MAX`] points over time: each stands for one interval or, in a long run, for a few. An interval too short for a
+/// rate, as after a stall, is taken together with the next. `value` is given the intervals and how many seconds they span.
 fn sampled(
     intervals: &[Interval],
     value: impl Fn(&[Interval], f64) -> Option<f64>,
 ) -> Vec<(f64, Option<f64>)> {
-    let chunk = intervals.len().div_ceil(POINTS_MAX).max(1);
-    let mut begun_s = 0.0;
+    let few = intervals.len().div_ceil(POINTS_MAX).max(1);
+    let (mut begun_s, mut first) = (0.0, 0);
     let mut points = Vec::new();
-    for chunk in intervals.chunks(chunk) {
-        let Some(last) = chunk.last().filter(|last| last.t_s.is_finite()) else {
+    for end in (few..)
+        .step_by(few)
+        .take_while(|end| *end < intervals.len() + few)
+    {
+        let Some(chunk) = intervals.get(first..end.min(intervals.len())) else {
+            break;
+        };
+        let Some(last) = chunk.last().filter(|last| last.t_s - begun_s >= SHORTEST_S) else {
             continue;
         };
-        points.push((last.t_s, value(chunk, last.t_s - begun_s)));
-        begun_s = last.t_s;
+        if last.t_s.is_finite() {
+            points.push((last.t_s, value(chunk, last.t_s - begun_s)));
+            begun_s = last.t_s;
+        }
+        first = end;
     }
     points
 }
@@ -393,6 +402,19 @@ mod tests {
             assert!(points.iter().all(|(_, y)| *y == Some(10.0)), "{count}");
             assert_eq!(points.last().unwrap().0, f64::from(count));
         }
+    }
+
+    #[test]
+    fn an_interval_after_a_stall_is_taken_with_the_next() {
+        let mut log = log(5);
+        log[2].t_s = 3.95;
+        let count = |chunk: &[Interval], span: f64| Some(chunk.len() as f64 + span / 1000.0);
+        let points = sampled(&log, count);
+        let seen: Vec<_> = points
+            .iter()
+            .map(|(t_s, y)| (*t_s, y.unwrap().floor()))
+            .collect();
+        assert_eq!(seen, [(1.0, 1.0), (2.0, 1.0), (3.95, 1.0), (5.0, 2.0)]);
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl Plot<'_> {
                     serde_json::json!([place, height, (self.say_x)(x), (self.say_y)(y)])
                 })
                 .collect();
-            serde_json::json!({"name": visible(&line.name), "colour": line.colour % COLOURS, "points": points})
+            serde_json::json!({"name": visible(&line.name), "colour": line.colour % COLOURS, "dashed": line.stroke == Stroke::Dashed, "points": points})
         });
         let json = serde_json::Value::from_iter(lines).to_string();
         // Inside a script element only this character can end it.

@@ -54,7 +54,7 @@
         const row = document.createElement("div");
         const name = document.createElement("span");
         const key = document.createElement("i");
-        key.className = "key c" + line.colour;
+        key.className = "key c" + line.colour + (line.dashed ? " dashed" : "");
         name.append(key, line.name);
         const value = document.createElement("span");
         value.textContent = near ? point[3] : "–";

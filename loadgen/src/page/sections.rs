@@ -145,6 +145,14 @@ fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
         );
         cards.push(("Service memory", words::bytes(bytes as f64), note));
     }
+    if let Some(seconds) = cpu.driver_s.filter(|_| document.is_open_loop()) {
+        let lag = document
+            .schedule_lag_us
+            .p99
+            .map_or_else(|| UNKNOWN.into(), words::span_us);
+        let note = format!("began sessions late by {lag} (p99)");
+        cards.push(("Driver", cores(seconds, document.duration_s), note));
+    }
     cards
 }
 
