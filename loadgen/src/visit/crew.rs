@@ -73,6 +73,10 @@ struct Person {
     party: Party,
 }
 
+/// What a crew keeps for each line, and for each session in its table of lines, in bytes: the table is filled to a half at
+/// least, a place in it is a key, a value and a byte.
+pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
+
 const _: () = assert!(
     size_of::<Person>() <= 96,
     "a million connections pay for each byte"

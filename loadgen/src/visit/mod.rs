@@ -22,7 +22,7 @@ mod inquiry;
 mod viewer;
 
 pub use book::{Arrival, Book, CANDIDATES_MAX};
-pub use crew::{Crew, Heard, Party, Verdict};
+pub use crew::{Crew, Heard, LINE_BYTES, Party, Verdict};
 pub use desk::{Desk, Terms, client_id};
 pub use inquiry::{Call, Inquiry, Reply};
 pub use viewer::{Stage, Viewer};

@@ -3,8 +3,9 @@
 //! Spans that are the same for all stand in queues, which are sorted by themselves; only back-off needs an order. An entry
 //! whose line has another connection meanwhile is passed over.
 
+use super::line::Line;
 use super::worker::Worker;
-use crate::visit::{Party, Stage, Verdict};
+use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The moments that a worker waits for.
@@ -164,3 +165,10 @@ const FAREWELL_NS: u64 = 5_000_000_000;
 /// The first span of the back-off, and the longest. Source: C SDK `StateMachine.c`.
 const BACK_OFF_NS: u64 = 100_000_000;
 const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
+
+/// Most moments that wait for one connection: patience, hold and farewell.
+const DUES: usize = 3;
+// A plain connection: its line, its party and its moments, in tables that double as they grow.
+const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<Due>()) <= 700);
+// A viewer between its connections: in the order of its moment, in nodes that are filled to a half at least.
+const _: () = assert!(2 * (size_of::<(u64, u64)>() + size_of::<Party>()) <= 300);
