@@ -100,11 +100,17 @@ impl Needs {
             reason = "at most a million a second"
         )]
         let waiting = (rate * TIME_WAIT_S) as u64;
-        let needed = plan.connections() + waiting;
+        let needed = plan.connections();
         let allowed = each * sources * targets;
         self.lines.push(format!(
-            "ports        {needed} ({waiting} of them in TIME_WAIT where we close first); {allowed} from {sources} addresses to {targets} targets"
+            "ports        {needed}; {allowed} from {sources} addresses to {targets} targets"
         ));
+        if needed + waiting > allowed {
+            let sources = (needed + waiting) / (each * targets) + 1;
+            self.lines.push(format!(
+                "             where we close first, {waiting} more wait for a minute (TIME_WAIT): {sources} --source-addresses would do"
+            ));
+        }
         if needed > allowed {
             let sources = needed / (each * targets) + 1;
             self.shortages.push(format!(
@@ -200,7 +206,11 @@ mod tests {
                 ROOMY,
                 "give 2 --source-addresses",
             ),
-            ("--rate 1000", ROOMY, "give 3 --source-addresses"),
+            (
+                "--rate 1000 --hold 60 --duration 90",
+                ROOMY,
+                "give 3 --source-addresses",
+            ),
             (
                 "--mode idle",
                 Limits {

@@ -152,6 +152,18 @@ impl Options {
             Some(text) => Some(Sources::parse(text)?),
             None => None,
         };
+        let ways = [Some(&target), detour.as_ref().map(|(target, _)| target)];
+        if sources.is_some()
+            && !ways
+                .into_iter()
+                .flatten()
+                .all(|target| target.address.is_ipv4())
+        {
+            return Err(OptionError::Range(
+                "--source-addresses",
+                "a target with an IPv4 address",
+            ));
+        }
         let plan = Plan {
             mode: self.mode,
             sources,
@@ -469,6 +481,10 @@ mod tests {
             (
                 "--target http://127.0.0.1:1 --rate 1 --tls-target https://127.0.0.1:2 --tls-percent 5",
                 "--tls-ca",
+            ),
+            (
+                "--target http://[::1]:1 --rate 1 --source-addresses 127.0.1.1/24",
+                "an IPv4 address",
             ),
             (
                 "--target http://192.0.2.1:1 --i-own-this-target --rate 101",

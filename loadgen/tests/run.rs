@@ -230,7 +230,7 @@ fn a_target_that_is_not_there_is_exit_code_3() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
-    for mode in ["relay", "idle", "connect"] {
+    for mode in ["relay", "idle", "connect", "sessions --rate 10"] {
         let (code, report) = run(&target, &format!("--mode {mode} --channels 2"));
         assert_eq!(code, Some(3), "{mode} {report}");
         assert!(report["errors"]["connect_refused"].as_u64().unwrap() > 0);
