@@ -1,0 +1,171 @@
+//! `loadgen report` as a program: one report, several, parts of one run, and files that are none.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
+
+use hdrhistogram::Histogram;
+use loadgen::result::{Arguments, Document, Spread};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A folder that is gone with its owner.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("loadgen-report-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A relay run of so many messages that took so long, of which some were lost.
+fn document(count: u64, us: u64, lost: u64) -> String {
+    let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+    histogram.record_n(us, count).unwrap();
+    let mut document = Document::new(
+        "relay",
+        "http://127.0.0.1:1",
+        Arguments::new(),
+        "2026-01-31T00:00:00Z".into(),
+    );
+    document.duration_s = 1.0;
+    document.ok = lost == 0;
+    document.messages.sent = Some(count + lost);
+    document.messages.lost = Some(lost);
+    document.latency_us.message = Spread::of(&histogram);
+    document.json().unwrap()
+}
+
+fn report(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    command.arg("report").args(words).output().unwrap()
+}
+
+/// The cells of a line of the table.
+fn cells(output: &Output, label: &str) -> Vec<String> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with(label));
+    let rest = line
+        .unwrap_or_default()
+        .trim_start()
+        .trim_start_matches(label)
+        .trim();
+    rest.split("  ")
+        .map(str::trim)
+        .filter(|cell| !cell.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn one_report_ends_as_its_run_did() {
+    let folder = Folder::new("one");
+    let good = report(&[&folder.file("good.json", &document(10, 500, 0))]);
+    assert_eq!(
+        (good.status.code(), cells(&good, "message p99 ")),
+        (Some(0), vec!["500 µs".into()])
+    );
+    let bad = report(&[&folder.file("bad.json", &document(10, 500, 3))]);
+    assert_eq!(
+        (bad.status.code(), cells(&bad, "lost")),
+        (Some(1), vec!["3".into()])
+    );
+}
+
+#[test]
+fn several_stand_side_by_side_on_a_page() {
+    let folder = Folder::new("several");
+    let (one, other) = (
+        folder.file("before.json", &document(10, 500, 0)),
+        folder.file("after.json", &document(10, 2_000, 0)),
+    );
+    let page = folder.path("page.html");
+    let output = report(&[&one, &other, "--html", &page]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(cells(&output, "message p50"), ["500 µs", "2 ms"]);
+    let html = fs::read_to_string(page).unwrap();
+    for word in [
+        "2 runs side by side",
+        "before",
+        "after",
+        "+300 %",
+        "</html>",
+    ] {
+        assert!(html.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn parts_merge_exactly() {
+    let folder = Folder::new("parts");
+    // The quantile of the whole is not the mean of the parts': 980 fast messages and 20 slow ones.
+    let (one, other) = (
+        folder.file("1.json", &document(980, 500, 0)),
+        folder.file("2.json", &document(20, 2_000, 1)),
+    );
+    let whole = folder.path("whole.json");
+    let output = report(&["--merge", &one, &other, "--json", &whole]);
+    assert_eq!(output.status.code(), Some(1), "one part lost a message");
+    let whole = Document::parse(&fs::read_to_string(whole).unwrap()).unwrap();
+    let spread = whole.latency_us.message.unwrap();
+    assert_eq!(
+        (spread.count(), spread.quantile(0.98), spread.quantile(0.99)),
+        (1_000, Some(500), Some(2_000))
+    );
+    assert_eq!(
+        (whole.messages.sent, whole.messages.lost, whole.ok),
+        (Some(1_001), Some(1), false)
+    );
+}
+
+#[test]
+fn files_that_are_no_reports_are_named() {
+    let folder = Folder::new("none");
+    let newer = document(1, 1, 0).replace("\"schema\": 1", "\"schema\": 2");
+    for (name, text, words) in [
+        ("newer.json", newer.as_str(), "schema 2, allowed is 1"),
+        ("list.json", "[]", "no report of loadgen"),
+        (
+            "half.json",
+            &document(1, 1, 0)[..40],
+            "no report of loadgen",
+        ),
+    ] {
+        let output = report(&[&folder.file(name, text)]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(name) && error.contains(words), "{error}");
+    }
+    let output = report(&[&folder.path("absent.json")]);
+    assert_eq!(output.status.code(), Some(2));
+    let other = document(1, 1, 0).replace("relay", "idle");
+    let (one, other) = (
+        folder.file("a.json", &document(1, 1, 0)),
+        folder.file("b.json", &other),
+    );
+    let output = report(&["--merge", &one, &other]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not parts of one run"));
+}
