@@ -1,0 +1,438 @@
+//! Every mode against the real broker: what the report says, and what the broker's own books say of the same run.
+//!
+//! The broker is the binary beside loadgen's. Each test starts one of its own, on free ports.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps nothing fails, as it should"
+)]
+
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Plain, over TLS, both mixed, and with API calls of their own: all sessions go all the way.
+#[test]
+fn sessions() {
+    let broker = Broker::dev();
+    let (plain, tls) = (broker.url("http://"), broker.url("https://"));
+    let authority = broker.word("ca=");
+    for (flags, connects, handshakes) in [
+        (format!("--target {plain}"), 30, 0),
+        (format!("--target {tls} --tls-ca {authority}"), 30, 30),
+        (
+            format!(
+                "--target {plain} --tls-target {tls} --tls-percent 100 --tls-ca {authority} --arrival poisson"
+            ),
+            30,
+            30,
+        ),
+        (format!("--target {plain} --discover"), 60, 0),
+        (
+            format!("--target {plain} --processes 2 --arrival ramp"),
+            30,
+            0,
+        ),
+    ] {
+        let report = broker.run(&format!(
+            "{flags} --sessions 30 --duration 1 --channels 3 --candidates 2"
+        ));
+        assert_sessions(&report, 30, 3);
+        assert_eq!(report["connections"]["opened"], 33, "{flags}: {report}");
+        assert_eq!(count(&report, "connect"), connects, "{flags}");
+        assert_eq!(count(&report, "tls"), handshakes, "{flags}");
+    }
+}
+
+/// The modes that measure what a message, a connection held and a connection made cost.
+#[test]
+fn relay_idle_and_connect() {
+    let broker = Broker::dev();
+    let target = format!(
+        "--target {} --server-pid {}",
+        broker.url("http://"),
+        broker.child.id()
+    );
+    let flags = "--mode relay --channels 3 --viewers-per-channel 2 --window 2 --duration 1";
+    let report = broker.run(&format!("{target} {flags}"));
+    assert_eq!(report["connections"]["opened"], 9, "{report}");
+    assert!(report["messages"]["sent"].as_u64().unwrap() > 1000);
+    assert!(report["cpu"]["server_us_per_message"].as_f64().unwrap() > 0.0);
+
+    let report = broker.run(&format!("{target} --mode idle --channels 20 --duration 1"));
+    assert_eq!(report["connections"]["opened"], 40, "{report}");
+    assert_eq!(report["connections"]["peak"], 40);
+    assert_eq!(report["messages"]["sent"], 0);
+    assert!(report["memory"]["server_bytes_per_connection"].is_number());
+
+    // Its closed connections stay in TIME_WAIT: they take no ports of the address that other tests connect from.
+    let flags =
+        "--mode connect --channels 4 --duration 0.3 --source-addresses 127.0.77.1-127.0.77.4";
+    let report = broker.run(&format!("{target} {flags}"));
+    assert!(report["connections"]["cycles"].as_u64().unwrap() > 4);
+    assert_eq!(report["messages"]["sent"], 0);
+}
+
+/// All at once over TLS: everybody gets in.
+#[test]
+fn a_storm() {
+    let broker = Broker::dev();
+    let report = broker.run(&format!(
+        "--target {} --tls-ca {} --mode storm --channels 3 --viewers-per-channel 4 --duration 1",
+        broker.url("https://"),
+        broker.word("ca=")
+    ));
+    assert_sessions(&report, 12, 5);
+    assert_eq!(report["connections"]["opened"], 15, "{report}");
+    assert_eq!(report["connections"]["peak"], 15);
+    assert_eq!(count(&report, "tls"), 15);
+    // Here they came into being by connecting, and stay.
+    assert_eq!(broker.channels(), 3);
+}
+
+/// Unknown channels are refused here, so channels that work were made by API; they are gone afterwards.
+#[test]
+fn signed_and_with_channels_made_for_the_run() {
+    let broker = Broker::signed();
+    let target = format!("--target {}", broker.url("http://"));
+    let signed = "--presign --create-channels --duration 1 --channels 3";
+    let mut made = 0.0;
+    for flags in ["--sessions 20", "--sessions 20 --discover"] {
+        let report = broker.run(&format!("{target} {signed} {flags}"));
+        assert_sessions(&report, 20, 5);
+        made += 3.0;
+        broker.assert_channels_made_and_removed(made);
+    }
+    let flags = "--mode storm --viewers-per-channel 3 --discover";
+    let report = broker.run(&format!("{target} {signed} {flags}"));
+    assert_sessions(&report, 9, 5);
+    broker.assert_channels_made_and_removed(made + 3.0);
+}
+
+/// What the strict service refuses ends in exit code 3, with the service's reason; the books balance here, too.
+#[test]
+fn refused_by_a_strict_service() {
+    let broker = Broker::signed();
+    let target = format!("--target {}", broker.url("http://"));
+    let flags = "--sessions 10 --duration 0.5 --channels 2";
+    for (more, reason) in [
+        ("", "refused_403_MissingAuthenticationTokenException"),
+        ("--presign", "refused_404_ResourceNotFoundException"),
+    ] {
+        let end = broker.loadgen(&format!("{target} {flags} {more}"), SECRET);
+        assert_eq!(end.code, Some(3), "{more}: {end:?}");
+        assert!(
+            end.report["errors"][reason].as_u64().unwrap() > 0,
+            "{end:?}"
+        );
+        assert_eq!(end.report["sessions"]["completed"], 0);
+    }
+    let flags = format!("{target} {flags} --presign --create-channels");
+    let end = broker.loadgen(&flags, "another-secret");
+    assert_eq!(end.code, Some(3), "{end:?}");
+    assert!(
+        end.stderr.contains("403 InvalidSignatureException"),
+        "{end:?}"
+    );
+    assert!(
+        !end.stderr.contains("another-secret"),
+        "a secret in an error"
+    );
+    assert_eq!(broker.settled(0.0), 0.0);
+    assert_eq!(broker.channels(), 0);
+}
+
+/// All of `sessions` completed, each with so many messages in each direction.
+fn assert_sessions(report: &Value, sessions: u64, messages: u64) {
+    let counts = &report["sessions"];
+    assert_eq!(counts["scheduled"], sessions, "{report}");
+    assert_eq!(counts["completed"], sessions, "{report}");
+    assert_eq!(counts["failed"], 0, "{report}");
+    assert_eq!(
+        report["messages"]["sent"],
+        sessions * messages * 2,
+        "{report}"
+    );
+    assert_eq!(count(report, "message"), sessions * messages * 2);
+    for name in ["offer_answer", "setup"] {
+        assert_eq!(count(report, name), sessions, "{name}");
+    }
+}
+
+/// How many spans of this kind were measured.
+fn count(report: &Value, name: &str) -> u64 {
+    report["latency_us"][name]["count"]
+        .as_u64()
+        .unwrap_or_default()
+}
+
+/// A broker that answers. Dropping it kills it and removes its directory; when the test failed, its log is printed first.
+struct Broker {
+    child: Child,
+    directory: PathBuf,
+    /// The ready line: where it listens.
+    ready: String,
+}
+
+/// How a run of loadgen ended.
+#[derive(Debug)]
+struct End {
+    code: Option<i32>,
+    /// `Null` if none was written.
+    report: Value,
+    stderr: String,
+}
+
+impl Broker {
+    /// Without signatures; channels come into being by connecting.
+    fn dev() -> Self {
+        let listeners = "--listen http://127.0.0.1:0 --listen https://127.0.0.1:0";
+        Self::start(fresh_directory(), &format!("--dev {listeners}"))
+    }
+
+    /// Signatures are checked, payloads and channels are as the real service wants them; quotas are off.
+    fn signed() -> Self {
+        let directory = fresh_directory();
+        let (credentials, config) = (directory.join("credentials"), directory.join("broker.toml"));
+        let principal = format!(
+            "[[principal]]\nname = \"driver\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n\
+             policies = [\"all\"]\n{POLICY}"
+        );
+        fs::write(&credentials, principal).unwrap();
+        fs::write(&config, "[quotas]\noff = true\n").unwrap();
+        let flags = format!(
+            "--auth sigv4 --profile strict --listen http://127.0.0.1:0 --credentials {} --config {}",
+            credentials.display(),
+            config.display()
+        );
+        Self::start(directory, &flags)
+    }
+
+    fn start(directory: PathBuf, flags: &str) -> Self {
+        let binary = Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("broker");
+        assert!(
+            binary.exists(),
+            "{}: build it first with cargo build -p broker (same profile, same target directory), or test the whole workspace",
+            binary.display()
+        );
+        let mut child = Command::new(binary)
+            .arg("serve")
+            .args(flags.split(' '))
+            .args(["--admin", "127.0.0.1:0", "--shards", "2", "--data-dir"])
+            .arg(directory.join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(directory.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let output = child.stdout.take().unwrap();
+        let (send, ready) = channel();
+        thread::spawn(move || {
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            lines.for_each(|line| drop(send.send(line)));
+        });
+        // From here on the drop ends it.
+        let mut broker = Self {
+            child,
+            directory,
+            ready: String::new(),
+        };
+        broker.ready = ready.recv_timeout(READY_WITHIN).unwrap();
+        broker
+    }
+
+    /// The word of the ready line that begins so, without its beginning.
+    fn word(&self, begins: &str) -> &str {
+        let mut words = self.ready.split(' ');
+        words.find_map(|word| word.strip_prefix(begins)).unwrap()
+    }
+
+    /// The listener of this scheme.
+    fn url(&self, scheme: &str) -> String {
+        format!("{scheme}{}", self.word(scheme))
+    }
+
+    /// A run that must end well, with nothing lost, and as many messages in the broker's books as in the report; returns the
+    /// report.
+    fn run(&self, flags: &str) -> Value {
+        let before = self.settled(0.0);
+        let end = self.loadgen(flags, SECRET);
+        assert_eq!(end.code, Some(0), "{flags}: {end:?}");
+        let report = &end.report;
+        assert_eq!(report["schema"], 1, "{flags}: {end:?}");
+        assert_eq!(report["ok"], true, "{flags}: {report}");
+        assert_eq!(report["errors"], serde_json::json!({}), "{flags}");
+        let messages = &report["messages"];
+        assert_eq!(messages["sent"], messages["received"], "{flags}: {report}");
+        for fault in ["lost", "duplicated", "reordered", "corrupted", "misrouted"] {
+            assert_eq!(messages[fault], 0, "{flags}: {fault}");
+        }
+        assert_eq!(report["connections"]["failed"], 0, "{flags}: {report}");
+        let sent = messages["sent"].as_f64().unwrap();
+        let after = self.settled(before + sent);
+        assert_eq!(
+            after - before,
+            sent,
+            "{flags}: messages in the broker's books and in the report"
+        );
+        end.report
+    }
+
+    /// `loadgen run` with these flags and this secret key, for a bounded time.
+    fn loadgen(&self, flags: &str, secret: &str) -> End {
+        let (json, stderr) = (
+            self.directory.join("report.json"),
+            self.directory.join("stderr"),
+        );
+        let _ = fs::remove_file(&json);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(["run", "--quiet", "--json"])
+            .arg(&json)
+            .args(flags.split_ascii_whitespace())
+            .env("AWS_ACCESS_KEY_ID", KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .env_remove("AWS_SESSION_TOKEN")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + RUN_WITHIN;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > until {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("{flags}: still there after {RUN_WITHIN:?}");
+            }
+            thread::sleep(POLL_EVERY);
+        };
+        let text = fs::read_to_string(&json).unwrap_or_default();
+        End {
+            code: status.code(),
+            report: serde_json::from_str(&text).unwrap_or_default(),
+            stderr: fs::read_to_string(&stderr).unwrap(),
+        }
+    }
+
+    /// Waits until every connection is gone and at least so many messages have been received since the start. Asserts that
+    /// each of them was delivered and none is kept; returns how many there were.
+    fn settled(&self, received: f64) -> f64 {
+        let until = Instant::now() + SETTLED_WITHIN;
+        loop {
+            let text = self.get("/metrics");
+            let sum = |name: &str, label: &str| sum(&text, name, label);
+            let all = sum("heliograph_messages_received_total", "");
+            if sum("heliograph_connections", "") == 0.0 && all >= received {
+                let waiting =
+                    sum("heliograph_pending_messages", "") + sum("heliograph_outbox_messages", "");
+                assert_eq!(
+                    sum("heliograph_messages_total", "") + waiting,
+                    all,
+                    "the conservation law in\n{text}"
+                );
+                assert_eq!(waiting, 0.0, "{text}");
+                assert_eq!(
+                    sum("heliograph_messages_total", "outcome=\"delivered\""),
+                    all,
+                    "not delivered in\n{text}"
+                );
+                return all;
+            }
+            assert!(
+                Instant::now() < until,
+                "{received} messages and no connections do not come in\n{text}"
+            );
+            thread::sleep(POLL_EVERY);
+        }
+    }
+
+    /// So many channels were made by API since the start, as many removed, and none is left.
+    fn assert_channels_made_and_removed(&self, channels: f64) {
+        let text = self.get("/metrics");
+        for operation in ["CreateSignalingChannel", "DeleteSignalingChannel"] {
+            let label = format!("operation=\"{operation}\",status=\"200\"");
+            let done = sum(&text, "heliograph_http_requests_total", &label);
+            assert_eq!(done, channels, "{operation} in\n{text}");
+        }
+        assert_eq!(self.channels(), 0);
+    }
+
+    /// How many channels there are, as far as one page tells them.
+    fn channels(&self) -> usize {
+        let page: Value = serde_json::from_str(&self.get("/channels")).unwrap();
+        page["channels"].as_array().unwrap().len()
+    }
+
+    /// The body of a page of the admin listener.
+    fn get(&self, path: &str) -> String {
+        let address: SocketAddr = self.word("admin=http://").parse().unwrap();
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(SETTLED_WITHIN)).unwrap();
+        write!(socket, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(" 200 "), "{path}: {answer}");
+        body.to_owned()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let ended = self.child.wait();
+        if thread::panicking() {
+            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+            eprintln!("{}\nbroker ended: {ended:?}; its log:\n{log}", self.ready);
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The sum of the series of this metric whose labels hold this text.
+fn sum(metrics: &str, name: &str, label: &str) -> f64 {
+    let is_wanted = |line: &&str| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
+    };
+    let series: Vec<f64> = metrics
+        .lines()
+        .filter(is_wanted)
+        .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(!series.is_empty(), "no {name} with {label:?} in\n{metrics}");
+    series.iter().sum()
+}
+
+/// A directory of this test's own under target/.
+fn fresh_directory() -> PathBuf {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let name = format!("broker-{}-{number}", std::process::id());
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+const KEY_ID: &str = "AKIDLOADGEN";
+const SECRET: &str = "a-secret-of-the-driver";
+const POLICY: &str = r#"
+[policy.all]
+document = '{"Statement": [{"Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}]}'
+"#;
+
+/// Long enough for a start on a busy machine: the certificate is made and every shard listens.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Longest run of loadgen: its load takes a second, its patience twenty.
+const RUN_WITHIN: Duration = Duration::from_secs(60);
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+const POLL_EVERY: Duration = Duration::from_millis(20);
