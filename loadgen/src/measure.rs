@@ -68,6 +68,12 @@ impl Errors {
         &self.0
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     /// Counts so many of this kind; none leaves no trace.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {

@@ -384,7 +384,11 @@ fn a_storm_comes_back_until_everybody_is_there() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let has_failed = |line: String| line.starts_with("measuring ") && line.ends_with(" failed");
+    let has_failed = |line: String| {
+        let failures = line.split_once("  failed: ");
+        line.starts_with("measuring ")
+            && failures.is_some_and(|(_, kinds)| kinds.contains(" refused"))
+    };
     assert!(lines.any(|line| has_failed(line.unwrap())));
     let listener = TcpListener::bind(address).unwrap();
     serve_on(listener, Fault::Nothing);

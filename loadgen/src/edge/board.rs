@@ -1,5 +1,7 @@
 //! What the threads of a run show each other: the phase that the conductor sets, and each worker's numbers.
 
+use crate::measure::Errors;
+use crate::result::{CLASSES, ErrorKind};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// What a run is doing. Phases follow each other in this order and none comes back.
@@ -58,6 +60,8 @@ pub(super) struct Gauge {
     pub(super) p50_us: AtomicU64,
     /// See there.
     pub(super) p99_us: AtomicU64,
+    /// Failures by [`ErrorKind::class`]: names have no bound and stay with the worker.
+    classes: [AtomicU64; CLASSES.len()],
     /// No session is to begin and none runs.
     pub(super) through: AtomicBool,
     /// The worker is done, well or not.
@@ -80,10 +84,31 @@ pub(super) struct Sum {
     /// The highest of any worker: good enough to look at.
     pub(super) p50_us: u64,
     pub(super) p99_us: u64,
+    /// Failures by [`ErrorKind::class`].
+    pub(super) classes: [u64; CLASSES.len()],
     /// Workers whose sessions are through.
     pub(super) through: u64,
     /// Workers that are done.
     pub(super) over: u64,
+}
+
+impl Gauge {
+    /// Tells all failures of its worker until here. Called once a turn: their names are looked at only when there are more than
+    /// were told.
+    pub(super) fn tell(&self, errors: &Errors) {
+        let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
+        if errors.kinds().is_empty() || errors.total() == self.classes.iter().map(load).sum::<u64>()
+        {
+            return;
+        }
+        let mut classes = [0; CLASSES.len()];
+        for (name, count) in errors.kinds() {
+            classes[ErrorKind::of(name).class()] += count;
+        }
+        for (place, count) in self.classes.iter().zip(classes) {
+            place.store(count, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Board {
@@ -140,9 +165,35 @@ impl Board {
             sum.unwell += gauge.unwell.load(Ordering::Relaxed);
             sum.p50_us = sum.p50_us.max(gauge.p50_us.load(Ordering::Relaxed));
             sum.p99_us = sum.p99_us.max(gauge.p99_us.load(Ordering::Relaxed));
+            for (sum, class) in sum.classes.iter_mut().zip(&gauge.classes) {
+                *sum += class.load(Ordering::Relaxed);
+            }
             sum.through += u64::from(gauge.through.load(Ordering::Relaxed));
             sum.over += u64::from(gauge.over.load(Ordering::Relaxed));
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_by_class() {
+        let board = Board::new(2);
+        assert_eq!(board.sum(), Sum::default());
+        let mut errors = Errors::default();
+        errors.count("connect_refused");
+        board.gauges[1].tell(&errors);
+        errors.count_many("refused_404_ResourceNotFoundException", 3);
+        errors.count_many("refused_404_Else", 2);
+        board.gauges[0].tell(&errors);
+        // Told once more, they do not count twice.
+        board.gauges[0].tell(&errors);
+        let sum = board.sum().classes;
+        assert_eq!(sum[ErrorKind::Refused.class()], 2);
+        assert_eq!(sum[ErrorKind::Status(404).class()], 5);
+        assert_eq!(sum.iter().sum::<u64>(), 7);
     }
 }

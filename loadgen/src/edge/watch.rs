@@ -3,6 +3,7 @@
 
 use super::board::Sum;
 use crate::live::{Audience, Progress};
+use crate::result::CLASSES;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -99,8 +100,21 @@ fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Pr
         p99_us: known(sum.p99_us),
         // In the open loop a session that fails has a failed connection as a rule: the larger of both counts it once.
         failed: sum.failed.max(sum.unwell),
+        errors: errors(sum),
         ..Progress::default()
     }
+}
+
+/// Failures by the name of their class, the most frequent first.
+fn errors(sum: &Sum) -> Vec<(String, u64)> {
+    let mut errors: Vec<_> = CLASSES
+        .iter()
+        .zip(sum.classes)
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| ((*name).to_owned(), count))
+        .collect();
+    errors.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    errors
 }
 
 /// What came about each second; `None` for what the mode does not do.
@@ -129,6 +143,7 @@ const SHOWS_A_SECOND: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::ErrorKind;
 
     #[test]
     fn goals_and_rates() {
@@ -153,6 +168,29 @@ mod tests {
         };
         let rates = Rates::new(Duration::from_secs(2), &before, &sum);
         assert_eq!((rates.sessions, rates.messages), (Some(100.0), None));
+    }
+
+    #[test]
+    fn failures_are_named_the_most_frequent_first() {
+        let mut sum = Sum {
+            failed: 12,
+            ..Sum::default()
+        };
+        assert_eq!(errors(&sum), []);
+        for (kind, count) in [
+            (ErrorKind::Refused, 2),
+            (ErrorKind::Reset, 2),
+            (ErrorKind::Status(503), 7),
+        ] {
+            sum.classes[kind.class()] = count;
+        }
+        let told = progress("measuring", Duration::ZERO, Goal::Unknown, &sum);
+        assert!(
+            told.line()
+                .ends_with("failed: 7 status 503, 2 refused, 2 reset, 1 others"),
+            "{}",
+            told.line()
+        );
     }
 
     #[test]

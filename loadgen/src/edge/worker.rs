@@ -181,6 +181,7 @@ impl<'a> Worker<'a> {
         ] {
             place.store(value, Ordering::Relaxed);
         }
+        gauge.tell(&self.desk.errors);
     }
 
     /// Takes the steps that the phase asks for.

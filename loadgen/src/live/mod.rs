@@ -37,8 +37,8 @@ pub struct Progress {
     pub p50_us: Option<u64>,
     /// Its 99th percentile.
     pub p99_us: Option<u64>,
-    /// Failures until here, by name, the most frequent first; [`words::KINDS_MAX`] of them are shown.
+    /// Failures until here, by class, the most frequent first; [`words::KINDS_MAX`] of them are shown.
     pub errors: Vec<(String, u64)>,
-    /// Failures until here, all of them; their names may be known only at the end.
+    /// Failures until here, all of them; names as in the report are known only at the end.
     pub failed: u64,
 }

@@ -114,6 +114,59 @@ impl ErrorKind {
     }
 }
 
+impl ErrorKind {
+    /// Its place among [`CLASSES`], which is a closed set: statuses that are not told apart share one.
+    #[must_use]
+    pub const fn class(self) -> usize {
+        match self {
+            Self::Refused => 0,
+            Self::Reset => 1,
+            Self::Timeout => 2,
+            Self::Closed => 3,
+            Self::GoAway => 4,
+            Self::Status(400) => 5,
+            Self::Status(401 | 403) => 6,
+            Self::Status(404) => 7,
+            Self::Status(429) => 8,
+            Self::Status(503) => 9,
+            Self::Status(_) => 10,
+            Self::Certificate => 11,
+            Self::Descriptors => 12,
+            Self::Ports => 13,
+            Self::ClockSkew => 14,
+            Self::Protocol => 15,
+            Self::Refusal => 16,
+            Self::ForeignMessage => 17,
+            Self::CloseTimeout => 18,
+            Self::Other => 19,
+        }
+    }
+}
+
+/// What stands for each class of failures where there is room for a word or two; see [`ErrorKind::class`].
+pub const CLASSES: [&str; 20] = [
+    "refused",
+    "reset",
+    "timeout",
+    "closed",
+    "go away",
+    "status 400",
+    "status 403",
+    "status 404",
+    "status 429",
+    "status 503",
+    "other status",
+    "certificate",
+    "descriptors",
+    "ports",
+    "signature or clock",
+    "protocol",
+    "status response",
+    "message of another run",
+    "close timeout",
+    "other",
+];
+
 /// How the names of each kind begin; the first that fits.
 const NAMES: &[(ErrorKind, &str)] = &[
     (ErrorKind::Refused, "refused"),
@@ -165,6 +218,27 @@ mod tests {
             ("status:4€", ErrorKind::Other),
         ] {
             assert_eq!(ErrorKind::of(name), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_the_class_of_its_name() {
+        let statuses = [400, 401, 403, 404, 429, 503, 500].map(ErrorKind::Status);
+        let named = NAMES.iter().map(|(kind, _)| *kind);
+        let mut met = [false; CLASSES.len()];
+        for kind in named.chain(statuses).chain([ErrorKind::Other]) {
+            met[kind.class()] = true;
+        }
+        assert_eq!(met, [true; CLASSES.len()], "a class without a kind");
+        for (kind, name) in [
+            (ErrorKind::Refused, "refused"),
+            (ErrorKind::Status(401), "status 403"),
+            (ErrorKind::Status(500), "other status"),
+            (ErrorKind::ClockSkew, "signature or clock"),
+            (ErrorKind::CloseTimeout, "close timeout"),
+            (ErrorKind::Other, "other"),
+        ] {
+            assert_eq!(CLASSES[kind.class()], name);
         }
     }
 }

@@ -27,7 +27,7 @@ pub use document::{Arguments, Document, DocumentError, Errors};
 pub use figures::{
     Connections, Cpu, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag, Sessions, Span,
 };
-pub use kind::ErrorKind;
+pub use kind::{CLASSES, ErrorKind};
 pub use merge::{MergeError, merge};
 pub use spread::Spread;
 pub use verdict::Verdict;

@@ -242,6 +242,7 @@ impl<'a> Worker<'a> {
         ] {
             place.store(value, Ordering::Relaxed);
         }
+        gauge.tell(&desk.errors);
         let begun = self.phase >= Phase::Measure;
         let through =
             begun && self.active == 0 && (self.next.is_none() || self.phase > Phase::Measure);
