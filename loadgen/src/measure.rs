@@ -49,6 +49,9 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Errors(BTreeMap<String, u64>);
 
+/// Kinds of failures told apart in one run.
+const ERROR_KINDS_MAX: usize = 256;
+
 impl Errors {
     /// Counts one of this kind.
     pub fn count(&mut self, kind: &str) {
@@ -74,16 +77,17 @@ impl Errors {
         self.0.values().sum()
     }
 
-    /// Counts so many of this kind; none leaves no trace.
+    /// Counts so many of this kind; none leaves no trace. A kind holds words of the service, which may have many of them: over
+    /// [`ERROR_KINDS_MAX`] they are counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {
             return;
         }
+        let is_full = self.0.len() >= ERROR_KINDS_MAX && !self.0.contains_key(kind);
+        let kind = if is_full { "other" } else { kind };
         match self.0.get_mut(kind) {
-            Some(sum) => *sum += count,
-            None => {
-                self.0.insert(kind.to_owned(), count);
-            }
+            Some(counted) => *counted += count,
+            None => drop(self.0.insert(kind.to_owned(), count)),
         }
     }
 }
@@ -265,6 +269,17 @@ mod tests {
             spoil(&mut tally);
             assert!(!tally.is_clean(), "{tally:?}");
         }
+    }
+
+    #[test]
+    fn a_service_with_a_new_word_for_each_refusal_fills_no_memory() {
+        let mut errors = Errors::default();
+        for word in 0..1000 {
+            errors.count(&format!("refused_400_{word}"));
+        }
+        assert_eq!(errors.total(), 1000);
+        assert_eq!(errors.kinds().len(), ERROR_KINDS_MAX + 1);
+        assert_eq!(errors.kinds()["other"], 1000 - ERROR_KINDS_MAX as u64);
     }
 
     #[test]
