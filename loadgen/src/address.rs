@@ -16,6 +16,19 @@ pub struct Target {
     pub authority: String,
 }
 
+/// A service's address as its URL names it, not looked up yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Whether over TLS.
+    pub tls: bool,
+    /// The host's name, as the certificate must bear it.
+    pub host: String,
+    /// The port, the scheme's own if none is named.
+    pub port: u16,
+    /// Host and, unless it is the scheme's own, port: the `Host` header.
+    pub authority: String,
+}
+
 /// Why a text names no target or no addresses. Told to the operator; the program ends with exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressError {
@@ -58,6 +71,25 @@ impl Target {
     /// # Errors
     /// See [`AddressError`]; off loopback unless `owned`.
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
+        Endpoint::parse(url)?.look_up(owned, Family::Any)
+    }
+}
+
+/// Which addresses of a host are of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The first one.
+    Any,
+    /// The first of IPv4: the local addresses are of that family.
+    V4,
+}
+
+impl Endpoint {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`AddressError::Target`].
+    pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError::Target(url.to_owned());
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
         let (tls, standard_port) = match scheme {
@@ -68,18 +100,36 @@ impl Target {
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split_port(authority).ok_or_else(wrong)?;
         let port = port.unwrap_or(standard_port);
-        let unresolved = || AddressError::Unresolved(host.to_owned());
-        let mut addresses = (host, port).to_socket_addrs().map_err(|_| unresolved())?;
-        let address = addresses.next().ok_or_else(unresolved)?;
+        let bare = authority.strip_suffix(&format!(":{standard_port}"));
+        Ok(Self {
+            tls,
+            host: host.to_owned(),
+            port,
+            authority: bare.unwrap_or(authority).to_owned(),
+        })
+    }
+
+    /// Looks the host up, which may take as long as the system's resolver does.
+    ///
+    /// # Errors
+    /// There is no such address, or it is off loopback and not `owned`.
+    pub fn look_up(self, owned: bool, family: Family) -> Result<Target, AddressError> {
+        let unresolved = || AddressError::Unresolved(self.host.clone());
+        let found = (self.host.as_str(), self.port).to_socket_addrs();
+        let mut addresses = found.map_err(|_| unresolved())?;
+        let address = match family {
+            Family::Any => addresses.next(),
+            Family::V4 => addresses.find(SocketAddr::is_ipv4),
+        };
+        let address = address.ok_or_else(unresolved)?;
         if !owned && !address.ip().is_loopback() {
             return Err(AddressError::NotLoopback(address.ip()));
         }
-        let bare = authority.strip_suffix(&format!(":{standard_port}"));
-        Ok(Self {
+        Ok(Target {
             address,
-            tls,
-            host: host.to_owned(),
-            authority: bare.unwrap_or(authority).to_owned(),
+            tls: self.tls,
+            host: self.host,
+            authority: self.authority,
         })
     }
 }
@@ -153,10 +203,14 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
         Some(port) => Some(port.parse().ok()?),
         None => None,
     };
-    let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
+    // No control characters either: the host becomes a line of the request's head.
+    let known = |byte: u8| byte.is_ascii_graphic() && !b"/?#@".contains(&byte);
+    let plain = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(known);
     plain.then_some((host, port))
 }
 
+/// Longest host name. Source: RFC 1035 section 2.3.4, as text without the last dot.
+const HOST_BYTES_MAX: usize = 253;
 /// Most source addresses: a 16-bit network.
 const SOURCES_MAX: u32 = 1 << 16;
 
@@ -191,12 +245,30 @@ mod tests {
             "http://127.0.0.1/path",
             "http://127.0.0.1:99999",
             "http://[::1",
+            "http://a\r\nX: y",
         ] {
             assert!(
                 matches!(Target::parse(text, true), Err(AddressError::Target(_))),
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn endpoints_are_not_looked_up_before_it_is_asked() {
+        let endpoint = Endpoint::parse("wss://v-1.example.invalid").unwrap();
+        assert_eq!((endpoint.port, endpoint.tls), (443, true));
+        assert_eq!(endpoint.authority, "v-1.example.invalid");
+        assert_eq!(
+            endpoint,
+            Endpoint::parse("https://v-1.example.invalid:443/").unwrap()
+        );
+        let six = Endpoint::parse("ws://[::1]").unwrap();
+        assert_eq!(six.port, 80);
+        let unresolved = AddressError::Unresolved("::1".into());
+        assert_eq!(six.look_up(false, Family::V4), Err(unresolved));
+        let long = format!("ws://{}", "a".repeat(HOST_BYTES_MAX + 1));
+        assert!(Endpoint::parse(&long).is_err());
     }
 
     #[test]

@@ -240,7 +240,7 @@ pub struct Options {
     /// Print nothing but errors
     #[arg(long)]
     pub quiet: bool,
-    /// The authority (PEM) that the service's certificate must come from
+    /// The authority (PEM) that the service's certificate must come from, instead of those that this system trusts
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub tls_ca: Option<PathBuf>,
     /// Take any certificate; loopback only
@@ -258,7 +258,8 @@ pub struct Options {
     /// Send no signatures, which is the default
     #[arg(long, overrides_with = "presign")]
     pub no_auth: bool,
-    /// Have each session ask for its endpoint and its TURN servers first, by API on a connection of its own (sessions, storm)
+    /// Have each session ask for its endpoints and its TURN servers first, and each master for its endpoint, by API on
+    /// connections of their own, and go where the answer says (sessions, storm)
     #[arg(long)]
     pub discover: bool,
     /// Make the channels by API before the run and remove them after it (sessions, storm)

@@ -51,6 +51,8 @@ pub struct Plan {
     pub credentials: Option<Credentials>,
     /// Whether each session makes its API calls first.
     pub discover: bool,
+    /// Whether what discovery names may be on another machine: it is owned, and the load is modest or confirmed.
+    pub abroad: bool,
     /// Whether the channels are made before the run and removed after it.
     pub create_channels: bool,
 }
@@ -60,7 +62,9 @@ pub struct Plan {
 pub enum Trust {
     /// One that this authority (a PEM file) vouches for.
     Authority(PathBuf),
-    /// Any.
+    /// One that an authority of this system's vouches for.
+    System,
+    /// Any, on loopback.
     Anyone,
     /// No TLS is spoken.
     NotNeeded,
@@ -71,8 +75,6 @@ pub enum Trust {
 pub enum OptionError {
     /// A flag's value is out of range: the flag, and what is allowed.
     Range(&'static str, &'static str),
-    /// TLS without a word on whom to trust.
-    Trust,
     /// Any certificate, off loopback.
     InsecureAbroad,
     /// A load on another machine that is worth a second thought, without `--yes`.
@@ -89,10 +91,6 @@ impl fmt::Display for OptionError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Range(flag, allowed) => write!(formatter, "{flag}: allowed is {allowed}"),
-            Self::Trust => formatter.write_str(
-                "--target speaks TLS: name its authority with --tls-ca FILE (the broker's ready line tells it as ca=), \
-                 or take any certificate with --insecure",
-            ),
             Self::InsecureAbroad => {
                 formatter.write_str("--insecure: allowed towards loopback addresses only")
             }
@@ -164,7 +162,7 @@ impl Options {
                 "a target with an IPv4 address",
             ));
         }
-        let plan = Plan {
+        let mut plan = Plan {
             mode: self.mode,
             sources,
             naming: Naming {
@@ -200,12 +198,14 @@ impl Options {
                 false => None,
             },
             discover: self.discover,
+            abroad: false,
             create_channels: self.create_channels,
             target,
         };
         if plan.is_bold() && !self.yes {
             return Err(OptionError::Unconfirmed);
         }
+        plan.abroad = self.i_own_this_target && (self.yes || !plan.is_heavy());
         Ok(plan)
     }
 
@@ -233,16 +233,18 @@ impl Options {
 
     fn trust(&self, target: &Target, detour: Option<&(Target, u32)>) -> Result<Trust, OptionError> {
         let ways = [Some(target), detour.map(|(target, _)| target)];
-        let secured = ways.into_iter().flatten().find(|target| target.tls);
-        let Some(target) = secured else {
+        let secured = || ways.into_iter().flatten().filter(|target| target.tls);
+        // What is discovered may speak TLS where the target does not.
+        let discovers = self.discover && self.mode.is_open_loop();
+        if secured().next().is_none() && !discovers {
             return Ok(Trust::NotNeeded);
-        };
-        Ok(match (target.tls, &self.tls_ca, self.insecure) {
-            (false, _, _) => Trust::NotNeeded,
-            (true, Some(file), _) => Trust::Authority(file.clone()),
-            (true, None, true) if target.address.ip().is_loopback() => Trust::Anyone,
-            (true, None, true) => return Err(OptionError::InsecureAbroad),
-            (true, None, false) => return Err(OptionError::Trust),
+        }
+        let near = secured().all(|target| target.address.ip().is_loopback());
+        Ok(match (&self.tls_ca, self.insecure) {
+            (Some(file), _) => Trust::Authority(file.clone()),
+            (None, true) if near => Trust::Anyone,
+            (None, true) => return Err(OptionError::InsecureAbroad),
+            (None, false) => Trust::System,
         })
     }
 
@@ -373,9 +375,14 @@ impl Plan {
             .into_iter()
             .flatten()
             .any(|target| !target.address.ip().is_loopback());
+        abroad && self.is_heavy()
+    }
+
+    /// Whether it would be, were it on another machine.
+    fn is_heavy(&self) -> bool {
         let rate = self.schedule.as_ref().map_or(0.0, Schedule::rate_max);
         let unbounded = matches!(self.mode, Mode::Relay | Mode::Connect);
-        abroad && (unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX)
+        unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
     }
 
     /// The threads of the run, each with the CPU that it is pinned to.
@@ -432,6 +439,63 @@ mod tests {
     }
 
     #[test]
+    fn who_is_trusted_and_whether_discovery_may_lead_abroad() {
+        let authority = || Trust::Authority("x".into());
+        for (flags, trust, abroad) in [
+            ("http://127.0.0.1:1 --rate 1", Trust::NotNeeded, false),
+            ("https://127.0.0.1:1 --rate 1", Trust::System, false),
+            (
+                "https://127.0.0.1:1 --rate 1 --tls-ca x",
+                authority(),
+                false,
+            ),
+            (
+                "http://127.0.0.1:1 --rate 1 --tls-ca x",
+                Trust::NotNeeded,
+                false,
+            ),
+            (
+                "http://127.0.0.1:1 --rate 1 --discover",
+                Trust::System,
+                false,
+            ),
+            (
+                "http://127.0.0.1:1 --rate 1 --discover --tls-ca x --i-own-this-target",
+                authority(),
+                true,
+            ),
+            (
+                "http://127.0.0.1:1 --rate 1 --discover --insecure --i-own-this-target",
+                Trust::Anyone,
+                true,
+            ),
+            (
+                "http://127.0.0.1:1 --rate 101 --discover --i-own-this-target",
+                Trust::System,
+                false,
+            ),
+            (
+                "http://127.0.0.1:1 --rate 101 --discover --i-own-this-target --yes",
+                Trust::System,
+                true,
+            ),
+            (
+                "http://127.0.0.1:1 --rate 101 --discover --yes",
+                Trust::System,
+                false,
+            ),
+            (
+                "http://127.0.0.1:1 --mode relay --discover",
+                Trust::NotNeeded,
+                false,
+            ),
+        ] {
+            let plan = plan(&format!("--target {flags}")).unwrap();
+            assert_eq!((plan.trust, plan.abroad), (trust, abroad), "{flags}");
+        }
+    }
+
+    #[test]
     fn who_connects() {
         let count = |flags: &str| {
             plan(&format!("--target http://127.0.0.1:1 {flags}"))
@@ -479,8 +543,8 @@ mod tests {
                 "--tls-target",
             ),
             (
-                "--target http://127.0.0.1:1 --rate 1 --tls-target https://127.0.0.1:2 --tls-percent 5",
-                "--tls-ca",
+                "--target http://127.0.0.1:1 --rate 1 --tls-target https://192.0.2.1:2 --tls-percent 5 --insecure --i-own-this-target",
+                "--insecure",
             ),
             (
                 "--target http://[::1]:1 --rate 1 --source-addresses 127.0.1.1/24",
@@ -511,7 +575,10 @@ mod tests {
             ("--mode relay", "--target"),
             ("--target http://127.0.0.1:1 --mode fast", "relay"),
             ("--target http://192.0.2.1:1 --mode relay", "loopback"),
-            ("--target https://127.0.0.1:1 --mode relay", "--tls-ca"),
+            (
+                "--target https://127.0.0.1:1 --mode relay --insecure --tls-ca x",
+                "--tls-ca",
+            ),
             (
                 "--target https://192.0.2.1:1 --mode idle --insecure --i-own-this-target",
                 "--insecure",

@@ -33,7 +33,18 @@ fn sessions() {
             30,
             30,
         ),
-        (format!("--target {plain} --discover"), 60, 0),
+        // It sends them to its TLS listener, for the second call and for messages.
+        (
+            format!("--target {plain} --discover --tls-ca {authority}"),
+            90,
+            60,
+        ),
+        // Both calls go over one connection where the target is what it names.
+        (
+            format!("--target {tls} --discover --tls-ca {authority}"),
+            60,
+            60,
+        ),
         (
             format!("--target {plain} --processes 2 --arrival ramp"),
             30,
@@ -48,6 +59,30 @@ fn sessions() {
         assert_eq!(count(&report, "connect"), connects, "{flags}");
         assert_eq!(count(&report, "tls"), handshakes, "{flags}");
     }
+}
+
+/// Without --tls-ca the system's authorities count, for the target and for what discovery names.
+#[test]
+fn the_system_says_whom_to_trust() {
+    let broker = Broker::dev();
+    let (plain, tls) = (broker.url("http://"), broker.url("https://"));
+    let few = "--sessions 5 --duration 0.5 --channels 1";
+    let end = broker.loadgen(&format!("--target {tls} {few}"), SECRET);
+    assert_eq!(end.code, Some(2), "{end:?}");
+    assert!(end.stderr.contains("--tls-ca"), "{end:?}");
+    // The channel comes into being with its master, which finds nothing to discover yet and connects to the target.
+    let discovered = format!("--target {plain} --discover {few}");
+    let end = broker.loadgen(&discovered, SECRET);
+    assert_eq!(end.code, Some(3), "{end:?}");
+    assert!(
+        end.report["errors"].to_string().contains("--tls-ca"),
+        "{end:?}"
+    );
+    assert_eq!(broker.settled(0.0), 0.0);
+
+    fs::copy(broker.word("ca="), broker.system_authorities()).unwrap();
+    assert_sessions(&broker.run(&format!("--target {tls} {few}")), 5, 5);
+    assert_sessions(&broker.run(&discovered), 5, 5);
 }
 
 /// The modes that measure what a message, a connection held and a connection made cost.
@@ -284,6 +319,11 @@ impl Broker {
         end.report
     }
 
+    /// What loadgen takes for the authorities that this system trusts; not there unless a test writes it.
+    fn system_authorities(&self) -> PathBuf {
+        self.directory.join("system.pem")
+    }
+
     /// `loadgen run` with these flags and this secret key, for a bounded time.
     fn loadgen(&self, flags: &str, secret: &str) -> End {
         let (json, stderr) = (
@@ -298,6 +338,8 @@ impl Broker {
             .env("AWS_ACCESS_KEY_ID", KEY_ID)
             .env("AWS_SECRET_ACCESS_KEY", secret)
             .env_remove("AWS_SESSION_TOKEN")
+            .env("SSL_CERT_FILE", self.system_authorities())
+            .env_remove("SSL_CERT_DIR")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&stderr).unwrap())

@@ -19,6 +19,29 @@ use support::{Fault, Relay};
 /// The sockets of all peers: channel by the ARN's text, place in it.
 type Sockets = Arc<Mutex<HashMap<(String, u32), TcpStream>>>;
 
+/// Where a service sends those who ask, and the heads of all requests that it heard.
+#[derive(Default)]
+struct Reception {
+    /// For the connection, and for the calls after it; none is where they asked.
+    endpoints: Option<[String; 2]>,
+    heads: Mutex<Vec<String>>,
+}
+
+impl Reception {
+    /// The answer to a call that came to this address.
+    fn answer(&self, own: SocketAddr) -> String {
+        let own = || [format!("ws://{own}"), format!("http://{own}")];
+        let [wss, https] = self.endpoints.clone().unwrap_or_else(own);
+        let body = serde_json::json!({ "ResourceEndpointList": [
+            { "Protocol": "HTTPS", "ResourceEndpoint": https },
+            { "Protocol": "WSS", "ResourceEndpoint": wss },
+        ] });
+        let body = body.to_string();
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+}
+
 /// A service with this fault, for as long as the test runs.
 fn service(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -28,14 +51,29 @@ fn service(fault: Fault) -> SocketAddr {
 }
 
 fn serve_on(listener: TcpListener, fault: Fault) {
+    serve_from(listener, fault, Arc::default());
+}
+
+/// A sound service that sends those who ask to these endpoints; gives its address.
+fn reception(endpoints: Option<[String; 2]>) -> (SocketAddr, Arc<Reception>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let heads = Mutex::default();
+    let reception = Arc::new(Reception { endpoints, heads });
+    serve_from(listener, Fault::Nothing, Arc::clone(&reception));
+    (address, reception)
+}
+
+fn serve_from(listener: TcpListener, fault: Fault, reception: Arc<Reception>) {
     let sockets = Sockets::default();
     let relay = Arc::new(Mutex::new(Relay::new(fault)));
     thread::spawn(move || {
         for socket in listener.incoming() {
             let (sockets, relay) = (Arc::clone(&sockets), Arc::clone(&relay));
+            let reception = Arc::clone(&reception);
             thread::spawn(move || {
                 let socket = socket.unwrap();
-                serve(&socket, &sockets, &relay);
+                serve(&socket, &sockets, &relay, &reception);
                 // Others may hold a copy of it: it ends all the same.
                 drop(socket.shutdown(Shutdown::Both));
             });
@@ -57,7 +95,7 @@ fn serve_with_stall(listener: TcpListener, stall: Duration) {
             let (sockets, relay) = (Arc::clone(&sockets), Arc::clone(&relay));
             thread::spawn(move || {
                 let socket = socket.unwrap();
-                serve(&socket, &sockets, &relay);
+                serve(&socket, &sockets, &relay, &Reception::default());
                 // Others may hold a copy of it: it ends all the same.
                 drop(socket.shutdown(Shutdown::Both));
             });
@@ -75,16 +113,26 @@ fn read_head(mut socket: &TcpStream) -> Option<String> {
 }
 
 /// One connection's life; ends when the peer does.
-fn serve(mut socket: &TcpStream, sockets: &Sockets, relay: &Mutex<Relay>) -> Option<()> {
-    let mut head = read_head(socket)?;
+fn serve(
+    mut socket: &TcpStream,
+    sockets: &Sockets,
+    relay: &Mutex<Relay>,
+    reception: &Reception,
+) -> Option<()> {
+    let listen = || {
+        let head = read_head(socket)?;
+        reception.heads.lock().unwrap().push(head.clone());
+        Some(head)
+    };
+    let mut head = listen()?;
     // API calls come before, and are all answered alike.
     while head.starts_with("POST ") {
         let length = head.split("Content-Length: ").nth(1)?.split('\r').next()?;
         let mut body = vec![0; length.parse().ok()?];
         socket.read_exact(&mut body).ok()?;
-        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-        socket.write_all(answer).ok()?;
-        head = read_head(socket)?;
+        let own = socket.local_addr().ok()?;
+        socket.write_all(reception.answer(own).as_bytes()).ok()?;
+        head = listen()?;
     }
     let key = head.split("Key: ").nth(1)?.split('\r').next()?;
     let target = head.split(' ').nth(1)?;
@@ -276,7 +324,10 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
             "--target http://192.0.2.1:80 --mode idle",
             "--i-own-this-target",
         ),
-        ("--target https://127.0.0.1:1 --mode idle", "--tls-ca"),
+        (
+            "--target https://127.0.0.1:1 --mode idle --insecure --tls-ca x",
+            "--tls-ca",
+        ),
         (
             "--target https://127.0.0.1:1 --mode idle --tls-ca /nowhere",
             "/nowhere",
@@ -348,6 +399,64 @@ fn sessions_go_all_the_way() {
             sessions * connects
         );
         assert!(report["schedule_lag_us"]["p99"].is_number());
+    }
+}
+
+/// Calls and connections go where the service says, under the name that it says; nothing but the first call goes to the target.
+#[test]
+fn sessions_go_where_discovery_says() {
+    let (connections, relay) = reception(None);
+    let (calls, desk) = reception(None);
+    let named = format!("localhost:{}", connections.port());
+    let endpoints = [format!("ws://{named}"), format!("http://{calls}/")];
+    let (target, front) = reception(Some(endpoints));
+    let flags = "--rate 100 --channels 3 --discover";
+    let (code, report) = run(&format!("http://{target}"), flags);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["sessions"]["completed"], 30, "{report}");
+    // One for each step: endpoint, TURN servers, messages.
+    assert_eq!(report["latency_us"]["connect"]["count"], 90, "{report}");
+
+    let wanted = [
+        (
+            &front,
+            "POST /getSignalingChannelEndpoint ",
+            target.to_string(),
+            33,
+        ),
+        (
+            &desk,
+            "POST /v1/get-ice-server-config ",
+            calls.to_string(),
+            30,
+        ),
+        (&relay, "GET /?X-Amz-ChannelARN=", named, 33),
+    ];
+    for (place, line, host, count) in wanted {
+        let heads = place.heads.lock().unwrap();
+        assert_eq!(heads.len(), count, "{line}");
+        let host = format!("\r\nHost: {host}\r\n");
+        for head in heads.iter() {
+            assert!(head.starts_with(line) && head.contains(&host), "{head}");
+        }
+    }
+}
+
+/// Discovery leads no load to another machine, and says why it leads nowhere.
+#[test]
+fn bad_endpoints_fail_by_name() {
+    for (wss, name) in [
+        ("ws://192.0.2.1:9", "endpoint_not_loopback"),
+        ("no url", "bad_endpoint_in_answer"),
+        ("ws://127.0.0.1:1", "refused"),
+    ] {
+        let (calls, _) = reception(None);
+        let endpoints = [wss.to_owned(), format!("http://{calls}")];
+        let (target, _) = reception(Some(endpoints));
+        let flags = "--rate 20 --channels 1 --discover --patience 5";
+        let (code, report) = run(&format!("http://{target}"), flags);
+        assert_eq!(code, Some(3), "{wss}: {report}");
+        assert!(report.to_string().contains(name), "{wss}: {report}");
     }
 }
 

@@ -27,7 +27,7 @@ impl Client {
     /// A client that trusts as told; `None` if no TLS is spoken. Sessions are not resumed: each handshake is a whole one.
     ///
     /// # Errors
-    /// The authority's file cannot be read or holds no certificate; the host cannot be a name in a certificate.
+    /// The authority's file cannot be read or holds no certificate; the system trusts nobody; the host cannot be a name in a certificate.
     pub(super) fn new(trust: &Trust, host: &str) -> io::Result<Option<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -36,6 +36,7 @@ impl Client {
         let builder = match trust {
             Trust::NotNeeded => return Ok(None),
             Trust::Authority(file) => builder.with_root_certificates(roots(file)?),
+            Trust::System => builder.with_root_certificates(system_roots()?),
             Trust::Anyone => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anyone(provider))),
@@ -45,6 +46,16 @@ impl Client {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::new(config);
         Ok(Some(Self { config, name }))
+    }
+
+    /// The same trust for another host.
+    ///
+    /// # Errors
+    /// It cannot be a name in a certificate.
+    pub(super) fn towards(&self, host: &str) -> io::Result<Self> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let config = Arc::clone(&self.config);
+        Ok(Self { config, name })
     }
 
     /// A new connection, and the first bytes of its handshake at the end of `out`.
@@ -173,6 +184,19 @@ fn roots(file: &Path) -> io::Result<RootCertStore> {
     }
     if roots.is_empty() {
         return Err(about("holds no certificate".into()));
+    }
+    Ok(roots)
+}
+
+/// The authorities that this system trusts; single ones that cannot be read are left out.
+fn system_roots() -> io::Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        return Err(io::Error::other(
+            "this system trusts no authority: name one with --tls-ca FILE (the broker's ready line tells it as ca=)",
+        ));
     }
     Ok(roots)
 }

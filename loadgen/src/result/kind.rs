@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Ports,
     /// The service says that the signature is wrong, which a wrong clock makes it too.
     ClockSkew,
+    /// Discovery led to where no connection can be made, or must not.
+    Endpoint,
     /// What came is not what the protocol allows.
     Protocol,
     /// A STATUS_RESPONSE refused a message.
@@ -72,6 +74,9 @@ impl ErrorKind {
             Self::Ports => "give more local addresses with --source-addresses",
             Self::ClockSkew => {
                 "the service takes no signature of ours: check the secret key, and that both clocks agree within five minutes"
+            }
+            Self::Endpoint => {
+                "discovery names a host without an address, or another machine: if it is yours, say so with --i-own-this-target (a heavy load: --yes)"
             }
             Self::Protocol => {
                 "the service sent what the protocol does not allow: see its version and what stands in between"
@@ -138,13 +143,14 @@ impl ErrorKind {
             Self::Refusal => 16,
             Self::ForeignMessage => 17,
             Self::CloseTimeout => 18,
-            Self::Other => 19,
+            Self::Endpoint => 19,
+            Self::Other => 20,
         }
     }
 }
 
 /// What stands for each class of failures where there is room for a word or two; see [`ErrorKind::class`].
-pub const CLASSES: [&str; 20] = [
+pub const CLASSES: [&str; 21] = [
     "refused",
     "reset",
     "timeout",
@@ -164,6 +170,7 @@ pub const CLASSES: [&str; 20] = [
     "status response",
     "message of another run",
     "close timeout",
+    "endpoint",
     "other",
 ];
 
@@ -182,6 +189,7 @@ const NAMES: &[(ErrorKind, &str)] = &[
     (ErrorKind::Descriptors, "descriptors"),
     (ErrorKind::Ports, "ports"),
     (ErrorKind::ClockSkew, "clock_skew"),
+    (ErrorKind::Endpoint, "endpoint"),
     (ErrorKind::Protocol, "protocol"),
     (ErrorKind::Protocol, "bad_"),
     (ErrorKind::Refusal, "status_response"),
@@ -209,6 +217,7 @@ mod tests {
                 "tls: invalid peer certificate: UnknownIssuer",
                 ErrorKind::Certificate,
             ),
+            ("endpoint_not_loopback", ErrorKind::Endpoint),
             ("bad_frame", ErrorKind::Protocol),
             ("close_timeout", ErrorKind::CloseTimeout),
             ("closed_by_service", ErrorKind::Closed),

@@ -2,7 +2,7 @@
 
 use super::book::{Arrival, Book};
 use super::desk::{Desk, Letter, MASTER};
-use super::inquiry::{Call, Inquiry, Reply};
+use super::inquiry::{Inquiry, Reply};
 use super::viewer::{Stage, Viewer};
 use crate::peer::{Event, Link, LinkError};
 use crate::schedule::Share;
@@ -143,23 +143,28 @@ impl Crew {
         master.is_some_and(Option::is_some)
     }
 
-    /// The API call that is next on a line, the first one if there was none yet; `None` when all were answered.
-    pub fn next_call(&mut self, line: u32) -> Option<Call> {
-        let person = self.people.get_mut(line as usize)?;
-        person.inquiry.get_or_insert_default().next()
+    /// Has the party on a line make API calls there, before another line serves it.
+    pub fn inquire(&mut self, line: u32, inquiry: Box<Inquiry>) {
+        if let Some(person) = self.people.get_mut(line as usize) {
+            person.inquiry = Some(inquiry);
+        }
     }
 
-    /// Takes a viewer off a line on which it made its API calls, for another one.
-    pub fn move_on(&mut self, line: u32) -> Option<Viewer> {
+    /// The API calls that are made on a line; `None` if it serves for messages, or for nobody.
+    #[must_use]
+    pub fn inquiry(&self, line: u32) -> Option<&Inquiry> {
+        self.people.get(line as usize)?.inquiry.as_deref()
+    }
+
+    /// Takes a party off a line on which it made API calls, for another one.
+    pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<Inquiry>)> {
         let person = self.people.get_mut(line as usize)?;
-        person.inquiry = None;
-        match std::mem::replace(&mut person.party, Party::Nobody) {
-            Party::Viewer(viewer) => {
-                self.lines.remove(&viewer.session);
-                Some(viewer)
-            }
-            Party::Nobody | Party::Master(_) => None,
+        let inquiry = person.inquiry.take()?;
+        let party = std::mem::replace(&mut person.party, Party::Nobody);
+        if let Party::Viewer(viewer) = &party {
+            self.lines.remove(&viewer.session);
         }
+        Some((party, inquiry))
     }
 
     /// Begins a line's upgrade: appends the request for this host and target.

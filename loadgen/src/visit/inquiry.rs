@@ -1,14 +1,38 @@
-//! The API calls that a viewer makes before it connects: where to connect, and which TURN servers to use.
+//! The API calls that a party makes before it connects: where to connect, and which TURN servers to use.
 
 use super::answer::Answer;
-use serde_json::json;
+use crate::address::Endpoint;
+use serde_json::{Value, json};
 
-/// A viewer's calls, one after the other on one connection. Lives while they are made.
-#[derive(Debug, Default)]
+/// A party's calls, one after the other. Lives while they are made, on one connection or on several.
+#[derive(Debug)]
 pub struct Inquiry {
+    role: Role,
     answered: u8,
     /// What of an answer has come.
     bytes: Vec<u8>,
+    /// Where the service wants the party, once it has said so.
+    endpoints: Option<Endpoints>,
+    /// The service closes the connection: the next call needs another.
+    over: bool,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A channel's master. It asks for its endpoint only.
+    Master,
+    /// A viewer.
+    Viewer,
+}
+
+/// What GetSignalingChannelEndpoint answered. Source: AWS "GetSignalingChannelEndpoint", `ResourceEndpointList`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoints {
+    /// For the connection.
+    wss: Endpoint,
+    /// For the calls after it.
+    https: Endpoint,
 }
 
 /// One of the calls.
@@ -32,14 +56,47 @@ pub enum Reply {
 }
 
 impl Inquiry {
+    /// Nothing was asked yet.
+    #[must_use]
+    pub const fn new(role: Role) -> Self {
+        Self {
+            role,
+            answered: 0,
+            bytes: Vec::new(),
+            endpoints: None,
+            over: false,
+        }
+    }
+
     /// The call that is next; `None` when all were answered.
     #[must_use]
     pub const fn next(&self) -> Option<Call> {
-        match self.answered {
-            0 => Some(Call::Endpoint),
-            1 => Some(Call::IceServers),
-            _ => None,
+        match (self.answered, self.role) {
+            (0, _) => Some(Call::Endpoint),
+            (1, Role::Viewer) => Some(Call::IceServers),
+            (_, Role::Master | Role::Viewer) => None,
         }
+    }
+
+    /// Where the next call goes, or the connection if there is none; `None` is where this one began.
+    #[must_use]
+    pub fn place(&self) -> Option<&Endpoint> {
+        let endpoints = self.endpoints.as_ref()?;
+        Some(match self.next() {
+            Some(Call::Endpoint | Call::IceServers) => &endpoints.https,
+            None => &endpoints.wss,
+        })
+    }
+
+    /// Whether the service ends this connection.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Goes on over another connection.
+    pub const fn move_on(&mut self) {
+        self.over = false;
     }
 
     /// Takes in what came of the answer.
@@ -48,30 +105,73 @@ impl Inquiry {
         match Answer::parse(&self.bytes) {
             Ok(None) if self.bytes.len() <= ANSWER_BYTES_MAX => Reply::Part,
             Ok(None) | Err(_) => Reply::Refused("bad_answer_to_a_call".into()),
-            Ok(Some(answer)) if answer.status == 200 => {
-                self.answered += 1;
-                self.bytes = Vec::new();
-                Reply::Answered
+            Ok(Some(answer)) if answer.status == 200 => self.answered(&answer),
+            // A service may make a channel when its master connects, as `broker --dev` does: it connects where it asked. One
+            // that does not do so says so then.
+            Ok(Some(answer)) if answer.status == 404 && self.role == Role::Master => {
+                self.take_down(&answer)
             }
             Ok(Some(answer)) => {
                 Reply::Refused(format!("call_{}_{}", answer.status, answer.error_type))
             }
         }
     }
+
+    fn answered(&mut self, answer: &Answer) -> Reply {
+        if self.next() == Some(Call::Endpoint) {
+            self.endpoints = Endpoints::read(&answer.body);
+            if self.endpoints.is_none() {
+                return Reply::Refused("bad_endpoint_in_answer".into());
+            }
+        }
+        self.take_down(answer)
+    }
+
+    fn take_down(&mut self, answer: &Answer) -> Reply {
+        self.answered += 1;
+        self.bytes = Vec::new();
+        self.over = answer.closes;
+        Reply::Answered
+    }
+}
+
+impl Endpoints {
+    /// The two endpoints of an answer; `None` if one is missing or is no URL.
+    fn read(body: &[u8]) -> Option<Self> {
+        let answer: Value = serde_json::from_slice(body).ok()?;
+        let list = answer.get("ResourceEndpointList")?.as_array()?;
+        let of = |protocol: &str| {
+            let mut items = list.iter();
+            let item = items.find(|item| item.get("Protocol").is_some_and(|p| p == protocol))?;
+            Endpoint::parse(item.get("ResourceEndpoint")?.as_str()?).ok()
+        };
+        Some(Self {
+            wss: of("WSS")?,
+            https: of("HTTPS")?,
+        })
+    }
 }
 
 impl Call {
-    /// Path and JSON body for a channel and a viewer, as the SDK for JavaScript asks.
+    /// Path and JSON body for a channel and a viewer, or its master (`None`), as the SDK for JavaScript asks.
     #[must_use]
-    pub fn request(self, arn: &str, client_id: &str) -> (&'static str, String) {
+    pub fn request(self, arn: &str, client_id: Option<&str>) -> (&'static str, String) {
         match self {
             Self::Endpoint => {
-                let wanted = json!({ "Protocols": ["WSS", "HTTPS"], "Role": "VIEWER" });
+                let role = if client_id.is_some() {
+                    "VIEWER"
+                } else {
+                    "MASTER"
+                };
+                let wanted = json!({ "Protocols": ["WSS", "HTTPS"], "Role": role });
                 let body = json!({ "ChannelARN": arn, "SingleMasterChannelEndpointConfiguration": wanted });
                 ("/getSignalingChannelEndpoint", body.to_string())
             }
             Self::IceServers => {
-                let body = json!({ "ChannelARN": arn, "ClientId": client_id, "Service": "TURN" });
+                let mut body = json!({ "ChannelARN": arn, "Service": "TURN" });
+                if let Some(client_id) = client_id {
+                    body["ClientId"] = client_id.into();
+                }
                 ("/v1/get-ice-server-config", body.to_string())
             }
         }
@@ -87,27 +187,73 @@ mod tests {
 
     const WELL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
+    fn endpoints(list: &str) -> Vec<u8> {
+        let body = format!("{{\"ResourceEndpointList\":[{list}]}}");
+        let length = body.len();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    }
+
+    const WSS: &str = r#"{"Protocol":"WSS","ResourceEndpoint":"wss://v-1.example.test"}"#;
+    const HTTPS: &str =
+        r#"{"Protocol":"HTTPS","ResourceEndpoint":"https://r-1.example.test:8443"}"#;
+
     #[test]
-    fn calls_follow_each_other() {
-        let mut inquiry = Inquiry::default();
-        assert_eq!(inquiry.next(), Some(Call::Endpoint));
-        assert_eq!(inquiry.take_in(&WELL[..20]), Reply::Part);
-        assert_eq!(inquiry.take_in(&WELL[20..]), Reply::Answered);
+    fn calls_follow_each_other_and_their_endpoints() {
+        let mut inquiry = Inquiry::new(Role::Viewer);
+        assert_eq!(
+            (inquiry.next(), inquiry.place()),
+            (Some(Call::Endpoint), None)
+        );
+        let answer = endpoints(&format!("{HTTPS},{WSS}"));
+        assert_eq!(inquiry.take_in(&answer[..20]), Reply::Part);
+        assert_eq!(inquiry.take_in(&answer[20..]), Reply::Answered);
+        let authority = |inquiry: &Inquiry| inquiry.place().unwrap().authority.clone();
         assert_eq!(inquiry.next(), Some(Call::IceServers));
+        assert_eq!(authority(&inquiry), "r-1.example.test:8443");
+        assert!(!inquiry.is_over());
         assert_eq!(inquiry.take_in(WELL), Reply::Answered);
         assert_eq!(inquiry.next(), None);
+        assert_eq!(authority(&inquiry), "v-1.example.test");
+
+        let mut master = Inquiry::new(Role::Master);
+        assert_eq!(master.take_in(&answer), Reply::Answered);
+        assert_eq!(master.next(), None);
+        assert_eq!(authority(&master), "v-1.example.test");
+    }
+
+    #[test]
+    fn each_role_asks_as_itself() {
+        let body = |client_id| Call::Endpoint.request("arn:x", client_id).1;
+        assert!(body(None).contains("\"MASTER\"") && body(Some("v")).contains("\"VIEWER\""));
+        let (_, body) = Call::IceServers.request("arn:x", Some("v"));
+        assert!(body.contains("\"ClientId\":\"v\""));
+    }
+
+    #[test]
+    fn answers_without_both_endpoints_are_refused() {
+        let bad = Reply::Refused("bad_endpoint_in_answer".into());
+        let injected = r#"{"Protocol":"WSS","ResourceEndpoint":"wss://a\r\nX: y"}"#;
+        for list in ["", WSS, HTTPS, "1", &format!("{HTTPS},{injected}")] {
+            let reply = Inquiry::new(Role::Viewer).take_in(&endpoints(list));
+            assert_eq!(reply, bad, "{list}");
+        }
+        assert_eq!(Inquiry::new(Role::Viewer).take_in(WELL), bad);
     }
 
     #[test]
     fn refusals_are_named() {
         let refused = b"HTTP/1.1 404 No\r\nx-amzn-ErrorType: ResourceNotFoundException\r\nContent-Length: 0\r\n\r\n";
         let name = Reply::Refused("call_404_ResourceNotFoundException".into());
-        assert_eq!(Inquiry::default().take_in(refused), name);
+        assert_eq!(Inquiry::new(Role::Viewer).take_in(refused), name);
+        let mut master = Inquiry::new(Role::Master);
+        assert_eq!(master.take_in(refused), Reply::Answered);
+        assert_eq!((master.next(), master.place()), (None, None));
         let bad = Reply::Refused("bad_answer_to_a_call".into());
-        assert_eq!(Inquiry::default().take_in(b"\0"), bad);
+        assert_eq!(Inquiry::new(Role::Viewer).take_in(b"\0"), bad);
         let endless = "a".repeat(ANSWER_BYTES_MAX);
         assert_eq!(
-            Inquiry::default().take_in(format!("HTTP/1.1 200 OK\r\nA: {endless}").as_bytes()),
+            Inquiry::new(Role::Viewer)
+                .take_in(format!("HTTP/1.1 200 OK\r\nA: {endless}").as_bytes()),
             bad
         );
     }

@@ -24,5 +24,5 @@ mod viewer;
 pub use book::{Arrival, Book, CANDIDATES_MAX};
 pub use crew::{Crew, Heard, LINE_BYTES, Party, Verdict};
 pub use desk::{Desk, Terms, client_id};
-pub use inquiry::{Call, Inquiry, Reply};
+pub use inquiry::{Call, Inquiry, Reply, Role};
 pub use viewer::{Stage, Viewer};

@@ -3,7 +3,7 @@
 use super::super::board::Phase;
 use super::lines::News;
 use super::worker::Worker;
-use crate::visit::{Heard, Party, Stage, Verdict};
+use crate::visit::{Call, Heard, Inquiry, Party, Stage, Verdict};
 
 impl Worker<'_> {
     /// Goes on after news.
@@ -28,14 +28,11 @@ impl Worker<'_> {
     fn connected(&mut self, line: u32) {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
+        // With API calls before it, a session's first connection is that of the first call.
+        let asks = self.crew.inquiry(line).map(Inquiry::next);
+        let is_first = !self.shared.plan.discover || asks == Some(Some(Call::Endpoint));
         let since_ns = match self.crew.party(line) {
-            // With API calls before it, a session's first connection is theirs.
-            Party::Viewer(viewer)
-                if viewer.attempts == 0
-                    && (viewer.stage == Stage::AwaitCalls) == self.shared.plan.discover =>
-            {
-                viewer.due_ns
-            }
+            Party::Viewer(viewer) if viewer.attempts == 0 && is_first => viewer.due_ns,
             Party::Viewer(_) => begun_ns,
             Party::Master(_) if self.is_storm() => begun_ns,
             Party::Master(_) | Party::Nobody => return,
@@ -57,9 +54,10 @@ impl Worker<'_> {
         if secured && self.is_measured(line) {
             self.crew.desk.latencies.tls.record_ns(now_ns - since_ns);
         }
-        match self.crew.party(line) {
-            Party::Viewer(viewer) if viewer.stage == Stage::AwaitCalls => self.call(line),
-            Party::Nobody | Party::Master(_) | Party::Viewer(_) => self.ask(line),
+        if self.crew.inquiry(line).is_some() {
+            self.call(line);
+        } else {
+            self.ask(line);
         }
     }
 

@@ -10,9 +10,11 @@ use super::super::signal;
 use super::super::tls::Client;
 use super::super::watch::{Goal, Watch};
 use super::lines::Route;
+use super::lookup::Lookup;
 use super::worker::{Harvest, Shared, Worker};
 use crate::options::Mode;
 use crate::plan::Plan;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -39,7 +41,7 @@ pub(in crate::edge) fn run(
             None
         };
         let target = target.clone();
-        routes.push(Route { target, tls });
+        routes.push(Arc::new(Route { target, tls }));
     }
     signal::watch();
     if !plan.create_channels {
@@ -63,7 +65,7 @@ pub(in crate::edge) fn run(
 /// Runs the plan on channels that are there.
 fn run_on(
     plan: &Plan,
-    routes: &[Route],
+    routes: &[Arc<Route>],
     arns: &[String],
     server: Option<Server>,
     watch: &Watch<'_>,
@@ -73,10 +75,12 @@ fn run_on(
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
+    let lookup = plan.discover.then(|| Lookup::start(plan));
     let shared = Shared {
         plan,
         board: &board,
         routes,
+        lookup: lookup.as_ref(),
         arns,
         zero: Instant::now(),
         zero_s: since_1970.as_secs(),

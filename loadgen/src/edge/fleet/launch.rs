@@ -2,9 +2,10 @@
 
 use super::super::board::Phase;
 use super::super::connection::kind_of;
+use super::directory::Way;
 use super::worker::Worker;
 use crate::sign::unsigned_call;
-use crate::visit::{Party, Stage, Viewer};
+use crate::visit::{Call, Inquiry, Party, Role, Stage, Viewer};
 use std::net::IpAddr;
 
 impl Worker<'_> {
@@ -68,16 +69,25 @@ impl Worker<'_> {
         begins_ns.is_some_and(|begins_ns| begins_ns <= self.now_ns())
     }
 
-    /// Begins a party's connection.
+    /// Begins a party's first connection: for its API calls if it makes any.
     pub(super) fn connect(&mut self, party: Party) {
-        let plan = self.shared.plan;
-        let (number, route) = match &party {
+        let (route, role) = match &party {
             Party::Nobody => return,
-            Party::Master(channel) => (*channel, 0),
-            Party::Viewer(viewer) => (
-                viewer.session.wrapping_add(plan.channels),
-                self.route_of(viewer.session),
-            ),
+            Party::Master(_) => (0, Role::Master),
+            Party::Viewer(viewer) => (self.route_of(viewer.session), Role::Viewer),
+        };
+        let discovers = self.shared.plan.discover;
+        let inquiry = discovers.then(|| Box::new(Inquiry::new(role)));
+        self.connect_over(route, party, inquiry);
+    }
+
+    /// Begins a party's connection over a route, for these calls or for its messages.
+    fn connect_over(&mut self, route: u16, party: Party, inquiry: Option<Box<Inquiry>>) {
+        let plan = self.shared.plan;
+        let number = match &party {
+            Party::Nobody => return,
+            Party::Master(channel) => *channel,
+            Party::Viewer(viewer) => viewer.session.wrapping_add(plan.channels),
         };
         let source = plan.sources.map(|sources| IpAddr::V4(sources.of(number)));
         match self.lines.open(route, source) {
@@ -85,6 +95,9 @@ impl Worker<'_> {
                 let now_ns = self.now_ns();
                 self.lines.step(line, now_ns);
                 self.crew.seat(line, party);
+                if let Some(inquiry) = inquiry {
+                    self.crew.inquire(line, inquiry);
+                }
                 self.be_patient(line);
             }
             Err(error) => {
@@ -104,25 +117,55 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes a viewer's next API call on its line; after the last one it connects on another.
+    /// Makes a party's next API call, on its line or where the service wants it; after the last one it connects where the
+    /// service wants that.
     pub(super) fn call(&mut self, line: u32) {
-        let Party::Viewer(viewer) = self.crew.party(line) else {
+        let Some(inquiry) = self.crew.inquiry(line) else {
             return;
         };
-        let session = viewer.session;
-        let Some(call) = self.crew.next_call(line) else {
-            if let Some(mut viewer) = self.crew.move_on(line) {
-                viewer.stage = Stage::AwaitOpen;
-                self.lines.cut(line);
-                self.connect(Party::Viewer(viewer));
+        let here = self.lines.route_number(line);
+        let way = match inquiry.place() {
+            None => Way::Known(here),
+            Some(endpoint) => {
+                let connection = (line, self.lines.generation(line));
+                self.directory.way(endpoint, connection)
             }
+        };
+        match (way, inquiry.next()) {
+            (Way::Asked, _) => {}
+            (Way::Refused(kind), _) => self.lost(line, kind),
+            (Way::Known(route), Some(call)) if route == here && !inquiry.is_over() => {
+                self.write_call(line, call);
+            }
+            (Way::Known(route), _) => self.move_on(line, route),
+        }
+    }
+
+    /// Goes on over another connection.
+    fn move_on(&mut self, line: u32, route: u16) {
+        let Some((mut party, mut inquiry)) = self.crew.move_on(line) else {
             return;
         };
+        self.lines.cut(line);
+        inquiry.move_on();
+        let calls = inquiry.next().is_some();
+        if let Party::Viewer(viewer) = &mut party
+            && !calls
+        {
+            viewer.stage = Stage::AwaitOpen;
+        }
+        self.connect_over(route, party, calls.then_some(inquiry));
+    }
+
+    fn write_call(&mut self, line: u32, call: Call) {
         let Some(route) = self.lines.route(line) else {
             return;
         };
-        let arn = self.arn(session % self.shared.plan.channels);
-        let (path, body) = call.request(&arn, &crate::visit::client_id(session));
+        let Some((channel, client_id)) = self.name_of(line) else {
+            return;
+        };
+        let arn = self.arn(channel);
+        let (path, body) = call.request(&arn, client_id.as_deref());
         let host = route.target.authority.as_str();
         let now_s = self.now_s();
         let signer = &mut self.signer;
@@ -130,6 +173,18 @@ impl Worker<'_> {
             Some(signer) => signer.call(out, host, path, &body, now_s),
             None => unsigned_call(out, host, path, &body),
         });
+    }
+
+    /// The channel of the party on a line, and a viewer's client id.
+    fn name_of(&self, line: u32) -> Option<(u32, Option<String>)> {
+        match self.crew.party(line) {
+            Party::Nobody => None,
+            Party::Master(channel) => Some((*channel, None)),
+            Party::Viewer(viewer) => {
+                let channel = viewer.session % self.shared.plan.channels;
+                Some((channel, Some(crate::visit::client_id(viewer.session))))
+            }
+        }
     }
 
     fn arn(&self, channel: u32) -> String {
@@ -145,17 +200,13 @@ impl Worker<'_> {
 
     /// Sends the upgrade request of the party on a line.
     pub(super) fn ask(&mut self, line: u32) {
-        let plan = self.shared.plan;
         let Some(route) = self.lines.route(line) else {
             return;
         };
-        let (channel, session) = match self.crew.party(line) {
-            Party::Nobody => return,
-            Party::Master(channel) => (*channel, None),
-            Party::Viewer(viewer) => (viewer.session % plan.channels, Some(viewer.session)),
+        let Some((channel, client_id)) = self.name_of(line) else {
+            return;
         };
         let arn = self.arn(channel);
-        let client_id = session.map(crate::visit::client_id);
         let host = route.target.authority.as_str();
         let now_s = self.now_s();
         let target = match &mut self.signer {
@@ -168,13 +219,13 @@ impl Worker<'_> {
     }
 
     /// Which route a session takes: the detour for its share of them, spread over all channels.
-    fn route_of(&self, session: u32) -> u8 {
+    fn route_of(&self, session: u32) -> u16 {
         let Some((_, percent)) = self.shared.plan.detour else {
             return 0;
         };
         // The upper bits of a product with an odd constant: neighbours fall far apart, and the share is kept over any stretch.
         let scattered = (u64::from(session.wrapping_mul(0x9E37_79B9)) * 100) >> 32;
-        u8::from(scattered < u64::from(percent))
+        u16::from(scattered < u64::from(percent))
     }
 }
 

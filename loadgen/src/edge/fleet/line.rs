@@ -16,7 +16,7 @@ pub(super) struct Line {
     /// Tells the completions and deadlines of this connection from an earlier one's.
     pub(super) generation: u32,
     /// Which of the routes it takes.
-    pub(super) route: u8,
+    pub(super) route: u16,
     pub(super) state: State,
     /// A connect is in the kernel.
     pub(super) connecting: bool,

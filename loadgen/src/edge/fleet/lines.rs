@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One way to reach the service.
@@ -46,9 +47,9 @@ pub(super) enum News {
 }
 
 /// The connections of one thread.
-pub(super) struct Lines<'a> {
+pub(super) struct Lines {
     ring: Ring,
-    routes: &'a [Route],
+    routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
     free: Vec<u32>,
     news: VecDeque<News>,
@@ -60,12 +61,12 @@ pub(super) struct Lines<'a> {
     reply: Vec<u8>,
 }
 
-impl<'a> Lines<'a> {
-    /// No lines yet.
+impl Lines {
+    /// No lines yet, and these routes, by their numbers.
     ///
     /// # Errors
     /// The ring cannot be made.
-    pub(super) fn new(routes: &'a [Route]) -> io::Result<Self> {
+    pub(super) fn new(routes: Vec<Arc<Route>>) -> io::Result<Self> {
         Ok(Self {
             ring: Ring::new(&Settings::default())?,
             routes,
@@ -84,7 +85,7 @@ impl<'a> Lines<'a> {
     ///
     /// # Errors
     /// No socket is to be had, or it cannot be bound.
-    pub(super) fn open(&mut self, route: u8, source: Option<IpAddr>) -> io::Result<u32> {
+    pub(super) fn open(&mut self, route: u16, source: Option<IpAddr>) -> io::Result<u32> {
         let target = self
             .routes
             .get(usize::from(route))
@@ -105,9 +106,22 @@ impl<'a> Lines<'a> {
     }
 
     /// The route of a line.
-    pub(super) fn route(&self, index: u32) -> Option<&'a Route> {
+    pub(super) fn route(&self, index: u32) -> Option<Arc<Route>> {
         self.routes
-            .get(usize::from(self.lines[index as usize].route))
+            .get(usize::from(self.route_number(index)))
+            .cloned()
+    }
+
+    /// The number of a line's route.
+    pub(super) fn route_number(&self, index: u32) -> u16 {
+        self.lines[index as usize].route
+    }
+
+    /// Adds a route and gives its number; `None` if there are as many as there can be.
+    pub(super) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
+        let number = u16::try_from(self.routes.len()).ok()?;
+        self.routes.push(route);
+        Some(number)
     }
 
     /// Which connection of its line this one is.
@@ -298,7 +312,8 @@ impl<'a> Lines<'a> {
         line.state = State::Up;
         self.news.push_back(News::Connected(index));
         self.arm(index);
-        match self.route(index).and_then(|route| route.tls.as_ref()) {
+        let route = self.route(index);
+        match route.as_ref().and_then(|route| route.tls.as_ref()) {
             None => self.news.push_back(News::Ready(index)),
             Some(client) => {
                 let line = &mut self.lines[index as usize];

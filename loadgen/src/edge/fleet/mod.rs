@@ -7,12 +7,16 @@
 //! ```
 //! One worker a thread has a share of the channels: their masters and all their sessions, so that both ends of every message
 //! are judged on one thread, by the pure [`crate::visit::Crew`]. What the workers show the [`conduct`]or is on the board.
+//! With discovery, a party's first connections are for its API calls; where they lead is in each worker's [`directory`], found
+//! by the one thread of [`lookup`].
 
 mod advance;
 mod conduct;
+mod directory;
 mod launch;
 mod line;
 mod lines;
+mod lookup;
 mod timers;
 mod worker;
 

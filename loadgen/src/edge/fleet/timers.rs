@@ -127,7 +127,9 @@ impl Worker<'_> {
         match self.crew.party(line) {
             Party::Nobody => {}
             Party::Master(channel) => {
-                if !self.crew.is_master_open(*channel) {
+                if self.crew.inquiry(line).is_some() {
+                    self.lost(line, "timeout_call");
+                } else if !self.crew.is_master_open(*channel) {
                     self.lost(line, "timeout_upgrade");
                 }
             }

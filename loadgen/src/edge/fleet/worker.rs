@@ -3,7 +3,9 @@
 use super::super::board::{Board, Gauge, Phase};
 use super::super::interval::Interval;
 use super::super::worker::LOOK_EVERY;
+use super::directory::Directory;
 use super::lines::{Lines, Route};
+use super::lookup::Lookup;
 use super::timers::Timers;
 use crate::measure::{Connections, Errors, Latencies, Sessions, Tally};
 use crate::options::Mode;
@@ -13,6 +15,7 @@ use crate::sign::Signer;
 use crate::visit::{Crew, Desk};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -22,7 +25,9 @@ pub(super) struct Shared<'a> {
     pub(super) plan: &'a Plan,
     pub(super) board: &'a Board,
     /// The ways to the service: the target, and a detour if there is one.
-    pub(super) routes: &'a [Route],
+    pub(super) routes: &'a [Arc<Route>],
+    /// Who looks endpoints up, if they are asked for.
+    pub(super) lookup: Option<&'a Lookup>,
     /// The ARNs of this process's channels, by their place in its share; empty if the plan names them.
     pub(super) arns: &'a [String],
     /// The run's clock begins here.
@@ -36,7 +41,8 @@ pub(super) struct Worker<'a> {
     pub(super) shared: Shared<'a>,
     pub(super) gauge: &'a Gauge,
     pub(super) share: Share,
-    pub(super) lines: Lines<'a>,
+    pub(super) lines: Lines,
+    pub(super) directory: Directory,
     pub(super) crew: Crew,
     pub(super) signer: Option<Signer>,
     pub(super) schedule: Schedule,
@@ -106,7 +112,8 @@ impl<'a> Worker<'a> {
             shared,
             gauge,
             share,
-            lines: Lines::new(shared.routes)?,
+            lines: Lines::new(shared.routes.to_vec())?,
+            directory: Directory::new(shared.routes, shared.lookup),
             crew: Crew::new(Desk::new(plan.visit, seed), share),
             signer: signer.map(|keys| Signer::new(keys, plan.naming.region.clone())),
             next: share.session_from(0, plan.channels, schedule.sessions()),
@@ -137,6 +144,7 @@ impl<'a> Worker<'a> {
             self.open_masters();
             self.launch();
             self.on_time();
+            self.hear_lookups();
             self.note();
             self.publish();
             if self.phase == Phase::Close && self.is_over() {

@@ -1,0 +1,124 @@
+//! The endpoints that a worker knows, and who waits for one that is being looked up.
+
+use super::lines::Route;
+use super::lookup::{Ask, ENDPOINTS_MAX, Found, Lookup};
+use super::worker::Worker;
+use crate::address::Endpoint;
+use ahash::AHashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+/// One per worker.
+pub(super) struct Directory {
+    places: AHashMap<Endpoint, Place>,
+    asks: Option<Sender<Ask>>,
+    reply: Sender<Found>,
+    found: Receiver<Found>,
+}
+
+/// How far an endpoint is.
+enum Place {
+    /// It has a route of this number.
+    Route(u16),
+    /// It is being looked up; these connections wait, each a line and its generation. As many as there are lines at most.
+    Asked(Vec<(u32, u32)>),
+}
+
+/// The way to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The route of this number.
+    Known(u16),
+    /// It is being looked up; the line is called again.
+    Asked,
+    /// There is none, under this name.
+    Refused(&'static str),
+}
+
+impl Directory {
+    /// The routes that are known from the start, by their numbers; what else is asked for is looked up there.
+    pub(super) fn new(routes: &[Arc<Route>], lookup: Option<&Lookup>) -> Self {
+        let (reply, found) = mpsc::channel();
+        let endpoint = |route: &Route| Endpoint {
+            tls: route.target.tls,
+            host: route.target.host.clone(),
+            port: route.target.address.port(),
+            authority: route.target.authority.clone(),
+        };
+        let numbered = routes.iter().zip(0..);
+        Self {
+            places: numbered
+                .map(|(route, number)| (endpoint(route), Place::Route(number)))
+                .collect(),
+            asks: lookup.map(Lookup::asks),
+            reply,
+            found,
+        }
+    }
+
+    /// The way to an endpoint, for this connection.
+    pub(super) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> Way {
+        match self.places.get_mut(endpoint) {
+            Some(Place::Route(number)) => return Way::Known(*number),
+            Some(Place::Asked(waiting)) => {
+                waiting.push(connection);
+                return Way::Asked;
+            }
+            None => {}
+        }
+        if self.places.len() >= ENDPOINTS_MAX {
+            return Way::Refused("endpoints_too_many");
+        }
+        let ask = Ask {
+            endpoint: endpoint.clone(),
+            reply: self.reply.clone(),
+        };
+        let asked = self
+            .asks
+            .as_ref()
+            .is_some_and(|asks| asks.send(ask).is_ok());
+        if !asked {
+            return Way::Refused("endpoint_lookup_ended");
+        }
+        self.places
+            .insert(endpoint.clone(), Place::Asked(vec![connection]));
+        Way::Asked
+    }
+
+    /// Takes down the route of an endpoint, or that there is none; gives who waits.
+    fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
+        let before = match route {
+            Some(number) => self.places.insert(endpoint, Place::Route(number)),
+            None => self.places.remove(&endpoint),
+        };
+        match before {
+            Some(Place::Asked(waiting)) => waiting,
+            Some(Place::Route(_)) | None => Vec::new(),
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Has those go on whose endpoints were looked up.
+    pub(super) fn hear_lookups(&mut self) {
+        while let Ok((endpoint, found)) = self.directory.found.try_recv() {
+            let route = found.and_then(|route| {
+                let number = self.lines.add_route(route);
+                number.ok_or_else(|| "endpoints_too_many".to_owned())
+            });
+            let waiting = self
+                .directory
+                .settle(endpoint, route.as_ref().ok().copied());
+            for (line, generation) in waiting {
+                // It may have timed out meanwhile.
+                let waits =
+                    self.lines.generation(line) == generation && self.crew.inquiry(line).is_some();
+                match &route {
+                    Ok(_) if waits => self.call(line),
+                    Err(kind) if waits => self.lost(line, kind),
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+    }
+}
