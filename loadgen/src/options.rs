@@ -195,6 +195,9 @@ pub struct Options {
     /// ICE candidates that each side sends (sessions, storm)
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub candidates: u32,
+    /// Milliseconds from a side's answer or candidate to its next candidate; 0 sends all at once (sessions, storm)
+    #[arg(long, value_name = "MS", default_value_t = 20)]
+    pub trickle: u64,
     /// Characters of an offer's and an answer's payload, a multiple of 4; that of other messages unless given
     #[arg(long, value_name = "BYTES")]
     pub sdp_payload: Option<usize>,

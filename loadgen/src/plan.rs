@@ -127,6 +127,17 @@ impl From<MissingKeys> for OptionError {
 }
 
 impl Options {
+    fn visit_terms(&self, run: u32) -> visit::Terms {
+        visit::Terms {
+            run,
+            payload_bytes: self.payload,
+            sdp_bytes: self.sdp_payload.unwrap_or(self.payload),
+            candidates: self.candidates,
+            trickle_ns: self.trickle * 1_000_000,
+            channels: self.channels,
+        }
+    }
+
     /// Checks the flags against each other. `run` tells this run's messages from others'; `variable` looks an environment
     /// variable up, for the keys.
     ///
@@ -183,13 +194,7 @@ impl Options {
             trust,
             share: self.part,
             schedule: self.schedule()?,
-            visit: visit::Terms {
-                run,
-                payload_bytes: self.payload,
-                sdp_bytes: self.sdp_payload.unwrap_or(self.payload),
-                candidates: self.candidates,
-                channels: self.channels,
-            },
+            visit: self.visit_terms(run),
             hold: Duration::from_secs_f64(self.hold),
             patience: Duration::from_secs_f64(self.patience),
             detour,
@@ -276,6 +281,11 @@ impl Options {
                 "0 to 86400 (seconds)",
             ),
             (self.candidates <= CANDIDATES_MAX, "--candidates", "0 to 31"),
+            (
+                self.trickle <= 60_000,
+                "--trickle",
+                "0 to 60000 (milliseconds)",
+            ),
             (
                 self.tls_percent.is_none_or(|percent| percent <= 100),
                 "--tls-percent",

@@ -17,6 +17,7 @@ const TERMS: Terms = Terms {
     payload_bytes: 400,
     sdp_bytes: 1_000,
     candidates: 4,
+    trickle_ns: 0,
     channels: 1,
 };
 const RULES: Rules = Rules {
@@ -76,10 +77,16 @@ impl Channel {
             let viewer = Viewer::new(line - 1, self.crew.desk.now_ns);
             self.open(line, Party::Viewer(viewer));
         }
-        while self.outs.iter().any(|out| !out.is_empty()) {
-            for from in 0..3 {
-                self.carry(from);
+        self.carry_all();
+        let mut trickling = Vec::new();
+        while let Some(line) = self.crew.answered() {
+            trickling.push(line);
+        }
+        while !trickling.is_empty() {
+            for &line in &trickling {
+                self.trickle(line);
             }
+            trickling.retain(|&line| self.crew.has_more(line));
         }
         let mut settled = Vec::new();
         while let Some(line) = self.crew.settled() {
@@ -97,6 +104,25 @@ impl Channel {
             );
         }
         settled.len()
+    }
+
+    fn carry_all(&mut self) {
+        while self.outs.iter().any(|out| !out.is_empty()) {
+            for from in 0..3 {
+                self.carry(from);
+            }
+        }
+    }
+
+    /// One candidate each way, no more and no less.
+    fn trickle(&mut self, line: u32) {
+        let before = self.crew.desk.tally.received;
+        let master = self.crew.master_line(line).unwrap();
+        let outs = &mut self.outs;
+        self.crew.trickle_back(line, &mut outs[master as usize]);
+        self.crew.trickle(line, &mut outs[line as usize]);
+        self.carry_all();
+        assert_eq!(self.crew.desk.tally.received, before + 2);
     }
 
     fn carry(&mut self, from: usize) {
@@ -258,6 +284,44 @@ fn messages_of_an_earlier_connection_are_no_fault() {
         (viewer.stage, viewer.to_viewer.sent()),
         (Stage::AwaitAnswer, 5)
     );
+}
+
+#[test]
+fn candidates_trickle_one_by_one_each_way() {
+    let terms = Terms {
+        trickle_ns: 1,
+        ..TERMS
+    };
+    let mut channel = Channel::new(Fault::Nothing, terms);
+    assert_eq!(channel.round(), 2);
+    let tally = channel.crew.desk.tally;
+    assert_eq!((tally.sent, tally.received, tally.lost), (20, 20, 0));
+    assert!(!channel.crew.has_more(1) && channel.crew.master_line(1).is_none());
+}
+
+#[test]
+fn a_master_that_is_away_says_its_candidates_when_it_is_back() {
+    let terms = Terms {
+        trickle_ns: 1,
+        ..TERMS
+    };
+    let mut channel = Channel::new(Fault::Nothing, terms);
+    let viewer = Viewer::new(0, 1);
+    channel.crew.desk.now_ns = 1;
+    channel.open(1, Party::Viewer(viewer));
+    channel.carry_all();
+    assert_eq!(channel.crew.answered(), Some(1));
+    channel.crew.leave(0, Verdict::Broken);
+    assert_eq!(channel.crew.master_line(1), None);
+    for _ in 0..9 {
+        assert!(channel.crew.has_more(1), "the master has said none");
+        let mut out = Vec::new();
+        channel.crew.trickle(1, &mut out);
+    }
+    let Party::Viewer(viewer) = channel.crew.party(1) else {
+        panic!("a viewer is there");
+    };
+    assert_eq!((viewer.to_master.sent(), viewer.to_viewer.sent()), (5, 1));
 }
 
 #[test]

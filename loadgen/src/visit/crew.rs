@@ -57,12 +57,14 @@ pub struct Crew {
     people: Vec<Person>,
     /// The line of each session that runs.
     lines: AHashMap<u32, u32>,
-    /// Since when each master of the share is open.
-    masters: Vec<Option<u64>>,
+    /// Since when each master of the share is open, and on which line.
+    masters: Vec<Option<(u64, u32)>>,
     /// The books of the sessions that ended last, for what comes twice or late.
     ended: VecDeque<(u32, Book, Book)>,
     /// Lines whose sessions have heard and said everything.
     settled: Vec<u32>,
+    /// Lines whose sessions have their answer, and candidates to say one after the other.
+    answered: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl Crew {
             masters,
             ended: VecDeque::new(),
             settled: Vec::new(),
+            answered: Vec::new(),
         }
     }
 
@@ -241,6 +244,48 @@ impl Crew {
         self.settled.pop()
     }
 
+    /// A line whose session has had its answer since the last call, and has candidates to trickle.
+    pub fn answered(&mut self) -> Option<u32> {
+        self.answered.pop()
+    }
+
+    /// The next candidate of the viewer on a line.
+    pub fn trickle(&mut self, line: u32, out: &mut Vec<u8>) {
+        let desk = &mut self.desk;
+        if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
+            && viewer.to_master.sent() <= u64::from(desk.terms.candidates)
+            && let Some(number) = viewer.to_master.compose()
+        {
+            desk.write_to_master(viewer.session, number, out);
+        }
+    }
+
+    /// The next candidate of the master to the viewer on `line`, for the line of [`Crew::master_line`].
+    pub fn trickle_back(&mut self, line: u32, out: &mut Vec<u8>) {
+        let desk = &mut self.desk;
+        if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
+            && viewer.to_viewer.sent() <= u64::from(desk.terms.candidates)
+            && let Some(number) = viewer.to_viewer.compose()
+        {
+            desk.write_to_viewer(viewer.session, number, out);
+        }
+    }
+
+    /// The line of the open master that the session on `line` speaks with.
+    #[must_use]
+    pub fn master_line(&self, line: u32) -> Option<u32> {
+        let Party::Viewer(viewer) = self.party(line) else {
+            return None;
+        };
+        let place = self.share.index(self.channel_of(viewer.session));
+        self.masters.get(place)?.map(|(_, line)| line)
+    }
+
+    /// Whether the session on a line has candidates left to trickle.
+    pub fn has_more(&mut self, line: u32) -> bool {
+        trickling(&mut self.people, line, self.desk.terms.candidates).is_some()
+    }
+
     /// Begins a line's closing handshake.
     pub fn close(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -278,7 +323,7 @@ impl Crew {
         let master_stood = master
             .copied()
             .flatten()
-            .is_some_and(|since_ns| since_ns <= viewer.since_ns);
+            .is_some_and(|(since_ns, _)| since_ns <= viewer.since_ns);
         let missing = viewer.missing();
         match verdict {
             Verdict::Completed | Verdict::TimedOut if master_stood => {
@@ -314,7 +359,7 @@ impl Crew {
             }
             Some(Party::Master(channel)) => {
                 let channel = *channel;
-                self.set_master(channel, Some(now_ns));
+                self.set_master(channel, Some((now_ns, line)));
             }
             Some(Party::Nobody) | None => {}
         }
@@ -365,7 +410,12 @@ impl Crew {
         }
         let arrival = viewer.to_master.arrive(stamp.sequence);
         if stamp.sequence == 0 && arrival != Arrival::Again {
-            for _ in 0..=candidates {
+            let at_once = if self.desk.terms.trickle_ns == 0 {
+                candidates
+            } else {
+                0
+            };
+            for _ in 0..=at_once {
                 if let Some(number) = viewer.to_viewer.compose() {
                     self.desk.write_to_viewer(session, number, out);
                 }
@@ -403,7 +453,11 @@ impl Crew {
             let setup_ns = now_ns.saturating_sub(viewer.due_ns);
             latencies.setup.record_ns(setup_ns);
             self.desk.recent.record_ns(setup_ns);
-            for _ in 0..candidates {
+            let trickles = self.desk.terms.trickle_ns > 0;
+            if trickles && candidates > 0 {
+                self.answered.push(line);
+            }
+            for _ in 0..if trickles { 0 } else { candidates } {
                 if let Some(number) = viewer.to_master.compose() {
                     self.desk.write_to_master(session, number, out);
                 }
@@ -458,16 +512,26 @@ impl Crew {
         }
     }
 
-    fn set_master(&mut self, channel: u32, since_ns: Option<u64>) {
+    fn set_master(&mut self, channel: u32, open: Option<(u64, u32)>) {
         let place = self.share.index(channel);
         if let Some(master) = self.masters.get_mut(place) {
-            *master = since_ns;
+            *master = open;
         }
     }
 
     fn channel_of(&self, session: u32) -> u32 {
         session % self.desk.terms.channels
     }
+}
+
+/// The session on a line, if it has its answer and the sides have not said all of their candidates.
+fn trickling(people: &mut [Person], line: u32, candidates: u32) -> Option<&mut Viewer> {
+    let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
+        return None;
+    };
+    let left = |sent: u64| sent <= u64::from(candidates);
+    let is_left = left(viewer.to_master.sent()) || left(viewer.to_viewer.sent());
+    (is_left && viewer.stage == Stage::AwaitRest).then_some(viewer)
 }
 
 /// Sessions whose books are kept after their end: 24 bytes each.

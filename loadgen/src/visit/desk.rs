@@ -18,6 +18,8 @@ pub struct Terms {
     pub sdp_bytes: usize,
     /// Candidates that each side sends, at most [`super::CANDIDATES_MAX`].
     pub candidates: u32,
+    /// Nanoseconds from a side's answer or candidate to its next candidate; 0: all at once.
+    pub trickle_ns: u64,
     /// Channels of the run: session n is one of channel n modulo this.
     pub channels: u32,
 }

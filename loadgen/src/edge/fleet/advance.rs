@@ -15,6 +15,9 @@ impl Worker<'_> {
                 if let Some(heard) = self.lines.read(line, lent, &mut self.crew) {
                     self.heard(line, heard);
                 }
+                while let Some(answered) = self.crew.answered() {
+                    self.trickle_later(answered);
+                }
                 while let Some(settled) = self.crew.settled() {
                     self.settled(settled);
                 }

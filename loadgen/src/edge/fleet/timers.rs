@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 pub(super) struct Timers {
     /// When a connection must have got as far as it should.
     patience: VecDeque<Due>,
+    /// When the next candidates of a session are to be said.
+    trickles: VecDeque<Due>,
     /// When a hold is over.
     holds: VecDeque<Due>,
     /// When a closed connection must be gone.
@@ -33,7 +35,7 @@ struct Due {
 impl Timers {
     /// The first moment that is due.
     pub(super) fn next_due(&self) -> Option<u64> {
-        let queues = [&self.patience, &self.holds, &self.farewells];
+        let queues = [&self.patience, &self.trickles, &self.holds, &self.farewells];
         let queued = queues
             .into_iter()
             .filter_map(|queue| queue.front().map(|due| due.at_ns));
@@ -52,6 +54,25 @@ impl Worker<'_> {
         let patience = self.shared.plan.patience;
         let due = self.due(line, u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
         self.timers.patience.push_back(due);
+    }
+
+    /// After its span, a line's session says its next candidate, and so does its master.
+    pub(super) fn trickle_later(&mut self, line: u32) {
+        let due = self.due(line, self.shared.plan.visit.trickle_ns);
+        self.timers.trickles.push_back(due);
+    }
+
+    /// The next candidate of each side.
+    fn trickle(&mut self, line: u32) {
+        let crew = &mut self.crew;
+        // A master that is away says nothing until it is back.
+        if let Some(master) = crew.master_line(line) {
+            self.lines.write(master, |out| crew.trickle_back(line, out));
+        }
+        self.lines.write(line, |out| crew.trickle(line, out));
+        if crew.has_more(line) {
+            self.trickle_later(line);
+        }
     }
 
     /// From here on a line's party holds.
@@ -102,6 +123,11 @@ impl Worker<'_> {
         while let Some(due) = Timers::is_due(&mut self.timers.patience, now_ns) {
             if self.lines.generation(due.line) == due.generation {
                 self.too_late(due.line);
+            }
+        }
+        while let Some(due) = Timers::is_due(&mut self.timers.trickles, now_ns) {
+            if self.lines.generation(due.line) == due.generation {
+                self.trickle(due.line);
             }
         }
         while let Some(due) = Timers::is_due(&mut self.timers.holds, now_ns) {
@@ -168,7 +194,7 @@ const FAREWELL_NS: u64 = 5_000_000_000;
 const BACK_OFF_NS: u64 = 100_000_000;
 const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 
-/// Most moments that wait for one connection: patience, hold and farewell.
+/// Most moments that wait for one connection: patience, the next candidate or the hold, and farewell.
 const DUES: usize = 3;
 // A plain connection: its line, its party and its moments, in tables that double as they grow.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<Due>()) <= 700);
