@@ -1,5 +1,8 @@
 //! The masters and viewers of one thread, by the line (connection) that each is on.
 
+mod ended;
+mod trickle;
+
 use super::book::{Arrival, Book};
 use super::desk::{Desk, Letter, MASTER};
 use super::inquiry::{Inquiry, Reply};
@@ -244,48 +247,6 @@ impl Crew {
         self.settled.pop()
     }
 
-    /// A line whose session has had its answer since the last call, and has candidates to trickle.
-    pub fn answered(&mut self) -> Option<u32> {
-        self.answered.pop()
-    }
-
-    /// The next candidate of the viewer on a line.
-    pub fn trickle(&mut self, line: u32, out: &mut Vec<u8>) {
-        let desk = &mut self.desk;
-        if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
-            && viewer.to_master.sent() <= u64::from(desk.terms.candidates)
-            && let Some(number) = viewer.to_master.compose()
-        {
-            desk.write_to_master(viewer.session, number, out);
-        }
-    }
-
-    /// The next candidate of the master to the viewer on `line`, for the line of [`Crew::master_line`].
-    pub fn trickle_back(&mut self, line: u32, out: &mut Vec<u8>) {
-        let desk = &mut self.desk;
-        if let Some(viewer) = trickling(&mut self.people, line, desk.terms.candidates)
-            && viewer.to_viewer.sent() <= u64::from(desk.terms.candidates)
-            && let Some(number) = viewer.to_viewer.compose()
-        {
-            desk.write_to_viewer(viewer.session, number, out);
-        }
-    }
-
-    /// The line of the open master that the session on `line` speaks with.
-    #[must_use]
-    pub fn master_line(&self, line: u32) -> Option<u32> {
-        let Party::Viewer(viewer) = self.party(line) else {
-            return None;
-        };
-        let place = self.share.index(self.channel_of(viewer.session));
-        self.masters.get(place)?.map(|(_, line)| line)
-    }
-
-    /// Whether the session on a line has candidates left to trickle.
-    pub fn has_more(&mut self, line: u32) -> bool {
-        trickling(&mut self.people, line, self.desk.terms.candidates).is_some()
-    }
-
     /// Begins a line's closing handshake.
     pub fn close(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -492,26 +453,6 @@ impl Crew {
         }
     }
 
-    /// A message of a session that is over: it came twice, or too late, or its session is forgotten.
-    fn of_ended(
-        &mut self,
-        session: u32,
-        number: u64,
-        book: impl Fn(&mut (u32, Book, Book)) -> &mut Book,
-    ) {
-        let found = self
-            .ended
-            .iter_mut()
-            .rev()
-            .find(|(ended, _, _)| *ended == session);
-        match found.map(|ended| book(ended).arrive(number)) {
-            Some(Arrival::Again) => self.desk.tally.duplicated += 1,
-            Some(Arrival::InOrder | Arrival::Late | Arrival::Unknown) | None => {
-                self.desk.errors.count("message_of_an_ended_session");
-            }
-        }
-    }
-
     fn set_master(&mut self, channel: u32, open: Option<(u64, u32)>) {
         let place = self.share.index(channel);
         if let Some(master) = self.masters.get_mut(place) {
@@ -522,16 +463,6 @@ impl Crew {
     fn channel_of(&self, session: u32) -> u32 {
         session % self.desk.terms.channels
     }
-}
-
-/// The session on a line, if it has its answer and the sides have not said all of their candidates.
-fn trickling(people: &mut [Person], line: u32, candidates: u32) -> Option<&mut Viewer> {
-    let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
-        return None;
-    };
-    let left = |sent: u64| sent <= u64::from(candidates);
-    let is_left = left(viewer.to_master.sent()) || left(viewer.to_viewer.sent());
-    (is_left && viewer.stage == Stage::AwaitRest).then_some(viewer)
 }
 
 /// Sessions whose books are kept after their end: 24 bytes each.
