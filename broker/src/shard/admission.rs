@@ -11,7 +11,7 @@ use crate::auth::Caller;
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::{Place, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::journal::{Audit, EndReason};
+use crate::journal::EndReason;
 use crate::machine::Output;
 use crate::record::{Record, Version};
 use crate::session::{Admission, HttpStage, Role, Session, State, WebSocket};
@@ -125,7 +125,7 @@ impl Shard {
     }
 
     /// Whether another shard owns the channel.
-    pub(super) fn sends_home(&self, _key: SessionKey, admission: &Admission) -> bool {
+    pub(super) fn sends_home(&self, admission: &Admission) -> bool {
         self.placement.home(&Identity::of(&admission.arn)) != self.id
     }
 
@@ -146,16 +146,10 @@ impl Shard {
             }
             NotAdmitted::Denied(caller, action, arn) => {
                 let (id, kind) = (self.request_id(), ErrorKind::AccessDenied);
-                if let Some(session) = self.sessions.get(key) {
-                    let remote = session.peer.remote;
-                    self.diary.denied(at.now, || Audit {
-                        caller: caller.is_known().then(|| caller.name().into()),
-                        operation: action.name(),
-                        channel_arn: Some(arn.as_str().into()),
-                        outcome: kind.error_type(),
-                        request_id: id.as_str().into(),
-                        remote,
-                    });
+                if let Some(mut audit) = self.audit_of(key, &id, caller, action.name()) {
+                    audit.channel_arn = Some(arn.as_str().into());
+                    audit.outcome = kind.error_type();
+                    self.diary.denied(at.now, || audit);
                 }
                 let message = caller.denial(*action, arn.as_str());
                 self.respond_error_as(key, &id, purpose, (kind, &message), true, at);

@@ -2,6 +2,7 @@
 
 use super::respond::{Answer, JSON, Purpose};
 use super::{Shard, Told};
+use crate::auth::Caller;
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::{Audit, Entry};
@@ -61,18 +62,11 @@ impl Shard {
         told: &Told,
         at: Moment,
     ) {
-        let Some(session) = self.sessions.get(key) else {
+        let (caller, operation) = (&asked.caller, asked.operation.name());
+        let Some(mut audit) = self.audit_of(key, id, caller, operation) else {
             return;
         };
-        let caller = &asked.caller;
-        let mut audit = Audit {
-            caller: caller.is_known().then(|| caller.name().into()),
-            operation: asked.operation.name(),
-            channel_arn: asked.subject.clone(),
-            outcome: "ok",
-            request_id: id.into(),
-            remote: session.peer.remote,
-        };
+        audit.channel_arn.clone_from(&asked.subject);
         match told {
             Told::Fault(kind @ (ErrorKind::AccessDenied | ErrorKind::NotAuthorized), _) => {
                 audit.outcome = kind.error_type();
@@ -85,6 +79,25 @@ impl Shard {
         if asked.subject.is_some() {
             self.diary.note(Entry::Audit(audit));
         }
+    }
+
+    /// An audit entry of something that succeeds, about no channel so far; `None` when the connection is gone.
+    pub(super) fn audit_of(
+        &self,
+        key: SessionKey,
+        id: &str,
+        caller: &Caller,
+        operation: &'static str,
+    ) -> Option<Audit> {
+        let session = self.sessions.get(key)?;
+        Some(Audit {
+            caller: caller.is_known().then(|| caller.name().into()),
+            operation,
+            channel_arn: None,
+            outcome: "ok",
+            request_id: id.into(),
+            remote: session.peer.remote,
+        })
     }
 
     /// Answers a call with what was told.

@@ -105,9 +105,8 @@ impl Shard {
             Ask::Create(..) | Ask::Page { .. } | Ask::Permit(_) | Ask::Count { .. } => None,
         };
         let key = key?;
-        let settings = self.settings.clone();
         let channel = self.channels.get_mut(key)?;
-        if channel.count(what, &settings.quotas, at.now) {
+        if channel.count(what, &self.settings.quotas, at.now) {
             self.arm_channel(key, at);
             return None;
         }

@@ -196,7 +196,7 @@ impl Shard {
                 self.refuse_upgrade(key, purpose, &refusal, at);
                 Step::Over
             }
-            Ok(admission) if self.sends_home(key, &admission) => {
+            Ok(admission) if self.sends_home(&admission) => {
                 self.hand_over(key, admission, request.after);
                 Step::Over
             }

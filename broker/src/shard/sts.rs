@@ -7,7 +7,7 @@ use super::respond::{Answer, Purpose};
 use crate::auth::{Caller, Grant, SealError, federated_user_arn};
 use crate::event::{AuthFailure, Requested};
 use crate::id::SessionKey;
-use crate::journal::{Audit, Entry};
+use crate::journal::Entry;
 use crate::time::Moment;
 use codec::aws::policy::{Action, Policy};
 use codec::sts::{
@@ -156,18 +156,10 @@ impl Shard {
     }
 
     fn audit_grant(&mut self, key: SessionKey, caller: &Caller, error: Option<&Error>, id: &str) {
-        let Some(session) = self.sessions.get(key) else {
-            return;
-        };
-        let remote = session.peer.remote;
-        self.diary.note(Entry::Audit(Audit {
-            caller: caller.is_known().then(|| caller.name().into()),
-            operation: "GetFederationToken",
-            channel_arn: None,
-            outcome: error.map_or("ok", |error| error.kind.code()),
-            request_id: id.into(),
-            remote,
-        }));
+        if let Some(mut audit) = self.audit_of(key, id, caller, "GetFederationToken") {
+            audit.outcome = error.map_or("ok", |error| error.kind.code());
+            self.diary.note(Entry::Audit(audit));
+        }
     }
 }
 
