@@ -359,10 +359,12 @@ fn cpus(value: &super::document::Raw<'_>) -> Checked<Vec<usize>> {
     let Some(numbers) = value.as_array() else {
         return text(value, value::cpus);
     };
-    let numbers = numbers
-        .iter()
-        .map(|number| integer(number.get_ref(), 0..=u64::MAX).map(|number| number.to_string()));
-    value::cpus(&numbers.collect::<Checked<Vec<_>>>()?.join(","))
+    let number = |number: &toml::Spanned<super::document::Raw<'_>>| {
+        let number = integer(number.get_ref(), 0..=u64::MAX);
+        number.map_or_else(|_| String::new(), |number| number.to_string())
+    };
+    // What is no number is an empty part of the list, which is refused with all that is allowed.
+    value::cpus(&numbers.iter().map(number).collect::<Vec<_>>().join(","))
 }
 
 fn path(text: &str) -> Checked<PathBuf> {

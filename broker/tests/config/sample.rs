@@ -1,0 +1,380 @@
+//! `deploy/broker.toml` against the code: it has every key that the configuration knows and no other, each with its default, what
+//! it may be, and its default under `--profile strict` and `--dev`.
+//!
+//! The keys are not listed here: they are asked of the reader of documents, by what it answers to a key that it does not know.
+//! When a key is added or a default changes, these tests fail and say which line of the file to write.
+
+#![expect(clippy::unwrap_used, reason = "support code of tests")]
+
+use super::machine;
+use broker::config::{ConfigError, Profile, ServeFlags, Settings, json, load_text};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+const SAMPLE: &str = include_str!("../../../deploy/broker.toml");
+
+#[test]
+fn the_sample_has_every_key_that_the_configuration_knows() {
+    let written: BTreeSet<_> = lines().iter().map(|line| line.path.clone()).collect();
+    for (path, Known { rule, .. }) in known() {
+        let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+        // `sdp = { rate = 5, burst = 25 }` has its keys on the line of their table.
+        assert!(
+            written.contains(&path) || written.contains(parent),
+            "deploy/broker.toml has no line for {path}: write `key = <default>  # <range>; strict: <X>; <what it is>` there, or \
+             `#key = <example>` if it has no default ({rule})"
+        );
+    }
+}
+
+#[test]
+fn no_key_is_in_the_sample_twice() {
+    let mut seen = BTreeMap::new();
+    for line in lines() {
+        if let Some(first) = seen.insert(line.path.clone(), line.number) {
+            panic!(
+                "deploy/broker.toml has {} in the lines {first} and {}: remove one",
+                line.path, line.number
+            );
+        }
+    }
+}
+
+#[test]
+fn the_sample_as_it_stands_gives_the_defaults() {
+    assert_gives("", SAMPLE, Profile::Default, false);
+}
+
+#[test]
+fn the_sample_says_what_the_strict_profile_and_dev_change() {
+    let strict = with_remarks("strict: ");
+    assert_gives("strict: ", &strict, Profile::Strict, false);
+    let dev = with_remarks("dev: ");
+    assert_gives("dev: ", &dev, Profile::Default, true);
+}
+
+/// A key that is written out has a default, and a key behind a hash has none.
+#[test]
+fn only_keys_without_a_default_are_behind_a_hash() {
+    let defaults = json(&Settings::default());
+    for line in lines() {
+        let in_ice = line.path.starts_with("ice.");
+        let of_the_machine = ["shards", "cpus"].contains(&line.path.as_str());
+        let default = at(&defaults, &line.path);
+        let has_default = !default.is_null() && !in_ice && !of_the_machine;
+        assert_eq!(
+            has_default, line.is_written,
+            "line {} of deploy/broker.toml: the default of {} is {default}: a key with a default is written, one without is \
+             behind a hash",
+            line.number, line.path
+        );
+    }
+}
+
+/// Each key behind a hash does something when the hash is taken away.
+#[test]
+fn what_is_behind_a_hash_is_an_example_that_loads() {
+    let folder = std::env::temp_dir().join(format!("heliograph-sample-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let secret = folder.join("turn.secret");
+    std::fs::write(&secret, "the-secret\n").unwrap();
+    let mut without_effect: BTreeSet<_> = lines()
+        .into_iter()
+        .filter(|line| !line.is_written)
+        .map(|line| line.path)
+        .collect();
+    for round in 0..3 {
+        let (text, active) = uncommented(round, &secret);
+        let settings = load(&text, Profile::Default, false)
+            .unwrap_or_else(|error| panic!("deploy/broker.toml without its hashes: {error}"));
+        let (found, defaults) = (json(&settings), json(&expected(Profile::Default, false)));
+        let changed = |path: &str| {
+            let top = path.split('.').next().unwrap();
+            top == "ice" || top == "shards" || at(&found, path) != at(&defaults, path)
+        };
+        without_effect.retain(|path| !(active.contains(path) && changed(path)));
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    // The machine of this test has these very CPUs, and credentials are given to every load.
+    without_effect.retain(|path| path != "cpus" && path != "credentials");
+    assert!(
+        without_effect.is_empty(),
+        "examples of deploy/broker.toml that change nothing: {without_effect:?}"
+    );
+}
+
+#[test]
+fn the_sample_says_what_each_key_may_be() {
+    let lines = lines();
+    let line_of = |path: &str| lines.iter().find(|line| line.path == path);
+    for (path, Known { rule, table }) in known() {
+        let (place, phrases) = match line_of(&path) {
+            Some(line) => (line.text, phrases(&rule)),
+            None => {
+                // Of an inline table: all of its kind are explained at the head of their section.
+                let (_, key) = path.rsplit_once('.').unwrap();
+                if line_of(&table).is_none() {
+                    continue; // another test tells that it is missing
+                }
+                let top = table.split('.').next().unwrap();
+                let header = SAMPLE
+                    .lines()
+                    .find(|line| line.starts_with(&format!("[{top}]")));
+                let phrases = phrases(&rule)
+                    .into_iter()
+                    .map(|phrase| format!("{key} {phrase}"));
+                (header.unwrap_or_default(), phrases.collect())
+            }
+        };
+        for phrase in phrases {
+            assert!(
+                place.contains(&phrase),
+                "deploy/broker.toml: the comment on {path} lacks `{phrase}`, which is what the code allows: {place}"
+            );
+        }
+    }
+}
+
+/// The sample lacks credentials, and nothing else.
+#[test]
+fn the_sample_is_refused_for_its_credentials_alone() {
+    let error = load_text(
+        Path::new("broker.toml"),
+        SAMPLE,
+        &ServeFlags::default(),
+        &machine(),
+    );
+    let error = error.expect_err("credentials are needed");
+    let keys: Vec<_> = error.faults().iter().map(|fault| &fault.key).collect();
+    assert_eq!(keys, ["auth"], "{error}");
+}
+
+/// One `key = value` of the sample.
+struct Line {
+    /// From 1.
+    number: usize,
+    /// With its table, such as `limits.head_bytes`.
+    path: String,
+    /// Not behind a hash.
+    is_written: bool,
+    text: &'static str,
+    /// Where the value is in `text`.
+    value: std::ops::Range<usize>,
+    comment: &'static str,
+}
+
+fn lines() -> Vec<Line> {
+    let mut table = String::new();
+    let mut lines = Vec::new();
+    for (nth, text) in SAMPLE.lines().enumerate() {
+        let bare = text.strip_prefix('#').unwrap_or(text);
+        let header = bare.strip_prefix('[');
+        if let Some(header) = header {
+            let name = header.trim_start_matches('[').split(']').next().unwrap();
+            table = format!("{name}.");
+        } else if bare.starts_with(|letter: char| letter.is_ascii_lowercase()) {
+            let (key, rest) = bare.split_once(" = ").unwrap_or_else(|| {
+                panic!(
+                    "line {} of deploy/broker.toml is no `key = value`: {text}",
+                    nth + 1
+                )
+            });
+            let begin = text.len() - rest.len();
+            let end = begin + value_bytes(rest);
+            lines.push(Line {
+                number: nth + 1,
+                path: format!("{table}{key}"),
+                is_written: bare.len() == text.len(),
+                text,
+                value: begin..end,
+                comment: text[end..].trim_start_matches([' ', '#']),
+            });
+        }
+    }
+    lines
+}
+
+/// The length of the value that a text begins with: up to the hash of its comment.
+fn value_bytes(text: &str) -> usize {
+    let mut quoted = false;
+    let comment = text.char_indices().find(|(_, letter)| {
+        quoted ^= *letter == '"';
+        !quoted && *letter == '#'
+    });
+    let end = comment.map_or(text.len(), |(at, _)| at);
+    text[..end].trim_end().len()
+}
+
+/// A key as the configuration's reader knows it.
+struct Known {
+    /// What is allowed.
+    rule: String,
+    /// Its table, such as `limits`.
+    table: String,
+}
+
+/// Every key that the reader of documents knows, by its path.
+fn known() -> BTreeMap<String, Known> {
+    let mut known = BTreeMap::new();
+    explore("", "", &mut known);
+    known
+}
+
+/// Asks for the keys of one table and of those below it. The reader answers an unknown key with all that it knows, and a value of
+/// no key's type with what is allowed.
+fn explore(header: &str, table: &str, known: &mut BTreeMap<String, Known>) {
+    let names = rule_of(header, "zzz", "1");
+    let names = names.strip_prefix("unknown key, allowed ").unwrap();
+    for name in names.split(", ") {
+        let path = format!("{table}{name}");
+        let rule = rule_of(header, name, "[[]]");
+        if rule.starts_with("allowed a table: ") {
+            explore(&format!("[{path}]\n"), &format!("{path}."), known);
+        } else if rule.starts_with("allowed a list of tables: ") {
+            explore(&format!("[[{path}]]\n"), &format!("{path}."), known);
+        } else {
+            let table = table.trim_end_matches('.').to_owned();
+            known.insert(path, Known { rule, table });
+        }
+    }
+}
+
+fn rule_of(header: &str, key: &str, value: &str) -> String {
+    let error = load(&format!("{header}{key} = {value}"), Profile::Default, false);
+    let error = error.expect_err("no key may be this");
+    let fault = error
+        .faults()
+        .iter()
+        .find(|fault| fault.key == key || fault.key.ends_with(&format!(".{key}")));
+    fault
+        .unwrap_or_else(|| panic!("{header}{key}: {error}"))
+        .rule
+        .clone()
+}
+
+/// What a comment must contain of a rule: the range of a number or a duration, the words of an enumeration.
+fn phrases(rule: &str) -> Vec<String> {
+    let rule = rule.strip_prefix("allowed ").unwrap_or(rule);
+    let rule = rule.strip_suffix(", in quotes").unwrap_or(rule);
+    if let Some(span) = rule.strip_prefix("a duration from ") {
+        let (span, off) = match span.strip_suffix(", or \"off\"") {
+            Some(span) => (span, " or \"off\""),
+            None => (span, ""),
+        };
+        return vec![format!("{}{off}", span.replace('"', ""))];
+    }
+    if rule.starts_with('"') {
+        return rule.split(", ").map(str::to_owned).collect();
+    }
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match rule.split_once(" to ") {
+        Some((from, to)) if is_number(from) && is_number(to) => vec![rule.to_owned()],
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// The sample with each value that a remark begins with `mark` replaced by what it says.
+fn with_remarks(mark: &str) -> String {
+    let mut text: Vec<String> = SAMPLE.lines().map(str::to_owned).collect();
+    for line in lines() {
+        let remark = line
+            .comment
+            .split("; ")
+            .find_map(|part| part.strip_prefix(mark));
+        if let (Some(value), true) = (remark, line.is_written) {
+            text[line.number - 1].replace_range(line.value, value);
+        }
+    }
+    text.join("\n")
+}
+
+/// The sample without the hashes before its keys, but for those that exclude each other: of these, the ones of this round; and the
+/// keys that became active.
+fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
+    let alternatives: [&[&[&str]]; 2] = [
+        &[&["advertise.domain"], &["advertise.wss", "advertise.https"]],
+        &[
+            &["ice.secret"],
+            &["ice.secret_file"],
+            &["ice.username", "ice.password"],
+        ],
+    ];
+    let chosen = |path: &str| {
+        alternatives.iter().all(|ways| {
+            let ways_of = |way: &&[&str]| way.contains(&path);
+            !ways.iter().any(ways_of) || ways_of(&ways[round % ways.len()])
+        })
+    };
+    let mut text: Vec<String> = SAMPLE
+        .replace("\n#[[", "\n[[")
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let mut active = BTreeSet::new();
+    for line in lines() {
+        if !line.is_written && chosen(&line.path) {
+            text[line.number - 1].remove(0);
+            active.insert(line.path);
+        }
+    }
+    let secret = secret.to_str().unwrap();
+    (text.join("\n").replace("turn.secret", secret), active)
+}
+
+fn assert_gives(mark: &str, text: &str, profile: Profile, dev: bool) {
+    let settings = load(text, profile, dev)
+        .unwrap_or_else(|error| panic!("deploy/broker.toml does not load: {error}"));
+    let expected = expected(profile, dev);
+    let (found, wanted) = (json(&settings), json(&expected));
+    for path in paths(&wanted) {
+        assert_eq!(
+            at(&found, &path),
+            at(&wanted, &path),
+            "deploy/broker.toml: `{mark}` of {path} is not the default of the code, which is on the right: set it right there"
+        );
+    }
+    assert_eq!(settings, expected);
+}
+
+fn load(text: &str, profile: Profile, dev: bool) -> Result<Settings, ConfigError> {
+    let flags = ServeFlags {
+        dev,
+        profile: Some(profile),
+        credentials: Some(credentials()),
+        ..ServeFlags::default()
+    };
+    load_text(Path::new("deploy/broker.toml"), text, &flags, &machine())
+}
+
+fn expected(profile: Profile, dev: bool) -> Settings {
+    Settings {
+        shards: 2,
+        cpus: vec![0, 1],
+        credentials: Some(credentials()),
+        ..Settings::new(profile, dev)
+    }
+}
+
+/// Without them no file without `--dev` loads.
+fn credentials() -> PathBuf {
+    "keys.toml".into()
+}
+
+/// The paths of all values that are no tables.
+fn paths(value: &Value) -> Vec<String> {
+    let Some(table) = value.as_object() else {
+        return vec![String::new()];
+    };
+    let below = |(key, value): (&String, &Value)| {
+        let tails = paths(value).into_iter();
+        let join = |tail: String| format!("{key}.{tail}").trim_end_matches('.').to_owned();
+        tails.map(join).collect::<Vec<_>>()
+    };
+    table.iter().flat_map(below).collect()
+}
+
+fn at(value: &Value, path: &str) -> Value {
+    let pointer = format!("/{}", path.replace('.', "/"));
+    value.pointer(&pointer).cloned().unwrap_or(Value::Null)
+}
