@@ -1,9 +1,9 @@
 //! HTTP/1.1 by hand, so that every byte sent is the test's own.
 
-use crate::peer::tcp;
+use crate::peer::{tcp, tcp_from};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long an answer may take before the test fails.
@@ -112,6 +112,13 @@ impl Connection {
     pub(crate) fn open(to: SocketAddr) -> Self {
         Self {
             stream: BufReader::new(tcp(to)),
+        }
+    }
+
+    /// Connects from this address of loopback.
+    pub(crate) fn open_from(source: IpAddr, to: SocketAddr) -> Self {
+        Self {
+            stream: BufReader::new(tcp_from(source, to)),
         }
     }
 

@@ -5,6 +5,7 @@
 //! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on one, two and four shards.
 //! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
 //!   healthy pair on the same shard that goes on relaying.
+//! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before and after.
 //! * [`signed`], [`signed_sts`], [`signed_refused`], [`signed_malformed`], [`signed_bounds`], [`signed_slow`], [`signed_reload`],
 //!   [`signed_quotas`]: checked identity;
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
@@ -43,6 +44,7 @@ macro_rules! on_shards {
 
 mod alexa;
 mod api;
+mod attacks;
 mod bad_frame;
 mod bad_http;
 mod bad_message;

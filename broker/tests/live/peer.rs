@@ -5,8 +5,9 @@ use crate::http::{ANSWER_WITHIN, Answer, Connection};
 use crate::process::Broker;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -49,6 +50,25 @@ impl Peer {
         let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(broker.tls))));
         Self::handshake(
             stream,
+            &format!("wss://localhost:{}/?{query}", broker.tls.port()),
+        )
+    }
+
+    /// A connection over plain TCP from this address of loopback with this query.
+    pub(crate) fn plain_from(source: IpAddr, broker: &Broker, query: &str) -> Self {
+        Self::handshake(
+            Stream::Plain(tcp_from(source, broker.plain)),
+            &format!("ws://{}/?{query}", broker.plain),
+        )
+    }
+
+    /// A connection over TLS from this address of loopback with this query; the development certificate is verified.
+    pub(crate) fn secure_from(source: IpAddr, broker: &Broker, query: &str) -> Self {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(client_config(broker), name).expect("a TLS session");
+        let tcp = tcp_from(source, broker.tls);
+        Self::handshake(
+            Stream::Tls(Box::new(StreamOwned::new(session, tcp))),
             &format!("wss://localhost:{}/?{query}", broker.tls.port()),
         )
     }
@@ -338,8 +358,20 @@ pub(crate) fn percent_encoded(text: &str) -> String {
 }
 
 /// A plain connection on which nothing waits for ever.
-pub(crate) fn tcp(to: std::net::SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(to).expect("the broker accepts");
+pub(crate) fn tcp(to: SocketAddr) -> TcpStream {
+    patient(TcpStream::connect(to).expect("the broker accepts"))
+}
+
+/// The same from this address: the whole of 127.0.0.0/8 is loopback, and each address of it a client of its own.
+pub(crate) fn tcp_from(source: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
+    let bound = socket.bind(&SocketAddr::new(source, 0).into());
+    bound.unwrap_or_else(|error| panic!("{source} is not free on loopback: {error}"));
+    socket.connect(&to.into()).expect("the broker accepts");
+    patient(socket.into())
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
     stream
         .set_read_timeout(Some(ANSWER_WITHIN))
         .expect("a read timeout");

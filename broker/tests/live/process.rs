@@ -1,12 +1,12 @@
 //! A broker process of its own: started on free ports, ended on drop.
 
+use crossbeam_channel::{Receiver, unbounded};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -102,18 +102,15 @@ impl Broker {
         // The reader ends by itself, long after the test.
         let script = "mkfifo \"$0\" && sleep 60 < \"$0\" > /dev/null & \
                       while ! test -p \"$0\"; do sleep 0.01; done; exec \"$@\" 2> \"$0\"";
-        shell.arg("-c").arg(script).arg(pipe).arg(BINARY);
+        shell.arg("-c").arg(script).arg(pipe).arg(binary());
         Self::launch(shell, &DEV, shards)
     }
 
     /// `broker serve --dev` that may have so many files open.
     pub(crate) fn with_descriptors(descriptors: u32, shards: u16) -> Self {
         let mut shell = Command::new("sh");
-        shell.args([
-            "-c",
-            &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""),
-            BINARY,
-        ]);
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        shell.arg("-c").arg(script).arg(binary());
         Self::launch(shell, &DEV, shards)
     }
 
@@ -167,7 +164,7 @@ impl Broker {
             .spawn()
             .expect("the broker starts");
         let output = child.stdout.take().expect("stdout is piped");
-        let (lines, stdout) = channel();
+        let (lines, stdout) = unbounded();
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if lines.send(line).is_err() {
@@ -362,12 +359,12 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 
 /// The binary under test.
 pub(crate) fn command() -> Command {
-    Command::new(BINARY)
+    Command::new(binary())
 }
 
-/// Where it lies.
+/// Where it lies; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen working on.
 pub(crate) fn binary() -> PathBuf {
-    PathBuf::from(BINARY)
+    std::env::var_os("BROKER_UNDER_TEST").map_or_else(|| PathBuf::from(BINARY), PathBuf::from)
 }
 
 /// The ARN of a channel in the account and region of `--dev`.

@@ -1,0 +1,114 @@
+//! What a process holds, as the kernel counts it.
+
+use crate::process::Broker;
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How often peaks are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a process holds at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Footprint {
+    /// Resident memory.
+    pub(crate) resident_bytes: u64,
+    /// Open descriptors.
+    pub(crate) descriptors: usize,
+}
+
+/// A broker process under observation.
+pub(super) struct Watched<'b>(&'b Broker);
+
+impl<'b> Watched<'b> {
+    pub(super) fn new(broker: &'b Broker) -> Self {
+        Self(broker)
+    }
+
+    /// What it holds now.
+    pub(super) fn footprint(&self) -> Footprint {
+        let id = self.0.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the broker is there");
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        let descriptors = fs::read_dir(format!("/proc/{id}/fd")).expect("the broker is there");
+        Footprint {
+            resident_bytes: resident.expect("resident memory, unless the broker has ended") << 10,
+            descriptors: descriptors.count(),
+        }
+    }
+
+    /// The most of each while `work` runs.
+    pub(super) fn peak_while(&self, work: impl FnOnce() + Send) -> Footprint {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let mut peak = Footprint::default();
+                while !over.load(Ordering::Relaxed) {
+                    let now = self.footprint();
+                    peak.resident_bytes = peak.resident_bytes.max(now.resident_bytes);
+                    peak.descriptors = peak.descriptors.max(now.descriptors);
+                    thread::sleep(LOOK_EVERY);
+                }
+                peak
+            });
+            // In a thread of its own: its lowered priority ends with it.
+            let done = scope.spawn(work).join();
+            over.store(true, Ordering::Relaxed);
+            let peak = watcher.join().expect("the broker is there");
+            done.unwrap_or_else(|cause| std::panic::resume_unwind(cause));
+            peak
+        })
+    }
+
+    /// The processor time that each shard's thread has used.
+    pub(super) fn thread_times(&self) -> BTreeMap<u32, Duration> {
+        let tasks = format!("/proc/{}/task", self.0.id());
+        let mut times = BTreeMap::new();
+        for task in fs::read_dir(&tasks).expect("the broker is there").flatten() {
+            let path = task.path();
+            let read = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
+            let nanos = read("schedstat")
+                .split(' ')
+                .next()
+                .and_then(|nanos| nanos.parse().ok());
+            if let (Ok(id), Some(nanos), true) = (
+                task.file_name().to_string_lossy().parse(),
+                nanos,
+                read("comm").starts_with("shard-"),
+            ) {
+                times.insert(id, Duration::from_nanos(nanos));
+            }
+        }
+        times
+    }
+
+    /// Which part of `span` the busiest shard's thread has run since `before`.
+    pub(super) fn busiest_since(&self, before: &BTreeMap<u32, Duration>, span: Duration) -> f64 {
+        let used = self
+            .thread_times()
+            .into_iter()
+            .filter_map(|(id, time)| Some(time.saturating_sub(*before.get(&id)?)));
+        used.max().unwrap_or_default().as_secs_f64() / span.as_secs_f64().max(0.001)
+    }
+}
+
+/// Lowers the priority of this thread and of those that it starts: on two CPUs attackers share theirs with the healthy, whose
+/// latency is to show the broker's work, not that of the attackers.
+pub(super) fn give_way() {
+    let link = fs::read_link("/proc/thread-self").expect("/proc");
+    let thread = link.file_name().expect("a thread id").to_owned();
+    let lowered = Command::new("renice")
+        .args(["-n", "10", "-p"])
+        .arg(thread)
+        .output();
+    assert!(
+        lowered.is_ok_and(|output| output.status.success()),
+        "renice failed: full runs need it (util-linux or bsdutils)"
+    );
+}

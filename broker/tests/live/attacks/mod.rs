@@ -1,0 +1,248 @@
+//! Attacks on the real binary, each beside healthy clients: nobody healthy is cut or refused, and when the attackers have left,
+//! the process is as large as before.
+//!
+//! An attack is a function that gets an [`Attack`] and floods, hoards or crawls until [`Attack::over`]:
+//! ```ignore
+//! let broker = attacks::broker("", 1);                      // its configuration file, and how many shards
+//! let outcome = Trial::new("get flood", &broker).run(|attack| {
+//!     while !attack.over() { …; attack.did(1); }
+//! });
+//! ```
+//! [`Trial::run`] asserts what holds for every attack; what holds for one is asserted by its own test, from the scrapes and the
+//! [`Outcome`]. Healthy clients come from [`HEALTHY`], attackers from any other address of loopback.
+//!
+//! Two ways to run: `cargo test` (seconds, asserts counts and bytes) and `ATTACKS=full` (longer, of a release binary, with the
+//! shard on a CPU of its own; asserts times as well and prints one table line per attack: `deploy/ci/attacks.sh`).
+
+mod gauges;
+mod healthy;
+mod selftest;
+
+use crate::process::Broker;
+use gauges::{Footprint, Watched};
+use healthy::{Healthy, Latencies};
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where healthy clients come from.
+pub(crate) const HEALTHY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// Where an attacker comes from that needs no other address.
+pub(crate) const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+
+/// How soon after the last attacker left the process is as small as before.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest turn of a shard under any attack, in milliseconds of its thread (full runs).
+const TURN_MS_MAX: f64 = 20.0;
+
+/// Healthy p99 under attack at most, in milliseconds, or three times the quiet one if that is more (full runs).
+const P99_MS_MAX: f64 = 5.0;
+
+/// Whether times are asserted and attacks last longer.
+pub(crate) fn full() -> bool {
+    std::env::var("ATTACKS").is_ok_and(|value| value == "full")
+}
+
+/// `broker serve --dev` with this configuration; in a full run its shards have CPUs from 0 on to themselves.
+pub(crate) fn broker(configuration: &str, shards: u16) -> Broker {
+    let cpus = if full() {
+        format!("cpus = \"0-{}\"\n", shards.saturating_sub(1))
+    } else {
+        String::new()
+    };
+    Broker::configured(&format!("{cpus}{configuration}"), shards)
+}
+
+/// One attack to be run beside healthy clients.
+pub(crate) struct Trial<'b> {
+    name: &'static str,
+    broker: &'b Broker,
+    tls: bool,
+    newcomers: bool,
+    lasts: Duration,
+}
+
+/// What an attack sees of its trial.
+pub(crate) struct Attack {
+    begun: Instant,
+    lasts: Duration,
+    did: AtomicU64,
+}
+
+/// What was seen in a trial.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What the attack counted of itself.
+    pub(crate) did: u64,
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// Before the attack, healthy clients connected.
+    pub(crate) before: Footprint,
+    /// The most of each during the attack.
+    pub(crate) peak: Footprint,
+    /// When it was over, and the process had shrunk.
+    pub(crate) after: Footprint,
+    /// Messages of healthy clients that arrived during the attack.
+    pub(crate) healthy_messages: usize,
+}
+
+impl<'b> Trial<'b> {
+    /// An attack of this name, for the table.
+    pub(crate) fn new(name: &'static str, broker: &'b Broker) -> Self {
+        Self {
+            name,
+            broker,
+            tls: false,
+            newcomers: true,
+            lasts: Duration::from_secs(if full() { 10 } else { 2 }),
+        }
+    }
+
+    /// Healthy clients come over TLS.
+    pub(crate) fn over_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
+
+    /// Nobody healthy connects or calls while the attack is under way: only those who were there before.
+    pub(crate) fn without_newcomers(self) -> Self {
+        Self {
+            newcomers: false,
+            ..self
+        }
+    }
+
+    /// The attack lasts this long, in a full run five times as long.
+    pub(crate) fn lasting(self, lasts: Duration) -> Self {
+        let lasts = if full() { lasts * 5 } else { lasts };
+        Self { lasts, ..self }
+    }
+
+    /// Runs the attack. Attackers must be gone when `attack` returns; healthy clients go on.
+    pub(crate) fn run(self, attack: impl FnOnce(&Attack) + Send) -> Outcome {
+        let healthy = Healthy::connect(self.broker, self.tls);
+        let outcome = thread::scope(|scope| {
+            let running = healthy.start(scope);
+            // Also when the attack panics: the healthy would exchange messages for ever.
+            let seen = panic::catch_unwind(AssertUnwindSafe(|| self.phases(&running, attack)));
+            let latencies = running.stop();
+            seen.map(|(outcome, busy)| self.judge(outcome, &latencies, busy))
+                .unwrap_or_else(|cause| panic::resume_unwind(cause))
+        });
+        eprintln!("{}: {outcome:?}", self.name);
+        outcome
+    }
+
+    fn phases(
+        &self,
+        running: &healthy::Running<'_>,
+        attack: impl FnOnce(&Attack) + Send,
+    ) -> (Outcome, f64) {
+        running.quiet();
+        let watched = Watched::new(self.broker);
+        let before = watched.footprint();
+        let turns = watched.thread_times();
+        running.attacked(self.newcomers);
+        let under_way = Attack {
+            begun: Instant::now(),
+            lasts: self.lasts,
+            did: AtomicU64::new(0),
+        };
+        let peak = watched.peak_while(|| {
+            if full() {
+                gauges::give_way();
+            }
+            attack(&under_way);
+        });
+        let took = under_way.begun.elapsed();
+        let busy = watched.busiest_since(&turns, took);
+        running.recovering();
+        let after = self.recovered(&watched, &before);
+        let outcome = Outcome {
+            did: under_way.did.into_inner(),
+            took,
+            before,
+            peak,
+            after,
+            healthy_messages: 0,
+        };
+        (outcome, busy)
+    }
+
+    /// Waits until memory is within 10 % and 16 MiB of before, and descriptors are as before.
+    fn recovered(&self, watched: &Watched<'_>, before: &Footprint) -> Footprint {
+        let memory_max = before.resident_bytes / 10 * 11 + (16 << 20);
+        let until = Instant::now() + RECOVERS_WITHIN;
+        loop {
+            let now = watched.footprint();
+            if now.resident_bytes <= memory_max && now.descriptors <= before.descriptors {
+                return now;
+            }
+            assert!(
+                Instant::now() < until,
+                "{}: 30 s after the attack {now:?}, before it {before:?}",
+                self.name
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn judge(&self, mut outcome: Outcome, latencies: &Latencies, busy: f64) -> Outcome {
+        outcome.healthy_messages = latencies.attacked.len();
+        assert!(
+            outcome.healthy_messages > 0,
+            "{}: nobody healthy was served",
+            self.name
+        );
+        if full() {
+            let (quiet, attacked) = (p99_ms(&latencies.quiet), p99_ms(&latencies.attacked));
+            let turn = self.broker.scrape().sum("heliograph_turn_seconds") * 1000.0;
+            let mib = |footprint: &Footprint| footprint.resident_bytes >> 20;
+            // For the script: one row of a Markdown table.
+            eprintln!(
+                "| {} | {:.0}/s | {quiet:.2} ms | {attacked:.2} ms | {turn:.1} ms | {:.0} % | {} / {} / {} MiB |",
+                self.name,
+                outcome.did as f64 / outcome.took.as_secs_f64(),
+                busy * 100.0,
+                mib(&outcome.before),
+                mib(&outcome.peak),
+                mib(&outcome.after),
+            );
+            assert!(
+                turn <= TURN_MS_MAX,
+                "{}: a turn of {turn} ms, at most {TURN_MS_MAX}",
+                self.name
+            );
+            assert!(
+                attacked <= (quiet * 3.0).max(P99_MS_MAX),
+                "{}: healthy p99 {attacked} ms, quiet {quiet} ms",
+                self.name
+            );
+        }
+        outcome
+    }
+}
+
+impl Attack {
+    /// Whether the attack has lasted long enough.
+    pub(crate) fn over(&self) -> bool {
+        self.begun.elapsed() >= self.lasts
+    }
+
+    /// Counts what the attack did: requests, frames, connections.
+    pub(crate) fn did(&self, more: u64) {
+        self.did.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+fn p99_ms(micros: &[u32]) -> f64 {
+    let mut sorted = micros.to_vec();
+    sorted.sort_unstable();
+    let at = (sorted.len() * 99 / 100).min(sorted.len().saturating_sub(1));
+    sorted
+        .get(at)
+        .map_or(0.0, |&micros| f64::from(micros) / 1000.0)
+}
