@@ -1,6 +1,6 @@
 //! The binary `broker`: flags, configuration, then the server.
 
-use broker::config::{self, Arguments, Command, Cpus, PresignFlags, ServeFlags};
+use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::presign::{Keys, Presign, presign};
 use broker::server::{self, Failure};
 use broker::side;
@@ -36,12 +36,23 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
     let settings = config::load(flags, &Cpus::of_this_process());
-    let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
+    let settings = settings.map_err(|error| refusal(&error, flags.dev))?;
     let log = side::log_to_stderr(settings.log_format)
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
     let ended = server::run(settings, &log);
     log.flush(FLUSH_MAX);
     ended
+}
+
+/// A start that is refused; who only lacks credentials may want none yet.
+fn refusal(error: &ConfigError, dev: bool) -> Failure {
+    let lacks_credentials = error.faults().iter().any(|fault| fault.key == "auth");
+    let hint = if lacks_credentials && !dev {
+        "\nTo try it: broker serve --dev"
+    } else {
+        ""
+    };
+    Failure::Configuration(format!("{error}{hint}"))
 }
 
 fn check_config(file: &Path) -> Result<(), Failure> {

@@ -61,6 +61,33 @@ fn a_wrong_flag_tells_what_is_allowed() {
 }
 
 #[test]
+fn without_credentials_the_last_line_says_how_to_try_it() {
+    let directory = Directory::new();
+    let empty = directory.file("empty.toml", "");
+    for flags in [&[][..], &["--config", empty.to_str().unwrap()]] {
+        let output = run(broker(&[&["serve"][..], flags].concat()).current_dir(&directory.0));
+        assert_eq!(output.status.code(), Some(2));
+        let text = stderr(&output);
+        assert!(text.contains("--credentials FILE"), "{text}");
+        assert_eq!(text.lines().last(), Some("To try it: broker serve --dev"));
+    }
+    // What has nothing to do with credentials does not end so.
+    let output = run(&mut broker(&[
+        "serve",
+        "--auth",
+        "none",
+        "--listen",
+        "http://0.0.0.0:0",
+    ]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        !stderr(&output).contains("To try it"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn check_config_says_what_a_file_amounts_to_or_what_is_wrong_with_it() {
     let directory = Directory::new();
     let good = directory.file(
@@ -312,21 +339,40 @@ fn the_ready_line_follows_the_flags_and_nothing_else_is_said_on_stdout() {
     }
 }
 
-/// A call that waits for its answer keeps a drain going; the second signal does not wait.
+/// Who develops does not wait for a client that is idle, and whoever waits is told how to stop.
+#[test]
+fn a_drain_takes_a_second_under_dev_and_says_how_to_stop_now() {
+    let directory = Directory::new();
+    let config = directory.file("written.toml", "[timeouts]\ndrain = '1100ms'\n");
+    let config = config.to_str().unwrap();
+    for (flags, within) in [
+        (&[][..], "within_ms=1000"),
+        (&["--config", config][..], "within_ms=1100"),
+    ] {
+        let mut server = Server::start(&directory.0, &[&LISTEN[..], flags].concat());
+        let idle = idle_client(&server);
+        server.signal("INT");
+        assert_eq!(server.code(), Some(0), "{}", server.log());
+        let log = server.log();
+        let told = log.lines().find(|line| line.contains("draining"));
+        assert!(
+            told.is_some_and(
+                |line| line.contains("press Ctrl-C again to stop now") && line.contains(within)
+            ),
+            "{log}"
+        );
+        drop(idle);
+    }
+}
+
+/// An idle client keeps a drain going; the second signal does not wait.
 #[test]
 fn a_second_signal_ends_a_drain_at_once_with_exit_code_1() {
     let directory = Directory::new();
-    let mut server = Server::start(
-        &directory.0,
-        &["--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0"],
-    );
-    let mut waiting = TcpStream::connect(server.address(1)).unwrap();
-    let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 HTTP/1.1\r\nHost: a\r\n\
-                   Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    waiting.write_all(request.as_bytes()).unwrap();
-    let mut head = [0; 12];
-    waiting.read_exact(&mut head).unwrap();
-    assert_eq!(&head, b"HTTP/1.1 101");
+    let config = directory.file("slow.toml", "[timeouts]\ndrain = '20s'\n");
+    let flags = ["--config", config.to_str().unwrap()];
+    let mut server = Server::start(&directory.0, &[&LISTEN[..], &flags].concat());
+    let _idle = idle_client(&server);
     server.signal("INT");
     let ready = until(|| {
         let answer = get(&server.address(2), "/ready");
@@ -381,6 +427,20 @@ fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
     server.signal("HUP");
     let second_ca = fs::read(&second.ca).unwrap();
     until(|| handshake(&server.address(1), &second_ca).then_some(()));
+}
+
+const LISTEN: [&str; 4] = ["--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0"];
+
+/// A master that says nothing, and does not answer a close either.
+fn idle_client(server: &Server) -> TcpStream {
+    let mut client = TcpStream::connect(server.address(1)).unwrap();
+    let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 HTTP/1.1\r\nHost: a\r\n\
+                   Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let mut head = [0; 12];
+    client.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+    client
 }
 
 /// Whether a TLS client that trusts `ca` gets through its handshake.

@@ -6,6 +6,8 @@ use broker::config::{
 };
 use std::path::Path;
 
+#[path = "config/help.rs"]
+mod help;
 #[path = "config/sample.rs"]
 mod sample;
 

@@ -55,49 +55,51 @@ pub struct PresignFlags {
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
     /// Development mode, on loopback only: no signatures, any region and account, channels come into being when somebody
-    /// connects, a certificate of our own
+    /// connects, a certificate of our own, a drain of one second [default: off]
     #[arg(long)]
     pub dev: bool,
-    /// Configuration file (TOML)
+    /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where clients connect: http://ADDR:PORT or https://ADDR:PORT, repeatable; port 0 picks one
+    /// [default: http://127.0.0.1:8080; with --dev also https://127.0.0.1:8443]
     #[arg(long, value_name = "URL", value_parser = value::listen)]
     pub listen: Vec<Listen>,
-    /// Where operators connect: ADDR:PORT or off
+    /// Where operators connect: ADDR:PORT or off [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDR:PORT", value_parser = admin)]
     pub admin: Option<AdminFlag>,
-    /// How many shards run; as many as CPUs if absent
+    /// How many shards run [default: as many as CPUs that the process may use]
     #[arg(long, value_name = "N", value_parser = shards)]
     pub shards: Option<usize>,
-    /// The CPUs that shards are pinned to, such as 0-3,6
+    /// The CPUs that shards are pinned to, such as 0-3,6 [default: those that the process may use]
     #[arg(long, value_name = "LIST", value_parser = cpus)]
     pub cpus: Option<CpuList>,
     /// Which numbers are the defaults: default (today's browsers) or strict (as AWS documents them)
+    /// [default: default]
     #[arg(long, value_name = "NAME", value_parser = value::profile)]
     pub profile: Option<Profile>,
-    /// How callers prove who they are: sigv4 or none (loopback only)
+    /// How callers prove who they are: sigv4 or none (loopback only) [default: sigv4; with --dev none]
     #[arg(long, value_name = "NAME", value_parser = value::auth)]
     pub auth: Option<Auth>,
-    /// Where the process keeps its files
+    /// Where the process keeps its files [default: heliograph-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// The AWS region of created channels
+    /// The AWS region of created channels [default: us-west-2]
     #[arg(long, value_name = "NAME", value_parser = value::region)]
     pub region: Option<String>,
-    /// The AWS account of created channels: 12 digits
+    /// The AWS account of created channels: 12 digits [default: 123456789012]
     #[arg(long, value_name = "ID", value_parser = value::account_id)]
     pub account_id: Option<String>,
-    /// Credentials file (TOML) of --auth sigv4
+    /// Credentials file (TOML) of --auth sigv4 [default: none]
     #[arg(long, value_name = "FILE")]
     pub credentials: Option<PathBuf>,
-    /// Certificate chain (PEM), the leaf first
+    /// Certificate chain (PEM), the leaf first [default: none; with --dev one of our own]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate (PEM)
+    /// Private key of the certificate (PEM) [default: none; with --dev one of our own]
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Log lines on stderr: text or json
+    /// Log lines on stderr: text or json [default: text]
     #[arg(long, value_name = "FORM", value_parser = value::log_format)]
     pub log_format: Option<LogFormat>,
 }

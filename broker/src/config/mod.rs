@@ -1,6 +1,6 @@
 //! From flags and file to [`Settings`]: what may be written, what it must satisfy, and what everybody else reads.
 //!
-//! In reading order: `settings` (the result), `flags` (the command line), `file` (every key with its range), `check` (rules
+//! In reading order: `settings` and `quotas` (the result), `flags` (the command line), `file` (every key with its range), `check` (rules
 //! that join keys), `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `summary`, `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod flags;
 mod json;
+mod quotas;
 mod settings;
 mod summary;
 mod value;

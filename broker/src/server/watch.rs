@@ -50,7 +50,10 @@ impl Watch {
         self.serve()?;
         self.status.set(Status::Draining);
         self.supervisor.stopping();
-        tracing::info!(within_ms = self.drain_ms, "draining");
+        tracing::info!(
+            within_ms = self.drain_ms,
+            "draining: press Ctrl-C again to stop now, or send SIGTERM again"
+        );
         post_to_all(&self.mailboxes, || {
             Post::Letter(Letter::Drain(self.drain_ms))
         });

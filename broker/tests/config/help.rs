@@ -1,0 +1,60 @@
+//! `broker serve --help` against the code: every flag says its default.
+
+#![expect(clippy::unwrap_used, reason = "support code of tests")]
+
+use broker::config::{Arguments, Profile, Settings, json};
+use clap::CommandFactory;
+use serde_json::Value;
+
+/// Defaults that no setting holds.
+const IN_WORDS: &[(&str, &str)] = &[
+    ("dev", "off"),
+    ("config", "none"),
+    ("shards", "as many as CPUs that the process may use"),
+    ("cpus", "those that the process may use"),
+    ("credentials", "none"),
+    ("tls_cert", "none; with --dev one of our own"),
+    ("tls_key", "none; with --dev one of our own"),
+];
+
+#[test]
+fn every_flag_of_serve_says_its_default() {
+    let command = Arguments::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let defaults = |dev| json(&Settings::new(Profile::Default, dev));
+    let (plain, dev) = (defaults(false), defaults(true));
+    for flag in serve.get_arguments() {
+        let name = flag.get_id().as_str();
+        let help = flag.get_help().unwrap().to_string();
+        let said = help.split_once("[default: ");
+        let said = said.unwrap_or_else(|| panic!("--help of {name} lacks [default: …]: {help}"));
+        let said = said.1.trim_end_matches(']');
+        let in_words = IN_WORDS.iter().find(|(flag, _)| *flag == name);
+        let expected = match in_words {
+            Some((_, words)) => (*words).to_owned(),
+            None => in_code(name, &plain, &dev),
+        };
+        assert_eq!(said, expected, "{name}");
+    }
+}
+
+/// The default of a flag, and what `--dev` makes of it if that is something else.
+fn in_code(flag: &str, plain: &Value, dev: &Value) -> String {
+    let value = |settings: &Value| match flag {
+        "admin" => text(&settings["admin"]["listen"]),
+        _ => text(&settings[flag]),
+    };
+    let (plain, dev) = (value(plain), value(dev));
+    match dev.strip_prefix(&plain) {
+        Some("") => plain,
+        Some(more) => format!("{plain}; with --dev also {}", more.trim_start()),
+        None => format!("{plain}; with --dev {dev}"),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value.as_array() {
+        Some(list) => list.iter().map(text).collect::<Vec<_>>().join(" "),
+        None => value.as_str().unwrap().to_owned(),
+    }
+}
