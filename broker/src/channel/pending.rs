@@ -6,6 +6,7 @@
 use crate::limits::{PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX};
 use crate::time::Now;
 use codec::signal::Action;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -74,7 +75,8 @@ impl Pending {
         mut dropped: impl FnMut(&Message),
     ) -> Result<(), Full> {
         let bytes = message.frame.len();
-        if !self.fits(towards, viewer, (message.action, bytes), room) {
+        let growth = self.growth(towards, viewer, (message.action, bytes), room.channel_bytes);
+        if growth.is_none_or(|growth| growth > room.shard_bytes) {
             return Err(Full);
         }
         let place = self.keys.iter().position(|key| key.is(towards, viewer));
@@ -94,38 +96,55 @@ impl Pending {
         Ok(())
     }
 
-    /// Keeps messages that come back from an outbox: before everything newer, by the same rules. Calls `dropped` for each
-    /// one that another takes the place of, and `refused` for each that finds no room.
-    pub fn give_back(
+    /// Takes all messages of one key out, together with some that come back from an outbox: in the order of acceptance, so that
+    /// keeping them one by one leaves what comes back before everything newer.
+    pub fn take_with(
         &mut self,
         towards: Towards,
-        viewer: &Rc<str>,
+        viewer: &str,
         returned: impl IntoIterator<Item = Message>,
-        room: Room,
-        mut dropped: impl FnMut(&Message),
-        mut refused: impl FnMut(&Message),
-    ) {
+    ) -> Vec<Message> {
         let mut all: Vec<Message> = returned.into_iter().collect();
-        let own: usize = all.iter().map(|message| message.frame.len()).sum();
         all.extend(self.take(towards, viewer));
         all.sort_by_key(|message| message.order);
-        let kept: usize = all.iter().map(|message| message.frame.len()).sum::<usize>() - own;
-        let mut shard_bytes = room.shard_bytes + kept;
-        for message in all {
-            let before = self.bytes;
-            let copy = (message.action, message.frame.len());
-            let room = Room {
-                shard_bytes,
-                ..room
-            };
-            if self.fits(towards, viewer, copy, room) {
-                let kept = self.keep(towards, viewer, message, room, &mut dropped);
-                debug_assert!(kept.is_ok());
-            } else {
-                refused(&message);
-            }
-            shard_bytes = (shard_bytes + before).saturating_sub(self.bytes);
+        all
+    }
+
+    /// How many bytes more the store holds when it keeps such a message, those counted that it takes the place of. `None` when
+    /// the channel itself has no room for it.
+    #[must_use]
+    pub fn growth(
+        &self,
+        towards: Towards,
+        viewer: &str,
+        (action, bytes): (Action, usize),
+        channel_bytes: usize,
+    ) -> Option<usize> {
+        let key = self.keys.iter().find(|key| key.is(towards, viewer));
+        let freed = key.map_or(0, |key| key.freed_by(action));
+        let place = key.is_some() || self.keys.len() < PENDING_KEYS_MAX;
+        let fits = place && self.bytes + bytes <= channel_bytes + freed;
+        fits.then(|| bytes.saturating_sub(freed))
+    }
+
+    /// Gives up one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest message) its
+    /// oldest candidate, else its oldest message.
+    pub fn evict(&mut self) -> Option<Message> {
+        let place = (0..self.keys.len()).max_by_key(|place| {
+            let key = self.keys.get(*place);
+            let bytes = key.map_or(0, Key::bytes);
+            let oldest = key.and_then(|key| key.messages.front());
+            (bytes, Reverse(oldest.map_or(0, |oldest| oldest.order)))
+        })?;
+        let key = self.keys.get_mut(place)?;
+        let candidate = |kept: &Message| kept.action == Action::IceCandidate;
+        let oldest = key.messages.iter().position(candidate).unwrap_or(0);
+        let message = key.messages.remove(oldest)?;
+        self.bytes -= message.frame.len();
+        if key.messages.is_empty() {
+            self.keys.remove(place);
         }
+        Some(message)
     }
 
     /// Takes all messages of one key out, in order.
@@ -134,11 +153,7 @@ impl Pending {
             return VecDeque::new();
         };
         let key = self.keys.remove(place);
-        self.bytes -= key
-            .messages
-            .iter()
-            .map(|message| message.frame.len())
-            .sum::<usize>();
+        self.bytes -= key.bytes();
         key.messages
     }
 
@@ -151,13 +166,7 @@ impl Pending {
             .partition(|key| key.towards == Towards::Master);
         self.keys = others;
         for_master.sort_by_key(Key::rank);
-        let bytes = |key: &Key| {
-            key.messages
-                .iter()
-                .map(|message| message.frame.len())
-                .sum::<usize>()
-        };
-        self.bytes -= for_master.iter().map(bytes).sum::<usize>();
+        self.bytes -= for_master.iter().map(Key::bytes).sum::<usize>();
         for_master
             .into_iter()
             .map(|key| (key.rank(), key.messages))
@@ -207,26 +216,16 @@ impl Pending {
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
-
-    fn fits(
-        &self,
-        towards: Towards,
-        viewer: &str,
-        (action, bytes): (Action, usize),
-        room: Room,
-    ) -> bool {
-        let key = self.keys.iter().find(|key| key.is(towards, viewer));
-        let freed = key.map_or(0, |key| key.freed_by(action));
-        let place = key.is_some() || self.keys.len() < PENDING_KEYS_MAX;
-        place
-            && self.bytes + bytes <= room.channel_bytes + freed
-            && bytes <= room.shard_bytes + freed
-    }
 }
 
 impl Key {
     fn is(&self, towards: Towards, viewer: &str) -> bool {
         self.towards == towards && *self.viewer == *viewer
+    }
+
+    fn bytes(&self) -> usize {
+        let frames = self.messages.iter().map(|message| message.frame.len());
+        frames.sum()
     }
 
     fn rank(&self) -> u64 {
@@ -442,47 +441,28 @@ mod tests {
     #[test]
     fn what_comes_back_stands_before_what_is_newer() {
         let mut pending = Pending::default();
-        pending
-            .keep(
-                Towards::Viewer,
-                &id("v"),
-                message(Action::IceCandidate, 5),
-                ROOM,
-                |_| (),
-            )
-            .unwrap();
-        let mut dropped = Vec::new();
+        let (mut dropped, viewer) = (Vec::new(), id("v"));
+        let mut keep = |pending: &mut Pending, message| {
+            pending
+                .keep(Towards::Viewer, &viewer, message, ROOM, |old| {
+                    dropped.push(old.order)
+                })
+                .unwrap();
+        };
+        keep(&mut pending, message(Action::IceCandidate, 5));
         let returned = [
             message(Action::SdpAnswer, 1),
             message(Action::IceCandidate, 2),
         ];
-        pending.give_back(
-            Towards::Viewer,
-            &id("v"),
-            returned,
-            ROOM,
-            |old| dropped.push(old.order),
-            |_| panic!(),
-        );
+        for message in pending.take_with(Towards::Viewer, "v", returned) {
+            keep(&mut pending, message);
+        }
         assert_eq!(orders(pending.take(Towards::Viewer, "v")), [1, 2, 5]);
-        pending
-            .keep(
-                Towards::Viewer,
-                &id("v"),
-                message(Action::SdpAnswer, 8),
-                ROOM,
-                |_| (),
-            )
-            .unwrap();
+        keep(&mut pending, message(Action::SdpAnswer, 8));
         let returned = [message(Action::SdpAnswer, 7)];
-        pending.give_back(
-            Towards::Viewer,
-            &id("v"),
-            returned,
-            ROOM,
-            |old| dropped.push(old.order),
-            |_| panic!(),
-        );
+        for message in pending.take_with(Towards::Viewer, "v", returned) {
+            keep(&mut pending, message);
+        }
         assert_eq!(
             (
                 dropped.as_slice(),
@@ -493,35 +473,42 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_to_a_full_store_is_refused_by_name() {
+    fn room_is_made_by_the_largest_key_candidates_first() {
         let mut pending = Pending::default();
-        pending
-            .keep(
-                Towards::Viewer,
-                &id("other"),
-                message(Action::SdpAnswer, 5),
-                ROOM,
-                |_| (),
-            )
-            .unwrap();
-        let mut refused = Vec::new();
-        let returned = [
-            message(Action::SdpAnswer, 1),
-            message(Action::IceCandidate, 2),
+        let all = [
+            ("a", Action::SdpOffer),
+            ("b", Action::SdpOffer),
+            ("b", Action::IceCandidate),
+            ("b", Action::IceCandidate),
         ];
-        let room = Room {
-            channel_bytes: 20,
-            shard_bytes: 1000,
+        for (order, (viewer, action)) in all.into_iter().enumerate() {
+            let message = message(action, order as u64);
+            pending
+                .keep(Towards::Master, &id(viewer), message, ROOM, |_| panic!())
+                .unwrap();
+        }
+        let evicted: Vec<u64> = std::iter::from_fn(|| pending.evict())
+            .map(|message| message.order)
+            .collect();
+        assert_eq!(evicted, [2, 3, 0, 1]);
+        assert!(pending.is_empty() && pending.bytes() == 0);
+    }
+
+    #[test]
+    fn what_a_message_takes_the_place_of_makes_room_for_it() {
+        let mut pending = Pending::default();
+        let offer = (Action::SdpOffer, 10);
+        let growth = |pending: &Pending, viewer, message, most| {
+            pending.growth(Towards::Master, viewer, message, most)
         };
-        pending.give_back(
-            Towards::Viewer,
-            &id("v"),
-            returned,
-            room,
-            |_| panic!(),
-            |lost| refused.push(lost.order),
-        );
-        assert_eq!((refused.as_slice(), pending.bytes()), (&[2][..], 20));
+        assert_eq!(growth(&pending, "v", offer, 9), None);
+        assert_eq!(growth(&pending, "v", offer, 10), Some(10));
+        let kept = message(Action::SdpOffer, 1);
+        pending
+            .keep(Towards::Master, &id("v"), kept, ROOM, |_| ())
+            .unwrap();
+        assert_eq!(growth(&pending, "v", (Action::SdpOffer, 12), 12), Some(2));
+        assert_eq!(growth(&pending, "w", offer, 19), None);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub enum Outcome {
     Throttled,
     /// There was no room to keep it.
     Overflow,
+    /// It was kept, and made room for a channel or an account that held less.
+    Evicted,
 }
 
 impl Outcome {
@@ -70,6 +72,7 @@ impl Outcome {
         "refused",
         "throttled",
         "overflow",
+        "evicted",
     ];
 
     /// The outcome's place in a table of counters.
@@ -83,12 +86,13 @@ impl Outcome {
             Self::Refused => 4,
             Self::Throttled => 5,
             Self::Overflow => 6,
+            Self::Evicted => 7,
         }
     }
 }
 
 /// How many outcomes there are.
-pub const OUTCOMES: usize = 7;
+pub const OUTCOMES: usize = 8;
 
 /// Where a connection stands, as the gauge `heliograph_connections{role}` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,6 @@
 use super::home::not_found;
 use super::{Alteration, Ask, Inquiry, Shard, Told};
 use crate::channel::Life;
-use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::journal::{EndReason, Entry};
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
@@ -264,16 +263,8 @@ impl Shard {
             let name = channel.record.arn.name().into();
             self.former.insert(key, (name, channel.connections));
         }
+        self.kept_withdrawn(key, &channel);
         let Some(live) = channel.live() else { return };
-        for (_, _, message) in live.pending.messages() {
-            self.counters.pending_messages -= 1;
-            self.counters
-                .end(Kind::Known(message.action), Outcome::Withdrawn);
-        }
-        self.counters.pending_bytes = self
-            .counters
-            .pending_bytes
-            .saturating_sub(live.pending.bytes() as u64);
         for session in live.members.all() {
             self.close_web_socket(session, EndReason::ChannelDeleted, at);
         }

@@ -1,7 +1,7 @@
 //! How connections end, and what becomes of what they had not sent.
 
 use super::{Shard, Timer};
-use crate::channel::{Channel, Message, Room, Slot, Towards};
+use crate::channel::{Channel, Message, Slot, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{ConnectionEnd, EndReason, Entry};
@@ -352,48 +352,6 @@ impl Shard {
         }
         self.deliver_kept(key, role, at);
         self.arm_channel(key, at);
-    }
-
-    fn put_back(
-        &mut self,
-        key: ChannelKey,
-        towards: Towards,
-        viewer: &Rc<str>,
-        messages: Vec<Message>,
-    ) {
-        let room = self.room();
-        let Some(channel) = self.channels.get_mut(key) else {
-            return;
-        };
-        let pending = &mut channel.wake(&self.hasher).pending;
-        let (mut overwritten, mut overflown) = (Vec::new(), Vec::new());
-        let bytes = pending.bytes();
-        let added = messages.len() as u64;
-        let (dropped, refused) = (
-            |old: &Message| overwritten.push(old.action),
-            |old: &Message| overflown.push(old.action),
-        );
-        pending.give_back(towards, viewer, messages, room, dropped, refused);
-        self.counters.pending_bytes =
-            self.counters.pending_bytes + pending.bytes() as u64 - bytes as u64;
-        let lost = (overwritten.len() + overflown.len()) as u64;
-        self.counters.pending_messages = self.counters.pending_messages + added - lost;
-        for action in overwritten {
-            self.counters.end(Kind::Known(action), Outcome::Overwritten);
-        }
-        for action in overflown {
-            self.counters.end(Kind::Known(action), Outcome::Overflow);
-        }
-    }
-
-    /// The bounds of a pending store as they stand.
-    pub(super) fn room(&self) -> Room {
-        let limits = &self.settings.limits;
-        let kept = usize::try_from(self.counters.pending_bytes).unwrap_or(usize::MAX);
-        Room {
-            channel_bytes: limits.pending_bytes_per_channel,
-            shard_bytes: limits.pending_bytes_per_shard.saturating_sub(kept),
-        }
     }
 
     /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be forgotten.

@@ -27,12 +27,14 @@ mod frames;
 mod gate;
 mod home;
 mod inspect;
+mod kept;
 mod leave;
 mod letter;
 mod permits;
 mod relay;
 mod requests;
 mod respond;
+mod shares;
 mod snapshot;
 mod start;
 mod sts;
@@ -94,6 +96,8 @@ pub struct Shard {
     /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
     parser: Option<Box<codec::signal::Parser>>,
     counters: Counters,
+    /// Who holds how much of what is kept for absent peers.
+    kept: shares::Shares,
     /// Channels whose deletion is not durable yet.
     deleting: u64,
     /// Names of channels that are gone before their connections, which the log tells at the end of each; and how many.
@@ -161,6 +165,7 @@ impl Shard {
             spares: Spares::default(),
             parser: None,
             counters: Counters::default(),
+            kept: shares::Shares::default(),
             deleting: 0,
             former: BTreeMap::new(),
             flights: Flights::default(),

@@ -117,7 +117,6 @@ impl Shard {
     }
 
     fn keep(&mut self, towards: Towards, passing: &Passing<'_>, at: Moment) {
-        let room = self.room();
         let viewer: Rc<str> = match towards {
             Towards::Master => passing.delivery.sender.unwrap_or_default().into(),
             Towards::Viewer => passing.recipient.into(),
@@ -140,20 +139,12 @@ impl Shard {
             sender_bytes,
             frame: frame.into_boxed_slice(),
         };
-        let counters = &mut self.counters;
-        let Some(channel) = self.channels.get_mut(passing.channel) else {
-            return counters.end(Kind::Known(action), Outcome::Withdrawn);
-        };
-        let pending = &mut channel.wake(&self.hasher).pending;
-        let before = pending.bytes() as u64;
-        let kept = pending.keep(towards, &viewer, message, room, |old| {
-            counters.pending_messages -= 1;
-            counters.end(Kind::Known(old.action), Outcome::Overwritten);
-        });
-        counters.pending_bytes = counters.pending_bytes + pending.bytes() as u64 - before;
-        match kept {
+        if self.channels.get(passing.channel).is_none() {
+            return self.counters.end(Kind::Known(action), Outcome::Withdrawn);
+        }
+        match self.store(passing.channel, towards, &viewer, message) {
             Ok(()) => {
-                counters.pending_messages += 1;
+                self.counters.pending_messages += 1;
                 self.arm_channel(passing.channel, at);
             }
             Err(crate::channel::Full) => self.overflow(passing, at),
@@ -241,7 +232,7 @@ impl Shard {
             Role::Viewer(id) => live.members.to_viewer(id),
         };
         let Some(to) = to else { return };
-        let before = live.pending.bytes() as u64;
+        let before = live.pending.bytes();
         live.pending.expire(at.now, |message| {
             counters.pending_messages -= 1;
             counters.end(Kind::Known(message.action), Outcome::Expired);
@@ -250,7 +241,7 @@ impl Shard {
             Role::Master => live.pending.take_for_master(),
             Role::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
         };
-        counters.pending_bytes = counters.pending_bytes + live.pending.bytes() as u64 - before;
+        self.kept_changed(key, before);
         for (rank, messages) in groups {
             if *role == Role::Master {
                 self.give_offers(key, rank);

@@ -139,12 +139,12 @@ impl Shard {
         };
         channel.armed = None;
         if let Some(live) = channel.live_mut() {
-            let before = live.pending.bytes() as u64;
+            let before = live.pending.bytes();
             live.pending.expire(at.now, |message| {
                 counters.pending_messages -= 1;
                 counters.end(Kind::Known(message.action), Outcome::Expired);
             });
-            counters.pending_bytes = counters.pending_bytes + live.pending.bytes() as u64 - before;
+            self.kept_changed(key, before);
         }
         self.expire_calls(key, at);
         // Who lost its slot and does not take the rest of what it has begun keeps its successor waiting.

@@ -393,6 +393,7 @@ mod tests {
                 "refused",
                 "throttled",
                 "overflow",
+                "evicted",
             ] {
                 let series = format!(
                     "\nheliograph_messages_total{{action=\"{action}\",outcome=\"{outcome}\"}} 0\n"

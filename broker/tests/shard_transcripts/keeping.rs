@@ -167,3 +167,32 @@ fn a_deleted_channel_takes_what_it_kept_with_it() {
     let row = script.counters().outcomes[Kind::Known(Action::SdpOffer).index()];
     assert_eq!(row[Outcome::Withdrawn.index()], 1);
 }
+
+#[test]
+fn a_channel_below_its_share_is_served_when_the_shard_is_full() {
+    // A candidate takes 77 bytes, an offer 73: four candidates fit.
+    let mut script = Script::with(1, true, |settings| {
+        settings.limits.pending_bytes_per_shard = 4 * 77;
+    });
+    script.play("v1 connects loud | v1 < 101");
+    for number in 0..4 {
+        script.play(&format!("v1 > ICE_CANDIDATE p{number} |"));
+    }
+    script.play(
+        "# the channel that keeps all of it has had its share
+         v1 > ICE_CANDIDATE p4 id c1              | v1 < status c1 400 ClientLimitExceededException Too many undelivered messages.
+         v2 connects quiet                        | v2 < 101
+         # another one has not: the oldest message of the first makes room, and nobody is told
+         v2 > SDP_OFFER p5 id c2                  |
+         v2 > ICE_CANDIDATE p6 id c3              |
+         # now both hold the same
+         v2 > ICE_CANDIDATE p7 id c4              | v2 < status c4 400 ClientLimitExceededException Too many undelivered messages.
+         m connects quiet                         | m < 101; m < SDP_OFFER p5 from v2; m < ICE_CANDIDATE p6 from v2
+         m-b connects loud                        | m-b < 101; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+    );
+    let of = |outcome: Outcome| {
+        let rows = script.counters().outcomes;
+        rows[Kind::Known(Action::IceCandidate).index()][outcome.index()]
+    };
+    assert_eq!((of(Outcome::Evicted), of(Outcome::Overflow)), (2, 2));
+}

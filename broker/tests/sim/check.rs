@@ -368,11 +368,12 @@ impl World {
 }
 
 /// Outcomes that a tick may give in either order.
-const LOSSES: [Outcome; 4] = [
+const LOSSES: [Outcome; 5] = [
     Outcome::Expired,
     Outcome::Overwritten,
     Outcome::Withdrawn,
     Outcome::Overflow,
+    Outcome::Evicted,
 ];
 
 fn fits(expected: &Expect, item: &Item) -> bool {

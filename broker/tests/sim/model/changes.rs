@@ -201,6 +201,7 @@ impl Model {
         let next = next.expect("nothing was to be stored");
         let this = &mut self.channels[next.channel];
         assert_eq!(given.arn, this.arn, "whose record");
+        this.key = Some(given.key);
         match (&given.put, &next.put) {
             (None, None) => {}
             (Some(put), Some((ttl, tags, drawn))) => {

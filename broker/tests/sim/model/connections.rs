@@ -259,6 +259,7 @@ impl Model {
         self.channels.push(Channel {
             home: (self.home)(&name),
             name,
+            key: None,
             arn,
             ttl,
             alive: true,

@@ -3,6 +3,8 @@
 use super::{ConnId, Message, Model, Queued};
 use broker::event::Outcome;
 use codec::signal::Action;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 impl Model {
     /// Keeps a message for an absent peer: the latest offer and answer of a key, and 32 candidates.
@@ -27,16 +29,12 @@ impl Model {
         };
         let freed = self.bytes_of(&going);
         let pending = &self.channels[channel].pending;
-        let shard = self.channels[channel].home;
-        let all: usize = (self.channels.iter())
-            .filter(|channel| channel.home == shard)
-            .map(|channel| self.bytes_of(&channel.pending))
-            .sum();
-        let full = self.bytes_of(pending) + new.bytes() > limits.pending_bytes_per_channel + freed
-            || all + new.bytes() > limits.pending_bytes_per_shard + freed;
+        let full = self.bytes_of(pending) + new.bytes() > limits.pending_bytes_per_channel + freed;
         if full || (mine.is_empty() && self.keys(channel) >= 64) {
             return Err(Full);
         }
+        self.make_room(channel, new.bytes().saturating_sub(freed))?;
+        let shard = self.channels[channel].home;
         for gone in going {
             self.met("kept message overwritten");
             self.end(shard, self.messages[gone].action, Outcome::Overwritten);
@@ -47,6 +45,56 @@ impl Model {
         pending.sort_unstable();
         self.met("message kept");
         Ok(())
+    }
+
+    /// The shard's bound is reached: whoever keeps more than this channel would then loses its oldest, one by one.
+    fn make_room(&mut self, channel: usize, more: usize) -> Result<(), Full> {
+        let shard = self.channels[channel].home;
+        let most = self.settings.limits.pending_bytes_per_shard;
+        loop {
+            let kept: BTreeMap<usize, usize> = (self.channels.iter().enumerate())
+                .filter(|(_, one)| one.home == shard && !one.pending.is_empty())
+                .map(|(place, one)| (place, self.bytes_of(&one.pending)))
+                .collect();
+            let all: usize = kept.values().sum();
+            let own = kept.get(&channel).copied().unwrap_or(0);
+            if self.departures > 0 && all + self.expired_bytes + more > most {
+                self.give_up(); // whether something expired before or after that does not show
+            }
+            if all + more <= most {
+                return Ok(());
+            }
+            let key = |place: usize| self.channels[place].key;
+            let largest = kept
+                .iter()
+                .map(|(place, bytes)| (*bytes, key(*place), *place));
+            let (bytes, _, payer) = largest.max().unwrap_or_default();
+            if bytes <= own + more {
+                let holders = kept.len() + usize::from(own == 0);
+                assert!(own + more > most / holders, "refused below its share");
+                return Err(Full);
+            }
+            self.make_way(payer);
+        }
+    }
+
+    /// The key that holds most loses its oldest candidate, or else its oldest message.
+    fn make_way(&mut self, channel: usize) {
+        let pending = self.channels[channel].pending.clone();
+        let weight = |number: &usize| {
+            let message = &self.messages[*number];
+            let key = self.of_key(channel, message.to_master, &message.viewer);
+            (self.bytes_of(&key), Reverse(key[0]))
+        };
+        let heaviest = pending.iter().map(weight).max();
+        let of_heaviest = pending.iter().filter(|one| Some(weight(one)) == heaviest);
+        let key: Vec<usize> = of_heaviest.copied().collect();
+        let candidate = |number: &&usize| self.messages[**number].action == Action::IceCandidate;
+        let gone = *key.iter().find(candidate).unwrap_or(&key[0]);
+        let shard = self.channels[channel].home;
+        self.met("kept message made room for another channel");
+        self.end(shard, self.messages[gone].action, Outcome::Evicted);
+        (self.channels[channel].pending).retain(|number| *number != gone);
     }
 
     pub(super) fn of_key(&self, channel: usize, to_master: bool, viewer: &str) -> Vec<usize> {
@@ -167,6 +215,7 @@ impl Model {
         let (expired, left): (Vec<usize>, Vec<usize>) =
             (self.channels[channel].pending.iter()).partition(|number| over(number));
         self.channels[channel].pending = left;
+        self.expired_bytes += self.bytes_of(&expired);
         for number in expired {
             self.met("kept message expired");
             let home = self.channels[channel].home;

@@ -22,6 +22,7 @@ use crate::words::{Call, Piece};
 use books::Purpose;
 use broker::config::Settings;
 use broker::event::{Counters, Kind, Outcome};
+use broker::id::ChannelKey;
 use broker::journal::{EndReason, Entry};
 use changes::Life;
 use codec::control::Operation;
@@ -60,6 +61,8 @@ pub(crate) struct Model {
     pub(crate) asked: BTreeMap<Caller, Call>,
     /// Departures seen in this tick, and whether something of them found no room.
     pub(crate) departures: usize,
+    /// Bytes of kept messages that expired in this tick.
+    pub(crate) expired_bytes: usize,
     /// Tokens of the account, by operation.
     pub(crate) account_taken: quotas::Taken,
     /// Connections whose call was just answered.
@@ -98,6 +101,8 @@ pub(crate) struct DrainModel {
 /// One channel, or what is left of a deleted one.
 pub(crate) struct Channel {
     pub(crate) name: String,
+    /// What the machine calls it, as its store was told: of channels that keep the same number of bytes, the greatest pays.
+    pub(crate) key: Option<ChannelKey>,
     pub(crate) arn: String,
     pub(crate) ttl: u64,
     pub(crate) home: usize,
@@ -354,6 +359,7 @@ impl Model {
             met: BTreeSet::new(),
             asked: BTreeMap::new(),
             departures: 0,
+            expired_bytes: 0,
             account_taken: BTreeMap::new(),
             answered: VecDeque::new(),
             upgraded_bytes: upgraded.len(),

@@ -20,6 +20,7 @@ impl Model {
     /// The shard's deadlines are served: what expired is gone.
     pub(crate) fn tick(&mut self, shard: usize) {
         self.departures = 0;
+        self.expired_bytes = 0;
         for channel in 0..self.channels.len() {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.expire_kept(channel);

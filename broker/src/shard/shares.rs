@@ -1,0 +1,190 @@
+//! Who holds how much of a budget that all of a shard share.
+//!
+//! Accounts share the budget, the channels of an account its part. Nobody has a part of his own while there is room. When there is
+//! none, the account that holds most makes room, and within it the channel that holds most: so an account that holds less than
+//! an equal part of the budget, and a channel that holds less than an equal part of its account's, always finds room.
+
+use crate::id::ChannelKey;
+use codec::aws::ChannelArn;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An account: the number that its 12 digits are, so that no text is compared or kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Account(u64);
+
+impl Account {
+    /// The account of a channel.
+    pub(super) fn of(arn: &ChannelArn) -> Self {
+        let digit = |sum: u64, byte: u8| sum.wrapping_mul(10).wrapping_add(u64::from(byte & 15));
+        Self(arn.account().bytes().fold(0, digit))
+    }
+}
+
+/// The bytes of one budget by account and channel. Empty holders are not kept.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    accounts: BTreeMap<Account, Holders>,
+    order: BTreeSet<(usize, Account)>,
+}
+
+/// The channels of one account that hold something.
+#[derive(Debug, Default)]
+struct Holders {
+    bytes: usize,
+    order: BTreeSet<(usize, ChannelKey)>,
+}
+
+impl Shares {
+    /// A channel that held `before` bytes holds `after`.
+    pub(super) fn change(
+        &mut self,
+        account: Account,
+        channel: ChannelKey,
+        before: usize,
+        after: usize,
+    ) {
+        if before == after {
+            return;
+        }
+        let holders = self.accounts.entry(account).or_default();
+        let old = holders.bytes;
+        holders.order.remove(&(before, channel));
+        if after > 0 {
+            holders.order.insert((after, channel));
+        }
+        let new = (old + after).saturating_sub(before);
+        holders.bytes = new;
+        self.order.remove(&(old, account));
+        if new > 0 {
+            self.order.insert((new, account));
+        } else {
+            self.accounts.remove(&account);
+        }
+    }
+
+    /// The channel that holds most of the account that holds most.
+    #[cfg(test)]
+    pub(super) fn largest(&self) -> Option<ChannelKey> {
+        let (_, account) = self.order.last()?;
+        self.largest_of(*account).map(|(_, channel)| channel)
+    }
+
+    /// Who is to make room for `more` bytes of a channel that holds `own`: a channel of an account that would still hold more
+    /// than this one, else one of the same account that would. `None` when nobody would: then this one has its share.
+    pub(super) fn payer(&self, account: Account, own: usize, more: usize) -> Option<ChannelKey> {
+        let held = self.accounts.get(&account).map_or(0, |own| own.bytes);
+        let (most, other) = *self.order.last()?;
+        if other != account && most > held + more {
+            return self.largest_of(other).map(|(_, channel)| channel);
+        }
+        let (most, channel) = self.largest_of(account)?;
+        (most > own + more).then_some(channel)
+    }
+
+    fn largest_of(&self, account: Account) -> Option<(usize, ChannelKey)> {
+        self.accounts.get(&account)?.order.last().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(slot: u32) -> ChannelKey {
+        ChannelKey::new(slot, 0)
+    }
+
+    #[test]
+    fn an_account_is_its_digits() {
+        let arn = |account: &str| {
+            let name = codec::aws::ChannelName::parse("cam").unwrap();
+            ChannelArn::build("aws", "us-west-2", account, name, 1).unwrap()
+        };
+        assert_eq!(Account::of(&arn("123456789012")), Account(123_456_789_012));
+        assert_eq!(Account::of(&arn("000000000007")), Account(7));
+    }
+
+    #[test]
+    fn who_holds_most_makes_room_account_first() {
+        let mut shares = Shares::default();
+        // One account with many channels, one with a single large one.
+        for slot in 0..10 {
+            shares.change(Account(1), key(slot), 0, 100);
+        }
+        shares.change(Account(2), key(20), 0, 500);
+        assert_eq!(shares.largest(), Some(key(9)), "1000 bytes in all");
+        assert_eq!(
+            shares.payer(Account(2), 500, 10),
+            Some(key(9)),
+            "below its share although its channel is the largest"
+        );
+        assert_eq!(shares.payer(Account(2), 500, 500), None);
+        assert_eq!(shares.payer(Account(3), 0, 400), Some(key(9)), "a third");
+        assert_eq!(
+            shares.payer(Account(1), 100, 1),
+            None,
+            "all its channels hold the same"
+        );
+        assert_eq!(
+            shares.payer(Account(1), 0, 90),
+            Some(key(9)),
+            "a new channel of the largest account"
+        );
+    }
+
+    #[test]
+    fn what_is_given_back_is_forgotten() {
+        let mut shares = Shares::default();
+        shares.change(Account(1), key(1), 0, 30);
+        shares.change(Account(1), key(2), 0, 20);
+        shares.change(Account(1), key(1), 30, 10);
+        assert_eq!(shares.largest(), Some(key(2)));
+        shares.change(Account(1), key(2), 20, 0);
+        shares.change(Account(1), key(1), 10, 0);
+        assert_eq!((shares.largest(), shares.accounts.len()), (None, 0));
+    }
+
+    #[test]
+    fn below_an_equal_part_there_is_always_room() {
+        let mut random = fastrand::Rng::with_seed(5);
+        const BUDGET: usize = 10_000;
+        let (mut shares, mut held) = (Shares::default(), BTreeMap::new());
+        for _ in 0..20_000 {
+            let channel = random.u32(0..40);
+            let account = Account(u64::from(channel % 7 % 3));
+            let more = random.usize(1..300);
+            while held.values().sum::<usize>() + more > BUDGET {
+                let own: usize = held.get(&channel).copied().unwrap_or(0);
+                let Some(payer) = shares.payer(account, own, more) else {
+                    break;
+                };
+                let slot = u32::try_from(payer.slot()).unwrap();
+                assert_ne!(slot, channel, "nobody pays for himself");
+                let theirs = held.get_mut(&slot).unwrap();
+                let less = *theirs - (*theirs).min(50);
+                let of = Account(u64::from(slot % 7 % 3));
+                shares.change(of, payer, *theirs, less);
+                *theirs = less;
+            }
+            let all: usize = held.values().sum();
+            let own = held.entry(channel).or_default();
+            if all + more <= BUDGET {
+                shares.change(account, key(channel), *own, *own + more);
+                *own += more;
+                continue;
+            }
+            let of = |slot: &u32| Account(u64::from(slot % 7 % 3)) == account;
+            let mine: Vec<usize> = (held.iter())
+                .filter(|(slot, bytes)| of(slot) && (**bytes > 0 || **slot == channel))
+                .map(|(_, bytes)| *bytes)
+                .collect();
+            let sum: usize = mine.iter().sum();
+            let own = held[&channel];
+            assert!(
+                sum + more > BUDGET / 3 && own + more > sum / mine.len(),
+                "refused with {own} of {sum} among {}",
+                mine.len()
+            );
+        }
+    }
+}
