@@ -1,6 +1,7 @@
 //! Identifiers of the broker: plain numbers that cannot be mixed up.
 
 use codec::aws::ChannelArn;
+use std::num::NonZeroU32;
 
 /// The slots a table may have: a key has 24 bits for the slot's number.
 pub const SLOTS_MAX: usize = 1 << 24;
@@ -14,6 +15,26 @@ impl ShardId {
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
+    }
+}
+
+/// The place of one session or channel in its shard's timer wheel; none while nothing of it was ever due.
+///
+/// Not to be copied: an owner has one place, so the wheel has no more entries than there are owners.
+#[derive(Debug, Default)]
+pub struct TimerId(Option<NonZeroU32>);
+
+impl TimerId {
+    /// The id of a place; place 0 is none.
+    #[must_use]
+    pub fn at(place: u32) -> Self {
+        Self(NonZeroU32::new(place))
+    }
+
+    /// The place, if there is one.
+    #[must_use]
+    pub fn place(&self) -> Option<u32> {
+        self.0.map(NonZeroU32::get)
     }
 }
 

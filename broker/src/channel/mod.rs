@@ -16,6 +16,7 @@ pub use rates::{Metered, Rates};
 pub use route::Route;
 
 use crate::config::Quotas;
+use crate::id::TimerId;
 use crate::record::Record;
 use crate::time::Now;
 
@@ -26,8 +27,8 @@ pub struct Channel {
     pub record: Record,
     /// Where in its life it is.
     pub state: Life,
-    /// The moment for which the wheel holds an entry, if any.
-    pub armed: Option<Now>,
+    /// Its place in the shard's timer wheel.
+    pub timer: TimerId,
     /// Connections that were admitted and are not gone: its members, and those that are ending.
     pub connections: u32,
     live: Option<Box<Live>>,
@@ -90,7 +91,7 @@ impl Channel {
         Self {
             record,
             state,
-            armed: None,
+            timer: TimerId::default(),
             connections: 0,
             live: None,
             rates: None,

@@ -11,7 +11,7 @@ pub use rates::MessageRates;
 pub use web_socket::{Due, Role, Tally, WebSocket};
 
 use crate::event::Place;
-use crate::id::ChannelKey;
+use crate::id::{ChannelKey, TimerId};
 use crate::machine::Peer;
 use crate::time::Now;
 
@@ -24,8 +24,8 @@ pub struct Session {
     pub state: State,
     /// Bytes that wait for the socket.
     pub outbox: Outbox,
-    /// The moment for which the wheel holds an entry; [`Now`] at its greatest when there is none.
-    pub armed: Now,
+    /// Its place in the shard's timer wheel.
+    pub timer: TimerId,
     /// Which gauge counts it.
     pub place: Place,
     /// An [`crate::machine::Output::Send`] is under way.
@@ -71,7 +71,7 @@ impl Session {
                 deadline,
             ))),
             outbox: Outbox::default(),
-            armed: NEVER,
+            timer: TimerId::default(),
             place: if peer.tls {
                 Place::Handshake
             } else {

@@ -169,8 +169,7 @@ impl Shard {
 
     pub(super) fn release_parcel(&mut self, key: SessionKey) -> Box<Parcel> {
         let session = self
-            .sessions
-            .remove(key)
+            .remove_session(key)
             .expect("the edge releases what was just announced");
         self.count_place(session.place, false);
         self.counters.outbox_bytes = self

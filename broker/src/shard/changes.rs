@@ -239,7 +239,7 @@ impl Shard {
             (Step::Create, Some(channel)) if channel.state == Life::Creating => {
                 let identity = Identity::of(&channel.record.arn);
                 self.names.remove(&identity);
-                self.channels.remove(key);
+                self.remove_channel(key);
             }
             (Step::Delete, Some(channel)) => channel.state = Life::Active,
             (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
@@ -256,7 +256,7 @@ impl Shard {
             at,
         );
         self.names.remove(identity);
-        let Some(channel) = self.channels.remove(key) else {
+        let Some(channel) = self.remove_channel(key) else {
             return;
         };
         if channel.connections > 0 {

@@ -1,76 +1,117 @@
 //! A timer wheel: what is due when, without a scan and without a tick while nothing is.
 //!
-//! Two rings of 256 slots: near ones of 64 ms (16 s in all) and far ones of 16 s (70 min in all). An entry beyond that waits
-//! in the last far slot and is looked at again. Entries are never taken out early: whoever is called looks whether its own
-//! deadline has moved (lazy deletion), so a session costs one entry however often it is heard of.
+//! ```text
+//!   near   256 slots of 64 ms, 16 s in all     each slot a list of entries, doubly linked
+//!   far    256 slots of 16 s, 70 min in all
+//! ```
+//! Each owner (a session, a channel) has one place, its [`TimerId`], and a place is in at most one list: who asks for an
+//! earlier call moves its entry, in constant time, so there are never more entries than owners. Who asks for a later one
+//! changes nothing (the owner, called early, looks whether its own deadline has moved), so a session that is heard of all the
+//! time costs the wheel nothing. An entry beyond the far ring waits in its last slot and is looked at again.
 //! An entry comes at most one near slot late and never early.
 
+use crate::id::TimerId;
 use crate::time::Now;
 
 /// Deadlines of things of type `T`.
 #[derive(Debug)]
 pub(super) struct Wheel<T> {
-    near: Ring<T>,
-    far: Ring<T>,
-    /// The last near slot that was emptied, counted from time 0.
+    /// The lists' heads: near slots, then far ones. Each list is a ring through its head.
+    heads: Vec<Links>,
+    /// A bit for each list that is not empty.
+    near: Taken,
+    far: Taken,
+    entries: Entries<T>,
+    /// The last near slot that was reached, counted from time 0. What is left in it is due.
     tick: u64,
-    due: Vec<T>,
+}
+
+/// The neighbours in a list, by place: of an entry, or of a list's head.
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    before: u32,
+    after: u32,
 }
 
 #[derive(Debug)]
-struct Ring<T> {
-    slots: Vec<Vec<(u64, T)>>,
-    taken: [u64; WORDS],
+struct Entry<T> {
+    links: Links,
+    tick: u64,
+    what: T,
 }
 
 impl<T: Copy> Default for Wheel<T> {
     fn default() -> Self {
+        let alone = |place| Links {
+            before: place,
+            after: place,
+        };
         Self {
-            near: Ring::new(),
-            far: Ring::new(),
+            heads: (0..HEADS).map(alone).collect(),
+            near: Taken::default(),
+            far: Taken::default(),
+            entries: Entries::default(),
             tick: 0,
-            due: Vec::new(),
         }
     }
 }
 
 impl<T: Copy> Wheel<T> {
-    /// Calls for `what` at `at`, or just after.
-    pub(super) fn insert(&mut self, at: Now, what: T) {
+    /// Calls for `what` at `at` or just after, unless its owner is called for earlier anyway.
+    pub(super) fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
-        self.place(tick, what);
+        let place = match owner.place() {
+            Some(place) => {
+                let listed = self.entries.get(place).filter(|entry| entry.listed(place));
+                if listed.is_some_and(|entry| entry.tick <= tick) {
+                    return;
+                }
+                self.unlink(place);
+                place
+            }
+            None => {
+                let place = self.entries.add(what);
+                *owner = TimerId::at(place);
+                place
+            }
+        };
+        self.put(place, tick);
     }
 
-    /// The next thing that is due at `now`.
-    pub(super) fn pop(&mut self, now: Now) -> Option<T> {
-        if let Some(due) = self.due.pop() {
-            return Some(due);
+    /// The owner is gone, or nothing of it is due any more: its place is free.
+    pub(super) fn forget(&mut self, owner: &mut TimerId) {
+        if let Some(place) = std::mem::take(owner).place() {
+            self.unlink(place);
+            self.entries.free(place);
         }
+    }
+
+    /// The next thing that is due at `now`. Its owner keeps its place.
+    pub(super) fn pop(&mut self, now: Now) -> Option<T> {
         let last = now.0 / NEAR_MS;
-        while self.tick < last {
+        loop {
+            if let Some(place) = self.first(near_head(self.tick)) {
+                self.unlink(place);
+                return self.entries.get(place).map(|entry| entry.what);
+            }
+            if self.tick >= last {
+                return None;
+            }
             if self.near.is_empty() && self.far.is_empty() {
                 self.tick = last;
-                break;
+                return None;
             }
             self.tick += 1;
             if self.tick.is_multiple_of(SLOTS) {
-                for (tick, what) in self.far.take(self.tick / SLOTS) {
-                    self.place(tick.max(self.tick), what);
-                }
-            }
-            let due = self.near.take(self.tick);
-            if !due.is_empty() {
-                self.due.extend(due.into_iter().rev().map(|(_, what)| what));
-                return self.due.pop();
+                self.bring_near(self.tick / SLOTS);
             }
         }
-        None
     }
 
     /// When [`Wheel::pop`] may have something, at the latest.
     #[must_use]
     pub(super) fn next(&self) -> Option<Now> {
-        if !self.due.is_empty() {
+        if self.first(near_head(self.tick)).is_some() {
             return Some(Now(0));
         }
         let near = self.near.first_after(self.tick).map(|tick| tick * NEAR_MS);
@@ -81,48 +122,181 @@ impl<T: Copy> Wheel<T> {
         near.into_iter().chain(far).min().map(Now)
     }
 
-    fn place(&mut self, tick: u64, what: T) {
-        let ahead = tick / SLOTS - self.tick / SLOTS;
-        if tick - self.tick < SLOTS {
-            self.near.put(tick, tick, what);
+    /// How many places are in use: never more than owners.
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.entries.used
+    }
+
+    /// What was in a far slot goes where it belongs.
+    fn bring_near(&mut self, slot: u64) {
+        while let Some(place) = self.first(far_head(slot)) {
+            let tick = self.entries.get(place).map_or(0, |entry| entry.tick);
+            self.unlink(place);
+            self.put(place, tick.max(self.tick));
+        }
+    }
+
+    /// Puts an entry that is in no list at the end of the one it belongs to.
+    fn put(&mut self, place: u32, tick: u64) {
+        let head = if tick - self.tick < SLOTS {
+            self.near.set(tick);
+            near_head(tick)
         } else {
-            self.far
-                .put(self.tick / SLOTS + ahead.min(SLOTS - 1), tick, what);
+            let now = self.tick / SLOTS;
+            let slot = now + (tick / SLOTS - now).min(SLOTS - 1);
+            self.far.set(slot);
+            far_head(slot)
+        };
+        let last = self.links(head).before;
+        self.link(last, place);
+        self.link(place, head);
+        if let Some(entry) = self.entries.get_mut(place) {
+            entry.tick = tick;
+        }
+    }
+
+    /// Takes an entry out of its list, if it is in one.
+    fn unlink(&mut self, place: u32) {
+        let Links { before, after } = self.links(place);
+        self.link(before, after);
+        self.link(place, place);
+        if before == after && before < HEADS && before != place {
+            let slot = u64::from(before);
+            let list = if slot < SLOTS {
+                &mut self.near
+            } else {
+                &mut self.far
+            };
+            list.clear(slot);
+        }
+    }
+
+    fn first(&self, head: u32) -> Option<u32> {
+        let first = self.links(head).after;
+        (first != head).then_some(first)
+    }
+
+    fn links(&self, place: u32) -> Links {
+        let alone = Links {
+            before: place,
+            after: place,
+        };
+        let head = self.heads.get(place as usize).copied();
+        head.or_else(|| self.entries.get(place).map(|entry| entry.links))
+            .unwrap_or(alone)
+    }
+
+    fn links_mut(&mut self, place: u32) -> Option<&mut Links> {
+        match self.heads.get_mut(place as usize) {
+            Some(head) => Some(head),
+            None => self.entries.get_mut(place).map(|entry| &mut entry.links),
+        }
+    }
+
+    /// Makes two places neighbours.
+    fn link(&mut self, before: u32, after: u32) {
+        if let Some(links) = self.links_mut(before) {
+            links.after = after;
+        }
+        if let Some(links) = self.links_mut(after) {
+            links.before = before;
         }
     }
 }
 
-impl<T> Ring<T> {
-    fn new() -> Self {
+impl<T> Entry<T> {
+    /// Whether it is in a list: one that is not is its own neighbour.
+    fn listed(&self, place: u32) -> bool {
+        self.links.after != place
+    }
+}
+
+/// The entries, in chunks, so that a growing store never copies what it holds. Places are counted from [`HEADS`].
+#[derive(Debug)]
+struct Entries<T> {
+    chunks: Vec<Vec<Entry<T>>>,
+    free: Vec<u32>,
+    used: usize,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
         Self {
-            slots: (0..SLOTS).map(|_| Vec::new()).collect(),
-            taken: [0; WORDS],
+            chunks: Vec::new(),
+            free: Vec::new(),
+            used: 0,
+        }
+    }
+}
+
+impl<T> Entries<T> {
+    /// A place for an entry that is in no list.
+    fn add(&mut self, what: T) -> u32 {
+        self.used += 1;
+        let entry = |place| Entry {
+            links: Links {
+                before: place,
+                after: place,
+            },
+            tick: 0,
+            what,
+        };
+        if let Some(place) = self.free.pop() {
+            if let Some(old) = self.get_mut(place) {
+                *old = entry(place);
+            }
+            return place;
+        }
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let full = self.chunks.len().saturating_sub(1) * CHUNK;
+        let last = self.chunks.last().map_or(0, Vec::len);
+        let place = HEADS + u32::try_from(full + last).expect("tables have 24-bit slots");
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(entry(place));
+        }
+        place
+    }
+
+    fn free(&mut self, place: u32) {
+        self.used -= 1;
+        self.free.push(place);
+    }
+
+    fn get(&self, place: u32) -> Option<&Entry<T>> {
+        let number = place.checked_sub(HEADS)? as usize;
+        self.chunks.get(number / CHUNK)?.get(number % CHUNK)
+    }
+
+    fn get_mut(&mut self, place: u32) -> Option<&mut Entry<T>> {
+        let number = place.checked_sub(HEADS)? as usize;
+        self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
+    }
+}
+
+/// Which lists of a ring are not empty.
+#[derive(Debug, Default)]
+struct Taken([u64; WORDS]);
+
+impl Taken {
+    fn set(&mut self, slot: u64) {
+        let place = Self::index(slot);
+        if let Some(word) = self.0.get_mut(place / WORD) {
+            *word |= 1 << (place % WORD);
         }
     }
 
-    fn put(&mut self, slot: u64, tick: u64, what: T) {
+    fn clear(&mut self, slot: u64) {
         let place = Self::index(slot);
-        if let (Some(slot), Some(word)) =
-            (self.slots.get_mut(place), self.taken.get_mut(place / 64))
-        {
-            slot.push((tick, what));
-            *word |= 1 << (place % 64);
+        if let Some(word) = self.0.get_mut(place / WORD) {
+            *word &= !(1 << (place % WORD));
         }
-    }
-
-    fn take(&mut self, slot: u64) -> Vec<(u64, T)> {
-        let place = Self::index(slot);
-        if let Some(word) = self.taken.get_mut(place / 64) {
-            *word &= !(1 << (place % 64));
-        }
-        self.slots
-            .get_mut(place)
-            .map(std::mem::take)
-            .unwrap_or_default()
     }
 
     fn is_empty(&self) -> bool {
-        self.taken == [0; WORDS]
+        self.0 == [0; WORDS]
     }
 
     /// The first taken slot after `slot`, going once around: a word of slots at a time, since every turn asks.
@@ -136,7 +310,7 @@ impl<T> Ring<T> {
                 WORDS => !(u64::MAX << bit),
                 _ => u64::MAX,
             };
-            let taken = self.taken.get(place).copied().unwrap_or_default() & part;
+            let taken = self.0.get(place).copied().unwrap_or_default() & part;
             if taken != 0 {
                 let found = place * WORD + taken.trailing_zeros() as usize;
                 let ahead = (found + WORDS * WORD - first) % (WORDS * WORD);
@@ -151,14 +325,43 @@ impl<T> Ring<T> {
     }
 }
 
+fn near_head(tick: u64) -> u32 {
+    u32::try_from(tick % SLOTS).unwrap_or_default()
+}
+
+fn far_head(slot: u64) -> u32 {
+    u32::try_from(SLOTS + slot % SLOTS).unwrap_or_default()
+}
+
 const SLOTS: u64 = (WORDS * WORD) as u64;
 const WORD: usize = 64;
 const WORDS: usize = 4;
 const NEAR_MS: u64 = 64;
+/// Heads of lists come before entries.
+const HEADS: u32 = 512;
+const _: () = assert!(HEADS as u64 == 2 * SLOTS);
+/// Entries that are made room for at a time, some 32 KiB.
+const CHUNK: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Owners by number.
+    #[derive(Default)]
+    struct Owners(Vec<TimerId>);
+
+    impl Owners {
+        fn add(&mut self, wheel: &mut Wheel<u64>, at: u64) {
+            let mut owner = TimerId::default();
+            wheel.call_by(&mut owner, Now(at), self.0.len() as u64);
+            self.0.push(owner);
+        }
+
+        fn call(&mut self, wheel: &mut Wheel<u64>, number: usize, at: u64) {
+            wheel.call_by(&mut self.0[number], Now(at), number as u64);
+        }
+    }
 
     /// Steps from deadline to deadline, as the drive loop does, and notes when each entry came.
     fn run(wheel: &mut Wheel<u64>, until: u64) -> Vec<(u64, u64)> {
@@ -173,51 +376,97 @@ mod tests {
 
     #[test]
     fn each_comes_at_its_time_or_one_slot_late() {
-        let mut wheel = Wheel::default();
+        let (mut wheel, mut owners) = (Wheel::default(), Owners::default());
         let mut random = fastrand::Rng::with_seed(3);
-        let mut wanted: Vec<u64> = (0..2000).map(|_| random.u64(1..4_000_000)).collect();
+        let wanted: Vec<u64> = (0..2000).map(|_| random.u64(1..4_000_000)).collect();
         for &at in &wanted {
-            wheel.insert(Now(at), at);
+            owners.add(&mut wheel, at);
         }
         let seen = run(&mut wheel, u64::MAX);
-        assert!(
-            seen.iter()
-                .all(|&(wanted, came)| (wanted..wanted + NEAR_MS).contains(&came)),
-            "early or late"
-        );
-        let mut came: Vec<u64> = seen.into_iter().map(|(wanted, _)| wanted).collect();
+        for &(number, came) in &seen {
+            let wanted = wanted[usize::try_from(number).unwrap()];
+            assert!((wanted..wanted + NEAR_MS).contains(&came), "early or late");
+        }
+        let mut came: Vec<u64> = seen.into_iter().map(|(number, _)| number).collect();
         came.sort_unstable();
-        wanted.sort_unstable();
-        assert_eq!(came, wanted);
+        assert_eq!(came, (0..2000).collect::<Vec<u64>>());
         assert_eq!(wheel.next(), None);
     }
 
     #[test]
-    fn entries_made_while_it_turns_are_not_lost() {
-        let mut wheel = Wheel::default();
-        let mut random = fastrand::Rng::with_seed(4);
-        let (mut now, mut open) = (0u64, 0i64);
-        for _ in 0..20_000 {
-            now += random.u64(0..2_000);
-            wheel.insert(Now(now + random.u64(0..600_000)), now);
-            open += 1;
-            while wheel.pop(Now(now)).is_some() {
-                open -= 1;
-            }
+    fn an_owner_has_one_entry_whatever_it_asks_for() {
+        let (mut wheel, mut owners) = (Wheel::default(), Owners::default());
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut wanted: Vec<u64> = (0..50).map(|_| random.u64(1..600_000)).collect();
+        for &at in &wanted {
+            owners.add(&mut wheel, at);
         }
-        open -= i64::try_from(run(&mut wheel, u64::MAX).len()).unwrap();
-        assert_eq!(open, 0);
+        let mut now = 0;
+        for _ in 0..20_000 {
+            let number = random.usize(0..50);
+            match random.u32(0..10) {
+                0 => {
+                    wheel.forget(&mut owners.0[number]);
+                    wanted[number] = u64::MAX;
+                }
+                1 => now += random.u64(0..30_000),
+                _ => {
+                    let at = now + random.u64(0..600_000);
+                    owners.call(&mut wheel, number, at);
+                    wanted[number] = wanted[number].min(at);
+                }
+            }
+            while let Some(number) = wheel.pop(Now(now)) {
+                let number = usize::try_from(number).unwrap();
+                assert!(wanted[number] <= now, "early");
+                wanted[number] = u64::MAX;
+            }
+            let late = wanted.iter().any(|at| at.saturating_add(NEAR_MS) <= now);
+            assert!(!late && wheel.len() <= 50, "late, or {}", wheel.len());
+        }
+        for owner in &mut owners.0 {
+            wheel.forget(owner);
+        }
+        assert_eq!((wheel.len(), wheel.next()), (0, None));
+    }
+
+    #[test]
+    fn what_comes_at_the_same_time_comes_in_order() {
+        let (mut wheel, mut owners) = (Wheel::default(), Owners::default());
+        for _ in 0..5 {
+            owners.add(&mut wheel, 100_000);
+        }
+        wheel.forget(&mut owners.0[1]);
+        owners.call(&mut wheel, 3, 99_000);
+        let order: Vec<u64> = run(&mut wheel, u64::MAX)
+            .iter()
+            .map(|seen| seen.0)
+            .collect();
+        assert_eq!(order, [3, 0, 2, 4]);
+    }
+
+    #[test]
+    fn what_is_forgotten_while_it_is_due_does_not_come() {
+        let (mut wheel, mut owners) = (Wheel::default(), Owners::default());
+        for _ in 0..3 {
+            owners.add(&mut wheel, 64);
+        }
+        assert_eq!(wheel.pop(Now(64)), Some(0));
+        assert_eq!(wheel.next(), Some(Now(0)));
+        wheel.forget(&mut owners.0[1]);
+        assert_eq!((wheel.pop(Now(64)), wheel.pop(Now(64))), (Some(2), None));
+        assert_eq!((wheel.len(), wheel.next()), (2, None));
     }
 
     #[test]
     fn what_is_further_than_the_wheel_reaches_is_looked_at_in_between() {
-        let mut wheel = Wheel::default();
-        wheel.insert(Now(10_000_000), 1);
+        let (mut wheel, mut owners) = (Wheel::default(), Owners::default());
+        owners.add(&mut wheel, 10_000_000);
         let first = wheel.next().unwrap();
         assert!(first.0 < 10_000_000);
         assert_eq!(
             run(&mut wheel, u64::MAX),
-            [(1, 10_000_000u64.div_ceil(NEAR_MS) * NEAR_MS)]
+            [(0, 10_000_000u64.div_ceil(NEAR_MS) * NEAR_MS)]
         );
     }
 
@@ -232,18 +481,20 @@ mod tests {
             (200, 330),
             (64, 127),
         ] {
-            let mut ring: Ring<u64> = Ring::new();
+            let mut ring = Taken::default();
             assert_eq!(ring.first_after(from), None);
-            ring.put(to, 0, 0);
+            ring.set(to);
             assert_eq!(ring.first_after(from), Some(to), "from {from} to {to}");
+            ring.clear(to);
+            assert!(ring.is_empty());
         }
     }
 
     #[test]
     fn a_long_silence_is_one_step() {
-        let mut wheel: Wheel<u64> = Wheel::default();
+        let (mut wheel, mut owners) = (Wheel::default(), Owners::default());
         assert_eq!(wheel.pop(Now(u64::MAX / 2)), None);
-        wheel.insert(Now(0), 7);
+        owners.add(&mut wheel, 0);
         assert!(wheel.next().is_some());
     }
 }

@@ -131,7 +131,7 @@ impl Shard {
     pub(super) fn gone(&mut self, key: SessionKey, at: Moment) {
         self.leave(key, at);
         self.hang_up(key, at);
-        let Some(mut session) = self.sessions.remove(key) else {
+        let Some(mut session) = self.remove_session(key) else {
             return;
         };
         self.count_place(session.place, false);
@@ -359,12 +359,9 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        let Some(next) = channel.next_due(&self.settings.quotas, at.now) else {
-            return;
-        };
-        if channel.armed.is_none_or(|armed| next < armed) {
-            channel.armed = Some(next);
-            self.wheel.insert(next, Timer::Channel(key));
+        match channel.next_due(&self.settings.quotas, at.now) {
+            Some(next) => (self.wheel).call_by(&mut channel.timer, next, Timer::Channel(key)),
+            None => self.wheel.forget(&mut channel.timer),
         }
     }
 }

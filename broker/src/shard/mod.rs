@@ -236,6 +236,20 @@ impl Shard {
         }
     }
 
+    /// Takes a session out, with its timer.
+    fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
+        let mut session = self.sessions.remove(key)?;
+        self.wheel.forget(&mut session.timer);
+        Some(session)
+    }
+
+    /// Takes a channel out, with its timer.
+    fn remove_channel(&mut self, key: ChannelKey) -> Option<Channel> {
+        let mut channel = self.channels.remove(key)?;
+        self.wheel.forget(&mut channel.timer);
+        Some(channel)
+    }
+
     fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
         let place = session.place;
         let added = if anyway {
@@ -344,6 +358,7 @@ impl Machine for Shard {
             connections: self.connections,
             channels: self.channels.len() as u64,
             deleting: self.deleting,
+            timers: self.wheel.len() as u64,
             counters: Counters {
                 log_suppressed: self.diary.suppressed(),
                 ..self.counters.clone()

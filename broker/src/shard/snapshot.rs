@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub channels: u64,
     /// Channels whose deletion is not durable yet.
     pub deleting: u64,
+    /// Entries of the timer wheel: never more than there are sessions and channels.
+    pub timers: u64,
     /// Everything counted.
     pub counters: Counters,
 }
@@ -25,6 +27,7 @@ impl Snapshot {
         }
         self.channels += other.channels;
         self.deleting += other.deleting;
+        self.timers += other.timers;
         self.counters.add(&other.counters);
     }
 }

@@ -31,9 +31,9 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if deadline < session.armed {
-            session.armed = deadline;
-            self.wheel.insert(deadline, Timer::Session(key));
+        if deadline != NEVER {
+            let timer = &mut session.timer;
+            self.wheel.call_by(timer, deadline, Timer::Session(key));
         }
     }
 
@@ -50,10 +50,9 @@ impl Shard {
     }
 
     fn session_due(&mut self, key: SessionKey, at: Moment) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return;
         };
-        session.armed = NEVER;
         match &session.state {
             State::Http(http) => {
                 let deadline = http.deadline;
@@ -137,7 +136,6 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        channel.armed = None;
         if let Some(live) = channel.live_mut() {
             let before = live.pending.bytes();
             live.pending.expire(at.now, |message| {

@@ -149,6 +149,16 @@ impl Script {
         sum.counters
     }
 
+    /// Entries of all shards' timer wheels, and how many sessions and channels there are.
+    pub(crate) fn timers(&self) -> (u64, u64) {
+        let mut sum = broker::shard::Snapshot::default();
+        for shard in &self.shards {
+            sum.add(&shard.snapshot());
+        }
+        let owners = sum.connections.iter().sum::<u64>() + sum.channels;
+        (sum.timers, owners)
+    }
+
     /// What was noted in the log since the last call, by all shards.
     pub(crate) fn log(&self) -> impl Iterator<Item = Entry> {
         self.log.try_iter()

@@ -65,3 +65,29 @@ fn a_frame_must_end_in_ten_seconds() {
          v2 > bytes \\x80\\x00\\x00\\x00\\x00      | v2 < pong",
     );
 }
+
+#[test]
+fn a_connection_has_one_timer_however_often_its_deadline_moves() {
+    let mut script = Script::with(1, true, |settings| settings.timeouts.ping_ms = 0);
+    script.play("m connects | m < 101");
+    for number in 0..100 {
+        // A frame begun is due in ten seconds; once it has ended, nothing is due for minutes.
+        script.play(
+            "m > bytes \\x89                         |
+             m > bytes \\x80\\x00\\x00\\x00\\x00      | m < pong
+             time 11s                                 |",
+        );
+        // A caller that leaves at once leaves nothing behind.
+        let lost = "POST / HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 0\\r\\n\\r\\n";
+        script.play(&format!(
+            "a{number} connects                       |
+             a{number} > http {lost}                  | a{number} < 404 UnknownOperationException
+             a{number} vanishes                       | a{number} < end"
+        ));
+        let (timers, owners) = script.timers();
+        assert!(
+            timers <= owners,
+            "{timers} timers for {owners} sessions and channels in round {number}"
+        );
+    }
+}

@@ -324,6 +324,12 @@ impl World {
         let deleting = channels.clone().filter(deleting).count();
         assert_eq!(snapshot.deleting, deleting as u64, "channels that end");
         assert_eq!(snapshot.channels, channels.count() as u64, "channels");
+        let most = snapshot.connections.iter().sum::<u64>() + snapshot.channels;
+        assert!(
+            snapshot.timers <= most,
+            "{} timer entries for {most} sessions and channels",
+            snapshot.timers
+        );
         self.model.shards[shard].counters.outbox_bytes = bytes;
         let mut wanted = self.model.counters(shard);
         let mut found = snapshot.counters;
