@@ -74,9 +74,9 @@ impl<M: Machine + 'static> Server<M> {
                     })
                 })
                 .collect();
+            let cpu = (shards > 1).then_some(usize::from(id) % cpus);
+            let thread = broker::edge::prepare(ShardId(id), cpu, &settings.ring)?;
             let config = ShardConfig {
-                id: ShardId(id),
-                cpu: (shards > 1).then_some(usize::from(id) % cpus),
                 listeners: listeners?,
                 mailboxes: Arc::clone(&mailboxes),
                 tls: tls.clone(),
@@ -85,7 +85,7 @@ impl<M: Machine + 'static> Server<M> {
                 events: report.clone(),
             };
             let make = make.clone();
-            handles.push(broker::edge::spawn(config, move || make(ShardId(id)))?);
+            handles.push(thread.start(config, move || make(ShardId(id)))?);
         }
         let addrs = addrs.into_iter().map(|(addr, _)| addr).collect();
         Ok(Self {

@@ -11,6 +11,7 @@
 //! * [`Key`] and [`Completion`] (`completion.rs`): what comes back.
 //! * [`Lent`] (`pool.rs`): a received buffer, readable until it is given back and not after.
 //! * [`probe`] (`probe.rs`): whether this machine allows any of it, and the remedy if not.
+//! * [`lockable_bytes`], [`unregister_buffers`] (`memlock.rs`): the locked memory that rings are charged for.
 //!
 //! ```text
 //!           accept/receive/send(key) ──► submission queue ──┐
@@ -30,12 +31,14 @@
 
 mod completion;
 mod flight;
+mod memlock;
 mod operations;
 mod pool;
 mod probe;
 mod ring;
 
 pub use completion::{Completion, Key, Received};
+pub use memlock::{MEMLOCK_BYTES_MIN, lockable_bytes, raise_memlock, unregister_buffers};
 pub use pool::Lent;
-pub use probe::{MEMLOCK_BYTES_MIN, Unsupported, probe};
+pub use probe::{Unsupported, probe};
 pub use ring::{Ring, Settings};

@@ -1,12 +1,9 @@
 //! Whether this machine lets us have a ring, asked once at start, with an answer that an operator can act on.
-#![expect(unsafe_code, reason = "asks the kernel for a limit and its release")]
 
+use crate::memlock::{MEMLOCK_BYTES_MIN, memlock};
 use crate::pool::Pool;
 use crate::ring::builder;
 use std::{fmt, io};
-
-/// The least locked memory an executor needs, in bytes: glommio's own rings ask for it, root or not.
-pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Why no ring can be had. Its text says what to change.
 #[derive(Debug)]
@@ -16,7 +13,9 @@ pub enum Unsupported {
     /// The kernel is older than 6.1 and has no `IORING_SETUP_DEFER_TASKRUN`; its release, as it names itself.
     KernelTooOld(String),
     /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; the limit in bytes.
-    Memlock(u64),
+    MemlockLow(u64),
+    /// `RLIMIT_MEMLOCK` would do, but other processes of this user hold all of it; the limit in bytes.
+    MemlockTaken(u64),
     /// Something else, as the kernel says it.
     Other(io::Error),
 }
@@ -35,10 +34,18 @@ impl fmt::Display for Unsupported {
                     "Linux {release} is too old: io_uring with deferred task work needs Linux 6.1 or newer"
                 )
             }
-            Self::Memlock(limit) => write!(
+            Self::MemlockLow(limit) => write!(
                 f,
-                "the limit of locked memory is {limit} bytes, and at least {MEMLOCK_BYTES_MIN} are needed: raise it \
-                 (`ulimit -l`, LimitMEMLOCK= in the unit, or --ulimit memlock= of the container)"
+                "the limit of locked memory is {} KiB, allowed {} KiB and more: raise it \
+                 (`ulimit -l`, LimitMEMLOCK= in the unit, or --ulimit memlock= of the container)",
+                limit / 1024,
+                MEMLOCK_BYTES_MIN / 1024
+            ),
+            Self::MemlockTaken(limit) => write!(
+                f,
+                "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or \
+                 raise it (`ulimit -l`, LimitMEMLOCK= in the unit, or --ulimit memlock= of the container)",
+                limit / 1024
             ),
             Self::Other(error) => write!(f, "io_uring cannot be set up: {error}"),
         }
@@ -53,38 +60,24 @@ impl std::error::Error for Unsupported {}
 /// # Errors
 /// The first obstacle found.
 pub fn probe() -> Result<(), Unsupported> {
+    let limit = memlock();
+    if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {
+        return Err(Unsupported::MemlockLow(limit));
+    }
+    let explain = |error| explain(error, limit);
     let io = builder(8).build(4).map_err(explain)?;
     let pool = Pool::register(&io, 2, 64).map_err(explain)?;
     drop(io);
     drop(pool);
-    let limit = memlock_bytes();
-    if limit < MEMLOCK_BYTES_MIN {
-        Err(Unsupported::Memlock(limit))
-    } else {
-        Ok(())
-    }
+    Ok(())
 }
 
-fn explain(error: io::Error) -> Unsupported {
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Unsupported::Forbidden(error),
-        Some(libc::EINVAL) => Unsupported::KernelTooOld(release()),
-        Some(libc::ENOMEM) => Unsupported::Memlock(memlock_bytes()),
-        Some(_) | None => Unsupported::Other(error),
-    }
-}
-
-fn memlock_bytes() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid place for one rlimit.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    if result == 0 {
-        limit.rlim_cur
-    } else {
-        u64::MAX
+fn explain(error: io::Error, limit: Option<u64>) -> Unsupported {
+    match (error.raw_os_error(), limit) {
+        (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), _) => Unsupported::Forbidden(error),
+        (Some(libc::EINVAL), _) => Unsupported::KernelTooOld(release()),
+        (Some(libc::ENOMEM), Some(limit)) => Unsupported::MemlockTaken(limit),
+        (Some(_) | None, _) => Unsupported::Other(error),
     }
 }
 
@@ -99,10 +92,15 @@ mod tests {
 
     #[test]
     fn each_obstacle_names_its_remedy() {
-        let say = |errno| explain(io::Error::from_raw_os_error(errno)).to_string();
+        let limit = Some(MEMLOCK_BYTES_MIN);
+        let say = |errno| explain(io::Error::from_raw_os_error(errno), limit).to_string();
         assert!(say(libc::EPERM).contains("seccomp") && say(libc::ENOSYS).contains("seccomp"));
         assert!(say(libc::EINVAL).contains("6.1"));
         assert!(say(libc::ENOMEM).contains("ulimit -l"));
+        let unlimited = explain(io::Error::from_raw_os_error(libc::ENOMEM), None).to_string();
+        assert!(!unlimited.contains("ulimit"), "{unlimited}");
+        let low = Unsupported::MemlockLow(64 * 1024).to_string();
+        assert!(low.contains("is 64 KiB, allowed 512 KiB and more"), "{low}");
         assert!(say(libc::EIO).contains("cannot be set up"));
     }
 

@@ -68,7 +68,7 @@ pub struct ServeFlags {
     /// Where operators connect: ADDR:PORT or off [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDR:PORT", value_parser = admin)]
     pub admin: Option<AdminFlag>,
-    /// How many shards run [default: as many as CPUs that the process may use]
+    /// How many shards run [default: as many as CPUs that the process may use; --dev: fewer if locked memory is short]
     #[arg(long, value_name = "N", value_parser = shards)]
     pub shards: Option<usize>,
     /// The CPUs that shards are pinned to, such as 0-3,6 [default: those that the process may use]

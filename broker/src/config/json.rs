@@ -19,6 +19,7 @@ pub fn json(settings: &Settings) -> Value {
         listen,
         admin,
         shards,
+        fewer_shards: _,
         cpus,
         profile,
         auth,

@@ -105,6 +105,7 @@ fn settle(
     (settings.shards, settings.cpus) = (0, Vec::new());
     reader.document(&document, |top| file::read(top, &mut settings));
     file::override_by_flags(&mut settings, flags, &mut reader);
+    settings.fewer_shards = settings.dev && settings.shards == 0;
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
     let is_written = reader.place_of("limits.channels_per_account") != Place::Default;
     if settings.strict() && !is_written && LARGE_REGIONS.contains(&settings.region.as_str()) {

@@ -24,6 +24,8 @@ pub struct Settings {
     pub admin: Admin,
     /// How many shards run: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
     pub shards: usize,
+    /// Whether fewer shards will do when locked memory has no room for all: `--dev` with no number of them written.
+    pub fewer_shards: bool,
     /// The CPUs that shards are pinned to, in turn; at least one. See [`Settings::cpu`].
     pub cpus: Vec<usize>,
     /// Which set of numbers the defaults come from.
@@ -87,6 +89,7 @@ impl Settings {
                 token_file: None,
             },
             shards: 1,
+            fewer_shards: false,
             cpus: vec![0],
             profile,
             auth: if dev { Auth::None } else { Auth::Sigv4 },

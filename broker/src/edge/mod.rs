@@ -50,10 +50,6 @@ use std::sync::atomic::AtomicUsize;
 
 /// All that one shard is given at its start.
 pub struct ShardConfig<M: Machine> {
-    /// Which of the mailboxes is its own.
-    pub id: ShardId,
-    /// The CPU it is pinned to; `None` leaves that to the system.
-    pub cpu: Option<usize>,
     /// Its own listening sockets, in the order of the configuration: [`Peer::listener`](crate::machine::Peer) counts them.
     pub listeners: Vec<Listener>,
     /// One mailbox a shard, by [`ShardId`].
@@ -123,6 +119,47 @@ pub enum ShardEvent {
     Ended(ShardId),
 }
 
+/// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`]. Dropped
+/// before that, it ends.
+pub struct ShardThread<M: Machine> {
+    handle: ShardHandle,
+    work: Sender<runtime::Work<M>>,
+}
+
+impl<M: Machine + 'static> ShardThread<M> {
+    /// Starts the shard and returns when all its listeners accept.
+    ///
+    /// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends the process.
+    ///
+    /// # Errors
+    /// The ring failed, or a TLS listener lacks its configuration.
+    pub fn start<F>(self, config: ShardConfig<M>, make_machine: F) -> io::Result<ShardHandle>
+    where
+        F: FnOnce() -> M + Send + 'static,
+    {
+        if config.tls.is_none() && config.listeners.iter().any(|listener| listener.tls) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a TLS listener without a certificate",
+            ));
+        }
+        if config.listeners.len() > usize::from(u16::MAX) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "more listeners than can be numbered",
+            ));
+        }
+        runtime::start(self, config, Box::new(make_machine))
+    }
+
+    /// Ends the thread and waits for it. The kernel gives the memory of its rings back some milliseconds later.
+    pub fn end(self) {
+        drop(self.work);
+        // It has done nothing, so there is nothing that can have failed.
+        let _ = self.handle.join();
+    }
+}
+
 /// A running shard.
 pub struct ShardHandle {
     executor: glommio::ExecutorJoinHandle<io::Result<()>>,
@@ -138,28 +175,14 @@ impl ShardHandle {
     }
 }
 
-/// Starts a shard on its own thread and returns when all its listeners accept.
-///
-/// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends the process.
+/// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its executor and its ring.
 ///
 /// # Errors
-/// The executor or the ring could not be made (see [`ring::probe`]), or a TLS listener lacks its configuration.
-pub fn spawn<M, F>(config: ShardConfig<M>, make_machine: F) -> io::Result<ShardHandle>
-where
-    M: Machine + 'static,
-    F: FnOnce() -> M + Send + 'static,
-{
-    if config.tls.is_none() && config.listeners.iter().any(|listener| listener.tls) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "a TLS listener without a certificate",
-        ));
-    }
-    if config.listeners.len() > usize::from(u16::MAX) {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "more listeners than can be numbered",
-        ));
-    }
-    runtime::spawn(config, make_machine)
+/// What the kernel refuses (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it, `EMFILE`.
+pub fn prepare<M: Machine + 'static>(
+    id: ShardId,
+    cpu: Option<usize>,
+    ring: &ring::Settings,
+) -> io::Result<ShardThread<M>> {
+    runtime::prepare(id, cpu, *ring)
 }

@@ -15,45 +15,84 @@
 
 use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
 use super::shard::Edge;
-use super::{ShardConfig, ShardEvent, ShardHandle};
+use super::{ShardConfig, ShardEvent, ShardHandle, ShardThread};
 use crate::id::ShardId;
 use crate::machine::{Input, Machine};
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use glommio::io::BufferedFile;
 use glommio::{LocalExecutorBuilder, Placement};
 use mailbox::Sleep;
-use ring::Key;
+use ring::{Key, Ring};
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::time::{Duration, Instant};
 
-/// Starts the thread and waits until its listeners accept.
-pub(super) fn spawn<M, F>(config: ShardConfig<M>, make_machine: F) -> io::Result<ShardHandle>
-where
-    M: Machine + 'static,
-    F: FnOnce() -> M + Send + 'static,
-{
-    let placement = config.cpu.map_or(Placement::Unbound, Placement::Fixed);
-    let name = format!("shard-{}", config.id.0);
-    let (started, start) = crossbeam_channel::bounded(1);
-    let ended = Ended {
-        events: config.events.clone(),
-        id: config.id,
-    };
+/// What a prepared thread waits for.
+pub(super) struct Work<M: Machine> {
+    config: ShardConfig<M>,
+    make_machine: Box<dyn FnOnce() -> M + Send>,
+    started: Sender<()>,
+}
+
+/// Starts the thread and waits until it has its executor and its ring.
+pub(super) fn prepare<M: Machine + 'static>(
+    id: ShardId,
+    cpu: Option<usize>,
+    settings: ring::Settings,
+) -> io::Result<ShardThread<M>> {
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let name = format!("shard-{}", id.0);
+    let (work, orders) = crossbeam_channel::bounded::<Work<M>>(1);
+    let (prepared, ready) = crossbeam_channel::bounded(1);
     // The executor does no file input or output: without `io_memory(0)` it would pin 30 MiB.
     let executor = LocalExecutorBuilder::new(placement)
         .name(&name)
         .io_memory(0)
+        .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
-            let _ended = ended;
-            Edge::new(config, make_machine())?.run(&started).await
+            // Even so it registers 64 KiB in each of its three rings, for input and output that does not happen here.
+            ring::unregister_buffers();
+            let ring = Ring::new(&settings)?;
+            let _ = prepared.send(());
+            // Blocks the executor, on which nothing else runs.
+            let Ok(work) = orders.recv() else {
+                return Ok(());
+            };
+            let _ended = Ended {
+                events: work.config.events.clone(),
+                id,
+            };
+            let edge = Edge::new(id, ring, work.config, (work.make_machine)());
+            edge.run(&work.started).await
         })
         .map_err(io::Error::from)?;
-    let handle = ShardHandle { executor };
-    match start.recv() {
-        Ok(()) => Ok(handle),
-        Err(_) => Err(handle
+    let handle = wait_for(&ready, ShardHandle { executor })?;
+    Ok(ShardThread { handle, work })
+}
+
+/// Hands a prepared thread its work and waits until its listeners accept.
+pub(super) fn start<M: Machine>(
+    thread: ShardThread<M>,
+    config: ShardConfig<M>,
+    make_machine: Box<dyn FnOnce() -> M + Send>,
+) -> io::Result<ShardHandle> {
+    let (started, running) = crossbeam_channel::bounded(1);
+    let work = Work {
+        config,
+        make_machine,
+        started,
+    };
+    // A thread that is gone is seen next: nothing will ever come from it.
+    let _ = thread.work.send(work);
+    wait_for(&running, thread.handle)
+}
+
+/// Waits for the thread's word; its end instead is an error, with what it ended by.
+fn wait_for(word: &Receiver<()>, thread: ShardHandle) -> io::Result<ShardHandle> {
+    match word.recv() {
+        Ok(()) => Ok(thread),
+        Err(_) => Err(thread
             .join()
             .err()
             .unwrap_or_else(|| io::Error::other("the shard ended at its start"))),
@@ -234,6 +273,10 @@ impl<M: Machine> Edge<M> {
 }
 
 const BELL: Key = Key::new(0);
+
+/// Entries of each of the executor's rings. The drive loop has one read under way and the executor a few timers; up to this
+/// number a ring takes two pages.
+const RING_DEPTH: usize = 64;
 
 /// Nothing else runs on the executor while the loop does; its own timer need not interrupt often.
 const PREEMPT: Duration = Duration::from_millis(100);

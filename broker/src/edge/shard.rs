@@ -19,7 +19,6 @@ use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use ring::Ring;
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -67,16 +66,15 @@ pub(super) struct Edge<M: Machine> {
 
 impl<M: Machine> Edge<M> {
     /// An edge with nothing armed. Call it on the shard's own thread.
-    pub(super) fn new(config: ShardConfig<M>, machine: M) -> io::Result<Self> {
-        let ring = Ring::new(&config.settings.ring)?;
+    pub(super) fn new(id: ShardId, ring: Ring, config: ShardConfig<M>, machine: M) -> Self {
         let mut clock = Clock::new();
         let (now, at) = clock.read();
         let listeners = config.listeners.into_iter().map(Accepting::new).collect();
-        Ok(Self {
+        Self {
             ring,
             machine,
             table: Table::default(),
-            id: config.id,
+            id,
             mailboxes: config.mailboxes,
             listeners,
             tls: config.tls,
@@ -99,7 +97,7 @@ impl<M: Machine> Edge<M> {
             counts: EdgeCounts::default(),
             reported: false,
             stopping: false,
-        })
+        }
     }
 
     /// The shard's own mailbox.

@@ -41,6 +41,13 @@ pub(super) fn bind(listen: &Listen, shards: usize, tcp_user_ms: u64) -> Result<B
     Ok(Bound { addr, sockets })
 }
 
+/// Closes what was bound for more than `shards`. Nobody was told of the port yet.
+pub(super) fn keep(bound: &mut [Bound], shards: usize) {
+    for bound in bound {
+        bound.sockets.truncate(shards);
+    }
+}
+
 /// Binds the admin listener, for the side thread's runtime.
 ///
 /// # Errors

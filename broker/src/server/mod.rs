@@ -1,13 +1,14 @@
 //! The house: what is started in which order, what is said when it runs, and how it ends.
 //!
 //! ```text
-//!  descriptors, ring ──► ports ──► data directory ──► mailboxes ──► certificate, credentials ──► registry
-//!                                                            ┌──────────────────────────────────────┘
+//!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──► registry
+//!                                                            ┌───────────────────────────────────────────────────────┘
 //!                                                            └─► side thread ──► shards ──► `ready …`
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
-//! Ports come before the data directory, so that a second server with the same configuration is told of its port first.
+//! Ports come before the data directory, so that a second server with the same configuration is told of its port first. Rings
+//! come before all that depends on the number of shards, which locked memory may lower (`threads.rs`).
 //! Nothing is written to stdout but the `ready` line.
 
 mod certificate;
@@ -22,6 +23,7 @@ mod reload;
 mod session_key;
 mod shards;
 mod supervisor;
+mod threads;
 mod watch;
 
 pub use failure::Failure;
@@ -56,10 +58,14 @@ use watch::{Rounds, Watch};
 /// Why it did not start, or did not end well.
 pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let connections = connections(&settings)?;
-    ring::probe().map_err(|obstacle| Failure::Fatal(obstacle.to_string()))?;
-    let (bound, admin_listener) = bind(&mut settings)?;
+    let memlock = memlock()?;
+    threads::probe()?;
+    let (mut bound, admin_listener) = bind(&mut settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
     let token = admin_token(&settings)?;
+    let edge = edge_settings(&settings, connections);
+    let threads = threads::prepare(&mut settings, &edge.ring, memlock)?;
+    listeners::keep(&mut bound, settings.shards);
 
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
@@ -87,11 +93,11 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         credentials: who.as_ref().map(|found| Arc::clone(&found.credentials)),
         session_keys,
         registry: &mut registry,
-        edge: edge_settings(&settings, connections),
+        edge,
         events,
         log,
     };
-    let shards = shards.start(bound)?;
+    let shards = shards.start(threads, bound)?;
     status.set(Status::Ok);
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
     let ca = tls.as_ref().and_then(|found| found.ca.as_deref());
@@ -184,6 +190,12 @@ fn connections(settings: &Settings) -> Result<usize, Failure> {
         .limits
         .connections
         .min((open_files - ours) / 20 * 19))
+}
+
+/// The limit of locked memory in bytes, raised as far as this process may; `None` for no limit.
+fn memlock() -> Result<Option<u64>, Failure> {
+    ring::raise_memlock()
+        .map_err(|error| fatal("the limit of locked memory cannot be read", &error))
 }
 
 /// Binds all listeners and writes their actual addresses into the settings.

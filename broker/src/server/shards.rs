@@ -6,7 +6,7 @@ use super::{Failure, fatal};
 use crate::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use crate::config::{Scheme, Settings};
 use crate::edge::{
-    self, Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
+    Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle, ShardThread,
 };
 use crate::id::ShardId;
 use crate::placement::Placement;
@@ -33,11 +33,15 @@ pub(super) struct Shards<'s> {
 }
 
 impl Shards<'_> {
-    /// Starts them all; each accepts when this returns.
+    /// Starts them all, one on each of `threads`; each accepts when this returns.
     ///
     /// # Errors
     /// [`Failure::Fatal`] when one cannot be started.
-    pub(super) fn start(mut self, bound: Vec<Bound>) -> Result<Vec<ShardHandle>, Failure> {
+    pub(super) fn start(
+        mut self,
+        threads: Vec<ShardThread<Shard>>,
+        bound: Vec<Bound>,
+    ) -> Result<Vec<ShardHandle>, Failure> {
         let descriptors = Arc::new(Descriptors::default());
         let nonce_seed = Zeroizing::new(random()?);
         let mut sockets: Vec<_> = bound
@@ -45,7 +49,7 @@ impl Shards<'_> {
             .map(|bound| bound.sockets.into_iter())
             .collect();
         let mut handles = Vec::with_capacity(self.settings.shards);
-        for id in (0..self.placement.shards()).map(ShardId) {
+        for (id, thread) in (0..self.placement.shards()).map(ShardId).zip(threads) {
             let schemes = self.settings.listen.iter().map(|listen| listen.scheme);
             let own = sockets.iter_mut().zip(schemes);
             let listeners = own
@@ -57,8 +61,6 @@ impl Shards<'_> {
                 })
                 .collect();
             let config = ShardConfig {
-                id,
-                cpu: self.settings.cpu(id.index()),
                 listeners,
                 mailboxes: Arc::clone(self.mailboxes),
                 tls: self.tls.clone(),
@@ -68,7 +70,7 @@ impl Shards<'_> {
             };
             let start = self.machine(id, &nonce_seed)?;
             // Made on its own thread, whose memory it then is.
-            let handle = edge::spawn(config, move || Shard::new(start));
+            let handle = thread.start(config, move || Shard::new(start));
             handles
                 .push(handle.map_err(|error| {
                     fatal(&format!("shard {} cannot be started", id.0), &error)

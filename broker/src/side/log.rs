@@ -53,6 +53,7 @@ pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
     let (log, items) = Log::new(LOG_LINES_WAITING_MAX);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter.add_directive(RUNTIME_RINGS.parse().map_err(io::Error::other)?);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
@@ -164,6 +165,10 @@ thread_local! {
     /// On the log thread, while an entry is formatted: where its line goes.
     static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
+
+/// The runtime warns when it cannot register buffers for input and output of files. The broker does none, and has it let go of
+/// them at once when it could.
+const RUNTIME_RINGS: &str = "glommio::sys::uring=error";
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,10 @@ use serde_json::Value;
 const IN_WORDS: &[(&str, &str)] = &[
     ("dev", "off"),
     ("config", "none"),
-    ("shards", "as many as CPUs that the process may use"),
+    (
+        "shards",
+        "as many as CPUs that the process may use; --dev: fewer if locked memory is short",
+    ),
     ("cpus", "those that the process may use"),
     ("credentials", "none"),
     ("tls_cert", "none; with --dev one of our own"),

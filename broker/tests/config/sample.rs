@@ -350,6 +350,7 @@ fn load(text: &str, profile: Profile, dev: bool) -> Result<Settings, ConfigError
 fn expected(profile: Profile, dev: bool) -> Settings {
     Settings {
         shards: 2,
+        fewer_shards: dev,
         cpus: vec![0, 1],
         credentials: Some(credentials()),
         ..Settings::new(profile, dev)

@@ -13,6 +13,7 @@
 //! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the process, whatever ends it; a registry that
 //!   is damaged, foreign or in use; a disk without room, slow or failing.
+//! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
 //! * [`confined`]: under the seccomp profile of `deploy/`.
 //! * [`recorded`]: requests of real clients, byte for byte.
@@ -66,6 +67,7 @@ mod durable_slow;
 mod http;
 mod inspector;
 mod logs;
+mod memlock;
 mod peer;
 mod pending;
 mod process;

@@ -1,0 +1,191 @@
+//! Locked memory: what the kernel charges a user for rings and for buffers registered in them, and how much is left.
+//!
+//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses with `ENOMEM` what would pass
+//! `RLIMIT_MEMLOCK`. Three things are charged: the memory of a ring (by kernels since 6.14; older ones count it to the memory
+//! cgroup alone), the descriptors of its provided buffers (likewise), and buffers that were registered for fixed input and output (by all kernels;
+//! with the whole huge page that one lies in, once for each ring). A process with `CAP_IPC_LOCK` is charged nothing. No file shows the count,
+//! so it is learned by locking memory and letting go of it again.
+#![expect(
+    unsafe_code,
+    reason = "asks the kernel for a limit, and registers memory of its own to learn what is left of it"
+)]
+
+use io_uring::IoUring;
+use std::{fs, io, ptr};
+
+/// The least limit of locked memory under which an executor starts, in bytes: glommio compares the limit itself, whatever is
+/// charged and whoever the user is.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+/// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none.
+///
+/// # Errors
+/// The limit cannot be read. Not being allowed to raise it is no error.
+pub fn raise_memlock() -> io::Result<Option<u64>> {
+    let mut limit = limit()?;
+    if limit.rlim_cur != limit.rlim_max {
+        let raised = libc::rlimit {
+            rlim_cur: limit.rlim_max,
+            ..limit
+        };
+        // SAFETY: `raised` is a whole `rlimit` that outlives the call.
+        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const raised) } == 0 {
+            limit = raised;
+        }
+    }
+    Ok(bytes(&limit))
+}
+
+/// The limit of locked memory in bytes; `None` when there is none, or when it cannot be read.
+pub(crate) fn memlock() -> Option<u64> {
+    limit().ok().as_ref().and_then(bytes)
+}
+
+fn limit() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a whole `rlimit` that outlives the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit)
+}
+
+fn bytes(limit: &libc::rlimit) -> Option<u64> {
+    (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// How many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory and letting go
+/// of it. Exact to the page, but for a ring of two pages. Takes some milliseconds and `max` bytes of memory for as long.
+///
+/// # Errors
+/// No address space for `max` bytes.
+pub fn lockable_bytes(max: usize) -> io::Result<usize> {
+    let Ok(io) = IoUring::new(1) else {
+        return Ok(0);
+    };
+    let pages = max.div_ceil(PAGE).max(1);
+    let region = Region::new(pages * PAGE)?;
+    let (mut fits, mut fails, mut attempt) = (0, pages + 1, pages);
+    while fits + 1 < fails {
+        if region.can_be_locked(&io, attempt * PAGE) {
+            fits = attempt;
+        } else {
+            fails = attempt;
+        }
+        attempt = usize::midpoint(fits, fails);
+    }
+    Ok(fits * PAGE)
+}
+
+/// Lets go of all buffers that rings of this process have registered for fixed input and output, and returns of how many rings.
+/// Nothing that is not read or written by such an operation is affected; the rings of [`Ring`](crate::Ring) have none.
+///
+/// A runtime that registers a buffer in each of its rings has them charged that often, and pins the huge page that they lie in.
+/// Without `/proc` nothing is found, and the buffers stay: that costs memory only.
+pub fn unregister_buffers() -> usize {
+    let Ok(open) = fs::read_dir("/proc/self/fd") else {
+        return 0;
+    };
+    open.flatten()
+        .filter(|entry| {
+            fs::read_link(entry.path())
+                .is_ok_and(|target| target.as_os_str() == "anon_inode:[io_uring]")
+        })
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&ring| unregister(ring))
+        .count()
+}
+
+/// Whether that ring had buffers.
+fn unregister(ring: libc::c_int) -> bool {
+    // SAFETY: the operation takes no memory. On a descriptor that is no ring (any more), or has nothing registered, it is an error.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_io_uring_register,
+            ring,
+            UNREGISTER_BUFFERS,
+            ptr::null::<libc::c_void>(),
+            0,
+        )
+    };
+    result == 0
+}
+
+/// Memory of small pages, to be locked as a try.
+struct Region {
+    start: *mut libc::c_void,
+    len: usize,
+}
+
+impl Region {
+    fn new(len: usize) -> io::Result<Self> {
+        let (protection, kind) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        );
+        // SAFETY: a new mapping anywhere, of nothing that exists.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, kind, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the mapping was made above. A kernel without huge pages refuses, and needs none of it.
+        unsafe { libc::madvise(start, len, libc::MADV_NOHUGEPAGE) };
+        Ok(Self { start, len })
+    }
+
+    /// Whether the first `len` bytes can be locked.
+    fn can_be_locked(&self, io: &IoUring, len: usize) -> bool {
+        debug_assert!(len <= self.len);
+        let buffer = libc::iovec {
+            iov_base: self.start,
+            iov_len: len,
+        };
+        // SAFETY: the mapping outlives the registration, which ends here, and nothing reads or writes by it.
+        let registered = unsafe { io.submitter().register_buffers(&[buffer]) }.is_ok();
+        registered && io.submitter().unregister_buffers().is_ok()
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, unmapped once; no pointer into it was given out.
+        unsafe { libc::munmap(self.start, self.len) };
+    }
+}
+
+const PAGE: usize = 4096;
+
+/// `IORING_UNREGISTER_BUFFERS` of the kernel's `io_uring.h`.
+const UNREGISTER_BUFFERS: libc::c_uint = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Not exact here: tests that run beside this one lock memory of the same user.
+    #[test]
+    fn what_is_left_of_locked_memory_is_learned() {
+        let left = lockable_bytes(PAGE + 1).unwrap();
+        assert!(left <= 2 * PAGE && left.is_multiple_of(PAGE), "{left}");
+    }
+
+    #[test]
+    fn registered_buffers_are_let_go_of() {
+        let io = IoUring::new(1).unwrap();
+        let region = Region::new(PAGE).unwrap();
+        let buffer = libc::iovec {
+            iov_base: region.start,
+            iov_len: PAGE,
+        };
+        // SAFETY: `region` outlives `io`'s registration, by which nothing is read or written.
+        unsafe { io.submitter().register_buffers(&[buffer]) }.unwrap();
+        assert!(unregister_buffers() > 0);
+        assert!(
+            io.submitter().unregister_buffers().is_err(),
+            "nothing is left to let go of"
+        );
+    }
+}

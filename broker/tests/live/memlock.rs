@@ -1,0 +1,230 @@
+//! A broker started by an ordinary user, under a limit of locked memory as distributions set it.
+//!
+//! The kernel counts locked memory per user, so each test has a user of its own. Only root may become another one: for anybody
+//! else these tests are skipped, and say so. What a ring is charged differs between kernels, so the numbers are taken from what the broker says.
+
+use crate::process::{binary, until};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+const DEV: [&str; 3] = ["--dev", "--listen", "http://127.0.0.1:0"];
+const STRICT: [&str; 4] = ["--auth", "none", "--listen", "http://127.0.0.1:0"];
+
+#[test]
+fn sixteen_shards_start_under_the_limit_of_debian() {
+    let Some(user) = User::new() else { return };
+    let broker = user.started(8 * MIB, &DEV, Some(16));
+    let log = broker.log();
+    assert!(
+        !log.contains("WARN") && !log.contains("glommio"),
+        "nothing to warn of:\n{log}"
+    );
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_does() {
+    let Some(user) = User::new() else { return };
+    let Some(fit) = user.fit(MIB) else { return };
+    for mode in [&DEV[..], &STRICT] {
+        let text = user.refused(MIB, mode, fit + 1);
+        assert!(
+            text.contains(&format!(
+                "the limit is 1 MiB: --shards {fit}, or raise it to 2 MiB"
+            )),
+            "{text}"
+        );
+        assert!(!text.contains("glommio"), "{text}");
+        let broker = user.started(MIB, mode, Some(fit));
+        assert!(!broker.log().contains("WARN"), "{}", broker.log());
+    }
+    // What the text says is enough.
+    let text = user.refused(MIB, &STRICT, 16);
+    let raised = number_after(&text, "raise it to ").expect("a number of MiB");
+    user.started(raised * MIB, &STRICT, Some(16));
+}
+
+#[test]
+fn a_second_broker_of_the_user_takes_what_the_first_has_left() {
+    let Some(user) = User::new() else { return };
+    let Some(fit) = user.fit(MIB) else { return };
+    let _first = user.started(MIB, &STRICT, Some(fit - 1));
+    let text = user.refused(MIB, &STRICT, 2);
+    assert!(
+        text.contains("the limit is 1 MiB, and other processes of this user hold")
+            && text.contains(": --shards 1, or raise it to 2 MiB"),
+        "{text}"
+    );
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1) {
+        let second = user.started(MIB, &DEV, None);
+        let log = second.log();
+        assert!(
+            log.contains("1 of ") && log.contains("shards are started: the limit of locked memory"),
+            "{log}"
+        );
+    } else {
+        eprintln!("skipped in part: `--dev` wants one shard on this machine, and one fits");
+    }
+}
+
+#[test]
+fn a_broker_for_which_nothing_is_left_says_who_holds_it() {
+    let Some(user) = User::new() else { return };
+    let Some(fit) = user.fit(MIB) else { return };
+    let _first = user.started(MIB, &STRICT, Some(fit));
+    for mode in [&DEV[..], &STRICT] {
+        let text = user.refused(MIB, mode, 1);
+        assert!(
+            text.contains("other processes of this user hold") && text.contains("LimitMEMLOCK="),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_limit_below_the_least_is_refused_and_the_least_is_enough() {
+    let Some(user) = User::new() else { return };
+    let text = user.refused(64 * KIB, &DEV, 1);
+    assert!(
+        text.contains("is 64 KiB, allowed 512 KiB and more") && text.contains("LimitMEMLOCK="),
+        "{text}"
+    );
+    drop(user.started(512 * KIB, &DEV, Some(1)));
+    drop(user.started(MIB, &DEV, Some(1)));
+}
+
+#[test]
+fn a_soft_limit_is_raised_to_the_hard_one() {
+    let Some(user) = User::new() else { return };
+    user.start(&format!("{}:{}", 64 * KIB, 8 * MIB), &DEV, Some(2))
+        .unwrap_or_else(|text| panic!("{text}"));
+}
+
+/// A user whom nobody else is, and a directory that is theirs with a binary that they may run.
+struct User {
+    id: u32,
+    directory: PathBuf,
+}
+
+/// Makes users and data directories differ within this process.
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+impl User {
+    /// `None`, with the reason printed, unless root asks.
+    fn new() -> Option<Self> {
+        let process = fs::metadata("/proc/self").expect("Linux");
+        if process.uid() != 0 {
+            eprintln!("skipped: only root can become another user");
+            return None;
+        }
+        let nth = MADE.fetch_add(1, Ordering::Relaxed);
+        let id = 20_000 + (std::process::id() * 16 + nth) % 40_000;
+        // Not under target/: another user may not be let in there.
+        let name = format!("heliograph-{}-{nth}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).expect("a new directory");
+        chown(&directory, Some(id), Some(id)).expect("root may");
+        fs::copy(binary(), directory.join("broker")).expect("room for the binary");
+        Some(Self { id, directory })
+    }
+
+    /// How many shards fit under a limit, as a refusal says; `None`, with the reason printed, where a kernel does not charge rings.
+    fn fit(&self, limit: u64) -> Option<u64> {
+        match self.start(&format!("{limit}:{limit}"), &DEV, Some(64)) {
+            Err(text) => Some(number_after(&text, "--shards ").unwrap_or_else(|| panic!("{text}"))),
+            Ok(_) => {
+                eprintln!("skipped: this kernel charges no ring, 64 shards fit");
+                None
+            }
+        }
+    }
+
+    fn started(&self, limit: u64, mode: &[&str], shards: Option<u64>) -> Running {
+        self.start(&format!("{limit}:{limit}"), mode, shards)
+            .unwrap_or_else(|text| panic!("{text}"))
+    }
+
+    fn refused(&self, limit: u64, mode: &[&str], shards: u64) -> String {
+        match self.start(&format!("{limit}:{limit}"), mode, Some(shards)) {
+            Err(text) => text,
+            Ok(broker) => panic!("{shards} shards start:\n{}", broker.log()),
+        }
+    }
+
+    /// A broker that is ready, or what it said before it ended with exit code 1.
+    fn start(&self, limits: &str, mode: &[&str], shards: Option<u64>) -> Result<Running, String> {
+        let place = self
+            .directory
+            .join(format!("{}", MADE.fetch_add(1, Ordering::Relaxed)));
+        let file = |kind: &str| place.with_extension(kind);
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--memlock={limits}"))
+            .arg(self.directory.join("broker"))
+            .arg("serve")
+            .args(mode)
+            .args(["--admin", "off", "--data-dir"])
+            .arg(&place)
+            .current_dir(&self.directory)
+            .uid(self.id)
+            .gid(self.id)
+            .stdin(Stdio::null())
+            .stdout(File::create(file("out")).expect("a file of ours"))
+            .stderr(File::create(file("log")).expect("a file of ours"));
+        if let Some(shards) = shards {
+            command.args(["--shards", &shards.to_string()]);
+        }
+        let mut child = command.spawn().expect("prlimit is there");
+        let read = |kind: &str| fs::read_to_string(file(kind)).unwrap_or_default();
+        let ended = until("a ready line or an end", || {
+            let ended = child.try_wait().expect("it can be asked");
+            (ended.is_some() || read("out").starts_with("ready ")).then_some(ended)
+        });
+        let Some(status) = ended else {
+            return Ok(Running {
+                child,
+                log: file("log"),
+            });
+        };
+        let text = read("log");
+        assert_eq!(status.code(), Some(1), "{text}");
+        Err(text)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A broker that is ready; ended on drop.
+struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn number_after(text: &str, before: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(before)?;
+    let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
