@@ -146,7 +146,7 @@ impl EndReason {
             Self::ProtocolError(error) => (error.close_code(), error.reason()),
             Self::Unsupported => (close::UNSUPPORTED, "Binary messages are not supported."),
             Self::SlowMessage => (close::POLICY, "message took too long"),
-            Self::Flood => (close::POLICY, "too many control frames"),
+            Self::Flood => (close::POLICY, "too many frames without effect"),
         }
     }
 }

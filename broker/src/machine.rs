@@ -157,6 +157,12 @@ pub trait Machine {
     /// Answers an operator, between two turns. Outputs may follow it.
     fn inspect(&mut self, question: Self::Question, at: Moment) -> Self::Reply;
 
+    /// Items taken in since the start, such as frames: what a turn may take of them is bounded, since many small ones in few bytes
+    /// cost more than the bytes tell.
+    fn work(&self) -> u64 {
+        0
+    }
+
     /// The sends of a turn are over; `at` was read after the last of them. Comes at most once a turn, after the
     /// [`Input::Sent`] of it, so that durations can be measured without a clock call for each.
     fn flushed(&mut self, at: Moment) {

@@ -120,12 +120,12 @@ impl Connection {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
-    /// Counts one receive buffer of this turn and tells whether that was the last one it gets.
-    pub(super) fn spent(&mut self, turn: u32, most: u16) -> bool {
+    /// Counts receive buffers of this turn and tells whether the last of its share was among them.
+    pub(super) fn spent(&mut self, turn: u32, buffers: u16, most: u16) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
         }
-        self.taken = self.taken.saturating_add(1);
+        self.taken = self.taken.saturating_add(buffers);
         self.taken >= most
     }
 }

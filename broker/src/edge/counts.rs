@@ -37,6 +37,8 @@ pub struct EdgeCounts {
     pub parks_in_glommio: u64,
     /// The longest turn, in microseconds: the longest that any connection had to wait for its turn.
     pub longest_turn_us: u64,
+    /// The most items taken in by one turn's receives, such as frames.
+    pub most_items: u64,
     /// Time spent not waiting, in microseconds.
     pub busy_us: u64,
     /// Gauge: connections on this shard.

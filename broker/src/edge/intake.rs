@@ -2,7 +2,9 @@
 
 use super::connection::{Receive, Stage, ring_key, session};
 use super::counts::EdgeCounts;
-use super::limits::{BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, LINGER_BYTES, REARMS_PER_TURN};
+use super::limits::{
+    BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, ITEMS_PER_BUFFER, LINGER_BYTES, REARMS_PER_TURN,
+};
 use super::shard::Edge;
 use super::tls::{Kind, Read, Tls};
 use crate::id::SessionKey;
@@ -45,11 +47,9 @@ impl<M: Machine> Edge<M> {
         }
         match received {
             Received::Bytes(lent) => {
-                let spent = connection.spent(self.turn, BUFFERS_PER_PEER);
+                let before = self.machine.work();
                 self.take(session, lent);
-                if spent {
-                    self.cap(session);
-                }
+                self.charge(session, self.machine.work() - before);
             }
             Received::End => self.ended(session),
             Received::Failed(_) => {
@@ -66,6 +66,17 @@ impl<M: Machine> Edge<M> {
             self.touch(session);
         }
         self.watch(session);
+    }
+
+    /// One receive buffer of a peer was served, and so many items were in it: those of many small ones count as more buffers.
+    fn charge(&mut self, session: SessionKey, items: u64) {
+        let more = u16::try_from(items / ITEMS_PER_BUFFER).unwrap_or(u16::MAX);
+        let turn = self.turn;
+        if let Some(connection) = self.table.get_mut(session)
+            && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)
+        {
+            self.cap(session);
+        }
     }
 
     /// Arms some of the listed receives again. All buffers of this turn are back by now.

@@ -13,7 +13,7 @@
 //! eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
-use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, TICKS_PER_TURN};
+use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, ITEMS_PER_TURN, TICKS_PER_TURN};
 use super::shard::Edge;
 use super::{ShardConfig, ShardEvent, ShardHandle, ShardThread};
 use crate::id::ShardId;
@@ -163,12 +163,18 @@ impl<M: Machine> Edge<M> {
         self.counts.turns += 1;
         self.step_handshakes();
         let mut traffic = false;
+        let begun = self.machine.work();
         for _ in 0..COMPLETIONS_PER_TURN {
             let Some(completion) = self.ring.next() else {
                 break;
             };
             traffic |= self.complete(completion);
+            if self.machine.work() - begun >= ITEMS_PER_TURN {
+                break;
+            }
         }
+        let items = self.machine.work() - begun;
+        self.counts.most_items = self.counts.most_items.max(items);
         traffic |= self.take_letters();
         self.tick();
         self.resume_listening();

@@ -4,7 +4,7 @@ use super::MessageRates;
 use crate::config::Timeouts;
 use crate::id::ChannelKey;
 use crate::journal::EndReason;
-use crate::limits::{CONTROL_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX};
+use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX};
 use crate::time::Now;
 use codec::ws::{Receiver, Side};
 use std::rc::Rc;
@@ -81,8 +81,8 @@ pub struct WebSocket {
     pub tally: Tally,
     last_frame: Now,
     message_began: Option<Now>,
-    control_second: u32,
-    control_frames: u16,
+    idle_second: u32,
+    idle_frames: u16,
 }
 
 /// What is due on an open WebSocket.
@@ -123,8 +123,8 @@ impl WebSocket {
             },
             last_frame: now,
             message_began: None,
-            control_second: 0,
-            control_frames: 0,
+            idle_second: 0,
+            idle_frames: 0,
         }
     }
 
@@ -164,14 +164,14 @@ impl WebSocket {
         self.message_began = None;
     }
 
-    /// Counts a ping, pong or close; false when there were too many within one second.
-    pub fn count_control_frame(&mut self, now: Now) -> bool {
+    /// Counts a frame without effect; false when there were too many within one second.
+    pub fn count_idle_frame(&mut self, now: Now) -> bool {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
-        if self.control_second != second {
-            (self.control_second, self.control_frames) = (second, 0);
+        if self.idle_second != second {
+            (self.idle_second, self.idle_frames) = (second, 0);
         }
-        self.control_frames = self.control_frames.saturating_add(1);
-        self.control_frames <= CONTROL_FRAMES_PER_SECOND_MAX
+        self.idle_frames = self.idle_frames.saturating_add(1);
+        self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
     /// A ping went out.
@@ -283,10 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_are_counted_by_the_second() {
+    fn frames_without_effect_are_counted_by_the_second() {
         let mut session = master();
-        assert!((0..200).all(|_| session.count_control_frame(Now(5))));
-        assert!(!session.count_control_frame(Now(999)));
-        assert!(session.count_control_frame(Now(1000)));
+        assert!((0..200).all(|_| session.count_idle_frame(Now(5))));
+        assert!(!session.count_idle_frame(Now(999)));
+        assert!(session.count_idle_frame(Now(1000)));
     }
 }

@@ -33,6 +33,7 @@ impl Shard {
             let next = match receiver.next(&self.rules.frames, rest) {
                 Ok((_, None)) => break,
                 Ok((used, Some(item))) => {
+                    self.frames += 1;
                     let control = matches!(item, Item::Ping(_) | Item::Pong(_));
                     let next = self.item(key, item, &mut parser, &mut pings, at);
                     if control && !receiver.in_message() {
@@ -93,9 +94,9 @@ impl Shard {
                 if *pings <= PONGS_PER_RECEIVE_MAX && self.has_outbox_room(key) {
                     self.push(key, |out| ws::frame(out, Opcode::Pong, payload));
                 }
-                self.control_frame(key, at)
+                self.idle_frame(key, at)
             }
-            Item::Pong(_) => self.control_frame(key, at),
+            Item::Pong(_) => self.idle_frame(key, at),
             Item::Close(frame) => {
                 // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
                 let code = frame.map(|frame| frame.code);
@@ -122,13 +123,19 @@ impl Shard {
         };
         web_socket.message_ended();
         if text.is_empty() {
-            return Next::Continue; // keepalive of some clients
+            return self.idle_frame(key, at); // keepalive of some clients
         }
         let count = &mut web_socket.tally.messages_in;
         *count = count.saturating_add(1);
-        match parser.parse(text, web_socket.role.on_wire(), &self.rules.messages) {
+        let heeded = match parser.parse(text, web_socket.role.on_wire(), &self.rules.messages) {
             Ok(request) => self.relay(key, &request, at),
-            Err(fault) => self.refuse_message(key, &fault, at),
+            Err(fault) => {
+                self.refuse_message(key, &fault, at);
+                false
+            }
+        };
+        if !heeded {
+            return self.idle_frame(key, at);
         }
         if self
             .sessions
@@ -148,11 +155,12 @@ impl Shard {
         }
     }
 
-    fn control_frame(&mut self, key: SessionKey, at: Moment) -> Next {
+    /// A frame that moved nothing: each costs as much as one that did, so there may be few.
+    fn idle_frame(&mut self, key: SessionKey, at: Moment) -> Next {
         let Some(web_socket) = self.web_socket(key) else {
             return Next::Stop;
         };
-        if web_socket.count_control_frame(at.now) {
+        if web_socket.count_idle_frame(at.now) {
             return Next::Continue;
         }
         self.close_web_socket(key, EndReason::Flood, at);
@@ -182,6 +190,11 @@ impl Shard {
                 Ok((_, None)) => break false,
                 Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
                 Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
+                    self.frames += 1;
+                    // What was under way when it was closed is some frames; who goes on flooding is not waited for.
+                    if !web_socket.count_idle_frame(at.now) {
+                        break true;
+                    }
                     rest = rest.get_mut(used..).unwrap_or_default();
                 }
             }

@@ -96,6 +96,8 @@ pub struct Shard {
     /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
     parser: Option<Box<codec::signal::Parser>>,
     counters: Counters,
+    /// Frames taken in since the start.
+    frames: u64,
     /// Who holds how much of what is kept for absent peers.
     kept: shares::Shares,
     /// Channels whose deletion is not durable yet.
@@ -165,6 +167,7 @@ impl Shard {
             spares: Spares::default(),
             parser: None,
             counters: Counters::default(),
+            frames: 0,
             kept: shares::Shares::default(),
             deleting: 0,
             former: BTreeMap::new(),
@@ -368,6 +371,10 @@ impl Machine for Shard {
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
         self.answer_operator(question, at)
+    }
+
+    fn work(&self) -> u64 {
+        self.frames
     }
 
     fn flushed(&mut self, at: Moment) {

@@ -21,19 +21,21 @@ struct Passing<'a> {
 }
 
 impl Shard {
-    /// Takes one understood message in and moves it on.
-    pub(super) fn relay(&mut self, from: SessionKey, request: &Request<'_>, at: Moment) {
+    /// Takes one understood message in and moves it on; false if its sender is too fast for that.
+    pub(super) fn relay(&mut self, from: SessionKey, request: &Request<'_>, at: Moment) -> bool {
         let kind = Kind::Known(request.action);
         self.counters.receive(kind);
         let quotas = &self.settings.quotas;
         let session = self.sessions.get_mut(from);
         let Some(web_socket) = session.and_then(Session::open_mut) else {
-            return self.counters.end(kind, Outcome::Withdrawn);
+            self.counters.end(kind, Outcome::Withdrawn);
+            return true;
         };
         if !web_socket.rates.take(request.action, quotas, at.now) {
             self.counters.end(kind, Outcome::Throttled);
             let fault = StatusFault::RateExceeded;
-            return self.status(from, request.correlation_id, fault, at);
+            self.status(from, request.correlation_id, fault, at);
+            return false;
         }
         let key = web_socket.channel;
         let role = web_socket.role.clone();
@@ -42,7 +44,8 @@ impl Shard {
             Role::Viewer(id) => Some(&**id),
         };
         let Some(channel) = self.channels.get_mut(key) else {
-            return self.counters.end(kind, Outcome::Withdrawn);
+            self.counters.end(kind, Outcome::Withdrawn);
+            return true;
         };
         let expires = channel.expiry(at.now);
         let live = channel.wake(&self.hasher);
@@ -75,6 +78,7 @@ impl Shard {
             Route::AnswersCall => self.answer_call(&passing, at),
             Route::TooLateForCall => self.counters.end(kind, Outcome::Withdrawn),
         }
+        true
     }
 
     fn deliver(&mut self, to: SessionKey, passing: &Passing<'_>, at: Moment) {

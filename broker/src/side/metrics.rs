@@ -242,6 +242,12 @@ impl Page<'_> {
             "heliograph_turn_seconds",
             "The longest turn of any shard",
             seconds(longest),
+        )?;
+        let items = shards.iter().map(|shard| shard.edge.most_items);
+        self.gauge(
+            "heliograph_turn_frames",
+            "The most WebSocket frames that a shard took in by one turn",
+            items.max().unwrap_or(0),
         )
     }
 

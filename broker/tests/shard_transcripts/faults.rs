@@ -1,6 +1,7 @@
 //! Bad messages and bad frames: protocol.md 5.1 and 5.3, RFC 6455.
 
 use crate::script::Script;
+use broker::config::Rate;
 use broker::event::{Kind, Outcome};
 
 const OPENING: &str = "m connects                        | m < 101
@@ -101,11 +102,43 @@ fn a_close_is_echoed_and_ends_the_connection() {
 }
 
 #[test]
-fn two_hundred_control_frames_a_second_are_too_many() {
+fn two_hundred_control_frames_a_second_are_enough() {
     let mut script = Script::dev();
     script.play(OPENING);
     for _ in 0..200 {
         script.play("v1 > pong |");
     }
-    script.play("v1 > pong | v1 < close 1008 too many control frames");
+    script.play("v1 > pong | v1 < close 1008 too many frames without effect");
+}
+
+#[test]
+fn empty_faulty_and_throttled_messages_cost_as_much_as_control_frames() {
+    for (frame, answer) in [
+        ("empty", ""),
+        ("raw not JSON at all", ""),
+        ("SDP_OFFER not*base64", ""),
+    ] {
+        let mut script = Script::dev();
+        script.play(OPENING);
+        for _ in 0..200 {
+            script.play(&format!("v1 > {frame} | {answer}"));
+        }
+        script.play(&format!(
+            "v1 > {frame} | v1 < close 1008 too many frames without effect"
+        ));
+        script.play(
+            "v1-b connects                        | v1-b < 101
+             v1-b > SDP_OFFER p1                  | m < SDP_OFFER p1 from v1",
+        );
+    }
+    let mut script = Script::with(1, true, |settings| {
+        settings.quotas.off = false;
+        settings.quotas.sdp = Rate { rate: 1, burst: 1 };
+    });
+    script.play(OPENING);
+    script.play("v1 > SDP_OFFER p1 | m < SDP_OFFER p1 from v1");
+    for _ in 0..200 {
+        script.play("v1 > SDP_OFFER p2 |");
+    }
+    script.play("v1 > SDP_OFFER p2 | v1 < close 1008 too many frames without effect");
 }

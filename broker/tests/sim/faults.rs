@@ -370,7 +370,7 @@ pub(crate) const MUST_HIT: [&str; 74] = [
     "old connection closed",
     "idle HTTP connection closed",
     "Alexa offer too long",
-    "flood of control frames cut off",
+    "flood of frames without effect cut off",
     "refusals not logged",
     "upgrade refused: rate",
     "message throttled",

@@ -75,7 +75,12 @@ impl Model {
             Stage::AwaitEcho(_, failed) => {
                 let over =
                     |piece: &Piece| matches!(piece, Piece::Close(_) | Piece::Bad(_, _, true));
-                if *failed || pieces.iter().any(over) {
+                let failed = *failed;
+                if failed
+                    || pieces
+                        .iter()
+                        .any(|piece| over(piece) || !self.counts_idle_frame(id))
+                {
                     self.finish(id);
                 }
             }
@@ -304,7 +309,7 @@ impl Model {
             answered: false,
             messages_in: 0,
             messages_out: 0,
-            controls: (0, 0),
+            idle: (0, 0),
             taken: BTreeMap::new(),
             reason: None,
             or_reason: None,

@@ -8,8 +8,8 @@ use broker::journal::EndReason;
 use codec::signal::Action;
 use codec::ws::FrameError;
 
-/// Pings, pongs and the like within one second of the clock. More: closed.
-const CONTROLS_PER_SECOND: u32 = 200;
+/// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
+const IDLE_PER_SECOND: u32 = 200;
 
 /// What a message is refused for, and whether its sender can be told.
 struct Refused(Kind, Option<(&'static str, String)>);
@@ -24,8 +24,7 @@ impl Model {
             }
             match piece {
                 Piece::Message(text) => self.message(id, &text),
-                Piece::Empty => {}
-                Piece::Pong => self.control(id),
+                Piece::Empty | Piece::Pong => self.idle_frame(id),
                 Piece::Ping(payload) => {
                     pings += 1;
                     if pings <= 16 && self.conns[id].bytes < self.settings.limits.outbox_bytes {
@@ -34,7 +33,7 @@ impl Model {
                     } else {
                         self.met("ping not answered");
                     }
-                    self.control(id);
+                    self.idle_frame(id);
                 }
                 Piece::Close(code) => {
                     let bytes = if code == 0 { 2 } else { 4 };
@@ -55,20 +54,25 @@ impl Model {
         }
     }
 
-    /// A ping or pong came.
-    fn control(&mut self, id: ConnId) {
-        let second = self.now / 1000;
-        let Some(ws) = &mut self.conns[id].ws else {
+    /// Something without effect came.
+    fn idle_frame(&mut self, id: ConnId) {
+        if !matches!(self.conns[id].stage, Stage::Open) || self.counts_idle_frame(id) {
             return;
-        };
-        if ws.controls.0 != second {
-            ws.controls = (second, 0);
         }
-        ws.controls.1 += 1;
-        if ws.controls.1 > CONTROLS_PER_SECOND {
-            self.met("flood of control frames cut off");
-            self.close_ws(id, 1008, "too many control frames", EndReason::Flood);
+        self.met("flood of frames without effect cut off");
+        let reason = "too many frames without effect";
+        self.close_ws(id, 1008, reason, EndReason::Flood);
+    }
+
+    /// Counts such a frame; false when there were too many.
+    pub(super) fn counts_idle_frame(&mut self, id: ConnId) -> bool {
+        let second = self.now / 1000;
+        let ws = self.conns[id].ws.as_mut().expect("a WebSocket");
+        if ws.idle.0 != second {
+            ws.idle = (second, 0);
         }
+        ws.idle.1 += 1;
+        ws.idle.1 <= IDLE_PER_SECOND
     }
 
     pub(super) fn message(&mut self, id: ConnId, text: &Text) {
@@ -81,7 +85,8 @@ impl Model {
                     self.met("message throttled");
                     self.end(shard, action, Outcome::Throttled);
                     let error = "ClientLimitExceededException";
-                    return self.status(id, text.correlation.as_deref(), error, "Rate exceeded.");
+                    self.status(id, text.correlation.as_deref(), error, "Rate exceeded.");
+                    return self.idle_frame(id);
                 }
                 self.relay(id, action, payload, text);
             }
@@ -92,6 +97,7 @@ impl Model {
                 if let Some((error, description)) = told {
                     self.status(id, text.correlation.as_deref(), error, &description);
                 }
+                self.idle_frame(id);
             }
         }
     }

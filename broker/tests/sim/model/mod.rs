@@ -204,8 +204,8 @@ pub(crate) struct Ws {
     pub(crate) answered: bool,
     pub(crate) messages_in: u32,
     pub(crate) messages_out: u32,
-    /// A second of the clock, and how many pings and pongs came in it.
-    pub(crate) controls: (u64, u32),
+    /// A second of the clock, and how many frames without effect came in it.
+    pub(crate) idle: (u64, u32),
     pub(crate) taken: quotas::Taken,
     /// Why it ends: what happened first, or what else it may have been.
     pub(crate) reason: Option<EndReason>,
