@@ -239,6 +239,30 @@ fn the_seccomp_profile_allows_what_it_must_and_nothing_of_the_kind_it_is_for() {
     }
 }
 
+/// Debian 12 has npm 9.2, which ends with "Invalid comparator" at an alias (`npm:NAME@VERSION`) among the overrides.
+#[test]
+fn the_clients_packages_are_read_by_debians_npm() {
+    for folder in ["js", "browser"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../deploy/conformance")
+            .join(folder);
+        let read = |name: &str| -> Value {
+            let text = std::fs::read_to_string(path.join(name)).expect("a file");
+            serde_json::from_str(&text).expect("JSON")
+        };
+        let overrides = read("package.json")["overrides"].to_string();
+        assert!(!overrides.contains("npm:"), "{folder}: {overrides}");
+        let lock = read("package-lock.json");
+        for (name, package) in lock["packages"].as_object().expect("packages") {
+            assert!(package.get("resolved").is_none(), "{name} has an address");
+            assert!(
+                name.is_empty() || package["integrity"].is_string(),
+                "{name} has no checksum"
+            );
+        }
+    }
+}
+
 /// What `strace -f -c` saw of a start, calls, connections over TLS, a scrape, a reload and a drain, but for clone3.
 const SEEN: &str = "accept4 access arch_prctl bind brk close epoll_create1 epoll_ctl epoll_wait eventfd2 execve fcntl flock fsync futex \
                     getdents64 getpeername getpid getrandom getrusage getsockname gettid io_uring_enter io_uring_register \

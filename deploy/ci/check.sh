@@ -12,7 +12,10 @@ exec </dev/null
 readonly target="${CARGO_TARGET_DIR:-$PWD/target}"
 readonly clients="$PWD/target/clients"   # broker/tests/live/clients.rs looks here
 readonly logs="$target/ci"
-export CARGO_TERM_COLOR=never CARGO_NET_RETRY=5 CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
+# Registries have bad moments: each installer tries a download again by itself. What fails otherwise would fail again.
+export CARGO_NET_RETRY=5 PIP_RETRIES=5 npm_config_fetch_retries=3 npm_config_fetch_retry_mintimeout=2000
+readonly apt=(apt-get --quiet -o Acquire::Retries=5)
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL="${CARGO_INCREMENTAL:-0}"
 export HELIOGRAPH_CLIENTS="$clients"
 [ -n "$(command -v cargo)" ] || PATH="$HOME/.cargo/bin:$PATH"
 
@@ -22,7 +25,7 @@ main() {
   step 600 "install: Debian packages" debian_packages
   step 300 "install: Python clients" python_clients
   step 300 "install: node clients" node_clients
-  step 600 "install: crates" attempts 3 cargo fetch --locked
+  step 600 "install: crates" cargo fetch --locked
   step 60 "format" cargo fmt --all --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
   step 1200 "tests" cargo test --workspace --locked --lib --bins --examples --tests
@@ -69,18 +72,6 @@ bounded() {
   fi
 }
 
-# Tries a download so many times: registries have bad moments.
-attempts() {
-  local left="$1"
-  shift
-  until "$@"; do
-    left=$((left - 1))
-    [ "$left" -gt 0 ] || return 1
-    echo "trying again: $*"
-    sleep 5
-  done
-}
-
 debian_packages() {
   local missing=() package
   for package in git build-essential; do   # glommio builds its liburing with make and a C compiler, aws-lc with the compiler
@@ -99,8 +90,8 @@ debian_packages() {
     return 1
   fi
   export DEBIAN_FRONTEND=noninteractive
-  attempts 3 apt-get update --quiet
-  without_services attempts 3 apt-get install --quiet --yes --no-install-recommends "${missing[@]}"
+  "${apt[@]}" update
+  without_services "${apt[@]}" install --yes --no-install-recommends "${missing[@]}"
   node_is_recent || { echo "node 18 or newer is needed, $(node --version) is here"; return 1; }
 }
 
@@ -129,7 +120,7 @@ python_clients() {
   [ "$(cat "$clients/python/installed" 2>/dev/null)" != "$wanted" ] || return 0
   rm -rf "$clients/python"
   python3 -m venv "$clients/python"
-  attempts 3 "$clients/python/bin/pip" install --disable-pip-version-check -r deploy/conformance/python/requirements.txt
+  "$clients/python/bin/pip" install --disable-pip-version-check -r deploy/conformance/python/requirements.txt
   printf '%s\n' "$wanted" >"$clients/python/installed"
 }
 
@@ -142,12 +133,15 @@ node_clients() {
 node_packages() {
   local folder="$1" wanted
   shift
-  wanted="$(node --version; cat "deploy/conformance/$folder/package-lock.json")"
+  local -a files
+  files=("deploy/conformance/$folder/package.json" "deploy/conformance/$folder/package-lock.json")
+  [ ! -e "deploy/conformance/$folder/.npmrc" ] || files+=("deploy/conformance/$folder/.npmrc")
+  wanted="$(node --version; cat "${files[@]}")"
   [ "$(cat "$clients/$folder/installed" 2>/dev/null)" != "$wanted" ] || return 0
   rm -rf "${clients:?}/$folder"
   mkdir -p "$clients/$folder"
-  cp "deploy/conformance/$folder/package.json" "deploy/conformance/$folder/package-lock.json" "$clients/$folder/"
-  (cd "$clients/$folder" && attempts 3 npm ci "$@" --ignore-scripts --no-audit --no-fund)
+  cp "${files[@]}" "$clients/$folder/"
+  (cd "$clients/$folder" && npm ci "$@" --ignore-scripts --no-audit --no-fund)
   printf '%s\n' "$wanted" >"$clients/$folder/installed"
 }
 
