@@ -1,0 +1,239 @@
+#!/usr/bin/env bash
+# Both commands of the README on a fresh Debian 12: makes a minimal root file system, clones the commit that is checked out
+# into it, and runs there, each with its time:
+#
+#   root     mmdebstrap: Debian's essential packages, apt and certificates, nothing else
+#   clone    git and a C compiler, as the README says; the clone
+#   serve    cargo run --release -p broker -- serve --dev, until its ready line; a request; SIGTERM, exit code 0
+#   user     the same as an ordinary user: no capability, Debian's default limits (8 MiB of locked memory)
+#   clients  the steps of check.sh that install, as far as Debian, Python and node packages go
+#   check    deploy/ci/check.sh
+#
+#   deploy/ci/fresh.sh                                  all of them: some 40 minutes on two cores, 15 GB under FRESH_DIR
+#   FRESH_STEPS="root clone clients" deploy/ci/fresh.sh  only these, in this order
+#   FRESH_DIR=/mnt/big deploy/ci/fresh.sh               where the root is made (default /var/tmp)
+#
+# Wants root on a Debian with mmdebstrap (installed if it is missing) and rustup with the toolchain of rust-toolchain.toml, which is
+# mounted read-only. Package sources and registry settings are this machine's own: apt's and the installers' files are
+# mounted read-only, and the variables named below are passed on. None is printed or kept. Everything runs in namespaces of
+# its own for mounts and processes, so that nothing stays mounted or running; the root is removed at the end.
+# The network is this machine's: ports 8080, 8443 and 9090 of loopback must be free.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+exec </dev/null
+
+readonly all="root clone serve user clients check"
+readonly passed_on='^(https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY|ALL_PROXY|all_proxy|CARGO_(REGISTR|SOURCE|HTTP|NET)[A-Z_]*|PIP_[A-Z_]*|npm_config_.*|NPM_CONFIG_.*|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$'
+readonly rustup="${RUSTUP_HOME:-$HOME/.rustup}" cargo="${CARGO_HOME:-$HOME/.cargo}"
+
+main() {
+  local step
+  [ "$(id -u)" -eq 0 ] || { echo "fresh.sh makes and mounts a root file system: run it as root"; exit 1; }
+  for step in ${FRESH_STEPS:-$all}; do
+    [[ " $all " == *" $step "* ]] || { echo "no step \"$step\": FRESH_STEPS takes $all"; exit 1; }
+  done
+  if [ -z "$(command -v mmdebstrap)" ]; then
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends mmdebstrap >/dev/null
+  fi
+  git diff --quiet HEAD || echo "note: changes that are not committed are not in the clone"
+  FRESH_ROOT="$(mktemp -d "${FRESH_DIR:-/var/tmp}/heliograph-fresh.XXXXXX")"
+  export FRESH_ROOT
+  trap remove EXIT
+  trap 'exit 130' INT TERM
+  unshare --mount --propagation private --pid --fork --kill-child --mount-proc env FRESH_INSIDE=1 bash deploy/ci/fresh.sh &
+  namespaces=$!
+  wait "$namespaces"
+}
+
+# All processes and mounts of the steps end with the process that holds their namespaces; then there is only the directory.
+remove() {
+  [ -z "${namespaces:-}" ] || kill -KILL "$namespaces" 2>/dev/null || true
+  wait
+  rm -rf --one-file-system "$FRESH_ROOT" "$FRESH_ROOT.apt"
+}
+
+# In the namespaces: one step after the other; the first that fails ends the run.
+steps() {
+  local step started code
+  for step in ${FRESH_STEPS:-$all}; do
+    started="$SECONDS" code=0
+    # A command of its own: under `||` bash would go on behind a command that failed.
+    FRESH_INSIDE="$step" bash deploy/ci/fresh.sh || code=$?
+    if [ "$code" -ne 0 ]; then
+      echo "FAILED: $step (exit $code) after $((SECONDS - started)) s"
+      exit 1
+    fi
+    echo "done: $step, $((SECONDS - started)) s"
+    [ "$step" != root ] || mounts
+  done
+  echo "all steps: $SECONDS s"
+}
+
+step_root() {
+  local sources=() file
+  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources; do
+    [ ! -s "$file" ] || sources+=("$file")
+  done
+  for file in /etc/apt/apt.conf /etc/apt/apt.conf.d/*; do
+    [ ! -f "$file" ] || cat "$file"
+  done >"$FRESH_ROOT.apt"
+  quietly 900 mmdebstrap --mode=root --variant=minbase --include=ca-certificates --aptopt="$FRESH_ROOT.apt" \
+    --setup-hook='for d in auth.conf.d keyrings trusted.gpg.d; do [ ! -d /etc/apt/$d ] || cp -r /etc/apt/$d "$1/etc/apt/"; done' \
+    --setup-hook='mkdir -p "$1/usr/local/share" && cp -rL /usr/local/share/ca-certificates "$1/usr/local/share/" 2>/dev/null || true' \
+    bookworm "$FRESH_ROOT" "${sources[@]}"
+  rm -f "$FRESH_ROOT/etc/apt/sources.list"
+  echo "a root of $(du -sm "$FRESH_ROOT" | cut -f1) MB"
+}
+
+step_clone() {
+  git bundle create --quiet "$FRESH_ROOT/var/tmp/heliograph.bundle" HEAD
+  quietly 900 inside /root apt-get update
+  quietly 900 inside /root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends build-essential git
+  quietly 120 inside /root git clone /var/tmp/heliograph.bundle heliograph
+  echo "commit $(inside /root/heliograph git log --max-count=1 --format='%h %s')"
+}
+
+step_serve() {
+  serve /root/heliograph
+}
+
+step_user() {
+  [ -e "$FRESH_ROOT/home/visitor" ] || inside / useradd --create-home --shell /bin/bash visitor
+  # What root has built moves along, since the first command builds for minutes.
+  mv "$FRESH_ROOT/root/heliograph" "$FRESH_ROOT/home/visitor/"
+  mkdir -p "$FRESH_ROOT/root/.cargo" && cp -r "$FRESH_ROOT/root/.cargo" "$FRESH_ROOT/home/visitor/.cargo"
+  inside / chown -R visitor:visitor /home/visitor
+  rm -rf "$FRESH_ROOT/home/visitor/heliograph/heliograph-data"
+  serve /home/visitor/heliograph prlimit --memlock=8388608 setpriv --reuid visitor --regid visitor --init-groups \
+    --inh-caps=-all --bounding-set=-all env HOME=/home/visitor CARGO_HOME=/home/visitor/.cargo
+  mv "$FRESH_ROOT/home/visitor/heliograph" "$FRESH_ROOT/root/"
+  inside / chown -R root:root /root/heliograph
+}
+
+step_clients() {
+  local function
+  for function in debian_packages python_clients node_clients; do
+    quietly 900 inside /root/heliograph env HELIOGRAPH_STEP=1 bash deploy/ci/check.sh "$function"
+  done
+  echo "node $(inside / node --version), npm $(inside / npm --version), $(inside / python3 --version)"
+}
+
+step_check() {
+  timeout --kill-after=10 7200 bash -c 'FRESH_INSIDE=call exec bash deploy/ci/fresh.sh "$@"' - inside /root/heliograph deploy/ci/check.sh
+}
+
+# The first command of the README in a folder, behind words that say as whom.
+serve() {
+  local folder="$1" log="$FRESH_ROOT/var/tmp/serve.log" started="$SECONDS" code=0 broker
+  shift
+  inside "$folder" "$@" cargo run --release -p broker -- serve --dev >"$log" 2>&1 &
+  broker=$!
+  until grep -q '^ready ' "$log"; do
+    kill -0 "$broker" 2>/dev/null || { cat "$log"; echo "it ended before it was ready"; return 1; }
+    [ $((SECONDS - started)) -lt 1800 ] || { cat "$log"; echo "not ready within 1800 s"; return 1; }
+    sleep 0.2
+  done
+  echo "ready after $((SECONDS - started)) s"
+  grep -v '^ *\(Compiling\|Downloaded\|Downloading\|Updating\|Finished\|Running\|Locking\|Fresh\|Adding\|Blocking\) ' "$log" || true
+  request || { cat "$log"; return 1; }
+  started="$SECONDS"
+  kill -TERM "$broker"   # cargo has become the broker: `cargo run` replaces itself
+  wait "$broker" || code=$?
+  echo "exit code $code, $((SECONDS - started)) s after SIGTERM"
+  [ "$code" -eq 0 ]
+}
+
+# A channel is created with bash alone: the root has no HTTP client.
+request() {
+  local body='{"ChannelName":"fresh"}' status
+  exec 3<>/dev/tcp/127.0.0.1/8080
+  printf 'POST /createSignalingChannel HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' \
+    "${#body}" "$body" >&3
+  IFS= read -r -t 10 status <&3
+  exec 3>&-
+  echo "CreateSignalingChannel: ${status%$'\r'}"
+  [[ "$status" == *" 200 "* ]]
+}
+
+# What a container would mount: kernel file systems, devices, name resolution; this machine's settings and toolchain, read-only.
+mounts() {
+  local file
+  mount -t proc proc "$FRESH_ROOT/proc"
+  mount --rbind /sys "$FRESH_ROOT/sys"
+  mount -t tmpfs -o mode=755 tmpfs "$FRESH_ROOT/dev"
+  for file in null zero full random urandom tty; do
+    bind "/dev/$file" "/dev/$file" rw
+  done
+  mkdir "$FRESH_ROOT/dev/pts" "$FRESH_ROOT/dev/shm"
+  mount -t devpts -o newinstance,ptmxmode=666 devpts "$FRESH_ROOT/dev/pts"
+  mount -t tmpfs -o mode=1777 tmpfs "$FRESH_ROOT/dev/shm"
+  ln -s pts/ptmx "$FRESH_ROOT/dev/ptmx"
+  ln -s /proc/self/fd "$FRESH_ROOT/dev/fd"
+  for file in stdin:0 stdout:1 stderr:2; do
+    ln -s "/proc/self/fd/${file#*:}" "$FRESH_ROOT/dev/${file%:*}"
+  done
+  mount -t tmpfs -o mode=755 tmpfs "$FRESH_ROOT/run"
+  for file in /etc/resolv.conf /etc/hosts /etc/apt /etc/npmrc /usr/etc/npmrc /etc/pip.conf; do
+    bind "$file" "$file"
+  done
+  for file in .npmrc .pip/pip.conf .config/pip/pip.conf; do
+    bind "$HOME/$file" "/root/$file"
+  done
+  for file in config config.toml credentials credentials.toml; do
+    bind "$cargo/$file" "/root/.cargo/$file"
+  done
+  bind "$rustup" /opt/rustup
+  bind "$cargo/bin" /opt/cargo/bin
+}
+
+# Mounts one file or directory of this machine into the root if it is there.
+bind() {
+  local from="$1" to="$FRESH_ROOT$2"
+  [ -e "$from" ] || return 0
+  mkdir -p "$(dirname "$to")"
+  if [ -d "$from" ]; then mkdir -p "$to"; else [ -e "$to" ] || : >"$to"; fi
+  mount --bind "$(readlink -f "$from")" "$to"
+  [ "${3:-ro}" = rw ] || mount -o remount,bind,ro "$to"
+}
+
+# Runs a command in a folder of the root, with the variables of the registries and nothing else of this environment.
+inside() {
+  local folder="$1" name settings=()
+  shift
+  while read -r name; do
+    [[ ! "$name" =~ $passed_on ]] || settings+=("$name=${!name}")
+  done < <(compgen -e)
+  # Directories of this machine are not in the root.
+  settings+=(PIP_FIND_LINKS=)
+  exec_or_run chroot "$FRESH_ROOT" /usr/bin/env -i "${settings[@]}" HOME=/root LANG=C.UTF-8 TERM=dumb RUSTUP_HOME=/opt/rustup \
+    PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
+}
+
+# In the background or a subshell the command takes the shell's place, so that a signal reaches it.
+exec_or_run() {
+  if [ "$BASH_SUBSHELL" -gt 0 ]; then exec "$@"; else "$@"; fi
+}
+
+# Runs a command within so many seconds; its output is shown if it fails.
+quietly() {
+  local seconds="$1" log code=0
+  shift
+  log="$(mktemp)"
+  # `timeout` starts programs, not functions.
+  if [ "$(type -t "$1")" = function ]; then
+    FRESH_INSIDE=call timeout --kill-after=10 "$seconds" bash deploy/ci/fresh.sh "$@" >"$log" 2>&1 || code=$?
+  else
+    timeout --kill-after=10 "$seconds" "$@" >"$log" 2>&1 || code=$?
+  fi
+  [ "$code" -eq 0 ] || cat "$log"
+  rm -f "$log"
+  return "$code"
+}
+
+case "${FRESH_INSIDE:-}" in
+  "") main ;;
+  1) steps ;;
+  call) "$@" ;;
+  *) "step_$FRESH_INSIDE" ;;
+esac
