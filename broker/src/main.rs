@@ -2,9 +2,8 @@
 
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::presign::{Keys, Presign, presign};
-use broker::server::{self, Failure};
+use broker::server::{self, Checked, Failure};
 use broker::side;
-use broker::tls_files::TlsLoader;
 use clap::Parser;
 use std::io::Write;
 use std::path::Path;
@@ -18,7 +17,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Serve(flags) => serve(flags),
-        Command::CheckConfig { file } => check_config(file),
+        Command::CheckConfig { file, flags } => check_config(file, flags),
         Command::Presign(flags) => print_presigned(flags),
     };
     match result {
@@ -35,8 +34,9 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
     // Before any thread is started: they inherit the mask.
     side::block_signals()
         .map_err(|error| Failure::Fatal(format!("signals cannot be blocked: {error}")))?;
-    let settings = config::load(flags, &Cpus::of_this_process());
-    let settings = settings.map_err(|error| refusal(&error, flags.dev))?;
+    let settings = checked(flags)
+        .map_err(|error| refusal(&error, flags.dev))?
+        .settings;
     let log = side::log_to_stderr(settings.log_format)
         .map_err(|error| Failure::Fatal(format!("the log cannot be written: {error}")))?;
     let ended = server::run(settings, &log);
@@ -55,29 +55,30 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
     Failure::Configuration(format!("{error}{hint}"))
 }
 
-fn check_config(file: &Path) -> Result<(), Failure> {
-    let settings = config::check_file(file, &Cpus::of_this_process());
-    let settings = settings.map_err(|error| Failure::Configuration(error.to_string()))?;
-    if let Some(files) = &settings.tls {
-        let mut loader = TlsLoader::new(files.clone()).map_err(Failure::Fatal)?;
-        let presented = loader.load(SystemTime::now());
-        let presented = presented.map_err(Failure::Configuration)?;
-        let notice = presented.expiry.notice(SystemTime::now());
-        for warning in presented
-            .warnings
-            .iter()
-            .chain(notice.iter().map(|(_, text)| text))
-        {
-            eprintln!("{warning}");
-        }
+fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
+    if flags.config.is_some() {
+        let rule = "check-config takes the file as its argument: broker check-config FILE";
+        return Err(Failure::Configuration(rule.into()));
     }
-    let mut summary = config::summary(&settings);
-    if let Some(path) = &settings.credentials {
-        let loaded = config::load_credentials(path, &settings.account_id);
-        let loaded = loaded.map_err(|error| Failure::Configuration(error.to_string()))?;
-        summary.push_str(&config::credentials_summary(&loaded));
+    let flags = ServeFlags {
+        config: Some(file.into()),
+        ..flags.clone()
+    };
+    let checked = checked(&flags).map_err(|error| Failure::Configuration(error.to_string()))?;
+    for warning in &checked.warnings {
+        eprintln!("{warning}");
+    }
+    let mut summary = config::summary(&checked.settings);
+    if let Some(loaded) = &checked.credentials {
+        summary.push_str(&config::credentials_summary(loaded));
     }
     print(&summary)
+}
+
+/// What `serve` runs with and `check-config` tells of.
+fn checked(flags: &ServeFlags) -> Result<Checked, ConfigError> {
+    let draft = config::draft(flags, &Cpus::of_this_process());
+    server::check(draft, SystemTime::now())
 }
 
 fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {

@@ -11,6 +11,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+#[path = "cli/corpus.rs"]
+mod corpus;
+
 #[test]
 fn without_a_command_the_help_is_shown_and_the_exit_code_is_2() {
     let output = run(&mut broker(&[]));
@@ -102,7 +105,7 @@ fn check_config_says_what_a_file_amounts_to_or_what_is_wrong_with_it() {
         stdout(&output)
     );
 
-    let bad = directory.file("bad.toml", "shards = 0\nlimit = 1\n");
+    let bad = directory.file("bad.toml", "shards = 0\nlimit = 1\nauth = 'none'\n");
     let output = run(broker(&["check-config"]).arg(&bad));
     assert_eq!(output.status.code(), Some(2));
     let expected = format!(

@@ -150,16 +150,12 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     // rules that join keys
     (
-        "auth = 'sigv4'",
-        "f.toml:1:8: auth = sigv4: allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with every listener on loopback",
-    ),
-    (
         "auth = 'none'|listen = ['http://0.0.0.0:80']",
         "f.toml:2:10: listen = http://0.0.0.0:80: allowed loopback addresses only, since auth none lets everybody in",
     ),
     (
-        "listen = ['http://127.0.0.1:80', 'https://127.0.0.1:80']",
-        "f.toml:1:10: listen = https://127.0.0.1:80: allowed each address and port once",
+        "listen = ['http://127.0.0.1:80', 'http://127.0.0.1:80']",
+        "f.toml:1:10: listen = http://127.0.0.1:80: allowed each address and port once",
     ),
     (
         "[admin]|listen = '127.0.0.1:8080'",
@@ -290,10 +286,26 @@ fn an_empty_file_gives_the_defaults() {
         Settings {
             shards: 2,
             cpus: vec![0, 1],
+            credentials: Some("keys.toml".into()),
             ..Settings::default()
         }
     );
     assert!(summary(&settings).contains("http://127.0.0.1:8080"));
+}
+
+/// As nobody can be let in without them, a file is wrong without them, whether it says sigv4 or nothing.
+#[test]
+fn credentials_are_needed_unless_nobody_is_asked() {
+    let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with \
+                every listener on loopback";
+    for (text, place) in [
+        ("auth = 'sigv4'", "f.toml:1:8: auth = sigv4"),
+        ("", "auth = sigv4 (default)"),
+    ] {
+        let error = check_text(Path::new("f.toml"), text, &machine()).unwrap_err();
+        assert_eq!(error.to_string(), format!("{place}: {rule}"));
+    }
+    check_text(Path::new("f.toml"), "auth = 'none'", &machine()).unwrap();
 }
 
 #[test]
@@ -416,8 +428,14 @@ fn quotas_and_ice_servers_are_read() {
     );
 }
 
+/// The settings of a file that lacks no credentials.
 fn check(text: &str) -> Result<Settings, broker::config::ConfigError> {
-    check_text(Path::new("f.toml"), &text.replace('|', "\n"), &machine())
+    let flags = ServeFlags {
+        credentials: Some("keys.toml".into()),
+        ..ServeFlags::default()
+    };
+    let text = text.replace('|', "\n");
+    load_text(Path::new("f.toml"), &text, &flags, &machine())
 }
 
 fn machine() -> Cpus {

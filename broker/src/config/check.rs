@@ -6,24 +6,10 @@ use super::settings::{Auth, Listen, Scheme, Settings};
 use crate::limits::ENVELOPE_BYTES_MAX;
 use std::net::SocketAddr;
 
-/// What the settings are wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To run now, here.
-    Serve,
-    /// To say whether a file is right: flags may still add to it.
-    Check,
-}
-
 /// Notes every rule that `settings` break.
-pub(super) fn check(
-    settings: &Settings,
-    purpose: Purpose,
-    machine: &Cpus,
-    reader: &mut Reader<'_>,
-) {
-    authentication(settings, purpose, reader);
-    listeners(settings, purpose, reader);
+pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>) {
+    authentication(settings, reader);
+    listeners(settings, reader);
     admin(settings, reader);
     limits(settings, reader);
     timeouts(settings, reader);
@@ -40,7 +26,7 @@ pub(super) fn check(
         .iter()
         .filter(|cpu| !machine.allowed.contains(cpu))
         .collect();
-    if purpose == Purpose::Serve && !foreign.is_empty() {
+    if !foreign.is_empty() {
         let rule = format!(
             "allowed the CPUs that this process may use: {:?}",
             machine.allowed
@@ -49,12 +35,11 @@ pub(super) fn check(
     }
 }
 
-fn authentication(settings: &Settings, purpose: Purpose, reader: &mut Reader<'_>) {
-    let written = reader.place_of("auth") != super::Place::Default;
+fn authentication(settings: &Settings, reader: &mut Reader<'_>) {
     match settings.auth {
         Auth::None => {}
         Auth::Sigv4 if settings.credentials.is_some() => {}
-        Auth::Sigv4 if purpose == Purpose::Check && !written => {}
+        Auth::Sigv4 if reader.is_wrong("credentials") => {}
         Auth::Sigv4 => {
             let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
                         with every listener on loopback";
@@ -63,7 +48,7 @@ fn authentication(settings: &Settings, purpose: Purpose, reader: &mut Reader<'_>
     }
 }
 
-fn listeners(settings: &Settings, purpose: Purpose, reader: &mut Reader<'_>) {
+fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
     for (nth, listen) in settings.listen.iter().enumerate() {
         let earlier = settings.listen.iter().take(nth);
         if earlier.clone().any(|other| clash(other.addr, listen.addr)) {
@@ -82,7 +67,7 @@ fn listeners(settings: &Settings, purpose: Purpose, reader: &mut Reader<'_>) {
                 "allowed loopback addresses only, since auth none lets everybody in",
             );
         }
-        let certified = settings.tls.is_some() || settings.dev || purpose == Purpose::Check;
+        let certified = settings.tls.is_some() || settings.dev || reader.is_wrong("tls");
         if listen.scheme == Scheme::Https && !certified {
             let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the file; --dev \
                         makes one of its own";

@@ -88,6 +88,20 @@ impl<'t> Reader<'t> {
         self.places.get(key).cloned().unwrap_or(Place::Default)
     }
 
+    /// Whether the value of `key`, or of a key of that table, is wrong: what follows from its absence is not worth saying.
+    pub(super) fn is_wrong(&self, key: &str) -> bool {
+        let of_the_table = |fault: &Fault| {
+            let rest = fault.key.strip_prefix(key);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.faults.iter().any(of_the_table)
+    }
+
+    /// All faults, and where each key was written.
+    pub(super) fn end(self) -> (Vec<Fault>, BTreeMap<String, Place>) {
+        (self.faults, self.places)
+    }
+
     /// Notes that `flag` overrides `key`.
     pub(super) fn flag(&mut self, key: &str, flag: &'static str) {
         self.places.insert(key.into(), Place::Flag(flag));

@@ -37,6 +37,8 @@ pub enum Place {
 pub struct ConfigError {
     file: Option<PathBuf>,
     faults: Vec<Fault>,
+    /// Those of files that this one names.
+    others: Vec<Self>,
 }
 
 impl ConfigError {
@@ -46,10 +48,16 @@ impl ConfigError {
         Self {
             file: file.map(Path::to_path_buf),
             faults,
+            others: Vec::new(),
         }
     }
 
-    /// The faults, in the order in which they are shown.
+    /// The same, with the faults of other files behind.
+    pub(crate) fn with(self, others: Vec<Self>) -> Self {
+        Self { others, ..self }
+    }
+
+    /// The faults of the file and the flags, in the order in which they are shown.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
@@ -60,10 +68,13 @@ impl std::error::Error for ConfigError {}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, fault) in self.faults.iter().enumerate() {
-            if nth > 0 {
-                to.write_str("\n")?;
-            }
+        let mut first = true;
+        let mut line = |to: &mut fmt::Formatter<'_>| {
+            let is_first = std::mem::take(&mut first);
+            to.write_str(if is_first { "" } else { "\n" })
+        };
+        for fault in &self.faults {
+            line(to)?;
             let Fault {
                 place,
                 key,
@@ -86,6 +97,10 @@ impl fmt::Display for ConfigError {
                 Place::Default if key.is_empty() => to.write_str(rule)?,
                 Place::Default => write!(to, "{key} = {value} (default): {rule}")?,
             }
+        }
+        for other in &self.others {
+            line(to)?;
+            other.fmt(to)?;
         }
         Ok(())
     }

@@ -268,7 +268,7 @@ fn small(value: &super::document::Raw<'_>, least: u64) -> Checked<u32> {
 
 fn ice(section: &mut Section<'_, '_, '_>) -> Option<Ice> {
     let mut urls = Vec::new();
-    let urls_fine = section.read("urls", &mut urls, |value| ice_urls(value));
+    section.read("urls", &mut urls, |value| ice_urls(value));
     let (mut secret, mut from_file) = (None, None);
     section.read("secret", &mut secret, |value| secrets(value).map(Some));
     section.text("secret_file", &mut from_file, |path| {
@@ -284,36 +284,30 @@ fn ice(section: &mut Section<'_, '_, '_>) -> Option<Ice> {
     let mut ttl_ms = ICE_TTL_MS;
     section.duration("ttl", &mut ttl_ms, 30_000..=DAY);
 
-    let credential = match (username, password, secret, from_file) {
-        (None, None, None, None) => IceCredential::None,
-        (Some(username), Some(password), None, None) => IceCredential::Fixed { username, password },
-        (None, None, Some(secrets), None) | (None, None, None, Some(secrets)) => {
-            IceCredential::Secrets(secrets)
+    let written = ["username", "password", "secret", "secret_file"].map(|key| section.has(key));
+    match written {
+        [false, false, false, false] => {
+            if urls.iter().any(|url| url.starts_with("turn")) {
+                section.fault(
+                    "{ … }",
+                    "allowed without username and password, secret or secret_file for stun: URLs only",
+                );
+            }
         }
-        (_, _, _, _) => {
-            section.fault(
-                "{ … }",
-                "allowed one of username with password, secret, secret_file",
-            );
-            return None;
-        }
-    };
-    if urls.is_empty() {
-        if !urls_fine && !section.has("urls") {
-            section.fault("{ … }", "allowed entries with urls");
-        }
-        return None;
-    }
-    if credential == IceCredential::None
-        && !section.complained()
-        && urls.iter().any(|url| url.starts_with("turn"))
-    {
-        section.fault(
+        [true, true, false, false] | [false, false, true, false] | [false, false, false, true] => {}
+        [_, _, _, _] => section.fault(
             "{ … }",
-            "allowed without username and password, secret or secret_file for stun: URLs only",
-        );
-        return None;
+            "allowed one of username with password, secret, secret_file",
+        ),
     }
+    if !section.has("urls") {
+        section.fault("{ … }", "allowed entries with urls");
+    }
+    let credential = match (username, password, secret.or(from_file)) {
+        (Some(username), Some(password), _) => IceCredential::Fixed { username, password },
+        (_, _, Some(secrets)) => IceCredential::Secrets(secrets),
+        (_, _, None) => IceCredential::None,
+    };
     let ttl_seconds = u32::try_from(ttl_ms / 1000).ok()?;
     Some(Ice {
         urls,

@@ -22,10 +22,14 @@ pub struct Arguments {
 pub enum Command {
     /// Run the service
     Serve(Box<ServeFlags>),
-    /// Check a configuration file: a summary and exit 0, or every fault with its place and exit 2
+    /// Check a configuration file and the files it names, as serve would with the same flags: a summary and exit 0, or every
+    /// fault with its place and exit 2
     CheckConfig {
         /// The file
         file: PathBuf,
+        /// What serve would be given beside it.
+        #[command(flatten)]
+        flags: Box<ServeFlags>,
     },
     /// Print a signed WebSocket URL; keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
     Presign(PresignFlags),

@@ -1,7 +1,8 @@
 //! From flags and file to [`Settings`]: what may be written, what it must satisfy, and what everybody else reads.
 //!
 //! In reading order: `settings` and `quotas` (the result), `flags` (the command line), `file` (every key with its range), `check` (rules
-//! that join keys), `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `summary`, `error`, `cpus`.
+//! that join keys), `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `draft` (what was
+//! read, with all that is wrong), `summary`, `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
 
@@ -11,6 +12,7 @@ mod credentials;
 mod credentials_files;
 mod credentials_summary;
 mod document;
+mod draft;
 mod error;
 mod file;
 mod flags;
@@ -23,6 +25,7 @@ mod value;
 pub use cpus::Cpus;
 pub use credentials::{Loaded, load_credentials};
 pub use credentials_summary::credentials_summary;
+pub use draft::Draft;
 pub use error::{ConfigError, Fault, Place};
 pub use flags::{AdminFlag, Arguments, Command, CpuList, PresignFlags, ServeFlags};
 pub use json::json;
@@ -32,44 +35,40 @@ pub use settings::{
 };
 pub use summary::summary;
 
-use check::Purpose;
 use document::Reader;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The settings of `broker serve`: the file that the flags name, overridden by the flags.
-///
-/// # Errors
-/// Every fault of the file and the flags, and every rule that they break together.
-pub fn load(flags: &ServeFlags, machine: &Cpus) -> Result<Settings, ConfigError> {
-    match &flags.config {
-        Some(path) => settle(Some(path), &content(path)?, flags, Purpose::Serve, machine),
-        None => settle(None, "", flags, Purpose::Serve, machine),
+/// What `broker serve` would run with: the file that the flags name, overridden by the flags. The files that it names in turn are
+/// not looked at.
+#[must_use]
+pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
+    let Some(path) = &flags.config else {
+        return settle(None, "", flags, machine);
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => settle(Some(path), &text, flags, machine),
+        Err(error) => {
+            let fault = Fault {
+                place: Place::Default,
+                key: String::new(),
+                value: String::new(),
+                rule: format!("{}: cannot be read: {error}", path.display()),
+            };
+            Draft::new(Some(path), None, vec![fault], BTreeMap::new())
+        }
     }
 }
 
-/// The settings that a file alone gives: `broker check-config`. What flags can still add is not asked for.
-///
-/// # Errors
-/// Every fault of the file.
-pub fn check_file(path: &Path, machine: &Cpus) -> Result<Settings, ConfigError> {
-    check_text(path, &content(path)?, machine)
-}
-
-/// Like [`check_file`], with the file's content at hand.
+/// The settings of a file's content alone. The files that it names are not looked at.
 ///
 /// # Errors
 /// Every fault of the text.
 pub fn check_text(path: &Path, text: &str, machine: &Cpus) -> Result<Settings, ConfigError> {
-    settle(
-        Some(path),
-        text,
-        &ServeFlags::default(),
-        Purpose::Check,
-        machine,
-    )
+    load_text(path, text, &ServeFlags::default(), machine)
 }
 
-/// Like [`load`], with the file's content at hand.
+/// The settings of a file's content, overridden by the flags. The files that it names are not looked at.
 ///
 /// # Errors
 /// Every fault of the text and the flags.
@@ -79,20 +78,14 @@ pub fn load_text(
     flags: &ServeFlags,
     machine: &Cpus,
 ) -> Result<Settings, ConfigError> {
-    settle(Some(path), text, flags, Purpose::Serve, machine)
+    settle(Some(path), text, flags, machine).finish(Vec::new())
 }
 
-fn settle(
-    file: Option<&Path>,
-    text: &str,
-    flags: &ServeFlags,
-    purpose: Purpose,
-    machine: &Cpus,
-) -> Result<Settings, ConfigError> {
+fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -> Draft {
     let mut reader = Reader::new(text);
     let document = reader.parse();
     if !reader.faults.is_empty() {
-        return Err(ConfigError::new(file, reader.faults)); // what a broken text means is anybody's guess
+        return Draft::new(file, None, reader.faults, BTreeMap::new());
     }
     let written = document
         .get("profile")
@@ -111,26 +104,10 @@ fn settle(
     if settings.strict() && !is_written && LARGE_REGIONS.contains(&settings.region.as_str()) {
         settings.limits.channels_per_account = 10_000;
     }
-    check::check(&settings, purpose, machine, &mut reader);
-    if reader.faults.is_empty() {
-        Ok(settings)
-    } else {
-        Err(ConfigError::new(file, reader.faults))
-    }
+    check::check(&settings, machine, &mut reader);
+    let (faults, places) = reader.end();
+    Draft::new(file, Some(settings), faults, places)
 }
 
 /// Regions where an account may have twice as many channels. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
 const LARGE_REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];
-
-fn content(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let rule = format!("{}: cannot be read: {error}", path.display());
-        let fault = Fault {
-            place: Place::Default,
-            key: String::new(),
-            value: String::new(),
-            rule,
-        };
-        ConfigError::new(Some(path), vec![fault])
-    })
-}

@@ -12,6 +12,7 @@
 //! Nothing is written to stdout but the `ready` line.
 
 mod certificate;
+mod check;
 mod credentials;
 mod data_dir;
 mod failure;
@@ -26,6 +27,7 @@ mod supervisor;
 mod threads;
 mod watch;
 
+pub use check::{Checked, check};
 pub use failure::Failure;
 
 use crate::config::Settings;
@@ -225,20 +227,11 @@ fn admin_token(settings: &Settings) -> Result<Option<String>, Failure> {
     let Some(path) = settings.admin.token_file.as_ref().filter(|_| off_loopback) else {
         return Ok(None);
     };
-    let name = path.display();
-    let content = std::fs::read_to_string(path).map_err(|error| {
-        Failure::Configuration(format!(
-            "admin.token_file = {name}: allowed a file that can be read: {error}"
-        ))
-    })?;
-    let token = content.trim();
-    if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let text = format!(
-            "admin.token_file = {name}: allowed one line of at least {TOKEN_MIN} printable ASCII characters"
-        );
-        return Err(Failure::Configuration(text));
-    }
-    Ok(Some(token.to_owned()))
+    let refused = |rule| {
+        let path = path.display();
+        Failure::Configuration(format!("admin.token_file = {path}: {rule}"))
+    };
+    check::token(path).map(Some).map_err(refused)
 }
 
 fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
@@ -270,6 +263,3 @@ const DESCRIPTORS: usize = 48;
 const DESCRIPTORS_PER_SHARD: usize = 16;
 /// Fewer connections than this are not worth starting for.
 const CONNECTIONS_MIN: usize = 32;
-
-/// Shortest admin token.
-const TOKEN_MIN: usize = 16;

@@ -1,7 +1,7 @@
 //! A certificate chain: in the right order, valid at this moment, of one key.
 
 use super::expiry::{Expiry, moment};
-use super::pem::{self, CERT};
+use super::pem::{self, CERT, TlsFault};
 use crate::config::TlsFiles;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
@@ -25,7 +25,7 @@ impl Chain {
     ///
     /// # Errors
     /// The file is no PEM of certificates, their order is wrong, or one that clients need is not valid at `now`.
-    pub(super) fn read(path: &Path, now: SystemTime) -> Result<Self, String> {
+    pub(super) fn read(path: &Path, now: SystemTime) -> Result<Self, TlsFault> {
         let certificates = pem::certificates(CERT, path)?;
         let refused = |what: String| pem::fault(CERT, path, &what);
         let parsed = certificates
@@ -42,8 +42,12 @@ impl Chain {
             .collect::<Result<Vec<_>, _>>()
             .map_err(refused)?;
         let linked = linked(&parsed).map_err(refused)?;
-        for (place, certificate) in parsed.iter().enumerate().take(linked) {
-            valid(certificate, place, now).map_err(refused)?;
+        let needed = parsed.iter().enumerate().take(linked);
+        let invalid: Vec<_> = needed
+            .filter_map(|(place, certificate)| valid(certificate, place, now).err())
+            .collect();
+        if !invalid.is_empty() {
+            return Err(refused(invalid.join("; ")));
         }
         let warnings = parsed.iter().enumerate().skip(linked).map(|(place, stray)| {
             let name = name(stray);
@@ -76,7 +80,7 @@ impl Chain {
     ///
     /// # Errors
     /// It is another certificate's of the file, or none's.
-    pub(super) fn fits(&self, key: &dyn SigningKey, files: &TlsFiles) -> Result<(), String> {
+    pub(super) fn fits(&self, key: &dyn SigningKey, files: &TlsFiles) -> Result<(), TlsFault> {
         let Some(public) = key.public_key() else {
             return Err(pem::key_fault(&files.key, &"its public key cannot be told"));
         };
@@ -96,12 +100,15 @@ impl Chain {
                     self.names[place]
                 ),
             )),
-            None => Err(format!(
-                "tls.key = {}: allowed the private key of the first certificate in {} ({}): it is the key of another one",
-                files.key.display(),
-                files.cert.display(),
-                self.names[0]
-            )),
+            None => Err(TlsFault {
+                key: "tls.key",
+                path: files.key.clone(),
+                rule: format!(
+                    "allowed the private key of the first certificate in {} ({}): it is the key of another one",
+                    files.cert.display(),
+                    self.names[0]
+                ),
+            }),
         }
     }
 

@@ -8,13 +8,15 @@ mod expiry;
 mod pem;
 
 pub use expiry::{Expiry, NotAfter, Urgency};
+pub use pem::TlsFault;
 
 use crate::config::TlsFiles;
 use chain::Chain;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::sign::SigningKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -70,14 +72,14 @@ impl TlsLoader {
     /// `key = FILE: allowed …`: what is wrong with which file and what to do. Then nothing has changed.
     pub fn load(&mut self, now: SystemTime) -> Result<Presented, String> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let chain = Chain::read(&self.files.cert, now)?;
-        let key = pem::private_key(&self.files.key)?;
-        let key = provider
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| pem::key_fault(&self.files.key, &error))?;
-        chain.fits(&*key, &self.files)?;
-        let (authorities, verifier) = self.verifier(&provider)?;
+        let Material {
+            chain,
+            key,
+            clients: (authorities, verifier),
+        } = Material::read(&self.files, &provider, now).map_err(|faults| {
+            let lines: Vec<_> = faults.iter().map(TlsFault::to_string).collect();
+            lines.join("; ")
+        })?;
         let versions = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| format!("TLS cannot be set up: {error}"))?;
@@ -102,29 +104,77 @@ impl TlsLoader {
             warnings: chain.warnings().to_vec(),
         })
     }
+}
 
-    /// The authorities of client certificates, and who checks against them.
-    fn verifier(&self, provider: &Arc<rustls::crypto::CryptoProvider>) -> Result<Clients, String> {
-        let Some(path) = &self.files.client_ca else {
-            return Ok((Vec::new(), None));
+/// Checks the files as [`TlsLoader::load`] does: what works, but probably not as meant, a sentence each.
+///
+/// # Errors
+/// What is wrong with each of the files.
+pub fn check(files: &TlsFiles, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let chain = Material::read(files, &provider, now)?.chain;
+    let notice = chain.expiry().notice(now).map(|(_, text)| text);
+    Ok(chain.warnings().iter().cloned().chain(notice).collect())
+}
+
+/// What the files hold, each right and fitting the others.
+struct Material {
+    chain: Chain,
+    key: Arc<dyn SigningKey>,
+    clients: Clients,
+}
+
+impl Material {
+    /// Reads every file, also when another one is wrong.
+    fn read(
+        files: &TlsFiles,
+        provider: &Arc<CryptoProvider>,
+        now: SystemTime,
+    ) -> Result<Self, Vec<TlsFault>> {
+        let chain = Chain::read(&files.cert, now);
+        let key = pem::private_key(&files.key).and_then(|key| {
+            let loaded = provider.key_provider.load_private_key(key);
+            loaded.map_err(|error| pem::key_fault(&files.key, &error))
+        });
+        let fits = match (&chain, &key) {
+            (Ok(chain), Ok(key)) => chain.fits(&**key, files),
+            (Err(_), _) | (_, Err(_)) => Ok(()),
         };
-        let authorities = pem::certificates(pem::CLIENT_CA, path)?;
-        let refused = |error: &dyn std::fmt::Display| pem::fault(pem::CLIENT_CA, path, error);
-        let mut roots = RootCertStore::empty();
-        for (place, authority) in authorities.iter().enumerate() {
-            roots.add(authority.clone()).map_err(|error| {
-                refused(&format_args!(
-                    "certificate {} cannot be used: {error}",
-                    place + 1
-                ))
-            })?;
+        match (chain, key, fits, clients(files, provider)) {
+            (Ok(chain), Ok(key), Ok(()), Ok(clients)) => Ok(Self {
+                chain,
+                key,
+                clients,
+            }),
+            (chain, key, fits, clients) => {
+                let faults = [chain.err(), key.err(), fits.err(), clients.err()];
+                Err(faults.into_iter().flatten().collect())
+            }
         }
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-                .build()
-                .map_err(|error| refused(&error))?;
-        Ok((authorities, Some(verifier)))
     }
+}
+
+/// The authorities of client certificates, and who checks against them.
+fn clients(files: &TlsFiles, provider: &Arc<CryptoProvider>) -> Result<Clients, TlsFault> {
+    let Some(path) = &files.client_ca else {
+        return Ok((Vec::new(), None));
+    };
+    let authorities = pem::certificates(pem::CLIENT_CA, path)?;
+    let refused = |error: &dyn std::fmt::Display| pem::fault(pem::CLIENT_CA, path, error);
+    let mut roots = RootCertStore::empty();
+    for (place, authority) in authorities.iter().enumerate() {
+        roots.add(authority.clone()).map_err(|error| {
+            refused(&format_args!(
+                "certificate {} cannot be used: {error}",
+                place + 1
+            ))
+        })?;
+    }
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+            .build()
+            .map_err(|error| refused(&error))?;
+    Ok((authorities, Some(verifier)))
 }
 
 type Clients = (

@@ -7,13 +7,30 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A key of the configuration and what its file may hold.
 #[derive(Clone, Copy)]
 pub(super) struct Rule {
     key: &'static str,
     allowed: &'static str,
+}
+
+/// What is wrong with a file of `[tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFault {
+    /// The key that names the file, such as `tls.cert`.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// What is allowed and what was found.
+    pub rule: String,
+}
+
+impl Display for TlsFault {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "{} = {}: {}", self.key, self.path.display(), self.rule)
+    }
 }
 
 /// `[tls] cert`.
@@ -39,7 +56,7 @@ const KEY: Rule = Rule {
 pub(super) fn certificates(
     rule: Rule,
     path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, String> {
+) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
     let text = read(rule, path)?;
     let certificates = CertificateDer::pem_slice_iter(&text)
         .take(CERTIFICATES_MAX + 1)
@@ -59,24 +76,28 @@ pub(super) fn certificates(
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFault> {
     let text = read(KEY, path)?;
     PrivateKeyDer::from_pem_slice(&text)
         .map_err(|error| fault(KEY, path, &what(&error, "PRIVATE KEY", &text)))
 }
 
 /// A key that was read, but is of no use.
-pub(super) fn key_fault(path: &Path, error: &dyn Display) -> String {
+pub(super) fn key_fault(path: &Path, error: &dyn Display) -> TlsFault {
     fault(KEY, path, error)
 }
 
 /// `key = FILE: allowed …: …`.
-pub(super) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> String {
+pub(super) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> TlsFault {
     let Rule { key, allowed } = rule;
-    format!("{key} = {}: allowed {allowed}: {error}", path.display())
+    TlsFault {
+        key,
+        path: path.into(),
+        rule: format!("allowed {allowed}: {error}"),
+    }
 }
 
-fn read(rule: Rule, path: &Path) -> Result<Vec<u8>, String> {
+fn read(rule: Rule, path: &Path) -> Result<Vec<u8>, TlsFault> {
     let unreadable = |error| fault(rule, path, &format_args!("it cannot be read: {error}"));
     let file = File::open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {

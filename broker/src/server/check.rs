@@ -1,0 +1,151 @@
+//! Everything that a start can be refused for by its configuration: the file, the flags, and the files that they name. The one path
+//! of `broker serve` and `broker check-config`, so that neither takes what the other refuses; all faults are found in one go.
+//!
+//! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
+
+use crate::config::{ConfigError, Draft, Loaded, Place, Settings, load_credentials};
+use crate::tls_files::{self, TlsFault};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A configuration with which a start is not refused.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What to run with.
+    pub settings: Settings,
+    /// Of the credentials file, if one is named.
+    pub credentials: Option<Loaded>,
+    /// What works, but probably not as meant: one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Checks what was read of the configuration and all that it names.
+///
+/// A file that is named must be right, also when nothing uses it; under `--dev` only what is used is looked at, since a developer
+/// may borrow the configuration of another machine.
+///
+/// # Errors
+/// Every fault: those of the configuration first, then those of the credentials file.
+pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> {
+    let (mut others, mut warnings, mut credentials) = (Vec::new(), Vec::new(), None);
+    if let Some(settings) = draft.settings().cloned() {
+        if let Some(path) = used_token_file(&settings)
+            && let Err(rule) = token(path)
+        {
+            draft.fault("admin.token_file", path.display(), rule);
+        }
+        if let Err(error) = probe(&settings.data_dir) {
+            let rule = format!("allowed a directory that can be made and written: {error}");
+            draft.fault("data_dir", settings.data_dir.display(), rule);
+        }
+        match tls(&settings, now) {
+            Ok(told) => warnings = told,
+            Err(faults) => {
+                for TlsFault { key, path, rule } in faults {
+                    draft.fault(key, path.display(), rule);
+                }
+            }
+        }
+        match load(&settings) {
+            None => {}
+            Some(Ok(loaded)) => credentials = Some(loaded),
+            Some(Err(error)) => others.extend(of_credentials(&settings, error, &mut draft)),
+        }
+    }
+    Ok(Checked {
+        settings: draft.finish(others)?,
+        credentials,
+        warnings,
+    })
+}
+
+/// The token of a file: one line.
+///
+/// # Errors
+/// What is allowed.
+pub(super) fn token(path: &Path) -> Result<String, String> {
+    let content = fs::read_to_string(path)
+        .map_err(|error| format!("allowed a file that can be read: {error}"))?;
+    let token = content.trim();
+    if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "allowed one line of at least {TOKEN_MIN} printable ASCII characters"
+        ));
+    }
+    Ok(token.to_owned())
+}
+
+fn used_token_file(settings: &Settings) -> Option<&PathBuf> {
+    let listen = settings.admin.listen;
+    let off_loopback = listen.is_some_and(|addr| !addr.ip().is_loopback());
+    let path = settings.admin.token_file.as_ref();
+    path.filter(|_| off_loopback || !settings.dev)
+}
+
+/// Whether a directory can be made and written, by a file that is removed at once in what there is of it.
+fn probe(data_dir: &Path) -> io::Result<()> {
+    let mut place = data_dir;
+    loop {
+        match fs::metadata(if place.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            place
+        }) {
+            Ok(about) if about.is_dir() => break,
+            Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A link that leads nowhere is there, and no directory can be made in its place.
+                if fs::symlink_metadata(place).is_ok() {
+                    return Err(error);
+                }
+                place = place.parent().ok_or(error)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let name = format!(".heliograph-probe-{}", std::process::id());
+    let file = place.join(name);
+    File::options().create_new(true).write(true).open(&file)?;
+    fs::remove_file(&file)
+}
+
+/// Warnings, if a certificate is named.
+fn tls(settings: &Settings, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault>> {
+    let used = settings.port(crate::config::Scheme::Https).is_some();
+    match &settings.tls {
+        Some(files) if used || !settings.dev => tls_files::check(files, now),
+        Some(_) | None => Ok(Vec::new()),
+    }
+}
+
+fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
+    let used = settings.auth == crate::config::Auth::Sigv4;
+    let path = settings.credentials.as_ref();
+    let path = path.filter(|_| used || !settings.dev)?;
+    Some(load_credentials(path, &settings.account_id))
+}
+
+/// The faults of a credentials file; that it cannot be read is one of whoever names it.
+fn of_credentials(
+    settings: &Settings,
+    error: ConfigError,
+    draft: &mut Draft,
+) -> Option<ConfigError> {
+    let path = settings.credentials.as_ref()?.display().to_string();
+    let whole = match error.faults() {
+        [fault] if fault.key.is_empty() && fault.place == Place::Default => &fault.rule,
+        [] | [_, ..] => return Some(error),
+    };
+    let rule = whole.strip_prefix(&format!("{path}: ")).unwrap_or(whole);
+    let rule = match rule.strip_prefix("cannot be read: ") {
+        Some(error) => format!("allowed a file that can be read: {error}"),
+        None => rule.to_owned(),
+    };
+    draft.fault("credentials", path, rule);
+    None
+}
+
+/// Shortest admin token.
+const TOKEN_MIN: usize = 16;
