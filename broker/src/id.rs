@@ -170,7 +170,7 @@ impl Identity {
 }
 
 /// A call that waits for a letter: which connection on which shard, and which of its calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallRef {
     /// The shard that holds the caller's connection.
     pub shard: ShardId,

@@ -5,7 +5,8 @@ pub const SHARDS_MAX: usize = 256;
 
 /// Calls that one shard may have outstanding with each other shard. The next one is refused with 503.
 ///
-/// Waiting Alexa calls count, and they last up to MessageTtlSeconds: 128 of them per pair of shards, each a few KiB.
+/// Each is answered as soon as its home has looked, a change when it is durable. An Alexa call that waits for its master holds
+/// no such place: see [`waiting_calls_per_shard`].
 pub const CALLS_PER_PAIR_MAX: usize = 128;
 
 /// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one core.
@@ -21,11 +22,16 @@ pub const CHANGES_PER_SHARD_MAX: usize = 1024;
 /// Changes of one channel that wait for the one under way; the next one is `ClientLimitExceededException`.
 pub const CHANGES_WAITING_PER_CHANNEL_MAX: usize = 16;
 
-/// Places in a mailbox kept for letters that must not be refused: a reply and a cancel for each outstanding call, a result for
-/// each change under way, and control.
+/// Places in a mailbox kept for letters that must not be refused: a reply for each outstanding call; for each Alexa call that
+/// waits anywhere its answer, and for each that waits here a withdrawal and the word that it is over; a result for each change
+/// under way; and control.
 #[must_use]
 pub const fn mailbox_reserve(shards: usize) -> usize {
-    2 * CALLS_PER_PAIR_MAX * shards + CHANGES_PER_SHARD_MAX + MAILBOX_CONTROL_PLACES
+    let waiting = CALL_PLACES_PER_WAITING_CALL * waiting_calls_per_shard(shards);
+    (CALLS_PER_PAIR_MAX + waiting) * shards
+        + 2 * waiting
+        + CHANGES_PER_SHARD_MAX
+        + MAILBOX_CONTROL_PLACES
 }
 
 /// All places of a mailbox.
@@ -49,8 +55,27 @@ pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 /// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most 10,000 bytes.
 pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;
 
-/// Alexa calls that wait on one shard: 4,096 offers are 40 MiB.
-pub const WAITING_CALLS_PER_SHARD_MAX: usize = 4096;
+/// Alexa calls that wait in one process: 4,096 offers are 40 MiB. See [`waiting_calls_per_shard`].
+pub const WAITING_CALLS_MAX: usize = 4096;
+
+/// Alexa calls that wait on the channels of one shard: its part of [`WAITING_CALLS_MAX`], and never less than one channel may
+/// have.
+///
+/// When all are taken, the newest call of the account with most is answered `ClientLimitExceededException` in favour of an
+/// account with fewer, and likewise between the channels of one account. Nobody with fewer: the next call is.
+#[must_use]
+pub const fn waiting_calls_per_shard(shards: usize) -> usize {
+    let share = WAITING_CALLS_MAX / shards;
+    if share > WAITING_CALLS_PER_CHANNEL_MAX {
+        share
+    } else {
+        WAITING_CALLS_PER_CHANNEL_MAX
+    }
+}
+
+/// Calls of other shards that were told to wait and are not confirmed to be over, for each that may wait: one that waits, and
+/// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
+pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
 /// Channels on one shard: 16 million slots exist, a record with its tables takes about 500 bytes.
 pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;

@@ -65,6 +65,12 @@ impl Calls {
         Some(self.0.remove(place))
     }
 
+    /// Takes the call whose offer has this place in the order out.
+    pub fn take_of_order(&mut self, order: u64) -> Option<Waiting> {
+        let place = self.0.iter().position(|call| call.order == order)?;
+        Some(self.0.remove(place))
+    }
+
     /// Takes one call that expired by `now` out.
     pub fn take_expired(&mut self, now: Now) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.expires <= now)?;
@@ -140,5 +146,7 @@ mod tests {
         assert!(calls.take_expired(Now(1)).is_none());
         assert_eq!(calls.take("d").map(|call| call.order), Some(4));
         assert_eq!((calls.len(), calls.is_empty()), (1, false));
+        assert!(calls.take_of_order(4).is_none());
+        assert_eq!(calls.take_of_order(2).map(|call| call.order), Some(2));
     }
 }

@@ -9,6 +9,7 @@ use crate::edge::{
     Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle, ShardThread,
 };
 use crate::id::ShardId;
+use crate::limits::waiting_calls_per_shard;
 use crate::placement::Placement;
 use crate::shard::{Shard, Start};
 use crate::side::Log;
@@ -100,6 +101,7 @@ impl Shards<'_> {
             authenticator,
             session_keys: Arc::clone(&self.session_keys),
             nonces: Nonces::new(nonce_seed, id.0),
+            waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
         })
     }
 }

@@ -138,8 +138,9 @@ pub enum Wanted {
     Endpoints(Vec<Protocol>, Role),
     /// ICE servers, with credentials in this name.
     IceServers(Box<str>),
-    /// The answer of this channel's master; the call is withdrawn when its caller hangs up.
-    Answer(Identity),
+    /// The answer of this channel's master; the call is withdrawn when its caller hangs up. Whether another shard said that it
+    /// took the call, and waits for the word that it is over.
+    Answer(Identity, bool),
 }
 
 impl Http {

@@ -3,11 +3,13 @@
 //! In the books a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
 //! outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.
 
-use super::{Shard, Told};
+use super::waits::{Call, Room};
+use super::{Letter, Shard, Told, calls};
 use crate::channel::{Channel, Waiting};
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey};
-use crate::limits::{WAITING_CALLS_PER_CHANNEL_MAX, WAITING_CALLS_PER_SHARD_MAX};
+use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
+use crate::machine::Output;
 use crate::session::{Launch, NEVER, Session};
 use crate::time::Moment;
 use codec::control::ErrorKind;
@@ -16,7 +18,8 @@ use codec::signal::{Action, Delivery};
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
 impl Shard {
-    /// A call arrives at its channel. An older one of the same sender is answered with nothing.
+    /// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered with
+    /// nothing, or one of an account or channel with more than its share makes room.
     pub(super) fn take_offer(
         &mut self,
         caller: CallRef,
@@ -25,30 +28,20 @@ impl Shard {
         payload: &str,
         at: Moment,
     ) {
-        self.end_call(key, sender, None, at);
-        let waiting = usize::try_from(self.counters.waiting_calls).unwrap_or(usize::MAX);
+        match self.room_for_offer(caller, key, sender) {
+            Err(refused) => return self.tell(caller, refused, at),
+            Ok(Some(other)) => self.end_for_another(other, at),
+            Ok(None) => drop(self.end_call(key, sender, None, at)),
+        }
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        let ttl_ms = u64::from(channel.record.ttl_seconds) * 1000;
-        let live = channel.wake(&self.hasher);
-        if live.calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX
-            || waiting >= WAITING_CALLS_PER_SHARD_MAX
-        {
-            let message =
-                "Too many SendAlexaOfferToMaster calls wait for this channel. Try again later.";
-            return self.tell(
-                caller,
-                Told::Fault(ErrorKind::ClientLimitExceeded, message.into()),
-                at,
-            );
-        }
-        let wait_max_ms = self.settings.timeouts.alexa_wait_max_ms;
-        let wait_ms = if wait_max_ms == 0 {
-            ttl_ms
-        } else {
-            ttl_ms.min(wait_max_ms)
-        };
+        let wait_ms = wait_ms(
+            channel.record.ttl_seconds,
+            self.settings.timeouts.alexa_wait_max_ms,
+        );
+        let order = channel.wake(&self.hasher).next_order();
+        self.waits.begin(channel.record.arn.account(), (key, order));
         let mut frame = Vec::new();
         Delivery {
             action: Action::SdpOffer,
@@ -56,22 +49,74 @@ impl Shard {
             sender: Some(sender),
         }
         .write(&mut frame);
-        let (sender, order) = (sender.into(), live.next_order());
-        let (expires, frame) = (at.now.after(wait_ms), frame.into_boxed_slice());
-        live.calls.add(Waiting {
+        channel.wake(&self.hasher).calls.add(Waiting {
             caller,
-            sender,
-            expires,
+            sender: sender.into(),
+            expires: at.now.after(wait_ms),
             order,
-            frame,
+            frame: frame.into_boxed_slice(),
             given: None,
             delivered: false,
         });
         self.counters.receive(OFFER);
         self.counters.waiting_calls += 1;
         self.counters.pending_messages += 1;
+        if caller.shard != self.id {
+            self.waits.hold(caller, (key, order));
+            self.output(Output::Post(caller.shard, Letter::Taken(self.id, caller)));
+        }
         self.give_offers(key, u64::MAX);
         self.arm_channel(key, at);
+    }
+
+    /// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it always does.
+    fn room_for_offer(
+        &self,
+        caller: CallRef,
+        key: ChannelKey,
+        sender: &str,
+    ) -> Result<Option<Call>, Told> {
+        if caller.shard != self.id && !self.waits.has_place() {
+            return Err(calls::too_busy());
+        }
+        let Some(channel) = self.channels.get(key) else {
+            return Ok(None);
+        };
+        let calls = channel.live().map(|live| &live.calls);
+        if calls.is_some_and(|calls| calls.of(sender).is_some()) {
+            return Ok(None);
+        }
+        if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
+            return Err(over_limit(CHANNEL_FULL));
+        }
+        match self.waits.room(channel.record.arn.account(), key) {
+            Room::Free => Ok(None),
+            Room::InPlaceOf(other) => Ok(Some(other)),
+            Room::None => Err(over_limit(SHARD_FULL)),
+        }
+    }
+
+    /// Ends a call in favour of one of an account, or of a channel of the same account, that has fewer.
+    fn end_for_another(&mut self, (key, order): Call, at: Moment) {
+        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        if let Some(call) = live.and_then(|live| live.calls.take_of_order(order)) {
+            self.close_call(key, &call, Outcome::Overflow);
+            self.answer_offer(&call, over_limit(MADE_ROOM), at);
+        }
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.rest();
+        }
+    }
+
+    /// Tells the caller of a call that waited what came of it.
+    fn answer_offer(&mut self, call: &Waiting, told: Told, at: Moment) {
+        let caller = call.caller;
+        if caller.shard == self.id {
+            self.told(caller, told, at);
+        } else {
+            let letter = Letter::Answer(self.id, caller, Box::new(told));
+            self.output(Output::Post(caller.shard, letter));
+        }
     }
 
     /// Gives waiting offers that the current master has not got to it, oldest first: those accepted before `before`.
@@ -175,15 +220,13 @@ impl Shard {
         let Some(call) = live.calls.take(sender) else {
             return false;
         };
-        self.close_call(
-            &call,
-            if answer.is_some() {
-                Outcome::Withdrawn
-            } else {
-                Outcome::Overwritten
-            },
-        );
-        self.tell(call.caller, Told::Answer(answer.map(Into::into)), at);
+        let outcome = if answer.is_some() {
+            Outcome::Withdrawn
+        } else {
+            Outcome::Overwritten
+        };
+        self.close_call(key, &call, outcome);
+        self.answer_offer(&call, Told::Answer(answer.map(Into::into)), at);
         true
     }
 
@@ -193,27 +236,35 @@ impl Shard {
             let Some(call) = live.calls.take_expired(at.now) else {
                 return;
             };
-            self.close_call(&call, Outcome::Expired);
-            self.tell(call.caller, Told::Answer(None), at);
+            self.close_call(key, &call, Outcome::Expired);
+            self.answer_offer(&call, Told::Answer(None), at);
         }
     }
 
-    /// The caller hung up.
-    pub(super) fn cancel_offer(&mut self, caller: CallRef, identity: &Identity, at: Moment) {
-        let Some(&key) = self.names.get(identity) else {
-            return;
-        };
-        let Some(channel) = self.channels.get_mut(key) else {
-            return;
-        };
+    /// A caller on this shard hung up: its call is withdrawn.
+    pub(super) fn withdraw_local(&mut self, caller: CallRef, identity: &Identity) {
+        if let Some(&key) = self.names.get(identity) {
+            self.take_back_offer(caller, key);
+        }
+    }
+
+    /// A caller on another shard hung up: its call is withdrawn, unless its answer is on its way.
+    pub(super) fn withdraw_offer(&mut self, caller: CallRef, at: Moment) {
+        let call = self.waits.of(caller);
+        if let Some(call) = call.and_then(|(key, _)| self.take_back_offer(caller, key)) {
+            self.answer_offer(&call, Told::Answer(None), at);
+        }
+    }
+
+    fn take_back_offer(&mut self, caller: CallRef, key: ChannelKey) -> Option<Waiting> {
+        let channel = self.channels.get_mut(key)?;
         let call = channel
             .live_mut()
             .and_then(|live| live.calls.take_of_caller(caller));
         channel.rest();
-        if let Some(call) = call {
-            self.close_call(&call, Outcome::Withdrawn);
-            self.tell(caller, Told::Answer(None), at);
-        }
+        let call = call?;
+        self.close_call(key, &call, Outcome::Withdrawn);
+        Some(call)
     }
 
     /// Ends every call of a channel with a fault: the channel is deleted, or the process ends.
@@ -228,17 +279,41 @@ impl Shard {
             let Some(call) = live.calls.take_any() else {
                 return;
             };
-            self.close_call(&call, Outcome::Withdrawn);
-            self.tell(call.caller, Told::Fault(kind, message.into()), at);
+            self.close_call(key, &call, Outcome::Withdrawn);
+            self.answer_offer(&call, Told::Fault(kind, message.into()), at);
         }
     }
 
     /// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
-    fn close_call(&mut self, call: &Waiting, outcome: Outcome) {
+    fn close_call(&mut self, key: ChannelKey, call: &Waiting, outcome: Outcome) {
         self.counters.waiting_calls = self.counters.waiting_calls.saturating_sub(1);
+        if let Some(channel) = self.channels.get(key) {
+            self.waits
+                .end(channel.record.arn.account(), (key, call.order));
+        }
         if call.given.is_none() && !call.delivered {
             self.counters.pending_messages -= 1;
             self.counters.end(OFFER, outcome);
         }
     }
 }
+
+/// How long a call waits: as long as its channel keeps messages, or as long as is configured.
+fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
+    let ttl_ms = u64::from(ttl_seconds) * 1000;
+    if most_ms == 0 {
+        ttl_ms
+    } else {
+        ttl_ms.min(most_ms)
+    }
+}
+
+fn over_limit(message: &str) -> Told {
+    Told::Fault(ErrorKind::ClientLimitExceeded, message.into())
+}
+
+const CHANNEL_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for this channel. Try again later.";
+const SHARD_FULL: &str =
+    "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
+const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again later.";

@@ -184,7 +184,7 @@ impl Shard {
             (Wanted::IceServers(name), Told::Record(..)) => {
                 control::ice(body, &self.settings.ice, &asked.host, &name, at.wall);
             }
-            (Wanted::Answer(_), Told::Answer(answer)) => {
+            (Wanted::Answer(..), Told::Answer(answer)) => {
                 codec::control::alexa(body, answer.as_deref())
             }
             (Wanted::Pages { .. }, Told::Records(records, more)) => {
@@ -204,7 +204,7 @@ impl Shard {
                 | Wanted::Permit { .. }
                 | Wanted::Endpoints(..)
                 | Wanted::IceServers(_)
-                | Wanted::Answer(_)
+                | Wanted::Answer(..)
                 | Wanted::Pages { .. },
                 _,
             ) => return false,

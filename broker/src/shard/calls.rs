@@ -109,7 +109,7 @@ impl Shard {
                     sender,
                     payload: offer.payload,
                 };
-                (Wanted::Answer(Identity::of(&arn)), ask)
+                (Wanted::Answer(Identity::of(&arn), false), ask)
             }
             Call::Join(join) => (Wanted::NoMediaStorage, look(join.arn)),
             Call::JoinAsViewer(join) => (Wanted::NoMediaStorage, look(join.arn)),
@@ -200,34 +200,70 @@ impl Shard {
         }
     }
 
-    /// The caller of a waiting Alexa call is gone: its home withdraws it. False when no such call waits.
-    pub(super) fn hang_up(&mut self, key: SessionKey, at: Moment) -> bool {
+    /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
+    pub(super) fn hang_up(&mut self, key: SessionKey) -> bool {
         let shard = self.id;
         let Some(http) = self.http(key) else {
             return false;
         };
-        let HttpStage::AwaitReply(_, Wanted::Answer(identity)) = &http.stage else {
+        let HttpStage::AwaitReply(_, Wanted::Answer(identity, taken)) = &mut http.stage else {
             return false;
         };
-        let (caller, identity) = (
-            CallRef {
-                shard,
-                session: key,
-                serial: http.serial,
-            },
-            identity.clone(),
-        );
+        let (identity, taken) = (identity.clone(), std::mem::take(taken));
+        let caller = CallRef {
+            shard,
+            session: key,
+            serial: http.serial,
+        };
         http.serial = http.serial.wrapping_add(1); // its answer finds nobody
         let home = self.placement.home(&identity);
         if home == self.id {
-            self.cancel_offer(caller, &identity, at);
-        } else {
-            self.output(Output::Post(
-                home,
-                Letter::Cancel(caller, Box::new(identity)),
-            ));
+            self.withdraw_local(caller, &identity);
+        } else if taken {
+            self.offers_out = self.offers_out.saturating_sub(1);
+            self.output(Output::Post(home, Letter::Withdraw(caller)));
         }
+        // Else the home has not said yet that it took the call: when it does, it finds nobody.
         true
+    }
+
+    /// `home` has taken in an Alexa call, which waits there. A caller that is gone since withdraws it.
+    pub(super) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
+        match self.awaited_offer(caller) {
+            Some(taken) => {
+                *taken = true;
+                self.offers_out += 1;
+            }
+            None => self.output(Output::Post(home, Letter::Withdraw(caller))),
+        }
+    }
+
+    /// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn finds nobody.
+    pub(super) fn offer_answered(
+        &mut self,
+        home: ShardId,
+        caller: CallRef,
+        told: Told,
+        at: Moment,
+    ) {
+        self.output(Output::Post(home, Letter::Over(caller)));
+        if self.awaited_offer(caller).is_some_and(|taken| *taken) {
+            self.offers_out = self.offers_out.saturating_sub(1);
+            self.told(caller, told, at);
+        }
+    }
+
+    /// Whether the Alexa call that this caller waits for was taken in; `None` when it waits for none, or another.
+    fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
+        let http = self.http(caller.session)?;
+        if http.serial != caller.serial {
+            return None;
+        }
+        if let HttpStage::AwaitReply(_, Wanted::Answer(_, taken)) = &mut http.stage {
+            Some(taken)
+        } else {
+            None
+        }
     }
 }
 

@@ -123,6 +123,7 @@ impl Shard {
         }
         let empty = self.web_sockets == 0
             && self.counters.waiting_calls == 0
+            && self.offers_out == 0
             && self.counters.outbox_bytes == 0
             && self.changes.is_empty()
             && self.asking.iter().all(|&questions| questions == 0);
@@ -134,10 +135,8 @@ impl Shard {
     }
 
     fn fail_all_calls(&mut self, at: Moment) {
-        for number in 0..self.channels.slots() {
-            if let Some(key) = self.channels.at(number) {
-                self.fail_calls(key, ErrorKind::ServiceUnavailable, SHUTTING_DOWN, at);
-            }
+        for key in self.waits.channels() {
+            self.fail_calls(key, ErrorKind::ServiceUnavailable, SHUTTING_DOWN, at);
         }
     }
 }

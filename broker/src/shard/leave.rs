@@ -78,6 +78,7 @@ impl Shard {
 
     /// Moves to the last state; false when it was there before.
     fn end(&mut self, key: SessionKey, deadline: Now) -> bool {
+        self.hang_up(key);
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
@@ -114,7 +115,7 @@ impl Shard {
                 http.ended = true;
                 if !http.awaits_reply() {
                     self.finish(key, at);
-                } else if self.hang_up(key, at) {
+                } else if self.hang_up(key) {
                     self.abort(key, at);
                 }
             }
@@ -130,7 +131,7 @@ impl Shard {
     /// The edge has closed the connection.
     pub(super) fn gone(&mut self, key: SessionKey, at: Moment) {
         self.leave(key, at);
-        self.hang_up(key, at);
+        self.hang_up(key);
         let Some(mut session) = self.remove_session(key) else {
             return;
         };

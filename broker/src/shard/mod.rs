@@ -40,6 +40,7 @@ mod start;
 mod sts;
 mod tables;
 mod timers;
+mod waits;
 
 pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Ask, Inquiry, Letter, Parcel, Told};
@@ -67,6 +68,7 @@ use start::Rules;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use tables::Table;
+use waits::Waits;
 
 /// One shard.
 pub struct Shard {
@@ -113,6 +115,10 @@ pub struct Shard {
     web_sockets: usize,
     /// Questions under way to each other shard.
     asking: Vec<usize>,
+    /// Connections here whose Alexa call waits on another shard.
+    offers_out: usize,
+    /// Alexa calls that wait here.
+    waits: Waits,
     drain: Option<drain::Drain>,
     /// Connections whose call was answered: the request behind it is next. Empty between two inputs.
     answered: VecDeque<SessionKey>,
@@ -141,6 +147,7 @@ impl Shard {
             authenticator,
             session_keys,
             nonces,
+            waiting_calls,
         } = start;
         let rules = Rules::of(&settings);
         let hasher = RandomState::with_seeds(a, b, c, d);
@@ -151,6 +158,7 @@ impl Shard {
             placement,
             changes: HashMap::with_hasher(hasher.clone()),
             account_rates: HashMap::with_hasher(hasher.clone()),
+            waits: Waits::new(waiting_calls, hasher.clone()),
             hasher,
             random: fastrand::Rng::with_seed(a ^ c.rotate_left(17)),
             store,
@@ -175,6 +183,7 @@ impl Shard {
             connections: [0; PLACES],
             last_created: newest,
             web_sockets: 0,
+            offers_out: 0,
             drain: None,
             answered: VecDeque::new(),
             settings,
@@ -349,7 +358,10 @@ impl Machine for Shard {
         match letter {
             Letter::Ask(..) => true,
             Letter::Tell(..)
-            | Letter::Cancel(..)
+            | Letter::Taken(..)
+            | Letter::Answer(..)
+            | Letter::Withdraw(_)
+            | Letter::Over(_)
             | Letter::Committed(..)
             | Letter::Credentials(_)
             | Letter::Drain(_) => false,
@@ -362,6 +374,7 @@ impl Machine for Shard {
             channels: self.channels.len() as u64,
             deleting: self.deleting,
             timers: self.wheel.len() as u64,
+            call_places: self.waits.places() as u64,
             counters: Counters {
                 log_suppressed: self.diary.suppressed(),
                 ..self.counters.clone()
@@ -406,7 +419,13 @@ impl Shard {
                 self.heard_from(from);
                 self.told(caller, *told, at);
             }
-            Letter::Cancel(caller, identity) => self.cancel_offer(caller, &identity, at),
+            Letter::Taken(from, caller) => {
+                self.heard_from(from);
+                self.offer_taken(from, caller);
+            }
+            Letter::Answer(from, caller, told) => self.offer_answered(from, caller, *told, at),
+            Letter::Withdraw(caller) => self.withdraw_offer(caller, at),
+            Letter::Over(caller) => self.waits.free(caller),
             Letter::Committed(key, result) => self.committed(key, result, at),
             Letter::Credentials(credentials) => self.replace_credentials(credentials),
             Letter::Drain(within_ms) => self.begin_drain(within_ms, at),

@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub deleting: u64,
     /// Entries of the timer wheel: never more than there are sessions and channels.
     pub timers: u64,
+    /// Alexa calls of other shards that were taken in, and that these have not confirmed to be over.
+    pub call_places: u64,
     /// Everything counted.
     pub counters: Counters,
 }
@@ -28,6 +30,7 @@ impl Snapshot {
         self.channels += other.channels;
         self.deleting += other.deleting;
         self.timers += other.timers;
+        self.call_places += other.call_places;
         self.counters.add(&other.counters);
     }
 }

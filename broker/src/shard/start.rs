@@ -4,6 +4,7 @@ use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::config::Settings;
 use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
+use crate::limits::waiting_calls_per_shard;
 use crate::placement::Placement;
 use crate::record::Record;
 use crate::registry::{MemoryStore, Store};
@@ -35,6 +36,9 @@ pub struct Start {
     pub session_keys: Arc<SessionKeys>,
     /// Their nonces.
     pub nonces: Nonces,
+    /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what happens
+    /// then.
+    pub waiting_calls: usize,
 }
 
 impl Start {
@@ -46,6 +50,7 @@ impl Start {
         placement: Placement,
         seeds: [u64; 4],
     ) -> Self {
+        let waiting_calls = waiting_calls_per_shard(usize::from(placement.shards()));
         Self {
             settings,
             id,
@@ -58,6 +63,7 @@ impl Start {
             authenticator: None,
             session_keys: Arc::new(SessionKeys::new(&[0; 32], None)),
             nonces: Nonces::new(&[0; 32], id.0),
+            waiting_calls,
         }
     }
 }

@@ -145,6 +145,11 @@ impl Page<'_> {
             "SendAlexaOfferToMaster calls that wait for an answer",
             counters.waiting_calls,
         )?;
+        self.gauge(
+            "heliograph_waiting_call_places",
+            "SendAlexaOfferToMaster calls of other shards that wait, or whose end was not confirmed yet",
+            sum.call_places,
+        )?;
         self.counter(
             "heliograph_log_suppressed",
             "Refusals that were not logged because there were too many within a second",

@@ -16,6 +16,7 @@ mod script;
 mod store;
 mod takeover;
 mod timers;
+mod waiting;
 #[expect(
     dead_code,
     reason = "shared with the simulation, which needs all of it"

@@ -10,7 +10,7 @@
 //!  NAME connects [ARN-NAME]         NAME vanishes       NAME stalls       NAME reads [BYTES]
 //!  NAME > ACTION PAYLOAD [to ID] [id CORRELATION]       NAME > raw TEXT   NAME > bytes HEX
 //!  NAME > ping | pong | empty | binary | unmasked | huge | close CODE
-//!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list | alexa PAYLOAD as ID | http TEXT
+//!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list | alexa PAYLOAD as ID [to CHANNEL] | http TEXT
 //!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
 //!  time 5s      drain 20s      letters refused      letters wait      letters taken
 //!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
@@ -79,8 +79,22 @@ impl Script {
         Self::with(1, true, |_| ())
     }
 
+    /// So many shards in `--dev`, on each of which so many Alexa calls may wait.
+    pub(crate) fn with_waiting_calls(shards: u16, waiting_calls: usize) -> Self {
+        Self::made(shards, true, Some(waiting_calls), |_| ())
+    }
+
     /// So many shards, with these settings.
     pub(crate) fn with(shards: u16, dev: bool, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::made(shards, dev, None, change)
+    }
+
+    fn made(
+        shards: u16,
+        dev: bool,
+        waiting_calls: Option<usize>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings::new(Profile::Default, dev);
         settings.shards = usize::from(shards);
         change(&mut settings);
@@ -98,6 +112,7 @@ impl Script {
             let start = Start {
                 store: Box::new(SlowStore::new(id, &changes)),
                 journal: Box::new(Notes(notes.clone())),
+                waiting_calls: waiting_calls.unwrap_or(plain.waiting_calls),
                 ..plain
             };
             Shard::new(start)
@@ -407,12 +422,22 @@ impl Script {
 
     /// A channel name whose home is this shard.
     pub(crate) fn name_on(&self, shard: usize) -> String {
-        let home = |name: &String| {
-            let identity = Identity::new("us-west-2", "123456789012", name);
-            self.placement.home(&identity).index() == shard
-        };
         let mut names = (0..).map(|number| format!("c{number}"));
-        names.find(home).expect("names spread")
+        names
+            .find(|name| self.home(name) == shard)
+            .expect("names spread")
+    }
+
+    /// The home of a channel of this name.
+    pub(crate) fn home(&self, name: &str) -> usize {
+        let identity = Identity::new("us-west-2", "123456789012", name);
+        self.placement.home(&identity).index()
+    }
+
+    /// Alexa calls that shards took from others and that are not confirmed to be over.
+    pub(crate) fn call_places(&self) -> u64 {
+        let places = self.shards.iter().map(|shard| shard.snapshot().call_places);
+        places.sum()
     }
 }
 

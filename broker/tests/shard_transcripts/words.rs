@@ -106,8 +106,8 @@ pub(crate) fn spoken(text: &str, at: &Moment) -> Vec<u8> {
             let body = text.split_once(path).expect("it is there").1.trim();
             out = post(path, &named(body));
         }
-        ["alexa", payload, "as", sender] => {
-            let channel = arn(CHANNEL);
+        ["alexa", payload, "as", sender, rest @ ..] => {
+            let channel = arn(rest.last().unwrap_or(&CHANNEL));
             let body = format!(
                 r#"{{"ChannelARN":"{channel}","SenderClientId":"{sender}","MessagePayload":"{payload}"}}"#
             );

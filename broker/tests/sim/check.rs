@@ -133,11 +133,8 @@ impl World {
                 assert_eq!((at, predicted.shard), (home.index(), to.index()));
                 Tag::Tell(predicted, told)
             }
-            Letter::Cancel(caller, _) => {
-                let (predicted, home) = out.cancels.pop_front().expect("a cancel was predicted");
-                let known = self.callers.get(&reference(caller));
-                assert_eq!((known, home), (Some(&predicted), to.index()));
-                Tag::Cancel(predicted)
+            Letter::Taken(..) | Letter::Withdraw(_) | Letter::Answer(..) | Letter::Over(_) => {
+                self.alexa_letter(to, &letter)
             }
             Letter::Drain(_) => panic!("no shard drains another"),
             Letter::Committed(..) => panic!("only a store tells of a change"),
@@ -215,7 +212,8 @@ impl World {
         assert!(out.aborts.is_empty(), "not aborted: {:?}", out.aborts);
         assert!(out.handovers.is_empty() && out.asks.is_empty());
         assert!(out.tells.is_empty(), "not told: {:?}", out.tells);
-        assert!(out.cancels.is_empty());
+        assert!(out.takens.is_empty() && out.overs.is_empty() && out.withdraws.is_empty());
+        assert!(out.answers.is_empty(), "not answered: {:?}", out.answers);
         for &conn in touched {
             let state = &self.model.conns[conn];
             if !state.live || state.shard != shard {
@@ -330,6 +328,9 @@ impl World {
             "{} timer entries for {most} sessions and channels",
             snapshot.timers
         );
+        let places = self.model.shards[shard].places.len();
+        assert_eq!(snapshot.call_places, places as u64, "places of calls");
+        self.letters_within_their_bounds(shard);
         self.model.shards[shard].counters.outbox_bytes = bytes;
         let mut wanted = self.model.counters(shard);
         let mut found = snapshot.counters;
@@ -350,26 +351,6 @@ impl World {
             }
         }
         assert_eq!(found, wanted, "the counters of shard {shard}");
-    }
-
-    /// At the very end: nobody is there, nothing is left.
-    pub(crate) fn at_rest(&self) {
-        for (number, shard) in self.shards.iter().enumerate() {
-            let snapshot = shard.snapshot();
-            let counters = &snapshot.counters;
-            assert_eq!(snapshot.connections, [0; PLACES]);
-            let gauges = [
-                counters.pending_messages,
-                counters.pending_bytes,
-                counters.outbox_messages,
-                counters.outbox_bytes,
-                counters.waiting_calls,
-            ];
-            assert_eq!(gauges, [0; 5], "gauges of shard {number} at the end");
-            assert_eq!(counters.unaccounted(), 0);
-            assert_eq!(self.model.shards[number].asking, 0, "no question is open");
-            assert_eq!(self.model.changes(number), 0, "no change is under way");
-        }
     }
 }
 

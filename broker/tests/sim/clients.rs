@@ -341,6 +341,19 @@ impl World {
         self.write(conn, Piece::Body(Call::Alexa(offer)));
     }
 
+    /// More Alexa calls at once than may wait in some worlds: most on one channel, some on others.
+    pub(crate) fn write_rush(&mut self) {
+        let arn = self.arn();
+        for number in 0..7 {
+            let Some(conn) = self.new_connection(Role::Caller) else {
+                return;
+            };
+            let arn = if number < 5 { arn.clone() } else { self.arn() };
+            let payload = self.payload(conn);
+            self.write_offer(conn, arn, format!("rush-{number}"), payload);
+        }
+    }
+
     /// More requests behind a waiting call than a connection may have.
     pub(crate) fn write_pile(&mut self) {
         let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     viewers: usize,
     master_offers: bool,
     alexa_wait_max_ms: u64,
+    /// Alexa calls that may wait on one shard.
+    pub(crate) waiting_calls: usize,
     no_age: bool,
     /// Whether connects, messages and calls of a channel have rates; and calls of the account.
     rates: bool,
@@ -75,13 +77,14 @@ pub(crate) enum Action {
     EndAfterClose,
     Commit,
     Crowd,
+    Rush,
     Inspect,
     Reconnect,
 }
 
 impl Action {
     /// Every action.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::ConnectMaster,
         Self::ConnectViewer,
         Self::ConnectCaller,
@@ -114,6 +117,7 @@ impl Action {
         Self::EndAfterClose,
         Self::Commit,
         Self::Crowd,
+        Self::Rush,
         Self::Inspect,
         Self::Reconnect,
     ];
@@ -134,6 +138,7 @@ impl Action {
             | Self::EndAfterClose
             | Self::HalfClose
             | Self::Crowd
+            | Self::Rush
             | Self::Reconnect
             | Self::WallJump => (1, true),
             Self::CloseFrame | Self::Reset => (2, true),
@@ -201,6 +206,11 @@ impl Plan {
             },
             master_offers: one_in(random, 4),
             alexa_wait_max_ms: if one_in(random, 4) { 7_000 } else { 0 },
+            waiting_calls: if one_in(random, 3) {
+                random.usize(1..5)
+            } else {
+                1000
+            },
             no_age: one_in(random, 6),
             store: [
                 Kind::Immediate,
@@ -309,7 +319,7 @@ impl Plan {
 }
 
 /// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
-pub(crate) const MUST_HIT: [&str; 74] = [
+pub(crate) const MUST_HIT: [&str; 79] = [
     "fault: partial read",
     "fault: partial write",
     "fault: reset",
@@ -355,6 +365,11 @@ pub(crate) const MUST_HIT: [&str; 74] = [
     "Alexa call failed",
     "Alexa caller hung up",
     "Alexa offer given to the next master",
+    "Alexa call refused: too many wait",
+    "Alexa call refused: no place",
+    "Alexa call made room for another channel's",
+    "Alexa call taken after its caller hung up",
+    "Alexa call answered after its caller hung up",
     "silent connection pinged",
     "idle connection closed",
     "unfinished close aborted",

@@ -11,11 +11,13 @@
     reason = "what is not expected here is passed over or fails the test"
 )]
 
+mod bounds;
 mod check;
 mod clients;
 mod faults;
 mod inspector;
 mod ledger;
+mod letters;
 mod model;
 mod socket;
 mod store;

@@ -89,6 +89,7 @@ impl World {
                 self.commit(shard, most);
             }
             Action::Crowd => self.write_crowd(),
+            Action::Rush => self.write_rush(),
             Action::Inspect | Action::Reconnect => self.inspect_some(action),
         }
     }

@@ -75,7 +75,11 @@ pub(crate) enum Post {
 pub(crate) enum Tag {
     Ask(Caller, Question),
     Tell(Caller, Told),
-    Cancel(Caller),
+    /// Of which home.
+    Taken(Caller, usize),
+    Answer(Caller, usize, Told),
+    Withdraw(Caller),
+    Over(Caller),
     Drain(u64),
     /// Of this channel; whether it was kept.
     Committed(usize, bool),
@@ -90,6 +94,7 @@ impl World {
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
         let verdicts = plan.verdicts(seed);
+        let waiting_calls = plan.waiting_calls;
         let (mut journals, mut stores) = (Vec::new(), Vec::new());
         let shards = (0..count).map(|id| {
             let seeds = [seed ^ u64::from(id), 5, 6, 7];
@@ -106,6 +111,7 @@ impl World {
             let start = Start {
                 journal: Box::new(Notes(notes)),
                 store: Box::new(store),
+                waiting_calls,
                 ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds)
             };
             Shard::new(start)
@@ -115,7 +121,7 @@ impl World {
             let identity = Identity::new("us-west-2", "123456789012", name);
             placement.home(&identity).index()
         };
-        let mut model = Model::new(settings, verdicts, shards.len(), home);
+        let mut model = Model::new(settings, verdicts, waiting_calls, shards.len(), home);
         model.now = 640;
         model.wall = 1_750_000_000_000 + random.u64(0..1_000_000_000);
         Self {
@@ -334,7 +340,12 @@ impl World {
                 match tag {
                     Tag::Ask(caller, question) => self.model.answer(shard, caller, question),
                     Tag::Tell(caller, told) => self.model.heard_back(caller, told),
-                    Tag::Cancel(caller) => self.model.cancel(shard, caller),
+                    Tag::Taken(caller, home) => self.model.taken(caller, home),
+                    Tag::Answer(caller, home, told) => {
+                        self.model.offer_answered(caller, home, told);
+                    }
+                    Tag::Withdraw(caller) => self.model.withdrawn(shard, caller),
+                    Tag::Over(caller) => self.model.over(shard, caller),
                     Tag::Drain(within) => self.model.drain(shard, within),
                     Tag::Committed(channel, kept) => self.model.committed(channel, kept),
                 }

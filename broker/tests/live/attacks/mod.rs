@@ -18,6 +18,7 @@ mod empty_frames;
 mod gauges;
 mod healthy;
 mod selftest;
+mod waiting_calls;
 
 use crate::process::Broker;
 use gauges::{Footprint, Watched};

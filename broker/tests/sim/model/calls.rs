@@ -49,6 +49,7 @@ impl Model {
             missing: 0,
             names: Vec::new(),
             more: false,
+            taken: false,
         });
         self.ask_for_permit(caller, operation);
     }
@@ -81,6 +82,7 @@ impl Model {
             missing: homes.len(),
             names: Vec::new(),
             more: false,
+            taken: false,
         });
         for home in homes {
             self.ask(caller, home, Question::Call);
@@ -315,13 +317,15 @@ impl Model {
         if reply.permit.is_some() {
             return false; // it ends when the account has answered
         }
+        let taken = reply.taken;
         self.conns[id].number += 1;
         self.met("Alexa caller hung up");
         let home = (self.home)(name_of(&offer.arn));
         if home == caller.shard {
-            self.cancel(home, caller);
-        } else {
-            self.out.cancels.push_back((caller, home));
+            self.withdraw(caller);
+        } else if taken {
+            self.shards[caller.shard].offers_out -= 1;
+            self.out.withdraws.push_back((caller, home));
         }
         true
     }

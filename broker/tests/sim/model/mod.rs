@@ -41,6 +41,8 @@ pub(crate) struct OrderDoesNotShow;
 pub(crate) struct Model {
     pub(crate) settings: Arc<Settings>,
     pub(crate) verdicts: Verdicts,
+    /// Alexa calls that may wait on one shard.
+    pub(crate) waiting_most: usize,
     /// Where channels live, by name: the one thing taken from the broker.
     pub(crate) home: Box<dyn Fn(&str) -> usize>,
     pub(crate) now: u64,
@@ -81,6 +83,10 @@ pub(crate) struct ShardModel {
     pub(crate) outbox_bytes: usize,
     /// Questions of this shard that are under way.
     pub(crate) asking: usize,
+    /// Connections of this shard whose Alexa call waits on another.
+    pub(crate) offers_out: usize,
+    /// Alexa calls of other shards that were taken in here and are not confirmed to be over.
+    pub(crate) places: BTreeSet<Caller>,
     /// The creation time of its youngest channel.
     pub(crate) last_created: u64,
     pub(crate) drain: Option<DrainModel>,
@@ -247,6 +253,8 @@ pub(crate) struct Reply {
     pub(crate) missing: usize,
     pub(crate) names: Vec<String>,
     pub(crate) more: bool,
+    /// An Alexa call: another shard said that it waits there.
+    pub(crate) taken: bool,
 }
 
 /// The account's leave for a call, as far as it has come.
@@ -321,7 +329,12 @@ pub(crate) struct Predicted {
     pub(crate) handovers: Vec<(ConnId, usize)>,
     pub(crate) asks: VecDeque<(Caller, usize, Question)>,
     pub(crate) tells: VecDeque<(Caller, usize, Told)>,
-    pub(crate) cancels: VecDeque<(Caller, usize)>,
+    /// Alexa calls that were taken in, by which home; those whose callers hung up; what came of them; and the confirmations
+    /// that they are over.
+    pub(crate) takens: VecDeque<(Caller, usize)>,
+    pub(crate) answers: VecDeque<(Caller, usize, Told)>,
+    pub(crate) withdraws: VecDeque<(Caller, usize)>,
+    pub(crate) overs: VecDeque<(Caller, usize)>,
     pub(crate) touched: BTreeSet<ConnId>,
     pub(crate) submissions: VecDeque<changes::Submission>,
     /// Lines of the log, without their request ids; for an end, another reason that may stand there.
@@ -333,6 +346,7 @@ impl Model {
     pub(crate) fn new(
         settings: Arc<Settings>,
         verdicts: Verdicts,
+        waiting_most: usize,
         shards: usize,
         home: impl Fn(&str) -> usize + 'static,
     ) -> Self {
@@ -346,6 +360,7 @@ impl Model {
         Self {
             settings,
             verdicts,
+            waiting_most,
             home: Box::new(home),
             now: 0,
             wall: 0,

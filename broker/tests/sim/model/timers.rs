@@ -98,6 +98,7 @@ impl Model {
             && waiting == 0
             && changes == 0
             && this.asking == 0
+            && this.offers_out == 0
             && this.counters.outbox_bytes == 0;
         let Some(drain) = &mut this.drain else {
             return false;
