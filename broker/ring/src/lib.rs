@@ -5,7 +5,8 @@
 //! waits: for completions, for one timeout and for bells rung by other threads. Nothing here knows what the bytes mean.
 //!
 //! In reading order:
-//! * [`Settings`], [`Ring::new`], [`Ring::enter`], [`Ring::next`] (`ring.rs`): the turn.
+//! * [`Settings`], [`Ring::new`], [`Ring::next`] (`ring.rs`), [`Ring::enter`] (`enter.rs`): the turn.
+//! * what becomes of entries that the kernel does not take (`patience.rs`).
 //! * the operations (`operations.rs`): [`Ring::accept`], [`Ring::receive_once`], [`Ring::receive_many`], [`Ring::send`],
 //!   [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them.
 //! * [`Key`] and [`Completion`] (`completion.rs`): what comes back.
@@ -30,9 +31,11 @@
 //! 4. Listeners and eventfds stay blocking descriptors: on others the kernel answers `EAGAIN` where it should wait.
 
 mod completion;
+mod enter;
 mod flight;
 mod memlock;
 mod operations;
+mod patience;
 mod pool;
 mod probe;
 mod ring;

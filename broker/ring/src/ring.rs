@@ -6,8 +6,10 @@
 
 use crate::completion::{Completion, Op, Received};
 use crate::flight::Flight;
+use crate::patience::Patience;
 use crate::pool::{Lent, Pool};
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -76,6 +78,13 @@ pub struct Ring {
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     /// When the armed timeout is due; `None` when none is armed.
     pub(crate) due: Option<Instant>,
+    /// Entries that found the submission queue full, in order; moved there by the next enter. Each is counted in `armed`, so
+    /// there are no more than the caller has operations.
+    pub(crate) waiting: VecDeque<squeue::Entry>,
+    pub(crate) patience: Patience,
+    /// Error numbers by which the next enters are refused.
+    #[cfg(test)]
+    pub(crate) refusals: VecDeque<i32>,
     /// Entries pushed whose final completion has not come.
     pub(crate) armed: u64,
     /// SINGLE_ISSUER binds the ring to its thread.
@@ -98,38 +107,13 @@ impl Ring {
             span: ManuallyDrop::new(Box::new(types::Timespec::new())),
             addresses: ManuallyDrop::new(Vec::new()),
             due: None,
+            waiting: VecDeque::new(),
+            patience: Patience::default(),
+            #[cfg(test)]
+            refusals: VecDeque::new(),
             armed: 0,
             _thread: PhantomData,
         })
-    }
-
-    /// Submits what was armed, runs the kernel's deferred work, and waits until `want` completions are there or `limit` is
-    /// over. `want == 0` does not wait. Completions appear only here.
-    ///
-    /// One call runs a bounded amount of deferred work: completions mean that another turn is due.
-    ///
-    /// # Errors
-    /// Only what ends a ring for good; a limit that is over, a signal and a busy kernel are not errors.
-    pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
-        let limit = limit.map(types::Timespec::from);
-        let mut args = types::SubmitArgs::new();
-        if let Some(limit) = &limit {
-            args = args.timespec(limit);
-        }
-        let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
-        let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
-        // SAFETY: EXT_ARG takes a `SubmitArgs`, which lives until the call returns, as does `limit`.
-        let result = unsafe { self.io.submitter().enter(count, want, flags, Some(&args)) };
-        if self.io.submission().is_empty() {
-            self.addresses.clear();
-        }
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                Some(_) | None => Err(error),
-            },
-        }
     }
 
     /// The next completion that the last [`Self::enter`] brought, oldest first.
@@ -186,20 +170,6 @@ impl Ring {
     /// From here on nothing is announced.
     pub fn eventfd_off(&mut self) {
         self.io.completion().disable_eventfd();
-    }
-
-    /// Queues an entry; submits by itself when the queue is full.
-    ///
-    /// # Safety
-    /// What the entry points at must live in a field of this ring until the entry's completion (or, for data that the kernel
-    /// copies, until it is submitted).
-    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
-        // SAFETY: the caller's promise.
-        while unsafe { self.io.submission().push(&entry) }.is_err() {
-            self.enter(0, None)
-                .expect("a ring that was entered before can be entered");
-        }
-        self.armed += 1;
     }
 
     /// Translates one entry; `None` for those of no interest.

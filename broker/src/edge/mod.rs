@@ -45,8 +45,8 @@ use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 /// All that one shard is given at its start.
 pub struct ShardConfig<M: Machine> {
@@ -115,7 +115,7 @@ pub enum ShardEvent {
     /// The machine said [`Output::Drained`](crate::machine::Output::Drained).
     Drained(ShardId),
     /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time because it
-    /// failed ([`ShardHandle::join`] tells why).
+    /// failed ([`ShardHandle::failure`] says why).
     Ended(ShardId),
 }
 
@@ -163,9 +163,17 @@ impl<M: Machine + 'static> ShardThread<M> {
 /// A running shard.
 pub struct ShardHandle {
     executor: glommio::ExecutorJoinHandle<io::Result<()>>,
+    /// Why it ended, if an error ended it; written before [`ShardEvent::Ended`].
+    failure: Arc<OnceLock<String>>,
 }
 
 impl ShardHandle {
+    /// The error that ended the shard. Unlike [`Self::join`] it does not wait for its thread, which may be stuck in its own end.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
     /// Waits for the shard's end.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use mailbox::Sleep;
 use ring::{Key, Ring};
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What a prepared thread waits for.
@@ -44,6 +45,8 @@ pub(super) fn prepare<M: Machine + 'static>(
     let name = format!("shard-{}", id.0);
     let (work, orders) = crossbeam_channel::bounded::<Work<M>>(1);
     let (prepared, ready) = crossbeam_channel::bounded(1);
+    let failure = Arc::new(OnceLock::new());
+    let failed = Arc::clone(&failure);
     // The executor does no file input or output: without `io_memory(0)` it would pin 30 MiB.
     let executor = LocalExecutorBuilder::new(placement)
         .name(&name)
@@ -64,10 +67,14 @@ pub(super) fn prepare<M: Machine + 'static>(
                 id,
             };
             let edge = Edge::new(id, ring, work.config, (work.make_machine)());
-            edge.run(&work.started).await
+            let ended = edge.run(&work.started).await;
+            if let Err(error) = &ended {
+                let _ = failed.set(error.to_string());
+            }
+            ended
         })
         .map_err(io::Error::from)?;
-    let handle = wait_for(&ready, ShardHandle { executor })?;
+    let handle = wait_for(&ready, ShardHandle { executor, failure })?;
     Ok(ShardThread { handle, work })
 }
 
@@ -114,7 +121,7 @@ impl Drop for Ended {
 impl<M: Machine> Edge<M> {
     /// The drive loop, until [`Post::Stop`](super::Post::Stop) and the last descriptor.
     async fn run(mut self, started: &Sender<()>) -> io::Result<()> {
-        let mailboxes = std::sync::Arc::clone(&self.mailboxes);
+        let mailboxes = Arc::clone(&self.mailboxes);
         let mailbox = &mailboxes[self.id.index()];
         self.ring.register_eventfd(mailbox.completed())?;
         let completed = mailbox.completed().try_clone_to_owned()?.into_raw_fd();
@@ -258,7 +265,8 @@ impl<M: Machine> Edge<M> {
         self.mailbox().fall_asleep(Sleep::InGlommio);
         // Waits no time, but runs deferred work until a completion or until none is left.
         self.ring.enter(1, Some(Duration::ZERO))?;
-        if !self.ring.has_completions() && self.mailbox().is_empty() {
+        let at_rest = !self.ring.has_completions() && !self.ring.has_submissions();
+        if at_rest && self.mailbox().is_empty() {
             self.counts.parks_in_glommio += 1;
             completed
                 .read_at(0, size_of::<u64>())

@@ -5,6 +5,7 @@ use super::reload::Reloader;
 use super::supervisor::Supervisor;
 use super::{Failure, fatal, post_to_all};
 use crate::edge::{Post, ShardEvent, ShardHandle};
+use crate::id::ShardId;
 use crate::shard::{Letter, Shard};
 use crate::side::{Command, Status, StatusBoard};
 use crossbeam_channel::{Receiver, select};
@@ -97,9 +98,19 @@ impl Watch {
                     self.supervisor.ready();
                 }
                 News::Shard(ShardEvent::Drained(_)) | News::Late => {}
-                News::Shard(ShardEvent::Ended(id)) => return Err(died(id.0)),
+                News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
             }
         }
+    }
+
+    /// A shard ended by itself.
+    fn died(&self, id: ShardId) -> Failure {
+        let shard = id.0;
+        let handle = self.shards.get(id.index());
+        let why = handle.and_then(ShardHandle::failure).unwrap_or("no error");
+        Failure::Fatal(format!(
+            "shard {shard} died: {why}; the process ends, so that a supervisor starts it whole again"
+        ))
     }
 
     /// Until every shard has told what `wanted` knows, or `limit` is over: whether they all have.
@@ -116,7 +127,7 @@ impl Watch {
                 News::Command(Command::Reload) => {}
                 News::Shard(event) if wanted(event) => left -= 1,
                 News::Shard(ShardEvent::Drained(_)) => {}
-                News::Shard(ShardEvent::Ended(id)) => return Err(died(id.0)),
+                News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Late => return Ok(false),
             }
         }
@@ -181,12 +192,6 @@ impl Rounds {
             remind: now + REMIND_EVERY,
         }
     }
-}
-
-fn died(shard: u16) -> Failure {
-    Failure::Fatal(format!(
-        "shard {shard} died; the process ends, so that a supervisor starts it whole again"
-    ))
 }
 
 /// Shards end their drain by themselves; this is for one that hangs.

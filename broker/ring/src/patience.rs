@@ -1,0 +1,78 @@
+//! How long a ring bears that the kernel takes no entries.
+//!
+//! `EAGAIN` (no memory for a request) and `EBUSY` (completions that overflowed were not served) pass: the entries stay where they
+//! are and are offered again. Served completions are what helps against both, so a turn with any goes on at once; without any, the
+//! thread pauses, since an answer that comes at once would otherwise cost a whole core. A kernel that takes nothing for
+//! [`REFUSED_MAX`] ends the ring: nobody on it can be served, and another start may find what this one lacked.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Since when the kernel has refused entries; `None` while it takes them. One per ring.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// The kernel answered otherwise.
+    pub(crate) fn renew(&mut self) {
+        self.since = None;
+    }
+
+    /// The kernel refused by `error`; returns how long to pause before the next try, given whether there are completions to serve.
+    ///
+    /// # Errors
+    /// `TimedOut`, with `error` in its text, when it has refused for [`REFUSED_MAX`].
+    pub(crate) fn refused(
+        &mut self,
+        error: &io::Error,
+        has_completions: bool,
+        now: Instant,
+    ) -> io::Result<Duration> {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= REFUSED_MAX {
+            let text = format!(
+                "io_uring has taken no entries for {} s: {error}",
+                REFUSED_MAX.as_secs()
+            );
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        Ok(if has_completions {
+            Duration::ZERO
+        } else {
+            PAUSE
+        })
+    }
+}
+
+/// How long the kernel may take no entries. As long as a shard may be silent before a service manager's watchdog takes it for stuck.
+const REFUSED_MAX: Duration = Duration::from_secs(10);
+
+/// Between two tries: a thousand system calls a second at most.
+const PAUSE: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_borne_with_pauses_for_a_bounded_time() {
+        let error = io::Error::from_raw_os_error(libc::EAGAIN);
+        let start = Instant::now();
+        let mut patience = Patience::default();
+        for ms in 0..10_000 {
+            let now = start + Duration::from_millis(ms);
+            assert_eq!(patience.refused(&error, false, now).unwrap(), PAUSE);
+            assert_eq!(patience.refused(&error, true, now).unwrap(), Duration::ZERO);
+        }
+        let end = patience.refused(&error, true, start + REFUSED_MAX);
+        let text = end.unwrap_err().to_string();
+        assert!(
+            text.starts_with("io_uring has taken no entries for 10 s: Resource temporarily"),
+            "{text}"
+        );
+        patience.renew();
+        assert!(patience.refused(&error, false, start + REFUSED_MAX).is_ok());
+    }
+}
