@@ -11,6 +11,7 @@
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | [`session`] [`channel`] [`registry`] [`placement`] [`control`] | the state machines, without I/O, clock or randomness |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
+//! | [`crowd`] | connections by address, and who makes room |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 
 pub mod auth;
@@ -18,6 +19,7 @@ pub mod certificate;
 pub mod channel;
 pub mod config;
 pub mod control;
+pub mod crowd;
 pub mod edge;
 pub mod event;
 pub mod id;

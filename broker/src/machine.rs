@@ -116,6 +116,11 @@ pub trait Machine {
     /// A connection was accepted; `None` when the machine has no room: the edge answers 503 and closes.
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey>;
 
+    /// As [`Machine::open`], while another session makes room: the edge has cut its connection off, and [`Input::Gone`] follows.
+    fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
+        self.open(peer, at)
+    }
+
     /// Takes a session out for another shard, after [`Output::HandOver`]. Its slot is free.
     fn release(&mut self, session: SessionKey) -> Self::Parcel;
 
@@ -125,7 +130,7 @@ pub trait Machine {
     /// Takes back a session that the other shard had no room for; it answers 503 and closes.
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
-    /// Whether a connection from elsewhere would find a free slot: asked before a handover is posted or taken in.
+    /// Whether a connection would find a free slot: asked before one is accepted or a handover is taken in.
     fn has_room(&self) -> bool;
 
     /// Something happened.

@@ -48,7 +48,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "time",
         ],
     ),
-    ("edge", &["id", "machine", "time"]),
+    ("crowd", &["time"]),
+    ("edge", &["crowd", "id", "machine", "time"]),
     ("config", &["auth", "limits"]),
 ];
 

@@ -6,10 +6,11 @@
 
 use super::connection::Connection;
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
-use super::origins::Full;
 use super::shard::Edge;
 use super::tls::Tls;
 use super::{Descriptors, Listener, entropy};
+use crate::crowd::Origin;
+use crate::id::SessionKey;
 use crate::machine::{Machine, Peer};
 use codec::http::{Meta, respond};
 use ring::Key;
@@ -104,7 +105,8 @@ impl<M: Machine> Edge<M> {
             if self.listeners[place].due().is_none_or(|due| due > self.now) {
                 continue;
             }
-            if self.descriptors.count() < self.settings.connections {
+            // Also at the limit while there are guests: one of them may make room for whoever comes.
+            if self.descriptors.count() < self.settings.connections || !self.guests.is_empty() {
                 self.arm_listener(place);
             } else {
                 self.rest(place);
@@ -144,25 +146,24 @@ impl<M: Machine> Edge<M> {
 
     fn admit(&mut self, place: usize, socket: OwnedFd) {
         let tls = self.listeners[place].listener.tls;
-        if self.descriptors.opened() > self.settings.connections {
-            if self.listeners[place].state == State::Armed {
-                self.ring.cancel_accept(listener_key(place));
-                self.listeners[place].state = State::Ending;
-            }
-            return self.refuse(socket, tls);
-        }
-        if tls && self.counts.handshaking >= self.settings.handshakes as u64 {
-            return self.refuse(socket, tls);
-        }
+        let crowded = self.descriptors.opened() > self.settings.connections;
         let Some(remote) = remote(&socket) else {
             // Reset before we looked.
             self.descriptors.closed();
             self.counts.accept_errors.other += 1;
             return;
         };
-        let engine = match self.engine(tls, remote) {
-            Ok(engine) => engine,
-            Err(Refused) => return self.refuse(socket, tls),
+        let origin = Origin::of(remote.ip());
+        let full = crowded || !self.machine.has_room();
+        if full && !self.make_room(origin) {
+            if crowded && self.listeners[place].state == State::Armed {
+                self.ring.cancel_accept(listener_key(place));
+                self.listeners[place].state = State::Ending;
+            }
+            return self.refuse(socket, tls);
+        }
+        let Ok(engine) = self.engine(tls, origin) else {
+            return self.refuse(socket, tls);
         };
         let listener = u16::try_from(place).expect("checked at start");
         let peer = Peer {
@@ -170,29 +171,42 @@ impl<M: Machine> Edge<M> {
             listener,
             tls,
         };
-        let Some(session) = self.machine.open(peer, self.at) else {
-            let origin = engine.and_then(|mut engine| engine.take_origin());
-            self.origins.leave(origin);
+        let opened = if full {
+            self.machine.open_instead(peer, self.at)
+        } else {
+            self.machine.open(peer, self.at)
+        };
+        let Some(session) = opened else {
             return self.refuse(socket, tls);
         };
         self.counts.accepted += 1;
         self.insert(session, Connection::new(session, socket, engine));
+        self.welcome(session, origin, tls);
         self.drain();
         self.watch(session);
     }
 
-    /// What a connection from `remote` speaks through: for plain ones nothing.
-    fn engine(&mut self, tls: bool, remote: SocketAddr) -> Result<Option<Box<Tls>>, Refused> {
+    /// Keeps account of a connection that was just accepted.
+    fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool) {
+        if let Some(connection) = self.table.get_mut(session) {
+            (connection.guest, connection.silent) = (true, true);
+            self.guests.enter(session, origin, self.at.now);
+            if tls {
+                self.shaking.enter(session, origin, self.at.now);
+            }
+        }
+    }
+
+    /// What a connection from `origin` speaks through: for plain ones nothing.
+    fn engine(&mut self, tls: bool, origin: Origin) -> Result<Option<Box<Tls>>, Refused> {
         if !tls {
             return Ok(None);
         }
-        let config = self.tls.as_ref().ok_or(Refused)?;
-        let origin = self.origins.enter(remote.ip()).map_err(|Full| Refused)?;
-        let engine = Tls::new(config, origin);
-        if engine.is_err() {
-            self.origins.leave(origin);
+        if !self.handshake_room(origin) {
+            return Err(Refused);
         }
-        engine.map(Some).map_err(|_| Refused)
+        let config = self.tls.as_ref().ok_or(Refused)?;
+        Tls::new(config, origin).map(Some).map_err(|_| Refused)
     }
 
     /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.

@@ -12,6 +12,7 @@
 
 use super::tls::Tls;
 use crate::id::{SessionKey, ShardId};
+use crate::time::Now;
 use ring::Key;
 use std::os::fd::OwnedFd;
 
@@ -28,6 +29,10 @@ pub(super) struct Connection {
     pub(super) unread: Option<Box<Vec<u8>>>,
     pub(super) stage: Stage,
     pub(super) receive: Receive,
+    /// The machine has not let it in yet: it makes room for others when there is none.
+    pub(super) guest: bool,
+    /// Nothing has come from the peer.
+    pub(super) silent: bool,
     /// In the list of those to settle at the end of this turn.
     pub(super) dirty: bool,
     /// A send of the ring is in flight.
@@ -43,6 +48,8 @@ pub(super) struct Connection {
     pub(super) launched: u32,
     /// Bytes read and thrown away while lingering.
     pub(super) discarded: u32,
+    /// When the edge looks at its own deadlines of this connection; the end of time when it has none.
+    pub(super) due: Now,
 }
 
 const _: () = assert!(size_of::<Connection>() <= 64);
@@ -99,6 +106,8 @@ impl Connection {
             unread: None,
             stage: Stage::Open,
             receive: Receive::Idle,
+            guest: false,
+            silent: false,
             dirty: false,
             sending: false,
             ended: false,
@@ -107,6 +116,7 @@ impl Connection {
             turn: 0,
             launched: 0,
             discarded: 0,
+            due: NEVER,
         }
     }
 
@@ -129,6 +139,9 @@ impl Connection {
         self.taken >= most
     }
 }
+
+/// No deadline.
+pub(super) const NEVER: Now = Now(u64::MAX);
 
 /// The ring's key of a session.
 pub(super) fn ring_key(session: SessionKey) -> Key {

@@ -45,7 +45,13 @@ pub struct EdgeCounts {
     pub connections: u64,
     /// Gauge: connections whose TLS handshake is under way.
     pub handshaking: u64,
-    /// Gauge: bytes of incomplete TLS records.
+    /// Connections that were cut off to make room for others: see [`crate::crowd`].
+    pub evicted: u64,
+    /// Connections that the edge cut off because a TLS record, or a move to another shard, took too long.
+    pub overdue: u64,
+    /// Gauge: bytes of incomplete TLS records of handshakes under way.
+    pub handshake_bytes: u64,
+    /// Gauge: bytes of incomplete TLS records of connections whose handshake is over.
     pub partial_record_bytes: u64,
 }
 

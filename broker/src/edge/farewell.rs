@@ -190,6 +190,11 @@ impl<M: Machine> Edge<M> {
             if !connection.at_rest() {
                 let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Both);
             }
+            if let Some(tls) = &mut connection.tls {
+                tls.let_go();
+            }
+            self.recharge(session); // what is on its way out is not counted against those who stay
+            self.settle_guest(session);
         }
         self.touch(session);
     }
@@ -214,7 +219,7 @@ impl<M: Machine> Edge<M> {
         };
         if tls.give_up() {
             self.counts.handshaking -= 1;
-            self.origins.leave(tls.take_origin());
+            self.shaking.leave(session);
             match outcome {
                 Outcome::Failed => self.counts.handshakes.failed += 1,
                 Outcome::Timeout => self.counts.handshakes.timeout += 1,

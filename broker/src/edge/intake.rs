@@ -1,12 +1,12 @@
 //! Bytes in: what becomes of a receive's completion.
 
 use super::connection::{Receive, Stage, ring_key, session};
-use super::counts::EdgeCounts;
 use super::limits::{
-    BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, ITEMS_PER_BUFFER, LINGER_BYTES, REARMS_PER_TURN,
+    BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, ITEMS_PER_BUFFER, LEAVING_BYTES, LINGER_BYTES,
+    REARMS_PER_TURN,
 };
 use super::shard::Edge;
-use super::tls::{Kind, Read, Tls};
+use super::tls::{Kind, Read};
 use crate::id::SessionKey;
 use crate::machine::{Input, Machine};
 use ring::{Completion, Key, Lent, Received};
@@ -142,6 +142,12 @@ impl<M: Machine> Edge<M> {
         let Some(connection) = self.table.get_mut(session) else {
             return self.ring.give_back(lent);
         };
+        if connection.silent {
+            self.note_first_bytes(session);
+        }
+        let Some(connection) = self.table.get_mut(session) else {
+            return self.ring.give_back(lent);
+        };
         match connection.stage {
             Stage::Open if connection.ended => {}
             Stage::Open if connection.tls.is_some() => return self.take_cipher(session, lent),
@@ -155,6 +161,9 @@ impl<M: Machine> Edge<M> {
             Stage::Leaving(_) => {
                 let unread = connection.unread.get_or_insert_default();
                 unread.extend_from_slice(self.ring.bytes(&mut lent));
+                if unread.len() > LEAVING_BYTES {
+                    self.cut(session);
+                }
             }
             Stage::Closing | Stage::Lingering => {
                 let len = u32::try_from(lent.len()).expect("a buffer has a 32-bit size");
@@ -178,10 +187,11 @@ impl<M: Machine> Edge<M> {
             && let Some(tls) = &mut connection.tls
         {
             tls.hold(self.ring.bytes(&mut lent));
-            self.counts.partial_record_bytes += lent.len() as u64;
             connection.receive = Receive::Queued;
             self.ring.give_back(lent);
-            return self.handshakes.push_back(session);
+            self.handshakes.push_back(session);
+            self.recharge(session);
+            return self.hold_budgets();
         }
         let Some(tls) = self
             .table
@@ -190,12 +200,7 @@ impl<M: Machine> Edge<M> {
         else {
             return self.ring.give_back(lent);
         };
-        let read = read(
-            tls,
-            self.ring.bytes(&mut lent),
-            &mut self.plain,
-            &mut self.counts,
-        );
+        let read = tls.read(self.ring.bytes(&mut lent), &mut self.plain, self.at.now);
         self.ring.give_back(lent);
         self.decrypted(session, read);
     }
@@ -207,7 +212,7 @@ impl<M: Machine> Edge<M> {
             .get_mut(session)
             .and_then(|connection| connection.tls.as_deref_mut())
         {
-            let read = read(tls, bytes, &mut self.plain, &mut self.counts);
+            let read = tls.read(bytes, &mut self.plain, self.at.now);
             self.decrypted(session, read);
         }
     }
@@ -228,7 +233,7 @@ impl<M: Machine> Edge<M> {
             self.handshake_steps += 1;
             if let Some(kind) = tls.just_secured() {
                 self.counts.handshaking -= 1;
-                self.origins.leave(tls.take_origin());
+                self.shaking.leave(session);
                 match kind {
                     Kind::Full => self.counts.handshakes.full += 1,
                     Kind::Resumed => self.counts.handshakes.resumed += 1,
@@ -249,10 +254,9 @@ impl<M: Machine> Edge<M> {
             self.plain.clear();
             self.drain();
         }
-        if self.counts.partial_record_bytes > self.settings.partial_record_bytes as u64 {
-            self.counts.accept_errors.limit += 1;
-            return self.cut(session);
-        }
+        self.recharge(session);
+        self.limit_record(session);
+        self.hold_budgets();
         match read {
             Read::More => {}
             Read::End | Read::Failed => self.ended(session),
@@ -285,12 +289,4 @@ impl<M: Machine> Edge<M> {
             self.ring.cancel_receive(ring_key(session));
         }
     }
-}
-
-/// Runs the engine and keeps account of what it holds.
-fn read(tls: &mut Tls, bytes: &mut [u8], plain: &mut Vec<u8>, counts: &mut EdgeCounts) -> Read {
-    let before = tls.held_bytes() as u64;
-    let read = tls.read(bytes, plain);
-    counts.partial_record_bytes = counts.partial_record_bytes + tls.held_bytes() as u64 - before;
-    read
 }

@@ -44,6 +44,21 @@ pub(super) const LINGER_BYTES: u32 = 256 * 1024;
 /// (64 KiB), one record (16 KiB + 261) and one receive of each size in use. More: cut off.
 pub(super) const HELD_BYTES: usize = 128 * 1024;
 
+/// The same once the handshake is over: what one message needs is one record (16 KiB + 261), and one receive may hold the
+/// beginning of the next. More: cut off.
+pub(super) const HELD_BYTES_SECURED: usize = 48 * 1024;
+
+/// Bytes that arrive on a connection while it leaves for another shard: what a receive brings before it is cancelled. A request
+/// head is read by single receives, so this is none, but for machines that send connections on at other moments. More: cut off.
+pub(super) const LEAVING_BYTES: usize = 1024 * 1024;
+
+/// Connections looked at in one turn because the edge's own deadline is due; the others are due at once, in the next turn.
+pub(super) const OVERDUE_PER_TURN: usize = 64;
+
+/// When the holders of unfinished records are over their budget, it is brought down by this part of it, so that the search for
+/// who pays is rare: one walk over all holders for each 2 MiB that arrive.
+pub(super) const RELIEF_PART: u64 = 8;
+
 /// TLS bytes other than application data that wait to be sent: a server flight with a long certificate chain is 8 KiB. More
 /// means that the peer makes us answer without reading: cut off.
 pub(super) const TLS_OUT_BYTES: usize = 128 * 1024;
@@ -63,3 +78,4 @@ pub(super) const HOLD_MS: u64 = 1000;
 
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
+const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);

@@ -13,7 +13,7 @@
 //!
 //! In reading order: this page; `post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking); `shard.rs` (the
 //! state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`, `letters.rs` (a connection from its
-//! first to its last moment); `origins.rs` (handshakes by address); `connection.rs` and `table.rs` (what is kept of one);
+//! first to its last moment); `room.rs` (who makes room when there is none); `overdue.rs` (the edge's own deadlines); `connection.rs` and `table.rs` (what is kept of one);
 //! `tls.rs` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them and asks
@@ -29,8 +29,9 @@ mod flush;
 mod intake;
 mod letters;
 mod limits;
-mod origins;
+mod overdue;
 mod post;
+mod room;
 mod runtime;
 mod shard;
 mod table;
@@ -82,12 +83,21 @@ pub struct EdgeSettings {
     /// Client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE` free above it: a
     /// multishot accept takes a whole backlog before anybody can count.
     pub connections: usize,
-    /// TLS handshakes under way per shard; a connection over it is closed.
+    /// TLS handshakes under way per shard. For one more the address with most makes room, or a silent one; else it is closed.
     pub handshakes: usize,
-    /// TLS handshakes under way per shard and address; a connection over it is closed. 0 for no limit.
+    /// TLS handshakes under way per shard and address. For one more a silent one of the address makes room, else it is closed.
+    /// 0 for no limit but the one above.
     pub handshakes_per_address: usize,
-    /// Bytes of incomplete TLS records per shard; the connection that passes it is cut off.
+    /// Bytes of incomplete TLS records of handshakes per shard: beyond it connections of the address that holds most are cut off.
+    pub handshake_bytes: usize,
+    /// Likewise of connections whose handshake is over; who was not let in by the machine pays before all others.
     pub partial_record_bytes: usize,
+    /// From the first byte of a TLS record to its last, in milliseconds, once the handshake is over; the machine limits the
+    /// handshake. Longer: cut off.
+    pub record_ms: u64,
+    /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does not take
+    /// what was answered before. Longer: cut off.
+    pub leaving_ms: u64,
 }
 
 impl Default for EdgeSettings {
@@ -97,7 +107,10 @@ impl Default for EdgeSettings {
             connections: 60_000,
             handshakes: 1024,
             handshakes_per_address: 0,
+            handshake_bytes: 8 << 20,
             partial_record_bytes: 16 << 20,
+            record_ms: 10_000, // as long as a message may take
+            leaving_ms: 10_000,
         }
     }
 }

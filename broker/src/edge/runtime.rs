@@ -184,6 +184,7 @@ impl<M: Machine> Edge<M> {
         self.counts.most_items = self.counts.most_items.max(items);
         traffic |= self.take_letters();
         self.tick();
+        self.end_overdue();
         self.resume_listening();
         self.settle_dirty();
         self.rearm_some();
@@ -219,7 +220,9 @@ impl<M: Machine> Edge<M> {
             || self
                 .machine
                 .deadline()
-                .is_some_and(|due| due <= self.at.now)
+                .into_iter()
+                .chain(self.next_overdue())
+                .any(|due| due <= self.at.now)
     }
 
     /// Books the time of one turn.
@@ -232,9 +235,10 @@ impl<M: Machine> Edge<M> {
 
     /// The moment at which something is due although nothing arrives.
     fn next_due(&self) -> Option<Instant> {
-        let machine = self
-            .machine
-            .deadline()
+        let deadlines = self.machine.deadline().into_iter();
+        let machine = deadlines
+            .chain(self.next_overdue())
+            .min()
             .and_then(|due| self.clock.instant(due));
         let listeners = self
             .listeners

@@ -8,17 +8,17 @@ use super::accept::Accepting;
 use super::clock::Clock;
 use super::connection::{Connection, Receive, Stage};
 use super::counts::EdgeCounts;
-use super::origins::Origins;
 use super::post::Post;
 use super::table::Table;
 use super::{Descriptors, EdgeSettings, ShardConfig, ShardEvent};
+use crate::crowd::Crowd;
 use crate::id::{SessionKey, ShardId};
 use crate::machine::{Input, Intake, Machine, Output};
-use crate::time::Moment;
+use crate::time::{Moment, Now};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use ring::Ring;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,8 +46,12 @@ pub(super) struct Edge<M: Machine> {
     pub(super) rearm: VecDeque<SessionKey>,
     /// Connections whose handshake bytes wait for a step.
     pub(super) handshakes: VecDeque<SessionKey>,
+    /// Connections that the machine has not let in, by address.
+    pub(super) guests: Crowd<SessionKey>,
     /// Handshakes under way by address.
-    pub(super) origins: Origins,
+    pub(super) shaking: Crowd<SessionKey>,
+    /// The edge's own deadlines, one a connection at most.
+    pub(super) overdue: BTreeSet<(Now, SessionKey)>,
     /// Handshake steps taken in this turn.
     pub(super) handshake_steps: u32,
     /// Letters of the machine that found no room, to be handed back.
@@ -88,7 +92,9 @@ impl<M: Machine> Edge<M> {
             dirty: Vec::new(),
             rearm: VecDeque::new(),
             handshakes: VecDeque::new(),
-            origins: Origins::new(config.settings.handshakes_per_address),
+            guests: Crowd::default(),
+            shaking: Crowd::default(),
+            overdue: BTreeSet::new(),
             handshake_steps: 0,
             refused: VecDeque::new(),
             plain: Vec::new(),
@@ -189,6 +195,9 @@ impl<M: Machine> Edge<M> {
         };
         if onward {
             connection.stage = to;
+            if let Stage::Leaving(_) = to {
+                self.limit_leaving(session);
+            }
             self.touch(session);
         }
     }
@@ -209,6 +218,11 @@ impl<M: Machine> Edge<M> {
             Stage::Leaving(_) => Intake::Paused,
             Stage::Closing | Stage::Lingering | Stage::Shut => return,
         };
+        if wanted == Intake::Paused
+            && let Some(tls) = &mut connection.tls
+        {
+            tls.pause();
+        }
         let socket = std::os::fd::AsFd::as_fd(&connection.socket);
         let key = super::connection::ring_key(session);
         match (wanted, connection.receive) {
@@ -219,6 +233,7 @@ impl<M: Machine> Edge<M> {
             (Intake::Many, Receive::Idle) => {
                 self.ring.receive_many(socket, key);
                 connection.receive = Receive::Many;
+                self.settle_guest(session);
             }
             (Intake::Paused, Receive::Once | Receive::Many) => {
                 self.ring.cancel_receive(key);
@@ -243,25 +258,29 @@ impl<M: Machine> Edge<M> {
     /// Takes a connection in under the machine's key.
     pub(super) fn insert(&mut self, session: SessionKey, connection: Connection) {
         if let Some(tls) = &connection.tls {
-            self.counts.partial_record_bytes += tls.held_bytes() as u64;
             self.counts.handshaking += u64::from(tls.handshaking());
         }
         self.table.insert(session, connection);
+        self.recharge(session);
+        self.limit_record(session);
         self.counts.connections = self.table.len() as u64;
     }
 
     /// Takes a connection out; nothing may be armed on it.
     pub(super) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
+        self.look_away(session);
+        self.settle_guest(session);
         let mut connection = self.table.remove(session)?;
         debug_assert!(
             connection.at_rest(),
             "the kernel still holds something of it"
         );
         if let Some(tls) = &mut connection.tls {
-            self.counts.partial_record_bytes -= tls.held_bytes() as u64;
-            self.counts.handshaking -= u64::from(tls.handshaking());
-            self.origins.leave(tls.take_origin());
+            let before = tls.discharge();
+            self.count_held(before, super::tls::Held::default());
+            self.counts.handshaking -= u64::from(connection.handshaking());
         }
+        self.shaking.leave(session);
         self.counts.connections = self.table.len() as u64;
         Some(connection)
     }

@@ -13,8 +13,9 @@
 //! rustls numbers an unfinished handshake message by its place in the bytes it was shown. So every call, also one that only
 //! wants to write, shows it exactly what is held.
 
-use super::limits::{HELD_BYTES, TLS_OUT_BYTES};
-use super::origins::Origin;
+use super::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
+use crate::crowd::Origin;
+use crate::time::Now;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
@@ -29,14 +30,27 @@ pub(super) struct Tls {
     held: Vec<u8>,
     /// Bytes to send before any application data.
     out: Vec<u8>,
-    /// Whom the handshake under way is charged to.
-    origin: Option<Origin>,
+    /// Where the connection comes from: who is charged for what it holds.
+    origin: Origin,
+    /// What the shard's counters say that it holds.
+    charged: Held,
+    /// When the unfinished record began, once the handshake is over; `None` also while nobody reads it.
+    begun: Option<Now>,
     /// The handshake is counted as over, with whatever outcome.
     over: bool,
     /// Our close_notify is in `out` or beyond.
     notified: bool,
     /// The engine gave up: what is in `out` is the last that can be sent.
     failed: bool,
+}
+
+/// Bytes of unfinished records, by whom they wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Of handshakes under way.
+    pub(super) handshake: u64,
+    /// Of connections whose handshake is over.
+    pub(super) secured: u64,
 }
 
 /// What a read came to, beside the plaintext.
@@ -63,7 +77,7 @@ impl Tls {
     /// An engine that awaits a ClientHello from `origin`.
     pub(super) fn new(
         config: &Arc<ServerConfig>,
-        origin: Option<Origin>,
+        origin: Origin,
     ) -> Result<Box<Self>, rustls::Error> {
         let engine = UnbufferedServerConnection::new(Arc::clone(config))?;
         Ok(Box::new(Self {
@@ -71,6 +85,8 @@ impl Tls {
             held: Vec::new(),
             out: Vec::new(),
             origin,
+            charged: Held::default(),
+            begun: None,
             over: false,
             notified: false,
             failed: false,
@@ -96,9 +112,9 @@ impl Tls {
         })
     }
 
-    /// Whom the handshake was charged to; said once, when it is over.
-    pub(super) fn take_origin(&mut self) -> Option<Origin> {
-        self.origin.take()
+    /// Where the connection comes from.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Gives the handshake up; `false` when it was over already.
@@ -107,8 +123,41 @@ impl Tls {
     }
 
     /// Bytes kept because their record is unfinished.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.held.len()
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held.len() as u64
+    }
+
+    /// When the unfinished record began, once the handshake is over.
+    pub(super) fn begun(&self) -> Option<Now> {
+        self.begun.filter(|_| self.over)
+    }
+
+    /// Nobody reads the connection: its unfinished record is not late meanwhile.
+    pub(super) fn pause(&mut self) {
+        self.begun = None;
+    }
+
+    /// What the shard's counters say that it holds, before and from now on.
+    pub(super) fn recharge(&mut self) -> (Held, Held) {
+        let (handshake, secured) = if self.over {
+            (0, self.held_bytes())
+        } else {
+            (self.held_bytes(), 0)
+        };
+        let holds = Held { handshake, secured };
+        (std::mem::replace(&mut self.charged, holds), holds)
+    }
+
+    /// It leaves the shard: what its counters say that it holds.
+    pub(super) fn discharge(&mut self) -> Held {
+        std::mem::take(&mut self.charged)
+    }
+
+    /// Nothing is read or written any more.
+    pub(super) fn let_go(&mut self) {
+        self.failed = true;
+        self.held = Vec::new();
+        self.begun = None;
     }
 
     /// Keeps bytes aside until [`Self::read`] is called with more, or with none.
@@ -118,15 +167,26 @@ impl Tls {
 
     /// Takes ciphertext in (`bytes` may be empty to go on with what is held) and appends its plaintext to `plain`: at most as
     /// many bytes as were held and given.
-    pub(super) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Read {
+    pub(super) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
+        let (used, read) = self.process(bytes, plain);
+        if self.held.is_empty() {
+            self.begun = None;
+        } else if used > 0 || self.begun.is_none() {
+            self.begun = Some(now); // what was begun before is whole
+        }
+        read
+    }
+
+    /// Returns how many bytes are done with.
+    fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> (usize, Read) {
         if self.failed {
-            return Read::Failed;
+            return (0, Read::Failed);
         }
         if self.held.is_empty() {
             let (used, read) = advance(&mut self.engine, bytes, plain, &mut self.out);
             self.held
                 .extend_from_slice(bytes.get(used..).unwrap_or_default());
-            return self.conclude(read);
+            return (used, self.conclude(read));
         }
         self.held.extend_from_slice(bytes);
         let (used, read) = advance(&mut self.engine, &mut self.held, plain, &mut self.out);
@@ -135,7 +195,7 @@ impl Tls {
         } else {
             self.held.drain(..used);
         }
-        self.conclude(read)
+        (used, self.conclude(read))
     }
 
     /// Appends to `cipher` what the engine has to say and then the encrypted `plain`, which may be empty.
@@ -221,8 +281,13 @@ impl Tls {
 
     /// What a read came to, after our own bounds; a failure is for good.
     fn conclude(&mut self, read: Read) -> Read {
+        let most = if self.over {
+            HELD_BYTES_SECURED
+        } else {
+            HELD_BYTES
+        };
         self.failed |=
-            read == Read::Failed || self.held.len() > HELD_BYTES || self.out.len() > TLS_OUT_BYTES;
+            read == Read::Failed || self.held.len() > most || self.out.len() > TLS_OUT_BYTES;
         if self.failed {
             self.held = Vec::new();
             return Read::Failed;

@@ -262,6 +262,18 @@ impl Shard {
         Some(channel)
     }
 
+    fn open_session(&mut self, peer: Peer, anyway: bool, at: Moment) -> Option<SessionKey> {
+        let timeouts = &self.settings.timeouts;
+        let deadline = at.now.after(if peer.tls {
+            timeouts.tls_ms
+        } else {
+            timeouts.head_ms
+        });
+        let key = self.add_session(Session::accepted(peer, deadline), anyway)?;
+        self.arm(key, deadline);
+        Some(key)
+    }
+
     fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
         let place = session.place;
         let added = if anyway {
@@ -283,15 +295,11 @@ impl Machine for Shard {
     type Reply = Reply;
 
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
-        let timeouts = &self.settings.timeouts;
-        let deadline = at.now.after(if peer.tls {
-            timeouts.tls_ms
-        } else {
-            timeouts.head_ms
-        });
-        let key = self.add_session(Session::accepted(peer, deadline), false)?;
-        self.arm(key, deadline);
-        Some(key)
+        self.open_session(peer, false, at)
+    }
+
+    fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
+        self.open_session(peer, true, at)
     }
 
     fn release(&mut self, session: SessionKey) -> Self::Parcel {

@@ -205,6 +205,15 @@ impl Page<'_> {
             "heliograph_accept_errors",
             "Connections not served by reason",
             errors.into_iter(),
+        )?;
+        let ended = [
+            ([("reason", "evicted")], sum(|edge| edge.evicted)),
+            ([("reason", "overdue")], sum(|edge| edge.overdue)),
+        ];
+        self.counters(
+            "heliograph_connections_cut",
+            "Connections cut off: to make room for others, or for an unfinished TLS record or a move to another shard that took too long",
+            ended.into_iter(),
         )
     }
 
@@ -423,6 +432,7 @@ mod tests {
             "heliograph_mailbox_refused_total 0",
             "heliograph_tls_handshakes_total{outcome=\"resumed\"} 0",
             "heliograph_accept_errors_total{reason=\"fd_limit\"} 0",
+            "heliograph_connections_cut_total{reason=\"evicted\"} 0",
             "heliograph_shard_busy_ratio{shard=\"0\"} 0.25",
             "heliograph_tls_not_after_seconds 1800000000",
         ] {

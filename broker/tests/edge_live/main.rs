@@ -16,4 +16,5 @@ mod mover;
 mod secure;
 #[path = "../../examples/echo/server.rs"]
 mod server;
+mod shares;
 mod support;

@@ -1,7 +1,7 @@
 //! A machine that sends its connections on at any moment, also in the middle of a stream: what the broker never does, and the
 //! edge bears all the same. Bytes come back as they came.
 
-use crate::support::{Bench, pause};
+use crate::support::{Bench, pause, wait_for};
 use broker::edge::EdgeSettings;
 use broker::id::{SessionKey, ShardId};
 use broker::machine::{Input, Intake, Machine, Output, Peer};
@@ -85,6 +85,28 @@ fn what_is_in_flight_goes_out_before_the_move() {
         drop(tcp);
     }
     assert!(bench.counts().handovers >= 2);
+    bench.wait_until_empty();
+    bench.server.stop().unwrap();
+}
+
+/// The peer takes nothing of what is to go out before the move.
+#[test]
+fn a_move_that_cannot_happen_ends_the_connection() {
+    let settings = EdgeSettings {
+        leaving_ms: 300,
+        ..EdgeSettings::default()
+    };
+    let bench = Bench::of(2, settings, (64, 16), Mover::new);
+    for (round, tls) in [false, true].into_iter().enumerate() {
+        let mut wire = bench.wire(tls);
+        // Until the server's socket is full: this end does not read.
+        while bench.counts().queued_sends <= round as u64 {
+            wire.write_all(&[7; 1 << 18]).unwrap();
+        }
+        bench.server.post(|| Move);
+        wait_for("the end", || bench.counts().overdue == round as u64 + 1);
+        assert_eq!(bench.counts().handovers, 0);
+    }
     bench.wait_until_empty();
     bench.server.stop().unwrap();
 }

@@ -8,6 +8,7 @@ use broker::id::ShardId;
 use broker::machine::Machine;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -91,9 +92,10 @@ impl<M: Machine + 'static> Bench<M> {
             (
                 counts.connections,
                 counts.handshaking,
+                counts.handshake_bytes,
                 counts.partial_record_bytes
             ),
-            (0, 0, 0)
+            (0, 0, 0, 0)
         );
         assert_eq!(counts.handovers, counts.adopted);
     }
@@ -140,7 +142,10 @@ impl<M: Machine + 'static> Bench<M> {
             sum.turns += edge.turns;
             sum.connections += edge.connections;
             sum.handshaking += edge.handshaking;
+            sum.handshake_bytes += edge.handshake_bytes;
             sum.partial_record_bytes += edge.partial_record_bytes;
+            sum.evicted += edge.evicted;
+            sum.overdue += edge.overdue;
             sum.handshakes.full += edge.handshakes.full;
             sum.handshakes.resumed += edge.handshakes.resumed;
             sum.handshakes.failed += edge.handshakes.failed;
@@ -156,6 +161,17 @@ pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// The same from another address of this machine: 127.0.0.`host`.
+pub(crate) fn connect_from(host: u8, addr: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let from = SocketAddr::from(([127, 0, 0, host], 0));
+    socket.bind(&from.into()).unwrap();
+    socket.connect(&addr.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 

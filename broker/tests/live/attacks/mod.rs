@@ -16,6 +16,7 @@
 
 mod empty_frames;
 mod gauges;
+mod handshakes;
 mod healthy;
 mod selftest;
 mod waiting_calls;

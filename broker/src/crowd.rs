@@ -1,0 +1,265 @@
+//! Connections that have yet to earn their place, by the address they come from: who makes room when there is none.
+//!
+//! A place is refused to nobody while there is one, so a single address may use all of them. When there is none, the address
+//! that holds most makes room for one that would hold fewer, and whoever has sent nothing for [`GRACE_MS`] makes room for
+//! anybody. So one address cannot keep all others out, and clients behind one address do not push each other out.
+
+use crate::time::Now;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Where connections come from: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of it has
+/// them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// An IPv4 address.
+    V4(u32),
+    /// The network of an IPv6 address.
+    V6(u64),
+}
+
+impl Origin {
+    /// The origin of an address. An IPv4-mapped IPv6 address is one of IPv4.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.to_bits()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, ..] = address.octets();
+                Self::V6(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+            }
+        }
+    }
+}
+
+/// Connections by origin and age. Memory grows with the number of members, about 200 bytes each; each step takes logarithmic
+/// time. Its owner bounds the number of members.
+#[derive(Debug)]
+pub struct Crowd<K> {
+    members: BTreeMap<K, Member>,
+    /// The members of an origin, in the order in which they make room.
+    ranks: BTreeMap<Rank, K>,
+    /// Who has sent nothing, the oldest first.
+    silent: BTreeMap<u64, K>,
+    counts: BTreeMap<Origin, usize>,
+    /// The same, the largest last.
+    sizes: BTreeSet<(usize, Origin)>,
+    next: u64,
+}
+
+/// An origin, whether the member has sent anything, and its number in the order of arrival.
+type Rank = (Origin, bool, u64);
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    rank: Rank,
+    since: Now,
+}
+
+impl<K> Default for Crowd<K> {
+    fn default() -> Self {
+        Self {
+            members: BTreeMap::new(),
+            ranks: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            sizes: BTreeSet::new(),
+            next: 0,
+        }
+    }
+}
+
+impl<K: Copy + Ord> Crowd<K> {
+    /// How many members there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// How many members there are of one origin.
+    #[must_use]
+    pub fn count(&self, origin: Origin) -> usize {
+        self.counts.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// The members and their origins.
+    pub fn members(&self) -> impl Iterator<Item = (K, Origin)> {
+        self.members
+            .iter()
+            .map(|(&key, member)| (key, member.rank.0))
+    }
+
+    /// Takes in a member that has sent nothing. One that is there already stays as it is.
+    pub fn enter(&mut self, key: K, origin: Origin, now: Now) {
+        if self.members.contains_key(&key) {
+            return;
+        }
+        self.next += 1;
+        let rank = (origin, false, self.next);
+        self.members.insert(key, Member { rank, since: now });
+        self.ranks.insert(rank, key);
+        self.silent.insert(self.next, key);
+        self.resize(origin, |count| count + 1);
+    }
+
+    /// A member has sent something: those that have not make room before it.
+    pub fn spoke(&mut self, key: K) {
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        if std::mem::replace(&mut member.rank.1, true) {
+            return;
+        }
+        let rank @ (origin, _, number) = member.rank;
+        self.ranks.remove(&(origin, false, number));
+        self.ranks.insert(rank, key);
+        self.silent.remove(&number);
+    }
+
+    /// Forgets a member; harmless when it is none.
+    pub fn leave(&mut self, key: K) {
+        let Some(member) = self.members.remove(&key) else {
+            return;
+        };
+        let (origin, _, number) = member.rank;
+        self.ranks.remove(&member.rank);
+        self.silent.remove(&number);
+        self.resize(origin, |count| count - 1);
+    }
+
+    /// The member that makes room for one more from `newcomer`; `None` when nobody does, and the newcomer is refused.
+    #[must_use]
+    pub fn victim(&self, newcomer: Origin, now: Now) -> Option<K> {
+        if let Some(&(most, largest)) = self.sizes.last()
+            && self.count(newcomer) + 1 < most
+        {
+            return self.first_of(largest);
+        }
+        let (_, &oldest) = self.silent.first_key_value()?;
+        self.outstayed(oldest, now).then_some(oldest)
+    }
+
+    /// The member of the same origin that makes room for one more, where an origin has a limit of its own.
+    #[must_use]
+    pub fn victim_of(&self, origin: Origin, now: Now) -> Option<K> {
+        let first = self.first_of(origin)?;
+        self.outstayed(first, now).then_some(first)
+    }
+
+    fn first_of(&self, origin: Origin) -> Option<K> {
+        let all = (origin, false, 0)..=(origin, true, u64::MAX);
+        self.ranks.range(all).next().map(|(_, &key)| key)
+    }
+
+    /// Whether a member has sent nothing for longer than anybody waits for a place.
+    fn outstayed(&self, key: K, now: Now) -> bool {
+        self.members
+            .get(&key)
+            .is_some_and(|member| !member.rank.1 && now.since(member.since) >= GRACE_MS)
+    }
+
+    fn resize(&mut self, origin: Origin, to: impl FnOnce(usize) -> usize) {
+        let before = self.count(origin);
+        let after = to(before);
+        self.sizes.remove(&(before, origin));
+        if after == 0 {
+            self.counts.remove(&origin);
+        } else {
+            self.counts.insert(origin, after);
+            self.sizes.insert((after, origin));
+        }
+    }
+}
+
+/// How long a member may send nothing before it makes room for anybody, in milliseconds: a first packet that was lost comes
+/// again after one second (RFC 6298 section 2).
+pub const GRACE_MS: u64 = 2_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(text: &str) -> Origin {
+        Origin::of(text.parse().unwrap())
+    }
+
+    const START: Now = Now(1_000);
+    const LATER: Now = Now(1_000 + GRACE_MS);
+
+    #[test]
+    fn one_network_of_ipv6_is_one_origin() {
+        assert_eq!(origin("2001:db8:0:1::1"), origin("2001:db8:0:1:ffff::2"));
+        assert_ne!(origin("2001:db8:0:1::1"), origin("2001:db8:0:2::1"));
+        assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
+        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+        assert_ne!(origin("0.0.0.1"), origin("0:0:0:1::"));
+    }
+
+    #[test]
+    fn the_origin_with_most_makes_room_for_others_at_once() {
+        let (many, few) = (origin("192.0.2.1"), origin("192.0.2.2"));
+        let mut crowd = Crowd::default();
+        (0..3).for_each(|key| crowd.enter(key, many, START));
+        crowd.spoke(0);
+        assert_eq!(crowd.victim(few, START), Some(1), "silent ones first");
+        (1..3).for_each(|key| crowd.spoke(key));
+        assert_eq!(crowd.victim(few, START), Some(0), "then the oldest");
+        crowd.leave(0);
+        crowd.enter(9, few, START);
+        assert_eq!(crowd.victim(few, START), None, "it would have as many");
+    }
+
+    #[test]
+    fn an_origin_makes_room_for_itself_when_one_is_silent_for_long() {
+        let one = origin("192.0.2.1");
+        let mut crowd = Crowd::default();
+        (0..3).for_each(|key| crowd.enter(key, one, START));
+        crowd.spoke(0);
+        assert_eq!(crowd.victim(one, Now(LATER.0 - 1)), None);
+        assert_eq!(crowd.victim(one, LATER), Some(1));
+        assert_eq!(crowd.victim_of(one, LATER), Some(1));
+        assert_eq!(crowd.victim_of(origin("192.0.2.2"), LATER), None);
+        crowd.spoke(1);
+        crowd.spoke(2);
+        assert_eq!(crowd.victim(one, LATER), None, "all have sent something");
+        assert_eq!(crowd.victim_of(one, LATER), None);
+    }
+
+    #[test]
+    fn many_origins_of_one_each_lose_the_oldest_silent_one() {
+        let mut crowd = Crowd::default();
+        for key in 0..9_u8 {
+            crowd.enter(
+                key,
+                Origin::V4(u32::from(9 - key)),
+                Now(1_000 + u64::from(key)),
+            );
+        }
+        crowd.spoke(0);
+        assert_eq!(crowd.victim(Origin::V4(77), LATER), None);
+        assert_eq!(crowd.victim(Origin::V4(77), LATER.after(1)), Some(1));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_who_left() {
+        let mut crowd = Crowd::default();
+        for key in 0..100_u32 {
+            crowd.enter(key, Origin::V4(key % 7), START);
+            crowd.enter(key, Origin::V4(1), START);
+            if key % 3 == 0 {
+                crowd.spoke(key);
+            }
+        }
+        assert_eq!((crowd.len(), crowd.count(Origin::V4(0))), (100, 15));
+        (0..100).for_each(|key| crowd.leave(key));
+        crowd.leave(5);
+        assert!(crowd.is_empty() && crowd.ranks.is_empty() && crowd.silent.is_empty());
+        assert!(crowd.counts.is_empty() && crowd.sizes.is_empty());
+    }
+}

@@ -1,0 +1,201 @@
+//! Who makes room: for a connection, for a handshake, for the bytes of unfinished TLS records.
+//!
+//! Whoever was let in by the machine (its socket is read as a stream of frames) makes room for nobody; all others are *guests*,
+//! kept by address in a [`Crowd`](crate::crowd::Crowd), and so are the handshakes under way.
+
+use super::shard::Edge;
+use super::tls::Held;
+use crate::crowd::Origin;
+use crate::id::SessionKey;
+use crate::machine::Machine;
+use crate::time::Now;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+impl<M: Machine> Edge<M> {
+    /// Ends a guest for a newcomer from `origin`. False when nobody makes room.
+    pub(super) fn make_room(&mut self, origin: Origin) -> bool {
+        let victim = self.guests.victim(origin, self.at.now);
+        self.evict(victim)
+    }
+
+    /// Whether a handshake with `origin` may begin, perhaps at the cost of another one.
+    pub(super) fn handshake_room(&mut self, origin: Origin) -> bool {
+        let most = self.settings.handshakes_per_address;
+        if most != 0 && self.shaking.count(origin) >= most {
+            let victim = self.shaking.victim_of(origin, self.at.now);
+            return self.evict(victim);
+        }
+        if self.shaking.len() < self.settings.handshakes {
+            return true;
+        }
+        let victim = self.shaking.victim(origin, self.at.now);
+        self.evict(victim)
+    }
+
+    fn evict(&mut self, victim: Option<SessionKey>) -> bool {
+        let Some(victim) = victim else {
+            return false;
+        };
+        self.counts.evicted += 1;
+        self.cut(victim);
+        true
+    }
+
+    /// A connection makes room for nobody any more: the machine let it in, or it ends.
+    pub(super) fn settle_guest(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && std::mem::replace(&mut connection.guest, false)
+        {
+            self.guests.leave(session);
+        }
+    }
+
+    /// The first bytes of a connection came.
+    pub(super) fn note_first_bytes(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && std::mem::replace(&mut connection.silent, false)
+        {
+            self.guests.spoke(session);
+            self.shaking.spoke(session);
+        }
+    }
+
+    /// Brings the counters of unfinished records up to date with what a connection holds.
+    pub(super) fn recharge(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get_mut(session)
+            && let Some(tls) = &mut connection.tls
+        {
+            let (before, after) = tls.recharge();
+            self.count_held(before, after);
+        }
+    }
+
+    /// Counts what one connection holds.
+    pub(super) fn count_held(&mut self, before: Held, after: Held) {
+        let counts = &mut self.counts;
+        counts.handshake_bytes = counts.handshake_bytes + after.handshake - before.handshake;
+        counts.partial_record_bytes = counts.partial_record_bytes + after.secured - before.secured;
+    }
+
+    /// Holds the two budgets of unfinished records: who holds most pays.
+    pub(super) fn hold_budgets(&mut self) {
+        let most = self.settings.handshake_bytes as u64;
+        if self.counts.handshake_bytes > most {
+            let sessions = self.shaking.members().map(|(session, _)| session).collect();
+            self.relieve(sessions, self.counts.handshake_bytes, most);
+        }
+        let most = self.settings.partial_record_bytes as u64;
+        if self.counts.partial_record_bytes > most {
+            let sessions = self.overdue.iter().map(|&(_, session)| session).collect();
+            self.relieve(sessions, self.counts.partial_record_bytes, most);
+        }
+    }
+
+    fn relieve(&mut self, sessions: Vec<SessionKey>, held: u64, most: u64) {
+        let excess = held - (most - most / super::limits::RELIEF_PART);
+        let holder = |session| {
+            let connection = self.table.get(session)?;
+            let tls = connection.tls.as_ref()?;
+            let bytes = tls.held_bytes();
+            (bytes > 0).then_some(Holder {
+                session,
+                origin: tls.origin(),
+                guest: connection.guest,
+                bytes,
+                begun: tls.begun().unwrap_or_default(),
+            })
+        };
+        let holders: Vec<_> = sessions.into_iter().filter_map(holder).collect();
+        for payer in payers(holders, excess) {
+            self.evict(Some(payer));
+        }
+    }
+}
+
+/// Who holds bytes of unfinished records.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    session: SessionKey,
+    origin: Origin,
+    guest: bool,
+    bytes: u64,
+    begun: Now,
+}
+
+/// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, whoever holds most, the
+/// oldest first.
+fn payers(holders: Vec<Holder>, excess: u64) -> Vec<SessionKey> {
+    let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
+    for holder in holders {
+        let group = groups.entry((holder.guest, holder.origin)).or_default();
+        group.push(holder);
+    }
+    let mut largest: BinaryHeap<_> = groups
+        .iter_mut()
+        .map(|(&(guest, origin), group)| {
+            group.sort_by_key(|holder| (holder.bytes, Reverse(holder.begun)));
+            let bytes: u64 = group.iter().map(|holder| holder.bytes).sum();
+            (guest, bytes, origin)
+        })
+        .collect();
+    let (mut payers, mut freed) = (Vec::new(), 0);
+    while freed < excess
+        && let Some((guest, bytes, origin)) = largest.pop()
+    {
+        let Some(payer) = groups.get_mut(&(guest, origin)).and_then(Vec::pop) else {
+            continue;
+        };
+        freed += payer.bytes;
+        payers.push(payer.session);
+        largest.push((guest, bytes - payer.bytes, origin));
+    }
+    payers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(slot: u32, origin: u32, guest: bool, bytes: u64, begun: u64) -> Holder {
+        Holder {
+            session: SessionKey::new(slot, 0),
+            origin: Origin::V4(origin),
+            guest,
+            bytes,
+            begun: Now(begun),
+        }
+    }
+
+    fn slots(payers: &[SessionKey]) -> Vec<usize> {
+        payers.iter().map(|payer| payer.slot()).collect()
+    }
+
+    #[test]
+    fn the_address_that_holds_most_pays_its_largest_and_oldest_first() {
+        let holders = vec![
+            holder(0, 7, true, 9_000, 1),
+            holder(1, 8, true, 5_000, 5),
+            holder(2, 8, true, 5_000, 4),
+            holder(3, 8, true, 100, 1),
+        ];
+        assert_eq!(slots(&payers(holders.clone(), 1)), [2]);
+        assert_eq!(slots(&payers(holders.clone(), 5_001)), [2, 0]);
+        assert_eq!(
+            slots(&payers(holders, 1 << 40)),
+            [2, 0, 1, 3],
+            "all there are"
+        );
+    }
+
+    #[test]
+    fn who_was_let_in_pays_last() {
+        let holders = vec![
+            holder(0, 7, false, 16_000, 1),
+            holder(1, 7, false, 16_000, 2),
+            holder(2, 8, true, 10, 3),
+        ];
+        assert_eq!(slots(&payers(holders.clone(), 5)), [2]);
+        assert_eq!(slots(&payers(holders, 11)), [2, 0]);
+    }
+}
