@@ -130,6 +130,25 @@ pub const MESSAGE_MS_MAX: u64 = 10_000;
 /// Bytes of a request that follow an unfinished call on the same connection before reading pauses.
 pub const PIPELINED_BYTES_MAX: usize = 32 * 1024;
 
+/// Bytes of answers that wait on one HTTP connection. At this many the next request is not begun, and no more is read, until
+/// the peer takes some: then they are at most this and one answer.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Heads and bodies of one connection that are answered in one go. The others wait for their turn behind those of other
+/// connections: a receive of 8 KiB has 300 of the shortest.
+pub const REQUESTS_PER_VISIT: u32 = 16;
+
+/// Heads and bodies that are answered as they arrive, on all connections of a shard at one moment. More wait.
+pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
+
+/// Heads and bodies that have waited and are answered in one tick; with the edge's four ticks a turn has 256 at most, which
+/// are 4 ms of checked signatures.
+pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
+
+/// Bytes of pongs and status responses that wait on one WebSocket. Beyond it pings are not answered (RFC 6455 section 5.5.3
+/// allows that), and a status response that finds no room closes the connection with 1008.
+pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+
 /// Longest frame around a payload: header, JSON members, the longest sender id.
 pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 

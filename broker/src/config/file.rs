@@ -213,6 +213,7 @@ fn timeouts(section: &mut Section<'_, '_, '_>, timeouts: &mut Timeouts) {
     section.duration("ping", &mut timeouts.ping_ms, 0..=DAY);
     section.duration("tcp_user", &mut timeouts.tcp_user_ms, 0..=DAY);
     section.duration("keep_alive", &mut timeouts.keep_alive_ms, 1..=DAY);
+    section.duration("answer", &mut timeouts.answer_ms, 1..=HOUR);
     section.duration("close", &mut timeouts.close_ms, 1..=HOUR);
     section.duration("drain", &mut timeouts.drain_ms, 1..=HOUR);
     section.duration("alexa_wait_max", &mut timeouts.alexa_wait_max_ms, 0..=HOUR);

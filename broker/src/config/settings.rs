@@ -311,6 +311,8 @@ pub struct Timeouts {
     pub tcp_user_ms: u64,
     /// Between two requests of one HTTP connection.
     pub keep_alive_ms: u64,
+    /// Within which an HTTP peer takes some of the answers that wait for it.
+    pub answer_ms: u64,
     /// From our close frame, or our FIN, to the peer's.
     pub close_ms: u64,
     /// From SIGTERM to the end of the process; under `--dev` one second, since nobody wants to wait for an idle client.
@@ -339,6 +341,7 @@ impl Timeouts {
             },
             tcp_user_ms: 30_000,
             keep_alive_ms: 75_000,
+            answer_ms: 10_000,
             close_ms: 5_000,
             drain_ms: DRAIN_MS,
             alexa_wait_max_ms: 0,

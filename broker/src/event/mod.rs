@@ -143,8 +143,10 @@ pub struct Counters {
     pub pending_bytes: u64,
     /// Messages in outboxes, not yet handed over whole.
     pub outbox_messages: u64,
-    /// Bytes in outboxes, control frames and HTTP answers included.
+    /// Bytes of messages in outboxes.
     pub outbox_bytes: u64,
+    /// Bytes of control frames and HTTP answers in outboxes.
+    pub control_bytes: u64,
     /// Alexa calls that wait for their answer.
     pub waiting_calls: u64,
     /// Upgrades by role and outcome.
@@ -242,6 +244,7 @@ impl Counters {
         self.pending_bytes += other.pending_bytes;
         self.outbox_messages += other.outbox_messages;
         self.outbox_bytes += other.outbox_bytes;
+        self.control_bytes += other.control_bytes;
         self.waiting_calls += other.waiting_calls;
     }
 

@@ -1,5 +1,6 @@
 //! A connection before it upgrades, or one that never does: heads, bodies, and the answer to a call.
 
+use super::NEVER;
 use crate::auth::Caller;
 use crate::id::Identity;
 use crate::record::Record;
@@ -20,13 +21,17 @@ pub struct Http {
     pub scanner: HeadScanner,
     /// When the awaited thing is overdue.
     pub deadline: Now,
+    /// When the peer must have taken a byte of the answers that wait; [`NEVER`] while none does.
+    pub answer_due: Now,
     /// The number of the call under way, or of the next one.
     pub serial: u32,
     /// At least one request was answered: silence is a keep-alive that ends, not an error.
     pub served: bool,
     /// Some of the awaited head has come: it is to be whole in time.
     pub begun: bool,
-    /// The peer sends no more: the connection ends with the answer under way.
+    /// It stands in the queue of connections whose requests wait for a turn.
+    pub queued: bool,
+    /// The peer sends no more: the connection ends with the last answer.
     pub ended: bool,
 }
 
@@ -152,9 +157,11 @@ impl Http {
             buffer: Vec::new(),
             scanner: HeadScanner::new(),
             deadline,
+            answer_due: NEVER,
             serial: 0,
             served: false,
             begun: false,
+            queued: false,
             ended: false,
         }
     }
@@ -170,6 +177,12 @@ impl Http {
         if self.buffer.is_empty() {
             self.buffer = Vec::new();
         }
+    }
+
+    /// Whether requests that have come are still to be answered. `answers_wait`: they wait for the peer to take answers.
+    #[must_use]
+    pub fn has_more(&self, answers_wait: bool) -> bool {
+        self.queued || (answers_wait && !self.buffer.is_empty())
     }
 
     /// Whether a call is under way.

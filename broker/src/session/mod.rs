@@ -6,12 +6,13 @@ mod rates;
 mod web_socket;
 
 pub use http::{Admission, Asked, Awaited, Http, HttpStage, Target, Wanted};
-pub use outbox::{Launch, Mark, Outbox, Spares, Unsent};
+pub use outbox::{Launch, Load, Mark, Outbox, Spares, Unsent};
 pub use rates::MessageRates;
 pub use web_socket::{Due, Role, Tally, WebSocket};
 
 use crate::event::Place;
 use crate::id::{ChannelKey, TimerId};
+use crate::limits::ANSWER_BYTES_MAX;
 use crate::machine::Peer;
 use crate::time::Now;
 
@@ -95,6 +96,26 @@ impl Session {
         match &mut self.state {
             State::Open(web_socket) => Some(web_socket),
             State::Http(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => None,
+        }
+    }
+
+    /// Whether so many bytes of answers wait that the next request must wait for the peer.
+    #[must_use]
+    pub fn answers_wait(&self) -> bool {
+        self.outbox.bytes() >= ANSWER_BYTES_MAX
+    }
+
+    /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers, nothing but
+    /// those answers is; while a call is under way, nothing at all.
+    #[must_use]
+    pub fn http_due(&self, http: &Http) -> Now {
+        let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
+        if http.awaits_reply() {
+            http.deadline
+        } else if http.queued || (awaits_head && self.answers_wait()) {
+            http.answer_due
+        } else {
+            http.answer_due.min(http.deadline)
         }
     }
 

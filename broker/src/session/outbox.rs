@@ -7,8 +7,10 @@
 //! ```
 //! Spent bytes were handed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer that the
 //! kernel reads) and are not reported yet. A [`Mark`] says that a stretch of bytes is one message, so that what was not
-//! wholly handed over is known when the connection ends. Bytes outside marks are control frames and HTTP answers.
-//! Invariant: `start + launched ≤ bytes.len()`, marks are in order, do not overlap, and end after `start`.
+//! wholly handed over is known when the connection ends. Bytes outside marks are control frames and HTTP answers: they are
+//! counted apart, so that they never take the room of messages.
+//! Invariant: `start + launched ≤ bytes.len()`, marks are in order, do not overlap, and end after `start`; `of_messages` is how
+//! many bytes behind `start` lie within marks.
 
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
 use crate::time::Now;
@@ -45,6 +47,15 @@ pub struct Launch {
     pub accepted_us: Option<u32>,
 }
 
+/// How many bytes wait, by what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Of messages.
+    pub messages: usize,
+    /// Of control frames and HTTP answers.
+    pub control: usize,
+}
+
 /// Bytes that wait for one socket. Owns nothing while empty.
 #[derive(Debug, Default)]
 pub struct Outbox(Option<Box<Buffer>>);
@@ -55,6 +66,7 @@ struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     launched: usize,
+    of_messages: usize,
     marks: VecDeque<Mark>,
 }
 
@@ -84,6 +96,18 @@ impl Outbox {
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
     }
 
+    /// The same by what they are.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.0.as_ref().map_or_else(Load::default, |buffer| {
+            let messages = buffer.of_messages;
+            Load {
+                messages,
+                control: buffer.bytes.len() - buffer.start - messages,
+            }
+        })
+    }
+
     /// The bytes that wait, without those in flight.
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
@@ -91,6 +115,12 @@ impl Outbox {
             .as_ref()
             .and_then(|buffer| buffer.bytes.get(buffer.start + buffer.launched..))
             .unwrap_or_default()
+    }
+
+    /// Whether bytes were copied out and are not reported yet.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
     /// Whether some message is not wholly handed over.
@@ -119,6 +149,7 @@ impl Outbox {
         write(&mut buffer.bytes);
         let end = buffer.bytes.len();
         buffer.marks.push_back(Mark { begin, end, launch });
+        buffer.of_messages += end - begin;
         end - begin
     }
 
@@ -129,20 +160,31 @@ impl Outbox {
         }
     }
 
-    /// The oldest `bytes` were handed to the kernel. Calls `done` for each message whose last byte was among them.
-    pub fn sent(&mut self, spares: &mut Spares, bytes: usize, mut done: impl FnMut(&Mark)) {
-        let Some(buffer) = &mut self.0 else { return };
+    /// The oldest `bytes` were handed to the kernel. Calls `done` for each message whose last byte was among them. Returns
+    /// how many bytes wait no longer.
+    pub fn sent(&mut self, spares: &mut Spares, bytes: usize, mut done: impl FnMut(&Mark)) -> Load {
+        let Some(buffer) = &mut self.0 else {
+            return Load::default();
+        };
+        let (from, before) = (buffer.start, buffer.of_messages);
         buffer.start = (buffer.start + bytes).min(buffer.bytes.len());
         buffer.launched = buffer.launched.saturating_sub(bytes);
         while let Some(mark) = buffer.marks.front().filter(|mark| mark.end <= buffer.start) {
             done(mark);
+            buffer.of_messages -= mark.end - mark.begin.max(from);
             buffer.marks.pop_front();
         }
+        if let Some(begun) = buffer.marks.front() {
+            buffer.of_messages -= buffer.start.saturating_sub(begun.begin.max(from));
+        }
+        let messages = before - buffer.of_messages;
+        let control = buffer.start - from - messages;
         if buffer.start == buffer.bytes.len() {
             self.reset(spares);
         } else if buffer.start > COMPACT_BYTES && buffer.start > buffer.bytes.len() / 2 {
             buffer.compact();
         }
+        Load { messages, control }
     }
 
     /// Takes the messages back that no byte of has left, in order; control bytes and a message begun stay.
@@ -157,6 +199,8 @@ impl Outbox {
             .take_while(|mark| mark.begin < left)
             .count();
         let taken: Vec<Mark> = buffer.marks.drain(keep..).collect();
+        let bytes = |mark: &Mark| mark.end - mark.begin;
+        buffer.of_messages -= taken.iter().map(bytes).sum::<usize>();
         let Some(first) = taken.first() else {
             return Vec::new();
         };
@@ -221,7 +265,7 @@ impl Outbox {
         {
             buffer.bytes.clear();
             buffer.marks.clear();
-            (buffer.start, buffer.launched) = (0, 0);
+            (buffer.start, buffer.launched, buffer.of_messages) = (0, 0, 0);
             spares.0.push(buffer);
         }
     }
@@ -275,6 +319,39 @@ mod tests {
 
     fn orders(unsent: &[Unsent]) -> Vec<u64> {
         unsent.iter().map(|message| message.launch.order).collect()
+    }
+
+    #[test]
+    fn what_waits_is_counted_by_what_it_is() {
+        let parts = [
+            ("PONG", None),
+            ("one", Some(1)),
+            ("ping", None),
+            ("two", Some(2)),
+        ];
+        let every = |outbox: &Outbox| (outbox.load().messages, outbox.load().control);
+        // All ways to hand fourteen bytes over in two steps.
+        for first in 0..=14 {
+            let (mut outbox, mut spares) = outbox_of(&parts);
+            assert_eq!(every(&outbox), (6, 8));
+            let one = outbox.sent(&mut spares, first, |_| ());
+            assert_eq!(one.messages + one.control, first);
+            assert_eq!(every(&outbox), (6 - one.messages, 8 - one.control));
+            let two = outbox.sent(&mut spares, 14 - first, |_| ());
+            assert_eq!(
+                (one.messages + two.messages, one.control + two.control),
+                (6, 8)
+            );
+            assert_eq!(every(&outbox), (0, 0));
+        }
+        let (mut outbox, mut spares) = outbox_of(&parts);
+        outbox.sent(&mut spares, 5, |_| ());
+        assert_eq!(orders(&outbox.take_unsent(&mut spares)), [2]);
+        assert_eq!(
+            every(&outbox),
+            (2, 4),
+            "the rest of the first, and the ping"
+        );
     }
 
     #[test]

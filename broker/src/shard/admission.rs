@@ -172,10 +172,7 @@ impl Shard {
             .remove_session(key)
             .expect("the edge releases what was just announced");
         self.count_place(session.place, false);
-        self.counters.outbox_bytes = self
-            .counters
-            .outbox_bytes
-            .saturating_sub(session.outbox.bytes() as u64);
+        self.unload(session.outbox.load());
         let State::Http(http) = session.state else {
             unreachable!("only a request is handed over")
         };

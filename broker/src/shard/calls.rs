@@ -40,7 +40,7 @@ impl Shard {
         // Who hung up meanwhile does so once: the offer would wait for its whole time.
         let ended = self.http(key).is_some_and(|http| http.ended);
         if ended && matches!(call, Call::Alexa(_)) {
-            return self.abort(key, at);
+            return self.finish(key, at); // earlier answers go out
         }
         let (wanted, ask) = match self.course(&asked.caller, call) {
             Course::AskHome(wanted, ask) => (wanted, ask),

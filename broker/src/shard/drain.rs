@@ -125,6 +125,7 @@ impl Shard {
             && self.counters.waiting_calls == 0
             && self.offers_out == 0
             && self.counters.outbox_bytes == 0
+            && self.counters.control_bytes == 0
             && self.changes.is_empty()
             && self.asking.iter().all(|&questions| questions == 0);
         let Some(drain) = &mut self.drain else { return };

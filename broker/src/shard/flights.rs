@@ -5,6 +5,7 @@
 use super::Shard;
 use crate::event::{Histogram, Kind, Outcome};
 use crate::id::SessionKey;
+use crate::session::{NEVER, State};
 use crate::time::Moment;
 use codec::signal::Action;
 
@@ -15,14 +16,11 @@ impl Shard {
             return;
         };
         let counters = &mut self.counters;
-        counters.outbox_bytes = counters
-            .outbox_bytes
-            .saturating_sub(bytes.min(session.outbox.bytes()) as u64);
         let mut offers = Vec::new();
         let had_messages = session.outbox.has_messages();
         let (mut messages, mut answers) = (0, false);
         let flights = &mut self.flights;
-        session.outbox.sent(&mut self.spares, bytes, |mark| {
+        let gone = session.outbox.sent(&mut self.spares, bytes, |mark| {
             let launch = &mark.launch;
             if launch.counted {
                 counters.outbox_messages -= 1;
@@ -45,6 +43,20 @@ impl Shard {
             counters.session_setup.observe(ms * 1000, 1);
         }
         session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
+        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(gone.messages as u64);
+        counters.control_bytes = counters.control_bytes.saturating_sub(gone.control as u64);
+        let answer_ms = self.settings.timeouts.answer_ms;
+        let (waits, left) = (session.answers_wait(), session.outbox.bytes());
+        if let State::Http(http) = &mut session.state {
+            http.answer_due = if left == 0 {
+                NEVER
+            } else {
+                at.now.after(answer_ms)
+            };
+            if !waits && !http.buffer.is_empty() {
+                self.answered.push_back(key);
+            }
+        }
         let slotless = session.open().is_none_or(|ws| ws.superseded);
         let released = had_messages && slotless && !session.outbox.has_messages();
         for order in offers {

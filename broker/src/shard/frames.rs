@@ -3,7 +3,7 @@
 use super::Shard;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
-use crate::limits::PONGS_PER_RECEIVE_MAX;
+use crate::limits::{CONTROL_BYTES_MAX, PONGS_PER_RECEIVE_MAX};
 use crate::session::State;
 use crate::time::Moment;
 use codec::signal::Parser;
@@ -91,7 +91,7 @@ impl Shard {
             }
             Item::Ping(payload) => {
                 *pings += 1;
-                if *pings <= PONGS_PER_RECEIVE_MAX && self.has_outbox_room(key) {
+                if *pings <= PONGS_PER_RECEIVE_MAX && self.has_control_room(key) {
                     self.push(key, |out| ws::frame(out, Opcode::Pong, payload));
                 }
                 self.idle_frame(key, at)
@@ -167,13 +167,13 @@ impl Shard {
         Next::Stop
     }
 
-    /// A peer that floods us with pings and does not read gets no more pongs.
-    pub(super) fn has_outbox_room(&self, key: SessionKey) -> bool {
+    /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
+    pub(super) fn has_control_room(&self, key: SessionKey) -> bool {
         let waiting = self
             .sessions
             .get(key)
-            .map_or(0, |session| session.outbox.bytes());
-        waiting < self.settings.limits.outbox_bytes
+            .map_or(0, |session| session.outbox.load().control);
+        waiting < CONTROL_BYTES_MAX
     }
 
     /// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.

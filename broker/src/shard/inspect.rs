@@ -281,7 +281,7 @@ impl Shard {
     fn reconnect(&mut self, key: SessionKey) -> bool {
         let session = self.sessions.get(key).and_then(Session::open);
         let current = session.is_some_and(|web_socket| !web_socket.superseded);
-        let told = current && self.has_outbox_room(key);
+        let told = current && self.has_control_room(key);
         if told {
             self.push(key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
         }

@@ -6,7 +6,7 @@ use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{ConnectionEnd, EndReason, Entry};
 use crate::machine::{Output, Peer};
-use crate::session::{Ending, Launch, NEVER, Role, Session, State, Tally, Unsent};
+use crate::session::{Ending, Launch, Load, NEVER, Role, Session, State, Tally, Unsent};
 use crate::time::{Moment, Now};
 use std::rc::Rc;
 
@@ -110,7 +110,11 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
+        let answers_wait = session.answers_wait();
         match &mut session.state {
+            State::Http(http) if !http.awaits_reply() && http.has_more(answers_wait) => {
+                http.ended = true;
+            }
             State::Http(http) => {
                 http.ended = true;
                 if !http.awaits_reply() {
@@ -136,10 +140,7 @@ impl Shard {
             return;
         };
         self.count_place(session.place, false);
-        self.counters.outbox_bytes = self
-            .counters
-            .outbox_bytes
-            .saturating_sub(session.outbox.bytes() as u64);
+        self.unload(session.outbox.load());
         let tally = session.tally_mut().copied();
         let was = match session.state {
             State::AwaitGone(ending) => ending.was,
@@ -244,19 +245,22 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        let before = session.outbox.bytes();
+        let before = session.outbox.load().messages;
         let until = at.now.after(self.settings.timeouts.close_ms);
         let unsent = session.outbox.take_unsent(&mut self.spares);
         // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
         session.dirty &= !session.outbox.unsent().is_empty();
-        let freed = before - session.outbox.bytes();
+        let freed = Load {
+            messages: before - session.outbox.load().messages,
+            control: 0,
+        };
         if session.outbox.has_messages()
             && let Some(channel) = self.channels.get_mut(channel)
         {
             let members = &mut channel.wake(&self.hasher).members;
             members.hold(slot_of(role), key, until);
         }
-        self.counters.outbox_bytes = self.counters.outbox_bytes.saturating_sub(freed as u64);
+        self.unload(freed);
         self.give_back(key, channel, role, unsent, at);
         self.arm_channel(channel, at);
     }

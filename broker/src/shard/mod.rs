@@ -3,7 +3,7 @@
 //! The road of a message, from top to bottom:
 //! ```text
 //!  handle(Received)                     this file
-//!    ├─ requests   HTTP: heads and bodies → calls and upgrades
+//!    ├─ requests   HTTP: heads and bodies → calls and upgrades; turns: how many of them now
 //!    │    ├─ calls       a call → a question to the channel's home; answers: its answer as an HTTP response
 //!    │    ├─ home        the questions, answered where the channel lives; changes: durable before they are made
 //!    │    └─ admission   an upgrade → here or handed over → 101
@@ -40,6 +40,7 @@ mod start;
 mod sts;
 mod tables;
 mod timers;
+mod turns;
 mod waits;
 
 pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
@@ -58,7 +59,7 @@ use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::quota::Bucket;
 use crate::registry::Store;
-use crate::session::{Http, NEVER, Session, Spares, State, WebSocket};
+use crate::session::{Http, Load, NEVER, Session, Spares, State, WebSocket};
 use crate::time::{Moment, Now, Wall};
 use ahash::RandomState;
 use codec::control::Operation;
@@ -120,8 +121,9 @@ pub struct Shard {
     /// Alexa calls that wait here.
     waits: Waits,
     drain: Option<drain::Drain>,
-    /// Connections whose call was answered: the request behind it is next. Empty between two inputs.
+    /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two inputs.
     answered: VecDeque<SessionKey>,
+    turns: turns::Turns,
 }
 
 /// What an entry of the wheel is about.
@@ -186,6 +188,7 @@ impl Shard {
             offers_out: 0,
             drain: None,
             answered: VecDeque::new(),
+            turns: turns::Turns::default(),
             settings,
         };
         for record in records {
@@ -224,8 +227,15 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        self.counters.outbox_bytes += session.outbox.push(&mut self.spares, write) as u64;
+        self.counters.control_bytes += session.outbox.push(&mut self.spares, write) as u64;
         self.touch(key);
+    }
+
+    /// So many bytes wait no longer in an outbox.
+    fn unload(&mut self, load: Load) {
+        let counters = &mut self.counters;
+        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
+        counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
     }
 
     /// Moves a session from one gauge to another.
@@ -341,7 +351,9 @@ impl Machine for Shard {
 
     fn deadline(&self) -> Option<Now> {
         let drain = self.drain.as_ref().and_then(drain::Drain::next);
-        self.wheel.next().into_iter().chain(drain).min()
+        let waiting = self.turns.due().then_some(Now(0));
+        let others = drain.into_iter().chain(waiting);
+        self.wheel.next().into_iter().chain(others).min()
     }
 
     fn intake(&self, session: SessionKey) -> Intake {
@@ -356,9 +368,15 @@ impl Machine for Shard {
     }
 
     fn launched(&mut self, session: SessionKey, bytes: usize) {
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.outbox.launched(bytes);
-            session.dirty = false;
+        let Some(found) = self.sessions.get_mut(session) else {
+            return;
+        };
+        found.outbox.launched(bytes);
+        found.dirty = false;
+        if let State::Http(http) = &found.state {
+            // Its socket had no room: from here on it is watched.
+            let due = http.answer_due;
+            self.arm(session, due);
         }
     }
 
@@ -413,7 +431,7 @@ impl Shard {
         }
     }
 
-    /// Requests that waited behind a call which was answered begin.
+    /// Requests that waited behind a call which was answered, or for their peer to take answers, begin.
     fn go_on(&mut self, at: Moment) {
         while let Some(session) = self.answered.pop_front() {
             self.receive_requests(session, &mut [], at);

@@ -211,11 +211,7 @@ impl Shard {
         let Some(correlation_id) = correlation_id else {
             return;
         };
-        let waiting = self
-            .sessions
-            .get(to)
-            .map_or(0, |session| session.outbox.bytes());
-        if waiting > self.settings.limits.outbox_bytes {
+        if !self.has_control_room(to) {
             return self.cut_slow(to, at);
         }
         self.push(to, |out| fault.write(out, correlation_id));

@@ -4,7 +4,7 @@ use super::Shard;
 use super::respond::Purpose;
 use crate::event::{Requested, UpgradeRole};
 use crate::id::SessionKey;
-use crate::session::{Asked, Awaited, HttpStage, State, Target};
+use crate::session::{Asked, Awaited, HttpStage, NEVER, State, Target};
 use crate::time::Moment;
 use codec::control::{ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
@@ -45,32 +45,58 @@ impl Shard {
         self.place(key, crate::event::Place::Http);
     }
 
-    /// Takes in bytes of an HTTP connection. They are used where they are; only what is incomplete is copied aside.
-    pub(super) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        let head_ms = self.settings.timeouts.head_ms;
+    /// Takes in bytes of an HTTP connection. They are used where they are; only what is incomplete, or must wait, is copied
+    /// aside. Answers at most `visit` heads and bodies; returns how many are left of them.
+    pub(super) fn take_requests(
+        &mut self,
+        key: SessionKey,
+        bytes: &mut [u8],
+        mut visit: u32,
+        at: Moment,
+    ) -> u32 {
         let Some(http) = self.http(key) else {
-            return;
+            return visit;
         };
+        if http.queued {
+            http.buffer.extend_from_slice(bytes); // behind what waits already
+            return visit;
+        }
         if http.buffer.is_empty() {
-            let used = self.requests(key, bytes, at);
+            let used = self.requests(key, bytes, &mut visit, at);
             self.keep_rest(key, bytes.get(used..).unwrap_or_default());
         } else {
             let mut buffer = std::mem::take(&mut http.buffer);
             buffer.extend_from_slice(bytes);
-            let used = self.requests(key, &mut buffer, at);
+            let used = self.requests(key, &mut buffer, &mut visit, at);
             buffer.drain(..used.min(buffer.len()));
             if let Some(http) = self.http(key) {
                 http.buffer = buffer;
             }
         }
-        let Some(http) = self.http(key) else {
+        self.await_rest(key, at);
+        visit
+    }
+
+    /// What is awaited next on an HTTP connection, and until when.
+    fn await_rest(&mut self, key: SessionKey, at: Moment) {
+        let head_ms = self.settings.timeouts.head_ms;
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
+        let (waits, blocked) = (session.answers_wait(), session.outbox.in_flight());
+        let State::Http(http) = &mut session.state else {
+            return;
+        };
+        let awaits_head = matches!(http.stage, HttpStage::AwaitHead) && !http.queued && !waits;
         if http.served && awaits_head && !http.begun && !http.buffer.is_empty() {
             (http.begun, http.deadline) = (true, at.now.after(head_ms)); // the next request has begun
         }
-        let deadline = http.deadline;
+        let over = http.ended && !http.awaits_reply() && !http.has_more(waits);
+        let answer_due = if blocked { http.answer_due } else { NEVER };
+        let deadline = http.deadline.min(answer_due);
+        if over {
+            return self.finish(key, at);
+        }
         self.arm(key, deadline);
     }
 
@@ -83,11 +109,17 @@ impl Shard {
     }
 
     /// Goes through whole requests; returns how many bytes are done with.
-    fn requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) -> usize {
+    fn requests(
+        &mut self,
+        key: SessionKey,
+        bytes: &mut [u8],
+        visit: &mut u32,
+        at: Moment,
+    ) -> usize {
         let mut used = 0;
         loop {
             let rest = bytes.get_mut(used..).unwrap_or_default();
-            match self.request_step(key, rest, at) {
+            match self.request_step(key, rest, visit, at) {
                 Step::Wait => return used,
                 Step::Used(more) => used += more,
                 Step::Frames(head) => {
@@ -105,11 +137,18 @@ impl Shard {
         }
     }
 
-    fn request_step(&mut self, key: SessionKey, rest: &mut [u8], at: Moment) -> Step {
+    fn request_step(
+        &mut self,
+        key: SessionKey,
+        rest: &mut [u8],
+        visit: &mut u32,
+        at: Moment,
+    ) -> Step {
         let limits = self.rules.head;
         let Some(session) = self.sessions.get_mut(key) else {
             return Step::Over;
         };
+        let answers_wait = session.answers_wait();
         let State::Http(http) = &mut session.state else {
             return Step::Over;
         };
@@ -117,10 +156,15 @@ impl Shard {
             HttpStage::AwaitTls | HttpStage::AwaitReply(..) | HttpStage::AwaitHandover(..) => {
                 Step::Wait
             }
-            HttpStage::AwaitHead if rest.is_empty() => Step::Wait,
+            HttpStage::AwaitHead if rest.is_empty() || answers_wait => Step::Wait,
+            HttpStage::AwaitHead | HttpStage::AwaitBody(_) if *visit == 0 => {
+                self.wait_for_turn(key);
+                Step::Wait
+            }
             HttpStage::AwaitHead => match http.scanner.end(rest, &limits) {
                 Ok(None) => Step::Wait,
                 Ok(Some(end)) => {
+                    *visit -= 1;
                     let (head, after) = rest.split_at(end.min(rest.len()));
                     self.head(key, head, after, at)
                 }
@@ -134,6 +178,7 @@ impl Shard {
                 match rest.get_mut(..bytes) {
                     None => Step::Wait,
                     Some(body) => {
+                        *visit -= 1;
                         self.body(key, body, at);
                         Step::Used(bytes)
                     }

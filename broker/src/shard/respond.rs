@@ -260,14 +260,18 @@ impl Shard {
         self.respond(key, &answer, at);
     }
 
+    /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when all that
+    /// it has sent is answered.
     pub(super) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
-        let deadline = at.now.after(self.settings.timeouts.keep_alive_ms);
+        let timeouts = &self.settings.timeouts;
+        let deadline = at.now.after(timeouts.keep_alive_ms);
+        let answer_due = at.now.after(timeouts.answer_ms);
         let Some(http) = self.http(key) else {
             return;
         };
-        let ended = http.ended;
         http.await_head(deadline);
-        if close || ended {
+        http.answer_due = http.answer_due.min(answer_due);
+        if close {
             self.finish(key, at);
         }
     }

@@ -6,6 +6,7 @@ use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::EndReason;
+use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
 use crate::session::{Due, HttpStage, NEVER, Session, State};
 use crate::time::{Moment, Now};
@@ -24,6 +25,7 @@ impl Shard {
             }
         }
         self.step_drain(at);
+        self.answer_waiting(at);
     }
 
     /// Has the wheel call for a session at `deadline`, unless it calls earlier anyway.
@@ -55,7 +57,7 @@ impl Shard {
         };
         match &session.state {
             State::Http(http) => {
-                let deadline = http.deadline;
+                let deadline = session.http_due(http);
                 if deadline > at.now {
                     self.arm(key, deadline)
                 } else {
@@ -87,6 +89,9 @@ impl Shard {
         let Some(http) = self.http(key) else {
             return;
         };
+        if http.answer_due <= at.now && !http.awaits_reply() {
+            return self.abort(key, at); // it does not take what it was answered
+        }
         match &http.stage {
             HttpStage::AwaitTls => self.abort(key, at),
             HttpStage::AwaitHead if http.buffer.is_empty() => self.finish(key, at),
@@ -164,13 +169,20 @@ impl Shard {
             return Intake::Paused;
         };
         match &session.state {
-            State::Http(http)
-                if http.awaits_reply()
-                    && http.buffer.len() >= crate::limits::PIPELINED_BYTES_MAX =>
-            {
-                Intake::Paused
+            State::Http(http) => {
+                let full = match http.stage {
+                    HttpStage::AwaitReply(..) => http.buffer.len() >= PIPELINED_BYTES_MAX,
+                    HttpStage::AwaitHead => session.answers_wait(),
+                    HttpStage::AwaitTls
+                    | HttpStage::AwaitBody(_)
+                    | HttpStage::AwaitHandover(..) => false,
+                };
+                if full || http.queued {
+                    Intake::Paused
+                } else {
+                    Intake::Once
+                }
             }
-            State::Http(_) => Intake::Once,
             State::Open(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => Intake::Many,
         }
     }

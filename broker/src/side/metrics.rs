@@ -137,8 +137,13 @@ impl Page<'_> {
         )?;
         self.gauge(
             "heliograph_outbox_bytes",
-            "Bytes that wait for a socket",
+            "Bytes of messages that wait for a socket",
             counters.outbox_bytes,
+        )?;
+        self.gauge(
+            "heliograph_control_bytes",
+            "Bytes of control frames and HTTP answers that wait for a socket",
+            counters.control_bytes,
         )?;
         self.gauge(
             "heliograph_waiting_calls",
@@ -425,6 +430,7 @@ mod tests {
             "heliograph_pending_messages 0",
             "heliograph_outbox_messages 0",
             "heliograph_outbox_bytes 0",
+            "heliograph_control_bytes 0",
             "heliograph_channels{state=\"active\"} 0",
             "heliograph_channels{state=\"deleting\"} 0",
             "heliograph_handovers_total 0",

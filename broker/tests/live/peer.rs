@@ -102,6 +102,11 @@ impl Peer {
             .expect("the broker takes it");
     }
 
+    /// Sends a text message; false when the broker takes no more.
+    pub(crate) fn try_send(&mut self, text: &str) -> bool {
+        self.socket.send(Message::text(text)).is_ok()
+    }
+
     /// Sends any message.
     pub(crate) fn send_message(&mut self, message: Message) {
         self.socket.send(message).expect("the broker takes it");

@@ -140,6 +140,7 @@ impl Script {
     /// At the first line where it is something else.
     pub(crate) fn play(&mut self, transcript: &str) {
         for line in transcript.lines().map(str::trim) {
+            self.at.micros = self.at.micros.wrapping_add(1); // each line is a turn of its own
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }

@@ -37,9 +37,10 @@ impl World {
                 counters.pending_bytes,
                 counters.outbox_messages,
                 counters.outbox_bytes,
+                counters.control_bytes,
                 counters.waiting_calls,
             ];
-            assert_eq!(gauges, [0; 5], "gauges of shard {number} at the end");
+            assert_eq!(gauges, [0; 6], "gauges of shard {number} at the end");
             assert_eq!(counters.unaccounted(), 0);
             let model = &self.model.shards[number];
             assert_eq!(model.asking, 0, "no question is open");

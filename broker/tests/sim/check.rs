@@ -20,8 +20,10 @@ impl World {
         let mut all = 0;
         for &conn in self.keys[shard].values() {
             let bytes = self.outbox_bytes(conn);
+            let messages = self.message_bytes(conn);
             self.model.conns[conn].bytes = bytes;
-            all += bytes;
+            self.model.conns[conn].control = bytes - messages;
+            all += messages;
         }
         self.model.shards[shard].outbox_bytes = all;
     }
@@ -30,6 +32,21 @@ impl World {
         let socket = &self.sockets[conn];
         let unsent = self.shards[socket.shard].unsent(socket.key).len();
         socket.stream.len() - socket.sent + unsent
+    }
+
+    /// How many of these are messages.
+    pub(crate) fn message_bytes(&self, conn: ConnId) -> usize {
+        let sent = self.sockets[conn].sent;
+        if self.outbox_bytes(conn) == 0 {
+            return 0;
+        }
+        let items = self.items(conn);
+        let messages = items
+            .iter()
+            .filter(|placed| matches!(placed.item, Item::Message { .. }));
+        messages
+            .map(|placed| placed.end.saturating_sub(placed.begin.max(sent)))
+            .sum()
     }
 
     /// After an input: its outputs are obeyed and compared. `clock`: it may have led to what the model only observes.
@@ -303,11 +320,13 @@ impl World {
         let limits = &self.model.settings.limits;
         let calls: usize = 64 * 6000;
         let most = limits.outbox_bytes + limits.pending_bytes_per_channel + calls + 4096;
-        let mut bytes = 0;
+        let (mut messages, mut control) = (0, 0);
         for &conn in self.keys[shard].values() {
             let own = self.outbox_bytes(conn);
             assert!(own <= most, "connection {conn} has {own} bytes waiting");
-            bytes += own as u64;
+            let of_messages = self.message_bytes(conn);
+            messages += of_messages as u64;
+            control += (own - of_messages) as u64;
         }
         let mut places = [0; PLACES];
         for conn in self.model.conns.iter() {
@@ -331,7 +350,8 @@ impl World {
         let places = self.model.shards[shard].places.len();
         assert_eq!(snapshot.call_places, places as u64, "places of calls");
         self.letters_within_their_bounds(shard);
-        self.model.shards[shard].counters.outbox_bytes = bytes;
+        self.model.shards[shard].counters.outbox_bytes = messages;
+        self.model.shards[shard].counters.control_bytes = control;
         let mut wanted = self.model.counters(shard);
         let mut found = snapshot.counters;
         assert_eq!(found.unaccounted(), 0, "the conservation law");

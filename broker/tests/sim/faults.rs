@@ -392,7 +392,7 @@ pub(crate) const MUST_HIT: [&str; 79] = [
     "call refused: rate of the channel",
     "call refused: rate of the account",
     "call refused: channels of the account",
-    "Alexa caller hung up before its permit came",
+    "Alexa caller hung up before its call began",
     "change waits for the one before",
     "too many changes wait",
     "change not kept",

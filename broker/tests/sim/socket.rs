@@ -133,8 +133,14 @@ impl World {
     pub(crate) fn report(&mut self, conn: ConnId, bytes: usize, items: Vec<wire::Placed>) {
         let socket = &mut self.sockets[conn];
         let (shard, session) = (socket.shard, socket.key);
-        socket.sent += bytes;
-        let mut messages = 0;
+        let (from, to) = (socket.sent, socket.sent + bytes);
+        socket.sent = to;
+        let (mut messages, mut message_bytes) = (0, 0);
+        for placed in &items {
+            if matches!(placed.item, wire::Item::Message { .. }) {
+                message_bytes += placed.end.min(to).saturating_sub(placed.begin.max(from));
+            }
+        }
         for placed in items {
             if placed.end > socket.sent {
                 break;
@@ -156,7 +162,8 @@ impl World {
             }
         }
         self.trace(shard, &("sent", conn, bytes, messages));
-        self.model.shrink(conn, bytes);
+        self.model.shrink(conn, message_bytes);
+        self.model.shrink_control(conn, bytes - message_bytes);
         self.model.sent(conn, messages);
         self.handle(shard, Input::Sent { session, bytes });
     }

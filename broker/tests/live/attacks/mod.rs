@@ -18,6 +18,7 @@ mod empty_frames;
 mod gauges;
 mod handshakes;
 mod healthy;
+mod pipelined;
 mod selftest;
 mod waiting_calls;
 
@@ -233,6 +234,11 @@ impl Attack {
     /// Whether the attack has lasted long enough.
     pub(crate) fn over(&self) -> bool {
         self.begun.elapsed() >= self.lasts
+    }
+
+    /// What the attack has counted.
+    pub(crate) fn count(&self) -> u64 {
+        self.did.load(Ordering::Relaxed)
     }
 
     /// Counts what the attack did: requests, frames, connections.

@@ -56,6 +56,10 @@ impl Model {
 
     /// Goes on with a call that its account may make.
     pub(super) fn permitted(&mut self, caller: Caller, call: Call) {
+        if matches!(call, Call::Alexa(_)) && self.conns[caller.conn].ended {
+            self.met("Alexa caller hung up before its call began");
+            return self.finish(caller.conn);
+        }
         let homes: Vec<usize> = match &call {
             Call::List(..) => (0..self.shards.len()).collect(),
             Call::Create(name, ..) | Call::DescribeName(name) | Call::Storage(name, true) => {
@@ -239,8 +243,7 @@ impl Model {
     /// Requests behind the calls that were answered begin once the input is done with.
     pub(crate) fn go_on(&mut self) {
         while let Some(conn) = self.answered.pop_front() {
-            self.pump(conn);
-            self.look_for_head(conn);
+            self.visit(conn);
         }
     }
 

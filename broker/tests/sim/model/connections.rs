@@ -39,6 +39,9 @@ impl Model {
             outbox: VecDeque::new(),
             begun: 0,
             bytes: 0,
+            control: 0,
+            queued: false,
+            untaken: None,
             expects: VecDeque::new(),
             lost_sync: false,
         });
@@ -65,8 +68,7 @@ impl Model {
             | Stage::AwaitReply(_)
             | Stage::AwaitHandover(..) => {
                 conn.pieces.extend(pieces);
-                self.pump(id);
-                self.look_for_head(id);
+                self.visit(id);
             }
             Stage::Open => {
                 conn.pieces.extend(pieces);
@@ -99,65 +101,6 @@ impl Model {
         }
     }
 
-    /// The first byte of a further request has its own deadline.
-    pub(super) fn look_for_head(&mut self, id: ConnId) {
-        let deadline = self.now + self.settings.timeouts.head_ms;
-        let conn = &mut self.conns[id];
-        if matches!(conn.stage, Stage::AwaitHead) && conn.partial && !conn.head_began {
-            conn.head_began = true;
-            if conn.served {
-                conn.deadline = deadline;
-            }
-        }
-    }
-
-    /// Goes through requests as far as they are awaited.
-    pub(super) fn pump(&mut self, id: ConnId) {
-        loop {
-            let conn = &mut self.conns[id];
-            if matches!(conn.stage, Stage::Open) {
-                return self.frames(id);
-            }
-            if !matches!(conn.stage, Stage::AwaitHead | Stage::AwaitBody(_)) {
-                return;
-            }
-            let Some(piece) = conn.pieces.pop_front() else {
-                return;
-            };
-            let shard = conn.shard;
-            match piece {
-                Piece::Upgrade { viewer, .. } if self.drains(shard) => {
-                    self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
-                }
-                Piece::Upgrade { arn, viewer } => {
-                    let home = (self.home)(name_of(&arn));
-                    if home == shard {
-                        self.admit(id, &arn, viewer);
-                    } else {
-                        self.conns[id].stage = Stage::AwaitHandover(arn, viewer);
-                        self.out.handovers.push((id, home));
-                        return;
-                    }
-                }
-                Piece::Lost => {
-                    let error = "UnknownOperationException";
-                    self.respond(id, Purpose::Unknown, 404, error, Body::Error, false)
-                }
-                Piece::Head(operation) if self.drains(shard) => {
-                    let purpose = Purpose::Api(operation);
-                    self.respond(id, purpose, 503, "ServiceUnavailable", Body::Error, true);
-                }
-                Piece::Head(operation) => {
-                    let deadline = self.now + self.settings.timeouts.body_ms;
-                    let conn = &mut self.conns[id];
-                    (conn.stage, conn.deadline) = (Stage::AwaitBody(operation), deadline);
-                }
-                Piece::Body(call) => self.call(id, call),
-                other => panic!("the workload sends no {other:?} here"),
-            }
-        }
-    }
-
     /// A response, then the next request or the end.
     pub(super) fn respond(
         &mut self,
@@ -179,7 +122,8 @@ impl Model {
         conn.head_began = false;
         conn.number += 1;
         conn.served = true;
-        if close || conn.ended {
+        conn.untaken.get_or_insert(self.now);
+        if close {
             self.finish(id);
         }
     }
@@ -214,7 +158,7 @@ impl Model {
     }
 
     /// An upgrade is refused.
-    fn refuse_upgrade(&mut self, id: ConnId, viewer: bool, outcome: UpgradeOutcome) {
+    pub(super) fn refuse_upgrade(&mut self, id: ConnId, viewer: bool, outcome: UpgradeOutcome) {
         let (status, error) = match outcome {
             UpgradeOutcome::NotFound => (404, "ResourceNotFoundException"),
             UpgradeOutcome::Limited => (400, "ClientLimitExceededException"),

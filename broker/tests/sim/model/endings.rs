@@ -47,6 +47,11 @@ impl Model {
                     self.abort(id);
                 }
             }
+            // All that it has sent is answered first.
+            Stage::AwaitHead | Stage::AwaitBody(_) if self.has_more(id) => {
+                self.met("half-closed before its requests were answered");
+                self.conns[id].ended = true;
+            }
             Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody(_) | Stage::AwaitHandover(..) => {
                 self.finish(id);
             }
@@ -68,9 +73,10 @@ impl Model {
         let conn = &mut self.conns[id];
         (conn.live, conn.stage, conn.begun) = (false, Stage::Gone, 0);
         let left: Vec<Queued> = std::mem::take(&mut conn.outbox).into();
-        let bytes = conn.bytes;
+        let (control, messages) = (conn.control, conn.bytes - conn.control);
         let ws = conn.ws.as_ref().map(|ws| (ws.channel, ws.viewer.clone()));
-        self.shrink(id, bytes);
+        self.shrink(id, messages);
+        self.shrink_control(id, control);
         if let Some((channel, viewer)) = ws {
             if !left.is_empty() {
                 self.met("begun message given back");

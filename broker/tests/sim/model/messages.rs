@@ -5,6 +5,7 @@ use super::{ConnId, Expect, Message, Model, Queued, Stage};
 use crate::words::{Piece, Shape, Text};
 use broker::event::{Kind, Outcome};
 use broker::journal::EndReason;
+use broker::limits::CONTROL_BYTES_MAX;
 use codec::signal::Action;
 use codec::ws::FrameError;
 
@@ -27,7 +28,7 @@ impl Model {
                 Piece::Empty | Piece::Pong => self.idle_frame(id),
                 Piece::Ping(payload) => {
                     pings += 1;
-                    if pings <= 16 && self.conns[id].bytes < self.settings.limits.outbox_bytes {
+                    if pings <= 16 && self.conns[id].control < CONTROL_BYTES_MAX {
                         let bytes = crate::wire::frame_bytes(payload.len());
                         self.expect(id, Expect::Pong(payload), bytes);
                     } else {
@@ -279,6 +280,7 @@ impl Model {
     /// So many whole messages were handed to the kernel.
     pub(crate) fn sent(&mut self, id: ConnId, messages: usize) {
         self.out.touched.insert(id);
+        self.answers_taken(id);
         let mut offers = Vec::new();
         for _ in 0..messages {
             let conn = &mut self.conns[id];
@@ -322,7 +324,7 @@ impl Model {
         let Some(correlation) = correlation.filter(|id| !id.is_empty()) else {
             return;
         };
-        if self.conns[id].bytes > self.settings.limits.outbox_bytes {
+        if self.conns[id].control >= CONTROL_BYTES_MAX {
             self.met("slow reader cut off");
             return self.close_ws(id, 1008, "slow consumer", EndReason::SlowConsumer);
         }

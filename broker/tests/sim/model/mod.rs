@@ -15,6 +15,7 @@ pub(crate) mod endings;
 pub(crate) mod keeping;
 pub(crate) mod messages;
 pub(crate) mod quotas;
+pub(crate) mod requests;
 pub(crate) mod timers;
 
 use crate::store::Verdicts;
@@ -79,8 +80,12 @@ const REQUEST_ID: &str = "01234567-0123-0123-0123-0123456789ab";
 #[derive(Default)]
 pub(crate) struct ShardModel {
     pub(crate) counters: Counters,
-    /// Bytes of all outboxes: read off the machine before each input, then predicted.
+    /// Bytes of messages in all outboxes: read off the machine before each input, then predicted.
     pub(crate) outbox_bytes: usize,
+    /// The moment at which this many heads and bodies were answered as they arrived.
+    pub(crate) fresh: (u64, u32),
+    /// Connections whose requests wait for a turn.
+    pub(crate) waiting: VecDeque<ConnId>,
     /// Questions of this shard that are under way.
     pub(crate) asking: usize,
     /// Connections of this shard whose Alexa call waits on another.
@@ -188,6 +193,12 @@ pub(crate) struct Conn {
     pub(crate) begun: usize,
     /// Bytes of its outbox: read off the machine before each input, then predicted.
     pub(crate) bytes: usize,
+    /// How many of these are no messages.
+    pub(crate) control: usize,
+    /// Its requests wait for a turn.
+    pub(crate) queued: bool,
+    /// Since when it has taken nothing of the answers that wait for it.
+    pub(crate) untaken: Option<u64>,
     /// What must appear in its stream in this step, beside messages.
     pub(crate) expects: VecDeque<Expect>,
     /// Our close frame was queued by the connection's own doing, so what followed in the same read was dropped.
@@ -422,23 +433,30 @@ impl Model {
 
     /// Something control-like is queued for a connection.
     pub(crate) fn expect(&mut self, conn: ConnId, expect: Expect, bytes: usize) {
-        self.grow(conn, bytes);
+        self.conns[conn].bytes += bytes;
+        self.conns[conn].control += bytes;
         self.out.touched.insert(conn);
         self.conns[conn].expects.push_back(expect);
     }
 
-    /// A connection's outbox has so many bytes more.
+    /// A connection's outbox has so many bytes of messages more.
     pub(crate) fn grow(&mut self, conn: ConnId, bytes: usize) {
         self.conns[conn].bytes += bytes;
         let shard = self.conns[conn].shard;
         self.shards[shard].outbox_bytes += bytes;
     }
 
-    /// A connection's outbox has so many bytes less.
+    /// A connection's outbox has so many bytes of messages less.
     pub(crate) fn shrink(&mut self, conn: ConnId, bytes: usize) {
         self.conns[conn].bytes -= bytes;
         let shard = self.conns[conn].shard;
         self.shards[shard].outbox_bytes -= bytes;
+    }
+
+    /// So many bytes left a connection's outbox that are no messages.
+    pub(crate) fn shrink_control(&mut self, conn: ConnId, bytes: usize) {
+        self.conns[conn].bytes -= bytes;
+        self.conns[conn].control -= bytes;
     }
 
     /// The counters of a shard as they should stand, but for the bytes of outboxes.

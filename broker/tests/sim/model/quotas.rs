@@ -1,7 +1,7 @@
 //! Rates and quotas, judged by what was taken when: a bucket is the list of its takings. protocol.md 7.
 
 use super::{Caller, ConnId, Model, Permit, Question, Stage, Told};
-use crate::words::Call;
+
 use broker::config::Rate;
 use codec::control::Operation;
 use codec::signal::Action;
@@ -170,11 +170,6 @@ impl Model {
         if self.counts_channels(call.operation()) && channels >= limit {
             self.met("call refused: channels of the account");
             return Some(Told::Fault(400, "AccountChannelLimitExceededException"));
-        }
-        if matches!(call, Call::Alexa(_)) && self.conns[caller.conn].ended {
-            self.met("Alexa caller hung up before its permit came");
-            self.abort(caller.conn);
-            return None;
         }
         self.permitted(caller, call);
         self.answered.push_back(caller.conn);

@@ -29,9 +29,25 @@ impl Model {
             }
         }
         let with_more = (self.answered.iter()).filter(|conn| !self.conns[**conn].pieces.is_empty());
-        if with_more.count() > 1 {
-            self.give_up();
+        let overdue = |conn: &&ConnId| self.untaken(**conn);
+        let waiting = &self.shards[shard].waiting;
+        let either = with_more.clone().chain(waiting).find(overdue);
+        if with_more.count() > 1 || either.is_some() {
+            self.give_up(); // answered first, or aborted first
         }
+        self.step_drain(shard);
+        self.answer_waiting(shard);
+    }
+
+    /// Whether it has taken nothing of its answers for too long.
+    fn untaken(&self, id: ConnId) -> bool {
+        let answer = self.settings.timeouts.answer_ms;
+        self.conns[id]
+            .untaken
+            .is_some_and(|since| self.now >= since + answer)
+    }
+
+    fn step_drain(&mut self, shard: usize) {
         let now = self.now;
         let Some(drain) = &mut self.shards[shard].drain else {
             return;
@@ -99,7 +115,8 @@ impl Model {
             && changes == 0
             && this.asking == 0
             && this.offers_out == 0
-            && this.counters.outbox_bytes == 0;
+            && this.counters.outbox_bytes == 0
+            && this.counters.control_bytes == 0;
         let Some(drain) = &mut this.drain else {
             return false;
         };
@@ -220,7 +237,12 @@ impl Model {
     pub(crate) fn observe_abort(&mut self, id: ConnId) {
         let (now, conn) = (self.now, &self.conns[id]);
         let wait = self.settings.timeouts.close_ms;
+        let untaken = self.untaken(id);
         let lawful = match conn.stage {
+            Stage::AwaitHead | Stage::AwaitBody(_) if untaken => {
+                self.met("HTTP peer that takes no answer aborted");
+                return self.abort(id);
+            }
             Stage::AwaitTls => now >= conn.deadline,
             Stage::AwaitEcho(since, _) | Stage::Ending(since) => now >= since.saturating_add(wait),
             Stage::AwaitHead

@@ -1,0 +1,76 @@
+//! Which requests are answered now and which wait: so many of a connection in one go, and so many of all connections at one
+//! moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
+
+use super::Shard;
+use crate::id::SessionKey;
+use crate::limits::{FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK};
+use crate::machine::Output;
+use crate::time::Moment;
+use std::collections::VecDeque;
+
+/// What is left of a turn, and who waits for the next one. One per shard.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// The moment of the turn: all inputs of one turn have the same.
+    at: Moment,
+    /// Heads and bodies answered at that moment as they arrived.
+    fresh: u32,
+    /// Connections with bytes that may hold whole requests, each once; some of them may be gone.
+    waiting: VecDeque<SessionKey>,
+}
+
+impl Turns {
+    /// Whether somebody waits: a tick is due at once.
+    pub(super) fn due(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// How many heads and bodies of a connection may be answered as they arrive.
+    fn visit(&mut self, at: Moment) -> u32 {
+        if self.at != at {
+            (self.at, self.fresh) = (at, 0);
+        }
+        REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN.saturating_sub(self.fresh))
+    }
+}
+
+impl Shard {
+    /// Takes in bytes of an HTTP connection, or goes on with those that wait there.
+    pub(super) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+        let allowed = self.turns.visit(at);
+        let left = self.take_requests(key, bytes, allowed, at);
+        self.turns.fresh += allowed - left;
+    }
+
+    /// The requests of this connection wait for a later turn.
+    pub(super) fn wait_for_turn(&mut self, key: SessionKey) {
+        if let Some(http) = self.http(key)
+            && !std::mem::replace(&mut http.queued, true)
+        {
+            self.turns.waiting.push_back(key);
+        }
+    }
+
+    /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at an
+    /// unfinished one is work too.
+    pub(super) fn answer_waiting(&mut self, at: Moment) {
+        let mut left = WAITING_REQUESTS_PER_TICK;
+        for _ in 0..self.turns.waiting.len() {
+            if left == 0 {
+                return;
+            }
+            let Some(key) = self.turns.waiting.pop_front() else {
+                return;
+            };
+            let Some(http) = self.http(key) else {
+                continue; // gone meanwhile
+            };
+            http.queued = false;
+            let allowed = REQUESTS_PER_VISIT.min(left);
+            let rest = self.take_requests(key, &mut [], allowed, at);
+            left -= (allowed - rest).max(1);
+            // Also without an answer: the edge asks whether to read on.
+            self.output(Output::Send(key));
+        }
+    }
+}

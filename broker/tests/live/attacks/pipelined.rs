@@ -1,0 +1,127 @@
+//! Peers that ask without end and never read what they are answered: requests on HTTP connections, bad messages on WebSockets.
+
+use super::{ATTACKER, Attack, Trial, broker};
+use crate::http::{Connection, request};
+use crate::peer::{Peer, tcp_from, viewer_query};
+use crate::process::{Broker, arn, until};
+use std::io::Write;
+use std::time::Duration;
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Answers that wait on one connection at most: the bound, and one answer.
+const ANSWER_BYTES: f64 = 66_000.0;
+
+#[test]
+fn requests_without_reading_are_bounded_and_cut_off() {
+    for shards in [1, 2] {
+        let broker = broker("[timeouts]\nanswer = \"1s\"", shards);
+        let outcome = Trial::new("pipelined GET, never read", &broker)
+            .lasting(Duration::from_secs(4))
+            .run(|attack| {
+                let crowd = 4;
+                std::thread::scope(|scope| {
+                    for _ in 0..crowd {
+                        scope.spawn(|| flood(&broker, attack));
+                    }
+                    while !attack.over() {
+                        let waiting = control_bytes(&broker);
+                        let most = f64::from(crowd) * ANSWER_BYTES + 100_000.0;
+                        assert!(waiting <= most, "{waiting} bytes of answers wait");
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                });
+                assert!(attack.count() > 0, "nobody was cut off");
+            });
+        let grew = outcome
+            .peak
+            .resident_bytes
+            .saturating_sub(outcome.before.resident_bytes);
+        assert!(grew < 24 << 20, "{grew} bytes more: {outcome:?}");
+        broker.assert_balanced();
+    }
+}
+
+/// Asks until it is cut off, and again; counts how often it was.
+fn flood(broker: &Broker, attack: &Attack) {
+    let burst = GET.repeat(500);
+    while !attack.over() {
+        let mut stream = tcp_from(ATTACKER, broker.plain);
+        while !attack.over() {
+            if stream.write_all(&burst).is_err() {
+                attack.did(1);
+                break;
+            }
+        }
+    }
+}
+
+/// Answers and control frames that wait; 0 when a busy machine did not answer the scrape in time.
+fn control_bytes(broker: &Broker) -> f64 {
+    let scrape = broker.try_scrape();
+    scrape.map_or(0.0, |scrape| scrape.sum("heliograph_control_bytes"))
+}
+
+/// Also those that waited for their turn, or for the peer to read, or were followed by its end: each in its order.
+#[test]
+fn every_request_is_answered_in_order_however_many_come() {
+    let broker = broker("", 2);
+    let wanted = 2_000;
+    for finished in [false, true] {
+        let mut connection = Connection::open_from(ATTACKER, broker.plain);
+        for number in 0..wanted {
+            let name = format!("{{\"ChannelName\":\"unknown-{number}\"}}");
+            connection.send(GET);
+            connection.send(&request("/describeSignalingChannel", &name));
+        }
+        if finished {
+            connection.finish();
+        }
+        for number in 0..wanted {
+            let answer = connection.answer().expect("an answer to each request");
+            answer.refused(404, "UnknownOperationException");
+            let answer = connection.answer().expect("an answer to each request");
+            assert_eq!(answer.status, 404, "request {number}: {answer:?}");
+            answer.refused(404, "ResourceNotFoundException");
+        }
+        if finished {
+            connection.assert_closed();
+        }
+    }
+    broker.assert_balanced();
+}
+
+#[test]
+fn bad_messages_without_reading_are_bounded_and_cut_off() {
+    let broker = broker("", 1);
+    let trial = Trial::new("bad messages, status never read", &broker);
+    trial.run(|attack| {
+        let query = viewer_query(&arn("attacked"), "attacker");
+        while !attack.over() {
+            let mut viewer = Peer::plain_from(ATTACKER, &broker, &query);
+            let bad = |number: u32| {
+                format!(
+                    r#"{{"action":"NONE","messagePayload":"AAAA","correlationId":"c{number}"}}"#
+                )
+            };
+            let mut sent = 0;
+            while !attack.over() && viewer.try_send(&bad(sent)) {
+                sent += 1;
+                attack.did(1);
+                if sent % 1000 == 0 {
+                    let waiting = broker.scrape().sum("heliograph_control_bytes");
+                    assert!(
+                        waiting < 400_000.0,
+                        "{waiting} bytes of status responses wait"
+                    );
+                }
+            }
+        }
+    });
+    until("the end of the one who floods or does not read", || {
+        let log = broker.log();
+        let cut = log.contains("reason=flood") || log.contains("reason=slow_consumer");
+        cut.then_some(())
+    });
+    broker.assert_balanced();
+}
