@@ -6,15 +6,23 @@ use super::shard::Edge;
 use crate::machine::{Input, Machine};
 
 impl<M: Machine> Edge<M> {
-    /// Takes letters, a bounded number; returns whether there were any.
+    /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are none: they come
+    /// every other second, and would have a shard without clients wake three times for each.
     pub(super) fn take_letters(&mut self) -> bool {
-        for taken in 0..LETTERS_PER_TURN {
+        let mut traffic = false;
+        for _ in 0..LETTERS_PER_TURN {
             let Some(letter) = self.mailbox().try_take() else {
-                return taken > 0;
+                break;
             };
             match letter {
-                Post::Handover(handover) => self.adopt(*handover),
-                Post::Letter(letter) => self.feed(Input::Letter(letter)),
+                Post::Handover(handover) => {
+                    traffic = true;
+                    self.adopt(*handover);
+                }
+                Post::Letter(letter) => {
+                    traffic = true;
+                    self.feed(Input::Letter(letter));
+                }
                 // Whoever asked may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
                 Post::Inspect(question, answer) => {
@@ -26,7 +34,7 @@ impl<M: Machine> Edge<M> {
                 Post::Stop => self.stop(),
             }
         }
-        true
+        traffic
     }
 
     fn scraped(&self) -> Scraped<M::Snapshot> {

@@ -23,10 +23,10 @@ use glommio::io::BufferedFile;
 use glommio::{LocalExecutorBuilder, Placement};
 use mailbox::Sleep;
 use ring::{Key, Ring};
-use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// What a prepared thread waits for.
 pub(super) struct Work<M: Machine> {
@@ -41,6 +41,7 @@ pub(super) fn prepare<M: Machine + 'static>(
     cpu: Option<usize>,
     settings: ring::Settings,
 ) -> io::Result<ShardThread<M>> {
+    can_start_threads()?;
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
     let name = format!("shard-{}", id.0);
     let (work, orders) = crossbeam_channel::bounded::<Work<M>>(1);
@@ -76,6 +77,24 @@ pub(super) fn prepare<M: Machine + 'static>(
         .map_err(io::Error::from)?;
     let handle = wait_for(&ready, ShardHandle { executor, failure })?;
     Ok(ShardThread { handle, work })
+}
+
+/// Whether as many threads as an executor has can be started. Where the second one cannot, glommio panics.
+fn can_start_threads() -> io::Result<()> {
+    let mut begun = Vec::with_capacity(THREADS);
+    for _ in 0..THREADS {
+        // Both are there at one time: each waits for the end of this function.
+        let (stay, end) = crossbeam_channel::bounded::<()>(0);
+        let thread = thread::Builder::new().spawn(move || {
+            let _ = end.recv();
+        })?;
+        begun.push((stay, thread));
+    }
+    for (stay, thread) in begun {
+        drop(stay);
+        let _ = thread.join();
+    }
+    Ok(())
 }
 
 /// Hands a prepared thread its work and waits until its listeners accept.
@@ -291,6 +310,9 @@ impl<M: Machine> Edge<M> {
 }
 
 const BELL: Key = Key::new(0);
+
+/// Threads of an executor: its own, and one for calls that block.
+const THREADS: usize = 2;
 
 /// Entries of each of the executor's rings. The drive loop has one read under way and the executor a few timers; up to this
 /// number a ring takes two pages.

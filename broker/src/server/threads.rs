@@ -99,18 +99,22 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Tries again for a moment when memory is short: the kernel gives back what a process that has just ended had locked some
-/// milliseconds after its end, and the runtime's own start holds some for as long.
+/// Tries again for a moment when memory or threads are short: the kernel gives back what a process or thread that has just ended
+/// had some milliseconds after its end, and the runtime's own start holds some for as long.
 fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
         match make() {
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && Instant::now() < until => {
+            Err(error) if passes(&error) && Instant::now() < until => {
                 thread::sleep(RELEASE_STEP);
             }
             made => return made,
         }
     }
+}
+
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
 
 /// Why a shard that is not kept out by the limit of locked memory cannot be made.

@@ -1,7 +1,7 @@
 //! How connections end, and how shards do.
 
 use crate::machine::Letter;
-use crate::support::{Bench, HEAD, close, echo, frame, open_files, pause, read_head, wait_for};
+use crate::support::{Bench, HEAD, close, echo, frame, open_files, read_head, wait_for};
 use broker::edge::ShardEvent;
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
@@ -121,19 +121,44 @@ fn a_stop_ends_shards_with_connections_of_every_kind() {
     }
 }
 
+/// The server asks every shard for its counters every other second.
+#[test]
+fn a_question_wakes_an_idle_shard_once() {
+    let bench = Bench::start(1);
+    let edge = || bench.server.scrape().first().unwrap().edge;
+    wait_for("deep sleep", || edge().parks_in_glommio > 0);
+    let before = edge();
+    for asked in 1..=20 {
+        // Asked again only when it sleeps again.
+        wait_for("deep sleep", || {
+            edge().parks_in_glommio > before.parks_in_glommio + asked
+        });
+    }
+    let after = edge();
+    assert_eq!(
+        after.parks_in_ring, 0,
+        "nobody else is there to be awake for"
+    );
+    let (parks, turns) = (
+        after.parks_in_glommio - before.parks_in_glommio,
+        after.turns - before.turns,
+    );
+    assert!(turns <= 2 * parks, "{turns} turns in {parks} sleeps");
+    bench.finish();
+}
+
 #[test]
 fn a_drain_is_reported_by_every_shard_also_by_sleeping_ones() {
     let bench = Bench::start(3);
-    // After a second without traffic a shard sleeps through its executor.
+    // Without traffic a shard sleeps through its executor.
     wait_for("deep sleep", || {
         bench.server.events.is_empty()
             && bench
                 .server
                 .scrape()
                 .iter()
-                .all(|scraped| scraped.edge.parks_in_ring > 0)
+                .all(|scraped| scraped.edge.parks_in_glommio > 0)
     });
-    pause(Duration::from_millis(1200));
     bench.server.post(|| Letter::Drain);
     for _ in 0..3 {
         let event = bench

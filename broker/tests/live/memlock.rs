@@ -1,4 +1,4 @@
-//! A broker started by an ordinary user, under a limit of locked memory as distributions set it.
+//! A broker started by an ordinary user, under limits as distributions set them: of locked memory, and of threads.
 //!
 //! The kernel counts locked memory per user, so each test has a user of its own. Only root may become another one: for anybody
 //! else these tests are skipped, and say so. What a ring is charged differs between kernels, so the numbers are taken from what the broker says.
@@ -102,8 +102,29 @@ fn a_limit_below_the_least_is_refused_and_the_least_is_enough() {
 #[test]
 fn a_soft_limit_is_raised_to_the_hard_one() {
     let Some(user) = User::new() else { return };
-    user.start(&format!("{}:{}", 64 * KIB, 8 * MIB), &DEV, Some(2))
-        .unwrap_or_else(|text| panic!("{text}"));
+    user.start(
+        &format!("--memlock={}:{}", 64 * KIB, 8 * MIB),
+        &DEV,
+        Some(2),
+    )
+    .unwrap_or_else(|text| panic!("{text}"));
+}
+
+/// Each shard has two threads; the limit is met by the first of one, and by the second.
+#[test]
+fn a_limit_of_threads_is_refused_with_the_remedy() {
+    let Some(user) = User::new() else { return };
+    for threads in [8, 9] {
+        let limit = format!("--nproc={threads}:{threads}");
+        let Err(text) = user.start(&limit, &STRICT, Some(16)) else {
+            panic!("16 shards on {threads} threads")
+        };
+        assert!(
+            text.contains(" of 16 cannot be made: ") && text.contains("TasksMax="),
+            "{text}"
+        );
+        assert!(!text.contains("panicked"), "{text}");
+    }
 }
 
 /// A user whom nobody else is, and a directory that is theirs with a binary that they may run.
@@ -136,7 +157,7 @@ impl User {
 
     /// How many shards fit under a limit, as a refusal says; `None`, with the reason printed, where a kernel does not charge rings.
     fn fit(&self, limit: u64) -> Option<u64> {
-        match self.start(&format!("{limit}:{limit}"), &DEV, Some(64)) {
+        match self.start(&memlock(limit), &DEV, Some(64)) {
             Err(text) => Some(number_after(&text, "--shards ").unwrap_or_else(|| panic!("{text}"))),
             Ok(_) => {
                 eprintln!("skipped: this kernel charges no ring, 64 shards fit");
@@ -146,26 +167,26 @@ impl User {
     }
 
     fn started(&self, limit: u64, mode: &[&str], shards: Option<u64>) -> Running {
-        self.start(&format!("{limit}:{limit}"), mode, shards)
+        self.start(&memlock(limit), mode, shards)
             .unwrap_or_else(|text| panic!("{text}"))
     }
 
     fn refused(&self, limit: u64, mode: &[&str], shards: u64) -> String {
-        match self.start(&format!("{limit}:{limit}"), mode, Some(shards)) {
+        match self.start(&memlock(limit), mode, Some(shards)) {
             Err(text) => text,
             Ok(broker) => panic!("{shards} shards start:\n{}", broker.log()),
         }
     }
 
     /// A broker that is ready, or what it said before it ended with exit code 1.
-    fn start(&self, limits: &str, mode: &[&str], shards: Option<u64>) -> Result<Running, String> {
+    fn start(&self, limit: &str, mode: &[&str], shards: Option<u64>) -> Result<Running, String> {
         let place = self
             .directory
             .join(format!("{}", MADE.fetch_add(1, Ordering::Relaxed)));
         let file = |kind: &str| place.with_extension(kind);
         let mut command = Command::new("prlimit");
         command
-            .arg(format!("--memlock={limits}"))
+            .arg(limit)
             .arg(self.directory.join("broker"))
             .arg("serve")
             .args(mode)
@@ -221,6 +242,10 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn memlock(bytes: u64) -> String {
+    format!("--memlock={bytes}:{bytes}")
 }
 
 fn number_after(text: &str, before: &str) -> Option<u64> {
