@@ -83,17 +83,19 @@ fn the_image_runs_the_broker_as_a_user_without_rights() {
         Some(Path::new(&container("VOLUME")))
     );
     assert_eq!(container("USER"), "65532:65532");
-    let bases: Vec<_> = CONTAINER
+    let stages: Vec<_> = CONTAINER
         .lines()
         .filter_map(|line| line.strip_prefix("FROM "))
         .collect();
+    assert_eq!(stages, ["${BUILD_BASE} AS build", "${RUN_BASE}"]);
+    let bases = ["BUILD_BASE", "RUN_BASE"].map(argument);
     let channel = TOOLCHAIN
         .lines()
         .find_map(|line| line.strip_prefix("channel = \""));
     let channel = channel.expect("a channel").trim_end_matches('"');
     assert_eq!(
         bases[0],
-        format!("docker.io/library/rust:{channel}-bookworm AS build")
+        format!("docker.io/library/rust:{channel}-bookworm")
     );
     for base in bases {
         let (_, tag) = base.rsplit_once(':').expect("a tag");
@@ -185,6 +187,33 @@ fn the_compose_file_gives_both_one_secret() {
             "both read the one secret"
         );
     }
+}
+
+#[test]
+fn the_compose_files_first_lines_make_every_file_that_it_mounts() {
+    let documents = YamlLoader::load_from_str(COMPOSE).expect("YAML");
+    let mut mounted = list(&documents[0]["services"]["broker"]["volumes"]);
+    let secret = documents[0]["secrets"]["turn"]["file"].as_str();
+    mounted.push(secret.expect("a file").into());
+    let instructions: String = COMPOSE
+        .lines()
+        .take_while(|line| line.starts_with('#'))
+        .collect();
+    for source in mounted
+        .iter()
+        .filter_map(|volume| volume.strip_prefix("./"))
+    {
+        let source = source.split(':').next().expect("a path");
+        assert!(
+            instructions.contains(&format!("deploy/{source}")),
+            "{source}"
+        );
+    }
+    let file = COMPOSE_CONFIG
+        .lines()
+        .find_map(|line| line.strip_prefix("credentials = \"/etc/heliograph/"));
+    let file = file.expect("a file").trim_end_matches('"');
+    assert!(instructions.contains(&format!("deploy/{file}")), "{file}");
 }
 
 #[test]
@@ -300,6 +329,16 @@ fn container(instruction: &str) -> String {
         .find_map(|line| line.strip_prefix(instruction)?.strip_prefix(' '));
     last.unwrap_or_else(|| panic!("no {instruction}"))
         .to_owned()
+}
+
+/// The default of a build argument of the Containerfile.
+fn argument(name: &str) -> &'static str {
+    let value = CONTAINER.lines().find_map(|line| {
+        line.strip_prefix("ARG ")?
+            .strip_prefix(name)?
+            .strip_prefix('=')
+    });
+    value.unwrap_or_else(|| panic!("no {name}"))
 }
 
 fn strings(list: &Value) -> Vec<String> {
