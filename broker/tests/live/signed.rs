@@ -15,6 +15,7 @@ on_signed_shards!(
     policies_decide_by_channel_and_by_action,
     accounts_do_not_see_each_other,
     permission_is_asked_before_existence,
+    a_path_with_two_slashes_is_signed_as_it_is_sent,
 );
 
 fn calls_signed_in_headers_and_in_the_query_are_answered(service: &Service) {
@@ -272,3 +273,19 @@ const VIEWING: &str = r#"
 [policy.viewing]
 document = '{"Statement": {"Effect": "Allow", "Action": "kinesisvideo:ConnectAsViewer", "Resource": "*"}}'
 "#;
+
+fn a_path_with_two_slashes_is_signed_as_it_is_sent(service: &Service) {
+    let signer = Signer::new("admin");
+    let arn = service.create(&signer, "slashes");
+    let body = json!({"ChannelARN": arn});
+    let doubled = Call::api(&service.broker, "//describeSignalingChannel", &body);
+    let found = service.send(&signer.sign(doubled)).ok();
+    assert_eq!(found["ChannelInfo"]["ChannelName"], json!("slashes"));
+    // A signature over another path is no signature of this one.
+    let plain = Call::api(&service.broker, "/describeSignalingChannel", &body);
+    let mut moved = signer.sign(plain);
+    moved.path.insert(0, '/');
+    service
+        .send(&moved)
+        .refused(403, "InvalidSignatureException");
+}

@@ -4,7 +4,8 @@ use crate::peer::percent_encoded;
 use crate::process::Broker;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
-    SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
+    SignableBody, SignableRequest, SignatureLocation, SigningSettings, UriPathNormalizationMode,
+    sign,
 };
 use aws_sigv4::sign::v4;
 use serde_json::Value;
@@ -221,6 +222,7 @@ impl Signer {
         let (id, secret, token) = (self.id.clone(), self.secret.clone(), self.token.clone());
         let identity = Credentials::new(id, secret, token, None, "test").into();
         let mut settings = SigningSettings::default();
+        settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled; // as sent
         settings.expires_in = expires_s.map(Duration::from_secs);
         if expires_s.is_some() {
             settings.signature_location = SignatureLocation::QueryParams;

@@ -65,8 +65,15 @@ impl Operation {
     ];
 
     /// The operation of a request path (without query), or `None` when no operation lives there. Case matters.
+    ///
+    /// A path may begin with two slashes: the C SDK puts its paths behind its control plane's URL, which may end with one. What
+    /// is signed is the path as sent.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
+        let path = path
+            .strip_prefix('/')
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or(path);
         Self::ALL
             .into_iter()
             .find(|operation| operation.path() == path)
@@ -211,6 +218,10 @@ mod tests {
                 Operation::from_path(&format!("{}/", operation.path())),
                 None
             );
+            assert_eq!(
+                Operation::from_path(&format!("/{}", operation.path())),
+                Some(operation)
+            );
             assert_eq!(Operation::ALL[operation.index()], operation);
         }
         for path in [
@@ -219,7 +230,10 @@ mod tests {
             "/CreateSignalingChannel",
             "createSignalingChannel",
             "/listStreams",
-            "//listSignalingChannels",
+            "///listSignalingChannels",
+            "//listSignalingChannels/",
+            "//v1//get-ice-server-config",
+            "//",
         ] {
             assert_eq!(Operation::from_path(path), None, "{path}");
         }
