@@ -113,6 +113,12 @@ pub enum EndReason {
     SupersededEvicted,
     /// It was superseded and did not take the rest of a message it had begun.
     SupersededStuck,
+    /// It was superseded, and the connection that had taken its place left: it may come back.
+    SupersededVacant,
+    /// A ping was not answered by any frame.
+    Unanswered,
+    /// The operator had clients fetch ICE servers anew, and it is one that must not be told so.
+    IceReconnect,
     /// Its outbox was full.
     SlowConsumer,
     /// Its channel was deleted.
@@ -139,8 +145,11 @@ impl EndReason {
             | Self::Age
             | Self::SupersededEvicted
             | Self::SupersededStuck
+            | Self::SupersededVacant
+            | Self::IceReconnect
             | Self::Drain => (close::GOING_AWAY, "Going away"),
             Self::Idle => (close::GOING_AWAY, "Idle for too long"),
+            Self::Unanswered => (close::GOING_AWAY, "Ping not answered"),
             Self::ChannelDeleted => (close::GOING_AWAY, "Channel deleted"),
             Self::SlowConsumer => (close::POLICY, "slow consumer"),
             Self::ProtocolError(error) => (error.close_code(), error.reason()),
@@ -161,6 +170,9 @@ impl fmt::Display for EndReason {
             Self::Age => "age",
             Self::SupersededEvicted => "superseded_evicted",
             Self::SupersededStuck => "superseded_stuck",
+            Self::SupersededVacant => "superseded_vacant",
+            Self::Unanswered => "unanswered",
+            Self::IceReconnect => "ice_reconnect",
             Self::SlowConsumer => "slow_consumer",
             Self::ChannelDeleted => "channel_deleted",
             Self::ProtocolError(error) => {

@@ -52,6 +52,10 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 /// Superseded connections per channel: as many as ten busy slots could have. The oldest is closed 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
+/// How long nobody has a slot before the last connection that was superseded in it is closed 1001, in milliseconds: longer than any
+/// client takes to reconnect, so that the one that left has the first chance.
+pub const VACANT_SLOT_MS: u64 = 5_000;
+
 /// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most 10,000 bytes.
 pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;
 
@@ -121,11 +125,19 @@ pub const INSPECTIONS_PER_SHARD_MAX: usize = 1;
 /// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
+/// Between two connections of a shard that are closed so that they fetch ICE servers anew, in milliseconds: 100 a second. Each
+/// comes back with up to five TLS handshakes, so a quarter of a core.
+pub const RECALL_STEP_MS: u64 = 10;
+
 /// Longest span one deadline waits before it is looked at again.
 pub const WHEEL_SPAN_MS: u64 = 4 * 60 * 60 * 1000;
 
 /// How long a message may take from its first byte to its last, in milliseconds. Longer: close 1008.
 pub const MESSAGE_MS_MAX: u64 = 10_000;
+
+/// How long an API call waits for its answer at most, in milliseconds; then 503. The longest lawful wait is that of
+/// SendAlexaOfferToMaster, a MessageTtlSeconds of at most 120 s; the rest is for a store that is slow.
+pub const REPLY_MS_MAX: u64 = 150_000;
 
 /// Bytes of a request that follow an unfinished call on the same connection before reading pauses.
 pub const PIPELINED_BYTES_MAX: usize = 32 * 1024;

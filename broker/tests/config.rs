@@ -1,8 +1,8 @@
 //! The configuration file: what it may say, what each fault says of itself, and how flags and profiles join in.
 
 use broker::config::{
-    Auth, Cpus, IceCredential, Limits, Profile, Quotas, Rate, ServeFlags, Settings, Timeouts,
-    check_text, load_text, summary,
+    Auth, Cpus, GoAway, IceCredential, Limits, Profile, Quotas, Rate, ServeFlags, Settings,
+    Timeouts, check_text, load_text, summary,
 };
 use std::path::Path;
 
@@ -97,6 +97,10 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:1: limits.payload = 5: unknown key, allowed viewers_per_channel, channels_per_account, payload_bytes, \
          message_bytes, head_bytes, header_lines, body_bytes, outbox_bytes, outbox_bytes_per_shard, pending_bytes_per_channel, pending_bytes_per_shard, \
          connections, handshakes_per_shard, handshakes_per_address",
+    ),
+    (
+        "[signaling]|go_away = 'off'",
+        "f.toml:2:11: signaling.go_away = 'off': allowed \"auto\", \"always\", \"never\"",
     ),
     (
         "[options]|x = true",
@@ -227,8 +231,8 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:3:10: ice[0].secret = <redacted>: allowed 1 to 256 printable ASCII characters without space, \" and \\",
     ),
     (
-        "[[ice]]|urls = ['turn:a']|secret = 's'|ttl = '10s'",
-        "f.toml:4:7: ice[0].ttl = '10s': allowed a duration from \"30s\" to \"1d\"",
+        "[[ice]]|urls = ['turn:a']|secret = 's'|ttl = '59s'",
+        "f.toml:4:7: ice[0].ttl = '59s': allowed a duration from \"1m\" to \"1d\"",
     ),
 ];
 
@@ -323,6 +327,10 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
         (strict.limits.payload_bytes, strict.timeouts.ping_ms),
         (10_240, 0)
     );
+    assert_eq!(strict.signaling.go_away, GoAway::Always);
+    let written = check("profile = 'strict'|[signaling]|go_away = 'never'").unwrap();
+    assert_eq!(written.signaling.go_away, GoAway::Never);
+    assert_eq!(check("").unwrap().signaling.go_away, GoAway::Auto);
     assert_eq!(strict.timeouts, Timeouts::of(Profile::Strict));
 
     let dev = |text: &str, profile| {

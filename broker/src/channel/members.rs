@@ -4,11 +4,16 @@
 //! over is known when the rest is, or when the connection is gone. Until then the slot is *held*: what is for it is kept, since
 //! a message that comes back must not come after newer ones of its sender.
 //!
-//! Invariant: a session stands in at most one place. Newest wins; the older one stays, silent, until its own limits end it
-//! (protocol.md 4.3, D15), with at most four such per slot (D28).
+//! Invariant: a session stands in at most one place. Newest wins; the older one stays, silent, until its own limits end it, with at
+//! most four such per slot. Closing it earlier would make a client that reconnects by itself take the slot back at once, and two
+//! such clients would fight for it.
+//!
+//! When the slot's own connection has left and none has come for a while, there is nothing to fight for: the slot is *vacant*, and
+//! the last connection that was superseded is closed so that it may come back. One at a time, since one is enough: only when the
+//! slot is still vacant after the same while is the one before it closed.
 
 use crate::id::SessionKey;
-use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX};
+use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
 use crate::time::Now;
 use ahash::RandomState;
 use std::collections::HashMap;
@@ -31,6 +36,8 @@ pub struct Members {
     superseded: Vec<(Slot, SessionKey)>,
     /// Nearly always empty.
     held: Vec<Held>,
+    /// Slots that nobody has, but that somebody superseded had; and until when nobody is closed for that. Nearly always empty.
+    vacant: Vec<(Slot, Now)>,
 }
 
 /// A slot whose former connection has begun a message and not ended it.
@@ -62,6 +69,7 @@ impl Members {
             viewers: HashMap::with_hasher(hasher.clone()),
             superseded: Vec::new(),
             held: Vec::new(),
+            vacant: Vec::new(),
         }
     }
 
@@ -104,10 +112,34 @@ impl Members {
         self.held.len() < before
     }
 
-    /// When the next connection that holds a slot is to be aborted.
+    /// When the next connection that holds a slot is to be aborted, or the next one is to be closed for a vacant slot.
     #[must_use]
     pub fn next_overdue(&self) -> Option<Now> {
-        self.held.iter().map(|held| held.until).min()
+        let held = self.held.iter().map(|held| held.until);
+        held.chain(self.vacant.iter().map(|(_, until)| *until))
+            .min()
+    }
+
+    /// One connection whose slot has been vacant for long enough by `now`, the last that was superseded: it is to be closed, and
+    /// is no member any more.
+    pub fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
+        let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
+        vacant.1 = now.after(VACANT_SLOT_MS);
+        let slot = vacant.0.clone();
+        let last = self
+            .superseded
+            .iter()
+            .rposition(|(other, _)| *other == slot);
+        let closed = last.map(|place| self.superseded.remove(place).1);
+        self.forget_vacancy(&slot);
+        closed
+    }
+
+    /// A slot is not vacant any more if nobody superseded waits for it.
+    fn forget_vacancy(&mut self, slot: &Slot) {
+        if !self.vacant.is_empty() && !self.superseded.iter().any(|(other, _)| other == slot) {
+            self.vacant.retain(|(other, _)| other != slot);
+        }
     }
 
     /// One connection that has held a slot for too long by `now`, each once.
@@ -164,6 +196,7 @@ impl Members {
                 self.viewers.insert(id.clone(), session)
             }
         };
+        self.vacant.retain(|(other, _)| *other != slot);
         let evicted = superseded.and_then(|older| self.supersede(slot, older));
         Ok(Joined {
             superseded,
@@ -171,19 +204,23 @@ impl Members {
         })
     }
 
-    /// A connection left, whatever its place was.
-    pub fn leave(&mut self, slot: &Slot, session: SessionKey) {
+    /// A connection left at `now`, whatever its place was.
+    pub fn leave(&mut self, slot: &Slot, session: SessionKey, now: Now) {
         self.superseded.retain(|(_, other)| *other != session);
-        match slot {
-            Slot::Master => {
-                self.master.take_if(|master| *master == session);
-            }
+        let left = match slot {
+            Slot::Master => self.master.take_if(|master| *master == session).is_some(),
             Slot::Viewer(id) => {
-                if self.viewers.get(id) == Some(&session) {
+                let current = self.viewers.get(id) == Some(&session);
+                if current {
                     self.viewers.remove(id);
                 }
+                current
             }
+        };
+        if left && !self.superseded.is_empty() {
+            (self.vacant).push((slot.clone(), now.after(VACANT_SLOT_MS)));
         }
+        self.forget_vacancy(slot);
     }
 
     fn supersede(&mut self, slot: Slot, older: SessionKey) -> Option<SessionKey> {
@@ -198,7 +235,9 @@ impl Members {
         } else {
             (self.superseded.len() > SUPERSEDED_PER_CHANNEL_MAX).then_some(0)
         };
-        place.map(|place| self.superseded.remove(place).1)
+        let (slot, evicted) = self.superseded.remove(place?);
+        self.forget_vacancy(&slot);
+        Some(evicted)
     }
 }
 
@@ -250,7 +289,7 @@ mod tests {
         let slot = Slot::Viewer("v".into());
         members.join(slot.clone(), key(1), 10).unwrap();
         members.join(Slot::Master, key(2), 10).unwrap();
-        members.leave(&slot, key(1));
+        members.leave(&slot, key(1), Now(0));
         members.hold(slot.clone(), key(1), Now(5));
         members.join(slot, key(3), 10).unwrap();
         assert_eq!(
@@ -278,12 +317,39 @@ mod tests {
         let slot = Slot::Viewer("v".into());
         members.join(slot.clone(), key(1), 10).unwrap();
         members.join(slot.clone(), key(2), 10).unwrap();
-        members.leave(&slot, key(1));
+        members.leave(&slot, key(1), Now(0));
         assert_eq!(
             (members.viewer("v"), members.all()),
             (Some(key(2)), vec![key(2)])
         );
-        members.leave(&slot, key(2));
+        members.leave(&slot, key(2), Now(0));
         assert!(members.is_empty());
+    }
+
+    #[test]
+    fn the_last_one_superseded_is_closed_for_a_slot_that_stays_vacant() {
+        let mut members = members();
+        let (slot, other) = (Slot::Master, Slot::Viewer("v".into()));
+        for number in 0..4 {
+            members.join(slot.clone(), key(number), 10).unwrap();
+            members.join(other.clone(), key(10 + number), 10).unwrap();
+        }
+        members.leave(&slot, key(3), Now(1_000));
+        assert_eq!(members.next_overdue(), Some(Now(6_000)));
+        assert_eq!(members.take_for_vacancy(Now(5_999)), None);
+        assert_eq!(members.take_for_vacancy(Now(6_000)), Some(key(2)));
+        assert_eq!(members.take_for_vacancy(Now(6_000)), None, "one at a time");
+        assert_eq!(members.take_for_vacancy(Now(11_000)), Some(key(1)));
+        // It came back: the oldest stays silent.
+        members.join(slot.clone(), key(4), 10).unwrap();
+        assert_eq!(members.next_overdue(), None);
+        // The oldest leaves by itself: nobody is left to be closed.
+        members.leave(&slot, key(4), Now(20_000));
+        assert_eq!(members.next_overdue(), Some(Now(25_000)));
+        members.leave(&slot, key(0), Now(21_000));
+        assert_eq!(members.next_overdue(), None);
+        // Each slot by itself.
+        members.leave(&other, key(13), Now(30_000));
+        assert_eq!(members.take_for_vacancy(Now(35_000)), Some(key(12)));
     }
 }

@@ -33,6 +33,9 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>, settings: &mut Settings) {
         timeouts(section, &mut settings.timeouts)
     });
     top.section("quotas", |section| quotas(section, &mut settings.quotas));
+    top.section("signaling", |section| {
+        section.text("go_away", &mut settings.signaling.go_away, value::go_away);
+    });
     top.section("options", |section| {
         section.flag("master_offers", &mut settings.options.master_offers)
     });
@@ -211,6 +214,7 @@ fn timeouts(section: &mut Section<'_, '_, '_>, timeouts: &mut Timeouts) {
     );
     section.duration("go_away_grace", &mut timeouts.go_away_grace_ms, 1..=DAY);
     section.duration("ping", &mut timeouts.ping_ms, 0..=DAY);
+    section.duration("pong", &mut timeouts.pong_ms, 0..=DAY);
     section.duration("tcp_user", &mut timeouts.tcp_user_ms, 0..=DAY);
     section.duration("keep_alive", &mut timeouts.keep_alive_ms, 1..=DAY);
     section.duration("answer", &mut timeouts.answer_ms, 1..=HOUR);
@@ -283,7 +287,7 @@ fn ice(section: &mut Section<'_, '_, '_>) -> Option<Ice> {
         value::ice_word(text).map(Some)
     });
     let mut ttl_ms = ICE_TTL_MS;
-    section.duration("ttl", &mut ttl_ms, 30_000..=DAY);
+    section.duration("ttl", &mut ttl_ms, ICE_TTL_MS_LEAST..=DAY);
 
     let written = ["username", "password", "secret", "secret_file"].map(|key| section.has(key));
     match written {
@@ -379,5 +383,8 @@ const DAY: u64 = 24 * HOUR;
 const CHANNELS_MAX: u64 = 1 << 30;
 /// A table of sessions has 2²⁴ slots.
 const CONNECTIONS_MAX: u64 = 1 << 24;
+/// GetIceServerConfig allows 30 s, but the C SDK asks again 30 s before the end, and refuses what has no more than that
+/// (`ICE_CONFIGURATION_REFRESH_GRACE_PERIOD`).
+const ICE_TTL_MS_LEAST: u64 = 60_000;
 /// Source: GetIceServerConfig, `Ttl`; what AWS answers.
 const ICE_TTL_MS: u64 = 300_000;

@@ -2,8 +2,8 @@
 
 use super::check::url;
 use super::settings::{
-    Admin, Advertise, Auth, Ice, IceCredential, Limits, LogFormat, Options, Profile, Quotas, Rate,
-    Settings, Timeouts,
+    Admin, Advertise, Auth, GoAway, Ice, IceCredential, Limits, LogFormat, Options, Profile,
+    Quotas, Rate, Settings, Signaling, Timeouts,
 };
 use super::value::Span;
 use serde_json::{Value, json};
@@ -32,6 +32,7 @@ pub fn json(settings: &Settings) -> Value {
         limits: bounds,
         timeouts: spans,
         quotas: rates,
+        signaling,
         options,
         ice: servers,
     } = settings;
@@ -75,9 +76,18 @@ pub fn json(settings: &Settings) -> Value {
         "limits": limits(bounds),
         "timeouts": timeouts(spans),
         "quotas": quotas(rates),
+        "signaling": { "go_away": go_away(*signaling) },
         "options": { "master_offers": master_offers },
         "ice": servers.iter().map(ice).collect::<Vec<_>>(),
     })
+}
+
+fn go_away(Signaling { go_away }: Signaling) -> &'static str {
+    match go_away {
+        GoAway::Auto => "auto",
+        GoAway::Always => "always",
+        GoAway::Never => "never",
+    }
 }
 
 fn limits(limits: &Limits) -> Value {
@@ -125,6 +135,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         connection_age_ms,
         go_away_grace_ms,
         ping_ms,
+        pong_ms,
         tcp_user_ms,
         keep_alive_ms,
         answer_ms,
@@ -141,6 +152,7 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         "connection_age": span(connection_age_ms),
         "go_away_grace": span(go_away_grace_ms),
         "ping": span(ping_ms),
+        "pong": span(pong_ms),
         "tcp_user": span(tcp_user_ms),
         "keep_alive": span(keep_alive_ms),
         "answer": span(answer_ms),

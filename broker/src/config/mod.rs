@@ -30,8 +30,8 @@ pub use error::{ConfigError, Fault, Place};
 pub use flags::{AdminFlag, Arguments, Command, CpuList, PresignFlags, ServeFlags};
 pub use json::json;
 pub use settings::{
-    Admin, Advertise, Auth, Ice, IceCredential, Limits, Listen, LogFormat, Options, Profile,
-    Quotas, Rate, Scheme, Settings, Timeouts, TlsFiles,
+    Admin, Advertise, Auth, GoAway, Ice, IceCredential, Limits, Listen, LogFormat, Options,
+    Profile, Quotas, Rate, Scheme, Settings, Signaling, Timeouts, TlsFiles,
 };
 pub use summary::summary;
 

@@ -50,6 +50,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Rates that clients may use up.
     pub quotas: Quotas,
+    /// Who gets which notices of the service.
+    pub signaling: Signaling,
     /// Extensions that AWS does not have.
     pub options: Options,
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
@@ -105,6 +107,7 @@ impl Settings {
                 ..Timeouts::of(profile)
             },
             quotas: Quotas::of(profile, dev),
+            signaling: Signaling::of(profile),
             options: Options {
                 master_offers: false,
             },
@@ -305,8 +308,10 @@ pub struct Timeouts {
     pub connection_age_ms: u64,
     /// From GO_AWAY to the close. Source: KVS WebRTC service quotas, "GO_AWAY".
     pub go_away_grace_ms: u64,
-    /// Silence after which the server pings; 0 is off.
+    /// Silence after which the server pings, on the next whole second; 0 is off.
     pub ping_ms: u64,
+    /// From a ping to the end of a connection from which nothing has come since, on the next whole second; 0 is off.
+    pub pong_ms: u64,
     /// Unacknowledged bytes end the connection after this (`TCP_USER_TIMEOUT`); 0 is the kernel's own.
     pub tcp_user_ms: u64,
     /// Between two requests of one HTTP connection.
@@ -337,8 +342,9 @@ impl Timeouts {
             ping_ms: if profile == Profile::Strict {
                 0
             } else {
-                120_000
+                60_000
             },
+            pong_ms: 30_000,
             tcp_user_ms: 30_000,
             keep_alive_ms: 75_000,
             answer_ms: 10_000,
@@ -348,6 +354,38 @@ impl Timeouts {
             clock_tolerance_ms: 300_000,
         }
     }
+}
+
+/// Who gets which notices of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signaling {
+    /// Who gets GO_AWAY and RECONNECT_ICE_SERVER.
+    pub go_away: GoAway,
+}
+
+impl Signaling {
+    /// The defaults of `profile`.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        Self {
+            go_away: match profile {
+                Profile::Default => GoAway::Auto,
+                Profile::Strict => GoAway::Always,
+            },
+        }
+    }
+}
+
+/// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one gets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoAway {
+    /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself for ever after
+    /// either of the two messages (seen with 1.16, the same code since 1.7.3).
+    Auto,
+    /// Everybody, as AWS does.
+    Always,
+    /// Nobody.
+    Never,
 }
 
 /// Extensions that AWS does not have.

@@ -1,6 +1,6 @@
 //! Single values: from text to what is meant, or what is allowed instead. The same for flags and file.
 
-use super::settings::{Auth, Listen, LogFormat, Profile, Scheme};
+use super::settings::{Auth, GoAway, Listen, LogFormat, Profile, Scheme};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -14,6 +14,16 @@ pub(super) fn profile(text: &str) -> Checked<Profile> {
         "default" => Ok(Profile::Default),
         "strict" => Ok(Profile::Strict),
         _ => Err("allowed \"default\", \"strict\"".into()),
+    }
+}
+
+/// `auto`, `always` or `never`.
+pub(super) fn go_away(text: &str) -> Checked<GoAway> {
+    match text {
+        "auto" => Ok(GoAway::Auto),
+        "always" => Ok(GoAway::Always),
+        "never" => Ok(GoAway::Never),
+        _ => Err("allowed \"auto\", \"always\", \"never\"".into()),
     }
 }
 

@@ -152,3 +152,29 @@ pub(super) fn ring_key(session: SessionKey) -> Key {
 pub(super) fn session(key: Key) -> SessionKey {
     SessionKey::unpack(key.bits())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What ends a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the machine has
+    /// its session, and that a deadline.
+    #[derive(Debug, PartialEq, Eq)]
+    enum EndedBy {
+        /// A deadline of the session: it then says [`crate::machine::Output::Close`] or `Abort`.
+        Session,
+        /// The kernel, which completes what is armed on a socket that was shut down or is being cancelled.
+        Kernel,
+    }
+
+    #[test]
+    fn no_stage_lasts_as_long_as_its_peer_likes() {
+        // A stage that is added does not compile without an answer.
+        let ended_by = |stage| match stage {
+            Stage::Open | Stage::Leaving(_) | Stage::Closing | Stage::Lingering => EndedBy::Session,
+            Stage::Shut => EndedBy::Kernel,
+        };
+        assert_eq!(ended_by(Stage::Leaving(ShardId(1))), EndedBy::Session);
+        assert_eq!(ended_by(Stage::Shut), EndedBy::Kernel);
+    }
+}

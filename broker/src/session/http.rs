@@ -44,7 +44,7 @@ pub enum HttpStage {
     AwaitHead,
     /// A request's body.
     AwaitBody(Box<Awaited>),
-    /// An answer from a home shard.
+    /// An answer from a home shard, or from several.
     AwaitReply(Asked, Wanted),
     /// The edge, to take the connection to its channel's home with the bytes that followed the head.
     AwaitHandover(Box<Admission>, Vec<u8>),

@@ -3,12 +3,14 @@
 mod http;
 mod outbox;
 mod rates;
+mod wait;
 mod web_socket;
 
 pub use http::{Admission, Asked, Awaited, Http, HttpStage, Target, Wanted};
 pub use outbox::{Launch, Load, Mark, Outbox, Spares, Unsent};
 pub use rates::MessageRates;
-pub use web_socket::{Due, Role, Tally, WebSocket};
+pub use wait::Wait;
+pub use web_socket::{Due, Role, Tally, Terms, WebSocket};
 
 use crate::event::Place;
 use crate::id::{ChannelKey, TimerId};

@@ -1,6 +1,6 @@
 //! An open WebSocket: its frames, its role, and which of its deadlines is next.
 
-use super::MessageRates;
+use super::{MessageRates, NEVER};
 use crate::config::Timeouts;
 use crate::id::ChannelKey;
 use crate::journal::EndReason;
@@ -58,6 +58,15 @@ impl Tally {
     }
 }
 
+/// What is settled when a connection is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. One that may not is closed with 1001 instead.
+    pub notices: bool,
+    /// When it is closed; never, if connections have no age limit.
+    pub ends: Now,
+}
+
 /// The state of one open WebSocket.
 #[derive(Debug)]
 pub struct WebSocket {
@@ -73,13 +82,16 @@ pub struct WebSocket {
     pub rates: MessageRates,
     /// GO_AWAY was sent.
     told_to_go: bool,
-    /// A ping was sent since the last frame.
-    pinged: bool,
+    /// An operator asked it to come back: it is closed for that, not for its age.
+    recalled: bool,
     /// An SDP_ANSWER was handed to it.
     answered: bool,
     /// What is told of it when it ends.
     pub tally: Tally,
+    terms: Terms,
     last_frame: Now,
+    /// When a ping was sent that no frame followed; never, if there is none.
+    pinged: Now,
     message_began: Option<Now>,
     idle_second: u32,
     idle_frames: u16,
@@ -96,6 +108,8 @@ pub enum Due {
     GoAway,
     /// Nothing came for the whole idle limit: close 1001.
     Idle,
+    /// A ping was not answered: the client does not read, or is gone. Close 1001.
+    Unanswered,
     /// Its time is over: close 1001.
     Old,
     /// A message took too long from its first byte to its last: close 1008.
@@ -105,7 +119,7 @@ pub enum Due {
 impl WebSocket {
     /// A connection that was just admitted.
     #[must_use]
-    pub fn new(channel: ChannelKey, role: Role, now: Now) -> Self {
+    pub fn new(channel: ChannelKey, role: Role, terms: Terms, now: Now) -> Self {
         Self {
             receiver: Receiver::new(Side::Server),
             channel,
@@ -113,7 +127,7 @@ impl WebSocket {
             superseded: false,
             rates: MessageRates::default(),
             told_to_go: false,
-            pinged: false,
+            recalled: false,
             answered: false,
             tally: Tally {
                 opened: now,
@@ -121,7 +135,9 @@ impl WebSocket {
                 messages_out: 0,
                 reason: None,
             },
+            terms,
             last_frame: now,
+            pinged: NEVER,
             message_began: None,
             idle_second: 0,
             idle_frames: 0,
@@ -150,7 +166,7 @@ impl WebSocket {
     /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
     pub fn heard(&mut self, begun: bool, now: Now) -> bool {
         self.last_frame = now;
-        let answered = std::mem::take(&mut self.pinged);
+        let answered = std::mem::replace(&mut self.pinged, NEVER) != NEVER;
         self.message_began = if begun {
             self.message_began.or(Some(now))
         } else {
@@ -174,31 +190,63 @@ impl WebSocket {
         self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
-    /// A ping went out.
-    pub fn pinged(&mut self) {
-        self.pinged = true;
+    /// A ping went out. Also said of one whose answer could not have been read so far, which has its whole time again.
+    pub fn pinged(&mut self, now: Now) {
+        self.pinged = now;
     }
 
-    /// GO_AWAY went out; false when it had gone out before.
+    /// GO_AWAY is to go out; false when it went out before, or may not.
     pub fn tell_to_go(&mut self) -> bool {
-        !std::mem::replace(&mut self.told_to_go, true)
+        let fresh = !std::mem::replace(&mut self.told_to_go, true);
+        fresh && self.terms.notices
+    }
+
+    /// Whether it may get RECONNECT_ICE_SERVER.
+    #[must_use]
+    pub fn takes_notices(&self) -> bool {
+        self.terms.notices
+    }
+
+    /// It is to be closed by `at`, so that it comes back; a nearer end stays.
+    pub fn recall(&mut self, at: Now) {
+        if at < self.terms.ends {
+            (self.terms.ends, self.recalled) = (at, true);
+        }
+    }
+
+    /// Why it ends when its time is over.
+    #[must_use]
+    pub fn end(&self) -> EndReason {
+        if self.recalled {
+            EndReason::IceReconnect
+        } else {
+            EndReason::Age
+        }
     }
 
     /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor told to go.
+    ///
+    /// What comes by silence alone comes on whole seconds, so that one turn serves all clients of a second.
     #[must_use]
     pub fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
-        let age = (timeouts.connection_age_ms > 0)
-            .then(|| self.tally.opened.after(timeouts.connection_age_ms));
-        let idle = self.last_frame.after(timeouts.idle_ms);
-        let told = age.filter(|_| !self.told_to_go && !self.superseded);
-        let told = told
-            .map(|end| Now(end.0.saturating_sub(timeouts.go_away_grace_ms)).max(self.tally.opened));
-        let wants_ping = timeouts.ping_ms > 0 && !self.pinged && !self.superseded;
-        let ping = wants_ping.then(|| self.last_frame.after(timeouts.ping_ms));
+        let age = Some(self.terms.ends).filter(|ends| *ends != NEVER);
+        let idle = whole_second(self.last_frame.after(timeouts.idle_ms));
+        let notice = self.terms.notices && !self.told_to_go && !self.superseded;
+        let told = age.filter(|_| notice).map(|end| {
+            let grace = timeouts.go_away_grace_ms;
+            Now(end.0.saturating_sub(grace)).max(self.tally.opened)
+        });
+        let pings = timeouts.ping_ms > 0 && !self.superseded;
+        let awaits_pong = self.pinged != NEVER;
+        let ping =
+            (pings && !awaits_pong).then(|| whole_second(self.last_frame.after(timeouts.ping_ms)));
+        let pong = (pings && awaits_pong && timeouts.pong_ms > 0)
+            .then(|| whole_second(self.pinged.after(timeouts.pong_ms)));
         let slow = self.message_began.map(|began| began.after(MESSAGE_MS_MAX));
         let dues = [
             (age, Due::Old),
             (Some(idle), Due::Idle),
+            (pong, Due::Unanswered),
             (slow, Due::SlowMessage),
             (told, Due::GoAway),
             (ping, Due::Ping),
@@ -209,30 +257,89 @@ impl WebSocket {
     }
 }
 
+/// The next whole second of the shard's clock, unless it is one.
+fn whole_second(at: Now) -> Now {
+    Now(at.0.div_ceil(1000).saturating_mul(1000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Profile;
 
     fn master() -> WebSocket {
-        WebSocket::new(ChannelKey::default(), Role::Master, Now(0))
+        let terms = Terms {
+            notices: true,
+            ends: Now(3_600_000),
+        };
+        WebSocket::new(ChannelKey::default(), Role::Master, terms, Now(0))
     }
 
     #[test]
     fn a_silent_client_is_pinged_then_cut_at_the_idle_limit() {
-        let timeouts = Timeouts::of(Profile::Default);
+        let timeouts = Timeouts {
+            pong_ms: 0,
+            ..Timeouts::of(Profile::Default)
+        };
         let mut session = master();
-        assert_eq!(session.due(&timeouts, Now(0)), Due::At(Now(120_000)));
-        assert_eq!(session.due(&timeouts, Now(120_000)), Due::Ping);
-        session.pinged();
-        assert_eq!(session.due(&timeouts, Now(120_001)), Due::At(Now(600_000)));
+        assert_eq!(session.due(&timeouts, Now(0)), Due::At(Now(60_000)));
+        assert_eq!(session.due(&timeouts, Now(60_000)), Due::Ping);
+        session.pinged(Now(60_000));
+        assert_eq!(session.due(&timeouts, Now(60_001)), Due::At(Now(600_000)));
         assert_eq!(session.due(&timeouts, Now(600_000)), Due::Idle);
         assert!(
             session.heard(false, Now(599_999)),
             "the next ping comes before the idle limit"
         );
-        assert_eq!(session.due(&timeouts, Now(600_000)), Due::At(Now(719_999)));
+        assert_eq!(session.due(&timeouts, Now(600_000)), Due::At(Now(660_000)));
         assert!(!session.heard(false, Now(600_001)));
+    }
+
+    #[test]
+    fn a_ping_that_no_frame_follows_ends_the_connection() {
+        let timeouts = Timeouts::of(Profile::Default);
+        let mut session = master();
+        session.pinged(Now(60_030));
+        assert_eq!(session.due(&timeouts, Now(60_031)), Due::At(Now(91_000)));
+        assert_eq!(session.due(&timeouts, Now(91_000)), Due::Unanswered);
+        let mut superseded = master();
+        superseded.pinged(Now(60_030));
+        superseded.superseded = true;
+        assert_eq!(
+            superseded.due(&timeouts, Now(91_000)),
+            Due::At(Now(600_000))
+        );
+        session.heard(false, Now(90_001));
+        assert_eq!(session.due(&timeouts, Now(91_000)), Due::At(Now(151_000)));
+    }
+
+    #[test]
+    fn silence_is_measured_in_whole_seconds() {
+        let timeouts = Timeouts::of(Profile::Default);
+        for (heard, pinged) in [(0, 60_000), (1, 61_000), (999, 61_000), (1_000, 61_000)] {
+            let mut session = master();
+            session.heard(false, Now(heard));
+            assert_eq!(session.due(&timeouts, Now(heard)), Due::At(Now(pinged)));
+        }
+        assert_eq!(whole_second(NEVER), NEVER);
+    }
+
+    #[test]
+    fn a_connection_without_notices_is_closed_at_once_when_it_is_recalled() {
+        let timeouts = Timeouts {
+            idle_ms: u64::MAX,
+            ping_ms: 0,
+            ..Timeouts::of(Profile::Default)
+        };
+        let mut session = master();
+        session.terms.notices = false;
+        assert!(!session.tell_to_go());
+        assert_eq!(session.due(&timeouts, Now(5)), Due::At(Now(3_600_000)));
+        session.recall(Now(70));
+        session.recall(Now(80));
+        assert_eq!(session.due(&timeouts, Now(5)), Due::At(Now(70)));
+        assert_eq!(session.due(&timeouts, Now(70)), Due::Old);
+        assert_eq!(session.end(), EndReason::IceReconnect);
     }
 
     #[test]
@@ -279,7 +386,7 @@ mod tests {
         assert_eq!(session.due(&timeouts, Now(10_099)), Due::At(Now(10_100)));
         assert_eq!(session.due(&timeouts, Now(10_100)), Due::SlowMessage);
         session.heard(false, Now(10_000));
-        assert_eq!(session.due(&timeouts, Now(10_100)), Due::At(Now(130_000)));
+        assert_eq!(session.due(&timeouts, Now(10_100)), Due::At(Now(70_000)));
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Shard {
             channels: 0,
             call: Box::new(call),
         };
-        let Some(caller) = self.await_reply(key, asked, wanted) else {
+        let Some(caller) = self.await_reply(key, asked, wanted, at) else {
             return;
         };
         let counts = (0..shards).map(|shard| Ask::Count {

@@ -9,13 +9,14 @@ use super::respond::Purpose;
 use super::{Parcel, Shard};
 use crate::auth::Caller;
 use crate::channel::{Joined, Life, Metered, TableFull};
+use crate::config::GoAway;
 use crate::event::{Place, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::machine::Output;
 use crate::record::{Record, Version};
-use crate::session::{Admission, HttpStage, Role, Session, State, WebSocket};
-use crate::time::{Moment, Wall};
+use crate::session::{Admission, HttpStage, NEVER, Role, Session, State, Terms, WebSocket};
+use crate::time::{Moment, Now, Wall};
 use codec::aws::policy::Action;
 use codec::aws::{ChannelArn, ClientId, sigv4};
 use codec::control::ErrorKind;
@@ -158,13 +159,24 @@ impl Shard {
     }
 
     /// Announces that the connection goes to its channel's home; [`Shard::release_parcel`] follows.
-    pub(super) fn hand_over(&mut self, key: SessionKey, admission: Admission, unread: &[u8]) {
+    ///
+    /// It leaves when the answers before it are sent; a peer that does not take them in time is cut off.
+    pub(super) fn hand_over(
+        &mut self,
+        key: SessionKey,
+        admission: Admission,
+        unread: &[u8],
+        at: Moment,
+    ) {
         let home = self.placement.home(&Identity::of(&admission.arn));
+        let deadline = at.now.after(self.settings.timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
         };
         http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
+        http.deadline = deadline;
         self.output(Output::HandOver(key, home));
+        self.arm(key, deadline);
     }
 
     pub(super) fn release_parcel(&mut self, key: SessionKey) -> Box<Parcel> {
@@ -336,8 +348,9 @@ impl Shard {
         self.push(key, |out| {
             switching_protocols(out, &meta, &admission.accept, admission.wss)
         });
+        let terms = self.terms(admission, at.now);
         if let Some(session) = self.sessions.get_mut(key) {
-            session.state = State::Open(WebSocket::new(channel, role.clone(), at.now));
+            session.state = State::Open(WebSocket::new(channel, role.clone(), terms, at.now));
         }
         self.web_sockets += 1;
         if let Some(channel) = self.channels.get_mut(channel) {
@@ -359,6 +372,37 @@ impl Shard {
         }
         self.deliver_kept(channel, &role, at);
         self.arm_open(key, at.now);
+    }
+
+    /// What is settled with a connection that is admitted.
+    ///
+    /// Those that are told to go leave in their own time. Those that are not leave when they are closed, and those admitted
+    /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of their
+    /// age, each as far as possible from those before it (multiples of the golden ratio).
+    fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
+        let timeouts = &self.settings.timeouts;
+        let notices = match self.settings.signaling.go_away {
+            GoAway::Auto => !admission.wss,
+            GoAway::Always => true,
+            GoAway::Never => false,
+        };
+        let mut age = timeouts.connection_age_ms;
+        if age == 0 {
+            return Terms {
+                notices,
+                ends: NEVER,
+            };
+        }
+        if !notices {
+            self.spread = self.spread.wrapping_add(GOLDEN);
+            let early =
+                (u128::from(timeouts.go_away_grace_ms) * u128::from(self.spread)) >> u32::BITS;
+            age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
+        }
+        Terms {
+            notices,
+            ends: now.after(age),
+        }
     }
 
     /// The older connection of a slot falls silent; what it was not sent is for the newer one.
@@ -397,3 +441,6 @@ pub(super) const NOT_FOUND: &str = "The requested channel is not found or not ac
 
 /// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".
 const TTL_SECONDS_DEFAULT: u32 = 60;
+
+/// 2³² divided by the golden ratio, odd.
+const GOLDEN: u32 = 0x9e37_79b9;

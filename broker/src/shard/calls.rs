@@ -4,9 +4,9 @@ use super::respond::Purpose;
 use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::{CALLS_PER_PAIR_MAX, LIST_PAGE_MAX};
+use crate::limits::{CALLS_PER_PAIR_MAX, LIST_PAGE_MAX, REPLY_MS_MAX};
 use crate::machine::Output;
-use crate::session::{Asked, HttpStage, NEVER, Wanted};
+use crate::session::{Asked, HttpStage, Wanted};
 use crate::time::Moment;
 use codec::aws::ChannelArn;
 use codec::control::{Call, ErrorKind, ListSignalingChannels, Selector};
@@ -59,7 +59,7 @@ impl Shard {
             judge: by_name.then(|| asked.caller.clone()),
             ask,
         };
-        if let Some(caller) = self.await_reply(key, asked, wanted) {
+        if let Some(caller) = self.await_reply(key, asked, wanted, at) {
             let home = self.home_of(&inquiry.ask);
             self.ask(home, caller, inquiry, at);
         }
@@ -130,7 +130,7 @@ impl Shard {
             records: Vec::new(),
             more: false,
         };
-        let Some(caller) = self.await_reply(key, asked, wanted) else {
+        let Some(caller) = self.await_reply(key, asked, wanted, at) else {
             return;
         };
         for shard in 0..shards {
@@ -154,11 +154,12 @@ impl Shard {
         key: SessionKey,
         asked: Asked,
         wanted: Wanted,
+        at: Moment,
     ) -> Option<CallRef> {
         let shard = self.id;
         let http = self.http(key)?;
         http.stage = HttpStage::AwaitReply(asked, wanted);
-        http.deadline = NEVER;
+        http.deadline = at.now.after(REPLY_MS_MAX);
         Some(CallRef {
             shard,
             session: key,

@@ -78,6 +78,14 @@ impl<T: Copy> Wheel<T> {
         self.put(place, tick);
     }
 
+    /// Whether it calls for this owner at `at` or just after, or earlier.
+    pub(super) fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
+        let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
+        let place = owner.place();
+        let entry = place.and_then(|place| self.entries.get(place).filter(|it| it.listed(place)));
+        entry.is_some_and(|entry| entry.tick <= tick)
+    }
+
     /// The owner is gone, or nothing of it is due any more: its place is free.
     pub(super) fn forget(&mut self, owner: &mut TimerId) {
         if let Some(place) = std::mem::take(owner).place() {

@@ -1,4 +1,5 @@
-//! The end of the process: everybody is told, then closed, each spread over time; then the waiting calls are answered.
+//! The end of the process: everybody who may be told is, then all are closed, each spread over time; then the waiting calls are
+//! answered.
 //!
 //! ```text
 //!  0 ─────────── ½ ────── ¾ ────── end

@@ -5,7 +5,7 @@
 use super::Shard;
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX};
+use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, RECALL_STEP_MS};
 use crate::record::Record;
 use crate::session::Session;
 use crate::time::{Moment, Wall};
@@ -30,7 +30,7 @@ pub enum Question {
     },
     /// One channel.
     Channel(Identity),
-    /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel.
+    /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are closed.
     ReconnectIce {
         /// The channel, if it is to be one.
         channel: Option<Identity>,
@@ -133,11 +133,11 @@ impl Shard {
             Question::ReconnectIce {
                 channel: Some(identity),
                 from: _,
-            } => self.reconnect_channel(&identity),
+            } => self.reconnect_channel(&identity, at),
             Question::ReconnectIce {
                 channel: None,
                 from,
-            } => self.reconnect_some(from),
+            } => self.reconnect_some(from, at),
         }
     }
 
@@ -253,7 +253,7 @@ impl Shard {
         Some(view)
     }
 
-    fn reconnect_channel(&mut self, identity: &Identity) -> Reply {
+    fn reconnect_channel(&mut self, identity: &Identity, at: Moment) -> Reply {
         let key = self.names.get(identity).copied();
         let channel = key.and_then(|key| self.channels.get(key));
         let members = channel
@@ -261,31 +261,44 @@ impl Shard {
             .map_or_else(Vec::new, |live| live.members.all());
         let told = members
             .into_iter()
-            .filter(|key| self.reconnect(*key))
+            .filter(|key| self.reconnect(*key, at))
             .count();
         Reply::Reconnected(told as u64, None)
     }
 
-    fn reconnect_some(&mut self, from: usize) -> Reply {
+    fn reconnect_some(&mut self, from: usize, at: Moment) -> Reply {
         let slots = self.sessions.slots();
         let to = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
         let mut told = 0;
         for number in from..to {
             let session = self.sessions.at(number);
-            told += u64::from(session.is_some_and(|key| self.reconnect(key)));
+            told += u64::from(session.is_some_and(|key| self.reconnect(key, at)));
         }
         Reply::Reconnected(told, (to < slots).then_some(to))
     }
 
-    /// Tells one connection; false when it is no current one, or does not read.
-    fn reconnect(&mut self, key: SessionKey) -> bool {
-        let session = self.sessions.get(key).and_then(Session::open);
-        let current = session.is_some_and(|web_socket| !web_socket.superseded);
-        let told = current && self.has_control_room(key);
-        if told {
-            self.push(key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
+    /// Tells one connection, or has it come back; false when it is no current one, or does not read.
+    ///
+    /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
+    /// [`RECALL_STEP_MS`] apart.
+    fn reconnect(&mut self, key: SessionKey, at: Moment) -> bool {
+        let has_room = self.has_control_room(key);
+        let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
+            return false;
+        };
+        if web_socket.takes_notices() {
+            if has_room {
+                self.push(key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
+            }
+            return has_room;
         }
-        told
+        let moment = self.recalled.after(RECALL_STEP_MS).max(at.now);
+        self.recalled = moment;
+        if let Some(web_socket) = self.web_socket(key) {
+            web_socket.recall(moment);
+        }
+        self.arm_open(key, at.now);
+        true
     }
 }
 

@@ -221,8 +221,9 @@ impl Shard {
             .get_mut(channel)
             .and_then(|channel| channel.live_mut())
         {
-            live.members.leave(&slot_of(&role), key);
+            live.members.leave(&slot_of(&role), key, at.now);
         }
+        self.arm_channel(channel, at);
         if !superseded {
             if role == Role::Master {
                 self.offers_lost_their_master(channel);

@@ -121,6 +121,10 @@ pub struct Shard {
     /// Alexa calls that wait here.
     waits: Waits,
     drain: Option<drain::Drain>,
+    /// Where in the spread of their ends the last connection is that is closed without notice: a fraction of 2³².
+    spread: u32,
+    /// When the last connection that an operator recalled is closed: the next one follows at a distance.
+    recalled: Now,
     /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two inputs.
     answered: VecDeque<SessionKey>,
     turns: turns::Turns,
@@ -187,6 +191,8 @@ impl Shard {
             web_sockets: 0,
             offers_out: 0,
             drain: None,
+            spread: 0,
+            recalled: Now(0),
             answered: VecDeque::new(),
             turns: turns::Turns::default(),
             settings,

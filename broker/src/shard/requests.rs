@@ -242,7 +242,7 @@ impl Shard {
                 Step::Over
             }
             Ok(admission) if self.sends_home(&admission) => {
-                self.hand_over(key, admission, request.after);
+                self.hand_over(key, admission, request.after, at);
                 Step::Over
             }
             Ok(admission) => {

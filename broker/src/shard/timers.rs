@@ -1,15 +1,16 @@
 //! What is due: overdue heads, silent and old connections, expired messages and calls.
 
 use super::respond::Purpose;
-use super::{Shard, Timer};
+use super::{Shard, Timer, Told};
 use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
-use crate::session::{Due, HttpStage, NEVER, Session, State};
+use crate::session::{Due, HttpStage, NEVER, Session, State, Wait};
 use crate::time::{Moment, Now};
+use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
 
 /// Entries handled in one tick; what is left is due at once, in the next turn.
@@ -39,49 +40,56 @@ impl Shard {
         }
     }
 
-    /// Has the wheel call for an open WebSocket when its next deadline comes.
+    /// Has the wheel call for a session when its state, as it stands, is over.
     pub(super) fn arm_open(&mut self, key: SessionKey, now: Now) {
-        let Some(web_socket) = self.sessions.get(key).and_then(|session| session.open()) else {
-            return;
-        };
-        let next = match web_socket.due(&self.settings.timeouts, now) {
-            Due::At(next) => next,
-            Due::Ping | Due::GoAway | Due::Idle | Due::Old | Due::SlowMessage => now,
-        };
-        self.arm(key, next);
+        let session = self.sessions.get(key);
+        if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
+            self.arm(key, next);
+        }
     }
 
     fn session_due(&mut self, key: SessionKey, at: Moment) {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
-        match &session.state {
-            State::Http(http) => {
-                let deadline = session.http_due(http);
-                if deadline > at.now {
-                    self.arm(key, deadline)
-                } else {
-                    self.request_overdue(key, at)
-                }
-            }
-            State::Open(_) => self.open_due(key, at),
-            State::AwaitCloseEcho(_, deadline) => {
-                let deadline = *deadline;
-                if deadline > at.now {
-                    self.arm(key, deadline)
-                } else {
-                    self.abort(key, at)
-                }
-            }
-            State::AwaitGone(ending) => {
-                let deadline = ending.deadline;
-                if deadline > at.now {
-                    self.arm(key, deadline)
-                } else {
-                    self.abort(key, at)
-                }
-            }
+        match session.waits(&self.settings.timeouts, at.now) {
+            Wait::Until(later) if later > at.now => return self.arm(key, later),
+            Wait::Until(_) => {}
+            Wait::OwnTurn | Wait::Aborted => return,
         }
+        match &session.state {
+            State::Http(_) => self.request_overdue(key, at),
+            State::Open(_) => self.open_due(key, at),
+            State::AwaitCloseEcho(..) | State::AwaitGone(_) => self.abort(key, at),
+        }
+    }
+
+    /// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
+    #[must_use]
+    pub fn forgotten(&mut self, now: Now) -> usize {
+        let mut forgotten = 0;
+        for key in (0..self.sessions.slots()).filter_map(|number| self.sessions.at(number)) {
+            let session = self.sessions.get(key);
+            forgotten += usize::from(session.is_some_and(|session| {
+                match session.waits(&self.settings.timeouts, now) {
+                    // What is announced is sent within the turn, or armed then.
+                    Wait::Until(next) => {
+                        !session.dirty && !self.wheel.calls_by(&session.timer, next)
+                    }
+                    Wait::OwnTurn | Wait::Aborted => false,
+                }
+            }));
+        }
+        for number in 0..self.channels.slots() {
+            let key = self.channels.at(number);
+            let Some(channel) = key.and_then(|key| self.channels.get_mut(key)) else {
+                continue;
+            };
+            let next = channel.next_due(&self.settings.quotas, now);
+            let calls = |next| self.wheel.calls_by(&channel.timer, next);
+            forgotten += usize::from(!next.is_none_or(calls));
+        }
+        forgotten
     }
 
     /// A head or body did not come in time: 408 if any of it came, else the connection just ends.
@@ -104,29 +112,54 @@ impl Shard {
                 let purpose = Purpose::of(awaited.target);
                 self.refuse_head(key, purpose, 408, message, at)
             }
-            HttpStage::AwaitReply(..) | HttpStage::AwaitHandover(..) => http.deadline = NEVER,
+            HttpStage::AwaitReply(..) => self.reply_overdue(key, at),
+            HttpStage::AwaitHandover(..) => self.abort(key, at),
         }
     }
 
+    /// A call was not answered in time: its caller gets 503, and an answer that comes later finds nobody.
+    fn reply_overdue(&mut self, key: SessionKey, at: Moment) {
+        self.hang_up(key);
+        let shard = self.id;
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        let caller = CallRef {
+            shard,
+            session: key,
+            serial: http.serial,
+        };
+        let message = "The call took too long. Whether it changed anything is not known.";
+        let fault = Told::Fault(ErrorKind::ServiceUnavailable, message.into());
+        self.told(caller, fault, at);
+    }
+
     fn open_due(&mut self, key: SessionKey, at: Moment) {
+        // An answer that we do not read ourselves cannot come: the ping has its whole time again.
+        let paused = self.intake_of(key) == Intake::Paused;
         let Some(web_socket) = self.sessions.get_mut(key).and_then(Session::open_mut) else {
             return;
         };
         match web_socket.due(&self.settings.timeouts, at.now) {
             Due::At(next) => return self.arm(key, next),
             Due::Ping => {
-                web_socket.pinged();
+                web_socket.pinged(at.now);
                 self.push(key, |out| ws::frame(out, Opcode::Ping, &[]));
             }
+            Due::Unanswered if paused => web_socket.pinged(at.now),
             Due::GoAway => self.go_away(key),
             Due::Idle => self.close_web_socket(key, EndReason::Idle, at),
-            Due::Old => self.close_web_socket(key, EndReason::Age, at),
+            Due::Unanswered => self.close_web_socket(key, EndReason::Unanswered, at),
+            Due::Old => {
+                let reason = web_socket.end();
+                self.close_web_socket(key, reason, at);
+            }
             Due::SlowMessage => self.close_web_socket(key, EndReason::SlowMessage, at),
         }
         self.arm_open(key, at.now);
     }
 
-    /// Tells a client to reconnect, once.
+    /// Tells a client to reconnect, once, if it may be told.
     pub(super) fn go_away(&mut self, key: SessionKey) {
         let Some(web_socket) = self.web_socket(key) else {
             return;
@@ -157,6 +190,11 @@ impl Shard {
             self.because(stuck, EndReason::SupersededStuck);
             self.abort(stuck, at);
         }
+        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
+            && let Some(older) = live.members.take_for_vacancy(at.now)
+        {
+            self.close_web_socket(older, EndReason::SupersededVacant, at);
+        }
         if let Some(channel) = self.channels.get_mut(key) {
             channel.rest();
         }
@@ -173,9 +211,8 @@ impl Shard {
                 let full = match http.stage {
                     HttpStage::AwaitReply(..) => http.buffer.len() >= PIPELINED_BYTES_MAX,
                     HttpStage::AwaitHead => session.answers_wait(),
-                    HttpStage::AwaitTls
-                    | HttpStage::AwaitBody(_)
-                    | HttpStage::AwaitHandover(..) => false,
+                    HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
+                    HttpStage::AwaitHandover(..) => true, // what comes is for its next shard: the edge keeps it
                 };
                 if full || http.queued {
                     Intake::Paused

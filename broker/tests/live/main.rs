@@ -51,6 +51,7 @@ mod bad_http;
 mod bad_message;
 mod bad_upgrade;
 mod books;
+mod cameras;
 mod client_browser;
 mod client_coturn;
 mod clients;

@@ -9,6 +9,7 @@ use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket, client};
@@ -34,7 +35,7 @@ impl Peer {
     pub(crate) fn plain(broker: &Broker, query: &str) -> Self {
         Self::handshake(
             Stream::Plain(tcp(broker.plain)),
-            &format!("ws://{}/?{query}", broker.plain),
+            format!("ws://{}/?{query}", broker.plain),
         )
     }
 
@@ -50,7 +51,7 @@ impl Peer {
         let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(broker.tls))));
         Self::handshake(
             stream,
-            &format!("wss://localhost:{}/?{query}", broker.tls.port()),
+            format!("wss://localhost:{}/?{query}", broker.tls.port()),
         )
     }
 
@@ -58,7 +59,7 @@ impl Peer {
     pub(crate) fn plain_from(source: IpAddr, broker: &Broker, query: &str) -> Self {
         Self::handshake(
             Stream::Plain(tcp_from(source, broker.plain)),
-            &format!("ws://{}/?{query}", broker.plain),
+            format!("ws://{}/?{query}", broker.plain),
         )
     }
 
@@ -69,8 +70,29 @@ impl Peer {
         let tcp = tcp_from(source, broker.tls);
         Self::handshake(
             Stream::Tls(Box::new(StreamOwned::new(session, tcp))),
-            &format!("wss://localhost:{}/?{query}", broker.tls.port()),
+            format!("wss://localhost:{}/?{query}", broker.tls.port()),
         )
+    }
+
+    /// A connection that offers the subprotocol `wss`, as the C SDK does: over TLS or plain.
+    pub(crate) fn offering_wss(broker: &Broker, query: &str, tls: bool) -> Self {
+        let (stream, url) = if tls {
+            let name = ServerName::try_from("localhost").expect("a name");
+            let session =
+                ClientConnection::new(client_config(broker), name).expect("a TLS session");
+            let stream = Stream::Tls(Box::new(StreamOwned::new(session, tcp(broker.tls))));
+            (
+                stream,
+                format!("wss://localhost:{}/?{query}", broker.tls.port()),
+            )
+        } else {
+            let url = format!("ws://{}/?{query}", broker.plain);
+            (Stream::Plain(tcp(broker.plain)), url)
+        };
+        let mut request = url.as_str().into_client_request().expect("a URL");
+        let offered = "wss".parse().expect("a header's value");
+        (request.headers_mut()).insert("Sec-WebSocket-Protocol", offered);
+        Self::handshake(stream, request)
     }
 
     /// Goes on where an upgrade made by hand ended.
@@ -82,8 +104,8 @@ impl Peer {
         }
     }
 
-    fn handshake(stream: Stream, url: &str) -> Self {
-        match client::client(url, stream) {
+    fn handshake(stream: Stream, request: impl IntoClientRequest) -> Self {
+        match client::client(request, stream) {
             Ok((socket, answer)) => {
                 assert_eq!(answer.status(), 101);
                 Self {
@@ -91,7 +113,7 @@ impl Peer {
                     barriers: 0,
                 }
             }
-            Err(error) => panic!("{url}: {error}"),
+            Err(error) => panic!("the upgrade: {error}"),
         }
     }
 

@@ -190,7 +190,7 @@ fn a_caller_that_hangs_up_before_its_account_is_asked_offers_nothing() {
          a > alexa p1 as echo                     |
          a vanishes                               |
          letters taken                            | a < end
-         time 70s                                 |",
+         time 70s                                 | m < ping",
     );
     assert_eq!(script.counters().received, [0; 4]);
 }

@@ -72,3 +72,16 @@ fn an_empty_shard_is_done_at_once_and_a_stubborn_client_waits_for_the_end() {
     script.play("time 200ms |");
     assert!(script.is_drained());
 }
+
+#[test]
+fn a_client_of_the_subprotocol_wss_gets_the_close_alone() {
+    Script::dev().play(
+        "m connects wss                           | m < 101
+         v1 connects wss                          | v1 < 101
+         v2 connects                              | v2 < 101
+         drain 20s                                |
+         time 10s                                 | v2 < GO_AWAY
+         v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
+         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v2 < close 1001 Going away",
+    );
+}

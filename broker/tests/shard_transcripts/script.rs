@@ -7,11 +7,12 @@
 //! Names: `m…` are masters, `v…` viewers, `a…` callers of the API. A name is one connection; what follows a dash makes another
 //! one of the same client: `v1-b` is `v1` again. Words:
 //! ```text
-//!  NAME connects [ARN-NAME]         NAME vanishes       NAME stalls       NAME reads [BYTES]
+//!  NAME connects [ARN-NAME | wss]   NAME vanishes       NAME stalls       NAME reads [BYTES]
 //!  NAME > ACTION PAYLOAD [to ID] [id CORRELATION]       NAME > raw TEXT   NAME > bytes HEX
 //!  NAME > ping | pong | empty | binary | unmasked | huge | close CODE
 //!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list | alexa PAYLOAD as ID [to CHANNEL] | http TEXT
 //!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
+//!  handovers wait
 //!  time 5s      drain 20s      letters refused      letters wait      letters taken
 //!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
 //! ```
@@ -25,7 +26,7 @@ use broker::journal::{Entry, Journal};
 use broker::machine::{Input, Machine, Output, Peer};
 use broker::placement::Placement;
 use broker::registry::StoreError;
-use broker::shard::{Letter, Shard, Start};
+use broker::shard::{Letter, Question, Reply, Shard, Start};
 use broker::time::{Moment, Now, Wall};
 use codec::ws;
 use std::collections::VecDeque;
@@ -46,6 +47,9 @@ pub(crate) struct Script {
     changes: Changes,
     log: Receiver<Entry>,
     drained: usize,
+    turns: u64,
+    /// Connections are handed over at once; else never, as if answers before that were not taken.
+    leaving: bool,
     at: Moment,
 }
 
@@ -126,6 +130,8 @@ impl Script {
             changes: changes.clone(),
             log,
             drained: 0,
+            turns: 0,
+            leaving: true,
             at: Moment {
                 now: Now(1_000),
                 wall: Wall(FIRST_MOMENT),
@@ -165,6 +171,37 @@ impl Script {
         sum.counters
     }
 
+    /// Time passes.
+    pub(crate) fn pass_by(&mut self, ms: u64) {
+        self.pass(ms);
+    }
+
+    /// What everybody gets meanwhile.
+    pub(crate) fn hear(&mut self) -> Vec<String> {
+        self.heard()
+    }
+
+    /// How many turns there were for deadlines, and how many bytes wait for all.
+    pub(crate) fn turns(&mut self) -> (u64, u64) {
+        (self.turns, self.counters().outbox_bytes)
+    }
+
+    /// An operator has everybody fetch ICE servers anew: how many are told or closed.
+    pub(crate) fn reconnect_ice(&mut self) -> u64 {
+        let question = Question::ReconnectIce {
+            channel: None,
+            from: 0,
+        };
+        let mut all = 0;
+        for shard in &mut self.shards {
+            if let Reply::Reconnected(many, _) = shard.inspect(question.clone(), self.at) {
+                all += many;
+            }
+        }
+        self.obey(VecDeque::new());
+        all
+    }
+
     /// Entries of all shards' timer wheels, and how many sessions and channels there are.
     pub(crate) fn timers(&self) -> (u64, u64) {
         let mut sum = broker::shard::Snapshot::default();
@@ -202,6 +239,7 @@ impl Script {
                     self.input(shard, Input::Letter(Letter::Drain(within)));
                 }
             }
+            ["handovers", "wait"] => self.leaving = false,
             ["letters", "refused"] => self.refuses = true,
             ["letters", "wait"] => self.held = Some(VecDeque::new()),
             ["letters", "taken"] => {
@@ -216,8 +254,9 @@ impl Script {
                 let error = act.split_once("fails").expect("it is there").1.trim();
                 self.commit(Err(StoreError::Failed(error.into())));
             }
-            [name, "connects"] => self.connect(name, &arn(CHANNEL)),
-            [name, "connects", channel] => self.connect(name, &arn(channel)),
+            [name, "connects"] => self.connect(name, &arn(CHANNEL), false),
+            [name, "connects", "wss"] => self.connect(name, &arn(CHANNEL), true),
+            [name, "connects", channel] => self.connect(name, &arn(channel), false),
             [name, "vanishes"] => {
                 let (shard, session) = self.place(name);
                 self.input(shard, Input::Ended { session });
@@ -248,7 +287,7 @@ impl Script {
         }
     }
 
-    fn connect(&mut self, name: &str, arn: &str) {
+    fn connect(&mut self, name: &str, arn: &str, wss: bool) {
         self.open(name);
         if name.starts_with('a') {
             return;
@@ -261,6 +300,10 @@ impl Script {
         }
         let mut head = Vec::new();
         ws::request(&mut head, "h:8080", &target, "dGhlIHNhbXBsZSBub25jZQ==");
+        if wss {
+            head.truncate(head.len() - 2);
+            head.extend_from_slice(b"Sec-WebSocket-Protocol: wss\r\n\r\n");
+        }
         let (shard, session) = self.place(name);
         let bytes = &mut head[..];
         self.input(shard, Input::Received { session, bytes });
@@ -310,7 +353,10 @@ impl Script {
                                 mail.push_back((to.index(), letter));
                             }
                         }
-                        Output::HandOver(key, to) => self.hand_over(shard, key, to.index()),
+                        Output::HandOver(key, to) if self.leaving => {
+                            self.hand_over(shard, key, to.index());
+                        }
+                        Output::HandOver(..) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,
                         Output::Abort(key) => {
                             let client = self.keyed(shard, key);
@@ -389,6 +435,7 @@ impl Script {
                 break;
             };
             self.at.now = self.at.now.max(next);
+            self.turns += 1;
             for shard in 0..self.shards.len() {
                 self.input(shard, Input::Tick);
             }

@@ -100,3 +100,57 @@ fn superseding_counts_against_no_limit() {
          v2-b connects                            | v2-b < 101",
     );
 }
+
+#[test]
+fn an_older_master_comes_back_when_the_newest_has_left_for_five_seconds() {
+    let mut script = Script::dev();
+    script.play(
+        "m connects                               | m < 101
+         m-b connects                             | m-b < 101
+         m-c connects                             | m-c < 101
+         v1 connects                              | v1 < 101
+         m-c vanishes                             | m-c < end
+         v1 > SDP_OFFER p1                        |
+         time 4900ms                              |
+         # the last one that was superseded
+         time 200ms                               | m-b < close 1001 Going away
+         m-b > close 1001                         | m-b < end
+         m-d connects                             | m-d < 101; m-d < SDP_OFFER p1 from v1
+         # and only that one: there is a master again
+         time 20s                                 |
+         m-d vanishes                             | m-d < end
+         time 4s                                  |
+         m-e connects                             | m-e < 101
+         time 20s                                 |
+         m-e vanishes                             | m-e < end
+         time 5100ms                              | m < close 1001 Going away",
+    );
+}
+
+#[test]
+fn older_connections_come_back_one_after_the_other_while_nobody_does() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         m-b connects                             | m-b < 101
+         m-c connects                             | m-c < 101
+         m-c vanishes                             | m-c < end
+         time 5100ms                              | m-b < close 1001 Going away
+         m-b > close 1001                         | m-b < end
+         time 4800ms                              |
+         time 300ms                               | m < close 1001 Going away
+         m > close 1001                           | m < end
+         time 60s                                 |",
+    );
+}
+
+#[test]
+fn an_older_viewer_of_a_client_id_comes_back_likewise() {
+    Script::dev().play(
+        "v1 connects                              | v1 < 101
+         v1-b connects                            | v1-b < 101
+         v2 connects                              | v2 < 101
+         v1-b vanishes                            | v1-b < end
+         time 5100ms                              | v1 < close 1001 Going away
+         time 6s                                  | v1 < end",
+    );
+}

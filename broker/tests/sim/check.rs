@@ -341,6 +341,9 @@ impl World {
         let deleting = channels.clone().filter(deleting).count();
         assert_eq!(snapshot.deleting, deleting as u64, "channels that end");
         assert_eq!(snapshot.channels, channels.count() as u64, "channels");
+        let now = broker::time::Now(self.model.now);
+        let forgotten = self.shards[shard].forgotten(now);
+        assert_eq!(forgotten, 0, "sessions or channels without a deadline");
         let most = snapshot.connections.iter().sum::<u64>() + snapshot.channels;
         assert!(
             snapshot.timers <= most,

@@ -48,7 +48,8 @@ impl World {
             return;
         };
         if self.random.u32(0..30) > 0 {
-            self.write(conn, Piece::Upgrade { arn, viewer });
+            let wss = self.random.u32(0..3) == 0;
+            self.write(conn, Piece::Upgrade { arn, viewer, wss });
         }
     }
 

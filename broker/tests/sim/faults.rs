@@ -1,7 +1,7 @@
 //! What kind of world a seed makes: its size, its limits, which actions happen and how often (some never), and what goes wrong.
 
 use crate::store::{Kind, Verdicts};
-use broker::config::{Profile, Quotas, Rate, Settings};
+use broker::config::{GoAway, Profile, Quotas, Rate, Settings};
 
 /// A world's kind.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     /// Alexa calls that may wait on one shard.
     pub(crate) waiting_calls: usize,
     no_age: bool,
+    no_pong: bool,
+    go_away: Option<GoAway>,
     /// Whether connects, messages and calls of a channel have rates; and calls of the account.
     rates: bool,
     account_rates: bool,
@@ -212,6 +214,8 @@ impl Plan {
                 1000
             },
             no_age: one_in(random, 6),
+            no_pong: one_in(random, 2),
+            go_away: [None, None, Some(GoAway::Always), Some(GoAway::Never)][random.usize(0..4)],
             store: [
                 Kind::Immediate,
                 Kind::Delayed,
@@ -257,6 +261,10 @@ impl Plan {
         if self.no_age {
             settings.timeouts.connection_age_ms = 0;
         }
+        if self.no_pong {
+            settings.timeouts.pong_ms = 0;
+        }
+        settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
         settings
     }
 
@@ -319,7 +327,7 @@ impl Plan {
 }
 
 /// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
-pub(crate) const MUST_HIT: [&str; 79] = [
+pub(crate) const MUST_HIT: &[&str] = &[
     "fault: partial read",
     "fault: partial write",
     "fault: reset",
@@ -399,4 +407,9 @@ pub(crate) const MUST_HIT: [&str; 79] = [
     "channels inspected",
     "channel inspected",
     "told to fetch ICE servers anew",
+    "recalled to fetch ICE servers anew",
+    "unanswered ping ends the connection",
+    "old connection closed without notice",
+    "closed for a vacant slot",
+    "call took too long: 503",
 ];

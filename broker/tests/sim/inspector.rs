@@ -148,13 +148,20 @@ impl World {
         let channel = name.as_ref().map(|name| self.model.named(name));
         let most = self.model.settings.limits.outbox_bytes;
         let mut told = 0;
-        for conn in 0..self.model.conns.len() {
+        let mut recalled = 0;
+        for conn in self.keys[shard].values().copied().collect::<Vec<_>>() {
             let one = &self.model.conns[conn];
             let (Stage::Open, Some(ws)) = (&one.stage, &one.ws) else {
                 continue;
             };
             let meant = channel.is_none_or(|channel| channel == Some(ws.channel));
-            if meant && one.live && one.shard == shard && !ws.superseded && one.bytes < most {
+            if !meant || ws.superseded {
+                continue;
+            }
+            if !ws.notices {
+                self.model.recall(conn);
+                (told, recalled) = (told + 1, recalled + 1);
+            } else if one.bytes < most {
                 self.model.expect(conn, Expect::ReconnectIce, 2 + 38);
                 told += 1;
             }
@@ -167,7 +174,7 @@ impl World {
             panic!("the request is answered by a number");
         };
         assert_eq!((found, next), (told, None), "how many were told");
-        if told > 0 {
+        if told > recalled {
             self.model.met("told to fetch ICE servers anew");
         }
     }

@@ -30,8 +30,12 @@ impl World {
                 Tag::Answer(predicted, at, told)
             }
             Letter::Withdraw(caller) => {
-                let (predicted, home) = out.withdraws.pop_front().expect("a caller hung up");
-                assert_eq!((known(caller), home), (Some(predicted), to.index()));
+                let place =
+                    (out.withdraws.iter()).position(|(whose, _)| Some(*whose) == known(caller));
+                let (predicted, home) = place
+                    .and_then(|place| out.withdraws.remove(place))
+                    .expect("a caller hung up");
+                assert_eq!(home, to.index());
                 Tag::Withdraw(predicted)
             }
             Letter::Over(caller) => {

@@ -13,6 +13,8 @@ pub(crate) enum Piece {
         arn: String,
         /// The viewer's id.
         viewer: Option<String>,
+        /// Whether it offers the subprotocol `wss`.
+        wss: bool,
     },
     /// The head of a call; its body follows.
     Head(Operation),
@@ -122,7 +124,7 @@ impl Piece {
     /// Appends its bytes. `mask` is the key of a frame.
     pub(crate) fn write(&self, out: &mut Vec<u8>, mask: [u8; 4]) {
         match self {
-            Self::Upgrade { arn, viewer } => upgrade(out, arn, viewer.as_deref()),
+            Self::Upgrade { arn, viewer, wss } => upgrade(out, arn, viewer.as_deref(), *wss),
             Self::Head(_) => panic!("a head is written with its body"),
             Self::Body(call) => out.extend_from_slice(call.body().as_bytes()),
             Self::Lost => out.extend_from_slice(
@@ -144,7 +146,7 @@ impl Piece {
     }
 }
 
-fn upgrade(out: &mut Vec<u8>, arn: &str, viewer: Option<&str>) {
+fn upgrade(out: &mut Vec<u8>, arn: &str, viewer: Option<&str>, wss: bool) {
     let mut encoded = String::new();
     for byte in arn.bytes() {
         match byte {
@@ -158,6 +160,10 @@ fn upgrade(out: &mut Vec<u8>, arn: &str, viewer: Option<&str>) {
         target.push_str(&format!("&X-Amz-ClientId={viewer}"));
     }
     ws::request(out, "127.0.0.1:8080", &target, "dGhlIHNhbXBsZSBub25jZQ==");
+    if wss {
+        out.truncate(out.len() - 2);
+        out.extend_from_slice(b"Sec-WebSocket-Protocol: wss\r\n\r\n");
+    }
 }
 
 impl Call {

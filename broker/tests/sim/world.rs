@@ -5,7 +5,7 @@
 use crate::faults::Plan;
 use crate::ledger::Ledger;
 use crate::model::timers::GRAIN_MS;
-use crate::model::{Caller, ConnId, Model, Question, Told};
+use crate::model::{Caller, Conn, ConnId, Model, Question, Told};
 use crate::socket::{Role, Socket, Stage};
 use crate::store::{Given, SimStore, trouble};
 use crate::words::Piece;
@@ -84,6 +84,9 @@ pub(crate) enum Tag {
     /// Of this channel; whether it was kept.
     Committed(usize, bool),
 }
+
+/// Less than lies between the longest wait of an Alexa call and that of any call.
+const PIECE_MS: u64 = 400 * GRAIN_MS;
 
 impl World {
     /// The world of a seed.
@@ -398,7 +401,19 @@ impl World {
     }
 
     /// Time passes for everybody. Ticks follow at once, or after some of what else happens at that moment.
+    ///
+    /// While calls wait, a long time passes in pieces: whether a call expires or is not answered in time must show.
     pub(crate) fn pass(&mut self, ms: u64) {
+        let mut left = ms;
+        let waits = |conn: &Conn| matches!(conn.stage, crate::model::Stage::AwaitReply(_));
+        while left > PIECE_MS && self.model.conns.iter().any(waits) {
+            self.pass_piece(PIECE_MS);
+            left -= PIECE_MS;
+        }
+        self.pass_piece(left);
+    }
+
+    fn pass_piece(&mut self, ms: u64) {
         self.tick_all();
         self.model.now += ms;
         self.model.wall += ms;

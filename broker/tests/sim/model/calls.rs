@@ -11,6 +11,9 @@ use broker::journal::EndReason;
 /// Longest MessagePayload of SendAlexaOfferToMaster.
 const OFFER_BYTES: usize = 10_000;
 
+/// Longest wait of a call.
+const REPLY_MS: u64 = 150_000;
+
 impl Model {
     /// The body of a call is complete.
     pub(super) fn call(&mut self, id: ConnId, call: Call) {
@@ -38,6 +41,7 @@ impl Model {
             shard: conn.shard,
         };
         self.asked.insert(caller, call.clone());
+        self.conns[id].deadline = self.now + REPLY_MS;
         let permit = self.permit_for(call.operation());
         let Some(permit) = permit else {
             return self.permitted(caller, call);
@@ -80,6 +84,7 @@ impl Model {
             Call::Mapped => return self.reply_now(caller.conn, &call),
             Call::Broken | Call::Missing => Vec::new(),
         };
+        self.conns[caller.conn].deadline = self.now + REPLY_MS;
         self.conns[caller.conn].stage = Stage::AwaitReply(Reply {
             call,
             permit: None,

@@ -3,6 +3,7 @@
 use super::changes::Life;
 use super::{Body, Channel, Conn, ConnId, Expect, Model, Purpose, Stage, Ws};
 use crate::words::Piece;
+use broker::config::GoAway;
 use broker::event::{Place, UpgradeOutcome};
 use broker::journal::EndReason;
 use std::collections::{BTreeMap, VecDeque};
@@ -96,7 +97,7 @@ impl Model {
         let conn = &mut self.conns[id];
         if let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) {
             ws.heard = now;
-            ws.pinged = false;
+            ws.pinged = None;
             ws.message_began = conn.partial.then(|| ws.message_began.unwrap_or(now));
         }
     }
@@ -135,11 +136,11 @@ impl Model {
         (conn.shard, conn.live, conn.place) = (shard, true, Place::Http.index());
         conn.served = false;
         let stage = std::mem::replace(&mut conn.stage, Stage::AwaitHead);
-        let Stage::AwaitHandover(arn, viewer) = stage else {
+        let Stage::AwaitHandover(arn, viewer, wss) = stage else {
             panic!("only an upgrade travels")
         };
         let began = !conn.pieces.is_empty() || conn.partial;
-        self.admit(id, &arn, viewer);
+        self.admit(id, &arn, viewer, wss);
         if matches!(self.conns[id].stage, Stage::Open) && began {
             self.frames(id);
             self.heard(id);
@@ -150,7 +151,7 @@ impl Model {
     pub(crate) fn bounce(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         (conn.live, conn.place) = (true, Place::Http.index());
-        let Stage::AwaitHandover(_, viewer) = &conn.stage else {
+        let Stage::AwaitHandover(_, viewer, _) = &conn.stage else {
             panic!("only an upgrade travels")
         };
         let viewer = viewer.is_some();
@@ -169,7 +170,7 @@ impl Model {
         self.respond(id, Purpose::Upgrade, status, error, Body::Error, true);
     }
 
-    pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>) {
+    pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>, wss: bool) {
         if self.drains(self.conns[id].shard) {
             return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
         }
@@ -200,7 +201,26 @@ impl Model {
             return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
         }
         self.count_connect(channel, viewer.is_some());
-        self.welcome(id, channel, viewer);
+        self.welcome(id, channel, viewer, wss);
+    }
+
+    /// When a connection that is admitted now ends by its age. One that gets no notice ends within the last minute of that, its
+    /// share of it given by the multiples of the golden ratio.
+    fn end_of(&mut self, shard: usize, notices: bool) -> u64 {
+        let (age, grace) = (
+            self.settings.timeouts.connection_age_ms,
+            self.settings.timeouts.go_away_grace_ms,
+        );
+        if age == 0 {
+            return u64::MAX;
+        }
+        if notices {
+            return self.now + age;
+        }
+        let quiet = &mut self.shards[shard].quiet;
+        *quiet += 1;
+        let share = quiet.wrapping_mul(0x9e37_79b9);
+        self.now + age - ((u64::from(share) * grace) >> 32)
     }
 
     pub(super) fn create(&mut self, arn: String, ttl: u64) -> usize {
@@ -216,6 +236,7 @@ impl Model {
             viewers: BTreeMap::new(),
             superseded: Vec::new(),
             held: Vec::new(),
+            vacant: Vec::new(),
             pending: Vec::new(),
             calls: Vec::new(),
             taken: BTreeMap::new(),
@@ -228,9 +249,22 @@ impl Model {
         self.channels.len() - 1
     }
 
-    pub(super) fn welcome(&mut self, id: ConnId, channel: usize, viewer: Option<String>) {
-        self.expect(id, Expect::Upgraded, self.upgraded_bytes);
+    pub(super) fn welcome(
+        &mut self,
+        id: ConnId,
+        channel: usize,
+        viewer: Option<String>,
+        wss: bool,
+    ) {
+        let bytes = self.upgraded_bytes[usize::from(wss)];
+        self.expect(id, Expect::Upgraded, bytes);
         let shard = self.conns[id].shard;
+        let notices = match self.settings.signaling.go_away {
+            GoAway::Auto => !wss,
+            GoAway::Always => true,
+            GoAway::Never => false,
+        };
+        let ends = self.end_of(shard, notices);
         self.upgraded(shard, viewer.is_some(), UpgradeOutcome::Accepted);
         let now = self.now;
         let conn = &mut self.conns[id];
@@ -247,8 +281,11 @@ impl Model {
             superseded: false,
             opened: now,
             heard: now,
-            pinged: false,
+            pinged: None,
             told: false,
+            notices,
+            ends,
+            recalled: false,
             message_began: None,
             answered: false,
             messages_in: 0,
@@ -259,6 +296,7 @@ impl Model {
             or_reason: None,
         });
         let slots = &mut self.channels[channel];
+        slots.vacant.retain(|(slot, _)| *slot != viewer);
         let older = match &viewer {
             None => slots.master.replace(id),
             Some(viewer) => slots.viewers.insert(viewer.clone(), id),
@@ -296,10 +334,23 @@ impl Model {
         let same: Vec<usize> = (0..superseded.len())
             .filter(|&place| superseded[place].0 == *viewer)
             .collect();
-        if same.len() > 4 {
-            return Some(superseded.remove(same[0]).1);
+        let gone = if same.len() > 4 {
+            superseded.remove(same[0])
+        } else if superseded.len() > 44 {
+            superseded.remove(0)
+        } else {
+            return None;
+        };
+        self.forget_vacancy(channel, &gone.0);
+        Some(gone.1)
+    }
+
+    /// Without a superseded connection there is nobody to be closed for a vacant slot.
+    pub(super) fn forget_vacancy(&mut self, channel: usize, slot: &Option<String>) {
+        let slots = &mut self.channels[channel];
+        if !slots.superseded.iter().any(|(other, _)| other == slot) {
+            slots.vacant.retain(|(other, _)| other != slot);
         }
-        (superseded.len() > 44).then(|| superseded.remove(0).1)
     }
 }
 

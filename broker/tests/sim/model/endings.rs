@@ -3,6 +3,9 @@
 use super::{ConnId, Expect, Model, Queued, Stage};
 use broker::journal::EndReason;
 
+/// How long nobody has a slot before somebody who lost it is closed, to come back.
+const VACANT_MS: u64 = 5_000;
+
 impl Model {
     /// Our close frame, for an open WebSocket.
     pub(super) fn close_ws(&mut self, id: ConnId, code: u16, text: &str, reason: EndReason) {
@@ -96,14 +99,17 @@ impl Model {
         self.conns[id].stage = Stage::AwaitEcho(self.now, false);
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != id);
-        match &viewer {
-            None => drop(slots.master.take_if(|master| *master == id)),
-            Some(viewer) => {
-                if slots.viewers.get(viewer) == Some(&id) {
-                    slots.viewers.remove(viewer);
-                }
+        let left = match &viewer {
+            None => slots.master.take_if(|master| *master == id).is_some(),
+            Some(viewer) if slots.viewers.get(viewer) == Some(&id) => {
+                slots.viewers.remove(viewer).is_some()
             }
+            Some(_) => false,
+        };
+        if left {
+            slots.vacant.push((viewer.clone(), self.now + VACANT_MS));
         }
+        self.forget_vacancy(channel, &viewer);
         if !superseded {
             if viewer.is_none() {
                 self.offers_lost_their_master(channel);
@@ -130,5 +136,35 @@ impl Model {
             (self.channels[channel].held).push((viewer.clone(), id, until));
         }
         self.give_back(id, channel, viewer.as_deref(), taken);
+    }
+
+    /// The last connection that was superseded in a slot that stays vacant is closed.
+    pub(super) fn close_for_vacancies(&mut self, channel: usize) {
+        let now = self.now;
+        let due = |(_, until): &(Option<String>, u64)| *until <= now;
+        while let Some(place) = self.channels[channel].vacant.iter().position(due) {
+            let slots = &mut self.channels[channel];
+            slots.vacant[place].1 = now + VACANT_MS;
+            let slot = slots.vacant[place].0.clone();
+            let mine = slots.superseded.iter().filter(|(other, _)| *other == slot);
+            let mine: Vec<ConnId> = mine.map(|(_, conn)| *conn).collect();
+            if mine.iter().any(|conn| self.ends_by_itself(*conn)) {
+                self.give_up(); // which comes first does not show
+            }
+            self.met("closed for a vacant slot");
+            let last = *mine.last().expect("else it is forgotten");
+            self.close_ws(last, 1001, "Going away", EndReason::SupersededVacant);
+        }
+    }
+
+    /// Whether a connection's own deadlines end it in this tick.
+    fn ends_by_itself(&self, id: ConnId) -> bool {
+        let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
+        let idle = super::timers::whole_second(ws.heard + self.settings.timeouts.idle_ms);
+        let slow = ws
+            .message_began
+            .is_some_and(|began| self.now >= began + 10_000);
+        let drains = self.drains(self.conns[id].shard);
+        slow || drains || self.now >= idle.min(ws.ends)
     }
 }

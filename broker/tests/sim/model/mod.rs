@@ -70,7 +70,8 @@ pub(crate) struct Model {
     pub(crate) account_taken: quotas::Taken,
     /// Connections whose call was just answered.
     answered: VecDeque<ConnId>,
-    upgraded_bytes: usize,
+    /// Without and with a subprotocol.
+    upgraded_bytes: [usize; 2],
 }
 
 /// As long as every request id.
@@ -98,6 +99,10 @@ pub(crate) struct ShardModel {
     pub(crate) diary: books::DiaryModel,
     /// Changes that its store was given.
     pub(crate) submissions: u64,
+    /// Connections that may get no notice, admitted so far: their ends are spread.
+    pub(crate) quiet: u32,
+    /// When the last connection is closed that was to come back for ICE servers.
+    pub(crate) recalled: u64,
 }
 
 /// A drain.
@@ -123,6 +128,8 @@ pub(crate) struct Channel {
     pub(crate) superseded: Vec<(Option<String>, ConnId)>,
     /// Slots whose former connection has begun a message and not ended it, and until when it may: nothing newer goes there.
     pub(crate) held: Vec<(Option<String>, ConnId, u64)>,
+    /// Slots that nobody has but somebody superseded had, and until when nobody is closed for that.
+    pub(crate) vacant: Vec<(Option<String>, u64)>,
     /// Kept messages of all keys, in the order of acceptance.
     pub(crate) pending: Vec<usize>,
     pub(crate) calls: Vec<Waiting>,
@@ -214,8 +221,14 @@ pub(crate) struct Ws {
     pub(crate) superseded: bool,
     pub(crate) opened: u64,
     pub(crate) heard: u64,
-    pub(crate) pinged: bool,
+    /// Since when a ping is unanswered.
+    pub(crate) pinged: Option<u64>,
     pub(crate) told: bool,
+    /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER.
+    pub(crate) notices: bool,
+    /// When it is closed; at the end of time, if never. And whether that is for ICE servers.
+    pub(crate) ends: u64,
+    pub(crate) recalled: bool,
     pub(crate) message_began: Option<u64>,
     /// An SDP_ANSWER was handed to it.
     pub(crate) answered: bool,
@@ -246,7 +259,7 @@ pub(crate) enum Stage {
     AwaitHead,
     AwaitBody(Operation),
     AwaitReply(Reply),
-    AwaitHandover(String, Option<String>),
+    AwaitHandover(String, Option<String>, bool),
     Open,
     /// Our close frame is out since; whether the peer's stream of frames is lost.
     AwaitEcho(u64, bool),
@@ -361,13 +374,16 @@ impl Model {
         shards: usize,
         home: impl Fn(&str) -> usize + 'static,
     ) -> Self {
-        let mut upgraded = Vec::new();
         let meta = codec::http::Meta {
             wall_ms: 0,
             request_id: REQUEST_ID,
             close: false,
         };
-        codec::http::switching_protocols(&mut upgraded, &meta, &[b'x'; 28], false);
+        let upgraded_bytes = [false, true].map(|wss| {
+            let mut upgraded = Vec::new();
+            codec::http::switching_protocols(&mut upgraded, &meta, &[b'x'; 28], wss);
+            upgraded.len()
+        });
         Self {
             settings,
             verdicts,
@@ -388,7 +404,7 @@ impl Model {
             expired_bytes: 0,
             account_taken: BTreeMap::new(),
             answered: VecDeque::new(),
-            upgraded_bytes: upgraded.len(),
+            upgraded_bytes,
         }
     }
 

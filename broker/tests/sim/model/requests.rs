@@ -132,12 +132,14 @@ impl Model {
                 Piece::Upgrade { viewer, .. } if self.drains(shard) => {
                     self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
                 }
-                Piece::Upgrade { arn, viewer } => {
+                Piece::Upgrade { arn, viewer, wss } => {
                     let home = (self.home)(name_of(&arn));
                     if home == shard {
-                        self.admit(id, &arn, viewer);
+                        self.admit(id, &arn, viewer, wss);
                     } else {
-                        self.conns[id].stage = Stage::AwaitHandover(arn, viewer);
+                        let deadline = self.now + self.settings.timeouts.head_ms;
+                        self.conns[id].deadline = deadline;
+                        self.conns[id].stage = Stage::AwaitHandover(arn, viewer, wss);
                         self.out.handovers.push((id, home));
                         return visit;
                     }

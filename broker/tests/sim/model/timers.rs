@@ -3,7 +3,7 @@
 //!
 //! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
 
-use super::{ConnId, DrainModel, Expect, Model, Purpose, Stage};
+use super::{Caller, ConnId, DrainModel, Expect, Model, Purpose, Stage, Told, Ws};
 use crate::wire::{Item, Response};
 use broker::journal::EndReason;
 
@@ -12,6 +12,30 @@ pub(crate) const GRAIN_MS: u64 = 64;
 
 /// How late a deadline may be served: its own slot, and one more for each thing that was due before it.
 const LATE_MS: u64 = 4 * GRAIN_MS;
+
+/// It was old, recalled or drained. Returns the rule that was met.
+fn gone_away(ws: &mut Ws, drain: Option<DrainModel>, now: u64) -> &'static str {
+    let old = now >= ws.ends;
+    let late = drain.is_some_and(|drain| now >= drain.began + (drain.ends - drain.began) / 2);
+    assert!(old || late, "neither old nor drained");
+    ws.or_reason = late.then_some(EndReason::Drain);
+    let (reason, rule) = match (old, ws.recalled, ws.notices) {
+        (false, ..) => (EndReason::Drain, "drain: closed"),
+        (_, true, _) => (
+            EndReason::IceReconnect,
+            "recalled to fetch ICE servers anew",
+        ),
+        (.., true) => (EndReason::Age, "old connection closed"),
+        (.., false) => (EndReason::Age, "old connection closed without notice"),
+    };
+    ws.reason = Some(reason);
+    rule
+}
+
+/// Moments of silence come on whole seconds.
+pub(super) fn whole_second(at: u64) -> u64 {
+    at.div_ceil(1000) * 1000
+}
 
 /// Longest time from a message's first byte to its last.
 const MESSAGE_MS: u64 = 10_000;
@@ -26,8 +50,10 @@ impl Model {
                 self.expire_kept(channel);
                 self.expire_calls(channel);
                 self.abort_stuck(channel);
+                self.close_for_vacancies(channel);
             }
         }
+        self.end_calls(shard);
         let with_more = (self.answered.iter()).filter(|conn| !self.conns[**conn].pieces.is_empty());
         let overdue = |conn: &&ConnId| self.untaken(**conn);
         let waiting = &self.shards[shard].waiting;
@@ -60,6 +86,25 @@ impl Model {
                     self.fail_calls(channel, 503, "ServiceUnavailable");
                 }
             }
+        }
+    }
+
+    /// Calls that were not answered in time: 503.
+    fn end_calls(&mut self, shard: usize) {
+        for id in 0..self.conns.len() {
+            let conn = &self.conns[id];
+            let waits = matches!(conn.stage, Stage::AwaitReply(_)) && conn.live;
+            if !waits || conn.shard != shard || self.now < conn.deadline {
+                continue;
+            }
+            self.met("call took too long: 503");
+            self.hang_up(id);
+            let caller = Caller {
+                conn: id,
+                number: self.conns[id].number,
+                shard,
+            };
+            self.told(caller, Told::Fault(503, "ServiceUnavailable"));
         }
     }
 
@@ -125,6 +170,17 @@ impl Model {
         over
     }
 
+    /// A connection that must not be told is closed, so that it fetches ICE servers anew: each of a shard 10 ms after the one before.
+    pub(crate) fn recall(&mut self, id: ConnId) {
+        let shard = &mut self.shards[self.conns[id].shard];
+        shard.recalled = self.now.max(shard.recalled + 10);
+        let at = shard.recalled;
+        let ws = self.conns[id].ws.as_mut().expect("a WebSocket");
+        if at < ws.ends {
+            (ws.ends, ws.recalled) = (at, true);
+        }
+    }
+
     /// Something appeared in a stream by the clock, or on the machine's own account.
     ///
     /// # Panics
@@ -142,18 +198,18 @@ impl Model {
         let age = timeouts.connection_age_ms;
         let rule = match item {
             Item::Ping => {
-                let due = now >= ws.heard + timeouts.ping_ms;
+                let due = now >= whole_second(ws.heard + timeouts.ping_ms);
                 assert!(
-                    due && timeouts.ping_ms > 0 && !ws.superseded && !ws.pinged,
+                    due && timeouts.ping_ms > 0 && !ws.superseded && ws.pinged.is_none(),
                     "an unlawful ping"
                 );
-                ws.pinged = true;
+                ws.pinged = Some(now);
                 "silent connection pinged"
             }
             Item::GoAway => {
                 let old = age > 0 && now + timeouts.go_away_grace_ms >= ws.opened + age;
                 assert!(
-                    !ws.superseded && !ws.told && (old || drain.is_some()),
+                    ws.notices && !ws.superseded && !ws.told && (old || drain.is_some()),
                     "an unlawful GO_AWAY"
                 );
                 ws.told = true;
@@ -164,27 +220,19 @@ impl Model {
                 }
             }
             Item::Close(1001, reason) if reason == "Idle for too long" => {
-                assert!(now >= ws.heard + timeouts.idle_ms, "not idle for so long");
+                let due = whole_second(ws.heard + timeouts.idle_ms);
+                assert!(now >= due, "not idle for so long");
                 ws.reason = Some(EndReason::Idle);
                 "idle connection closed"
             }
-            Item::Close(1001, reason) if reason == "Going away" => {
-                let old = age > 0 && now >= ws.opened + age;
-                let late =
-                    drain.is_some_and(|drain| now >= drain.began + (drain.ends - drain.began) / 2);
-                assert!(old || late, "neither old nor drained");
-                ws.reason = Some(if old {
-                    EndReason::Age
-                } else {
-                    EndReason::Drain
-                });
-                ws.or_reason = late.then_some(EndReason::Drain);
-                if old {
-                    "old connection closed"
-                } else {
-                    "drain: closed"
-                }
+            Item::Close(1001, reason) if reason == "Ping not answered" => {
+                let pinged = ws.pinged.expect("it was pinged");
+                let due = now >= whole_second(pinged + timeouts.pong_ms);
+                assert!(due && timeouts.pong_ms > 0 && !ws.superseded, "too early");
+                ws.reason = Some(EndReason::Unanswered);
+                "unanswered ping ends the connection"
             }
+            Item::Close(1001, reason) if reason == "Going away" => gone_away(ws, drain, now),
             Item::Close(1008, reason) if reason == "message took too long" => {
                 let began = ws.message_began.expect("inside a message");
                 assert!(now >= began + MESSAGE_MS, "not slow enough");
@@ -239,16 +287,15 @@ impl Model {
         let wait = self.settings.timeouts.close_ms;
         let untaken = self.untaken(id);
         let lawful = match conn.stage {
-            Stage::AwaitHead | Stage::AwaitBody(_) if untaken => {
+            Stage::AwaitHead | Stage::AwaitBody(_) | Stage::AwaitHandover(..) if untaken => {
                 self.met("HTTP peer that takes no answer aborted");
                 return self.abort(id);
             }
-            Stage::AwaitTls => now >= conn.deadline,
+            Stage::AwaitTls | Stage::AwaitHandover(..) => now >= conn.deadline,
             Stage::AwaitEcho(since, _) | Stage::Ending(since) => now >= since.saturating_add(wait),
             Stage::AwaitHead
             | Stage::AwaitBody(_)
             | Stage::AwaitReply(_)
-            | Stage::AwaitHandover(..)
             | Stage::Open
             | Stage::Gone => false,
         };
@@ -281,26 +328,34 @@ impl Model {
         let age = timeouts.connection_age_ms;
         for (id, conn) in self.conns.iter().enumerate().filter(|(_, conn)| conn.live) {
             let fine = match &conn.stage {
-                Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody(_) => now < conn.deadline,
+                Stage::AwaitTls
+                | Stage::AwaitHead
+                | Stage::AwaitBody(_)
+                | Stage::AwaitReply(_)
+                | Stage::AwaitHandover(..) => now < conn.deadline,
                 Stage::AwaitEcho(since, _) => now < since + timeouts.close_ms,
                 Stage::Open => {
                     let ws = conn.ws.as_ref().expect("open");
                     let told = age == 0
                         || ws.told
                         || ws.superseded
+                        || !ws.notices
                         || now + timeouts.go_away_grace_ms < ws.opened + age;
                     let pinged = timeouts.ping_ms == 0
-                        || ws.pinged
+                        || ws.pinged.is_some()
                         || ws.superseded
-                        || now < ws.heard + timeouts.ping_ms;
+                        || now < whole_second(ws.heard + timeouts.ping_ms);
+                    let pong = timeouts.pong_ms == 0 || ws.superseded;
+                    let answered = (ws.pinged)
+                        .is_none_or(|at| pong || now < whole_second(at + timeouts.pong_ms));
                     let slow = ws
                         .message_began
                         .is_some_and(|began| now >= began + MESSAGE_MS);
-                    let ages = age == 0 || now < ws.opened + age;
-                    told && pinged && !slow && ages && now < ws.heard + timeouts.idle_ms
+                    let idle = now >= whole_second(ws.heard + timeouts.idle_ms);
+                    told && pinged && answered && !slow && now < ws.ends && !idle
                 }
                 Stage::Ending(since) => now < since.saturating_add(timeouts.close_ms),
-                Stage::AwaitReply(_) | Stage::AwaitHandover(..) | Stage::Gone => true,
+                Stage::Gone => true,
             };
             assert!(
                 fine,
@@ -318,7 +373,7 @@ impl Model {
         };
         let span = drain.ends - drain.began;
         if let (Stage::Open, Some(ws)) = (&conn.stage, &conn.ws) {
-            let told = ws.told || ws.superseded || now < drain.began + span / 2;
+            let told = ws.told || ws.superseded || !ws.notices || now < drain.began + span / 2;
             assert!(
                 told && now < drain.began + span * 3 / 4,
                 "connection {id} was forgotten by the drain of {} ms for {} ms, told: {}",
