@@ -152,7 +152,9 @@ impl<K: Copy + Ord> Crowd<K> {
         self.outstayed(first, now).then_some(first)
     }
 
-    fn first_of(&self, origin: Origin) -> Option<K> {
+    /// The member of an origin that makes room first, however young it is.
+    #[must_use]
+    pub fn first_of(&self, origin: Origin) -> Option<K> {
         let all = (origin, false, 0)..=(origin, true, u64::MAX);
         self.ranks.range(all).next().map(|(_, &key)| key)
     }

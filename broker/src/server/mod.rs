@@ -257,8 +257,9 @@ fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
 /// How long `/metrics` and the inspector wait for the shards.
 const SCRAPE_MAX: Duration = Duration::from_secs(1);
 
-/// Descriptors that the process needs beside connections: its streams, lock, admin listener, its clients, the runtime.
-const DESCRIPTORS: usize = 48;
+/// Descriptors that the process needs beside client connections: those of the admin listener, so that operators get in while
+/// clients fill theirs, and its streams, lock, store, the runtime.
+const DESCRIPTORS: usize = side::ADMIN_DESCRIPTORS_MAX + 32;
 /// And each shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one in reserve.
 const DESCRIPTORS_PER_SHARD: usize = 16;
 /// Fewer connections than this are not worth starting for.

@@ -1,5 +1,6 @@
 //! The admin listener: `/live`, `/ready`, `/metrics`, `/config`, and the inspector's pages.
 
+use super::door::Door;
 use super::metrics::{CONTENT_TYPE, Report};
 use super::status::{Status, StatusBoard};
 use super::{Shows, channels};
@@ -40,7 +41,7 @@ pub(super) struct Admin {
     token: Option<Arc<str>>,
 }
 
-/// Serves `listener` for ever.
+/// Serves `listener` for ever, within the bounds of [`Door`].
 ///
 /// # Errors
 /// The listener fails; a connection that does is closed.
@@ -66,8 +67,16 @@ pub(super) async fn serve(
         .route("/ice/reconnect", post(channels::reconnect))
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
+        .layer(middleware::map_response(last_answer))
         .with_state(admin);
-    axum::serve(listener, routes).await
+    axum::serve(Door::new(listener), routes).await
+}
+
+/// One request a connection: who has been answered keeps no place from others.
+async fn last_answer(mut response: Response) -> Response {
+    let close = header::HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }
 
 async fn live(State(admin): State<Admin>) -> Response {

@@ -1,10 +1,11 @@
 //! The side thread: a tokio runtime of its own for what operators ask of the process, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin listener.
-//! In reading order: this page, `status`, `admin`, `channels`, `inspector`, `scrape`, `metrics`, `figures`, `process`, `log`, `log_line`.
+//! In reading order: this page, `status`, `admin`, `door`, `channels`, `inspector`, `scrape`, `metrics`, `figures`, `process`, `log`, `log_line`.
 
 mod admin;
 mod channels;
+mod door;
 mod figures;
 mod inspector;
 mod log;
@@ -15,6 +16,7 @@ mod scrape;
 mod status;
 
 pub use admin::{Inspect, Scrape};
+pub use door::ADMIN_DESCRIPTORS_MAX;
 pub use inspector::Inspector;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{CONTENT_TYPE, Report};

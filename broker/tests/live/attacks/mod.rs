@@ -14,6 +14,7 @@
 //! Two ways to run: `cargo test` (seconds, asserts counts and bytes) and `ATTACKS=full` (longer, of a release binary, with the
 //! shard on a CPU of its own; asserts times as well and prints one table line per attack: `deploy/ci/attacks.sh`).
 
+mod admin;
 mod empty_frames;
 mod gauges;
 mod handshakes;

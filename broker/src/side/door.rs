@@ -1,0 +1,305 @@
+//! Who gets in at the admin listener: a bounded number of connections, each for a bounded time and one request.
+//!
+//! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are taken, the
+//! oldest connection of the address that has most makes room ([`Crowd`]): without a token nobody is told from anybody else, and
+//! an operator's request takes milliseconds.
+
+use crate::crowd::{Crowd, Origin};
+use crate::time::Now;
+use axum::serve::Listener;
+use socket2::SockRef;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Connections of the admin listener at a time. Each has a head of at most 400 KiB (hyper's bound), so all have 10 MiB.
+const CONNECTIONS_MAX: usize = 24;
+
+/// Descriptors of these connections, with those that made room and are on their way out. Further ones wait in the backlog.
+pub const ADMIN_DESCRIPTORS_MAX: usize = 32;
+
+const _: () = assert!(CONNECTIONS_MAX < ADMIN_DESCRIPTORS_MAX);
+
+/// From a connection's beginning to its end. The slowest answer is that to a scrape which waits behind others of a shard that
+/// does not answer, a second each.
+const LIFE: Duration = Duration::from_secs(30);
+
+/// The listener with its bounds.
+pub(super) struct Door {
+    listener: TcpListener,
+    opened: Instant,
+    next: u64,
+    life: Duration,
+    descriptors: Arc<Semaphore>,
+    inside: Inside,
+    /// What visitors report: twice each at most, so that there are few when the next one is let in.
+    reports: UnboundedReceiver<Report>,
+    reporting: UnboundedSender<Report>,
+}
+
+#[derive(Default)]
+struct Inside {
+    crowd: Crowd<u64>,
+    /// By number: the oldest first.
+    sockets: BTreeMap<u64, Weak<TcpStream>>,
+}
+
+/// What becomes of the connection of this number.
+enum Report {
+    Spoke(u64),
+    Left(u64),
+}
+
+/// One connection inside.
+pub(super) struct Visitor {
+    number: u64,
+    socket: Arc<TcpStream>,
+    spoke: bool,
+    end: Pin<Box<Sleep>>,
+    reporting: UnboundedSender<Report>,
+    _descriptor: Option<OwnedSemaphorePermit>,
+}
+
+impl Door {
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self::with(listener, LIFE)
+    }
+
+    fn with(listener: TcpListener, life: Duration) -> Self {
+        let (reporting, reports) = unbounded_channel();
+        Self {
+            listener,
+            opened: Instant::now(),
+            next: 0,
+            life,
+            descriptors: Arc::new(Semaphore::new(ADMIN_DESCRIPTORS_MAX)),
+            inside: Inside::default(),
+            reports,
+            reporting,
+        }
+    }
+
+    fn admit(
+        &mut self,
+        socket: TcpStream,
+        from: SocketAddr,
+        descriptor: Option<OwnedSemaphorePermit>,
+    ) -> Visitor {
+        let origin = Origin::of(from.ip());
+        let now = Now(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let socket = Arc::new(socket);
+        self.next += 1;
+        while let Ok(report) = self.reports.try_recv() {
+            self.inside.note(&report);
+        }
+        let inside = &mut self.inside;
+        if inside.sockets.len() >= CONNECTIONS_MAX {
+            inside.make_room(origin, now);
+        }
+        inside.crowd.enter(self.next, origin, now);
+        inside.sockets.insert(self.next, Arc::downgrade(&socket));
+        Visitor {
+            number: self.next,
+            socket,
+            spoke: false,
+            end: Box::pin(sleep_until(Instant::now() + self.life)),
+            reporting: self.reporting.clone(),
+            _descriptor: descriptor,
+        }
+    }
+}
+
+impl Inside {
+    fn note(&mut self, report: &Report) {
+        match report {
+            Report::Spoke(number) => self.crowd.spoke(*number),
+            Report::Left(number) => {
+                self.crowd.leave(*number);
+                self.sockets.remove(number);
+            }
+        }
+    }
+
+    fn make_room(&mut self, origin: Origin, now: Now) {
+        let oldest = || self.sockets.first_key_value().map(|(&number, _)| number);
+        let victim = self.crowd.victim(origin, now);
+        let own = || self.crowd.first_of(origin);
+        let Some(victim) = victim.or_else(own).or_else(oldest) else {
+            return;
+        };
+        self.crowd.leave(victim);
+        if let Some(socket) = self.sockets.remove(&victim).and_then(|weak| weak.upgrade()) {
+            // Its task reads the end, or fails to write, and closes the descriptor.
+            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Listener for Door {
+    type Io = Visitor;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Visitor, SocketAddr) {
+        // Never closed, so there is one in the end.
+        let descriptor = Arc::clone(&self.descriptors).acquire_owned().await.ok();
+        // This waits a second when there is no descriptor, and goes on.
+        let (socket, from) = Listener::accept(&mut self.listener).await;
+        (self.admit(socket, from, descriptor), from)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Visitor {
+    /// The end of its time is an error of whatever it does.
+    fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.end.as_mut().poll(context) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl AsyncRead for Visitor {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.in_time(context)?;
+        loop {
+            ready!(this.socket.poll_read_ready(context))?;
+            match this.socket.try_read(buffer.initialize_unfilled()) {
+                Ok(read) => {
+                    buffer.advance(read);
+                    if !std::mem::replace(&mut this.spoke, true) {
+                        let _ = this.reporting.send(Report::Spoke(this.number));
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Visitor {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.in_time(context)?;
+        loop {
+            ready!(this.socket.poll_write_ready(context))?;
+            match this.socket.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(&*self.socket).shutdown(Shutdown::Write))
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        // A door that is gone lets nobody in.
+        let _ = self.reporting.send(Report::Left(self.number));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream as Client;
+
+    /// Serves "hello" for `life`, while `clients` talks to it; at the end nobody is inside.
+    fn serve(life: Duration, clients: impl FnOnce(SocketAddr) + Send + 'static) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let door = Door::with(listener, life);
+            let descriptors = Arc::clone(&door.descriptors);
+            let routes = axum::Router::new().fallback(|| async { "hello" });
+            tokio::spawn(async move { axum::serve(door, routes).await });
+            tokio::task::spawn_blocking(move || clients(address))
+                .await
+                .unwrap();
+            // All but that of the connection that is awaited.
+            let free = || descriptors.available_permits() == ADMIN_DESCRIPTORS_MAX - 1;
+            for _ in 0..1000 {
+                if free() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            panic!("a descriptor is still in use");
+        });
+    }
+
+    fn connect(to: SocketAddr) -> Client {
+        let client = Client::connect(to).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        client
+    }
+
+    fn ended(client: &mut Client) -> bool {
+        matches!(client.read(&mut [0; 64]), Ok(0) | Err(_))
+    }
+
+    #[test]
+    fn the_oldest_makes_room_and_who_asks_at_once_is_answered() {
+        serve(LIFE, |to| {
+            let mut idle: Vec<_> = (0..CONNECTIONS_MAX).map(|_| connect(to)).collect();
+            for _ in 0..3 {
+                let mut client = connect(to);
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    .unwrap();
+                let mut answer = String::new();
+                client.read_to_string(&mut answer).unwrap();
+                assert!(answer.ends_with("hello"), "{answer}");
+                idle.push(connect(to));
+            }
+            assert!(idle[..3].iter_mut().all(ended), "the oldest are gone");
+        });
+    }
+
+    #[test]
+    fn nobody_stays_for_longer_than_a_life() {
+        serve(Duration::from_millis(200), |to| {
+            let mut silent = connect(to);
+            let mut half = connect(to);
+            half.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+            assert!(ended(&mut silent) && ended(&mut half));
+        });
+    }
+}
