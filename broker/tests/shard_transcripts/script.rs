@@ -183,7 +183,8 @@ impl Script {
 
     /// How many turns there were for deadlines, and how many bytes wait for all.
     pub(crate) fn turns(&mut self) -> (u64, u64) {
-        (self.turns, self.counters().outbox_bytes)
+        let counters = self.counters();
+        (self.turns, counters.outbox_bytes + counters.control_bytes)
     }
 
     /// An operator has everybody fetch ICE servers anew: how many are told or closed.

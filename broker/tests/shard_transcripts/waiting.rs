@@ -78,7 +78,7 @@ fn a_caller_that_hangs_up_frees_its_place_whatever_is_on_its_way() {
     script.play(
         "letters wait                             |
          # the answer is on its way
-         time 61s                                 |
+         time 61s                                 | v1 < ping
          a2 vanishes                              | a2 < end
          letters taken                            |",
     );
