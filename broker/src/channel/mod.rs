@@ -56,6 +56,8 @@ pub struct Live {
     pub pending: Pending,
     /// Alexa calls without an answer.
     pub calls: Calls,
+    /// Bytes that wait for those of its connections whose sockets have no room.
+    pub backlog: usize,
     order: u64,
 }
 
@@ -65,6 +67,7 @@ impl Live {
             members: Members::new(hasher),
             pending: Pending::default(),
             calls: Calls::default(),
+            backlog: 0,
             order: 0,
         }
     }

@@ -33,6 +33,12 @@ pub struct Session {
     pub place: Place,
     /// An [`crate::machine::Output::Send`] is under way.
     pub dirty: bool,
+    /// Its socket had no room, and it has not taken everything since.
+    pub behind: bool,
+    /// It was cut off since it does not read.
+    pub cut: bool,
+    /// Bytes that stand in the shard's books of connections that are behind.
+    pub weight: u32,
 }
 
 /// The states of a connection, in the order of its life.
@@ -81,6 +87,9 @@ impl Session {
                 Place::Http
             },
             dirty: false,
+            behind: false,
+            cut: false,
+            weight: 0,
         }
     }
 

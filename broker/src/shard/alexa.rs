@@ -156,6 +156,7 @@ impl Shard {
                 self.counters.outbox_messages += 1;
             }
         }
+        self.weigh(master);
         self.touch(master);
     }
 

@@ -264,6 +264,7 @@ impl Shard {
             self.former.insert(key, (name, channel.connections));
         }
         self.kept_withdrawn(key, &channel);
+        self.backlog_withdrawn(key, &channel);
         let Some(live) = channel.live() else { return };
         for session in live.members.all() {
             self.close_web_socket(session, EndReason::ChannelDeleted, at);

@@ -66,7 +66,11 @@ impl Shard {
 
     /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
     pub(super) fn cut_slow(&mut self, key: SessionKey, at: Moment) {
-        self.close_web_socket(key, EndReason::SlowConsumer, at);
+        let open = |session: &Session| session.open().is_some();
+        if self.sessions.get(key).is_some_and(open) {
+            self.close_web_socket(key, EndReason::SlowConsumer, at);
+            self.cut_off(key, at);
+        }
     }
 
     /// Notes why a connection ends, unless that is known.
@@ -141,6 +145,9 @@ impl Shard {
         };
         self.count_place(session.place, false);
         self.unload(session.outbox.load());
+        if session.cut {
+            self.cut_shrinks(session.outbox.bytes());
+        }
         let tally = session.tally_mut().copied();
         let was = match session.state {
             State::AwaitGone(ending) => ending.was,
@@ -208,6 +215,7 @@ impl Shard {
 
     /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
     fn leave(&mut self, key: SessionKey, at: Moment) {
+        self.stops_being_behind(key);
         let Some(web_socket) = self.sessions.get(key).and_then(|session| session.open()) else {
             return;
         };
@@ -262,6 +270,7 @@ impl Shard {
             members.hold(slot_of(role), key, until);
         }
         self.unload(freed);
+        self.weigh(key);
         self.give_back(key, channel, role, unsent, at);
         self.arm_channel(channel, at);
     }

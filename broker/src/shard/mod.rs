@@ -18,6 +18,7 @@ mod accounts;
 mod admission;
 mod alexa;
 mod answers;
+mod backlog;
 mod calls;
 mod changes;
 mod deadlines;
@@ -99,6 +100,8 @@ pub struct Shard {
     /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
     parser: Option<Box<codec::signal::Parser>>,
     counters: Counters,
+    /// Who does not take what waits for them.
+    backlog: backlog::Backlog,
     /// Frames taken in since the start.
     frames: u64,
     /// Who holds how much of what is kept for absent peers.
@@ -181,6 +184,7 @@ impl Shard {
             spares: Spares::default(),
             parser: None,
             counters: Counters::default(),
+            backlog: backlog::Backlog::default(),
             frames: 0,
             kept: shares::Shares::default(),
             deleting: 0,
@@ -234,6 +238,7 @@ impl Shard {
             return;
         };
         self.counters.control_bytes += session.outbox.push(&mut self.spares, write) as u64;
+        self.weigh(key);
         self.touch(key);
     }
 
@@ -384,6 +389,7 @@ impl Machine for Shard {
             let due = http.answer_due;
             self.arm(session, due);
         }
+        self.falls_behind(session);
     }
 
     fn refusable(letter: &Letter) -> bool {

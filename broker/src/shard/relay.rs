@@ -82,6 +82,12 @@ impl Shard {
     }
 
     fn deliver(&mut self, to: SessionKey, passing: &Passing<'_>, at: Moment) {
+        if self.too_far_behind() {
+            self.shed(at);
+            if self.web_socket(to).is_none() {
+                return self.deliver_after_cutting(to, passing, at);
+            }
+        }
         let limits = &self.settings.limits;
         let bytes = passing.delivery.frame_bytes();
         let shard_full =
@@ -91,8 +97,7 @@ impl Shard {
                 .counters
                 .end(Kind::Known(passing.launch.action), Outcome::Withdrawn);
         };
-        let waiting = session.outbox.bytes();
-        if waiting + bytes > limits.outbox_bytes || (shard_full && waiting > 0) {
+        if session.outbox.bytes() + bytes > limits.outbox_bytes {
             return self.deliver_after_cutting(to, passing, at);
         }
         if shard_full {
@@ -106,6 +111,9 @@ impl Shard {
         debug_assert_eq!(pushed, bytes, "a delivery is as long as it says");
         self.counters.outbox_bytes += pushed as u64;
         self.counters.outbox_messages += 1;
+        if session.behind {
+            self.weigh(to);
+        }
         self.touch(to);
     }
 
@@ -284,6 +292,7 @@ impl Shard {
             self.counters.pending_messages -= 1;
             self.counters.outbox_messages += 1;
         }
+        self.weigh(to);
     }
 }
 

@@ -63,7 +63,6 @@ impl Shares {
     }
 
     /// The channel that holds most of the account that holds most.
-    #[cfg(test)]
     pub(super) fn largest(&self) -> Option<ChannelKey> {
         let (_, account) = self.order.last()?;
         self.largest_of(*account).map(|(_, channel)| channel)

@@ -22,6 +22,7 @@ impl World {
             let bytes = self.outbox_bytes(conn);
             let messages = self.message_bytes(conn);
             self.model.conns[conn].bytes = bytes;
+            self.model.conns[conn].key = self.sockets[conn].key;
             self.model.conns[conn].control = bytes - messages;
             all += messages;
         }

@@ -358,6 +358,8 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "begun message given back",
     "given back, but no room",
     "slow reader cut off",
+    "slowest reader closed for the others",
+    "cut connection not waited for",
     "shard's outboxes full",
     "master superseded",
     "viewer superseded",

@@ -87,6 +87,7 @@ impl World {
         let items = self.take(conn, bytes);
         if launch {
             self.shards[shard].launched(session, bytes);
+            self.model.falls_behind(conn);
             self.hit("send launched");
         } else {
             self.report(conn, bytes, items);

@@ -21,6 +21,7 @@ mod handshakes;
 mod healthy;
 mod pipelined;
 mod selftest;
+mod slow_readers;
 mod waiting_calls;
 
 use crate::process::Broker;

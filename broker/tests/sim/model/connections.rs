@@ -5,6 +5,7 @@ use super::{Body, Channel, Conn, ConnId, Expect, Model, Purpose, Stage, Ws};
 use crate::words::Piece;
 use broker::config::GoAway;
 use broker::event::{Place, UpgradeOutcome};
+use broker::id::SessionKey;
 use broker::journal::EndReason;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -43,6 +44,9 @@ impl Model {
             control: 0,
             queued: false,
             untaken: None,
+            key: SessionKey::default(),
+            behind: false,
+            cut: false,
             expects: VecDeque::new(),
             lost_sync: false,
         });

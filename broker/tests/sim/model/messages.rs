@@ -242,14 +242,17 @@ impl Model {
         channel: usize,
         number: usize,
     ) -> Result<(), Full> {
+        self.shed(self.conns[to].shard);
+        if !matches!(self.conns[to].stage, Stage::Open) {
+            return self.keep(channel, number);
+        }
         let limits = &self.settings.limits;
         let bytes = self.messages[number].bytes();
         let waiting = self.conns[to].bytes;
         let all = self.shards[self.conns[to].shard].outbox_bytes;
         let shard_full = all + bytes > limits.outbox_bytes_per_shard;
-        if waiting + bytes > limits.outbox_bytes || (shard_full && waiting > 0) {
-            self.met("slow reader cut off");
-            self.close_ws(to, 1008, "slow consumer", EndReason::SlowConsumer);
+        if waiting + bytes > limits.outbox_bytes {
+            self.cut_slow(to);
             return self.keep(channel, number);
         }
         if shard_full {
@@ -325,8 +328,7 @@ impl Model {
             return;
         };
         if self.conns[id].control >= CONTROL_BYTES_MAX {
-            self.met("slow reader cut off");
-            return self.close_ws(id, 1008, "slow consumer", EndReason::SlowConsumer);
+            return self.cut_slow(id);
         }
         let text = format!(
             r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{"correlationId":"{correlation}","errorType":"{error}","statusCode":"400","description":"{description}"}}}}"#

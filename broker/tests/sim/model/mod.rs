@@ -7,6 +7,7 @@
 
 pub(crate) mod alexa;
 pub(crate) mod answers;
+pub(crate) mod backlog;
 pub(crate) mod books;
 pub(crate) mod calls;
 pub(crate) mod changes;
@@ -23,7 +24,7 @@ use crate::words::{Call, Piece};
 use books::Purpose;
 use broker::config::Settings;
 use broker::event::{Counters, Kind, Outcome};
-use broker::id::ChannelKey;
+use broker::id::{ChannelKey, SessionKey};
 use broker::journal::{EndReason, Entry};
 use changes::Life;
 use codec::control::Operation;
@@ -198,6 +199,12 @@ pub(crate) struct Conn {
     pub(crate) outbox: VecDeque<Queued>,
     /// How many of these the edge has begun to take.
     pub(crate) begun: usize,
+    /// What the machine calls it: of two that wait for the same number of bytes the greater pays.
+    pub(crate) key: SessionKey,
+    /// Its socket had no room, and it has not taken everything since.
+    pub(crate) behind: bool,
+    /// It was cut off since it does not read.
+    pub(crate) cut: bool,
     /// Bytes of its outbox: read off the machine before each input, then predicted.
     pub(crate) bytes: usize,
     /// How many of these are no messages.
@@ -465,6 +472,7 @@ impl Model {
     /// A connection's outbox has so many bytes of messages less.
     pub(crate) fn shrink(&mut self, conn: ConnId, bytes: usize) {
         self.conns[conn].bytes -= bytes;
+        self.conns[conn].behind &= self.conns[conn].bytes > 0;
         let shard = self.conns[conn].shard;
         self.shards[shard].outbox_bytes -= bytes;
     }
@@ -473,6 +481,7 @@ impl Model {
     pub(crate) fn shrink_control(&mut self, conn: ConnId, bytes: usize) {
         self.conns[conn].bytes -= bytes;
         self.conns[conn].control -= bytes;
+        self.conns[conn].behind &= self.conns[conn].bytes > 0;
     }
 
     /// The counters of a shard as they should stand, but for the bytes of outboxes.

@@ -1,0 +1,125 @@
+//! Connections that do not take what is sent to them: what waits for them, and which of them makes room.
+//!
+//! A socket that takes everything at once never comes here: its outbox is empty after each turn. Only when the edge had to copy bytes
+//! aside ([`crate::machine::Machine::launched`]) a connection is *behind*, until its outbox is empty again. Connections that are
+//! behind may hold three quarters of a shard's bytes of outboxes; beyond it the slowest is closed: of the account with most, and of
+//! the channel with most in it, the one with most. So the last quarter is always there for peers that read.
+
+use super::Shard;
+use super::shares::{Account, Shares};
+use crate::channel::Channel;
+use crate::id::{ChannelKey, SessionKey};
+use crate::time::Moment;
+
+/// What waits for connections that are behind, and for those that were closed for it.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    bytes: usize,
+    shares: Shares,
+    /// Bytes of connections that were cut off and are not gone.
+    cut: usize,
+}
+
+impl Shard {
+    /// A socket had no room for what was to be sent.
+    pub(super) fn falls_behind(&mut self, key: SessionKey) {
+        let session = self.sessions.get_mut(key);
+        if let Some(session) = session.filter(|session| session.open().is_some()) {
+            session.behind = true;
+            self.weigh(key);
+        }
+    }
+
+    /// The books of a connection that is behind follow its outbox; nothing for any other.
+    pub(super) fn weigh(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if session.behind {
+            let bytes = session.outbox.bytes();
+            let behind = bytes > 0 && session.open().is_some();
+            session.behind = behind;
+            self.set_weight(key, if behind { bytes } else { 0 });
+        }
+    }
+
+    /// A connection is no longer one that messages go to.
+    pub(super) fn stops_being_behind(&mut self, key: SessionKey) {
+        let session = self.sessions.get_mut(key);
+        if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
+            self.set_weight(key, 0);
+        }
+    }
+
+    fn set_weight(&mut self, key: SessionKey, bytes: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let after = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut session.weight, after) as usize;
+        let after = after as usize;
+        self.backlog.bytes = (self.backlog.bytes + after).saturating_sub(before);
+        let Some(key) = session.channel() else { return };
+        let Some(channel) = self.channels.get_mut(key) else {
+            return;
+        };
+        let account = Account::of(&channel.record.arn);
+        let Some(live) = channel.live_mut() else {
+            return;
+        };
+        let held = live.backlog;
+        live.backlog = (held + after).saturating_sub(before);
+        self.backlog.shares.change(account, key, held, live.backlog);
+    }
+
+    /// A channel ends; it is out of the table already, its connections are not.
+    pub(super) fn backlog_withdrawn(&mut self, key: ChannelKey, channel: &Channel) {
+        if let Some(live) = channel.live() {
+            let account = Account::of(&channel.record.arn);
+            self.backlog.shares.change(account, key, live.backlog, 0);
+        }
+    }
+
+    /// Whether connections that are behind hold more than their part of a shard's bytes.
+    pub(super) fn too_far_behind(&self) -> bool {
+        let most = self.settings.limits.outbox_bytes_per_shard;
+        self.backlog.bytes > most - most / 4
+    }
+
+    /// Closes the slowest connections until that is no longer so.
+    pub(super) fn shed(&mut self, at: Moment) {
+        while self.too_far_behind() {
+            let Some(slowest) = self.slowest() else {
+                return;
+            };
+            self.cut_slow(slowest, at);
+        }
+    }
+
+    fn slowest(&self) -> Option<SessionKey> {
+        let channel = self.channels.get(self.backlog.shares.largest()?)?;
+        let members = channel.live()?.members.all().into_iter();
+        let weight = |key: &SessionKey| self.sessions.get(*key).map(|session| session.weight);
+        members.max_by_key(|key| (weight(key), *key))
+    }
+
+    /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its peer does
+    /// not read. When that is much on all such connections together, they are not waited for.
+    pub(super) fn cut_off(&mut self, key: SessionKey, at: Moment) {
+        let most = self.settings.limits.outbox_bytes_per_shard;
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if !std::mem::replace(&mut session.cut, true) {
+            self.backlog.cut += session.outbox.bytes();
+        }
+        if self.backlog.cut > most / 8 {
+            self.abort(key, at);
+        }
+    }
+
+    /// So many bytes of a connection that was cut off are gone.
+    pub(super) fn cut_shrinks(&mut self, bytes: usize) {
+        self.backlog.cut = self.backlog.cut.saturating_sub(bytes);
+    }
+}
