@@ -94,6 +94,11 @@ impl Page<'_> {
             "heliograph_channels",
             "Channels by state",
             states.into_iter(),
+        )?;
+        self.gauge(
+            "heliograph_timer_entries",
+            "Entries of the timer wheels: never more than connections and channels",
+            sum.timers,
         )
     }
 
@@ -433,6 +438,7 @@ mod tests {
             "heliograph_control_bytes 0",
             "heliograph_channels{state=\"active\"} 0",
             "heliograph_channels{state=\"deleting\"} 0",
+            "heliograph_timer_entries 0",
             "heliograph_handovers_total 0",
             "heliograph_log_dropped_total 0",
             "heliograph_mailbox_refused_total 0",
