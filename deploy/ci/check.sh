@@ -28,6 +28,8 @@ main() {
   step 600 "install: crates" cargo fetch --locked
   step 60 "format" cargo fmt --all --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+  step 300 "supply chain" cargo test -p broker --locked --test supply -- --include-ignored --nocapture
+  sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   step 1200 "tests" cargo test --workspace --locked --lib --bins --examples --tests
   # By name: other ignored tests are started by tests of their own, under limits that they set.
   step 900 "tests with real clients" cargo test -p broker --locked --test live -- --ignored clients:: client_coturn::

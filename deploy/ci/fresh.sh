@@ -119,7 +119,7 @@ step_clients() {
 }
 
 step_check() {
-  timeout --kill-after=10 7200 bash -c 'FRESH_INSIDE=call exec bash deploy/ci/fresh.sh "$@"' - inside /root/heliograph deploy/ci/check.sh
+  FRESH_INSIDE=call timeout --kill-after=10 7200 bash deploy/ci/fresh.sh inside /root/heliograph deploy/ci/check.sh
 }
 
 # The first command of the README in a folder, behind words that say as whom.

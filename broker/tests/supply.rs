@@ -1,0 +1,154 @@
+//! What the workspace is built from: the licences of all packages of Cargo.lock, where they come from, and which are there
+//! in more than one version. `deploy/ci/check.sh` shows the report.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// Licences that a package may have, by their SPDX names, and why.
+const ALLOWED: &[(&str, &str)] = &[
+    ("Apache-2.0", "the licence of Heliograph itself"),
+    ("MIT", "permissive: the notice is kept"),
+    ("MIT-0", "permissive, without even the notice"),
+    ("ISC", "permissive: the notice is kept"),
+    ("0BSD", "permissive, without even the notice"),
+    ("BSD-2-Clause", "permissive: the notice is kept"),
+    (
+        "BSD-3-Clause",
+        "permissive: the notice is kept, no advertising with names",
+    ),
+    ("BSL-1.0", "permissive: the notice is kept in sources"),
+    ("Zlib", "permissive: changed sources are marked as such"),
+    ("Unlicense", "in the public domain"),
+    ("CC0-1.0", "in the public domain"),
+    (
+        "Unicode-3.0",
+        "permissive: tables of the Unicode Consortium",
+    ),
+    (
+        "MPL-2.0+",
+        "binds the package's own files alone, and those are used as published",
+    ),
+];
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name, to show its report"]
+#[expect(clippy::print_stdout, reason = "the report")]
+fn packages_have_allowed_licences_and_one_source() {
+    let metadata = metadata();
+    let packages = metadata["packages"].as_array().expect("packages");
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for package in packages {
+        let text = |key: &str| package[key].as_str();
+        let (name, version) = (text("name").expect("a name"), text("version").expect("one"));
+        let licence = text("license").unwrap_or("none");
+        if !allowed(licence) {
+            faults.push(format!(
+                "{name} {version}: the licence {licence} is not in the list of {}",
+                file!()
+            ));
+        }
+        let Some(source) = text("source") else {
+            continue; // of this workspace
+        };
+        if source != "registry+https://github.com/rust-lang/crates.io-index" {
+            faults.push(format!(
+                "{name} {version}: not from crates.io but from {source}"
+            ));
+        }
+        versions.entry(name).or_default().insert(version);
+    }
+    let count: usize = versions.values().map(BTreeSet::len).sum();
+    println!("supply: {count} packages, all from crates.io and with licences of the list");
+    for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
+        let versions: Vec<_> = versions.iter().copied().collect();
+        println!("supply: duplicate {name} {}", versions.join(", "));
+    }
+    println!("supply: advisories skipped: the advisory database is not in the registries");
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(count > 100, "{count} packages: Cargo.lock was not read");
+}
+
+#[test]
+fn licence_expressions_are_read_as_spdx_says() {
+    for fine in [
+        "MIT",
+        "MIT/Apache-2.0",
+        "GPL-3.0 OR MIT",
+        "(GPL-3.0 OR MIT) AND Unicode-3.0",
+        "Apache-2.0 WITH LLVM-exception OR MIT",
+        "ISC AND (Apache-2.0 OR ISC) AND BSD-3-Clause",
+    ] {
+        assert!(allowed(fine), "{fine}");
+    }
+    for wrong in [
+        "",
+        "none",
+        "GPL-3.0",
+        "MIT AND GPL-3.0",
+        "(GPL-3.0 OR LGPL-3.0) AND MIT",
+        "GPL-2.0 WITH Classpath-exception-2.0",
+        "MIT OR",
+        "MIT MIT",
+    ] {
+        assert!(!allowed(wrong), "{wrong}");
+    }
+}
+
+fn metadata() -> Value {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
+        .output()
+        .expect("cargo starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "cargo fetch --locked first: {said}"
+    );
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Whether an SPDX licence expression can be met by licences of the list alone.
+fn allowed(expression: &str) -> bool {
+    let spaced = expression
+        .replace('/', " OR ") // as older packages write it
+        .replace('(', " ( ")
+        .replace(')', " ) ");
+    let mut words = spaced.split_ascii_whitespace().peekable();
+    either(&mut words) == Some(true) && words.next().is_none()
+}
+
+type Words<'a> = std::iter::Peekable<std::str::SplitAsciiWhitespace<'a>>;
+
+/// Alternatives; nothing for what is no expression.
+fn either(words: &mut Words<'_>) -> Option<bool> {
+    let mut met = all(words)?;
+    while words.next_if_eq(&"OR").is_some() {
+        met |= all(words)?;
+    }
+    Some(met)
+}
+
+fn all(words: &mut Words<'_>) -> Option<bool> {
+    let mut met = one(words)?;
+    while words.next_if_eq(&"AND").is_some() {
+        met &= one(words)?;
+    }
+    Some(met)
+}
+
+/// One licence, with an exception or without (an exception only adds rights), or an expression in parentheses.
+fn one(words: &mut Words<'_>) -> Option<bool> {
+    let word = words.next()?;
+    if word == "(" {
+        let met = either(words)?;
+        return words.next_if_eq(&")").map(|_| met);
+    }
+    let met = ALLOWED.iter().any(|(name, _)| *name == word);
+    if words.next_if_eq(&"WITH").is_some() {
+        words.next()?;
+    }
+    Some(met)
+}
