@@ -157,9 +157,19 @@ pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
 /// are 4 ms of checked signatures.
 pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 
+/// Bytes of unfinished or waiting requests, or of answers not taken, that an HTTP connection holds without being charged for
+/// them: what any connection may cost.
+pub const REQUEST_BYTES_FREE: usize = 1024;
+
+/// Connections that one input may have pay for its bytes; after so many it pays itself.
+pub const PAYERS_PER_INPUT: usize = 16;
+
 /// Bytes of pongs and status responses that wait on one WebSocket. Beyond it pings are not answered (RFC 6455 section 5.5.3
 /// allows that), and a status response that finds no room closes the connection with 1008.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+
+/// The same while all answers and control frames of the shard hold more than its part of `limits.request_bytes`.
+pub const CONTROL_BYTES_WHEN_FULL: usize = 4 * 1024;
 
 /// Longest frame around a payload: header, JSON members, the longest sender id.
 pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;

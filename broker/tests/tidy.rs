@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "channel",
             "config",
             "control",
+            "crowd",
             "event",
             "id",
             "journal",

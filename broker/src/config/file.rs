@@ -173,6 +173,7 @@ fn limits(section: &mut Section<'_, '_, '_>, limits: &mut Limits) {
     section.size("head_bytes", &mut limits.head_bytes, 1024..=64 * KIB);
     section.size("header_lines", &mut limits.header_lines, 8..=64);
     section.size("body_bytes", &mut limits.body_bytes, 1024..=MIB);
+    section.size("request_bytes", &mut limits.request_bytes, MIB..=1024 * GIB);
     section.size("outbox_bytes", &mut limits.outbox_bytes, 64 * KIB..=GIB);
     section.size(
         "outbox_bytes_per_shard",

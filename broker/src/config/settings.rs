@@ -127,6 +127,14 @@ impl Settings {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
+    /// One shard's part of [`Limits::request_bytes`], but always room for the largest request.
+    #[must_use]
+    pub fn request_bytes_per_shard(&self) -> usize {
+        let limits = &self.limits;
+        let part = limits.request_bytes / self.shards.max(1);
+        part.max(limits.head_bytes + limits.body_bytes)
+    }
+
     /// What is asked of signatures: `--dev` takes any region, the strict profile heeds no tolerance but AWS's.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
@@ -251,6 +259,9 @@ pub struct Limits {
     pub header_lines: usize,
     /// Longest HTTP request body in bytes.
     pub body_bytes: usize,
+    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the process.
+    /// See [`Settings::request_bytes_per_shard`].
+    pub request_bytes: usize,
     /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].
     pub outbox_bytes: usize,
     /// Most bytes that wait for all connections of one shard.
@@ -282,6 +293,7 @@ impl Limits {
             head_bytes: 16 * KIB,
             header_lines: 64,
             body_bytes: 64 * KIB,
+            request_bytes: 64 * MIB,
             outbox_bytes: MIB,
             outbox_bytes_per_shard: 64 * MIB,
             pending_bytes_per_channel: by_profile(512 * KIB, 256 * KIB),

@@ -185,6 +185,17 @@ impl Http {
         self.queued || (answers_wait && !self.buffer.is_empty())
     }
 
+    /// Bytes of requests that are kept here, as memory was taken for them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let aside = match &self.stage {
+            HttpStage::AwaitBody(awaited) => awaited.head.as_ref().map_or(0, |head| head.len()),
+            HttpStage::AwaitHandover(_, unread) => unread.capacity(),
+            HttpStage::AwaitTls | HttpStage::AwaitHead | HttpStage::AwaitReply(..) => 0,
+        };
+        self.buffer.capacity() + aside
+    }
+
     /// Whether a call is under way.
     #[must_use]
     pub fn awaits_reply(&self) -> bool {

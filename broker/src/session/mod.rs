@@ -14,7 +14,7 @@ pub use web_socket::{Due, Role, Tally, Terms, WebSocket};
 
 use crate::event::Place;
 use crate::id::{ChannelKey, TimerId};
-use crate::limits::ANSWER_BYTES_MAX;
+use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
 use crate::machine::Peer;
 use crate::time::Now;
 
@@ -39,6 +39,8 @@ pub struct Session {
     pub cut: bool,
     /// Bytes that stand in the shard's books of connections that are behind.
     pub weight: u32,
+    /// Bytes of requests and answers that are charged to where it comes from.
+    pub charged: u32,
 }
 
 /// The states of a connection, in the order of its life.
@@ -90,6 +92,7 @@ impl Session {
             behind: false,
             cut: false,
             weight: 0,
+            charged: 0,
         }
     }
 
@@ -128,6 +131,24 @@ impl Session {
         } else {
             http.answer_due.min(http.deadline)
         }
+    }
+
+    /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take: what an HTTP connection
+    /// holds, beyond what each may.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let answers = self.outbox.bytes();
+        let waiting = if self.outbox.in_flight() || answers >= ANSWER_BYTES_MAX {
+            answers
+        } else {
+            0 // goes out at the end of the turn
+        };
+        let held = match &self.state {
+            State::Http(http) => http.held() + waiting,
+            State::AwaitGone(ending) if ending.was.is_none() => waiting,
+            State::Open(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => 0,
+        };
+        if held > REQUEST_BYTES_FREE { held } else { 0 }
     }
 
     /// The channel that a WebSocket belongs to, or belonged to.

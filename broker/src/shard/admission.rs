@@ -175,6 +175,7 @@ impl Shard {
         };
         http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
         http.deadline = deadline;
+        self.charge(key);
         self.output(Output::HandOver(key, home));
         self.arm(key, deadline);
     }
@@ -352,6 +353,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(key) {
             session.state = State::Open(WebSocket::new(channel, role.clone(), terms, at.now));
         }
+        self.charge(key);
         self.web_sockets += 1;
         if let Some(channel) = self.channels.get_mut(channel) {
             channel.connections += 1;

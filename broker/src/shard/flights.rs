@@ -58,10 +58,14 @@ impl Shard {
             }
         }
         let slotless = session.open().is_none_or(|ws| ws.superseded);
+        let charged = session.charged > 0;
         let cut = if session.cut { bytes } else { 0 };
         let released = had_messages && slotless && !session.outbox.has_messages();
         self.cut_shrinks(cut);
         self.weigh(key);
+        if charged {
+            self.charge(key);
+        }
         for order in offers {
             self.offer_delivered(key, order);
         }

@@ -3,7 +3,7 @@
 use super::Shard;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
-use crate::limits::{CONTROL_BYTES_MAX, PONGS_PER_RECEIVE_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL, PONGS_PER_RECEIVE_MAX};
 use crate::session::State;
 use crate::time::Moment;
 use codec::signal::Parser;
@@ -173,7 +173,13 @@ impl Shard {
             .sessions
             .get(key)
             .map_or(0, |session| session.outbox.load().control);
-        waiting < CONTROL_BYTES_MAX
+        let all = usize::try_from(self.counters.control_bytes).unwrap_or(usize::MAX);
+        let most = if all > self.rules.request_bytes {
+            CONTROL_BYTES_WHEN_FULL
+        } else {
+            CONTROL_BYTES_MAX
+        };
+        waiting < most
     }
 
     /// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.

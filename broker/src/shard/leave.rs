@@ -106,6 +106,7 @@ impl Shard {
             State::Http(_) => ending(None),
             State::AwaitGone(before) => State::AwaitGone(before),
         };
+        self.charge(key);
         true
     }
 

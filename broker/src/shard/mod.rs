@@ -33,6 +33,7 @@ mod leave;
 mod letter;
 mod permits;
 mod relay;
+mod request_bytes;
 mod requests;
 mod respond;
 mod shares;
@@ -52,6 +53,7 @@ pub use start::Start;
 use crate::auth::{Authenticator, Caller, Nonces, SessionKeys};
 use crate::channel::{Channel, Life};
 use crate::config::Settings;
+use crate::crowd::Origin;
 use crate::event::{Counters, PLACES, Place};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::Diary;
@@ -131,6 +133,11 @@ pub struct Shard {
     /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two inputs.
     answered: VecDeque<SessionKey>,
     turns: turns::Turns,
+    /// What HTTP connections hold by the address they come from, and its sum.
+    requests_held: shares::Shares<Origin, SessionKey>,
+    request_bytes: usize,
+    /// Connections that had to make room for others' requests.
+    requests_refused: u64,
 }
 
 /// What an entry of the wheel is about.
@@ -199,6 +206,9 @@ impl Shard {
             recalled: Now(0),
             answered: VecDeque::new(),
             turns: turns::Turns::default(),
+            requests_held: shares::Shares::default(),
+            request_bytes: 0,
+            requests_refused: 0,
             settings,
         };
         for record in records {
@@ -269,8 +279,9 @@ impl Shard {
         }
     }
 
-    /// Takes a session out, with its timer.
+    /// Takes a session out, with its timer and what was charged for it.
     fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
+        self.discharge(key);
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
         Some(session)
@@ -388,6 +399,7 @@ impl Machine for Shard {
             // Its socket had no room: from here on it is watched.
             let due = http.answer_due;
             self.arm(session, due);
+            self.charge(session);
         }
         self.falls_behind(session);
     }
@@ -413,6 +425,8 @@ impl Machine for Shard {
             deleting: self.deleting,
             timers: self.wheel.len() as u64,
             call_places: self.waits.places() as u64,
+            request_bytes: self.request_bytes as u64,
+            requests_refused: self.requests_refused,
             counters: Counters {
                 log_suppressed: self.diary.suppressed(),
                 ..self.counters.clone()

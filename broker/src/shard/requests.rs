@@ -59,6 +59,7 @@ impl Shard {
         };
         if http.queued {
             http.buffer.extend_from_slice(bytes); // behind what waits already
+            self.charge_received(key, at);
             return visit;
         }
         if http.buffer.is_empty() {
@@ -69,11 +70,14 @@ impl Shard {
             buffer.extend_from_slice(bytes);
             let used = self.requests(key, &mut buffer, &mut visit, at);
             buffer.drain(..used.min(buffer.len()));
-            if let Some(http) = self.http(key) {
+            if let Some(http) = self.http(key)
+                && !buffer.is_empty()
+            {
                 http.buffer = buffer;
             }
         }
         self.await_rest(key, at);
+        self.charge_received(key, at);
         visit
     }
 

@@ -20,29 +20,41 @@ impl Account {
     }
 }
 
-/// The bytes of one budget by account and channel. Empty holders are not kept.
-#[derive(Debug, Default)]
-pub(super) struct Shares {
-    accounts: BTreeMap<Account, Holders>,
-    order: BTreeSet<(usize, Account)>,
+/// The bytes of one budget by account and channel, or by whatever else stands for them (`A`, `C`). Empty holders are not kept.
+#[derive(Debug)]
+pub(super) struct Shares<A = Account, C = ChannelKey> {
+    accounts: BTreeMap<A, Holders<C>>,
+    order: BTreeSet<(usize, A)>,
 }
 
 /// The channels of one account that hold something.
-#[derive(Debug, Default)]
-struct Holders {
+#[derive(Debug)]
+struct Holders<C> {
     bytes: usize,
-    order: BTreeSet<(usize, ChannelKey)>,
+    order: BTreeSet<(usize, C)>,
 }
 
-impl Shares {
+impl<A, C> Default for Shares<A, C> {
+    fn default() -> Self {
+        Self {
+            accounts: BTreeMap::new(),
+            order: BTreeSet::new(),
+        }
+    }
+}
+
+impl<C> Default for Holders<C> {
+    fn default() -> Self {
+        Self {
+            bytes: 0,
+            order: BTreeSet::new(),
+        }
+    }
+}
+
+impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
     /// A channel that held `before` bytes holds `after`.
-    pub(super) fn change(
-        &mut self,
-        account: Account,
-        channel: ChannelKey,
-        before: usize,
-        after: usize,
-    ) {
+    pub(super) fn change(&mut self, account: A, channel: C, before: usize, after: usize) {
         if before == after {
             return;
         }
@@ -63,14 +75,14 @@ impl Shares {
     }
 
     /// The channel that holds most of the account that holds most.
-    pub(super) fn largest(&self) -> Option<ChannelKey> {
+    pub(super) fn largest(&self) -> Option<C> {
         let (_, account) = self.order.last()?;
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
     /// Who is to make room for `more` bytes of a channel that holds `own`: a channel of an account that would still hold more
     /// than this one, else one of the same account that would. `None` when nobody would: then this one has its share.
-    pub(super) fn payer(&self, account: Account, own: usize, more: usize) -> Option<ChannelKey> {
+    pub(super) fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
         let held = self.accounts.get(&account).map_or(0, |own| own.bytes);
         let (most, other) = *self.order.last()?;
         if other != account && most > held + more {
@@ -80,7 +92,7 @@ impl Shares {
         (most > own + more).then_some(channel)
     }
 
-    fn largest_of(&self, account: Account) -> Option<(usize, ChannelKey)> {
+    fn largest_of(&self, account: A) -> Option<(usize, C)> {
         self.accounts.get(&account)?.order.last().copied()
     }
 }
@@ -105,7 +117,7 @@ mod tests {
 
     #[test]
     fn who_holds_most_makes_room_account_first() {
-        let mut shares = Shares::default();
+        let mut shares = Shares::<Account, ChannelKey>::default();
         // One account with many channels, one with a single large one.
         for slot in 0..10 {
             shares.change(Account(1), key(slot), 0, 100);
@@ -133,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_forgotten() {
-        let mut shares = Shares::default();
+        let mut shares = Shares::<Account, ChannelKey>::default();
         shares.change(Account(1), key(1), 0, 30);
         shares.change(Account(1), key(2), 0, 20);
         shares.change(Account(1), key(1), 30, 10);
@@ -147,7 +159,7 @@ mod tests {
     fn below_an_equal_part_there_is_always_room() {
         let mut random = fastrand::Rng::with_seed(5);
         const BUDGET: usize = 10_000;
-        let (mut shares, mut held) = (Shares::default(), BTreeMap::new());
+        let (mut shares, mut held) = (Shares::<Account, ChannelKey>::default(), BTreeMap::new());
         for _ in 0..20_000 {
             let channel = random.u32(0..40);
             let account = Account(u64::from(channel % 7 % 3));

@@ -17,6 +17,10 @@ pub struct Snapshot {
     pub timers: u64,
     /// Alexa calls of other shards that were taken in, and that these have not confirmed to be over.
     pub call_places: u64,
+    /// Bytes that HTTP connections hold of requests and of answers not taken: see `limits.request_bytes`.
+    pub request_bytes: u64,
+    /// HTTP connections that were refused or cut off since they held most of those bytes.
+    pub requests_refused: u64,
     /// Everything counted.
     pub counters: Counters,
 }
@@ -31,6 +35,8 @@ impl Snapshot {
         self.deleting += other.deleting;
         self.timers += other.timers;
         self.call_places += other.call_places;
+        self.request_bytes += other.request_bytes;
+        self.requests_refused += other.requests_refused;
         self.counters.add(&other.counters);
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct Rules {
     pub(super) frames: codec::ws::Rules,
     pub(super) messages: codec::signal::Rules,
     pub(super) calls: codec::control::Rules,
+    /// This shard's part of `limits.request_bytes`.
+    pub(super) request_bytes: usize,
 }
 
 impl Rules {
@@ -96,6 +98,7 @@ impl Rules {
                 master_offers: settings.options.master_offers,
             },
             calls: codec::control::Rules { strict },
+            request_bytes: settings.request_bytes_per_shard(),
         }
     }
 }

@@ -54,6 +54,7 @@ impl Collector for Report {
         page.messages(&sum)?;
         page.access(&sum.counters)?;
         page.durations(&sum.counters)?;
+        page.requests_held(&sum)?;
         page.edge(&self.shards)?;
         page.sockets(&self.shards)?;
         page.busy(&self.busy_ratios)?;
@@ -146,11 +147,6 @@ impl Page<'_> {
             counters.outbox_bytes,
         )?;
         self.gauge(
-            "heliograph_control_bytes",
-            "Bytes of control frames and HTTP answers that wait for a socket",
-            counters.control_bytes,
-        )?;
-        self.gauge(
             "heliograph_waiting_calls",
             "SendAlexaOfferToMaster calls that wait for an answer",
             counters.waiting_calls,
@@ -164,6 +160,24 @@ impl Page<'_> {
             "heliograph_log_suppressed",
             "Refusals that were not logged because there were too many within a second",
             counters.log_suppressed,
+        )
+    }
+
+    fn requests_held(&mut self, sum: &Snapshot) -> fmt::Result {
+        self.gauge(
+            "heliograph_control_bytes",
+            "Bytes of control frames and HTTP answers that wait for a socket",
+            sum.counters.control_bytes,
+        )?;
+        self.gauge(
+            "heliograph_request_bytes",
+            "Bytes of unfinished or waiting requests and of answers not taken, as limits.request_bytes bounds them",
+            sum.request_bytes,
+        )?;
+        self.counter(
+            "heliograph_request_bytes_refused",
+            "HTTP connections refused or cut off since their address held most of limits.request_bytes",
+            sum.requests_refused,
         )
     }
 

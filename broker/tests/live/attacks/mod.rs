@@ -23,6 +23,7 @@ mod healthy;
 mod pipelined;
 mod selftest;
 mod slow_readers;
+mod unfinished;
 mod waiting_calls;
 
 use crate::process::Broker;

@@ -1,0 +1,109 @@
+//! What HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken: charged to the address
+//! they come from, out of one budget.
+//!
+//! Nobody has a share of his own while there is room. When there is none, the address that holds most pays, and of its
+//! connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So whoever holds less than
+//! an equal part of the budget is served, whatever others hold.
+
+use super::Shard;
+use super::respond::Purpose;
+use crate::crowd::Origin;
+use crate::id::SessionKey;
+use crate::limits::PAYERS_PER_INPUT;
+use crate::session::{HttpStage, State};
+use crate::time::Moment;
+use codec::control::ErrorKind;
+
+impl Shard {
+    /// Charges a session for what it holds now, and for nothing else.
+    pub(super) fn charge(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let held = session.held();
+        let before = session.charged as usize;
+        if held == before {
+            return;
+        }
+        session.charged = u32::try_from(held).unwrap_or(u32::MAX);
+        let after = session.charged as usize;
+        let origin = Origin::of(session.peer.remote.ip());
+        self.requests_held.change(origin, key, before, after);
+        self.request_bytes = (self.request_bytes + after).saturating_sub(before);
+    }
+
+    /// A session leaves this shard's table: nothing is charged for it any more.
+    pub(super) fn discharge(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let before = std::mem::take(&mut session.charged) as usize;
+        let origin = Origin::of(session.peer.remote.ip());
+        self.requests_held.change(origin, key, before, 0);
+        self.request_bytes = self.request_bytes.saturating_sub(before);
+    }
+
+    /// Charges a session that has just received, and has somebody pay when that is too much.
+    pub(super) fn charge_received(&mut self, key: SessionKey, at: Moment) {
+        self.charge(key);
+        for payers in 0.. {
+            if self.request_bytes <= self.rules.request_bytes {
+                return;
+            }
+            let Some(session) = self.sessions.get(key) else {
+                return;
+            };
+            let (own, origin) = (
+                session.charged as usize,
+                Origin::of(session.peer.remote.ip()),
+            );
+            if own == 0 {
+                return; // others hold it all, and pay when they send more
+            }
+            let payer = self.requests_held.payer(origin, own, 0);
+            match payer.filter(|_| payers < PAYERS_PER_INPUT) {
+                Some(payer) => self.make_pay(payer, at),
+                None => return self.make_pay(key, at),
+            }
+        }
+    }
+
+    /// Frees what a connection holds.
+    fn make_pay(&mut self, key: SessionKey, at: Moment) {
+        self.requests_refused += 1;
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let answers = session.outbox.in_flight();
+        let State::Http(http) = &mut session.state else {
+            return self.abort_at_once(key, at);
+        };
+        let purpose = match &mut http.stage {
+            // Its answer goes out, and is the last: what waits behind it is asked again.
+            HttpStage::AwaitReply(asked, _) => {
+                asked.close = true;
+                http.buffer = Vec::new();
+                return self.charge(key);
+            }
+            HttpStage::AwaitBody(awaited) => Purpose::of(awaited.target),
+            HttpStage::AwaitHead | HttpStage::AwaitTls | HttpStage::AwaitHandover(..) => {
+                Purpose::Unknown
+            }
+        };
+        let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
+        if answers || !asks {
+            return self.abort_at_once(key, at);
+        }
+        let kind = ErrorKind::ServiceUnavailable;
+        self.respond_error(key, purpose, kind, FULL, true, at);
+        self.charge(key);
+    }
+
+    fn abort_at_once(&mut self, key: SessionKey, at: Moment) {
+        self.abort(key, at);
+        // Its memory is free with the end of its socket, in the next turn.
+        self.discharge(key);
+    }
+}
+
+const FULL: &str = "The server holds as many unfinished requests as it may. Try again.";
