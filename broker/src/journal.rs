@@ -3,7 +3,7 @@
 //! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What comes
 //! from the wire (client ids, names, ARNs) is escaped and cut where it is written.
 
-use crate::limits::REFUSALS_LOGGED_PER_SECOND;
+use crate::limits::{REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND};
 use crate::time::Now;
 use codec::signal::Role;
 use codec::ws::{FrameError, close};
@@ -14,6 +14,20 @@ use std::net::SocketAddr;
 pub trait Journal: Send {
     /// Notes one entry.
     fn note(&mut self, entry: Entry);
+
+    /// Keeps a place for the entry of a change that is about to be made; false when there is none, and the change must not be.
+    /// Each place is used by [`Journal::note_kept`] or given back by [`Journal::give_back`].
+    fn keep_place(&mut self) -> bool {
+        true
+    }
+
+    /// Notes an entry in a place that was kept for it: it is never dropped.
+    fn note_kept(&mut self, entry: Entry) {
+        self.note(entry);
+    }
+
+    /// The change was not made.
+    fn give_back(&mut self) {}
 }
 
 /// A journal that keeps nothing: for tests, simulations and benches.
@@ -90,7 +104,8 @@ pub struct Audit {
     pub operation: &'static str,
     /// The channel's ARN, as far as it is known.
     pub channel_arn: Option<Box<str>>,
-    /// `ok`, or the error type of the answer.
+    /// `ok`, or the error type of the answer; `unanswered` when the caller was gone, or was told that it took too long, before
+    /// it was known what came of the change.
     pub outcome: &'static str,
     /// The request id that the answer carries.
     pub request_id: Box<str>,
@@ -190,11 +205,42 @@ impl fmt::Display for EndReason {
 /// One shard's way to the journal: what peers can cause at will is limited here.
 pub struct Diary {
     journal: Box<dyn Journal>,
-    second: u64,
-    refusals: u32,
+    refusals: Limiter,
+    troubles: Limiter,
     /// Refusals that were not noted since the last one that was.
     untold: u64,
     suppressed: u64,
+    /// Changes that were not begun since their entry had no place.
+    unauditable: u64,
+}
+
+/// So many entries within one second of the clock.
+#[derive(Debug)]
+struct Limiter {
+    most: u32,
+    second: u64,
+    noted: u32,
+}
+
+impl Limiter {
+    const fn new(most: u32) -> Self {
+        Self {
+            most,
+            second: 0,
+            noted: 0,
+        }
+    }
+
+    /// Whether one more is noted.
+    fn lets(&mut self, now: Now) -> bool {
+        let second = now.0 / 1000;
+        if second != self.second {
+            (self.second, self.noted) = (second, 0);
+        }
+        let lets = self.noted < self.most;
+        self.noted += u32::from(lets);
+        lets
+    }
 }
 
 impl Diary {
@@ -203,14 +249,48 @@ impl Diary {
     pub fn new(journal: Box<dyn Journal>) -> Self {
         Self {
             journal,
-            second: 0,
-            refusals: 0,
+            refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND),
+            troubles: Limiter::new(STORE_TROUBLES_LOGGED_PER_SECOND),
             untold: 0,
             suppressed: 0,
+            unauditable: 0,
         }
     }
 
-    /// How many refusals were not noted since the start.
+    /// Keeps a place for the entry of a change; false, and counted, when there is none: then the change is refused. A place
+    /// that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
+    pub fn keep_place(&mut self) -> bool {
+        let kept = self.journal.keep_place();
+        self.unauditable += u64::from(!kept);
+        kept
+    }
+
+    /// Notes a change in the place that was kept for it.
+    pub fn changed(&mut self, audit: Audit) {
+        self.journal.note_kept(Entry::Audit(audit));
+    }
+
+    /// The change for which a place was kept was not made.
+    pub fn unchanged(&mut self) {
+        self.journal.give_back();
+    }
+
+    /// How many changes were refused since their entry had no place.
+    #[must_use]
+    pub fn unauditable(&self) -> u64 {
+        self.unauditable
+    }
+
+    /// Notes a failure of the store: [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them, the others are counted.
+    pub fn trouble(&mut self, now: Now, error: Box<str>) {
+        if self.troubles.lets(now) {
+            self.journal.note(Entry::StoreTrouble { error });
+        } else {
+            self.suppressed += 1;
+        }
+    }
+
+    /// How many refusals were not noted since the start, those of the store included.
     #[must_use]
     pub fn suppressed(&self) -> u64 {
         self.suppressed
@@ -227,22 +307,17 @@ impl Diary {
         self.limited(now, || Entry::Refused(refused()));
     }
 
-    /// Notes that a policy refused something, within the same limit.
+    /// Notes that a policy refused something, or that a change was refused, within the same limit.
     pub fn denied(&mut self, now: Now, audit: impl FnOnce() -> Audit) {
         self.limited(now, || Entry::Audit(audit()));
     }
 
     fn limited(&mut self, now: Now, entry: impl FnOnce() -> Entry) {
-        let second = now.0 / 1000;
-        if second != self.second {
-            (self.second, self.refusals) = (second, 0);
-        }
-        if self.refusals >= REFUSALS_LOGGED_PER_SECOND {
+        if !self.refusals.lets(now) {
             self.untold += 1;
             self.suppressed += 1;
             return;
         }
-        self.refusals += 1;
         match std::mem::take(&mut self.untold) {
             0 => {}
             refusals => self.journal.note(Entry::Suppressed { refusals }),

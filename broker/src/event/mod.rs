@@ -164,6 +164,8 @@ pub struct Counters {
     pub session_setup: Histogram,
     /// Refusals that were not written to the log because there were too many.
     pub log_suppressed: u64,
+    /// Changes that were refused because their audit entry had no place in the log.
+    pub audit_refused: u64,
 }
 
 /// Lengths of frames, header included, beyond which old builds of the C SDK cannot hold them. Source: the metrics contract.
@@ -240,6 +242,7 @@ impl Counters {
         self.delivery.add(&other.delivery);
         self.session_setup.add(&other.session_setup);
         self.log_suppressed += other.log_suppressed;
+        self.audit_refused += other.audit_refused;
         self.pending_messages += other.pending_messages;
         self.pending_bytes += other.pending_bytes;
         self.outbox_messages += other.outbox_messages;

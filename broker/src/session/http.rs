@@ -100,6 +100,8 @@ pub struct Asked {
     pub caller: Caller,
     /// What the call is about, where an audit line tells of it: a channel's ARN, or the name of one to be made.
     pub subject: Option<Box<str>>,
+    /// The log keeps a place for that line.
+    pub place_kept: bool,
 }
 
 /// What a home shard's reply is to become.

@@ -5,7 +5,7 @@ use super::{Shard, Told};
 use crate::auth::Caller;
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
-use crate::journal::{Audit, Entry};
+use crate::journal::Audit;
 use crate::record::Record;
 use crate::session::{Asked, HttpStage, Wanted};
 use crate::time::Moment;
@@ -64,20 +64,52 @@ impl Shard {
     ) {
         let (caller, operation) = (&asked.caller, asked.operation.name());
         let Some(mut audit) = self.audit_of(key, id, caller, operation) else {
+            if asked.place_kept {
+                self.diary.unchanged();
+            }
             return;
         };
         audit.channel_arn.clone_from(&asked.subject);
-        match told {
-            Told::Fault(kind @ (ErrorKind::AccessDenied | ErrorKind::NotAuthorized), _) => {
-                audit.outcome = kind.error_type();
-                return self.diary.denied(at.now, || audit);
+        if let Told::Fault(kind, _) = told {
+            let denied = matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized);
+            audit.outcome = kind.error_type();
+            if asked.place_kept {
+                self.diary.unchanged();
             }
-            Told::Fault(kind, _) => audit.outcome = kind.error_type(),
-            Told::Record(record, _) => audit.channel_arn = Some(record.arn.as_str().into()),
-            Told::Records(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {}
+            if denied || asked.subject.is_some() {
+                self.diary.denied(at.now, || audit);
+            }
+            return;
         }
-        if asked.subject.is_some() {
-            self.diary.note(Entry::Audit(audit));
+        if let Told::Record(record, _) = told {
+            audit.channel_arn = Some(record.arn.as_str().into());
+        }
+        if asked.place_kept {
+            self.diary.changed(audit);
+        }
+    }
+
+    /// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
+    pub(super) fn note_unanswered(&mut self, key: SessionKey) {
+        let Some(http) = self.http(key) else {
+            return;
+        };
+        let HttpStage::AwaitReply(asked, _) = &mut http.stage else {
+            return;
+        };
+        if !std::mem::take(&mut asked.place_kept) {
+            return;
+        }
+        let (caller, operation) = (asked.caller.clone(), asked.operation.name());
+        let subject = asked.subject.take();
+        let id = self.request_id();
+        match self.audit_of(key, &id, &caller, operation) {
+            Some(audit) => self.diary.changed(Audit {
+                channel_arn: subject,
+                outcome: "unanswered",
+                ..audit
+            }),
+            None => self.diary.unchanged(),
         }
     }
 

@@ -19,6 +19,14 @@ pub(super) fn too_busy() -> Told {
     )
 }
 
+/// What a caller hears whose change nobody could read of.
+fn unauditable() -> Told {
+    Told::Fault(ErrorKind::ServiceUnavailable, UNAUDITABLE.into())
+}
+
+/// Why changes are refused while the log has no place for their audit lines.
+pub(super) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is changed. Try again later.";
+
 impl Shard {
     /// Begins a call, if its caller may: its questions go to the homes of its channels.
     pub(super) fn call(&mut self, key: SessionKey, mut asked: Asked, call: Call, at: Moment) {
@@ -28,6 +36,14 @@ impl Shard {
             asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
             self.audit(key, &id, &asked, &refused, at);
             return self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
+        }
+        if asked.subject.is_some() {
+            asked.place_kept = self.diary.keep_place();
+            if !asked.place_kept {
+                let (id, refused) = (self.request_id(), unauditable());
+                self.audit(key, &id, &asked, &refused, at);
+                return self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
+            }
         }
         if self.asks_for_permit(asked.operation) {
             return self.ask_for_permit(key, asked, call, at);

@@ -12,7 +12,7 @@ use super::home::not_found;
 use super::{Alteration, Ask, Inquiry, Shard, Told};
 use crate::channel::Life;
 use crate::id::{CallRef, ChannelKey, Identity};
-use crate::journal::{EndReason, Entry};
+use crate::journal::EndReason;
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
 use crate::record::{Record, Version};
 use crate::registry::{Change, StoreError, Submitted};
@@ -189,7 +189,7 @@ impl Shard {
         }
         let told = match result {
             Ok(()) => self.make(key, step, at),
-            Err(error) => self.unmake(key, &step, &error),
+            Err(error) => self.unmake(key, &step, &error, at),
         };
         if let Some(caller) = caller {
             self.tell(caller, told, at);
@@ -225,12 +225,11 @@ impl Shard {
     }
 
     /// What is not durable did not happen.
-    fn unmake(&mut self, key: ChannelKey, step: &Step, error: &StoreError) -> Told {
+    fn unmake(&mut self, key: ChannelKey, step: &Step, error: &StoreError, at: Moment) -> Told {
         let message = match error {
             StoreError::Busy => "Too many changes are under way. Try again.",
             StoreError::Failed(text) => {
-                let error = text.clone();
-                self.diary.note(Entry::StoreTrouble { error });
+                self.diary.trouble(at.now, text.clone());
                 "The registry takes no changes at the moment. Try again later."
             }
         };

@@ -83,6 +83,7 @@ impl Shard {
     /// Moves to the last state; false when it was there before.
     fn end(&mut self, key: SessionKey, deadline: Now) -> bool {
         self.hang_up(key);
+        self.note_unanswered(key);
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
@@ -141,6 +142,7 @@ impl Shard {
     pub(super) fn gone(&mut self, key: SessionKey, at: Moment) {
         self.leave(key, at);
         self.hang_up(key);
+        self.note_unanswered(key);
         let Some(mut session) = self.remove_session(key) else {
             return;
         };

@@ -429,6 +429,7 @@ impl Machine for Shard {
             requests_refused: self.requests_refused,
             counters: Counters {
                 log_suppressed: self.diary.suppressed(),
+                audit_refused: self.diary.unauditable(),
                 ..self.counters.clone()
             },
         }

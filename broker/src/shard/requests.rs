@@ -384,6 +384,7 @@ impl Shard {
                     close,
                     caller,
                     subject: None,
+                    place_kept: false,
                 };
                 self.call(key, asked, call, at);
             }

@@ -3,11 +3,11 @@
 //! Nothing is stored: what was granted stands in the session token, sealed, and is checked by whoever has the key.
 
 use super::Shard;
+use super::calls::UNAUDITABLE;
 use super::respond::{Answer, Purpose};
 use crate::auth::{Caller, Grant, SealError, federated_user_arn};
 use crate::event::{AuthFailure, Requested};
 use crate::id::SessionKey;
-use crate::journal::Entry;
 use crate::time::Moment;
 use codec::aws::policy::{Action, Policy};
 use codec::sts::{
@@ -56,8 +56,13 @@ impl Shard {
                     policy,
                     duration_s,
                 };
-                let granted = self.grant(&mut out, caller, &wish, &id, at);
-                self.audit_grant(key, caller, granted.as_ref().err(), &id);
+                let granted = if self.diary.keep_place() {
+                    let granted = self.grant(&mut out, caller, &wish, &id, at);
+                    self.audit_grant(key, caller, granted.as_ref().err(), &id, at);
+                    granted
+                } else {
+                    Err(Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE))
+                };
                 (Requested::FederationToken, granted)
             }
             Err(error) => (Requested::Unknown, Err(error)),
@@ -155,10 +160,24 @@ impl Shard {
         Ok(())
     }
 
-    fn audit_grant(&mut self, key: SessionKey, caller: &Caller, error: Option<&Error>, id: &str) {
-        if let Some(mut audit) = self.audit_of(key, id, caller, "GetFederationToken") {
-            audit.outcome = error.map_or("ok", |error| error.kind.code());
-            self.diary.note(Entry::Audit(audit));
+    /// Notes a grant in the place that was kept for it, or its refusal like any other.
+    fn audit_grant(
+        &mut self,
+        key: SessionKey,
+        caller: &Caller,
+        error: Option<&Error>,
+        id: &str,
+        at: Moment,
+    ) {
+        let audit = self.audit_of(key, id, caller, "GetFederationToken");
+        match (audit, error) {
+            (Some(audit), None) => self.diary.changed(audit),
+            (Some(mut audit), Some(error)) => {
+                self.diary.unchanged();
+                audit.outcome = error.kind.code();
+                self.diary.denied(at.now, || audit);
+            }
+            (None, _) => self.diary.unchanged(),
         }
     }
 }

@@ -120,6 +120,7 @@ impl Shard {
     /// A call was not answered in time: its caller gets 503, and an answer that comes later finds nobody.
     fn reply_overdue(&mut self, key: SessionKey, at: Moment) {
         self.hang_up(key);
+        self.note_unanswered(key);
         let shard = self.id;
         let Some(http) = self.http(key) else {
             return;

@@ -5,20 +5,21 @@
 //!                               ├──► one bounded queue ──► the log thread: formats entries, writes all ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
-//! Whoever logs never waits: when stderr is slow and the queue is full, what comes is dropped and counted. An entry is
-//! formatted on the log thread, by the same formatter as every other line.
+//! Whoever logs never waits: when stderr is slow and the queue is full, what comes is dropped and counted. Audit entries of changes
+//! have places of their own in it, kept before the change is made; without one it is not made. An entry is formatted on the log
+//! thread, by the same formatter as every other line.
 
 use super::log_line;
 use crate::config::LogFormat;
 use crate::journal::{Entry, Journal};
-use crate::limits::LOG_LINES_WAITING_MAX;
+use crate::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -28,13 +29,50 @@ use tracing_subscriber::fmt::MakeWriter;
 #[derive(Clone, Debug)]
 pub struct Log {
     to: Sender<Item>,
-    dropped: Arc<AtomicU64>,
+    places: Arc<Places>,
+}
+
+/// Who may use which of the queue's places.
+#[derive(Debug)]
+struct Places {
+    lines: Account,
+    audits: Account,
+    dropped: AtomicU64,
+}
+
+/// Places of one kind: those taken, and how many there are.
+#[derive(Debug)]
+struct Account {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl Account {
+    const fn new(most: usize) -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    fn take(&self) -> bool {
+        let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
+        let order = Ordering::Relaxed;
+        self.taken.fetch_update(order, order, one_more).is_ok()
+    }
+
+    fn give_back(&self) {
+        let before = self.taken.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a place is given back once");
+    }
 }
 
 /// What waits for the log thread.
 #[derive(Debug)]
 enum Item {
     Entry(Entry),
+    /// The entry of a change, in a place that was kept for it.
+    Change(Entry),
     /// A line as the formatter made it.
     Line(Box<[u8]>),
     /// Everything before this is to be written; then it is answered.
@@ -51,7 +89,7 @@ enum Item {
 pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
     // A descriptor of its own: a thread that panics while the log waits for stderr must not wait for its lock.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    let (log, items) = Log::new(LOG_LINES_WAITING_MAX);
+    let (log, items) = Log::new(LOG_LINES_WAITING_MAX, LOG_AUDITS_WAITING_MAX);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let filter = filter.add_directive(RUNTIME_RINGS.parse().map_err(io::Error::other)?);
     let lines = tracing_subscriber::fmt()
@@ -62,17 +100,22 @@ pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
     }
-    thread::Builder::new()
-        .name("log".into())
-        .spawn(move || write_all(&items, stderr))?;
+    thread::Builder::new().name("log".into()).spawn({
+        let places = Arc::clone(&log.places);
+        move || write_all(&items, &places, stderr)
+    })?;
     Ok(log)
 }
 
 impl Log {
-    fn new(places: usize) -> (Self, Receiver<Item>) {
-        let (to, from) = bounded(places);
-        let dropped = Arc::default();
-        (Self { to, dropped }, from)
+    fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
+        let (to, from) = bounded(lines + audits + FLUSHES_MAX);
+        let places = Arc::new(Places {
+            lines: Account::new(lines),
+            audits: Account::new(audits),
+            dropped: AtomicU64::new(0),
+        });
+        (Self { to, places }, from)
     }
 
     /// A shard's way to the log.
@@ -84,7 +127,7 @@ impl Log {
     /// How many lines and entries found the queue full.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.places.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until everything logged so far is written, `limit` at most twice.
@@ -97,8 +140,11 @@ impl Log {
     }
 
     fn offer(&self, item: Item) {
-        if self.to.try_send(item).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if !self.places.lines.take() {
+            self.places.dropped.fetch_add(1, Ordering::Relaxed);
+        } else if self.to.try_send(item).is_err() {
+            self.places.lines.give_back();
+            self.places.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -106,6 +152,22 @@ impl Log {
 impl Journal for Log {
     fn note(&mut self, entry: Entry) {
         self.offer(Item::Entry(entry));
+    }
+
+    fn keep_place(&mut self) -> bool {
+        self.places.audits.take()
+    }
+
+    fn note_kept(&mut self, entry: Entry) {
+        // The queue has a place for each that is kept; the log thread outlives the shards.
+        if self.to.try_send(Item::Change(entry)).is_err() {
+            self.places.audits.give_back();
+            self.places.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn give_back(&mut self) {
+        self.places.audits.give_back();
     }
 }
 
@@ -139,11 +201,16 @@ impl Write for Lines<'_> {
 }
 
 /// The log thread: writes until nobody is left who could log.
-fn write_all(items: &Receiver<Item>, mut sink: impl Write) {
+fn write_all(items: &Receiver<Item>, places: &Places, mut sink: impl Write) {
     for item in items {
+        match &item {
+            Item::Entry(_) | Item::Line(_) => places.lines.give_back(),
+            Item::Change(_) => places.audits.give_back(),
+            Item::Flush(_) => {}
+        }
         // A sink that is gone is nothing to tell anybody of: there is no other place for it.
         let _ = match item {
-            Item::Entry(entry) => sink.write_all(&formatted(&entry)),
+            Item::Entry(entry) | Item::Change(entry) => sink.write_all(&formatted(&entry)),
             Item::Line(line) => sink.write_all(&line),
             Item::Flush(done) => {
                 let flushed = sink.flush();
@@ -153,6 +220,9 @@ fn write_all(items: &Receiver<Item>, mut sink: impl Write) {
         };
     }
 }
+
+/// Threads that wait for a flush at a time: the main thread at the end, and one that panics.
+const FLUSHES_MAX: usize = 4;
 
 /// The line of an entry, by the formatter of all lines; nothing when the filter leaves it out.
 fn formatted(entry: &Entry) -> Vec<u8> {
@@ -198,10 +268,11 @@ mod tests {
 
     #[test]
     fn a_sink_that_takes_nothing_costs_lines_and_no_time() {
-        let (log, items) = Log::new(4);
+        let (log, items) = Log::new(4, 2);
         let (allow, allowed) = unbounded();
         let (written, lines) = unbounded();
-        let thread = thread::spawn(move || write_all(&items, Gate { allowed, written }));
+        let places = Arc::clone(&log.places);
+        let thread = thread::spawn(move || write_all(&items, &places, Gate { allowed, written }));
         for number in 0..100_u8 {
             log.offer(Item::Line([number].into()));
         }
@@ -218,8 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn changes_have_places_of_their_own_and_none_is_dropped() {
+        let (mut log, items) = Log::new(4, 2);
+        for number in 0..9_u8 {
+            log.offer(Item::Line([number].into()));
+        }
+        assert_eq!(log.dropped(), 5);
+        assert!(log.keep_place() && log.keep_place());
+        assert!(!log.keep_place(), "two changes are under way");
+        log.note_kept(Entry::Suppressed { refusals: 1 });
+        assert!(!log.keep_place(), "one is, one waits to be written");
+        log.give_back();
+        assert!(log.keep_place());
+        log.note_kept(Entry::Suppressed { refusals: 2 });
+        assert_eq!(log.dropped(), 5);
+        let places = Arc::clone(&log.places);
+        drop(log);
+        let mut written = Vec::new();
+        write_all(&items, &places, &mut written);
+        assert!(written.starts_with(&[0, 1, 2, 3]));
+        let taken = |account: &Account| account.taken.load(Ordering::Relaxed);
+        assert_eq!((taken(&places.lines), taken(&places.audits)), (0, 0));
+    }
+
+    #[test]
     fn lines_and_entries_are_written_in_order_by_one_formatter() {
-        let (log, items) = Log::new(16);
+        let (log, items) = Log::new(16, 1);
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(log.clone())
@@ -239,7 +334,7 @@ mod tests {
             // The subscriber holds a way to the queue, so it does not end by itself.
             for item in items.try_iter() {
                 match item {
-                    Item::Entry(entry) => sink.extend(formatted(&entry)),
+                    Item::Entry(entry) | Item::Change(entry) => sink.extend(formatted(&entry)),
                     Item::Line(line) => sink.extend(line),
                     Item::Flush(_) => {}
                 }

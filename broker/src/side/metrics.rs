@@ -160,6 +160,11 @@ impl Page<'_> {
             "heliograph_log_suppressed",
             "Refusals that were not logged because there were too many within a second",
             counters.log_suppressed,
+        )?;
+        self.counter(
+            "heliograph_audit_refused",
+            "Changes refused because the log had no place for their audit line",
+            counters.audit_refused,
         )
     }
 

@@ -106,6 +106,20 @@ impl Broker {
         Self::launch(shell, &DEV, shards)
     }
 
+    /// `broker serve --dev` whose stderr is a pipe that whoever gets it may read, or leave alone for as long as it likes.
+    pub(crate) fn into_pipe(shards: u16) -> (Self, File) {
+        let pipe = fresh_directory().join("stderr");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|made| made.success()), "mkfifo");
+        let mut shell = Command::new("sh");
+        let script = "pipe=$0; exec \"$@\" 2> \"$pipe\"";
+        shell.arg("-c").arg(script).arg(&pipe).arg(BINARY);
+        // Each end waits for the other to be opened.
+        let reader = thread::spawn(move || File::open(pipe).expect("the pipe"));
+        let broker = Self::launch(shell, &DEV, shards);
+        (broker, reader.join().expect("the broker opened it"))
+    }
+
     /// `broker serve --dev` that may have so many files open.
     pub(crate) fn with_descriptors(descriptors: u32, shards: u16) -> Self {
         let mut shell = Command::new("sh");

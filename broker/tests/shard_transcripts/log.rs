@@ -2,6 +2,7 @@
 
 use crate::script::Script;
 use broker::journal::Entry;
+use std::sync::atomic::Ordering;
 
 #[test]
 fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
@@ -77,4 +78,53 @@ fn the_audit_line_of_a_refused_media_storage_says_so() {
     };
     let outcomes: Vec<&str> = script.log().filter_map(outcome).collect();
     assert_eq!(outcomes, ["InvalidArgumentException"]);
+}
+
+#[test]
+fn a_change_whose_line_has_no_place_is_refused_and_one_that_is_refused_keeps_none() {
+    let mut script = Script::with(2, false, |_| ());
+    script.places.store(2, Ordering::SeqCst);
+    let created = r#"200 {"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel"#;
+    script.play(&format!(
+        "a connects                               |
+         a > create one                           | a < {created}/one/1767323075123\"}}
+         # refused for another reason: its place is for the next
+         a > create one                           | a < 400 ResourceInUseException
+         a > create two                           | a < {created}/two/1767323075123\"}}
+         a > create three                         | a < 503 ServiceUnavailable
+         a > delete one created-now               | a < 503 ServiceUnavailable
+         a > describe three                       | a < 404 ResourceNotFoundException"
+    ));
+    assert_eq!(script.counters().audit_refused, 2);
+    assert_eq!(script.channels(), 2);
+    script.places.store(1, Ordering::SeqCst);
+    script.play("a > delete one created-now               | a < 200 {}");
+}
+
+#[test]
+fn refused_changes_are_limited_like_other_refusals() {
+    let mut script = Script::with(1, false, |_| ());
+    script.play("a connects |");
+    for _ in 0..40 {
+        script.play("a > delete nothing | a < 404 ResourceNotFoundException");
+    }
+    let noted = script.log().count();
+    assert_eq!(noted, 50, "within one second");
+    assert_eq!(script.counters().log_suppressed, 30);
+}
+
+#[test]
+fn a_change_whose_caller_vanishes_has_its_line() {
+    let mut script = Script::with(1, false, |_| ());
+    script.play(
+        "a connects                               |
+         store waits                              |
+         a > create one                           |
+         a vanishes                               |
+         store commits                            | a < 200 {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}; a < end",
+    );
+    let audits = script
+        .log()
+        .filter(|entry| matches!(entry, Entry::Audit(_)));
+    assert_eq!(audits.count(), 1);
 }

@@ -10,6 +10,7 @@ mod drain;
 mod faults;
 mod keeping;
 mod log;
+mod notes;
 mod registry;
 mod routing;
 mod script;

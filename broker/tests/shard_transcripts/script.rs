@@ -17,12 +17,13 @@
 //!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
 //! ```
 
+use crate::notes::Notes;
 use crate::store::{Changes, SlowStore};
 use crate::wire::{self, Item};
 use crate::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken, words};
 use broker::config::{Profile, Settings};
 use broker::id::{Identity, SessionKey, ShardId};
-use broker::journal::{Entry, Journal};
+use broker::journal::Entry;
 use broker::machine::{Input, Machine, Output, Peer};
 use broker::placement::Placement;
 use broker::registry::StoreError;
@@ -31,7 +32,8 @@ use broker::time::{Moment, Now, Wall};
 use codec::ws;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, channel};
 
 /// Seeds of the placement of channels.
 pub(crate) const SEEDS: [u64; 4] = [1, 2, 3, 4];
@@ -46,20 +48,13 @@ pub(crate) struct Script {
     held: Option<VecDeque<(usize, Letter)>>,
     changes: Changes,
     log: Receiver<Entry>,
+    /// Places of the log for changes.
+    pub(crate) places: Arc<AtomicUsize>,
     drained: usize,
     turns: u64,
     /// Connections are handed over at once; else never, as if answers before that were not taken.
     leaving: bool,
     at: Moment,
-}
-
-/// The log of all shards.
-struct Notes(Sender<Entry>);
-
-impl Journal for Notes {
-    fn note(&mut self, entry: Entry) {
-        drop(self.0.send(entry)); // nobody reads what is noted after the script
-    }
 }
 
 struct Client {
@@ -106,6 +101,7 @@ impl Script {
         let placement = Placement::new(SEEDS, shards);
         let changes = Changes::default();
         let (notes, log) = channel();
+        let places = Arc::new(AtomicUsize::new(1000));
         let shard = |id| {
             let plain = Start::bare(
                 settings.clone(),
@@ -115,7 +111,10 @@ impl Script {
             );
             let start = Start {
                 store: Box::new(SlowStore::new(id, &changes)),
-                journal: Box::new(Notes(notes.clone())),
+                journal: Box::new(Notes {
+                    to: notes.clone(),
+                    places: Arc::clone(&places),
+                }),
                 waiting_calls: waiting_calls.unwrap_or(plain.waiting_calls),
                 ..plain
             };
@@ -129,6 +128,7 @@ impl Script {
             held: None,
             changes: changes.clone(),
             log,
+            places: Arc::clone(&places),
             drained: 0,
             turns: 0,
             leaving: true,

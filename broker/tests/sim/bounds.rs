@@ -49,6 +49,7 @@ impl World {
                 (0, 0),
                 "no call waits"
             );
+            assert_eq!(model.audits_kept, 0, "no place of the log is kept");
             assert_eq!(self.model.changes(number), 0, "no change is under way");
         }
     }

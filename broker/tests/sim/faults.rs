@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     alexa_wait_max_ms: u64,
     /// Alexa calls that may wait on one shard.
     pub(crate) waiting_calls: usize,
+    /// Changes under way of one shard's connections for which its log has places.
+    pub(crate) audits: usize,
     no_age: bool,
     no_pong: bool,
     go_away: Option<GoAway>,
@@ -208,11 +210,8 @@ impl Plan {
             },
             master_offers: one_in(random, 4),
             alexa_wait_max_ms: if one_in(random, 4) { 7_000 } else { 0 },
-            waiting_calls: if one_in(random, 3) {
-                random.usize(1..5)
-            } else {
-                1000
-            },
+            waiting_calls: some(random, 3, 1, 5).unwrap_or(1000),
+            audits: some(random, 4, 1, 4).unwrap_or(1000),
             no_age: one_in(random, 6),
             no_pong: one_in(random, 2),
             go_away: [None, None, Some(GoAway::Always), Some(GoAway::Never)][random.usize(0..4)],
@@ -397,6 +396,8 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "Alexa offer too long",
     "flood of frames without effect cut off",
     "refusals not logged",
+    "failures of the store not logged",
+    "change refused: the log has no place for its line",
     "upgrade refused: rate",
     "message throttled",
     "call refused: rate of the channel",

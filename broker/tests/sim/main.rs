@@ -19,6 +19,7 @@ mod inspector;
 mod ledger;
 mod letters;
 mod model;
+mod notes;
 mod socket;
 mod store;
 mod time;

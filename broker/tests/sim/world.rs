@@ -6,18 +6,19 @@ use crate::faults::Plan;
 use crate::ledger::Ledger;
 use crate::model::timers::GRAIN_MS;
 use crate::model::{Caller, Conn, ConnId, Model, Question, Told};
+use crate::notes::Notes;
 use crate::socket::{Role, Socket, Stage};
 use crate::store::{Given, SimStore, trouble};
 use crate::words::Piece;
 use broker::id::{ChannelKey, Identity, SessionKey, ShardId};
-use broker::journal::{Entry, Journal};
+use broker::journal::Entry;
 use broker::machine::{Input, Intake, Machine, Peer};
 use broker::placement::Placement;
 use broker::shard::{Letter, Parcel, Shard, Start};
 use broker::time::{Moment, Now, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 
 /// One world: shards, the connections between them and their clients, and what should be.
 pub(crate) struct World {
@@ -43,15 +44,6 @@ pub(crate) struct World {
     pub(crate) input: bool,
     /// Each input is printed: for the replay of one seed.
     pub(crate) traced: bool,
-}
-
-/// Where a shard notes what operators read.
-struct Notes(Sender<Entry>);
-
-impl Journal for Notes {
-    fn note(&mut self, entry: Entry) {
-        self.0.send(entry).expect("the world has the other end");
-    }
 }
 
 /// A change that a store keeps later, or not.
@@ -97,7 +89,7 @@ impl World {
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
         let verdicts = plan.verdicts(seed);
-        let waiting_calls = plan.waiting_calls;
+        let (waiting_calls, places) = (plan.waiting_calls, plan.audits);
         let (mut journals, mut stores) = (Vec::new(), Vec::new());
         let shards = (0..count).map(|id| {
             let seeds = [seed ^ u64::from(id), 5, 6, 7];
@@ -112,7 +104,7 @@ impl World {
                 given,
             };
             let start = Start {
-                journal: Box::new(Notes(notes)),
+                journal: Box::new(Notes { to: notes, places }),
                 store: Box::new(store),
                 waiting_calls,
                 ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds)
@@ -124,7 +116,13 @@ impl World {
             let identity = Identity::new("us-west-2", "123456789012", name);
             placement.home(&identity).index()
         };
-        let mut model = Model::new(settings, verdicts, waiting_calls, shards.len(), home);
+        let mut model = Model::new(
+            settings,
+            verdicts,
+            (waiting_calls, places),
+            shards.len(),
+            home,
+        );
         model.now = 640;
         model.wall = 1_750_000_000_000 + random.u64(0..1_000_000_000);
         Self {

@@ -9,6 +9,9 @@ use codec::signal::{Action, Role};
 /// Refusals that are told within one second of the clock; the others are counted.
 const REFUSALS_TOLD: u32 = 50;
 
+/// The same of failures of the store.
+const TROUBLES_TOLD: u32 = 5;
+
 /// What a response answers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
@@ -23,6 +26,8 @@ pub(crate) struct DiaryModel {
     second: u64,
     told: u32,
     untold: u64,
+    /// The second of the last failure of the store, and how many were told of in it.
+    troubles: (u64, u32),
 }
 
 impl Model {
@@ -45,14 +50,27 @@ impl Model {
             Purpose::Unknown => (Some(Requested::Unknown), "head"),
             Purpose::Upgrade => (None, "upgrade"),
         };
-        let now = self.now;
-        let this = &mut self.shards[shard];
         if let Some(requested) = requested {
-            this.counters.request(requested, status);
+            self.shards[shard].counters.request(requested, status);
         }
         if error.is_empty() {
             return;
         }
+        let remote = self.conns[id].remote;
+        let refused = Entry::Refused(Refused {
+            request_id: "".into(),
+            status,
+            error_type: error,
+            remote,
+            what,
+        });
+        self.note_limited(shard, refused);
+    }
+
+    /// A line that peers can cause at will.
+    fn note_limited(&mut self, shard: usize, entry: Entry) {
+        let now = self.now;
+        let this = &mut self.shards[shard];
         if this.diary.second != now / 1000 {
             (this.diary.second, this.diary.told) = (now / 1000, 0);
         }
@@ -66,14 +84,22 @@ impl Model {
         if refusals > 0 {
             self.note(Entry::Suppressed { refusals });
         }
-        let remote = self.conns[id].remote;
-        self.note(Entry::Refused(Refused {
-            request_id: "".into(),
-            status,
-            error_type: error,
-            remote,
-            what,
-        }));
+        self.note(entry);
+    }
+
+    /// The store of a shard failed.
+    pub(super) fn store_failed(&mut self, shard: usize, error: Box<str>) {
+        let second = self.now / 1000;
+        let this = &mut self.shards[shard];
+        if this.diary.troubles.0 != second {
+            this.diary.troubles = (second, 0);
+        }
+        if this.diary.troubles.1 == TROUBLES_TOLD {
+            this.counters.log_suppressed += 1;
+            return self.met("failures of the store not logged");
+        }
+        this.diary.troubles.1 += 1;
+        self.note(Entry::StoreTrouble { error });
     }
 
     /// An upgrade was answered.
@@ -94,15 +120,32 @@ impl Model {
         subject: String,
         error: &'static str,
     ) {
-        let remote = self.conns[id].remote;
-        self.note(Entry::Audit(Audit {
+        let outcome = if error.is_empty() { "ok" } else { error };
+        self.note_audit(id, operation, subject, outcome);
+    }
+
+    /// The line of a change: limited unless it was made, or may have been.
+    pub(super) fn note_audit(
+        &mut self,
+        id: ConnId,
+        operation: Operation,
+        subject: String,
+        outcome: &'static str,
+    ) {
+        let conn = &self.conns[id];
+        let (shard, remote) = (conn.shard, conn.remote);
+        let audit = Entry::Audit(Audit {
             caller: None,
             operation: operation.name(),
             channel_arn: Some(subject.into()),
-            outcome: if error.is_empty() { "ok" } else { error },
+            outcome,
             request_id: "".into(),
             remote,
-        }));
+        });
+        match outcome {
+            "ok" | "unanswered" => self.note(audit),
+            _ => self.note_limited(shard, audit),
+        }
     }
 
     /// Why a connection ends, unless that is known.

@@ -41,10 +41,14 @@ impl Model {
             shard: conn.shard,
         };
         self.asked.insert(caller, call.clone());
+        let changes = changes(&call);
+        if changes && !self.keep_place(id, &call) {
+            return;
+        }
         self.conns[id].deadline = self.now + REPLY_MS;
         let permit = self.permit_for(call.operation());
         let Some(permit) = permit else {
-            return self.permitted(caller, call);
+            return self.permitted(caller, call, changes);
         };
         let operation = call.operation();
         self.conns[id].stage = Stage::AwaitReply(Reply {
@@ -54,12 +58,14 @@ impl Model {
             names: Vec::new(),
             more: false,
             taken: false,
+            place_kept: changes,
+            noted: false,
         });
         self.ask_for_permit(caller, operation);
     }
 
     /// Goes on with a call that its account may make.
-    pub(super) fn permitted(&mut self, caller: Caller, call: Call) {
+    pub(super) fn permitted(&mut self, caller: Caller, call: Call, place_kept: bool) {
         if matches!(call, Call::Alexa(_)) && self.conns[caller.conn].ended {
             self.met("Alexa caller hung up before its call began");
             return self.finish(caller.conn);
@@ -92,10 +98,47 @@ impl Model {
             names: Vec::new(),
             more: false,
             taken: false,
+            place_kept,
+            noted: false,
         });
         for home in homes {
             self.ask(caller, home, Question::Call);
         }
+    }
+
+    /// Nobody waits for the answer of a change any more: it has its line all the same.
+    pub(super) fn note_unanswered(&mut self, id: ConnId) {
+        let Stage::AwaitReply(reply) = &mut self.conns[id].stage else {
+            return;
+        };
+        if !std::mem::take(&mut reply.place_kept) {
+            return;
+        }
+        reply.noted = true;
+        let call = reply.call.clone();
+        self.met("change noted that was not answered");
+        let about = subject(&call, &Told::Done).expect("a change has a subject");
+        let shard = self.conns[id].shard;
+        self.shards[shard].audits_kept -= 1;
+        self.note_audit(id, call.operation(), about, "unanswered");
+    }
+
+    /// Keeps a place in the log for the line of a change; without one it is refused.
+    fn keep_place(&mut self, id: ConnId, call: &Call) -> bool {
+        let shard = &mut self.shards[self.conns[id].shard];
+        if shard.audits_kept < self.audits_most {
+            shard.audits_kept += 1;
+            return true;
+        }
+        shard.counters.audit_refused += 1;
+        self.met("change refused: the log has no place for its line");
+        let error = "ServiceUnavailable";
+        let refused = Told::Fault(503, error);
+        let about = subject(call, &refused).expect("a change has a subject");
+        self.audited(id, call.operation(), about, error);
+        let purpose = Purpose::Api(call.operation());
+        self.respond(id, purpose, 503, error, Body::Error, false);
+        false
     }
 
     pub(super) fn ask(&mut self, caller: Caller, home: usize, question: Question) {
@@ -299,9 +342,15 @@ impl Model {
 
     /// A call has its answer.
     fn reply(&mut self, id: ConnId, call: &Call, told: Told) {
+        let mut noted = false;
+        if let Stage::AwaitReply(reply) = &self.conns[id].stage {
+            noted = reply.noted;
+            let shard = self.conns[id].shard;
+            self.shards[shard].audits_kept -= usize::from(reply.place_kept);
+        }
         let (purpose, subject) = (Purpose::Api(call.operation()), subject(call, &told));
         let (status, error, body) = response(call, told);
-        if let Some(subject) = subject {
+        if let Some(subject) = subject.filter(|_| !noted) {
             self.audited(id, call.operation(), subject, error);
         }
         self.respond(id, purpose, status, error, body, false);
@@ -357,4 +406,9 @@ impl Model {
             self.close_ws(conn, 1001, "Channel deleted", EndReason::ChannelDeleted);
         }
     }
+}
+
+/// Whether a call changes something.
+fn changes(call: &Call) -> bool {
+    subject(call, &Told::Done).is_some()
 }

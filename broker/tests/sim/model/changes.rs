@@ -3,7 +3,6 @@
 use super::{Caller, Channel, Model, Told};
 use crate::store::{Given, Verdict, trouble};
 use crate::words::Call;
-use broker::journal::Entry;
 use broker::registry::StoreError;
 use std::collections::VecDeque;
 
@@ -149,7 +148,7 @@ impl Model {
         } else {
             self.met("change not kept");
             if let StoreError::Failed(error) = trouble(number) {
-                self.note(Entry::StoreTrouble { error });
+                self.store_failed(home, error);
             }
             let this = &mut self.channels[channel];
             match step {

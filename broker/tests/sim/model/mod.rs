@@ -15,6 +15,7 @@ pub(crate) mod connections;
 pub(crate) mod endings;
 pub(crate) mod keeping;
 pub(crate) mod messages;
+pub(crate) mod predicted;
 pub(crate) mod quotas;
 pub(crate) mod requests;
 pub(crate) mod timers;
@@ -25,10 +26,11 @@ use books::Purpose;
 use broker::config::Settings;
 use broker::event::{Counters, Kind, Outcome};
 use broker::id::{ChannelKey, SessionKey};
-use broker::journal::{EndReason, Entry};
+use broker::journal::EndReason;
 use changes::Life;
 use codec::control::Operation;
 use codec::signal::Action;
+pub(crate) use predicted::{Body, Expect, Predicted};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub(crate) struct Model {
     pub(crate) verdicts: Verdicts,
     /// Alexa calls that may wait on one shard.
     pub(crate) waiting_most: usize,
+    /// Changes under way of one shard's connections for which its log has places.
+    pub(crate) audits_most: usize,
     /// Where channels live, by name: the one thing taken from the broker.
     pub(crate) home: Box<dyn Fn(&str) -> usize>,
     pub(crate) now: u64,
@@ -92,6 +96,8 @@ pub(crate) struct ShardModel {
     pub(crate) asking: usize,
     /// Connections of this shard whose Alexa call waits on another.
     pub(crate) offers_out: usize,
+    /// Places that its log keeps for changes under way.
+    pub(crate) audits_kept: usize,
     /// Alexa calls of other shards that were taken in here and are not confirmed to be over.
     pub(crate) places: BTreeSet<Caller>,
     /// The creation time of its youngest channel.
@@ -286,6 +292,10 @@ pub(crate) struct Reply {
     pub(crate) more: bool,
     /// An Alexa call: another shard said that it waits there.
     pub(crate) taken: bool,
+    /// A change, for whose line the log keeps a place.
+    pub(crate) place_kept: bool,
+    /// That line was written before the answer.
+    pub(crate) noted: bool,
 }
 
 /// The account's leave for a call, as far as it has come.
@@ -329,55 +339,12 @@ pub(crate) struct Record {
     pub(crate) tags: changes::Tags,
 }
 
-/// What must appear in a stream.
-#[derive(Clone, Debug)]
-pub(crate) enum Expect {
-    Upgraded,
-    Response(u16, &'static str, Body, bool),
-    Status(String),
-    ReconnectIce,
-    Pong(Vec<u8>),
-    Close(u16, String),
-}
-
-/// What a response body must hold.
-#[derive(Clone, Debug)]
-pub(crate) enum Body {
-    Error,
-    Empty,
-    Holds(Vec<String>),
-    Exactly(String),
-    Answer(Option<String>),
-    /// Names with their states, and whether there is a next page.
-    Names(Vec<String>, bool),
-}
-
-/// What one input must lead to, beside bytes.
-#[derive(Default)]
-pub(crate) struct Predicted {
-    pub(crate) closes: Vec<ConnId>,
-    pub(crate) aborts: Vec<ConnId>,
-    pub(crate) handovers: Vec<(ConnId, usize)>,
-    pub(crate) asks: VecDeque<(Caller, usize, Question)>,
-    pub(crate) tells: VecDeque<(Caller, usize, Told)>,
-    /// Alexa calls that were taken in, by which home; those whose callers hung up; what came of them; and the confirmations
-    /// that they are over.
-    pub(crate) takens: VecDeque<(Caller, usize)>,
-    pub(crate) answers: VecDeque<(Caller, usize, Told)>,
-    pub(crate) withdraws: VecDeque<(Caller, usize)>,
-    pub(crate) overs: VecDeque<(Caller, usize)>,
-    pub(crate) touched: BTreeSet<ConnId>,
-    pub(crate) submissions: VecDeque<changes::Submission>,
-    /// Lines of the log, without their request ids; for an end, another reason that may stand there.
-    pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
-}
-
 impl Model {
     /// A world without channels and connections.
     pub(crate) fn new(
         settings: Arc<Settings>,
         verdicts: Verdicts,
-        waiting_most: usize,
+        (waiting_most, audits_most): (usize, usize),
         shards: usize,
         home: impl Fn(&str) -> usize + 'static,
     ) -> Self {
@@ -395,6 +362,7 @@ impl Model {
             settings,
             verdicts,
             waiting_most,
+            audits_most,
             home: Box::new(home),
             now: 0,
             wall: 0,

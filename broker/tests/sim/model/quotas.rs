@@ -166,12 +166,12 @@ impl Model {
         if permit.missing > 0 {
             return None;
         }
-        let (channels, call) = (permit.channels, reply.call.clone());
+        let (channels, call, place_kept) = (permit.channels, reply.call.clone(), reply.place_kept);
         if self.counts_channels(call.operation()) && channels >= limit {
             self.met("call refused: channels of the account");
             return Some(Told::Fault(400, "AccountChannelLimitExceededException"));
         }
-        self.permitted(caller, call);
+        self.permitted(caller, call, place_kept);
         self.answered.push_back(caller.conn);
         None
     }

@@ -104,6 +104,7 @@ impl Model {
                 number: self.conns[id].number,
                 shard,
             };
+            self.note_unanswered(caller.conn);
             self.told(caller, Told::Fault(503, "ServiceUnavailable"));
         }
     }

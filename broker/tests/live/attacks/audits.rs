@@ -1,0 +1,113 @@
+//! Audit lines: refused changes are limited like other refusals; no change is made without one, also when nobody reads the log.
+
+use super::{ATTACKER, Trial, broker};
+use crate::http::{Connection, create, request};
+use crate::peer::HealthyPair;
+use crate::process::Broker;
+use serde_json::json;
+use std::io::Read;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Requests that an attacker has under way on its connection.
+const PIPELINED: usize = 50;
+
+/// Lines about refusals that each shard may log within a second.
+const REFUSALS_PER_SECOND: f64 = 50.0;
+
+/// Changes whose lines wait in the log's queue at most, and more than are ever needed to fill it.
+const QUEUED: usize = 4096;
+const CHANGES_MAX: usize = 4 * QUEUED;
+
+#[test]
+fn refused_creates_do_not_flood_the_log() {
+    let broker = broker("", 2);
+    create(broker.plain, "taken", 60);
+    let outcome = Trial::new("refused creates", &broker).run(|attack| {
+        let mut connection = Connection::open_from(ATTACKER, broker.plain);
+        let again = request("/createSignalingChannel", r#"{"ChannelName":"taken"}"#);
+        while !attack.over() {
+            connection.send(&again.repeat(PIPELINED));
+            for _ in 0..PIPELINED {
+                let answer = connection.answer().expect("an answer");
+                answer.refused(400, "ResourceInUseException");
+            }
+            attack.did(PIPELINED as u64);
+        }
+    });
+    let logged = broker.log();
+    let lines = logged.matches("ResourceInUseException").count() as f64;
+    let seconds = outcome.took.as_secs_f64().ceil() + 1.0;
+    assert!(
+        lines <= seconds * REFUSALS_PER_SECOND,
+        "{lines} lines in {seconds} s, of {} refusals",
+        outcome.did
+    );
+    let suppressed = broker.scrape().sum("heliograph_log_suppressed_total");
+    // Each refusal would be two lines: what was refused, and which change was not made.
+    let unsaid = outcome.did as f64 * 2.0 - lines;
+    assert!(
+        (suppressed - unsaid).abs() < 0.5,
+        "{suppressed} of {unsaid} were counted"
+    );
+}
+
+#[test]
+fn no_change_goes_unaudited_when_nobody_reads_the_log() {
+    let (mut broker, mut pipe) = Broker::into_pipe(2);
+    let mut pair = HealthyPair::new(&broker);
+    let arn = create(broker.plain, "audited", 60);
+    let mut caller = Connection::open_from(ATTACKER, broker.plain);
+    let body = json!({"ChannelARN": arn, "MediaStorageConfiguration": {"Status": "DISABLED"}});
+    let change = request("/updateMediaStorageConfiguration", &body.to_string());
+    let (mut made, mut refused) = (1, 0); // the channel itself was the first
+    while refused == 0 {
+        assert!(made < CHANGES_MAX, "the queue has no end");
+        caller.send(&change.repeat(PIPELINED));
+        for _ in 0..PIPELINED {
+            let answer = caller.answer().expect("an answer");
+            match answer.status {
+                200 => made += 1,
+                _ => {
+                    let text = answer.refused(503, "ServiceUnavailable");
+                    assert!(text.contains("audit"), "{text}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(made >= QUEUED, "{made} changes had their places");
+    let counted = broker.scrape().sum("heliograph_audit_refused_total");
+    assert!(
+        (counted - f64::from(refused)).abs() < 0.5,
+        "{counted} of {refused} counted"
+    );
+    pair.relay(); // nobody waits for the log
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("the log is UTF-8");
+        text
+    });
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        caller.send(&change);
+        match caller.answer().expect("an answer").status {
+            200 => break,
+            other => assert_eq!(other, 503),
+        }
+        assert!(
+            Instant::now() < until,
+            "changes are refused although the log is read"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    made += 1;
+    drop((pair, caller));
+    broker.signal("TERM");
+    assert!(broker.ended_within(Duration::from_secs(25)).success());
+    let log = reader.join().expect("the reader");
+    let audits = log
+        .lines()
+        .filter(|line| line.contains("audit") && line.contains("outcome=\"ok\""));
+    assert_eq!(audits.count(), made, "a line for each change that was made");
+}
