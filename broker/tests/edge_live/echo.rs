@@ -1,7 +1,7 @@
 //! What goes in comes out, in any shape and at any pace.
 
 use crate::support::{Bench, HEAD, close, echo, frame, read_head};
-use broker::edge::EdgeSettings;
+use broker::edge::{EdgeCounts, EdgeSettings};
 use std::io::{Read, Write};
 use tungstenite::{Bytes, Message};
 
@@ -119,11 +119,28 @@ fn a_burst_is_read_and_answered_in_few_calls() {
 
 #[test]
 fn a_pool_that_runs_dry_delays_and_loses_nothing() {
-    let ring = ring::Settings {
+    let counts = forty_floods(ring::Settings {
         buffers: 2,
         buffer_bytes: 128,
         ..ring::Settings::default()
-    };
+    });
+    assert!(counts.no_buffers > 0, "the pool did run dry");
+}
+
+/// Completions that find no room wait in a list of the kernel's, and multishot operations that do are ended; entries that find none wait in
+/// the ring's.
+#[test]
+fn queues_that_run_over_delay_and_lose_nothing() {
+    forty_floods(ring::Settings {
+        submissions: 4,
+        completions: 4,
+        buffers: 64,
+        buffer_bytes: 128,
+    });
+}
+
+/// Forty peers send all at once; each gets all of its own back.
+fn forty_floods(ring: ring::Settings) -> EdgeCounts {
     let settings = EdgeSettings {
         ring,
         ..EdgeSettings::default()
@@ -151,10 +168,10 @@ fn a_pool_that_runs_dry_delays_and_loses_nothing() {
                 .all(|echo| echo[..2] == [0x82, 50] && echo[51] == b'y')
         );
     }
-    let scraped = bench.server.scrape();
-    assert!(scraped[0].edge.no_buffers > 0, "the pool did run dry");
+    let counts = bench.server.scrape()[0].edge;
     drop(wires);
     bench.finish();
+    counts
 }
 
 #[test]

@@ -42,6 +42,31 @@ fn accepts_many_inherits_options_and_is_cancelled() {
     ));
 }
 
+/// A backlog larger than the completion queue: an accept that is ended by that brings its connection, and is armed again.
+#[test]
+fn a_backlog_that_runs_over_the_completions_is_accepted_whole() {
+    let settings = Settings {
+        submissions: 4,
+        completions: 4,
+        buffers: 2,
+        buffer_bytes: 64,
+    };
+    let mut ring = Ring::new(&settings).unwrap();
+    let (listener, addr) = listener();
+    let clients: Vec<_> = (0..16).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    ring.accept(listener.as_fd(), KEY);
+    let mut accepted = Vec::new();
+    while accepted.len() < clients.len() {
+        let Completion::Accepted { socket, more, .. } = next(&mut ring) else {
+            panic!("only an accept is armed")
+        };
+        accepted.push(socket.unwrap());
+        if !more {
+            ring.accept(listener.as_fd(), KEY);
+        }
+    }
+}
+
 #[test]
 fn connects_or_says_why_not() {
     let mut ring = small_ring();
