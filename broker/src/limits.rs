@@ -40,6 +40,25 @@ pub const fn mailbox_capacity(shards: usize) -> usize {
     MAILBOX_OPEN_PLACES + mailbox_reserve(shards)
 }
 
+/// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See [`receive_buffers`].
+pub const RECEIVE_BYTES_MAX: usize = 128 << 20;
+
+/// Receive buffers of one shard of `shards`, each of `bytes`: `usual`, or its share of [`RECEIVE_BYTES_MAX`], a power of two. When none
+/// is left, receives end and are armed again as buffers come back: nothing is lost.
+#[must_use]
+pub const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u16 {
+    let mut buffers = usual;
+    while buffers > RECEIVE_BUFFERS_MIN
+        && buffers as usize * bytes as usize * shards > RECEIVE_BYTES_MAX
+    {
+        buffers /= 2;
+    }
+    buffers
+}
+
+/// Receive buffers of a shard at least: four times what one peer gets in a turn.
+const RECEIVE_BUFFERS_MIN: u16 = 64;
+
 /// Kept keys (direction and viewer id) per channel; the next one is refused: protocol.md 5.6.
 pub const PENDING_KEYS_MAX: usize = 64;
 
@@ -185,4 +204,9 @@ pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
+const _: () = assert!(receive_buffers(32, 512, 8192) == 512);
+const _: () = assert!(receive_buffers(33, 512, 8192) == 256);
+const _: () = assert!(
+    receive_buffers(SHARDS_MAX, 512, 8192) as usize * 8192 * SHARDS_MAX <= RECEIVE_BYTES_MAX
+);
 const _: () = assert!(SUPERSEDED_PER_CHANNEL_MAX >= SUPERSEDED_PER_SLOT_MAX);

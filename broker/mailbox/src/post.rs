@@ -8,10 +8,13 @@
 //! account of letters that *must* arrive (replies to calls that were let in, and a fixed number of commands), those always
 //! find room. The count of ordinary letters is exact, not a guess from the queue's length: two producers cannot both take
 //! the last open place.
+//!
+//! Places are counted, not allocated: most of them are kept for letters that are hardly ever under way all at once, and their
+//! number grows with that of the shards, so that queues of full size would take gigabytes in a process of many shards.
 
 use crate::eventfd::EventFd;
 use crate::wake::{Sleep, Wake};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +26,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Mailbox<L> {
     to: Sender<Envelope<L>>,
     from: Receiver<Envelope<L>>,
+    /// All letters in the queue: at most `capacity`. One that is being taken may still count.
+    taken: AtomicUsize,
+    capacity: usize,
     /// Ordinary letters in the queue: at most `open_places`.
     ordinary: AtomicUsize,
     open_places: usize,
@@ -43,8 +49,8 @@ enum Account {
 }
 
 impl<L> Mailbox<L> {
-    /// A mailbox with room for `capacity` letters, of which [`Mailbox::post`] leaves `reserve` places free. The queue is
-    /// allocated here, whole.
+    /// A mailbox with room for `capacity` letters, of which [`Mailbox::post`] leaves `reserve` places free. Memory is
+    /// taken as letters come, some thirty places at a time.
     ///
     /// # Errors
     /// The process or the system is out of descriptors: a mailbox takes two.
@@ -56,11 +62,13 @@ impl<L> Mailbox<L> {
             reserve < capacity,
             "a mailbox of {capacity} cannot reserve {reserve}"
         );
-        let (to, from) = bounded(capacity);
+        let (to, from) = unbounded();
         let wake = Wake::new(EventFd::new()?, EventFd::new()?);
         Ok(Self {
             to,
             from,
+            taken: AtomicUsize::new(0),
+            capacity,
             ordinary: AtomicUsize::new(0),
             open_places: capacity - reserve,
             wake,
@@ -72,12 +80,7 @@ impl<L> Mailbox<L> {
     /// # Errors
     /// The letter, when all places that are not reserved are taken.
     pub fn post(&self, letter: L) -> Result<(), L> {
-        let one_more = |taken: usize| (taken < self.open_places).then_some(taken + 1);
-        if self
-            .ordinary
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
-            .is_err()
-        {
+        if !one_more(&self.ordinary, self.open_places) {
             return Err(letter);
         }
         if let Err(letter) = self.put(letter, Account::Ordinary) {
@@ -98,6 +101,8 @@ impl<L> Mailbox<L> {
     /// Takes the oldest letter.
     pub fn try_take(&self) -> Option<L> {
         let envelope = self.from.try_recv().ok()?;
+        let before = self.taken.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a letter left that never came in");
         match envelope.account {
             Account::Ordinary => {
                 let before = self.ordinary.fetch_sub(1, Ordering::Relaxed);
@@ -136,12 +141,23 @@ impl<L> Mailbox<L> {
     }
 
     fn put(&self, letter: L, account: Account) -> Result<(), L> {
-        if let Err(full) = self.to.try_send(Envelope { letter, account }) {
-            return Err(full.into_inner().letter);
+        if !one_more(&self.taken, self.capacity) {
+            return Err(letter);
+        }
+        if let Err(closed) = self.to.try_send(Envelope { letter, account }) {
+            // The reader's end lives in this mailbox too.
+            return Err(closed.into_inner().letter);
         }
         self.wake.posted();
         Ok(())
     }
+}
+
+/// Counts one more, unless there are `most`.
+fn one_more(count: &AtomicUsize, most: usize) -> bool {
+    let one_more = |count: usize| (count < most).then_some(count + 1);
+    let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+    counted.is_ok()
 }
 
 #[cfg(test)]
@@ -207,6 +223,15 @@ mod tests {
         assert_eq!(mailbox.post_always(10), Ok(()));
         assert_eq!(mailbox.post_always(11), Ok(()));
         assert_eq!(mailbox.post_always(12), Err(12));
+    }
+
+    #[test]
+    fn places_take_no_memory_until_letters_come() {
+        let mailbox = Mailbox::new(usize::MAX, usize::MAX - 1).unwrap();
+        assert_eq!(mailbox.post(1), Ok(()));
+        assert_eq!(mailbox.post(2), Err(2));
+        assert_eq!(mailbox.post_always(3), Ok(()));
+        assert_eq!((mailbox.try_take(), mailbox.try_take()), (Some(1), Some(3)));
     }
 
     #[test]

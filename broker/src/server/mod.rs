@@ -32,7 +32,7 @@ pub use failure::Failure;
 
 use crate::config::Settings;
 use crate::edge::{EdgeSettings, Post};
-use crate::limits::{mailbox_capacity, mailbox_reserve};
+use crate::limits::{mailbox_capacity, mailbox_reserve, receive_buffers};
 use crate::placement::Placement;
 use crate::shard::Shard;
 use crate::side::{self, AdminPage, Inspector, Log, Report, Scraper, Shows, Status, StatusBoard};
@@ -160,7 +160,12 @@ fn shows(
 }
 
 fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
+    let usual = ring::Settings::default();
     EdgeSettings {
+        ring: ring::Settings {
+            buffers: receive_buffers(settings.shards, usual.buffers, usual.buffer_bytes),
+            ..usual
+        },
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
