@@ -270,10 +270,10 @@ pub struct Limits {
     pub pending_bytes_per_channel: usize,
     /// Most bytes of undelivered messages kept by one shard.
     pub pending_bytes_per_shard: usize,
-    /// Most client connections of the process. For one more a connection makes room that was not let in: see [`crate::crowd`].
+    /// Most client connections of the process. For one more a connection makes room that was not let in: see `crowd.rs`.
     /// See [`Settings::connections_per_shard`].
     pub connections: usize,
-    /// Most TLS handshakes under way on one shard: see [`crate::edge::EdgeSettings::handshakes`].
+    /// Most TLS handshakes under way on one shard: see `EdgeSettings::handshakes` of the edge.
     pub handshakes_per_shard: usize,
     /// Most TLS handshakes under way from one address; 0 for no limit but the one above.
     pub handshakes_per_address: usize,

@@ -13,8 +13,8 @@
 //!
 //! In reading order: this page; `post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking); `shard.rs` (the
 //! state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`, `letters.rs` (a connection from its
-//! first to its last moment); `room.rs` (who makes room when there is none); `overdue.rs` (the edge's own deadlines); `connection.rs` and `table.rs` (what is kept of one);
-//! `tls.rs` (the engine of an encrypted one).
+//! first to its last moment); `room.rs` (who makes room when there is none); `overdue.rs` (the edge's own deadlines);
+//! `connection.rs` and `table.rs` (what is kept of one); `tls.rs` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them and asks
 //! for an abort).
