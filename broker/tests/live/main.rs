@@ -15,7 +15,7 @@
 //!   is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
-//! * [`confined`]: under the seccomp profile of `deploy/`.
+//! * [`confined`]: under the seccomp profile of `deploy/`; [`health`]: the health check of its compose file.
 //! * [`recorded`]: requests of real clients, byte for byte.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;
 //!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
@@ -65,6 +65,7 @@ mod durable_full;
 mod durable_kills;
 mod durable_refused;
 mod durable_slow;
+mod health;
 mod http;
 mod inspector;
 mod logs;
