@@ -15,6 +15,7 @@
 //! | [`edge`] | descriptors, TLS, the drive loop |
 
 pub mod auth;
+pub mod backup;
 pub mod certificate;
 pub mod channel;
 pub mod config;

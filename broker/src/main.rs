@@ -1,5 +1,6 @@
 //! The binary `broker`: flags, configuration, then the server.
 
+use broker::backup;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::presign::{Keys, Presign, presign};
 use broker::server::{self, Checked, Failure};
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve(flags),
         Command::CheckConfig { file, flags } => check_config(file, flags),
         Command::Presign(flags) => print_presigned(flags),
+        Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

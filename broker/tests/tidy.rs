@@ -61,6 +61,7 @@ const OUTSIDE: &[&str] = &[
 
 /// Modules that touch the world.
 const OUTER: &[&str] = &[
+    "backup",
     "edge",
     "side",
     "server",

@@ -33,6 +33,31 @@ pub enum Command {
     },
     /// Print a signed WebSocket URL; keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
     Presign(PresignFlags),
+    /// Make a data directory that a broker can be started from, of one moment of a running broker
+    Backup(BackupFlags),
+}
+
+/// The flags of `broker backup`.
+#[derive(Args, Clone, Debug)]
+pub struct BackupFlags {
+    /// Where to: a directory that is absent or empty. It will hold secrets, and only its owner may enter it
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// The admin listener of the broker: http://HOST:PORT
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", value_parser = admin_url, conflicts_with = "data_dir")]
+    pub admin: String,
+    /// A file with the token of that listener [default: none]
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub token_file: Option<PathBuf>,
+    /// Instead: the data directory of a broker that does not run [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Leave out session.key: temporary credentials given out so far end with a restore
+    #[arg(long)]
+    pub without_session_key: bool,
+    /// Say what was made as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The flags of `broker presign`.
@@ -115,6 +140,10 @@ pub struct AdminFlag(pub Option<SocketAddr>);
 /// The value of `--cpus`; a type of its own, since a list means a repeatable flag to clap.
 #[derive(Clone, Debug)]
 pub struct CpuList(pub Vec<usize>);
+
+fn admin_url(text: &str) -> Result<String, String> {
+    value::endpoint(text, ["http", "http"])
+}
 
 fn web_socket(text: &str) -> Result<String, String> {
     value::endpoint(text, ["wss", "ws"])

@@ -27,7 +27,7 @@ pub use credentials::{Loaded, load_credentials};
 pub use credentials_summary::credentials_summary;
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, Place};
-pub use flags::{AdminFlag, Arguments, Command, CpuList, PresignFlags, ServeFlags};
+pub use flags::{AdminFlag, Arguments, BackupFlags, Command, CpuList, PresignFlags, ServeFlags};
 pub use json::json;
 pub use settings::{
     Admin, Advertise, Auth, GoAway, Ice, IceCredential, Limits, Listen, LogFormat, Options,

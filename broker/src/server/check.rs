@@ -65,7 +65,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
 ///
 /// # Errors
 /// What is allowed.
-pub(super) fn token(path: &Path) -> Result<String, String> {
+pub(crate) fn token(path: &Path) -> Result<String, String> {
     let content = fs::read_to_string(path)
         .map_err(|error| format!("allowed a file that can be read: {error}"))?;
     let token = content.trim();

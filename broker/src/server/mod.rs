@@ -14,19 +14,20 @@
 mod certificate;
 mod check;
 mod credentials;
-mod data_dir;
+pub(crate) mod data_dir;
 mod failure;
 mod listeners;
 mod pulse;
 mod ready;
 mod registry;
 mod reload;
-mod session_key;
+pub(crate) mod session_key;
 mod shards;
 mod supervisor;
 mod threads;
 mod watch;
 
+pub(crate) use check::token;
 pub use check::{Checked, check};
 pub use failure::Failure;
 
@@ -35,7 +36,9 @@ use crate::edge::{EdgeSettings, Post};
 use crate::limits::{mailbox_capacity, mailbox_reserve, receive_buffers};
 use crate::placement::Placement;
 use crate::shard::Shard;
-use crate::side::{self, AdminPage, Inspector, Log, Report, Scraper, Shows, Status, StatusBoard};
+use crate::side::{
+    self, AdminPage, Backup, Inspector, Log, Report, Scraper, Shows, Status, StatusBoard,
+};
 use crate::tls_files::NotAfter;
 use certificate::Certificate;
 use credentials::CredentialsFile;
@@ -82,7 +85,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let (events, happened) = unbounded();
     let page = admin_listener.map(|listener| AdminPage {
         listener,
-        shows: shows(&settings, &mailboxes, log.clone(), not_after, token),
+        shows: shows(&settings, &mailboxes, &registry, log, not_after, token),
     });
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
@@ -133,10 +136,12 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 fn shows(
     settings: &Arc<Settings>,
     mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-    log: Log,
+    registry: &Registry,
+    log: &Log,
     not_after: NotAfter,
     token: Option<String>,
 ) -> Shows {
+    let log = log.clone();
     let mut scraper = Scraper::new(Arc::clone(mailboxes));
     let scrape = Box::new(move || {
         let report = scraper.scrape(SCRAPE_MAX);
@@ -154,8 +159,22 @@ fn shows(
     Shows {
         scrape,
         inspect,
+        backup: backup(settings, registry),
         settings: Arc::clone(settings),
         token,
+    }
+}
+
+/// What `POST /backup` is answered from.
+fn backup(settings: &Settings, registry: &Registry) -> Backup {
+    let (committer, data_dir) = (registry.committer(), settings.data_dir.clone());
+    let token_file = settings.admin.token_file.as_ref();
+    Backup {
+        snapshot: Box::new(move || committer.snapshot()),
+        session_key: Box::new(move || session_key::text(&data_dir)),
+        data_dir: settings.data_dir.clone(),
+        // Checked at the start, but for a file that is borrowed under --dev.
+        token: token_file.and_then(|path| check::token(path).ok()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::time::Wall;
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use store::{CommitError, Done, Writer};
+use store::{CommitError, Committer, Done, Writer};
 
 /// The open store and its thread.
 pub(super) struct Registry {
@@ -75,6 +75,11 @@ impl Registry {
     /// What every channel that is made from here on is younger than, whichever shard was the home of an earlier one of its name.
     pub(super) fn newest(&self) -> Wall {
         self.newest
+    }
+
+    /// A way to one moment of the registry.
+    pub(super) fn committer(&self) -> Committer<Ticket> {
+        self.writer.committer()
     }
 
     /// Commits what waits and gives the file free.

@@ -54,6 +54,20 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
     }
 }
 
+/// The text of the file, if it is whole.
+///
+/// # Errors
+/// It cannot be read, or is damaged.
+pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(data_dir.join(NAME))?;
+    file.take(BYTES_MAX).read_to_string(&mut text)?;
+    match read(&text) {
+        Some(_) => Ok(text),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")),
+    }
+}
+
 /// Writes a random key beside its place, then puts it there, so that a file that exists is whole.
 fn make(data_dir: &Path, path: &Path) -> io::Result<SessionKeys> {
     let mut key = Zeroizing::new([0; 32]);
@@ -109,7 +123,8 @@ fn damaged(path: &Path) -> Failure {
     ))
 }
 
-const NAME: &str = "session.key";
+/// The name of the file in the data directory.
+pub(crate) const NAME: &str = "session.key";
 
 /// Two keys with their line ends, and room for blanks.
 const BYTES_MAX: u64 = 1024;

@@ -1,5 +1,6 @@
 //! The admin listener: `/live`, `/ready`, `/metrics`, `/config`, and the inspector's pages.
 
+use super::backup::{self, Backups};
 use super::door::Door;
 use super::metrics::{CONTENT_TYPE, Report};
 use super::status::{Status, StatusBoard};
@@ -36,6 +37,7 @@ pub(super) struct Admin {
     scrape: Arc<Mutex<Scrape>>,
     /// One question at a time, likewise.
     inspect: Arc<Mutex<Inspect>>,
+    pub(super) backups: Arc<Backups>,
     pub(super) settings: Arc<Settings>,
     /// Wanted of every request, off loopback.
     token: Option<Arc<str>>,
@@ -54,6 +56,7 @@ pub(super) async fn serve(
         status,
         scrape: Arc::new(Mutex::new(shows.scrape)),
         inspect: Arc::new(Mutex::new(shows.inspect)),
+        backups: Arc::new(Backups::new(shows.backup)),
         settings: shows.settings,
         token: shows.token.map(Arc::from),
     };
@@ -65,6 +68,7 @@ pub(super) async fn serve(
         .route("/channels", get(channels::list))
         .route("/channels/{name}", get(channels::one))
         .route("/ice/reconnect", post(channels::reconnect))
+        .route("/backup", post(backup::backup))
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
         .layer(middleware::map_response(last_answer))
@@ -176,7 +180,7 @@ fn is_address(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-fn bears(headers: &HeaderMap, token: &str) -> bool {
+pub(super) fn bears(headers: &HeaderMap, token: &str) -> bool {
     let given = headers
         .get(header::AUTHORIZATION)
         .map_or(&b""[..], |value| value.as_bytes());
@@ -200,12 +204,12 @@ pub(super) fn json(code: StatusCode, body: &Value) -> Response {
     (code, kind, body.to_string()).into_response()
 }
 
-const NO_SUCH_PAGE: &str =
-    "no such page: /live, /ready, /metrics, /config, /channels, /channels/{name}, /ice/reconnect";
+const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /channels, /channels/{name}, /ice/reconnect, /backup";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::side::Backup;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
 
@@ -237,6 +241,7 @@ mod tests {
         let shows = Shows {
             scrape: Box::new(report),
             inspect: Box::new(move |_| std::mem::take(&mut inspector_answers).then(Vec::new)),
+            backup: Backup::none(),
             settings: Arc::default(),
             token: token.map(str::to_owned),
         };

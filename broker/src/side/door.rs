@@ -33,6 +33,10 @@ const _: () = assert!(CONNECTIONS_MAX < ADMIN_DESCRIPTORS_MAX);
 /// does not answer, a second each.
 const LIFE: Duration = Duration::from_secs(30);
 
+/// Bytes of an answer that give its connection a second more, up to [`LIFE`] from then on: a backup takes as long as it is large, if
+/// whoever asked for it reads it.
+const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
 /// The listener with its bounds.
 pub(super) struct Door {
     listener: TcpListener,
@@ -64,6 +68,7 @@ pub(super) struct Visitor {
     number: u64,
     socket: Arc<TcpStream>,
     spoke: bool,
+    life: Duration,
     end: Pin<Box<Sleep>>,
     reporting: UnboundedSender<Report>,
     _descriptor: Option<OwnedSemaphorePermit>,
@@ -111,6 +116,7 @@ impl Door {
             number: self.next,
             socket,
             spoke: false,
+            life: self.life,
             end: Box::pin(sleep_until(Instant::now() + self.life)),
             reporting: self.reporting.clone(),
             _descriptor: descriptor,
@@ -169,6 +175,16 @@ impl Visitor {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+
+    /// Moves the end away for what was taken of an answer.
+    fn prolong(&mut self, bytes: usize) {
+        let earned = Duration::from_secs(1) * u32::try_from(bytes).unwrap_or(u32::MAX);
+        let earned = earned / u32::try_from(BYTES_PER_SECOND_MIN).unwrap_or(u32::MAX);
+        let end = (self.end.deadline() + earned).min(Instant::now() + self.life);
+        if end > self.end.deadline() {
+            self.end.as_mut().reset(end);
+        }
+    }
 }
 
 impl AsyncRead for Visitor {
@@ -208,7 +224,10 @@ impl AsyncWrite for Visitor {
             ready!(this.socket.poll_write_ready(context))?;
             match this.socket.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
+                written => {
+                    this.prolong(written.as_ref().map_or(0, |bytes| *bytes));
+                    return Poll::Ready(written);
+                }
             }
         }
     }
@@ -246,7 +265,9 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let door = Door::with(listener, life);
             let descriptors = Arc::clone(&door.descriptors);
-            let routes = axum::Router::new().fallback(|| async { "hello" });
+            let routes = axum::Router::new()
+                .route("/long", axum::routing::get(|| async { vec![0; LONG] }))
+                .fallback(|| async { "hello" });
             tokio::spawn(async move { axum::serve(door, routes).await });
             tokio::task::spawn_blocking(move || clients(address))
                 .await
@@ -262,6 +283,9 @@ mod tests {
             panic!("a descriptor is still in use");
         });
     }
+
+    /// More than sockets hold.
+    const LONG: usize = 64 << 20;
 
     fn connect(to: SocketAddr) -> Client {
         let client = Client::connect(to).unwrap();
@@ -290,6 +314,39 @@ mod tests {
                 idle.push(connect(to));
             }
             assert!(idle[..3].iter_mut().all(ended), "the oldest are gone");
+        });
+    }
+
+    /// What is read of a long answer prolongs a life; who stops reading has no longer one than others.
+    #[test]
+    fn a_long_answer_lasts_for_as_long_as_it_is_read() {
+        let life = Duration::from_millis(300);
+        serve(life, move |to| {
+            let ask = || {
+                let mut client = connect(to);
+                client
+                    .write_all(b"GET /long HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    .unwrap();
+                client
+            };
+            let (mut reads, mut stops) = (ask(), ask());
+            let (began, mut read) = (Instant::now(), 0);
+            let mut part = vec![0; 1 << 20];
+            loop {
+                match reads.read(&mut part).unwrap() {
+                    0 => break,
+                    bytes => read += bytes,
+                }
+                if began.elapsed() < 3 * life {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            assert!(read > LONG, "{read}");
+            let mut rest = 0;
+            while let Ok(bytes @ 1..) = stops.read(&mut part) {
+                rest += bytes;
+            }
+            assert!(rest < LONG, "who does not read is not waited for");
         });
     }
 

@@ -1,9 +1,11 @@
 //! The side thread: a tokio runtime of its own for what operators ask of the process, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin listener.
-//! In reading order: this page, `status`, `admin`, `door`, `channels`, `inspector`, `scrape`, `metrics`, `figures`, `process`, `log`, `log_line`.
+//! In reading order: this page, `status`, `admin`, `door`, `backup`, `channels`, `inspector`, `scrape`, `metrics`, `figures`, `process`,
+//! `log`, `log_line`.
 
 mod admin;
+mod backup;
 mod channels;
 mod door;
 mod figures;
@@ -16,6 +18,7 @@ mod scrape;
 mod status;
 
 pub use admin::{Inspect, Scrape};
+pub use backup::{Backup, DATA_DIR_HEADER};
 pub use door::ADMIN_DESCRIPTORS_MAX;
 pub use inspector::Inspector;
 pub use log::{Log, log_to_stderr};
@@ -55,6 +58,8 @@ pub struct Shows {
     pub scrape: Scrape,
     /// Answers the inspector.
     pub inspect: Inspect,
+    /// What a backup is made of.
+    pub backup: Backup,
     /// The configuration, its listeners with their actual ports.
     pub settings: Arc<Settings>,
     /// The bearer token that every request needs, off loopback.

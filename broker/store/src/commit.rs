@@ -13,6 +13,7 @@ use crate::limits::{
     VALUE_BYTES_MAX,
 };
 use crate::map::{Parts, ROWS, database};
+use crate::snapshot::{Gate, Snapshot, SnapshotError};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use redb::{Database, Durability};
 use std::fs::{self, File};
@@ -84,8 +85,20 @@ impl<T> Committer<T> {
         };
         match letter {
             Letter::Change(change) => Err((refused, change)),
-            Letter::Close => unreachable!("a change was sent"),
+            Letter::Snapshot(_) | Letter::Close => unreachable!("a change was sent"),
         }
+    }
+
+    /// One moment of the map, in which every change is that was told of as done before this call. Waits for the batch under way and
+    /// what is queued before it: some milliseconds of a healthy disk. Not for a shard's thread.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let (reply, answer) = bounded(1);
+        let sent = self.queue.send(Letter::Snapshot(reply));
+        sent.map_err(|_| SnapshotError::Closed)?;
+        answer.recv().unwrap_or(Err(SnapshotError::Closed))
     }
 
     /// How the store fares. Costs one load, may be asked at any time.
@@ -136,6 +149,8 @@ impl<T> Drop for Writer<T> {
 #[derive(Debug)]
 enum Letter<T> {
     Change(Change<T>),
+    /// Wants the map as it is when everything before this is done.
+    Snapshot(Sender<Result<Snapshot, SnapshotError>>),
     /// No more after this.
     Close,
 }
@@ -154,6 +169,8 @@ where
         on_room,
         health: Arc::clone(&health),
         database: Some(parts.database),
+        gate: Arc::default(),
+        wanted: None,
         disk: parts.disk,
         probe: parts.probe,
         _lock: parts.lock,
@@ -175,6 +192,10 @@ struct Committing<T, F, R> {
     on_room: R,
     health: Arc<AtomicU8>,
     database: Option<Database>,
+    /// Of the snapshots of this `database`.
+    gate: Arc<Gate>,
+    /// Who gets one when the batch is done.
+    wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
     disk: Arc<Disk>,
     probe: PathBuf,
     /// Dropped last, when the engine has let go of the file.
@@ -187,26 +208,40 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
         let mut open = true;
         while open {
             open = self.collect(&mut batch);
-            if batch.is_empty() {
-                continue;
+            if !batch.is_empty() {
+                self.finish(&mut batch);
             }
-            let result = self.commit(&batch);
-            let health = result
-                .as_ref()
-                .err()
-                .map_or(FINE, |error| match error.health {
-                    Health::Fine => FINE,
-                    Health::Full => FULL,
-                    Health::Failed => FAILED,
-                });
-            // Before anybody is told, so that whoever is told sees it.
-            self.health.store(health, Ordering::Release);
-            for change in batch.drain(..) {
-                (self.on_done)(Done {
-                    ticket: change.ticket,
-                    result: result.clone(),
-                });
+            if let Some(reply) = self.wanted.take() {
+                // Whoever gave up waiting gets none.
+                let _ = reply.send(self.snapshot());
             }
+        }
+        self.gate.shut();
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let database = self.database.as_ref().ok_or(SnapshotError::Closed)?;
+        Snapshot::of(database, &self.gate)
+    }
+
+    /// Commits a batch and tells of each change.
+    fn finish(&mut self, batch: &mut Vec<Change<T>>) {
+        let result = self.commit(batch);
+        let health = result
+            .as_ref()
+            .err()
+            .map_or(FINE, |error| match error.health {
+                Health::Fine => FINE,
+                Health::Full => FULL,
+                Health::Failed => FAILED,
+            });
+        // Before anybody is told, so that whoever is told sees it.
+        self.health.store(health, Ordering::Release);
+        for change in batch.drain(..) {
+            (self.on_done)(Done {
+                ticket: change.ticket,
+                result: result.clone(),
+            });
         }
     }
 
@@ -217,8 +252,13 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
             return false;
         };
         loop {
-            let Letter::Change(change) = letter else {
-                return false;
+            let change = match letter {
+                Letter::Change(change) => change,
+                Letter::Snapshot(reply) => {
+                    self.wanted = Some(reply);
+                    return true;
+                }
+                Letter::Close => return false,
             };
             bytes += change.bytes();
             batch.push(change);
@@ -279,6 +319,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
         let Err(error) = written else {
             return Ok(());
         };
+        self.gate.shut();
+        self.gate = Arc::default();
         match self.disk.fault() {
             Fault::NoRoom => Err(CommitError {
                 health: Health::Full,
@@ -363,6 +405,33 @@ mod tests {
             assert_eq!(running.end(&dir), rows(&expected), "{writes_left} writes");
         }
         assert!(failures > 2, "{failures} places failed");
+    }
+
+    /// The engine is opened anew after a failure and may use the pages of a snapshot again.
+    #[test]
+    fn a_failed_commit_ends_snapshots_and_later_ones_are_whole() {
+        let dir = dir("snapshot", 0);
+        let mut running = Running::start(&dir);
+        assert_eq!(running.change("kept", b"1"), Ok(()));
+        let committer = running.writer.committer();
+        let mut before = committer.snapshot().unwrap();
+        running.no_room(0);
+        assert_eq!(running.change("lost", b"2"), Err(Health::Full));
+        assert!(matches!(
+            before.read(|_, _| true),
+            Err(SnapshotError::Ended)
+        ));
+        assert!(matches!(committer.snapshot(), Err(SnapshotError::Closed)));
+        running.disk.breakage.writes.store(0, Ordering::Release);
+        assert_eq!(running.change("again", b"3"), Ok(()));
+        let mut found = Vec::new();
+        let read = committer.snapshot().unwrap().read(|key, _| {
+            found.push(key.to_owned());
+            true
+        });
+        assert!(!read.unwrap());
+        assert_eq!(found, ["again", "kept"]);
+        running.end(&dir);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! * [`OpenError`], [`CommitError`], [`Refused`]: what can go wrong, with the remedy in the text;
 //! * `disk`: the one open file, and what it remembers of failures; `overlay`: a view of it for checking; `head`: which commit counts;
 //! * [`Store`]: opening, checking and reading;
-//! * [`Committer`]: the queue in front of the thread, and the thread.
+//! * [`Committer`]: the queue in front of the thread, and the thread;
+//! * [`Snapshot`], [`create`]: one moment read while changes go on, and a new store of it.
 //!
 //! # Theory of operation
 //!
@@ -22,7 +23,7 @@
 //! pages that can be reached, on a view of the file that nothing is written through: a damaged file is refused as it was found.
 //! Rows are read through that view too; the file itself is written from [`Store::start`] on, when their reader was content.
 //!
-//! Absent here: retries of a failed sync (what the kernel dropped it cannot be asked for again), logs, reading while open
+//! Absent here: retries of a failed sync (what the kernel dropped it cannot be asked for again), logs, looking up a key
 //! (records live in their owners' memory), repair by guessing.
 
 mod commit;
@@ -32,7 +33,9 @@ mod head;
 pub mod limits;
 mod map;
 mod overlay;
+mod snapshot;
 
 pub use commit::{Change, Committer, Done, Writer};
 pub use error::{CommitError, Health, OpenError, Refused};
-pub use map::Store;
+pub use map::{Fill, Store, create};
+pub use snapshot::{Snapshot, SnapshotError};

@@ -5,12 +5,14 @@ use crate::disk::{Disk, Live};
 use crate::error::OpenError;
 use crate::head::Head;
 use crate::limits::CACHE_BYTES;
+use crate::snapshot::{Snapshot, SnapshotError};
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend,
     TableDefinition,
 };
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,6 +84,14 @@ impl Store {
         };
         walk().map_err(|error| explain(&self.file, error))?;
         Ok(rows)
+    }
+
+    /// All rows, to be read a few at a time.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        Snapshot::of(&self.view, &Arc::default())
     }
 
     /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change taken, in the
@@ -197,32 +207,65 @@ fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize
     Ok((database, newer.map(|slot| (head, slot))))
 }
 
+/// Gives rows, each to the function it is handed.
+pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
+
+/// Makes a store of the rows that `fill` gives, in a directory without one; only its owner may read it. When this returns, the store
+/// is complete and on the disk. Memory is bounded by [`CACHE_BYTES`], however many rows there are.
+///
+/// # Errors
+/// What `fill` or the system refused; then there is no store.
+pub fn create(dir: &Path, fill: &mut Fill<'_>) -> io::Result<()> {
+    let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
+    if file.try_exists()? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    make_of(&young, 0o600, fill)?;
+    fs::rename(&young, &file)?;
+    File::open(dir)?.sync_all()
+}
+
 /// Makes an empty store under another name, and names it when it is complete and on the disk.
 fn make(dir: &Path) -> io::Result<()> {
     let (young, file) = (dir.join(YOUNG_NAME), dir.join(FILE_NAME));
+    make_of(&young, 0o666, &mut |_| Ok(()))?;
+    fs::rename(&young, &file)?;
+    File::open(dir)?.sync_all()
+}
+
+fn make_of(young: &Path, mode: u32, fill: &mut Fill<'_>) -> io::Result<()> {
     let opened = File::options()
         .read(true)
         .write(true)
         .create(true)
         .truncate(true)
-        .open(&young)?;
+        .mode(mode)
+        .open(young)?;
     let disk = Arc::new(Disk::new(opened));
-    let fill = || -> Result<(), redb::Error> {
+    let mut write = || -> Result<(), redb::Error> {
         let database = database(Live(Arc::clone(&disk)))?;
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_two_phase_commit(true);
-        transaction.open_table(ROWS)?;
+        let mut rows = transaction.open_table(ROWS)?;
+        fill(&mut |key, value| {
+            let inserted = rows.insert(key, value).map(drop);
+            inserted.map_err(|error| of_system(error.into()))
+        })
+        .map_err(redb::Error::Io)?;
+        drop(rows);
         transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
         transaction.commit()?;
         Ok(())
     };
-    fill().map_err(|error| match system_error(error) {
-        Ok(error) => error,
-        Err(other) => io::Error::other(other),
-    })?;
-    fs::rename(&young, &file)?;
-    File::open(dir)?.sync_all()
+    write().map_err(of_system)
+}
+
+fn of_system(error: redb::Error) -> io::Error {
+    if let redb::Error::Io(error) = error {
+        return error;
+    }
+    io::Error::other(error)
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -13,6 +13,7 @@
 //! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the process, whatever ends it; a registry that
 //!   is damaged, foreign or in use; a disk without room, slow or failing.
+//! * [`backup`]: a copy of a running broker's registry, and starts from it.
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
 //! * [`confined`]: under the seccomp profile of `deploy/`; [`health`]: the health check of its compose file.
@@ -46,6 +47,7 @@ macro_rules! on_shards {
 mod alexa;
 mod api;
 mod attacks;
+mod backup;
 mod bad_frame;
 mod bad_http;
 mod bad_message;

@@ -5,4 +5,5 @@
 mod damage;
 mod full;
 mod lives;
+mod snapshot;
 mod support;

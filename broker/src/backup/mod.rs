@@ -1,0 +1,184 @@
+//! `broker backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker or of the data
+//! directory of one that is stopped.
+//!
+//! ```text
+//! running:  POST /backup ──► stream of rows (wire) ──┐
+//! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key} ──► verified ──► synced ──► DIR
+//! ```
+//! The broker never writes where a request says: the command that asks writes, with the rights of whoever runs it. A backup holds the
+//! registry and the key of temporary credentials, nothing that operators wrote themselves (configuration, credentials, certificates).
+
+mod fetch;
+mod folder;
+pub(crate) mod wire;
+
+use crate::config::BackupFlags;
+use crate::registry;
+use crate::server::{Failure, data_dir::DataDir, session_key, token};
+use fetch::Answer;
+use folder::Folder;
+use serde_json::json;
+use std::fs;
+use std::io;
+use std::path::Path;
+use wire::{Part, Reader};
+use zeroize::Zeroizing;
+
+/// Makes a backup. What there is to say of it, with a line's end.
+///
+/// # Errors
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no backup to be had. In either
+/// case there is no directory, not even a part of it.
+pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
+    let directory = flags.directory.display();
+    let folder = Folder::begin(&flags.directory).map_err(|error| {
+        Failure::Configuration(format!(
+            "{directory}: allowed a directory that is absent or empty, in one that can be written: {error}"
+        ))
+    })?;
+    let (channels, key) = match &flags.data_dir {
+        Some(data_dir) => stopped(data_dir, &folder)?,
+        None => running(flags, &folder)?,
+    };
+    let key = match key {
+        Key::Found(key) => Some(key),
+        Key::Missing(_) if flags.without_session_key => None,
+        Key::Missing(why) => {
+            return Err(Failure::Fatal(format!(
+                "the key of temporary credentials cannot be had: {why}: run it as the broker's user, or with the --token-file of \
+                 its admin listener; or leave it out with --without-session-key, which ends temporary credentials at a restore"
+            )));
+        }
+    };
+    let unwritten = |error: io::Error| {
+        Failure::Fatal(format!(
+            "{directory}: the backup cannot be written: {error}"
+        ))
+    };
+    if let Some(key) = &key {
+        let written = folder.write(session_key::NAME, key.as_bytes());
+        written.map_err(unwritten)?;
+    }
+    verify(&folder, channels)?;
+    folder.finish().map_err(unwritten)?;
+    let with_key = key.is_some();
+    Ok(if flags.json {
+        let text =
+            json!({ "directory": flags.directory, "channels": channels, "sessionKey": with_key });
+        format!("{text}\n")
+    } else {
+        let and = if with_key {
+            " and the session key"
+        } else {
+            ", no session key"
+        };
+        format!("{directory}: {channels} channels{and}\n")
+    })
+}
+
+/// The text of `session.key`.
+enum Key {
+    Found(Zeroizing<String>),
+    /// Why not.
+    Missing(String),
+}
+
+impl Key {
+    fn of(data_dir: &Path) -> Self {
+        match session_key::text(data_dir) {
+            Ok(text) => Self::Found(text),
+            Err(error) => Self::Missing(format!(
+                "{}: {error}",
+                data_dir.join(session_key::NAME).display()
+            )),
+        }
+    }
+}
+
+/// Asks a running broker.
+fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, Key), Failure> {
+    let token = flags.token_file.as_ref().map(|path| {
+        token(path).map_err(|rule| {
+            Failure::Configuration(format!("--token-file {}: {rule}", path.display()))
+        })
+    });
+    let token = token.transpose()?.map(Zeroizing::new);
+    let host = flags.admin.strip_prefix("http://").unwrap_or(&flags.admin);
+    let Answer { body, data_dir } =
+        fetch::ask(host, token.as_ref().map(|token| token.as_str())).map_err(Failure::Fatal)?;
+    let (mut sent, mut rows) = (None, 0);
+    let made = Reader::new(body).and_then(|mut reader| {
+        store::create(folder.path(), &mut |insert| {
+            loop {
+                match reader.next()? {
+                    Part::SessionKey(text) => sent = Some(text),
+                    Part::Row(key, value) => insert(key, value)?,
+                    Part::End(count) => {
+                        rows = count;
+                        return Ok(());
+                    }
+                }
+            }
+        })
+    });
+    made.map_err(|error| Failure::Fatal(format!("no backup from http://{host}: {error}")))?;
+    let key = match (sent, data_dir) {
+        (Some(text), _) => Key::Found(text),
+        (None, Some(data_dir)) => Key::of(&data_dir),
+        (None, None) => Key::Missing("the broker gives it for its token only".into()),
+    };
+    Ok((rows, key))
+}
+
+/// Copies the directory of a broker that does not run.
+fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, Key), Failure> {
+    if !data_dir.join("store.redb").is_file() {
+        return Err(Failure::Configuration(format!(
+            "--data-dir {}: allowed the data directory of a broker, with its store.redb",
+            data_dir.display()
+        )));
+    }
+    let _locked = DataDir::open(data_dir)?;
+    let store =
+        registry::open(data_dir, |_| {}).map_err(|error| Failure::Fatal(error.to_string()))?;
+    let mut rows = 0;
+    let made = store
+        .snapshot()
+        .map_err(io::Error::other)
+        .and_then(|mut snapshot| {
+            store::create(folder.path(), &mut |insert| {
+                let mut failed = None;
+                let read = snapshot.read(|key, value| {
+                    rows += 1;
+                    failed = insert(key, value).err();
+                    failed.is_none()
+                });
+                match (read, failed) {
+                    (Ok(_), None) => Ok(()),
+                    (_, Some(error)) => Err(error),
+                    (Err(error), None) => Err(io::Error::other(error)),
+                }
+            })
+        });
+    made.map_err(|error| {
+        Failure::Fatal(format!(
+            "{}: the backup cannot be written: {error}",
+            data_dir.display()
+        ))
+    })?;
+    Ok((rows, Key::of(data_dir)))
+}
+
+/// Reads what was written as a start would.
+fn verify(folder: &Folder, channels: u64) -> Result<(), Failure> {
+    let mut found = 0;
+    let opened = registry::open(folder.path(), |_| found += 1);
+    drop(opened.map_err(|error| Failure::Fatal(format!("the backup is not right: {error}")))?);
+    if found != channels {
+        let text = format!("the backup is not right: {found} of {channels} channels are in it");
+        return Err(Failure::Fatal(text));
+    }
+    // What opening it has left.
+    fs::remove_file(folder.path().join("store.lock"))
+        .map_err(|error| Failure::Fatal(format!("the backup cannot be written: {error}")))
+}

@@ -1,0 +1,285 @@
+//! `POST /backup`: one moment of the registry as a stream, while changes go on.
+//!
+//! Rows are read on a thread of the runtime's pool, a chunk at a time: a few chunks wait for whoever reads them, and no shard takes
+//! part. One backup at a time, within a bounded time, since the store keeps the pages of that moment meanwhile.
+//!
+//! The stream holds what the inspector shows as well. The key of temporary credentials, with which anybody's could be forged, is in it
+//! only for a request with the admin token; without one, `broker backup` reads the file itself, if its user may.
+
+use super::admin::{Admin, bears, error};
+use crate::backup::wire;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use store::{Snapshot, SnapshotError};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+/// What a backup is made of.
+pub struct Backup {
+    /// Gives one moment of the registry; blocks for a commit.
+    pub snapshot: Box<dyn Fn() -> Result<Snapshot, SnapshotError> + Send + Sync>,
+    /// Reads `session.key`.
+    pub session_key: Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>,
+    /// Where it is.
+    pub data_dir: PathBuf,
+    /// The admin token, also on loopback where no other request needs it.
+    pub token: Option<String>,
+}
+
+/// The backups of a process: one at a time.
+pub(super) struct Backups {
+    what: Backup,
+    turn: Arc<Semaphore>,
+}
+
+impl Backups {
+    pub(super) fn new(what: Backup) -> Self {
+        Self {
+            what,
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// The first bytes of a stream, and what gives the others.
+    fn begin(&self, with_key: bool) -> Result<(Vec<u8>, Snapshot), String> {
+        let mut head = wire::MAGIC.to_vec();
+        if with_key {
+            let key = (self.what.session_key)();
+            let key = key.map_err(|error| format!("session.key cannot be read: {error}"))?;
+            wire::put_session_key(&mut head, &key);
+        }
+        let snapshot = (self.what.snapshot)().map_err(|error| error.to_string())?;
+        Ok((head, snapshot))
+    }
+}
+
+pub(super) async fn backup(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let backups = Arc::clone(&admin.backups);
+    let Ok(turn) = Arc::clone(&backups.turn).try_acquire_owned() else {
+        return error(StatusCode::TOO_MANY_REQUESTS, "another backup is under way");
+    };
+    let token = backups.what.token.as_deref();
+    let with_key = token.is_some_and(|token| bears(&headers, token));
+    let data_dir = std::path::absolute(&backups.what.data_dir).unwrap_or_default();
+    let begun = tokio::task::spawn_blocking(move || backups.begin(with_key)).await;
+    let (head, snapshot) = match begun {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(text)) => return error(StatusCode::SERVICE_UNAVAILABLE, &text),
+        Err(_) => return error(StatusCode::SERVICE_UNAVAILABLE, "the process ends"),
+    };
+    let (to, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let mut send = |chunk| {
+            let sent = runtime.block_on(timeout(STALL_MAX, to.send(chunk)));
+            matches!(sent, Ok(Ok(())))
+        };
+        match pump(head, snapshot, &mut send) {
+            Ok(channels) => tracing::info!(channels, "backup given"),
+            Err(error) => {
+                tracing::warn!(%error, "a backup was not finished");
+                send(Err(error));
+            }
+        }
+        drop(turn);
+    });
+    let kind = HeaderValue::from_static("application/octet-stream");
+    let mut response = Body::from_stream(Chunks(chunks)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if let Ok(path) = HeaderValue::from_bytes(data_dir.as_os_str().as_encoded_bytes()) {
+        response.headers_mut().insert(DATA_DIR_HEADER, path);
+    }
+    response
+}
+
+/// Sends all of a snapshot: how many rows there are.
+fn pump(
+    head: Vec<u8>,
+    mut snapshot: Snapshot,
+    send: &mut impl FnMut(io::Result<Bytes>) -> bool,
+) -> io::Result<u64> {
+    let began = Instant::now();
+    let (mut chunk, mut rows, mut more) = (head, 0, true);
+    while more {
+        let read = snapshot.read(|key, value| {
+            wire::put_row(&mut chunk, key, value);
+            rows += 1;
+            chunk.len() < CHUNK_BYTES
+        });
+        more = read.map_err(io::Error::other)?;
+        if !more {
+            wire::put_end(&mut chunk, rows);
+        }
+        if began.elapsed() > BACKUP_MAX {
+            return Err(io::Error::other("it takes too long"));
+        }
+        if !send(Ok(std::mem::take(&mut chunk).into())) {
+            return Err(io::Error::other("nobody reads it"));
+        }
+    }
+    Ok(rows)
+}
+
+/// A channel as the stream that a body is made of.
+struct Chunks(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Stream for Chunks {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}
+
+/// Names the data directory in the answer, so that a command on the same machine finds the session key.
+pub const DATA_DIR_HEADER: &str = "heliograph-data-dir";
+
+/// Bytes of a chunk, but for one row more.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that wait for the reader: with one row of the largest size each, less than 1 MiB.
+const CHUNKS_WAITING_MAX: usize = 4;
+/// How long a chunk waits for room; then the backup ends, since the store keeps what it reads.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// How long a backup may take: a million channels take some seconds.
+const BACKUP_MAX: Duration = Duration::from_secs(15 * 60);
+
+#[cfg(test)]
+impl Backup {
+    /// For listeners whose tests ask for none.
+    pub(super) fn none() -> Self {
+        Self {
+            snapshot: Box::new(|| Err(SnapshotError::Closed)),
+            session_key: Box::new(|| Err(io::ErrorKind::NotFound.into())),
+            data_dir: PathBuf::new(),
+            token: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::Store;
+
+    /// A store of 20 MB, so that no socket takes it whole.
+    fn backups(name: &str) -> (Arc<Backups>, PathBuf) {
+        let dir = std::env::temp_dir().join(format!("heliograph-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir(&dir).unwrap();
+        store::create(&dir, &mut |insert| {
+            (0..200).try_for_each(|number| insert(&format!("{number:04}"), &[7; 100_000]))
+        })
+        .unwrap();
+        let store = Store::open(&dir).unwrap();
+        let what = Backup {
+            snapshot: Box::new(move || store.snapshot()),
+            data_dir: dir.clone(),
+            ..Backup::none()
+        };
+        (Arc::new(Backups::new(what)), dir)
+    }
+
+    /// What waits for whoever reads is a few chunks, and a reader who leaves ends it.
+    #[test]
+    fn a_reader_who_stops_is_waited_for_with_a_few_chunks_in_hand() {
+        let (backups, dir) = backups("backup-chunks");
+        let (head, snapshot) = backups.begin(false).unwrap();
+        let mut sent = Vec::new();
+        let ended = pump(head, snapshot, &mut |chunk| {
+            sent.push(chunk.unwrap().len());
+            sent.len() < 3
+        });
+        assert_eq!(ended.unwrap_err().to_string(), "nobody reads it");
+        assert_eq!(sent.len(), 3);
+        assert!(
+            sent.iter().all(|bytes| *bytes < CHUNK_BYTES + 110_000),
+            "{sent:?}"
+        );
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    /// The second asker is refused while the first has not read its own, and heard when it has.
+    #[test]
+    fn one_backup_at_a_time() {
+        use crate::side::{Shows, StatusBoard, admin};
+        use std::io::{Read, Write};
+        use std::net::TcpStream;
+        let (backups, dir) = backups("backup-turns");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let what = Arc::into_inner(backups).unwrap().what;
+        let shows = Shows {
+            scrape: Box::new(|| None),
+            inspect: Box::new(|_| None),
+            backup: what,
+            settings: Arc::default(),
+            token: None,
+        };
+        let ask = move || {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            let request = "POST /backup HTTP/1.0\r\nHost: localhost\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).unwrap();
+            (stream, String::from_utf8(status.to_vec()).unwrap())
+        };
+        let asks = move || {
+            let (mut first, status) = ask();
+            assert_eq!(status, "HTTP/1.0 200");
+            assert_eq!(ask().1, "HTTP/1.0 429");
+            let mut rest = Vec::new();
+            first.read_to_end(&mut rest).unwrap();
+            assert!(rest.len() > 20_000_000, "{}", rest.len());
+            // Its turn ends just after its last byte.
+            while ask().1 != "HTTP/1.0 200" {
+                std::thread::yield_now();
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            tokio::spawn(admin::serve(listener, StatusBoard::default(), shows));
+            tokio::task::spawn_blocking(asks).await.unwrap();
+        });
+        drop(runtime);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn all_rows_are_sent_with_their_end() {
+        let (backups, dir) = backups("backup-rows");
+        let (head, snapshot) = backups.begin(false).unwrap();
+        let mut stream = Vec::new();
+        let rows = pump(head, snapshot, &mut |chunk| {
+            stream.extend_from_slice(&chunk.unwrap());
+            true
+        });
+        assert_eq!(rows.unwrap(), 200);
+        let mut reader = wire::Reader::new(&stream[..]).unwrap();
+        let mut seen = 0;
+        let count = loop {
+            match reader.next().unwrap() {
+                wire::Part::Row(_, value) => seen += value.len(),
+                wire::Part::End(count) => break count,
+                wire::Part::SessionKey(_) => panic!("nobody has shown the token"),
+            }
+        };
+        assert_eq!((count, seen), (200, 20_000_000));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -1,0 +1,100 @@
+//! One moment of the map, read while changes go on.
+//!
+//! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by what changes meanwhile. After a
+//! failed commit the engine is opened anew and may use those pages again, so a [`Gate`] ends every snapshot of before: nothing is
+//! read through it any more, and its reader learns that it has no whole copy.
+
+#![expect(
+    clippy::disallowed_types,
+    reason = "the store's thread and a reader meet at the gate, once a snapshot's end and once a batch of rows"
+)]
+
+use crate::map::ROWS;
+use redb::{Database, Range, ReadableDatabase};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One moment of the map. Its memory is a page path; it does not hinder commits.
+pub struct Snapshot {
+    rows: Range<'static, &'static str, &'static [u8]>,
+    gate: Arc<Gate>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("Snapshot")
+    }
+}
+
+/// Why there is no snapshot, or no more of one.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// The store was closed, or a commit has failed since: what is read may not be of one moment.
+    Ended,
+    /// The store is not open for reading: its disk is full or has failed.
+    Closed,
+    /// The engine could not read its file.
+    Engine(redb::Error),
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended => to.write_str("the store was closed or failed meanwhile: try again"),
+            Self::Closed => to.write_str("the store's disk is full or has failed"),
+            Self::Engine(error) => write!(to, "the store cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+/// Whether what was opened may still be read. One for each time that the engine is opened.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    shut: Mutex<bool>,
+}
+
+impl Gate {
+    /// From here on nothing is read. Waits for a batch of rows that is being read.
+    pub(crate) fn shut(&self) {
+        *self.shut.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn of(database: &Database, gate: &Arc<Gate>) -> Result<Self, SnapshotError> {
+        let range = || -> Result<_, redb::Error> {
+            let table = database.begin_read()?.open_table(ROWS)?;
+            Ok(table.range::<&str>(..)?)
+        };
+        Ok(Self {
+            rows: range().map_err(SnapshotError::Engine)?,
+            gate: Arc::clone(gate),
+        })
+    }
+
+    /// Gives the next rows, in the order of the keys' bytes, until `row` wants no more for now or there is none: whether there may
+    /// be more. `row` must be quick, since a store that fails or closes waits for it.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; what was given is then no whole copy.
+    pub fn read(
+        &mut self,
+        mut row: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Result<bool, SnapshotError> {
+        // Held while rows are read, so that whoever shuts the gate knows that nobody reads.
+        let shut = self.gate.shut.lock();
+        let shut = shut.unwrap_or_else(PoisonError::into_inner);
+        if *shut {
+            return Err(SnapshotError::Ended);
+        }
+        for entry in self.rows.by_ref() {
+            let (key, value) = entry.map_err(|error| SnapshotError::Engine(error.into()))?;
+            if !row(key.value(), value.value()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
