@@ -39,8 +39,6 @@ pub struct Session {
     pub cut: bool,
     /// Bytes that stand in the shard's books of connections that are behind.
     pub weight: u32,
-    /// Bytes of requests and answers that are charged to where it comes from.
-    pub charged: u32,
 }
 
 /// The states of a connection, in the order of its life.
@@ -92,7 +90,6 @@ impl Session {
             behind: false,
             cut: false,
             weight: 0,
-            charged: 0,
         }
     }
 

@@ -58,12 +58,12 @@ impl Shard {
             }
         }
         let slotless = session.open().is_none_or(|ws| ws.superseded);
-        let charged = session.charged > 0;
+        let speaks_http = session.open().is_none();
         let cut = if session.cut { bytes } else { 0 };
         let released = had_messages && slotless && !session.outbox.has_messages();
         self.cut_shrinks(cut);
         self.weigh(key);
-        if charged {
+        if speaks_http {
             self.charge(key);
         }
         for order in offers {

@@ -136,6 +136,8 @@ pub struct Shard {
     /// What HTTP connections hold by the address they come from, and its sum.
     requests_held: shares::Shares<Origin, SessionKey>,
     request_bytes: usize,
+    /// The same by connection: only those that hold more than each may.
+    request_charges: BTreeMap<SessionKey, usize>,
     /// Connections that had to make room for others' requests.
     requests_refused: u64,
 }
@@ -208,6 +210,7 @@ impl Shard {
             turns: turns::Turns::default(),
             requests_held: shares::Shares::default(),
             request_bytes: 0,
+            request_charges: BTreeMap::new(),
             requests_refused: 0,
             settings,
         };

@@ -17,30 +17,35 @@ use codec::control::ErrorKind;
 impl Shard {
     /// Charges a session for what it holds now, and for nothing else.
     pub(super) fn charge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let held = session.held();
-        let before = session.charged as usize;
-        if held == before {
-            return;
-        }
-        session.charged = u32::try_from(held).unwrap_or(u32::MAX);
-        let after = session.charged as usize;
-        let origin = Origin::of(session.peer.remote.ip());
-        self.requests_held.change(origin, key, before, after);
-        self.request_bytes = (self.request_bytes + after).saturating_sub(before);
+        let (held, remote) = (session.held(), session.peer.remote);
+        self.charge_with(key, Origin::of(remote.ip()), held);
     }
 
     /// A session leaves this shard's table: nothing is charged for it any more.
     pub(super) fn discharge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let before = std::mem::take(&mut session.charged) as usize;
-        let origin = Origin::of(session.peer.remote.ip());
-        self.requests_held.change(origin, key, before, 0);
-        self.request_bytes = self.request_bytes.saturating_sub(before);
+        let remote = session.peer.remote;
+        self.charge_with(key, Origin::of(remote.ip()), 0);
+    }
+
+    fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
+        let charges = &mut self.request_charges;
+        if after == 0 && charges.is_empty() {
+            return; // the usual case
+        }
+        let before = if after == 0 {
+            charges.remove(&key)
+        } else {
+            charges.insert(key, after)
+        };
+        let before = before.unwrap_or(0);
+        self.requests_held.change(origin, key, before, after);
+        self.request_bytes = (self.request_bytes + after).saturating_sub(before);
     }
 
     /// Charges a session that has just received, and has somebody pay when that is too much.
@@ -53,13 +58,10 @@ impl Shard {
             let Some(session) = self.sessions.get(key) else {
                 return;
             };
-            let (own, origin) = (
-                session.charged as usize,
-                Origin::of(session.peer.remote.ip()),
-            );
-            if own == 0 {
+            let origin = Origin::of(session.peer.remote.ip());
+            let Some(&own) = self.request_charges.get(&key) else {
                 return; // others hold it all, and pay when they send more
-            }
+            };
             let payer = self.requests_held.payer(origin, own, 0);
             match payer.filter(|_| payers < PAYERS_PER_INPUT) {
                 Some(payer) => self.make_pay(payer, at),
