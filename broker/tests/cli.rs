@@ -437,7 +437,7 @@ const LISTEN: [&str; 4] = ["--listen", "http://127.0.0.1:0", "--admin", "127.0.0
 /// A master that says nothing, and does not answer a close either.
 fn idle_client(server: &Server) -> TcpStream {
     let mut client = TcpStream::connect(server.address(1)).unwrap();
-    let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 HTTP/1.1\r\nHost: a\r\n\
+    let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 HTTP/1.1\r\nHost: localhost\r\n\
                    Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     client.write_all(request.as_bytes()).unwrap();
     let mut head = [0; 12];

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 /// Notes every rule that `settings` break.
 pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>) {
     authentication(settings, reader);
+    origins(settings, reader);
     listeners(settings, reader);
     admin(settings, reader);
     limits(settings, reader);
@@ -45,6 +46,17 @@ fn authentication(settings: &Settings, reader: &mut Reader<'_>) {
                         with every listener on loopback";
             reader.fault("auth", "sigv4", rule);
         }
+    }
+}
+
+fn origins(settings: &Settings, reader: &mut Reader<'_>) {
+    if settings.auth != Auth::None && !settings.dev_origins.is_empty() {
+        let rule = "allowed with --dev or auth none; where requests are signed, pages of any origin may send them";
+        reader.fault("dev_origins", settings.dev_origins.join(" "), rule);
+    }
+    if settings.dev_origins.len() > DEV_ORIGINS_MAX {
+        let rule = format!("allowed at most {DEV_ORIGINS_MAX} origins");
+        reader.fault("dev_origins", settings.dev_origins.len(), rule);
     }
 }
 
@@ -214,3 +226,6 @@ const ICE_MAX: usize = 5;
 
 /// Each listener is a descriptor per shard.
 const LISTENERS_MAX: usize = 64;
+
+/// Each is compared with the origin of a request.
+const DEV_ORIGINS_MAX: usize = 64;

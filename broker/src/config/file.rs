@@ -23,6 +23,12 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>, settings: &mut Settings) {
     top.read("listen", &mut settings.listen, |value| {
         list(value, "URLs", |url| text(url, value::listen))
     });
+    top.read("dev_origins", &mut settings.dev_origins, |value| {
+        if value.as_array().is_some_and(|origins| origins.is_empty()) {
+            return Ok(Vec::new());
+        }
+        list(value, "origins", |origin| text(origin, value::dev_origin))
+    });
     top.section("tls", |section| settings.tls = tls(section));
     top.section("admin", |section| admin(section, &mut settings.admin));
     top.section("advertise", |section| {
@@ -54,6 +60,7 @@ pub(super) fn override_by_flags(
         }
     };
     put("listen", "--listen", !flags.listen.is_empty());
+    put("dev_origins", "--dev-origin", !flags.dev_origin.is_empty());
     put("admin.listen", "--admin", flags.admin.is_some());
     put("shards", "--shards", flags.shards.is_some());
     put("cpus", "--cpus", flags.cpus.is_some());
@@ -69,6 +76,7 @@ pub(super) fn override_by_flags(
 
     let ServeFlags {
         dev: _,
+        dev_origin,
         config: _,
         listen,
         admin,
@@ -90,6 +98,9 @@ pub(super) fn override_by_flags(
     } = flags.clone();
     if !listen.is_empty() {
         settings.listen = listen;
+    }
+    if !dev_origin.is_empty() {
+        settings.dev_origins = dev_origin;
     }
     settings.admin.listen = admin.map_or(settings.admin.listen, |admin| admin.0);
     settings.shards = shards.unwrap_or(settings.shards);

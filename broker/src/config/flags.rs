@@ -87,6 +87,10 @@ pub struct ServeFlags {
     /// connects, a certificate of our own, a drain of one second [default: off]
     #[arg(long)]
     pub dev: bool,
+    /// A page's origin that may use a server without signatures, such as https://app.example:3000; repeatable. Pages of loopback
+    /// always may [default: none]
+    #[arg(long, value_name = "ORIGIN", value_parser = value::dev_origin)]
+    pub dev_origin: Vec<String>,
     /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

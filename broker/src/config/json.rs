@@ -24,6 +24,7 @@ pub fn json(settings: &Settings) -> Value {
         profile,
         auth,
         dev,
+        dev_origins,
         data_dir,
         log_format,
         credentials,
@@ -65,6 +66,7 @@ pub fn json(settings: &Settings) -> Value {
             Auth::Sigv4 => "sigv4",
         },
         "dev": dev,
+        "dev_origins": dev_origins,
         "data_dir": path(data_dir),
         "log_format": match log_format {
             LogFormat::Text => "text",

@@ -34,6 +34,9 @@ pub struct Settings {
     pub auth: Auth,
     /// Development mode: any region and account, unknown channels come into being when somebody connects.
     pub dev: bool,
+    /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them; empty where
+    /// requests are signed, since there any may.
+    pub dev_origins: Vec<String>,
     /// Where the process keeps its files.
     pub data_dir: PathBuf,
     /// The form of log lines on stderr.
@@ -96,6 +99,7 @@ impl Settings {
             profile,
             auth: if dev { Auth::None } else { Auth::Sigv4 },
             dev,
+            dev_origins: Vec::new(),
             data_dir: "heliograph-data".into(),
             log_format: LogFormat::Text,
             credentials: None,

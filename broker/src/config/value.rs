@@ -134,6 +134,21 @@ pub(super) fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
+/// The origin of a page as browsers write it (RFC 6454 section 6.2): without the port that the scheme stands for.
+pub(super) fn dev_origin(text: &str) -> Checked<String> {
+    if text == "null" {
+        return Ok(text.into());
+    }
+    let origin = endpoint(text, ["https", "http"])
+        .map_err(|_| "allowed https://HOST or http://HOST, perhaps with :PORT, or null")?
+        .to_ascii_lowercase();
+    let usual = match origin.starts_with("https:") {
+        true => origin.strip_suffix(":443"),
+        false => origin.strip_suffix(":80"),
+    };
+    Ok(usual.unwrap_or(&origin).to_owned())
+}
+
 /// A domain that labels are put before. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are ours.
 pub(super) fn domain(text: &str) -> Checked<String> {
     if is_host(text) && text.len() <= 253 - "m-01234567.".len() {

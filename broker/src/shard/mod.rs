@@ -31,6 +31,7 @@ mod inspect;
 mod kept;
 mod leave;
 mod letter;
+mod origins;
 mod permits;
 mod relay;
 mod request_bytes;

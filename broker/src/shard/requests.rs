@@ -199,6 +199,13 @@ impl Shard {
                 return self.refuse_step(key, Purpose::Unknown, status, message, at);
             }
         };
+        if let Some(refusal) = self.rules.origins.refusal(&head) {
+            let purpose = match head.header("upgrade") {
+                Some(_) => upgrade_of(&head),
+                None => Purpose::Unknown,
+            };
+            return self.refuse_step(key, purpose, 403, refusal, at);
+        }
         let request = Request {
             head,
             text: bytes,

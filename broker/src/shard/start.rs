@@ -77,6 +77,7 @@ pub(super) struct Rules {
     pub(super) calls: codec::control::Rules,
     /// This shard's part of `limits.request_bytes`.
     pub(super) request_bytes: usize,
+    pub(super) origins: super::origins::Origins,
 }
 
 impl Rules {
@@ -99,6 +100,7 @@ impl Rules {
             },
             calls: codec::control::Rules { strict },
             request_bytes: settings.request_bytes_per_shard(),
+            origins: super::origins::Origins::of(settings),
         }
     }
 }

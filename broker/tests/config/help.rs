@@ -10,6 +10,7 @@ use serde_json::Value;
 const IN_WORDS: &[(&str, &str)] = &[
     ("dev", "off"),
     ("config", "none"),
+    ("dev_origin", "none"),
     (
         "shards",
         "as many as CPUs that the process may use; --dev: fewer if locked memory is short",

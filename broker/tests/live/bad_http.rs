@@ -30,13 +30,13 @@ fn wrong_bytes_are_answered_and_the_connection_ends(broker: &Broker) {
 }
 
 fn wrong_heads() -> Vec<(&'static str, String, u16)> {
-    let start = "POST /describeSignalingChannel HTTP/1.1\r\nHost: a";
+    let start = "POST /describeSignalingChannel HTTP/1.1\r\nHost: localhost";
     let long = "a".repeat(17 * 1024);
     vec![
         ("garbage", "\x01\x02\x03 garbage".into(), 400),
         (
             "no version",
-            "POST /describeSignalingChannel\r\nHost: a".into(),
+            "POST /describeSignalingChannel\r\nHost: localhost".into(),
             400,
         ),
         ("no colon", format!("{start}\r\nX-Filler 1"), 400),
@@ -116,7 +116,7 @@ fn wrong_calls_leave_the_connection_open(broker: &Broker) {
         .refused(400, "SerializationException");
     for method in ["PUT", "DELETE"] {
         let bytes = format!(
-            "{method} /describeSignalingChannel HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}"
+            "{method} /describeSignalingChannel HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}"
         );
         exchange(broker.plain, bytes.as_bytes()).refused(404, "UnknownOperationException");
     }
@@ -159,7 +159,7 @@ fn slow_heads_and_bodies_end_at_their_deadline(broker: &Broker) {
     let starts: [&[u8]; 4] = [
         b"",
         b"GET /?X-Amz-ChannelARN=",
-        b"POST / HTTP/1.1\r\nHost: a\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\n",
         &body[..body.len() - 3],
     ];
     let started = Instant::now();

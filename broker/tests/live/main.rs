@@ -9,6 +9,7 @@
 //! * [`signed`], [`signed_sts`], [`signed_refused`], [`signed_malformed`], [`signed_bounds`], [`signed_slow`], [`signed_reload`],
 //!   [`signed_quotas`]: checked identity;
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
+//! * [`origins`]: which pages of browsers may use a broker.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the process, whatever ends it; a registry that
@@ -72,6 +73,7 @@ mod http;
 mod inspector;
 mod logs;
 mod memlock;
+mod origins;
 mod peer;
 mod pending;
 mod process;

@@ -11,6 +11,7 @@ mod faults;
 mod keeping;
 mod log;
 mod notes;
+mod origins;
 mod registry;
 mod routing;
 mod script;

@@ -96,6 +96,7 @@ impl Script {
     ) -> Self {
         let mut settings = Settings::new(Profile::Default, dev);
         settings.shards = usize::from(shards);
+        settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
         change(&mut settings);
         let settings = Arc::new(settings);
         let placement = Placement::new(SEEDS, shards);

@@ -241,6 +241,7 @@ impl Plan {
         };
         let mut settings = Settings::new(profile, self.dev);
         settings.shards = self.shards;
+        settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;
         settings.options.master_offers = self.master_offers && !self.strict;

@@ -7,7 +7,7 @@ use crate::process::{Broker, arn, until};
 use std::io::Write;
 use std::time::Duration;
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Answers that wait on one connection at most: the bound, and one answer.
 const ANSWER_BYTES: f64 = 66_000.0;
