@@ -20,6 +20,7 @@ mod alexa;
 mod answers;
 mod backlog;
 mod calls;
+mod census;
 mod changes;
 mod deadlines;
 mod drain;
@@ -55,7 +56,7 @@ use crate::auth::{Authenticator, Caller, Nonces, SessionKeys};
 use crate::channel::{Channel, Life};
 use crate::config::Settings;
 use crate::crowd::Origin;
-use crate::event::{Counters, PLACES, Place};
+use crate::event::{Counters, PLACES};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::Diary;
 use crate::limits::CHANNELS_PER_SHARD_MAX;
@@ -261,65 +262,6 @@ impl Shard {
         let counters = &mut self.counters;
         counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
         counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
-    }
-
-    /// Moves a session from one gauge to another.
-    fn place(&mut self, key: SessionKey, place: Place) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let old = std::mem::replace(&mut session.place, place);
-        self.count_place(old, false);
-        self.count_place(place, true);
-    }
-
-    fn count_place(&mut self, place: Place, comes: bool) {
-        if let Some(gauge) = self.connections.get_mut(place.index()) {
-            *gauge = if comes {
-                *gauge + 1
-            } else {
-                gauge.saturating_sub(1)
-            };
-        }
-    }
-
-    /// Takes a session out, with its timer and what was charged for it.
-    fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
-        self.discharge(key);
-        let mut session = self.sessions.remove(key)?;
-        self.wheel.forget(&mut session.timer);
-        Some(session)
-    }
-
-    /// Takes a channel out, with its timer.
-    fn remove_channel(&mut self, key: ChannelKey) -> Option<Channel> {
-        let mut channel = self.channels.remove(key)?;
-        self.wheel.forget(&mut channel.timer);
-        Some(channel)
-    }
-
-    fn open_session(&mut self, peer: Peer, anyway: bool, at: Moment) -> Option<SessionKey> {
-        let timeouts = &self.settings.timeouts;
-        let deadline = at.now.after(if peer.tls {
-            timeouts.tls_ms
-        } else {
-            timeouts.head_ms
-        });
-        let key = self.add_session(Session::accepted(peer, deadline), anyway)?;
-        self.arm(key, deadline);
-        Some(key)
-    }
-
-    fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
-        let place = session.place;
-        let added = if anyway {
-            self.sessions.insert_anyway(session)
-        } else {
-            self.sessions.insert(session)
-        };
-        let key = added.ok()?;
-        self.count_place(place, true);
-        Some(key)
     }
 }
 

@@ -1,0 +1,75 @@
+//! Sessions and channels come and go: the tables, the gauges and the timer wheel in step.
+
+use super::Shard;
+use crate::channel::Channel;
+use crate::event::Place;
+use crate::id::{ChannelKey, SessionKey};
+use crate::machine::Peer;
+use crate::session::Session;
+use crate::time::Moment;
+
+impl Shard {
+    /// Moves a session from one gauge to another.
+    pub(super) fn place(&mut self, key: SessionKey, place: Place) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let old = std::mem::replace(&mut session.place, place);
+        self.count_place(old, false);
+        self.count_place(place, true);
+    }
+
+    pub(super) fn count_place(&mut self, place: Place, comes: bool) {
+        if let Some(gauge) = self.connections.get_mut(place.index()) {
+            *gauge = if comes {
+                *gauge + 1
+            } else {
+                gauge.saturating_sub(1)
+            };
+        }
+    }
+
+    /// Takes a session out, with its timer and what was charged for it.
+    pub(super) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
+        self.discharge(key);
+        let mut session = self.sessions.remove(key)?;
+        self.wheel.forget(&mut session.timer);
+        Some(session)
+    }
+
+    /// Takes a channel out, with its timer.
+    pub(super) fn remove_channel(&mut self, key: ChannelKey) -> Option<Channel> {
+        let mut channel = self.channels.remove(key)?;
+        self.wheel.forget(&mut channel.timer);
+        Some(channel)
+    }
+
+    pub(super) fn open_session(
+        &mut self,
+        peer: Peer,
+        anyway: bool,
+        at: Moment,
+    ) -> Option<SessionKey> {
+        let timeouts = &self.settings.timeouts;
+        let deadline = at.now.after(if peer.tls {
+            timeouts.tls_ms
+        } else {
+            timeouts.head_ms
+        });
+        let key = self.add_session(Session::accepted(peer, deadline), anyway)?;
+        self.arm(key, deadline);
+        Some(key)
+    }
+
+    pub(super) fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
+        let place = session.place;
+        let added = if anyway {
+            self.sessions.insert_anyway(session)
+        } else {
+            self.sessions.insert(session)
+        };
+        let key = added.ok()?;
+        self.count_place(place, true);
+        Some(key)
+    }
+}
