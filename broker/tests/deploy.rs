@@ -43,7 +43,7 @@ fn the_units_limits_go_together() {
     );
     assert!(seconds("LimitNOFILE") >= 1 << 20);
     assert_eq!(unit("Type"), "notify");
-    assert_eq!(unit("ExecReload"), "/bin/kill -HUP $MAINPID");
+    assert_eq!(unit("ExecReload"), "/bin/sh -c 'kill -HUP $MAINPID'");
     assert_eq!(unit("RestartPreventExitStatus"), "2");
     for (key, value) in [
         ("NoNewPrivileges", "yes"),
