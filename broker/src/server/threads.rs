@@ -36,7 +36,7 @@ pub(super) fn prepare(
         return Ok(threads);
     };
     let limit = match limit {
-        Some(limit) if error.raw_os_error() == Some(libc::ENOMEM) => limit,
+        Some(limit) if is_short_of_locked_memory(&error) => limit,
         Some(_) | None => return Err(other(threads.len(), wanted, &error)),
     };
     let fit = threads.len();
@@ -113,6 +113,14 @@ fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
+/// Whether it was the limit that kept a ring from being made: memory itself can be short too, also under a limit that this
+/// process need not keep.
+fn is_short_of_locked_memory(error: &io::Error) -> bool {
+    let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
+    error.raw_os_error() == Some(libc::ENOMEM)
+        && ring::lockable_bytes(shard).is_ok_and(|left| left < shard)
+}
+
 fn passes(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN))
 }
@@ -125,6 +133,10 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
         }
         Some(libc::EAGAIN) => {
             ": raise the limit of threads (`ulimit -u`, TasksMax= in the unit, --pids-limit of the container)"
+        }
+        Some(libc::ENOMEM) => {
+            ": the machine has no memory left, or the limit of the cgroup is too low (MemoryMax= in the unit, --memory of the \
+             container)"
         }
         Some(_) | None => "",
     };
@@ -259,6 +271,7 @@ mod tests {
             (libc::EMFILE, "LimitNOFILE="),
             (libc::ENFILE, "LimitNOFILE="),
             (libc::EAGAIN, "TasksMax="),
+            (libc::ENOMEM, "MemoryMax="),
             (libc::EIO, "Input/output error"),
         ] {
             let (made, error) = as_many_as_fit(8, |index| match index {
