@@ -202,6 +202,16 @@ pub const CONTROL_BYTES_WHEN_FULL: usize = 4 * 1024;
 /// Longest frame around a payload: header, JSON members, the longest sender id.
 pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 
+/// Bytes of unfinished TLS records of handshakes under way in the process, shared out among its shards, 8 MiB each at most.
+/// Beyond it connections of the address that holds most are cut off.
+pub const HANDSHAKE_BYTES_MAX: usize = 32 << 20;
+
+/// The same of connections whose handshake is over: 16 MiB a shard at most.
+pub const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
+pub const HELD_BYTES_MIN: usize = 256 << 10;
+
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
 const _: () = assert!(receive_buffers(32, 512, 8192) == 512);

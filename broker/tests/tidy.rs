@@ -50,7 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("crowd", &["time"]),
-    ("edge", &["crowd", "id", "machine", "time"]),
+    ("edge", &["crowd", "id", "limits", "machine", "time"]),
     ("config", &["auth", "limits"]),
 ];
 

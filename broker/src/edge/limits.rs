@@ -78,4 +78,5 @@ pub(super) const HOLD_MS: u64 = 1000;
 
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
+const _: () = assert!(2 * HELD_BYTES <= crate::limits::HELD_BYTES_MIN);
 const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);

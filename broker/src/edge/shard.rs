@@ -282,6 +282,11 @@ impl<M: Machine> Edge<M> {
         }
         self.shaking.leave(session);
         self.counts.connections = self.table.len() as u64;
+        debug_assert!(
+            self.table.len() > 0
+                || (self.guests.is_empty() && self.shaking.is_empty() && self.overdue.is_empty()),
+            "of who is gone nothing is kept"
+        );
         Some(connection)
     }
 }

@@ -33,7 +33,10 @@ pub use failure::Failure;
 
 use crate::config::Settings;
 use crate::edge::{EdgeSettings, Post};
-use crate::limits::{mailbox_capacity, mailbox_reserve, receive_buffers};
+use crate::limits::{
+    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, RECORD_BYTES_MAX, mailbox_capacity, mailbox_reserve,
+    receive_buffers,
+};
 use crate::placement::Placement;
 use crate::shard::Shard;
 use crate::side::{
@@ -180,6 +183,9 @@ fn backup(settings: &Settings, registry: &Registry) -> Backup {
 
 fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
     let usual = ring::Settings::default();
+    let default = EdgeSettings::default();
+    // Of the process, so that many shards do not hold more than a few.
+    let part = |all: usize, most: usize| (all / settings.shards.max(1)).clamp(HELD_BYTES_MIN, most);
     EdgeSettings {
         ring: ring::Settings {
             buffers: receive_buffers(settings.shards, usual.buffers, usual.buffer_bytes),
@@ -188,7 +194,9 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        ..EdgeSettings::default()
+        handshake_bytes: part(HANDSHAKE_BYTES_MAX, default.handshake_bytes),
+        partial_record_bytes: part(RECORD_BYTES_MAX, default.partial_record_bytes),
+        ..default
     }
 }
 
