@@ -27,6 +27,7 @@ pub mod id;
 pub mod journal;
 pub mod limits;
 pub mod machine;
+pub mod memory;
 pub mod placement;
 pub mod presign;
 pub mod quota;

@@ -9,8 +9,34 @@ pub const SHARDS_MAX: usize = 256;
 /// no such place: see [`waiting_calls_per_shard`].
 pub const CALLS_PER_PAIR_MAX: usize = 128;
 
+/// The same among so many shards: beyond 16 of them fewer for each pair, so that the places kept for answers do not grow with the
+/// square of the shards.
+#[must_use]
+pub const fn calls_per_pair(shards: usize) -> usize {
+    share(2048, shards, 8, CALLS_PER_PAIR_MAX)
+}
+
 /// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one core.
 pub const MAILBOX_OPEN_PLACES: usize = 4096;
+
+/// The same of one of so many shards.
+#[must_use]
+pub const fn mailbox_open_places(shards: usize) -> usize {
+    share(256 * 1024, shards, 1024, MAILBOX_OPEN_PLACES)
+}
+
+/// One shard's part of what a process may have, at least and at most so much.
+#[must_use]
+pub const fn share(total: usize, shards: usize, least: usize, most: usize) -> usize {
+    let part = total / if shards == 0 { 1 } else { shards };
+    if part < least {
+        least
+    } else if part > most {
+        most
+    } else {
+        part
+    }
+}
 
 /// Letters of the side thread (scrape, inspect, drain, stop) under way to one shard at most.
 pub const MAILBOX_CONTROL_PLACES: usize = 64;
@@ -28,7 +54,7 @@ pub const CHANGES_WAITING_PER_CHANNEL_MAX: usize = 16;
 #[must_use]
 pub const fn mailbox_reserve(shards: usize) -> usize {
     let waiting = CALL_PLACES_PER_WAITING_CALL * waiting_calls_per_shard(shards);
-    (CALLS_PER_PAIR_MAX + waiting) * shards
+    (calls_per_pair(shards) + waiting) * shards
         + 2 * waiting
         + CHANGES_PER_SHARD_MAX
         + MAILBOX_CONTROL_PLACES
@@ -37,7 +63,7 @@ pub const fn mailbox_reserve(shards: usize) -> usize {
 /// All places of a mailbox.
 #[must_use]
 pub const fn mailbox_capacity(shards: usize) -> usize {
-    MAILBOX_OPEN_PLACES + mailbox_reserve(shards)
+    mailbox_open_places(shards) + mailbox_reserve(shards)
 }
 
 /// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See [`receive_buffers`].
@@ -81,19 +107,14 @@ pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;
 /// Alexa calls that wait in one process: 4,096 offers are 40 MiB. See [`waiting_calls_per_shard`].
 pub const WAITING_CALLS_MAX: usize = 4096;
 
-/// Alexa calls that wait on the channels of one shard: its part of [`WAITING_CALLS_MAX`], and never less than one channel may
-/// have.
+/// Alexa calls that wait on the channels of one shard: its part of [`WAITING_CALLS_MAX`]. On 64 shards that is what one
+/// channel may have, beyond them less.
 ///
 /// When all are taken, the newest call of the account with most is answered `ClientLimitExceededException` in favour of an
 /// account with fewer, and likewise between the channels of one account. Nobody with fewer: the next call is.
 #[must_use]
 pub const fn waiting_calls_per_shard(shards: usize) -> usize {
-    let share = WAITING_CALLS_MAX / shards;
-    if share > WAITING_CALLS_PER_CHANNEL_MAX {
-        share
-    } else {
-        WAITING_CALLS_PER_CHANNEL_MAX
-    }
+    share(WAITING_CALLS_MAX, shards, 16, WAITING_CALLS_MAX)
 }
 
 /// Calls of other shards that were told to wait and are not confirmed to be over, for each that may wait: one that waits, and
@@ -123,10 +144,22 @@ pub const PRINCIPALS_MAX: usize = 65_536;
 /// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a microsecond.
 pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;
 
+/// The same of one of so many shards: 12 MiB in all.
+#[must_use]
+pub const fn signing_keys_per_shard(shards: usize) -> usize {
+    share(8 * 1024, shards, 32, SIGNING_KEYS_PER_SHARD_MAX)
+}
+
 /// Empty outbox buffers that a shard keeps for reuse, and the largest one kept.
 pub const SPARE_OUTBOXES_MAX: usize = 512;
 /// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
 pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
+
+/// Spare buffers of one of so many shards: 16 MiB in all.
+#[must_use]
+pub const fn spare_outboxes(shards: usize) -> usize {
+    share(1024, shards, 4, SPARE_OUTBOXES_MAX)
+}
 
 /// Sessions told or closed in one step of a drain, so that a step stays short.
 pub const DRAIN_STEP_MS: u64 = 50;

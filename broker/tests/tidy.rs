@@ -51,7 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("crowd", &["time"]),
     ("edge", &["crowd", "id", "limits", "machine", "time"]),
-    ("config", &["auth", "limits"]),
+    ("config", &["auth", "limits", "memory"]),
 ];
 
 /// Crates that only the outer layers may name.

@@ -38,6 +38,15 @@ enum Signer {
 }
 
 impl Authenticator {
+    /// The same with so many derived keys at most.
+    #[must_use]
+    pub fn keeping(self, keys: usize) -> Self {
+        Self {
+            keys: SigningKeys::new(keys),
+            ..self
+        }
+    }
+
     /// An authenticator of one shard.
     #[must_use]
     pub fn new(

@@ -137,6 +137,8 @@ fn limits(settings: &Settings, reader: &mut Reader<'_>) {
         );
         reader.fault("limits.message_bytes", limits.message_bytes, rule);
     }
+    // 0 stands for a part of the total, which is never too small.
+    let written = |bytes| if bytes == 0 { usize::MAX } else { bytes };
     let pairs = [
         (
             "limits.outbox_bytes",
@@ -146,13 +148,25 @@ fn limits(settings: &Settings, reader: &mut Reader<'_>) {
         ),
         (
             "limits.outbox_bytes_per_shard",
-            limits.outbox_bytes_per_shard,
+            written(limits.outbox_bytes_per_shard),
+            "limits.outbox_bytes",
+            limits.outbox_bytes,
+        ),
+        (
+            "limits.outbox_bytes_total",
+            limits.outbox_bytes_total,
             "limits.outbox_bytes",
             limits.outbox_bytes,
         ),
         (
             "limits.pending_bytes_per_shard",
-            limits.pending_bytes_per_shard,
+            written(limits.pending_bytes_per_shard),
+            "limits.pending_bytes_per_channel",
+            limits.pending_bytes_per_channel,
+        ),
+        (
+            "limits.pending_bytes_total",
+            limits.pending_bytes_total,
             "limits.pending_bytes_per_channel",
             limits.pending_bytes_per_channel,
         ),

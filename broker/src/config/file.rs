@@ -187,9 +187,14 @@ fn limits(section: &mut Section<'_, '_, '_>, limits: &mut Limits) {
     section.size("request_bytes", &mut limits.request_bytes, MIB..=1024 * GIB);
     section.size("outbox_bytes", &mut limits.outbox_bytes, 64 * KIB..=GIB);
     section.size(
+        "outbox_bytes_total",
+        &mut limits.outbox_bytes_total,
+        64 * KIB..=1024 * GIB,
+    );
+    section.size(
         "outbox_bytes_per_shard",
         &mut limits.outbox_bytes_per_shard,
-        64 * KIB..=1024 * GIB,
+        0..=1024 * GIB,
     );
     section.size(
         "pending_bytes_per_channel",
@@ -197,9 +202,14 @@ fn limits(section: &mut Section<'_, '_, '_>, limits: &mut Limits) {
         16 * KIB..=GIB,
     );
     section.size(
+        "pending_bytes_total",
+        &mut limits.pending_bytes_total,
+        16 * KIB..=1024 * GIB,
+    );
+    section.size(
         "pending_bytes_per_shard",
         &mut limits.pending_bytes_per_shard,
-        16 * KIB..=1024 * GIB,
+        0..=1024 * GIB,
     );
     section.size("connections", &mut limits.connections, 1..=CONNECTIONS_MAX);
     section.size(

@@ -268,11 +268,15 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].
     pub outbox_bytes: usize,
-    /// Most bytes that wait for all connections of one shard.
+    /// Most bytes that wait for all connections. See [`Settings::outbox_bytes_of_shard`].
+    pub outbox_bytes_total: usize,
+    /// Most bytes that wait for all connections of one shard; 0 for an even part of the total.
     pub outbox_bytes_per_shard: usize,
     /// Most bytes of undelivered messages kept for one channel.
     pub pending_bytes_per_channel: usize,
-    /// Most bytes of undelivered messages kept by one shard.
+    /// Most bytes of undelivered messages kept. See [`Settings::pending_bytes_of_shard`].
+    pub pending_bytes_total: usize,
+    /// Most bytes of undelivered messages kept by one shard; 0 for an even part of the total.
     pub pending_bytes_per_shard: usize,
     /// Most client connections of the process. For one more a connection makes room that was not let in: see `crowd.rs`.
     /// See [`Settings::connections_per_shard`].
@@ -299,9 +303,11 @@ impl Limits {
             body_bytes: 64 * KIB,
             request_bytes: 64 * MIB,
             outbox_bytes: MIB,
-            outbox_bytes_per_shard: 64 * MIB,
+            outbox_bytes_total: 64 * MIB,
+            outbox_bytes_per_shard: 0,
             pending_bytes_per_channel: by_profile(512 * KIB, 256 * KIB),
-            pending_bytes_per_shard: 256 * MIB,
+            pending_bytes_total: 48 * MIB,
+            pending_bytes_per_shard: 0,
             connections: 1_000_000,
             handshakes_per_shard: 1024,
             handshakes_per_address: 0,

@@ -68,20 +68,7 @@ pub fn summary(settings: &Settings) -> String {
     line("ice", format!("{} servers", settings.ice.len()));
     line(
         "memory",
-        format!(
-            "at most {} MiB of messages",
-            message_memory_max(settings) >> 20
-        ),
+        crate::memory::sum(&crate::memory::budget(settings)),
     );
     lines
-}
-
-/// The most bytes that messages may occupy on all shards together.
-fn message_memory_max(settings: &Settings) -> usize {
-    let limits = &settings.limits;
-    settings.shards.saturating_mul(
-        limits
-            .outbox_bytes_per_shard
-            .saturating_add(limits.pending_bytes_per_shard),
-    )
 }

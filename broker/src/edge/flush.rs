@@ -5,7 +5,7 @@
 //! has taken the last byte, of TLS: the last byte of their ciphertext.
 
 use super::connection::{Connection, Receive, Stage, ring_key};
-use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES, SPARE_SENDS};
+use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
 use super::shard::Edge;
 use crate::id::SessionKey;
 use crate::machine::Machine;
@@ -183,7 +183,9 @@ impl<M: Machine> Edge<M> {
     }
 
     fn recycle(&mut self, mut flight: Vec<u8>) {
-        if self.spare.len() < SPARE_SENDS && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES {
+        if self.spare.len() < self.settings.spare_sends
+            && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES
+        {
             flight.clear();
             self.spare.push(flight);
         }

@@ -41,6 +41,9 @@ pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
 pub use post::{Handover, Post, Scraped, Travelling};
 
 use crate::id::ShardId;
+use crate::limits::{
+    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, RECORD_BYTES_MAX, receive_buffers, share,
+};
 use crate::machine::Machine;
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
@@ -95,6 +98,10 @@ pub struct EdgeSettings {
     /// From the first byte of a TLS record to its last, in milliseconds, once the handshake is over; the machine limits the
     /// handshake. Longer: cut off.
     pub record_ms: u64,
+    /// Empty buffers of sends kept for reuse.
+    pub spare_sends: usize,
+    /// Bytes received that end the serving of completions in a turn: what they lead to waits in outboxes until its end.
+    pub turn_bytes: u64,
     /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does not take
     /// what was answered before. Longer: cut off.
     pub leaving_ms: u64,
@@ -111,7 +118,39 @@ impl Default for EdgeSettings {
             partial_record_bytes: 16 << 20,
             record_ms: 10_000, // as long as a message may take
             leaving_ms: 10_000,
+            spare_sends: limits::SPARE_SENDS,
+            turn_bytes: 8 << 20,
         }
+    }
+}
+
+impl EdgeSettings {
+    /// Its part of what a process may have, for one of so many shards: unfinished TLS records, receive buffers, 20 MiB of spare
+    /// buffers; and what one connection needs at least.
+    #[must_use]
+    pub fn for_shards(shards: usize) -> Self {
+        let usual = Self::default();
+        let part = |total, least, most| share(total, shards, least, most);
+        Self {
+            ring: ring::Settings {
+                buffers: receive_buffers(shards, usual.ring.buffers, usual.ring.buffer_bytes),
+                ..usual.ring
+            },
+            handshake_bytes: part(HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, usual.handshake_bytes),
+            partial_record_bytes: part(
+                RECORD_BYTES_MAX,
+                HELD_BYTES_MIN,
+                usual.partial_record_bytes,
+            ),
+            spare_sends: part(64, 0, usual.spare_sends),
+            ..usual
+        }
+    }
+
+    /// The most bytes of one spare buffer.
+    #[must_use]
+    pub const fn spare_send_bytes() -> usize {
+        limits::LAUNCH_BYTES + limits::ENCRYPT_BYTES
     }
 }
 

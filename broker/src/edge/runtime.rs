@@ -189,13 +189,15 @@ impl<M: Machine> Edge<M> {
         self.counts.turns += 1;
         self.step_handshakes();
         let mut traffic = false;
-        let begun = self.machine.work();
+        let (begun, received) = (self.machine.work(), self.counts.received_bytes);
         for _ in 0..COMPLETIONS_PER_TURN {
             let Some(completion) = self.ring.next() else {
                 break;
             };
             traffic |= self.complete(completion);
-            if self.machine.work() - begun >= ITEMS_PER_TURN {
+            if self.machine.work() - begun >= ITEMS_PER_TURN
+                || self.counts.received_bytes - received >= self.settings.turn_bytes
+            {
                 break;
             }
         }

@@ -33,10 +33,8 @@ pub use failure::Failure;
 
 use crate::config::Settings;
 use crate::edge::{EdgeSettings, Post};
-use crate::limits::{
-    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, RECORD_BYTES_MAX, mailbox_capacity, mailbox_reserve,
-    receive_buffers,
-};
+use crate::limits::{mailbox_capacity, mailbox_reserve};
+use crate::memory;
 use crate::placement::Placement;
 use crate::shard::Shard;
 use crate::side::{
@@ -107,6 +105,11 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     };
     let shards = shards.start(threads, bound)?;
     status.set(Status::Ok);
+    let terms = memory::budget(&settings);
+    tracing::info!("memory: {}", memory::sum(&terms));
+    for term in &terms {
+        tracing::debug!("memory: {term}");
+    }
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
     let ca = tls.as_ref().and_then(|found| found.ca.as_deref());
     ready::tell(&settings, ca);
@@ -182,21 +185,13 @@ fn backup(settings: &Settings, registry: &Registry) -> Backup {
 }
 
 fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
-    let usual = ring::Settings::default();
-    let default = EdgeSettings::default();
-    // Of the process, so that many shards do not hold more than a few.
-    let part = |all: usize, most: usize| (all / settings.shards.max(1)).clamp(HELD_BYTES_MIN, most);
     EdgeSettings {
-        ring: ring::Settings {
-            buffers: receive_buffers(settings.shards, usual.buffers, usual.buffer_bytes),
-            ..usual
-        },
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        handshake_bytes: part(HANDSHAKE_BYTES_MAX, default.handshake_bytes),
-        partial_record_bytes: part(RECORD_BYTES_MAX, default.partial_record_bytes),
-        ..default
+        // What a turn receives waits in outboxes until its end, whoever reads: an eighth of them is left for that.
+        turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
+        ..EdgeSettings::for_shards(settings.shards)
     }
 }
 

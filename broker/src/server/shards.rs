@@ -9,7 +9,7 @@ use crate::edge::{
     Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle, ShardThread,
 };
 use crate::id::ShardId;
-use crate::limits::waiting_calls_per_shard;
+use crate::limits::{signing_keys_per_shard, waiting_calls_per_shard};
 use crate::placement::Placement;
 use crate::shard::{Shard, Start};
 use crate::side::Log;
@@ -88,6 +88,7 @@ impl Shards<'_> {
                 Arc::clone(credentials),
                 Arc::clone(&self.session_keys),
             )
+            .keeping(signing_keys_per_shard(self.settings.shards))
         });
         Ok(Start {
             settings: Arc::clone(self.settings),

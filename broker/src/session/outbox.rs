@@ -70,13 +70,33 @@ struct Buffer {
     marks: VecDeque<Mark>,
 }
 
-/// Buffers to use again: at most [`SPARE_OUTBOXES_MAX`] of at most [`SPARE_OUTBOX_BYTES_MAX`].
-#[derive(Debug, Default)]
-#[expect(
-    clippy::vec_box,
-    reason = "a box moves into an outbox and back; its buffer is not copied"
-)]
-pub struct Spares(Vec<Box<Buffer>>);
+/// Buffers to use again, of at most [`SPARE_OUTBOX_BYTES_MAX`].
+#[derive(Debug)]
+pub struct Spares {
+    #[expect(
+        clippy::vec_box,
+        reason = "a box moves into an outbox and back; its buffer is not copied"
+    )]
+    buffers: Vec<Box<Buffer>>,
+    most: usize,
+}
+
+impl Spares {
+    /// At most so many.
+    #[must_use]
+    pub fn of(most: usize) -> Self {
+        Self {
+            buffers: Vec::new(),
+            most,
+        }
+    }
+}
+
+impl Default for Spares {
+    fn default() -> Self {
+        Self::of(SPARE_OUTBOXES_MAX)
+    }
+}
 
 /// A message taken back from an outbox: its mark and its whole frame.
 #[derive(Debug)]
@@ -254,19 +274,18 @@ impl Outbox {
 
     fn buffer(&mut self, spares: &mut Spares) -> &mut Buffer {
         self.0
-            .get_or_insert_with(|| spares.0.pop().unwrap_or_default())
+            .get_or_insert_with(|| spares.buffers.pop().unwrap_or_default())
     }
 
     fn reset(&mut self, spares: &mut Spares) {
         let Some(mut buffer) = self.0.take() else {
             return;
         };
-        if spares.0.len() < SPARE_OUTBOXES_MAX && buffer.bytes.capacity() <= SPARE_OUTBOX_BYTES_MAX
-        {
+        if spares.buffers.len() < spares.most && buffer.bytes.capacity() <= SPARE_OUTBOX_BYTES_MAX {
             buffer.bytes.clear();
             buffer.marks.clear();
             (buffer.start, buffer.launched, buffer.of_messages) = (0, 0, 0);
-            spares.0.push(buffer);
+            spares.buffers.push(buffer);
         }
     }
 }
@@ -367,7 +386,7 @@ mod tests {
         outbox.sent(&mut spares, 1, |mark| done.push((1, mark.launch.order)));
         assert_eq!(done, [(1, 1), (1, 2)]);
         assert!(outbox.0.is_none(), "an empty outbox owns nothing");
-        assert_eq!(spares.0.len(), 1);
+        assert_eq!(spares.buffers.len(), 1);
     }
 
     #[test]

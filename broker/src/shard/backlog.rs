@@ -82,7 +82,7 @@ impl Shard {
 
     /// Whether connections that are behind hold more than their part of a shard's bytes.
     pub(super) fn too_far_behind(&self) -> bool {
-        let most = self.settings.limits.outbox_bytes_per_shard;
+        let most = self.rules.outbox_bytes;
         self.backlog.bytes > most - most / 4
     }
 
@@ -106,7 +106,7 @@ impl Shard {
     /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its peer does
     /// not read. When that is much on all such connections together, they are not waited for.
     pub(super) fn cut_off(&mut self, key: SessionKey, at: Moment) {
-        let most = self.settings.limits.outbox_bytes_per_shard;
+        let most = self.rules.outbox_bytes;
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };

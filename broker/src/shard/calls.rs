@@ -4,7 +4,7 @@ use super::respond::Purpose;
 use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::{CALLS_PER_PAIR_MAX, LIST_PAGE_MAX, REPLY_MS_MAX};
+use crate::limits::{LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair};
 use crate::machine::Output;
 use crate::session::{Asked, HttpStage, Wanted};
 use crate::time::Moment;
@@ -187,10 +187,11 @@ impl Shard {
         if home == self.id {
             return self.answer(caller, inquiry, at);
         }
+        let most = calls_per_pair(self.asking.len());
         match self
             .asking
             .get_mut(home.index())
-            .filter(|asking| **asking < CALLS_PER_PAIR_MAX)
+            .filter(|asking| **asking < most)
         {
             Some(asking) => {
                 *asking += 1;

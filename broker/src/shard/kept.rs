@@ -105,7 +105,7 @@ impl Shard {
     /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this channel
     /// would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest one.
     fn make_room(&mut self, key: ChannelKey, more: usize) -> bool {
-        let most = self.settings.limits.pending_bytes_per_shard as u64;
+        let most = self.rules.pending_bytes as u64;
         while self.counters.pending_bytes + more as u64 > most {
             let Some(channel) = self.channels.get(key) else {
                 return false;

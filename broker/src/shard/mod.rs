@@ -59,7 +59,7 @@ use crate::crowd::Origin;
 use crate::event::{Counters, PLACES};
 use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
 use crate::journal::Diary;
-use crate::limits::CHANNELS_PER_SHARD_MAX;
+use crate::limits::{CHANNELS_PER_SHARD_MAX, spare_outboxes};
 use crate::machine::{Input, Intake, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::quota::Bucket;
@@ -192,7 +192,7 @@ impl Shard {
             names: BTreeMap::new(),
             outputs: VecDeque::new(),
             wheel: Wheel::default(),
-            spares: Spares::default(),
+            spares: Spares::of(spare_outboxes(settings.shards)),
             parser: None,
             counters: Counters::default(),
             backlog: backlog::Backlog::default(),

@@ -90,8 +90,7 @@ impl Shard {
         }
         let limits = &self.settings.limits;
         let bytes = passing.delivery.frame_bytes();
-        let shard_full =
-            self.counters.outbox_bytes + bytes as u64 > limits.outbox_bytes_per_shard as u64;
+        let shard_full = self.counters.outbox_bytes + bytes as u64 > self.rules.outbox_bytes as u64;
         let Some(session) = self.sessions.get_mut(to) else {
             return self
                 .counters

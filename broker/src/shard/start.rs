@@ -78,6 +78,10 @@ pub(super) struct Rules {
     /// This shard's part of `limits.request_bytes`.
     pub(super) request_bytes: usize,
     pub(super) origins: super::origins::Origins,
+    /// Bytes that wait for the connections of this shard.
+    pub(super) outbox_bytes: usize,
+    /// Bytes that it keeps for absent peers.
+    pub(super) pending_bytes: usize,
 }
 
 impl Rules {
@@ -101,6 +105,8 @@ impl Rules {
             calls: codec::control::Rules { strict },
             request_bytes: settings.request_bytes_per_shard(),
             origins: super::origins::Origins::of(settings),
+            outbox_bytes: settings.outbox_bytes_of_shard(),
+            pending_bytes: settings.pending_bytes_of_shard(),
         }
     }
 }

@@ -359,7 +359,7 @@ impl World {
         let mut wanted = self.model.counters(shard);
         let mut found = snapshot.counters;
         assert_eq!(found.unaccounted(), 0, "the conservation law");
-        assert!(found.pending_bytes <= limits.pending_bytes_per_shard as u64);
+        assert!(found.pending_bytes <= self.model.settings.pending_bytes_of_shard() as u64);
         if self.model.haze_now {
             return;
         }

@@ -13,7 +13,7 @@ impl Model {
 
     /// Connections that are behind may hold three quarters of the shard's bytes; the slowest of the slowest channel is closed.
     pub(super) fn shed(&mut self, shard: usize) {
-        let most = self.settings.limits.outbox_bytes_per_shard;
+        let most = self.settings.outbox_bytes_of_shard();
         loop {
             let mut channels: BTreeMap<usize, (usize, Vec<ConnId>)> = BTreeMap::new();
             for (id, conn) in self.conns.iter().enumerate() {
@@ -52,7 +52,7 @@ impl Model {
         let conns = self.conns.iter();
         let cut = conns.filter(|conn| conn.live && conn.shard == shard && conn.cut);
         let bytes: usize = cut.map(|conn| conn.bytes).sum();
-        if bytes > self.settings.limits.outbox_bytes_per_shard / 8 {
+        if bytes > self.settings.outbox_bytes_of_shard() / 8 {
             self.met("cut connection not waited for");
             self.abort(id);
         }

@@ -50,7 +50,7 @@ impl Model {
     /// The shard's bound is reached: whoever keeps more than this channel would then loses its oldest, one by one.
     fn make_room(&mut self, channel: usize, more: usize) -> Result<(), Full> {
         let shard = self.channels[channel].home;
-        let most = self.settings.limits.pending_bytes_per_shard;
+        let most = self.settings.pending_bytes_of_shard();
         loop {
             let kept: BTreeMap<usize, usize> = (self.channels.iter().enumerate())
                 .filter(|(_, one)| one.home == shard && !one.pending.is_empty())

@@ -250,7 +250,7 @@ impl Model {
         let bytes = self.messages[number].bytes();
         let waiting = self.conns[to].bytes;
         let all = self.shards[self.conns[to].shard].outbox_bytes;
-        let shard_full = all + bytes > limits.outbox_bytes_per_shard;
+        let shard_full = all + bytes > self.settings.outbox_bytes_of_shard();
         if waiting + bytes > limits.outbox_bytes {
             self.cut_slow(to);
             return self.keep(channel, number);

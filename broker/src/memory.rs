@@ -1,0 +1,237 @@
+//! What the process may hold at most at its limits: one term for everything that a peer can make grow.
+//!
+//! Whoever adds a queue, a buffer or a table adds its term here; the sum at default limits stays within [`MOST`] on any number of
+//! shards. Not in it: the records of channels (about 500 bytes each with their names and tags of usual length, as many as the
+//! operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
+
+use crate::config::{Auth, Settings};
+use crate::edge::{EdgeSettings, Post};
+use crate::limits::{
+    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, ENVELOPE_BYTES_MAX, LOG_LINES_WAITING_MAX,
+    MAILBOX_CONTROL_PLACES, SPARE_OUTBOX_BYTES_MAX, calls_per_pair, mailbox_open_places, share,
+    signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
+};
+use crate::shard::Shard;
+use std::fmt;
+
+/// The most bytes of a process at default limits, connections aside.
+pub const MOST: usize = 1 << 30;
+
+/// The most bytes of one idle connection: session, socket, timer, and the engine of an encrypted one.
+pub const CONNECTION_BYTES: usize = 16 << 10;
+
+/// One shard's parts of what the process may hold.
+impl Settings {
+    /// Most bytes that wait for all connections of one shard: as configured, or its part of the process's, which holds some of the
+    /// largest messages on any number of shards.
+    #[must_use]
+    pub fn outbox_bytes_of_shard(&self) -> usize {
+        self.part(
+            self.limits.outbox_bytes_per_shard,
+            self.limits.outbox_bytes_total,
+        )
+    }
+
+    /// Most bytes of undelivered messages kept by one shard, likewise.
+    #[must_use]
+    pub fn pending_bytes_of_shard(&self) -> usize {
+        self.part(
+            self.limits.pending_bytes_per_shard,
+            self.limits.pending_bytes_total,
+        )
+    }
+
+    fn part(&self, of_shard: usize, total: usize) -> usize {
+        let least = 4 * (self.limits.payload_bytes + ENVELOPE_BYTES_MAX);
+        match of_shard {
+            0 => share(total, self.shards, least, usize::MAX),
+            written => written,
+        }
+    }
+}
+
+/// One term of the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// What holds the bytes.
+    pub name: &'static str,
+    /// How many there may be of it in one shard, or in the process.
+    pub count: usize,
+    /// Bytes of each, with what it takes to keep them.
+    pub bytes: usize,
+    /// How many shards have it; 1 for what the process has once.
+    pub times: usize,
+}
+
+impl Term {
+    /// All bytes of it.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.count
+            .saturating_mul(self.bytes)
+            .saturating_mul(self.times)
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            count,
+            bytes,
+            times,
+        } = self;
+        let kib = self.total().div_ceil(KIB);
+        write!(to, "{name}: {count} of {bytes} B, {times} times: {kib} KiB")
+    }
+}
+
+/// Every term at these limits.
+#[must_use]
+pub fn budget(settings: &Settings) -> Vec<Term> {
+    let shards = settings.shards;
+    let edge = EdgeSettings::for_shards(shards);
+    let per_shard = |name, count, bytes| Term {
+        name,
+        count,
+        bytes,
+        times: shards,
+    };
+    let once = |name, count, bytes| Term {
+        name,
+        count,
+        bytes,
+        times: 1,
+    };
+    let signed = settings.auth == Auth::Sigv4;
+    vec![
+        // A buffer that doubled when it grew, and the copy that the kernel reads from.
+        per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
+        // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
+        per_shard("kept messages", settings.pending_bytes_of_shard(), 3),
+        // Heads, bodies and answers, in buffers that doubled when they grew.
+        per_shard(
+            "requests and answers",
+            settings.request_bytes_per_shard(),
+            2,
+        ),
+        per_shard(
+            "spare outboxes",
+            spare_outboxes(shards),
+            SPARE_OUTBOX_BYTES_MAX,
+        ),
+        per_shard(
+            "receive buffers",
+            usize::from(edge.ring.buffers),
+            edge.ring.buffer_bytes as usize,
+        ),
+        per_shard(
+            "spare sends",
+            edge.spare_sends,
+            EdgeSettings::spare_send_bytes(),
+        ),
+        per_shard("TLS records of handshakes", edge.handshake_bytes, 1),
+        per_shard("TLS records", edge.partial_record_bytes, 1),
+        once("letters under way", letters(shards), LETTER_BYTES),
+        per_shard(
+            "waiting Alexa calls",
+            waiting_calls_per_shard(shards),
+            WAITING_CALL_BYTES,
+        ),
+        per_shard(
+            "signing keys",
+            if signed {
+                signing_keys_per_shard(shards)
+            } else {
+                0
+            },
+            SIGNING_KEY_BYTES,
+        ),
+        once(
+            "changes before the store",
+            store::limits::QUEUE_CHANGES_MAX,
+            store::limits::VALUE_BYTES_MAX,
+        ),
+        once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
+        once("the store's cache", store::limits::CACHE_BYTES, 1),
+        once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
+    ]
+}
+
+/// Letters in all mailboxes together: their memory is taken as they come. Those about Alexa calls are as many as such calls, on
+/// whichever shards.
+fn letters(shards: usize) -> usize {
+    let others = mailbox_open_places(shards)
+        + calls_per_pair(shards) * shards
+        + CHANGES_PER_SHARD_MAX
+        + MAILBOX_CONTROL_PLACES;
+    let about_calls = 2 * CALL_PLACES_PER_WAITING_CALL * waiting_calls_per_shard(shards);
+    (others + about_calls) * shards
+}
+
+/// One line for people.
+#[must_use]
+pub fn sum(terms: &[Term]) -> String {
+    let bytes: usize = terms.iter().map(Term::total).sum();
+    format!(
+        "at most {} MiB at these limits, and {} KiB a connection",
+        bytes.div_ceil(MIB),
+        CONNECTION_BYTES / KIB
+    )
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// A place in a mailbox: a letter and the queue's own mark.
+const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
+
+/// An offer of at most 10,000 bytes with its frame and its names, once at its channel.
+const WAITING_CALL_BYTES: usize = 12 * KIB;
+
+/// See [`crate::limits::SIGNING_KEYS_PER_SHARD_MAX`].
+const SIGNING_KEY_BYTES: usize = 1536;
+
+/// See [`LOG_LINES_WAITING_MAX`].
+const LOG_LINE_BYTES: usize = 512;
+
+const _: () = assert!(CHANGES_PER_SHARD_MAX <= store::limits::QUEUE_CHANGES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Profile;
+
+    #[test]
+    fn the_sum_is_a_gibibyte_whatever_the_number_of_shards() {
+        for profile in [Profile::Default, Profile::Strict] {
+            for shards in [1, 2, 3, 8, 16, 64, 100, 256] {
+                let mut settings = Settings::new(profile, false);
+                settings.shards = shards;
+                let terms = budget(&settings);
+                let bytes: usize = terms.iter().map(Term::total).sum();
+                let lines: Vec<String> = terms.iter().map(Term::to_string).collect();
+                assert!(
+                    bytes <= MOST,
+                    "{shards} shards: {} MiB\n{}",
+                    bytes >> 20,
+                    lines.join("\n")
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_counts() {
+        let mut settings = Settings::default();
+        let of = |settings: &Settings, name| {
+            let terms = budget(settings);
+            terms.iter().find(|term| term.name == name).unwrap().total()
+        };
+        assert_eq!(of(&settings, "kept messages"), 3 * 48 * MIB);
+        settings.shards = 4;
+        assert_eq!(of(&settings, "kept messages"), 3 * 48 * MIB);
+        settings.limits.pending_bytes_per_shard = MIB;
+        assert_eq!(of(&settings, "kept messages"), 3 * 4 * MIB);
+    }
+}
