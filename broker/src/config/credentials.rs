@@ -6,7 +6,7 @@ use super::error::{ConfigError, Place};
 use super::value::{self, Checked};
 use crate::auth::{Credentials, Principal, Secret};
 use crate::limits::PRINCIPALS_MAX;
-use codec::aws::policy::Policy;
+use codec::aws::policy::{Policy, PolicyError};
 use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
 use codec::calendar;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,11 +93,13 @@ fn policy(section: &mut Section<'_, '_, '_>, name: &str, book: &mut Book, files:
     if let Err(rule) = user_name(name) {
         section.fault("{ … }", format!("the name: {rule}"));
     }
-    section.text("file", &mut from_file, |text| files.policy(text).map(Some));
-    section.text("document", &mut written, |text| {
-        let policy = Policy::parse(text);
-        let policy = policy.map_err(|error| format!("the document is no policy: {error}"))?;
-        Ok(Some(policy))
+    section.text_telling_all("file", &mut from_file, |text| files.policy(text).map(Some));
+    section.text_telling_all("document", &mut written, |text| {
+        let told = |error: &PolicyError| format!("the document is no policy: {error}");
+        let policy = Policy::parse_telling_all(text);
+        policy
+            .map(Some)
+            .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>())
     });
     if section.has("file") == section.has("document") {
         section.fault("{ … }", "allowed with either file or document");

@@ -2,7 +2,7 @@
 
 use super::error::{Fault, Place};
 use super::value::{self, Checked};
-use codec::aws::policy::{POLICY_BYTES_MAX, Policy};
+use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -50,17 +50,20 @@ impl Files {
     }
 
     /// A policy of a file that is relative to the credentials file.
-    pub(super) fn policy(&mut self, written: &str) -> Checked<Policy> {
-        let path = self.beside(written)?;
+    ///
+    /// # Errors
+    /// All faults of the document, or why there is none.
+    pub(super) fn policy(&mut self, written: &str) -> Result<Policy, Vec<String>> {
+        let path = self.beside(written).map_err(|rule| vec![rule])?;
         self.note(&path);
-        let (content, _) = read(&path, POLICY_BYTES_MAX)?;
-        Policy::parse(&content).map_err(|error| {
-            let path = path.display();
-            match error.line() {
-                0 => format!("{path}: {error}"),
-                line => format!("{path}:{line}:{}: {}", error.column(), error.rule()),
-            }
-        })
+        let (content, _) = read(&path, POLICY_BYTES_MAX).map_err(|rule| vec![rule])?;
+        let path = path.display();
+        let told = |error: &PolicyError| match error.line() {
+            0 => format!("{path}: {error}"),
+            line => format!("{path}:{line}:{}: {}", error.column(), error.rule()),
+        };
+        Policy::parse_telling_all(&content)
+            .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>())
     }
 
     /// A secret of a file that is relative to the credentials file.

@@ -173,6 +173,16 @@ impl<'d, 't> Section<'d, '_, 't> {
         target: &mut T,
         check: impl FnOnce(&Raw<'d>) -> Checked<T>,
     ) -> bool {
+        self.read_telling_all(key, target, |value| check(value).map_err(|rule| vec![rule]))
+    }
+
+    /// The same with a `check` that tells of several faults of one value.
+    fn read_telling_all<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut T,
+        check: impl FnOnce(&Raw<'d>) -> Result<T, Vec<String>>,
+    ) -> bool {
         self.known.push(key);
         let Some(value) = self.table.get(key) else {
             return false;
@@ -182,19 +192,33 @@ impl<'d, 't> Section<'d, '_, 't> {
         self.reader.places.insert(path.clone(), place.clone());
         match check(value.get_ref()) {
             Ok(checked) => *target = checked,
-            Err(rule) => {
+            Err(rules) => {
                 self.reader.wrong.insert(path.clone());
                 let value = self.reader.excerpt(&path, value);
-                self.reader.faults.push(Fault {
-                    place,
-                    key: path,
-                    value,
+                let faults = rules.into_iter().map(|rule| Fault {
+                    place: place.clone(),
+                    key: path.clone(),
+                    value: value.clone(),
                     rule,
                 });
+                self.reader.faults.extend(faults);
                 return false;
             }
         }
         true
+    }
+
+    /// A text that `check` understands, or has several faults.
+    pub(super) fn text_telling_all<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut T,
+        check: impl FnOnce(&str) -> Result<T, Vec<String>>,
+    ) -> bool {
+        self.read_telling_all(key, target, |value| match value.as_str() {
+            Some(text) => check(text),
+            None => Err(vec!["allowed a text in quotes".into()]),
+        })
     }
 
     /// A text that `check` understands.

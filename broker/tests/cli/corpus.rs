@@ -139,6 +139,10 @@ fn fixtures() -> Directory {
             "token-with-enough-letters\nand-another-line-too\n",
         ),
         ("turn.secret", "secret\n"),
+        (
+            "bad.json",
+            "{\"Statement\": {\n \"Effect\": \"allow\",\n \"NotResource\": \"*\"\n } }\n",
+        ),
     ] {
         directory.file(name, text);
     }
@@ -614,6 +618,18 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
             "keys.toml:7:8: policy.p.file = 'absent.json': absent.json: cannot be read: No such file or directory (os error 2)",
             "keys.toml:9:12: policy.q.document = '{}': the document is no policy: line 1, column 2: the document needs Statement, with at least one statement",
             "keys.toml:10:1: policy.r = { … }: allowed with either file or document",
+        ],
+    ),
+    (
+        "{keys}",
+        "{one}|policies = ['p', 'q']|[policy.p]|file = 'bad.json'|[policy.q]|document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}'",
+        &[
+            "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:2:18: Effect \"allow\": allowed \"Allow\", \"Deny\"",
+            "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:3:14: \"NotResource\": not evaluated here, allowed …",
+            "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:4:2: the statement lacks Action, Resource",
+            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document is no policy: line 1, column 26: invalid type: integer `1`, expected Effect: a string",
+            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document is no policy: line 1, column 41: action \"x\": allowed …",
+            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document is no policy: line 1, column 42: the statement lacks Resource",
         ],
     ),
     (

@@ -292,7 +292,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[policy.p]|file = 'broken.json'",
-        "c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:18: Effect \"allow\": allowed \"Allow\", \"Deny\"",
+        "c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:18: Effect \"allow\": allowed \"Allow\", \"Deny\"|\
+         c.toml:2:8: policy.p.file = 'broken.json': broken.json:3:19: the statement lacks Resource",
     ),
     (
         "[policy.p]|file = ''",

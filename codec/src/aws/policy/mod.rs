@@ -86,6 +86,31 @@ impl Policy {
         Self::parse_bounded(text, SESSION_POLICY_BYTES_MAX)
     }
 
+    /// Reads a document as [`Self::parse`] does, for the operator who wrote it.
+    ///
+    /// # Errors
+    /// All faults in their order, [`FAULTS_MAX`] at most; what is no JSON, or a list or an object where none may be, ends the reading.
+    /// Takes as many readings as there are faults.
+    pub fn parse_telling_all(text: &str) -> Result<Self, Vec<PolicyError>> {
+        let first = match Self::parse(text) {
+            Ok(policy) => return Ok(policy),
+            Err(error) => error,
+        };
+        if first.line() == 0 {
+            return Err(vec![first]);
+        }
+        let later = (1..FAULTS_MAX).map_while(|forgiven| read::document(text, forgiven).err());
+        let mut faults = vec![first];
+        for fault in later {
+            // One that is not forgiven is found again.
+            if faults.last() == Some(&fault) {
+                break;
+            }
+            faults.push(fault);
+        }
+        Err(faults)
+    }
+
     fn parse_bounded(text: &str, bytes_max: usize) -> Result<Self, PolicyError> {
         if text.len() > bytes_max {
             let rule = format!(
@@ -94,7 +119,7 @@ impl Policy {
             );
             return Err(PolicyError::whole(rule));
         }
-        let statements = read::document(text)?.into_boxed_slice();
+        let statements = read::document(text, 0)?.into_boxed_slice();
         Ok(Self { statements })
     }
 
@@ -158,6 +183,9 @@ pub const ENTRIES_MAX: usize = 512;
 
 /// Longest single pattern in bytes: twice a channel ARN.
 pub const PATTERN_BYTES_MAX: usize = 2048;
+
+/// Most faults that are told of one document.
+pub const FAULTS_MAX: usize = 20;
 
 #[cfg(test)]
 mod tests;

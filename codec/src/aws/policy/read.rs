@@ -5,39 +5,61 @@ use super::error::PolicyError;
 use super::pattern::Pattern;
 use super::statement::{Condition, Statement};
 use super::{ENTRIES_MAX, Effect, PATTERN_BYTES_MAX, STATEMENTS_MAX};
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
+use std::cell::Cell;
 use std::fmt;
 
-/// Reads a document.
-pub(super) fn document(text: &str) -> Result<Vec<Statement>, PolicyError> {
+/// Reads a document. The first faults, so many as are `forgiven`, are read over: the statements are then of no use, but the error is
+/// the next fault.
+pub(super) fn document(text: &str, forgiven: usize) -> Result<Vec<Statement>, PolicyError> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let statements = (&mut json).deserialize_map(Document)?;
+    let forgive = Forgive(Cell::new(forgiven));
+    let statements = (&mut json).deserialize_map(Document(&forgive))?;
     json.end()?;
     Ok(statements)
 }
 
+/// How many faults are still read over.
+struct Forgive(Cell<usize>);
+
+impl Forgive {
+    /// What was checked; `instead` of it when it is a fault that is read over.
+    fn or<T, E: Error>(&self, checked: Result<T, String>, instead: T) -> Result<T, E> {
+        let rule = match checked {
+            Ok(value) => return Ok(value),
+            Err(rule) => rule,
+        };
+        let left = self.0.get().checked_sub(1);
+        let left = left.ok_or_else(|| E::custom(rule))?;
+        self.0.set(left);
+        Ok(instead)
+    }
+}
+
 /// The document: an object.
-struct Document;
+struct Document<'f>(&'f Forgive);
 
 /// `Statement`: one or a list.
-struct Statements<'a>(&'a mut Vec<Statement>);
+struct Statements<'a>(&'a Forgive, &'a mut Vec<Statement>);
 
 /// One statement: an object.
-struct OneStatement;
+struct OneStatement<'f>(&'f Forgive);
 
 /// `Condition`: operators, each with the one key.
-struct Conditions<'a>(&'a mut Vec<Condition>);
+struct Conditions<'a>(&'a Forgive, &'a mut Vec<Condition>);
 
 /// What an operator holds: the key with its values.
-struct Operator;
+struct Operator<'f>(&'f Forgive);
 
 /// A string that a function takes in.
-struct Text<'a, F>(&'a str, F);
+struct Text<'a, F>(&'a Forgive, &'a str, F);
 
 /// A string or a list of strings, each of which a function takes in.
-struct Texts<'a, F>(&'a str, F);
+struct Texts<'a, F>(&'a Forgive, &'a str, F);
 
-impl<'de> Visitor<'de> for Document {
+impl<'de> Visitor<'de> for Document<'_> {
     type Value = Vec<Statement>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,23 +70,27 @@ impl<'de> Visitor<'de> for Document {
         let mut seen = Seen::default();
         let mut statements = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            match seen.note(&name, DOCUMENT_MEMBERS).map_err(Error::custom)? {
-                "Version" => map.next_value_seed(Text("Version", |text: &str| match text {
-                    "2012-10-17" | "2008-10-17" => Ok(()),
-                    _ => Err(format!(
-                        "Version {}: allowed \"2012-10-17\", \"2008-10-17\"",
-                        excerpt(text)
-                    )),
-                }))?,
-                "Id" => map.next_value_seed(Text("Id", |_: &str| Ok(())))?,
-                _ => map.next_value_seed(Statements(&mut statements))?, // the one that is left
+            match self.0.or(seen.note(&name, DOCUMENT_MEMBERS), IGNORED)? {
+                IGNORED => drop(map.next_value::<IgnoredAny>()?),
+                "Version" => {
+                    map.next_value_seed(Text(self.0, "Version", |text: &str| match text {
+                        "2012-10-17" | "2008-10-17" => Ok(()),
+                        _ => Err(format!(
+                            "Version {}: allowed \"2012-10-17\", \"2008-10-17\"",
+                            excerpt(text)
+                        )),
+                    }))?
+                }
+                "Id" => map.next_value_seed(Text(self.0, "Id", |_: &str| Ok(())))?,
+                _ => map.next_value_seed(Statements(self.0, &mut statements))?, // the one that is left
             }
         }
-        if statements.is_empty() {
-            return Err(Error::custom(
-                "the document needs Statement, with at least one statement",
-            ));
-        }
+        let some = if statements.is_empty() {
+            Err("the document needs Statement, with at least one statement".to_owned())
+        } else {
+            Ok(())
+        };
+        self.0.or(some, ())?;
         Ok(statements)
     }
 }
@@ -85,24 +111,24 @@ impl<'de> Visitor<'de> for Statements<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(), M::Error> {
-        self.0.push(OneStatement.visit_map(map)?);
+        self.1.push(OneStatement(self.0).visit_map(map)?);
         Ok(())
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<(), S::Error> {
-        while let Some(statement) = list.next_element_seed(OneStatement)? {
-            if self.0.len() == STATEMENTS_MAX {
+        while let Some(statement) = list.next_element_seed(OneStatement(self.0))? {
+            if self.1.len() == STATEMENTS_MAX {
                 return Err(Error::custom(format!(
                     "allowed at most {STATEMENTS_MAX} statements"
                 )));
             }
-            self.0.push(statement);
+            self.1.push(statement);
         }
         Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for OneStatement {
+impl<'de> DeserializeSeed<'de> for OneStatement<'_> {
     type Value = Statement;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Statement, D::Error> {
@@ -110,7 +136,7 @@ impl<'de> DeserializeSeed<'de> for OneStatement {
     }
 }
 
-impl<'de> Visitor<'de> for OneStatement {
+impl<'de> Visitor<'de> for OneStatement<'_> {
     type Value = Statement;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,41 +144,43 @@ impl<'de> Visitor<'de> for OneStatement {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Statement, M::Error> {
+        let forgive = self.0;
         let mut seen = Seen::default();
         let (mut effect, mut actions) = (None, None::<Actions>);
         let (mut resources, mut conditions) = (Vec::new(), Vec::new());
         while let Some(name) = map.next_key::<String>()? {
-            match seen.note(&name, STATEMENT_MEMBERS).map_err(Error::custom)? {
-                "Sid" => map.next_value_seed(Text("Sid", |_: &str| Ok(())))?,
-                "Effect" => map.next_value_seed(Text("Effect", |text: &str| {
+            match forgive.or(seen.note(&name, STATEMENT_MEMBERS), IGNORED)? {
+                IGNORED => drop(map.next_value::<IgnoredAny>()?),
+                "Sid" => map.next_value_seed(Text(forgive, "Sid", |_: &str| Ok(())))?,
+                "Effect" => map.next_value_seed(Text(forgive, "Effect", |text: &str| {
                     effect = Some(read_effect(text)?);
                     Ok(())
                 }))?,
-                "Action" => map.next_value_seed(Texts("Action", |text: &str| {
+                "Action" => map.next_value_seed(Texts(forgive, "Action", |text: &str| {
                     let meant = Actions::of_pattern(bounded(text)?)?;
                     actions = Some(actions.unwrap_or_default().union(meant));
                     Ok(())
                 }))?,
-                "Resource" => map.next_value_seed(Texts("Resource", |text: &str| {
+                "Resource" => map.next_value_seed(Texts(forgive, "Resource", |text: &str| {
                     resources.push(read_resource(text)?);
                     Ok(())
                 }))?,
-                _ => map.next_value_seed(Conditions(&mut conditions))?, // the one that is left
+                _ => map.next_value_seed(Conditions(forgive, &mut conditions))?, // the one that is left
             }
         }
-        let (Some(effect), Some(actions), false) = (effect, actions, resources.is_empty()) else {
-            let needed = [
-                ("Effect", effect.is_none()),
-                ("Action", actions.is_none()),
-                ("Resource", resources.is_empty()),
-            ];
-            let missing = needed.iter().filter(|(_, missing)| *missing);
-            let names: Vec<_> = missing.map(|(name, _)| *name).collect();
-            return Err(Error::custom(format!(
-                "the statement lacks {}",
-                names.join(", ")
-            )));
+        // What is there but wrong was told of where it stands.
+        let missing: Vec<_> = ["Effect", "Action", "Resource"]
+            .into_iter()
+            .filter(|name| !seen.0.contains(name))
+            .collect();
+        let whole = if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("the statement lacks {}", missing.join(", ")))
         };
+        forgive.or(whole, ())?;
+        // Nothing stands for what is missing or wrong: such a statement is read over, never used.
+        let (effect, actions) = (effect.unwrap_or(Effect::Deny), actions.unwrap_or_default());
         Ok(Statement {
             effect,
             actions,
@@ -178,34 +206,48 @@ impl<'de> Visitor<'de> for Conditions<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+        let mut any = false;
         while let Some(operator) = map.next_key::<String>()? {
-            let equals = operator.eq_ignore_ascii_case("StringEquals");
-            if !equals && !operator.eq_ignore_ascii_case("StringLike") {
-                return Err(Error::custom(format!(
-                    "condition operator {}: not evaluated here, allowed StringEquals, StringLike",
-                    excerpt(&operator)
-                )));
-            }
-            if self.0.iter().any(|other| other.is_equality() == equals) {
-                return Err(Error::custom("Condition: allowed each operator once"));
-            }
-            let values = map.next_value_seed(Operator)?;
-            self.0.push(if equals {
+            any = true;
+            let known = self.0.or(self.operator(&operator).map(Some), None)?;
+            let Some(equals) = known else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let values = map.next_value_seed(Operator(self.0))?;
+            self.1.push(if equals {
                 Condition::Equals(values.into_iter().map(String::into_boxed_str).collect())
             } else {
                 Condition::Like(values.iter().map(|value| Pattern::new(value)).collect())
             });
         }
-        if self.0.is_empty() {
-            return Err(Error::custom(
-                "Condition: allowed StringEquals, StringLike, at least one",
-            ));
-        }
-        Ok(())
+        let some = if any {
+            Ok(())
+        } else {
+            Err("Condition: allowed StringEquals, StringLike, at least one".to_owned())
+        };
+        self.0.or(some, ())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Operator {
+impl Conditions<'_> {
+    /// Whether an operator is `StringEquals`, and not `StringLike`.
+    fn operator(&self, name: &str) -> Result<bool, String> {
+        let equals = name.eq_ignore_ascii_case("StringEquals");
+        if !equals && !name.eq_ignore_ascii_case("StringLike") {
+            return Err(format!(
+                "condition operator {}: not evaluated here, allowed StringEquals, StringLike",
+                excerpt(name)
+            ));
+        }
+        if self.1.iter().any(|other| other.is_equality() == equals) {
+            return Err("Condition: allowed each operator once".into());
+        }
+        Ok(equals)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Operator<'_> {
     type Value = Vec<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -213,7 +255,7 @@ impl<'de> DeserializeSeed<'de> for Operator {
     }
 }
 
-impl<'de> Visitor<'de> for Operator {
+impl<'de> Visitor<'de> for Operator<'_> {
     type Value = Vec<String>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -221,29 +263,34 @@ impl<'de> Visitor<'de> for Operator {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut values = Vec::new();
+        let (mut values, mut keys) = (Vec::new(), 0);
         while let Some(key) = map.next_key::<String>()? {
-            if !key.eq_ignore_ascii_case(CLIENT_ID) {
-                return Err(Error::custom(format!(
-                    "condition key {}: not evaluated here, allowed {CLIENT_ID}",
-                    excerpt(&key)
-                )));
+            keys += 1;
+            let known = if !key.eq_ignore_ascii_case(CLIENT_ID) {
+                let key = excerpt(&key);
+                Err(format!(
+                    "condition key {key}: not evaluated here, allowed {CLIENT_ID}"
+                ))
+            } else if !values.is_empty() {
+                Err(format!("condition key {CLIENT_ID}: allowed once"))
+            } else {
+                Ok(true)
+            };
+            if !self.0.or(known, false)? {
+                map.next_value::<IgnoredAny>()?;
+                continue;
             }
-            if !values.is_empty() {
-                return Err(Error::custom(format!(
-                    "condition key {CLIENT_ID}: allowed once"
-                )));
-            }
-            map.next_value_seed(Texts(CLIENT_ID, |text: &str| {
+            map.next_value_seed(Texts(self.0, CLIENT_ID, |text: &str| {
                 values.push(free_of_variables(bounded(text)?)?.to_owned());
                 Ok(())
             }))?;
         }
-        if values.is_empty() {
-            return Err(Error::custom(format!(
-                "the condition operator needs {CLIENT_ID}"
-            )));
-        }
+        let some = if keys > 0 {
+            Ok(())
+        } else {
+            Err(format!("the condition operator needs {CLIENT_ID}"))
+        };
+        self.0.or(some, ())?;
         Ok(values)
     }
 }
@@ -252,19 +299,37 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> DeserializeSeed<'de> for Text<'_
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_str(self)
+        json.deserialize_any(self)
     }
+}
+
+/// Visits of scalars that are no strings: faults that are read over like others, since they are read whole.
+macro_rules! no_strings {
+    ($($visit:ident $kind:ty: $unexpected:ident),+) => {
+        $(fn $visit<E: Error>(self, value: $kind) -> Result<(), E> {
+            let found = Unexpected::$unexpected(value);
+            let rule = <serde::de::value::Error as Error>::invalid_type(found, &self);
+            self.0.or(Err(rule.to_string()), ())
+        })+
+        fn visit_unit<E: Error>(self) -> Result<(), E> {
+            let rule = <serde::de::value::Error as Error>::invalid_type(Unexpected::Other("null"), &self);
+            self.0.or(Err(rule.to_string()), ())
+        }
+    };
 }
 
 impl<F: FnMut(&str) -> Result<(), String>> Visitor<'_> for Text<'_, F> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: a string", self.0)
+        write!(out, "{}: a string", self.1)
     }
 
+    no_strings!(visit_bool bool: Bool, visit_u64 u64: Unsigned, visit_i64 i64: Signed, visit_f64 f64: Float);
+
     fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
-        (self.1)(text).map_err(Error::custom)
+        let taken = (self.2)(text);
+        self.0.or(taken, ())
     }
 }
 
@@ -280,31 +345,33 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> Visitor<'de> for Texts<'_, F> {
     type Value = ();
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: a string or a list of strings", self.0)
+        write!(out, "{}: a string or a list of strings", self.1)
     }
 
+    no_strings!(visit_bool bool: Bool, visit_u64 u64: Unsigned, visit_i64 i64: Signed, visit_f64 f64: Float);
+
     fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
-        (self.1)(text).map_err(Error::custom)
+        let taken = (self.2)(text);
+        self.0.or(taken, ())
     }
 
     fn visit_seq<S: SeqAccess<'de>>(mut self, mut list: S) -> Result<(), S::Error> {
         let mut entries = 0;
-        while let Some(()) = list.next_element_seed(Text(self.0, &mut self.1))? {
+        while let Some(()) = list.next_element_seed(Text(self.0, self.1, &mut self.2))? {
             entries += 1;
             if entries > ENTRIES_MAX {
                 return Err(Error::custom(format!(
                     "{}: allowed at most {ENTRIES_MAX} entries",
-                    self.0
+                    self.1
                 )));
             }
         }
-        if entries == 0 {
-            return Err(Error::custom(format!(
-                "{}: allowed a list that is not empty",
-                self.0
-            )));
-        }
-        Ok(())
+        let some = if entries == 0 {
+            Err(format!("{}: allowed a list that is not empty", self.1))
+        } else {
+            Ok(())
+        };
+        self.0.or(some, ())
     }
 }
 
@@ -386,6 +453,9 @@ fn excerpt(text: &str) -> String {
         None => format!("{text:?}"),
     }
 }
+
+/// Stands for a member that is read over.
+const IGNORED: &str = "";
 
 const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
 

@@ -98,6 +98,53 @@ fn refused(table: &[(&str, &str)]) {
 }
 
 #[test]
+fn all_faults_of_a_document_are_told_in_their_order() {
+    let text = "{\"Version\": \"2020\", \"Statment\": 1, \"Statement\": [\n\
+        {\"Effect\": \"allow\", \"Action\": [\"kinesisvideo:Nothing\", 5], \"Resource\": \"cam\"},\n\
+        {\"Action\": \"*\", \"NotResource\": [\"*\"], \"Condition\": {\"Bool\": {\"a\": []}, \"StringLike\": {\"b\": \"c\"}}},\n\
+        {\"Effect\": \"Allow\", \"Action\": [], \"Resource\": \"*\"}]}";
+    let faults = Policy::parse_telling_all(text).unwrap_err();
+    let wanted = [
+        (1, "Version \"2020\""),
+        (1, "\"Statment\": unknown member"),
+        (2, "Effect \"allow\""),
+        (2, "kinesisvideo:Nothing"),
+        (2, "invalid type: integer `5`, expected Action: a string"),
+        (2, "resource \"cam\""),
+        (3, "\"NotResource\": not evaluated here"),
+        (3, "condition operator \"Bool\""),
+        (3, "condition key \"b\""),
+        (3, "the statement lacks Effect, Resource"),
+        (4, "Action: allowed a list that is not empty"),
+    ];
+    assert_eq!(faults.len(), wanted.len(), "{faults:#?}");
+    for (fault, (line, rule)) in faults.iter().zip(wanted) {
+        assert!(
+            fault.line() == line && fault.rule().contains(rule),
+            "{fault} / {rule}"
+        );
+    }
+    assert_eq!(Policy::parse(text).unwrap_err(), faults[0]);
+    // What is no JSON ends it, and so does a bound.
+    let cut = Policy::parse_telling_all(&text[..text.len() - 2]).unwrap_err();
+    assert_eq!(cut.len(), wanted.len() + 1);
+    let many = one(&format!(
+        r#""Effect": "Allow", "Resource": "*", "Action": [{}"x"]"#,
+        "\"x\", ".repeat(50)
+    ));
+    assert_eq!(
+        Policy::parse_telling_all(&many).unwrap_err().len(),
+        FAULTS_MAX
+    );
+    assert!(
+        Policy::parse_telling_all(
+            r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#
+        )
+        .is_ok()
+    );
+}
+
+#[test]
 fn faults_of_documents_are_named_with_their_place() {
     refused(&[
         ("", "line 1, column 0: EOF while parsing a value"),
