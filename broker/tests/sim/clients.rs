@@ -254,6 +254,7 @@ impl World {
             9 => Call::Ice(self.arn()),
             10 => Call::Broken,
             11 => Call::Missing,
+            12 if self.random.bool() => return self.write(conn, Piece::Foreign),
             12 => return self.write(conn, Piece::Lost),
             other => self.change_call(other),
         };
@@ -363,6 +364,9 @@ impl World {
         if self.random.u32(0..4) == 0 {
             for _ in 0..70 {
                 self.write(conn, Piece::Lost); // more refusals than the log tells of
+            }
+            if self.random.bool() {
+                self.write(conn, Piece::Foreign);
             }
             return;
         }

@@ -22,6 +22,8 @@ pub(crate) enum Piece {
     Body(Call),
     /// A whole request to a path that does not exist.
     Lost,
+    /// The same from a page of a foreign origin.
+    Foreign,
     /// A text message.
     Message(Text),
     /// A text message of no bytes.
@@ -129,6 +131,9 @@ impl Piece {
             Self::Body(call) => out.extend_from_slice(call.body().as_bytes()),
             Self::Lost => out.extend_from_slice(
                 b"POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
+            ),
+            Self::Foreign => out.extend_from_slice(
+                b"POST /nowhere HTTP/1.1\r\nHost: h\r\nOrigin: https://evil.example\r\nContent-Length: 0\r\n\r\n",
             ),
             Self::Message(text) => text.write(out, mask),
             Self::Empty => ws::frame_masked(out, Opcode::Text, b"", mask),

@@ -4,6 +4,7 @@ use super::connections::name_of;
 use super::{ConnId, Model, Purpose, Stage};
 use crate::model::Body;
 use crate::words::Piece;
+use broker::config::Auth;
 use broker::event::UpgradeOutcome;
 use broker::limits::{
     ANSWER_BYTES_MAX, FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK,
@@ -144,7 +145,12 @@ impl Model {
                         return visit;
                     }
                 }
-                Piece::Lost => {
+                // With signatures any page may try.
+                Piece::Foreign if self.settings.auth == Auth::None => {
+                    let error = "InvalidArgumentException";
+                    self.respond(id, Purpose::Unknown, 403, error, Body::Error, true)
+                }
+                Piece::Lost | Piece::Foreign => {
                     let error = "UnknownOperationException";
                     self.respond(id, Purpose::Unknown, 404, error, Body::Error, false)
                 }
