@@ -190,6 +190,10 @@ pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 /// comes back with up to five TLS handshakes, so a quarter of a core.
 pub const RECALL_STEP_MS: u64 = 10;
 
+/// A deadline that is served so late, in milliseconds, was due while the shard itself stood still (its process stopped, its machine
+/// suspended): what peers sent meanwhile is not read yet.
+pub const STALL_MS: u64 = 2_000;
+
 /// Longest span one deadline waits before it is looked at again.
 pub const WHEEL_SPAN_MS: u64 = 4 * 60 * 60 * 1000;
 

@@ -4,7 +4,7 @@ use super::{MessageRates, NEVER};
 use crate::config::Timeouts;
 use crate::id::ChannelKey;
 use crate::journal::EndReason;
-use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX};
+use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
 use crate::time::Now;
 use codec::ws::{Receiver, Side};
 use std::rc::Rc;
@@ -224,6 +224,20 @@ impl WebSocket {
         }
     }
 
+    /// Whether the shard itself stood still when the answer to a ping was due, so that it may lie unread in the socket.
+    #[must_use]
+    pub fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
+        let due = self.pong(timeouts);
+        due.is_some_and(|due| now.since(due) > STALL_MS)
+    }
+
+    /// By when a ping that was sent must be answered, if it must.
+    fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
+        let awaited = self.pinged != NEVER && !self.superseded;
+        (awaited && timeouts.ping_ms > 0 && timeouts.pong_ms > 0)
+            .then(|| whole_second(self.pinged.after(timeouts.pong_ms)))
+    }
+
     /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor told to go.
     ///
     /// What comes by silence alone comes on whole seconds, so that one turn serves all clients of a second.
@@ -240,8 +254,7 @@ impl WebSocket {
         let awaits_pong = self.pinged != NEVER;
         let ping =
             (pings && !awaits_pong).then(|| whole_second(self.last_frame.after(timeouts.ping_ms)));
-        let pong = (pings && awaits_pong && timeouts.pong_ms > 0)
-            .then(|| whole_second(self.pinged.after(timeouts.pong_ms)));
+        let pong = self.pong(timeouts);
         let slow = self.message_began.map(|began| began.after(MESSAGE_MS_MAX));
         let dues = [
             (age, Due::Old),
@@ -302,6 +315,8 @@ mod tests {
         session.pinged(Now(60_030));
         assert_eq!(session.due(&timeouts, Now(60_031)), Due::At(Now(91_000)));
         assert_eq!(session.due(&timeouts, Now(91_000)), Due::Unanswered);
+        assert!(!session.stood_still(&timeouts, Now(93_000)));
+        assert!(session.stood_still(&timeouts, Now(93_001)));
         let mut superseded = master();
         superseded.pinged(Now(60_030));
         superseded.superseded = true;

@@ -136,7 +136,6 @@ impl Shard {
     }
 
     fn open_due(&mut self, key: SessionKey, at: Moment) {
-        // An answer that we do not read ourselves cannot come: the ping has its whole time again.
         let paused = self.intake_of(key) == Intake::Paused;
         let Some(web_socket) = self.sessions.get_mut(key).and_then(Session::open_mut) else {
             return;
@@ -147,7 +146,12 @@ impl Shard {
                 web_socket.pinged(at.now);
                 self.push(key, |out| ws::frame(out, Opcode::Ping, &[]));
             }
-            Due::Unanswered if paused => web_socket.pinged(at.now),
+            // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
+            Due::Unanswered
+                if paused || web_socket.stood_still(&self.settings.timeouts, at.now) =>
+            {
+                web_socket.pinged(at.now);
+            }
             Due::GoAway => self.go_away(key),
             Due::Idle => self.close_web_socket(key, EndReason::Idle, at),
             Due::Unanswered => self.close_web_socket(key, EndReason::Unanswered, at),

@@ -54,6 +54,7 @@ impl Model {
             }
         }
         self.end_calls(shard);
+        self.forgive_pings(shard);
         let with_more = (self.answered.iter()).filter(|conn| !self.conns[**conn].pieces.is_empty());
         let overdue = |conn: &&ConnId| self.untaken(**conn);
         let waiting = &self.shards[shard].waiting;
@@ -85,6 +86,21 @@ impl Model {
                 if self.channels[channel].home == shard {
                     self.fail_calls(channel, 503, "ServiceUnavailable");
                 }
+            }
+        }
+    }
+
+    /// A shard that stood still when answers to pings were due gives them their whole time again.
+    fn forgive_pings(&mut self, shard: usize) {
+        let (now, pong) = (self.now, self.settings.timeouts.pong_ms);
+        for conn in &mut self.conns {
+            let mine = conn.live && conn.shard == shard && matches!(conn.stage, Stage::Open);
+            if let Some(ws) = conn.ws.as_mut().filter(|ws| mine && !ws.superseded)
+                && let Some(pinged) = ws.pinged
+                && pong > 0
+                && now > whole_second(pinged + pong) + 2_000
+            {
+                ws.pinged = Some(now);
             }
         }
     }
