@@ -85,6 +85,7 @@ debian_packages() {
   [ -n "$(command -v turnserver)" ] || missing+=(coturn)
   [ -n "$(command -v chromium)" ] || missing+=(chromium)
   [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
+  [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"
   if [ "$(id -u)" -ne 0 ]; then
