@@ -162,6 +162,12 @@ impl Identity {
         self.0.split(':').nth(1).unwrap_or_default()
     }
 
+    /// What all channels of its account in its region begin with: `region:account:`.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.0.strip_suffix(self.name()).unwrap_or(&self.0)
+    }
+
     /// The channel's name: what follows the last colon.
     #[must_use]
     pub fn name(&self) -> &str {

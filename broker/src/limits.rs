@@ -124,6 +124,18 @@ pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 /// Channels on one shard: 16 million slots exist, a record with its tables takes about 500 bytes.
 pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 
+/// Records that all shards together send for one page of ListSignalingChannels: twice the largest page, so that pages are nearly
+/// always full although each shard guesses its part; one that falls short says where the next begins. Merged in one turn, some
+/// 100 µs.
+pub const LIST_MERGED_MAX: usize = 2 * LIST_PAGE_MAX;
+
+/// Channel records that a shard looks at, or merges, for pages of ListSignalingChannels in one turn: about a millisecond. The page
+/// that exceeds it is still made; further ones wait for the next turn, in order.
+pub const RECORDS_PER_TURN: u64 = 2000;
+
+/// Connections that one step of POST /ice/reconnect tells: each is a send of its own, some 5 µs, in the same turn.
+pub const RECONNECTS_PER_STEP: usize = 256;
+
 /// Entries of one page of ListSignalingChannels, whatever MaxResults says (D6).
 pub const LIST_PAGE_MAX: usize = 1000;
 
@@ -249,6 +261,7 @@ pub const RECORD_BYTES_MAX: usize = 64 << 20;
 /// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
 pub const HELD_BYTES_MIN: usize = 256 << 10;
 
+const _: () = assert!(LIST_MERGED_MAX / SHARDS_MAX > 0);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
 const _: () = assert!(receive_buffers(32, 512, 8192) == 512);

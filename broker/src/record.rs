@@ -2,7 +2,7 @@
 
 use crate::time::Wall;
 use codec::aws::ChannelArn;
-use codec::control::Tag;
+use codec::control::{ChannelStatus, Tag};
 
 /// Characters of a version: 20 of `[A-Za-z0-9]`, as the service shows them.
 pub const VERSION_BYTES: usize = 20;
@@ -51,6 +51,35 @@ pub struct Record {
     pub version: Version,
     /// Keys and values, at most 50, in the order given.
     pub tags: Vec<Tag>,
+}
+
+/// What a page of channels tells of one: all but the tags, of which a channel may have some 80 KiB.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// See [`Record::arn`].
+    pub arn: ChannelArn,
+    /// See [`Record::ttl_seconds`].
+    pub ttl_seconds: u32,
+    /// See [`Record::created`].
+    pub created: Wall,
+    /// See [`Record::version`].
+    pub version: Version,
+    /// The channel's state.
+    pub status: ChannelStatus,
+}
+
+impl Record {
+    /// What a page tells of the channel.
+    #[must_use]
+    pub fn listed(&self, status: ChannelStatus) -> Listed {
+        Listed {
+            arn: self.arn.clone(),
+            ttl_seconds: self.ttl_seconds,
+            created: self.created,
+            version: self.version,
+            status,
+        }
+    }
 }
 
 #[cfg(test)]

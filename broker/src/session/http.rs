@@ -3,10 +3,10 @@
 use super::NEVER;
 use crate::auth::Caller;
 use crate::id::Identity;
-use crate::record::Record;
+use crate::record::Listed;
 use crate::time::Now;
 use codec::aws::ChannelArn;
-use codec::control::{Call, ChannelStatus, Operation, Protocol};
+use codec::control::{Call, Operation, Protocol};
 use codec::http::HeadScanner;
 use codec::signal::Role;
 
@@ -118,9 +118,9 @@ pub enum Wanted {
         /// Entries asked for.
         limit: usize,
         /// What came.
-        records: Vec<(Record, ChannelStatus)>,
-        /// Whether some shard has more.
-        more: bool,
+        records: Vec<Listed>,
+        /// The least of the last names of shards that have more: what comes after it may be incomplete.
+        complete_to: Option<Box<str>>,
     },
     /// Nothing but that a change was made.
     Done,

@@ -67,13 +67,9 @@ impl Shard {
         }
     }
 
-    /// How many channels here have an identity that begins like this.
-    pub(super) fn count(&self, prefix: &str) -> u64 {
-        let from = Identity::from_text(prefix);
-        let names = self.names.range(from..);
-        names
-            .take_while(|(identity, _)| identity.as_str().starts_with(prefix))
-            .count() as u64
+    /// How many channels an account has here in a region, those included that are only being created.
+    pub(super) fn count(&self, tenant: &str) -> u64 {
+        self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
     /// Refuses a call whose account has used up what it may have; `told` is the last answer, the refusal of any before it.

@@ -1,25 +1,28 @@
 //! Answers of channels' homes, as HTTP responses to whoever asked.
 
 use super::respond::{Answer, JSON, Purpose};
-use super::{Shard, Told};
+use super::{Shard, Told, pages};
 use crate::auth::Caller;
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::Audit;
-use crate::record::Record;
-use crate::session::{Asked, HttpStage, Wanted};
+use crate::record::Listed;
+use crate::session::{Asked, Http, HttpStage, Wanted};
 use crate::time::Moment;
-use codec::control::{ChannelInfo, ChannelStatus, ErrorKind, MEDIA_STORAGE_REFUSED};
+use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 impl Shard {
     /// An answer came. An earlier call's finds nobody.
-    pub(super) fn told(&mut self, caller: CallRef, told: Told, at: Moment) {
+    pub(super) fn told(&mut self, caller: CallRef, mut told: Told, at: Moment) {
+        let current = |http: &&mut Http| http.serial == caller.serial && http.awaits_reply();
+        if self.http(caller.session).filter(current).is_none()
+            || self.merges_later(caller, &mut told, at)
+        {
+            return;
+        }
         let Some(http) = self.http(caller.session) else {
             return;
         };
-        if http.serial != caller.serial || !http.awaits_reply() {
-            return;
-        }
         let HttpStage::AwaitReply(asked, wanted) =
             std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
         else {
@@ -146,11 +149,7 @@ impl Shard {
         let mut body = Vec::new();
         let fault = match &told {
             Told::Fault(kind, message) => Some((*kind, &**message)),
-            Told::Record(..)
-            | Told::Records(..)
-            | Told::Done
-            | Told::Number(_)
-            | Told::Answer(_) => {
+            Told::Record(..) | Told::Page(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {
                 let fits = self.write_answer(&mut body, key, asked, wanted, &told, at);
                 debug_assert!(fits, "an answer that does not fit its question");
                 (!fits).then_some((ErrorKind::InternalFailure, "Internal failure."))
@@ -189,7 +188,7 @@ impl Shard {
                 codec::control::create(body, record.arn.as_str())
             }
             (Wanted::Description, Told::Record(record, status)) => {
-                codec::control::describe(body, &info(record, *status))
+                codec::control::describe(body, &info(&record.listed(*status)))
             }
             (Wanted::Done, Told::Done) | (Wanted::Nothing, Told::Record(..)) => {
                 body.extend_from_slice(b"{}");
@@ -219,10 +218,10 @@ impl Shard {
             (Wanted::Answer(..), Told::Answer(answer)) => {
                 codec::control::alexa(body, answer.as_deref())
             }
-            (Wanted::Pages { .. }, Told::Records(records, more)) => {
+            (Wanted::Pages { .. }, Told::Page(records, more)) => {
                 let last = records.last().filter(|_| *more);
-                let token = last.map(|(record, _)| codec::control::page_token(record.arn.name()));
-                let infos = records.iter().map(|(record, status)| info(record, *status));
+                let token = last.map(|listed| codec::control::page_token(listed.arn.name()));
+                let infos = records.iter().map(info);
                 codec::control::list(body, infos, token.as_deref());
             }
             (
@@ -267,30 +266,23 @@ fn merge(wanted: Wanted, told: Told) -> Merged {
                 missing,
                 limit,
                 mut records,
-                more,
+                complete_to,
             },
-            Told::Records(page, page_more),
+            Told::Page(page, more),
         ) => {
-            records.extend(page);
-            let (missing, more) = (missing.saturating_sub(1), more || page_more);
-            if missing > 0 {
-                return Merged::Missing(Wanted::Pages {
-                    missing,
-                    limit,
-                    records,
-                    more,
-                });
-            }
-            records.sort_by(|(one, _), (other, _)| one.arn.name().cmp(other.arn.name()));
-            let more = more || records.len() > limit;
-            records.truncate(limit);
-            let wanted = Wanted::Pages {
+            let complete_to = pages::add(&mut records, complete_to, page, more);
+            let missing = missing.saturating_sub(1);
+            let wanted = |records, complete_to| Wanted::Pages {
                 missing,
                 limit,
-                records: Vec::new(),
-                more,
+                records,
+                complete_to,
             };
-            Merged::Whole(wanted, Told::Records(records, more))
+            if missing > 0 {
+                return Merged::Missing(wanted(records, complete_to));
+            }
+            let more = pages::merge(&mut records, complete_to.as_deref(), limit);
+            Merged::Whole(wanted(Vec::new(), None), Told::Page(records, more))
         }
         (
             Wanted::Permit {
@@ -320,13 +312,13 @@ fn merge(wanted: Wanted, told: Told) -> Merged {
     }
 }
 
-fn info(record: &Record, status: ChannelStatus) -> ChannelInfo<'_> {
+fn info(listed: &Listed) -> ChannelInfo<'_> {
     ChannelInfo {
-        name: record.arn.name(),
-        arn: record.arn.as_str(),
-        status,
-        created_ms: record.created.0,
-        ttl_seconds: record.ttl_seconds,
-        version: record.version.as_str(),
+        name: listed.arn.name(),
+        arn: listed.arn.as_str(),
+        status: listed.status,
+        created_ms: listed.created.0,
+        ttl_seconds: listed.ttl_seconds,
+        version: listed.version.as_str(),
     }
 }

@@ -4,7 +4,7 @@ use super::respond::Purpose;
 use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::{LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair};
+use crate::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair};
 use crate::machine::Output;
 use crate::session::{Asked, HttpStage, Wanted};
 use crate::time::Moment;
@@ -140,11 +140,12 @@ impl Shard {
         let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
         let limit = list.entries_max.min(LIST_PAGE_MAX);
         let (shards, operation) = (self.placement.shards(), asked.operation);
+        let share = limit.min(LIST_MERGED_MAX / usize::from(shards));
         let wanted = Wanted::Pages {
             missing: usize::from(shards),
             limit,
             records: Vec::new(),
-            more: false,
+            complete_to: None,
         };
         let Some(caller) = self.await_reply(key, asked, wanted, at) else {
             return;
@@ -154,7 +155,7 @@ impl Shard {
                 of: ShardId(shard),
                 prefix: prefix.clone(),
                 after: after.clone(),
-                limit,
+                limit: share,
             };
             let inquiry = Inquiry {
                 operation,

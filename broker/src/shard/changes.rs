@@ -237,7 +237,7 @@ impl Shard {
         match (step, channel) {
             (Step::Create, Some(channel)) if channel.state == Life::Creating => {
                 let identity = Identity::of(&channel.record.arn);
-                self.names.remove(&identity);
+                self.free_name(&identity);
                 self.remove_channel(key);
             }
             (Step::Delete, Some(channel)) => channel.state = Life::Active,
@@ -254,7 +254,7 @@ impl Shard {
             super::admission::NOT_FOUND,
             at,
         );
-        self.names.remove(identity);
+        self.free_name(identity);
         let Some(channel) = self.remove_channel(key) else {
             return;
         };
@@ -275,8 +275,26 @@ impl Shard {
         let identity = Identity::of(&record.arn);
         let channel = crate::channel::Channel::new(record, state);
         let key = self.channels.insert(channel).ok()?;
+        match self.tenants.get_mut(identity.tenant()) {
+            Some(channels) => *channels += 1,
+            None => drop(self.tenants.insert(identity.tenant().into(), 1)),
+        }
         self.names.insert(identity, key);
         Some(key)
+    }
+
+    /// The name of a channel that is gone, or was never made, is free.
+    fn free_name(&mut self, identity: &Identity) {
+        if self.names.remove(identity).is_none() {
+            return;
+        }
+        let tenant = identity.tenant();
+        if let Some(channels) = self.tenants.get_mut(tenant) {
+            *channels -= 1;
+            if *channels == 0 {
+                self.tenants.remove(tenant);
+            }
+        }
     }
 }
 

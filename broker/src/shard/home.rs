@@ -2,15 +2,14 @@
 
 use super::admission::NOT_FOUND;
 use super::drain::SHUTTING_DOWN;
+use super::pages::PageOf;
 use super::{Ask, Inquiry, Letter, Shard, Told};
 use crate::channel::{Channel, Life, Metered};
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::machine::Output;
-use crate::record::Record;
 use crate::time::Moment;
 use codec::aws::ChannelArn;
 use codec::control::{ChannelStatus, ErrorKind, Operation};
-use std::ops::Bound;
 
 impl Shard {
     /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
@@ -46,7 +45,14 @@ impl Shard {
                 prefix,
                 after,
                 limit,
-            } => self.page(&prefix, after.as_deref(), limit),
+            } => {
+                let of = PageOf {
+                    prefix,
+                    after,
+                    limit,
+                };
+                return self.send_page(caller, of, at);
+            }
             Ask::Permit(account) => self.permit(operation, &account, at),
             Ask::Count { of: _, prefix } => Told::Number(self.count(&prefix)),
             Ask::Offer {
@@ -136,28 +142,10 @@ impl Shard {
         }
         Told::Record(channel.record.clone(), status)
     }
-
-    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Told {
-        let first = match after.filter(|after| *after >= prefix) {
-            Some(after) => Bound::Excluded(Identity::from_text(after)),
-            None => Bound::Included(Identity::from_text(prefix)),
-        };
-        let names = self.names.range((first, Bound::Unbounded));
-        let mut found = names
-            .take_while(|(identity, _)| identity.as_str().starts_with(prefix))
-            .filter_map(|(_, key)| self.channels.get(*key))
-            .filter_map(|channel| Some((&channel.record, status(channel)?)));
-        let page: Vec<(Record, ChannelStatus)> = found
-            .by_ref()
-            .take(limit)
-            .map(|(record, status)| (record.clone(), status))
-            .collect();
-        Told::Records(page, found.next().is_some())
-    }
 }
 
 /// What callers are told of a channel's state; `None` while it is only being created.
-fn status(channel: &Channel) -> Option<ChannelStatus> {
+pub(super) fn status(channel: &Channel) -> Option<ChannelStatus> {
     match channel.state {
         Life::Creating => None,
         Life::Active => Some(ChannelStatus::Active),

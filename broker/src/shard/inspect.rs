@@ -5,7 +5,7 @@
 use super::Shard;
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
-use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, RECALL_STEP_MS};
+use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, RECALL_STEP_MS, RECONNECTS_PER_STEP};
 use crate::record::Record;
 use crate::session::Session;
 use crate::time::{Moment, Wall};
@@ -142,10 +142,10 @@ impl Shard {
     }
 
     /// The first `limit` channels after `after`. Names are ordered within each account and region; those are merged.
-    fn inspect_page(&self, prefix: &str, after: Option<&Identity>, limit: usize) -> Reply {
+    fn inspect_page(&mut self, prefix: &str, after: Option<&Identity>, limit: usize) -> Reply {
         let mut lists = Vec::new();
         let mut firsts = BinaryHeap::new();
-        for group in self.groups() {
+        for group in self.tenants.keys().map(|tenant| &**tenant) {
             let mut list = self
                 .names
                 .range((start(group, prefix, after), Bound::Unbounded));
@@ -176,22 +176,9 @@ impl Shard {
                 firsts.push(Reverse((identity.name(), identity, *key, place)));
             }
         }
-        Reply::Page(lines, !firsts.is_empty())
-    }
-
-    /// `region:account:` of every account and region that has a channel here.
-    fn groups(&self) -> Vec<&str> {
-        let mut groups = Vec::new();
-        let mut from = Bound::Unbounded;
-        while let Some((identity, _)) = self.names.range((from, Bound::Unbounded)).next() {
-            let text = identity.as_str();
-            let group = text.strip_suffix(identity.name()).unwrap_or(text);
-            groups.push(group);
-            // The least text that is greater than all that begin with the group: `;` follows the colon.
-            let next = format!("{};", group.strip_suffix(':').unwrap_or(group));
-            from = Bound::Included(Identity::from_text(&next));
-        }
-        groups
+        let more = !firsts.is_empty();
+        self.records_read += lines.len() as u64 + lists.len() as u64;
+        Reply::Page(lines, more)
     }
 
     fn line(&self, identity: &Identity, key: ChannelKey) -> Option<ChannelLine> {
@@ -268,13 +255,14 @@ impl Shard {
 
     fn reconnect_some(&mut self, from: usize, at: Moment) -> Reply {
         let slots = self.sessions.slots();
-        let to = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
-        let mut told = 0;
-        for number in from..to {
-            let session = self.sessions.at(number);
-            told += u64::from(session.is_some_and(|key| self.reconnect(key, at)));
+        let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
+        let (mut told, mut next) = (0, from);
+        while next < end && told < RECONNECTS_PER_STEP {
+            let session = self.sessions.at(next);
+            told += usize::from(session.is_some_and(|key| self.reconnect(key, at)));
+            next += 1;
         }
-        Reply::Reconnected(told, (to < slots).then_some(to))
+        Reply::Reconnected(told as u64, (next < slots).then_some(next))
     }
 
     /// Tells one connection, or has it come back; false when it is no current one, or does not read.

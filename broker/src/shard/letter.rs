@@ -3,7 +3,7 @@
 use crate::auth::{Caller, Credentials};
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::machine::Peer;
-use crate::record::Record;
+use crate::record::{Listed, Record};
 use crate::registry::StoreError;
 use crate::session::Admission;
 use codec::aws::ChannelArn;
@@ -105,7 +105,7 @@ pub enum Told {
     /// The record, and the channel's state.
     Record(Record, ChannelStatus),
     /// Records by name, and whether more would follow.
-    Records(Vec<(Record, ChannelStatus)>, bool),
+    Page(Vec<Listed>, bool),
     /// Done.
     Done,
     /// So many.

@@ -33,6 +33,7 @@ mod kept;
 mod leave;
 mod letter;
 mod origins;
+mod pages;
 mod permits;
 mod relay;
 mod request_bytes;
@@ -96,6 +97,11 @@ pub struct Shard {
     sessions: Table<SessionKey, Session>,
     channels: Table<ChannelKey, Channel>,
     names: BTreeMap<Identity, ChannelKey>,
+    /// How many channels each account has in each region: by `region:account:`.
+    tenants: BTreeMap<Box<str>, u64>,
+    /// Channel records that pages have looked at.
+    records_read: u64,
+    page_turn: pages::PageTurn,
     /// Changes that the store has not told of: at most one for each channel.
     changes: HashMap<ChannelKey, changes::Changing, RandomState>,
     outputs: VecDeque<Output<Letter>>,
@@ -190,6 +196,9 @@ impl Shard {
             sessions: Table::new(settings.connections_per_shard()),
             channels: Table::new(CHANNELS_PER_SHARD_MAX),
             names: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            records_read: 0,
+            page_turn: pages::PageTurn::default(),
             outputs: VecDeque::new(),
             wheel: Wheel::default(),
             spares: Spares::of(spare_outboxes(settings.shards)),
@@ -319,7 +328,7 @@ impl Machine for Shard {
 
     fn deadline(&self) -> Option<Now> {
         let drain = self.drain.as_ref().and_then(drain::Drain::next);
-        let waiting = self.turns.due().then_some(Now(0));
+        let waiting = (self.turns.due() || self.page_turn.due()).then_some(Now(0));
         let others = drain.into_iter().chain(waiting);
         self.wheel.next().into_iter().chain(others).min()
     }
@@ -370,6 +379,7 @@ impl Machine for Shard {
             channels: self.channels.len() as u64,
             deleting: self.deleting,
             timers: self.wheel.len() as u64,
+            records_read: self.records_read,
             call_places: self.waits.places() as u64,
             request_bytes: self.request_bytes as u64,
             requests_refused: self.requests_refused,

@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub deleting: u64,
     /// Entries of the timer wheel: never more than there are sessions and channels.
     pub timers: u64,
+    /// Channel records that pages of ListSignalingChannels and of the inspector have looked at.
+    pub records_read: u64,
     /// Alexa calls of other shards that were taken in, and that these have not confirmed to be over.
     pub call_places: u64,
     /// Bytes that HTTP connections hold of requests and of answers not taken: see `limits.request_bytes`.
@@ -34,6 +36,7 @@ impl Snapshot {
         self.channels += other.channels;
         self.deleting += other.deleting;
         self.timers += other.timers;
+        self.records_read += other.records_read;
         self.call_places += other.call_places;
         self.request_bytes += other.request_bytes;
         self.requests_refused += other.requests_refused;

@@ -25,6 +25,7 @@ impl Shard {
                 None => break,
             }
         }
+        self.work_on_pages(at);
         self.step_drain(at);
         self.answer_waiting(at);
     }

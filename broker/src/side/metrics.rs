@@ -157,6 +157,11 @@ impl Page<'_> {
             sum.call_places,
         )?;
         self.counter(
+            "heliograph_records_read",
+            "Channel records looked at for pages of channels",
+            sum.records_read,
+        )?;
+        self.counter(
             "heliograph_log_suppressed",
             "Refusals that were not logged because there were too many within a second",
             counters.log_suppressed,

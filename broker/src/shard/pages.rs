@@ -1,0 +1,172 @@
+//! Pages of an account's channels: each shard sends a part, the caller's merges them.
+//!
+//! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its part of
+//! [`LIST_MERGED_MAX`](crate::limits::LIST_MERGED_MAX). Beyond the last name that a shard with more has sent, the merged names
+//! may have gaps: the page ends there, and its token says so.
+
+use super::home::status;
+use super::{Shard, Told};
+use crate::id::{CallRef, Identity};
+use crate::limits::RECORDS_PER_TURN;
+use crate::record::Listed;
+use crate::session::{HttpStage, Wanted};
+use crate::time::Moment;
+use std::collections::VecDeque;
+use std::ops::Bound;
+
+/// What is left of a turn for pages, and what waits for the next one: at most as many as there are calls under way.
+#[derive(Debug, Default)]
+pub(super) struct PageTurn {
+    /// The moment of the turn: all inputs of one turn have the same.
+    at: Moment,
+    records: u64,
+    waiting: VecDeque<PageWork>,
+}
+
+#[derive(Debug)]
+enum PageWork {
+    Send(CallRef, PageOf),
+    /// All parts of this call's page have come.
+    Merge(CallRef),
+}
+
+/// Which part of a page a shard is asked for: see [`super::Ask::Page`].
+#[derive(Debug)]
+pub(super) struct PageOf {
+    pub(super) prefix: Box<str>,
+    pub(super) after: Option<Box<str>>,
+    pub(super) limit: usize,
+}
+
+impl PageTurn {
+    /// Whether work waits: a tick is due at once.
+    pub(super) fn due(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn has_room(&mut self, at: Moment) -> bool {
+        if self.at != at {
+            (self.at, self.records) = (at, 0);
+        }
+        self.records < RECORDS_PER_TURN
+    }
+}
+
+impl Shard {
+    /// Sends a part of a page, in this turn or in a later one.
+    pub(super) fn send_page(&mut self, caller: CallRef, of: PageOf, at: Moment) {
+        if self.page_turn.due() || !self.page_turn.has_room(at) {
+            return self.page_turn.waiting.push_back(PageWork::Send(caller, of));
+        }
+        let before = self.records_read;
+        let told = self.page(&of.prefix, of.after.as_deref(), of.limit);
+        self.page_turn.records += self.records_read - before;
+        self.tell(caller, told, at);
+    }
+
+    /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
+    pub(super) fn merges_later(&mut self, caller: CallRef, told: &mut Told, at: Moment) -> bool {
+        let Told::Page(page, more) = told else {
+            return false;
+        };
+        let has_room = self.page_turn.has_room(at);
+        let http = self.http(caller.session);
+        let Some(HttpStage::AwaitReply(
+            _,
+            Wanted::Pages {
+                missing: 1,
+                records,
+                complete_to,
+                ..
+            },
+        )) = http.map(|http| &mut http.stage)
+        else {
+            return false;
+        };
+        if has_room {
+            let merged = records.len() + page.len();
+            self.page_turn.records += merged as u64;
+            return false;
+        }
+        *complete_to = add(records, complete_to.take(), std::mem::take(page), *more);
+        self.page_turn.waiting.push_back(PageWork::Merge(caller));
+        true
+    }
+
+    /// Goes on with pages that waited, as far as the turn has room.
+    pub(super) fn work_on_pages(&mut self, at: Moment) {
+        while self.page_turn.due() && self.page_turn.has_room(at) {
+            let mut waiting = std::mem::take(&mut self.page_turn.waiting);
+            let work = waiting.pop_front();
+            match work {
+                Some(PageWork::Send(caller, of)) => self.send_page(caller, of, at),
+                Some(PageWork::Merge(caller)) => {
+                    self.told(caller, Told::Page(Vec::new(), false), at)
+                }
+                None => {}
+            }
+            waiting.append(&mut self.page_turn.waiting);
+            self.page_turn.waiting = waiting;
+        }
+    }
+
+    /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least one, and
+    /// whether there are more.
+    pub(super) fn page(&mut self, prefix: &str, after: Option<&str>, limit: usize) -> Told {
+        let first = match after.filter(|after| *after >= prefix) {
+            Some(after) => Bound::Excluded(Identity::from_text(after)),
+            None => Bound::Included(Identity::from_text(prefix)),
+        };
+        let limit = limit.max(1);
+        let mut page = Vec::new();
+        let mut more = false;
+        for (identity, key) in self.names.range((first, Bound::Unbounded)) {
+            self.records_read += 1;
+            if !identity.as_str().starts_with(prefix) {
+                break;
+            }
+            // Channels that are only being created are passed over: as many as there may be changes under way.
+            let channel = self.channels.get(*key);
+            let Some((channel, status)) = channel.and_then(|one| Some((one, status(one)?))) else {
+                continue;
+            };
+            if page.len() == limit {
+                more = true;
+                break;
+            }
+            page.push(channel.record.listed(status));
+        }
+        Told::Page(page, more)
+    }
+}
+
+/// Adds a shard's part to those that have come. Returns up to which name all have told everything.
+pub(super) fn add(
+    records: &mut Vec<Listed>,
+    complete_to: Option<Box<str>>,
+    page: Vec<Listed>,
+    more: bool,
+) -> Option<Box<str>> {
+    let last = page.last().filter(|_| more).map(|last| last.arn.name());
+    let complete_to = match (complete_to, last) {
+        (Some(before), Some(last)) if *last < *before => Some(last.into()),
+        (None, Some(last)) => Some(last.into()),
+        (complete_to, _) => complete_to,
+    };
+    records.extend(page);
+    complete_to
+}
+
+/// Makes one page of all parts; returns whether there is more.
+pub(super) fn merge(records: &mut Vec<Listed>, complete_to: Option<&str>, limit: usize) -> bool {
+    records.sort_by(|one, other| one.arn.name().cmp(other.arn.name()));
+    if let Some(last) = complete_to {
+        records.truncate(records.partition_point(|listed| listed.arn.name() <= last));
+    }
+    let more = complete_to.is_some() || records.len() > limit;
+    records.truncate(limit);
+    more
+}
+
+#[cfg(test)]
+mod tests;
