@@ -140,7 +140,7 @@ fn authenticator() -> Authenticator {
         name: "back-end".into(),
         account: ACCOUNT.into(),
         access_key_id: PARENT.into(),
-        secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
+        secret: SECRET.into(),
         session_token: None,
         expires_s: None,
         clock_tolerance_s: None,
@@ -163,6 +163,7 @@ fn grant(policy: &str) -> Grant<'_> {
     Grant {
         account: ACCOUNT,
         parent_access_key_id: PARENT,
+        parent_secret: SECRET,
         name: "web-1",
         policy,
         expires_s: NOW_S + 3600,
@@ -171,6 +172,7 @@ fn grant(policy: &str) -> Grant<'_> {
 
 const ACCOUNT: &str = "123456789012";
 const PARENT: &str = "AKIDEXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const NOW_S: u64 = 1_767_323_055;
 const NONCE: [u8; NONCE_BYTES] = [3; NONCE_BYTES];
 

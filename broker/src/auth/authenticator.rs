@@ -96,8 +96,8 @@ impl Authenticator {
     /// Who signed a request with this whole body: the signature first, then the token, then the end of the key.
     ///
     /// # Errors
-    /// As [`Self::precheck`] and [`codec::aws::sigv4::Claim::verify`]. A token that is not ours, and one whose parent is gone,
-    /// are an unknown key.
+    /// As [`Self::precheck`] and [`codec::aws::sigv4::Claim::verify`]. A token that is not ours, and one whose parent is gone or
+    /// has another secret, are an unknown key.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -167,7 +167,8 @@ fn find(
     }
     let opened = session_keys.open(access_key_id, token?)?;
     let parent = credentials.find(&opened.parent_access_key_id)?;
-    let is_its = parent.account == opened.account;
+    let is_its =
+        parent.account == opened.account && session_keys.was_issued_with(&opened, &parent.secret);
     is_its.then(|| Signer::Federated(Arc::clone(parent), opened))
 }
 

@@ -1,6 +1,6 @@
 //! Who a verified request is of.
 
-use super::principal::Principal;
+use super::principal::{Principal, Secret};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Decision, Policy, Request};
@@ -96,6 +96,16 @@ impl Caller {
             Who::Anyone(_) => None,
             Who::Principal(principal) => Some(&principal.access_key_id),
             Who::Session(session) => Some(&session.parent.access_key_id),
+        }
+    }
+
+    /// The secret of that principal.
+    #[must_use]
+    pub fn parent_secret(&self) -> Option<&Secret> {
+        match &self.who {
+            Who::Anyone(_) => None,
+            Who::Principal(principal) => Some(&principal.secret),
+            Who::Session(session) => Some(&session.parent.secret),
         }
     }
 

@@ -2,10 +2,16 @@
 //!
 //! # Theory of operation
 //! ```text
-//! token = base64( version 1 | key 4 | mark 32 | AES-256-GCM( grant ) with tag 16 )
-//! mark  = HMAC-SHA-256(session key, nonce | grant)
+//! token  = base64( version 1 | key 4 | mark 32 | AES-256-GCM( grant ) with tag 16 )
+//! mark   = HMAC-SHA-256(session key, nonce | grant)
+//! issuer = HMAC-SHA-256(session key, access key id | secret), 16 of its bytes: part of the grant
 //! key of the seal 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
+//! The issuer binds a token to the secret with which it was asked for: when the principal's secret or access key id is another
+//! one, or the principal is gone, the token is worth nothing. Tokens of version 1 have no issuer. They are accepted until they end,
+//! which is within the longest duration of a grant after an upgrade from a version that made them: to refuse them would cut off
+//! every browser that has one, and who must be rid of one at once removes the principal or `session.key`, as before.
+//!
 //! Everything hangs on the mark, and the mark on nonce and grant. So each token is sealed under a key of its own, and a nonce
 //! that came twice would give the same token for the same grant and unrelated ones for others: harmless.
 //! `key` says which session key it was, so that a rotation does not try both.
@@ -15,6 +21,7 @@
 use super::caller::base32;
 use super::principal::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
@@ -33,6 +40,7 @@ pub struct SessionKeys {
 struct Sealer {
     fingerprint: [u8; FINGERPRINT_BYTES],
     mark: hmac::Key,
+    issuer: hmac::Key,
     derive: Prk,
 }
 
@@ -43,6 +51,8 @@ pub struct Grant<'a> {
     pub account: &'a str,
     /// The access key id of the principal who asked.
     pub parent_access_key_id: &'a str,
+    /// That principal's secret: only while it is the same, the grant counts.
+    pub parent_secret: &'a str,
     /// The federated user's name: 2 to 32 bytes.
     pub name: &'a str,
     /// The policy's text, at most [`SESSION_POLICY_BYTES_MAX`] bytes; empty: no rights.
@@ -77,6 +87,15 @@ pub struct Opened {
     pub expires_s: u64,
     /// What requests are signed with.
     pub secret_access_key: Secret,
+    /// Whose secret it was asked for with; `None` in tokens of version 1.
+    issuer: Option<Issuer>,
+}
+
+/// The fingerprint of a principal's secret, by which session key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Issuer {
+    key: [u8; FINGERPRINT_BYTES],
+    tag: [u8; ISSUER_BYTES],
 }
 
 /// Why a grant was not sealed.
@@ -122,23 +141,49 @@ impl SessionKeys {
         let (&mut [version], rest) = token.split_first_chunk_mut::<1>()?;
         let (&mut fingerprint, rest) = rest.split_first_chunk_mut::<FINGERPRINT_BYTES>()?;
         let (&mut mark, sealed) = rest.split_first_chunk_mut::<MARK_BYTES>()?;
-        if version != VERSION {
+        if version != VERSION && version != UNBOUND {
             return None;
         }
-        let mut sealers = [Some(&self.current), self.previous.as_ref()]
-            .into_iter()
-            .flatten();
-        let sealer = sealers.find(|sealer| sealer.fingerprint == fingerprint)?;
-        let derived = sealer.derive(&mark)?;
+        let derived = self.sealer(fingerprint)?.derive(version, &mark)?;
         if derived.access_key_id() != access_key_id {
             return None;
         }
-        let aad = Aad::from(header(fingerprint));
+        let aad = Aad::from(header(version, fingerprint));
         let plain = derived
             .aead()?
             .open_in_place(zero_nonce(), aad, sealed)
             .ok()?;
-        read_grant(plain, derived.secret()?)
+        let tag = if version == VERSION {
+            let (tag, rest) = plain.split_first_chunk()?;
+            (Some(*tag), rest)
+        } else {
+            (None, &*plain)
+        };
+        let opened = read_grant(tag.1, derived.secret()?)?;
+        let issuer = tag.0.map(|tag| Issuer {
+            key: fingerprint,
+            tag,
+        });
+        Some(Opened { issuer, ..opened })
+    }
+
+    /// Whether a token was asked for with this secret of its parent. Tokens of version 1 do not say, and pass.
+    #[must_use]
+    pub fn was_issued_with(&self, opened: &Opened, parent_secret: &Secret) -> bool {
+        let Some(issuer) = opened.issuer else {
+            return true;
+        };
+        let tag = self.sealer(issuer.key).map(|sealer| {
+            let id = opened.parent_access_key_id.as_str();
+            sealer.issuer(id, parent_secret.reveal())
+        });
+        tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
+    }
+
+    fn sealer(&self, fingerprint: [u8; FINGERPRINT_BYTES]) -> Option<&Sealer> {
+        let sealers = [Some(&self.current), self.previous.as_ref()];
+        let mut sealers = sealers.into_iter().flatten();
+        sealers.find(|sealer| sealer.fingerprint == fingerprint)
     }
 }
 
@@ -146,6 +191,7 @@ impl Sealer {
     fn new(key: &[u8; 32]) -> Self {
         let named = hmac::Key::new(HMAC_SHA256, key);
         let mark = hmac::sign(&named, b"heliograph session mark");
+        let issuer = hmac::sign(&named, b"heliograph session issuer");
         let print = digest(
             &SHA256,
             hmac::sign(&named, b"heliograph session name").as_ref(),
@@ -158,18 +204,31 @@ impl Sealer {
         Self {
             fingerprint,
             mark: hmac::Key::new(HMAC_SHA256, mark.as_ref()),
+            issuer: hmac::Key::new(HMAC_SHA256, issuer.as_ref()),
             derive: Prk::new_less_safe(HKDF_SHA256, key),
         }
     }
 
     fn seal(&self, nonce: &[u8; NONCE_BYTES], grant: &Grant<'_>) -> Result<Temporary, SealError> {
-        let mut sealed = write_grant(grant).ok_or(SealError::TooLong)?;
+        let issuer = self.issuer(grant.parent_access_key_id, grant.parent_secret);
+        let grant = write_grant(grant).ok_or(SealError::TooLong)?;
+        self.seal_bytes(VERSION, nonce, [&issuer[..], &grant].concat())
+    }
+
+    fn seal_bytes(
+        &self,
+        version: u8,
+        nonce: &[u8; NONCE_BYTES],
+        mut sealed: Vec<u8>,
+    ) -> Result<Temporary, SealError> {
         let mut context = hmac::Context::with_key(&self.mark);
         context.update(nonce);
         context.update(&sealed);
         let mark = context.sign();
-        let derived = self.derive(mark.as_ref()).ok_or(SealError::Library)?;
-        let header = header(self.fingerprint);
+        let derived = self
+            .derive(version, mark.as_ref())
+            .ok_or(SealError::Library)?;
+        let header = header(version, self.fingerprint);
         let aead = derived.aead().ok_or(SealError::Library)?;
         aead.seal_in_place_append_tag(zero_nonce(), Aad::from(header), &mut sealed)
             .map_err(|_| SealError::Library)?;
@@ -184,9 +243,25 @@ impl Sealer {
         })
     }
 
-    fn derive(&self, mark: &[u8]) -> Option<Derived> {
+    /// The fingerprint of a principal's secret. Ids hold no 0, so no two pairs give the same bytes.
+    fn issuer(&self, access_key_id: &str, secret: &str) -> [u8; ISSUER_BYTES] {
+        let mut context = hmac::Context::with_key(&self.issuer);
+        context.update(access_key_id.as_bytes());
+        context.update(&[0]);
+        context.update(secret.as_bytes());
+        let tag = context.sign();
+        let first = tag.as_ref().first_chunk().copied();
+        first.unwrap_or_default()
+    }
+
+    fn derive(&self, version: u8, mark: &[u8]) -> Option<Derived> {
         let mut bytes = Zeroizing::new([0; DERIVED_BYTES]);
-        let info = [b"heliograph session 1".as_slice(), mark];
+        let name = if version == UNBOUND {
+            b"heliograph session 1"
+        } else {
+            b"heliograph session 2"
+        };
+        let info = [name.as_slice(), mark];
         let material = self.derive.expand(&info, DerivedLength).ok()?;
         material.fill(&mut *bytes).ok()?;
         Some(Derived(bytes))
@@ -223,9 +298,9 @@ impl Derived {
     }
 }
 
-fn header(fingerprint: [u8; FINGERPRINT_BYTES]) -> [u8; 1 + FINGERPRINT_BYTES] {
+fn header(version: u8, fingerprint: [u8; FINGERPRINT_BYTES]) -> [u8; 1 + FINGERPRINT_BYTES] {
     let [a, b, c, d] = fingerprint;
-    [VERSION, a, b, c, d]
+    [version, a, b, c, d]
 }
 
 /// Each key seals one text only.
@@ -265,6 +340,7 @@ fn read_grant(bytes: &[u8], secret_access_key: Secret) -> Option<Opened> {
         policy: text()?,
         expires_s: u64::from_be_bytes(*expires_s),
         secret_access_key,
+        issuer: None,
     })
 }
 
@@ -280,7 +356,10 @@ pub const NONCE_BYTES: usize = 32;
 /// Longest session token in characters: it stands in URLs, whose heads have 16 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Tokens without an issuer.
+const UNBOUND: u8 = 1;
+const ISSUER_BYTES: usize = 16;
 const FINGERPRINT_BYTES: usize = 4;
 const MARK_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
@@ -294,7 +373,8 @@ const NAME_BYTES_MAX: usize = 32;
 const GRANT_BYTES_MAX: usize =
     8 + 4 * 2 + ACCOUNT_BYTES_MAX + ID_BYTES_MAX + NAME_BYTES_MAX + SESSION_POLICY_BYTES_MAX;
 const _: () = assert!(
-    (1 + FINGERPRINT_BYTES + MARK_BYTES + GRANT_BYTES_MAX + TAG_BYTES).div_ceil(3) * 4
+    (1 + FINGERPRINT_BYTES + MARK_BYTES + ISSUER_BYTES + GRANT_BYTES_MAX + TAG_BYTES).div_ceil(3)
+        * 4
         <= TOKEN_BYTES_MAX
 );
 
@@ -305,6 +385,7 @@ mod tests {
     const GRANT: Grant<'static> = Grant {
         account: "123456789012",
         parent_access_key_id: "AKIDEXAMPLE",
+        parent_secret: "secret",
         name: "browser",
         policy: r#"{"Statement": []}"#,
         expires_s: 1_800_000_000,
@@ -401,6 +482,43 @@ mod tests {
         assert!(open(&rotated, &new).is_some());
         assert!(open(&keys(), &new).is_none());
         assert!(open(&SessionKeys::new(&[9; 32], Some(&[8; 32])), &old).is_none());
+    }
+
+    #[test]
+    fn a_token_counts_only_with_the_secret_it_was_asked_for_with() {
+        let temporary = seal(&keys(), 1, &GRANT);
+        let opened = open(&keys(), &temporary).unwrap();
+        assert!(keys().was_issued_with(&opened, &"secret".into()));
+        assert!(!keys().was_issued_with(&opened, &"another".into()));
+        assert!(!keys().was_issued_with(&opened, &"".into()));
+        // Whoever has the session key that was in force knows it, whatever is in force now.
+        let rotated = SessionKeys::new(&[8; 32], Some(&[7; 32]));
+        assert!(rotated.was_issued_with(&opened, &"secret".into()));
+        assert!(!rotated.was_issued_with(&opened, &"another".into()));
+        assert!(!SessionKeys::new(&[8; 32], None).was_issued_with(&opened, &"secret".into()));
+    }
+
+    #[test]
+    fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
+        // Made by version 1 of GRANT, with a nonce of ones.
+        let token = "Abm62JaPqKvRSHRRcQFqoMwE/VD5vF2pnyPv+xQ5jG2LqcE/f9jq+OTa6F74vR7h/RPpNLY/EZRpSGPYBTiv8czy8Xa49BglDw1G7P2Y+gHLC\
+                     g1PkOTmJ6GqUJc48Gy6XmbvJSoauJVce6G+TLDow3TVi/s=";
+        let opened = keys()
+            .open("ASIANH7RPNV5OJFOK677", token.as_bytes())
+            .unwrap();
+        assert_eq!(
+            (&*opened.name, opened.expires_s),
+            (GRANT.name, GRANT.expires_s)
+        );
+        assert!(keys().was_issued_with(&opened, &"any".into()));
+        let bound = seal(&keys(), 1, &GRANT);
+        let bytes = bound.session_token.reveal().as_bytes();
+        let mut bytes = base64::decode(bytes).unwrap();
+        assert_eq!(bytes[0], VERSION);
+        bytes[0] = UNBOUND;
+        let mut unbound = Vec::new();
+        base64::encode(&mut unbound, &bytes);
+        assert!(keys().open(&bound.access_key_id, &unbound).is_none());
     }
 
     #[test]

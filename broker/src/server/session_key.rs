@@ -163,6 +163,7 @@ mod tests {
         let grant = Grant {
             account: "123456789012",
             parent_access_key_id: "AKIDEXAMPLE",
+            parent_secret: "secret",
             name: "web",
             policy: "",
             expires_s: 1,

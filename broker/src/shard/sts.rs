@@ -5,7 +5,7 @@
 use super::Shard;
 use super::calls::UNAUDITABLE;
 use super::respond::{Answer, Purpose};
-use crate::auth::{Caller, Grant, SealError, federated_user_arn};
+use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
 use crate::event::{AuthFailure, Requested};
 use crate::id::SessionKey;
 use crate::time::Moment;
@@ -133,6 +133,7 @@ impl Shard {
         let grant = Grant {
             account: caller.account(),
             parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
+            parent_secret: caller.parent_secret().map_or("", Secret::reveal),
             name: &wish.name,
             policy,
             expires_s,

@@ -206,3 +206,37 @@ fn files_that_the_file_names_count_as_well() {
     assert_eq!(ask(&next, "/listSignalingChannels"), 200);
     service.end();
 }
+
+#[test]
+fn a_rotated_secret_ends_the_tokens_that_were_asked_for_with_it() {
+    let service = Service::with(&file(&["rotating"]), &[], 3);
+    let before = Signer::new("rotating");
+    let (granted, _) = federate(&service, &before, EVERYTHING);
+    assert!(is_known(&service, &granted));
+    let after = Signer {
+        secret: "Next/secret+of/rotating/000".to_owned(),
+        ..before.clone()
+    };
+    service.keep(&after.secret);
+    let rotated = file(&["rotating"]).replace(&before.secret, &after.secret);
+    write(&service, "credentials.toml", &rotated);
+    service.broker.signal("HUP");
+    until("the next secret", || {
+        is_known_by_signature(&service, &after).then_some(())
+    });
+    until("the end of the token everywhere", || {
+        (0..32).all(|_| !is_known(&service, &granted)).then_some(())
+    });
+    // A new one is worth as much as the old one was.
+    let (granted, _) = federate(&service, &after, EVERYTHING);
+    until("the next token everywhere", || {
+        (0..32).all(|_| is_known(&service, &granted)).then_some(())
+    });
+    service.end();
+}
+
+/// Whether the signer's calls are answered; until then its signature is another's.
+fn is_known_by_signature(service: &Service, signer: &Signer) -> bool {
+    let answer = service.call(signer, "/listSignalingChannels", &json!({}));
+    answer.status == 200
+}

@@ -121,6 +121,7 @@ fn grant<'a>(parent: &'a str, policy: &'a str) -> Grant<'a> {
     Grant {
         account: "123456789012",
         parent_access_key_id: parent,
+        parent_secret: Box::leak(format!("secret-of-{parent}").into_boxed_str()),
         name: "browser",
         policy,
         expires_s: NOW + 60,
@@ -298,6 +299,37 @@ fn a_token_is_worth_no_more_than_its_parent() {
         NOW,
     );
     assert_eq!(refusal(gone), Refusal::UnknownKey);
+}
+
+#[test]
+fn a_token_ends_with_the_secret_of_its_parent() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let temporary = session_keys()
+        .seal(&[1; 32], &grant("AKIDA", ALLOW_ALL))
+        .unwrap();
+    let text = upgrade(&temporary, NOW);
+    let mut with = |principal: Principal| {
+        let credentials = Credentials::new(vec![principal]).unwrap();
+        authenticator.replace_credentials(Arc::new(credentials));
+        check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW)
+    };
+    assert!(with(principal("AKIDA")).is_ok());
+    let rotated = Principal {
+        secret: "another".into(),
+        ..principal("AKIDA")
+    };
+    assert_eq!(refusal(with(rotated)), Refusal::UnknownKey);
+    let renamed = Principal {
+        access_key_id: "AKIDB".into(),
+        ..principal("AKIDA")
+    };
+    assert_eq!(refusal(with(renamed)), Refusal::UnknownKey);
+    // What is not the secret does not matter.
+    let fewer = Principal {
+        policies: Vec::new(),
+        ..principal("AKIDA")
+    };
+    assert!(with(fewer).is_ok());
 }
 
 #[test]
