@@ -109,7 +109,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
         // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
         per_shard("kept messages", settings.pending_bytes_of_shard(), 3),
-        // Heads, bodies and answers, in buffers that doubled when they grew.
+        // Heads, bodies, answers and unfinished messages, in buffers that doubled when they grew.
         per_shard(
             "requests and answers",
             settings.request_bytes_per_shard(),

@@ -263,7 +263,8 @@ pub struct Limits {
     pub header_lines: usize,
     /// Longest HTTP request body in bytes.
     pub body_bytes: usize,
-    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the process.
+    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the process, and
+    /// of unfinished messages on its WebSockets.
     /// See [`Settings::request_bytes_per_shard`].
     pub request_bytes: usize,
     /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].

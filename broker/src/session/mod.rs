@@ -130,8 +130,8 @@ impl Session {
         }
     }
 
-    /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take: what an HTTP connection
-    /// holds, beyond what each may.
+    /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take, of an HTTP connection; of an
+    /// unfinished message of a WebSocket. What it holds beyond what each may.
     #[must_use]
     pub fn held(&self) -> usize {
         let answers = self.outbox.bytes();
@@ -143,7 +143,9 @@ impl Session {
         let held = match &self.state {
             State::Http(http) => http.held() + waiting,
             State::AwaitGone(ending) if ending.was.is_none() => waiting,
-            State::Open(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => 0,
+            State::Open(web_socket) => web_socket.receiver.kept_bytes(),
+            State::AwaitCloseEcho(web_socket, _) => web_socket.receiver.kept_bytes(),
+            State::AwaitGone(_) => 0,
         };
         if held > REQUEST_BYTES_FREE { held } else { 0 }
     }

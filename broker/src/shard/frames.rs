@@ -26,6 +26,7 @@ impl Shard {
             return;
         };
         let mut receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
+        let within = !receiver.is_idle();
         let mut parser = self.parser.take().unwrap_or_default();
         let mut rest = bytes;
         let mut pings = 0;
@@ -66,6 +67,9 @@ impl Shard {
             // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
             State::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
             State::Http(_) | State::AwaitGone(_) => {}
+        }
+        if within || begun {
+            self.charge_received(key, at);
         }
     }
 
@@ -208,5 +212,6 @@ impl Shard {
         if over {
             self.finish(key, at);
         }
+        self.charge_received(key, at);
     }
 }

@@ -1,5 +1,5 @@
-//! What HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken: charged to the address
-//! they come from, out of one budget.
+//! What HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and what WebSockets hold
+//! of unfinished messages: charged to the address they come from, out of one budget.
 //!
 //! Nobody has a share of his own while there is room. When there is none, the address that holds most pays, and of its
 //! connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So whoever holds less than
@@ -9,6 +9,7 @@ use super::Shard;
 use super::respond::Purpose;
 use crate::crowd::Origin;
 use crate::id::SessionKey;
+use crate::journal::EndReason;
 use crate::limits::PAYERS_PER_INPUT;
 use crate::session::{HttpStage, State};
 use crate::time::Moment;
@@ -78,6 +79,8 @@ impl Shard {
         };
         let answers = session.outbox.in_flight();
         let State::Http(http) = &mut session.state else {
+            // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
+            self.because(key, EndReason::SlowMessage);
             return self.abort_at_once(key, at);
         };
         let purpose = match &mut http.stage {

@@ -131,6 +131,12 @@ impl Partial {
             && self.control_bytes == 0
     }
 
+    /// Bytes of memory that the message under way takes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let message = self.message.as_ref();
+        message.map_or(0, |message| message.bytes.capacity())
+    }
+
     /// Whether the end of a data message is awaited of which at least one byte was taken in.
     pub(super) fn in_message(&self) -> bool {
         let started = self.message.is_some() && !self.lent;

@@ -176,6 +176,14 @@ impl Receiver {
             .is_some_and(|partial| partial.in_message())
     }
 
+    /// Bytes of memory that an unfinished message takes; 0 while the receiver is idle.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.kept_bytes())
+    }
+
     /// Where the next item is.
     #[inline]
     fn find(

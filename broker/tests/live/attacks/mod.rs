@@ -25,6 +25,7 @@ mod pipelined;
 mod selftest;
 mod slow_readers;
 mod unfinished;
+mod unfinished_messages;
 mod waiting_calls;
 
 use crate::process::Broker;
