@@ -21,6 +21,7 @@ mod empty_frames;
 mod gauges;
 mod handshakes;
 mod healthy;
+mod lists;
 mod pipelined;
 mod selftest;
 mod slow_readers;
