@@ -24,6 +24,8 @@ exec </dev/null
 
 readonly all="root clone serve user clients check"
 readonly passed_on='^(https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY|ALL_PROXY|all_proxy|CARGO_(REGISTR|SOURCE|HTTP|NET)[A-Z_]*|PIP_[A-Z_]*|npm_config_.*|NPM_CONFIG_.*|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$'
+# Not chroot: tests make mount namespaces of their own, which ask for a root that is a mount, and would skip without it.
+readonly pivot='cd "$0" && pivot_root . .outside && cd / && umount -l .outside && exec env -i "$@"'
 readonly rustup="${RUSTUP_HOME:-$HOME/.rustup}" cargo="${CARGO_HOME:-$HOME/.cargo}"
 
 main() {
@@ -158,6 +160,8 @@ request() {
 # What a container would mount: kernel file systems, devices, name resolution; this machine's settings and toolchain, read-only.
 mounts() {
   local file
+  mount --bind "$FRESH_ROOT" "$FRESH_ROOT"   # a mount of its own, which pivot_root wants
+  mkdir -p "$FRESH_ROOT/.outside"
   mount -t proc proc "$FRESH_ROOT/proc"
   mount --rbind /sys "$FRESH_ROOT/sys"
   mount -t tmpfs -o mode=755 tmpfs "$FRESH_ROOT/dev"
@@ -182,8 +186,13 @@ mounts() {
   for file in config config.toml credentials credentials.toml; do
     bind "$cargo/$file" "/root/.cargo/$file"
   done
-  bind "$rustup" /opt/rustup
   bind "$cargo/bin" /opt/cargo/bin
+  # The toolchain that the repository names, and no other. It may be a link to one of another name.
+  file="$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)"
+  for file in "$rustup/toolchains/$file"-*; do
+    bind "$file" "/opt/rustup/toolchains/${file##*/}"
+  done
+  bind "$rustup/settings.toml" /opt/rustup/settings.toml
 }
 
 # Mounts one file or directory of this machine into the root if it is there.
@@ -205,7 +214,8 @@ inside() {
   done < <(compgen -e)
   # Directories of this machine are not in the root.
   settings+=(PIP_FIND_LINKS=)
-  exec_or_run chroot "$FRESH_ROOT" /usr/bin/env -i "${settings[@]}" HOME=/root LANG=C.UTF-8 TERM=dumb RUSTUP_HOME=/opt/rustup \
+  exec_or_run unshare --mount --propagation private sh -c "$pivot" "$FRESH_ROOT" \
+    "${settings[@]}" HOME=/root LANG=C.UTF-8 TERM=dumb RUSTUP_HOME=/opt/rustup \
     PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
 }
