@@ -178,7 +178,7 @@ def upgrade(name, role="viewer"):
     arn = f"arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/1"
     client = "&X-Amz-ClientId=attacker" if role == "viewer" else ""
     return (
-        f"GET /?X-Amz-ChannelARN={arn}{client} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET /?X-Amz-ChannelARN={arn}{client} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     ).encode()
 
@@ -187,13 +187,13 @@ def attacks(broker, channel):
     """Names and functions; `channel` is the ARN of one without a master."""
     plain, tls = broker.port(broker.http), broker.port(broker.https)
     alexa = json.dumps({"ChannelARN": channel, "SenderClientId": "attacker", "MessagePayload": "AAAA"}).encode()
-    waiting = b"POST /v1/send-alexa-offer-to-master HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(alexa), alexa)
+    waiting = b"POST /v1/send-alexa-offer-to-master HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(alexa), alexa)
     empty_frames = b"\x81\x80\0\0\0\0" * 4000
     return [
-        ("pipelined requests, nothing read", lambda: attack(plain, 4, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000)),
+        ("pipelined requests, nothing read", lambda: attack(plain, 4, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20_000)),
         ("half ClientHellos", lambda: attack(tls, 64, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 100)),
         ("unfinished heads", lambda: attack(plain, 64, b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 8000)),
-        ("unfinished bodies", lambda: attack(plain, 32, b"POST /listSignalingChannels HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b" " * 50_000)),
+        ("unfinished bodies", lambda: attack(plain, 32, b"POST /listSignalingChannels HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n" + b" " * 50_000)),
         ("empty frames", lambda: attack(plain, 4, upgrade("soak-empty"), empty_frames)),
         ("unmasked frames", lambda: attack(plain, 8, upgrade("soak-unmasked", "master"), b"\x81\x05hello")),
         ("waiting calls", lambda: attack(plain, 16, waiting)),

@@ -21,7 +21,7 @@ fn a_connection_has_one_timer_entry() {
         let mut connections: Vec<Connection> = (0..CONNECTIONS).map(open).collect();
         while !attack.over() {
             for connection in &mut connections {
-                connection.send(b"POST / HTTP/1.1\r\nHost: h\r\n");
+                connection.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n");
             }
             assert_entries(&broker);
             for connection in &mut connections {

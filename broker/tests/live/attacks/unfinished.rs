@@ -30,7 +30,7 @@ fn unfinished_heads_leave_room_for_others() {
     let broker = broker(CONFIGURATION, 1);
     Trial::new("unfinished heads", &broker).run(|attack| {
         let head = format!(
-            "POST /describeSignalingChannel HTTP/1.1\r\nHost: a\r\nX: {}",
+            "POST /describeSignalingChannel HTTP/1.1\r\nHost: localhost\r\nX: {}",
             "x".repeat(16_000)
         );
         while !attack.over() {
