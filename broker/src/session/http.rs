@@ -29,6 +29,8 @@ pub struct Http {
     pub served: bool,
     /// Some of the awaited head has come: it is to be whole in time.
     pub begun: bool,
+    /// The request under way is a HEAD: its answer has no body.
+    pub bodiless: bool,
     /// It stands in the queue of connections whose requests wait for a turn.
     pub queued: bool,
     /// The peer sends no more: the connection ends with the last answer.
@@ -163,6 +165,7 @@ impl Http {
             serial: 0,
             served: false,
             begun: false,
+            bodiless: false,
             queued: false,
             ended: false,
         }
@@ -176,6 +179,7 @@ impl Http {
         self.serial = self.serial.wrapping_add(1);
         self.served = true;
         self.begun = false;
+        self.bodiless = false;
         if self.buffer.is_empty() {
             self.buffer = Vec::new();
         }

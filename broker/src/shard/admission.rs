@@ -62,6 +62,9 @@ impl Shard {
         let invalid = |message| NotAdmitted::Refused(ErrorKind::InvalidArgument, message);
         let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
         for (name, value) in pairs(head.query().unwrap_or_default()) {
+            // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
+            let name = decode(name)
+                .map_err(|_| invalid("A query parameter's name is not percent-encoded UTF-8."))?;
             let Some(place) = SINGLE.iter().position(|known| *known == name) else {
                 continue;
             };

@@ -174,6 +174,7 @@ impl Shard {
                 }
                 Err(error) => {
                     let (status, message) = (error.status(), error.message());
+                    self.note_method(key, rest);
                     self.refuse_step(key, Purpose::Unknown, status, message, at)
                 }
             },
@@ -192,6 +193,7 @@ impl Shard {
     }
 
     fn head(&mut self, key: SessionKey, bytes: &[u8], after: &[u8], at: Moment) -> Step {
+        self.note_method(key, bytes);
         let head = match Head::parse(bytes, &self.rules.head) {
             Ok(head) => head,
             Err(error) => {
@@ -233,6 +235,16 @@ impl Shard {
                 self.refuse_step(key, upgrade_of(&request.head), 400, message, at)
             }
             _ => self.unknown_operation(key, &request, at),
+        }
+    }
+
+    /// Whether the answer to this head has a body, also when the head cannot be understood.
+    fn note_method(&mut self, key: SessionKey, head: &[u8]) {
+        //= https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+        //# The HEAD method is identical to GET except that the server MUST NOT send content in the response.
+        let line = head.strip_prefix(b"\r\n").unwrap_or(head);
+        if let Some(http) = self.http(key) {
+            http.bodiless = line.starts_with(b"HEAD ");
         }
     }
 

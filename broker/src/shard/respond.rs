@@ -101,8 +101,12 @@ impl Shard {
             request_id: id,
             close,
         };
+        let bodiless = self.http(key).is_some_and(|http| http.bodiless);
         self.push(key, |out| {
-            respond(out, &meta, status, error_type, content_type, body)
+            respond(out, &meta, status, error_type, content_type, body);
+            if bodiless {
+                out.truncate(out.len() - body.len());
+            }
         });
         match purpose {
             Purpose::Api(operation) => self.counters.request(Requested::Api(operation), status),

@@ -3,7 +3,7 @@
 //! In reading order:
 //! * [`process`] starts `broker serve` on free ports of loopback and ends it; [`http`] and [`peer`] talk to it.
 //! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on one, two and four shards.
-//! * [`bad_http`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
+//! * [`bad_http`], [`desync`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
 //!   healthy pair on the same shard that goes on relaying.
 //! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before and after.
 //! * [`signed`], [`signed_sts`], [`signed_refused`], [`signed_malformed`], [`signed_bounds`], [`signed_slow`], [`signed_reload`],
@@ -62,6 +62,7 @@ mod configured;
 mod confined;
 mod deletion;
 mod descriptors;
+mod desync;
 mod drain;
 mod durable;
 mod durable_full;

@@ -158,14 +158,15 @@ impl<'a> Head<'a> {
     ///
     /// # Errors
     /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that tells
-    /// no length; [`HeadError::Malformed`] for a coding beside a length, for lengths that differ, and for what is no
+    /// no length; [`HeadError::Malformed`] for a coding beside a length, for a length given twice, and for what is no
     /// number.
     pub fn body(&self) -> Result<Body, HeadError> {
         let mut length = None;
         for value in self.values("content-length") {
             let bytes =
                 decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
-            if length.is_some_and(|earlier| earlier != bytes) {
+            // Equal ones may be rejected too (RFC 9112 section 6.3): who repeats it may have passed a proxy that counted another.
+            if length.is_some() {
                 return Err(HeadError::Malformed("Content-Length is given twice."));
             }
             length = Some(bytes);
