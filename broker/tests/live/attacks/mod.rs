@@ -15,6 +15,7 @@
 //! shard on a CPU of its own; asserts times as well and prints one table line per attack: `deploy/ci/attacks.sh`).
 
 mod admin;
+mod all_budgets;
 mod audits;
 mod deadlines;
 mod empty_frames;

@@ -1,0 +1,161 @@
+//! All budgets at once: bytes for readers that do not read, for peers that never come, of requests, messages and handshakes that
+//! never end, and calls that nobody answers. The process stays within the sum that it prints at its start.
+
+use super::{ATTACKER, Attack, Trial, broker};
+use crate::http::{Connection, create, request};
+use crate::peer::{Peer, candidate, candidate_to, master_query, tcp_from, viewer_query};
+use crate::process::{Broker, arn};
+use broker::config::{Profile, Settings};
+use broker::memory::{self, CONNECTION_BYTES, Term};
+use serde_json::json;
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+const OUTBOXES: usize = 1 << 20;
+const PENDING: usize = 1 << 20;
+const REQUESTS: usize = 1 << 20;
+const CHANNEL: usize = 128 << 10;
+
+#[test]
+fn all_budgets_full_at_once_stay_within_their_sum() {
+    let configuration = format!(
+        "[limits]\nrequest_bytes = {REQUESTS}\noutbox_bytes = {CHANNEL}\noutbox_bytes_total = {OUTBOXES}\n\
+         pending_bytes_per_channel = {CHANNEL}\npending_bytes_total = {PENDING}\n"
+    );
+    let mut settings = Settings::new(Profile::Default, true);
+    settings.limits.request_bytes = REQUESTS;
+    settings.limits.outbox_bytes_total = OUTBOXES;
+    settings.limits.pending_bytes_total = PENDING;
+    // Changes before the store are not among what is filled here: the bound is to be a close one.
+    let terms = memory::budget(&settings).into_iter();
+    let terms = terms.filter(|term| !term.name.contains("change") && !term.name.contains("store"));
+    let sum: usize = terms.map(|term: Term| term.total()).sum();
+    let broker = broker(&configuration, 1);
+    let outcome = Trial::new("all budgets", &broker)
+        .lasting(Duration::from_secs(6))
+        .run(|attack| {
+            thread::scope(|scope| {
+                scope.spawn(|| deaf_readers(&broker, attack));
+                scope.spawn(|| absent_peers(&broker, attack));
+                scope.spawn(|| unfinished(&broker, attack));
+                scope.spawn(|| waiting_calls(&broker, attack));
+                scope.spawn(|| watch(&broker, attack));
+            });
+        });
+    let grown = outcome
+        .peak
+        .resident_bytes
+        .saturating_sub(outcome.before.resident_bytes);
+    let connections = outcome.peak.descriptors * CONNECTION_BYTES;
+    let most = (sum + connections) / 10 * 11;
+    assert!(
+        grown <= most as u64,
+        "{grown} bytes more, and the sum is {sum}: {outcome:?}"
+    );
+    broker.assert_balanced();
+}
+
+fn deaf_readers(broker: &Broker, attack: &Attack) {
+    let arn = arn("deaf");
+    let mut master = Peer::plain_from(ATTACKER, broker, &master_query(&arn));
+    let filler = "A".repeat(32_000);
+    while !attack.over() {
+        let connect = |reader| {
+            let query = viewer_query(&arn, &format!("v{reader}"));
+            Peer::plain_from(ATTACKER, broker, &query)
+        };
+        let readers: Vec<Peer> = (0..10).map(connect).collect();
+        for message in 0..4_500 {
+            if attack.over() {
+                break;
+            }
+            master.send(&candidate_to(&format!("v{}", message % 10), &filler));
+            attack.did(1);
+        }
+        drop(readers);
+    }
+}
+
+fn absent_peers(broker: &Broker, attack: &Attack) {
+    let connect = |number| {
+        let query = viewer_query(&arn(&format!("absent-{number}")), "v");
+        Peer::plain_from(ATTACKER, broker, &query)
+    };
+    let mut senders: Vec<Peer> = (0..30).map(connect).collect();
+    // Small ones: what it takes to keep a message is more than its bytes.
+    while !attack.over() {
+        for sender in &mut senders {
+            sender.send(&candidate(&"A".repeat(1_500)));
+            attack.did(1);
+        }
+    }
+}
+
+/// Heads, messages and handshakes without an end, each again when it was ended.
+fn unfinished(broker: &Broker, attack: &Attack) {
+    let head = [&b"GET / HTTP/1.1\r\nX-Filler: "[..], &[b'x'; 15_000]].concat();
+    let mut message = vec![0x81, 0xfe];
+    message.extend_from_slice(&60_001_u16.to_be_bytes());
+    message.resize(60_000, 0);
+    let hello = [&[22, 3, 1, 0x40, 0, 1, 0, 0xf0, 0][..], &[0; 16_000]].concat();
+    while !attack.over() {
+        let mut streams: Vec<TcpStream> = Vec::new();
+        let mut peers = Vec::new();
+        for number in 0..80 {
+            for (to, bytes) in [(broker.plain, &head), (broker.tls, &hello)] {
+                let mut stream = tcp_from(ATTACKER, to);
+                let _ = stream.write_all(bytes);
+                streams.push(stream);
+            }
+            let query = viewer_query(&arn(&format!("begun-{number}")), "v");
+            let mut peer = Peer::plain_from(ATTACKER, broker, &query);
+            let _ = peer.send_bytes(&message);
+            peers.push(peer);
+            attack.did(3);
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn waiting_calls(broker: &Broker, attack: &Attack) {
+    let offer = "A".repeat(9_000);
+    let mut callers = Vec::new();
+    for channel in 0..4 {
+        let arn = create(broker.plain, &format!("hoard-{channel}"), 120);
+        for call in 0..40 {
+            let body = json!({
+                "ChannelARN": arn,
+                "SenderClientId": format!("alexa-{call}"),
+                "MessagePayload": offer,
+            });
+            let mut caller = Connection::open_from(ATTACKER, broker.plain);
+            caller.send(&request(
+                "/v1/send-alexa-offer-to-master",
+                &body.to_string(),
+            ));
+            callers.push(caller);
+            attack.did(1);
+        }
+    }
+    while !attack.over() {
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// They are full indeed, some of the time.
+fn watch(broker: &Broker, attack: &Attack) {
+    let mut most = [0.0_f64; 3];
+    while !attack.over() {
+        let scrape = broker.scrape();
+        let gauges = ["pending_bytes", "outbox_bytes", "request_bytes"];
+        for (most, gauge) in most.iter_mut().zip(gauges) {
+            *most = most.max(scrape.sum(&format!("heliograph_{gauge}")));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    for (most, budget) in most.into_iter().zip([PENDING, OUTBOXES, REQUESTS]) {
+        assert!(most >= budget as f64 / 2.0, "{most} of {budget}");
+    }
+}
