@@ -183,14 +183,14 @@ pub const REFUSALS_LOGGED_PER_SECOND: u32 = 50;
 /// Each change that is asked for meets the same failure.
 pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;
 
-/// Entries and lines that wait for the log thread: at some 300 bytes each they are 2.4 MiB. One more is dropped and counted:
+/// Entries and lines that wait for the log thread: at some 300 bytes each they are 1.8 MiB. One more is dropped and counted:
 /// `heliograph_log_dropped_total`.
-pub const LOG_LINES_WAITING_MAX: usize = 8192;
+pub const LOG_LINES_WAITING_MAX: usize = 6144;
 
-/// Audit entries of changes that were made, and places kept for changes under way, beside [`LOG_LINES_WAITING_MAX`]: 1.2 MiB.
+/// Audit entries of changes that were made, and places kept for changes under way, beside [`LOG_LINES_WAITING_MAX`]: 0.6 MiB.
 /// When all are taken, changes are refused with 503 and counted (`heliograph_audit_refused_total`), so that none is made that
 /// nobody could read of.
-pub const LOG_AUDITS_WAITING_MAX: usize = 4096;
+pub const LOG_AUDITS_WAITING_MAX: usize = 2048;
 
 /// Questions of the inspector under way to one shard: a shard that has not answered one is not asked again.
 pub const INSPECTIONS_PER_SHARD_MAX: usize = 1;

@@ -7,9 +7,10 @@
 use crate::config::{Auth, Settings};
 use crate::edge::{EdgeSettings, Post};
 use crate::limits::{
-    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, ENVELOPE_BYTES_MAX, LOG_LINES_WAITING_MAX,
-    MAILBOX_CONTROL_PLACES, SPARE_OUTBOX_BYTES_MAX, calls_per_pair, mailbox_open_places, share,
-    signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
+    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, ENVELOPE_BYTES_MAX,
+    LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX, MAILBOX_CONTROL_PLACES, SPARE_OUTBOX_BYTES_MAX,
+    calls_per_pair, mailbox_open_places, share, signing_keys_per_shard, spare_outboxes,
+    waiting_calls_per_shard,
 };
 use crate::shard::Shard;
 use std::fmt;
@@ -155,6 +156,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
         once("the store's cache", store::limits::CACHE_BYTES, 1),
         once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
+        once("audit lines", LOG_AUDITS_WAITING_MAX, LOG_LINE_BYTES),
     ]
 }
 

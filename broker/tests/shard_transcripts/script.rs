@@ -24,6 +24,7 @@ use crate::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken, words};
 use broker::config::{Profile, Settings};
 use broker::id::{Identity, SessionKey, ShardId};
 use broker::journal::Entry;
+use broker::limits::RECONNECTS_PER_STEP;
 use broker::machine::{Input, Machine, Output, Peer};
 use broker::placement::Placement;
 use broker::registry::StoreError;
@@ -190,14 +191,17 @@ impl Script {
 
     /// An operator has everybody fetch ICE servers anew: how many are told or closed.
     pub(crate) fn reconnect_ice(&mut self) -> u64 {
-        let question = Question::ReconnectIce {
-            channel: None,
-            from: 0,
-        };
         let mut all = 0;
         for shard in &mut self.shards {
-            if let Reply::Reconnected(many, _) = shard.inspect(question.clone(), self.at) {
-                all += many;
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let channel = None;
+                let question = Question::ReconnectIce { channel, from };
+                let Reply::Reconnected(many, then) = shard.inspect(question, self.at) else {
+                    panic!("a step is answered by a step");
+                };
+                assert!(many <= RECONNECTS_PER_STEP as u64, "{many} in one step");
+                (all, next) = (all + many, then);
             }
         }
         self.obey(VecDeque::new());

@@ -16,7 +16,7 @@ const PIPELINED: usize = 50;
 const REFUSALS_PER_SECOND: f64 = 50.0;
 
 /// Changes whose lines wait in the log's queue at most, and more than are ever needed to fill it.
-const QUEUED: usize = 4096;
+const QUEUED: usize = 2048;
 const CHANGES_MAX: usize = 4 * QUEUED;
 
 #[test]
