@@ -338,7 +338,7 @@ mod tests {
                     bytes => read += bytes,
                 }
                 if began.elapsed() < life + life / 2 {
-                    std::thread::sleep(Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(50));
                 }
             }
             assert!(read > LONG, "{read}");
