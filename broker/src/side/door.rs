@@ -320,7 +320,8 @@ mod tests {
     /// What is read of a long answer prolongs a life; who stops reading has no longer one than others.
     #[test]
     fn a_long_answer_lasts_for_as_long_as_it_is_read() {
-        let life = Duration::from_secs(2); // longer than a busy machine keeps a thread waiting
+        // Far longer than a busy machine keeps the reading thread waiting.
+        let life = Duration::from_secs(2);
         serve(life, move |to| {
             let ask = || {
                 let mut client = connect(to);
@@ -333,14 +334,18 @@ mod tests {
             let (began, mut read) = (Instant::now(), 0);
             let mut part = vec![0; 1 << 20];
             loop {
-                match reads.read(&mut part).unwrap() {
+                // Small parts at first, so that reading takes longer than a life.
+                let slow = began.elapsed() < life + life / 2;
+                let most = if slow { 64 << 10 } else { part.len() };
+                match reads.read(&mut part[..most]).unwrap() {
                     0 => break,
                     bytes => read += bytes,
                 }
-                if began.elapsed() < life + life / 2 {
-                    std::thread::sleep(Duration::from_millis(50));
+                if slow {
+                    std::thread::sleep(Duration::from_millis(10));
                 }
             }
+            assert!(began.elapsed() > life, "it was read for longer than a life");
             assert!(read > LONG, "{read}");
             let mut rest = 0;
             while let Ok(bytes @ 1..) = stops.read(&mut part) {

@@ -10,12 +10,12 @@ use std::time::Duration;
 const CONNECTIONS: usize = 30;
 
 /// Longer than a head may take: what was armed for it is outdated by then.
-const PAUSE: Duration = Duration::from_millis(1_100);
+const PAUSE: Duration = Duration::from_millis(3_100);
 
 #[test]
 fn a_connection_has_one_timer_entry() {
-    let broker = broker("[timeouts]\nhead = \"1s\"\n", 1);
-    let trial = Trial::new("moving deadlines", &broker).lasting(3 * PAUSE);
+    let broker = broker("[timeouts]\nhead = \"3s\"\n", 1);
+    let trial = Trial::new("moving deadlines", &broker).lasting(2 * PAUSE);
     trial.run(|attack| {
         let open = |_| Connection::open_from(ATTACKER, broker.plain);
         let mut connections: Vec<Connection> = (0..CONNECTIONS).map(open).collect();
