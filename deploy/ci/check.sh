@@ -26,21 +26,22 @@ main() {
   step 300 "install: Python clients" python_clients
   step 300 "install: node clients" node_clients
   step 600 "install: crates" cargo fetch --locked
+  # The whole workspace in each step that builds, so that dependencies have the same features and are built once.
   step 60 "format" cargo fmt --all --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
-  step 300 "supply chain" cargo test -p broker --locked --test supply -- --include-ignored --nocapture
-  sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   step 1200 "tests" cargo test --workspace --locked --lib --bins --examples --tests
+  step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
+  sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   # By name: other ignored tests are started by tests of their own, under limits that they set.
-  step 900 "tests with real clients" cargo test -p broker --locked --test live -- --ignored clients:: client_coturn::
+  step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn::
   # One after the other: each is a browser, which wants the machine for itself.
-  step 300 "tests with a real browser" cargo test -p broker --locked --test live -- --ignored client_browser:: --test-threads 1
-  step 300 "signatures of a real client" cargo test -p codec --locked --test sigv4 -- --ignored
+  step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
+  step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
-  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-2000000}" cargo test -p codec --locked --test fuzz
-  step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test -p broker --locked --test sim
-  step 300 "benches, each once" cargo test -p benches --locked --benches
+  step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-2000000}" cargo test --workspace --locked --test fuzz
+  step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test --workspace --locked --test sim
+  step 300 "benches, each once" cargo test --workspace --locked --bench '*'
   # One at a time, as a user builds them: together they would share features that neither has alone.
   step 900 "release binary: broker" cargo build --release --locked -p broker
   step 900 "release binary: loadgen" cargo build --release --locked -p loadgen
