@@ -16,6 +16,13 @@ pub const fn calls_per_pair(shards: usize) -> usize {
     share(2048, shards, 8, CALLS_PER_PAIR_MAX)
 }
 
+/// A change is refused with 503 when so many calls are outstanding between two shards: half of [`calls_per_pair`]. A change is
+/// answered when it is durable, so a slow disk would otherwise fill all places, and calls that change nothing find none.
+#[must_use]
+pub const fn changes_per_pair(shards: usize) -> usize {
+    calls_per_pair(shards) / 2
+}
+
 /// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one core.
 pub const MAILBOX_OPEN_PLACES: usize = 4096;
 

@@ -4,7 +4,9 @@ use super::respond::Purpose;
 use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
-use crate::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair};
+use crate::limits::{
+    LIST_MERGED_MAX, LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair, changes_per_pair,
+};
 use crate::machine::Output;
 use crate::session::{Asked, HttpStage, Wanted};
 use crate::time::Moment;
@@ -188,7 +190,12 @@ impl Shard {
         if home == self.id {
             return self.answer(caller, inquiry, at);
         }
-        let most = calls_per_pair(self.asking.len());
+        let shards = self.asking.len();
+        let most = if inquiry.ask.waits_for_the_store() {
+            changes_per_pair(shards)
+        } else {
+            calls_per_pair(shards)
+        };
         match self
             .asking
             .get_mut(home.index())

@@ -86,6 +86,20 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// Whether it is answered only when something is durable.
+    pub(super) fn waits_for_the_store(&self) -> bool {
+        match self {
+            Self::Create(..) | Self::Change(..) => true,
+            Self::Look(..)
+            | Self::Page { .. }
+            | Self::Permit(_)
+            | Self::Count { .. }
+            | Self::Offer { .. } => false,
+        }
+    }
+}
+
 /// What is to become of a channel that exists.
 #[derive(Debug)]
 pub enum Alteration {

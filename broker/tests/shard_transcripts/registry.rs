@@ -94,6 +94,31 @@ fn a_busy_store_asks_for_another_try() {
     assert_eq!(troubles(&script), 0);
 }
 
+/// 128 calls may be under way between two shards, and 64 changes.
+#[test]
+fn changes_that_wait_for_a_slow_disk_leave_places_for_other_calls() {
+    let mut script = Script::with(2, true, |_| ());
+    let names = (0..).map(|number| format!("c{number}"));
+    let names: Vec<String> = names
+        .filter(|name| script.home(name) == 1)
+        .take(65)
+        .collect();
+    script.play("store waits |");
+    for (number, name) in names.iter().enumerate() {
+        script.play(&format!("a{number} connects | "));
+        let answer = if number < 64 {
+            String::new()
+        } else {
+            format!("a{number} < 503 ServiceUnavailable")
+        };
+        script.play(&format!("a{number} > create {name} | {answer}"));
+    }
+    let name = &names[0];
+    script.play(&format!(
+        "a-b connects | \n a-b > describe {name} | a-b < 404 ResourceNotFoundException"
+    ));
+}
+
 fn troubles(script: &Script) -> usize {
     let trouble = |entry: &Entry| matches!(entry, Entry::StoreTrouble { .. });
     script.log().filter(trouble).count()
