@@ -89,7 +89,7 @@ pub(crate) struct ShardModel {
     /// Bytes of messages in all outboxes: read off the machine before each input, then predicted.
     pub(crate) outbox_bytes: usize,
     /// The moment at which this many heads and bodies were answered as they arrived.
-    pub(crate) fresh: (u64, u32),
+    pub(crate) fresh: ((u64, u64), u32),
     /// Connections whose requests wait for a turn.
     pub(crate) waiting: VecDeque<ConnId>,
     /// Questions of this shard that are under way.

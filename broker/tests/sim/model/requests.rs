@@ -19,10 +19,11 @@ impl Model {
         if self.conns[id].queued {
             return;
         }
-        let now = self.now;
+        // A clock that is set makes another moment of it.
+        let moment = (self.now, self.wall);
         let fresh = &mut self.shards[self.conns[id].shard].fresh;
-        if fresh.0 != now {
-            *fresh = (now, 0);
+        if fresh.0 != moment {
+            *fresh = (moment, 0);
         }
         let allowed = REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN - fresh.1);
         let shard = self.conns[id].shard;
