@@ -92,13 +92,14 @@ pub const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u16 {
 /// Receive buffers of a shard at least: four times what one peer gets in a turn.
 const RECEIVE_BUFFERS_MIN: u16 = 64;
 
-/// Kept keys (direction and viewer id) per channel; the next one is refused: protocol.md 5.6.
+/// Kept keys (direction and viewer id) per channel; the next one is refused. Source: codec/PROTOCOL.md, KEEP-4.
 pub const PENDING_KEYS_MAX: usize = 64;
 
-/// Kept ICE candidates per key; one more drops the oldest: protocol.md 5.6 (D21).
+/// Kept ICE candidates per key; one more drops the oldest. Source: codec/PROTOCOL.md, KEEP-3.
 pub const PENDING_CANDIDATES_MAX: usize = 32;
 
-/// Superseded connections per slot (the master's, or one client id's): the oldest is closed 1001 (D28).
+/// Superseded connections per slot (the master's, or one client id's): the oldest is closed with 1001
+/// (codec/PROTOCOL.md, TAKE-3).
 pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 
 /// Superseded connections per channel: as many as ten busy slots could have. The oldest is closed 1001.
@@ -143,7 +144,7 @@ pub const RECORDS_PER_TURN: u64 = 2000;
 /// Connections that one step of POST /ice/reconnect tells: each is a send of its own, some 5 µs, in the same turn.
 pub const RECONNECTS_PER_STEP: usize = 256;
 
-/// Entries of one page of ListSignalingChannels, whatever MaxResults says (D6).
+/// Entries of one page of ListSignalingChannels, whatever MaxResults says (codec/PROTOCOL.md, CHAN-3).
 pub const LIST_PAGE_MAX: usize = 1000;
 
 /// WebSocket frames per message. C SDK builds on libwebsockets send a few; 64 tiny ones are an attack. More: close 1008.

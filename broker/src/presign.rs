@@ -1,6 +1,6 @@
 //! Signs a WebSocket URL as the KVS WebRTC SDK for JavaScript does: for tests by hand, and for load.
 //!
-//! Pure: keys, time and endpoint are arguments. Source: AWS "Signature Version 4", query form; protocol.md section 6.1.
+//! Pure: keys, time and endpoint are arguments. Source: AWS "Signature Version 4", query form; codec/PROTOCOL.md, SIG.
 
 use aws_lc_rs::digest;
 use codec::aws::sigv4::{SigningKey, Stamp};

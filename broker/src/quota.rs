@@ -1,7 +1,8 @@
 //! Token buckets: how often somebody may do something.
 //!
 //! A bucket is kept as its *debt*: what was taken and has not come back yet. So a bucket that nobody used is all zeros, an
-//! unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst is ours (D24).
+//! unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst is ours
+//! (codec/PROTOCOL.md, RATE-2).
 
 use crate::config::Rate;
 use crate::time::Now;

@@ -1,7 +1,12 @@
-//! Rules of the house as tests: who may import whom, and how long files and functions may be.
+//! Rules of the project as tests: who may import whom, how long files and functions may be, and what texts cite.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[path = "tidy/citations.rs"]
+mod citations;
+#[path = "tidy/pages.rs"]
+mod pages;
 
 /// Modules of the broker by layer: each may use its own layer's words and everything above, never what is below.
 const LAYERS: &[(&str, &[&str])] = &[

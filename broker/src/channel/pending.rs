@@ -1,4 +1,4 @@
-//! Messages for peers that are not connected: protocol.md 5.6.
+//! Messages for peers that are not connected: codec/PROTOCOL.md, KEEP.
 //!
 //! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE candidates that
 //! followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.

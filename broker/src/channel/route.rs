@@ -1,4 +1,4 @@
-//! Who gets a message: protocol.md 5.5.
+//! Who gets a message: codec/PROTOCOL.md, ROUTE.
 
 use super::{Live, Towards};
 use crate::id::SessionKey;
@@ -20,7 +20,7 @@ pub enum Route {
 impl Live {
     /// The way of a message by its sender's role. `recipient` is the viewer's id that a master named.
     ///
-    /// A waiting call is looked up before the viewers (D10). Offers by a master were refused before, unless they are allowed.
+    /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are allowed.
     #[must_use]
     pub fn route(&self, from: Role, action: Action, recipient: &str) -> Route {
         match from {

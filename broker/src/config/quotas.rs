@@ -43,7 +43,7 @@ impl Quotas {
     /// The defaults of `profile`; `--dev` turns all rates off unless the profile is strict.
     #[must_use]
     pub fn of(profile: Profile, dev: bool) -> Self {
-        // One account is what most servers have: its limits are those of the channels (D24).
+        // One account is what most servers have: its limits are those of the channels (codec/PROTOCOL.md, RATE-3).
         let of_account = |aws| match profile {
             Profile::Default => Rate::of(0),
             Profile::Strict => Rate::of(aws),

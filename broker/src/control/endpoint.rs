@@ -1,4 +1,4 @@
-//! GetSignalingChannelEndpoint: where a client connects. protocol.md 2.5, design of the advertised names.
+//! GetSignalingChannelEndpoint: where a client connects. See codec/PROTOCOL.md, EP.
 
 use crate::config::{Listen, Scheme, Settings};
 use crate::id::Identity;

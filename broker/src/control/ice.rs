@@ -1,4 +1,4 @@
-//! GetIceServerConfig: the configured servers with credentials. protocol.md 2.6.
+//! GetIceServerConfig: the configured servers with credentials. See codec/PROTOCOL.md, ICE.
 
 use super::endpoint::host_name;
 use crate::config::{Ice, IceCredential};

@@ -76,7 +76,7 @@ pub struct WebSocket {
     pub channel: ChannelKey,
     /// As whom.
     pub role: Role,
-    /// A newer connection took its place: it may send, but receives nothing (protocol.md 4.3).
+    /// A newer connection took its place: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,
     /// How fast it sends.
     pub rates: MessageRates,

@@ -1,5 +1,5 @@
-//! Quotas of accounts: off but under the strict profile (D24). A bucket of an account lives on one shard and is asked by a letter
-//! before the call is made; channels are counted on all shards, only when one more is to be made.
+//! Quotas of accounts: off but under the strict profile (codec/PROTOCOL.md, RATE-3). A bucket of an account lives on one
+//! shard and is asked by a letter before the call is made; channels are counted on all shards, only when one more is to be made.
 //!
 //! Creations that are under way at the same time on several shards do not see each other, so an account may get more channels than
 //! it may have, by as many as are asked for within the milliseconds that one takes. Whoever asks after them sees them all.

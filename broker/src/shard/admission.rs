@@ -1,4 +1,4 @@
-//! Upgrades: what the request asks for, whether its channel is here, and who is admitted. protocol.md 4.
+//! Upgrades: what the request asks for, whether its channel is here, and who is admitted. See codec/PROTOCOL.md, CON.
 //!
 //! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting shard, what
 //! needs the channel by its home.
@@ -108,7 +108,7 @@ impl Shard {
         })
     }
 
-    /// The role that a host name of ours tells: `m-` and `v-` below the advertised domain (D13).
+    /// The role that a host name of ours tells: `m-` and `v-` below the advertised domain (CON-2).
     fn role_of_host(&self, host: &str) -> Option<codec::signal::Role> {
         let domain = self.settings.advertise.domain.as_deref()?;
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);

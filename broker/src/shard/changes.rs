@@ -246,7 +246,8 @@ impl Shard {
         Told::Fault(ErrorKind::ServiceUnavailable, message.into())
     }
 
-    /// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free. protocol.md 3.
+    /// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free.
+    /// See codec/PROTOCOL.md, CHAN-5.
     fn end_channel(&mut self, key: ChannelKey, identity: &Identity, at: Moment) {
         self.fail_calls(
             key,

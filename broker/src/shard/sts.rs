@@ -1,4 +1,4 @@
-//! Temporary credentials: the part of STS that a web back end needs. protocol.md 9.
+//! Temporary credentials: the part of STS that a web back end needs. See codec/PROTOCOL.md, STS.
 //!
 //! Nothing is stored: what was granted stands in the session token, sealed, and is checked by whoever has the key.
 

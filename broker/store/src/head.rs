@@ -5,7 +5,7 @@
 //!  64 commit slot 0 (128): ... | 104 transaction number (8) | 112 checksum (16)
 //!  192 commit slot 1
 //! ```
-//! Source: redb 4.4.0, `docs/design.md` and `header.rs`. No checksum covers bytes 0 to 63. The constants among them are compared;
+//! Source: redb 4.4.0, `header.rs` and the design page in its `docs`. No checksum covers bytes 0 to 63. The constants among them are compared;
 //! what follows of the flags is proved by verifying the commit they point to:
 //!
 //! * The slot that the flag names was synced before the flag was, so it and all below it must verify, or the file is damaged.

@@ -1,4 +1,4 @@
-//! SendAlexaOfferToMaster: an HTTP call that waits for the master's answer (protocol.md section 2.7).
+//! SendAlexaOfferToMaster: an HTTP call that waits for the master's answer (codec/PROTOCOL.md, ALEXA).
 
 use crate::http::{Answer, Connection, call, create};
 use crate::peer::{Peer, answer, candidate_to, offer, to_master, to_viewer};

@@ -1,4 +1,4 @@
-//! The HTTP operations as bytes: what boto3 hides from its callers (protocol.md sections 2.1 to 2.6).
+//! The HTTP operations as bytes: what boto3 hides from its callers (codec/PROTOCOL.md, HTTP to ICE).
 
 use crate::http::{Connection, call, create, exchange, request};
 use crate::peer::Peer;

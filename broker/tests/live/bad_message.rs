@@ -1,5 +1,5 @@
 //! Messages that cannot be carried: a status response if a correlation id can be echoed, else silence; the connection stays
-//! (protocol.md section 5.3).
+//! (codec/PROTOCOL.md, STAT).
 
 use crate::peer::{HealthyPair, Peer, answer, offer, status, to_master, to_viewer};
 use crate::process::{Broker, arn};

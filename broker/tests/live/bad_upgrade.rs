@@ -1,4 +1,4 @@
-//! Upgrades that are refused: a status and an AWS-shaped body, never a bare reset (protocol.md section 4.2).
+//! Upgrades that are refused: a status and an AWS-shaped body, never a bare reset (codec/PROTOCOL.md, CON-6).
 
 use crate::http::exchange;
 use crate::peer::{

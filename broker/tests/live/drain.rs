@@ -1,4 +1,5 @@
-//! The end: everybody is told, what is under way goes on, and nobody has to leave by himself (design.md section 6).
+//! The drain: every client is notified, messages are relayed meanwhile, and what remains is closed
+//! (codec/PROTOCOL.md, LIFE-4).
 
 use crate::http::{Connection, get, request};
 use crate::peer::{

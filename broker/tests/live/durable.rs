@@ -1,5 +1,5 @@
 //! What outlives the process: every change that was answered, whatever ends it and however many shards there are afterwards
-//! (design.md section 4).
+//! (codec/PROTOCOL.md, CHAN-8).
 
 use crate::http::{Connection, call, create};
 use crate::peer::{Peer, offer};

@@ -39,7 +39,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// Asserts what every answer of the service has (protocol.md section 2.1).
+    /// Asserts what every answer of the service has (codec/PROTOCOL.md, HTTP-4 to HTTP-6).
     pub(crate) fn assert_common(&self) -> &Self {
         let date = self
             .header("date")

@@ -1,5 +1,5 @@
 //! Masters and viewers made of tungstenite, a WebSocket implementation that shares no code with the broker, and the texts they
-//! exchange (protocol.md sections 5.1 and 5.2).
+//! exchange (codec/PROTOCOL.md, MSG and EVT).
 
 use crate::http::{ANSWER_WITHIN, Answer, Connection};
 use crate::process::Broker;

@@ -1,4 +1,4 @@
-//! Messages for somebody who is not connected (protocol.md section 5.6).
+//! Messages for somebody who is not connected (codec/PROTOCOL.md, KEEP).
 
 use crate::http::create;
 use crate::peer::{Peer, answer, candidate, candidate_to, offer, status, to_master, to_viewer};

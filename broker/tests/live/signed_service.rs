@@ -206,7 +206,7 @@ pub(crate) struct Refusal {
     pub(crate) reason: Option<&'static str>,
 }
 
-/// The labels of `heliograph_auth_failures_total`. Source: design.md section 7.
+/// The labels of `heliograph_auth_failures_total`.
 const REASONS: [&str; 9] = [
     "missing",
     "malformed",

@@ -1,4 +1,4 @@
-//! Temporary credentials as a web back end gives them to browsers (protocol.md section 9).
+//! Temporary credentials as a web back end gives them to browsers (codec/PROTOCOL.md, STS).
 
 use crate::http::Answer;
 use crate::signed_service::{

@@ -1,4 +1,4 @@
-//! Starts that are refused: the exit code, and a text that says what to do (design.md section 6).
+//! Starts that are refused: the exit code, and a text that says what to do.
 
 use crate::process::{Broker, command, fresh_directory, run_to_end};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! The newest connection of a master, or of a client id, takes the older one's place (protocol.md section 4.3).
+//! The newest connection of a master, or of a client id, takes the older one's place (codec/PROTOCOL.md, TAKE).
 
 use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_viewer};
 use crate::process::{Broker, arn};
@@ -44,7 +44,7 @@ fn the_newest_viewer_of_an_id_wins(broker: &Broker) {
     newer.expect(&to_viewer("ICE_CANDIDATE", "Y2Fu"));
 }
 
-/// Four superseded connections are kept per slot, the oldest is closed beyond that (D28).
+/// Four superseded connections are kept per slot, the oldest is closed beyond that (TAKE-3).
 fn a_crowd_of_masters_leaves_four_behind(broker: &Broker) {
     let arn = arn("demo");
     let mut masters: Vec<Peer> = (0..8).map(|_| Peer::master(broker, &arn)).collect();

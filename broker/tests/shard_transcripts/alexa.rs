@@ -1,4 +1,4 @@
-//! SendAlexaOfferToMaster: protocol.md 2.7.
+//! SendAlexaOfferToMaster: codec/PROTOCOL.md, ALEXA.
 
 use crate::script::{SEEDS, Script};
 use broker::config::Rate;

@@ -1,4 +1,4 @@
-//! API calls on a connection: protocol.md 2.1 and 3.
+//! API calls on a connection: codec/PROTOCOL.md, HTTP and CHAN.
 
 use crate::script::Script;
 

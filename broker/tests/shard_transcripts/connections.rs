@@ -1,4 +1,4 @@
-//! Upgrades and their refusals: protocol.md 4.1 and 4.2.
+//! Upgrades and their refusals: codec/PROTOCOL.md, CON.
 
 use crate::script::Script;
 

@@ -1,4 +1,4 @@
-//! The end of the process: design of the drain, protocol.md 4.4.
+//! The end of the process: codec/PROTOCOL.md, LIFE-4.
 
 use crate::script::Script;
 

@@ -1,4 +1,4 @@
-//! Bad messages and bad frames: protocol.md 5.1 and 5.3, RFC 6455.
+//! Bad messages and bad frames: codec/PROTOCOL.md, MSG and STAT; RFC 6455.
 
 use crate::script::Script;
 use broker::config::Rate;

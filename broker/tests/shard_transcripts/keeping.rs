@@ -1,4 +1,4 @@
-//! What is kept for absent peers: protocol.md 5.6.
+//! What is kept for absent peers: codec/PROTOCOL.md, KEEP.
 
 use crate::script::Script;
 use broker::event::{Kind, Outcome};

@@ -1,5 +1,5 @@
 //! Changes of channels: when they are seen, in which order they are made, and that a store which fails changes nothing.
-//! protocol.md 2.4, 2.8 and 3.
+//! codec/PROTOCOL.md, CHAN and MEDIA.
 
 use crate::script::Script;
 use broker::journal::Entry;

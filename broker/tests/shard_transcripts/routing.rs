@@ -1,4 +1,4 @@
-//! Who gets what: protocol.md 5.5.
+//! Who gets what: codec/PROTOCOL.md, ROUTE.
 
 use crate::script::Script;
 

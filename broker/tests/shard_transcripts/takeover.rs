@@ -1,4 +1,4 @@
-//! The newest wins: protocol.md 4.3.
+//! The newest wins: codec/PROTOCOL.md, TAKE.
 
 use crate::script::Script;
 

@@ -1,4 +1,4 @@
-//! What happens by the clock: protocol.md 4.4.
+//! What happens by the clock: codec/PROTOCOL.md, LIFE.
 
 use crate::script::Script;
 use broker::config::GoAway;

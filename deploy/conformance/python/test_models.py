@@ -28,7 +28,7 @@ SERVED = [("kinesisvideo", name) for name in CHANNELS] + [
     for name in models.operations(service)
 ]
 
-# Valid input that is refused all the same, as protocol.md sections 2.4 to 2.8 say; with what the refusal's text says.
+# Valid input that is refused all the same, as codec/PROTOCOL.md, CHAN to MEDIA, says; with what the refusal's text says.
 NO_STORAGE = "Media storage is not supported by this server."
 REFUSED_OPERATIONS = {"JoinStorageSession": NO_STORAGE, "JoinStorageSessionAsViewer": NO_STORAGE}
 REFUSED_VALUES = {

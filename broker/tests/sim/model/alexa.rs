@@ -1,4 +1,4 @@
-//! Alexa offers at their channel. protocol.md 2.7.
+//! Alexa offers at their channel. See codec/PROTOCOL.md, ALEXA.
 
 use super::{Caller, Channel, ConnId, Model, Stage, Told, Waiting};
 use crate::words::Offer;

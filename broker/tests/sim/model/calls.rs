@@ -1,4 +1,4 @@
-//! API calls, and Alexa offers at their channel. protocol.md 2.
+//! API calls, and Alexa offers at their channel. See codec/PROTOCOL.md, HTTP to MEDIA.
 
 use super::answers::{response, subject};
 use super::changes::Life;

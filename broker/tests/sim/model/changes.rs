@@ -1,4 +1,5 @@
-//! Changes of channels: durable before they are made, one of a channel at a time, then answered. protocol.md 2.4, 2.8 and 3.
+//! Changes of channels: durable before they are made, one of a channel at a time, then answered. See codec/PROTOCOL.md,
+//! CHAN and MEDIA.
 
 use super::{Caller, Channel, Model, Told};
 use crate::store::{Given, Verdict, trouble};

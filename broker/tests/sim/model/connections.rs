@@ -1,4 +1,4 @@
-//! Connections: what they are fed, how they are admitted, and how they end. protocol.md 4.
+//! Connections: what they are fed, how they are admitted, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
 use super::changes::Life;
 use super::{Body, Channel, Conn, ConnId, Expect, Model, Purpose, Stage, Ws};

@@ -1,4 +1,4 @@
-//! How connections end, and what goes back. protocol.md 4.4, design of a connection's life.
+//! How connections end, and what goes back. See codec/PROTOCOL.md, LIFE.
 
 use super::{ConnId, Expect, Model, Queued, Stage};
 use broker::journal::EndReason;

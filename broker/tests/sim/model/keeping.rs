@@ -1,4 +1,5 @@
-//! What is kept for absent peers, given back by connections that go, and delivered at a connect. protocol.md 5.6.
+//! What is kept for absent peers, given back by connections that go, and delivered at a connect. See codec/PROTOCOL.md,
+//! KEEP.
 
 use super::{ConnId, Message, Model, Queued};
 use broker::event::Outcome;

@@ -1,4 +1,4 @@
-//! Messages: judged, routed, kept, delivered, given back. protocol.md 5.
+//! Messages: judged, routed, kept, delivered, given back. See codec/PROTOCOL.md, MSG to KEEP.
 
 use super::keeping::Full;
 use super::{ConnId, Expect, Message, Model, Queued, Stage};

@@ -1,5 +1,5 @@
 //! The reference model: what the protocol's rules make of every byte that the machines are given, predicted before they are
-//! given it. Written from protocol.md; shares no code with the broker's sessions, channels and routing, and is slow and flat
+//! given it. Written from codec/PROTOCOL.md; shares no code with the broker's sessions, channels and routing, and is slow and flat
 //! on purpose.
 //!
 //! Everything that shows is predicted: each frame and response in order, each letter, each end of a connection, each counter.

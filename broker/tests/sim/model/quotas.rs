@@ -1,4 +1,4 @@
-//! Rates and quotas, judged by what was taken when: a bucket is the list of its takings. protocol.md 7.
+//! Rates and quotas, judged by what was taken when: a bucket is the list of its takings. See codec/PROTOCOL.md, RATE.
 
 use super::{Caller, ConnId, Model, Permit, Question, Stage, Told};
 
