@@ -85,7 +85,10 @@ fn every_rule_that_is_cited_exists() {
 fn every_page_that_is_named_exists() {
     let pages = pages();
     let mut faults = Vec::new();
-    for page in pages.iter().filter(|page| !page.path.starts_with("loadgen/")) {
+    for page in pages
+        .iter()
+        .filter(|page| !page.path.starts_with("loadgen/"))
+    {
         for (number, line) in page.lines() {
             for name in line.split(|c: char| !(c.is_ascii_alphanumeric() || "._-/".contains(c))) {
                 let name = name.trim_end_matches('.').trim_start_matches("./");
