@@ -1,6 +1,7 @@
 //! The clocks, read once per turn.
 
 use crate::time::{Moment, Now, Wall};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -50,6 +51,15 @@ impl Clock {
             .checked_add(span)
             .filter(|_| deadline.0 != u64::MAX)
     }
+}
+
+/// How long the calling thread has run, in user and kernel mode. A system call, unlike the other clocks.
+pub(super) fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
 }
 
 /// The moment from which the process counts: the first time that anybody asks.

@@ -35,7 +35,8 @@ pub struct EdgeCounts {
     pub parks_in_ring: u64,
     /// Waits through the executor, after a second without traffic.
     pub parks_in_glommio: u64,
-    /// The longest turn, in microseconds: the longest that any connection had to wait for its turn.
+    /// The longest turn, in microseconds: the longest that any connection had to wait for its turn. CPU time where
+    /// [`EdgeSettings::turn_cpu`](super::EdgeSettings::turn_cpu) says so.
     pub longest_turn_us: u64,
     /// The most items taken in by one turn's receives, such as frames.
     pub most_items: u64,

@@ -102,6 +102,9 @@ pub struct EdgeSettings {
     pub spare_sends: usize,
     /// Bytes received that end the serving of completions in a turn: what they lead to waits in outboxes until its end.
     pub turn_bytes: u64,
+    /// Measure turns by the CPU time of their thread, not by the clock: on a machine with other work the clock shows that work too. Costs
+    /// a system call a turn.
+    pub turn_cpu: bool,
     /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does not take
     /// what was answered before. Longer: cut off.
     pub leaving_ms: u64,
@@ -120,6 +123,7 @@ impl Default for EdgeSettings {
             leaving_ms: 10_000,
             spare_sends: limits::SPARE_SENDS,
             turn_bytes: 8 << 20,
+            turn_cpu: false,
         }
     }
 }

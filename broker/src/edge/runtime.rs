@@ -13,6 +13,7 @@
 //! eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
+use super::clock::thread_time;
 use super::limits::{COMPLETIONS_PER_TURN, HOLD_MS, ITEMS_PER_TURN, TICKS_PER_TURN};
 use super::shard::Edge;
 use super::{ShardConfig, ShardEvent, ShardHandle, ShardThread};
@@ -154,7 +155,9 @@ impl<M: Machine> Edge<M> {
         loop {
             let before = self.now;
             (self.now, self.at) = self.clock.read();
-            if !slept {
+            if slept {
+                self.cpu_lap();
+            } else {
                 self.account(before, self.now);
             }
             if self.turn() {
@@ -248,10 +251,20 @@ impl<M: Machine> Edge<M> {
 
     /// Books the time of one turn.
     fn account(&mut self, from: Instant, to: Instant) {
-        let us = to.saturating_duration_since(from).as_micros();
-        let us = u64::try_from(us).unwrap_or(u64::MAX);
-        self.counts.busy_us += us;
-        self.counts.longest_turn_us = self.counts.longest_turn_us.max(us);
+        let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let span = to.saturating_duration_since(from);
+        let turn = self.cpu_lap().unwrap_or(span);
+        self.counts.busy_us += us(span);
+        self.counts.longest_turn_us = self.counts.longest_turn_us.max(us(turn));
+    }
+
+    /// CPU time since the turn began, where turns are measured by it; the next one begins here.
+    fn cpu_lap(&mut self) -> Option<Duration> {
+        if !self.settings.turn_cpu {
+            return None;
+        }
+        let now = thread_time();
+        Some(now.saturating_sub(std::mem::replace(&mut self.turn_began, now)))
     }
 
     /// The moment at which something is due although nothing arrives.

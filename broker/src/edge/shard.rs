@@ -20,7 +20,7 @@ use mailbox::Mailbox;
 use ring::Ring;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Everything one shard owns. Lives on its thread, from spawn to stop.
 pub(super) struct Edge<M: Machine> {
@@ -38,6 +38,8 @@ pub(super) struct Edge<M: Machine> {
     /// The moment of this turn, twice: for the ring and for the machine.
     pub(super) now: Instant,
     pub(super) at: Moment,
+    /// The thread's CPU time when this turn began, where turns are measured by it.
+    pub(super) turn_began: Duration,
     /// Counts turns, for what each peer may take of one.
     pub(super) turn: u32,
     /// Connections to settle at the end of this turn, each once.
@@ -88,6 +90,7 @@ impl<M: Machine> Edge<M> {
             clock,
             now,
             at,
+            turn_began: Duration::ZERO,
             turn: 0,
             dirty: Vec::new(),
             rearm: VecDeque::new(),

@@ -191,6 +191,7 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         handshakes_per_address: settings.limits.handshakes_per_address,
         // What a turn receives waits in outboxes until its end, whoever reads: an eighth of them is left for that.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
+        turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         ..EdgeSettings::for_shards(settings.shards)
     }
 }
@@ -283,6 +284,9 @@ fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
 
 /// How long `/metrics` and the inspector wait for the shards.
 const SCRAPE_MAX: Duration = Duration::from_secs(1);
+
+/// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
+const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
 /// Descriptors that the process needs beside client connections: those of the admin listener, so that operators get in while
 /// clients fill theirs, and its streams, lock, store, the runtime.

@@ -15,6 +15,9 @@ const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_broker");
 
+/// Has a broker measure its turns as CPU time.
+pub(crate) const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
+
 const DEV: [&str; 5] = [
     "--dev",
     "--listen",
@@ -128,6 +131,17 @@ impl Broker {
         Self::launch(shell, &DEV, shards)
     }
 
+    /// `broker serve --dev` that measures its turns as CPU time, or by the clock.
+    pub(crate) fn measuring(cpu: bool, shards: u16) -> Self {
+        let mut command = command();
+        if cpu {
+            command.env(TURN_CPU, "1");
+        } else {
+            command.env_remove(TURN_CPU);
+        }
+        Self::launch(command, &DEV, shards)
+    }
+
     /// `broker serve --dev` under a service manager that listens at `socket` and wants a sign of life within `watchdog`.
     pub(crate) fn supervised(socket: &str, watchdog: Duration) -> Self {
         let mut command = command();
@@ -161,6 +175,9 @@ impl Broker {
     ) -> Self {
         let directory = directory.to_owned();
         let log = File::create(directory.join("log")).expect("a log file in the data directory");
+        if crate::attacks::full() {
+            command = measured(&command);
+        }
         let mut child = command
             .arg("serve")
             .args(arguments)
@@ -385,6 +402,24 @@ pub(crate) fn command() -> Command {
 /// Where it lies; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen working on.
 pub(crate) fn binary() -> PathBuf {
     std::env::var_os("BROKER_UNDER_TEST").map_or_else(|| PathBuf::from(BINARY), PathBuf::from)
+}
+
+/// The same command on all CPUs, the first of which it has to itself, and with turns measured as CPU time unless it says otherwise.
+fn measured(command: &Command) -> Command {
+    let mut measured = Command::new("taskset");
+    // A mask of more CPUs than there are is cut to those.
+    measured
+        .args(["-c", "0-1023"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env(TURN_CPU, "1");
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => measured.env(name, value),
+            None => measured.env_remove(name),
+        };
+    }
+    measured
 }
 
 /// The ARN of a channel in the account and region of `--dev`.

@@ -3,9 +3,10 @@
 use super::{ATTACKER, Trial, broker};
 use crate::http::Connection;
 use crate::peer::{Peer, offer, viewer_query};
-use crate::process::arn;
+use crate::process::{Broker, arn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn an_idle_crowd_harms_nobody() {
@@ -47,4 +48,38 @@ fn a_message_too_many_is_noticed() {
         })
     }));
     assert!(taken.is_err(), "it went unnoticed");
+}
+
+/// A process that is stopped within a turn was not at work in it: the clock counts that, CPU time does not.
+#[test]
+fn turns_are_measured_by_the_clock_or_as_cpu_time() {
+    const STOPPED: Duration = Duration::from_millis(400);
+    for cpu in [false, true] {
+        let broker = Broker::measuring(cpu, 1);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let get = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+                let mut busy = Connection::open_from(ATTACKER, broker.plain);
+                let until = Instant::now() + Duration::from_secs(60);
+                while !over.load(Ordering::Relaxed) && Instant::now() < until {
+                    busy.send(&get);
+                    (0..100).for_each(|_| drop(busy.answer()));
+                }
+            });
+            let mut longest = 0.0_f64;
+            for _ in 0..20 {
+                broker.signal("STOP");
+                std::thread::sleep(STOPPED);
+                broker.signal("CONT");
+                longest = broker.scrape().sum("heliograph_turn_seconds");
+                if longest >= STOPPED.as_secs_f64() {
+                    break;
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            let stopped_in_one = longest >= STOPPED.as_secs_f64();
+            assert_eq!(stopped_in_one, !cpu, "{longest} s");
+        });
+    }
 }
