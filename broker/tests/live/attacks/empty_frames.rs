@@ -13,7 +13,7 @@ const WRITE_BYTES: usize = 64 * 1024;
 
 /// The most frames that one turn takes in: its bound, and what is in the last receive buffer that it serves: 16 KiB of frames of
 /// 6 bytes.
-const TURN_FRAMES_MAX: f64 = 8192.0 + 16.0 * 1024.0 / 6.0;
+pub(super) const TURN_FRAMES_MAX: f64 = 8192.0 + 16.0 * 1024.0 / 6.0;
 
 #[test]
 fn a_flood_of_frames_without_effect_is_cut_off() {

@@ -6,7 +6,7 @@ use crate::process::Broker;
 use serde_json::{Value, json};
 use std::thread;
 
-/// Channels and tags; in a full run `fill_registry` is the way to more of both.
+/// Channels and tags; `million.rs` has more of them.
 const CHANNELS: usize = 400;
 const TAGS: usize = 40;
 

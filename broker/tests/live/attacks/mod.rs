@@ -17,13 +17,18 @@
 mod admin;
 mod all_budgets;
 mod audits;
+mod collisions;
 mod deadlines;
 mod declared;
 mod empty_frames;
 mod gauges;
 mod handshakes;
 mod healthy;
+mod large_heads;
 mod lists;
+mod masters;
+mod million;
+mod pings;
 mod pipelined;
 mod selftest;
 mod slow_readers;
@@ -61,14 +66,9 @@ pub(crate) fn full() -> bool {
     std::env::var("ATTACKS").is_ok_and(|value| value == "full")
 }
 
-/// `broker serve --dev` with this configuration; in a full run its shards have CPUs from 0 on to themselves.
+/// `broker serve --dev` with this configuration. Its shards have CPUs from 0 on, which a full run keeps free of all else.
 pub(crate) fn broker(configuration: &str, shards: u16) -> Broker {
-    let cpus = if full() {
-        format!("cpus = \"0-{}\"\n", shards.saturating_sub(1))
-    } else {
-        String::new()
-    };
-    Broker::configured(&format!("{cpus}{configuration}"), shards)
+    Broker::configured(configuration, shards)
 }
 
 /// One attack to be run beside healthy clients.
