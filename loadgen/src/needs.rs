@@ -58,7 +58,7 @@ impl Needs {
                 "sessions     {all} over all parts ({} here), {how}, over {seconds:.0} s",
                 all / of
             ));
-            let each = 2 * (u64::from(plan.visit.candidates) + 1);
+            let each = 2 * (u64::from(plan.terms.candidates) + 1);
             self.lines.push(format!(
                 "messages     {} here, {each} a session",
                 u64::from(all / of) * each

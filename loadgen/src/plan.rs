@@ -2,7 +2,7 @@
 
 use crate::address::{AddressError, Sources, Target};
 use crate::options::{CpuList, Mode, Options};
-use crate::peer::{Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES, Terms};
+use crate::peer::{Name, Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES};
 use crate::schedule::{Schedule, ScheduleError, Share};
 use crate::sign::{Credentials, MissingKeys};
 use crate::visit::{self, CANDIDATES_MAX};
@@ -25,10 +25,6 @@ pub struct Plan {
     pub channels: u32,
     /// Viewers of each.
     pub viewers: u32,
-    /// Whether masters connect at all.
-    pub with_masters: bool,
-    /// What is the same for every message.
-    pub terms: Terms,
     /// How long is measured.
     pub duration: Duration,
     /// One thread is pinned to each; `None` is one thread, not pinned.
@@ -39,8 +35,8 @@ pub struct Plan {
     pub share: Share,
     /// When sessions begin; `None` in the closed modes.
     pub schedule: Option<Schedule>,
-    /// What is the same for every session.
-    pub visit: visit::Terms,
+    /// What is the same for every party.
+    pub terms: visit::Terms,
     /// How long a session stays after its last message.
     pub hold: Duration,
     /// How long a session may take from its connect to its last message.
@@ -127,7 +123,7 @@ impl From<MissingKeys> for OptionError {
 }
 
 impl Options {
-    fn visit_terms(&self, run: u32) -> visit::Terms {
+    fn terms(&self, run: u32) -> visit::Terms {
         visit::Terms {
             run,
             payload_bytes: self.payload,
@@ -135,6 +131,12 @@ impl Options {
             candidates: self.candidates,
             trickle_ns: self.trickle * 1_000_000,
             channels: self.channels,
+            viewers: self.viewers_per_channel,
+            window: if self.mode == Mode::Relay {
+                self.window
+            } else {
+                0
+            },
         }
     }
 
@@ -183,18 +185,12 @@ impl Options {
             },
             channels: self.channels,
             viewers: self.viewers_per_channel,
-            with_masters: self.mode != Mode::Connect || self.viewers_per_channel == 0,
-            terms: Terms {
-                run,
-                payload_bytes: self.payload,
-                window: self.window,
-            },
             duration: Duration::from_secs_f64(self.duration.unwrap_or(DURATION_S)),
             cores: self.cores.clone(),
             trust,
             share: self.part,
             schedule: self.schedule()?,
-            visit: self.visit_terms(run),
+            terms: self.terms(run),
             hold: Duration::from_secs_f64(self.hold),
             patience: Duration::from_secs_f64(self.patience),
             detour,
@@ -202,7 +198,7 @@ impl Options {
                 true => Some(Credentials::from_environment(variable)?),
                 false => None,
             },
-            discover: self.discover,
+            discover: self.discover && self.mode.is_open_loop(),
             abroad: false,
             create_channels: self.create_channels,
             target,
@@ -349,6 +345,17 @@ impl Plan {
         1 + self.viewers
     }
 
+    /// Who is connected, of this share of the channels: all peers in the closed modes, else the masters.
+    pub fn held(&self, share: Share) -> impl Iterator<Item = Name> {
+        let places = match self.mode {
+            Mode::Relay | Mode::Idle => 0..=self.viewers,
+            Mode::Connect if self.viewers > 0 => 1..=self.viewers,
+            Mode::Connect | Mode::Sessions | Mode::Storm => 0..=0,
+        };
+        let channels = share.channels(self.channels);
+        channels.flat_map(move |channel| places.clone().map(move |place| Name { channel, place }))
+    }
+
     /// Connections of this share that are open at the same time: all of them, or as many as the schedule makes likely.
     #[must_use]
     pub fn connections(&self) -> u64 {
@@ -356,7 +363,10 @@ impl Plan {
         if self.mode == Mode::Sessions {
             return channels + self.sessions_at_once();
         }
-        let per_channel = self.viewers + u32::from(self.with_masters);
+        let per_channel = match self.mode {
+            Mode::Connect => self.viewers.max(1),
+            Mode::Relay | Mode::Idle | Mode::Storm | Mode::Sessions => self.peers_per_channel(),
+        };
         channels * u64::from(per_channel)
     }
 

@@ -270,6 +270,16 @@ mod tests {
     }
 
     #[test]
+    fn targets_without_a_signature_are_what_the_service_expects() {
+        let arn =
+            "arn%3Aaws%3Akinesisvideo%3Aus-east-1%3A123456789012%3Achannel%2Fdemo%2F1700000000123";
+        let master = format!("/?X-Amz-ChannelARN={arn}");
+        assert_eq!(unsigned_target(ARN, None), master);
+        let viewer = format!("{master}&X-Amz-ClientId=viewer-12");
+        assert_eq!(unsigned_target(ARN, Some("viewer-12")), viewer);
+    }
+
+    #[test]
     fn calls_carry_their_token_in_the_head() {
         let mut out = Vec::new();
         signer("ASIAEXAMPLE", Some("token")).call(

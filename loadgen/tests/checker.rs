@@ -8,40 +8,46 @@ mod support;
 
 use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
 use loadgen::measure::Tally;
-use loadgen::peer::{Desk, Name, Naming, Peer, Terms, missing};
+use loadgen::peer::Name;
+use loadgen::schedule::Share;
+use loadgen::visit::{Crew, Desk, Heard, Party, Peer, Stage, Terms};
 use support::{Fault, Relay};
 
 const TERMS: Terms = Terms {
     run: 7,
     payload_bytes: 400,
+    sdp_bytes: 400,
+    candidates: 0,
+    trickle_ns: 0,
+    channels: 6,
+    viewers: 2,
     window: 4,
 };
+/// The channel under test: not the first one.
+const CHANNEL: u32 = 5;
 const RULES: Rules = Rules {
     message_bytes: 1 << 16,
     fragments: 1,
 };
 
-/// A master and two viewers at one desk, connected.
+/// A master on line 0 and two viewers on lines 1 and 2, connected.
 struct Channel {
-    desk: Desk,
-    peers: Vec<Peer>,
+    crew: Crew,
     receivers: Vec<Receiver>,
 }
 
 impl Channel {
-    fn connected() -> Self {
-        let naming = Naming {
-            region: "r".into(),
-            account: "1".into(),
-            prefix: "p".into(),
-        };
-        let mut desk = Desk::new(TERMS, 1);
-        let mut peers: Vec<_> = (0..3)
-            .map(|place| Peer::new(Name { channel: 5, place }, 2))
-            .collect();
-        for peer in &mut peers {
+    fn connected(terms: Terms) -> Self {
+        let mut crew = Crew::new(Desk::new(terms, 1), Share::WHOLE);
+        for place in 0..3 {
+            let name = Name {
+                channel: CHANNEL,
+                place,
+            };
+            let stage = Stage::AwaitOpen;
+            crew.seat(place, Party::Peer(Peer { name, stage }));
             let mut request = Vec::new();
-            peer.connect("h", &naming, &mut desk, &mut request);
+            crew.ask(place, "h", "/", &mut request);
             let request = String::from_utf8(request).unwrap();
             let key = request
                 .split("Key: ")
@@ -54,37 +60,33 @@ impl Channel {
             let accept = std::str::from_utf8(&accept).unwrap();
             let mut answer =
                 format!("HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes();
-            let progress = peer
-                .receive(&mut answer, &mut desk, &mut Vec::new())
-                .unwrap();
-            assert!(progress.opened && peer.is_open());
+            let heard = crew.receive(place, &mut answer, &mut Vec::new()).unwrap();
+            assert_eq!(heard, Heard::Opened);
+            let Party::Peer(peer) = crew.party(place) else {
+                panic!("a peer is there");
+            };
+            assert_eq!(peer.stage, Stage::Hold);
         }
         let receivers = (0..3).map(|_| Receiver::new(Side::Server)).collect();
-        Self {
-            desk,
-            peers,
-            receivers,
-        }
+        Self { crew, receivers }
     }
 
     /// Lets messages go round until so many were sent, then lets the rest arrive.
     fn exchange(&mut self, relay: &mut Relay, messages: u64) {
-        self.desk.speaking = true;
+        self.crew.relay.is_speaking = true;
         let mut outs: Vec<Vec<u8>> = vec![Vec::new(); 3];
-        for (peer, out) in self.peers.iter_mut().zip(&mut outs) {
-            peer.start(&mut self.desk, out);
+        for (line, out) in (0..).zip(&mut outs) {
+            self.crew.start(line, out);
         }
         while outs.iter().any(|out| !out.is_empty()) {
-            self.desk.speaking = self.desk.tally.sent < messages;
+            self.crew.relay.is_speaking = self.crew.desk.tally.sent < messages;
             for from in 0..3 {
                 let mut sent = std::mem::take(&mut outs[from]);
                 for delivery in self.relayed(relay, from, &mut sent) {
-                    let to = delivery.to as usize;
                     let mut frame = Vec::new();
                     ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
-                    self.peers[to]
-                        .receive(&mut frame, &mut self.desk, &mut outs[to])
-                        .unwrap();
+                    let out = &mut outs[delivery.to as usize];
+                    self.crew.receive(delivery.to, &mut frame, out).unwrap();
                 }
             }
         }
@@ -96,7 +98,7 @@ impl Channel {
         from: usize,
         sent: &mut [u8],
     ) -> Vec<support::Delivery> {
-        let place = self.peers[from].name().place;
+        let place = u32::try_from(from).unwrap();
         let mut deliveries = Vec::new();
         let mut rest = sent;
         loop {
@@ -115,10 +117,10 @@ impl Channel {
 
 /// What is counted when a relay with this fault carries 1,000 messages.
 fn tally(fault: Fault) -> Tally {
-    let mut channel = Channel::connected();
+    let mut channel = Channel::connected(TERMS);
     channel.exchange(&mut Relay::new(fault), 1_000);
-    let mut tally = channel.desk.tally;
-    tally.lost = missing(&channel.peers).saturating_sub(tally.corrupted + tally.misrouted);
+    channel.crew.close_books();
+    let tally = channel.crew.desk.tally;
     assert!(tally.sent >= 100, "{tally:?}");
     tally
 }
@@ -202,19 +204,20 @@ fn a_misrouting_relay() {
 
 #[test]
 fn messages_of_another_run_are_no_fault_of_this_one() {
-    let mut channel = Channel::connected();
-    let mut other = Channel::connected();
-    other.desk = Desk::new(Terms { run: 8, ..TERMS }, 1);
+    let mut channel = Channel::connected(TERMS);
+    let mut other = Channel::connected(Terms { run: 8, ..TERMS });
     let mut out = Vec::new();
-    other.peers[0].start(&mut other.desk, &mut out);
+    other.crew.start(0, &mut out);
     let mut relay = Relay::new(Fault::Nothing);
     for delivery in other.relayed(&mut relay, 0, &mut out) {
         let mut frame = Vec::new();
         ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
-        let peer = &mut channel.peers[delivery.to as usize];
-        peer.receive(&mut frame, &mut channel.desk, &mut Vec::new())
+        channel
+            .crew
+            .receive(delivery.to, &mut frame, &mut Vec::new())
             .unwrap();
     }
-    assert_eq!(channel.desk.tally, Tally::default());
-    assert_eq!(channel.desk.errors.kinds()["message_of_another_run"], 8);
+    let desk = &channel.crew.desk;
+    assert_eq!(desk.tally, Tally::default());
+    assert_eq!(desk.errors.kinds()["message_of_another_run"], 8);
 }

@@ -19,6 +19,8 @@ const TERMS: Terms = Terms {
     candidates: 4,
     trickle_ns: 0,
     channels: 1,
+    viewers: 0,
+    window: 0,
 };
 const RULES: Rules = Rules {
     message_bytes: 1 << 16,
@@ -151,7 +153,7 @@ impl Channel {
 fn tally(fault: Fault) -> (Tally, usize) {
     let mut channel = Channel::new(fault, TERMS);
     let settled = (0..50).map(|_| channel.round()).sum();
-    channel.crew.desk.close_books();
+    channel.crew.close_books();
     (channel.crew.desk.tally, settled)
 }
 
@@ -252,8 +254,8 @@ fn a_broken_connection_is_named_and_loses_nothing() {
     channel.open(2, Party::Viewer(Viewer::new(1, 0)));
     channel.crew.leave(0, Verdict::Broken);
     channel.crew.leave(2, Verdict::TimedOut);
+    channel.crew.close_books();
     let desk = &mut channel.crew.desk;
-    desk.close_books();
     assert!(desk.tally.is_clean());
     assert_eq!(desk.errors.kinds()["messages_of_broken_connections"], 2);
 }

@@ -133,7 +133,7 @@ impl Board {
         }
     }
 
-    /// Sets the phase; workers see it within [`super::worker::LOOK_EVERY`].
+    /// Sets the phase; workers see it within their longest sleep.
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }

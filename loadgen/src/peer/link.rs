@@ -213,7 +213,7 @@ impl Opening {
 }
 
 /// A mask key; fresh for each frame (RFC 6455 section 5.3).
-pub(super) fn key(random: &mut Rng) -> [u8; 4] {
+fn key(random: &mut Rng) -> [u8; 4] {
     random.u32(..).to_ne_bytes()
 }
 

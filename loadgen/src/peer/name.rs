@@ -1,6 +1,5 @@
 //! Who a peer is, and how the service knows it.
 
-use codec::http::encode;
 use std::fmt::Write;
 
 /// A peer's place: constant for its life.
@@ -40,28 +39,24 @@ impl Naming {
         } = self;
         format!("arn:aws:kinesisvideo:{region}:{account}:channel/{prefix}{channel}/{CREATED_MS}")
     }
+}
 
-    /// Path and query of a peer's upgrade, without a signature.
-    #[must_use]
-    pub fn target(&self, name: Name) -> String {
-        let mut target = String::from("/?X-Amz-ChannelARN=");
-        encode(&mut target, &self.arn(name.channel));
-        if name.place > 0 {
-            target.push_str("&X-Amz-ClientId=");
-            write_client_id(&mut target, name.place);
-        }
-        target
-    }
+/// The client id of the viewer at this place.
+#[must_use]
+pub fn client_id(place: u32) -> String {
+    let mut id = String::new();
+    write_client_id(&mut id, place);
+    id
 }
 
 /// Appends the client id of the viewer at this place.
-pub(super) fn write_client_id(out: &mut String, place: u32) {
+pub(crate) fn write_client_id(out: &mut String, place: u32) {
     // Writing to a string cannot fail.
     let _ = write!(out, "{VIEWER}{place}");
 }
 
 /// The place of the viewer with this client id.
-pub(super) fn place_of(client_id: &str) -> Option<u32> {
+pub(crate) fn place_of(client_id: &str) -> Option<u32> {
     client_id.strip_prefix(VIEWER)?.parse().ok()
 }
 
@@ -74,20 +69,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_are_what_the_service_expects() {
+    fn names_are_what_the_service_expects() {
         let naming = Naming {
             region: "us-west-2".into(),
             account: "123456789012".into(),
             prefix: "loadgen-".into(),
         };
-        let arn = "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Floadgen-4%2F1700000000000";
-        let target = |place| naming.target(Name { channel: 4, place });
-        assert_eq!(target(0), format!("/?X-Amz-ChannelARN={arn}"));
-        assert_eq!(
-            target(12),
-            format!("/?X-Amz-ChannelARN={arn}&X-Amz-ClientId=viewer-12")
-        );
-        assert!(codec::aws::ChannelArn::parse(&naming.arn(4), true).is_ok());
+        let arn = naming.arn(4);
+        let wanted = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/loadgen-4/1700000000000";
+        assert_eq!(arn, wanted);
+        assert!(codec::aws::ChannelArn::parse(&arn, true).is_ok());
+        assert_eq!(client_id(12), "viewer-12");
         assert_eq!(place_of("viewer-12"), Some(12));
         assert_eq!(place_of("viewer"), None);
     }

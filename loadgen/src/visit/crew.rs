@@ -1,13 +1,17 @@
-//! The masters and viewers of one thread, by the line (connection) that each is on.
+//! The parties of one thread, by the line (connection) that each is on.
 
 mod ended;
+mod relay;
+mod sessions;
 mod trickle;
 
-use super::book::{Arrival, Book};
-use super::desk::{Desk, Letter, MASTER};
+pub use relay::Relay;
+
+use super::book::Book;
+use super::desk::Desk;
 use super::inquiry::{Inquiry, Reply};
 use super::viewer::{Stage, Viewer};
-use crate::peer::{Event, Link, LinkError};
+use crate::peer::{Event, Link, LinkError, Name};
 use crate::schedule::Share;
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -17,10 +21,21 @@ use std::collections::VecDeque;
 pub enum Party {
     /// Nobody: the line is free, or its party has left it.
     Nobody,
-    /// The master of this channel.
+    /// The master of this channel, for sessions.
     Master(u32),
-    /// A viewer.
+    /// A viewer, for one session.
     Viewer(Viewer),
+    /// A master or a viewer without sessions: it is there, and relays if the run does.
+    Peer(Peer),
+}
+
+/// A party without sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Who it is.
+    pub name: Name,
+    /// How far its connection is: [`Stage::Hold`] while it is open.
+    pub stage: Stage,
 }
 
 /// What a call of [`Crew::receive`] brought about.
@@ -56,6 +71,8 @@ pub enum Verdict {
 pub struct Crew {
     /// Counters, buffers, the moment.
     pub desk: Desk,
+    /// What peers have said to each other.
+    pub relay: Relay,
     share: Share,
     people: Vec<Person>,
     /// The line of each session that runs.
@@ -93,6 +110,7 @@ impl Crew {
     pub fn new(desk: Desk, share: Share) -> Self {
         let masters = share.channels(desk.terms.channels).map(|_| None).collect();
         Self {
+            relay: Relay::new(desk.terms, share),
             desk,
             share,
             people: Vec::new(),
@@ -138,7 +156,7 @@ impl Crew {
     pub fn viewer_mut(&mut self, line: u32) -> Option<&mut Viewer> {
         match &mut self.people.get_mut(line as usize)?.party {
             Party::Viewer(viewer) => Some(viewer),
-            Party::Nobody | Party::Master(_) => None,
+            Party::Nobody | Party::Master(_) | Party::Peer(_) => None,
         }
     }
 
@@ -251,8 +269,10 @@ impl Crew {
     pub fn close(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.link.close(&mut self.desk.random, out);
-            if let Party::Viewer(viewer) = &mut person.party {
-                viewer.stage = Stage::AwaitCloseEcho;
+            match &mut person.party {
+                Party::Viewer(viewer) => viewer.stage = Stage::AwaitCloseEcho,
+                Party::Peer(peer) => peer.stage = Stage::AwaitCloseEcho,
+                Party::Nobody | Party::Master(_) => {}
             }
         }
     }
@@ -267,7 +287,7 @@ impl Crew {
         person.inquiry = None;
         let party = std::mem::replace(&mut person.party, Party::Nobody);
         match &party {
-            Party::Nobody => {}
+            Party::Nobody | Party::Peer(_) => {}
             Party::Master(channel) => self.set_master(*channel, None),
             Party::Viewer(viewer) => {
                 self.lines.remove(&viewer.session);
@@ -277,180 +297,57 @@ impl Crew {
         party
     }
 
-    fn close_book(&mut self, viewer: &Viewer, verdict: Verdict) {
-        let master = self
-            .masters
-            .get(self.share.index(self.channel_of(viewer.session)));
-        let master_stood = master
-            .copied()
-            .flatten()
-            .is_some_and(|(since_ns, _)| since_ns <= viewer.since_ns);
-        let missing = viewer.missing();
-        match verdict {
-            Verdict::Completed | Verdict::TimedOut if master_stood => {
-                self.desk.tally.lost += missing
-            }
-            Verdict::Completed | Verdict::TimedOut | Verdict::Broken => {
-                self.desk
-                    .errors
-                    .count_many("messages_of_broken_connections", missing);
-            }
-        }
-        if self.ended.len() >= ENDED_MAX {
-            self.ended.pop_front();
-        }
-        self.ended
-            .push_back((viewer.session, viewer.to_master, viewer.to_viewer));
-    }
-
     fn opened(&mut self, line: u32, out: &mut Vec<u8>) {
         let now_ns = self.desk.now_ns;
-        match self
-            .people
-            .get_mut(line as usize)
-            .map(|person| &mut person.party)
-        {
+        let person = self.people.get_mut(line as usize);
+        match person.map(|person| &mut person.party) {
             Some(Party::Viewer(viewer)) => {
                 viewer.stage = Stage::AwaitAnswer;
                 viewer.since_ns = now_ns;
                 viewer.attempts = 0;
                 if let Some(number) = viewer.to_master.compose() {
-                    self.desk.write_to_master(viewer.session, number, out);
+                    sessions::write_to_master(&mut self.desk, viewer.session, number, out);
                 }
             }
             Some(Party::Master(channel)) => {
                 let channel = *channel;
                 self.set_master(channel, Some((now_ns, line)));
             }
+            Some(Party::Peer(peer)) => peer.stage = Stage::Hold,
             Some(Party::Nobody) | None => {}
         }
     }
 
     fn message(&mut self, line: u32, text: &mut [u8], out: &mut Vec<u8>) {
-        match self.party(line) {
+        match *self.party(line) {
             Party::Nobody => {}
+            Party::Peer(Peer { name, .. }) => self.relay.hear(name, text, &mut self.desk, out),
             Party::Master(channel) => {
-                let channel = *channel;
-                if let Some(letter) = self.desk.read(text, "SDP_OFFER") {
+                if let Some(letter) = self.desk.read(text, Some("SDP_OFFER")) {
                     self.at_master(channel, letter, out);
                 }
             }
-            Party::Viewer(viewer) => {
-                let session = viewer.session;
-                if let Some(letter) = self.desk.read(text, "SDP_ANSWER") {
+            Party::Viewer(Viewer { session, .. }) => {
+                if let Some(letter) = self.desk.read(text, Some("SDP_ANSWER")) {
                     self.at_viewer(line, session, letter, out);
                 }
             }
         }
     }
 
-    fn at_master(&mut self, channel: u32, letter: Letter, out: &mut Vec<u8>) {
-        let stamp = letter.stamp;
-        let session = stamp.from.checked_sub(1).filter(|&session| {
-            let own = self.channel_of(session) == channel && stamp.channel == channel;
-            own && stamp.to == MASTER && letter.sender == Some(session)
-        });
-        let Some(session) = session else {
-            self.desk.tally.misrouted += 1;
-            return;
-        };
-        let line = self.lines.get(&session).copied();
-        let candidates = self.desk.terms.candidates;
-        let Some(line) = line else {
-            return self.of_ended(session, stamp.sequence, |(_, to_master, _)| to_master);
-        };
-        let Some(Person {
-            party: Party::Viewer(viewer),
-            ..
-        }) = self.people.get_mut(line as usize)
-        else {
-            return;
-        };
-        if stamp.sent_ns < viewer.since_ns {
-            return self.desk.errors.count("message_of_an_earlier_connection");
+    /// Has the peer on a line begin to exchange messages: appends a window of them for each counterpart.
+    pub fn start(&mut self, line: u32, out: &mut Vec<u8>) {
+        if let Party::Peer(Peer { name, .. }) = *self.party(line) {
+            self.relay.start(name, &mut self.desk, out);
         }
-        let arrival = viewer.to_master.arrive(stamp.sequence);
-        if stamp.sequence == 0 && arrival != Arrival::Again {
-            let at_once = if self.desk.terms.trickle_ns == 0 {
-                candidates
-            } else {
-                0
-            };
-            for _ in 0..=at_once {
-                if let Some(number) = viewer.to_viewer.compose() {
-                    self.desk.write_to_viewer(session, number, out);
-                }
-            }
-        }
-        self.count(line, arrival, stamp.sent_ns);
     }
 
-    fn at_viewer(&mut self, line: u32, session: u32, letter: Letter, out: &mut Vec<u8>) {
-        let stamp = letter.stamp;
-        let meant = stamp.to == session + 1 && stamp.from == MASTER && letter.sender.is_none();
-        if !meant || stamp.channel != self.channel_of(session) {
-            self.desk.tally.misrouted += 1;
-            return;
-        }
-        let candidates = self.desk.terms.candidates;
-        let Some(Person {
-            party: Party::Viewer(viewer),
-            ..
-        }) = self.people.get_mut(line as usize)
-        else {
-            return;
-        };
-        if stamp.sent_ns < viewer.since_ns {
-            return self.desk.errors.count("message_of_an_earlier_connection");
-        }
-        let arrival = viewer.to_viewer.arrive(stamp.sequence);
-        if stamp.sequence == 0 && viewer.stage == Stage::AwaitAnswer {
-            viewer.stage = Stage::AwaitRest;
-            let now_ns = self.desk.now_ns;
-            let latencies = &mut self.desk.latencies;
-            latencies
-                .offer_answer
-                .record_ns(now_ns.saturating_sub(viewer.since_ns));
-            let setup_ns = now_ns.saturating_sub(viewer.due_ns);
-            latencies.setup.record_ns(setup_ns);
-            self.desk.recent.record_ns(setup_ns);
-            let trickles = self.desk.terms.trickle_ns > 0;
-            if trickles && candidates > 0 {
-                self.answered.push(line);
-            }
-            for _ in 0..if trickles { 0 } else { candidates } {
-                if let Some(number) = viewer.to_master.compose() {
-                    self.desk.write_to_master(session, number, out);
-                }
-            }
-        }
-        self.count(line, arrival, stamp.sent_ns);
-    }
-
-    /// Counts an arrival of a session that runs, and finds out whether it was the last.
-    fn count(&mut self, line: u32, arrival: Arrival, sent_ns: u64) {
-        match arrival {
-            Arrival::InOrder => {}
-            Arrival::Late => self.desk.tally.reordered += 1,
-            Arrival::Again => {
-                self.desk.tally.duplicated += 1;
-                return;
-            }
-            Arrival::Unknown => {
-                self.desk.tally.corrupted += 1;
-                return;
-            }
-        }
-        let span_ns = self.desk.now_ns.saturating_sub(sent_ns);
-        self.desk.latencies.message.record_ns(span_ns);
-        let candidates = self.desk.terms.candidates;
-        if let Some(viewer) = self.viewer_mut(line)
-            && matches!(viewer.stage, Stage::AwaitAnswer | Stage::AwaitRest)
-            && viewer.is_complete(candidates)
-        {
-            viewer.stage = Stage::Hold;
-            self.settled.push(line);
-        }
+    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong place is not
+    /// lost as well.
+    pub fn close_books(&mut self) {
+        let tally = &mut self.desk.tally;
+        let missing = tally.lost + self.relay.missing();
+        tally.lost = missing.saturating_sub(tally.corrupted + tally.misrouted);
     }
 
     fn set_master(&mut self, channel: u32, open: Option<(u64, u32)>) {
@@ -464,6 +361,3 @@ impl Crew {
         session % self.desk.terms.channels
     }
 }
-
-/// Sessions whose books are kept after their end: 24 bytes each.
-const ENDED_MAX: usize = 4096;

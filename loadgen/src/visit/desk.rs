@@ -1,13 +1,12 @@
-//! What the sessions of one thread share: buffers, counters, and the writing and reading of messages.
+//! What the parties of one thread share: buffers, counters, and the writing and reading of messages.
 
 use crate::measure::{Errors, Latencies, Latency, Sessions, Tally};
-use crate::peer::{Stamp, filler};
+use crate::peer::{Stamp, filler, place_of, write_client_id};
 use codec::signal::Action;
 use codec::signal::client::{EventParser, Outgoing};
 use fastrand::Rng;
-use std::fmt::Write;
 
-/// What is the same for every session of a run.
+/// What is the same for every party of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// Tells this run's messages from others'.
@@ -22,19 +21,23 @@ pub struct Terms {
     pub trickle_ns: u64,
     /// Channels of the run: session n is one of channel n modulo this.
     pub channels: u32,
+    /// Viewers of each channel, where each of them is connected for the whole run.
+    pub viewers: u32,
+    /// Messages that each peer begins with towards each counterpart; 0: nothing is relayed.
+    pub window: u32,
 }
 
-/// The desk at which the sessions of one thread read and write. One per thread.
+/// The desk at which the parties of one thread read and write. One per thread.
 #[derive(Debug)]
 pub struct Desk {
     /// The moment of this turn, nanoseconds of the run's clock. Set by the edge.
     pub now_ns: u64,
-    /// What is the same for every session.
+    /// What is the same for every party.
     pub terms: Terms,
     /// Mask keys, handshake keys, back-off.
     pub random: Rng,
     /// Messages by what became of them; [`Tally::lost`] counts what was missing at the end of each session, and includes what
-    /// came corrupted or elsewhere until [`Desk::close_books`].
+    /// came corrupted or elsewhere until [`super::Crew::close_books`].
     pub tally: Tally,
     /// Sessions by what became of them.
     pub sessions: Sessions,
@@ -51,16 +54,28 @@ pub struct Desk {
     scratch: Vec<u8>,
 }
 
+/// A message to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message {
+    pub(super) channel: u32,
+    /// The sender's place.
+    pub(super) from: u32,
+    /// The recipient's place.
+    pub(super) to: u32,
+    pub(super) sequence: u64,
+    pub(super) action: Action,
+}
+
 /// A message as it arrived, all of its own claims checked that need no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Letter {
     pub(super) stamp: Stamp,
-    /// The session that the service names as the sender; `None`: it names none.
+    /// The place of the viewer that the service names as the sender; `None`: it names none.
     pub(super) sender: Option<u32>,
 }
 
 impl Desk {
-    /// A desk for sessions on these terms.
+    /// A desk for parties on these terms.
     #[must_use]
     pub fn new(terms: Terms, seed: u64) -> Self {
         Self {
@@ -80,58 +95,32 @@ impl Desk {
         }
     }
 
-    /// Ends the accounts: what was missing because it came corrupted or at the wrong place is not lost as well.
-    pub fn close_books(&mut self) {
-        let elsewhere = self.tally.corrupted + self.tally.misrouted;
-        self.tally.lost = self.tally.lost.saturating_sub(elsewhere);
-    }
-
-    /// Appends message `number` of a session from its viewer to its master.
-    pub(super) fn write_to_master(&mut self, session: u32, number: u32, out: &mut Vec<u8>) {
-        let action = if number == 0 {
-            Action::SdpOffer
-        } else {
-            Action::IceCandidate
-        };
-        self.write(session, (session + 1, MASTER), number, action, out);
-    }
-
-    /// Appends message `number` of a session from its master to its viewer.
-    pub(super) fn write_to_viewer(&mut self, session: u32, number: u32, out: &mut Vec<u8>) {
-        let action = if number == 0 {
-            Action::SdpAnswer
-        } else {
-            Action::IceCandidate
-        };
-        self.write(session, (MASTER, session + 1), number, action, out);
-    }
-
-    fn write(
-        &mut self,
-        session: u32,
-        (from, to): (u32, u32),
-        number: u32,
-        action: Action,
-        out: &mut Vec<u8>,
-    ) {
-        let stamp = Stamp {
-            run: self.terms.run,
-            channel: session % self.terms.channels,
+    /// Appends a message for its recipient.
+    pub(super) fn write(&mut self, message: Message, out: &mut Vec<u8>) {
+        let Message {
+            channel,
             from,
             to,
-            sequence: u64::from(number),
+            sequence,
+            action,
+        } = message;
+        let stamp = Stamp {
+            run: self.terms.run,
+            channel,
+            from,
+            to,
+            sequence,
             sent_ns: self.now_ns,
         };
-        let bytes = if number == 0 {
-            self.terms.sdp_bytes
-        } else {
-            self.terms.payload_bytes
+        let bytes = match action {
+            Action::IceCandidate => self.terms.payload_bytes,
+            Action::SdpOffer | Action::SdpAnswer => self.terms.sdp_bytes,
         };
         self.payload.clear();
         stamp.write(&mut self.payload, &self.filler, bytes);
         self.recipient.clear();
         if to != MASTER {
-            write_client_id(&mut self.recipient, session);
+            write_client_id(&mut self.recipient, to);
         }
         let message = Outgoing {
             action,
@@ -144,15 +133,15 @@ impl Desk {
         self.tally.sent += 1;
     }
 
-    /// Reads a text that arrived and counts it; `None` when there is nothing more to it. `sdp` is how an offer or an answer is
-    /// called here.
-    pub(super) fn read(&mut self, text: &mut [u8], sdp: &str) -> Option<Letter> {
+    /// Reads a text that arrived and counts it; `None` when there is nothing more to it. `sdp` is the type of message 0, an
+    /// offer or an answer; without it all are candidates.
+    pub(super) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();
         };
         let is_sdp = match event.message_type {
             Some("ICE_CANDIDATE") => false,
-            Some(kind) if kind == sdp => true,
+            Some(kind) if Some(kind) == sdp => true,
             Some(kind @ ("GO_AWAY" | "RECONNECT_ICE_SERVER")) => {
                 self.errors.count(&kind.to_ascii_lowercase());
                 return None;
@@ -167,7 +156,7 @@ impl Desk {
             }
             Some(_) | None => return self.corrupted(),
         };
-        let sender = event.sender.map(|id| session_of(id).unwrap_or(u32::MAX));
+        let sender = event.sender.map(|id| place_of(id).unwrap_or(u32::MAX));
         let Some(stamp) = event.payload.and_then(Stamp::read) else {
             return self.corrupted();
         };
@@ -175,7 +164,7 @@ impl Desk {
             self.errors.count("message_of_another_run");
             return None;
         }
-        if is_sdp != (stamp.sequence == 0) {
+        if sdp.is_some() && is_sdp != (stamp.sequence == 0) {
             return self.corrupted();
         }
         self.tally.received += 1;
@@ -189,31 +178,10 @@ impl Desk {
     }
 }
 
-/// The client id of a session's viewer.
-#[must_use]
-pub fn client_id(session: u32) -> String {
-    let mut id = String::new();
-    write_client_id(&mut id, session);
-    id
-}
-
-/// Appends the client id of a session's viewer: its place in stamps.
-fn write_client_id(out: &mut String, session: u32) {
-    // Writing to a string cannot fail.
-    let _ = write!(out, "{VIEWER}{}", u64::from(session) + 1);
-}
-
-/// The session of a client id.
-fn session_of(client_id: &str) -> Option<u32> {
-    let place: u32 = client_id.strip_prefix(VIEWER)?.parse().ok()?;
-    place.checked_sub(1)
-}
-
 /// A name of the service's choice, cut to a length that a table of errors can bear.
 fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }
 
-/// The master's place in a stamp; a viewer's is its session's number and one.
+/// The master's place in its channel.
 pub(super) const MASTER: u32 = 0;
-const VIEWER: &str = "viewer-";

@@ -22,7 +22,7 @@ mod inquiry;
 mod viewer;
 
 pub use book::{Arrival, Book, CANDIDATES_MAX};
-pub use crew::{Crew, Heard, LINE_BYTES, Party, Verdict};
-pub use desk::{Desk, Terms, client_id};
+pub use crew::{Crew, Heard, LINE_BYTES, Party, Peer, Relay, Verdict};
+pub use desk::{Desk, Terms};
 pub use inquiry::{Call, Inquiry, Reply, Role};
 pub use viewer::{Stage, Viewer};

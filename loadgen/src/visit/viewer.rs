@@ -38,6 +38,17 @@ pub enum Stage {
     AwaitCloseEcho,
 }
 
+impl Stage {
+    /// Whether the connection was opened, also while it closes.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::AwaitCalls | Self::AwaitOpen => false,
+            Self::AwaitAnswer | Self::AwaitRest | Self::Hold | Self::AwaitCloseEcho => true,
+        }
+    }
+}
+
 impl Viewer {
     /// A session that is due at this moment.
     #[must_use]

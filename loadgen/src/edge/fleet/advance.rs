@@ -3,7 +3,8 @@
 use super::super::board::Phase;
 use super::lines::News;
 use super::worker::Worker;
-use crate::visit::{Call, Heard, Inquiry, Party, Stage, Verdict};
+use crate::options::Mode;
+use crate::visit::{Call, Heard, Inquiry, Party, Peer, Stage, Verdict, Viewer};
 
 impl Worker<'_> {
     /// Goes on after news.
@@ -36,7 +37,7 @@ impl Worker<'_> {
         let is_first = !self.shared.plan.discover || asks == Some(Some(Call::Endpoint));
         let since_ns = match self.crew.party(line) {
             Party::Viewer(viewer) if viewer.attempts == 0 && is_first => viewer.due_ns,
-            Party::Viewer(_) => begun_ns,
+            Party::Viewer(_) | Party::Peer(_) => begun_ns,
             Party::Master(_) if self.is_storm() => begun_ns,
             Party::Master(_) | Party::Nobody => return,
         };
@@ -98,14 +99,18 @@ impl Worker<'_> {
         self.open += 1;
         self.connections.opened += 1;
         self.connections.peak = self.connections.peak.max(self.open);
-        if let Party::Master(channel) = self.crew.party(line) {
-            let place = self.share.index(*channel);
-            self.settle_master(place);
-            if let Some(attempts) = self.master_attempts.get_mut(place) {
-                *attempts = 0;
+        match self.crew.party(line) {
+            Party::Nobody | Party::Viewer(_) => {}
+            Party::Master(channel) => {
+                let place = self.share.index(*channel);
+                self.settle_master(place);
+                if let Some(attempts) = self.master_attempts.get_mut(place) {
+                    *attempts = 0;
+                }
             }
+            Party::Peer(_) => self.opening -= 1,
         }
-        if self.phase() == Phase::Close {
+        if self.phase() == Phase::Close || self.shared.plan.mode == Mode::Connect {
             self.close(line);
         }
     }
@@ -134,12 +139,23 @@ impl Worker<'_> {
     /// Our close was answered.
     fn closed(&mut self, line: u32) {
         self.open -= 1;
-        if let Party::Viewer(viewer) = self.crew.leave(line, Verdict::Completed) {
-            self.active -= 1;
-            let whole = viewer.is_complete(self.shared.plan.visit.candidates);
-            let sessions = &mut self.crew.desk.sessions;
-            sessions.completed += u64::from(whole);
-            sessions.failed += u64::from(!whole);
+        match self.crew.leave(line, Verdict::Completed) {
+            Party::Nobody | Party::Master(_) => {}
+            Party::Viewer(viewer) => {
+                self.active -= 1;
+                let whole = viewer.is_complete(self.shared.plan.terms.candidates);
+                let sessions = &mut self.crew.desk.sessions;
+                sessions.completed += u64::from(whole);
+                sessions.failed += u64::from(!whole);
+            }
+            Party::Peer(peer) => {
+                self.cycles += 1;
+                if self.phase() < Phase::Drain {
+                    self.waiting.push_back(peer.name);
+                } else {
+                    self.active -= 1;
+                }
+            }
         }
         self.lines.finish(line);
         self.say_farewell(line);
@@ -159,19 +175,29 @@ impl Worker<'_> {
     /// Takes the party off a connection that failed.
     fn gone(&mut self, line: u32) -> Party {
         self.connections.failed += 1;
-        let was_open = match self.crew.party(line) {
+        self.open -= u64::from(self.is_open(line));
+        self.crew.leave(line, Verdict::Broken)
+    }
+
+    /// Whether the connection of the party on a line was opened.
+    fn is_open(&self, line: u32) -> bool {
+        match self.crew.party(line) {
             Party::Nobody => false,
             Party::Master(channel) => self.crew.is_master_open(*channel),
-            Party::Viewer(viewer) => !matches!(viewer.stage, Stage::AwaitCalls | Stage::AwaitOpen),
-        };
-        self.open -= u64::from(was_open);
-        self.crew.leave(line, Verdict::Broken)
+            Party::Viewer(Viewer { stage, .. }) | Party::Peer(Peer { stage, .. }) => {
+                stage.is_open()
+            }
+        }
     }
 
     /// A party without a connection comes back, or that was it.
     pub(super) fn again_or_failed(&mut self, party: Party) {
         match party {
             Party::Nobody => {}
+            Party::Peer(peer) => {
+                self.opening -= usize::from(!peer.stage.is_open());
+                self.active -= 1;
+            }
             Party::Master(channel) => {
                 let place = self.share.index(channel);
                 let Some(attempts) = self.master_attempts.get_mut(place) else {
@@ -219,7 +245,7 @@ impl Worker<'_> {
             .map(|settled| std::mem::replace(settled, true));
         if settled == Some(false) {
             self.masters_settled += 1;
-            self.masters_opening = self.masters_opening.saturating_sub(1);
+            self.opening = self.opening.saturating_sub(1);
         }
     }
 
@@ -240,18 +266,20 @@ impl Worker<'_> {
     pub(super) fn close_all(&mut self) {
         let _ = self.forget_retries();
         for line in 0..self.lines.len() {
-            let (open, ending) = match self.crew.party(line) {
-                Party::Nobody => continue,
-                Party::Master(channel) => (self.crew.is_master_open(*channel), false),
-                Party::Viewer(viewer) => (
-                    !matches!(viewer.stage, Stage::AwaitCalls | Stage::AwaitOpen),
-                    viewer.stage == Stage::AwaitCloseEcho,
-                ),
-            };
-            if open && !ending {
-                self.close(line);
-            } else if !open {
-                self.lost(line, "unfinished_at_the_end");
+            let is_open = self.is_open(line);
+            match self.crew.party(line) {
+                Party::Viewer(Viewer { stage, .. }) | Party::Peer(Peer { stage, .. })
+                    if *stage == Stage::AwaitCloseEcho => {}
+                Party::Master(_) | Party::Viewer(_) | Party::Peer(_) if is_open => self.close(line),
+                Party::Master(_) | Party::Viewer(_) => self.lost(line, "unfinished_at_the_end"),
+                // Where connections follow each other without end, some are always under way.
+                Party::Peer(peer) => {
+                    let peer = *peer;
+                    self.crew.leave(line, Verdict::Broken);
+                    self.lines.cut(line);
+                    self.again_or_failed(Party::Peer(peer));
+                }
+                Party::Nobody => {}
             }
         }
     }
@@ -259,7 +287,7 @@ impl Worker<'_> {
     /// Whether a line's spans are of interest: those of masters only in a storm.
     fn is_measured(&self, line: u32) -> bool {
         match self.crew.party(line) {
-            Party::Viewer(_) => true,
+            Party::Viewer(_) | Party::Peer(_) => true,
             Party::Master(_) => self.is_storm(),
             Party::Nobody => false,
         }

@@ -1,193 +1,136 @@
-//! Leads the workers of an open-loop run: masters, schedule, drain, close; and looks at both processes meanwhile.
+//! Leads the workers of a run through its phases, and looks at the clock and at both processes at the right moments.
+//!
+//! | mode | before | measured | after |
+//! |---|---|---|---|
+//! | `sessions` | masters connect | until every session is over | |
+//! | `storm` | | all connect, and are held | |
+//! | `relay` | all connect, warm up | the messages of the given time | what is under way arrives |
+//! | `idle` | all connect | nothing happens for the given time | |
+//! | `connect` | warm up | the connections of the given time | |
 
-use super::super::api::{Api, Channels};
 use super::super::board::{Board, Phase, Sum};
-use super::super::conductor::{Finished, RunError, check_descriptors, pinned, say};
-use super::super::interval::add_log;
 use super::super::process::Process;
 use super::super::server::Server;
 use super::super::signal;
-use super::super::tls::Client;
 use super::super::watch::{Goal, Watch};
-use super::lines::Route;
-use super::lookup::Lookup;
-use super::worker::{Harvest, Shared, Worker};
+use super::run::Finished;
+use super::worker::Shared;
 use crate::options::Mode;
 use crate::plan::Plan;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-/// Runs an open-loop plan to its end, or until Ctrl-C. See [`super::super::run`].
-///
-/// # Errors
-/// This machine does not allow it, or the flags name what does not exist.
-pub(in crate::edge) fn run(
-    plan: &Plan,
-    server: Option<Server>,
-    watch: &Watch<'_>,
-) -> Result<Finished, RunError> {
-    check_descriptors(plan)?;
-    let ways = [
-        Some(&plan.target),
-        plan.detour.as_ref().map(|(target, _)| target),
-    ];
-    let mut routes = Vec::new();
-    for target in ways.into_iter().flatten() {
-        let tls = if target.tls {
-            Client::new(&plan.trust, &target.host).map_err(say("TLS"))?
-        } else {
-            None
-        };
-        let target = target.clone();
-        routes.push(Arc::new(Route { target, tls }));
-    }
-    signal::watch();
-    if !plan.create_channels {
-        return run_on(plan, &routes, &[], server, watch);
-    }
-    let secured = routes.first().and_then(|route| route.tls.as_ref());
-    let mut api = Api::new(plan, secured);
-    let mut channels = Channels::default();
-    watch.say("making channels");
-    let finished = match api.create(plan, &mut channels) {
-        Ok(()) => run_on(plan, &routes, &channels.arns, server, watch),
-        Err(error) => Err(RunError::target(error)),
-    };
-    watch.say("removing channels");
-    if let Some((count, error)) = api.delete(&channels) {
-        watch.say(&format!("{count} channels are left behind: {error}"));
-    }
-    finished
-}
-
-/// Runs the plan on channels that are there.
-fn run_on(
-    plan: &Plan,
-    routes: &[Arc<Route>],
-    arns: &[String],
-    server: Option<Server>,
-    watch: &Watch<'_>,
-) -> Result<Finished, RunError> {
-    let threads = plan.threads();
-    let board = Board::new(threads.len());
-    let since_1970 = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let lookup = plan.discover.then(|| Lookup::start(plan));
-    let shared = Shared {
-        plan,
-        board: &board,
-        routes,
-        lookup: lookup.as_ref(),
-        arns,
-        zero: Instant::now(),
-        zero_s: since_1970.as_secs(),
-    };
-    let of = u32::try_from(threads.len()).unwrap_or(u32::MAX);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..)
-            .zip(&threads)
-            .map(|(number, cpu)| {
-                scope.spawn(move || {
-                    let harvest =
-                        pinned(*cpu).and_then(|()| Worker::new(shared, number, of)?.run());
-                    if let Some(gauge) = shared.board.gauges.get(number as usize) {
-                        gauge.over.store(true, Ordering::Relaxed);
-                    }
-                    harvest
-                })
-            })
-            .collect();
-        let mut finished = Conductor {
-            shared,
-            server,
-            watch,
-        }
-        .conduct();
-        for worker in workers {
-            let harvest = worker.join().expect("workers do not panic");
-            add(&mut finished, &harvest.map_err(say("a worker"))?);
-        }
-        finished.messages = finished.tally.received;
-        Ok(finished)
-    })
-}
-
-fn add(finished: &mut Finished, harvest: &Harvest) {
-    finished.tally.add(&harvest.tally);
-    finished.errors.add(&harvest.errors);
-    finished.latencies.add(&harvest.latencies);
-    finished.connections.opened += harvest.connections.opened;
-    finished.connections.failed += harvest.connections.failed;
-    finished.connections.peak += harvest.connections.peak;
-    finished
-        .sessions
-        .get_or_insert_default()
-        .add(&harvest.sessions);
-    add_log(&mut finished.intervals, &harvest.intervals);
-}
-
-struct Conductor<'a, 'w> {
+/// Leads one run, on the thread that shows it.
+pub(super) struct Conductor<'a, 'w> {
     shared: Shared<'a>,
+    plan: &'a Plan,
+    board: &'a Board,
     server: Option<Server>,
     watch: &'a Watch<'w>,
 }
 
-impl Conductor<'_, '_> {
-    fn conduct(&mut self) -> Finished {
-        let started = SystemTime::now();
-        let board = self.shared.board;
-        let all_opened = self.open_masters();
-        let (begun, driver_ns, server_ns) = self.sample();
-        if all_opened && !signal::stopped() {
-            let lead = begun.duration_since(self.shared.zero) + LEAD;
-            board.begin_at(u64::try_from(lead.as_nanos()).unwrap_or(u64::MAX));
-            board.enter(Phase::Measure);
-            self.measure();
+/// Both processes and the counters at one moment.
+struct Sample {
+    at: Instant,
+    sum: Sum,
+    driver_cpu_ns: u64,
+    server_cpu_ns: Option<u64>,
+}
+
+/// What the opening came to.
+struct Opened {
+    /// Whether the load can begin.
+    all: bool,
+    /// The server's memory and the number of connections after the first ones.
+    base: Option<(u64, u64)>,
+}
+
+impl<'a, 'w> Conductor<'a, 'w> {
+    /// For this run.
+    pub(super) const fn new(
+        shared: Shared<'a>,
+        server: Option<Server>,
+        watch: &'a Watch<'w>,
+    ) -> Self {
+        Self {
+            shared,
+            plan: shared.plan,
+            board: shared.board,
+            server,
+            watch,
         }
-        let server_rss_bytes = self.server.and_then(|server| server.rss_bytes().ok());
-        let driver_rss_bytes = Process::own().rss_bytes().ok();
-        let stopped = signal::stopped();
-        board.enter(Phase::Drain);
-        let workers = board.gauges.len() as u64;
-        self.wait(self.shared.plan.patience + FAREWELL, |sum| {
-            sum.through >= workers
-        });
-        let (ended, driver_end_ns, server_end_ns) = self.sample();
+    }
+
+    /// Leads the run to its end. What the workers bring home is added by the caller.
+    pub(super) fn conduct(&self) -> Finished {
+        let mut finished = Finished::blank(SystemTime::now());
+        let opened = self.open();
+        finished.all_opened = opened.all;
+        let (mut from, mut to) = (self.sample(), None);
+        if opened.all && !signal::stopped() {
+            if matches!(self.plan.mode, Mode::Relay | Mode::Connect) {
+                self.board.enter(Phase::WarmUp);
+                self.watch.enter("warming up", Goal::Span(WARM_UP));
+                self.wait(WARM_UP, |sum| self.is_over(sum));
+            }
+            finished.server_bytes_per_connection = self.growth_since(opened.base);
+            from = self.begin();
+            self.measure();
+            to = (!self.plan.mode.is_open_loop()).then(|| self.sample());
+        }
+        finished.stopped = signal::stopped();
+        finished.server_rss_bytes = self.server.and_then(|server| server.rss_bytes().ok());
+        finished.driver_rss_bytes = Process::own().rss_bytes().ok();
+        self.board.enter(Phase::Drain);
+        self.drain(opened.all);
+        // In the open loop a session's messages are those of the run, whenever they arrive.
+        let to = to.unwrap_or_else(|| self.sample());
+        finished.stopped |= signal::stopped() && !self.plan.mode.is_open_loop();
         self.watch.say("closing");
         self.watch.enter("closing", Goal::Unknown);
-        board.enter(Phase::Close);
-        let mut finished = Finished::blank(started);
-        finished.duration_s = (ended - begun).as_secs_f64();
-        finished.driver_cpu_ns = driver_end_ns.saturating_sub(driver_ns);
-        finished.server_cpu_ns = server_end_ns
-            .zip(server_ns)
-            .and_then(|(end, begin)| end.checked_sub(begin));
-        finished.driver_busy =
-            finished.driver_cpu_ns as f64 / (1e9 * finished.duration_s * workers as f64);
-        finished.driver_rss_bytes = driver_rss_bytes;
-        finished.server_rss_bytes = server_rss_bytes;
-        finished.all_opened = all_opened;
-        finished.stopped = stopped;
+        self.board.enter(Phase::Close);
+        self.account(&mut finished, &from, &to);
         finished
     }
 
-    /// Waits until every master is open or was given up; whether any is open. A storm has none to wait for.
-    fn open_masters(&mut self) -> bool {
-        let plan = self.shared.plan;
-        if plan.mode == Mode::Storm {
-            return true;
+    fn account(&self, finished: &mut Finished, from: &Sample, to: &Sample) {
+        finished.duration_s = (to.at - from.at).as_secs_f64();
+        finished.messages = to.sum.received - from.sum.received;
+        finished.cycles = to.sum.cycles - from.sum.cycles;
+        finished.driver_cpu_ns = to.driver_cpu_ns.saturating_sub(from.driver_cpu_ns);
+        let server = to.server_cpu_ns.zip(from.server_cpu_ns);
+        // Less than before: it ended meanwhile.
+        finished.server_cpu_ns = server.and_then(|(to, from)| to.checked_sub(from));
+        let threads = self.board.gauges.len() as f64;
+        let busy = finished.driver_cpu_ns as f64 / (1e9 * finished.duration_s * threads);
+        finished.driver_busy = if busy.is_finite() { busy } else { 0.0 };
+    }
+
+    /// Has those connect who are to be there before the load begins.
+    fn open(&self) -> Opened {
+        match self.plan.mode {
+            Mode::Storm | Mode::Connect => Opened {
+                all: true,
+                base: None,
+            },
+            Mode::Sessions => Opened {
+                all: self.open_masters(),
+                base: None,
+            },
+            Mode::Relay | Mode::Idle => self.open_peers(),
         }
-        let wanted = plan.share.channels(plan.channels).count() as u64;
+    }
+
+    /// Waits until every master is open or was given up; whether any is open.
+    fn open_masters(&self) -> bool {
+        let wanted = self.plan.share.channels(self.plan.channels).count() as u64;
         self.watch.say(&format!("opening {wanted} masters"));
         self.watch.enter("opening", Goal::Masters(wanted));
         let mut last = Sum::default();
         loop {
             let before = (last.masters, last.failed);
             let moved = self.wait(STALL, |sum| (sum.masters, sum.failed) != before);
-            last = self.shared.board.sum();
+            last = self.board.sum();
             if last.masters >= wanted {
                 return last.open > 0;
             }
@@ -197,41 +140,118 @@ impl Conductor<'_, '_> {
         }
     }
 
-    /// Lets the schedule run.
-    fn measure(&mut self) {
-        let plan = self.shared.plan;
-        let workers = self.shared.board.gauges.len() as u64;
-        let begun = Instant::now();
-        let span = match (plan.mode, &plan.schedule) {
-            (Mode::Sessions, Some(schedule)) => Duration::from_nanos(schedule.span_ns()),
-            (Mode::Sessions | Mode::Storm | Mode::Relay | Mode::Idle | Mode::Connect, _) => {
-                plan.duration
-            }
-        };
-        self.watch.say("measuring");
-        self.watch.enter("measuring", Goal::Span(span));
+    /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be told from
+    /// what it needs anyway.
+    fn open_peers(&self) -> Opened {
+        let wanted = self.plan.connections();
+        let tried = |sum: &Sum| sum.opened + sum.failed;
+        self.watch.say(&format!("opening {wanted} connections"));
+        self.watch.enter("opening", Goal::Opened(wanted));
+        // The first ones are open when nothing has moved for a while: how many they are is the workers' business.
+        self.wait(STALL, |sum| tried(sum) > 0);
+        let mut last = self.board.sum();
+        while self.wait(SETTLE, |sum| tried(sum) != tried(&last)) {
+            last = self.board.sum();
+        }
+        let rss = self.server.and_then(|server| server.rss_bytes().ok());
+        let base = rss.map(|rss| (rss, self.board.sum().open));
+        self.board.enter(Phase::OpenAll);
         loop {
-            let over = |sum: &Sum| sum.through >= workers || sum.over > 0 || signal::stopped();
-            let left = match plan.mode {
-                Mode::Storm => (plan.duration + LEAD).saturating_sub(begun.elapsed()),
-                Mode::Sessions | Mode::Relay | Mode::Idle | Mode::Connect => SECOND,
-            };
-            let storm = plan.mode == Mode::Storm;
-            let ended = self.wait(left.min(SECOND), |sum| {
-                (over(sum) && !storm) || sum.over > 0
-            });
-            if ended || left.is_zero() || signal::stopped() {
+            let moved = self.wait(STALL, |sum| tried(sum) != tried(&last));
+            last = self.board.sum();
+            if !moved || tried(&last) >= wanted || signal::stopped() || last.over > 0 {
+                let all = last.open == wanted;
+                return Opened { all, base };
+            }
+        }
+    }
+
+    /// By how many bytes the server grew for each connection since `base`.
+    fn growth_since(&self, base: Option<(u64, u64)>) -> Option<f64> {
+        let (rss_before, open_before) = base?;
+        self.wait(SETTLE, |_| false);
+        let rss = self.server?.rss_bytes().ok()?;
+        let open = self.board.sum().open;
+        (open > open_before).then(|| (rss as f64 - rss_before as f64) / (open - open_before) as f64)
+    }
+
+    /// Begins what is measured.
+    fn begin(&self) -> Sample {
+        self.watch.say("measuring");
+        let span = match &self.plan.schedule {
+            Some(schedule) if self.plan.mode == Mode::Sessions => {
+                Duration::from_nanos(schedule.span_ns())
+            }
+            Some(_) | None => self.plan.duration,
+        };
+        self.watch.enter("measuring", Goal::Span(span));
+        let from = self.sample();
+        let lead = if self.plan.mode.is_open_loop() {
+            LEAD
+        } else {
+            Duration::ZERO
+        };
+        let begins = from.at.duration_since(self.shared.zero) + lead;
+        let begins_ns = u64::try_from(begins.as_nanos()).unwrap_or(u64::MAX);
+        self.board.begin_at(begins_ns);
+        self.board.enter(Phase::Measure);
+        from
+    }
+
+    /// Lets the load run: for its time, or until every session is over.
+    fn measure(&self) {
+        match self.plan.mode {
+            Mode::Sessions => while !self.wait(SECOND, |sum| self.is_over(sum)) {},
+            Mode::Storm => {
+                self.wait(self.plan.duration + LEAD, |sum| {
+                    sum.over > 0 || signal::stopped()
+                });
+            }
+            Mode::Relay | Mode::Idle | Mode::Connect => {
+                self.wait(self.plan.duration, |sum| self.is_over(sum));
+            }
+        }
+    }
+
+    /// Whether nothing more can come of the load, or nothing more should.
+    fn is_over(&self, sum: &Sum) -> bool {
+        let all_through = sum.through >= self.board.gauges.len() as u64;
+        all_through || sum.over > 0 || signal::stopped()
+    }
+
+    /// Lets what is under way arrive.
+    fn drain(&self, all_opened: bool) {
+        match self.plan.mode {
+            Mode::Sessions | Mode::Storm => {
+                let workers = self.board.gauges.len() as u64;
+                let patience = self.plan.patience + FAREWELL;
+                self.wait(patience, |sum| sum.through >= workers);
+            }
+            Mode::Relay if all_opened => self.drain_messages(),
+            Mode::Relay | Mode::Idle | Mode::Connect => {}
+        }
+    }
+
+    /// Lets messages arrive until all have, or none does any more. A first Ctrl-C does not cut this short, or they would be
+    /// called lost.
+    fn drain_messages(&self) {
+        loop {
+            let last = self.board.sum();
+            let moved = |sum: &Sum| sum.received != last.received || sum.sent != last.sent;
+            let all = |sum: &Sum| sum.received >= sum.sent;
+            // Once round without news first: a worker may not have seen yet that it is to be silent.
+            if !self.wait(SETTLE, moved) && (all(&last) || !self.wait(DRAIN_STALL, moved)) {
                 return;
             }
         }
     }
 
-    /// Waits for something, at most so long. Ctrl-C and the end of a worker end it as well.
+    /// Waits for something, at most so long; whether it happened. Ctrl-C and the end of a worker end it as well.
     fn wait(&self, patience: Duration, happened: impl Fn(&Sum) -> bool) -> bool {
         let begun = Instant::now();
         let was_stopped = signal::stopped();
         loop {
-            let sum = self.shared.board.sum();
+            let sum = self.board.sum();
             self.watch.look(&sum);
             if happened(&sum) {
                 return true;
@@ -244,20 +264,28 @@ impl Conductor<'_, '_> {
         }
     }
 
-    /// The moment, and the CPU time of the driver and of the server.
-    fn sample(&self) -> (Instant, u64, Option<u64>) {
-        let driver_ns = Process::own().cpu_ns().unwrap_or_default();
-        let server_ns = self.server.and_then(|server| server.cpu_ns().ok());
-        (Instant::now(), driver_ns, server_ns)
+    fn sample(&self) -> Sample {
+        Sample {
+            driver_cpu_ns: Process::own().cpu_ns().unwrap_or_default(),
+            server_cpu_ns: self.server.and_then(|server| server.cpu_ns().ok()),
+            at: Instant::now(),
+            sum: self.board.sum(),
+        }
     }
 }
 
+/// The load before it is measured.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// Between the word to begin and the first session: every worker has seen it by then.
 const LEAD: Duration = Duration::from_millis(100);
-/// No master has opened or failed for so long: the target does not answer.
+/// Nothing has changed for so long: what was asked for is there.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Nothing has opened or failed for so long: the target does not answer.
 const STALL: Duration = Duration::from_secs(25);
 /// Beside its patience, what a session needs to close.
 const FAREWELL: Duration = Duration::from_secs(6);
+/// Nothing has arrived for so long: it is lost.
+const DRAIN_STALL: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 /// How often the board is looked at while waiting.
 const LOOK: Duration = Duration::from_millis(10);

@@ -1,34 +1,57 @@
-//! Who connects, and when: masters first, sessions on schedule.
+//! Who connects, and when: masters and peers first, sessions on schedule.
 
 use super::super::board::Phase;
-use super::super::connection::kind_of;
 use super::directory::Way;
+use super::line::kind_of;
 use super::worker::Worker;
+use crate::options::Mode;
+use crate::peer::client_id;
 use crate::sign::unsigned_call;
-use crate::visit::{Call, Inquiry, Party, Role, Stage, Viewer};
+use crate::visit::{Call, Inquiry, Party, Peer, Role, Stage, Viewer};
 use std::net::IpAddr;
 
 impl Worker<'_> {
-    /// Opens masters, a few at a time, before the first session is due. A storm has them connect with all others.
-    pub(super) fn open_masters(&mut self) {
-        let at_once = if self.is_storm() {
-            if self.is_begun() {
-                LAUNCHES_PER_TURN
-            } else {
-                0
-            }
-        } else {
-            OPENING_MAX.saturating_sub(self.masters_opening)
-        };
+    /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the load.
+    pub(super) fn open_waiting(&mut self) {
         if self.phase() >= Phase::Drain {
-            self.masters.clear();
+            self.waiting.clear();
         }
-        for _ in 0..at_once {
-            let Some(channel) = self.masters.pop_front() else {
+        for _ in 0..self.room() {
+            let Some(name) = self.waiting.pop_front() else {
                 return;
             };
-            self.masters_opening += 1;
-            self.connect(Party::Master(channel));
+            self.opening += 1;
+            if self.phase() == Phase::OpenFirst {
+                self.first -= 1;
+            }
+            let is_open_loop = self.shared.plan.mode.is_open_loop();
+            self.connect(if is_open_loop {
+                Party::Master(name.channel)
+            } else {
+                let stage = Stage::AwaitOpen;
+                Party::Peer(Peer { name, stage })
+            });
+        }
+    }
+
+    /// How many may begin to connect in this turn.
+    fn room(&self) -> usize {
+        let room = match self.shared.plan.mode {
+            Mode::Storm if !self.is_begun() => 0,
+            Mode::Storm | Mode::Connect => LAUNCHES_PER_TURN,
+            Mode::Sessions | Mode::Relay | Mode::Idle => OPENING_MAX.saturating_sub(self.opening),
+        };
+        if self.phase() > Phase::OpenFirst {
+            return room;
+        }
+        usize::try_from(self.first).map_or(room, |first| room.min(first))
+    }
+
+    /// Has all peers begin to exchange messages.
+    pub(super) fn start_peers(&mut self) {
+        for line in 0..self.lines.len() {
+            let crew = &mut self.crew;
+            self.lines.write(line, |out| crew.start(line, out));
         }
     }
 
@@ -43,8 +66,9 @@ impl Worker<'_> {
                 return;
             }
             self.next = session.checked_add(1).and_then(|next| {
-                let (channels, sessions) = (self.shared.plan.channels, self.schedule.sessions());
-                self.share.session_from(next, channels, sessions)
+                let sessions = self.schedule.as_ref()?.sessions();
+                self.share
+                    .session_from(next, self.shared.plan.channels, sessions)
             });
             self.crew.desk.latencies.lag.record_ns(now_ns - due_ns);
             self.crew.desk.sessions.scheduled += 1;
@@ -61,7 +85,8 @@ impl Worker<'_> {
             return None;
         }
         let begins_ns = self.shared.board.begins_ns()?;
-        Some(begins_ns + self.schedule.moment_ns(self.next?))
+        let next = self.next?;
+        Some(begins_ns + self.schedule.as_mut()?.moment_ns(next))
     }
 
     fn is_begun(&self) -> bool {
@@ -75,6 +100,8 @@ impl Worker<'_> {
             Party::Nobody => return,
             Party::Master(_) => (0, Role::Master),
             Party::Viewer(viewer) => (self.route_of(viewer.session), Role::Viewer),
+            Party::Peer(peer) if peer.name.place == 0 => (0, Role::Master),
+            Party::Peer(_) => (0, Role::Viewer),
         };
         let discovers = self.shared.plan.discover;
         let inquiry = discovers.then(|| Box::new(Inquiry::new(role)));
@@ -88,6 +115,10 @@ impl Worker<'_> {
             Party::Nobody => return,
             Party::Master(channel) => *channel,
             Party::Viewer(viewer) => viewer.session.wrapping_add(plan.channels),
+            Party::Peer(Peer { name, .. }) => name
+                .channel
+                .wrapping_mul(plan.peers_per_channel())
+                .wrapping_add(name.place),
         };
         let source = plan.sources.map(|sources| IpAddr::V4(sources.of(number)));
         match self.lines.open(route, source) {
@@ -182,7 +213,11 @@ impl Worker<'_> {
             Party::Master(channel) => Some((*channel, None)),
             Party::Viewer(viewer) => {
                 let channel = viewer.session % self.shared.plan.channels;
-                Some((channel, Some(crate::visit::client_id(viewer.session))))
+                Some((channel, Some(client_id(viewer.session + 1))))
+            }
+            Party::Peer(Peer { name, .. }) => {
+                let id = (name.place > 0).then(|| client_id(name.place));
+                Some((name.channel, id))
             }
         }
     }
@@ -229,7 +264,7 @@ impl Worker<'_> {
     }
 }
 
-/// Masters that connect at one time in one thread before the run.
+/// Masters and peers that connect at one time in one thread, where that is not the load itself.
 const OPENING_MAX: usize = 64;
 /// Most connections begun in one turn, so that what is under way is looked at in between.
 const LAUNCHES_PER_TURN: usize = 256;

@@ -3,6 +3,7 @@
 use super::super::tls::Tls;
 use ring::Key;
 use socket2::Socket;
+use std::io;
 
 /// The edge's half of a connection. 64 bytes, free or not.
 #[derive(Debug, Default)]
@@ -71,6 +72,24 @@ impl Line {
             ..Self::default()
         };
     }
+}
+
+/// The name under which a failure of the world is counted.
+pub(super) fn kind_of(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => "connect_refused".into(),
+        Some(libc::ECONNRESET | libc::EPIPE) => "reset".into(),
+        Some(libc::ETIMEDOUT) => "timeout".into(),
+        Some(libc::EADDRNOTAVAIL) => "ports_exhausted".into(),
+        Some(libc::EMFILE | libc::ENFILE) => "descriptors_exhausted".into(),
+        Some(_) => format!("io: {error}"),
+        None => format!("tls: {error}"),
+    }
+}
+
+/// Lines are numbered by 32 bits: a worker has at most 10⁹ parties by the bounds of the options, and memory for far fewer.
+pub(super) fn narrow(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// The line of a key.

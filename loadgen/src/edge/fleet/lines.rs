@@ -7,10 +7,9 @@
 //! Each step is told as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect nor receive
 //! nor send. Sends of a turn are gathered: one for each line that has something to say.
 
-use super::super::connection::{kind_of, narrow};
 use super::super::machine::bind_address_no_port;
 use super::super::tls::Client;
-use super::line::{Line, State, index_of};
+use super::line::{Line, State, index_of, kind_of, narrow};
 use crate::address::Target;
 use crate::visit::{Crew, Heard};
 use ring::{Completion, Lent, Received, Ring, Settings};

@@ -58,7 +58,7 @@ impl Worker<'_> {
 
     /// After its span, a line's session says its next candidate, and so does its master.
     pub(super) fn trickle_later(&mut self, line: u32) {
-        let due = self.due(line, self.shared.plan.visit.trickle_ns);
+        let due = self.due(line, self.shared.plan.terms.trickle_ns);
         self.timers.trickles.push_back(due);
     }
 
@@ -159,6 +159,8 @@ impl Worker<'_> {
                     self.lost(line, "timeout_upgrade");
                 }
             }
+            Party::Peer(peer) if !peer.stage.is_open() => self.lost(line, "timeout_upgrade"),
+            Party::Peer(_) => {}
             Party::Viewer(viewer) => match viewer.stage {
                 Stage::AwaitCalls => self.lost(line, "timeout_call"),
                 Stage::AwaitOpen => self.lost(line, "timeout_upgrade"),
@@ -183,7 +185,9 @@ impl Worker<'_> {
         match self.crew.party(line) {
             // It said its farewell, or was given up: only the socket is left.
             Party::Nobody => self.lines.cut(line),
-            Party::Master(_) | Party::Viewer(_) => self.lost(line, "timeout_close"),
+            Party::Master(_) | Party::Viewer(_) | Party::Peer(_) => {
+                self.lost(line, "timeout_close");
+            }
         }
     }
 }

@@ -1,14 +1,14 @@
-//! One thread of an open-loop run: its lines, its crew, and the turn that drives both.
+//! One thread of a run: its lines, its crew, and the turn that drives both.
 
 use super::super::board::{Board, Gauge, Phase};
 use super::super::interval::Interval;
-use super::super::worker::LOOK_EVERY;
 use super::directory::Directory;
 use super::lines::{Lines, Route};
 use super::lookup::Lookup;
 use super::timers::Timers;
 use crate::measure::{Connections, Errors, Latencies, Sessions, Tally};
 use crate::options::Mode;
+use crate::peer::Name;
 use crate::plan::Plan;
 use crate::schedule::{Schedule, Share};
 use crate::sign::Signer;
@@ -45,14 +45,17 @@ pub(super) struct Worker<'a> {
     pub(super) directory: Directory,
     pub(super) crew: Crew,
     pub(super) signer: Option<Signer>,
-    pub(super) schedule: Schedule,
+    /// When sessions begin; `None` in the closed modes.
+    pub(super) schedule: Option<Schedule>,
     pub(super) timers: Timers,
     /// The next session of this share, if there is one.
     pub(super) next: Option<u32>,
-    /// Masters still to be opened for the first time.
-    pub(super) masters: VecDeque<u32>,
-    /// Masters being opened for the first time.
-    pub(super) masters_opening: usize,
+    /// Masters and peers that are to be connected.
+    pub(super) waiting: VecDeque<Name>,
+    /// How many of them may be connected in the first phase.
+    pub(super) first: u64,
+    /// How many of them are connecting.
+    pub(super) opening: usize,
     /// Masters that are open or were given up.
     pub(super) masters_settled: u64,
     /// Which masters of the share these are.
@@ -61,7 +64,9 @@ pub(super) struct Worker<'a> {
     pub(super) master_attempts: Vec<u32>,
     pub(super) connections: Connections,
     pub(super) open: u64,
-    /// Sessions that run, or wait to connect again.
+    /// Connections that were opened and closed as they should (connect).
+    pub(super) cycles: u64,
+    /// Sessions that run, or wait to connect again; peers that were not lost.
     pub(super) active: u64,
     log: Log,
     phase: Phase,
@@ -85,7 +90,8 @@ struct Log {
 #[derive(Debug, Default)]
 pub(super) struct Harvest {
     pub(super) tally: Tally,
-    pub(super) sessions: Sessions,
+    /// `None` in the closed modes.
+    pub(super) sessions: Option<Sessions>,
     pub(super) errors: Errors,
     pub(super) latencies: Latencies,
     pub(super) connections: Connections,
@@ -103,33 +109,43 @@ impl<'a> Worker<'a> {
         let gauge = gauge.ok_or_else(|| io::Error::other("a worker without a gauge"))?;
         let share = plan.share.split(number, of);
         let share = share.ok_or_else(|| io::Error::other("more threads than a run can have"))?;
-        let schedule = plan.schedule.clone();
-        let schedule = schedule.ok_or_else(|| io::Error::other("a run without a schedule"))?;
         let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
+        let waiting: VecDeque<Name> = plan.held(share).collect();
+        let is_closed = !plan.mode.is_open_loop();
+        // Those of the first phase make the server touch the memory that it keeps anyway; only these modes ask for that.
+        let first = match plan.mode {
+            Mode::Relay | Mode::Idle => {
+                (waiting.len() as u64 / FIRST_SHARE).clamp(1, FIRST_MAX / u64::from(of))
+            }
+            Mode::Connect | Mode::Sessions | Mode::Storm => u64::MAX,
+        };
+        let masters = if is_closed { 0 } else { waiting.len() };
         let signer = plan.credentials.clone();
-        let masters: VecDeque<u32> = share.channels(plan.channels).collect();
+        let sessions = plan.schedule.as_ref().map(Schedule::sessions);
         Ok(Self {
             shared,
             gauge,
             share,
             lines: Lines::new(shared.routes.to_vec())?,
             directory: Directory::new(shared.routes, shared.lookup),
-            crew: Crew::new(Desk::new(plan.visit, seed), share),
+            crew: Crew::new(Desk::new(plan.terms, seed), share),
             signer: signer.map(|keys| Signer::new(keys, plan.naming.region.clone())),
-            next: share.session_from(0, plan.channels, schedule.sessions()),
-            schedule,
+            next: sessions.and_then(|sessions| share.session_from(0, plan.channels, sessions)),
+            schedule: plan.schedule.clone(),
             timers: Timers::default(),
-            masters_opening: 0,
+            first,
+            opening: 0,
             masters_settled: 0,
-            settled: vec![false; masters.len()],
-            master_attempts: vec![0; masters.len()],
-            masters,
+            settled: vec![false; masters],
+            master_attempts: vec![0; masters],
             connections: Connections::default(),
             open: 0,
-            active: 0,
+            cycles: 0,
+            active: if is_closed { waiting.len() as u64 } else { 0 },
             log: Log::new(),
             phase: Phase::OpenFirst,
             close_begun_ns: 0,
+            waiting,
         })
     }
 
@@ -141,7 +157,7 @@ impl<'a> Worker<'a> {
         loop {
             self.look_at_clock();
             self.enter(self.shared.board.phase());
-            self.open_masters();
+            self.open_waiting();
             self.launch();
             self.on_time();
             self.hear_lookups();
@@ -185,7 +201,15 @@ impl<'a> Worker<'a> {
         if phase == self.phase {
             return;
         }
+        let relays = self.shared.plan.mode == Mode::Relay;
+        let is_running = phase == Phase::WarmUp || phase == Phase::Measure;
+        self.crew.relay.is_measured = phase == Phase::Measure;
+        if relays && is_running && self.phase < Phase::WarmUp {
+            self.start_peers();
+        }
+        self.crew.relay.is_speaking = relays && is_running;
         if phase >= Phase::Drain && self.phase < Phase::Drain {
+            self.end_log();
             self.stop_sessions();
         }
         if phase == Phase::Close {
@@ -222,14 +246,34 @@ impl<'a> Worker<'a> {
             return;
         };
         let end_ns = begins_ns + (self.log.intervals.len() as u64 + 1) * INTERVAL_NS;
-        if self.now_ns() < end_ns || self.phase > Phase::Measure {
-            return;
+        if self.now_ns() >= end_ns && self.phase <= Phase::Measure {
+            self.end_interval(begins_ns);
         }
+    }
+
+    /// Ends the last interval of a closed mode, which is a part of a second as a rule.
+    fn end_log(&mut self) {
+        let Some(begins_ns) = self.log.begins_ns.filter(|_| self.schedule.is_none()) else {
+            return;
+        };
+        let ended_ns = begins_ns + self.log.intervals.len() as u64 * INTERVAL_NS;
+        if self.log.intervals.is_empty() || self.now_ns() > ended_ns + SHORTEST_NS {
+            self.end_interval(begins_ns);
+        }
+    }
+
+    fn end_interval(&mut self, begins_ns: u64) {
         let open = self.open;
         let failed = self.connections.failed + self.crew.desk.sessions.failed;
         let now_ns = self.now_ns();
-        self.log
-            .end(&mut self.crew.desk, now_ns - begins_ns, open, failed);
+        let sessions = self.schedule.is_some();
+        self.log.end(
+            &mut self.crew.desk,
+            now_ns - begins_ns,
+            open,
+            failed,
+            sessions,
+        );
         let (p50_us, p99_us) = self.log.recent_us;
         self.gauge.p50_us.store(p50_us, Ordering::Relaxed);
         self.gauge.p99_us.store(p99_us, Ordering::Relaxed);
@@ -241,6 +285,7 @@ impl<'a> Worker<'a> {
             (&gauge.opened, self.connections.opened),
             (&gauge.failed, self.connections.failed),
             (&gauge.open, self.open),
+            (&gauge.cycles, self.cycles),
             (&gauge.sent, desk.tally.sent),
             (&gauge.received, desk.tally.received),
             (&gauge.masters, self.masters_settled),
@@ -258,11 +303,11 @@ impl<'a> Worker<'a> {
     }
 
     fn harvest(mut self) -> Harvest {
+        self.crew.close_books();
         let desk = &mut self.crew.desk;
-        desk.close_books();
         Harvest {
             tally: desk.tally,
-            sessions: desk.sessions,
+            sessions: self.schedule.is_some().then_some(desk.sessions),
             errors: std::mem::take(&mut desk.errors),
             latencies: std::mem::take(&mut desk.latencies),
             connections: self.connections,
@@ -284,7 +329,7 @@ impl Log {
     }
 
     /// Ends the interval that runs.
-    fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64) {
+    fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
         let (completed, received) = (desk.sessions.completed, desk.tally.received);
         let spans = desk.recent.histogram();
         let quantile = |share| spans.value_at_quantile(share);
@@ -293,7 +338,7 @@ impl Log {
         desk.recent.clear();
         self.intervals.push(Interval {
             t_s: t_ns as f64 / 1e9,
-            sessions: Some(completed - self.completed),
+            sessions: sessions.then_some(completed - self.completed),
             messages: received - self.received,
             open,
             errors: failed - self.failed,
@@ -303,7 +348,14 @@ impl Log {
     }
 }
 
+/// Of this many connections, the first is opened in the first phase; and at most so many in all.
+const FIRST_SHARE: u64 = 8;
+const FIRST_MAX: u64 = 1024;
+/// How long a worker without work sleeps at most before it looks at the phase.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long closing handshakes may take at the end of a run.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// One interval of the log.
 const INTERVAL_NS: u64 = 1_000_000_000;
+/// A shorter one at the end of the log is left out.
+const SHORTEST_NS: u64 = 100_000_000;

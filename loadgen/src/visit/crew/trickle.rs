@@ -1,6 +1,6 @@
 //! Candidates that are said one after the other, as browsers find them.
 
-use super::{Crew, Party, Person};
+use super::{Crew, Party, Person, sessions};
 use crate::visit::{Stage, Viewer};
 
 impl Crew {
@@ -16,7 +16,7 @@ impl Crew {
             && viewer.to_master.sent() <= u64::from(desk.terms.candidates)
             && let Some(number) = viewer.to_master.compose()
         {
-            desk.write_to_master(viewer.session, number, out);
+            sessions::write_to_master(desk, viewer.session, number, out);
         }
     }
 
@@ -27,7 +27,7 @@ impl Crew {
             && viewer.to_viewer.sent() <= u64::from(desk.terms.candidates)
             && let Some(number) = viewer.to_viewer.compose()
         {
-            desk.write_to_viewer(viewer.session, number, out);
+            sessions::write_to_viewer(desk, viewer.session, number, out);
         }
     }
 

@@ -1,0 +1,182 @@
+//! Sessions: what the messages of a viewer and of its master mean, and what is missing at the end.
+
+use super::{Crew, Party, Person, Verdict};
+use crate::visit::book::Arrival;
+use crate::visit::desk::{Desk, Letter, MASTER, Message};
+use crate::visit::viewer::{Stage, Viewer};
+use codec::signal::Action;
+
+impl Crew {
+    /// Closes the books of a session that is over: what is missing counts as `verdict` says.
+    pub(super) fn close_book(&mut self, viewer: &Viewer, verdict: Verdict) {
+        let master = self
+            .masters
+            .get(self.share.index(self.channel_of(viewer.session)));
+        let master_stood = master
+            .copied()
+            .flatten()
+            .is_some_and(|(since_ns, _)| since_ns <= viewer.since_ns);
+        let missing = viewer.missing();
+        match verdict {
+            Verdict::Completed | Verdict::TimedOut if master_stood => {
+                self.desk.tally.lost += missing
+            }
+            Verdict::Completed | Verdict::TimedOut | Verdict::Broken => {
+                self.desk
+                    .errors
+                    .count_many("messages_of_broken_connections", missing);
+            }
+        }
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended
+            .push_back((viewer.session, viewer.to_master, viewer.to_viewer));
+    }
+
+    pub(super) fn at_master(&mut self, channel: u32, letter: Letter, out: &mut Vec<u8>) {
+        let stamp = letter.stamp;
+        let session = stamp.from.checked_sub(1).filter(|&session| {
+            let own = self.channel_of(session) == channel && stamp.channel == channel;
+            own && stamp.to == MASTER && letter.sender == Some(stamp.from)
+        });
+        let Some(session) = session else {
+            self.desk.tally.misrouted += 1;
+            return;
+        };
+        let line = self.lines.get(&session).copied();
+        let candidates = self.desk.terms.candidates;
+        let Some(line) = line else {
+            return self.of_ended(session, stamp.sequence, |(_, to_master, _)| to_master);
+        };
+        let Some(Person {
+            party: Party::Viewer(viewer),
+            ..
+        }) = self.people.get_mut(line as usize)
+        else {
+            return;
+        };
+        if stamp.sent_ns < viewer.since_ns {
+            return self.desk.errors.count("message_of_an_earlier_connection");
+        }
+        let arrival = viewer.to_master.arrive(stamp.sequence);
+        if stamp.sequence == 0 && arrival != Arrival::Again {
+            let at_once = if self.desk.terms.trickle_ns == 0 {
+                candidates
+            } else {
+                0
+            };
+            for _ in 0..=at_once {
+                if let Some(number) = viewer.to_viewer.compose() {
+                    write_to_viewer(&mut self.desk, session, number, out);
+                }
+            }
+        }
+        self.count(line, arrival, stamp.sent_ns);
+    }
+
+    pub(super) fn at_viewer(&mut self, line: u32, session: u32, letter: Letter, out: &mut Vec<u8>) {
+        let stamp = letter.stamp;
+        let meant = stamp.to == session + 1 && stamp.from == MASTER && letter.sender.is_none();
+        if !meant || stamp.channel != self.channel_of(session) {
+            self.desk.tally.misrouted += 1;
+            return;
+        }
+        let candidates = self.desk.terms.candidates;
+        let Some(Person {
+            party: Party::Viewer(viewer),
+            ..
+        }) = self.people.get_mut(line as usize)
+        else {
+            return;
+        };
+        if stamp.sent_ns < viewer.since_ns {
+            return self.desk.errors.count("message_of_an_earlier_connection");
+        }
+        let arrival = viewer.to_viewer.arrive(stamp.sequence);
+        if stamp.sequence == 0 && viewer.stage == Stage::AwaitAnswer {
+            viewer.stage = Stage::AwaitRest;
+            let now_ns = self.desk.now_ns;
+            let latencies = &mut self.desk.latencies;
+            latencies
+                .offer_answer
+                .record_ns(now_ns.saturating_sub(viewer.since_ns));
+            let setup_ns = now_ns.saturating_sub(viewer.due_ns);
+            latencies.setup.record_ns(setup_ns);
+            self.desk.recent.record_ns(setup_ns);
+            let trickles = self.desk.terms.trickle_ns > 0;
+            if trickles && candidates > 0 {
+                self.answered.push(line);
+            }
+            for _ in 0..if trickles { 0 } else { candidates } {
+                if let Some(number) = viewer.to_master.compose() {
+                    write_to_master(&mut self.desk, session, number, out);
+                }
+            }
+        }
+        self.count(line, arrival, stamp.sent_ns);
+    }
+
+    /// Counts an arrival of a session that runs, and finds out whether it was the last.
+    fn count(&mut self, line: u32, arrival: Arrival, sent_ns: u64) {
+        match arrival {
+            Arrival::InOrder => {}
+            Arrival::Late => self.desk.tally.reordered += 1,
+            Arrival::Again => {
+                self.desk.tally.duplicated += 1;
+                return;
+            }
+            Arrival::Unknown => {
+                self.desk.tally.corrupted += 1;
+                return;
+            }
+        }
+        let span_ns = self.desk.now_ns.saturating_sub(sent_ns);
+        self.desk.latencies.message.record_ns(span_ns);
+        let candidates = self.desk.terms.candidates;
+        if let Some(viewer) = self.viewer_mut(line)
+            && matches!(viewer.stage, Stage::AwaitAnswer | Stage::AwaitRest)
+            && viewer.is_complete(candidates)
+        {
+            viewer.stage = Stage::Hold;
+            self.settled.push(line);
+        }
+    }
+}
+
+/// Appends message `number` of a session from its viewer to its master.
+pub(super) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+    let action = if number == 0 {
+        Action::SdpOffer
+    } else {
+        Action::IceCandidate
+    };
+    let message = Message {
+        channel: session % desk.terms.channels,
+        from: session + 1,
+        to: MASTER,
+        sequence: u64::from(number),
+        action,
+    };
+    desk.write(message, out);
+}
+
+/// Appends message `number` of a session from its master to its viewer.
+pub(super) fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+    let action = if number == 0 {
+        Action::SdpAnswer
+    } else {
+        Action::IceCandidate
+    };
+    let message = Message {
+        channel: session % desk.terms.channels,
+        from: MASTER,
+        to: session + 1,
+        sequence: u64::from(number),
+        action,
+    };
+    desk.write(message, out);
+}
+
+/// Sessions whose books are kept after their end: 24 bytes each.
+const ENDED_MAX: usize = 4096;
