@@ -48,10 +48,9 @@ fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
     } else {
         let server = options.server()?;
         let mut view = View::new(live::Mode::of_stderr(options.quiet));
-        let finished = run(&plan, server, &mut view);
+        let document = run(&plan, &document(options, &machine()), server, &mut view);
         view.end();
-        let finished = finished?;
-        document(options, &finished, &machine())
+        document?
     };
     let code = document.verdict().exit_code();
     if let Some(file) = &options.json {

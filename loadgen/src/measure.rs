@@ -1,14 +1,12 @@
-//! What a run counts: each of these adds up exactly over threads, and later over processes and machines.
+//! What a worker counts. At its end this becomes a document, and documents add up exactly: [`crate::result::merge`].
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Messages by what became of them. One per worker, added up at the end.
+/// Messages by what became of them.
 ///
 /// The kinds of fault are disjoint in sum: a message that came back corrupted, or at the wrong peer, is not counted as lost too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Composed and queued for sending.
     pub sent: u64,
@@ -27,17 +25,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds another worker's counts.
-    pub const fn add(&mut self, other: &Self) {
-        self.sent += other.sent;
-        self.received += other.received;
-        self.lost += other.lost;
-        self.duplicated += other.duplicated;
-        self.reordered += other.reordered;
-        self.corrupted += other.corrupted;
-        self.misrouted += other.misrouted;
-    }
-
     /// Whether every message that was sent arrived once, in order, unchanged and where it belongs.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
@@ -56,13 +43,6 @@ impl Errors {
     /// Counts one of this kind.
     pub fn count(&mut self, kind: &str) {
         self.count_many(kind, 1);
-    }
-
-    /// Adds another worker's counts.
-    pub fn add(&mut self, other: &Self) {
-        for (kind, &count) in &other.0 {
-            self.count_many(kind, count);
-        }
     }
 
     /// Each kind with its count.
@@ -111,27 +91,6 @@ impl Latency {
         Self(bounds.expect("the bounds are constants that it takes"))
     }
 
-    /// The histogram as HDR V2 deflate in base64; `None` only if memory fails.
-    #[must_use]
-    pub fn text(&self) -> Option<String> {
-        let mut bytes = Vec::new();
-        let mut serializer = V2DeflateSerializer::new();
-        serializer.serialize(&self.0, &mut bytes).ok()?;
-        let mut text = Vec::new();
-        codec::base64::encode(&mut text, &bytes);
-        String::from_utf8(text).ok()
-    }
-
-    /// Reads what [`Self::text`] wrote; `None` for anything else.
-    #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
-        let bytes = codec::base64::decode(text.as_bytes())?;
-        Deserializer::new()
-            .deserialize(&mut &bytes[..])
-            .ok()
-            .map(Self)
-    }
-
     /// Forgets every span.
     pub fn clear(&mut self) {
         self.0.reset();
@@ -140,13 +99,6 @@ impl Latency {
     /// Takes down one span in nanoseconds. Longer than an hour counts as an hour.
     pub fn record_ns(&mut self, span_ns: u64) {
         self.0.saturating_record(span_ns / 1000);
-    }
-
-    /// Adds another worker's spans.
-    pub fn add(&mut self, other: &Self) {
-        // Fails only for spans beyond these bounds, and every histogram of ours saturates at them.
-        let added = self.0.add(&other.0);
-        debug_assert!(added.is_ok(), "all histograms have the same bounds");
     }
 
     /// The histogram, its values in microseconds.
@@ -181,21 +133,8 @@ pub struct Latencies {
     pub lag: Latency,
 }
 
-impl Latencies {
-    /// Adds another worker's spans.
-    pub fn add(&mut self, other: &Self) {
-        self.connect.add(&other.connect);
-        self.tls.add(&other.tls);
-        self.upgrade.add(&other.upgrade);
-        self.offer_answer.add(&other.offer_answer);
-        self.message.add(&other.message);
-        self.setup.add(&other.setup);
-        self.lag.add(&other.lag);
-    }
-}
-
 /// Sessions by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
     /// Begun, when they were due or later.
     pub scheduled: u64,
@@ -203,15 +142,6 @@ pub struct Sessions {
     pub completed: u64,
     /// Did not.
     pub failed: u64,
-}
-
-impl Sessions {
-    /// Adds another worker's counts.
-    pub const fn add(&mut self, other: &Self) {
-        self.scheduled += other.scheduled;
-        self.completed += other.completed;
-        self.failed += other.failed;
-    }
 }
 
 /// Connections by what became of them.
@@ -233,20 +163,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_are_exact() {
-        let mut one = Latency::new();
-        let mut both = Latency::new();
-        let mut other = Latency::new();
-        for span in 1..=1_000_u64 {
-            let half = if span % 2 == 0 { &mut one } else { &mut other };
-            half.record_ns(span * 1_000_000);
-            both.record_ns(span * 1_000_000);
-        }
-        one.add(&other);
-        assert_eq!(one, both);
-        assert_eq!(one.histogram().len(), 1_000);
-        one.record_ns(u64::MAX);
-        assert!(one.histogram().max() >= LONGEST_US);
+    fn no_span_is_too_long() {
+        let mut latency = Latency::new();
+        latency.record_ns(u64::MAX);
+        assert!(latency.histogram().max() >= LONGEST_US);
     }
 
     #[test]
@@ -280,16 +200,5 @@ mod tests {
         assert_eq!(errors.total(), 1000);
         assert_eq!(errors.kinds().len(), ERROR_KINDS_MAX + 1);
         assert_eq!(errors.kinds()["other"], 1000 - ERROR_KINDS_MAX as u64);
-    }
-
-    #[test]
-    fn errors_add_up_by_kind() {
-        let (mut one, mut other) = (Errors::default(), Errors::default());
-        one.count("a");
-        other.count("a");
-        other.count("b");
-        one.add(&other);
-        let kinds: Vec<_> = one.kinds().iter().map(|(k, &n)| (k.as_str(), n)).collect();
-        assert_eq!(kinds, [("a", 2), ("b", 1)]);
     }
 }

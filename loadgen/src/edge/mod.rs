@@ -6,7 +6,6 @@
 mod api;
 mod board;
 mod fleet;
-mod interval;
 mod machine;
 mod process;
 mod processes;
@@ -16,8 +15,7 @@ mod tls;
 mod watch;
 
 pub use board::Phase;
-pub use fleet::{Finished, RunError, run};
-pub use interval::Interval;
+pub use fleet::{RunError, run};
 pub use machine::{Limits, Machine, limits, machine, run_id};
 pub use process::Process;
 pub use processes::run_parts;

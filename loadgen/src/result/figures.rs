@@ -1,6 +1,7 @@
 //! The groups of figures that a document consists of.
 
 use super::Spread;
+use crate::measure;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,16 @@ pub struct Sessions {
     pub failed: Option<u64>,
 }
 
+impl From<measure::Sessions> for Sessions {
+    fn from(counts: measure::Sessions) -> Self {
+        Self {
+            scheduled: Some(counts.scheduled),
+            completed: Some(counts.completed),
+            failed: Some(counts.failed),
+        }
+    }
+}
+
 /// Connections by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
@@ -98,6 +109,31 @@ pub struct Connections {
     /// Opened and closed in the measured span.
     #[serde(default)]
     pub cycles: Option<u64>,
+}
+
+impl From<measure::Connections> for Connections {
+    fn from(counts: measure::Connections) -> Self {
+        Self {
+            opened: Some(counts.opened),
+            failed: Some(counts.failed),
+            peak: Some(counts.peak),
+            cycles: None,
+        }
+    }
+}
+
+impl From<measure::Tally> for Messages {
+    fn from(counts: measure::Tally) -> Self {
+        Self {
+            sent: Some(counts.sent),
+            received: Some(counts.received),
+            lost: Some(counts.lost),
+            duplicated: Some(counts.duplicated),
+            reordered: Some(counts.reordered),
+            corrupted: Some(counts.corrupted),
+            misrouted: Some(counts.misrouted),
+        }
+    }
 }
 
 /// Messages by what became of them; the five faults are disjoint.
@@ -149,6 +185,19 @@ pub struct Latencies {
     /// A whole session's way: from the moment that it was due to the arrival of the SDP answer.
     #[serde(default)]
     pub setup: Option<Spread>,
+}
+
+impl From<&measure::Latencies> for Latencies {
+    fn from(spans: &measure::Latencies) -> Self {
+        Self {
+            connect: Spread::of(spans.connect.histogram()),
+            tls: Spread::of(spans.tls.histogram()),
+            upgrade: Spread::of(spans.upgrade.histogram()),
+            offer_answer: Spread::of(spans.offer_answer.histogram()),
+            message: Spread::of(spans.message.histogram()),
+            setup: Spread::of(spans.setup.histogram()),
+        }
+    }
 }
 
 /// The kinds of span, in the order in which a session passes through them.

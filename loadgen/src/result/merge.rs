@@ -8,12 +8,11 @@ use super::{
     Sessions, Spread, spread,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Adds up the parts of one run.
 ///
-/// Intervals are aligned by their second, seen from the beginning of each part: parts are meant to start together. Peaks are
+/// Intervals are added one by one from the beginning of each part: parts are meant to start together. Peaks are
 /// summed, which is their upper bound. The service is one, so of its CPU time and memory the largest report counts. Arguments,
 /// machines and versions that differ become lists.
 ///
@@ -206,27 +205,18 @@ fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
     }
 }
 
-/// Both logs, second by second. Where one has no entry it adds nothing.
+/// Both logs, interval by interval: the n-th of each ends n seconds after its beginning, or later if there was a stall. Where one
+/// has no entry it adds nothing.
 fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
-    let mut seconds: BTreeMap<i64, Interval> = BTreeMap::new();
-    for interval in one.iter().chain(other) {
-        let second = second_of(interval.t_s);
-        match seconds.get_mut(&second) {
-            Some(sum) => *sum = both_intervals(sum, interval),
-            None => {
-                seconds.insert(second, interval.clone());
-            }
-        }
-    }
-    seconds.into_values().collect()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "from a float the cast goes to the nearest bound"
-)]
-fn second_of(t_s: f64) -> i64 {
-    t_s.round() as i64
+    let (longer, shorter) = if one.len() >= other.len() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    let both = longer.iter().zip(shorter);
+    let both = both.map(|(one, other)| both_intervals(one, other));
+    both.chain(longer.iter().skip(shorter.len()).cloned())
+        .collect()
 }
 
 fn both_intervals(one: &Interval, other: &Interval) -> Interval {

@@ -11,7 +11,8 @@
 //! | [`words`] | figures as people read them |
 //! | [`rows`] [`table`] | a document as rows; as text, several side by side |
 //!
-//! An engine fills a [`Document`] from what it counted: [`Document::new`], then member by member. No I/O, no clock.
+//! Each worker fills a [`Document`] with what it counted; [`merge()`] adds them up, as it does those of processes and machines; what
+//! only the whole knows is filled in then, and [`Document::judge`] is the last step. No I/O, no clock.
 
 pub mod document;
 pub mod figures;
@@ -30,4 +31,4 @@ pub use figures::{
 pub use kind::{CLASSES, ErrorKind};
 pub use merge::{MergeError, merge};
 pub use spread::Spread;
-pub use verdict::Verdict;
+pub use verdict::{Ending, Verdict};

@@ -1,6 +1,6 @@
 //! What a document comes to.
 
-use super::Document;
+use super::{Document, Saturated};
 use serde::{Deserialize, Serialize};
 
 /// How a run ended, as the program's exit code says it; each outranks those before it.
@@ -33,7 +33,62 @@ impl Verdict {
     }
 }
 
+/// What only the engine knows of the end of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// Every connection that was to be opened before the load was.
+    pub all_opened: bool,
+    /// The operator ended it.
+    pub stopped: bool,
+    /// The share of its CPUs that the driver used.
+    pub driver_busy: f64,
+}
+
 impl Document {
+    /// Judges a run whose figures are all there: sets `verdict`, `ok` and `saturated`.
+    ///
+    /// Ctrl-C outranks all; a target that is gone, or was never there, outranks what became of messages. Where there are
+    /// sessions, connections may fail as long as every session comes about.
+    pub fn judge(&mut self, ending: Ending) {
+        let failed = self.connections.failed.unwrap_or_default();
+        let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
+        let unwell = self.sessions.failed.unwrap_or(failed) > 0 || !ending.all_opened;
+        let verdict = if ending.stopped {
+            Verdict::Stopped
+        } else if unwell && self.exhausted().is_some() {
+            Verdict::Limits
+        } else if unwell && (gone || !ending.all_opened) {
+            Verdict::TargetFailed
+        } else if self.faults() > 0 {
+            Verdict::Faulty
+        } else if unwell {
+            Verdict::TargetFailed
+        } else {
+            Verdict::Well
+        };
+        self.ok = verdict == Verdict::Well;
+        self.verdict = Some(verdict);
+        // A storm begins all at once, so that its lag says nothing.
+        let is_late = self.schedule_lag_us.p99.is_some_and(|us| us > LAG_US_MAX);
+        let is_late = is_late && self.mode == "sessions";
+        self.saturated = self
+            .exhausted()
+            .or_else(|| (ending.driver_busy > BUSY_MAX).then_some(Saturated::Cpu))
+            .or_else(|| is_late.then_some(Saturated::Lag));
+    }
+
+    /// What this machine had too little of.
+    fn exhausted(&self) -> Option<Saturated> {
+        let some = |kind: &str| self.errors.get(kind).is_some_and(|&count| count > 0);
+        if some("descriptors_exhausted") {
+            Some(Saturated::Descriptors)
+        } else if some("ports_exhausted") {
+            Some(Saturated::Ports)
+        } else {
+            None
+        }
+    }
+
     /// What the engine said, or else what the figures say: a target that is gone, or was never there, outranks what became of
     /// messages, and `ok` is looked at last.
     #[must_use]
@@ -139,10 +194,15 @@ impl Document {
     }
 }
 
+/// From this share of its CPUs on the driver is what limits the run.
+const BUSY_MAX: f64 = 0.95;
+/// From this 99th percentile of the schedule's lag on the driver is what limits the run, in microseconds.
+const LAG_US_MAX: u64 = 20_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{Arguments, Saturated};
+    use crate::result::{Arguments, ScheduleLag, Sessions};
 
     /// What is spoilt, the exit code, words of the verdict.
     type Case = (fn(&mut Document), u8, &'static str);
@@ -222,5 +282,101 @@ mod tests {
                 .starts_with("Saturated: the driver's CPU")
         );
         assert_eq!(document.verdict(), Verdict::Well);
+    }
+
+    const WELL: Ending = Ending {
+        all_opened: true,
+        stopped: false,
+        driver_busy: 0.5,
+    };
+
+    /// A run of this mode in which all was well but for this change.
+    fn judged(mode: &str, ending: Ending, change: impl Fn(&mut Document)) -> Document {
+        let mut document = Document::new(mode, "http://t", Arguments::new(), String::new());
+        document.connections.opened = Some(10);
+        if mode == "sessions" || mode == "storm" {
+            document.sessions = Sessions {
+                scheduled: Some(10),
+                completed: Some(10),
+                failed: Some(0),
+            };
+        }
+        change(&mut document);
+        document.judge(ending);
+        document
+    }
+
+    #[test]
+    fn verdicts_by_rank() {
+        let of = |ending, change: &dyn Fn(&mut Document)| {
+            let document = judged("sessions", ending, change);
+            assert_eq!(document.ok, document.verdict() == Verdict::Well);
+            document.verdict()
+        };
+        let unwell = |run: &mut Document| run.sessions.failed = Some(1);
+        assert_eq!(of(WELL, &|_| {}), Verdict::Well);
+        let storm = |run: &mut Document| run.connections.failed = Some(100);
+        assert_eq!(
+            of(WELL, &storm),
+            Verdict::Well,
+            "they may fail and come back"
+        );
+        assert_eq!(
+            of(WELL, &|run| run.messages.lost = Some(1)),
+            Verdict::Faulty
+        );
+        assert_eq!(of(WELL, &unwell), Verdict::TargetFailed);
+        let closed = Ending {
+            all_opened: false,
+            ..WELL
+        };
+        assert_eq!(of(closed, &|_| {}), Verdict::TargetFailed);
+        let lossy = |run: &mut Document| {
+            unwell(run);
+            run.messages.lost = Some(1);
+        };
+        assert_eq!(of(WELL, &lossy), Verdict::Faulty);
+        let gone = |run: &mut Document| {
+            lossy(run);
+            run.connections.failed = Some(10);
+        };
+        assert_eq!(of(WELL, &gone), Verdict::TargetFailed);
+        let short = |run: &mut Document| {
+            gone(run);
+            run.errors.insert("ports_exhausted".into(), 1);
+        };
+        assert_eq!(of(WELL, &short), Verdict::Limits);
+        let stopped = Ending {
+            stopped: true,
+            ..WELL
+        };
+        assert_eq!(of(stopped, &short), Verdict::Stopped);
+        let broken = judged("relay", WELL, |run| run.connections.failed = Some(1));
+        assert_eq!(broken.verdict(), Verdict::TargetFailed);
+    }
+
+    #[test]
+    fn what_limits_the_driver_is_said() {
+        let of = |mode: &str, ending, change: &dyn Fn(&mut Document)| {
+            judged(mode, ending, change).saturated
+        };
+        let late: &dyn Fn(&mut Document) = &|run| {
+            run.schedule_lag_us = ScheduleLag {
+                p99: Some(30_000),
+                ..ScheduleLag::default()
+            };
+        };
+        assert_eq!(of("sessions", WELL, &|_| {}), None);
+        assert_eq!(of("sessions", WELL, late), Some(Saturated::Lag));
+        assert_eq!(of("storm", WELL, late), None);
+        let busy = Ending {
+            driver_busy: 0.97,
+            ..WELL
+        };
+        assert_eq!(of("relay", busy, &|_| {}), Some(Saturated::Cpu));
+        let ports: &dyn Fn(&mut Document) = &|run| {
+            run.errors.insert("ports_exhausted".into(), 1);
+        };
+        assert_eq!(of("storm", WELL, ports), Some(Saturated::Ports));
     }
 }

@@ -1,5 +1,7 @@
 //! Figures as people read them: three significant digits and a unit. Used by the text table, the page and the live view alike.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// A span in microseconds: `412 µs`, `1.84 ms`, `12.3 s`, `2 min 05 s`.
 #[must_use]
 pub fn span_us(us: u64) -> String {
@@ -102,6 +104,18 @@ pub fn bytes(bytes: f64) -> String {
     format!("{} {unit}", three(value))
 }
 
+/// A moment as `2026-01-31T23:59:59Z`.
+#[must_use]
+pub fn rfc3339(moment: SystemTime) -> String {
+    let seconds = moment
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |span| span.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = codec::calendar::civil(days.cast_signed());
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Three significant digits of a number below a thousand, without zeros that say nothing.
 fn three(value: f64) -> String {
     let places = match value.abs() {
@@ -123,6 +137,18 @@ const LONGEST_S: f64 = 1e10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn moments() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn as_people_read_them() {

@@ -13,10 +13,10 @@ use super::super::process::Process;
 use super::super::server::Server;
 use super::super::signal;
 use super::super::watch::{Goal, Watch};
-use super::run::Finished;
 use super::worker::Shared;
 use crate::options::Mode;
 use crate::plan::Plan;
+use crate::result::{Cpu, Document, Ending, Memory, words};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,6 +27,18 @@ pub(super) struct Conductor<'a, 'w> {
     board: &'a Board,
     server: Option<Server>,
     watch: &'a Watch<'w>,
+}
+
+/// What the conductor saw of a run.
+pub(super) struct Course {
+    started: SystemTime,
+    /// Whether every connection that was to be there before the load was.
+    all_opened: bool,
+    /// Whether the operator ended it.
+    stopped: bool,
+    from: Sample,
+    to: Sample,
+    memory: Memory,
 }
 
 /// Both processes and the counters at one moment.
@@ -61,11 +73,11 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Leads the run to its end. What the workers bring home is added by the caller.
-    pub(super) fn conduct(&self) -> Finished {
-        let mut finished = Finished::blank(SystemTime::now());
+    /// Leads the run to its end.
+    pub(super) fn conduct(&self) -> Course {
+        let started = SystemTime::now();
         let opened = self.open();
-        finished.all_opened = opened.all;
+        let mut memory = Memory::default();
         let (mut from, mut to) = (self.sample(), None);
         if opened.all && !signal::stopped() {
             if matches!(self.plan.mode, Mode::Relay | Mode::Connect) {
@@ -73,37 +85,29 @@ impl<'a, 'w> Conductor<'a, 'w> {
                 self.watch.enter("warming up", Goal::Span(WARM_UP));
                 self.wait(WARM_UP, |sum| self.is_over(sum));
             }
-            finished.server_bytes_per_connection = self.growth_since(opened.base);
+            memory.server_bytes_per_connection = self.growth_since(opened.base);
             from = self.begin();
             self.measure();
             to = (!self.plan.mode.is_open_loop()).then(|| self.sample());
         }
-        finished.stopped = signal::stopped();
-        finished.server_rss_bytes = self.server.and_then(|server| server.rss_bytes().ok());
-        finished.driver_rss_bytes = Process::own().rss_bytes().ok();
+        let stopped = signal::stopped();
+        memory.server_rss_bytes = self.server.and_then(|server| server.rss_bytes().ok());
+        memory.driver_rss_bytes = Process::own().rss_bytes().ok();
         self.board.enter(Phase::Drain);
         self.drain(opened.all);
         // In the open loop a session's messages are those of the run, whenever they arrive.
         let to = to.unwrap_or_else(|| self.sample());
-        finished.stopped |= signal::stopped() && !self.plan.mode.is_open_loop();
         self.watch.say("closing");
         self.watch.enter("closing", Goal::Unknown);
         self.board.enter(Phase::Close);
-        self.account(&mut finished, &from, &to);
-        finished
-    }
-
-    fn account(&self, finished: &mut Finished, from: &Sample, to: &Sample) {
-        finished.duration_s = (to.at - from.at).as_secs_f64();
-        finished.messages = to.sum.received - from.sum.received;
-        finished.cycles = to.sum.cycles - from.sum.cycles;
-        finished.driver_cpu_ns = to.driver_cpu_ns.saturating_sub(from.driver_cpu_ns);
-        let server = to.server_cpu_ns.zip(from.server_cpu_ns);
-        // Less than before: it ended meanwhile.
-        finished.server_cpu_ns = server.and_then(|(to, from)| to.checked_sub(from));
-        let threads = self.board.gauges.len() as f64;
-        let busy = finished.driver_cpu_ns as f64 / (1e9 * finished.duration_s * threads);
-        finished.driver_busy = if busy.is_finite() { busy } else { 0.0 };
+        Course {
+            started,
+            all_opened: opened.all,
+            stopped,
+            from,
+            to,
+            memory,
+        }
     }
 
     /// Has those connect who are to be there before the load begins.
@@ -271,6 +275,43 @@ impl<'a, 'w> Conductor<'a, 'w> {
             at: Instant::now(),
             sum: self.board.sum(),
         }
+    }
+}
+
+impl Course {
+    /// Fills in what only the whole of a run knows, and judges it; the workers' counts are there already.
+    pub(super) fn fill(&self, document: &mut Document, mode: Mode, threads: usize) {
+        let (from, to) = (&self.from, &self.to);
+        let duration_s = (to.at - from.at).as_secs_f64();
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let driver_s = seconds(to.driver_cpu_ns.saturating_sub(from.driver_cpu_ns));
+        let server_ns = to.server_cpu_ns.zip(from.server_cpu_ns);
+        // Less than before: it ended meanwhile.
+        let server_ns = server_ns.and_then(|(to, from)| to.checked_sub(from));
+        // What a session costs stands where what a connection costs does: it has one.
+        let (messages, cycles) = if mode.is_open_loop() {
+            let (messages, sessions) = (&document.messages, &document.sessions);
+            (messages.received, sessions.completed)
+        } else {
+            let cycles = Some(to.sum.cycles - from.sum.cycles);
+            document.connections.cycles = cycles;
+            (Some(to.sum.received - from.sum.received), cycles)
+        };
+        document.started = words::rfc3339(self.started);
+        document.duration_s = duration_s;
+        document.cpu = Cpu::of(
+            driver_s,
+            server_ns.map(seconds),
+            messages.unwrap_or_default(),
+            cycles.unwrap_or_default(),
+        );
+        document.memory = self.memory;
+        let busy = driver_s / (duration_s * threads as f64);
+        document.judge(Ending {
+            all_opened: self.all_opened,
+            stopped: self.stopped,
+            driver_busy: if self.all_opened { busy } else { 0.0 },
+        });
     }
 }
 

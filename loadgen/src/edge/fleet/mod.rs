@@ -23,4 +23,4 @@ mod run;
 mod timers;
 mod worker;
 
-pub use run::{Finished, RunError, run};
+pub use run::{RunError, run};

@@ -2,7 +2,6 @@
 
 use super::super::api::{Api, Channels};
 use super::super::board::Board;
-use super::super::interval::{Interval, add_log};
 use super::super::server::Server;
 use super::super::tls::Client;
 use super::super::watch::Watch;
@@ -10,84 +9,16 @@ use super::super::{machine, signal};
 use super::conduct::Conductor;
 use super::lines::Route;
 use super::lookup::Lookup;
-use super::worker::{Harvest, Shared, Worker};
+use super::worker::{Shared, Worker};
 use crate::live::Audience;
-use crate::measure::{Connections, Errors, Latencies, Sessions, Tally};
 use crate::needs::DESCRIPTORS_BESIDE;
 use crate::plan::Plan;
+use crate::result::{Document, merge};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-/// What a run came to.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// When it began.
-    pub started: SystemTime,
-    /// How long was measured, in seconds.
-    pub duration_s: f64,
-    /// Messages, over the whole run.
-    pub tally: Tally,
-    /// Messages that arrived in the measured span.
-    pub messages: u64,
-    /// Connections opened and closed in the measured span.
-    pub cycles: u64,
-    /// Sessions, over the whole run; `None` in the closed modes.
-    pub sessions: Option<Sessions>,
-    /// Failures, over the whole run.
-    pub errors: Errors,
-    /// Spans; of messages only in the measured span.
-    pub latencies: Latencies,
-    /// Connections, over the whole run.
-    pub connections: Connections,
-    /// CPU time in the measured span, in nanoseconds.
-    pub driver_cpu_ns: u64,
-    /// The same of the server, if it is known.
-    pub server_cpu_ns: Option<u64>,
-    /// The share of its CPUs that the driver used.
-    pub driver_busy: f64,
-    /// Memory of the driver at the end of the measured span, in bytes.
-    pub driver_rss_bytes: Option<u64>,
-    /// The same of the server.
-    pub server_rss_bytes: Option<u64>,
-    /// By how much the server grew for each connection, after the first ones.
-    pub server_bytes_per_connection: Option<f64>,
-    /// Second by second.
-    pub intervals: Vec<Interval>,
-    /// Whether every connection that was to be opened was.
-    pub all_opened: bool,
-    /// Whether the operator ended it.
-    pub stopped: bool,
-}
-
-impl Finished {
-    /// A run that began at this moment and did nothing.
-    #[must_use]
-    pub fn blank(started: SystemTime) -> Self {
-        Self {
-            started,
-            duration_s: 0.0,
-            tally: Tally::default(),
-            messages: 0,
-            cycles: 0,
-            sessions: None,
-            errors: Errors::default(),
-            latencies: Latencies::default(),
-            connections: Connections::default(),
-            driver_cpu_ns: 0,
-            server_cpu_ns: None,
-            driver_busy: 0.0,
-            driver_rss_bytes: None,
-            server_rss_bytes: None,
-            server_bytes_per_connection: None,
-            intervals: Vec::new(),
-            all_opened: false,
-            stopped: false,
-        }
-    }
-}
 
 /// Why there was no run. Told to the operator.
 #[derive(Debug)]
@@ -124,15 +55,16 @@ impl std::fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
-/// Runs the plan to its end, or until Ctrl-C. `audience` follows it.
+/// Runs the plan to its end, or until Ctrl-C, and fills the document, which says what is run. `audience` follows it.
 ///
 /// # Errors
 /// This machine does not allow it, or the flags name what does not exist. Failures of the target are part of the result.
 pub fn run(
     plan: &Plan,
+    document: &Document,
     server: Option<Server>,
     audience: &mut dyn Audience,
-) -> Result<Finished, RunError> {
+) -> Result<Document, RunError> {
     ring::probe().map_err(|error| RunError::local(error.to_string()))?;
     check_descriptors(plan)?;
     let watch = &Watch::new(audience);
@@ -152,14 +84,14 @@ pub fn run(
     }
     signal::watch();
     if !plan.create_channels {
-        return run_on(plan, &routes, &[], server, watch);
+        return run_on(plan, document, &routes, &[], server, watch);
     }
     let secured = routes.first().and_then(|route| route.tls.as_ref());
     let mut api = Api::new(plan, secured);
     let mut channels = Channels::default();
     watch.say("making channels");
     let finished = match api.create(plan, &mut channels) {
-        Ok(()) => run_on(plan, &routes, &channels.arns, server, watch),
+        Ok(()) => run_on(plan, document, &routes, &channels.arns, server, watch),
         Err(error) => Err(RunError::target(error)),
     };
     watch.say("removing channels");
@@ -172,11 +104,12 @@ pub fn run(
 /// Runs the plan on channels that are there.
 fn run_on(
     plan: &Plan,
+    document: &Document,
     routes: &[Arc<Route>],
     arns: &[String],
     server: Option<Server>,
     watch: &Watch<'_>,
-) -> Result<Finished, RunError> {
+) -> Result<Document, RunError> {
     let threads = plan.threads();
     let board = Board::new(threads.len());
     let since_1970 = SystemTime::now()
@@ -185,6 +118,7 @@ fn run_on(
     let lookup = plan.discover.then(|| Lookup::start(plan));
     let shared = Shared {
         plan,
+        document,
         board: &board,
         routes,
         lookup: lookup.as_ref(),
@@ -198,38 +132,24 @@ fn run_on(
             .zip(&threads)
             .map(|(number, cpu)| {
                 scope.spawn(move || {
-                    let harvest =
-                        pinned(*cpu).and_then(|()| Worker::new(shared, number, of)?.run());
+                    let part = pinned(*cpu).and_then(|()| Worker::new(shared, number, of)?.run());
                     if let Some(gauge) = shared.board.gauges.get(number as usize) {
                         gauge.over.store(true, Ordering::Relaxed);
                     }
-                    harvest
+                    part
                 })
             })
             .collect();
-        let mut finished = Conductor::new(shared, server, watch).conduct();
+        let course = Conductor::new(shared, server, watch).conduct();
+        let mut parts = Vec::new();
         for worker in workers {
-            let harvest = worker.join().expect("workers do not panic");
-            add(&mut finished, &harvest.map_err(say("a worker"))?);
+            let part = worker.join().expect("workers do not panic");
+            parts.push(part.map_err(say("a worker"))?);
         }
-        if plan.mode.is_open_loop() {
-            finished.messages = finished.tally.received;
-        }
-        Ok(finished)
+        let mut document = merge(&parts).map_err(|error| RunError::local(error.to_string()))?;
+        course.fill(&mut document, plan.mode, parts.len());
+        Ok(document)
     })
-}
-
-fn add(finished: &mut Finished, harvest: &Harvest) {
-    finished.tally.add(&harvest.tally);
-    finished.errors.add(&harvest.errors);
-    finished.latencies.add(&harvest.latencies);
-    finished.connections.opened += harvest.connections.opened;
-    finished.connections.failed += harvest.connections.failed;
-    finished.connections.peak += harvest.connections.peak;
-    if let Some(sessions) = &harvest.sessions {
-        finished.sessions.get_or_insert_default().add(sessions);
-    }
-    add_log(&mut finished.intervals, &harvest.intervals);
 }
 
 /// Pins the calling thread to a CPU, if one is named.

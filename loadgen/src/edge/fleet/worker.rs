@@ -1,15 +1,15 @@
 //! One thread of a run: its lines, its crew, and the turn that drives both.
 
 use super::super::board::{Board, Gauge, Phase};
-use super::super::interval::Interval;
 use super::directory::Directory;
 use super::lines::{Lines, Route};
 use super::lookup::Lookup;
 use super::timers::Timers;
-use crate::measure::{Connections, Errors, Latencies, Sessions, Tally};
+use crate::measure::Connections;
 use crate::options::Mode;
 use crate::peer::Name;
 use crate::plan::Plan;
+use crate::result::{self, Document, Interval, Latencies, ScheduleLag};
 use crate::schedule::{Schedule, Share};
 use crate::sign::Signer;
 use crate::visit::{Crew, Desk};
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shared<'a> {
     pub(super) plan: &'a Plan,
+    /// What is run, and no figures yet.
+    pub(super) document: &'a Document,
     pub(super) board: &'a Board,
     /// The ways to the service: the target, and a detour if there is one.
     pub(super) routes: &'a [Arc<Route>],
@@ -86,18 +88,6 @@ struct Log {
     failed: u64,
 }
 
-/// What a worker brings home.
-#[derive(Debug, Default)]
-pub(super) struct Harvest {
-    pub(super) tally: Tally,
-    /// `None` in the closed modes.
-    pub(super) sessions: Option<Sessions>,
-    pub(super) errors: Errors,
-    pub(super) latencies: Latencies,
-    pub(super) connections: Connections,
-    pub(super) intervals: Vec<Interval>,
-}
-
 impl<'a> Worker<'a> {
     /// Worker `number` of `of`.
     ///
@@ -149,11 +139,11 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Drives the share through all phases.
+    /// Drives the share through all phases; gives the figures that it counted.
     ///
     /// # Errors
     /// The ring failed.
-    pub(super) fn run(mut self) -> io::Result<Harvest> {
+    pub(super) fn run(mut self) -> io::Result<Document> {
         loop {
             self.look_at_clock();
             self.enter(self.shared.board.phase());
@@ -173,7 +163,7 @@ impl<'a> Worker<'a> {
                 self.advance(news);
             }
         }
-        Ok(self.harvest())
+        Ok(self.document())
     }
 
     /// The phase that this worker is in.
@@ -302,17 +292,23 @@ impl<'a> Worker<'a> {
         gauge.through.store(through, Ordering::Relaxed);
     }
 
-    fn harvest(mut self) -> Harvest {
+    fn document(mut self) -> Document {
         self.crew.close_books();
-        let desk = &mut self.crew.desk;
-        Harvest {
-            tally: desk.tally,
-            sessions: self.schedule.is_some().then_some(desk.sessions),
-            errors: std::mem::take(&mut desk.errors),
-            latencies: std::mem::take(&mut desk.latencies),
-            connections: self.connections,
-            intervals: self.log.intervals,
+        let desk = &self.crew.desk;
+        let mut document = self.shared.document.clone();
+        document.messages = desk.tally.into();
+        if self.schedule.is_some() {
+            document.sessions = desk.sessions.into();
         }
+        document.connections = result::Connections {
+            cycles: self.schedule.is_none().then_some(self.cycles),
+            ..self.connections.into()
+        };
+        document.latency_us = Latencies::from(&desk.latencies);
+        document.schedule_lag_us = ScheduleLag::of(desk.latencies.lag.histogram());
+        document.errors.clone_from(desk.errors.kinds());
+        document.intervals = self.log.intervals;
+        document
     }
 }
 
@@ -331,19 +327,19 @@ impl Log {
     /// Ends the interval that runs.
     fn end(&mut self, desk: &mut Desk, t_ns: u64, open: u64, failed: u64, sessions: bool) {
         let (completed, received) = (desk.sessions.completed, desk.tally.received);
-        let spans = desk.recent.histogram();
-        let quantile = |share| spans.value_at_quantile(share);
-        self.recent_us = (quantile(0.5), quantile(0.99));
-        let text = (!spans.is_empty()).then(|| desk.recent.text()).flatten();
-        desk.recent.clear();
-        self.intervals.push(Interval {
+        let interval = Interval {
             t_s: t_ns as f64 / 1e9,
             sessions: sessions.then_some(completed - self.completed),
-            messages: received - self.received,
-            open,
-            errors: failed - self.failed,
-            spans: text,
-        });
+            messages: Some(received - self.received),
+            open: Some(open),
+            errors: Some(failed - self.failed),
+            ..Interval::default()
+        };
+        let interval = interval.with_latencies(desk.recent.histogram());
+        let known = |us: Option<u64>| us.unwrap_or_default();
+        self.recent_us = (known(interval.p50_us), known(interval.p99_us));
+        desk.recent.clear();
+        self.intervals.push(interval);
         (self.completed, self.received, self.failed) = (completed, received, failed);
     }
 }
