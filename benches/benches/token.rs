@@ -5,7 +5,7 @@ use broker::auth::{
     Authenticator, Credentials, Grant, NONCE_BYTES, Principal, SessionKeys, SignatureRules,
     Temporary,
 };
-use broker::presign::{Keys, Presign, presign};
+use codec::aws::sigv4::signer::{Keys, Presign, presign};
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
 use std::hint::black_box;

@@ -29,7 +29,6 @@ pub mod limits;
 pub mod machine;
 pub mod memory;
 pub mod placement;
-pub mod presign;
 pub mod quota;
 pub mod record;
 pub mod registry;

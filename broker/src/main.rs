@@ -2,10 +2,10 @@
 
 use broker::backup;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
-use broker::presign::{Keys, Presign, presign};
 use broker::server::{self, Checked, Failure};
 use broker::side;
 use clap::Parser;
+use codec::aws::sigv4::signer::{Keys, Presign, presign};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("event", &[]),
     ("journal", &["limits", "time"]),
-    ("auth", &["limits", "presign"]), // presign: what its tests sign with
+    ("auth", &["limits"]),
     ("record", &["time"]),
     ("machine", &["id", "time"]),
     (

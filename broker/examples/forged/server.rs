@@ -1,7 +1,7 @@
 //! The broker under test: one shard on CPU 0, one principal, no rates.
 
 use crate::Failure;
-use broker::presign::{Keys, Presign, presign};
+use codec::aws::sigv4::signer::{Keys, Presign, presign};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 use super::*;
 use crate::auth::{Grant, Secret, Temporary};
-use crate::presign::{Keys, Presign, presign};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::policy::Action;
+use codec::aws::sigv4::signer::{Keys, Presign, presign};
 use codec::aws::sigv4::{SigningKey, Stamp};
 use codec::http::HeadLimits;
 

@@ -21,6 +21,8 @@
 //! There is no clock, no I/O and no randomness here: the moment is an argument, and the derived keys live in a
 //! [`SigningKeys`] of the caller. After warm-up a verification allocates nothing.
 //!
+//! [`signer`] is the other side, for tests by hand: it writes presigned URLs.
+//!
 //! Source: AWS, "Create a signed AWS API request"; KVS WebRTC guide, "ConnectAsMaster", "ConnectAsViewer".
 
 mod canonical;
@@ -37,6 +39,7 @@ mod verify;
 
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod signer;
 
 pub use credential::Service;
 pub use key::SigningKey;

@@ -1,9 +1,9 @@
-//! Signs a WebSocket URL as the KVS WebRTC SDK for JavaScript does: for tests by hand, and for load.
+//! Signs a WebSocket URL as the KVS WebRTC SDK for JavaScript does: for tests by hand.
 //!
 //! Pure: keys, time and endpoint are arguments. Source: AWS "Signature Version 4", query form; codec/PROTOCOL.md, SIG.
 
+use super::{SigningKey, Stamp};
 use aws_lc_rs::digest;
-use codec::aws::sigv4::{SigningKey, Stamp};
 use std::fmt::Write;
 
 /// What is signed.
@@ -84,7 +84,7 @@ pub fn presign(what: &Presign<'_>, keys: &Keys<'_>) -> String {
 
 fn percent_encoded(text: &str) -> String {
     let mut to = String::with_capacity(text.len());
-    codec::http::encode(&mut to, text);
+    crate::http::encode(&mut to, text);
     to
 }
 
