@@ -5,12 +5,12 @@
 use benches::fixture::{Case, VIEWER, cases, upgrade_head, upgrade_head_of_master};
 use benches::harness::{ThreadTime, Timer, group, run};
 use benches::rival::Relay;
-use broker::config::{Profile, Settings};
-use broker::id::{SessionKey, ShardId};
-use broker::machine::{Input, Machine, Output, Peer};
-use broker::placement::Placement;
-use broker::shard::{Letter, Shard, Start};
-use broker::time::{Moment, Now, Wall};
+use broker_core::id::{SessionKey, ShardId};
+use broker_core::machine::{Input, Machine, Output, Peer};
+use broker_core::placement::Placement;
+use broker_core::settings::{Profile, Settings};
+use broker_core::shard::{Letter, Shard, Start};
+use broker_core::time::{Moment, Now, Wall};
 use codec::signal::{Delivery, Role};
 use criterion::measurement::Measurement;
 use std::hint::black_box;

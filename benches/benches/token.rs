@@ -1,7 +1,7 @@
 //! Session tokens: sealed for a browser, opened by whichever shard it comes to, and a whole request by one.
 
 use benches::harness::{Timer, group, run};
-use broker::auth::{
+use broker_core::auth::{
     Authenticator, Credentials, Grant, NONCE_BYTES, Principal, SessionKeys, SignatureRules,
     Temporary,
 };

@@ -4,7 +4,7 @@
 //! kept and used again while it is whole and valid; otherwise all three files are made anew, and must be trusted anew. The
 //! authority's key is never written down, so nobody can sign anything else with what a developer has come to trust.
 
-use crate::config::TlsFiles;
+use broker_core::settings::TlsFiles;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,

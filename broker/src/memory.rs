@@ -4,15 +4,14 @@
 //! shards. Not in it: the records of channels (about 500 bytes each with their names and tags of usual length, as many as the
 //! operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
 
-use crate::config::{Auth, Settings};
 use crate::edge::{EdgeSettings, Post};
-use crate::limits::{
-    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, ENVELOPE_BYTES_MAX,
-    LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX, MAILBOX_CONTROL_PLACES, SPARE_OUTBOX_BYTES_MAX,
-    calls_per_pair, mailbox_open_places, share, signing_keys_per_shard, spare_outboxes,
-    waiting_calls_per_shard,
+use broker_core::limits::{
+    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, LOG_AUDITS_WAITING_MAX,
+    LOG_LINES_WAITING_MAX, MAILBOX_CONTROL_PLACES, SPARE_OUTBOX_BYTES_MAX, calls_per_pair,
+    mailbox_open_places, signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
 };
-use crate::shard::Shard;
+use broker_core::settings::{Auth, Settings};
+use broker_core::shard::Shard;
 use std::fmt;
 
 /// The most bytes of a process at default limits, connections aside.
@@ -20,36 +19,6 @@ pub const MOST: usize = 1 << 30;
 
 /// The most bytes of one idle connection: session, socket, timer, and the engine of an encrypted one.
 pub const CONNECTION_BYTES: usize = 16 << 10;
-
-/// One shard's parts of what the process may hold.
-impl Settings {
-    /// Most bytes that wait for all connections of one shard: as configured, or its part of the process's, which holds some of the
-    /// largest messages on any number of shards.
-    #[must_use]
-    pub fn outbox_bytes_of_shard(&self) -> usize {
-        self.part(
-            self.limits.outbox_bytes_per_shard,
-            self.limits.outbox_bytes_total,
-        )
-    }
-
-    /// Most bytes of undelivered messages kept by one shard, likewise.
-    #[must_use]
-    pub fn pending_bytes_of_shard(&self) -> usize {
-        self.part(
-            self.limits.pending_bytes_per_shard,
-            self.limits.pending_bytes_total,
-        )
-    }
-
-    fn part(&self, of_shard: usize, total: usize) -> usize {
-        let least = 4 * (self.limits.payload_bytes + ENVELOPE_BYTES_MAX);
-        match of_shard {
-            0 => share(total, self.shards, least, usize::MAX),
-            written => written,
-        }
-    }
-}
 
 /// One term of the sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +160,7 @@ const LETTER_BYTES: usize = size_of::<Post<Shard>>() + 8;
 /// An offer of at most 10,000 bytes with its frame and its names, once at its channel.
 const WAITING_CALL_BYTES: usize = 12 * KIB;
 
-/// See [`crate::limits::SIGNING_KEYS_PER_SHARD_MAX`].
+/// See [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
 const SIGNING_KEY_BYTES: usize = 1536;
 
 /// See [`LOG_LINES_WAITING_MAX`].
@@ -202,7 +171,7 @@ const _: () = assert!(CHANGES_PER_SHARD_MAX <= store::limits::QUEUE_CHANGES_MAX)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Profile;
+    use broker_core::settings::Profile;
 
     #[test]
     fn the_sum_is_a_gibibyte_whatever_the_number_of_shards() {

@@ -1,8 +1,8 @@
 //! The configuration file: what it may say, what each fault says of itself, and how flags and profiles join in.
 
-use broker::config::{
-    Auth, Cpus, GoAway, IceCredential, Limits, Profile, Quotas, Rate, ServeFlags, Settings,
-    Timeouts, check_text, load_text, summary,
+use broker::config::{Cpus, ServeFlags, check_text, load_text, summary};
+use broker_core::settings::{
+    Auth, GoAway, IceCredential, Limits, Profile, Quotas, Rate, Settings, Timeouts,
 };
 use std::path::Path;
 
@@ -385,8 +385,8 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
 fn flags_override_the_file_and_are_named_in_faults() {
     let flags = ServeFlags {
         auth: Some(Auth::None),
-        listen: vec![broker::config::Listen {
-            scheme: broker::config::Scheme::Https,
+        listen: vec![broker_core::settings::Listen {
+            scheme: broker_core::settings::Scheme::Https,
             addr: "127.0.0.1:0".parse().unwrap(),
         }],
         shards: Some(7),

@@ -1,7 +1,8 @@
 //! What `deploy/` ships, as far as it can be checked without systemd and without a container runtime: flags and keys that
 //! exist, settings that go together, texts that parse.
 
-use broker::config::{Arguments, Command, Cpus, Settings, Timeouts, check_text};
+use broker::config::{Arguments, Command, Cpus, check_text};
+use broker_core::settings::{Settings, Timeouts};
 use clap::Parser;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 #
 # usage: deploy/ci/mutants.sh [--check] [NAME…]       NAME is that of a patch, without .patch; default: all
 #
-# Each patch of broker/tests/sim/mutants breaks one rule, which its first line names. The last commit is copied to target/mutants,
+# Each patch of broker/core/tests/sim/mutants breaks one rule, which its first line names. The last commit is copied to target/mutants,
 # and there, for each patch: applied, built, simulated until a seed fails, taken back. Prints the seed that caught each mutant.
 # Exit code 1 if one is not caught, does not apply, or does not build; or if a world fails without any.
 # --check only looks whether all patches apply, which takes a second.
@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
 
-readonly patches="$PWD/broker/tests/sim/mutants"
+readonly patches="$PWD/broker/core/tests/sim/mutants"
 readonly tree="$PWD/target/mutants/tree"
 readonly log="$PWD/target/mutants/log"
 export SIM_SEEDS="${SIM_SEEDS:-300}" RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
@@ -53,7 +53,7 @@ copy() {
 }
 
 simulate() {
-  (cd "$tree" && cargo test --locked -p broker --test sim) >"$log" 2>&1
+  (cd "$tree" && cargo test --locked -p broker-core --test sim) >"$log" 2>&1
 }
 
 one() {

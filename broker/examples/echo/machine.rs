@@ -3,9 +3,9 @@
 //! With several shards every second connection goes over to the next shard when its head is complete, so that handover is
 //! exercised by every test.
 
-use broker::id::{SessionKey, ShardId};
-use broker::machine::{Input, Intake, Machine, Output, Peer};
-use broker::time::{Moment, Now};
+use broker_core::id::{SessionKey, ShardId};
+use broker_core::machine::{Input, Intake, Machine, Output, Peer};
+use broker_core::time::{Moment, Now};
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, respond, switching_protocols, upgrade};
 use codec::ws::{
     FrameError, Item, Kind, Opcode, Receiver, Rules, Side, accept_key, close_frame, frame,

@@ -3,8 +3,8 @@
 use broker::edge::{
     Descriptors, EdgeSettings, Listener, Post, Scraped, ShardConfig, ShardEvent, ShardHandle,
 };
-use broker::id::ShardId;
-use broker::machine::Machine;
+use broker_core::id::ShardId;
+use broker_core::machine::Machine;
 use crossbeam_channel::Receiver;
 use mailbox::Mailbox;
 use rustls::ServerConfig;

@@ -1,9 +1,10 @@
 //! Channel records written through the store, as a broker writes them. Beside the example, a test of a large registry uses this.
 
-use broker::id::{ChannelKey, ShardId};
-use broker::record::{Record, Version};
-use broker::registry::{self, Change, DurableStore, Store};
-use broker::time::Wall;
+use broker::registry::{self, DurableStore};
+use broker_core::id::{ChannelKey, ShardId};
+use broker_core::record::{Record, Version};
+use broker_core::registry::{Change, Store};
+use broker_core::time::Wall;
 use codec::aws::ChannelArn;
 use codec::control::Tag;
 use std::path::Path;

@@ -2,8 +2,8 @@
 
 use super::cpus::Cpus;
 use super::document::Reader;
-use super::settings::{Auth, Listen, Scheme, Settings};
-use crate::limits::ENVELOPE_BYTES_MAX;
+use broker_core::limits::ENVELOPE_BYTES_MAX;
+use broker_core::settings::{Auth, Listen, Scheme, Settings};
 use std::net::SocketAddr;
 
 /// Notes every rule that `settings` break.

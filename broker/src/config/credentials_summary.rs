@@ -1,7 +1,7 @@
 //! Who may do what, for people.
 
 use super::credentials::Loaded;
-use crate::auth::Principal;
+use broker_core::auth::Principal;
 use codec::aws::policy::Action;
 use codec::aws::sigv4::Stamp;
 use std::collections::BTreeSet;

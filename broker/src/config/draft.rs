@@ -1,7 +1,7 @@
 //! A configuration as it was read, with all that is wrong so far: what the files that it names are wrong with joins the same list.
 
 use super::error::{ConfigError, Fault, Place};
-use super::settings::Settings;
+use broker_core::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -2,11 +2,11 @@
 
 use super::document::{Reader, Section, integer, list, text};
 use super::flags::ServeFlags;
-use super::settings::{
+use super::value::{self, Checked};
+use broker_core::limits::SHARDS_MAX;
+use broker_core::settings::{
     Admin, Advertise, Ice, IceCredential, Limits, Quotas, Rate, Settings, Timeouts, TlsFiles,
 };
-use super::value::{self, Checked};
-use crate::limits::SHARDS_MAX;
 use std::path::{Path, PathBuf};
 
 /// Reads the whole file into `settings`, which hold the defaults.

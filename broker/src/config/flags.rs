@@ -1,8 +1,8 @@
 //! The command line.
 
-use super::settings::{Auth, Listen, LogFormat, Profile};
 use super::value;
-use crate::limits::SHARDS_MAX;
+use broker_core::limits::SHARDS_MAX;
+use broker_core::settings::{Auth, Listen, LogFormat, Profile};
 use clap::{Args, Parser, Subcommand};
 use codec::aws::{ChannelArn, ClientId};
 use std::net::SocketAddr;

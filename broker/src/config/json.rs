@@ -1,11 +1,11 @@
 //! The settings as JSON under the names of the configuration file, without secrets: what `/config` shows.
 
 use super::check::url;
-use super::settings::{
+use super::value::Span;
+use broker_core::settings::{
     Admin, Advertise, Auth, GoAway, Ice, IceCredential, Limits, LogFormat, Options, Profile,
     Quotas, Rate, Settings, Signaling, Timeouts,
 };
-use super::value::Span;
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -1,7 +1,6 @@
 //! From flags and file to [`Settings`]: what may be written, what it must satisfy, and what everybody else reads.
 //!
-//! In reading order: `settings` and `quotas` (the result), `flags` (the command line), `file` (every key with its range), `check` (rules
-//! that join keys), `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `draft` (what was
+//! In reading order: `flags` (the command line), `file` (every key with its range), `check` (rules that join keys), `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `draft` (what was
 //! read, with all that is wrong), `summary`, `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
@@ -17,8 +16,6 @@ mod error;
 mod file;
 mod flags;
 mod json;
-mod quotas;
-mod settings;
 mod summary;
 mod value;
 
@@ -29,12 +26,9 @@ pub use draft::Draft;
 pub use error::{ConfigError, Fault, Place};
 pub use flags::{AdminFlag, Arguments, BackupFlags, Command, CpuList, PresignFlags, ServeFlags};
 pub use json::json;
-pub use settings::{
-    Admin, Advertise, Auth, GoAway, Ice, IceCredential, Limits, Listen, LogFormat, Options,
-    Profile, Quotas, Rate, Scheme, Settings, Signaling, Timeouts, TlsFiles,
-};
 pub use summary::summary;
 
+use broker_core::settings::{Profile, Settings};
 use document::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! What a configuration amounts to, for people.
 
 use super::check::url;
-use super::settings::{Auth, LogFormat, Profile, Settings};
 use super::value::Span;
+use broker_core::settings::{Auth, LogFormat, Profile, Settings};
 use std::fmt::Write;
 
 /// A few lines on the settings; no secrets.

@@ -1,6 +1,6 @@
 //! Single values: from text to what is meant, or what is allowed instead. The same for flags and file.
 
-use super::settings::{Auth, GoAway, Listen, LogFormat, Profile, Scheme};
+use broker_core::settings::{Auth, GoAway, Listen, LogFormat, Profile, Scheme};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;

@@ -1,6 +1,6 @@
 //! The clocks, read once per turn.
 
-use crate::time::{Moment, Now, Wall};
+use broker_core::time::{Moment, Now, Wall};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

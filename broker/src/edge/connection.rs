@@ -11,8 +11,8 @@
 //! ```
 
 use super::tls::Tls;
-use crate::id::{SessionKey, ShardId};
-use crate::time::Now;
+use broker_core::id::{SessionKey, ShardId};
+use broker_core::time::Now;
 use ring::Key;
 use std::os::fd::OwnedFd;
 
@@ -161,7 +161,7 @@ mod tests {
     /// its session, and that a deadline.
     #[derive(Debug, PartialEq, Eq)]
     enum EndedBy {
-        /// A deadline of the session: it then says [`crate::machine::Output::Close`] or `Abort`.
+        /// A deadline of the session: it then says [`broker_core::machine::Output::Close`] or `Abort`.
         Session,
         /// The kernel, which completes what is armed on a socket that was shut down or is being cancelled.
         Kernel,

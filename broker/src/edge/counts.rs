@@ -46,7 +46,7 @@ pub struct EdgeCounts {
     pub connections: u64,
     /// Gauge: connections whose TLS handshake is under way.
     pub handshaking: u64,
-    /// Connections that were cut off to make room for others: see [`crate::crowd`].
+    /// Connections that were cut off to make room for others: see [`broker_core::crowd`].
     pub evicted: u64,
     /// Connections that the edge cut off because a TLS record, or a move to another shard, took too long.
     pub overdue: u64,

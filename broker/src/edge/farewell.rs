@@ -8,8 +8,8 @@ use super::connection::{Connection, Stage};
 use super::flush::Flushed;
 use super::post::{Handover, Post, Travelling};
 use super::shard::Edge;
-use crate::id::{SessionKey, ShardId};
-use crate::machine::{Input, Machine};
+use broker_core::id::{SessionKey, ShardId};
+use broker_core::machine::{Input, Machine};
 use socket2::SockRef;
 use std::net::Shutdown;
 

@@ -7,8 +7,8 @@
 use super::connection::{Connection, Receive, Stage, ring_key};
 use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
 use super::shard::Edge;
-use crate::id::SessionKey;
-use crate::machine::Machine;
+use broker_core::id::SessionKey;
+use broker_core::machine::Machine;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;

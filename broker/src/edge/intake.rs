@@ -7,8 +7,8 @@ use super::limits::{
 };
 use super::shard::Edge;
 use super::tls::{Kind, Read};
-use crate::id::SessionKey;
-use crate::machine::{Input, Machine};
+use broker_core::id::SessionKey;
+use broker_core::machine::{Input, Machine};
 use ring::{Completion, Key, Lent, Received};
 
 impl<M: Machine> Edge<M> {

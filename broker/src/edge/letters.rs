@@ -3,7 +3,7 @@
 use super::limits::LETTERS_PER_TURN;
 use super::post::{Post, Scraped};
 use super::shard::Edge;
-use crate::machine::{Input, Machine};
+use broker_core::machine::{Input, Machine};
 
 impl<M: Machine> Edge<M> {
     /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are none: they come

@@ -3,7 +3,7 @@
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
 
-/// Items ([`Machine::work`](crate::machine::Machine::work)) that end the serving of completions in a turn: some milliseconds of
+/// Items ([`Machine::work`](broker_core::machine::Machine::work)) that end the serving of completions in a turn: some milliseconds of
 /// small messages. The last receive served may add what fits into one buffer.
 pub(super) const ITEMS_PER_TURN: u64 = 8192;
 
@@ -78,5 +78,5 @@ pub(super) const HOLD_MS: u64 = 1000;
 
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
-const _: () = assert!(2 * HELD_BYTES <= crate::limits::HELD_BYTES_MIN);
+const _: () = assert!(2 * HELD_BYTES <= broker_core::limits::HELD_BYTES_MIN);
 const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);

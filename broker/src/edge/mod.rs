@@ -40,11 +40,11 @@ mod tls;
 pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
 pub use post::{Handover, Post, Scraped, Travelling};
 
-use crate::id::ShardId;
-use crate::limits::{
+use broker_core::id::ShardId;
+use broker_core::limits::{
     HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, RECORD_BYTES_MAX, receive_buffers, share,
 };
-use crate::machine::Machine;
+use broker_core::machine::Machine;
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::io;
@@ -54,7 +54,7 @@ use std::sync::{Arc, OnceLock};
 
 /// All that one shard is given at its start.
 pub struct ShardConfig<M: Machine> {
-    /// Its own listening sockets, in the order of the configuration: [`Peer::listener`](crate::machine::Peer) counts them.
+    /// Its own listening sockets, in the order of the configuration: [`Peer::listener`](broker_core::machine::Peer) counts them.
     pub listeners: Vec<Listener>,
     /// One mailbox a shard, by [`ShardId`].
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
@@ -168,7 +168,7 @@ pub struct Descriptors {
 /// What a shard tells whoever started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardEvent {
-    /// The machine said [`Output::Drained`](crate::machine::Output::Drained).
+    /// The machine said [`Output::Drained`](broker_core::machine::Output::Drained).
     Drained(ShardId),
     /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time because it
     /// failed ([`ShardHandle::failure`] says why).

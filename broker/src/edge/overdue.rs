@@ -13,9 +13,9 @@
 use super::connection::{NEVER, Stage};
 use super::limits::OVERDUE_PER_TURN;
 use super::shard::Edge;
-use crate::id::SessionKey;
-use crate::machine::Machine;
-use crate::time::Now;
+use broker_core::id::SessionKey;
+use broker_core::machine::Machine;
+use broker_core::time::Now;
 
 impl<M: Machine> Edge<M> {
     /// Has the edge look at a connection at `due`, unless it does so earlier. A connection has one entry at most.

@@ -1,8 +1,8 @@
 //! What travels between shards, and from the side thread to a shard.
 
 use crate::edge::counts::EdgeCounts;
-use crate::id::ShardId;
-use crate::machine::Machine;
+use broker_core::id::ShardId;
+use broker_core::machine::Machine;
 use crossbeam_channel::Sender;
 use rustls::ServerConfig;
 use std::os::fd::OwnedFd;

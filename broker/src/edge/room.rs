@@ -1,14 +1,14 @@
 //! Who makes room: for a connection, for a handshake, for the bytes of unfinished TLS records.
 //!
 //! Whoever was let in by the machine (its socket is read as a stream of frames) makes room for nobody; all others are *guests*,
-//! kept by address in a [`Crowd`](crate::crowd::Crowd), and so are the handshakes under way.
+//! kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
 use super::shard::Edge;
 use super::tls::Held;
-use crate::crowd::Origin;
-use crate::id::SessionKey;
-use crate::machine::Machine;
-use crate::time::Now;
+use broker_core::crowd::Origin;
+use broker_core::id::SessionKey;
+use broker_core::machine::Machine;
+use broker_core::time::Now;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 

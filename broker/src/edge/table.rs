@@ -4,7 +4,7 @@
 //! makes a dense one.
 
 use super::connection::Connection;
-use crate::id::SessionKey;
+use broker_core::id::SessionKey;
 
 /// All connections of one shard. Memory grows with the highest slot in use, 64 bytes each, and stays.
 #[derive(Default)]

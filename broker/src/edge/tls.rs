@@ -14,8 +14,8 @@
 //! wants to write, shows it exactly what is held.
 
 use super::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
-use crate::crowd::Origin;
-use crate::time::Now;
+use broker_core::crowd::Origin;
+use broker_core::time::Now;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,

@@ -3,8 +3,9 @@
 //!
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
-use crate::config::{ConfigError, Draft, Loaded, Place, Settings, load_credentials};
+use crate::config::{ConfigError, Draft, Loaded, Place, load_credentials};
 use crate::tls_files::{self, TlsFault};
+use broker_core::settings::Settings;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -113,7 +114,9 @@ fn probe(data_dir: &Path) -> io::Result<()> {
 
 /// Warnings, if a certificate is named.
 fn tls(settings: &Settings, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault>> {
-    let used = settings.port(crate::config::Scheme::Https).is_some();
+    let used = settings
+        .port(broker_core::settings::Scheme::Https)
+        .is_some();
     match &settings.tls {
         Some(files) if used || !settings.dev => tls_files::check(files, now),
         Some(_) | None => Ok(Vec::new()),
@@ -121,7 +124,7 @@ fn tls(settings: &Settings, now: SystemTime) -> Result<Vec<String>, Vec<TlsFault
 }
 
 fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
-    let used = settings.auth == crate::config::Auth::Sigv4;
+    let used = settings.auth == broker_core::settings::Auth::Sigv4;
     let path = settings.credentials.as_ref();
     let path = path.filter(|_| used || !settings.dev)?;
     Some(load_credentials(path, &settings.account_id))

@@ -2,10 +2,11 @@
 
 use super::reload::{Stamp, Subject, stamps};
 use super::{Failure, post_to_all};
-use crate::auth::Credentials;
-use crate::config::{Auth, Loaded, Settings, load_credentials};
+use crate::config::{Loaded, load_credentials};
 use crate::edge::Post;
-use crate::shard::{Letter, Shard};
+use broker_core::auth::Credentials;
+use broker_core::settings::{Auth, Settings};
+use broker_core::shard::{Letter, Shard};
 use mailbox::Mailbox;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`.
 
 use super::Failure;
-use crate::config::Listen;
+use broker_core::settings::Listen;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -107,7 +107,7 @@ const BACKLOG: i32 = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Scheme;
+    use broker_core::settings::Scheme;
     use std::net::TcpStream;
 
     fn any() -> Listen {

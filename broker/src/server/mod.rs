@@ -31,16 +31,16 @@ pub(crate) use check::token;
 pub use check::{Checked, check};
 pub use failure::Failure;
 
-use crate::config::Settings;
 use crate::edge::{EdgeSettings, Post};
-use crate::limits::{mailbox_capacity, mailbox_reserve};
 use crate::memory;
-use crate::placement::Placement;
-use crate::shard::Shard;
 use crate::side::{
     self, AdminPage, Backup, Inspector, Log, Report, Scraper, Shows, Status, StatusBoard,
 };
 use crate::tls_files::NotAfter;
+use broker_core::limits::{mailbox_capacity, mailbox_reserve};
+use broker_core::placement::Placement;
+use broker_core::settings::Settings;
+use broker_core::shard::Shard;
 use certificate::Certificate;
 use credentials::CredentialsFile;
 use crossbeam_channel::unbounded;

@@ -1,7 +1,7 @@
 //! Whether every shard still takes its turns: each is asked for its counters every two seconds, and answers between two turns.
 
 use crate::edge::{Post, Scraped};
-use crate::shard::{Shard, Snapshot};
+use broker_core::shard::{Shard, Snapshot};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mailbox::Mailbox;
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ const STUCK: Duration = Duration::from_secs(10);
 mod tests {
     use super::*;
     use crate::edge::EdgeCounts;
-    use crate::id::ShardId;
+    use broker_core::id::ShardId;
 
     fn answer(mailbox: &Mailbox<Post<Shard>>, shard: u16) {
         let Some(Post::Scrape(to)) = mailbox.try_take() else {

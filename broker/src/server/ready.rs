@@ -1,6 +1,6 @@
 //! The one line on stdout.
 
-use crate::config::{Listen, Scheme, Settings};
+use broker_core::settings::{Listen, Scheme, Settings};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Profile;
+    use broker_core::settings::Profile;
 
     #[test]
     fn the_line_is_the_contract() {

@@ -3,13 +3,13 @@
 use super::Failure;
 use super::data_dir::DataDir;
 use crate::edge::Post;
-use crate::id::{Identity, ShardId};
-use crate::placement::Placement;
-use crate::record::Record;
 use crate::registry::{self, DurableStore, Ticket};
-use crate::shard::{Letter, Shard};
 use crate::side::StatusBoard;
-use crate::time::Wall;
+use broker_core::id::{Identity, ShardId};
+use broker_core::placement::Placement;
+use broker_core::record::Record;
+use broker_core::shard::{Letter, Shard};
+use broker_core::time::Wall;
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -100,7 +100,10 @@ fn clock_max(now: SystemTime) -> Wall {
 fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Ticket>) {
     tell_health(status, &done.result);
     let Ticket { shard, channel } = done.ticket;
-    let letter = Letter::Committed(channel, done.result.map_err(Into::into));
+    let letter = Letter::Committed(
+        channel,
+        done.result.map_err(|error| registry::not_kept(&error)),
+    );
     let mailbox = mailboxes.get(shard.index());
     let posted = mailbox.map(|mailbox| mailbox.post_always(Post::Letter(letter)).is_ok());
     if posted != Some(true) {

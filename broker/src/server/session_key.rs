@@ -8,8 +8,8 @@
 //! file take each other's credentials.
 
 use super::Failure;
-use crate::auth::SessionKeys;
 use crate::edge::entropy;
+use broker_core::auth::SessionKeys;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -135,7 +135,7 @@ const OTHERS: u32 = 0o006;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Grant, Temporary};
+    use broker_core::auth::{Grant, Temporary};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 

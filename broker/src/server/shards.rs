@@ -3,16 +3,16 @@
 use super::listeners::Bound;
 use super::registry::Registry;
 use super::{Failure, fatal};
-use crate::auth::{Authenticator, Credentials, Nonces, SessionKeys};
-use crate::config::{Scheme, Settings};
 use crate::edge::{
     Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle, ShardThread,
 };
-use crate::id::ShardId;
-use crate::limits::{signing_keys_per_shard, waiting_calls_per_shard};
-use crate::placement::Placement;
-use crate::shard::{Shard, Start};
 use crate::side::Log;
+use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
+use broker_core::id::ShardId;
+use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard};
+use broker_core::placement::Placement;
+use broker_core::settings::{Scheme, Settings};
+use broker_core::shard::{Shard, Start};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::sync::Arc;

@@ -4,10 +4,10 @@
 //! all rings are made before the first shard starts, and what does not fit is either left out (`--dev`) or refused with what would fit.
 
 use super::Failure;
-use crate::config::Settings;
 use crate::edge::{self, ShardThread};
-use crate::id::ShardId;
-use crate::shard::Shard;
+use broker_core::id::ShardId;
+use broker_core::settings::Settings;
+use broker_core::shard::Shard;
 use ring::{MEMLOCK_BYTES_MIN, Unsupported};
 use std::time::{Duration, Instant};
 use std::{io, thread};

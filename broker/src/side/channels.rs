@@ -2,14 +2,14 @@
 //! library.
 
 use super::admin::{Admin, error, json};
-use crate::channel::Towards;
-use crate::id::{Identity, ShardId};
-use crate::limits::LIST_PAGE_MAX;
-use crate::shard::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
-use crate::time::Wall;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use broker_core::channel::Towards;
+use broker_core::id::{Identity, ShardId};
+use broker_core::limits::LIST_PAGE_MAX;
+use broker_core::shard::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
+use broker_core::time::Wall;
 use codec::aws::{ChannelArn, ChannelName};
 use codec::calendar::civil;
 use codec::http::{decode, pairs};

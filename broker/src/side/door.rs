@@ -4,9 +4,9 @@
 //! oldest connection of the address that has most makes room ([`Crowd`]): without a token nobody is told from anybody else, and
 //! an operator's request takes milliseconds.
 
-use crate::crowd::{Crowd, Origin};
-use crate::time::Now;
 use axum::serve::Listener;
+use broker_core::crowd::{Crowd, Origin};
+use broker_core::time::Now;
 use socket2::SockRef;
 use std::collections::BTreeMap;
 use std::io;

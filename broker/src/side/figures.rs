@@ -1,7 +1,7 @@
 //! The part of `/metrics` about those who ask: upgrades, requests, authentication; and how long things took.
 
 use super::metrics::Page;
-use crate::event::{
+use broker_core::event::{
     AuthFailure, Counters, Histogram, LARGE_FRAMES, Requested, STATUS, UpgradeOutcome, UpgradeRole,
 };
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -98,10 +98,10 @@ impl EncodeMetric for Durations<'_> {
 #[cfg(test)]
 mod tests {
     use crate::edge::{EdgeCounts, Scraped};
-    use crate::event::{AuthFailure, Requested, UpgradeOutcome, UpgradeRole};
-    use crate::id::ShardId;
-    use crate::shard::Snapshot;
     use crate::side::Report;
+    use broker_core::event::{AuthFailure, Requested, UpgradeOutcome, UpgradeRole};
+    use broker_core::id::ShardId;
+    use broker_core::shard::Snapshot;
     use codec::aws::sigv4::Reason;
 
     fn text(snapshot: Snapshot) -> String {

@@ -1,9 +1,9 @@
 //! Asking the shards what they have, with a bound on how long that may take.
 
 use crate::edge::Post;
-use crate::id::ShardId;
-use crate::machine::Machine;
-use crate::shard::{Question, Reply};
+use broker_core::id::ShardId;
+use broker_core::machine::Machine;
+use broker_core::shard::{Question, Reply};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use mailbox::Mailbox;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Asks the shards; one exists, and one question is under way at a time.
 ///
 /// A shard that has not answered an earlier question is not asked again, so a shard that hangs has at most
-/// [`INSPECTIONS_PER_SHARD_MAX`](crate::limits::INSPECTIONS_PER_SHARD_MAX) letter of ours in its mailbox.
+/// [`INSPECTIONS_PER_SHARD_MAX`](broker_core::limits::INSPECTIONS_PER_SHARD_MAX) letter of ours in its mailbox.
 pub struct Inspector<M: Machine<Question = Question, Reply = Reply>> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     /// The answers that did not come in time, by shard.
@@ -59,8 +59,8 @@ impl<M: Machine<Question = Question, Reply = Reply>> Inspector<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Identity;
-    use crate::shard::Shard;
+    use broker_core::id::Identity;
+    use broker_core::shard::Shard;
     use std::thread;
 
     fn mailboxes() -> Arc<[Mailbox<Post<Shard>>]> {

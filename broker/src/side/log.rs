@@ -10,9 +10,9 @@
 //! thread, by the same formatter as every other line.
 
 use super::log_line;
-use crate::config::LogFormat;
-use crate::journal::{Entry, Journal};
-use crate::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
+use broker_core::journal::{Entry, Journal};
+use broker_core::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
+use broker_core::settings::LogFormat;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::cell::Cell;
 use std::fs::File;

@@ -1,6 +1,6 @@
 //! How entries of the journal read: fields, not sentences. What comes from the wire is quoted, escaped and cut.
 
-use crate::journal::{Audit, ConnectionEnd, Entry, Refused};
+use broker_core::journal::{Audit, ConnectionEnd, Entry, Refused};
 use codec::signal::Role;
 use tracing::{error, info, warn};
 
@@ -112,7 +112,7 @@ const ERROR_CHARS: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::EndReason;
+    use broker_core::journal::EndReason;
     use std::io;
     use std::sync::mpsc::{Sender, channel};
     use tracing::subscriber::with_default;

@@ -4,8 +4,8 @@
 
 use super::process::cpu_time;
 use crate::edge::{EdgeCounts, Scraped};
-use crate::event::{Kind, Outcome, Place};
-use crate::shard::Snapshot;
+use broker_core::event::{Kind, Outcome, Place};
+use broker_core::shard::Snapshot;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -407,7 +407,7 @@ fn open_descriptors() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::ShardId;
+    use broker_core::id::ShardId;
 
     fn report() -> Report {
         let scraped = |shard| Scraped {

@@ -27,7 +27,7 @@ pub use process::{block_signals, end_on_panic, monotonic, raise_descriptors};
 pub use scrape::Scraper;
 pub use status::{Status, StatusBoard};
 
-use crate::config::Settings;
+use broker_core::settings::Settings;
 use crossbeam_channel::Sender;
 use std::io;
 use std::net::TcpListener;

@@ -2,9 +2,9 @@
 
 use super::metrics::Report;
 use crate::edge::{Post, Scraped};
-use crate::id::ShardId;
-use crate::machine::Machine;
-use crate::shard::Snapshot;
+use broker_core::id::ShardId;
+use broker_core::machine::Machine;
+use broker_core::shard::Snapshot;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mailbox::Mailbox;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
 mod tests {
     use super::*;
     use crate::edge::EdgeCounts;
-    use crate::shard::Shard;
+    use broker_core::shard::Shard;
 
     fn mailboxes() -> Arc<[Mailbox<Post<Shard>>]> {
         (0..2)

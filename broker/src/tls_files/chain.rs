@@ -2,7 +2,7 @@
 
 use super::expiry::{Expiry, moment};
 use super::pem::{self, CERT, TlsFault};
-use crate::config::TlsFiles;
+use broker_core::settings::TlsFiles;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SigningKey;
 use std::path::Path;

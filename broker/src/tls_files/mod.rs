@@ -10,7 +10,7 @@ mod pem;
 pub use expiry::{Expiry, NotAfter, Urgency};
 pub use pem::TlsFault;
 
-use crate::config::TlsFiles;
+use broker_core::settings::TlsFiles;
 use chain::Chain;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;

@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
-use broker::config::{Arguments, Profile, Settings, json};
+use broker::config::{Arguments, json};
+use broker_core::settings::{Profile, Settings};
 use clap::CommandFactory;
 use serde_json::Value;
 

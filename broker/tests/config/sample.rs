@@ -7,7 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
 use super::machine;
-use broker::config::{ConfigError, Profile, ServeFlags, Settings, json, load_text};
+use broker::config::{ConfigError, ServeFlags, json, load_text};
+use broker_core::settings::{Profile, Settings};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 
 use crate::support::{Bench, pause, wait_for};
 use broker::edge::EdgeSettings;
-use broker::id::{SessionKey, ShardId};
-use broker::machine::{Input, Intake, Machine, Output, Peer};
-use broker::time::{Moment, Now};
+use broker_core::id::{SessionKey, ShardId};
+use broker_core::machine::{Input, Intake, Machine, Output, Peer};
+use broker_core::time::{Moment, Now};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::time::Duration;

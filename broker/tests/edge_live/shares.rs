@@ -1,8 +1,8 @@
 //! What one address may use up, and who makes room for others.
 
 use crate::support::{Bench, HEAD, close, connect, connect_from, echo, frame, read_head, wait_for};
-use broker::crowd::GRACE_MS;
 use broker::edge::EdgeSettings;
+use broker_core::crowd::GRACE_MS;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;

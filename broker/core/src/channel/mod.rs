@@ -1,0 +1,164 @@
+//! One channel: its master, its viewers, what is kept for those who are absent, and the Alexa calls that wait.
+//!
+//! A pure state machine over session keys. It says *where* a message goes; whoever drives it moves the bytes. No socket, no
+//! session state and no other channel appears here.
+
+mod calls;
+mod members;
+mod pending;
+mod rates;
+mod route;
+
+pub use calls::{Calls, Waiting};
+pub use members::{Joined, Members, Slot, TableFull};
+pub use pending::{Full, Message, Pending, Room, Towards};
+pub use rates::{Metered, Rates};
+pub use route::Route;
+
+use crate::id::TimerId;
+use crate::record::Record;
+use crate::settings::Quotas;
+use crate::time::Now;
+
+/// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
+#[derive(Debug)]
+pub struct Channel {
+    /// What is known of it.
+    pub record: Record,
+    /// Where in its life it is.
+    pub state: Life,
+    /// Its place in the shard's timer wheel.
+    pub timer: TimerId,
+    /// Connections that were admitted and are not gone: its members, and those that are ending.
+    pub connections: u32,
+    live: Option<Box<Live>>,
+    /// What was used up of its rates.
+    rates: Option<Box<Rates>>,
+}
+
+/// The states of a channel. A change that is not durable yet is not told to anybody but by these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Not durable yet: its name is taken, and nobody is told of it.
+    Creating,
+    /// In use.
+    Active,
+    /// Its end is not durable yet: nobody may connect any more.
+    Deleting,
+}
+
+/// What a channel in use has.
+#[derive(Debug)]
+pub struct Live {
+    /// Who is connected.
+    pub members: Members,
+    /// What waits for those who are not.
+    pub pending: Pending,
+    /// Alexa calls without an answer.
+    pub calls: Calls,
+    /// Bytes that wait for those of its connections whose sockets have no room.
+    pub backlog: usize,
+    order: u64,
+}
+
+impl Live {
+    fn new(hasher: &ahash::RandomState) -> Self {
+        Self {
+            members: Members::new(hasher),
+            pending: Pending::default(),
+            calls: Calls::default(),
+            backlog: 0,
+            order: 0,
+        }
+    }
+
+    /// The next place in the channel's order of acceptance.
+    pub fn next_order(&mut self) -> u64 {
+        self.order += 1;
+        self.order
+    }
+
+    /// When the next kept message or waiting call expires, or a slot was held for too long.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Now> {
+        let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
+        let held = self.members.next_overdue();
+        [pending, calls, held].into_iter().flatten().min()
+    }
+}
+
+impl Channel {
+    /// A channel nobody is connected to.
+    #[must_use]
+    pub fn new(record: Record, state: Life) -> Self {
+        Self {
+            record,
+            state,
+            timer: TimerId::default(),
+            connections: 0,
+            live: None,
+            rates: None,
+        }
+    }
+
+    /// Whether one more of this is within the channel's rate.
+    #[must_use]
+    pub fn may(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+        let rates = self.rates.as_deref();
+        rates.is_none_or(|rates| rates.has(what, quotas, now))
+    }
+
+    /// Counts one of this; false, and nothing counted, when it is over the channel's rate.
+    pub fn count(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+        if what.rate(quotas).is_none() {
+            return true;
+        }
+        let rates = self.rates.get_or_insert_default();
+        rates.take(what, quotas, now)
+    }
+
+    /// When something of it is due: what is kept or waits, or rates that can be forgotten.
+    pub fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
+        let live = self.live.as_deref().and_then(Live::next_expiry);
+        let rates = self
+            .rates
+            .as_deref_mut()
+            .map(|rates| rates.settle(quotas, now));
+        if rates == Some(None) {
+            self.rates = None;
+        }
+        live.into_iter().chain(rates.flatten()).min()
+    }
+
+    /// What it has while in use, if it is.
+    #[must_use]
+    pub fn live(&self) -> Option<&Live> {
+        self.live.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub fn live_mut(&mut self) -> Option<&mut Live> {
+        self.live.as_deref_mut()
+    }
+
+    /// The same; the channel is in use from here on.
+    pub fn wake(&mut self, hasher: &ahash::RandomState) -> &mut Live {
+        self.live.get_or_insert_with(|| Box::new(Live::new(hasher)))
+    }
+
+    /// Gives back what an unused channel does not need.
+    pub fn rest(&mut self) {
+        let unused = |live: &Live| {
+            live.members.is_empty() && live.pending.is_empty() && live.calls.is_empty()
+        };
+        if self.live.as_deref().is_some_and(unused) {
+            self.live = None;
+        }
+    }
+
+    /// How long messages accepted at `now` are kept.
+    #[must_use]
+    pub fn expiry(&self, now: Now) -> Now {
+        now.after(u64::from(self.record.ttl_seconds) * 1000)
+    }
+}

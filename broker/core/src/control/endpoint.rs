@@ -1,0 +1,190 @@
+//! GetSignalingChannelEndpoint: where a client connects. See codec/PROTOCOL.md, EP.
+
+use crate::id::Identity;
+use crate::machine::Peer;
+use crate::settings::{Listen, Scheme, Settings};
+use codec::control::Protocol;
+use codec::signal::Role;
+
+/// What the answer depends on beside the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The protocols asked for, each once.
+    pub protocols: &'a [Protocol],
+    /// As whom the client will connect.
+    pub role: Role,
+    /// The `Host` field of the request.
+    pub host: &'a str,
+    /// The connection that asks.
+    pub peer: Peer,
+}
+
+/// Writes the response body.
+pub fn endpoint(out: &mut Vec<u8>, settings: &Settings, asked: &Asked<'_>, identity: &Identity) {
+    let urls: Vec<(Protocol, String)> = asked
+        .protocols
+        .iter()
+        .map(|&protocol| (protocol, url(settings, asked, identity, protocol)))
+        .collect();
+    let pairs: Vec<(Protocol, &str)> = urls
+        .iter()
+        .map(|(protocol, url)| (*protocol, url.as_str()))
+        .collect();
+    codec::control::endpoint(out, &pairs);
+}
+
+fn url(settings: &Settings, asked: &Asked<'_>, identity: &Identity, protocol: Protocol) -> String {
+    let web_socket = protocol == Protocol::Wss;
+    let advertise = &settings.advertise;
+    let fixed = if web_socket {
+        &advertise.wss
+    } else {
+        &advertise.https
+    };
+    if let Some(domain) = &advertise.domain {
+        let label = match (web_socket, asked.role) {
+            (false, _) => "r",
+            (true, Role::Master) => "m",
+            (true, Role::Viewer) => "v",
+        };
+        let scheme = if web_socket { "wss" } else { "https" };
+        return format!("{scheme}://{label}-{}.{domain}", placement_hex(identity));
+    }
+    if let Some(fixed) = fixed {
+        return fixed.clone();
+    }
+    let listener = listener(settings, asked.peer);
+    let (scheme, default_port) = match (listener.scheme, web_socket) {
+        (Scheme::Https, true) => ("wss", 443),
+        (Scheme::Https, false) => ("https", 443),
+        (Scheme::Http, true) => ("ws", 80),
+        (Scheme::Http, false) => ("http", 80),
+    };
+    let (host, port) = (host_name(asked.host), listener.addr.port());
+    if port == default_port {
+        format!("{scheme}://{host}")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
+/// The TLS listener that the request came in on, else the first one, else the plain one it came in on.
+fn listener(settings: &Settings, peer: Peer) -> Listen {
+    let own = settings.listen.get(usize::from(peer.listener)).copied();
+    let first = settings.listen.iter().copied();
+    let secure = own
+        .into_iter()
+        .chain(first)
+        .find(|listen| listen.scheme == Scheme::Https);
+    let fallback = || settings.listen.first().copied();
+    let nothing = Listen {
+        scheme: Scheme::Http,
+        addr: ([127, 0, 0, 1], 80).into(),
+    };
+    secure.or(own).or_else(fallback).unwrap_or(nothing)
+}
+
+/// The host without its port. An IPv6 address keeps its brackets.
+pub(super) fn host_name(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host.get(colon..).unwrap_or_default().contains(']') => {
+            host.get(..colon).unwrap_or(host)
+        }
+        Some(_) | None => host,
+    }
+}
+
+/// The first four bytes of SHA-256 of the identity, in hex: stable across restarts and machines.
+fn placement_hex(identity: &Identity) -> String {
+    let digest =
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.as_str().as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Profile;
+
+    fn urls(settings: &Settings, host: &str, listener: u16, role: Role) -> Vec<String> {
+        let peer = Peer {
+            remote: ([127, 0, 0, 1], 9).into(),
+            listener,
+            tls: listener == 1,
+        };
+        let asked = Asked {
+            protocols: &[],
+            role,
+            host,
+            peer,
+        };
+        let identity = Identity::new("us-west-2", "123456789012", "demo");
+        [Protocol::Wss, Protocol::Https]
+            .map(|protocol| url(settings, &asked, &identity, protocol))
+            .to_vec()
+    }
+
+    #[test]
+    fn without_configuration_it_is_the_host_of_the_request_and_the_tls_port() {
+        let mut settings = Settings::new(Profile::Default, true);
+        assert_eq!(
+            urls(&settings, "localhost:8080", 0, Role::Viewer),
+            ["wss://localhost:8443", "https://localhost:8443"]
+        );
+        assert_eq!(
+            urls(&settings, "[::1]:8080", 0, Role::Viewer)[0],
+            "wss://[::1]:8443"
+        );
+        assert_eq!(
+            urls(&settings, "cam.example", 1, Role::Viewer)[0],
+            "wss://cam.example:8443"
+        );
+        settings.listen[1].addr.set_port(443);
+        assert_eq!(
+            urls(&settings, "127.0.0.1:8080", 0, Role::Viewer),
+            ["wss://127.0.0.1", "https://127.0.0.1"]
+        );
+        settings.listen.truncate(1);
+        assert_eq!(
+            urls(&settings, "localhost:8080", 0, Role::Master),
+            ["ws://localhost:8080", "http://localhost:8080"]
+        );
+    }
+
+    #[test]
+    fn an_advertised_domain_has_a_name_per_channel_and_role() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.advertise.domain = Some("signal.example".into());
+        let (master, viewer) = (
+            urls(&settings, "x", 0, Role::Master),
+            urls(&settings, "x", 0, Role::Viewer),
+        );
+        let hex = master[0]
+            .strip_prefix("wss://m-")
+            .and_then(|rest| rest.strip_suffix(".signal.example"))
+            .unwrap();
+        assert!(hex.len() == 8 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(
+            viewer,
+            [
+                format!("wss://v-{hex}.signal.example"),
+                format!("https://r-{hex}.signal.example")
+            ]
+        );
+    }
+
+    #[test]
+    fn fixed_endpoints_are_returned_as_they_are() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.advertise.wss = Some("wss://one.example".into());
+        assert_eq!(
+            urls(&settings, "localhost:8080", 0, Role::Viewer),
+            ["wss://one.example", "https://localhost:8443"]
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! The broker without its edge: sessions, channels and shards as state machines, and the words that all of it speaks.
+//!
+//! Bytes, moments and seeds are arguments, what is to be sent is a value: no file, socket, clock, thread, lock or system's randomness is used
+//! here. The dependencies are such that no runtime, TLS library or database can be named, and `clippy.toml` bans what `std` has.
+//! `../ARCHITECTURE.md` is the map of the whole broker. In reading order:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`id`] [`time`] [`limits`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
+//! | [`settings`] | what the operator configured, with its defaults |
+//! | [`quota`] | token buckets |
+//! | [`auth`] | who a caller is and what they may do |
+//! | [`machine`] | the seam between a shard's state and the edge that drives it |
+//! | [`session`] [`channel`] [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
+//! | [`crowd`] | connections by address, and who makes room |
+//! | [`shard`] | one core's sessions and channels: the road of a message |
+
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod channel;
+pub mod control;
+pub mod crowd;
+pub mod event;
+pub mod id;
+pub mod journal;
+pub mod limits;
+pub mod machine;
+pub mod placement;
+pub mod quota;
+pub mod record;
+pub mod registry;
+pub mod session;
+pub mod settings;
+pub mod shard;
+pub mod time;

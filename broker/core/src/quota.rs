@@ -1,0 +1,137 @@
+//! Token buckets: how often somebody may do something.
+//!
+//! A bucket is kept as its *debt*: what was taken and has not come back yet. So a bucket that nobody used is all zeros, an
+//! unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst is ours
+//! (codec/PROTOCOL.md, RATE-2).
+
+use crate::settings::Rate;
+use crate::time::Now;
+
+/// One token bucket. Its numbers ([`Rate`]) are given with each call: millions of buckets share few rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Thousandths of tokens that are missing: a rate of tokens a second is a rate of thousandths a millisecond.
+    debt: u32,
+    /// When `debt` was right, in milliseconds; wraps after 49 days, when a bucket at rest may seem younger than it is, so
+    /// that it refills from there.
+    at: u32,
+}
+
+impl Bucket {
+    /// Takes a token; false, and nothing taken, when there is none. A rate of 0 is no limit.
+    pub fn take(&mut self, rate: Rate, now: Now) -> bool {
+        let debt = self.debt_at(rate, now);
+        let allowed = rate.rate == 0 || has_token(debt, rate);
+        if allowed && rate.rate != 0 {
+            *self = Self {
+                debt: debt + TOKEN,
+                at: wrap(now),
+            };
+        }
+        allowed
+    }
+
+    /// Whether [`Bucket::take`] would find a token.
+    #[must_use]
+    pub fn has(&self, rate: Rate, now: Now) -> bool {
+        rate.rate == 0 || has_token(self.debt_at(rate, now), rate)
+    }
+
+    /// In how many milliseconds the bucket is full again.
+    #[must_use]
+    pub fn full_in(&self, rate: Rate, now: Now) -> u64 {
+        u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
+    }
+
+    fn debt_at(&self, rate: Rate, now: Now) -> u32 {
+        let passed = wrap(now).wrapping_sub(self.at);
+        self.debt.saturating_sub(passed.saturating_mul(rate.rate))
+    }
+}
+
+/// Whether a token is left over a debt.
+fn has_token(debt: u32, rate: Rate) -> bool {
+    debt.saturating_add(TOKEN) <= rate.burst.saturating_mul(TOKEN)
+}
+
+fn wrap(now: Now) -> u32 {
+    u32::try_from(now.0 & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// One token in thousandths. A burst is at most a million tokens ([`crate::settings`]), which is 10⁹.
+const TOKEN: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIVE: Rate = Rate { rate: 5, burst: 25 };
+
+    fn taken(bucket: &mut Bucket, rate: Rate, now: u64) -> usize {
+        (0..1000)
+            .take_while(|_| bucket.take(rate, Now(now)))
+            .count()
+    }
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let mut bucket = Bucket::default();
+        assert_eq!(taken(&mut bucket, FIVE, 7), 25);
+        assert_eq!(taken(&mut bucket, FIVE, 206), 0, "a token takes 200 ms");
+        assert_eq!(taken(&mut bucket, FIVE, 207), 1);
+        assert_eq!(taken(&mut bucket, FIVE, 1_207), 5);
+        assert_eq!(
+            taken(&mut bucket, FIVE, 100_000),
+            25,
+            "and never more than the burst"
+        );
+    }
+
+    #[test]
+    fn what_is_refused_costs_nothing() {
+        let mut bucket = Bucket::default();
+        taken(&mut bucket, FIVE, 0);
+        for now in 0..200 {
+            assert!(!bucket.take(FIVE, Now(now)) && !bucket.has(FIVE, Now(now)));
+        }
+        assert!(bucket.has(FIVE, Now(200)) && bucket.take(FIVE, Now(200)));
+    }
+
+    #[test]
+    fn no_rate_is_no_limit() {
+        let mut bucket = Bucket::default();
+        let off = Rate { rate: 0, burst: 0 };
+        assert_eq!(taken(&mut bucket, off, 0), 1000);
+        assert_eq!(bucket, Bucket::default());
+    }
+
+    #[test]
+    fn a_bucket_says_when_it_can_be_forgotten() {
+        let mut bucket = Bucket::default();
+        assert_eq!(bucket.full_in(FIVE, Now(0)), 0);
+        taken(&mut bucket, FIVE, 0);
+        assert_eq!(bucket.full_in(FIVE, Now(0)), 5_000);
+        assert_eq!(bucket.full_in(FIVE, Now(4_999)), 1);
+        assert_eq!(bucket.full_in(FIVE, Now(5_000)), 0);
+    }
+
+    #[test]
+    fn the_largest_numbers_do_not_overflow() {
+        let most = Rate {
+            rate: 1_000_000,
+            burst: 1_000_000,
+        };
+        let mut bucket = Bucket::default();
+        assert!((0..1_000_000).all(|_| bucket.take(most, Now(u64::MAX - 1))));
+        assert!(!bucket.take(most, Now(u64::MAX - 1)));
+        assert!(bucket.take(most, Now(u64::MAX)));
+    }
+
+    #[test]
+    fn clocks_that_wrap_do_no_harm() {
+        let mut bucket = Bucket::default();
+        let near = u64::from(u32::MAX) - 100;
+        assert_eq!(taken(&mut bucket, FIVE, near), 25);
+        assert_eq!(taken(&mut bucket, FIVE, near + 400), 2);
+    }
+}

@@ -1,0 +1,10 @@
+//! Where channel records are kept beyond the life of the process.
+//!
+//! A record lives in its home shard's memory; a [`Store`] makes changes durable: the broker's on a disk, [`MemoryStore`]
+//! not at all. `encoding` says how a record is written as bytes. No session and no message appears here.
+
+mod encoding;
+mod store;
+
+pub use self::store::{Change, MemoryStore, Store, StoreError, Submitted};
+pub use encoding::{ENCODED_BYTES_MAX, RecordError, decode, encode, key};

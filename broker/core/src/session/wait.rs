@@ -1,0 +1,54 @@
+//! For every state of a connection, what ends it when its peer does nothing.
+
+use super::{Due, HttpStage, NEVER, Session, State};
+use crate::settings::Timeouts;
+use crate::time::Now;
+
+/// What ends a state in which nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The shard, at this moment at the latest: its timer wheel calls for the session by then.
+    Until(Now),
+    /// The shard's next turn: requests of it wait to be answered.
+    OwnTurn,
+    /// The edge. It was told to abort the connection, reads and writes nothing more, and reports the end with the kernel's last
+    /// completions, for which no peer is needed.
+    Aborted,
+}
+
+impl Session {
+    /// How long it stays as it is if nothing happens.
+    ///
+    /// A state that is added does not compile without an answer here; the simulation checks after every step that each answer
+    /// is armed.
+    #[must_use]
+    pub fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
+        match &self.state {
+            State::Http(http) => match &http.stage {
+                // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`; the longest wait of a call; `head` again.
+                HttpStage::AwaitTls
+                | HttpStage::AwaitHead
+                | HttpStage::AwaitBody(_)
+                | HttpStage::AwaitReply(..)
+                | HttpStage::AwaitHandover(..) => match self.http_due(http) {
+                    NEVER if http.queued => Wait::OwnTurn,
+                    due => Wait::Until(due),
+                },
+            },
+            // `idle` at the latest.
+            State::Open(web_socket) => match web_socket.due(timeouts, now) {
+                Due::At(next) => Wait::Until(next),
+                Due::Ping
+                | Due::GoAway
+                | Due::Idle
+                | Due::Unanswered
+                | Due::Old
+                | Due::SlowMessage => Wait::Until(now),
+            },
+            // `close`, twice: for the peer's close frame, then for the rest of what is to be sent and its end.
+            State::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
+            State::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
+            State::AwaitGone(ending) => Wait::Until(ending.deadline),
+        }
+    }
+}

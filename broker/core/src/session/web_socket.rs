@@ -1,0 +1,414 @@
+//! An open WebSocket: its frames, its role, and which of its deadlines is next.
+
+use super::{MessageRates, NEVER};
+use crate::id::ChannelKey;
+use crate::journal::EndReason;
+use crate::limits::{IDLE_FRAMES_PER_SECOND_MAX, MESSAGE_MS_MAX, STALL_MS};
+use crate::settings::Timeouts;
+use crate::time::Now;
+use codec::ws::{Receiver, Side};
+use std::rc::Rc;
+
+/// Who a connection is on its channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The device.
+    Master,
+    /// A watcher, by its client id.
+    Viewer(Rc<str>),
+}
+
+impl Role {
+    /// A viewer's client id.
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::Master => None,
+            Self::Viewer(id) => Some(id),
+        }
+    }
+
+    /// The wire's word for it.
+    #[must_use]
+    pub fn on_wire(&self) -> codec::signal::Role {
+        match self {
+            Self::Master => codec::signal::Role::Master,
+            Self::Viewer(_) => codec::signal::Role::Viewer,
+        }
+    }
+}
+
+/// What is told of a connection when it ends. Kept from its admission until its descriptor is free.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// When it was admitted.
+    pub opened: Now,
+    /// Messages that it sent, refused ones included; stays at its greatest.
+    pub messages_in: u32,
+    /// Messages that were handed to it whole; stays at its greatest.
+    pub messages_out: u32,
+    /// Why it ends: the first thing that happened.
+    pub reason: Option<EndReason>,
+}
+
+impl Tally {
+    /// It ends for this reason, unless it had one before.
+    pub fn because(&mut self, reason: EndReason) {
+        self.reason.get_or_insert(reason);
+    }
+}
+
+/// What is settled when a connection is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. One that may not is closed with 1001 instead.
+    pub notices: bool,
+    /// When it is closed; never, if connections have no age limit.
+    pub ends: Now,
+}
+
+/// The state of one open WebSocket.
+#[derive(Debug)]
+pub struct WebSocket {
+    /// Bytes to messages.
+    pub receiver: Receiver,
+    /// The channel it belongs to.
+    pub channel: ChannelKey,
+    /// As whom.
+    pub role: Role,
+    /// A newer connection took its place: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
+    pub superseded: bool,
+    /// How fast it sends.
+    pub rates: MessageRates,
+    /// GO_AWAY was sent.
+    told_to_go: bool,
+    /// An operator asked it to come back: it is closed for that, not for its age.
+    recalled: bool,
+    /// An SDP_ANSWER was handed to it.
+    answered: bool,
+    /// What is told of it when it ends.
+    pub tally: Tally,
+    terms: Terms,
+    last_frame: Now,
+    /// When a ping was sent that no frame followed; never, if there is none.
+    pinged: Now,
+    message_began: Option<Now>,
+    idle_second: u32,
+    idle_frames: u16,
+}
+
+/// What is due on an open WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing before this moment.
+    At(Now),
+    /// The client was silent for long: ping it.
+    Ping,
+    /// Its time is nearly over: tell it.
+    GoAway,
+    /// Nothing came for the whole idle limit: close 1001.
+    Idle,
+    /// A ping was not answered: the client does not read, or is gone. Close 1001.
+    Unanswered,
+    /// Its time is over: close 1001.
+    Old,
+    /// A message took too long from its first byte to its last: close 1008.
+    SlowMessage,
+}
+
+impl WebSocket {
+    /// A connection that was just admitted.
+    #[must_use]
+    pub fn new(channel: ChannelKey, role: Role, terms: Terms, now: Now) -> Self {
+        Self {
+            receiver: Receiver::new(Side::Server),
+            channel,
+            role,
+            superseded: false,
+            rates: MessageRates::default(),
+            told_to_go: false,
+            recalled: false,
+            answered: false,
+            tally: Tally {
+                opened: now,
+                messages_in: 0,
+                messages_out: 0,
+                reason: None,
+            },
+            terms,
+            last_frame: now,
+            pinged: NEVER,
+            message_began: None,
+            idle_second: 0,
+            idle_frames: 0,
+        }
+    }
+
+    /// When it was admitted.
+    #[must_use]
+    pub fn opened(&self) -> Now {
+        self.tally.opened
+    }
+
+    /// When bytes came last.
+    #[must_use]
+    pub fn last_frame(&self) -> Now {
+        self.last_frame
+    }
+
+    /// An SDP_ANSWER was handed to it: how long after its admission, if it is a viewer and this is the first.
+    pub fn first_answer(&mut self, now: Now) -> Option<u64> {
+        let first = !std::mem::replace(&mut self.answered, true);
+        (first && self.role != Role::Master).then(|| now.since(self.tally.opened))
+    }
+
+    /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs. Returns whether a
+    /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
+    pub fn heard(&mut self, begun: bool, now: Now) -> bool {
+        self.last_frame = now;
+        let answered = std::mem::replace(&mut self.pinged, NEVER) != NEVER;
+        self.message_began = if begun {
+            self.message_began.or(Some(now))
+        } else {
+            None
+        };
+        answered || begun
+    }
+
+    /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
+    pub fn message_ended(&mut self) {
+        self.message_began = None;
+    }
+
+    /// Counts a frame without effect; false when there were too many within one second.
+    pub fn count_idle_frame(&mut self, now: Now) -> bool {
+        let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
+        if self.idle_second != second {
+            (self.idle_second, self.idle_frames) = (second, 0);
+        }
+        self.idle_frames = self.idle_frames.saturating_add(1);
+        self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
+    }
+
+    /// A ping went out. Also said of one whose answer could not have been read so far, which has its whole time again.
+    pub fn pinged(&mut self, now: Now) {
+        self.pinged = now;
+    }
+
+    /// GO_AWAY is to go out; false when it went out before, or may not.
+    pub fn tell_to_go(&mut self) -> bool {
+        let fresh = !std::mem::replace(&mut self.told_to_go, true);
+        fresh && self.terms.notices
+    }
+
+    /// Whether it may get RECONNECT_ICE_SERVER.
+    #[must_use]
+    pub fn takes_notices(&self) -> bool {
+        self.terms.notices
+    }
+
+    /// It is to be closed by `at`, so that it comes back; a nearer end stays.
+    pub fn recall(&mut self, at: Now) {
+        if at < self.terms.ends {
+            (self.terms.ends, self.recalled) = (at, true);
+        }
+    }
+
+    /// Why it ends when its time is over.
+    #[must_use]
+    pub fn end(&self) -> EndReason {
+        if self.recalled {
+            EndReason::IceReconnect
+        } else {
+            EndReason::Age
+        }
+    }
+
+    /// Whether the shard itself stood still when the answer to a ping was due, so that it may lie unread in the socket.
+    #[must_use]
+    pub fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
+        let due = self.pong(timeouts);
+        due.is_some_and(|due| now.since(due) > STALL_MS)
+    }
+
+    /// By when a ping that was sent must be answered, if it must.
+    fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
+        let awaited = self.pinged != NEVER && !self.superseded;
+        (awaited && timeouts.ping_ms > 0 && timeouts.pong_ms > 0)
+            .then(|| whole_second(self.pinged.after(timeouts.pong_ms)))
+    }
+
+    /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor told to go.
+    ///
+    /// What comes by silence alone comes on whole seconds, so that one turn serves all clients of a second.
+    #[must_use]
+    pub fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
+        let age = Some(self.terms.ends).filter(|ends| *ends != NEVER);
+        let idle = whole_second(self.last_frame.after(timeouts.idle_ms));
+        let notice = self.terms.notices && !self.told_to_go && !self.superseded;
+        let told = age.filter(|_| notice).map(|end| {
+            let grace = timeouts.go_away_grace_ms;
+            Now(end.0.saturating_sub(grace)).max(self.tally.opened)
+        });
+        let pings = timeouts.ping_ms > 0 && !self.superseded;
+        let awaits_pong = self.pinged != NEVER;
+        let ping =
+            (pings && !awaits_pong).then(|| whole_second(self.last_frame.after(timeouts.ping_ms)));
+        let pong = self.pong(timeouts);
+        let slow = self.message_began.map(|began| began.after(MESSAGE_MS_MAX));
+        let dues = [
+            (age, Due::Old),
+            (Some(idle), Due::Idle),
+            (pong, Due::Unanswered),
+            (slow, Due::SlowMessage),
+            (told, Due::GoAway),
+            (ping, Due::Ping),
+        ];
+        let due = dues.iter().find(|(at, _)| at.is_some_and(|at| at <= now));
+        let next = || dues.iter().filter_map(|(at, _)| *at).min().unwrap_or(idle);
+        due.map_or_else(|| Due::At(next()), |&(_, due)| due)
+    }
+}
+
+/// The next whole second of the shard's clock, unless it is one.
+fn whole_second(at: Now) -> Now {
+    Now(at.0.div_ceil(1000).saturating_mul(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Profile;
+
+    fn master() -> WebSocket {
+        let terms = Terms {
+            notices: true,
+            ends: Now(3_600_000),
+        };
+        WebSocket::new(ChannelKey::default(), Role::Master, terms, Now(0))
+    }
+
+    #[test]
+    fn a_silent_client_is_pinged_then_cut_at_the_idle_limit() {
+        let timeouts = Timeouts {
+            pong_ms: 0,
+            ..Timeouts::of(Profile::Default)
+        };
+        let mut session = master();
+        assert_eq!(session.due(&timeouts, Now(0)), Due::At(Now(60_000)));
+        assert_eq!(session.due(&timeouts, Now(60_000)), Due::Ping);
+        session.pinged(Now(60_000));
+        assert_eq!(session.due(&timeouts, Now(60_001)), Due::At(Now(600_000)));
+        assert_eq!(session.due(&timeouts, Now(600_000)), Due::Idle);
+        assert!(
+            session.heard(false, Now(599_999)),
+            "the next ping comes before the idle limit"
+        );
+        assert_eq!(session.due(&timeouts, Now(600_000)), Due::At(Now(660_000)));
+        assert!(!session.heard(false, Now(600_001)));
+    }
+
+    #[test]
+    fn a_ping_that_no_frame_follows_ends_the_connection() {
+        let timeouts = Timeouts::of(Profile::Default);
+        let mut session = master();
+        session.pinged(Now(60_030));
+        assert_eq!(session.due(&timeouts, Now(60_031)), Due::At(Now(91_000)));
+        assert_eq!(session.due(&timeouts, Now(91_000)), Due::Unanswered);
+        assert!(!session.stood_still(&timeouts, Now(93_000)));
+        assert!(session.stood_still(&timeouts, Now(93_001)));
+        let mut superseded = master();
+        superseded.pinged(Now(60_030));
+        superseded.superseded = true;
+        assert_eq!(
+            superseded.due(&timeouts, Now(91_000)),
+            Due::At(Now(600_000))
+        );
+        session.heard(false, Now(90_001));
+        assert_eq!(session.due(&timeouts, Now(91_000)), Due::At(Now(151_000)));
+    }
+
+    #[test]
+    fn silence_is_measured_in_whole_seconds() {
+        let timeouts = Timeouts::of(Profile::Default);
+        for (heard, pinged) in [(0, 60_000), (1, 61_000), (999, 61_000), (1_000, 61_000)] {
+            let mut session = master();
+            session.heard(false, Now(heard));
+            assert_eq!(session.due(&timeouts, Now(heard)), Due::At(Now(pinged)));
+        }
+        assert_eq!(whole_second(NEVER), NEVER);
+    }
+
+    #[test]
+    fn a_connection_without_notices_is_closed_at_once_when_it_is_recalled() {
+        let timeouts = Timeouts {
+            idle_ms: u64::MAX,
+            ping_ms: 0,
+            ..Timeouts::of(Profile::Default)
+        };
+        let mut session = master();
+        session.terms.notices = false;
+        assert!(!session.tell_to_go());
+        assert_eq!(session.due(&timeouts, Now(5)), Due::At(Now(3_600_000)));
+        session.recall(Now(70));
+        session.recall(Now(80));
+        assert_eq!(session.due(&timeouts, Now(5)), Due::At(Now(70)));
+        assert_eq!(session.due(&timeouts, Now(70)), Due::Old);
+        assert_eq!(session.end(), EndReason::IceReconnect);
+    }
+
+    #[test]
+    fn an_hour_ends_with_a_minute_of_notice() {
+        let timeouts = Timeouts {
+            ping_ms: 0,
+            idle_ms: u64::MAX,
+            ..Timeouts::of(Profile::Default)
+        };
+        let mut session = master();
+        assert_eq!(
+            session.due(&timeouts, Now(3_539_999)),
+            Due::At(Now(3_540_000))
+        );
+        assert_eq!(session.due(&timeouts, Now(3_540_000)), Due::GoAway);
+        assert!(session.tell_to_go() && !session.tell_to_go());
+        assert_eq!(
+            session.due(&timeouts, Now(3_540_000)),
+            Due::At(Now(3_600_000))
+        );
+        assert_eq!(session.due(&timeouts, Now(3_600_000)), Due::Old);
+    }
+
+    #[test]
+    fn a_superseded_connection_is_neither_pinged_nor_told() {
+        let mut session = master();
+        session.superseded = true;
+        let timeouts = Timeouts {
+            idle_ms: u64::MAX,
+            ..Timeouts::of(Profile::Default)
+        };
+        assert_eq!(
+            session.due(&timeouts, Now(3_550_000)),
+            Due::At(Now(3_600_000))
+        );
+    }
+
+    #[test]
+    fn a_message_must_end_within_ten_seconds_of_its_first_byte() {
+        let timeouts = Timeouts::of(Profile::Default);
+        let mut session = master();
+        session.heard(true, Now(100));
+        session.heard(true, Now(9_000));
+        assert_eq!(session.due(&timeouts, Now(10_099)), Due::At(Now(10_100)));
+        assert_eq!(session.due(&timeouts, Now(10_100)), Due::SlowMessage);
+        session.heard(false, Now(10_000));
+        assert_eq!(session.due(&timeouts, Now(10_100)), Due::At(Now(70_000)));
+    }
+
+    #[test]
+    fn frames_without_effect_are_counted_by_the_second() {
+        let mut session = master();
+        assert!((0..200).all(|_| session.count_idle_frame(Now(5))));
+        assert!(!session.count_idle_frame(Now(999)));
+        assert!(session.count_idle_frame(Now(1000)));
+    }
+}

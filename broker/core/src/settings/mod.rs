@@ -1,0 +1,455 @@
+//! What the operator decided, checked whole, as plain data: written once at start, then only read.
+//!
+//! Defaults depend on two switches alone: the [`Profile`] sets the numbers, `--dev` the listeners, the authentication and
+//! the rates. Every key that is written, in the file or as a flag, wins over both.
+
+mod parts;
+mod quotas;
+
+pub use quotas::{Quotas, Rate};
+
+use crate::auth::SignatureRules;
+use codec::aws::sigv4::CLOCK_TOLERANCE_S;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Everything that may be configured; one per process, shared by all threads as `Arc<Settings>`.
+///
+/// Source: Heliograph's command line contract, kept in `deploy/broker.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The AWS region that ARNs of created channels carry, such as `us-west-2`.
+    pub region: String,
+    /// The AWS account of created channels: 12 digits.
+    pub account_id: String,
+    /// Where clients connect, in the order of `--listen`; at least one.
+    pub listen: Vec<Listen>,
+    /// The admin listener.
+    pub admin: Admin,
+    /// How many shards run: 1 to [`SHARDS_MAX`](crate::limits::SHARDS_MAX).
+    pub shards: usize,
+    /// Whether fewer shards will do when locked memory has no room for all: `--dev` with no number of them written.
+    pub fewer_shards: bool,
+    /// The CPUs that shards are pinned to, in turn; at least one. See [`Settings::cpu`].
+    pub cpus: Vec<usize>,
+    /// Which set of numbers the defaults come from.
+    pub profile: Profile,
+    /// How callers prove who they are.
+    pub auth: Auth,
+    /// Development mode: any region and account, unknown channels come into being when somebody connects.
+    pub dev: bool,
+    /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them; empty where
+    /// requests are signed, since there any may.
+    pub dev_origins: Vec<String>,
+    /// Where the process keeps its files.
+    pub data_dir: PathBuf,
+    /// The form of log lines on stderr.
+    pub log_format: LogFormat,
+    /// The credentials file of `--auth sigv4`.
+    pub credentials: Option<PathBuf>,
+    /// The operator's certificate; `None` with a TLS listener stands for the development certificate (`--dev` only).
+    pub tls: Option<TlsFiles>,
+    /// Which endpoints discovery returns.
+    pub advertise: Advertise,
+    /// Bounds in bytes and pieces.
+    pub limits: Limits,
+    /// Spans of time.
+    pub timeouts: Timeouts,
+    /// Rates that clients may use up.
+    pub quotas: Quotas,
+    /// Who gets which notices of the service.
+    pub signaling: Signaling,
+    /// Extensions that AWS does not have.
+    pub options: Options,
+    /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
+    pub ice: Vec<Ice>,
+}
+
+impl Default for Settings {
+    /// What an empty configuration file means without `--dev`, on one shard.
+    fn default() -> Self {
+        Self::new(Profile::Default, false)
+    }
+}
+
+impl Settings {
+    /// The defaults of `profile`, with or without `--dev`, on one shard that is pinned to CPU 0.
+    #[must_use]
+    pub fn new(profile: Profile, dev: bool) -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let plain = Listen {
+            scheme: Scheme::Http,
+            addr: loopback(8080),
+        };
+        let secure = Listen {
+            scheme: Scheme::Https,
+            addr: loopback(8443),
+        };
+        Self {
+            region: "us-west-2".into(),
+            account_id: "123456789012".into(),
+            listen: if dev {
+                vec![plain, secure]
+            } else {
+                vec![plain]
+            },
+            admin: Admin {
+                listen: Some(loopback(9090)),
+                token_file: None,
+            },
+            shards: 1,
+            fewer_shards: false,
+            cpus: vec![0],
+            profile,
+            auth: if dev { Auth::None } else { Auth::Sigv4 },
+            dev,
+            dev_origins: Vec::new(),
+            data_dir: "heliograph-data".into(),
+            log_format: LogFormat::Text,
+            credentials: None,
+            tls: None,
+            advertise: Advertise::default(),
+            limits: Limits::of(profile),
+            timeouts: Timeouts {
+                drain_ms: if dev { DEV_DRAIN_MS } else { DRAIN_MS },
+                ..Timeouts::of(profile)
+            },
+            quotas: Quotas::of(profile, dev),
+            signaling: Signaling::of(profile),
+            options: Options {
+                master_offers: false,
+            },
+            ice: Vec::new(),
+        }
+    }
+
+    /// The CPU that `shard` (counted from 0) is pinned to: more shards than CPUs share them in turn.
+    #[must_use]
+    pub fn cpu(&self, shard: usize) -> Option<usize> {
+        self.cpus.get(shard % self.cpus.len().max(1)).copied()
+    }
+
+    /// What is asked of signatures: `--dev` takes any region, the strict profile heeds no tolerance but AWS's.
+    #[must_use]
+    pub fn signature_rules(&self) -> SignatureRules {
+        let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
+        SignatureRules {
+            region: (!self.dev).then(|| self.region.as_str().into()),
+            clock_tolerance_s: if self.strict() {
+                CLOCK_TOLERANCE_S
+            } else {
+                tolerance_s
+            },
+            own_tolerances: !self.strict(),
+        }
+    }
+
+    /// Whether the strict profile is on.
+    #[must_use]
+    pub fn strict(&self) -> bool {
+        self.profile == Profile::Strict
+    }
+
+    /// The port of the first listener of `scheme`, as configured.
+    #[must_use]
+    pub fn port(&self, scheme: Scheme) -> Option<u16> {
+        self.listen
+            .iter()
+            .find(|listen| listen.scheme == scheme)
+            .map(|listen| listen.addr.port())
+    }
+}
+
+/// A client listener: an address and whether it speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// Address and port. Before the start, port 0 stands for any; the settings that shards get hold the actual one.
+    pub addr: SocketAddr,
+}
+
+/// What a listener speaks. Both kinds serve the HTTP API and WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain: HTTP API and `ws`.
+    Http,
+    /// TLS: HTTPS API and `wss`.
+    Https,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Its address, or `None` for `off`.
+    pub listen: Option<SocketAddr>,
+    /// A file with the bearer token that admin requests off loopback need.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Which numbers the defaults come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// What today's browsers need, payloads up to 32 KiB.
+    Default,
+    /// Every number as AWS documents it, no extension.
+    Strict,
+}
+
+/// How callers prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Nobody is asked. Only on loopback.
+    None,
+    /// AWS Signature Version 4.
+    Sigv4,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The operator's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM: the leaf first, then its chain.
+    pub cert: PathBuf,
+    /// PEM: the private key of the leaf.
+    pub key: PathBuf,
+    /// PEM: authorities of client certificates.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Which endpoints discovery returns; with all three absent, the host of the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertise {
+    /// Hosts below this domain, a name of its own per channel and role.
+    pub domain: Option<String>,
+    /// This WebSocket endpoint, such as `wss://signaling.example.com`; no slash at the end.
+    pub wss: Option<String>,
+    /// This HTTPS endpoint, such as `https://signaling.example.com`; no slash at the end.
+    pub https: Option<String>,
+}
+
+/// Bounds in bytes and pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Viewers connected to one channel at a time. Source: KVS WebRTC service quotas, "ConnectAsViewer".
+    pub viewers_per_channel: usize,
+    /// Channels of one account; 0 is no limit. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
+    pub channels_per_account: usize,
+    /// Longest `messagePayload` in characters of base64 text.
+    pub payload_bytes: usize,
+    /// Longest WebSocket frame and message in bytes.
+    pub message_bytes: usize,
+    /// Longest HTTP request head in bytes, its empty line included.
+    pub head_bytes: usize,
+    /// Most header lines of a request head.
+    pub header_lines: usize,
+    /// Longest HTTP request body in bytes.
+    pub body_bytes: usize,
+    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the process, and
+    /// of unfinished messages on its WebSockets.
+    /// See [`Settings::request_bytes_per_shard`].
+    pub request_bytes: usize,
+    /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].
+    pub outbox_bytes: usize,
+    /// Most bytes that wait for all connections. See [`Settings::outbox_bytes_of_shard`].
+    pub outbox_bytes_total: usize,
+    /// Most bytes that wait for all connections of one shard; 0 for an even part of the total.
+    pub outbox_bytes_per_shard: usize,
+    /// Most bytes of undelivered messages kept for one channel.
+    pub pending_bytes_per_channel: usize,
+    /// Most bytes of undelivered messages kept. See [`Settings::pending_bytes_of_shard`].
+    pub pending_bytes_total: usize,
+    /// Most bytes of undelivered messages kept by one shard; 0 for an even part of the total.
+    pub pending_bytes_per_shard: usize,
+    /// Most client connections of the process. For one more a connection makes room that was not let in: see `crowd.rs`.
+    /// See [`Settings::connections_per_shard`].
+    pub connections: usize,
+    /// Most TLS handshakes under way on one shard: see `EdgeSettings::handshakes` of the edge.
+    pub handshakes_per_shard: usize,
+    /// Most TLS handshakes under way from one address; 0 for no limit but the one above.
+    pub handshakes_per_address: usize,
+}
+
+impl Limits {
+    /// The defaults of `profile`.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        let strict = profile == Profile::Strict;
+        let by_profile = |default, aws| if strict { aws } else { default };
+        Self {
+            viewers_per_channel: 10,
+            channels_per_account: by_profile(0, 5_000), // and twice as many in some regions
+            payload_bytes: by_profile(32 * KIB, 10 * KIB),
+            message_bytes: by_profile(64 * KIB, 32 * KIB),
+            head_bytes: 16 * KIB,
+            header_lines: 64,
+            body_bytes: 64 * KIB,
+            request_bytes: 64 * MIB,
+            outbox_bytes: MIB,
+            outbox_bytes_total: 64 * MIB,
+            outbox_bytes_per_shard: 0,
+            pending_bytes_per_channel: by_profile(512 * KIB, 256 * KIB),
+            pending_bytes_total: 48 * MIB,
+            pending_bytes_per_shard: 0,
+            connections: 1_000_000,
+            handshakes_per_shard: 1024,
+            handshakes_per_address: 0,
+        }
+    }
+}
+
+/// Spans of time in milliseconds. 0 stands for "off" where a field says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the accepted connection (TLS: from the end of its handshake) to the whole request head.
+    pub head_ms: u64,
+    /// From the accepted connection to the end of its TLS handshake.
+    pub tls_ms: u64,
+    /// From the end of a request head to the end of its body.
+    pub body_ms: u64,
+    /// Without any frame from the client. Source: KVS WebRTC service quotas, "idle connection timeout".
+    pub idle_ms: u64,
+    /// Age at which a WebSocket connection ends; 0 is off. Source: KVS WebRTC service quotas, "connection duration".
+    pub connection_age_ms: u64,
+    /// From GO_AWAY to the close. Source: KVS WebRTC service quotas, "GO_AWAY".
+    pub go_away_grace_ms: u64,
+    /// Silence after which the server pings, on the next whole second; 0 is off.
+    pub ping_ms: u64,
+    /// From a ping to the end of a connection from which nothing has come since, on the next whole second; 0 is off.
+    pub pong_ms: u64,
+    /// Unacknowledged bytes end the connection after this (`TCP_USER_TIMEOUT`); 0 is the kernel's own.
+    pub tcp_user_ms: u64,
+    /// Between two requests of one HTTP connection.
+    pub keep_alive_ms: u64,
+    /// Within which an HTTP peer takes some of the answers that wait for it.
+    pub answer_ms: u64,
+    /// From our close frame, or our FIN, to the peer's.
+    pub close_ms: u64,
+    /// From SIGTERM to the end of the process; under `--dev` one second, since nobody wants to wait for an idle client.
+    pub drain_ms: u64,
+    /// Longest wait of a SendAlexaOfferToMaster call below its channel's MessageTtlSeconds; 0 is off.
+    pub alexa_wait_max_ms: u64,
+    /// How far a signer's clock may be off.
+    pub clock_tolerance_ms: u64,
+}
+
+impl Timeouts {
+    /// The defaults of `profile`.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        Self {
+            head_ms: 10_000,
+            tls_ms: 10_000,
+            body_ms: 10_000,
+            idle_ms: 600_000,
+            connection_age_ms: 3_600_000,
+            go_away_grace_ms: 60_000,
+            ping_ms: if profile == Profile::Strict {
+                0
+            } else {
+                60_000
+            },
+            pong_ms: 30_000,
+            tcp_user_ms: 30_000,
+            keep_alive_ms: 75_000,
+            answer_ms: 10_000,
+            close_ms: 5_000,
+            drain_ms: DRAIN_MS,
+            alexa_wait_max_ms: 0,
+            clock_tolerance_ms: 300_000,
+        }
+    }
+}
+
+/// Who gets which notices of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signaling {
+    /// Who gets GO_AWAY and RECONNECT_ICE_SERVER.
+    pub go_away: GoAway,
+}
+
+impl Signaling {
+    /// The defaults of `profile`.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        Self {
+            go_away: match profile {
+                Profile::Default => GoAway::Auto,
+                Profile::Strict => GoAway::Always,
+            },
+        }
+    }
+}
+
+/// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one gets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoAway {
+    /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself for ever after
+    /// either of the two messages (seen with 1.16, the same code since 1.7.3).
+    Auto,
+    /// Everybody, as AWS does.
+    Always,
+    /// Nobody.
+    Never,
+}
+
+/// Extensions that AWS does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether a master may send SDP_OFFER to a viewer.
+    pub master_offers: bool,
+}
+
+/// One entry of GetIceServerConfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ice {
+    /// `stun:`, `turn:` and `turns:` URLs in the order in which clients see them: 1 to 4.
+    pub urls: Vec<String>,
+    /// What a client shows the server.
+    pub credential: IceCredential,
+    /// How long the answer is good for: 30 to 86 400 seconds. Source: GetIceServerConfig, `Ttl`.
+    pub ttl_seconds: u32,
+}
+
+/// What a client shows a STUN or TURN server. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum IceCredential {
+    /// Nothing: STUN only. The answer carries placeholders, since clients refuse entries without credentials.
+    None,
+    /// A fixed user.
+    Fixed {
+        /// The user's name.
+        username: String,
+        /// The user's password.
+        password: String,
+    },
+    /// Time-limited credentials are minted with the first secret (coturn's `static-auth-secret`); the others are those
+    /// that the TURN server still takes during a rotation. At least one.
+    Secrets(Vec<String>),
+}
+
+impl std::fmt::Debug for IceCredential {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => to.write_str("None"),
+            Self::Fixed {
+                username,
+                password: _,
+            } => write!(to, "Fixed({username:?}, <redacted>)"),
+            Self::Secrets(secrets) => write!(to, "Secrets(<{} redacted>)", secrets.len()),
+        }
+    }
+}
+
+const DRAIN_MS: u64 = 20_000;
+const DEV_DRAIN_MS: u64 = 1_000;
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;

@@ -1,0 +1,47 @@
+//! One shard's parts of what the process may hold.
+
+use super::Settings;
+use crate::limits::{ENVELOPE_BYTES_MAX, share};
+
+impl Settings {
+    /// One shard's part of [`Limits::connections`](super::Limits::connections), rounded up.
+    #[must_use]
+    pub fn connections_per_shard(&self) -> usize {
+        self.limits.connections.div_ceil(self.shards.max(1))
+    }
+
+    /// One shard's part of [`Limits::request_bytes`](super::Limits::request_bytes), but always room for the largest request.
+    #[must_use]
+    pub fn request_bytes_per_shard(&self) -> usize {
+        let limits = &self.limits;
+        let part = limits.request_bytes / self.shards.max(1);
+        part.max(limits.head_bytes + limits.body_bytes)
+    }
+
+    /// Most bytes that wait for all connections of one shard: as configured, or its part of the process's, which holds some of the
+    /// largest messages on any number of shards.
+    #[must_use]
+    pub fn outbox_bytes_of_shard(&self) -> usize {
+        self.part(
+            self.limits.outbox_bytes_per_shard,
+            self.limits.outbox_bytes_total,
+        )
+    }
+
+    /// Most bytes of undelivered messages kept by one shard, likewise.
+    #[must_use]
+    pub fn pending_bytes_of_shard(&self) -> usize {
+        self.part(
+            self.limits.pending_bytes_per_shard,
+            self.limits.pending_bytes_total,
+        )
+    }
+
+    fn part(&self, of_shard: usize, total: usize) -> usize {
+        let least = 4 * (self.limits.payload_bytes + ENVELOPE_BYTES_MAX);
+        match of_shard {
+            0 => share(total, self.shards, least, usize::MAX),
+            written => written,
+        }
+    }
+}

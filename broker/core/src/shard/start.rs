@@ -1,0 +1,112 @@
+//! What a shard begins with.
+
+use crate::auth::{Authenticator, Nonces, SessionKeys};
+use crate::id::ShardId;
+use crate::journal::{Journal, Silence};
+use crate::limits::waiting_calls_per_shard;
+use crate::placement::Placement;
+use crate::record::Record;
+use crate::registry::{MemoryStore, Store};
+use crate::settings::Settings;
+use crate::time::Wall;
+use codec::http::HeadLimits;
+use std::sync::Arc;
+
+/// What a shard is made of.
+pub struct Start {
+    /// The configuration; its listeners hold their actual ports.
+    pub settings: Arc<Settings>,
+    /// Which shard it is.
+    pub id: ShardId,
+    /// Where channels live.
+    pub placement: Placement,
+    /// Seeds of its hash tables and of its generator of request ids and versions.
+    pub seeds: [u64; 4],
+    /// The channels of an earlier life whose home this is.
+    pub records: Vec<Record>,
+    /// A time that creation times of new channels must exceed: the latest of an earlier life, on whatever shard.
+    pub newest: Wall,
+    /// Where changes are made durable.
+    pub store: Box<dyn Store>,
+    /// Where it notes what operators read.
+    pub journal: Box<dyn Journal>,
+    /// Checks signatures; `None` where none is asked for.
+    pub authenticator: Option<Authenticator>,
+    /// What temporary credentials are sealed with.
+    pub session_keys: Arc<SessionKeys>,
+    /// Their nonces.
+    pub nonces: Nonces,
+    /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what happens
+    /// then.
+    pub waiting_calls: usize,
+}
+
+impl Start {
+    /// A shard that checks no signature, keeps nothing and notes nothing: what tests and benches begin with.
+    #[must_use]
+    pub fn bare(
+        settings: Arc<Settings>,
+        id: ShardId,
+        placement: Placement,
+        seeds: [u64; 4],
+    ) -> Self {
+        let waiting_calls = waiting_calls_per_shard(usize::from(placement.shards()));
+        Self {
+            settings,
+            id,
+            placement,
+            seeds,
+            records: Vec::new(),
+            newest: Wall::default(),
+            store: Box::new(MemoryStore),
+            journal: Box::new(Silence),
+            authenticator: None,
+            session_keys: Arc::new(SessionKeys::new(&[0; 32], None)),
+            nonces: Nonces::new(&[0; 32], id.0),
+            waiting_calls,
+        }
+    }
+}
+
+/// The configured bounds in the form in which the codec takes them.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) head: HeadLimits,
+    pub(super) frames: codec::ws::Rules,
+    pub(super) messages: codec::signal::Rules,
+    pub(super) calls: codec::control::Rules,
+    /// This shard's part of `limits.request_bytes`.
+    pub(super) request_bytes: usize,
+    pub(super) origins: super::origins::Origins,
+    /// Bytes that wait for the connections of this shard.
+    pub(super) outbox_bytes: usize,
+    /// Bytes that it keeps for absent peers.
+    pub(super) pending_bytes: usize,
+}
+
+impl Rules {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let strict = settings.strict();
+        Self {
+            head: HeadLimits {
+                head_bytes: limits.head_bytes,
+                header_lines: limits.header_lines,
+            },
+            frames: codec::ws::Rules {
+                message_bytes: limits.message_bytes,
+                fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
+            },
+            messages: codec::signal::Rules {
+                payload_bytes: limits.payload_bytes,
+                url_safe: !strict,
+                master_offers: settings.options.master_offers,
+            },
+            calls: codec::control::Rules { strict },
+            request_bytes: settings.request_bytes_per_shard(),
+            origins: super::origins::Origins::of(settings),
+            outbox_bytes: settings.outbox_bytes_of_shard(),
+            pending_bytes: settings.pending_bytes_of_shard(),
+        }
+    }
+}

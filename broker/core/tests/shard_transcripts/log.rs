@@ -1,0 +1,130 @@
+//! What the log tells of connections.
+
+use crate::script::Script;
+use broker_core::journal::Entry;
+use std::sync::atomic::Ordering;
+
+#[test]
+fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
+    let mut script = Script::dev();
+    script.play(
+        "a connects                               |
+         m connects                               | m < 101
+         v1 connects                              | v1 < 101
+         v1 > unmasked                            | v1 < close 1002 a client's frame must be masked
+         a > delete cam                           | a < 200 {}; m < close 1001 Channel deleted
+         time 6s                                  | m < end; v1 < end",
+    );
+    let ends: Vec<(Option<Box<str>>, String)> = script
+        .log()
+        .filter_map(|entry| match entry {
+            Entry::ConnectionEnd(end) => Some((end.channel, end.reason.to_string())),
+            Entry::Refused(_)
+            | Entry::Suppressed { .. }
+            | Entry::Audit(_)
+            | Entry::StoreTrouble { .. } => None,
+        })
+        .collect();
+    let cam = || Some("cam".into());
+    let mut reasons: Vec<&str> = ends.iter().map(|(_, reason)| reason.as_str()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["channel_deleted", "protocol_error:1002"]);
+    assert!(
+        ends.iter().all(|(channel, _)| *channel == cam()),
+        "{ends:?}"
+    );
+}
+
+#[test]
+fn a_change_that_a_quota_refuses_has_its_audit_line() {
+    let mut script = Script::with(2, false, |settings| {
+        settings.limits.channels_per_account = 1;
+    });
+    script.play(
+        "a connects                               |
+         a > create one                           | a < 200 {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}
+         a > create two                           | a < 400 AccountChannelLimitExceededException",
+    );
+    let audited: Vec<(String, &str)> = script
+        .log()
+        .filter_map(|entry| match entry {
+            Entry::Audit(audit) => Some((audit.channel_arn?.into(), audit.outcome)),
+            Entry::ConnectionEnd(_)
+            | Entry::Refused(_)
+            | Entry::Suppressed { .. }
+            | Entry::StoreTrouble { .. } => None,
+        })
+        .collect();
+    let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123";
+    let refused = "AccountChannelLimitExceededException";
+    let wanted = [(arn.to_owned(), "ok"), ("two".to_owned(), refused)];
+    assert_eq!(audited, wanted);
+}
+
+#[test]
+fn the_audit_line_of_a_refused_media_storage_says_so() {
+    let mut script = Script::dev();
+    script.play(
+        r#"a connects                               |
+         m connects                               | m < 101
+         a > api /updateMediaStorageConfiguration {"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1700000000000","MediaStorageConfiguration":{"Status":"ENABLED","StreamARN":"arn:aws:kinesisvideo:us-west-2:123456789012:stream/s/1"}} | a < 400 InvalidArgumentException"#,
+    );
+    let outcome = |entry| {
+        if let Entry::Audit(audit) = entry {
+            Some(audit.outcome)
+        } else {
+            None
+        }
+    };
+    let outcomes: Vec<&str> = script.log().filter_map(outcome).collect();
+    assert_eq!(outcomes, ["InvalidArgumentException"]);
+}
+
+#[test]
+fn a_change_whose_line_has_no_place_is_refused_and_one_that_is_refused_keeps_none() {
+    let mut script = Script::with(2, false, |_| ());
+    script.places.store(2, Ordering::SeqCst);
+    let created = r#"200 {"ChannelARN":"arn:aws:kinesisvideo:us-west-2:123456789012:channel"#;
+    script.play(&format!(
+        "a connects                               |
+         a > create one                           | a < {created}/one/1767323075123\"}}
+         # refused for another reason: its place is for the next
+         a > create one                           | a < 400 ResourceInUseException
+         a > create two                           | a < {created}/two/1767323075123\"}}
+         a > create three                         | a < 503 ServiceUnavailable
+         a > delete one created-now               | a < 503 ServiceUnavailable
+         a > describe three                       | a < 404 ResourceNotFoundException"
+    ));
+    assert_eq!(script.counters().audit_refused, 2);
+    assert_eq!(script.channels(), 2);
+    script.places.store(1, Ordering::SeqCst);
+    script.play("a > delete one created-now               | a < 200 {}");
+}
+
+#[test]
+fn refused_changes_are_limited_like_other_refusals() {
+    let mut script = Script::with(1, false, |_| ());
+    script.play("a connects |");
+    for _ in 0..40 {
+        script.play("a > delete nothing | a < 404 ResourceNotFoundException");
+    }
+    let noted = script.log().count();
+    assert_eq!(noted, 50, "within one second");
+    assert_eq!(script.counters().log_suppressed, 30);
+}
+
+#[test]
+fn a_change_whose_caller_vanishes_has_its_line() {
+    let mut script = Script::with(1, false, |_| ());
+    script.play(
+        "a connects                               |
+         store waits                              |
+         a > create one                           |
+         a vanishes                               |
+         store commits                            | a < 200 {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}; a < end",
+    );
+    let audits = script
+        .log()
+        .filter(|entry| matches!(entry, Entry::Audit(_)));
+    assert_eq!(audits.count(), 1);
+}

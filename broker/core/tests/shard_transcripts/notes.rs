@@ -1,0 +1,29 @@
+//! The log of all shards, and its places for changes.
+
+use broker_core::journal::{Entry, Journal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+
+/// A shard's end of it.
+pub(crate) struct Notes {
+    pub(crate) to: Sender<Entry>,
+    /// For changes, under way or noted: nobody gives back those that were noted.
+    pub(crate) places: Arc<AtomicUsize>,
+}
+
+impl Journal for Notes {
+    fn note(&mut self, entry: Entry) {
+        drop(self.to.send(entry)); // nobody reads what is noted after the script
+    }
+
+    fn keep_place(&mut self) -> bool {
+        let one_less = |places: usize| places.checked_sub(1);
+        let order = Ordering::SeqCst;
+        self.places.fetch_update(order, order, one_less).is_ok()
+    }
+
+    fn give_back(&mut self) {
+        self.places.fetch_add(1, Ordering::SeqCst);
+    }
+}

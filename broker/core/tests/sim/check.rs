@@ -1,0 +1,439 @@
+//! What must hold after every step: the machine did what the model says, nothing else, and the books agree.
+
+use crate::model::changes::Life;
+use crate::model::{Body, Channel, ConnId, Expect, Question};
+use crate::socket::Stage;
+use crate::store::Verdict;
+use crate::wire::{Item, Response};
+use crate::world::{Change, Post, Tag, World};
+use broker_core::event::{Outcome, PLACES};
+use broker_core::id::{CallRef, SessionKey, ShardId};
+use broker_core::journal::Entry;
+use broker_core::machine::{Machine, Output};
+use broker_core::shard::{Ask, Letter, Shard};
+use std::collections::BTreeSet;
+
+impl World {
+    /// Before an input: the model sees how full the outboxes are, and forgets what the last input led to.
+    pub(crate) fn before(&mut self, shard: usize) {
+        self.model.out = crate::model::Predicted::default();
+        let mut all = 0;
+        for &conn in self.keys[shard].values() {
+            let bytes = self.outbox_bytes(conn);
+            let messages = self.message_bytes(conn);
+            self.model.conns[conn].bytes = bytes;
+            self.model.conns[conn].key = self.sockets[conn].key;
+            self.model.conns[conn].control = bytes - messages;
+            all += messages;
+        }
+        self.model.shards[shard].outbox_bytes = all;
+    }
+
+    fn outbox_bytes(&self, conn: ConnId) -> usize {
+        let socket = &self.sockets[conn];
+        let unsent = self.shards[socket.shard].unsent(socket.key).len();
+        socket.stream.len() - socket.sent + unsent
+    }
+
+    /// How many of these are messages.
+    pub(crate) fn message_bytes(&self, conn: ConnId) -> usize {
+        let sent = self.sockets[conn].sent;
+        if self.outbox_bytes(conn) == 0 {
+            return 0;
+        }
+        let items = self.items(conn);
+        let messages = items
+            .iter()
+            .filter(|placed| matches!(placed.item, Item::Message { .. }));
+        messages
+            .map(|placed| placed.end.saturating_sub(placed.begin.max(sent)))
+            .sum()
+    }
+
+    /// After an input: its outputs are obeyed and compared. `clock`: it may have led to what the model only observes.
+    pub(crate) fn after(&mut self, shard: usize, clock: bool) {
+        self.step += 1;
+        let mut ends = Vec::new();
+        let mut refused = Vec::new();
+        let mut drained = 0;
+        while let Some(output) = self.shards[shard].poll_output() {
+            match output {
+                Output::Send(key) => {
+                    let conn = self.conn(shard, key);
+                    self.model.out.touched.insert(conn);
+                    self.sockets[conn].asked = true;
+                }
+                Output::HandOver(key, to) => {
+                    let conn = self.conn(shard, key);
+                    let predicted = self.model.out.handovers.pop();
+                    assert_eq!(predicted, Some((conn, to.index())), "a handover");
+                    self.sockets[conn].stage = Stage::Leaving(to.index());
+                }
+                Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
+                Output::Close(key) => ends.push((self.conn(shard, key), false)),
+                Output::Abort(key) => ends.push((self.conn(shard, key), true)),
+                Output::Drained => drained += 1,
+            }
+        }
+        let mut touched = self.model.out.touched.clone();
+        touched.extend(ends.iter().map(|(conn, _)| *conn));
+        if clock || self.step.is_multiple_of(16) {
+            touched.extend(self.keys[shard].values());
+        }
+        touched.retain(|conn| self.model.conns[*conn].live && self.sockets[*conn].shard == shard);
+        // By slot, as a drain goes: who gives back first may find the room that the next one lacks.
+        let mut in_order: Vec<ConnId> = touched.iter().copied().collect();
+        in_order.sort_unstable_by_key(|conn| self.sockets[*conn].key);
+        for conn in in_order {
+            self.controls(conn, clock);
+        }
+        for (conn, aborted) in ends {
+            self.ended_as_predicted(conn, aborted, clock);
+        }
+        touched.extend(self.model.out.touched.iter().copied());
+        self.nothing_missing(shard, &touched);
+        self.noted_as_predicted(shard);
+        self.stored_as_predicted(shard);
+        self.books(shard);
+        // A machine looks whether its drain is over after each input; opening and adopting are none.
+        let over = std::mem::take(&mut self.input) && self.model.drained(shard);
+        assert_eq!(
+            drained,
+            usize::from(over),
+            "Drained, once, when empty or over"
+        );
+        self.drained[shard] |= over;
+        for (letter, caller) in refused {
+            self.refuse(shard, letter, caller);
+        }
+    }
+
+    fn conn(&self, shard: usize, key: SessionKey) -> ConnId {
+        *self.keys[shard]
+            .get(&key)
+            .expect("an output names a living session")
+    }
+
+    /// A letter is posted as predicted, or found no room.
+    fn post(
+        &mut self,
+        from: usize,
+        to: ShardId,
+        letter: Letter,
+    ) -> Option<(Letter, crate::model::Caller)> {
+        let reference = |caller: &CallRef| (caller.shard.0, caller.session.pack(), caller.serial);
+        let out = &mut self.model.out;
+        let tag = match &letter {
+            Letter::Ask(caller, inquiry) => {
+                let predicted = out.asks.pop_front();
+                let (predicted, home, question) = predicted.expect("a question was predicted");
+                let asked = match inquiry.ask {
+                    Ask::Permit(_) => Question::Permit,
+                    Ask::Count { .. } => Question::Count,
+                    _ => Question::Call,
+                };
+                assert_eq!(asked, question, "what is asked");
+                assert_eq!(home, to.index(), "a question goes to the channel's home");
+                assert_eq!(
+                    self.keys[from].get(&caller.session),
+                    Some(&predicted.conn),
+                    "whose question"
+                );
+                self.callers.insert(reference(caller), predicted);
+                Tag::Ask(predicted, question)
+            }
+            Letter::Tell(home, caller, _) => {
+                let known = self.callers.get(&reference(caller));
+                let place = (out.tells.iter()).position(|(whose, ..)| Some(whose) == known);
+                let (predicted, at, told) = place
+                    .and_then(|place| out.tells.remove(place))
+                    .expect("an answer was predicted");
+                assert_eq!((at, predicted.shard), (home.index(), to.index()));
+                Tag::Tell(predicted, told)
+            }
+            Letter::Taken(..) | Letter::Withdraw(_) | Letter::Answer(..) | Letter::Over(_) => {
+                self.alexa_letter(to, &letter)
+            }
+            Letter::Drain(_) => panic!("no shard drains another"),
+            Letter::Committed(..) => panic!("only a store tells of a change"),
+            Letter::Credentials(_) => panic!("only the operator changes them"),
+        };
+        if let Tag::Ask(caller, _) = tag
+            && Shard::refusable(&letter)
+            && self.plan.refuses(&mut self.random)
+        {
+            return Some((letter, caller));
+        }
+        self.hit("letter posted");
+        self.mail[to.index()].push_back(Post::Letter(letter, tag));
+        None
+    }
+
+    /// Compares what appeared in a stream beside messages with what was predicted.
+    fn controls(&mut self, conn: ConnId, clock: bool) {
+        let items = self.items(conn);
+        let fresh: Vec<Item> = items
+            .into_iter()
+            .map(|placed| placed.item)
+            .filter(|item| !matches!(item, Item::Message { .. }))
+            .skip(self.sockets[conn].seen)
+            .collect();
+        for item in fresh {
+            self.sockets[conn].seen += 1;
+            let expected = self.model.conns[conn].expects.front();
+            if expected.is_some_and(|expected| fits(expected, &item)) {
+                self.model.conns[conn].expects.pop_front();
+            } else if clock {
+                if self.model.ends_now(conn) {
+                    self.model.give_up(); // something came before the predicted end
+                }
+                self.model.observe(conn, &item);
+            } else {
+                panic!("connection {conn} got {item:?}, not {expected:?}");
+            }
+        }
+    }
+
+    fn ended_as_predicted(&mut self, conn: ConnId, aborted: bool, clock: bool) {
+        let out = &mut self.model.out;
+        let list = |out: &mut crate::model::Predicted| {
+            let list = if aborted {
+                &mut out.aborts
+            } else {
+                &mut out.closes
+            };
+            let place = list.iter().position(|one| *one == conn);
+            place.map(|place| list.remove(place)).is_some()
+        };
+        if !list(out) {
+            let lost = self.model.conns[conn].lost_sync;
+            assert!(clock || lost, "connection {conn} was ended for no reason");
+            if aborted {
+                self.model.observe_abort(conn);
+            } else {
+                self.model.observe_close(conn);
+            }
+            assert!(list(&mut self.model.out), "one end a step");
+        }
+        let socket = &mut self.sockets[conn];
+        socket.stage = match (socket.stage, aborted) {
+            (_, true) => Stage::Shut,
+            (Stage::Open | Stage::Leaving(_), false) => Stage::Closing,
+            (other, false) => panic!("closed in {other:?}"),
+        };
+    }
+
+    /// Everything predicted has happened, and the messages in the streams are those that the model has queued.
+    fn nothing_missing(&mut self, shard: usize, touched: &BTreeSet<ConnId>) {
+        let out = &self.model.out;
+        assert!(out.closes.is_empty(), "not closed: {:?}", out.closes);
+        assert!(out.aborts.is_empty(), "not aborted: {:?}", out.aborts);
+        assert!(out.handovers.is_empty() && out.asks.is_empty());
+        assert!(out.tells.is_empty(), "not told: {:?}", out.tells);
+        assert!(out.takens.is_empty() && out.overs.is_empty() && out.withdraws.is_empty());
+        assert!(out.answers.is_empty(), "not answered: {:?}", out.answers);
+        for &conn in touched {
+            let state = &self.model.conns[conn];
+            if !state.live || state.shard != shard {
+                continue;
+            }
+            assert!(
+                state.expects.is_empty(),
+                "connection {conn} did not get {:?}",
+                state.expects
+            );
+            let socket = &self.sockets[conn];
+            let found: Vec<String> = self
+                .items(conn)
+                .into_iter()
+                .filter_map(|placed| match placed.item {
+                    Item::Message { text, .. } => Some(text),
+                    _ => None,
+                })
+                .collect();
+            let wanted: Vec<&str> = state
+                .outbox
+                .iter()
+                .map(|one| self.model.messages[one.number].text.as_str())
+                .collect();
+            assert_eq!(found, wanted, "the messages queued for connection {conn}");
+            let unsent = !self.shards[shard].unsent(socket.key).is_empty();
+            let open = matches!(socket.stage, Stage::Open | Stage::Leaving(_));
+            assert!(
+                !unsent || !open || socket.reset || socket.asked || !socket.at_rest(),
+                "connection {conn} has unsent bytes that nobody was told of"
+            );
+        }
+    }
+
+    /// The log has the lines that it should have, and no other.
+    fn noted_as_predicted(&mut self, shard: usize) {
+        let mut wanted = std::mem::take(&mut self.model.out.notes);
+        for mut entry in self.journals[shard].try_iter() {
+            if let Entry::Refused(broker_core::journal::Refused { request_id, .. })
+            | Entry::Audit(broker_core::journal::Audit { request_id, .. }) = &mut entry
+            {
+                assert_eq!(std::mem::take(request_id).len(), 36, "a request id");
+            }
+            let same = |(note, or): &(Entry, _)| {
+                let mut note = note.clone();
+                if let (Entry::ConnectionEnd(note), Entry::ConnectionEnd(found)) =
+                    (&mut note, &entry)
+                    && *or == Some(found.reason)
+                {
+                    note.reason = found.reason;
+                }
+                note == entry
+            };
+            let Some(place) = wanted.iter().position(same) else {
+                panic!("{entry:?} was noted, not {wanted:?}");
+            };
+            wanted.remove(place);
+        }
+        assert!(wanted.is_empty(), "not noted: {wanted:?}");
+    }
+
+    /// The store was given what it should have been, in order, and never two changes of a channel at a time.
+    fn stored_as_predicted(&mut self, shard: usize) {
+        for given in self.stores[shard].try_iter() {
+            let submission = self.model.given(&given);
+            let Verdict::Later(kept) = submission.verdict else {
+                continue;
+            };
+            let mut under_way = self.changes[shard].iter();
+            assert!(
+                under_way.all(|change| change.key != given.key),
+                "one change of a channel at a time"
+            );
+            self.changes[shard].push_back(Change {
+                key: given.key,
+                channel: submission.channel,
+                number: submission.number,
+                kept,
+            });
+        }
+        assert!(self.model.out.submissions.is_empty(), "not stored");
+    }
+
+    /// The conservation law, the gauges and the bounds.
+    fn books(&mut self, shard: usize) {
+        let snapshot = self.shards[shard].snapshot();
+        let limits = &self.model.settings.limits;
+        let calls: usize = 64 * 6000;
+        let most = limits.outbox_bytes + limits.pending_bytes_per_channel + calls + 4096;
+        let (mut messages, mut control) = (0, 0);
+        for &conn in self.keys[shard].values() {
+            let own = self.outbox_bytes(conn);
+            assert!(own <= most, "connection {conn} has {own} bytes waiting");
+            let of_messages = self.message_bytes(conn);
+            messages += of_messages as u64;
+            control += (own - of_messages) as u64;
+        }
+        let mut places = [0; PLACES];
+        for conn in self.model.conns.iter() {
+            if conn.live && conn.shard == shard {
+                places[conn.place] += 1;
+            }
+        }
+        assert_eq!(snapshot.connections, places, "the connections' gauges");
+        let channels = self.model.channels.iter();
+        let channels = channels.filter(|one| one.alive && one.home == shard);
+        let deleting = |one: &&Channel| one.life == Life::Deleting;
+        let deleting = channels.clone().filter(deleting).count();
+        assert_eq!(snapshot.deleting, deleting as u64, "channels that end");
+        assert_eq!(snapshot.channels, channels.count() as u64, "channels");
+        let now = broker_core::time::Now(self.model.now);
+        let forgotten = self.shards[shard].forgotten(now);
+        assert_eq!(forgotten, 0, "sessions or channels without a deadline");
+        let most = snapshot.connections.iter().sum::<u64>() + snapshot.channels;
+        assert!(
+            snapshot.timers <= most,
+            "{} timer entries for {most} sessions and channels",
+            snapshot.timers
+        );
+        let places = self.model.shards[shard].places.len();
+        assert_eq!(snapshot.call_places, places as u64, "places of calls");
+        self.letters_within_their_bounds(shard);
+        self.model.shards[shard].counters.outbox_bytes = messages;
+        self.model.shards[shard].counters.control_bytes = control;
+        let mut wanted = self.model.counters(shard);
+        let mut found = snapshot.counters;
+        assert_eq!(found.unaccounted(), 0, "the conservation law");
+        assert!(found.pending_bytes <= self.model.settings.pending_bytes_of_shard() as u64);
+        if self.model.haze_now {
+            return;
+        }
+        if self.model.hazy {
+            for counters in [&mut wanted, &mut found] {
+                for kind in &mut counters.outcomes {
+                    let sum: u64 = LOSSES.iter().map(|outcome| kind[outcome.index()]).sum();
+                    for outcome in LOSSES {
+                        kind[outcome.index()] = 0;
+                    }
+                    kind[0] += sum << 32;
+                }
+            }
+        }
+        assert_eq!(found, wanted, "the counters of shard {shard}");
+    }
+}
+
+/// Outcomes that a tick may give in either order.
+const LOSSES: [Outcome; 5] = [
+    Outcome::Expired,
+    Outcome::Overwritten,
+    Outcome::Withdrawn,
+    Outcome::Overflow,
+    Outcome::Evicted,
+];
+
+fn fits(expected: &Expect, item: &Item) -> bool {
+    match (expected, item) {
+        (Expect::Upgraded, Item::Response(response)) => response.status == 101,
+        (Expect::Response(status, error, body, close), Item::Response(response)) => {
+            *status == response.status
+                && *error == response.error
+                && *close == response.close
+                && holds(body, response)
+        }
+        (Expect::Status(text), Item::Status(found)) => text == found,
+        (Expect::ReconnectIce, Item::ReconnectIce) => true,
+        (Expect::Pong(payload), Item::Pong(found)) => payload == found,
+        (Expect::Close(code, reason), Item::Close(found, why)) => code == found && reason == why,
+        (
+            Expect::Upgraded
+            | Expect::Response(..)
+            | Expect::Status(_)
+            | Expect::ReconnectIce
+            | Expect::Pong(_)
+            | Expect::Close(..),
+            _,
+        ) => false,
+    }
+}
+
+fn holds(body: &Body, response: &Response) -> bool {
+    let text = &response.body;
+    match body {
+        Body::Error => text.to_ascii_lowercase().starts_with(r#"{"message":""#),
+        Body::Empty => text == "{}",
+        Body::Exactly(wanted) => text == wanted,
+        Body::Holds(parts) => parts.iter().all(|part| text.contains(part)),
+        Body::Answer(None) => text == r#"{"Answer":null}"#,
+        Body::Answer(Some(answer)) => *text == format!(r#"{{"Answer":"{answer}"}}"#),
+        Body::Names(names, more) => {
+            let found: Vec<&str> = text
+                .split(r#""ChannelName":""#)
+                .skip(1)
+                .filter_map(|rest| rest.split('"').next())
+                .collect();
+            let states = text.split(r#""ChannelStatus":""#).skip(1);
+            let states = states.filter_map(|rest| rest.split('"').next());
+            let lines = found.iter().zip(states);
+            let lines: Vec<String> = lines
+                .map(|(name, state)| format!("{name} {state}"))
+                .collect();
+            found.len() == lines.len() && lines == *names && text.contains("NextToken") == *more
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! What kind of world a seed makes: its size, its limits, which actions happen and how often (some never), and what goes wrong.
+
+use crate::store::{Kind, Verdicts};
+use broker_core::settings::{GoAway, Profile, Quotas, Rate, Settings};
+
+/// A world's kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) shards: usize,
+    pub(crate) dev: bool,
+    pub(crate) strict: bool,
+    pub(crate) steps: usize,
+    pub(crate) channels: usize,
+    /// Weights of [`Action::ALL`]; 0 for those that this world does not know.
+    pub(crate) weights: [u32; Action::ALL.len()],
+    /// Of a hundred questions and handovers, how many find a mailbox full.
+    pub(crate) refusals: u32,
+    /// Of a hundred sends, how many go by the ring and report later.
+    pub(crate) launches: u32,
+    pub(crate) drains: bool,
+    /// Whether it begins with a master and viewers that are connected.
+    pub(crate) settled: bool,
+    /// How many client ids viewers use.
+    pub(crate) ids: usize,
+    small_outbox: Option<usize>,
+    small_shard: Option<usize>,
+    small_pending: Option<usize>,
+    small_pending_shard: Option<usize>,
+    connections: usize,
+    viewers: usize,
+    master_offers: bool,
+    alexa_wait_max_ms: u64,
+    /// Alexa calls that may wait on one shard.
+    pub(crate) waiting_calls: usize,
+    /// Changes under way of one shard's connections for which its log has places.
+    pub(crate) audits: usize,
+    no_age: bool,
+    no_pong: bool,
+    go_away: Option<GoAway>,
+    /// Whether connects, messages and calls of a channel have rates; and calls of the account.
+    rates: bool,
+    account_rates: bool,
+    /// A seed of these rates.
+    rate_seed: u64,
+    account_channels: usize,
+    store: Kind,
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    ConnectMaster,
+    ConnectViewer,
+    ConnectCaller,
+    Message,
+    Burst,
+    BadMessage,
+    Ping,
+    Violation,
+    CloseFrame,
+    Call,
+    Alexa,
+    Pile,
+    Answer,
+    Feed,
+    FeedPart,
+    Flush,
+    FlushPart,
+    Land,
+    Letter,
+    Leave,
+    Bury,
+    Reset,
+    HalfClose,
+    Stall,
+    Unstall,
+    ShortTime,
+    NextDeadline,
+    LongTime,
+    WallJump,
+    EndAfterClose,
+    Commit,
+    Crowd,
+    Rush,
+    Inspect,
+    Reconnect,
+}
+
+impl Action {
+    /// Every action.
+    pub(crate) const ALL: [Self; 35] = [
+        Self::ConnectMaster,
+        Self::ConnectViewer,
+        Self::ConnectCaller,
+        Self::Message,
+        Self::Burst,
+        Self::BadMessage,
+        Self::Ping,
+        Self::Violation,
+        Self::CloseFrame,
+        Self::Call,
+        Self::Alexa,
+        Self::Pile,
+        Self::Answer,
+        Self::Feed,
+        Self::FeedPart,
+        Self::Flush,
+        Self::FlushPart,
+        Self::Land,
+        Self::Letter,
+        Self::Leave,
+        Self::Bury,
+        Self::Reset,
+        Self::HalfClose,
+        Self::Stall,
+        Self::Unstall,
+        Self::ShortTime,
+        Self::NextDeadline,
+        Self::LongTime,
+        Self::WallJump,
+        Self::EndAfterClose,
+        Self::Commit,
+        Self::Crowd,
+        Self::Rush,
+        Self::Inspect,
+        Self::Reconnect,
+    ];
+
+    /// How often it happens in the average world, and whether a world may lack it.
+    fn usual(self) -> (u32, bool) {
+        match self {
+            Self::ConnectMaster => (5, true),
+            Self::ConnectViewer => (8, true),
+            Self::ConnectCaller => (4, true),
+            Self::Message => (40, false),
+            Self::Burst => (4, true),
+            Self::BadMessage | Self::Alexa => (5, true),
+            Self::Call => (9, true),
+            Self::Answer | Self::Ping => (4, true),
+            Self::Violation
+            | Self::Pile
+            | Self::EndAfterClose
+            | Self::HalfClose
+            | Self::Crowd
+            | Self::Rush
+            | Self::Reconnect
+            | Self::WallJump => (1, true),
+            Self::CloseFrame | Self::Reset => (2, true),
+            Self::Feed => (90, false),
+            Self::FeedPart => (20, true),
+            Self::Flush => (80, false),
+            Self::FlushPart => (15, true),
+            Self::Land | Self::Leave | Self::Bury => (30, false),
+            Self::Letter => (40, false),
+            Self::Commit => (6, false),
+            Self::Inspect => (5, true),
+            Self::Stall => (6, true),
+            Self::Unstall => (2, true),
+            Self::ShortTime => (6, false),
+            Self::NextDeadline => (2, true),
+            Self::LongTime => (1, true),
+        }
+    }
+}
+
+impl Plan {
+    /// Draws a kind of world.
+    pub(crate) fn draw(random: &mut fastrand::Rng) -> Self {
+        let one_in = |random: &mut fastrand::Rng, n: u32| random.u32(0..n) == 0;
+        let mut weights = [0; Action::ALL.len()];
+        for (weight, action) in weights.iter_mut().zip(Action::ALL) {
+            let (usual, may_lack) = action.usual();
+            *weight = match random.u32(0..10) {
+                0 | 1 if may_lack => 0,
+                2 => usual * 3,
+                3 => usual.div_ceil(3),
+                _ => usual,
+            };
+        }
+        let kib = 1024;
+        let some = |random: &mut fastrand::Rng, n, from: usize, to: usize| {
+            one_in(random, n).then(|| random.usize(from..to))
+        };
+        let small_pending = some(random, 3, 2 * kib, 8 * kib);
+        Self {
+            shards: random.usize(1..=4),
+            dev: !one_in(random, 3),
+            strict: one_in(random, 6),
+            steps: [random.usize(60..400), random.usize(400..1500)][random.usize(0..2)],
+            channels: random.usize(1..=3),
+            weights,
+            refusals: if one_in(random, 3) { 25 } else { 0 },
+            launches: [0, 30, 80][random.usize(0..3)],
+            drains: one_in(random, 3),
+            settled: !one_in(random, 3),
+            ids: random.usize(1..=5),
+            small_outbox: some(random, 2, 8 * kib, 32 * kib),
+            small_shard: some(random, 4, kib, 12 * kib),
+            small_pending,
+            small_pending_shard: some(random, 3, kib, 8 * kib),
+            connections: if one_in(random, 4) {
+                random.usize(3..8)
+            } else {
+                1000
+            },
+            viewers: if one_in(random, 3) {
+                random.usize(1..4)
+            } else {
+                10
+            },
+            master_offers: one_in(random, 4),
+            alexa_wait_max_ms: if one_in(random, 4) { 7_000 } else { 0 },
+            waiting_calls: some(random, 3, 1, 5).unwrap_or(1000),
+            audits: some(random, 4, 1, 4).unwrap_or(1000),
+            no_age: one_in(random, 6),
+            no_pong: one_in(random, 2),
+            go_away: [None, None, Some(GoAway::Always), Some(GoAway::Never)][random.usize(0..4)],
+            store: [
+                Kind::Immediate,
+                Kind::Delayed,
+                Kind::Failing,
+                Kind::Refusing,
+            ][random.usize(0..4)],
+            rates: one_in(random, 2),
+            account_rates: one_in(random, 4),
+            rate_seed: random.u64(..),
+            account_channels: if one_in(random, 5) {
+                random.usize(1..3)
+            } else {
+                0
+            },
+        }
+    }
+
+    /// The configuration of such a world.
+    pub(crate) fn settings(&self) -> Settings {
+        let profile = if self.strict {
+            Profile::Strict
+        } else {
+            Profile::Default
+        };
+        let mut settings = Settings::new(profile, self.dev);
+        settings.shards = self.shards;
+        settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
+        self.set_rates(&mut settings.quotas);
+        settings.limits.channels_per_account = self.account_channels;
+        settings.options.master_offers = self.master_offers && !self.strict;
+        settings.timeouts.alexa_wait_max_ms = self.alexa_wait_max_ms;
+        let limits = &mut settings.limits;
+        limits.connections = self.connections * self.shards;
+        limits.viewers_per_channel = self.viewers;
+        limits.outbox_bytes = self.small_outbox.unwrap_or(limits.outbox_bytes);
+        limits.outbox_bytes_per_shard = self.small_shard.unwrap_or(limits.outbox_bytes_per_shard);
+        let pending = self
+            .small_pending
+            .unwrap_or(limits.pending_bytes_per_channel);
+        limits.pending_bytes_per_channel = pending.min(limits.outbox_bytes);
+        limits.pending_bytes_per_shard = self
+            .small_pending_shard
+            .unwrap_or(limits.pending_bytes_per_shard);
+        if self.no_age {
+            settings.timeouts.connection_age_ms = 0;
+        }
+        if self.no_pong {
+            settings.timeouts.pong_ms = 0;
+        }
+        settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
+        settings
+    }
+
+    /// What becomes of changes.
+    pub(crate) fn verdicts(&self, seed: u64) -> Verdicts {
+        let kind = self.store;
+        Verdicts { kind, seed }
+    }
+
+    /// Rates so low that a world meets them; some are none at all, and half of the worlds have none, which would hide what
+    /// else may happen.
+    fn set_rates(&self, quotas: &mut Quotas) {
+        let mut random = fastrand::Rng::with_seed(self.rate_seed);
+        quotas.off = !self.rates && !self.account_rates;
+        let mut draw = |on: bool, most: u32| Rate {
+            rate: if on { random.u32(0..most) } else { 0 },
+            burst: random.u32(1..most * 3),
+        };
+        quotas.connect_master = draw(self.rates, 4);
+        quotas.connect_viewer = draw(self.rates, 4);
+        quotas.sdp = draw(self.rates, 6);
+        quotas.ice = draw(self.rates, 20);
+        for rate in [
+            &mut quotas.describe,
+            &mut quotas.alexa,
+            &mut quotas.ice_server_config,
+            &mut quotas.change,
+        ] {
+            *rate = draw(self.rates, 3);
+        }
+        for rate in [
+            &mut quotas.account_create,
+            &mut quotas.account_describe,
+            &mut quotas.account_endpoint,
+            &mut quotas.account_list,
+            &mut quotas.account_change,
+            &mut quotas.account_media_storage,
+            &mut quotas.account_alexa,
+        ] {
+            *rate = draw(self.account_rates, 3);
+        }
+    }
+
+    /// Whether a question or handover finds the mailbox full.
+    pub(crate) fn refuses(&self, random: &mut fastrand::Rng) -> bool {
+        random.u32(0..100) < self.refusals
+    }
+
+    /// Draws the next action.
+    pub(crate) fn next(&self, random: &mut fastrand::Rng) -> Action {
+        let mut point = random.u32(0..self.weights.iter().sum());
+        for (weight, action) in self.weights.iter().zip(Action::ALL) {
+            if point < *weight {
+                return action;
+            }
+            point -= weight;
+        }
+        Action::Feed
+    }
+}
+
+/// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
+pub(crate) const MUST_HIT: &[&str] = &[
+    "fault: partial read",
+    "fault: partial write",
+    "fault: reset",
+    "fault: reset with bytes in flight",
+    "fault: reader stalls",
+    "fault: letter refused",
+    "fault: handover refused",
+    "fault: session table full",
+    "fault: no room for an adopted connection",
+    "fault: connection lost during its handover",
+    "fault: wall clock jumps",
+    "fault: half close",
+    "fault: frame violation",
+    "fault: end told after the close",
+    "handover",
+    "letter posted",
+    "send launched",
+    "drain",
+    "intake paused",
+    "message kept",
+    "message refused",
+    "message refused: no room",
+    "kept message expired",
+    "kept message overwritten",
+    "kept message made room for another channel",
+    "kept messages delivered at connect",
+    "unsent messages taken back",
+    "begun message given back",
+    "given back, but no room",
+    "slow reader cut off",
+    "slowest reader closed for the others",
+    "cut connection not waited for",
+    "shard's outboxes full",
+    "master superseded",
+    "viewer superseded",
+    "superseded evicted",
+    "message of a superseded connection",
+    "upgrade refused: no such channel",
+    "upgrade refused: viewers full",
+    "channel deleted",
+    "connection closed by a deletion",
+    "Alexa call answered",
+    "Alexa call expired",
+    "Alexa call replaced",
+    "Alexa call failed",
+    "Alexa caller hung up",
+    "Alexa offer given to the next master",
+    "Alexa call refused: too many wait",
+    "Alexa call refused: no place",
+    "Alexa call made room for another channel's",
+    "Alexa call taken after its caller hung up",
+    "Alexa call answered after its caller hung up",
+    "silent connection pinged",
+    "idle connection closed",
+    "unfinished close aborted",
+    "head or body came too slowly: 408",
+    "slow message cut off",
+    "ping not answered",
+    "candidate for an Alexa call",
+    "slot held for a begun message",
+    "stuck connection aborted for its successor",
+    "drain: told to go",
+    "drain: closed",
+    "old connection told to go",
+    "old connection closed",
+    "idle HTTP connection closed",
+    "Alexa offer too long",
+    "flood of frames without effect cut off",
+    "refusals not logged",
+    "failures of the store not logged",
+    "change refused: the log has no place for its line",
+    "upgrade refused: rate",
+    "message throttled",
+    "call refused: rate of the channel",
+    "call refused: rate of the account",
+    "call refused: channels of the account",
+    "Alexa caller hung up before its call began",
+    "change waits for the one before",
+    "too many changes wait",
+    "change not kept",
+    "channels inspected",
+    "channel inspected",
+    "told to fetch ICE servers anew",
+    "recalled to fetch ICE servers anew",
+    "unanswered ping ends the connection",
+    "old connection closed without notice",
+    "closed for a vacant slot",
+    "call took too long: 503",
+];

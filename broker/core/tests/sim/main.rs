@@ -1,0 +1,84 @@
+//! Seeded simulation of whole shards: a simulated clock, network and mailboxes around the machines that production runs, faults
+//! of every kind, and a reference model that predicts every byte.
+//!
+//! ```text
+//!  workload ──► world ──► model (predicts) ──► Shard (does) ──► check (compares)
+//! ```
+//! A failure prints its seed; `SEED=… cargo test --workspace --test sim` replays it exactly. `SIM_SEEDS=n` sets how many worlds
+//! run; with `--nocapture` a table tells which faults and rules they met.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not expected here is passed over or fails the test"
+)]
+
+mod bounds;
+mod check;
+mod clients;
+mod faults;
+mod inspector;
+mod ledger;
+mod letters;
+mod model;
+mod notes;
+mod socket;
+mod store;
+mod time;
+mod wire;
+mod words;
+mod workload;
+mod world;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+/// Worlds of an ordinary run: a few seconds.
+const SEEDS: u64 = 300;
+
+#[test]
+fn worlds() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    if let Some(seed) = number("SEED") {
+        World::new(seed).run();
+        return;
+    }
+    let mut table = BTreeMap::new();
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    for seed in 1..=seeds {
+        let mut world = World::new(seed);
+        let run = catch_unwind(AssertUnwindSafe(|| world.run()));
+        if let Err(panic) = run {
+            if panic.is::<model::OrderDoesNotShow>() {
+                world.hit("world ended: an order that does not show");
+            } else {
+                report(seed, &world);
+                std::panic::resume_unwind(panic);
+            }
+        }
+        for (what, times) in world.hits {
+            let (worlds, all) = table.entry(what).or_insert((0, 0));
+            *worlds += 1;
+            *all += times;
+        }
+        for rule in world.model.met {
+            let (worlds, _) = table.entry(rule).or_insert((0, 0));
+            *worlds += 1;
+        }
+        let (worlds, all) = table.entry("messages delivered").or_insert((0, 0));
+        *worlds += 1;
+        *all += world.ledger.delivered;
+    }
+    for (what, (worlds, times)) in &table {
+        eprintln!("{what:45} in {worlds:5} worlds, {times:7} times");
+    }
+    if seeds >= SEEDS {
+        for what in faults::MUST_HIT {
+            assert!(table.contains_key(what), "no world met: {what}");
+        }
+    }
+}
+
+fn report(seed: u64, world: &World) {
+    eprintln!("seed {seed}, step {}: {:?}", world.step, world.plan);
+    eprintln!("replay: SEED={seed} cargo test --workspace --test sim");
+}

@@ -1,0 +1,271 @@
+//! Alexa offers at their channel. See codec/PROTOCOL.md, ALEXA.
+
+use super::{Caller, Channel, ConnId, Model, Stage, Told, Waiting};
+use crate::words::Offer;
+use broker_core::event::{Kind, Outcome};
+use codec::signal::Action;
+
+impl Model {
+    /// The word that a call is over is taken in at its channel's home.
+    pub(crate) fn over(&mut self, home: usize, caller: Caller) {
+        assert!(self.shards[home].places.remove(&caller), "one for each");
+        let waits = |channel: &Channel| channel.calls.iter().any(|call| call.caller == caller);
+        assert!(!self.channels.iter().any(waits), "it is over");
+    }
+
+    /// A caller on another shard hung up.
+    pub(crate) fn withdrawn(&mut self, home: usize, caller: Caller) {
+        if self.withdraw(caller) {
+            self.answer_offer(home, caller, Told::Answer(None));
+        }
+    }
+
+    /// Another shard says that it took a call in.
+    pub(crate) fn taken(&mut self, caller: Caller, home: usize) {
+        self.shards[caller.shard].asking -= 1;
+        if let Some(taken) = self.awaited_offer(caller) {
+            *taken = true;
+            self.shards[caller.shard].offers_out += 1;
+        } else {
+            self.met("Alexa call taken after its caller hung up");
+            self.out.withdraws.push_back((caller, home));
+        }
+    }
+
+    /// A call that waited on another shard is answered; nobody is there if its caller hung up meanwhile.
+    pub(crate) fn offer_answered(&mut self, caller: Caller, home: usize, told: Told) {
+        self.out.overs.push_back((caller, home));
+        if self.awaited_offer(caller).is_some_and(|taken| *taken) {
+            self.shards[caller.shard].offers_out -= 1;
+            self.told(caller, told);
+        } else {
+            self.met("Alexa call answered after its caller hung up");
+        }
+    }
+
+    fn awaited_offer(&mut self, caller: Caller) -> Option<&mut bool> {
+        let conn = &mut self.conns[caller.conn];
+        match &mut conn.stage {
+            Stage::AwaitReply(reply) if conn.live && conn.number == caller.number => {
+                Some(&mut reply.taken)
+            }
+            _ => None,
+        }
+    }
+
+    fn answer_offer(&mut self, home: usize, caller: Caller, told: Told) {
+        if home == caller.shard {
+            self.told(caller, told);
+        } else {
+            self.out.answers.push_back((caller, home, told));
+        }
+    }
+
+    /// Takes a call back whose caller is gone. False when it waits no more.
+    pub(super) fn withdraw(&mut self, caller: Caller) -> bool {
+        let found = (self.channels.iter())
+            .position(|channel| channel.calls.iter().any(|call| call.caller == caller));
+        let Some(channel) = found else { return false };
+        let calls = &mut self.channels[channel].calls;
+        let place = calls.iter().position(|call| call.caller == caller);
+        let call = calls.remove(place.expect("just seen"));
+        self.close_call(channel, &call, Outcome::Withdrawn);
+        true
+    }
+
+    pub(super) fn take_offer(&mut self, channel: usize, caller: Caller, offer: &Offer) {
+        let home = self.channels[channel].home;
+        if home != caller.shard && self.shards[home].places.len() >= 2 * self.waiting_most {
+            self.met("Alexa call refused: no place");
+            return self.tell(home, caller, Told::Fault(503, "ServiceUnavailable"));
+        }
+        let calls = &self.channels[channel].calls;
+        if !calls.iter().any(|call| call.sender == offer.sender) {
+            let full = calls.len() >= 64;
+            match self.fullest(home).filter(|_| !full) {
+                None if !full => {}
+                Some((other, most)) if most > self.channels[channel].calls.len() + 1 => {
+                    self.end_for_another(other);
+                }
+                Some(_) | None => {
+                    self.met("Alexa call refused: too many wait");
+                    return self.tell(home, caller, LIMIT);
+                }
+            }
+        }
+        self.end_call(channel, &offer.sender, None);
+        let ttl = self.channels[channel].ttl * 1000;
+        let most = self.settings.timeouts.alexa_wait_max_ms;
+        let wait = if most == 0 { ttl } else { ttl.min(most) };
+        let expires = self.now + wait;
+        let (payload, sender) = (&offer.payload, &offer.sender);
+        let message = self.accept(Action::SdpOffer, payload, true, sender, u64::MAX, true);
+        self.channels[channel].calls.push(Waiting {
+            caller,
+            sender: sender.clone(),
+            message,
+            expires,
+            given: None,
+            delivered: false,
+        });
+        self.receive(home, Kind::Known(Action::SdpOffer));
+        if home != caller.shard {
+            self.shards[home].places.insert(caller);
+            self.out.takens.push_back((caller, home));
+        }
+        self.give_all_offers(channel);
+    }
+
+    /// The channel of a full shard with the most waiting calls, and how many. All channels are of one account.
+    fn fullest(&self, home: usize) -> Option<(usize, usize)> {
+        let here = (0..self.channels.len()).filter(|&channel| self.channels[channel].home == home);
+        let calls = |channel: usize| self.channels[channel].calls.len();
+        let counts: Vec<(usize, usize)> = here.map(|channel| (channel, calls(channel))).collect();
+        let sum: usize = counts.iter().map(|(_, calls)| calls).sum();
+        if sum < self.waiting_most {
+            return None;
+        }
+        let fullest = counts.into_iter().max_by_key(|(_, calls)| *calls)?;
+        Some(fullest)
+    }
+
+    /// The newest call of a channel ends in favour of another channel's.
+    fn end_for_another(&mut self, channel: usize) {
+        let (home, most) = (
+            self.channels[channel].home,
+            self.channels[channel].calls.len(),
+        );
+        let as_full = |other: &&Channel| other.home == home && other.calls.len() == most;
+        if self.channels.iter().filter(as_full).count() > 1 {
+            self.give_up(); // which of them does not show
+        }
+        self.met("Alexa call made room for another channel's");
+        let call = self.channels[channel].calls.pop().expect("it has most");
+        self.close_call(channel, &call, Outcome::Overflow);
+        self.answer_offer(home, call.caller, LIMIT);
+    }
+
+    pub(super) fn give_all_offers(&mut self, channel: usize) {
+        if let Some(master) = self.reach(channel, None) {
+            let waiting: Vec<usize> = self.waiting_offers(channel).collect();
+            for number in waiting {
+                self.give_offer(channel, number, master);
+            }
+        }
+    }
+
+    /// Offers that the current master has not got.
+    pub(super) fn waiting_offers(&self, channel: usize) -> impl Iterator<Item = usize> {
+        let calls = self.channels[channel].calls.clone();
+        calls
+            .into_iter()
+            .filter(|call| call.given.is_none())
+            .map(|call| call.message)
+    }
+
+    pub(super) fn give_offer(&mut self, channel: usize, number: usize, master: ConnId) {
+        let calls = &mut self.channels[channel].calls;
+        let call = calls.iter_mut().find(|call| call.message == number);
+        let call = call.expect("it waits");
+        call.given = Some(master);
+        let first = !call.delivered;
+        if !first {
+            self.met("Alexa offer given to the next master");
+        }
+        self.queue(master, number, first, false);
+    }
+
+    /// Offers that the master had whole and did not answer are for the next one.
+    pub(super) fn offers_lost_their_master(&mut self, channel: usize) {
+        for call in &mut self.channels[channel].calls {
+            call.given.take_if(|_| call.delivered);
+        }
+    }
+
+    pub(super) fn offer_delivered(&mut self, master: ConnId, number: usize) {
+        let channel = self.conns[master].ws.as_ref().expect("a WebSocket").channel;
+        let current = self.channels[channel].master == Some(master);
+        let calls = &mut self.channels[channel].calls;
+        let Some(call) = calls.iter_mut().find(|call| call.message == number) else {
+            return;
+        };
+        call.delivered = true;
+        if !current && call.given.take_if(|given| *given == master).is_some() {
+            self.give_all_offers(channel);
+        }
+    }
+
+    pub(super) fn offer_came_back(
+        &mut self,
+        channel: usize,
+        master: ConnId,
+        number: usize,
+        counted: bool,
+    ) {
+        let home = self.channels[channel].home;
+        let calls = &mut self.channels[channel].calls;
+        match calls.iter_mut().find(|call| call.message == number) {
+            Some(call) => drop(call.given.take_if(|given| *given == master)),
+            None if counted => self.end(home, Action::SdpOffer, Outcome::Withdrawn),
+            None => {}
+        }
+    }
+
+    /// Ends the call that waits for an answer to `sender`.
+    pub(super) fn end_call(&mut self, channel: usize, sender: &str, answer: Option<String>) {
+        let calls = &mut self.channels[channel].calls;
+        let Some(place) = calls.iter().position(|call| call.sender == sender) else {
+            return;
+        };
+        let call = calls.remove(place);
+        let outcome = match answer {
+            Some(_) => {
+                self.met("Alexa call answered");
+                Outcome::Withdrawn
+            }
+            None => {
+                self.met("Alexa call replaced");
+                Outcome::Overwritten
+            }
+        };
+        self.close_call(channel, &call, outcome);
+        let home = self.channels[channel].home;
+        self.answer_offer(home, call.caller, Told::Answer(answer));
+    }
+
+    /// An offer that no outbox ever had ends with its call.
+    pub(super) fn close_call(&mut self, channel: usize, call: &Waiting, outcome: Outcome) {
+        if call.given.is_none() && !call.delivered {
+            let home = self.channels[channel].home;
+            self.end(home, Action::SdpOffer, outcome);
+        }
+    }
+
+    /// Calls whose time is over are answered with nothing.
+    pub(super) fn expire_calls(&mut self, channel: usize) {
+        let now = self.now;
+        loop {
+            let calls = &mut self.channels[channel].calls;
+            let Some(place) = calls.iter().position(|call| call.expires <= now) else {
+                return;
+            };
+            let call = calls.remove(place);
+            self.met("Alexa call expired");
+            self.close_call(channel, &call, Outcome::Expired);
+            let home = self.channels[channel].home;
+            self.answer_offer(home, call.caller, Told::Answer(None));
+        }
+    }
+
+    /// Ends every call of a channel with a fault, the newest first.
+    pub(super) fn fail_calls(&mut self, channel: usize, status: u16, error: &'static str) {
+        while let Some(call) = self.channels[channel].calls.pop() {
+            self.met("Alexa call failed");
+            self.close_call(channel, &call, Outcome::Withdrawn);
+            let home = self.channels[channel].home;
+            self.answer_offer(home, call.caller, Told::Fault(status, error));
+        }
+    }
+}
+
+const LIMIT: Told = Told::Fault(400, "ClientLimitExceededException");

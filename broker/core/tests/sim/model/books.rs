@@ -1,0 +1,206 @@
+//! What operators are told: requests and upgrades counted, durations measured, and the lines of the log.
+
+use super::{ConnId, Model, Queued, Stage};
+use broker_core::event::{BOUNDS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome, UpgradeRole};
+use broker_core::journal::{Audit, ConnectionEnd, EndReason, Entry, Refused};
+use codec::control::Operation;
+use codec::signal::{Action, Role};
+
+/// Refusals that are told within one second of the clock; the others are counted.
+const REFUSALS_TOLD: u32 = 50;
+
+/// The same of failures of the store.
+const TROUBLES_TOLD: u32 = 5;
+
+/// What a response answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    Api(Operation),
+    Upgrade,
+    Unknown,
+}
+
+/// What a shard has told of refusals.
+#[derive(Default)]
+pub(crate) struct DiaryModel {
+    second: u64,
+    told: u32,
+    untold: u64,
+    /// The second of the last failure of the store, and how many were told of in it.
+    troubles: (u64, u32),
+}
+
+impl Model {
+    /// A line of the log is due.
+    pub(super) fn note(&mut self, entry: Entry) {
+        self.out.notes.push((entry, None));
+    }
+
+    /// A request was answered.
+    pub(super) fn responded(
+        &mut self,
+        id: ConnId,
+        purpose: Purpose,
+        status: u16,
+        error: &'static str,
+    ) {
+        let shard = self.conns[id].shard;
+        let (requested, what) = match purpose {
+            Purpose::Api(operation) => (Some(Requested::Api(operation)), operation.name()),
+            Purpose::Unknown => (Some(Requested::Unknown), "head"),
+            Purpose::Upgrade => (None, "upgrade"),
+        };
+        if let Some(requested) = requested {
+            self.shards[shard].counters.request(requested, status);
+        }
+        if error.is_empty() {
+            return;
+        }
+        let remote = self.conns[id].remote;
+        let refused = Entry::Refused(Refused {
+            request_id: "".into(),
+            status,
+            error_type: error,
+            remote,
+            what,
+        });
+        self.note_limited(shard, refused);
+    }
+
+    /// A line that peers can cause at will.
+    fn note_limited(&mut self, shard: usize, entry: Entry) {
+        let now = self.now;
+        let this = &mut self.shards[shard];
+        if this.diary.second != now / 1000 {
+            (this.diary.second, this.diary.told) = (now / 1000, 0);
+        }
+        if this.diary.told == REFUSALS_TOLD {
+            this.diary.untold += 1;
+            this.counters.log_suppressed += 1;
+            return self.met("refusals not logged");
+        }
+        this.diary.told += 1;
+        let refusals = std::mem::take(&mut this.diary.untold);
+        if refusals > 0 {
+            self.note(Entry::Suppressed { refusals });
+        }
+        self.note(entry);
+    }
+
+    /// The store of a shard failed.
+    pub(super) fn store_failed(&mut self, shard: usize, error: Box<str>) {
+        let second = self.now / 1000;
+        let this = &mut self.shards[shard];
+        if this.diary.troubles.0 != second {
+            this.diary.troubles = (second, 0);
+        }
+        if this.diary.troubles.1 == TROUBLES_TOLD {
+            this.counters.log_suppressed += 1;
+            return self.met("failures of the store not logged");
+        }
+        this.diary.troubles.1 += 1;
+        self.note(Entry::StoreTrouble { error });
+    }
+
+    /// An upgrade was answered.
+    pub(super) fn upgraded(&mut self, shard: usize, viewer: bool, outcome: UpgradeOutcome) {
+        let role = if viewer {
+            UpgradeRole::Viewer
+        } else {
+            UpgradeRole::Master
+        };
+        self.shards[shard].counters.upgrade(role, outcome);
+    }
+
+    /// A call that changes something, or was to, is answered.
+    pub(super) fn audited(
+        &mut self,
+        id: ConnId,
+        operation: Operation,
+        subject: String,
+        error: &'static str,
+    ) {
+        let outcome = if error.is_empty() { "ok" } else { error };
+        self.note_audit(id, operation, subject, outcome);
+    }
+
+    /// The line of a change: limited unless it was made, or may have been.
+    pub(super) fn note_audit(
+        &mut self,
+        id: ConnId,
+        operation: Operation,
+        subject: String,
+        outcome: &'static str,
+    ) {
+        let conn = &self.conns[id];
+        let (shard, remote) = (conn.shard, conn.remote);
+        let audit = Entry::Audit(Audit {
+            caller: None,
+            operation: operation.name(),
+            channel_arn: Some(subject.into()),
+            outcome,
+            request_id: "".into(),
+            remote,
+        });
+        match outcome {
+            "ok" | "unanswered" => self.note(audit),
+            _ => self.note_limited(shard, audit),
+        }
+    }
+
+    /// Why a connection ends, unless that is known.
+    pub(super) fn because(&mut self, id: ConnId, reason: EndReason) {
+        if let Some(ws) = &mut self.conns[id].ws {
+            ws.reason.get_or_insert(reason);
+        }
+    }
+
+    /// A connection's descriptor is free: a line of the log, if it was a WebSocket.
+    pub(super) fn connection_over(&mut self, id: ConnId) {
+        let conn = &self.conns[id];
+        let Some(ws) = &conn.ws else { return };
+        let end = ConnectionEnd {
+            role: ws.viewer.as_ref().map_or(Role::Master, |_| Role::Viewer),
+            client_id: ws.viewer.clone().map(String::into_boxed_str),
+            channel: Some(self.channels[ws.channel].name.as_str().into()),
+            remote: conn.remote,
+            duration_ms: self.now - ws.opened,
+            messages_in: ws.messages_in,
+            messages_out: ws.messages_out,
+            reason: ws.reason.expect("something ended it"),
+        };
+        let note = (Entry::ConnectionEnd(end), ws.or_reason);
+        self.out.notes.push(note);
+    }
+
+    /// A message was handed over whole.
+    pub(super) fn measure(&mut self, id: ConnId, queued: Queued) {
+        let now = self.now;
+        let message = &self.messages[queued.number];
+        let conn = &mut self.conns[id];
+        let counters = &mut self.shards[conn.shard].counters;
+        for (count, over) in counters.large_frames.iter_mut().zip(LARGE_FRAMES) {
+            *count += u64::from(message.bytes() > over);
+        }
+        if queued.timed {
+            let us = (now - message.accepted) * 1000;
+            observe(&mut counters.delivery, us & u64::from(u32::MAX));
+        }
+        let Some(ws) = &mut conn.ws else { return };
+        ws.messages_out += 1;
+        if message.action == Action::SdpAnswer && matches!(conn.stage, Stage::Open) {
+            let first = !std::mem::replace(&mut ws.answered, true);
+            if first && ws.viewer.is_some() {
+                observe(&mut counters.session_setup, (now - ws.opened) * 1000);
+            }
+        }
+    }
+}
+
+/// Counts a duration in the first bucket whose bound, a power of two of microseconds from the first on, holds it. The clock
+/// of microseconds comes around after 71 minutes, which no connection outlives that has an age.
+fn observe(histogram: &mut Histogram, us: u64) {
+    let bucket = (0..BOUNDS).find(|bucket| us <= 2 << bucket);
+    histogram.counts[bucket.unwrap_or(BOUNDS)] += 1;
+    histogram.sum_us += us;
+}

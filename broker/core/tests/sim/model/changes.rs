@@ -1,0 +1,262 @@
+//! Changes of channels: durable before they are made, one of a channel at a time, then answered. See codec/PROTOCOL.md,
+//! CHAN and MEDIA.
+
+use super::{Caller, Channel, Model, Told};
+use crate::store::{Given, Verdict, trouble};
+use crate::words::Call;
+use broker_core::registry::StoreError;
+use std::collections::VecDeque;
+
+/// Changes of one channel that wait for the one under way.
+const WAITING: usize = 16;
+
+/// Tags of one channel.
+const TAGS: usize = 50;
+
+/// Keys and values.
+pub(crate) type Tags = Vec<(String, String)>;
+
+/// Where in its life a channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Creating,
+    Active,
+    Deleting,
+}
+
+impl Channel {
+    /// Its state, as callers are told.
+    pub(super) fn status(&self) -> &'static str {
+        match self.life {
+            Life::Creating => panic!("nobody is told of it"),
+            Life::Active => "ACTIVE",
+            Life::Deleting => "DELETING",
+        }
+    }
+}
+
+/// A change that the store has not told of.
+pub(crate) struct Changing {
+    number: u64,
+    caller: Option<Caller>,
+    step: Step,
+    /// The version that the record to be has, once it was seen.
+    version: Option<String>,
+    waiting: VecDeque<(Caller, Call)>,
+}
+
+/// What a change makes.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Create,
+    /// The time to live, the tags, and whether a version is drawn.
+    Replace(u64, Tags, bool),
+    Delete,
+}
+
+/// What a store must be given in this step.
+pub(crate) struct Submission {
+    pub(crate) number: u64,
+    pub(crate) channel: usize,
+    pub(crate) put: Option<(u64, Tags, bool)>,
+    pub(crate) verdict: Verdict,
+}
+
+impl Model {
+    /// A channel that a call or a connect makes.
+    pub(super) fn begin_channel(&mut self, channel: usize, caller: Option<Caller>, life: Life) {
+        self.channels[channel].life = life;
+        self.submit(channel, caller, Step::Create);
+    }
+
+    /// A call that changes a channel, or waits until it may.
+    pub(super) fn alter(&mut self, home: usize, caller: Caller, arn: &str, call: Call) {
+        let Some(channel) = self.by_arn(arn) else {
+            let told = Told::Fault(404, "ResourceNotFoundException");
+            return self.tell(home, caller, told);
+        };
+        if let Some(changing) = &mut self.channels[channel].changing {
+            if changing.waiting.len() < WAITING {
+                changing.waiting.push_back((caller, call));
+                return self.met("change waits for the one before");
+            }
+            self.met("too many changes wait");
+            let told = Told::Fault(400, "ClientLimitExceededException");
+            return self.tell(home, caller, told);
+        }
+        match altered(&self.channels[channel], call) {
+            Err(error) => self.tell(home, caller, Told::Fault(400, error)),
+            Ok(step) => {
+                if matches!(step, Step::Delete) {
+                    self.channels[channel].life = Life::Deleting;
+                }
+                self.submit(channel, Some(caller), step);
+            }
+        }
+    }
+
+    fn submit(&mut self, channel: usize, caller: Option<Caller>, step: Step) {
+        let home = self.channels[channel].home;
+        let number = self.shards[home].submissions;
+        self.shards[home].submissions += 1;
+        let verdict = self.verdicts.of(home, number);
+        let this = &mut self.channels[channel];
+        let put = match &step {
+            Step::Create => {
+                this.drawn_by = Some(number);
+                Some((this.ttl, this.tags.clone(), true))
+            }
+            Step::Replace(ttl, tags, drawn) => Some((*ttl, tags.clone(), *drawn)),
+            Step::Delete => None,
+        };
+        self.out.submissions.push_back(Submission {
+            number,
+            channel,
+            put,
+            verdict,
+        });
+        let changing = Changing {
+            number,
+            caller,
+            step,
+            version: None,
+            waiting: VecDeque::new(),
+        };
+        match verdict {
+            Verdict::Kept => self.conclude(channel, changing, true),
+            Verdict::Refused => self.conclude(channel, changing, false),
+            Verdict::Later(_) => self.channels[channel].changing = Some(changing),
+        }
+    }
+
+    /// The store tells of the change of a channel.
+    pub(crate) fn committed(&mut self, channel: usize, kept: bool) {
+        let changing = self.channels[channel].changing.take();
+        self.conclude(channel, changing.expect("it was under way"), kept);
+    }
+
+    fn conclude(&mut self, channel: usize, changing: Changing, kept: bool) {
+        let home = self.channels[channel].home;
+        let Changing {
+            number,
+            caller,
+            step,
+            version,
+            mut waiting,
+        } = changing;
+        let told = if kept {
+            self.make(channel, number, step, version)
+        } else {
+            self.met("change not kept");
+            if let StoreError::Failed(error) = trouble(number) {
+                self.store_failed(home, error);
+            }
+            let this = &mut self.channels[channel];
+            match step {
+                Step::Create if this.life == Life::Creating => this.alive = false,
+                Step::Delete => this.life = Life::Active,
+                Step::Create | Step::Replace(..) => {}
+            }
+            Told::Fault(503, "ServiceUnavailable")
+        };
+        if let Some(caller) = caller {
+            self.tell(home, caller, told);
+        }
+        while let Some((caller, call)) = waiting.pop_front() {
+            self.serve(home, caller, call);
+            if let Some(next) = &mut self.channels[channel].changing {
+                next.waiting.append(&mut waiting);
+            }
+        }
+    }
+
+    fn make(&mut self, channel: usize, number: u64, step: Step, version: Option<String>) -> Told {
+        let this = &mut self.channels[channel];
+        match step {
+            Step::Create => {
+                this.life = Life::Active;
+                self.record(Some(channel))
+            }
+            Step::Replace(ttl, tags, drawn) => {
+                (this.ttl, this.tags) = (ttl, tags);
+                if drawn {
+                    this.drawn_by = version.is_none().then_some(number);
+                    this.version = version;
+                }
+                Told::Done
+            }
+            Step::Delete => {
+                self.end_channel(channel);
+                Told::Done
+            }
+        }
+    }
+
+    /// A store was given something. Returns whose it is, and what becomes of it.
+    ///
+    /// # Panics
+    /// When it is not what was to be given next.
+    pub(crate) fn given(&mut self, given: &Given) -> Submission {
+        let next = self.out.submissions.pop_front();
+        let next = next.expect("nothing was to be stored");
+        let this = &mut self.channels[next.channel];
+        assert_eq!(given.arn, this.arn, "whose record");
+        this.key = Some(given.key);
+        match (&given.put, &next.put) {
+            (None, None) => {}
+            (Some(put), Some((ttl, tags, drawn))) => {
+                assert_eq!((put.ttl, &put.tags), (*ttl, tags), "the record");
+                let same = this.version.as_ref() == Some(&put.version);
+                assert!(
+                    !(*drawn && same) && (*drawn || same || this.version.is_none()),
+                    "a version is drawn by updates"
+                );
+                let version = || Some(put.version.clone());
+                if let Some(changing) = &mut this.changing
+                    && changing.number == next.number
+                {
+                    changing.version = version();
+                }
+                if this.drawn_by == Some(next.number) {
+                    (this.version, this.drawn_by) = (version(), None);
+                }
+            }
+            other => panic!("{other:?} was stored"),
+        }
+        next
+    }
+
+    /// Changes that a shard's store has not told of.
+    pub(crate) fn changes(&self, shard: usize) -> usize {
+        let here = |channel: &&Channel| channel.home == shard && channel.changing.is_some();
+        self.channels.iter().filter(here).count()
+    }
+}
+
+fn altered(channel: &Channel, call: Call) -> Result<Step, &'static str> {
+    let current = |version: &str| channel.version.as_deref() == Some(version);
+    let mut tags = channel.tags.clone();
+    match call {
+        Call::Update(_, version, _) if !current(&version) => Err("VersionMismatchException"),
+        Call::Update(_, _, ttl) => Ok(Step::Replace(u64::from(ttl), tags, true)),
+        Call::Delete(_, Some(version)) if !current(&version) => Err("VersionMismatchException"),
+        Call::Delete(..) => Ok(Step::Delete),
+        Call::Tag(_, more) => {
+            for (key, value) in more {
+                match tags.iter().position(|(old, _)| *old == key) {
+                    Some(place) => tags[place].1 = value,
+                    None => tags.push((key, value)),
+                }
+            }
+            if tags.len() > TAGS {
+                return Err("TagsPerResourceExceededLimitException");
+            }
+            Ok(Step::Replace(channel.ttl, tags, false))
+        }
+        Call::Untag(_, keys) => {
+            tags.retain(|(key, _)| !keys.contains(key));
+            Ok(Step::Replace(channel.ttl, tags, false))
+        }
+        other => panic!("{other:?} changes nothing"),
+    }
+}

@@ -1,0 +1,394 @@
+//! Connections: what they are fed, how they are admitted, and how they end. See codec/PROTOCOL.md, CON to LIFE.
+
+use super::changes::Life;
+use super::{Body, Channel, Conn, ConnId, Expect, Model, Purpose, Stage, Ws};
+use crate::words::Piece;
+use broker_core::event::{Place, UpgradeOutcome};
+use broker_core::id::SessionKey;
+use broker_core::journal::EndReason;
+use broker_core::settings::GoAway;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+impl Model {
+    /// A connection was accepted.
+    pub(crate) fn open(&mut self, shard: usize, tls: bool, remote: SocketAddr) {
+        let timeouts = &self.settings.timeouts;
+        let wait = if tls {
+            timeouts.tls_ms
+        } else {
+            timeouts.head_ms
+        };
+        self.conns.push(Conn {
+            shard,
+            remote,
+            tls,
+            live: true,
+            place: if tls { Place::Handshake } else { Place::Http }.index(),
+            stage: if tls {
+                Stage::AwaitTls
+            } else {
+                Stage::AwaitHead
+            },
+            pieces: VecDeque::new(),
+            partial: false,
+            served: false,
+            ended: false,
+            head_began: false,
+            deadline: self.now + wait,
+            number: 0,
+            ws: None,
+            outbox: VecDeque::new(),
+            begun: 0,
+            bytes: 0,
+            control: 0,
+            queued: false,
+            untaken: None,
+            key: SessionKey::default(),
+            behind: false,
+            cut: false,
+            expects: VecDeque::new(),
+            lost_sync: false,
+        });
+    }
+
+    /// Its TLS handshake is over.
+    pub(crate) fn secured(&mut self, conn: ConnId) {
+        let deadline = self.now + self.settings.timeouts.head_ms;
+        let conn = &mut self.conns[conn];
+        conn.stage = Stage::AwaitHead;
+        conn.place = Place::Http.index();
+        conn.deadline = deadline;
+    }
+
+    /// Bytes came: they completed these pieces, and end within another one or not.
+    pub(crate) fn feed(&mut self, id: ConnId, pieces: Vec<Piece>, partial: bool) {
+        self.out.touched.insert(id);
+        let conn = &mut self.conns[id];
+        conn.partial = partial;
+        match &conn.stage {
+            Stage::AwaitTls
+            | Stage::AwaitHead
+            | Stage::AwaitBody(_)
+            | Stage::AwaitReply(_)
+            | Stage::AwaitHandover(..) => {
+                conn.pieces.extend(pieces);
+                self.visit(id);
+            }
+            Stage::Open => {
+                conn.pieces.extend(pieces);
+                self.frames(id);
+            }
+            Stage::AwaitEcho(_, failed) => {
+                let over =
+                    |piece: &Piece| matches!(piece, Piece::Close(_) | Piece::Bad(_, _, true));
+                let failed = *failed;
+                if failed
+                    || pieces
+                        .iter()
+                        .any(|piece| over(piece) || !self.counts_idle_frame(id))
+                {
+                    self.finish(id);
+                }
+            }
+            Stage::Ending(_) | Stage::Gone => {}
+        }
+        self.heard(id);
+    }
+
+    pub(super) fn heard(&mut self, id: ConnId) {
+        let now = self.now;
+        let conn = &mut self.conns[id];
+        if let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) {
+            ws.heard = now;
+            ws.pinged = None;
+            ws.message_began = conn.partial.then(|| ws.message_began.unwrap_or(now));
+        }
+    }
+
+    /// A response, then the next request or the end.
+    pub(super) fn respond(
+        &mut self,
+        id: ConnId,
+        purpose: Purpose,
+        status: u16,
+        error: &'static str,
+        body: Body,
+        close: bool,
+    ) {
+        let close = close || self.drains(self.conns[id].shard);
+        self.responded(id, purpose, status, error);
+        let bytes = response_bytes(&body, close);
+        self.expect(id, Expect::Response(status, error, body, close), bytes);
+        let deadline = self.now + self.settings.timeouts.keep_alive_ms;
+        let conn = &mut self.conns[id];
+        conn.stage = Stage::AwaitHead;
+        conn.deadline = deadline;
+        conn.head_began = false;
+        conn.number += 1;
+        conn.served = true;
+        conn.untaken.get_or_insert(self.now);
+        if close {
+            self.finish(id);
+        }
+    }
+
+    /// A connection from another shard, at its channel's home.
+    pub(crate) fn adopt(&mut self, id: ConnId, shard: usize) {
+        self.out.touched.insert(id);
+        let conn = &mut self.conns[id];
+        (conn.shard, conn.live, conn.place) = (shard, true, Place::Http.index());
+        conn.served = false;
+        let stage = std::mem::replace(&mut conn.stage, Stage::AwaitHead);
+        let Stage::AwaitHandover(arn, viewer, wss) = stage else {
+            panic!("only an upgrade travels")
+        };
+        let began = !conn.pieces.is_empty() || conn.partial;
+        self.admit(id, &arn, viewer, wss);
+        if matches!(self.conns[id].stage, Stage::Open) && began {
+            self.frames(id);
+            self.heard(id);
+        }
+    }
+
+    /// A connection that the other shard had no room for.
+    pub(crate) fn bounce(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        (conn.live, conn.place) = (true, Place::Http.index());
+        let Stage::AwaitHandover(_, viewer, _) = &conn.stage else {
+            panic!("only an upgrade travels")
+        };
+        let viewer = viewer.is_some();
+        self.refuse_upgrade(id, viewer, UpgradeOutcome::Unavailable);
+    }
+
+    /// An upgrade is refused.
+    pub(super) fn refuse_upgrade(&mut self, id: ConnId, viewer: bool, outcome: UpgradeOutcome) {
+        let (status, error) = match outcome {
+            UpgradeOutcome::NotFound => (404, "ResourceNotFoundException"),
+            UpgradeOutcome::Limited => (400, "ClientLimitExceededException"),
+            UpgradeOutcome::Unavailable => (503, "ServiceUnavailable"),
+            other => panic!("nobody is refused as {other:?}"),
+        };
+        self.upgraded(self.conns[id].shard, viewer, outcome);
+        self.respond(id, Purpose::Upgrade, status, error, Body::Error, true);
+    }
+
+    pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>, wss: bool) {
+        if self.drains(self.conns[id].shard) {
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
+        }
+        let channel = match self.named(name_of(arn)) {
+            Some(channel) => {
+                let found = &self.channels[channel];
+                (found.arn == arn && found.life == Life::Active).then_some(channel)
+            }
+            None if self.settings.dev => {
+                let channel = self.create(arn.to_owned(), 60);
+                self.begin_channel(channel, None, Life::Active);
+                Some(channel)
+            }
+            None => None,
+        };
+        let Some(channel) = channel else {
+            self.met("upgrade refused: no such channel");
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::NotFound);
+        };
+        if !self.may_connect(channel, viewer.is_some()) {
+            self.met("upgrade refused: rate");
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
+        }
+        let viewers = &self.channels[channel].viewers;
+        let full = viewers.len() >= self.settings.limits.viewers_per_channel;
+        if full && viewer.as_ref().is_some_and(|id| !viewers.contains_key(id)) {
+            self.met("upgrade refused: viewers full");
+            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
+        }
+        self.count_connect(channel, viewer.is_some());
+        self.welcome(id, channel, viewer, wss);
+    }
+
+    /// When a connection that is admitted now ends by its age. One that gets no notice ends within the last minute of that, its
+    /// share of it given by the multiples of the golden ratio.
+    fn end_of(&mut self, shard: usize, notices: bool) -> u64 {
+        let (age, grace) = (
+            self.settings.timeouts.connection_age_ms,
+            self.settings.timeouts.go_away_grace_ms,
+        );
+        if age == 0 {
+            return u64::MAX;
+        }
+        if notices {
+            return self.now + age;
+        }
+        let quiet = &mut self.shards[shard].quiet;
+        *quiet += 1;
+        let share = quiet.wrapping_mul(0x9e37_79b9);
+        self.now + age - ((u64::from(share) * grace) >> 32)
+    }
+
+    pub(super) fn create(&mut self, arn: String, ttl: u64) -> usize {
+        let name = name_of(&arn).to_owned();
+        self.channels.push(Channel {
+            home: (self.home)(&name),
+            name,
+            key: None,
+            arn,
+            ttl,
+            alive: true,
+            master: None,
+            viewers: BTreeMap::new(),
+            superseded: Vec::new(),
+            held: Vec::new(),
+            vacant: Vec::new(),
+            pending: Vec::new(),
+            calls: Vec::new(),
+            taken: BTreeMap::new(),
+            life: Life::Creating,
+            version: None,
+            drawn_by: None,
+            tags: Vec::new(),
+            changing: None,
+        });
+        self.channels.len() - 1
+    }
+
+    pub(super) fn welcome(
+        &mut self,
+        id: ConnId,
+        channel: usize,
+        viewer: Option<String>,
+        wss: bool,
+    ) {
+        let bytes = self.upgraded_bytes[usize::from(wss)];
+        self.expect(id, Expect::Upgraded, bytes);
+        let shard = self.conns[id].shard;
+        let notices = match self.settings.signaling.go_away {
+            GoAway::Auto => !wss,
+            GoAway::Always => true,
+            GoAway::Never => false,
+        };
+        let ends = self.end_of(shard, notices);
+        self.upgraded(shard, viewer.is_some(), UpgradeOutcome::Accepted);
+        let now = self.now;
+        let conn = &mut self.conns[id];
+        conn.stage = Stage::Open;
+        conn.place = if viewer.is_none() {
+            Place::Master
+        } else {
+            Place::Viewer
+        }
+        .index();
+        conn.ws = Some(Ws {
+            channel,
+            viewer: viewer.clone(),
+            superseded: false,
+            opened: now,
+            heard: now,
+            pinged: None,
+            told: false,
+            notices,
+            ends,
+            recalled: false,
+            message_began: None,
+            answered: false,
+            messages_in: 0,
+            messages_out: 0,
+            idle: (0, 0),
+            taken: BTreeMap::new(),
+            reason: None,
+            or_reason: None,
+        });
+        let slots = &mut self.channels[channel];
+        slots.vacant.retain(|(slot, _)| *slot != viewer);
+        let older = match &viewer {
+            None => slots.master.replace(id),
+            Some(viewer) => slots.viewers.insert(viewer.clone(), id),
+        };
+        if let Some(older) = older {
+            self.met(if viewer.is_none() {
+                "master superseded"
+            } else {
+                "viewer superseded"
+            });
+            slots_push(&mut self.channels[channel], &viewer, older);
+            let evicted = self.evict(channel, &viewer);
+            self.conns[older].place = Place::Superseded.index();
+            self.conns[older]
+                .ws
+                .as_mut()
+                .expect("it was open")
+                .superseded = true;
+            if viewer.is_none() {
+                self.offers_lost_their_master(channel);
+            }
+            self.take_back(older);
+            if let Some(evicted) = evicted {
+                self.met("superseded evicted");
+                let reason = EndReason::SupersededEvicted;
+                self.close_ws(evicted, 1001, "Going away", reason);
+            }
+        }
+        self.deliver_kept(channel, viewer.as_deref());
+    }
+
+    /// At most four superseded connections a slot and 44 a channel.
+    pub(super) fn evict(&mut self, channel: usize, viewer: &Option<String>) -> Option<ConnId> {
+        let superseded = &mut self.channels[channel].superseded;
+        let same: Vec<usize> = (0..superseded.len())
+            .filter(|&place| superseded[place].0 == *viewer)
+            .collect();
+        let gone = if same.len() > 4 {
+            superseded.remove(same[0])
+        } else if superseded.len() > 44 {
+            superseded.remove(0)
+        } else {
+            return None;
+        };
+        self.forget_vacancy(channel, &gone.0);
+        Some(gone.1)
+    }
+
+    /// Without a superseded connection there is nobody to be closed for a vacant slot.
+    pub(super) fn forget_vacancy(&mut self, channel: usize, slot: &Option<String>) {
+        let slots = &mut self.channels[channel];
+        if !slots.superseded.iter().any(|(other, _)| other == slot) {
+            slots.vacant.retain(|(other, _)| other != slot);
+        }
+    }
+}
+
+fn slots_push(channel: &mut Channel, viewer: &Option<String>, older: ConnId) {
+    channel.superseded.push((viewer.clone(), older));
+}
+
+/// The length of the answer to an Alexa call, after which messages may be delivered in the same step; of others nobody asks.
+fn response_bytes(body: &Body, close: bool) -> usize {
+    let text = match body {
+        Body::Answer(None) => r#"{"Answer":null}"#.to_owned(),
+        Body::Answer(Some(answer)) => format!(r#"{{"Answer":"{answer}"}}"#),
+        Body::Error | Body::Empty | Body::Holds(_) | Body::Exactly(_) | Body::Names(..) => {
+            return 0;
+        }
+    };
+    let meta = codec::http::Meta {
+        wall_ms: 0,
+        request_id: super::REQUEST_ID,
+        close,
+    };
+    let mut out = Vec::new();
+    codec::http::respond(
+        &mut out,
+        &meta,
+        200,
+        None,
+        "application/json",
+        text.as_bytes(),
+    );
+    out.len()
+}
+
+/// The channel's name in an ARN.
+pub(crate) fn name_of(arn: &str) -> &str {
+    arn.rsplit('/').nth(1).unwrap_or_default()
+}

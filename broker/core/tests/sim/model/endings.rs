@@ -1,0 +1,170 @@
+//! How connections end, and what goes back. See codec/PROTOCOL.md, LIFE.
+
+use super::{ConnId, Expect, Model, Queued, Stage};
+use broker_core::journal::EndReason;
+
+/// How long nobody has a slot before somebody who lost it is closed, to come back.
+const VACANT_MS: u64 = 5_000;
+
+impl Model {
+    /// Our close frame, for an open WebSocket.
+    pub(super) fn close_ws(&mut self, id: ConnId, code: u16, text: &str, reason: EndReason) {
+        if !matches!(self.conns[id].stage, Stage::Open) {
+            return;
+        }
+        self.because(id, reason);
+        self.leave(id);
+        let bytes = crate::wire::frame_bytes(2 + text.len());
+        self.expect(id, Expect::Close(code, text.to_owned()), bytes);
+        self.conns[id].stage = Stage::AwaitEcho(self.now, false);
+    }
+
+    /// The rest is sent, then the connection ends.
+    pub(super) fn finish(&mut self, id: ConnId) {
+        self.leave(id);
+        if !matches!(self.conns[id].stage, Stage::Ending(_)) {
+            self.conns[id].stage = Stage::Ending(self.now);
+            self.conns[id].pieces.clear();
+            self.out.closes.push(id);
+        }
+    }
+
+    /// The connection ends at once.
+    pub(super) fn abort(&mut self, id: ConnId) {
+        if matches!(self.conns[id].stage, Stage::Ending(u64::MAX)) {
+            return;
+        }
+        self.leave(id);
+        self.conns[id].stage = Stage::Ending(u64::MAX);
+        self.conns[id].pieces.clear();
+        self.out.aborts.push(id);
+    }
+
+    /// The peer sends no more.
+    pub(crate) fn peer_ended(&mut self, id: ConnId) {
+        self.out.touched.insert(id);
+        match &self.conns[id].stage {
+            Stage::AwaitReply(_) => {
+                self.conns[id].ended = true;
+                if self.hang_up(id) {
+                    self.abort(id);
+                }
+            }
+            // All that it has sent is answered first.
+            Stage::AwaitHead | Stage::AwaitBody(_) if self.has_more(id) => {
+                self.met("half-closed before its requests were answered");
+                self.conns[id].ended = true;
+            }
+            Stage::AwaitTls | Stage::AwaitHead | Stage::AwaitBody(_) | Stage::AwaitHandover(..) => {
+                self.finish(id);
+            }
+            Stage::Open => {
+                self.because(id, EndReason::PeerGone);
+                self.abort(id);
+            }
+            Stage::AwaitEcho(..) => self.finish(id),
+            Stage::Ending(_) | Stage::Gone => {}
+        }
+    }
+
+    /// The descriptor is free.
+    pub(crate) fn gone(&mut self, id: ConnId) {
+        self.out.touched.insert(id);
+        self.leave(id);
+        self.hang_up(id);
+        self.connection_over(id);
+        let conn = &mut self.conns[id];
+        (conn.live, conn.stage, conn.begun) = (false, Stage::Gone, 0);
+        let left: Vec<Queued> = std::mem::take(&mut conn.outbox).into();
+        let (control, messages) = (conn.control, conn.bytes - conn.control);
+        let ws = conn.ws.as_ref().map(|ws| (ws.channel, ws.viewer.clone()));
+        self.shrink(id, messages);
+        self.shrink_control(id, control);
+        if let Some((channel, viewer)) = ws {
+            if !left.is_empty() {
+                self.met("begun message given back");
+            }
+            (self.channels[channel].held).retain(|(_, by, _)| *by != id);
+            self.give_back(id, channel, viewer.as_deref(), left);
+        }
+    }
+
+    /// It is offline from here on; what no byte of was taken goes back.
+    pub(super) fn leave(&mut self, id: ConnId) {
+        let conn = &self.conns[id];
+        let (Stage::Open, Some(ws)) = (&conn.stage, &conn.ws) else {
+            return;
+        };
+        let (channel, viewer, superseded) = (ws.channel, ws.viewer.clone(), ws.superseded);
+        self.conns[id].stage = Stage::AwaitEcho(self.now, false);
+        let slots = &mut self.channels[channel];
+        slots.superseded.retain(|(_, other)| *other != id);
+        let left = match &viewer {
+            None => slots.master.take_if(|master| *master == id).is_some(),
+            Some(viewer) if slots.viewers.get(viewer) == Some(&id) => {
+                slots.viewers.remove(viewer).is_some()
+            }
+            Some(_) => false,
+        };
+        if left {
+            slots.vacant.push((viewer.clone(), self.now + VACANT_MS));
+        }
+        self.forget_vacancy(channel, &viewer);
+        if !superseded {
+            if viewer.is_none() {
+                self.offers_lost_their_master(channel);
+            }
+            self.take_back(id);
+        }
+    }
+
+    pub(super) fn take_back(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        let ws = conn.ws.as_ref().expect("a WebSocket");
+        let (channel, viewer) = (ws.channel, ws.viewer.clone());
+        let taken: Vec<Queued> = conn.outbox.split_off(conn.begun).into();
+        let numbers: Vec<usize> = taken.iter().map(|one| one.number).collect();
+        let bytes = self.bytes_of(&numbers);
+        self.shrink(id, bytes);
+        self.out.touched.insert(id);
+        if !taken.is_empty() {
+            self.met("unsent messages taken back");
+        }
+        if self.conns[id].begun > 0 && self.channels[channel].alive {
+            self.met("slot held for a begun message");
+            let until = self.now + self.settings.timeouts.close_ms;
+            (self.channels[channel].held).push((viewer.clone(), id, until));
+        }
+        self.give_back(id, channel, viewer.as_deref(), taken);
+    }
+
+    /// The last connection that was superseded in a slot that stays vacant is closed.
+    pub(super) fn close_for_vacancies(&mut self, channel: usize) {
+        let now = self.now;
+        let due = |(_, until): &(Option<String>, u64)| *until <= now;
+        while let Some(place) = self.channels[channel].vacant.iter().position(due) {
+            let slots = &mut self.channels[channel];
+            slots.vacant[place].1 = now + VACANT_MS;
+            let slot = slots.vacant[place].0.clone();
+            let mine = slots.superseded.iter().filter(|(other, _)| *other == slot);
+            let mine: Vec<ConnId> = mine.map(|(_, conn)| *conn).collect();
+            if mine.iter().any(|conn| self.ends_by_itself(*conn)) {
+                self.give_up(); // which comes first does not show
+            }
+            self.met("closed for a vacant slot");
+            let last = *mine.last().expect("else it is forgotten");
+            self.close_ws(last, 1001, "Going away", EndReason::SupersededVacant);
+        }
+    }
+
+    /// Whether a connection's own deadlines end it in this tick.
+    fn ends_by_itself(&self, id: ConnId) -> bool {
+        let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
+        let idle = super::timers::whole_second(ws.heard + self.settings.timeouts.idle_ms);
+        let slow = ws
+            .message_began
+            .is_some_and(|began| self.now >= began + 10_000);
+        let drains = self.drains(self.conns[id].shard);
+        slow || drains || self.now >= idle.min(ws.ends)
+    }
+}

@@ -1,0 +1,229 @@
+//! What is kept for absent peers, given back by connections that go, and delivered at a connect. See codec/PROTOCOL.md,
+//! KEEP.
+
+use super::{ConnId, Message, Model, Queued};
+use broker_core::event::Outcome;
+use codec::signal::Action;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+impl Model {
+    /// Keeps a message for an absent peer: the latest offer and answer of a key, and 32 candidates.
+    pub(super) fn keep(&mut self, channel: usize, number: usize) -> Result<(), Full> {
+        let limits = &self.settings.limits;
+        let new = &self.messages[number];
+        let mine: Vec<usize> = self.of_key(channel, new.to_master, &new.viewer);
+        let is = |number: &usize, action| self.messages[*number].action == action;
+        let candidate = |number: &usize| is(number, Action::IceCandidate);
+        let candidates = mine.iter().filter(|number| candidate(number)).count();
+        let going: Vec<usize> = match new.action {
+            Action::SdpOffer => (mine.iter().copied())
+                .filter(|number| !is(number, Action::SdpAnswer))
+                .collect(),
+            Action::SdpAnswer => (mine.iter().copied())
+                .filter(|number| is(number, Action::SdpAnswer))
+                .collect(),
+            Action::IceCandidate if candidates >= 32 => {
+                (mine.iter().copied()).filter(candidate).take(1).collect()
+            }
+            Action::IceCandidate => Vec::new(),
+        };
+        let freed = self.bytes_of(&going);
+        let pending = &self.channels[channel].pending;
+        let full = self.bytes_of(pending) + new.bytes() > limits.pending_bytes_per_channel + freed;
+        if full || (mine.is_empty() && self.keys(channel) >= 64) {
+            return Err(Full);
+        }
+        self.make_room(channel, new.bytes().saturating_sub(freed))?;
+        let shard = self.channels[channel].home;
+        for gone in going {
+            self.met("kept message overwritten");
+            self.end(shard, self.messages[gone].action, Outcome::Overwritten);
+            (self.channels[channel].pending).retain(|number| *number != gone);
+        }
+        let pending = &mut self.channels[channel].pending;
+        pending.push(number);
+        pending.sort_unstable();
+        self.met("message kept");
+        Ok(())
+    }
+
+    /// The shard's bound is reached: whoever keeps more than this channel would then loses its oldest, one by one.
+    fn make_room(&mut self, channel: usize, more: usize) -> Result<(), Full> {
+        let shard = self.channels[channel].home;
+        let most = self.settings.pending_bytes_of_shard();
+        loop {
+            let kept: BTreeMap<usize, usize> = (self.channels.iter().enumerate())
+                .filter(|(_, one)| one.home == shard && !one.pending.is_empty())
+                .map(|(place, one)| (place, self.bytes_of(&one.pending)))
+                .collect();
+            let all: usize = kept.values().sum();
+            let own = kept.get(&channel).copied().unwrap_or(0);
+            if self.departures > 0 && all + self.expired_bytes + more > most {
+                self.give_up(); // whether something expired before or after that does not show
+            }
+            if all + more <= most {
+                return Ok(());
+            }
+            let key = |place: usize| self.channels[place].key;
+            let largest = kept
+                .iter()
+                .map(|(place, bytes)| (*bytes, key(*place), *place));
+            let (bytes, _, payer) = largest.max().unwrap_or_default();
+            if bytes <= own + more {
+                let holders = kept.len() + usize::from(own == 0);
+                assert!(own + more > most / holders, "refused below its share");
+                return Err(Full);
+            }
+            self.make_way(payer);
+        }
+    }
+
+    /// The key that holds most loses its oldest candidate, or else its oldest message.
+    fn make_way(&mut self, channel: usize) {
+        let pending = self.channels[channel].pending.clone();
+        let weight = |number: &usize| {
+            let message = &self.messages[*number];
+            let key = self.of_key(channel, message.to_master, &message.viewer);
+            (self.bytes_of(&key), Reverse(key[0]))
+        };
+        let heaviest = pending.iter().map(weight).max();
+        let of_heaviest = pending.iter().filter(|one| Some(weight(one)) == heaviest);
+        let key: Vec<usize> = of_heaviest.copied().collect();
+        let candidate = |number: &&usize| self.messages[**number].action == Action::IceCandidate;
+        let gone = *key.iter().find(candidate).unwrap_or(&key[0]);
+        let shard = self.channels[channel].home;
+        self.met("kept message made room for another channel");
+        self.end(shard, self.messages[gone].action, Outcome::Evicted);
+        (self.channels[channel].pending).retain(|number| *number != gone);
+    }
+
+    pub(super) fn of_key(&self, channel: usize, to_master: bool, viewer: &str) -> Vec<usize> {
+        let pending = self.channels[channel].pending.iter().copied();
+        let same = |number: &usize| {
+            let message = &self.messages[*number];
+            message.to_master == to_master && message.viewer == viewer
+        };
+        pending.filter(same).collect()
+    }
+
+    pub(super) fn keys(&self, channel: usize) -> usize {
+        let pending = self.channels[channel].pending.iter();
+        let mut keys: Vec<(bool, &str)> = pending
+            .map(|&number| {
+                let message = &self.messages[number];
+                (message.to_master, message.viewer.as_str())
+            })
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.len()
+    }
+
+    /// Messages that left an outbox unsent go back, before everything newer, by the rules of keeping; whoever has the slot
+    /// gets them from there.
+    pub(super) fn give_back(
+        &mut self,
+        from: ConnId,
+        channel: usize,
+        viewer: Option<&str>,
+        mut left: Vec<Queued>,
+    ) {
+        let home = self.channels[channel].home;
+        if left.is_empty() {
+            return;
+        }
+        for one in &left {
+            if self.messages[one.number].call {
+                self.offer_came_back(channel, from, one.number, one.counted);
+            }
+        }
+        left.retain(|one| !self.messages[one.number].call);
+        if !self.channels[channel].alive {
+            for one in left {
+                self.end(home, self.messages[one.number].action, Outcome::Withdrawn);
+            }
+            return;
+        }
+        while let Some(first) = left.first().map(|one| one.number) {
+            let to_master = self.messages[first].to_master;
+            let key = self.messages[first].viewer.clone();
+            let mut all = self.of_key(channel, to_master, &key);
+            (self.channels[channel].pending).retain(|number| !all.contains(number));
+            left.retain(|one| {
+                let mine = self.messages[one.number].viewer == key;
+                if mine {
+                    all.push(one.number);
+                }
+                !mine
+            });
+            all.sort_unstable();
+            for number in all {
+                if self.keep(channel, number).is_err() {
+                    self.met("given back, but no room");
+                    if self.departures > 0 {
+                        self.give_up();
+                    }
+                    self.end(home, self.messages[number].action, Outcome::Overflow);
+                }
+            }
+        }
+        self.deliver_kept(channel, viewer);
+    }
+
+    /// What is kept goes to the connection that has the slot, if there is one.
+    pub(super) fn deliver_kept(&mut self, channel: usize, viewer: Option<&str>) {
+        let Some(to) = self.reach(channel, viewer) else {
+            return;
+        };
+        self.expire_kept(channel);
+        let mine = |message: &Message| match viewer {
+            None => message.to_master,
+            Some(viewer) => !message.to_master && message.viewer == viewer,
+        };
+        let (taken, left): (Vec<usize>, Vec<usize>) = (self.channels[channel].pending.iter())
+            .partition(|number| mine(&self.messages[**number]));
+        self.channels[channel].pending = left;
+        let rank = |number: usize| {
+            let viewer = &self.messages[number].viewer;
+            let key = || (taken.iter()).filter(|other| self.messages[**other].viewer == *viewer);
+            let offer = key().find(|other| self.messages[**other].action == Action::SdpOffer);
+            offer.or_else(|| key().next()).copied().unwrap_or(number)
+        };
+        let mut ranked: Vec<(usize, usize)> =
+            taken.iter().map(|&number| (rank(number), number)).collect();
+        if viewer.is_none() {
+            ranked.extend(self.waiting_offers(channel).map(|number| (number, number)));
+        }
+        ranked.sort_unstable();
+        if !ranked.is_empty() {
+            self.met("kept messages delivered at connect");
+        }
+        for (_, number) in ranked {
+            if self.messages[number].call {
+                self.give_offer(channel, number, to);
+            } else {
+                self.queue(to, number, true, false);
+            }
+        }
+        self.out.touched.insert(to);
+    }
+
+    /// Drops kept messages whose time is over.
+    pub(super) fn expire_kept(&mut self, channel: usize) {
+        let now = self.now;
+        let over = |number: &usize| self.messages[*number].expires <= now;
+        let (expired, left): (Vec<usize>, Vec<usize>) =
+            (self.channels[channel].pending.iter()).partition(|number| over(number));
+        self.channels[channel].pending = left;
+        self.expired_bytes += self.bytes_of(&expired);
+        for number in expired {
+            self.met("kept message expired");
+            let home = self.channels[channel].home;
+            self.end(home, self.messages[number].action, Outcome::Expired);
+        }
+    }
+}
+
+/// No room to keep a message.
+pub(super) struct Full;

@@ -1,0 +1,350 @@
+//! Messages: judged, routed, kept, delivered, given back. See codec/PROTOCOL.md, MSG to KEEP.
+
+use super::keeping::Full;
+use super::{ConnId, Expect, Message, Model, Queued, Stage};
+use crate::words::{Piece, Shape, Text};
+use broker_core::event::{Kind, Outcome};
+use broker_core::journal::EndReason;
+use broker_core::limits::CONTROL_BYTES_MAX;
+use codec::signal::Action;
+use codec::ws::FrameError;
+
+/// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
+const IDLE_PER_SECOND: u32 = 200;
+
+/// What a message is refused for, and whether its sender can be told.
+struct Refused(Kind, Option<(&'static str, String)>);
+
+impl Model {
+    /// Goes through the frames of one read.
+    pub(super) fn frames(&mut self, id: ConnId) {
+        let mut pings = 0;
+        while let Some(piece) = self.conns[id].pieces.pop_front() {
+            if let Some(ws) = &mut self.conns[id].ws {
+                ws.message_began = None;
+            }
+            match piece {
+                Piece::Message(text) => self.message(id, &text),
+                Piece::Empty | Piece::Pong => self.idle_frame(id),
+                Piece::Ping(payload) => {
+                    pings += 1;
+                    if pings <= 16 && self.conns[id].control < CONTROL_BYTES_MAX {
+                        let bytes = crate::wire::frame_bytes(payload.len());
+                        self.expect(id, Expect::Pong(payload), bytes);
+                    } else {
+                        self.met("ping not answered");
+                    }
+                    self.idle_frame(id);
+                }
+                Piece::Close(code) => {
+                    let bytes = if code == 0 { 2 } else { 4 };
+                    self.expect(id, Expect::Close(code, String::new()), bytes);
+                    self.because(id, EndReason::PeerClosed);
+                    self.finish(id);
+                }
+                Piece::Bad(code, reason, failed) => {
+                    self.close_ws(id, code, reason, violation(code));
+                    self.conns[id].stage = Stage::AwaitEcho(self.now, failed);
+                }
+                other => panic!("the workload sends no {other:?} here"),
+            }
+            if !matches!(self.conns[id].stage, Stage::Open) {
+                self.conns[id].lost_sync = self.conns[id].partial;
+                self.conns[id].pieces.clear();
+            }
+        }
+    }
+
+    /// Something without effect came.
+    fn idle_frame(&mut self, id: ConnId) {
+        if !matches!(self.conns[id].stage, Stage::Open) || self.counts_idle_frame(id) {
+            return;
+        }
+        self.met("flood of frames without effect cut off");
+        let reason = "too many frames without effect";
+        self.close_ws(id, 1008, reason, EndReason::Flood);
+    }
+
+    /// Counts such a frame; false when there were too many.
+    pub(super) fn counts_idle_frame(&mut self, id: ConnId) -> bool {
+        let second = self.now / 1000;
+        let ws = self.conns[id].ws.as_mut().expect("a WebSocket");
+        if ws.idle.0 != second {
+            ws.idle = (second, 0);
+        }
+        ws.idle.1 += 1;
+        ws.idle.1 <= IDLE_PER_SECOND
+    }
+
+    pub(super) fn message(&mut self, id: ConnId, text: &Text) {
+        let shard = self.conns[id].shard;
+        self.conns[id].ws.as_mut().expect("open").messages_in += 1;
+        match self.judge(id, text) {
+            Ok((action, payload)) => {
+                self.receive(shard, Kind::Known(action));
+                if !self.count_message(id, action) {
+                    self.met("message throttled");
+                    self.end(shard, action, Outcome::Throttled);
+                    let error = "ClientLimitExceededException";
+                    self.status(id, text.correlation.as_deref(), error, "Rate exceeded.");
+                    return self.idle_frame(id);
+                }
+                self.relay(id, action, payload, text);
+            }
+            Err(Refused(kind, told)) => {
+                self.receive(shard, kind);
+                self.shards[shard].counters.end(kind, Outcome::Refused);
+                self.met("message refused");
+                if let Some((error, description)) = told {
+                    self.status(id, text.correlation.as_deref(), error, &description);
+                }
+                self.idle_frame(id);
+            }
+        }
+    }
+
+    fn judge(&self, id: ConnId, text: &Text) -> Result<(Action, String), Refused> {
+        let invalid = |description: &str| {
+            let told = ("InvalidArgumentException", description.to_owned());
+            Err(Refused(Kind::Unknown, Some(told)))
+        };
+        let word = |id: &str| {
+            (1..=256).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        };
+        let correlation_bad = |id: &String| !id.is_empty() && !word(id);
+        if text.shape == Shape::Broken || text.correlation.as_ref().is_some_and(correlation_bad) {
+            return Err(Refused(Kind::Unknown, None));
+        }
+        if matches!(text.shape, Shape::Twice | Shape::WrongType) {
+            return invalid("Malformed message.");
+        }
+        let Some(action) = text.action else {
+            return invalid("Unsupported action.");
+        };
+        let most = self.settings.limits.payload_bytes;
+        let strict = self.settings.strict();
+        let lawful = |byte: u8| {
+            byte.is_ascii_alphanumeric()
+                || b"+/=".contains(&byte)
+                || (!strict && b"-_".contains(&byte))
+        };
+        if !(1..=most).contains(&text.payload.len()) || !text.payload.bytes().all(lawful) {
+            return invalid(&format!(
+                "messagePayload must be 1 to {most} base64 characters."
+            ));
+        }
+        let master = self.conns[id].ws.as_ref().expect("open").viewer.is_none();
+        if master && action == Action::SdpOffer && !self.settings.options.master_offers {
+            let told = "A master cannot send an SDP offer.".to_owned();
+            let kind = Kind::Known(Action::SdpOffer);
+            return Err(Refused(kind, Some(("InvalidArgumentException", told))));
+        }
+        if master && !text.recipient.as_deref().is_some_and(word) {
+            return invalid("recipientClientId is required and must match [a-zA-Z0-9_.-]{1,256}.");
+        }
+        Ok((action, text.payload.replace('-', "+").replace('_', "/")))
+    }
+
+    pub(super) fn relay(&mut self, id: ConnId, action: Action, payload: String, text: &Text) {
+        let shard = self.conns[id].shard;
+        let ws = self.conns[id].ws.as_ref().expect("open");
+        let (channel, sender) = (ws.channel, ws.viewer.clone());
+        let recipient = text.recipient.clone().unwrap_or_default();
+        if self.conns[id].place == broker_core::event::Place::Superseded.index() {
+            self.met("message of a superseded connection");
+        }
+        let waits = sender.is_none()
+            && self.channels[channel]
+                .calls
+                .iter()
+                .any(|call| call.sender == recipient);
+        if waits && action == Action::SdpAnswer {
+            if self.settings.strict() && payload.len() > 10_000 {
+                self.end(shard, action, Outcome::Refused);
+                let description = "messagePayload must be 1 to 10000 base64 characters.";
+                let correlation = text.correlation.as_deref();
+                return self.status(id, correlation, "InvalidArgumentException", description);
+            }
+            self.end_call(channel, &recipient, Some(payload));
+            return self.end(shard, action, Outcome::Delivered);
+        }
+        if waits && action == Action::IceCandidate {
+            self.met("candidate for an Alexa call");
+            return self.end(shard, action, Outcome::Withdrawn);
+        }
+        let expires = self.now + self.channels[channel].ttl * 1000;
+        let to_master = sender.is_some();
+        let viewer = sender.unwrap_or(recipient);
+        let number = self.accept(action, &payload, to_master, &viewer, expires, false);
+        let to = self.reach(channel, (!to_master).then_some(viewer.as_str()));
+        let told = match to {
+            Some(to) => self.deliver(to, channel, number),
+            None => self.keep(channel, number),
+        };
+        if let Err(Full) = told {
+            self.met("message refused: no room");
+            self.end(shard, action, Outcome::Overflow);
+            let description = "Too many undelivered messages.";
+            let correlation = text.correlation.as_deref();
+            self.status(id, correlation, "ClientLimitExceededException", description);
+        }
+    }
+
+    /// Gives a message its number.
+    pub(super) fn accept(
+        &mut self,
+        action: Action,
+        payload: &str,
+        to_master: bool,
+        viewer: &str,
+        expires: u64,
+        call: bool,
+    ) -> usize {
+        let sender = if to_master {
+            format!(r#","senderClientId":"{viewer}""#)
+        } else {
+            String::new()
+        };
+        let action_name = action.as_str();
+        self.messages.push(Message {
+            action,
+            expires,
+            accepted: self.now,
+            text: format!(
+                r#"{{"messagePayload":"{payload}","messageType":"{action_name}"{sender}}}"#
+            ),
+            to_master,
+            viewer: viewer.to_owned(),
+            call,
+        });
+        self.messages.len() - 1
+    }
+
+    /// The connection that has a slot, if messages may go there.
+    pub(super) fn reach(&self, channel: usize, viewer: Option<&str>) -> Option<ConnId> {
+        let slots = &self.channels[channel];
+        let mut holders = slots.held.iter();
+        if holders.any(|(slot, ..)| slot.as_deref() == viewer) {
+            return None;
+        }
+        match viewer {
+            None => slots.master,
+            Some(viewer) => slots.viewers.get(viewer).copied(),
+        }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        to: ConnId,
+        channel: usize,
+        number: usize,
+    ) -> Result<(), Full> {
+        self.shed(self.conns[to].shard);
+        if !matches!(self.conns[to].stage, Stage::Open) {
+            return self.keep(channel, number);
+        }
+        let limits = &self.settings.limits;
+        let bytes = self.messages[number].bytes();
+        let waiting = self.conns[to].bytes;
+        let all = self.shards[self.conns[to].shard].outbox_bytes;
+        let shard_full = all + bytes > self.settings.outbox_bytes_of_shard();
+        if waiting + bytes > limits.outbox_bytes {
+            self.cut_slow(to);
+            return self.keep(channel, number);
+        }
+        if shard_full {
+            self.met("shard's outboxes full");
+            return Err(Full);
+        }
+        self.queue(to, number, true, true);
+        Ok(())
+    }
+
+    /// Puts a message into an outbox; `timed` if it came in just now, so that its delivery is measured.
+    pub(super) fn queue(&mut self, to: ConnId, number: usize, counted: bool, timed: bool) {
+        self.grow(to, self.messages[number].bytes());
+        self.out.touched.insert(to);
+        let queued = Queued {
+            number,
+            counted,
+            timed,
+        };
+        self.conns[to].outbox.push_back(queued);
+    }
+
+    /// The edge took bytes: so many more messages are begun.
+    pub(crate) fn began(&mut self, id: ConnId, messages: usize) {
+        self.conns[id].begun += messages;
+    }
+
+    /// So many whole messages were handed to the kernel.
+    pub(crate) fn sent(&mut self, id: ConnId, messages: usize) {
+        self.out.touched.insert(id);
+        self.answers_taken(id);
+        let mut offers = Vec::new();
+        for _ in 0..messages {
+            let conn = &mut self.conns[id];
+            let queued = conn.outbox.pop_front().expect("the model queued it");
+            let (number, counted) = (queued.number, queued.counted);
+            conn.begun -= 1;
+            let shard = conn.shard;
+            self.measure(id, queued);
+            if counted {
+                self.end(shard, self.messages[number].action, Outcome::Delivered);
+            }
+            if self.messages[number].call {
+                offers.push(number);
+            }
+        }
+        for number in offers {
+            self.offer_delivered(id, number);
+        }
+        let Some(ws) = self.conns[id].ws.as_ref().filter(|_| messages > 0) else {
+            return;
+        };
+        let (channel, viewer) = (ws.channel, ws.viewer.clone());
+        let held = &mut self.channels[channel].held;
+        let before = held.len();
+        if self.conns[id].outbox.is_empty() {
+            held.retain(|(_, by, _)| *by != id);
+        }
+        if held.len() < before {
+            self.deliver_kept(channel, viewer.as_deref());
+        }
+    }
+
+    /// STATUS_RESPONSE, if the sender can be told.
+    pub(super) fn status(
+        &mut self,
+        id: ConnId,
+        correlation: Option<&str>,
+        error: &'static str,
+        description: &str,
+    ) {
+        let Some(correlation) = correlation.filter(|id| !id.is_empty()) else {
+            return;
+        };
+        if self.conns[id].control >= CONTROL_BYTES_MAX {
+            return self.cut_slow(id);
+        }
+        let text = format!(
+            r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{"correlationId":"{correlation}","errorType":"{error}","statusCode":"400","description":"{description}"}}}}"#
+        );
+        let bytes = crate::wire::frame_bytes(text.len());
+        self.expect(id, Expect::Status(text), bytes);
+    }
+}
+
+/// The log's word for a violation that ends a connection with this code.
+fn violation(code: u16) -> EndReason {
+    match code {
+        1002 => EndReason::ProtocolError(FrameError::Unmasked),
+        1003 => EndReason::Unsupported,
+        1007 => EndReason::ProtocolError(FrameError::TextNotUtf8),
+        1009 => EndReason::ProtocolError(FrameError::MessageTooBig),
+        other => panic!("no violation ends with {other}"),
+    }
+}

@@ -1,0 +1,48 @@
+//! What one input must lead to.
+
+use super::{Caller, ConnId, Question, Told, changes};
+use broker_core::journal::{EndReason, Entry};
+use std::collections::{BTreeSet, VecDeque};
+
+/// What must appear in a stream.
+#[derive(Clone, Debug)]
+pub(crate) enum Expect {
+    Upgraded,
+    Response(u16, &'static str, Body, bool),
+    Status(String),
+    ReconnectIce,
+    Pong(Vec<u8>),
+    Close(u16, String),
+}
+
+/// What a response body must hold.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Error,
+    Empty,
+    Holds(Vec<String>),
+    Exactly(String),
+    Answer(Option<String>),
+    /// Names with their states, and whether there is a next page.
+    Names(Vec<String>, bool),
+}
+
+/// What one input must lead to, beside bytes.
+#[derive(Default)]
+pub(crate) struct Predicted {
+    pub(crate) closes: Vec<ConnId>,
+    pub(crate) aborts: Vec<ConnId>,
+    pub(crate) handovers: Vec<(ConnId, usize)>,
+    pub(crate) asks: VecDeque<(Caller, usize, Question)>,
+    pub(crate) tells: VecDeque<(Caller, usize, Told)>,
+    /// Alexa calls that were taken in, by which home; those whose callers hung up; what came of them; and the confirmations
+    /// that they are over.
+    pub(crate) takens: VecDeque<(Caller, usize)>,
+    pub(crate) answers: VecDeque<(Caller, usize, Told)>,
+    pub(crate) withdraws: VecDeque<(Caller, usize)>,
+    pub(crate) overs: VecDeque<(Caller, usize)>,
+    pub(crate) touched: BTreeSet<ConnId>,
+    pub(crate) submissions: VecDeque<changes::Submission>,
+    /// Lines of the log, without their request ids; for an end, another reason that may stand there.
+    pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
+}

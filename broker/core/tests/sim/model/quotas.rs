@@ -1,0 +1,186 @@
+//! Rates and quotas, judged by what was taken when: a bucket is the list of its takings. See codec/PROTOCOL.md, RATE.
+
+use super::{Caller, ConnId, Model, Permit, Question, Stage, Told};
+
+use broker_core::settings::Rate;
+use codec::control::Operation;
+use codec::signal::Action;
+use std::collections::BTreeMap;
+
+/// When tokens were taken, by what for.
+pub(crate) type Taken = BTreeMap<&'static str, Vec<u64>>;
+
+/// Whether a token is left. For every moment since which tokens were taken: those, with one more, must not exceed a full bucket
+/// and what came back since. All in thousandths of tokens.
+fn has(taken: &[u64], rate: Rate, now: u64) -> bool {
+    let (burst, rate) = (u64::from(rate.burst) * 1000, u64::from(rate.rate));
+    let enough = |(later, at): (usize, &u64)| {
+        let takings = (taken.len() - later) as u64 + 1;
+        takings * 1000 <= burst + (now - at) * rate
+    };
+    burst >= 1000 && taken.iter().enumerate().all(enough)
+}
+
+impl Model {
+    fn limited(&self, rate: Rate) -> Option<Rate> {
+        (!self.settings.quotas.off && rate.rate > 0).then_some(rate)
+    }
+
+    fn rate_of_connect(&self, viewer: bool) -> (&'static str, Option<Rate>) {
+        let quotas = &self.settings.quotas;
+        if viewer {
+            ("ConnectAsViewer", self.limited(quotas.connect_viewer))
+        } else {
+            ("ConnectAsMaster", self.limited(quotas.connect_master))
+        }
+    }
+
+    /// Whether a channel's rate lets one more connect.
+    pub(super) fn may_connect(&self, channel: usize, viewer: bool) -> bool {
+        let (what, rate) = self.rate_of_connect(viewer);
+        let taken = self.channels[channel].taken.get(what);
+        rate.is_none_or(|rate| has(taken.map_or(&[], Vec::as_slice), rate, self.now))
+    }
+
+    /// One more connects.
+    pub(super) fn count_connect(&mut self, channel: usize, viewer: bool) {
+        let (what, rate) = self.rate_of_connect(viewer);
+        if rate.is_some() {
+            let taken = self.channels[channel].taken.entry(what);
+            taken.or_default().push(self.now);
+        }
+    }
+
+    /// Counts a call against its channel's rate; false when it is over it.
+    pub(super) fn count_call(&mut self, channel: usize, operation: Operation) -> bool {
+        let quotas = &self.settings.quotas;
+        let rate = match operation.name() {
+            "DescribeSignalingChannel" => quotas.describe,
+            "GetIceServerConfig" => quotas.ice_server_config,
+            "SendAlexaOfferToMaster" => quotas.alexa,
+            "CreateSignalingChannel"
+            | "ListSignalingChannels"
+            | "GetSignalingChannelEndpoint"
+            | "JoinStorageSession"
+            | "JoinStorageSessionAsViewer"
+            | "DescribeMappedResourceConfiguration" => return true,
+            _ => quotas.change,
+        };
+        let Some(rate) = self.limited(rate) else {
+            return true;
+        };
+        let now = self.now;
+        let taken = self.channels[channel].taken.entry(operation.name());
+        take(taken.or_default(), rate, now)
+    }
+
+    /// Counts a message against its connection's rate; false when it is over it.
+    pub(super) fn count_message(&mut self, id: ConnId, action: Action) -> bool {
+        let quotas = &self.settings.quotas;
+        let rate = match action {
+            Action::SdpOffer | Action::SdpAnswer => quotas.sdp,
+            Action::IceCandidate => quotas.ice,
+        };
+        let Some(rate) = self.limited(rate) else {
+            return true;
+        };
+        let now = self.now;
+        let ws = self.conns[id].ws.as_mut().expect("open");
+        take(ws.taken.entry(action.as_str()).or_default(), rate, now)
+    }
+
+    fn account_rate(&self, operation: Operation) -> Option<Rate> {
+        let quotas = &self.settings.quotas;
+        self.limited(match operation.name() {
+            "CreateSignalingChannel" => quotas.account_create,
+            "DescribeSignalingChannel" => quotas.account_describe,
+            "GetSignalingChannelEndpoint" => quotas.account_endpoint,
+            "ListSignalingChannels" => quotas.account_list,
+            "SendAlexaOfferToMaster" => quotas.account_alexa,
+            "UpdateMediaStorageConfiguration" => quotas.account_media_storage,
+            "GetIceServerConfig"
+            | "JoinStorageSession"
+            | "JoinStorageSessionAsViewer"
+            | "DescribeMappedResourceConfiguration" => return None,
+            _ => quotas.account_change,
+        })
+    }
+
+    fn counts_channels(&self, operation: Operation) -> bool {
+        operation == Operation::CreateSignalingChannel
+            && self.settings.limits.channels_per_account > 0
+    }
+
+    /// What a call needs of its account before it is made, if anything.
+    pub(super) fn permit_for(&self, operation: Operation) -> Option<Permit> {
+        let counts = self.counts_channels(operation);
+        let needed = counts || self.account_rate(operation).is_some();
+        needed.then(|| Permit {
+            missing: 1 + if counts { self.shards.len() } else { 0 },
+            channels: 0,
+        })
+    }
+
+    /// Asks for it: all shards for their channels, then the account's own for a token.
+    pub(super) fn ask_for_permit(&mut self, caller: Caller, operation: Operation) {
+        if self.counts_channels(operation) {
+            for shard in 0..self.shards.len() {
+                self.ask(caller, shard, Question::Count);
+            }
+        }
+        let account = (self.home)("");
+        self.ask(caller, account, Question::Permit);
+    }
+
+    /// Counts a call of the account.
+    pub(super) fn permit(&mut self, operation: Operation) -> Told {
+        let Some(rate) = self.account_rate(operation) else {
+            return Told::Done;
+        };
+        let now = self.now;
+        let taken = self.account_taken.entry(operation.name()).or_default();
+        if take(taken, rate, now) {
+            Told::Done
+        } else {
+            Told::Fault(400, "ClientLimitExceededException")
+        }
+    }
+
+    /// An answer to such a question. `None` when the call goes on, or others are missing; else its refusal.
+    pub(super) fn permit_told(&mut self, caller: Caller, told: Told) -> Option<Told> {
+        let limit = self.settings.limits.channels_per_account;
+        let Stage::AwaitReply(reply) = &mut self.conns[caller.conn].stage else {
+            panic!("it awaits a permit")
+        };
+        let permit = reply.permit.as_mut().expect("it awaits a permit");
+        match told {
+            Told::Fault(..) => {
+                self.met("call refused: rate of the account");
+                return Some(told);
+            }
+            Told::Number(channels) => permit.channels += channels,
+            Told::Done => {}
+            other => panic!("{other:?} is no permit"),
+        }
+        permit.missing -= 1;
+        if permit.missing > 0 {
+            return None;
+        }
+        let (channels, call, place_kept) = (permit.channels, reply.call.clone(), reply.place_kept);
+        if self.counts_channels(call.operation()) && channels >= limit {
+            self.met("call refused: channels of the account");
+            return Some(Told::Fault(400, "AccountChannelLimitExceededException"));
+        }
+        self.permitted(caller, call, place_kept);
+        self.answered.push_back(caller.conn);
+        None
+    }
+}
+
+fn take(taken: &mut Vec<u64>, rate: Rate, now: u64) -> bool {
+    let has = has(taken, rate, now);
+    if has {
+        taken.push(now);
+    }
+    has
+}

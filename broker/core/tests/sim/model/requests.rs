@@ -1,0 +1,174 @@
+//! Requests of a connection, in turn: how many are answered at once, and which wait. For whom, and for what.
+
+use super::connections::name_of;
+use super::{ConnId, Model, Purpose, Stage};
+use crate::model::Body;
+use crate::words::Piece;
+use broker_core::event::UpgradeOutcome;
+use broker_core::limits::{
+    ANSWER_BYTES_MAX, FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK,
+};
+use broker_core::settings::Auth;
+
+/// More than any answer in these worlds but those whose length the model knows.
+const ANSWER_BYTES: usize = 4096;
+
+impl Model {
+    /// Answers what has come, as far as this moment allows it.
+    pub(super) fn visit(&mut self, id: ConnId) {
+        if self.conns[id].queued {
+            return;
+        }
+        // A clock that is set makes another moment of it.
+        let moment = (self.now, self.wall);
+        let fresh = &mut self.shards[self.conns[id].shard].fresh;
+        if fresh.0 != moment {
+            *fresh = (moment, 0);
+        }
+        let allowed = REQUESTS_PER_VISIT.min(FRESH_REQUESTS_PER_TURN - fresh.1);
+        let shard = self.conns[id].shard;
+        let left = self.pump(id, allowed);
+        self.shards[shard].fresh.1 += allowed - left;
+    }
+
+    /// Goes on with those who wait.
+    pub(super) fn answer_waiting(&mut self, shard: usize) {
+        let mut left = WAITING_REQUESTS_PER_TICK;
+        for _ in 0..self.shards[shard].waiting.len() {
+            if left == 0 {
+                return;
+            }
+            let Some(id) = self.shards[shard].waiting.pop_front() else {
+                return;
+            };
+            let conn = &mut self.conns[id];
+            if !conn.live || !matches!(conn.stage, Stage::AwaitHead | Stage::AwaitBody(_)) {
+                continue;
+            }
+            self.met("requests waited for their turn");
+            self.out.touched.insert(id);
+            self.conns[id].queued = false;
+            let allowed = REQUESTS_PER_VISIT.min(left);
+            let rest = self.pump(id, allowed);
+            left -= (allowed - rest).max(1);
+        }
+    }
+
+    /// Some of what waits for a connection was taken.
+    pub(super) fn answers_taken(&mut self, id: ConnId) {
+        let (now, waits) = (self.now, self.answers_wait(id));
+        let conn = &mut self.conns[id];
+        conn.untaken = (conn.bytes > 0).then_some(now);
+        let http = matches!(
+            conn.stage,
+            Stage::AwaitHead | Stage::AwaitBody(_) | Stage::AwaitReply(_)
+        );
+        if http && !waits && (conn.partial || !conn.pieces.is_empty()) {
+            self.answered.push_back(id);
+        }
+    }
+
+    /// Whether the next request waits for the peer to take answers.
+    fn answers_wait(&self, id: ConnId) -> bool {
+        self.conns[id].bytes >= ANSWER_BYTES_MAX
+    }
+
+    /// Whether a connection has sent what is still to be answered.
+    pub(super) fn has_more(&self, id: ConnId) -> bool {
+        let conn = &self.conns[id];
+        let rest = conn.partial || !conn.pieces.is_empty();
+        conn.queued || (rest && self.answers_wait(id))
+    }
+
+    /// The first byte of a further request has its own deadline.
+    fn look_for_head(&mut self, id: ConnId) {
+        let deadline = self.now + self.settings.timeouts.head_ms;
+        let waits = self.answers_wait(id);
+        let conn = &mut self.conns[id];
+        let awaits_head = matches!(conn.stage, Stage::AwaitHead) && !conn.queued && !waits;
+        if awaits_head && conn.partial && !conn.head_began {
+            conn.head_began = true;
+            if conn.served {
+                conn.deadline = deadline;
+            }
+        }
+        let awaits = matches!(conn.stage, Stage::AwaitHead | Stage::AwaitBody(_));
+        if conn.ended && awaits && !self.has_more(id) {
+            self.finish(id);
+        }
+    }
+
+    /// Goes through requests as far as they are awaited, but no more than so many heads and bodies; returns how many are left.
+    fn pump(&mut self, id: ConnId, mut visit: u32) -> u32 {
+        let before = self.conns[id].bytes;
+        let mut answers = 0;
+        loop {
+            let waits = self.answers_wait(id);
+            let conn = &mut self.conns[id];
+            if matches!(conn.stage, Stage::Open) {
+                self.frames(id);
+                return visit;
+            }
+            let nothing = !conn.partial && conn.pieces.is_empty();
+            match conn.stage {
+                Stage::AwaitHead if nothing || waits => break,
+                Stage::AwaitHead | Stage::AwaitBody(_) if visit == 0 => {
+                    if !std::mem::replace(&mut conn.queued, true) {
+                        self.shards[conn.shard].waiting.push_back(id);
+                    }
+                    break;
+                }
+                Stage::AwaitHead | Stage::AwaitBody(_) => {}
+                _ => break,
+            }
+            if !waits && before + answers * ANSWER_BYTES >= ANSWER_BYTES_MAX {
+                self.give_up(); // the model does not know the lengths of answers
+            }
+            let Some(piece) = conn.pieces.pop_front() else {
+                break;
+            };
+            visit -= 1;
+            answers += 1;
+            let shard = conn.shard;
+            match piece {
+                Piece::Upgrade { viewer, .. } if self.drains(shard) => {
+                    self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
+                }
+                Piece::Upgrade { arn, viewer, wss } => {
+                    let home = (self.home)(name_of(&arn));
+                    if home == shard {
+                        self.admit(id, &arn, viewer, wss);
+                    } else {
+                        let deadline = self.now + self.settings.timeouts.head_ms;
+                        self.conns[id].deadline = deadline;
+                        self.conns[id].stage = Stage::AwaitHandover(arn, viewer, wss);
+                        self.out.handovers.push((id, home));
+                        return visit;
+                    }
+                }
+                // With signatures any page may try.
+                Piece::Foreign if self.settings.auth == Auth::None => {
+                    let error = "InvalidArgumentException";
+                    self.respond(id, Purpose::Unknown, 403, error, Body::Error, true)
+                }
+                Piece::Lost | Piece::Foreign => {
+                    let error = "UnknownOperationException";
+                    self.respond(id, Purpose::Unknown, 404, error, Body::Error, false)
+                }
+                Piece::Head(operation) if self.drains(shard) => {
+                    let purpose = Purpose::Api(operation);
+                    self.respond(id, purpose, 503, "ServiceUnavailable", Body::Error, true);
+                }
+                Piece::Head(operation) => {
+                    let deadline = self.now + self.settings.timeouts.body_ms;
+                    let conn = &mut self.conns[id];
+                    (conn.stage, conn.deadline) = (Stage::AwaitBody(operation), deadline);
+                }
+                Piece::Body(call) => self.call(id, call),
+                other => panic!("the workload sends no {other:?} here"),
+            }
+        }
+        self.look_for_head(id);
+        visit
+    }
+}

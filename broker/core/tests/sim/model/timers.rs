@@ -1,0 +1,403 @@
+//! What comes by the clock. Expiry is predicted; what a session's own deadlines lead to is observed, and must then be lawful
+//! and never overdue.
+//!
+//! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
+
+use super::{Caller, ConnId, DrainModel, Expect, Model, Purpose, Stage, Told, Ws};
+use crate::wire::{Item, Response};
+use broker_core::journal::EndReason;
+
+/// The grain of the wheel and of the world's clock, in milliseconds.
+pub(crate) const GRAIN_MS: u64 = 64;
+
+/// How late a deadline may be served: its own slot, and one more for each thing that was due before it.
+const LATE_MS: u64 = 4 * GRAIN_MS;
+
+/// It was old, recalled or drained. Returns the rule that was met.
+fn gone_away(ws: &mut Ws, drain: Option<DrainModel>, now: u64) -> &'static str {
+    let old = now >= ws.ends;
+    let late = drain.is_some_and(|drain| now >= drain.began + (drain.ends - drain.began) / 2);
+    assert!(old || late, "neither old nor drained");
+    ws.or_reason = late.then_some(EndReason::Drain);
+    let (reason, rule) = match (old, ws.recalled, ws.notices) {
+        (false, ..) => (EndReason::Drain, "drain: closed"),
+        (_, true, _) => (
+            EndReason::IceReconnect,
+            "recalled to fetch ICE servers anew",
+        ),
+        (.., true) => (EndReason::Age, "old connection closed"),
+        (.., false) => (EndReason::Age, "old connection closed without notice"),
+    };
+    ws.reason = Some(reason);
+    rule
+}
+
+/// Moments of silence come on whole seconds.
+pub(super) fn whole_second(at: u64) -> u64 {
+    at.div_ceil(1000) * 1000
+}
+
+/// Longest time from a message's first byte to its last.
+const MESSAGE_MS: u64 = 10_000;
+
+impl Model {
+    /// The shard's deadlines are served: what expired is gone.
+    pub(crate) fn tick(&mut self, shard: usize) {
+        self.departures = 0;
+        self.expired_bytes = 0;
+        for channel in 0..self.channels.len() {
+            if self.channels[channel].alive && self.channels[channel].home == shard {
+                self.expire_kept(channel);
+                self.expire_calls(channel);
+                self.abort_stuck(channel);
+                self.close_for_vacancies(channel);
+            }
+        }
+        self.end_calls(shard);
+        self.forgive_pings(shard);
+        let with_more = (self.answered.iter()).filter(|conn| !self.conns[**conn].pieces.is_empty());
+        let overdue = |conn: &&ConnId| self.untaken(**conn);
+        let waiting = &self.shards[shard].waiting;
+        let either = with_more.clone().chain(waiting).find(overdue);
+        if with_more.count() > 1 || either.is_some() {
+            self.give_up(); // answered first, or aborted first
+        }
+        self.step_drain(shard);
+        self.answer_waiting(shard);
+    }
+
+    /// Whether it has taken nothing of its answers for too long.
+    fn untaken(&self, id: ConnId) -> bool {
+        let answer = self.settings.timeouts.answer_ms;
+        self.conns[id]
+            .untaken
+            .is_some_and(|since| self.now >= since + answer)
+    }
+
+    fn step_drain(&mut self, shard: usize) {
+        let now = self.now;
+        let Some(drain) = &mut self.shards[shard].drain else {
+            return;
+        };
+        let last_call = drain.ends - 500.min((drain.ends - drain.began) / 10);
+        if !drain.over && !drain.calls_ended && now >= last_call {
+            drain.calls_ended = true;
+            for channel in 0..self.channels.len() {
+                if self.channels[channel].home == shard {
+                    self.fail_calls(channel, 503, "ServiceUnavailable");
+                }
+            }
+        }
+    }
+
+    /// A shard that stood still when answers to pings were due gives them their whole time again.
+    fn forgive_pings(&mut self, shard: usize) {
+        let (now, pong) = (self.now, self.settings.timeouts.pong_ms);
+        for conn in &mut self.conns {
+            let mine = conn.live && conn.shard == shard && matches!(conn.stage, Stage::Open);
+            if let Some(ws) = conn.ws.as_mut().filter(|ws| mine && !ws.superseded)
+                && let Some(pinged) = ws.pinged
+                && pong > 0
+                && now > whole_second(pinged + pong) + 2_000
+            {
+                ws.pinged = Some(now);
+            }
+        }
+    }
+
+    /// Calls that were not answered in time: 503.
+    fn end_calls(&mut self, shard: usize) {
+        for id in 0..self.conns.len() {
+            let conn = &self.conns[id];
+            let waits = matches!(conn.stage, Stage::AwaitReply(_)) && conn.live;
+            if !waits || conn.shard != shard || self.now < conn.deadline {
+                continue;
+            }
+            self.met("call took too long: 503");
+            self.hang_up(id);
+            let caller = Caller {
+                conn: id,
+                number: self.conns[id].number,
+                shard,
+            };
+            self.note_unanswered(caller.conn);
+            self.told(caller, Told::Fault(503, "ServiceUnavailable"));
+        }
+    }
+
+    /// Who lost its slot and does not take the rest of a message is cut off, once.
+    fn abort_stuck(&mut self, channel: usize) {
+        let now = self.now;
+        let held = self.channels[channel].held.iter_mut();
+        let mut stuck = Vec::new();
+        for (_, by, until) in held.filter(|(.., until)| *until <= now) {
+            *until = u64::MAX;
+            stuck.push(*by);
+        }
+        for conn in stuck {
+            self.met("stuck connection aborted for its successor");
+            self.because(conn, EndReason::SupersededStuck);
+            self.abort(conn);
+        }
+    }
+
+    /// Whether it is predicted that this connection ends in this step.
+    pub(crate) fn ends_now(&self, id: ConnId) -> bool {
+        let close = |expect: &Expect| matches!(expect, Expect::Close(..));
+        let out = &self.out;
+        self.conns[id].expects.iter().any(close)
+            || out.aborts.contains(&id)
+            || out.closes.contains(&id)
+    }
+
+    /// The end of the process is announced to a shard.
+    pub(crate) fn drain(&mut self, shard: usize, within: u64) {
+        let drain = DrainModel {
+            began: self.now,
+            ends: self.now + within,
+            calls_ended: false,
+            over: false,
+        };
+        self.shards[shard].drain.get_or_insert(drain);
+    }
+
+    /// Whether the shard must say in this step that its drain is over.
+    pub(crate) fn drained(&mut self, shard: usize) -> bool {
+        let sockets = self
+            .conns
+            .iter()
+            .filter(|conn| conn.live && conn.shard == shard && conn.ws.is_some())
+            .count();
+        let waiting = self.counters(shard).waiting_calls;
+        let changes = self.changes(shard);
+        let now = self.now;
+        let this = &mut self.shards[shard];
+        let empty = sockets == 0
+            && waiting == 0
+            && changes == 0
+            && this.asking == 0
+            && this.offers_out == 0
+            && this.counters.outbox_bytes == 0
+            && this.counters.control_bytes == 0;
+        let Some(drain) = &mut this.drain else {
+            return false;
+        };
+        let over = !drain.over && (empty || now >= drain.ends);
+        drain.over |= over;
+        over
+    }
+
+    /// A connection that must not be told is closed, so that it fetches ICE servers anew: each of a shard 10 ms after the one before.
+    pub(crate) fn recall(&mut self, id: ConnId) {
+        let shard = &mut self.shards[self.conns[id].shard];
+        shard.recalled = self.now.max(shard.recalled + 10);
+        let at = shard.recalled;
+        let ws = self.conns[id].ws.as_mut().expect("a WebSocket");
+        if at < ws.ends {
+            (ws.ends, ws.recalled) = (at, true);
+        }
+    }
+
+    /// Something appeared in a stream by the clock, or on the machine's own account.
+    ///
+    /// # Panics
+    /// When it is not lawful.
+    pub(crate) fn observe(&mut self, id: ConnId, item: &Item) {
+        let (now, timeouts) = (self.now, self.settings.timeouts.clone());
+        let drain = self.shards[self.conns[id].shard].drain;
+        if let Item::Response(response) = item {
+            return self.observe_408(id, response);
+        }
+        let conn = &mut self.conns[id];
+        let (Stage::Open, Some(ws)) = (&conn.stage, &mut conn.ws) else {
+            panic!("connection {id} got {item:?} in {:?}", conn.stage);
+        };
+        let age = timeouts.connection_age_ms;
+        let rule = match item {
+            Item::Ping => {
+                let due = now >= whole_second(ws.heard + timeouts.ping_ms);
+                assert!(
+                    due && timeouts.ping_ms > 0 && !ws.superseded && ws.pinged.is_none(),
+                    "an unlawful ping"
+                );
+                ws.pinged = Some(now);
+                "silent connection pinged"
+            }
+            Item::GoAway => {
+                let old = age > 0 && now + timeouts.go_away_grace_ms >= ws.opened + age;
+                assert!(
+                    ws.notices && !ws.superseded && !ws.told && (old || drain.is_some()),
+                    "an unlawful GO_AWAY"
+                );
+                ws.told = true;
+                if old {
+                    "old connection told to go"
+                } else {
+                    "drain: told to go"
+                }
+            }
+            Item::Close(1001, reason) if reason == "Idle for too long" => {
+                let due = whole_second(ws.heard + timeouts.idle_ms);
+                assert!(now >= due, "not idle for so long");
+                ws.reason = Some(EndReason::Idle);
+                "idle connection closed"
+            }
+            Item::Close(1001, reason) if reason == "Ping not answered" => {
+                let pinged = ws.pinged.expect("it was pinged");
+                let due = now >= whole_second(pinged + timeouts.pong_ms);
+                assert!(due && timeouts.pong_ms > 0 && !ws.superseded, "too early");
+                ws.reason = Some(EndReason::Unanswered);
+                "unanswered ping ends the connection"
+            }
+            Item::Close(1001, reason) if reason == "Going away" => gone_away(ws, drain, now),
+            Item::Close(1008, reason) if reason == "message took too long" => {
+                let began = ws.message_began.expect("inside a message");
+                assert!(now >= began + MESSAGE_MS, "not slow enough");
+                ws.reason = Some(EndReason::SlowMessage);
+                "slow message cut off"
+            }
+            other => panic!("connection {id} got {other:?}, which nothing explains"),
+        };
+        self.met(rule);
+        if matches!(item, Item::Close(..)) {
+            self.note_haze(id);
+            self.departures += 1;
+            self.leave(id);
+            self.conns[id].stage = Stage::AwaitEcho(now, false);
+        }
+    }
+
+    /// A request did not come in time.
+    fn observe_408(&mut self, id: ConnId, response: &Response) {
+        let conn = &self.conns[id];
+        let (part, purpose) = match conn.stage {
+            Stage::AwaitHead => (conn.partial, Purpose::Unknown),
+            Stage::AwaitBody(operation) => (true, Purpose::Api(operation)),
+            _ => panic!("connection {id} got {response:?} in {:?}", conn.stage),
+        };
+        assert!(
+            self.now >= conn.deadline && part && response.status == 408 && response.close,
+            "an early or unknown response: {response:?}"
+        );
+        self.responded(id, purpose, 408, "InvalidArgumentException");
+        self.met("head or body came too slowly: 408");
+        self.finish(id);
+    }
+
+    /// The edge was told to close a connection, which nothing but the clock explains.
+    pub(crate) fn observe_close(&mut self, id: ConnId) {
+        let conn = &self.conns[id];
+        let idle = matches!(conn.stage, Stage::AwaitHead) && !conn.partial;
+        let lost = conn.lost_sync && matches!(conn.stage, Stage::AwaitEcho(..));
+        assert!(
+            lost || (idle && self.now >= conn.deadline),
+            "connection {id} closed in {:?}",
+            conn.stage
+        );
+        self.met("idle HTTP connection closed");
+        self.finish(id);
+    }
+
+    /// The edge was told to abort a connection.
+    pub(crate) fn observe_abort(&mut self, id: ConnId) {
+        let (now, conn) = (self.now, &self.conns[id]);
+        let wait = self.settings.timeouts.close_ms;
+        let untaken = self.untaken(id);
+        let lawful = match conn.stage {
+            Stage::AwaitHead | Stage::AwaitBody(_) | Stage::AwaitHandover(..) if untaken => {
+                self.met("HTTP peer that takes no answer aborted");
+                return self.abort(id);
+            }
+            Stage::AwaitTls | Stage::AwaitHandover(..) => now >= conn.deadline,
+            Stage::AwaitEcho(since, _) | Stage::Ending(since) => now >= since.saturating_add(wait),
+            Stage::AwaitHead
+            | Stage::AwaitBody(_)
+            | Stage::AwaitReply(_)
+            | Stage::Open
+            | Stage::Gone => false,
+        };
+        assert!(lawful, "connection {id} aborted in {:?}", conn.stage);
+        self.met("unfinished close aborted");
+        self.abort(id);
+    }
+
+    /// Whether expiry and a departure meet in this tick, so that their order does not show.
+    fn note_haze(&mut self, id: ConnId) {
+        let conn = &self.conns[id];
+        let own = conn.outbox.iter().map(|one| one.number);
+        let over = |number: usize| self.messages[number].expires <= self.now;
+        let channel = conn.ws.as_ref().map(|ws| &self.channels[ws.channel]);
+        let kept = channel.into_iter().flat_map(|channel| &channel.pending);
+        let late = |call: &super::Waiting| call.expires <= self.now;
+        let calls = channel.is_some_and(|channel| channel.calls.iter().any(late));
+        let offers = conn.outbox.iter().any(|one| self.messages[one.number].call);
+        self.haze_now |= own.chain(kept.copied()).any(over) || calls || offers;
+        self.hazy |= self.haze_now;
+    }
+
+    /// Nothing that is due is long overdue.
+    ///
+    /// # Panics
+    /// When something is.
+    pub(crate) fn nothing_overdue(&self) {
+        let timeouts = &self.settings.timeouts;
+        let now = self.now.saturating_sub(LATE_MS);
+        let age = timeouts.connection_age_ms;
+        for (id, conn) in self.conns.iter().enumerate().filter(|(_, conn)| conn.live) {
+            let fine = match &conn.stage {
+                Stage::AwaitTls
+                | Stage::AwaitHead
+                | Stage::AwaitBody(_)
+                | Stage::AwaitReply(_)
+                | Stage::AwaitHandover(..) => now < conn.deadline,
+                Stage::AwaitEcho(since, _) => now < since + timeouts.close_ms,
+                Stage::Open => {
+                    let ws = conn.ws.as_ref().expect("open");
+                    let told = age == 0
+                        || ws.told
+                        || ws.superseded
+                        || !ws.notices
+                        || now + timeouts.go_away_grace_ms < ws.opened + age;
+                    let pinged = timeouts.ping_ms == 0
+                        || ws.pinged.is_some()
+                        || ws.superseded
+                        || now < whole_second(ws.heard + timeouts.ping_ms);
+                    let pong = timeouts.pong_ms == 0 || ws.superseded;
+                    let answered = (ws.pinged)
+                        .is_none_or(|at| pong || now < whole_second(at + timeouts.pong_ms));
+                    let slow = ws
+                        .message_began
+                        .is_some_and(|began| now >= began + MESSAGE_MS);
+                    let idle = now >= whole_second(ws.heard + timeouts.idle_ms);
+                    told && pinged && answered && !slow && now < ws.ends && !idle
+                }
+                Stage::Ending(since) => now < since.saturating_add(timeouts.close_ms),
+                Stage::Gone => true,
+            };
+            assert!(
+                fine,
+                "connection {id} is overdue at {}: {:?} {} {:?}",
+                self.now, conn.stage, conn.deadline, conn.ws
+            );
+            self.drained_in_time(id, now);
+        }
+    }
+
+    fn drained_in_time(&self, id: ConnId, now: u64) {
+        let conn = &self.conns[id];
+        let Some(drain) = self.shards[conn.shard].drain.filter(|drain| !drain.over) else {
+            return;
+        };
+        let span = drain.ends - drain.began;
+        if let (Stage::Open, Some(ws)) = (&conn.stage, &conn.ws) {
+            let told = ws.told || ws.superseded || !ws.notices || now < drain.began + span / 2;
+            assert!(
+                told && now < drain.began + span * 3 / 4,
+                "connection {id} was forgotten by the drain of {} ms for {} ms, told: {}",
+                span,
+                self.now - drain.began,
+                ws.told
+            );
+        }
+    }
+}

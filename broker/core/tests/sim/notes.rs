@@ -1,0 +1,32 @@
+//! The log of the simulation: read at once.
+
+use broker_core::journal::{Entry, Journal};
+use std::sync::mpsc::Sender;
+
+/// Where a shard notes what operators read.
+pub(crate) struct Notes {
+    pub(crate) to: Sender<Entry>,
+    /// For changes under way.
+    pub(crate) places: usize,
+}
+
+impl Journal for Notes {
+    fn note(&mut self, entry: Entry) {
+        self.to.send(entry).expect("the world has the other end");
+    }
+
+    fn keep_place(&mut self) -> bool {
+        let left = self.places.checked_sub(1);
+        self.places = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    fn note_kept(&mut self, entry: Entry) {
+        self.note(entry); // and it is read at once
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        self.places += 1;
+    }
+}

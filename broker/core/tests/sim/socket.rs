@@ -1,0 +1,204 @@
+//! A connection as the edge and the network have it, with its client's side, and how bytes leave on it.
+
+use crate::model::ConnId;
+use crate::wire;
+use crate::words::Piece;
+use crate::world::World;
+use broker_core::id::SessionKey;
+use broker_core::machine::{Input, Machine};
+use std::collections::VecDeque;
+
+/// One connection as the edge and the network have it, with its client's side.
+pub(crate) struct Socket {
+    pub(crate) shard: usize,
+    pub(crate) key: SessionKey,
+    pub(crate) stage: Stage,
+    pub(crate) secured: bool,
+    pub(crate) ended: bool,
+    /// What the client wrote, how much of it the machine got, and the pieces it consists of with their ends.
+    pub(crate) up: Vec<u8>,
+    pub(crate) fed: usize,
+    pub(crate) pieces: VecDeque<(usize, Piece)>,
+    /// Where the first of these begins.
+    pub(crate) next_begin: usize,
+    /// What the edge took, what of it the kernel has; the rest is in flight.
+    pub(crate) stream: Vec<u8>,
+    pub(crate) sent: usize,
+    /// What was in flight when the connection broke will never be reported.
+    pub(crate) lost: bool,
+    /// Where the client's reading has come to: the next thing begins here; frames or responses.
+    pub(crate) read: usize,
+    pub(crate) upgraded: bool,
+    /// Things beside messages behind `read` that were compared already.
+    pub(crate) seen: usize,
+    /// Messages behind `read` that were begun, each with the step of its first byte.
+    pub(crate) begun: VecDeque<u64>,
+    /// A `Send` is under way.
+    pub(crate) asked: bool,
+    /// The client does not read, and the socket has no room.
+    pub(crate) stuck: bool,
+    /// The client sends no more after what it wrote.
+    pub(crate) fin: bool,
+    /// The network broke the connection.
+    pub(crate) reset: bool,
+    pub(crate) role: Role,
+}
+
+/// Who a client means to be, as it knows itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    Caller,
+    Master(String),
+    Viewer(String, String),
+}
+
+/// The edge's stages of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Open,
+    Leaving(usize),
+    Travelling,
+    Closing,
+    Shut,
+    Over,
+}
+
+impl World {
+    /// The edge sends: so many bytes, by a call that takes them at once, or by one that reports later.
+    pub(crate) fn flush(&mut self, conn: ConnId, bytes: usize, launch: bool) {
+        let (shard, session) = self.place(conn);
+        let socket = &self.sockets[conn];
+        if socket.sent < socket.stream.len() || socket.reset {
+            return;
+        }
+        let unsent = self.shards[shard].unsent(session).to_vec();
+        let bytes = bytes.min(unsent.len());
+        if unsent.is_empty() {
+            self.sockets[conn].asked = false;
+            return;
+        }
+        if bytes < unsent.len() {
+            self.hit("fault: partial write");
+        }
+        if bytes == 0 {
+            return;
+        }
+        self.before(shard);
+        let items = self.take(conn, bytes);
+        if launch {
+            self.shards[shard].launched(session, bytes);
+            self.model.falls_behind(conn);
+            self.hit("send launched");
+        } else {
+            self.report(conn, bytes, items);
+        }
+    }
+
+    /// A launched send is over: all of it was taken, or, when the connection broke, so much of it.
+    pub(crate) fn land(&mut self, conn: ConnId, if_broken: usize) {
+        let socket = &self.sockets[conn];
+        let flight = socket.stream.len() - socket.sent;
+        let bytes = if socket.reset {
+            if_broken.min(flight)
+        } else {
+            flight
+        };
+        if bytes > 0 {
+            self.before(self.sockets[conn].shard);
+            let items = self.items(conn);
+            self.report(conn, bytes, items);
+        }
+        self.sockets[conn].lost = bytes < flight;
+    }
+
+    /// Unsent bytes were copied out: messages among them are begun. Returns what the client has yet to read.
+    pub(crate) fn take(&mut self, conn: ConnId, bytes: usize) -> Vec<wire::Placed> {
+        let items = self.items(conn);
+        let socket = &mut self.sockets[conn];
+        let (shard, session) = (socket.shard, socket.key);
+        let before = socket.stream.len();
+        let unsent = self.shards[shard].unsent(session);
+        socket.stream.extend_from_slice(&unsent[..bytes]);
+        let taken = before..socket.stream.len();
+        let begun = items
+            .iter()
+            .filter(|placed| matches!(placed.item, wire::Item::Message { .. }))
+            .filter(|placed| taken.contains(&placed.begin))
+            .count();
+        socket.begun.extend(std::iter::repeat_n(self.step, begun));
+        self.model.began(conn, begun);
+        items
+    }
+
+    /// The kernel has so many more of the bytes taken: the client reads them, the machine hears of it.
+    pub(crate) fn report(&mut self, conn: ConnId, bytes: usize, items: Vec<wire::Placed>) {
+        let socket = &mut self.sockets[conn];
+        let (shard, session) = (socket.shard, socket.key);
+        let (from, to) = (socket.sent, socket.sent + bytes);
+        socket.sent = to;
+        let (mut messages, mut message_bytes) = (0, 0);
+        for placed in &items {
+            if matches!(placed.item, wire::Item::Message { .. }) {
+                message_bytes += placed.end.min(to).saturating_sub(placed.begin.max(from));
+            }
+        }
+        for placed in items {
+            if placed.end > socket.sent {
+                break;
+            }
+            socket.read = placed.end;
+            match &placed.item {
+                wire::Item::Message { text, payload } => {
+                    messages += 1;
+                    let begun = socket.begun.pop_front().expect("it was begun");
+                    self.ledger
+                        .delivered(conn, &socket.role, begun, text, payload);
+                }
+                other => {
+                    socket.seen -= 1;
+                    if let wire::Item::Response(response) = other {
+                        socket.upgraded |= response.status == 101;
+                    }
+                }
+            }
+        }
+        self.trace(shard, &("sent", conn, bytes, messages));
+        self.model.shrink(conn, message_bytes);
+        self.model.shrink_control(conn, bytes - message_bytes);
+        self.model.sent(conn, messages);
+        self.handle(shard, Input::Sent { session, bytes });
+    }
+
+    /// Everything in the stream behind what the client has read, unsent bytes included.
+    pub(crate) fn items(&self, conn: ConnId) -> Vec<wire::Placed> {
+        let socket = &self.sockets[conn];
+        let mut all = socket.stream.clone();
+        all.extend_from_slice(self.shards[socket.shard].unsent(socket.key));
+        wire::read(&all, socket.read, socket.upgraded)
+    }
+}
+
+impl Socket {
+    /// Moves on to `end` in what the client wrote: the pieces completed, and whether that is inside another one.
+    pub(crate) fn advance(&mut self, end: usize) -> (Vec<Piece>, bool) {
+        self.fed = end;
+        let mut done = Vec::new();
+        while let Some((piece_end, piece)) =
+            self.pieces.pop_front_if(|(piece_end, _)| *piece_end <= end)
+        {
+            self.next_begin = piece_end;
+            done.push(piece);
+        }
+        (done, end > self.next_begin)
+    }
+
+    /// Whether something the client wrote has not come to the machine.
+    pub(crate) fn has_more(&self) -> bool {
+        self.fed < self.up.len()
+    }
+
+    /// Whether the kernel holds nothing of it.
+    pub(crate) fn at_rest(&self) -> bool {
+        self.lost || self.sent == self.stream.len()
+    }
+}

@@ -1,0 +1,112 @@
+//! The store of the simulation: it keeps at once, later, or not at all, as the seed says, and tells the world what it was given.
+
+use broker_core::id::ChannelKey;
+use broker_core::registry::{Change, Store, StoreError, Submitted};
+use std::sync::mpsc::Sender;
+
+/// How a world's stores are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Everything is kept at once.
+    Immediate,
+    /// Everything is kept later.
+    Delayed,
+    /// Later, and some of it not.
+    Failing,
+    /// Some of it is refused, the rest kept at once or later.
+    Refusing,
+}
+
+/// What becomes of one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept,
+    Later(bool),
+    Refused,
+}
+
+/// The verdicts of a world: the same for whoever asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdicts {
+    pub(crate) kind: Kind,
+    pub(crate) seed: u64,
+}
+
+impl Verdicts {
+    /// Of the `number`th change of a shard.
+    pub(crate) fn of(self, shard: usize, number: u64) -> Verdict {
+        let seed = self.seed ^ ((shard as u64) << 48) ^ number;
+        let draw = fastrand::Rng::with_seed(seed).u32(0..4);
+        match (self.kind, draw) {
+            (Kind::Immediate, _) | (Kind::Refusing, 0) => Verdict::Kept,
+            (Kind::Delayed, _) | (Kind::Failing, 1..) | (Kind::Refusing, 1) => Verdict::Later(true),
+            (Kind::Failing, 0) => Verdict::Later(false),
+            (Kind::Refusing, _) => Verdict::Refused,
+        }
+    }
+}
+
+/// What the store says of a change that it did not keep: that it is busy, or what is wrong.
+pub(crate) fn trouble(number: u64) -> StoreError {
+    if number.is_multiple_of(2) {
+        return StoreError::Busy;
+    }
+    StoreError::Failed(format!("change {number} is not kept").into())
+}
+
+/// A change as it was given to a store.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) key: ChannelKey,
+    pub(crate) arn: String,
+    pub(crate) put: Option<Put>,
+}
+
+/// What of a record can change.
+#[derive(Debug)]
+pub(crate) struct Put {
+    pub(crate) ttl: u64,
+    pub(crate) version: String,
+    pub(crate) tags: Vec<(String, String)>,
+}
+
+/// The store of one shard.
+pub(crate) struct SimStore {
+    pub(crate) shard: usize,
+    pub(crate) verdicts: Verdicts,
+    pub(crate) number: u64,
+    pub(crate) given: Sender<Given>,
+}
+
+impl Store for SimStore {
+    fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError> {
+        let given = match change {
+            Change::Put(record) => {
+                let tags = record.tags.iter();
+                let tags = tags.map(|tag| (tag.key.to_string(), tag.value.to_string()));
+                Given {
+                    key: of,
+                    arn: record.arn.as_str().to_owned(),
+                    put: Some(Put {
+                        ttl: u64::from(record.ttl_seconds),
+                        version: record.version.as_str().to_owned(),
+                        tags: tags.collect(),
+                    }),
+                }
+            }
+            Change::Remove(arn) => Given {
+                key: of,
+                arn: arn.as_str().to_owned(),
+                put: None,
+            },
+        };
+        self.given.send(given).expect("the world has the other end");
+        let number = self.number;
+        self.number += 1;
+        match self.verdicts.of(self.shard, number) {
+            Verdict::Kept => Ok(Submitted::Kept),
+            Verdict::Later(_) => Ok(Submitted::Later),
+            Verdict::Refused => Err(trouble(number)),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The registry on a disk: opened once, then one end of it for each shard.
+
+use broker_core::id::{ChannelKey, ShardId};
+use broker_core::record::Record;
+use broker_core::registry::{
+    Change, ENCODED_BYTES_MAX, RecordError, Store, StoreError, Submitted, decode, encode, key,
+};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use store::{CommitError, Committer, OpenError, Refused};
+
+/// Whom to tell of a change: the shard, and the channel there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The channel's home.
+    pub shard: ShardId,
+    /// The channel.
+    pub channel: ChannelKey,
+}
+
+/// Why the records of an earlier life cannot be read. The server does not start.
+#[derive(Debug)]
+pub enum RegistryError {
+    /// The store cannot be opened or read.
+    Store(OpenError),
+    /// The store is sound, but a row of it is no record.
+    Record {
+        /// The store's file.
+        file: PathBuf,
+        /// The row's key: region, account and name of the channel.
+        key: Box<str>,
+        /// What does not fit.
+        error: RecordError,
+    },
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Record { file, key, error } => {
+                let file = file.display();
+                write!(
+                    f,
+                    "the store {file} holds a record that cannot be read, of {key:?}: {error}. It was left as it is"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for RegistryError {}
+
+/// Opens the store in a directory that exists, and gives every record in it, in the order of region, account and name.
+///
+/// Takes time in proportion to the number of records. After an error, what was given must not be used.
+///
+/// # Errors
+/// [`RegistryError`].
+pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, RegistryError> {
+    let store = store::Store::open(dir).map_err(RegistryError::Store)?;
+    let mut refused = None;
+    let row = |key: &str, bytes: &[u8]| match decode(key, bytes) {
+        Ok(record) => give(record),
+        Err(error) => {
+            refused.get_or_insert_with(|| (key.into(), error));
+        }
+    };
+    store.load(row).map_err(RegistryError::Store)?;
+    match refused {
+        None => Ok(store),
+        Some((key, error)) => Err(RegistryError::Record {
+            file: store.file().into(),
+            key,
+            error,
+        }),
+    }
+}
+
+/// One shard's end of the store. What becomes of each change, the store's thread is told with a [`Ticket`].
+#[derive(Debug)]
+pub struct DurableStore {
+    shard: ShardId,
+    committer: Committer<Ticket>,
+}
+
+impl DurableStore {
+    /// The end of one shard.
+    #[must_use]
+    pub fn new(shard: ShardId, committer: Committer<Ticket>) -> Self {
+        Self { shard, committer }
+    }
+}
+
+impl Store for DurableStore {
+    fn submit(&mut self, of: ChannelKey, change: Change<'_>) -> Result<Submitted, StoreError> {
+        let (arn, value) = match change {
+            Change::Put(record) => (&record.arn, Some(encode(record))),
+            Change::Remove(arn) => (arn, None),
+        };
+        let change = store::Change {
+            ticket: Ticket {
+                shard: self.shard,
+                channel: of,
+            },
+            key: key(arn).into(),
+            value,
+        };
+        match self.committer.submit(change) {
+            Ok(()) => Ok(Submitted::Later),
+            Err((refused, _)) => Err(not_taken(refused)),
+        }
+    }
+}
+
+fn not_taken(refused: Refused) -> StoreError {
+    match refused {
+        Refused::Busy => StoreError::Busy,
+        Refused::TooLarge | Refused::Closed => StoreError::Failed(refused.to_string().into()),
+    }
+}
+
+/// What a shard is told of a change that could not be made durable.
+#[must_use]
+pub fn not_kept(error: &CommitError) -> StoreError {
+    StoreError::Failed(error.to_string().into())
+}
+
+const _: () = assert!(ENCODED_BYTES_MAX <= store::limits::VALUE_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::record::Version;
+    use broker_core::time::Wall;
+    use codec::aws::ChannelArn;
+    use std::sync::mpsc;
+
+    #[test]
+    fn records_outlive_the_store_that_took_them() {
+        let dir = Dir::new("outlive");
+        let (tell, told) = mpsc::channel();
+        let writer = open(&dir.0, |_| panic!("a store that was absent has no record")).unwrap();
+        let writer = writer.start(move |done| {
+            let _ = tell.send((done.ticket, done.result.is_ok()));
+        });
+        let writer = writer.unwrap();
+        let mut shards = [2, 5].map(|shard| DurableStore::new(ShardId(shard), writer.committer()));
+        let [one, two, again] =
+            [("one", 1), ("two", 2), ("one", 3)].map(|(name, ms)| record(name, ms));
+        let keys = [1, 2, 3].map(|slot| ChannelKey::new(slot, 7));
+
+        // A name that is given again is one row, whatever the creation times.
+        let changes = [
+            (0, keys[0], Change::Put(&one)),
+            (1, keys[1], Change::Put(&two)),
+            (0, keys[0], Change::Remove(&one.arn)),
+            (0, keys[2], Change::Put(&again)),
+        ];
+        for (shard, channel, change) in changes {
+            assert_eq!(shards[shard].submit(channel, change), Ok(Submitted::Later));
+        }
+        writer.close();
+        let expected = [(2, 0), (5, 1), (2, 0), (2, 2)];
+        let expected = expected.map(|(shard, key)| {
+            let ticket = Ticket {
+                shard: ShardId(shard),
+                channel: keys[key],
+            };
+            (ticket, true)
+        });
+        assert_eq!(told.iter().collect::<Vec<_>>(), expected);
+        let refused = shards[0].submit(keys[0], Change::Put(&one)).unwrap_err();
+        assert!(refused.to_string().contains("restarted"), "{refused}");
+
+        let mut found = Vec::new();
+        open(&dir.0, |record| found.push(record.arn.as_str().to_owned())).unwrap();
+        assert_eq!(found, [again.arn.as_str(), two.arn.as_str()]);
+    }
+
+    #[test]
+    fn a_row_that_is_no_record_is_refused_by_its_key() {
+        let dir = Dir::new("refused");
+        let writer = store::Store::open(&dir.0).unwrap().start(|_| {}).unwrap();
+        let (key, value) = ("eu-1:1:channel/x".into(), Some([9, 9].into()));
+        let change = store::Change {
+            ticket: (),
+            key,
+            value,
+        };
+        writer.committer().submit(change).unwrap();
+        writer.close();
+        let error = open(&dir.0, |_| {}).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                RegistryError::Record {
+                    error: RecordError::Format(9),
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("eu-1:1:channel/x"), "{error}");
+    }
+
+    fn record(name: &str, created_ms: u64) -> Record {
+        let arn = format!("arn:aws:kinesisvideo:eu-1:1:channel/{name}/{created_ms}");
+        Record {
+            arn: ChannelArn::parse(&arn, true).unwrap(),
+            ttl_seconds: 60,
+            created: Wall(created_ms),
+            version: Version::from_bytes([b'v'; 20]).unwrap(),
+            tags: Vec::new(),
+        }
+    }
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let name = format!("registry-{}-{name}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
