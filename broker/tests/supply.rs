@@ -1,5 +1,5 @@
 //! What the workspace is built from: the licences of all packages of Cargo.lock, where they come from, and which are there
-//! in more than one version. `deploy/ci/check.sh` shows the report.
+//! in more than one version; `deploy/ci/check.sh` shows the report. And what the core is not built from.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,18 +96,84 @@ fn licence_expressions_are_read_as_spdx_says() {
     }
 }
 
+/// What `broker-core` is built from. Its own dependencies are few and named here; below them is nothing that waits, encrypts
+/// connections, keeps files or calls the system.
+#[test]
+fn the_core_is_built_from_nothing_that_does_input_or_output() {
+    let tree = |depth: &str| -> BTreeSet<String> {
+        let kind = [
+            "tree",
+            "-p",
+            "broker-core",
+            "-e",
+            "normal",
+            "--depth",
+            depth,
+        ];
+        let text = cargo(&[&kind[..], &["--prefix", "none", "--locked", "--offline"]].concat());
+        let lines = text.lines().filter_map(|line| line.split(' ').next());
+        lines.map(str::to_owned).collect()
+    };
+    let direct = tree("1");
+    let expected = [
+        "ahash",
+        "aws-lc-rs",
+        "broker-core",
+        "codec",
+        "fastrand",
+        "zeroize",
+    ];
+    assert_eq!(direct, expected.map(str::to_owned).into());
+    let all = tree("99");
+    assert!(
+        all.contains("aws-lc-sys"),
+        "the whole tree was read: {all:?}"
+    );
+    let outside: Vec<_> = OUTSIDE.iter().filter(|name| all.contains(**name)).collect();
+    assert!(outside.is_empty(), "{outside:?} below broker-core");
+}
+
+/// Packages of this workspace and of others by which a program reaches the world: runtimes, TLS, databases, threads, system calls.
+const OUTSIDE: &[&str] = &[
+    "axum",
+    "broker",
+    "crossbeam-channel",
+    "getrandom",
+    "glommio",
+    "hyper",
+    "io-uring",
+    "libc",
+    "mailbox",
+    "mimalloc",
+    "mio",
+    "nix",
+    "rand",
+    "redb",
+    "ring",
+    "rustix",
+    "rustls",
+    "socket2",
+    "store",
+    "tokio",
+    "tracing",
+];
+
 fn metadata() -> Value {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--locked", "--offline", "--format-version", "1"])
-        .output()
-        .expect("cargo starts");
+    let text = cargo(&["metadata", "--locked", "--offline", "--format-version", "1"]);
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// What cargo prints when it is run with these arguments.
+fn cargo(arguments: &[&str]) -> String {
+    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(program).args(arguments).output();
+    let output = output.expect("cargo starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
         "cargo fetch --locked first: {said}"
     );
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// Whether an SPDX licence expression can be met by licences of the list alone.

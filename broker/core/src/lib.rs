@@ -2,7 +2,7 @@
 //!
 //! Bytes, moments and seeds are arguments, what is to be sent is a value: no file, socket, clock, thread, lock or system's randomness is used
 //! here. The dependencies are such that no runtime, TLS library or database can be named, and `clippy.toml` bans what `std` has.
-//! `../ARCHITECTURE.md` is the map of the whole broker. In reading order:
+//! `broker/ARCHITECTURE.md` is the map of the whole broker. In reading order:
 //!
 //! | module | what it is |
 //! |---|---|

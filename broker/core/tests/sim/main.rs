@@ -37,7 +37,7 @@ const SEEDS: u64 = 300;
 
 #[test]
 fn worlds() {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let number = |name| setting(name).and_then(|text| text.parse().ok());
     if let Some(seed) = number("SEED") {
         World::new(seed).run();
         return;
@@ -81,4 +81,13 @@ fn worlds() {
 fn report(seed: u64, world: &World) {
     eprintln!("seed {seed}, step {}: {:?}", world.step, world.plan);
     eprintln!("replay: SEED={seed} cargo test --workspace --test sim");
+}
+
+/// How a run is configured: `SEED`, `SIM_SEEDS`, `SIM_TRACE`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test is configured by its environment; the shards are not"
+)]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

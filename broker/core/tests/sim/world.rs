@@ -143,7 +143,7 @@ impl World {
             step: 0,
             ticks_due: Vec::new(),
             input: false,
-            traced: std::env::var_os("SIM_TRACE").is_some(),
+            traced: crate::setting("SIM_TRACE").is_some(),
         }
     }
 
