@@ -5,10 +5,11 @@
 //! operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
 
 use crate::edge::{EdgeSettings, Post};
+use crate::side::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use broker_core::limits::{
-    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, LOG_AUDITS_WAITING_MAX,
-    LOG_LINES_WAITING_MAX, MAILBOX_CONTROL_PLACES, SPARE_OUTBOX_BYTES_MAX, calls_per_pair,
-    mailbox_open_places, signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
+    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, MAILBOX_CONTROL_PLACES,
+    SPARE_OUTBOX_BYTES_MAX, calls_per_pair, mailbox_open_places, signing_keys_per_shard,
+    spare_outboxes, waiting_calls_per_shard,
 };
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::Shard;

@@ -1,4 +1,5 @@
-//! Bounds of the server that are not configuration: each with why that number, and what happens when it is full.
+//! Bounds that are not configuration: each with why that number, and what happens when it is full. Those of sockets and of the log are
+//! in the broker, `edge/limits.rs` and `side/limits.rs`.
 
 /// Shards of one process at most. More is refused at start.
 pub const SHARDS_MAX: usize = 256;
@@ -72,25 +73,6 @@ pub const fn mailbox_reserve(shards: usize) -> usize {
 pub const fn mailbox_capacity(shards: usize) -> usize {
     mailbox_open_places(shards) + mailbox_reserve(shards)
 }
-
-/// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See [`receive_buffers`].
-pub const RECEIVE_BYTES_MAX: usize = 128 << 20;
-
-/// Receive buffers of one shard of `shards`, each of `bytes`: `usual`, or its share of [`RECEIVE_BYTES_MAX`], a power of two. When none
-/// is left, receives end and are armed again as buffers come back: nothing is lost.
-#[must_use]
-pub const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u16 {
-    let mut buffers = usual;
-    while buffers > RECEIVE_BUFFERS_MIN
-        && buffers as usize * bytes as usize * shards > RECEIVE_BYTES_MAX
-    {
-        buffers /= 2;
-    }
-    buffers
-}
-
-/// Receive buffers of a shard at least: four times what one peer gets in a turn.
-const RECEIVE_BUFFERS_MIN: u16 = 64;
 
 /// Kept keys (direction and viewer id) per channel; the next one is refused. Source: codec/PROTOCOL.md, KEEP-4.
 pub const PENDING_KEYS_MAX: usize = 64;
@@ -191,18 +173,6 @@ pub const REFUSALS_LOGGED_PER_SECOND: u32 = 50;
 /// Each change that is asked for meets the same failure.
 pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;
 
-/// Entries and lines that wait for the log thread: at some 300 bytes each they are 1.8 MiB. One more is dropped and counted:
-/// `heliograph_log_dropped_total`.
-pub const LOG_LINES_WAITING_MAX: usize = 6144;
-
-/// Audit entries of changes that were made, and places kept for changes under way, beside [`LOG_LINES_WAITING_MAX`]: 0.6 MiB.
-/// When all are taken, changes are refused with 503 and counted (`heliograph_audit_refused_total`), so that none is made that
-/// nobody could read of.
-pub const LOG_AUDITS_WAITING_MAX: usize = 2048;
-
-/// Questions of the inspector under way to one shard: a shard that has not answered one is not asked again.
-pub const INSPECTIONS_PER_SHARD_MAX: usize = 1;
-
 /// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
@@ -213,9 +183,6 @@ pub const RECALL_STEP_MS: u64 = 10;
 /// A deadline that is served so late, in milliseconds, was due while the shard itself stood still (its process stopped, its machine
 /// suspended): what peers sent meanwhile is not read yet.
 pub const STALL_MS: u64 = 2_000;
-
-/// Longest span one deadline waits before it is looked at again.
-pub const WHEEL_SPAN_MS: u64 = 4 * 60 * 60 * 1000;
 
 /// How long a message may take from its first byte to its last, in milliseconds. Longer: close 1008.
 pub const MESSAGE_MS_MAX: u64 = 10_000;
@@ -259,22 +226,7 @@ pub const CONTROL_BYTES_WHEN_FULL: usize = 4 * 1024;
 /// Longest frame around a payload: header, JSON members, the longest sender id.
 pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 
-/// Bytes of unfinished TLS records of handshakes under way in the process, shared out among its shards, 8 MiB each at most.
-/// Beyond it connections of the address that holds most are cut off.
-pub const HANDSHAKE_BYTES_MAX: usize = 32 << 20;
-
-/// The same of connections whose handshake is over: 16 MiB a shard at most.
-pub const RECORD_BYTES_MAX: usize = 64 << 20;
-
-/// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
-pub const HELD_BYTES_MIN: usize = 256 << 10;
-
 const _: () = assert!(LIST_MERGED_MAX / SHARDS_MAX > 0);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);
-const _: () = assert!(receive_buffers(32, 512, 8192) == 512);
-const _: () = assert!(receive_buffers(33, 512, 8192) == 256);
-const _: () = assert!(
-    receive_buffers(SHARDS_MAX, 512, 8192) as usize * 8192 * SHARDS_MAX <= RECEIVE_BYTES_MAX
-);
 const _: () = assert!(SUPERSEDED_PER_CHANNEL_MAX >= SUPERSEDED_PER_SLOT_MAX);

@@ -1,5 +1,7 @@
 //! Bounds of the edge that are not configuration: each with why that number, and what happens when it is full.
 
+use broker_core::limits::SHARDS_MAX;
+
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
 
@@ -76,7 +78,41 @@ pub(super) const ACCEPT_REST_MS: u64 = 50;
 /// executor, but keeps the executor's own tasks waiting.
 pub(super) const HOLD_MS: u64 = 1000;
 
+/// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See [`receive_buffers`].
+pub(super) const RECEIVE_BYTES_MAX: usize = 128 << 20;
+
+/// Receive buffers of one shard of `shards`, each of `bytes`: `usual`, or its share of [`RECEIVE_BYTES_MAX`], a power of two. When none
+/// is left, receives end and are armed again as buffers come back: nothing is lost.
+#[must_use]
+pub(super) const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u16 {
+    let mut buffers = usual;
+    while buffers > RECEIVE_BUFFERS_MIN
+        && buffers as usize * bytes as usize * shards > RECEIVE_BYTES_MAX
+    {
+        buffers /= 2;
+    }
+    buffers
+}
+
+/// Receive buffers of a shard at least: four times what one peer gets in a turn.
+const RECEIVE_BUFFERS_MIN: u16 = 64;
+
+/// Bytes of unfinished TLS records of handshakes under way in the process, shared out among its shards, 8 MiB each at most.
+/// Beyond it connections of the address that holds most are cut off.
+pub(super) const HANDSHAKE_BYTES_MAX: usize = 32 << 20;
+
+/// The same of connections whose handshake is over: 16 MiB a shard at most.
+pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
+pub(super) const HELD_BYTES_MIN: usize = 256 << 10;
+
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
-const _: () = assert!(2 * HELD_BYTES <= broker_core::limits::HELD_BYTES_MIN);
+const _: () = assert!(2 * HELD_BYTES <= HELD_BYTES_MIN);
 const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);
+const _: () = assert!(receive_buffers(32, 512, 8192) == 512);
+const _: () = assert!(receive_buffers(33, 512, 8192) == 256);
+const _: () = assert!(
+    receive_buffers(SHARDS_MAX, 512, 8192) as usize * 8192 * SHARDS_MAX <= RECEIVE_BYTES_MAX
+);

@@ -41,11 +41,10 @@ pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
 pub use post::{Handover, Post, Scraped, Travelling};
 
 use broker_core::id::ShardId;
-use broker_core::limits::{
-    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, RECORD_BYTES_MAX, receive_buffers, share,
-};
+use broker_core::limits::share;
 use broker_core::machine::Machine;
 use crossbeam_channel::Sender;
+use limits::{HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, RECORD_BYTES_MAX, receive_buffers};
 use mailbox::Mailbox;
 use std::io;
 use std::os::fd::OwnedFd;

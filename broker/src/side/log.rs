@@ -9,9 +9,9 @@
 //! have places of their own in it, kept before the change is made; without one it is not made. An entry is formatted on the log
 //! thread, by the same formatter as every other line.
 
+use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use super::log_line;
 use broker_core::journal::{Entry, Journal};
-use broker_core::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use broker_core::settings::LogFormat;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::cell::Cell;

@@ -10,6 +10,7 @@ mod channels;
 mod door;
 mod figures;
 mod inspector;
+pub(crate) mod limits;
 mod log;
 mod log_line;
 mod metrics;
