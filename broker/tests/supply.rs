@@ -96,8 +96,8 @@ fn licence_expressions_are_read_as_spdx_says() {
     }
 }
 
-/// What `broker-core` is built from. Its own dependencies are few and named here; below them is nothing that waits, encrypts
-/// connections, keeps files or calls the system.
+/// What `broker-core` is built from. Its own dependencies are few and named here; below them is nothing that waits,
+/// encrypts connections, keeps files or calls the system.
 #[test]
 fn the_core_is_built_from_nothing_that_does_input_or_output() {
     let tree = |depth: &str| -> BTreeSet<String> {
@@ -133,7 +133,8 @@ fn the_core_is_built_from_nothing_that_does_input_or_output() {
     assert!(outside.is_empty(), "{outside:?} below broker-core");
 }
 
-/// Packages of this workspace and of others by which a program reaches the world: runtimes, TLS, databases, threads, system calls.
+/// Packages of this workspace and of others by which a program reaches the world: runtimes, TLS, databases, threads,
+/// system calls.
 const OUTSIDE: &[&str] = &[
     "axum",
     "broker",

@@ -8,7 +8,7 @@ mod citations;
 #[path = "tidy/pages.rs"]
 mod pages;
 
-/// Modules of `broker-core`: each may use its own and those named here. That no other crate can be named is held by its manifest.
+/// Modules of `broker-core`: each may use its own and those named here.
 const CORE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("time", &[]),
@@ -76,7 +76,7 @@ fn imports(folder: &str, prefix: &str, layers: &[(&str, &[&str])]) -> Vec<String
     faults
 }
 
-/// Clocks, files, sockets, threads and randomness are banned by the `clippy.toml` of both crates, which has no word for this.
+/// Clocks, files, sockets, threads and randomness are banned by the `clippy.toml` of both crates.
 #[test]
 fn the_core_is_not_asynchronous() {
     let mut faults = Vec::new();

@@ -1,6 +1,7 @@
 //! From flags and file to [`Settings`]: what may be written, what it must satisfy, and what everybody else reads.
 //!
-//! In reading order: `flags` (the command line), `file` (every key with its range), `check` (rules that join keys), `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `draft` (what was
+//! In reading order: `flags` (the command line), `file` (every key with its range), `check` (rules that join keys),
+//! `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `draft` (what was
 //! read, with all that is wrong), `summary`, `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.

@@ -5,8 +5,8 @@ use broker_core::limits::SHARDS_MAX;
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
 
-/// Items ([`Machine::work`](broker_core::machine::Machine::work)) that end the serving of completions in a turn: some milliseconds of
-/// small messages. The last receive served may add what fits into one buffer.
+/// Items ([`Machine::work`](broker_core::machine::Machine::work)) that end the serving of completions in a turn: some
+/// milliseconds of small messages. The last receive served may add what fits into one buffer.
 pub(super) const ITEMS_PER_TURN: u64 = 8192;
 
 /// Items that count as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]): what 8 KiB of ordinary messages are.
@@ -78,11 +78,12 @@ pub(super) const ACCEPT_REST_MS: u64 = 50;
 /// executor, but keeps the executor's own tasks waiting.
 pub(super) const HOLD_MS: u64 = 1000;
 
-/// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See [`receive_buffers`].
+/// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See
+/// [`receive_buffers`].
 pub(super) const RECEIVE_BYTES_MAX: usize = 128 << 20;
 
-/// Receive buffers of one shard of `shards`, each of `bytes`: `usual`, or its share of [`RECEIVE_BYTES_MAX`], a power of two. When none
-/// is left, receives end and are armed again as buffers come back: nothing is lost.
+/// Receive buffers of one shard of `shards`, each of `bytes`: `usual`, or its share of [`RECEIVE_BYTES_MAX`], a power
+/// of two. When none is left, receives end and are armed again as buffers come back: nothing is lost.
 #[must_use]
 pub(super) const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u16 {
     let mut buffers = usual;
@@ -97,8 +98,8 @@ pub(super) const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u1
 /// Receive buffers of a shard at least: four times what one peer gets in a turn.
 const RECEIVE_BUFFERS_MIN: u16 = 64;
 
-/// Bytes of unfinished TLS records of handshakes under way in the process, shared out among its shards, 8 MiB each at most.
-/// Beyond it connections of the address that holds most are cut off.
+/// Bytes of unfinished TLS records of handshakes under way in the process, shared out among its shards, 8 MiB each at
+/// most. Beyond it connections of the address that holds most are cut off.
 pub(super) const HANDSHAKE_BYTES_MAX: usize = 32 << 20;
 
 /// The same of connections whose handshake is over: 16 MiB a shard at most.

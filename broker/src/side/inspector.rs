@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// Asks the shards; one exists, and one question is under way at a time.
 ///
-/// A shard that has not answered an earlier question is not asked again, so a shard that hangs has at most one letter of ours in its
-/// mailbox.
+/// A shard that has not answered an earlier question is not asked again, so a shard that hangs has at most one letter
+/// of ours in its mailbox.
 pub struct Inspector<M: Machine<Question = Question, Reply = Reply>> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     /// The answers that did not come in time, by shard.

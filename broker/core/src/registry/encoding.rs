@@ -52,7 +52,7 @@ impl fmt::Display for RecordError {
 
 impl std::error::Error for RecordError {}
 
-/// Longest record in bytes: the longest ARN of a request and the most and longest tags, with four bytes for each character.
+/// Longest record in bytes: the longest ARN of a request and the most and longest tags, of four bytes a character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
 /// The key under which a channel's record stands: two ARNs of one identity cannot both be alive.

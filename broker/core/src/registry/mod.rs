@@ -1,7 +1,7 @@
 //! Where channel records are kept beyond the life of the process.
 //!
-//! A record lives in its home shard's memory; a [`Store`] makes changes durable: the broker's on a disk, [`MemoryStore`]
-//! not at all. `encoding` says how a record is written as bytes. No session and no message appears here.
+//! A record lives in its home shard's memory; a [`Store`] makes changes durable: the broker's on a disk,
+//! [`MemoryStore`] not at all. `encoding` says how a record is written as bytes. Absent: sessions and messages.
 
 mod encoding;
 mod store;

@@ -10,7 +10,8 @@ impl Settings {
         self.limits.connections.div_ceil(self.shards.max(1))
     }
 
-    /// One shard's part of [`Limits::request_bytes`](super::Limits::request_bytes), but always room for the largest request.
+    /// One shard's part of [`Limits::request_bytes`](super::Limits::request_bytes), but always room for the largest
+    /// request.
     #[must_use]
     pub fn request_bytes_per_shard(&self) -> usize {
         let limits = &self.limits;
@@ -18,8 +19,8 @@ impl Settings {
         part.max(limits.head_bytes + limits.body_bytes)
     }
 
-    /// Most bytes that wait for all connections of one shard: as configured, or its part of the process's, which holds some of the
-    /// largest messages on any number of shards.
+    /// Most bytes that wait for all connections of one shard: as configured, or its part of the process's, which holds
+    /// some of the largest messages on any number of shards.
     #[must_use]
     pub fn outbox_bytes_of_shard(&self) -> usize {
         self.part(
