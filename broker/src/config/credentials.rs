@@ -245,7 +245,7 @@ impl Book {
         for name in self.policies.keys().filter(|name| !used.contains(name)) {
             warn(
                 &format!("policy.{name}"),
-                format!("policy {name} is in nobody's policies"),
+                format!("no principal has the policy {name}"),
             );
         }
     }

@@ -22,40 +22,40 @@ pub struct Arguments {
 pub enum Command {
     /// Run the service
     Serve(Box<ServeFlags>),
-    /// Check a configuration file and the files it names, as serve would with the same flags: a summary and exit 0, or every
-    /// fault with its place and exit 2
+    /// Check a configuration file and the files it names, with the checks of serve and the same flags: print a summary and
+    /// exit with 0, or every error with its place and exit with 2
     CheckConfig {
         /// The file
         file: PathBuf,
-        /// What serve would be given beside it.
+        /// Flags of serve.
         #[command(flatten)]
         flags: Box<ServeFlags>,
     },
     /// Print a signed WebSocket URL; keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
     Presign(PresignFlags),
-    /// Make a data directory that a broker can be started from, of one moment of a running broker
+    /// Write a consistent copy of a running broker's data directory
     Backup(BackupFlags),
 }
 
 /// The flags of `broker backup`.
 #[derive(Args, Clone, Debug)]
 pub struct BackupFlags {
-    /// Where to: a directory that is absent or empty. It will hold secrets, and only its owner may enter it
+    /// The directory to write, absent or empty. It will contain secrets; only its owner may enter it
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// The admin listener of the broker: http://HOST:PORT
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", value_parser = admin_url, conflicts_with = "data_dir")]
     pub admin: String,
-    /// A file with the token of that listener [default: none]
+    /// File with the token of that listener [default: none]
     #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
     pub token_file: Option<PathBuf>,
-    /// Instead: the data directory of a broker that does not run [default: none]
+    /// Copy the data directory of a stopped broker instead [default: none]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Leave out session.key: temporary credentials given out so far end with a restore
+    /// Leave out session.key; a restore then ends the temporary credentials issued so far
     #[arg(long)]
     pub without_session_key: bool,
-    /// Say what was made as JSON
+    /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -75,7 +75,7 @@ pub struct PresignFlags {
     /// The region of the signature; the channel's if absent
     #[arg(long, value_name = "NAME", value_parser = value::region)]
     pub region: Option<String>,
-    /// How long the URL is good for, in seconds
+    /// How long the URL is valid, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = expires)]
     pub expires: u32,
 }
@@ -83,12 +83,12 @@ pub struct PresignFlags {
 /// The flags of `broker serve`; each overrides the same key of the configuration file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
-    /// Development mode, on loopback only: no signatures, any region and account, channels come into being when somebody
-    /// connects, a certificate of our own, a drain of one second [default: off]
+    /// Development mode, on loopback only: no signatures, any region and account, a channel is created when a client connects
+    /// to it, a generated certificate, a drain of one second [default: off]
     #[arg(long)]
     pub dev: bool,
-    /// A page's origin that may use a server without signatures, such as https://app.example:3000; repeatable. Pages of loopback
-    /// always may [default: none]
+    /// Origin of pages that may use a server without signatures, such as https://app.example:3000; repeatable. Pages of
+    /// loopback always may [default: none]
     #[arg(long, value_name = "ORIGIN", value_parser = value::dev_origin)]
     pub dev_origin: Vec<String>,
     /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
@@ -101,20 +101,20 @@ pub struct ServeFlags {
     /// Where operators connect: ADDR:PORT or off [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDR:PORT", value_parser = admin)]
     pub admin: Option<AdminFlag>,
-    /// How many shards run [default: as many as CPUs that the process may use; --dev: fewer if locked memory is short]
+    /// Number of shards [default: one per CPU that the process may use; with --dev fewer if locked memory is short]
     #[arg(long, value_name = "N", value_parser = shards)]
     pub shards: Option<usize>,
     /// The CPUs that shards are pinned to, such as 0-3,6 [default: those that the process may use]
     #[arg(long, value_name = "LIST", value_parser = cpus)]
     pub cpus: Option<CpuList>,
-    /// Which numbers are the defaults: default (today's browsers) or strict (as AWS documents them)
+    /// Set of defaults: default (for current browsers) or strict (the numbers that AWS documents)
     /// [default: default]
     #[arg(long, value_name = "NAME", value_parser = value::profile)]
     pub profile: Option<Profile>,
-    /// How callers prove who they are: sigv4 or none (loopback only) [default: sigv4; with --dev none]
+    /// Authentication of requests: sigv4 or none (loopback only) [default: sigv4; with --dev none]
     #[arg(long, value_name = "NAME", value_parser = value::auth)]
     pub auth: Option<Auth>,
-    /// Where the process keeps its files [default: heliograph-data]
+    /// Directory for the broker's files [default: heliograph-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// The AWS region of created channels [default: us-west-2]
@@ -126,10 +126,10 @@ pub struct ServeFlags {
     /// Credentials file (TOML) of --auth sigv4 [default: none]
     #[arg(long, value_name = "FILE")]
     pub credentials: Option<PathBuf>,
-    /// Certificate chain (PEM), the leaf first [default: none; with --dev one of our own]
+    /// Certificate chain (PEM), the leaf first [default: none; with --dev a generated one]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate (PEM) [default: none; with --dev one of our own]
+    /// Private key of the certificate (PEM) [default: none; with --dev a generated one]
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Log lines on stderr: text or json [default: text]

@@ -32,7 +32,7 @@ impl Supervisor {
         let to = socket.and_then(|socket| match open(&socket) {
             Ok(to) => Some(to),
             Err(error) => {
-                tracing::warn!(%error, "NOTIFY_SOCKET = {socket:?}: the service manager cannot be told");
+                tracing::warn!(%error, "NOTIFY_SOCKET = {socket:?}: the service manager cannot be notified");
                 None
             }
         });
@@ -71,7 +71,7 @@ impl Supervisor {
         };
         // It does not wait: a manager that hangs must not make us hang.
         if let Err(error) = socket.send_to_addr(text.as_bytes(), addr) {
-            tracing::debug!(%error, "the service manager was not told");
+            tracing::debug!(%error, "the service manager was not notified");
         }
     }
 }

@@ -47,7 +47,7 @@ impl Page<'_> {
         let frames = bounds.iter().zip(counters.large_frames);
         self.counters(
             "heliograph_large_frames",
-            "Frames delivered that are longer than so many bytes, which old C SDK builds cannot hold",
+            "Frames delivered that are longer than this many bytes, which old C SDK builds cannot hold",
             frames.map(|(over, count)| ([("over", over.as_str())], count)),
         )?;
         self.histogram(

@@ -82,7 +82,7 @@ impl Chain {
     /// It is another certificate's of the file, or none's.
     pub(super) fn fits(&self, key: &dyn SigningKey, files: &TlsFiles) -> Result<(), TlsFault> {
         let Some(public) = key.public_key() else {
-            return Err(pem::key_fault(&files.key, &"its public key cannot be told"));
+            return Err(pem::key_fault(&files.key, &"its public key cannot be read"));
         };
         let place = self
             .public_keys

@@ -14,12 +14,12 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("dev_origin", "none"),
     (
         "shards",
-        "as many as CPUs that the process may use; --dev: fewer if locked memory is short",
+        "one per CPU that the process may use; with --dev fewer if locked memory is short",
     ),
     ("cpus", "those that the process may use"),
     ("credentials", "none"),
-    ("tls_cert", "none; with --dev one of our own"),
-    ("tls_key", "none; with --dev one of our own"),
+    ("tls_cert", "none; with --dev a generated one"),
+    ("tls_key", "none; with --dev a generated one"),
 ];
 
 #[test]

@@ -217,7 +217,7 @@ pub enum LogFormat {
 /// The operator's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// PEM: the leaf first, then its chain.
+    /// PEM: the leaf certificate first, then its chain.
     pub cert: PathBuf,
     /// PEM: the private key of the leaf.
     pub key: PathBuf,

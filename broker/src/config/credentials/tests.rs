@@ -169,7 +169,7 @@ fn what_looks_forgotten_is_warned_of() {
         warnings,
         [
             "c.toml:2:1: principal a has no policies, so it may do nothing",
-            "c.toml:6:1: policy p is in nobody's policies",
+            "c.toml:6:1: no principal has the policy p",
         ]
     );
     let path = folder.write("open.toml", "");
