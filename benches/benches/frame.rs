@@ -19,7 +19,7 @@ fn main() {
     });
 }
 
-/// So many frames in one read.
+/// This many frames in one read.
 fn decode(criterion: &mut Timer, case: &Case, name: &str, count: usize) {
     let (text, read) = (case.text(Role::Master), case.frames(Role::Master, count));
     let mut group = group(criterion, "frame/decode", name, count, text.len() * count);

@@ -85,7 +85,7 @@ fn parse(criterion: &mut Timer, name: &str, text: &str) {
     group.finish();
 }
 
-/// Statements for so many channels, numbered from 0; [`CHANNEL`] is number 99.
+/// Statements for this many channels, numbered from 0; [`CHANNEL`] is number 99.
 fn fleet(channels: usize) -> String {
     let statements = (0..channels).map(|number| {
         let resource =

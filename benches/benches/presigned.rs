@@ -202,7 +202,7 @@ fn read(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// Everything behind the head's parsing, the derived key at hand.
+/// Everything behind the head's parsing, with the derived key cached.
 fn verify(criterion: &mut Timer, case: &Case) {
     let head = Head::parse(case.head.as_bytes(), &HeadLimits::default()).expect("it is a head");
     let (mut verifier, mut keys) = (Verifier::new(), SigningKeys::new(1024));

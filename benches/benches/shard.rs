@@ -31,7 +31,7 @@ fn main() {
     });
 }
 
-/// A master sends so many messages in one piece to one of its ten viewers.
+/// A master sends this many messages in one piece to one of its ten viewers.
 fn relay_to_viewer(criterion: &mut Timer, case: &Case, window: usize) {
     let name = format!("{}-window-{window}", case.name);
     let read = case.frames(Role::Master, window);

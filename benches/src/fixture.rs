@@ -82,7 +82,7 @@ impl Case {
         text.replace('/', "\\/").into_bytes()
     }
 
-    /// What a client of this role sends: so many frames of this text, masked, in one piece.
+    /// What a client of this role sends: this many frames of this text, masked, in one piece.
     #[must_use]
     pub fn frames(&self, role: Role, count: usize) -> Vec<u8> {
         let (text, mut out) = (self.text(role), Vec::new());
@@ -195,7 +195,7 @@ fn head_of(method: &str, target: &str, headers: &Value) -> String {
     format!("{method} {target} HTTP/1.1\r\n{lines}\r\n")
 }
 
-/// So many bytes of a session description with its candidates. Its question marks become slashes in base64.
+/// This many bytes of a session description with its candidates. Its question marks become slashes in base64.
 fn description(bytes: usize) -> String {
     let mut text = String::from(
         "{\"type\":\"answer\",\"sdp\":\"v=0\\r\\ns=???\\r\\no=- 4611731400430051336 2 IN IP4",

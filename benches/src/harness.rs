@@ -23,7 +23,7 @@ pub fn run(groups: impl FnOnce(&mut Timer)) {
     criterion.final_summary();
 }
 
-/// Opens the group `<module>/<operation>/<case>`. Each iteration handles so many messages of so many bytes altogether.
+/// Opens the group `<module>/<operation>/<case>`. Each iteration handles this many messages of this many bytes altogether.
 pub fn group<'a>(
     criterion: &'a mut Timer,
     operation: &str,
@@ -39,7 +39,7 @@ pub fn group<'a>(
     group
 }
 
-/// CPU time of the calling thread, user and system: what it takes, whoever else runs on the core.
+/// CPU time of the calling thread, user and system: what it takes, whatever else runs on the core.
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadTime;
 

@@ -24,7 +24,7 @@
 //!
 //! Rules that make figures comparable:
 //! * **Answers first.** Each adaptor's answer is compared with the expected one before anything is timed.
-//! * **The same bytes, the same checks.** Whoever leaves a check to its caller gets it added in the adaptor
+//! * **The same bytes, the same checks.** A rival that leaves a check to its caller gets it added in the adaptor
 //!   ([`rival::judge`]). What changes its input in place starts from a fresh copy each time, and then everybody does.
 //! * **Best settings.** Buffers are used again where the library allows it, the allocator is the broker's
 //!   ([mimalloc](https://docs.rs/mimalloc)) for all, and each adaptor says which settings it found best.

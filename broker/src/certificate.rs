@@ -1,7 +1,7 @@
 //! The development certificate: an authority that lives for one signature, and a leaf for this machine's own names.
 //!
 //! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes one and says which file to trust. It is
-//! kept and used again while it is whole and valid; otherwise all three files are made anew, and must be trusted anew. The
+//! kept and used again while it is whole and valid; otherwise all three files are made again, and must be trusted again. The
 //! authority's key is never written down, so nobody can sign anything else with what a developer has come to trust.
 
 use broker_core::settings::TlsFiles;
@@ -185,7 +185,7 @@ mod tests {
         );
         assert!(
             development(&directory.0, now + 391 * DAY).unwrap().made,
-            "a week before its end it is made anew"
+            "a week before its end it is made again"
         );
         assert_ne!(fs::read(&first.ca).unwrap(), ca);
     }

@@ -1,6 +1,6 @@
 //! What the process may hold at most at its limits: one term for everything that a peer can make grow.
 //!
-//! Whoever adds a queue, a buffer or a table adds its term here; the sum at default limits stays within [`MOST`] on any number of
+//! A new queue, buffer or table adds its term here; the sum at default limits stays within [`MOST`] on any number of
 //! shards. Not in it: the records of channels (about 500 bytes each with their names and tags of usual length, as many as the
 //! operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
 

@@ -77,7 +77,7 @@ pub fn open(dir: &Path, mut give: impl FnMut(Record)) -> Result<store::Store, Re
     }
 }
 
-/// One shard's end of the store. What becomes of each change, the store's thread is told with a [`Ticket`].
+/// One shard's end of the store. The store's thread reports the result of each change with a [`Ticket`].
 #[derive(Debug)]
 pub struct DurableStore {
     shard: ShardId,
@@ -120,7 +120,7 @@ fn not_taken(refused: Refused) -> StoreError {
     }
 }
 
-/// What a shard is told of a change that could not be made durable.
+/// The report to a shard of a change that could not be made durable.
 #[must_use]
 pub fn not_kept(error: &CommitError) -> StoreError {
     StoreError::Failed(error.to_string().into())

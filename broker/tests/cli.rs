@@ -342,7 +342,7 @@ fn the_ready_line_follows_the_flags_and_nothing_else_is_said_on_stdout() {
     }
 }
 
-/// Who develops does not wait for a client that is idle, and whoever waits is told how to stop.
+/// A developer does not wait for an idle client, and the log says how to stop at once.
 #[test]
 fn a_drain_takes_a_second_under_dev_and_says_how_to_stop_now() {
     let directory = Directory::new();

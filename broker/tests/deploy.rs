@@ -249,7 +249,7 @@ fn the_seccomp_profile_allows_what_it_must_and_nothing_of_the_kind_it_is_for() {
     for rule in profile["syscalls"].as_array().expect("rules") {
         for name in strings(&rule["names"]) {
             if rule["action"] == "SCMP_ACT_ALLOW" {
-                assert!(allowed.insert(name.clone()), "{name} stands there twice");
+                assert!(allowed.insert(name.clone()), "{name} occurs twice");
             } else {
                 assert_eq!(
                     (name.as_str(), &rule["errnoRet"]),
@@ -293,7 +293,7 @@ fn the_clients_packages_are_read_by_debians_npm() {
     }
 }
 
-/// What `strace -f -c` saw of a start, calls, connections over TLS, a scrape, a reload and a drain, but for clone3.
+/// What `strace -f -c` saw of a start, calls, connections over TLS, a scrape, a reload and a drain, except clone3.
 const SEEN: &str = "accept4 access arch_prctl bind brk close epoll_create1 epoll_ctl epoll_wait eventfd2 execve fcntl flock fsync futex \
                     getdents64 getpeername getpid getrandom getrusage getsockname gettid io_uring_enter io_uring_register \
                     io_uring_setup ioctl listen lseek madvise membarrier mkdir mmap mprotect munmap newfstatat open openat poll prctl \
@@ -318,7 +318,7 @@ fn values(key: &str) -> impl Iterator<Item = &'static str> {
 /// The one value of a key of the unit.
 fn unit(key: &str) -> &'static str {
     let found: Vec<_> = values(key).collect();
-    assert_eq!(found.len(), 1, "{key} stands there once");
+    assert_eq!(found.len(), 1, "{key} occurs once");
     found[0]
 }
 

@@ -14,7 +14,7 @@ pub const fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The date so many days after 1970-01-01: year, month from 1, day from 1.
+/// The date this many days after 1970-01-01: year, month from 1, day from 1.
 #[must_use]
 pub const fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01

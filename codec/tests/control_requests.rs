@@ -32,7 +32,7 @@ fn recorded_bodies_decode_to_their_operation() {
         assert_eq!(operation.name(), text("operation"));
         let body = text("body");
         let expected = if body.contains("WEBRTC") {
-            // The C SDK asks so only when it was told of media storage, which this service never does.
+            // The C SDK asks so only when media storage is on, which this service never reports.
             "InvalidArgumentException: Protocols"
         } else if body.contains("\"abc=\"") {
             // Recorded against a stub: no token of ours.

@@ -49,7 +49,7 @@ fn recorded_frames_mean_what_their_clients_meant() {
     assert_eq!(frames, 10);
 }
 
-/// Reads `text` and says in one line what it is, or why not and who is told.
+/// Reads `text` and says in one line what it is, or why not and who gets a response.
 fn verdict(text: &str, role: Role, rules: &Rules) -> String {
     let (mut parser, mut bytes) = (Parser::new(), text.as_bytes().to_vec());
     match parser.parse(&mut bytes, role, rules) {
@@ -192,9 +192,9 @@ fn each_fault_is_told_to_whom_it_can_be_told() {
     table(Role::Viewer, &Rules::DEFAULT, FAULTS);
 }
 
-/// What viewers may send wrongly, and what it is: the fault, and to which id it is told.
+/// What viewers may send wrongly, and what it is: the fault, and the id of its response.
 const FAULTS: &[(&str, &str)] = &[
-    // Not JSON: silence, whatever stands in it.
+    // Not JSON: silence, whatever it contains.
     ("", "NotJson id -"),
     (" ", "NotJson id -"),
     ("null", "NotJson id -"),
@@ -262,7 +262,7 @@ const FAULTS: &[(&str, &str)] = &[
         r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c","correlationId":"c"}"#,
         "Malformed id -",
     ),
-    // A correlation id that cannot be echoed refuses the message, and nobody is told.
+    // A correlation id that cannot be echoed refuses the message without a response.
     (
         r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":7}"#,
         "Malformed id -",

@@ -55,7 +55,7 @@ fn tungstenite_reads_what_we_write() {
             }
             let mut peer = peer(role, stream);
             for item in &items {
-                let message = peer.read().expect("lawful");
+                let message = peer.read().expect("valid");
                 assert!(
                     from_tungstenite(message) == *item,
                     "{side:?}, {length} bytes"
@@ -112,7 +112,7 @@ fn we_read_tungstenites_fragments_and_it_reads_ours() {
         let mut reader = peer(Role::Client, ours);
         for item in &items {
             assert_eq!(
-                from_tungstenite(reader.read().expect("lawful")),
+                from_tungstenite(reader.read().expect("valid")),
                 *item,
                 "fragments of {length}"
             );

@@ -242,7 +242,7 @@ fn whole_frames_leave_nothing_behind() {
     let mut rest = &mut bytes[..];
     for _ in 0..3 {
         let start = rest.as_ptr_range();
-        let (used, item) = receiver.next(&RULES, rest).expect("lawful");
+        let (used, item) = receiver.next(&RULES, rest).expect("valid");
         let at = match item.expect("whole") {
             Item::Message { payload, .. } => payload.as_ptr(),
             Item::Ping(payload) | Item::Pong(payload) => payload.as_ptr(),
@@ -262,12 +262,12 @@ fn a_cut_frame_is_lent_from_the_box_which_then_goes() {
     let (first, second) = bytes.split_at_mut(500);
     assert!(matches!(receiver.next(&RULES, first), Ok((500, None))));
     assert!(!receiver.is_idle() && receiver.in_message());
-    let (used, item) = receiver.next(&RULES, second).expect("lawful");
+    let (used, item) = receiver.next(&RULES, second).expect("valid");
     assert!(
         matches!(item, Some(Item::Message { kind: Kind::Binary, payload }) if payload == [7; 900])
     );
     assert!(!receiver.in_message(), "its end has come");
-    let (_, item) = receiver.next(&RULES, &mut second[used..]).expect("lawful");
+    let (_, item) = receiver.next(&RULES, &mut second[used..]).expect("valid");
     assert_eq!(item, Some(Item::Ping(b"x")));
     assert!(receiver.is_idle());
 }

@@ -142,7 +142,7 @@ fn item() -> impl Strategy<Value = Owned> {
     ]
 }
 
-/// An unmasked frame that may be lawful or not, with payloads that matter to UTF-8.
+/// An unmasked frame that may be valid or not, with payloads that matter to UTF-8.
 fn wild_frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         8 => select(&[0x81_u8, 0x01, 0x00, 0x80, 0x82, 0x02, 0x89, 0x8A, 0x88][..]),
@@ -180,7 +180,7 @@ fn wild_frame() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The same stream masked, as far as its frames can be told.
+/// The same stream masked, as far as its frames can be distinguished.
 fn masked(stream: &[u8]) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), stream);
     while let [first, second, after @ ..] = rest {

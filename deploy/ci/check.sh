@@ -49,7 +49,7 @@ main() {
   counts
 }
 
-# Runs a command within so many seconds, its output in a log that is shown if it fails.
+# Runs a command within this many seconds, its output in a log that is shown if it fails.
 step() {
   local seconds="$1" name="$2" log started="$SECONDS" code=0
   log="$logs/$(printf '%s' "$name" | tr -c 'a-zA-Z0-9\n' '-').log"

@@ -225,7 +225,7 @@ exec_or_run() {
   if [ "$BASH_SUBSHELL" -gt 0 ]; then exec "$@"; else "$@"; fi
 }
 
-# Runs a command within so many seconds; its output is shown if it fails.
+# Runs a command within this many seconds; its output is shown if it fails.
 quietly() {
   local seconds="$1" log code=0
   shift

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A soak: one broker under mixed load with faults for so many seconds (default 1800), on loopback alone.
+# A soak: one broker under mixed load with faults for this many seconds (default 1800), on loopback alone.
 #
 #   deploy/ci/soak.sh 1800
 #   BROKER=target/debug/broker LOADGEN=target/debug/loadgen deploy/ci/soak.sh 30     # binaries that exist already

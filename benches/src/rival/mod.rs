@@ -108,7 +108,7 @@ pub trait Digits {
     /// The library's name in groups.
     const LIBRARY: &'static str;
 
-    /// A coder with room for texts of so many bytes.
+    /// A coder with room for texts of this many bytes.
     fn new(text_bytes: usize) -> Self;
 
     /// Whether `text` is well-formed.

@@ -31,7 +31,7 @@ impl Relay {
         }
     }
 
-    /// Takes one read in and moves each message into its recipient's outbox. A recipient that is not there hears nothing.
+    /// Takes one read in and moves each message into its recipient's outbox. A recipient that is not there gets nothing.
     pub fn relay(&mut self) {
         let Self {
             master,

@@ -46,7 +46,7 @@ impl Parse for SimdJson<Reader> {
     }
 }
 
-/// The known members of an object; `None` for anything else, and for one that stands there twice.
+/// The known members of an object; `None` for anything else, and for one that occurs twice.
 fn members<'a>(nodes: &[Node<'a>]) -> Option<Text<'a>> {
     let (Node::Object { .. }, mut rest) = nodes.split_first()? else {
         return None;

@@ -156,7 +156,7 @@ impl Identity {
         self.0.split(':').next().unwrap_or_default()
     }
 
-    /// The account: what stands between the colons.
+    /// The account: the text between the colons.
     #[must_use]
     pub fn account(&self) -> &str {
         self.0.split(':').nth(1).unwrap_or_default()

@@ -104,7 +104,7 @@ pub struct Audit {
     pub operation: &'static str,
     /// The channel's ARN, as far as it is known.
     pub channel_arn: Option<Box<str>>,
-    /// `ok`, or the error type of the answer; `unanswered` when the caller was gone, or was told that it took too long, before
+    /// `ok`, or the error type of the answer; `unanswered` when the caller had left, or got a timeout, before
     /// it was known what came of the change.
     pub outcome: &'static str,
     /// The request id that the answer carries.
@@ -118,7 +118,7 @@ pub struct Audit {
 pub enum EndReason {
     /// The peer sent a close frame.
     PeerClosed,
-    /// The peer went away without one.
+    /// The peer left without one.
     PeerGone,
     /// Nothing came for the whole idle limit.
     Idle,
@@ -132,7 +132,7 @@ pub enum EndReason {
     SupersededVacant,
     /// A ping was not answered by any frame.
     Unanswered,
-    /// The operator had clients fetch ICE servers anew, and it is one that must not be told so.
+    /// The operator made clients fetch ICE servers again, and this one must not get the message.
     IceReconnect,
     /// Its outbox was full.
     SlowConsumer,
@@ -214,7 +214,7 @@ pub struct Diary {
     unauditable: u64,
 }
 
-/// So many entries within one second of the clock.
+/// This many entries within one second of the clock.
 #[derive(Debug)]
 struct Limiter {
     most: u32,

@@ -10,14 +10,14 @@ pub const SHARDS_MAX: usize = 256;
 /// no such place: see [`waiting_calls_per_shard`].
 pub const CALLS_PER_PAIR_MAX: usize = 128;
 
-/// The same among so many shards: beyond 16 of them fewer for each pair, so that the places kept for answers do not grow with the
+/// The same among this many shards: beyond 16 of them fewer for each pair, so that the places kept for answers do not grow with the
 /// square of the shards.
 #[must_use]
 pub const fn calls_per_pair(shards: usize) -> usize {
     share(2048, shards, 8, CALLS_PER_PAIR_MAX)
 }
 
-/// A change is refused with 503 when so many calls are outstanding between two shards: half of [`calls_per_pair`]. A change is
+/// A change is refused with 503 when this many calls are outstanding between two shards: half of [`calls_per_pair`]. A change is
 /// answered when it is durable, so a slow disk would otherwise fill all places, and calls that change nothing find none.
 #[must_use]
 pub const fn changes_per_pair(shards: usize) -> usize {
@@ -27,7 +27,7 @@ pub const fn changes_per_pair(shards: usize) -> usize {
 /// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one core.
 pub const MAILBOX_OPEN_PLACES: usize = 4096;
 
-/// The same of one of so many shards.
+/// The same of one of this many shards.
 #[must_use]
 pub const fn mailbox_open_places(shards: usize) -> usize {
     share(256 * 1024, shards, 1024, MAILBOX_OPEN_PLACES)
@@ -101,13 +101,13 @@ pub const WAITING_CALLS_MAX: usize = 4096;
 /// channel may have, beyond them less.
 ///
 /// When all are taken, the newest call of the account with most is answered `ClientLimitExceededException` in favour of an
-/// account with fewer, and likewise between the channels of one account. Nobody with fewer: the next call is.
+/// account with fewer, and in the same way between the channels of one account. Nobody with fewer: the next call is.
 #[must_use]
 pub const fn waiting_calls_per_shard(shards: usize) -> usize {
     share(WAITING_CALLS_MAX, shards, 16, WAITING_CALLS_MAX)
 }
 
-/// Calls of other shards that were told to wait and are not confirmed to be over, for each that may wait: one that waits, and
+/// Calls of other shards that wait here and are not confirmed to be over, for each that may wait: one that waits, and
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
@@ -146,7 +146,7 @@ pub const PRINCIPALS_MAX: usize = 65_536;
 /// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a microsecond.
 pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;
 
-/// The same of one of so many shards: 12 MiB in all.
+/// The same of one of this many shards: 12 MiB in all.
 #[must_use]
 pub const fn signing_keys_per_shard(shards: usize) -> usize {
     share(8 * 1024, shards, 32, SIGNING_KEYS_PER_SHARD_MAX)
@@ -157,7 +157,7 @@ pub const SPARE_OUTBOXES_MAX: usize = 512;
 /// See [`SPARE_OUTBOXES_MAX`]: 512 of 16 KiB are 8 MiB.
 pub const SPARE_OUTBOX_BYTES_MAX: usize = 16 * 1024;
 
-/// Spare buffers of one of so many shards: 16 MiB in all.
+/// Spare buffers of one of this many shards: 16 MiB in all.
 #[must_use]
 pub const fn spare_outboxes(shards: usize) -> usize {
     share(1024, shards, 4, SPARE_OUTBOXES_MAX)
@@ -176,18 +176,18 @@ pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;
 /// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
-/// Between two connections of a shard that are closed so that they fetch ICE servers anew, in milliseconds: 100 a second. Each
+/// Between two connections of a shard that are closed so that they fetch ICE servers again, in milliseconds: 100 a second. Each
 /// comes back with up to five TLS handshakes, so a quarter of a core.
 pub const RECALL_STEP_MS: u64 = 10;
 
-/// A deadline that is served so late, in milliseconds, was due while the shard itself stood still (its process stopped, its machine
+/// A deadline that is served so late, in milliseconds, was due while the shard itself did not run (its process stopped, its machine
 /// suspended): what peers sent meanwhile is not read yet.
 pub const STALL_MS: u64 = 2_000;
 
 /// How long a message may take from its first byte to its last, in milliseconds. Longer: close 1008.
 pub const MESSAGE_MS_MAX: u64 = 10_000;
 
-/// How long an API call waits for its answer at most, in milliseconds; then 503. The longest lawful wait is that of
+/// How long an API call waits for its answer at most, in milliseconds; then 503. The longest allowed wait is that of
 /// SendAlexaOfferToMaster, a MessageTtlSeconds of at most 120 s; the rest is for a store that is slow.
 pub const REPLY_MS_MAX: u64 = 150_000;
 
@@ -213,7 +213,7 @@ pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 /// them: what any connection may cost.
 pub const REQUEST_BYTES_FREE: usize = 1024;
 
-/// Connections that one input may have pay for its bytes; after so many it pays itself.
+/// Connections that one input may have pay for its bytes; after this many it pays itself.
 pub const PAYERS_PER_INPUT: usize = 16;
 
 /// Bytes of pongs and status responses that wait on one WebSocket. Beyond it pings are not answered (RFC 6455 section 5.5.3

@@ -44,7 +44,7 @@ pub enum Input<'a, Letter> {
         /// The bytes, at least one.
         bytes: &'a mut [u8],
     },
-    /// The last byte of so many plaintext bytes was handed to the kernel: the oldest ones not reported yet.
+    /// The last byte of this many plaintext bytes was handed to the kernel: the oldest ones not reported yet.
     Sent {
         /// Whose.
         session: SessionKey,
@@ -65,7 +65,7 @@ pub enum Input<'a, Letter> {
     },
     /// A letter from another shard, or from the side thread.
     Letter(Letter),
-    /// A letter that this machine posted found no room. The machine answers whoever waits for it.
+    /// A letter that this machine posted found no room. The machine answers the connection that waits for it.
     Refused(Letter),
     /// The deadline is due. Also harmless when it is not.
     Tick,

@@ -40,7 +40,7 @@ struct Flags {
     cert: Option<PathBuf>,
     #[arg(long, requires = "cert")]
     key: Option<PathBuf>,
-    /// Connections over which accepting rests.
+    /// Connections beyond which accepting pauses.
     #[arg(long, default_value_t = 60_000)]
     connections: usize,
 }

@@ -10,7 +10,7 @@ use codec::control::Tag;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-/// Writes so many channels, each with so many tags, into the registry of a data directory that no server uses.
+/// Writes this many channels, each with this many tags, into the registry of a data directory that no server uses.
 pub(crate) fn fill(dir: &Path, channels: usize, tags: usize) {
     let (tell, told) = channel();
     let store = registry::open(dir, |_| {}).expect("a directory that exists");

@@ -17,7 +17,7 @@ pub(crate) enum Target {
     Call(Option<&'static str>),
 }
 
-/// So many requests a second by so many threads.
+/// This many requests a second by this many threads.
 pub(crate) struct Flood {
     pub(crate) target: Target,
     pub(crate) rate: u32,

@@ -35,7 +35,7 @@ impl Server {
             ),
         )?;
         fs::write(&config, "[quotas]\noff = true\n")?;
-        // --dev makes channels of whoever connects; signatures are checked all the same.
+        // --dev creates channels for every connect; signatures are checked all the same.
         let fixed =
             "serve --dev --auth sigv4 --listen http://127.0.0.1:0 --admin off --shards 1 --cpus 0";
         let mut child = Command::new(binary)

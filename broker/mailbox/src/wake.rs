@@ -8,7 +8,7 @@
 //!     and ring the door it named         4. empty: wait at the door; then AWAKE   wake_up
 //! ```
 //! Each writes one thing and then reads the other's, with a fence between, so at least one of the two sees what the other
-//! wrote: either the producer rings or the reader finds the letter. Whoever takes the state to AWAKE rings, so a sleep
+//! wrote: either the producer rings or the reader finds the letter. The side that sets the state to AWAKE rings, so a sleep
 //! costs one ring however many letters arrive, and an awake reader costs none.
 //!
 //! There are two doors because a reader waits in two ways: in its own ring, where the bell is polled, or through glommio,
@@ -106,7 +106,7 @@ mod tests {
     use loom::thread;
 
     /// Two producers with a letter each, a reader that sleeps as told until it has both: no interleaving may leave it
-    /// waiting for ever (loom reports that as a deadlock).
+    /// waiting forever (loom reports that as a deadlock).
     fn no_lost_wake_up(sleeps: fn(usize) -> Sleep) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 
 /// The caller's name for an operation: 56 bits that come back unchanged with each completion.
 ///
-/// Two operations of one kind with one key cannot be told apart, so a key names one connection in one generation.
+/// Two operations of one kind with one key cannot be distinguished, so a key names one connection in one generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(u64);
 

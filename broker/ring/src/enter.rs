@@ -97,7 +97,7 @@ impl Ring {
         }
         self.waiting.push_back(entry);
         if self.waiting.len() == 1 {
-            // An error that ends the ring comes again at the next enter, whose caller can be told.
+            // An error that ends the ring comes again at the next enter, whose caller gets it.
             let _ = self.enter(0, None);
             self.fill();
         }
@@ -210,7 +210,7 @@ mod tests {
         ring.refusals = [libc::EAGAIN].into();
         let ended = ring.enter(0, None).unwrap_err();
         assert!(ended.to_string().contains("no entries for 10 s"), "{ended}");
-        // One that is accepted begins anew.
+        // One that is accepted begins again.
         ring.enter(0, None).unwrap();
         ring.refusals = [libc::EAGAIN].into();
         ring.enter(0, None).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Theory of operation. The kernel counts locked pages per user, not per process, and refuses with `ENOMEM` what would pass
 //! `RLIMIT_MEMLOCK`. Three things are charged: the memory of a ring (by kernels since 6.14; older ones count it to the memory
-//! cgroup alone), the descriptors of its provided buffers (likewise), and buffers that were registered for fixed input and output (by all kernels;
+//! cgroup alone), the descriptors of its provided buffers (also by that cgroup), and buffers that were registered for fixed input and output (by all kernels;
 //! with the whole huge page that one lies in, once for each ring). A process with `CAP_IPC_LOCK` is charged nothing. No file shows the count,
 //! so it is learned by locking memory and letting go of it again.
 #![expect(
@@ -14,7 +14,7 @@ use io_uring::IoUring;
 use std::{fs, io, ptr};
 
 /// The least limit of locked memory under which an executor starts, in bytes: glommio compares the limit itself, whatever is
-/// charged and whoever the user is.
+/// charged and whichever the user is.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none.
@@ -58,7 +58,7 @@ fn bytes(limit: &libc::rlimit) -> Option<u64> {
 }
 
 /// How many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory and letting go
-/// of it. Exact to the page, but for a ring of two pages. Takes some milliseconds and `max` bytes of memory for as long.
+/// of it. Exact to the page, except a ring of two pages. Takes some milliseconds and `max` bytes of memory for as long.
 ///
 /// # Errors
 /// No address space for `max` bytes.
@@ -80,7 +80,7 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     Ok(fits * PAGE)
 }
 
-/// Lets go of all buffers that rings of this process have registered for fixed input and output, and returns of how many rings.
+/// Releases all buffers that rings of this process have registered for fixed input and output, and returns of how many rings.
 /// Nothing that is not read or written by such an operation is affected; the rings of [`Ring`](crate::Ring) have none.
 ///
 /// A runtime that registers a buffer in each of its rings has them charged that often, and pins the huge page that they lie in.
@@ -185,7 +185,7 @@ mod tests {
         assert!(unregister_buffers() > 0);
         assert!(
             io.submitter().unregister_buffers().is_err(),
-            "nothing is left to let go of"
+            "nothing is left to release"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The receive buffers, of which the kernel picks one per receive ("provided buffers").
 //!
 //! Theory of operation. Two pieces of memory: the buffers, and a ring of descriptors that the kernel reads from. A buffer is
-//! always in one of two hands: the kernel's (its number stands in the descriptor ring between the kernel's head and our tail)
+//! always in one of two hands: the kernel's (its number is in the descriptor ring between the kernel's head and our tail)
 //! or ours (a [`Lent`] with its number exists). A completion moves it to us, [`Pool::give_back`] moves it back by writing a
 //! descriptor and storing the tail. `Lent` cannot be copied and is consumed by giving back, so nobody reads a buffer that the
 //! kernel may be writing to.
@@ -34,7 +34,7 @@ impl Lent {
     }
 }
 
-/// All buffers of one ring. Boxed memory that never moves; freed on drop, after the ring has let go of it.
+/// All buffers of one ring. Boxed memory that never moves; freed on drop, after the ring has released it.
 pub(crate) struct Pool {
     entries: NonNull<BufRingEntry>,
     buffers: NonNull<u8>,

@@ -63,7 +63,7 @@ impl Settings {
 /// One thread's io_uring with its receive buffers and the buffers of its sends.
 ///
 /// Lives on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop everything still
-/// armed is cancelled and awaited; memory that the kernel would not let go of is leaked rather than freed.
+/// armed is cancelled and awaited; memory that the kernel would not release is leaked rather than freed.
 pub struct Ring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,

@@ -5,7 +5,7 @@
 //! running:  POST /backup ──► stream of rows (wire) ──┐
 //! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key} ──► verified ──► synced ──► DIR
 //! ```
-//! The broker never writes where a request says: the command that asks writes, with the rights of whoever runs it. A backup holds the
+//! The broker never writes where a request says: the command that asks writes, with the rights of its user. A backup holds the
 //! registry and the key of temporary credentials, nothing that operators wrote themselves (configuration, credentials, certificates).
 
 mod fetch;

@@ -54,7 +54,7 @@ pub(crate) enum Part<'r> {
     SessionKey(Zeroizing<String>),
     /// A row.
     Row(&'r str, &'r [u8]),
-    /// All was there: so many rows.
+    /// All was there: this many rows.
     End(u64),
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Files {
     pub(super) warnings: Vec<String>,
 }
 
-/// A secret that stood in a file of its own.
+/// A secret from a file of its own.
 pub(super) struct SecretFile {
     /// Without the blanks around it.
     pub(super) content: Zeroizing<String>,

@@ -64,5 +64,5 @@ fn words(principal: &Principal) -> String {
     text
 }
 
-/// Most principals that are told one by one.
+/// Most principals that are listed one by one.
 const PRINCIPALS_TOLD_MAX: usize = 100;

@@ -129,7 +129,7 @@ impl<'t> Reader<'t> {
         Place::File { line, column }
     }
 
-    /// A value as it stands in the file, on one line and cut off when long.
+    /// A value as it is in the file, on one line and cut off when long.
     fn excerpt(&self, key: &str, value: &Spanned<DeValue<'_>>) -> String {
         let last = key.rsplit('.').next().unwrap_or(key);
         let secret = ["secret", "password", "token"]

@@ -1,8 +1,8 @@
 //! Accepting: who comes in, who is refused, and when to rest.
 //!
 //! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the soft
-//! limit connections are answered 503 and accepting rests, with descriptors to spare for those answers; and when descriptors
-//! run out all the same, the accept ends with an error and rests as well. Never is it armed again at once after an error.
+//! limit connections are answered 503 and accepting pauses, with descriptors to spare for those answers; and when descriptors
+//! run out all the same, the accept ends with an error and pauses as well. Never is it armed again at once after an error.
 
 use super::connection::Connection;
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
@@ -105,7 +105,7 @@ impl<M: Machine> Edge<M> {
             if self.listeners[place].due().is_none_or(|due| due > self.now) {
                 continue;
             }
-            // Also at the limit while there are guests: one of them may make room for whoever comes.
+            // Also at the limit while there are guests: one of them may make room for the new one.
             if self.descriptors.count() < self.settings.connections || !self.guests.is_empty() {
                 self.arm_listener(place);
             } else {
@@ -270,7 +270,7 @@ pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
             break;
         }
     }
-    // Whoever does not get it had gone, or gets a reset: both tell the same.
+    // A client that does not get it had left, or gets a reset, which means the same.
     let _ = socket.send_with_flags(answer, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
     let _ = socket.shutdown(Shutdown::Write);
 }

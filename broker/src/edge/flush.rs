@@ -1,7 +1,7 @@
 //! Bytes out: once a turn for each connection that has any.
 //!
 //! The straight way is one send(2) of everything. When the socket has no room, the rest is copied (at most 256 KiB at a time)
-//! into a buffer that the ring sends, and the machine is told that those bytes are in flight. `Sent` is said when the kernel
+//! into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said when the kernel
 //! has taken the last byte, of TLS: the last byte of their ciphertext.
 
 use super::connection::{Connection, Receive, Stage, ring_key};
@@ -157,7 +157,7 @@ impl<M: Machine> Edge<M> {
         self.touch(session);
     }
 
-    /// Nothing can be sent any more. What the peer had sent before is still read; then the machine hears of the end.
+    /// Nothing can be sent any more. What the peer had sent before is still read; then the machine gets the end.
     pub(super) fn sunk(&mut self, session: SessionKey) -> Flushed {
         let Some(connection) = self.table.get_mut(session) else {
             return Flushed::Broken;

@@ -68,7 +68,7 @@ impl<M: Machine> Edge<M> {
         self.watch(session);
     }
 
-    /// One receive buffer of a peer was served, and so many items were in it: those of many small ones count as more buffers.
+    /// One receive buffer of a peer was served, and this many items were in it: those of many small ones count as more buffers.
     fn charge(&mut self, session: SessionKey, items: u64) {
         let more = u16::try_from(items / ITEMS_PER_BUFFER).unwrap_or(u16::MAX);
         let turn = self.turn;

@@ -23,7 +23,7 @@ impl<M: Machine> Edge<M> {
                     traffic = true;
                     self.feed(Input::Letter(letter));
                 }
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
                 Post::Inspect(question, answer) => {
                     let reply = self.machine.inspect(question, self.at);

@@ -51,7 +51,7 @@ pub(super) const HELD_BYTES: usize = 128 * 1024;
 pub(super) const HELD_BYTES_SECURED: usize = 48 * 1024;
 
 /// Bytes that arrive on a connection while it leaves for another shard: what a receive brings before it is cancelled. A request
-/// head is read by single receives, so this is none, but for machines that send connections on at other moments. More: cut off.
+/// head is read by single receives, so this is none, except machines that send connections on at other moments. More: cut off.
 pub(super) const LEAVING_BYTES: usize = 1024 * 1024;
 
 /// Connections looked at in one turn because the edge's own deadline is due; the others are due at once, in the next turn.
@@ -71,7 +71,7 @@ pub(super) const SPARE_SENDS: usize = 16;
 /// Bytes read before a refusal is written, so that closing does not reset the connection under it.
 pub(super) const REFUSAL_READ_BYTES: usize = 16 * 1024;
 
-/// How long accepting rests after an error or at its limit, in milliseconds: an error costs 20 calls a second at most.
+/// How long accepting pauses after an error or at its limit, in milliseconds: an error costs 20 calls a second at most.
 pub(super) const ACCEPT_REST_MS: u64 = 50;
 
 /// How long after the last traffic a shard waits in its own ring, in milliseconds: that costs a third of a wait through the

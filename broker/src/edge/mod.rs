@@ -92,7 +92,7 @@ pub struct EdgeSettings {
     pub handshakes_per_address: usize,
     /// Bytes of incomplete TLS records of handshakes per shard: beyond it connections of the address that holds most are cut off.
     pub handshake_bytes: usize,
-    /// Likewise of connections whose handshake is over; who was not let in by the machine pays before all others.
+    /// The same of connections whose handshake is over; who was not let in by the machine pays before all others.
     pub partial_record_bytes: usize,
     /// From the first byte of a TLS record to its last, in milliseconds, once the handshake is over; the machine limits the
     /// handshake. Longer: cut off.
@@ -128,7 +128,7 @@ impl Default for EdgeSettings {
 }
 
 impl EdgeSettings {
-    /// Its part of what a process may have, for one of so many shards: unfinished TLS records, receive buffers, 20 MiB of spare
+    /// Its part of what a process may have, for one of this many shards: unfinished TLS records, receive buffers, 20 MiB of spare
     /// buffers; and what one connection needs at least.
     #[must_use]
     pub fn for_shards(shards: usize) -> Self {
@@ -164,7 +164,7 @@ pub struct Descriptors {
     open: AtomicUsize,
 }
 
-/// What a shard tells whoever started it.
+/// What a shard reports to the thread that started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardEvent {
     /// The machine said [`Output::Drained`](broker_core::machine::Output::Drained).
@@ -232,7 +232,7 @@ impl ShardHandle {
     /// Waits for the shard's end.
     ///
     /// # Errors
-    /// Why it ended, unless it was told to: its ring failed, or it panicked (where panics unwind).
+    /// Why it ended, unless it was stopped: its ring failed, or it panicked (where panics unwind).
     pub fn join(self) -> io::Result<()> {
         self.executor.join().map_err(io::Error::from)?
     }

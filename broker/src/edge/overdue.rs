@@ -6,7 +6,7 @@
 //! | stage | ends by |
 //! |---|---|
 //! | open | the machine's deadline of the session's state; an unfinished record by `EdgeSettings::record_ms` |
-//! | leaving | `EdgeSettings::leaving_ms`; the machine has let go of the session |
+//! | leaving | `EdgeSettings::leaving_ms`; the machine has released the session |
 //! | closing, lingering | the machine's deadline of the session's end |
 //! | shut | by itself: what is armed or in flight on a socket that is shut down completes at once |
 

@@ -1,6 +1,6 @@
 //! Who makes room: for a connection, for a handshake, for the bytes of unfinished TLS records.
 //!
-//! Whoever was let in by the machine (its socket is read as a stream of frames) makes room for nobody; all others are *guests*,
+//! A connection that the machine admitted (its socket is read as a stream of frames) makes room for nobody; all others are *guests*,
 //! kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
 use super::shard::Edge;
@@ -123,7 +123,7 @@ struct Holder {
     begun: Now,
 }
 
-/// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, whoever holds most, the
+/// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, the largest holder, the
 /// oldest first.
 fn payers(holders: Vec<Holder>, excess: u64) -> Vec<SessionKey> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();

@@ -65,7 +65,7 @@ pub(super) struct Edge<M: Machine> {
     /// Empty buffers for sends of the ring.
     pub(super) spare: Vec<Vec<u8>>,
     pub(super) counts: EdgeCounts,
-    /// The machine heard of bytes sent in this turn.
+    /// The machine learned of bytes sent in this turn.
     pub(super) reported: bool,
     pub(super) stopping: bool,
 }
@@ -121,7 +121,7 @@ impl<M: Machine> Edge<M> {
         self.drain();
     }
 
-    /// Tells the machine that so many bytes were handed to the kernel.
+    /// Tells the machine that this many bytes were handed to the kernel.
     pub(super) fn report_sent(&mut self, session: SessionKey, bytes: usize) {
         self.reported = true;
         self.feed(Input::Sent { session, bytes });

@@ -19,7 +19,7 @@ pub(super) struct Certificate {
     loader: TlsLoader,
     expiry: Expiry,
     not_after: NotAfter,
-    /// Of the shards, which are told of another one.
+    /// Of the shards, which get each new one.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
 
@@ -38,7 +38,7 @@ impl Certificate {
     /// The operator's certificate, else the development one; `None` without a TLS listener.
     ///
     /// # Errors
-    /// [`Failure::Configuration`] when the operator's files are no good.
+    /// [`Failure::Configuration`] when the operator's files are invalid.
     pub(super) fn find(
         settings: &Settings,
         data_dir: &DataDir,

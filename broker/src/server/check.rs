@@ -130,7 +130,7 @@ fn load(settings: &Settings) -> Option<Result<Loaded, ConfigError>> {
     Some(load_credentials(path, &settings.account_id))
 }
 
-/// The faults of a credentials file; that it cannot be read is one of whoever names it.
+/// The faults of a credentials file; that it cannot be read is an error of the file that names it.
 fn of_credentials(
     settings: &Settings,
     error: ConfigError,

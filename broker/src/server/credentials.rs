@@ -17,9 +17,9 @@ pub(super) struct CredentialsFile {
     account_id: String,
     /// What was read last, the file itself first.
     files: Vec<PathBuf>,
-    /// What shards have, and what they had before: the last of them lets go of it here, where it stalls nobody.
+    /// What shards have, and what they had before: the last of them is freed here, where it stalls no shard.
     in_force: Vec<Arc<Credentials>>,
-    /// Of the shards, which are told of other principals.
+    /// Of the shards, which get each new set of principals.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
 

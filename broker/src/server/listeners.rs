@@ -41,7 +41,7 @@ pub(super) fn bind(listen: &Listen, shards: usize, tcp_user_ms: u64) -> Result<B
     Ok(Bound { addr, sockets })
 }
 
-/// Closes what was bound for more than `shards`. Nobody was told of the port yet.
+/// Closes what was bound for more than `shards`. The port was not announced yet.
 pub(super) fn keep(bound: &mut [Bound], shards: usize) {
     for bound in bound {
         bound.sockets.truncate(shards);

@@ -1,4 +1,4 @@
-//! The house: what is started in which order, what is said when it runs, and how it ends.
+//! The process: what is started in which order, what is printed when it runs, and how it ends.
 //!
 //! ```text
 //!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──► registry
@@ -7,7 +7,7 @@
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
-//! Ports come before the data directory, so that a second server with the same configuration is told of its port first. Rings
+//! Ports come before the data directory, so that a second server with the same configuration fails at its port first. Rings
 //! come before all that depends on the number of shards, which locked memory may lower (`threads.rs`).
 //! Nothing is written to stdout but the `ready` line.
 
@@ -56,7 +56,7 @@ use std::time::{Duration, Instant};
 use supervisor::Supervisor;
 use watch::{Rounds, Watch};
 
-/// Runs the server until it is told to end and has drained.
+/// Runs the server until a signal ends it and it has drained.
 ///
 /// [`crate::side::block_signals`] must have been called on this thread.
 ///
@@ -179,7 +179,7 @@ fn backup(settings: &Settings, registry: &Registry) -> Backup {
         snapshot: Box::new(move || committer.snapshot()),
         session_key: Box::new(move || session_key::text(&data_dir)),
         data_dir: settings.data_dir.clone(),
-        // Checked at the start, but for a file that is borrowed under --dev.
+        // Checked at the start, except a file that is borrowed under --dev.
         token: token_file.and_then(|path| check::token(path).ok()),
     }
 }
@@ -189,7 +189,7 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // What a turn receives waits in outboxes until its end, whoever reads: an eighth of them is left for that.
+        // What a turn receives waits in outboxes until its end, whichever peers read: an eighth of them is left for that.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         ..EdgeSettings::for_shards(settings.shards)

@@ -17,7 +17,7 @@ pub(super) struct Pulse {
 struct Asked {
     at: Instant,
     state: State,
-    /// The silence at which it is told of next; doubles each time.
+    /// The silence at which it is reported next; doubles each time.
     tell: Duration,
 }
 
@@ -55,8 +55,8 @@ impl Pulse {
         }
     }
 
-    /// Takes answers in and asks again whoever is due. Tells of who is silent for over a second, and who is back.
-    pub(super) fn feel(
+    /// Collects answers and asks the shards that are due. Returns shards that stopped or resumed answering.
+    pub(super) fn poll(
         &mut self,
         mailboxes: &[Mailbox<Post<Shard>>],
         now: Instant,
@@ -105,7 +105,7 @@ impl Pulse {
 
 /// A shard that sleeps is woken for it: half of the time it may rest as deeply as it can.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// A turn takes milliseconds. A shard that is silent for longer than this is told of, and again each time it has doubled.
+/// A turn takes milliseconds. A shard that is silent for longer than this is reported, and again each time it has doubled.
 const SILENT: Duration = Duration::from_secs(1);
 /// A shard that is silent for so long is stuck: the service manager is no more told that all is well.
 const STUCK: Duration = Duration::from_secs(10);
@@ -134,14 +134,14 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut pulse = Pulse::new(2, start);
-        assert_eq!(pulse.feel(&mailboxes, at(1)), []);
+        assert_eq!(pulse.poll(&mailboxes, at(1)), []);
         assert!(
             mailboxes.iter().all(Mailbox::is_empty),
             "asked every other second"
         );
-        assert_eq!(pulse.feel(&mailboxes, at(2)), []);
+        assert_eq!(pulse.poll(&mailboxes, at(2)), []);
         answer(&mailboxes[0], 0);
-        assert_eq!(pulse.feel(&mailboxes, at(3)), []);
+        assert_eq!(pulse.poll(&mailboxes, at(3)), []);
         let silent = |seconds| Finding::Silent(1, Duration::from_secs(seconds));
         for second in 4..12 {
             let told: &[Finding] = match second {
@@ -151,18 +151,18 @@ mod tests {
                 11 => &[silent(9)],
                 _ => &[],
             };
-            assert_eq!(pulse.feel(&mailboxes, at(second)), told);
+            assert_eq!(pulse.poll(&mailboxes, at(second)), told);
             assert!(pulse.is_well(at(second)), "busy, perhaps");
             if second % 2 == 0 {
                 answer(&mailboxes[0], 0);
             }
         }
-        assert_eq!(pulse.feel(&mailboxes, at(12)), []);
+        assert_eq!(pulse.poll(&mailboxes, at(12)), []);
         assert!(!pulse.is_well(at(12)), "stuck");
         answer(&mailboxes[1], 1);
         assert!(mailboxes[1].is_empty(), "asked once in all that time");
         let back = Finding::Back(1, Duration::from_secs(11));
-        assert_eq!(pulse.feel(&mailboxes, at(13)), [back]);
+        assert_eq!(pulse.poll(&mailboxes, at(13)), [back]);
         assert!(pulse.is_well(at(13)));
     }
 
@@ -174,14 +174,14 @@ mod tests {
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut pulse = Pulse::new(1, start);
         for second in 2..12 {
-            pulse.feel(&mailboxes, at(second));
+            pulse.poll(&mailboxes, at(second));
         }
         assert!(!pulse.is_well(at(12)));
         while let Some(Post::Stop) = mailboxes[0].try_take() {}
         assert!(mailboxes[0].is_empty(), "no letter of ours among them");
-        pulse.feel(&mailboxes, at(12));
+        pulse.poll(&mailboxes, at(12));
         answer(&mailboxes[0], 0);
-        pulse.feel(&mailboxes, at(13));
+        pulse.poll(&mailboxes, at(13));
         assert!(pulse.is_well(at(13)));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-/// Tells whoever started the process that every listener of every shard accepts, and where.
+/// Reports on stdout that every listener of every shard accepts, and where.
 pub(super) fn tell(settings: &Settings, ca: Option<&Path>) {
     let mut out = std::io::stdout().lock();
     // A closed stdout is the starter's business, not a reason to end.

@@ -1,4 +1,4 @@
-//! The registry's way to the disk: opened at start, told of changes by shards, telling them what became of each.
+//! The registry's way to the disk: opened at start, gets changes from shards and reports the result of each.
 
 use super::Failure;
 use super::data_dir::DataDir;

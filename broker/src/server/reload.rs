@@ -2,7 +2,7 @@
 //!
 //! Theory of operation. What a file is at one look is its [`Stamp`]. A change is acted on when two looks in a row see the same
 //! stamps, so that a file is not read while it is being written, nor a certificate before its key. What was read is put in
-//! force whole or not at all; a bad file is told once, and again when it has changed.
+//! force whole or not at all; an invalid file is logged once, and again when it has changed.
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look
@@ -79,7 +79,7 @@ impl Reloader {
             .for_each(|watched| watched.subject.remind());
     }
 
-    /// Looks at every file, and reads again what has changed and rests since the look before.
+    /// Looks at every file, and reads again what has changed and is the same since the look before.
     pub(super) fn look(&mut self) {
         self.watched.iter_mut().for_each(Watched::look);
     }
@@ -212,7 +212,7 @@ mod tests {
             }
         }
 
-        /// Looks so many times; returns what was read meanwhile.
+        /// Looks this many times; returns what was read meanwhile.
         fn look(&mut self, times: usize) -> Vec<String> {
             for _ in 0..times {
                 self.reloader.look();
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_change_is_read_once_it_rests() {
-        let mut case = Case::new("rests");
+        let mut case = Case::new("unchanged");
         assert!(case.look(3).is_empty());
         fs::write(&case.file, "sec").unwrap();
         assert!(case.look(1).is_empty(), "it may not be whole");

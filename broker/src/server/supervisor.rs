@@ -1,5 +1,5 @@
-//! What a service manager is told, as sd_notify(3) describes it: datagrams of `NAME=value` lines to the socket that
-//! `NOTIFY_SOCKET` names. Without one, nobody is told anything.
+//! Notifications to a service manager, as sd_notify(3) describes them: datagrams of `NAME=value` lines to the socket that
+//! `NOTIFY_SOCKET` names. Without it, nothing is sent.
 
 use crate::side;
 use std::env;

@@ -22,7 +22,7 @@ pub(super) struct Watch {
     pub(super) happened: Receiver<ShardEvent>,
     /// What is read again when the operator says so or files change.
     pub(super) reloader: Reloader,
-    /// Who is told how we are.
+    /// The service manager.
     pub(super) supervisor: Supervisor,
     pub(super) rounds: Rounds,
     pub(super) drain_ms: u64,
@@ -158,7 +158,7 @@ impl Watch {
     /// Once a second: are the shards well, have files changed?
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
-        for finding in self.rounds.pulse.feel(&self.mailboxes, now) {
+        for finding in self.rounds.pulse.poll(&self.mailboxes, now) {
             match finding {
                 Finding::Silent(shard, silence) => {
                     tracing::warn!(

@@ -36,7 +36,7 @@ pub(super) struct Admin {
     status: StatusBoard,
     /// One scrape at a time; the others wait for their turn.
     scrape: Arc<Mutex<Scrape>>,
-    /// One question at a time, likewise.
+    /// One question at a time.
     inspect: Arc<Mutex<Inspect>>,
     pub(super) backups: Arc<Backups>,
     pub(super) settings: Arc<Settings>,
@@ -44,7 +44,7 @@ pub(super) struct Admin {
     token: Option<Arc<str>>,
 }
 
-/// Serves `listener` for ever, within the bounds of [`Door`].
+/// Serves `listener` forever, within the bounds of [`Door`].
 ///
 /// # Errors
 /// The listener fails; a connection that does is closed.
@@ -167,7 +167,7 @@ fn foreign(headers: &HeaderMap) -> bool {
     origin.as_bytes().strip_prefix(b"http://") != Some(host)
 }
 
-/// Whether the request names the listener by an address. A name that somebody's server gives to our address would make his page
+/// Whether the request names the listener by an address. A name that a foreign server gives to our address would make its page
 /// one of our origin (DNS rebinding); who has the token is no such page.
 fn is_address(headers: &HeaderMap) -> bool {
     let host = headers

@@ -1,6 +1,6 @@
 //! `POST /backup`: one moment of the registry as a stream, while changes go on.
 //!
-//! Rows are read on a thread of the runtime's pool, a chunk at a time: a few chunks wait for whoever reads them, and no shard takes
+//! Rows are read on a thread of the runtime's pool, a chunk at a time: a few chunks wait for the reader, and no shard takes
 //! part. One backup at a time, within a bounded time, since the store keeps the pages of that moment meanwhile.
 //!
 //! The stream holds what the inspector shows as well. The key of temporary credentials, with which anybody's could be forged, is in it
@@ -145,7 +145,7 @@ impl Stream for Chunks {
 /// Names the data directory in the answer, so that a command on the same machine finds the session key.
 pub const DATA_DIR_HEADER: &str = "heliograph-data-dir";
 
-/// Bytes of a chunk, but for one row more.
+/// Bytes of a chunk, except one row more.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that wait for the reader: with one row of the largest size each, less than 1 MiB.
 const CHUNKS_WAITING_MAX: usize = 4;
@@ -190,7 +190,7 @@ mod tests {
         (Arc::new(Backups::new(what)), dir)
     }
 
-    /// What waits for whoever reads is a few chunks, and a reader who leaves ends it.
+    /// A few chunks wait for the reader, and a reader that leaves ends it.
     #[test]
     fn a_reader_who_stops_is_waited_for_with_a_few_chunks_in_hand() {
         let (backups, dir) = backups("backup-chunks");
@@ -209,7 +209,7 @@ mod tests {
         std::fs::remove_dir_all(dir).unwrap();
     }
 
-    /// The second asker is refused while the first has not read its own, and heard when it has.
+    /// The second asker is refused while the first has not read its own, and served when it has.
     #[test]
     fn one_backup_at_a_time() {
         use crate::side::{Shows, StatusBoard, admin};

@@ -63,7 +63,7 @@ pub(super) async fn one(
     }
 }
 
-/// `POST /ice/reconnect[?channel=]`: tells clients to fetch ICE servers anew, a bounded number in each step.
+/// `POST /ice/reconnect[?channel=]`: tells clients to fetch ICE servers again, a bounded number in each step.
 pub(super) async fn reconnect(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let channel = match parameter(&query, "channel") {

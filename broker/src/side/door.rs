@@ -1,7 +1,7 @@
 //! Who gets in at the admin listener: a bounded number of connections, each for a bounded time and one request.
 //!
 //! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are taken, the
-//! oldest connection of the address that has most makes room ([`Crowd`]): without a token nobody is told from anybody else, and
+//! oldest connection of the address that has most makes room ([`Crowd`]): without a token callers cannot be distinguished, and
 //! an operator's request takes milliseconds.
 
 use axum::serve::Listener;
@@ -34,7 +34,7 @@ const _: () = assert!(CONNECTIONS_MAX < ADMIN_DESCRIPTORS_MAX);
 const LIFE: Duration = Duration::from_secs(30);
 
 /// Bytes of an answer that give its connection a second more, up to [`LIFE`] from then on: a backup takes as long as it is large, if
-/// whoever asked for it reads it.
+/// the client reads it.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
 /// The listener with its bounds.

@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 /// Writes the line of an entry with whatever formatter tracing has.
 ///
-/// Texts are recorded as `str`: the text formatter quotes them and escapes control characters, the JSON one likewise.
+/// Texts are recorded as `str`: the text formatter quotes them and escapes control characters, as the JSON one does.
 pub(super) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),

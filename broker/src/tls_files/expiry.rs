@@ -1,4 +1,4 @@
-//! How long what is presented still holds, who is told, and how urgently.
+//! How long the certificates in use are valid, and how urgently the log warns of their end.
 
 use codec::calendar::civil;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The queue in front of the thread, and the thread that commits.
 //!
-//! | what a commit met | what the batch is told | what follows |
+//! | what a commit met | result of the batch | what follows |
 //! |---|---|---|
 //! | nothing | all done | – |
 //! | no room for a write | nothing done, [`Health::Full`] | the next batch opens the engine again; until there is one, the thread looks for room |
@@ -26,7 +26,7 @@ use std::thread::{Builder, JoinHandle};
 /// One change to the map.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// What the change is called by whoever asked for it; comes back in [`Done`].
+    /// The caller's name for the change; comes back in [`Done`].
     pub ticket: T,
     /// At most [`KEY_BYTES_MAX`] bytes.
     pub key: Box<str>,
@@ -66,10 +66,10 @@ impl<T> Clone for Committer<T> {
 }
 
 impl<T> Committer<T> {
-    /// Hands over a change. `on_done` will be told of it exactly once. Changes of one key are made in the order of these calls.
+    /// Hands over a change. `on_done` is called for it exactly once. Changes of one key are made in the order of these calls.
     ///
     /// # Errors
-    /// [`Refused`] and the change, of which `on_done` will not be told.
+    /// [`Refused`] and the change, for which `on_done` is not called.
     pub fn submit(&self, change: Change<T>) -> Result<(), (Refused, Change<T>)> {
         let value_bytes = change.value.as_ref().map_or(0, |value| value.len());
         if change.key.len() > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
@@ -89,7 +89,7 @@ impl<T> Committer<T> {
         }
     }
 
-    /// One moment of the map, in which every change is that was told of as done before this call. Waits for the batch under way and
+    /// One moment of the map, with every change that was reported as done before this call. Waits for the batch under way and
     /// what is queued before it: some milliseconds of a healthy disk. Not for a shard's thread.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl<T> Writer<T> {
 
     /// Commits what was submitted before, then ends the thread and gives the file free. Waits for that.
     ///
-    /// Changes submitted meanwhile are committed or refused, each told of as usual.
+    /// Changes submitted meanwhile are committed or refused, each reported as usual.
     pub fn close(self) {
         drop(self);
     }
@@ -198,7 +198,7 @@ struct Committing<T, F, R> {
     wanted: Option<Sender<Result<Snapshot, SnapshotError>>>,
     disk: Arc<Disk>,
     probe: PathBuf,
-    /// Dropped last, when the engine has let go of the file.
+    /// Dropped last, when the engine has released the file.
     _lock: File,
 }
 
@@ -212,7 +212,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
                 self.finish(&mut batch);
             }
             if let Some(reply) = self.wanted.take() {
-                // Whoever gave up waiting gets none.
+                // A caller that gave up waiting gets none.
                 let _ = reply.send(self.snapshot());
             }
         }
@@ -235,7 +235,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
                 Health::Full => FULL,
                 Health::Failed => FAILED,
             });
-        // Before anybody is told, so that whoever is told sees it.
+        // Before it is reported, so that every caller that gets the report sees it.
         self.health.store(health, Ordering::Release);
         for change in batch.drain(..) {
             (self.on_done)(Done {
@@ -389,7 +389,7 @@ mod tests {
             running.no_room(writes_left);
             let failed = running.change("lost", &[7; 100_000]);
             if failed.is_ok() {
-                // So many writes were all it took.
+                // This many writes were all it took.
                 running.end(&dir);
                 continue;
             }
@@ -407,7 +407,7 @@ mod tests {
         assert!(failures > 2, "{failures} places failed");
     }
 
-    /// The engine is opened anew after a failure and may use the pages of a snapshot again.
+    /// The engine is opened again after a failure and may use the pages of a snapshot again.
     #[test]
     fn a_failed_commit_ends_snapshots_and_later_ones_are_whole() {
         let dir = dir("snapshot", 0);

@@ -1,6 +1,6 @@
 //! An embedded durable map from text keys to bytes, with batched commits on a thread of its own.
 //!
-//! Knows nothing of channels: whoever uses it gives keys and values a meaning. In reading order:
+//! Knows nothing of channels: its callers give keys and values a meaning. In reading order:
 //!
 //! * [`limits`]: how large keys, values, queues, batches and caches may be;
 //! * [`OpenError`], [`CommitError`], [`Refused`]: what can go wrong, with the remedy in the text;

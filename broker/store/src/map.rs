@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 /// The map, checked and readable. One exists per process; it ends in [`Store::start`] or by being dropped.
 ///
-/// Nothing of a file that was there is changed before [`Store::start`], so that whoever cannot make sense of the rows leaves it as
+/// Nothing of a file that was there is changed before [`Store::start`], so that a caller that cannot read the rows leaves it as
 /// it was found.
 #[derive(Debug)]
 pub struct Store {
     /// The commit that counts, on a view through which nothing is written.
     view: Database,
-    /// What the file's head is told when writing begins: that a commit counts which was complete, but not confirmed.
+    /// Written to the file's head when writing begins: a commit counts that was complete, but not confirmed.
     completed: Option<(Head, usize)>,
     pub(crate) disk: Arc<Disk>,
     file: PathBuf,

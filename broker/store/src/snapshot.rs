@@ -1,7 +1,7 @@
 //! One moment of the map, read while changes go on.
 //!
 //! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by what changes meanwhile. After a
-//! failed commit the engine is opened anew and may use those pages again, so a [`Gate`] ends every snapshot of before: nothing is
+//! failed commit the engine is opened again and may use those pages again, so a [`Gate`] ends every snapshot of before: nothing is
 //! read through it any more, and its reader learns that it has no whole copy.
 
 #![expect(
@@ -83,7 +83,7 @@ impl Snapshot {
         &mut self,
         mut row: impl FnMut(&str, &[u8]) -> bool,
     ) -> Result<bool, SnapshotError> {
-        // Held while rows are read, so that whoever shuts the gate knows that nobody reads.
+        // Held while rows are read, so that shutting the gate waits for readers.
         let shut = self.gate.shut.lock();
         let shut = shut.unwrap_or_else(PoisonError::into_inner);
         if *shut {

@@ -290,7 +290,7 @@ fn with_remarks(mark: &str) -> String {
     text.join("\n")
 }
 
-/// The sample without the hashes before its keys, but for those that exclude each other: of these, the ones of this round; and the
+/// The sample without the hashes before its keys, except those that exclude each other: of these, the ones of this round; and the
 /// keys that became active.
 fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
     let alternatives: [&[&[&str]]; 2] = [

@@ -29,7 +29,7 @@ fn over_the_soft_limit_the_answer_is_503_and_accepting_recovers() {
     let mut rest = Vec::new();
     one_more.read_to_end(&mut rest).unwrap();
     assert!(rest.starts_with(b"{\"message\":"));
-    // The next one waits in the backlog while accepting rests, and gets in as soon as there is room.
+    // The next one waits in the backlog while accepting is paused, and gets in as soon as there is room.
     let mut patient = bench.tcp();
     patient.write_all(HEAD).unwrap();
     drop(open.pop());

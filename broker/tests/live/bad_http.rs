@@ -98,7 +98,7 @@ fn wrong_calls_leave_the_connection_open(broker: &Broker) {
             answer.text()
         );
         answer.refused(answer.status, kind);
-        // Whoever calls what does not exist may be no client at all.
+        // A caller of an operation that does not exist may be no client at all.
         if kind == "UnknownOperationException" && answer.header("connection") == Some("close") {
             connection.assert_closed();
             connection = Connection::open(broker.plain);

@@ -37,7 +37,7 @@ fn every_scrape_balances_under_load(broker: &Broker) {
             alone.close();
         });
         let waiting = panic::catch_unwind(AssertUnwindSafe(|| scraped(broker)));
-        // Also when a scrape did not balance: the others would relay for ever.
+        // Also when a scrape did not balance: the others would relay forever.
         over.store(true, Ordering::Relaxed);
         waiting.unwrap_or_else(|cause| panic::resume_unwind(cause))
     });

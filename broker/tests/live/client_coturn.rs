@@ -1,4 +1,4 @@
-//! TURN credentials as the real coturn sees them: the broker mints them, `turnserver` on loopback allocates a relay for whoever
+//! TURN credentials as the real coturn sees them: the broker mints them, `turnserver` on loopback allocates a relay for each client that
 //! shows them, and for nobody else. Debian's packages start no service for this: the server is the test's own.
 
 use crate::http::{call, create};

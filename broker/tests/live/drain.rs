@@ -81,7 +81,7 @@ fn drained(broker: &mut Broker) -> Instant {
         waiting.answer().expect("an answer").json(),
         json!({"Answer": "YWxleGE="})
     );
-    // Nobody leaves by himself.
+    // No client leaves by itself.
     for peer in [&mut master, &mut viewer, &mut older] {
         peer.expect_close(1001);
     }

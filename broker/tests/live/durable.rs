@@ -170,7 +170,7 @@ fn change_some(at: SocketAddr, arns: &[String]) {
 #[test]
 fn channels_that_came_by_connecting_keep_their_arn() {
     let home = Home::new();
-    // The last is one that no clock will ever show: whoever names a channel chooses the time.
+    // The last is one that no clock will ever show: the creator of a channel chooses the time.
     let arns = [
         arn("one"),
         arn("two"),

@@ -93,7 +93,7 @@ fn fills_and_frees() {
     let _ = broker.ended_within(Duration::from_secs(10));
     drop(broker);
     let mut found = channels(home.start_dev(1).plain);
-    // That one was in use without anybody being told that it is kept.
+    // That one was in use without having been reported as kept.
     for channels in [&mut expected, &mut found] {
         channels.remove("by-connecting");
     }
@@ -191,7 +191,7 @@ fn an_end_answers_the_changes_that_are_under_way() {
     }
 }
 
-/// What one client was told of the channels that it asked for.
+/// What one client learned of the channels that it created.
 #[derive(Debug, Default)]
 struct Outcome {
     kept: BTreeSet<String>,

@@ -276,7 +276,7 @@ struct Quarrel {
     deleted: BTreeSet<String>,
     /// Creations that were not answered.
     unsure: bool,
-    /// The one that whoever holds this may delete.
+    /// The one that the holder of this may delete.
     own: Option<String>,
 }
 
@@ -345,7 +345,7 @@ impl Wire {
         let limit = Some(Duration::from_secs(15));
         stream
             .set_read_timeout(limit)
-            .expect("a socket can be told");
+            .expect("a socket takes the option");
         Some(Self(BufReader::new(stream)))
     }
 
@@ -398,7 +398,7 @@ fn text(of: &Value, key: &str) -> String {
         .to_owned()
 }
 
-/// So many unless KILLS says otherwise: some 20 seconds.
+/// This many unless KILLS says otherwise: some 20 seconds.
 const KILLS: usize = 20;
 const CLIENTS: usize = 6;
 /// Names that each client uses again and again.

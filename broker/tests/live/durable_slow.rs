@@ -1,4 +1,4 @@
-//! A disk that is slow, and one that fails: the store's thread alone is made to feel it, by `strace`. Where that is not installed or
+//! A disk that is slow, and one that fails: only the store's thread is affected, by `strace`. Where that is not installed or
 //! may not trace, the tests say so and pass.
 
 use crate::durable::{Home, channels};

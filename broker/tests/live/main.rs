@@ -16,7 +16,7 @@
 //!   is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
-//! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; what a service manager is told.
+//! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; notifications to a service manager.
 //! * [`confined`]: under the seccomp profile of `deploy/`; [`health`]: the health check of its compose file.
 //! * [`recorded`]: requests of real clients, byte for byte.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;

@@ -150,7 +150,7 @@ impl Peer {
         }
     }
 
-    /// Answers so many pings of the broker.
+    /// Answers this many pings of the broker.
     pub(crate) fn answer_pings(&mut self, pings: u32) {
         for _ in 0..pings {
             let message = self.socket.read().expect("a ping in time");
@@ -384,7 +384,7 @@ pub(crate) fn percent_encoded(text: &str) -> String {
         .collect()
 }
 
-/// A plain connection on which nothing waits for ever.
+/// A plain connection on which nothing waits forever.
 pub(crate) fn tcp(to: SocketAddr) -> TcpStream {
     patient(TcpStream::connect(to).expect("the broker accepts"))
 }

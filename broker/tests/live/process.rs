@@ -38,7 +38,7 @@ pub(crate) struct Broker {
     child: Child,
     stdout: Receiver<String>,
     directory: PathBuf,
-    /// Whether the directory belongs to whoever started it, for another start.
+    /// Whether the directory belongs to the test that started it, for another start.
     keeps: bool,
     /// The ready line, whole.
     pub(crate) ready: String,
@@ -48,7 +48,7 @@ pub(crate) struct Broker {
     pub(crate) tls: SocketAddr,
     /// The admin listener.
     pub(crate) admin: SocketAddr,
-    /// How many shards it was told to run.
+    /// Its number of shards.
     pub(crate) shards: u16,
     /// The development certificate's authority, to be trusted by clients of [`Broker::tls`].
     pub(crate) authority: Option<PathBuf>,
@@ -109,7 +109,7 @@ impl Broker {
         Self::launch(shell, &DEV, shards)
     }
 
-    /// `broker serve --dev` whose stderr is a pipe that whoever gets it may read, or leave alone for as long as it likes.
+    /// `broker serve --dev` whose stderr is a pipe that the caller may read or leave unread.
     pub(crate) fn into_pipe(shards: u16) -> (Self, File) {
         let pipe = fresh_directory().join("stderr");
         let made = Command::new("mkfifo").arg(&pipe).status();
@@ -123,7 +123,7 @@ impl Broker {
         (broker, reader.join().expect("the broker opened it"))
     }
 
-    /// `broker serve --dev` that may have so many files open.
+    /// `broker serve --dev` that may have this many files open.
     pub(crate) fn with_descriptors(descriptors: u32, shards: u16) -> Self {
         let mut shell = Command::new("sh");
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
@@ -427,7 +427,7 @@ pub(crate) fn arn(name: &str) -> String {
     format!("{CHANNELS}/{name}/1700000000123")
 }
 
-/// A new directory under target/, removed by whoever asked for it.
+/// A new directory under target/, removed by its caller.
 pub(crate) fn fresh_directory() -> PathBuf {
     let place = format!(
         "live-{}-{}",

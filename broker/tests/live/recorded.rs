@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// The channel that the recorded requests name.
 const ARN: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123";
 
-/// The C SDK keeps what it reads last in a buffer of this size, and parses at most so many tokens.
+/// The C SDK keeps what it reads last in a buffer of this size, and parses at most this many tokens.
 const C_SDK_BODY_BYTES: usize = 10 * 1024;
 
 const ARGUMENTS: [&str; 7] = [
@@ -108,7 +108,7 @@ fn replay(broker: &Broker, master: &mut Peer, operation: &str, request: &Value) 
         "DeleteSignalingChannel" => {
             assert_eq!(exchange(broker.plain, &bytes).ok(), json!({}));
             master.expect_close(1001);
-            // Whoever is recorded next finds the channel again.
+            // The next recording finds the channel again.
             *master = Peer::plain(
                 broker,
                 &format!("X-Amz-ChannelARN={}", percent_encoded(ARN)),

@@ -77,7 +77,7 @@ fn a_replay_after_its_end_is_refused(service: &Service) {
     let pair = service.connect(&url);
     crate::process::until("its end", || (now_s() > until_s + 1).then_some(()));
     service.refuses(&url, &EXPIRED, "replayed");
-    // Whoever is in stays in.
+    // Open connections stay open.
     let mut viewer = pair;
     viewer.expect_silence();
 }

@@ -51,7 +51,7 @@ fn parts_that_are_missing_are_named(service: &Service) {
         ("X-Amz-Signature", "must include 'X-Amz-Signature'"),
     ] {
         service.refuses(&url.clone().without(name), &malformed(text), name);
-        // Names of the query are told apart by case: in another one it is another parameter.
+        // Names of the query are case-sensitive: in another case it is another parameter.
         let mut lower = url.clone();
         for (found, _) in lower.pairs.iter_mut().filter(|pair| pair.0 == name) {
             found.make_ascii_lowercase();

@@ -152,7 +152,7 @@ fn a_storm_of_masters_is_bounded(service: &Service) {
         (15.0..=16.0 + refilled).contains(&count),
         "{count}, {refilled} since"
     );
-    // One is in, four wait for their end, all others were told to go.
+    // One is in, four wait for their end, all others were closed.
     let kept = masters.split_off(masters.len() - 5);
     for mut gone in masters {
         gone.expect_close(1001);
@@ -237,7 +237,7 @@ fn after_a_race_no_channel_is_made() {
             }
             answer.status
         });
-        // Those under way at the same time do not see each other; whoever comes after them sees them all.
+        // Those under way at the same time do not see each other; later ones see them all.
         assert!(statuses.filter(|status| *status == 200).count() >= 3);
         let body = json!({"ChannelName": "after"});
         let after = service.call(&admin, "/createSignalingChannel", &body);

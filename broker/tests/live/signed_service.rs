@@ -177,7 +177,7 @@ impl Service {
         assert!(answer.json().get("message").is_some(), "{what}: {told}");
     }
 
-    /// Asserts that no secret, token or signature was told to anybody, and that the books balance.
+    /// Asserts that no secret, token or signature was revealed, and that the counters balance.
     pub(crate) fn end(self) {
         self.broker.assert_balanced();
         let shown = ["/metrics", "/config", "/channels"];

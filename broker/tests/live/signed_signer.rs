@@ -213,7 +213,7 @@ impl Signer {
         self.run(call, None, true)
     }
 
-    /// Signs in the query, for so many seconds.
+    /// Signs in the query, for this many seconds.
     pub(crate) fn presign(&self, call: Call, expires_s: u64) -> Call {
         self.run(call, Some(expires_s), false)
     }

@@ -1,4 +1,4 @@
-//! What a service manager is told (sd_notify(3)), by a socket of the test in systemd's place.
+//! Notifications to a service manager (sd_notify(3)), on a socket of the test in systemd's place.
 
 use crate::process::Broker;
 use std::os::linux::net::SocketAddrExt;

@@ -128,7 +128,7 @@ fn page<'a>(pages: &'a [Page], path: &str) -> &'a Page {
         .unwrap_or_else(|| panic!("no {path}"))
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn code_spans(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

@@ -118,7 +118,7 @@ impl ChannelArn {
         )
     }
 
-    /// The creation time as it stands in the ARN: decimal digits, milliseconds since 1970 as AWS writes it.
+    /// The creation time as in the ARN: decimal digits, milliseconds since 1970 as AWS writes it.
     #[must_use]
     pub fn creation_time(&self) -> &str {
         self.text

@@ -46,7 +46,7 @@ pub use name::ChannelName;
 
 use crate::limits::WORD_BYTES;
 
-/// Why a text is not a client id, correlation id or channel name. The peer is told by whoever knows the member's
+/// Why a text is not a client id, correlation id or channel name. The caller, which knows the member, reports it by the member's
 /// name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordError {
@@ -59,7 +59,7 @@ pub enum WordError {
 /// Checks the pattern `[a-zA-Z0-9_.-]{1,256}` on the whole text.
 ///
 /// # Errors
-/// See [`WordError`]. Length is told first.
+/// See [`WordError`]. The length is checked first.
 pub(crate) fn check_word(text: &[u8]) -> Result<(), WordError> {
     if text.is_empty() || text.len() > WORD_BYTES {
         return Err(WordError::Length);

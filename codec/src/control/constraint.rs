@@ -62,7 +62,7 @@ pub(super) fn arn(
     ChannelArn::parse(text, rules.strict).map_err(|error| not_arn(name, error))
 }
 
-/// A `StreamARN`, which is a channel's but for the word `stream`: the stream's name in it.
+/// A `StreamARN`, which is a channel's except the word `stream`: the stream's name in it.
 pub(super) fn stream_arn<'b>(text: &'b str, rules: &Rules) -> Result<&'b str, ApiError> {
     const NAME: &str = "StreamARN";
     let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");

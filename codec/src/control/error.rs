@@ -1,6 +1,6 @@
 //! What an API call may be refused with, and how a refusal looks on the wire.
 //!
-//! The type stands in the header `x-amzn-ErrorType`; the body carries the text alone.
+//! The type is in the header `x-amzn-ErrorType`; the body has only the text.
 
 use super::operation::Operation;
 use super::write;

@@ -12,7 +12,7 @@ use crate::aws::ChannelArn;
 pub struct GetIceServerConfig {
     /// Which channel.
     pub arn: ChannelArn,
-    /// Who asks, if he says so.
+    /// The caller's client id, if given.
     pub client_id: Option<OwnedClientId>,
     /// The name wanted in the credentials. Its pattern is that of a client id.
     pub username: Option<OwnedClientId>,

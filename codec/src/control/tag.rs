@@ -84,7 +84,7 @@ fn read_one<'b>(object: Object<'_, 'b>) -> Result<RawTag<'b>, ApiError> {
     })
 }
 
-/// Whether the text has at most so many characters, all of the pattern `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
+/// Whether the text has at most this many characters, all of the pattern `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`.
 fn fits(text: &str, chars_max: usize) -> bool {
     text.chars().all(is_tag_char) && text.chars().count() <= chars_max
 }

@@ -1,7 +1,7 @@
 //! A request head, parsed once when it is whole: httparse does the grammar, this module the rules around it.
 //!
 //! Stricter than httparse where leniency lets two parties read one request differently (request smuggling): every
-//! line ends in CR LF, no line is folded, no blank stands before a colon, `Host` and `Content-Length` are
+//! line ends in CR LF, no line is folded, no blank precedes a colon, `Host` and `Content-Length` are
 //! unambiguous.
 
 use super::scanner::{HeadError, HeadLimits, HeadScanner};
@@ -24,7 +24,7 @@ pub struct Head<'a> {
 pub enum Body {
     /// No body follows.
     None,
-    /// So many bytes follow. A length beyond 64 bits reads as `u64::MAX`, which every bound refuses.
+    /// This many bytes follow. A length beyond 64 bits reads as `u64::MAX`, which every bound refuses.
     Length(u64),
 }
 

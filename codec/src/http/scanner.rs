@@ -22,7 +22,7 @@ impl Default for HeadLimits {
 }
 
 /// What is wrong with a request head. After any of them the connection is answered and closed: what follows the head
-/// cannot be told apart from it.
+/// cannot be distinguished from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
     /// More bytes than allowed: 431.
@@ -64,7 +64,7 @@ impl HeadError {
 
 /// Finds the end of a request head in bytes that arrive in any pieces. One per connection that awaits a head.
 ///
-/// Each byte is looked at once: the scanner remembers how far it has come. It also refuses what can be told early: a
+/// Each byte is looked at once: the scanner remembers how far it has come. It also refuses early what it can: a
 /// first byte that no request begins with, a line feed without carriage return, too many lines, too many bytes.
 ///
 /// Invariant: `seen` bytes of the head were looked at, `lines` line ends among them.
@@ -130,7 +130,7 @@ fn ends_with(bytes: &[u8], end: usize, tail: &[u8]) -> bool {
     bytes.get(..end).is_some_and(|line| line.ends_with(tail))
 }
 
-/// Refuses what cannot become a request, so that a peer who speaks something else is told at once.
+/// Refuses what cannot become a request, so that a peer of another protocol gets its answer at once.
 fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     //= https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     //# In the interest of robustness, a server that is expecting to receive and parse a request-line SHOULD ignore at

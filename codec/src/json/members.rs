@@ -65,7 +65,7 @@ pub(crate) struct Members {
     /// The payload is known to be well-formed base64 of the standard alphabet; saves the check of its alphabet. Means
     /// nothing when `twice` is set, for then it may be the other one.
     pub(crate) payload_proven: bool,
-    /// Some known member stands there twice, in whatever spelling, null or not.
+    /// Some known member occurs twice, in whatever spelling, null or not.
     pub(crate) twice: bool,
     /// The correlation id is one of them, so that none of the two can be echoed.
     pub(crate) correlation_twice: bool,

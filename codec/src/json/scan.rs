@@ -96,7 +96,7 @@ fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     (!has_control(found.0)).then_some(found)
 }
 
-/// What stands before a string's closing quote, and what follows it; `None` when it has an escape or no end.
+/// The text before a string's closing quote, and what follows it; `None` when it has an escape or no end.
 #[inline]
 fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr2(b'"', b'\\', rest)?;
@@ -113,7 +113,7 @@ fn blank(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether a character stands there that a string may only hold as an escape (RFC 8259 section 7).
+/// Whether there is a character that a string may only hold as an escape (RFC 8259 section 7).
 fn has_control(text: &[u8]) -> bool {
     text.iter()
         .fold(false, |found, &byte| found | (byte < 0x20))

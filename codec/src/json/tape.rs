@@ -109,7 +109,7 @@ fn for_each_member<'t, 'a>(
     Some(())
 }
 
-/// A known member's value; `base` is the address of the text that its string stands in.
+/// A known member's value; `base` is the address of the text that contains its string.
 fn member(value: &[Node<'_>], base: usize) -> Member {
     match value.first() {
         Some(Node::String(text)) => {

@@ -15,7 +15,7 @@ pub struct Outgoing<'a> {
     pub payload: &'a str,
     /// Whom it is for; viewers leave it out.
     pub recipient: Option<&'a str>,
-    /// By which id to be told of faults.
+    /// The id of responses to faults.
     pub correlation_id: Option<&'a str>,
 }
 

@@ -55,7 +55,7 @@ impl Delivery<'_> {
 /// Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";
 
-/// The frame that tells a client that its relay goes away and that it should ask for an ICE configuration again.
+/// The frame that asks a client to fetch its ICE configuration again, since its relay will stop.
 pub const RECONNECT_ICE_SERVER: &[u8] = b"\x81\x26{\"messageType\":\"RECONNECT_ICE_SERVER\"}";
 
 const BEFORE_PAYLOAD: &[u8] = b"{\"messagePayload\":\"";

@@ -1,5 +1,5 @@
 //! Client → service: an action, a payload, for a master also who it is for, and a correlation id if the sender wants
-//! to hear of faults.
+//! responses to faults.
 //!
 //! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action,
 //! payload, whether a master offers, recipient. The first fault is the one told, so each message has at most one. A
@@ -99,7 +99,7 @@ pub struct Request<'a> {
     pub payload: &'a str,
     /// Whom a master means; `None` for viewers, whatever they wrote.
     pub recipient: Option<ClientId<'a>>,
-    /// By which id the sender wants to be told of faults.
+    /// The id that the sender wants in responses to faults.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
@@ -142,7 +142,7 @@ impl FaultKind {
 pub struct Fault<'a> {
     /// What is wrong.
     pub kind: FaultKind,
-    /// Where to send the status; `None`: the sender gave none that can be echoed, and hears nothing.
+    /// Where to send the status; `None`: the sender gave none that can be echoed, and gets nothing.
     pub correlation_id: Option<CorrelationId<'a>>,
 }
 
@@ -250,7 +250,7 @@ pub(super) fn judge<'a>(
     })
 }
 
-/// The correlation id: absent, null and empty are none. One that cannot be echoed is a fault that nobody is told.
+/// The correlation id: absent, null and empty are none. One that cannot be echoed is a fault without an answer.
 fn correlation<'a>(
     members: &Members,
     text: &Text<'a>,

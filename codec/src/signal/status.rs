@@ -1,4 +1,4 @@
-//! `STATUS_RESPONSE`: what the sender of a refused message is told, when it gave a correlation id.
+//! `STATUS_RESPONSE`: the answer to a refused message with a correlation id.
 //!
 //! All four members are strings, the status code too (WebRTC guide, "Asynchronous message reception"). Nothing in
 //! them needs an escape: the correlation id by its pattern, the rest because it is written here.

@@ -25,7 +25,7 @@ impl Error {
 }
 
 impl From<Refusal> for Error {
-    /// STS has names of its own for what a bad signature is told; statuses and words are the same.
+    /// STS has its own names for bad signatures; statuses and texts are the same.
     fn from(refusal: Refusal) -> Self {
         let kind = match refusal {
             Refusal::Missing => ErrorKind::MissingAuthenticationToken,

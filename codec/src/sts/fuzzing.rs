@@ -40,7 +40,7 @@ pub fn fuzz(data: &[u8]) {
     written_and_read(&text);
 }
 
-/// Text survives being written, but for what XML cannot hold.
+/// Text survives being written, except what XML cannot hold.
 fn written_and_read(text: &str) {
     let mut out = Vec::new();
     xml::text(&mut out, text);

@@ -194,7 +194,7 @@ fn checked_duration(duration: Option<&str>, rules: &Rules) -> Result<u32, Error>
     Ok(seconds)
 }
 
-/// An error in the words of AWS's validation, which tools search for the bound. The first broken constraint is told.
+/// An error in the words of AWS's validation, which tools search for the bound. The first broken constraint is reported.
 fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
         "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"

@@ -75,7 +75,7 @@ pub const fn valid_code(code: u16) -> bool {
 }
 
 impl FrameError {
-    /// The code that the peer is told.
+    /// The code that is sent to the peer.
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
@@ -97,7 +97,7 @@ impl FrameError {
         }
     }
 
-    /// The reason that the peer is told: at most [`REASON_BYTES_MAX`] bytes of ASCII.
+    /// The reason that is sent to the peer: at most [`REASON_BYTES_MAX`] bytes of ASCII.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {

@@ -98,7 +98,7 @@ pub fn run(side: Side, rules: &Rules, stream: &[u8], reads: impl Iterator<Item =
                     assert_eq!(
                         receiver.next(rules, &mut []),
                         Err(error),
-                        "an error is for ever"
+                        "an error is final"
                     );
                     return Seen {
                         items,
@@ -129,7 +129,7 @@ pub fn run(side: Side, rules: &Rules, stream: &[u8], reads: impl Iterator<Item =
     }
 }
 
-/// What a stream means, said in the plainest way: the whole of it at hand, copied, std's UTF-8.
+/// What a stream means, said in the plainest way: all of it in memory, copied, std's UTF-8.
 pub fn model(side: Side, rules: &Rules, mut stream: &[u8]) -> Seen {
     let mut seen = Seen {
         items: Vec::new(),

@@ -40,7 +40,7 @@ pub enum Side {
     Client,
 }
 
-/// The header of one incoming frame, lawful by itself.
+/// The header of one incoming frame, valid by itself.
 ///
 /// Whether the frame may come at this point (fragments, sizes) is the [`Receiver`](super::Receiver)'s to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -245,7 +245,7 @@ impl Partial {
             Opcode::Pong => self.take_control(What::Pong, bytes, done)?,
             Opcode::Close => self.take_control(What::Close, bytes, done)?,
             Opcode::Text => self.take_data(Kind::Text, &header, left, bytes)?,
-            // A continuation has a message to go on with, whose kind stands.
+            // A continuation has a message to go on with, whose kind is known.
             Opcode::Binary | Opcode::Continuation => {
                 self.take_data(Kind::Binary, &header, left, bytes)?
             }

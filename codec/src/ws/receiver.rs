@@ -135,7 +135,7 @@ impl Receiver {
     ///
     /// # Errors
     /// The peer's first violation of RFC 6455 or of `rules`. The receiver is then of no more use: it owns no heap and
-    /// gives the same error for ever.
+    /// always gives the same error.
     #[inline]
     pub fn next<'a>(
         &'a mut self,

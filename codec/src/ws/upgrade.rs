@@ -7,7 +7,7 @@ use base64_simd::{Out, STANDARD};
 
 /// The value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`: 28 bytes of ASCII.
 ///
-/// The key is taken as it is; whether it is lawful is for [`valid_key`].
+/// The key is taken as it is; whether it is valid is for [`valid_key`].
 #[must_use]
 pub fn accept_key(key: &str) -> [u8; 28] {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2

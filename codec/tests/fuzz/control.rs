@@ -106,7 +106,7 @@ fn many_members_and_items_are_read_in_time() {
     );
 }
 
-/// Whether a body is JSON is judged alike by serde_json, but for integers beyond 64 bits, which it turns into floats.
+/// Whether a body is JSON is judged alike by serde_json, except integers beyond 64 bits, which it turns into floats.
 fn agree(body: &[u8]) {
     let ours = parse(
         Operation::ListSignalingChannels,

@@ -46,7 +46,7 @@ fn meaning(input: &[u8]) -> (usize, bool) {
     (seen.items.len(), seen.error.is_some())
 }
 
-/// A plan and a stream of mostly lawful frames, a few of its bytes spoilt in every second input.
+/// A plan and a stream of mostly valid frames, a few of its bytes spoilt in every second input.
 fn input(random: &mut Seeded) -> Vec<u8> {
     let choice = random.byte();
     let cuts = random.below(6);

@@ -70,7 +70,7 @@ fn clients() -> PathBuf {
         .map_or_else(|| workspace.join("target/clients"), PathBuf::from)
 }
 
-/// Prints a line of JSON per signed request; the same requests in each run, but for the time.
+/// Prints a line of JSON per signed request; the same requests in each run, except the time.
 const SCRIPT: &str = r#"
 import json, random
 from urllib.parse import quote, urlsplit

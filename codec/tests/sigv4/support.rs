@@ -113,7 +113,7 @@ impl Signer {
         self.run(call, None, SignableBody::Bytes(&body))
     }
 
-    /// Signs in the query, for so many seconds.
+    /// Signs in the query, for this many seconds.
     pub(crate) fn presign(&self, call: Call, expires_s: u64) -> Call {
         let body = call.body.clone();
         self.run(call, Some(expires_s), SignableBody::Bytes(&body))

@@ -140,7 +140,7 @@ function paint(canvas) {
     return canvas.captureStream(25);
 }
 
-// Looks at so many frames; resolves with whether the last showed both halves of the master's picture.
+// Looks at this many frames; resolves with whether the last showed both halves of the master's picture.
 function look(stream, frames) {
     const video = document.getElementById('screen');
     const canvas = document.createElement('canvas');
@@ -165,7 +165,7 @@ function look(stream, frames) {
     });
 }
 
-// Sends a text and so many bytes; resolves with what came back.
+// Sends a text and this many bytes; resolves with what came back.
 function talk(channel, bytes) {
     const sent = Uint8Array.from({ length: bytes }, (_, n) => (n * 31) % 251);
     channel.binaryType = 'arraybuffer';

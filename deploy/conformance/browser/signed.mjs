@@ -29,7 +29,7 @@ test('a page with temporary keys', { timeout }, async ({ signal }) => {
             ['error', { credentials: { ...credentials, sessionToken: undefined }, clientId: 'phone-1' }],
             ['error', { credentials: wrong, clientId: 'phone-1' }],
         ]) {
-            // The page gets an event without a reason; the console is told the status.
+            // The page gets an event without a reason; the console shows the status.
             const status = /Unexpected response code: 403/;
             const logged = expected === 'open' || phone.waitForEvent('console', (message) => status.test(message.text()));
             const given = { region, channelARN, channelEndpoint, ...attempt };

@@ -61,7 +61,7 @@ function trickle(connection, send) {
     connection.onIceCandidate.subscribe((candidate) => candidate && send(candidate.toJSON()));
 }
 
-// Tells whoever asks his own address (RFC 8489 section 14.2). Without a STUN server of its own werift asks one on the internet
+// Returns the address of the caller (RFC 8489 section 14.2). Without a STUN server of its own werift asks one on the internet
 // and waits five seconds where there is none.
 async function stunServer() {
     const socket = createSocket('udp4');

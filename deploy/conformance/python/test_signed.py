@@ -136,7 +136,7 @@ class Federation(Signed):
         got = self.aws("sts", "get-caller-identity")
         self.assertEqual((got["Account"], got["Arn"]), (ACCOUNT, f"arn:aws:iam::{ACCOUNT}:user/tests"))
         self.assertRegex(got["UserId"], r"^[A-Z0-9]{16,}$")
-        # Whoever has keys may ask, also who may nothing else.
+        # Every key may ask, also one without any other permission.
         self.assertTrue(self.aws("sts", "get-caller-identity", keys=POWERLESS)["Arn"].endswith(":user/powerless"))
 
     def test_keys_for_one_channel_and_one_client_id(self):

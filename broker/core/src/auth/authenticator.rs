@@ -38,7 +38,7 @@ enum Signer {
 }
 
 impl Authenticator {
-    /// The same with so many derived keys at most.
+    /// The same with this many derived keys at most.
     #[must_use]
     pub fn keeping(self, keys: usize) -> Self {
         Self {

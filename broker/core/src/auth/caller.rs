@@ -37,7 +37,7 @@ pub(super) struct Session {
 }
 
 impl Caller {
-    /// Whoever it is, where no signature is asked for: of this account in answers, and allowed everything.
+    /// Any caller, where no signature is checked: of this account in answers, and allowed everything.
     #[must_use]
     pub fn anyone(account: &str) -> Self {
         Self {
@@ -181,7 +181,7 @@ impl Caller {
         }
     }
 
-    /// What a caller is told who may not. Source: AWS, "Troubleshoot access denied error messages".
+    /// The text for a caller without permission. Source: AWS, "Troubleshoot access denied error messages".
     #[must_use]
     pub fn denial(&self, action: Action, resource: &str) -> String {
         format!(
@@ -206,7 +206,7 @@ impl Caller {
     }
 }
 
-/// The ARN of a federated user: the resource of GetFederationToken, and whoever uses what it gave.
+/// The ARN of a federated user: the resource of GetFederationToken, and the caller that uses its token.
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:federated-user/{name}")

@@ -101,7 +101,7 @@ struct Issuer {
 /// Why a grant was not sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// A part is longer than it may be: whoever asks checks that first.
+    /// A part is longer than allowed: callers check that first.
     TooLong,
     /// The crypto library failed, which it does not.
     Library,
@@ -353,7 +353,7 @@ impl fmt::Debug for SessionKeys {
 /// Bytes of a nonce.
 pub const NONCE_BYTES: usize = 32;
 
-/// Longest session token in characters: it stands in URLs, whose heads have 16 KiB.
+/// Longest session token in characters: it is part of URLs, whose heads have 16 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
 const VERSION: u8 = 2;
@@ -491,7 +491,7 @@ mod tests {
         assert!(keys().was_issued_with(&opened, &"secret".into()));
         assert!(!keys().was_issued_with(&opened, &"another".into()));
         assert!(!keys().was_issued_with(&opened, &"".into()));
-        // Whoever has the session key that was in force knows it, whatever is in force now.
+        // Every holder of the session key that was in force knows it, whatever is in force now.
         let rotated = SessionKeys::new(&[8; 32], Some(&[7; 32]));
         assert!(rotated.was_issued_with(&opened, &"secret".into()));
         assert!(!rotated.was_issued_with(&opened, &"another".into()));

@@ -18,7 +18,7 @@ pub struct Waiting {
     pub order: u64,
     /// The offer as the master gets it.
     pub frame: Box<[u8]>,
-    /// The master in whose outbox it stands, or that got it and may answer. `None`: it waits for the next one.
+    /// The master in whose outbox it is, or that got it and may answer. `None`: it waits for the next one.
     pub given: Option<SessionKey>,
     /// Some master got it whole. Giving it again counts nothing.
     pub delivered: bool,

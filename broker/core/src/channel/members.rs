@@ -4,7 +4,7 @@
 //! over is known when the rest is, or when the connection is gone. Until then the slot is *held*: what is for it is kept, since
 //! a message that comes back must not come after newer ones of its sender.
 //!
-//! Invariant: a session stands in at most one place. Newest wins; the older one stays, silent, until its own limits end it, with at
+//! Invariant: a session has at most one place. Newest wins; the older one stays, silent, until its own limits end it, with at
 //! most four such per slot. Closing it earlier would make a client that reconnects by itself take the slot back at once, and two
 //! such clients would fight for it.
 //!
@@ -177,7 +177,7 @@ impl Members {
         all
     }
 
-    /// A connection takes its slot; whoever had it is superseded. Replacing counts against no limit.
+    /// A connection takes its slot; the one that had it is superseded. Replacing counts against no limit.
     ///
     /// # Errors
     /// [`TableFull`] for one viewer more than `viewers_max`.

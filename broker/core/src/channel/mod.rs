@@ -1,6 +1,6 @@
 //! One channel: its master, its viewers, what is kept for those who are absent, and the Alexa calls that wait.
 //!
-//! A pure state machine over session keys. It says *where* a message goes; whoever drives it moves the bytes. No socket, no
+//! A pure state machine over session keys. It says *where* a message goes; its caller moves the bytes. No socket, no
 //! session state and no other channel appears here.
 
 mod calls;
@@ -39,7 +39,7 @@ pub struct Channel {
 /// The states of a channel. A change that is not durable yet is not told to anybody but by these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// Not durable yet: its name is taken, and nobody is told of it.
+    /// Not durable yet: its name is taken, and callers do not see it.
     Creating,
     /// In use.
     Active,

@@ -10,7 +10,7 @@ use codec::control::Operation;
 pub enum Metered {
     /// A master that connects.
     ConnectAsMaster,
-    /// A viewer that connects, whoever it is.
+    /// A viewer that connects, whichever it is.
     ConnectAsViewer,
     /// A call.
     Call(Operation),

@@ -152,7 +152,7 @@ impl Requested {
     }
 }
 
-/// How many statuses are told apart.
+/// Number of statuses that are distinguished.
 pub const STATUSES: usize = 13;
 
 /// Statuses that requests are answered with. Any other is counted as the next lower one, so none is lost.

@@ -94,7 +94,7 @@ impl Outcome {
 /// How many outcomes there are.
 pub const OUTCOMES: usize = 8;
 
-/// Where a connection stands, as the gauge `heliograph_connections{role}` counts it.
+/// The role of a connection in the gauge `heliograph_connections{role}` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Its TLS handshake is under way.
@@ -251,7 +251,7 @@ impl Counters {
         self.waiting_calls += other.waiting_calls;
     }
 
-    /// What the conservation law says of these: received minus ended minus what stands in the gauges. Always 0.
+    /// What the conservation law says of these: received minus ended minus the gauges. Always 0.
     #[must_use]
     pub fn unaccounted(&self) -> i128 {
         let received: u64 = self.received.iter().sum();

@@ -29,7 +29,7 @@ pub enum RecordError {
     Version,
     /// More tags than a channel can have.
     Tags,
-    /// The record stands under the key of another channel.
+    /// The record has the key of another channel.
     Key,
 }
 
@@ -55,7 +55,7 @@ impl std::error::Error for RecordError {}
 /// Longest record in bytes: the longest ARN of a request and the most and longest tags, of four bytes a character.
 pub const ENCODED_BYTES_MAX: usize = 80 << 10;
 
-/// The key under which a channel's record stands: two ARNs of one identity cannot both be alive.
+/// The key of a channel's record: two ARNs of one identity cannot both be alive.
 #[must_use]
 pub fn key(arn: &ChannelArn) -> &str {
     arn.identity()
@@ -88,7 +88,7 @@ pub fn encode(record: &Record) -> Box<[u8]> {
     bytes.into()
 }
 
-/// The record that stands under a key.
+/// The record of a key.
 ///
 /// # Errors
 /// [`RecordError`]; no field of what is refused should be used.

@@ -39,7 +39,7 @@ impl std::error::Error for StoreError {}
 pub enum Submitted {
     /// It is kept, as well as this store keeps anything.
     Kept,
-    /// Whether it is kept is told later, by a letter with the same key.
+    /// A later letter with the same key says whether it is kept.
     Later,
 }
 

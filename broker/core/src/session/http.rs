@@ -31,7 +31,7 @@ pub struct Http {
     pub begun: bool,
     /// The request under way is a HEAD: its answer has no body.
     pub bodiless: bool,
-    /// It stands in the queue of connections whose requests wait for a turn.
+    /// It is in the queue of connections whose requests wait for a turn.
     pub queued: bool,
     /// The peer sends no more: the connection ends with the last answer.
     pub ended: bool,
@@ -52,7 +52,7 @@ pub enum HttpStage {
     AwaitHandover(Box<Admission>, Vec<u8>),
 }
 
-/// A lawful upgrade request that its channel's home has yet to admit.
+/// A valid upgrade request that its channel's home has yet to admit.
 #[derive(Debug)]
 pub struct Admission {
     /// The channel as named.

@@ -23,7 +23,7 @@ use crate::time::Now;
 pub struct Session {
     /// Who is at the other end.
     pub peer: Peer,
-    /// Where the connection stands.
+    /// The state of the connection.
     pub state: State,
     /// Bytes that wait for the socket.
     pub outbox: Outbox,
@@ -50,7 +50,7 @@ pub enum State {
     Open(WebSocket),
     /// Our close frame is queued; the peer's is awaited, everything else it sends is discarded.
     AwaitCloseEcho(Box<WebSocket>, Now),
-    /// The edge was told to close or to abort; it says so when the descriptor is free.
+    /// The edge has to close or to abort; it says so when the descriptor is free.
     AwaitGone(Box<Ending>),
 }
 
@@ -61,7 +61,7 @@ pub struct Ending {
     pub deadline: Now,
     /// Which channel it belonged to and as whom: what it does not send goes back there.
     pub was: Option<(ChannelKey, Role)>,
-    /// What is told of a WebSocket when it is gone.
+    /// What the log says of a WebSocket when it has ended.
     pub tally: Option<Tally>,
 }
 
@@ -110,7 +110,7 @@ impl Session {
         }
     }
 
-    /// Whether so many bytes of answers wait that the next request must wait for the peer.
+    /// Whether this many bytes of answers wait that the next request must wait for the peer.
     #[must_use]
     pub fn answers_wait(&self) -> bool {
         self.outbox.bytes() >= ANSWER_BYTES_MAX
@@ -161,7 +161,7 @@ impl Session {
         }
     }
 
-    /// What is told of it when it ends, if it was admitted as a WebSocket.
+    /// What the log says when it ends, if it was admitted as a WebSocket.
     pub fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
             State::Open(web_socket) => Some(&mut web_socket.tally),

@@ -37,11 +37,11 @@ pub struct Launch {
     pub expires: Now,
     /// Its place in the channel's order of acceptance.
     pub order: u64,
-    /// Length of the sender's id, which stands at the frame's end; 0 towards viewers.
+    /// Length of the sender's id, which is at the frame's end; 0 towards viewers.
     pub sender_bytes: u16,
     /// Whether it is an Alexa caller's offer: its call keeps the frame, so it never goes back.
     pub call: bool,
-    /// Whether it stands in the gauge and has an outcome: an offer given again does not.
+    /// Whether it counts in the gauge and has an outcome: an offer given again does not.
     pub counted: bool,
     /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not measured.
     pub accepted_us: Option<u32>,
@@ -82,7 +82,7 @@ pub struct Spares {
 }
 
 impl Spares {
-    /// At most so many.
+    /// At most this many.
     #[must_use]
     pub fn of(most: usize) -> Self {
         Self {
@@ -173,7 +173,7 @@ impl Outbox {
         end - begin
     }
 
-    /// So many of the unsent bytes were copied out.
+    /// This many of the unsent bytes were copied out.
     pub fn launched(&mut self, bytes: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.launched = (buffer.launched + bytes).min(buffer.bytes.len() - buffer.start);

@@ -11,7 +11,7 @@ pub enum Wait {
     Until(Now),
     /// The shard's next turn: requests of it wait to be answered.
     OwnTurn,
-    /// The edge. It was told to abort the connection, reads and writes nothing more, and reports the end with the kernel's last
+    /// The edge. It has to abort the connection, reads and writes nothing more, and reports the end with the kernel's last
     /// completions, for which no peer is needed.
     Aborted,
 }

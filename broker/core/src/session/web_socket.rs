@@ -38,7 +38,7 @@ impl Role {
     }
 }
 
-/// What is told of a connection when it ends. Kept from its admission until its descriptor is free.
+/// What the log says of a connection when it ends. Kept from its admission until its descriptor is free.
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
     /// When it was admitted.
@@ -86,7 +86,7 @@ pub struct WebSocket {
     recalled: bool,
     /// An SDP_ANSWER was handed to it.
     answered: bool,
-    /// What is told of it when it ends.
+    /// What the log says of it when it ends.
     pub tally: Tally,
     terms: Terms,
     last_frame: Now,
@@ -224,7 +224,7 @@ impl WebSocket {
         }
     }
 
-    /// Whether the shard itself stood still when the answer to a ping was due, so that it may lie unread in the socket.
+    /// Whether the shard itself did not run when the answer to a ping was due, so that it may lie unread in the socket.
     #[must_use]
     pub fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);

@@ -36,7 +36,7 @@ pub struct Settings {
     pub profile: Profile,
     /// How callers prove who they are.
     pub auth: Auth,
-    /// Development mode: any region and account, unknown channels come into being when somebody connects.
+    /// Development mode: any region and account, unknown channels are created by a connect.
     pub dev: bool,
     /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them; empty where
     /// requests are signed, since there any may.
@@ -392,7 +392,7 @@ impl Signaling {
 /// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one gets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GoAway {
-    /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself for ever after
+    /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself forever after
     /// either of the two messages (seen with 1.16, the same code since 1.7.3).
     Auto,
     /// Everybody, as AWS does.

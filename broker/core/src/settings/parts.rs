@@ -29,7 +29,7 @@ impl Settings {
         )
     }
 
-    /// Most bytes of undelivered messages kept by one shard, likewise.
+    /// Most bytes of undelivered messages kept by one shard.
     #[must_use]
     pub fn pending_bytes_of_shard(&self) -> usize {
         self.part(

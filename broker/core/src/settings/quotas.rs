@@ -11,7 +11,7 @@ pub struct Quotas {
     pub connect_master: Rate,
     /// ConnectAsViewer per channel.
     pub connect_viewer: Rate,
-    /// SDP_OFFER per connection, and likewise SDP_ANSWER.
+    /// SDP_OFFER per connection, and SDP_ANSWER separately.
     pub sdp: Rate,
     /// ICE_CANDIDATE per connection.
     pub ice: Rate,

@@ -2,7 +2,7 @@
 //! shard and is asked by a letter before the call is made; channels are counted on all shards, only when one more is to be made.
 //!
 //! Creations that are under way at the same time on several shards do not see each other, so an account may get more channels than
-//! it may have, by as many as are asked for within the milliseconds that one takes. Whoever asks after them sees them all.
+//! it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them all.
 
 use super::home::RATE_EXCEEDED;
 use super::{Ask, Inquiry, Shard, Told};

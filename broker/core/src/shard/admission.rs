@@ -273,7 +273,7 @@ impl Shard {
         }
     }
 
-    /// The channel of an ARN; in `--dev` it comes into being with the ARN as given.
+    /// The channel of an ARN; in `--dev` it is created with the ARN as given.
     fn channel_to_join(&mut self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Refusal> {
         let not_found = (ErrorKind::ResourceNotFound, NOT_FOUND);
         if let Some(&key) = self.names.get(&Identity::of(arn)) {
@@ -298,7 +298,7 @@ impl Shard {
             ErrorKind::ServiceUnavailable,
             "The server has as many channels as it may have.",
         );
-        // In use at once: nobody was told that it is durable.
+        // In use at once: it was not reported as durable.
         let key = self.insert_channel(record, Life::Active).ok_or(full)?;
         self.keep_channel(key, at);
         Ok(key)
@@ -381,7 +381,7 @@ impl Shard {
 
     /// What is settled with a connection that is admitted.
     ///
-    /// Those that are told to go leave in their own time. Those that are not leave when they are closed, and those admitted
+    /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of their
     /// age, each as far as possible from those before it (multiples of the golden ratio).
     fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
@@ -441,7 +441,7 @@ fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
     Ok(id.as_str().into())
 }
 
-/// What callers hear of a channel that is not there, in the words of the service.
+/// The error for a channel that does not exist, in the words of the service.
 pub(super) const NOT_FOUND: &str = "The requested channel is not found or not active.";
 
 /// MessageTtlSeconds of a channel that names none. Source: KVS API reference, "SingleMasterConfiguration".

@@ -1,4 +1,4 @@
-//! Answers of channels' homes, as HTTP responses to whoever asked.
+//! Answers of channels' homes, as HTTP responses to their callers.
 
 use super::respond::{Answer, JSON, Purpose};
 use super::{Shard, Told, pages};
@@ -135,7 +135,7 @@ impl Shard {
         })
     }
 
-    /// Answers a call with what was told.
+    /// Answers a call with a reply.
     pub(super) fn respond_told(
         &mut self,
         key: SessionKey,

@@ -118,7 +118,7 @@ impl Shard {
         }
     }
 
-    /// So many bytes of a connection that was cut off are gone.
+    /// This many bytes of a connection that was cut off are gone.
     pub(super) fn cut_shrinks(&mut self, bytes: usize) {
         self.backlog.cut = self.backlog.cut.saturating_sub(bytes);
     }

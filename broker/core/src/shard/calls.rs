@@ -13,7 +13,7 @@ use crate::time::Moment;
 use codec::aws::ChannelArn;
 use codec::control::{Call, ErrorKind, ListSignalingChannels, Selector};
 
-/// What a caller hears when a mailbox or a table of calls is full.
+/// The error when a mailbox or a table of calls is full.
 pub(super) fn too_busy() -> Told {
     Told::Fault(
         ErrorKind::ServiceUnavailable,
@@ -21,7 +21,7 @@ pub(super) fn too_busy() -> Told {
     )
 }
 
-/// What a caller hears whose change nobody could read of.
+/// The error for a change whose audit line has no place.
 fn unauditable() -> Told {
     Told::Fault(ErrorKind::ServiceUnavailable, UNAUDITABLE.into())
 }

@@ -3,9 +3,9 @@
 //! ```text
 //!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Tell
 //!               │                                                              │
-//!               └ a change of this channel is under way: waits behind it       └ whoever waited is next
+//!               └ a change of this channel is under way: waits behind it       └ the next one that waits
 //! ```
-//! Until a change is durable nobody is told of it: a channel that is being created is found by nobody, an update is not seen.
+//! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
 //! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
 
 use super::home::not_found;
@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 /// A change that the store has, and who waits for its end.
 #[derive(Debug)]
 pub(super) struct Changing {
-    /// Who hears of it; a channel that came into being because somebody connected has nobody.
+    /// Who gets the result; a channel that was created by a connect has nobody.
     caller: Option<CallRef>,
     step: Step,
     /// Later changes of the same channel, in order.
@@ -160,7 +160,7 @@ impl Shard {
         }
     }
 
-    /// The store has told of a change.
+    /// The store has reported a change.
     pub(super) fn committed(
         &mut self,
         key: ChannelKey,

@@ -6,7 +6,7 @@
 //! ```
 //! Each owner (a session, a channel) has one place, its [`TimerId`], and a place is in at most one list: who asks for an
 //! earlier call moves its entry, in constant time, so there are never more entries than owners. Who asks for a later one
-//! changes nothing (the owner, called early, looks whether its own deadline has moved), so a session that is heard of all the
+//! changes nothing (the owner, called early, looks whether its own deadline has moved), so a session that is active all the
 //! time costs the wheel nothing. An entry beyond the far ring waits in its last slot and is looked at again.
 //! An entry comes at most one near slot late and never early.
 

@@ -1,4 +1,4 @@
-//! The end of the process: everybody who may be told is, then all are closed, each spread over time; then the waiting calls are
+//! The end of the process: clients that may get GO_AWAY do, then all are closed, each spread over time; then the waiting calls are
 //! answered.
 //!
 //! ```text
@@ -143,7 +143,7 @@ impl Shard {
     }
 }
 
-/// What callers hear while the process is about to end.
+/// The error while the process is about to end.
 pub(super) const SHUTTING_DOWN: &str = "The server is shutting down.";
 
 /// Time for the answers of waiting calls to reach their callers.

@@ -20,7 +20,7 @@ impl Shard {
     /// Takes in bytes of an open WebSocket.
     ///
     /// The receiver is lent out of its session for the time of the call, and the parser out of the shard: what they borrow
-    /// from `bytes` then stands beside everything else that a message may change.
+    /// from `bytes` is then separate from everything that a message may change.
     pub(super) fn receive_frames(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
         let Some(web_socket) = self.web_socket(key) else {
             return;

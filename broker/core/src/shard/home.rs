@@ -70,7 +70,7 @@ impl Shard {
         self.tell(caller, told, at);
     }
 
-    /// Sends an answer to whoever asked.
+    /// Sends an answer to its caller.
     pub(super) fn tell(&mut self, caller: CallRef, told: Told, at: Moment) {
         if caller.shard == self.id {
             self.told(caller, told, at);
@@ -144,7 +144,7 @@ impl Shard {
     }
 }
 
-/// What callers are told of a channel's state; `None` while it is only being created.
+/// A channel's status for callers; `None` while it is only being created.
 pub(super) fn status(channel: &Channel) -> Option<ChannelStatus> {
     match channel.state {
         Life::Creating => None,
@@ -157,5 +157,5 @@ pub(super) fn not_found() -> Told {
     Told::Fault(ErrorKind::ResourceNotFound, NOT_FOUND.into())
 }
 
-/// What callers hear who are too fast.
+/// The error for callers over their rate.
 pub(super) const RATE_EXCEEDED: &str = "Rate exceeded.";

@@ -1,4 +1,4 @@
-//! What operators ask of a shard: which channels it has, what one of them is doing, and that clients fetch ICE servers anew.
+//! What operators ask of a shard: which channels it has, what one of them is doing, and that clients fetch ICE servers again.
 //!
 //! Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
 
@@ -46,7 +46,7 @@ pub enum Reply {
     Page(Vec<ChannelLine>, bool),
     /// The channel, if it lives there.
     Channel(Option<Box<ChannelView>>),
-    /// How many connections were told in this step, and where the next one begins, if any.
+    /// How many connections were notified in this step, and where the next step begins, if any.
     Reconnected(u64, Option<usize>),
 }
 

@@ -392,7 +392,7 @@ pub(super) fn slot_of(role: &Role) -> Slot {
     }
 }
 
-/// The sender's id in a frame of ours: it stands before the closing quote and brace.
+/// The sender's id in a frame of ours: it is before the closing quote and brace.
 fn sender_of(frame: &[u8], sender_bytes: u16) -> &str {
     let end = frame.len().saturating_sub(2);
     let begin = end.saturating_sub(usize::from(sender_bytes));

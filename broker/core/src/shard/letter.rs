@@ -31,7 +31,7 @@ pub enum Letter {
     Committed(ChannelKey, Result<(), StoreError>),
     /// From here on these are the principals.
     Credentials(Arc<Credentials>),
-    /// The process is to end within so many milliseconds.
+    /// The process is to end within this many milliseconds.
     Drain(u64),
 }
 
@@ -103,7 +103,7 @@ impl Ask {
 /// What is to become of a channel that exists.
 #[derive(Debug)]
 pub enum Alteration {
-    /// Messages are kept for so many seconds, if the version is the current one.
+    /// Messages are kept for this many seconds, if the version is the current one.
     Update(Box<str>, u32),
     /// These tags are set.
     Tag(Vec<Tag>),
@@ -122,7 +122,7 @@ pub enum Told {
     Page(Vec<Listed>, bool),
     /// Done.
     Done,
-    /// So many.
+    /// This many.
     Number(u64),
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),

@@ -88,7 +88,7 @@ pub struct Shard {
     store: Box<dyn Store>,
     diary: Diary,
     authenticator: Option<Authenticator>,
-    /// Whoever calls where no signature is asked for.
+    /// The caller where no signature is checked.
     anyone: Caller,
     session_keys: Arc<SessionKeys>,
     nonces: Nonces,
@@ -102,7 +102,7 @@ pub struct Shard {
     /// Channel records that pages have looked at.
     records_read: u64,
     page_turn: pages::PageTurn,
-    /// Changes that the store has not told of: at most one for each channel.
+    /// Changes that the store has not reported: at most one for each channel.
     changes: HashMap<ChannelKey, changes::Changing, RandomState>,
     outputs: VecDeque<Output<Letter>>,
     wheel: Wheel<Timer>,
@@ -266,7 +266,7 @@ impl Shard {
         self.touch(key);
     }
 
-    /// So many bytes wait no longer in an outbox.
+    /// This many bytes wait no longer in an outbox.
     fn unload(&mut self, load: Load) {
         let counters = &mut self.counters;
         counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
@@ -441,7 +441,7 @@ impl Shard {
         }
     }
 
-    /// A question found no room in its mailbox: whoever waits for it hears so.
+    /// A question found no room in its mailbox: its caller gets an error.
     fn refused(&mut self, letter: Letter, at: Moment) {
         if let Letter::Ask(caller, inquiry) = letter {
             self.heard_from(self.home_of(&inquiry.ask));

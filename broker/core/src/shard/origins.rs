@@ -18,7 +18,7 @@ pub(super) struct Origins {
     named: Vec<String>,
     /// Hosts by which clients may know us, beside loopback and addresses.
     hosts: Vec<String>,
-    /// Hosts below this domain, likewise.
+    /// Hosts below this domain too.
     domain: Option<String>,
 }
 

@@ -227,7 +227,7 @@ impl Shard {
     /// Moves what is kept for a role into its current connection's outbox, oldest first; to a master also the offers of
     /// waiting calls.
     ///
-    /// No bound is looked at: a whole pending store fits an empty outbox, and whoever does not read is cut off by the next
+    /// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the next
     /// message.
     pub(super) fn deliver_kept(&mut self, key: ChannelKey, role: &Role, at: Moment) {
         let counters = &mut self.counters;

@@ -24,9 +24,9 @@ struct Request<'a> {
 enum Step {
     /// More bytes are needed, or a call's answer.
     Wait,
-    /// So many bytes were used; there may be more to do.
+    /// This many bytes were used; there may be more to do.
     Used(usize),
-    /// The connection became a WebSocket: what follows so many bytes are frames.
+    /// The connection became a WebSocket: what follows this many bytes are frames.
     Frames(usize),
     /// The connection ends or has left: no byte more.
     Over,
@@ -296,7 +296,7 @@ impl Shard {
         });
         self.counters.request(Requested::Unknown, 200);
         self.next_request(key, close, at);
-        // A preflight has no body; one that announces a body cannot be told from what follows it.
+        // A preflight has no body; the end of one that announces a body cannot be found.
         match head.body() {
             Ok(Body::None | Body::Length(0)) => Step::Used(request.bytes),
             Ok(Body::Length(_)) | Err(_) => {

@@ -79,7 +79,7 @@ impl Shard {
         self.respond_as(key, &id, answer, at);
     }
 
-    /// The same with a request id that stands in the body, or in an audit line.
+    /// The same with a request id that is in the body, or in an audit line.
     pub(super) fn respond_as(
         &mut self,
         key: SessionKey,
@@ -174,7 +174,7 @@ impl Shard {
         self.respond_error_as(key, &id, purpose, (kind, message), close, at);
     }
 
-    /// The same with a request id that stands in an audit line.
+    /// The same with a request id that is in an audit line.
     pub(super) fn respond_error_as(
         &mut self,
         key: SessionKey,

@@ -1,6 +1,6 @@
 //! Who holds how much of a budget that all of a shard share.
 //!
-//! Accounts share the budget, the channels of an account its part. Nobody has a part of his own while there is room. When there is
+//! Accounts share the budget, the channels of an account its part. No account has a fixed part while there is room. When there is
 //! none, the account that holds most makes room, and within it the channel that holds most: so an account that holds less than
 //! an equal part of the budget, and a channel that holds less than an equal part of its account's, always finds room.
 
@@ -170,7 +170,7 @@ mod tests {
                     break;
                 };
                 let slot = u32::try_from(payer.slot()).unwrap();
-                assert_ne!(slot, channel, "nobody pays for himself");
+                assert_ne!(slot, channel, "nobody pays for their own bytes");
                 let theirs = held.get_mut(&slot).unwrap();
                 let less = *theirs - (*theirs).min(50);
                 let of = Account(u64::from(slot % 7 % 3));

@@ -1,6 +1,6 @@
 //! Temporary credentials: the part of STS that a web back end needs. See codec/PROTOCOL.md, STS.
 //!
-//! Nothing is stored: what was granted stands in the session token, sealed, and is checked by whoever has the key.
+//! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
 use super::Shard;
 use super::calls::UNAUDITABLE;

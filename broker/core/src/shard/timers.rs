@@ -41,7 +41,7 @@ impl Shard {
         }
     }
 
-    /// Has the wheel call for a session when its state, as it stands, is over.
+    /// Sets the wheel to the end of a session's state.
     pub(super) fn arm_open(&mut self, key: SessionKey, now: Now) {
         let session = self.sessions.get(key);
         if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
@@ -165,7 +165,7 @@ impl Shard {
         self.arm_open(key, at.now);
     }
 
-    /// Tells a client to reconnect, once, if it may be told.
+    /// Sends GO_AWAY to a client, once, if it may get it.
     pub(super) fn go_away(&mut self, key: SessionKey) {
         let Some(web_socket) = self.web_socket(key) else {
             return;

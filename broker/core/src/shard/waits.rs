@@ -26,7 +26,7 @@ pub(super) struct Waits {
     /// Calls without an answer, by the account of their channel.
     accounts: BTreeMap<Box<str>, BTreeSet<Call>>,
     waiting: usize,
-    /// At most so many wait.
+    /// At most this many wait.
     most: usize,
     /// Calls of other shards that were taken in and not confirmed to be over, and where they are or were.
     places: HashMap<CallRef, Call, RandomState>,
@@ -53,7 +53,7 @@ impl Waits {
         }
     }
 
-    /// Whether one more call of another shard can be told that it waits.
+    /// Whether one more call of another shard may wait.
     pub(super) fn has_place(&self) -> bool {
         self.places.len() < CALL_PLACES_PER_WAITING_CALL * self.most
     }
@@ -63,7 +63,7 @@ impl Waits {
         self.places.len()
     }
 
-    /// Whether one more call fits on a channel of `account`. When all is full, whoever has most makes room for whoever has
+    /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one that has
     /// less: first between accounts, then between the channels of one.
     ///
     /// Looks at each account and at the calls of one: at most twice as many as may wait.
@@ -106,12 +106,12 @@ impl Waits {
         }
     }
 
-    /// A caller was told that its call waits: it will say once that the call is over.
+    /// A caller knows that its call waits: it will report once that the call is over.
     pub(super) fn hold(&mut self, caller: CallRef, call: Call) {
         self.places.insert(caller, call);
     }
 
-    /// The call of a caller that was told to wait.
+    /// The call of a caller that waits.
     pub(super) fn of(&self, caller: CallRef) -> Option<Call> {
         self.places.get(&caller).copied()
     }

@@ -182,7 +182,7 @@ fn a_channel_below_its_share_is_served_when_the_shard_is_full() {
         "# the channel that keeps all of it has had its share
          v1 > ICE_CANDIDATE p4 id c1              | v1 < status c1 400 ClientLimitExceededException Too many undelivered messages.
          v2 connects quiet                        | v2 < 101
-         # another one has not: the oldest message of the first makes room, and nobody is told
+         # another one has not: the oldest message of the first makes room, silently
          v2 > SDP_OFFER p5 id c2                  |
          v2 > ICE_CANDIDATE p6 id c3              |
          # now both hold the same

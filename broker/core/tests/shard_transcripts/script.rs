@@ -79,12 +79,12 @@ impl Script {
         Self::with(1, true, |_| ())
     }
 
-    /// So many shards in `--dev`, on each of which so many Alexa calls may wait.
+    /// This many shards in `--dev`, on each of which this many Alexa calls may wait.
     pub(crate) fn with_waiting_calls(shards: u16, waiting_calls: usize) -> Self {
         Self::made(shards, true, Some(waiting_calls), |_| ())
     }
 
-    /// So many shards, with these settings.
+    /// This many shards, with these settings.
     pub(crate) fn with(shards: u16, dev: bool, change: impl FnOnce(&mut Settings)) -> Self {
         Self::made(shards, dev, None, change)
     }
@@ -189,7 +189,7 @@ impl Script {
         (self.turns, counters.outbox_bytes + counters.control_bytes)
     }
 
-    /// An operator has everybody fetch ICE servers anew: how many are told or closed.
+    /// An operator makes all clients fetch ICE servers again: how many are notified or closed.
     pub(crate) fn reconnect_ice(&mut self) -> u64 {
         let mut all = 0;
         for shard in &mut self.shards {
@@ -285,7 +285,7 @@ impl Script {
         }
     }
 
-    /// What the store has waiting is told of, and so is what that begins.
+    /// The store reports its waiting changes, and those that follow from them.
     fn commit(&mut self, result: Result<(), StoreError>) {
         while let Some((shard, of)) = self.changes.next() {
             let letter = Letter::Committed(of, result.clone());
@@ -410,7 +410,7 @@ impl Script {
         }
     }
 
-    /// The edge sends so many of the unsent bytes.
+    /// The edge sends this many of the unsent bytes.
     fn send(&mut self, place: usize, bytes: usize) {
         let client = &mut self.clients[place];
         if client.over {

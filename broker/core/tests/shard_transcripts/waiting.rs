@@ -11,7 +11,7 @@ fn elsewhere(script: &Script, many: usize) -> Vec<String> {
     names.filter(there).take(many).collect()
 }
 
-/// So many callers, each with an offer that waits on `channel`.
+/// This many callers, each with an offer that waits on `channel`.
 fn wait(script: &mut Script, channel: &str, many: usize) {
     for number in 0..many {
         let caller = format!("a-{channel}-{number}");

@@ -1,4 +1,4 @@
-//! What clients say, and what they hear, in the words of a transcript.
+//! What clients send and receive, in the words of a transcript.
 
 use crate::wire::Item;
 use broker_core::time::Moment;

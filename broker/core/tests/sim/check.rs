@@ -261,7 +261,7 @@ impl World {
             let open = matches!(socket.stage, Stage::Open | Stage::Leaving(_));
             assert!(
                 !unsent || !open || socket.reset || socket.asked || !socket.at_rest(),
-                "connection {conn} has unsent bytes that nobody was told of"
+                "connection {conn} has unsent bytes that were not reported"
             );
         }
     }

@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    /// Some tags of a hundred: few, or so many that they may be too many.
+    /// Some tags of a hundred: few, or this many that they may be too many.
     fn tags(&mut self) -> Vec<(String, String)> {
         let first = self.random.u32(0..60);
         let many = [1, 3, 40][self.random.usize(0..3)];

@@ -173,9 +173,9 @@ impl World {
         let Reply::Reconnected(found, next) = self.ask(shard, question) else {
             panic!("the request is answered by a number");
         };
-        assert_eq!((found, next), (told, None), "how many were told");
+        assert_eq!((found, next), (told, None), "how many were notified");
         if told > recalled {
-            self.model.met("told to fetch ICE servers anew");
+            self.model.met("notified to fetch ICE servers again");
         }
     }
 }

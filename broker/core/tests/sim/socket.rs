@@ -64,7 +64,7 @@ pub(crate) enum Stage {
 }
 
 impl World {
-    /// The edge sends: so many bytes, by a call that takes them at once, or by one that reports later.
+    /// The edge sends: this many bytes, by a call that takes them at once, or by one that reports later.
     pub(crate) fn flush(&mut self, conn: ConnId, bytes: usize, launch: bool) {
         let (shard, session) = self.place(conn);
         let socket = &self.sockets[conn];
@@ -130,7 +130,7 @@ impl World {
         items
     }
 
-    /// The kernel has so many more of the bytes taken: the client reads them, the machine hears of it.
+    /// The kernel has this many more of the bytes taken: the client reads them, the machine learns of it.
     pub(crate) fn report(&mut self, conn: ConnId, bytes: usize, items: Vec<wire::Placed>) {
         let socket = &mut self.sockets[conn];
         let (shard, session) = (socket.shard, socket.key);

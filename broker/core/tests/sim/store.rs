@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
     Refused,
 }
 
-/// The verdicts of a world: the same for whoever asks.
+/// The verdicts of a world: the same for every caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdicts {
     pub(crate) kind: Kind,

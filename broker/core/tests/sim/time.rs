@@ -90,7 +90,7 @@ impl World {
         );
     }
 
-    /// A shard on which nothing is left, not even in its books, is drained as soon as it is told to.
+    /// A shard on which nothing is left, not even in its books, is drained at once.
     pub(crate) fn drain_nothing(&mut self) {
         for shard in 0..self.shards.len() {
             self.mail[shard].push_back(Post::Letter(Letter::Drain(9_000), Tag::Drain(9_000)));
@@ -149,7 +149,7 @@ impl World {
                 return;
             }
         }
-        panic!("the world never rests");
+        panic!("the world never becomes idle");
     }
 
     pub(crate) fn run_connection(&mut self, conn: ConnId) {

@@ -65,7 +65,7 @@ pub(crate) enum Call {
     Join(String, bool),
     /// DescribeMappedResourceConfiguration.
     Mapped,
-    /// ListSignalingChannels with this prefix and at most so many.
+    /// ListSignalingChannels with this prefix and at most this many.
     List(String, usize),
     /// GetSignalingChannelEndpoint.
     Endpoint(String),
@@ -99,7 +99,7 @@ pub(crate) struct Text {
     pub(crate) payload: String,
     /// Whom a master means.
     pub(crate) recipient: Option<String>,
-    /// By which id to be told of faults.
+    /// The id of responses to faults.
     pub(crate) correlation: Option<String>,
     /// What is wrong with its JSON.
     pub(crate) shape: Shape,

@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) shards: Vec<Shard>,
     pub(crate) journals: Vec<Receiver<Entry>>,
     pub(crate) stores: Vec<Receiver<Given>>,
-    /// What each store has not told of, in order.
+    /// What each store has not reported, in order.
     pub(crate) changes: Vec<VecDeque<Change>>,
     pub(crate) mail: Vec<VecDeque<Post>>,
     pub(crate) sockets: Vec<Socket>,
@@ -227,7 +227,7 @@ impl World {
         self.handle(shard, Input::Secured { session });
     }
 
-    /// The machine gets so many of the bytes that the client wrote. A violation is the last thing in its read.
+    /// The machine gets this many of the bytes that the client wrote. A violation is the last thing in its read.
     pub(crate) fn feed(&mut self, conn: ConnId, bytes: usize) {
         let (shard, session) = self.place(conn);
         if self.shards[shard].intake(session) == Intake::Paused {
@@ -374,7 +374,7 @@ impl World {
         self.after(shard, false);
     }
 
-    /// A store tells of its oldest changes, up to so many.
+    /// A store tells of its oldest changes, up to this many.
     pub(crate) fn commit(&mut self, shard: usize, most: usize) {
         let many = most.min(self.changes[shard].len());
         for change in self.changes[shard].drain(..many).collect::<Vec<_>>() {

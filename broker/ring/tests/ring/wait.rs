@@ -119,7 +119,7 @@ fn one_timeout_is_armed_and_only_an_earlier_one_replaces_it() {
     ring.wake_by(now + Duration::from_secs(1800), now);
     assert!(matches!(next(&mut ring), Completion::TimedOut));
     assert!((Duration::from_millis(20)..Duration::from_secs(10)).contains(&now.elapsed()));
-    // None is armed any more, so a later one is armed anew.
+    // None is armed any more, so a later one is armed again.
     ring.wake_by(now + Duration::from_millis(40), now);
     assert!(matches!(next(&mut ring), Completion::TimedOut));
 }

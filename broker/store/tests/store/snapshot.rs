@@ -4,7 +4,7 @@ use crate::support::{Dir, Rows, Running, rows, some_rows};
 use std::io;
 use store::{Snapshot, SnapshotError, Store, create};
 
-/// Reads so many rows at a time, with `between` after each; `None` when the snapshot has ended.
+/// Reads this many rows at a time, with `between` after each; `None` when the snapshot has ended.
 fn read(snapshot: &mut Snapshot, batch: usize, mut between: impl FnMut()) -> Option<Rows> {
     let mut found = Rows::new();
     loop {
@@ -40,7 +40,7 @@ fn a_snapshot_is_one_moment_whatever_changes_meanwhile() {
         // Each commit could take the pages of the one before.
         for key in expected.keys().skip(number).take(20) {
             running.change(key, None).unwrap();
-            running.put(&format!("{key} anew"), &[7; 3000]);
+            running.put(&format!("{key} again"), &[7; 3000]);
         }
         number += 20;
     });

@@ -111,7 +111,7 @@ impl Running {
         self.committer.clone()
     }
 
-    /// Closes, and gives what was still to be told.
+    /// Closes, and returns what was still to be reported.
     pub(crate) fn close(self) -> Vec<(u64, Result<(), CommitError>)> {
         self.writer.close();
         self.done.iter().collect()

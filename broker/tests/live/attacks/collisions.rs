@@ -1,5 +1,5 @@
 //! Names that collide under every hash whose key anybody knows: channels that would all live on one shard, client ids that would all
-//! lie in one bucket, header names and query keys likewise. They cost what names of chance cost.
+//! lie in one bucket, header names and query keys too. They cost what random names cost.
 
 use super::gauges::Watched;
 use super::{ATTACKER, Attack, Trial, broker, full};
@@ -74,7 +74,7 @@ fn channels_spread_whatever_their_names() {
                     .or_default() += 1;
             }
             let most = homes.values().copied().max().unwrap_or(0);
-            // By chance so many are on one once in 10^7 runs.
+            // By chance this many are on one once in 10^7 runs.
             assert!(most <= CHANNELS * 3 / 4, "{hash}: {homes:?}");
         }
     });
@@ -122,7 +122,7 @@ fn client_ids_that_collide_cost_what_others_cost() {
     broker.assert_balanced();
 }
 
-/// Client ids of 256 characters that are all the same to [`fx`]: pairs of 16 that lead from one state to one other, chosen anew for each
+/// Client ids of 256 characters that are all the same to [`fx`]: pairs of 16 that lead from one state to one other, chosen again for each
 /// of 16 places.
 fn fx_collisions(many: usize) -> Vec<String> {
     let mut ids = vec![String::new()];

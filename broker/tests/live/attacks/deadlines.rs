@@ -1,4 +1,4 @@
-//! Deadlines that come nearer and move away again, over and over: requests begun, ended and begun anew.
+//! Deadlines that come nearer and move away again, over and over: requests begun, ended and begun again.
 
 use super::{ATTACKER, Trial, broker};
 use crate::http::Connection;

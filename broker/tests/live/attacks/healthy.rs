@@ -122,7 +122,7 @@ impl Running<'_> {
         self.assert_well();
     }
 
-    /// Ends all; panics with the reason of whoever was not served well.
+    /// Ends all; panics with the reason of the client that was not served well.
     pub(super) fn stop(self) -> Latencies {
         self.control.over.store(true, Ordering::SeqCst);
         let mut all = Latencies::default();

@@ -68,7 +68,7 @@ fn micros_per_byte(broker: &Broker, attack: &Attack, size: usize) -> f64 {
     spent * 1e6 / bytes as f64
 }
 
-/// A head of this size with as many lines as it may have: a scanner or a parser that began anew would meet them all again.
+/// A head of this size with as many lines as it may have: a scanner or a parser that began again would meet them all again.
 fn head(size: usize) -> Vec<u8> {
     let lines = 60;
     let each = (size - 100) / lines;

@@ -140,7 +140,7 @@ impl<'b> Trial<'b> {
         let healthy = Healthy::connect(self.broker, self.tls);
         let outcome = thread::scope(|scope| {
             let running = healthy.start(scope);
-            // Also when the attack panics: the healthy would exchange messages for ever.
+            // Also when the attack panics: the healthy would exchange messages forever.
             let seen = panic::catch_unwind(AssertUnwindSafe(|| self.phases(&running, attack)));
             let latencies = running.stop();
             seen.map(|(outcome, busy)| self.judge(outcome, &latencies, busy))

@@ -39,7 +39,7 @@ fn readers_that_never_read_are_closed_the_slowest_first() {
     broker.assert_balanced();
 }
 
-/// A master that sends to readers that do not read, and connects them anew when they were closed.
+/// A master that sends to readers that do not read, and connects them again when they were closed.
 fn feed_the_deaf(broker: &Broker, attack: &Attack, number: usize) {
     let arn = arn(&format!("deaf-{number}"));
     let mut master = Peer::plain_from(ATTACKER, broker, &master_query(&arn));

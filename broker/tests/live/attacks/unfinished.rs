@@ -40,7 +40,7 @@ fn unfinished_heads_leave_room_for_others() {
     broker.assert_balanced();
 }
 
-/// Opens many connections that each send this much of a request, and holds them; whoever is refused comes again.
+/// Opens many connections that each send this much of a request, and holds them; a refused one connects again.
 fn hoard(broker: &Broker, attack: &Attack, part: &[u8]) {
     let mut held = Vec::new();
     let mut most = 0.0_f64;

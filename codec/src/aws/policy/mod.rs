@@ -184,7 +184,7 @@ pub const ENTRIES_MAX: usize = 512;
 /// Longest single pattern in bytes: twice a channel ARN.
 pub const PATTERN_BYTES_MAX: usize = 2048;
 
-/// Most faults that are told of one document.
+/// Most faults that are reported of one document.
 pub const FAULTS_MAX: usize = 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From JSON text to statements. serde_json reads the text and knows where it stands; what may stand there is said here.
+//! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is decided here.
 
 use super::action::Actions;
 use super::error::PolicyError;
@@ -11,7 +11,7 @@ use serde::de::{
 use std::cell::Cell;
 use std::fmt;
 
-/// Reads a document. The first faults, so many as are `forgiven`, are read over: the statements are then of no use, but the error is
+/// Reads a document. The first faults, this many as are `forgiven`, are read over: the statements are then of no use, but the error is
 /// the next fault.
 pub(super) fn document(text: &str, forgiven: usize) -> Result<Vec<Statement>, PolicyError> {
     let mut json = serde_json::Deserializer::from_str(text);
@@ -168,7 +168,7 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
                 _ => map.next_value_seed(Conditions(forgive, &mut conditions))?, // the one that is left
             }
         }
-        // What is there but wrong was told of where it stands.
+        // What is there but wrong was reported at its place.
         let missing: Vec<_> = ["Effect", "Action", "Resource"]
             .into_iter()
             .filter(|name| !seen.0.contains(name))
@@ -179,7 +179,7 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
             Err(format!("the statement lacks {}", missing.join(", ")))
         };
         forgive.or(whole, ())?;
-        // Nothing stands for what is missing or wrong: such a statement is read over, never used.
+        // What is missing or wrong has no value: such a statement is skipped, never used.
         let (effect, actions) = (effect.unwrap_or(Effect::Deny), actions.unwrap_or_default());
         Ok(Statement {
             effect,
@@ -380,7 +380,7 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> Visitor<'de> for Texts<'_, F> {
 struct Seen(Vec<&'static str>);
 
 impl Seen {
-    /// The known member of a name, if it is one and stands there for the first time.
+    /// The known member of a name, if it is one and occurs for the first time.
     fn note(&mut self, name: &str, known: &[&'static str]) -> Result<&'static str, String> {
         let Some(&member) = known.iter().find(|member| **member == name) else {
             let why = if UNEVALUATED.contains(&name) {
@@ -461,7 +461,7 @@ const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
 
 const STATEMENT_MEMBERS: &[&str] = &["Sid", "Effect", "Action", "Resource", "Condition"];
 
-/// Members that IAM has and that change who may do what, so they are told apart from misspelt ones.
+/// Members that IAM has and that change who may do what, so they are distinguished from misspelt ones.
 const UNEVALUATED: &[&str] = &["NotAction", "NotResource", "Principal", "NotPrincipal"];
 
 /// The one condition key. Ours: AWS has none for a client id.

@@ -76,7 +76,7 @@ pub(super) fn push_encoded(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
 }
 
-/// Whether a byte stands unencoded: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that many can be asked at once.
+/// Whether a byte needs no encoding: `A-Za-z0-9-_.~`. Arithmetic, not a table, so that many can be asked at once.
 pub(super) const fn is_unreserved(byte: u8) -> bool {
     let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
     let is_digit = byte.wrapping_sub(b'0') < 10;

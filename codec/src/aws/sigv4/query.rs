@@ -71,7 +71,7 @@ pub(super) struct Query {
 pub(super) struct Found {
     /// Where the values of the protocol's parameters were decoded to; the first of each.
     values: [Option<(usize, usize)>; Parameter::COUNT],
-    /// The first parameter of the protocol that stands twice.
+    /// The first parameter of the protocol that occurs twice.
     pub(super) twice: Option<Parameter>,
     /// What keeps the query from being canonical.
     pub(super) fault: Option<Malformed>,

@@ -15,7 +15,7 @@ pub enum Refusal {
     Missing,
     /// A part is missing or cannot be read.
     Malformed(Malformed),
-    /// A query parameter of the protocol stands twice.
+    /// A query parameter of the protocol occurs twice.
     Duplicate(&'static str),
     /// Signed too long ago.
     Expired {
@@ -54,9 +54,9 @@ pub enum Malformed {
     Algorithm,
     /// A part of the `Authorization` header is missing.
     HeaderPart(&'static str),
-    /// A part of the `Authorization` header stands twice, or is none that we know.
+    /// A part of the `Authorization` header occurs twice, or is unknown.
     HeaderParts,
-    /// A header that must be single stands twice.
+    /// A header that must be single occurs twice.
     HeaderTwice(&'static str),
     /// Neither `X-Amz-Date` nor `Date`.
     HeaderDate,

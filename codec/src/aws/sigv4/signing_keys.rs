@@ -54,7 +54,7 @@ impl SigningKeys {
         self.sets.iter_mut().for_each(Vec::clear);
     }
 
-    /// The signing key of this id, scope and secret, derived if it is not at hand.
+    /// The signing key of this id, scope and secret, derived if it is not cached.
     pub(super) fn of(
         &mut self,
         id: &str,

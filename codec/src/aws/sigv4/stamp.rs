@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Stamp(i64);
 
 impl Stamp {
-    /// The moment so many seconds after 1970; later than the year 9999 reads as its last second.
+    /// The moment this many seconds after 1970; later than the year 9999 reads as its last second.
     #[must_use]
     pub fn from_epoch(seconds: u64) -> Self {
         Self(i64::try_from(seconds).map_or(LAST_SECOND, |seconds| seconds.min(LAST_SECOND)))
@@ -109,13 +109,13 @@ impl Stamp {
         ]
     }
 
-    /// The moment so many seconds later.
+    /// The moment this many seconds later.
     pub(super) fn after(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(seconds))
     }
 
-    /// The moment so many seconds earlier.
+    /// The moment this many seconds earlier.
     pub(super) fn before(self, seconds: u64) -> Self {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(seconds))

@@ -71,12 +71,12 @@ pub struct Claim<'a> {
     string_to_sign: &'a mut Vec<u8>,
 }
 
-/// Where a signature stands.
+/// Where a signature is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signed {
     /// In the `Authorization` header.
     Header,
-    /// In the query, for so many seconds.
+    /// In the query, for this many seconds.
     Query {
         /// `X-Amz-Expires`.
         expires_s: u32,
@@ -190,7 +190,7 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// The canonical request that was hashed last, for tests and for whoever debugs a signer. It may hold a session
+    /// The canonical request that was hashed last, for tests and for debugging a signer. It may hold a session
     /// token: never log it.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
@@ -223,7 +223,7 @@ impl<'a> Claim<'a> {
         self.token
     }
 
-    /// Where the signature stands.
+    /// Where the signature is.
     #[must_use]
     pub const fn carrier(&self) -> Signed {
         self.carrier

@@ -1,4 +1,4 @@
-//! What operators are told: requests and upgrades counted, durations measured, and the lines of the log.
+//! What operators see: requests and upgrades counted, durations measured, and the lines of the log.
 
 use super::{ConnId, Model, Queued, Stage};
 use broker_core::event::{BOUNDS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome, UpgradeRole};
@@ -6,7 +6,7 @@ use broker_core::journal::{Audit, ConnectionEnd, EndReason, Entry, Refused};
 use codec::control::Operation;
 use codec::signal::{Action, Role};
 
-/// Refusals that are told within one second of the clock; the others are counted.
+/// Refusals that are logged within one second of the clock; the others are counted.
 const REFUSALS_TOLD: u32 = 50;
 
 /// The same of failures of the store.
@@ -20,13 +20,13 @@ pub(crate) enum Purpose {
     Unknown,
 }
 
-/// What a shard has told of refusals.
+/// What a shard has logged of refusals.
 #[derive(Default)]
 pub(crate) struct DiaryModel {
     second: u64,
     told: u32,
     untold: u64,
-    /// The second of the last failure of the store, and how many were told of in it.
+    /// The second of the last failure of the store, and how many were logged in it.
     troubles: (u64, u32),
 }
 

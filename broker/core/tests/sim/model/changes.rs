@@ -25,17 +25,17 @@ pub(crate) enum Life {
 }
 
 impl Channel {
-    /// Its state, as callers are told.
+    /// Its status for callers.
     pub(super) fn status(&self) -> &'static str {
         match self.life {
-            Life::Creating => panic!("nobody is told of it"),
+            Life::Creating => panic!("callers do not see it"),
             Life::Active => "ACTIVE",
             Life::Deleting => "DELETING",
         }
     }
 }
 
-/// A change that the store has not told of.
+/// A change that the store has not reported.
 pub(crate) struct Changing {
     number: u64,
     caller: Option<Caller>,
@@ -226,7 +226,7 @@ impl Model {
         next
     }
 
-    /// Changes that a shard's store has not told of.
+    /// Changes that a shard's store has not reported.
     pub(crate) fn changes(&self, shard: usize) -> usize {
         let here = |channel: &&Channel| channel.home == shard && channel.changing.is_some();
         self.channels.iter().filter(here).count()

@@ -48,7 +48,7 @@ impl Model {
         Ok(())
     }
 
-    /// The shard's bound is reached: whoever keeps more than this channel would then loses its oldest, one by one.
+    /// The shard's bound is reached: a holder of more than this channel would then loses its oldest, one by one.
     fn make_room(&mut self, channel: usize, more: usize) -> Result<(), Full> {
         let shard = self.channels[channel].home;
         let most = self.settings.pending_bytes_of_shard();
@@ -120,7 +120,7 @@ impl Model {
         keys.len()
     }
 
-    /// Messages that left an outbox unsent go back, before everything newer, by the rules of keeping; whoever has the slot
+    /// Messages that left an outbox unsent go back, before everything newer, by the rules of keeping; the connection that has the slot
     /// gets them from there.
     pub(super) fn give_back(
         &mut self,

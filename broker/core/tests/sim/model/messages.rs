@@ -12,7 +12,7 @@ use codec::ws::FrameError;
 /// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
 const IDLE_PER_SECOND: u32 = 200;
 
-/// What a message is refused for, and whether its sender can be told.
+/// What a message is refused for, and whether its sender gets a response.
 struct Refused(Kind, Option<(&'static str, String)>);
 
 impl Model {
@@ -275,12 +275,12 @@ impl Model {
         self.conns[to].outbox.push_back(queued);
     }
 
-    /// The edge took bytes: so many more messages are begun.
+    /// The edge took bytes: this many more messages are begun.
     pub(crate) fn began(&mut self, id: ConnId, messages: usize) {
         self.conns[id].begun += messages;
     }
 
-    /// So many whole messages were handed to the kernel.
+    /// This many whole messages were handed to the kernel.
     pub(crate) fn sent(&mut self, id: ConnId, messages: usize) {
         self.out.touched.insert(id);
         self.answers_taken(id);
@@ -316,7 +316,7 @@ impl Model {
         }
     }
 
-    /// STATUS_RESPONSE, if the sender can be told.
+    /// STATUS_RESPONSE, if the sender gets one.
     pub(super) fn status(
         &mut self,
         id: ConnId,

@@ -3,7 +3,7 @@
 //! on purpose.
 //!
 //! Everything that shows is predicted: each frame and response in order, each letter, each end of a connection, each counter.
-//! Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be lawful; see `timers`.
+//! Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be allowed; see `timers`.
 
 pub(crate) mod alexa;
 pub(crate) mod answers;
@@ -124,7 +124,7 @@ pub(crate) struct DrainModel {
 /// One channel, or what is left of a deleted one.
 pub(crate) struct Channel {
     pub(crate) name: String,
-    /// What the machine calls it, as its store was told: of channels that keep the same number of bytes, the greatest pays.
+    /// The machine's name for it, as its store has it: of channels that keep the same number of bytes, the greatest pays.
     pub(crate) key: Option<ChannelKey>,
     pub(crate) arn: String,
     pub(crate) ttl: u64,
@@ -259,13 +259,13 @@ pub(crate) struct Ws {
 #[derive(Clone, Copy)]
 pub(crate) struct Queued {
     pub(crate) number: usize,
-    /// It stands in the gauge.
+    /// It counts in the gauge.
     pub(crate) counted: bool,
     /// How long its delivery takes is measured.
     pub(crate) timed: bool,
 }
 
-/// Where a connection stands.
+/// The state of a connection.
 #[derive(Debug)]
 pub(crate) enum Stage {
     AwaitTls,
@@ -276,7 +276,7 @@ pub(crate) enum Stage {
     Open,
     /// Our close frame is out since; whether the peer's stream of frames is lost.
     AwaitEcho(u64, bool),
-    /// The edge was told to end it, since; never again once it was told to abort it.
+    /// Since when the edge has to end it; never again once it has to abort it.
     Ending(u64),
     Gone,
 }
@@ -327,7 +327,7 @@ pub(crate) enum Told {
     Fault(u16, &'static str),
 }
 
-/// What callers are told of a channel.
+/// What callers learn of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) name: String,
@@ -430,14 +430,14 @@ impl Model {
         self.conns[conn].expects.push_back(expect);
     }
 
-    /// A connection's outbox has so many bytes of messages more.
+    /// A connection's outbox has this many bytes of messages more.
     pub(crate) fn grow(&mut self, conn: ConnId, bytes: usize) {
         self.conns[conn].bytes += bytes;
         let shard = self.conns[conn].shard;
         self.shards[shard].outbox_bytes += bytes;
     }
 
-    /// A connection's outbox has so many bytes of messages less.
+    /// A connection's outbox has this many bytes of messages less.
     pub(crate) fn shrink(&mut self, conn: ConnId, bytes: usize) {
         self.conns[conn].bytes -= bytes;
         self.conns[conn].behind &= self.conns[conn].bytes > 0;
@@ -445,14 +445,14 @@ impl Model {
         self.shards[shard].outbox_bytes -= bytes;
     }
 
-    /// So many bytes left a connection's outbox that are no messages.
+    /// This many bytes left a connection's outbox that are no messages.
     pub(crate) fn shrink_control(&mut self, conn: ConnId, bytes: usize) {
         self.conns[conn].bytes -= bytes;
         self.conns[conn].control -= bytes;
         self.conns[conn].behind &= self.conns[conn].bytes > 0;
     }
 
-    /// The counters of a shard as they should stand, but for the bytes of outboxes.
+    /// The counters of a shard as they should stand, except the bytes of outboxes.
     pub(crate) fn counters(&self, shard: usize) -> Counters {
         let mut counters = self.shards[shard].counters.clone();
         for channel in self.channels.iter().filter(|one| one.home == shard) {

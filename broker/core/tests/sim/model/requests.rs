@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    /// Goes through requests as far as they are awaited, but no more than so many heads and bodies; returns how many are left.
+    /// Goes through requests as far as they are awaited, but no more than this many heads and bodies; returns how many are left.
     fn pump(&mut self, id: ConnId, mut visit: u32) -> u32 {
         let before = self.conns[id].bytes;
         let mut answers = 0;

@@ -1,4 +1,4 @@
-//! What comes by the clock. Expiry is predicted; what a session's own deadlines lead to is observed, and must then be lawful
+//! What comes by the clock. Expiry is predicted; what a session's own deadlines lead to is observed, and must then be allowed
 //! and never overdue.
 //!
 //! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
@@ -23,7 +23,7 @@ fn gone_away(ws: &mut Ws, drain: Option<DrainModel>, now: u64) -> &'static str {
         (false, ..) => (EndReason::Drain, "drain: closed"),
         (_, true, _) => (
             EndReason::IceReconnect,
-            "recalled to fetch ICE servers anew",
+            "recalled to fetch ICE servers again",
         ),
         (.., true) => (EndReason::Age, "old connection closed"),
         (.., false) => (EndReason::Age, "old connection closed without notice"),
@@ -90,7 +90,7 @@ impl Model {
         }
     }
 
-    /// A shard that stood still when answers to pings were due gives them their whole time again.
+    /// A shard that did not run when answers to pings were due gives them their whole time again.
     fn forgive_pings(&mut self, shard: usize) {
         let (now, pong) = (self.now, self.settings.timeouts.pong_ms);
         for conn in &mut self.conns {
@@ -187,7 +187,7 @@ impl Model {
         over
     }
 
-    /// A connection that must not be told is closed, so that it fetches ICE servers anew: each of a shard 10 ms after the one before.
+    /// A connection that must not get the message is closed, so that it fetches ICE servers again: each of a shard 10 ms after the one before.
     pub(crate) fn recall(&mut self, id: ConnId) {
         let shard = &mut self.shards[self.conns[id].shard];
         shard.recalled = self.now.max(shard.recalled + 10);
@@ -201,7 +201,7 @@ impl Model {
     /// Something appeared in a stream by the clock, or on the machine's own account.
     ///
     /// # Panics
-    /// When it is not lawful.
+    /// When it is not allowed.
     pub(crate) fn observe(&mut self, id: ConnId, item: &Item) {
         let (now, timeouts) = (self.now, self.settings.timeouts.clone());
         let drain = self.shards[self.conns[id].shard].drain;
@@ -218,7 +218,7 @@ impl Model {
                 let due = now >= whole_second(ws.heard + timeouts.ping_ms);
                 assert!(
                     due && timeouts.ping_ms > 0 && !ws.superseded && ws.pinged.is_none(),
-                    "an unlawful ping"
+                    "a ping that is not due"
                 );
                 ws.pinged = Some(now);
                 "silent connection pinged"
@@ -227,7 +227,7 @@ impl Model {
                 let old = age > 0 && now + timeouts.go_away_grace_ms >= ws.opened + age;
                 assert!(
                     ws.notices && !ws.superseded && !ws.told && (old || drain.is_some()),
-                    "an unlawful GO_AWAY"
+                    "a GO_AWAY that is not due"
                 );
                 ws.told = true;
                 if old {
@@ -284,7 +284,7 @@ impl Model {
         self.finish(id);
     }
 
-    /// The edge was told to close a connection, which nothing but the clock explains.
+    /// The edge has to close a connection, which only the clock explains.
     pub(crate) fn observe_close(&mut self, id: ConnId) {
         let conn = &self.conns[id];
         let idle = matches!(conn.stage, Stage::AwaitHead) && !conn.partial;
@@ -298,7 +298,7 @@ impl Model {
         self.finish(id);
     }
 
-    /// The edge was told to abort a connection.
+    /// The edge has to abort a connection.
     pub(crate) fn observe_abort(&mut self, id: ConnId) {
         let (now, conn) = (self.now, &self.conns[id]);
         let wait = self.settings.timeouts.close_ms;
