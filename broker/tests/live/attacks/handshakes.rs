@@ -17,9 +17,11 @@ fn half_hello() -> Vec<u8> {
 /// Opens `many` connections that say `first`, and each again that was ended; returns how many were opened in all.
 fn occupy(attack: &super::Attack, to: SocketAddr, many: usize, first: &[u8]) {
     let mut held: Vec<TcpStream> = Vec::new();
-    while !attack.over() {
+    // However slow the machine is, so many come.
+    let over = || attack.over() && attack.count() >= many as u64;
+    while !over() {
         held.retain_mut(is_open);
-        while held.len() < many && !attack.over() {
+        while held.len() < many && !over() {
             let mut stream = tcp_from(ATTACKER, to);
             let _ = stream.write_all(first);
             stream.set_nonblocking(true).expect("a socket");

@@ -75,14 +75,15 @@ fn patient(broker: &Broker, attack: &Attack) -> u64 {
     rounds
 }
 
-/// Connects, sends pings and pongs without reading until it is cut off with 1008, again and again.
+/// Connects, sends pings, or pongs, without reading until it is cut off with 1008, again and again.
 fn flood(broker: &Broker, attack: &Attack, number: usize) {
     let query = viewer_query(&arn("flooded"), &format!("v{number}"));
     let frame = |first: u8| [&[first, 0x80 | LENGTH, 0, 0, 0, 0][..], &[b'x'; PAYLOAD]].concat();
-    let both = [frame(0x89), frame(0x8a)].concat().repeat(200);
+    // Pings or pongs, so that each alone is too much.
+    let frames = frame(if number.is_multiple_of(2) { 0x89 } else { 0x8a }).repeat(400);
     while !attack.over() {
         let mut flooder = Peer::plain_from(ATTACKER, broker, &query);
-        let _ = (0..64).try_for_each(|_| flooder.send_bytes(&both));
+        let _ = (0..64).try_for_each(|_| flooder.send_bytes(&frames));
         let (_, code) = flooder.drain();
         assert!(code.is_none_or(|code| u16::from(code) == 1008), "{code:?}");
         attack.did(1);
