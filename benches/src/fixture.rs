@@ -17,7 +17,7 @@ pub const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 pub struct Case {
     /// Its name in groups.
     pub name: &'static str,
-    /// What it is.
+    /// The action.
     pub action: Action,
     /// Base64 text.
     pub payload: String,

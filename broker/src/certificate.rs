@@ -1,4 +1,4 @@
-//! The development certificate: an authority that lives for one signature, and a leaf for this machine's own names.
+//! The development certificate: an authority whose key is used once, and a leaf for this machine's names.
 //!
 //! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes one and says which file to trust. It is
 //! kept and used again while it is whole and valid; otherwise all three files are made again, and must be trusted again. The

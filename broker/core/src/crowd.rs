@@ -1,4 +1,4 @@
-//! Connections that have yet to earn their place, by the address they come from: who makes room when there is none.
+//! Connections that are not admitted yet, by address: which one makes room when there is none.
 //!
 //! A place is refused to nobody while there is one, so a single address may use all of them. When there is none, the address
 //! that holds most makes room for one that would hold fewer, and a connection that has sent nothing for [`GRACE_MS`] makes room for

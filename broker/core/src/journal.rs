@@ -1,4 +1,4 @@
-//! What operators read in the log, as plain data. Shards note entries; a thread of its own formats and writes them.
+//! Log entries as plain data. Shards record entries; a separate thread formats and writes them.
 //!
 //! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What comes
 //! from the wire (client ids, names, ARNs) is escaped and cut where it is written.

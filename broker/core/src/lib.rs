@@ -1,4 +1,4 @@
-//! The broker without its edge: sessions, channels and shards as state machines, and the words that all of it speaks.
+//! The broker without its edge: sessions, channels and shards as state machines, and their common types.
 //!
 //! Bytes, moments and seeds are arguments, what is to be sent is a value: no file, socket, clock, thread, lock or
 //! system's randomness is used here. The dependencies are such that no runtime, TLS library or database can be named,

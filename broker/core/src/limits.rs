@@ -1,4 +1,4 @@
-//! Bounds that are not configuration: each with why that number, and what happens when it is full. Those of sockets and
+//! Bounds that are not configuration, each with its reason and what happens when it is full. Those of sockets and
 //! of the log are in the broker, `edge/limits.rs` and `side/limits.rs`.
 
 /// Shards of one process at most. More is refused at start.

@@ -1,4 +1,4 @@
-//! The seam between the edge and what it drives.
+//! The interface between the edge and the machine that it drives.
 //!
 //! A [`Machine`] is one shard's state without sockets, clock or randomness. The edge owns descriptors, TLS and the ring;
 //! the machine owns sessions. Both keep them under the same [`SessionKey`].
@@ -34,19 +34,19 @@ pub struct Peer {
 pub enum Input<'a, Letter> {
     /// The TLS handshake of this session is over.
     Secured {
-        /// Whose.
+        /// The owner.
         session: SessionKey,
     },
     /// Plaintext bytes arrived. The machine may change them in place and keeps what it needs of them.
     Received {
-        /// Whose.
+        /// The owner.
         session: SessionKey,
         /// The bytes, at least one.
         bytes: &'a mut [u8],
     },
     /// The last byte of this many plaintext bytes was handed to the kernel: the oldest ones not reported yet.
     Sent {
-        /// Whose.
+        /// The owner.
         session: SessionKey,
         /// How many.
         bytes: usize,
@@ -54,13 +54,13 @@ pub enum Input<'a, Letter> {
     /// The peer will send no more: end of stream, reset, or a TLS failure. Comes at most once, and not after `Gone`.
     /// The machine answers with [`Output::Close`] or [`Output::Abort`] unless it has done so before.
     Ended {
-        /// Whose.
+        /// The owner.
         session: SessionKey,
     },
     /// The connection is closed and its descriptor is free: the machine forgets the session and may use its slot again.
     /// Comes exactly once for every session that was not released.
     Gone {
-        /// Whose.
+        /// The owner.
         session: SessionKey,
     },
     /// A letter from another shard, or from the side thread.

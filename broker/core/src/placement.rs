@@ -1,4 +1,4 @@
-//! Where a channel lives: the one place that decides which shard, later which node, owns it.
+//! Placement: the one place that decides which shard owns a channel.
 
 use crate::id::{Identity, ShardId};
 use ahash::RandomState;

@@ -1,4 +1,4 @@
-//! Token buckets: how often somebody may do something.
+//! Token buckets: limits of rates.
 //!
 //! A bucket is kept as its *debt*: what was taken and has not come back yet. So a bucket that nobody used is all zeros, an
 //! unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst is ours

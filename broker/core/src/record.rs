@@ -1,4 +1,4 @@
-//! A channel record: what is known of a channel while nobody is connected to it.
+//! A channel record: what is known of a channel without connections.
 
 use crate::time::Wall;
 use codec::aws::ChannelArn;

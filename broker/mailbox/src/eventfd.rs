@@ -1,4 +1,4 @@
-//! A door that a sleeping reader waits at.
+//! The eventfd that a sleeping reader waits on.
 
 use crate::wake::Door;
 use std::fs::File;

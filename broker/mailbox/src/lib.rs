@@ -1,4 +1,4 @@
-//! Letters between shards: a bounded queue per reader, and the protocol that wakes a reader which sleeps.
+//! Letters between shards: a bounded queue per reader, and the protocol that wakes a sleeping reader.
 //!
 //! Any thread posts, one thread reads. In reading order:
 //!

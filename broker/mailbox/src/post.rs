@@ -1,4 +1,4 @@
-//! The queue: who may use which of its places.
+//! The queue and its reserved places.
 //!
 //! ```text
 //!  capacity = open places + reserve

@@ -1,4 +1,4 @@
-//! Whether, and how, the reader sleeps: what a producer looks at after it has put its letter in.
+//! The state of the reader, asleep or awake, which a producer checks after it has queued its letter.
 //!
 //! ```text
 //!  producer                              reader

@@ -1,4 +1,4 @@
-//! What a ring hands out: the caller's key, and what became of the operation.
+//! Completions: the caller's key and the result of the operation.
 //!
 //! An entry's user data is one byte of operation over seven bytes of key:
 //! ```text

@@ -1,4 +1,4 @@
-//! What can be asked of a ring. Each operation is queued and submitted by the next [`Ring::enter`].
+//! Operations of a ring. Each operation is queued and submitted by the next [`Ring::enter`].
 #![expect(
     unsafe_code,
     reason = "entries carry addresses; each one pushed points at memory that the ring owns until it completes"

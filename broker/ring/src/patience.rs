@@ -1,4 +1,4 @@
-//! How long a ring bears that the kernel takes no entries.
+//! How long a ring retries while the kernel takes no entries.
 //!
 //! `EAGAIN` (no memory for a request) and `EBUSY` (completions that overflowed were not served) pass: the entries stay where they
 //! are and are offered again. Served completions are what helps against both, so a turn with any goes on at once; without any, the

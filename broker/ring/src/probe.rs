@@ -1,4 +1,4 @@
-//! Whether this machine lets us have a ring, asked once at start, with an answer that an operator can act on.
+//! Whether this machine allows a ring, checked once at start, with an error that an operator can act on.
 
 use crate::memlock::{MEMLOCK_BYTES_MIN, memlock};
 use crate::pool::Pool;

@@ -1,4 +1,4 @@
-//! The directory that a backup is written to: whole, or not there.
+//! The directory that a backup is written to: complete, or absent.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};

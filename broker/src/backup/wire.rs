@@ -1,4 +1,4 @@
-//! A backup as a stream of bytes: what `POST /backup` answers.
+//! A backup as a stream of bytes: the response of `POST /backup`.
 //!
 //! ```text
 //! heliograph backup 1\n

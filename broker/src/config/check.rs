@@ -1,4 +1,4 @@
-//! What the configuration must satisfy as a whole: rules that join several keys, and what this version can do.
+//! Rules across several keys of the configuration, and what this version supports.
 
 use super::cpus::Cpus;
 use super::document::Reader;

@@ -1,4 +1,4 @@
-//! The credentials file: principals and policies. All faults are found in one go, and what looks forgotten is warned of.
+//! The credentials file: principals and policies. All errors are found in one pass; what looks forgotten is a warning.
 
 use super::credentials_files::{Files, SecretFile};
 use super::document::{Raw, Reader, Section, text};

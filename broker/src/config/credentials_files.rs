@@ -1,4 +1,4 @@
-//! The files of a credentials file: itself, policies, secrets. Bounded, and watched over for careless permissions.
+//! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
 
 use super::error::{Fault, Place};
 use super::value::{self, Checked};

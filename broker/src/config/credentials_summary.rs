@@ -1,4 +1,4 @@
-//! Who may do what, for people.
+//! A readable summary of permissions.
 
 use super::credentials::Loaded;
 use broker_core::auth::Principal;

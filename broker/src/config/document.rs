@@ -1,4 +1,4 @@
-//! A TOML document read key by key: every fault is noted with its line, and reading goes on.
+//! A TOML document read key by key: every error is recorded with its line, and reading continues.
 //!
 //! A [`Reader`] holds what was found so far, a [`Section`] walks one table. A section names the keys it knows by asking
 //! for them; what is left in the table when it ends is unknown.

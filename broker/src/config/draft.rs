@@ -1,4 +1,4 @@
-//! A configuration as it was read, with all that is wrong so far: what the files that it names are wrong with joins the same list.
+//! A configuration as it was read, with all errors so far, those of the files that it names included.
 
 use super::error::{ConfigError, Fault, Place};
 use broker_core::settings::Settings;

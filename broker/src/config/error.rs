@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and what is allowed instead.
+//! Errors of a configuration: place, cause, and what is allowed instead.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

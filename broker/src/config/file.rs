@@ -1,4 +1,4 @@
-//! What may be written: every key of the configuration file with its range, and every flag that overrides one.
+//! Every key of the configuration file with its range, and every flag that overrides one.
 
 use super::document::{Reader, Section, integer, list, text};
 use super::flags::ServeFlags;

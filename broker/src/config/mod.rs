@@ -1,4 +1,4 @@
-//! From flags and file to [`Settings`]: what may be written, what it must satisfy, and what everybody else reads.
+//! From flags and file to [`Settings`].
 //!
 //! In reading order: `flags` (the command line), `file` (every key with its range), `check` (rules that join keys),
 //! `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `draft` (what was

@@ -1,4 +1,4 @@
-//! What a configuration amounts to, for people.
+//! A readable summary of a configuration.
 
 use super::check::url;
 use super::value::Span;

@@ -1,4 +1,4 @@
-//! Single values: from text to what is meant, or what is allowed instead. The same for flags and file.
+//! Parsing of single values, or what is allowed instead. The same for flags and file.
 
 use broker_core::settings::{Auth, GoAway, Listen, LogFormat, Profile, Scheme};
 use std::fmt::Display;

@@ -1,4 +1,4 @@
-//! Accepting: who comes in, who is refused, and when to rest.
+//! Accepting: which connections are taken or refused, and when accepting pauses.
 //!
 //! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the soft
 //! limit connections are answered 503 and accepting pauses, with descriptors to spare for those answers; and when descriptors

@@ -1,4 +1,4 @@
-//! What the edge keeps of one connection: 64 bytes, under the machine's own key.
+//! The edge's state of one connection: 64 bytes, under the machine's own key.
 //!
 //! Its life, by what it awaits:
 //! ```text

@@ -1,4 +1,4 @@
-//! A connection's last moments on a shard: handed over, closed politely, or cut off.
+//! How a connection leaves a shard: handed over, closed, or cut off.
 //!
 //! Polite is: everything sent, TLS told, our end shut, the peer's end awaited. close(2) comes last and only when the kernel has
 //! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.

@@ -1,4 +1,4 @@
-//! Bytes out: once a turn for each connection that has any.
+//! Sending: once per turn for each connection with bytes to send.
 //!
 //! The straight way is one send(2) of everything. When the socket has no room, the rest is copied (at most 256 KiB at a time)
 //! into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said when the kernel

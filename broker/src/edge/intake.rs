@@ -1,4 +1,4 @@
-//! Bytes in: what becomes of a receive's completion.
+//! Receiving: handles the completion of a receive.
 
 use super::connection::{Receive, Stage, ring_key, session};
 use super::limits::{

@@ -1,4 +1,4 @@
-//! The mailbox: what others want of this shard.
+//! Letters that arrive in the mailbox of this shard.
 
 use super::limits::LETTERS_PER_TURN;
 use super::post::{Post, Scraped};

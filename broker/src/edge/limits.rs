@@ -1,4 +1,4 @@
-//! Bounds of the edge that are not configuration: each with why that number, and what happens when it is full.
+//! Bounds of the edge that are not configuration, each with its reason and what happens when it is full.
 
 use broker_core::limits::SHARDS_MAX;
 

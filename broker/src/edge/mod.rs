@@ -1,4 +1,4 @@
-//! The edge: the only part of a shard that touches the world.
+//! The edge: the only part of a shard that does I/O.
 //!
 //! It owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. What a byte means is
 //! the machine's business; how it gets here and out again is ours.

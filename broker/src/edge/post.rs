@@ -1,4 +1,4 @@
-//! What travels between shards, and from the side thread to a shard.
+//! Letters between shards, and from the side thread to a shard.
 
 use crate::edge::counts::EdgeCounts;
 use broker_core::id::ShardId;
@@ -47,7 +47,7 @@ pub struct Travelling {
 /// A shard's answer to [`Post::Scrape`].
 #[derive(Clone, Debug)]
 pub struct Scraped<S> {
-    /// Whose.
+    /// The owner.
     pub shard: ShardId,
     /// The machine's counters.
     pub snapshot: S,

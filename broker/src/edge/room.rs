@@ -1,4 +1,4 @@
-//! Who makes room: for a connection, for a handshake, for the bytes of unfinished TLS records.
+//! Which connection makes room for another, for a handshake, or for the bytes of unfinished TLS records.
 //!
 //! A connection that the machine admitted (its socket is read as a stream of frames) makes room for nobody; all others are *guests*,
 //! kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.

@@ -1,4 +1,4 @@
-//! One shard's edge: its state, and the seam to the machine.
+//! One shard's edge: its state, and the interface to the machine.
 //!
 //! The rule of the seam is kept here: after each input the machine's outputs are drained. Obeying an output only marks the
 //! connection: what it means for the socket happens once a turn, when dirty connections are settled. So no output is ever

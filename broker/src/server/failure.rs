@@ -1,4 +1,4 @@
-//! Why the process ends, and with which exit code.
+//! Failures that end the process, with their exit codes.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Whether every shard still takes its turns: each is asked for its counters every two seconds, and answers between two turns.
+//! Liveness of shards: each is asked for its counters every two seconds, and replies between two turns.
 
 use crate::edge::{Post, Scraped};
 use broker_core::shard::{Shard, Snapshot};

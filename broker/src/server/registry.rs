@@ -1,4 +1,4 @@
-//! The registry's way to the disk: opened at start, gets changes from shards and reports the result of each.
+//! The registry on the disk: opened at start, takes changes of shards and reports their results.
 
 use super::Failure;
 use super::data_dir::DataDir;

@@ -1,4 +1,4 @@
-//! Files that may change under a running server: looked at once a second, read again when they have changed and rest.
+//! Files that may change under a running server: polled once a second, read again when they have changed and are stable.
 //!
 //! Theory of operation. What a file is at one look is its [`Stamp`]. A change is acted on when two looks in a row see the same
 //! stamps, so that a file is not read while it is being written, nor a certificate before its key. What was read is put in

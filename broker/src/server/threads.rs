@@ -1,4 +1,4 @@
-//! The shards' threads and rings: made before anything is served, as many as locked memory has room for.
+//! The shards' threads and rings: created before anything is served, as many as locked memory allows.
 //!
 //! What a ring is charged depends on the kernel, and what is left of the limit on the user's other processes: both are learned by trying. So
 //! all rings are made before the first shard starts, and what does not fit is either left out (`--dev`) or refused with what would fit.

@@ -1,4 +1,4 @@
-//! The main thread once everything runs: it waits for signals and for what shards tell, and ends the process in order.
+//! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
 
 use super::pulse::{Finding, Pulse};
 use super::reload::Reloader;

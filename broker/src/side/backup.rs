@@ -31,7 +31,7 @@ pub struct Backup {
     pub snapshot: Box<dyn Fn() -> Result<Snapshot, SnapshotError> + Send + Sync>,
     /// Reads `session.key`.
     pub session_key: Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>,
-    /// Where it is.
+    /// The data directory.
     pub data_dir: PathBuf,
     /// The admin token, also on loopback where no other request needs it.
     pub token: Option<String>,

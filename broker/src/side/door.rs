@@ -1,4 +1,4 @@
-//! Who gets in at the admin listener: a bounded number of connections, each for a bounded time and one request.
+//! Connections of the admin listener: a bounded number, each for a bounded time and one request.
 //!
 //! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are taken, the
 //! oldest connection of the address that has most makes room ([`Crowd`]): without a token callers cannot be distinguished, and

@@ -1,4 +1,4 @@
-//! The part of `/metrics` about those who ask: upgrades, requests, authentication; and how long things took.
+//! The part of `/metrics` about clients: upgrades, requests, authentication, durations.
 
 use super::metrics::Page;
 use broker_core::event::{

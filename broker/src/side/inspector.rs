@@ -1,4 +1,4 @@
-//! Asking the shards what they have, with a bound on how long that may take.
+//! Inspection of shards, within a bounded time.
 
 use crate::edge::Post;
 use broker_core::id::ShardId;

@@ -1,4 +1,4 @@
-//! Bounds of the log: each with why that number, and what happens when it is full.
+//! Bounds of the log, each with its reason and what happens when it is full.
 
 /// Entries and lines that wait for the log thread: at some 300 bytes each they are 1.8 MiB. One more is dropped and
 /// counted: `heliograph_log_dropped_total`.

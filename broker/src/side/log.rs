@@ -1,4 +1,4 @@
-//! Log lines, all on stderr: what operators should know, and nothing per message.
+//! Log lines, on stderr; none per message.
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐

@@ -1,4 +1,4 @@
-//! How entries of the journal read: fields, not sentences. What comes from the wire is quoted, escaped and cut.
+//! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
 
 use broker_core::journal::{Audit, ConnectionEnd, Entry, Refused};
 use codec::signal::Role;

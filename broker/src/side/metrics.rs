@@ -1,4 +1,4 @@
-//! The text of `/metrics`: what the shards counted, added up, and what the system says of the process.
+//! The text of `/metrics`: the sums of the shards' counters, and the system's figures of the process.
 //!
 //! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
 

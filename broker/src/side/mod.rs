@@ -1,4 +1,4 @@
-//! The side thread: a tokio runtime of its own for what operators ask of the process, never on a message's way.
+//! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin listener.
 //! In reading order: this page, `status`, `admin`, `door`, `backup`, `channels`, `inspector`, `scrape`, `metrics`, `figures`, `process`,

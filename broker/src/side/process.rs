@@ -1,4 +1,4 @@
-//! What the process asks of the system as a whole: signals, descriptors, the processor time it used.
+//! Signals, descriptors and CPU time of the process.
 #![expect(
     unsafe_code,
     reason = "std has no calls for signal masks and resource limits"

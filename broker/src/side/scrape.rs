@@ -1,4 +1,4 @@
-//! Asking every shard for its counters, with a bound on how long that may take.
+//! Collects the counters of every shard, within a bounded time.
 
 use super::metrics::Report;
 use crate::edge::{Post, Scraped};

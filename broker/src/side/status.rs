@@ -1,4 +1,4 @@
-//! What the process is doing, as `/ready` tells it.
+//! The state of the process, as `/ready` reports it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

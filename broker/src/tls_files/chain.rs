@@ -1,4 +1,4 @@
-//! A certificate chain: in the right order, valid at this moment, of one key.
+//! Checks of a certificate chain: its order, its validity, its key.
 
 use super::expiry::{Expiry, moment};
 use super::pem::{self, CERT, TlsFault};

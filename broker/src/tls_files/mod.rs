@@ -1,4 +1,4 @@
-//! From PEM files to what TLS listeners present, and until when it holds.
+//! From PEM files to the certificates of TLS listeners, with their expiry.
 //!
 //! In reading order: this page (the server configuration), `pem` (a file and what is wrong with it), `chain` (order, validity
 //! and key of certificates), `expiry` (how long is left, and when to say so).

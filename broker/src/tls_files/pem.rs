@@ -1,4 +1,4 @@
-//! One PEM file: read within a bound, and named for what it is when it is not what it should be.
+//! Reads one PEM file within a bound; an error names what the file contains instead.
 //!
 //! Nothing of a file's text is ever quoted: it may be a key.
 

@@ -1,4 +1,4 @@
-//! What can go wrong: when opening, when handing a change over, when committing it.
+//! Errors of opening, of queueing a change, and of committing it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How large things may be, and why.
+//! Bounds of sizes, with their reasons.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who a message is for, and which message an answer is about.
+//! Client ids and correlation ids.
 
 word_type! {
     /// A viewer's client id: 1 to 256 characters of `[a-zA-Z0-9_.-]`, borrowed from the text it was read in.

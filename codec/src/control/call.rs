@@ -1,4 +1,4 @@
-//! How a body becomes a typed call.
+//! Parsing a body into a typed call.
 
 use super::constraint::Rules;
 use super::error::ApiError;

@@ -1,4 +1,4 @@
-//! What Describe and List say of a channel.
+//! A channel in the responses of Describe and List.
 
 use super::write;
 

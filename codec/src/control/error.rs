@@ -1,4 +1,4 @@
-//! What an API call may be refused with, and how a refusal looks on the wire.
+//! Errors of API calls, and their form on the wire.
 //!
 //! The type is in the header `x-amzn-ErrorType`; the body has only the text.
 

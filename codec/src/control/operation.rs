@@ -1,4 +1,4 @@
-//! Which operations there are, and where they live.
+//! The operations and their paths.
 
 use super::error::{ErrorKind, Family};
 use crate::aws::policy::Action;

@@ -1,4 +1,4 @@
-//! HTTP/1.1, as much of it as a signaling service needs: request heads, the upgrade, query strings, whole responses.
+//! The part of HTTP/1.1 that a signaling service needs: request heads, the upgrade, query strings, whole responses.
 //!
 //! The road of a request: [`HeadScanner`] finds where the head ends while bytes arrive, [`Head`] parses it once it is
 //! whole, [`upgrade`] tells a WebSocket from a call, [`respond`] and its siblings write the answer in one piece.

@@ -1,4 +1,4 @@
-//! What a reader finds in a message: the known members and where their values stand.
+//! The known members of a message, and the places of their values.
 
 /// A part of a text, in bytes. Always within the text it was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

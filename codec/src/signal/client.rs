@@ -1,4 +1,4 @@
-//! The client's side of signaling messages, for tests and the load generator: requests out, events in.
+//! The client's side of signaling messages, for tests and the load generator: writes requests, reads events.
 
 use super::request::Action;
 use crate::json;
@@ -9,7 +9,7 @@ use std::fmt;
 /// tests can send what is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
-    /// What it is.
+    /// The action.
     pub action: Action,
     /// Base64 text.
     pub payload: &'a str,

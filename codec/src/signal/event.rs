@@ -9,7 +9,7 @@ use crate::ws::{self, Opcode};
 /// A message on its way to its recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
-    /// What it is.
+    /// The action.
     pub action: Action,
     /// Base64 text, as [`super::Request::payload`] has it: nothing in it needs an escape.
     pub payload: &'a str,

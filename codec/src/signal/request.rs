@@ -1,4 +1,4 @@
-//! Client → service: an action, a payload, for a master also who it is for, and a correlation id if the sender wants
+//! Client → service: an action, a payload, for a master also the recipient, and a correlation id if the sender wants
 //! responses to faults.
 //!
 //! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action,
@@ -93,7 +93,7 @@ impl Rules {
 /// A message that passed every check. Borrows the text it was read in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// What it is.
+    /// The action.
     pub action: Action,
     /// Base64 text of the standard alphabet, 1 to [`Rules::payload_bytes`] bytes; never decoded.
     pub payload: &'a str,

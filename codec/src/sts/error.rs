@@ -1,4 +1,4 @@
-//! What a request may be refused with, and how a refusal looks on the wire.
+//! Errors of requests, and their form on the wire.
 
 use super::xml;
 use crate::aws::sigv4::Refusal;

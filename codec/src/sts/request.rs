@@ -1,4 +1,4 @@
-//! What can be asked: a form becomes a typed request.
+//! Parsing a form into a typed request.
 
 use super::error::{Error, ErrorKind, shown};
 use super::form::Form;

@@ -1,4 +1,4 @@
-//! What is answered.
+//! Responses.
 
 use super::xml;
 use crate::calendar;

@@ -1,4 +1,4 @@
-//! Close codes and reasons, and which of them answers which error.
+//! Close codes and reasons, and those of each error.
 //!
 //! Source: RFC 6455 sections 5.5.1 and 7.4.
 

@@ -1,4 +1,4 @@
-//! What a receiver keeps of frames and messages whose end has not arrived.
+//! A receiver's state of unfinished frames and messages.
 //!
 //! ```text
 //!  cut inside a header ──► head: its first bytes

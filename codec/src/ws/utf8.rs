@@ -1,4 +1,4 @@
-//! UTF-8 that arrives in pieces: what can be said of a text so far.
+//! Validation of UTF-8 that arrives in pieces.
 //!
 //! A text's buffer has a boundary before which everything is proven. Behind it lie at most three bytes: the start of a
 //! character whose end has not arrived. They are looked at again with the next piece, so nothing else is carried.

@@ -1,4 +1,4 @@
-//! Who a verified request is of.
+//! The caller of a verified request.
 
 use super::principal::{Principal, Secret};
 use aws_lc_rs::digest::{SHA256, digest};

@@ -1,4 +1,4 @@
-//! Who a caller is and what they may do: principals, temporary credentials, and the signature check that joins them.
+//! Identity and permissions of callers: principals, temporary credentials, and the signature check that joins them.
 //!
 //! # Theory of operation
 //! ```text

@@ -1,4 +1,4 @@
-//! Callers against a model that is slow and plain: documents as JSON values, wildcards by their definition.
+//! Callers compared with a slow, plain model: documents as JSON values, wildcards by their definition.
 
 use super::caller::Session;
 use super::{Caller, Principal};

@@ -1,4 +1,4 @@
-//! One channel: its master, its viewers, what is kept for those who are absent, and the Alexa calls that wait.
+//! One channel: its master, its viewers, pending messages, and the Alexa calls that wait.
 //!
 //! A pure state machine over session keys. It says *where* a message goes; its caller moves the bytes. No socket, no
 //! session state and no other channel appears here.

@@ -22,7 +22,7 @@ pub enum Towards {
 /// A kept message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What it is.
+    /// The action.
     pub action: Action,
     /// When it is dropped.
     pub expires: Now,

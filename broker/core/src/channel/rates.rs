@@ -1,4 +1,4 @@
-//! How often one channel may be connected to, asked about and changed.
+//! Rates of one channel: connects, calls and changes.
 
 use crate::quota::Bucket;
 use crate::settings::{Quotas, Rate};

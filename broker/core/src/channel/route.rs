@@ -1,4 +1,4 @@
-//! Who gets a message: codec/PROTOCOL.md, ROUTE.
+//! The recipient of a message: codec/PROTOCOL.md, ROUTE.
 
 use super::{Live, Towards};
 use crate::id::SessionKey;

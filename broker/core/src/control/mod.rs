@@ -1,4 +1,4 @@
-//! What API calls answer beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
+//! What API calls return beyond a channel's record: endpoints, and ICE servers with their credentials. Pure functions of
 //! configuration, request and time.
 
 mod endpoint;

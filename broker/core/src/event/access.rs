@@ -1,4 +1,4 @@
-//! What is counted of those who want something: upgrades, HTTP requests, signatures and policies. Closed sets of labels.
+//! What is counted of clients: upgrades, HTTP requests, signatures and policies. Closed sets of labels.
 
 use codec::aws::sigv4;
 use codec::control::Operation;

@@ -1,4 +1,4 @@
-//! Where channel records are kept beyond the life of the process.
+//! The registry: channel records that outlive the process.
 //!
 //! A record lives in its home shard's memory; a [`Store`] makes changes durable: the broker's on a disk,
 //! [`MemoryStore`] not at all. `encoding` says how a record is written as bytes. Absent: sessions and messages.

@@ -1,4 +1,4 @@
-//! Where changes to the registry are made durable: a small trait, and the store that keeps nothing.
+//! The store of the registry: a small trait, and an implementation that stores nothing.
 
 use crate::id::ChannelKey;
 use crate::record::Record;

@@ -1,4 +1,4 @@
-//! A connection before it upgrades, or one that never does: heads, bodies, and the answer to a call.
+//! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
 use super::NEVER;
 use crate::auth::Caller;

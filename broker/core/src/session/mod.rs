@@ -1,4 +1,4 @@
-//! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. No channel appears here but by key.
+//! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as keys.
 
 mod http;
 mod outbox;

@@ -24,7 +24,7 @@ pub struct Mark {
     pub begin: usize,
     /// See `begin`.
     pub end: usize,
-    /// What it is.
+    /// The message.
     pub launch: Launch,
 }
 
@@ -101,7 +101,7 @@ impl Default for Spares {
 /// A message taken back from an outbox: its mark and its whole frame.
 #[derive(Debug)]
 pub struct Unsent {
-    /// What it is.
+    /// The message.
     pub launch: Launch,
     /// The frame, header included.
     pub frame: Box<[u8]>,

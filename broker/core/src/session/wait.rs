@@ -1,4 +1,4 @@
-//! For every state of a connection, what ends it when its peer does nothing.
+//! For every state of a connection, what ends it when its peer is silent.
 
 use super::{Due, HttpStage, NEVER, Session, State};
 use crate::settings::Timeouts;

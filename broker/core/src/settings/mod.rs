@@ -1,4 +1,4 @@
-//! What the operator decided, checked whole, as plain data: written once at start, then only read.
+//! The checked configuration as plain data: written once at start, then only read.
 //!
 //! Defaults depend on two switches alone: the [`Profile`] sets the numbers, `--dev` the listeners, the authentication and
 //! the rates. Every key that is written, in the file or as a flag, wins over both.

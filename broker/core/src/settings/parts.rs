@@ -1,4 +1,4 @@
-//! One shard's parts of what the process may hold.
+//! One shard's part of each budget of the process.
 
 use super::Settings;
 use crate::limits::{ENVELOPE_BYTES_MAX, share};

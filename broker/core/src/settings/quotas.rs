@@ -1,4 +1,4 @@
-//! Rates: what a client, a channel and an account may use up.
+//! Rates of clients, channels and accounts.
 
 use super::Profile;
 

@@ -1,4 +1,4 @@
-//! Upgrades: what the request asks for, whether its channel is here, and who is admitted. See codec/PROTOCOL.md, CON.
+//! Upgrades: parsing the request, finding its channel, and admission. See codec/PROTOCOL.md, CON.
 //!
 //! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting shard, what
 //! needs the channel by its home.

@@ -1,4 +1,4 @@
-//! Alexa calls at their channel's home: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md, ALEXA.
+//! Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md, ALEXA.
 //!
 //! In the books a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
 //! outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.

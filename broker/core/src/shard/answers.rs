@@ -1,4 +1,4 @@
-//! Answers of channels' homes, as HTTP responses to their callers.
+//! Replies of other shards, as HTTP responses to their callers.
 
 use super::respond::{Answer, JSON, Purpose};
 use super::{Shard, Told, pages};

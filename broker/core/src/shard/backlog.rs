@@ -1,4 +1,4 @@
-//! Connections that do not take what is sent to them: what waits for them, and which of them makes room.
+//! Slow readers: the bytes that wait for them, and which of them makes room.
 //!
 //! A socket that takes everything at once never comes here: its outbox is empty after each turn. Only when the edge had to copy bytes
 //! aside ([`crate::machine::Machine::launched`]) a connection is *behind*, until its outbox is empty again. Connections that are

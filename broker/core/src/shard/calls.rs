@@ -1,4 +1,4 @@
-//! API calls on the shard that has their connection: a question to the channel's home, and its answer as a response.
+//! API calls on the shard of their connection: a question to the channel's shard, and its reply as a response.
 
 use super::respond::Purpose;
 use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};

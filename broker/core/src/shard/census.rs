@@ -1,4 +1,4 @@
-//! Sessions and channels come and go: the tables, the gauges and the timer wheel in step.
+//! Adding and removing sessions and channels: keeps tables, gauges and the timer wheel in step.
 
 use super::Shard;
 use crate::channel::Channel;

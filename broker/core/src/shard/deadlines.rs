@@ -1,4 +1,4 @@
-//! A timer wheel: what is due when, without a scan and without a tick while nothing is.
+//! A timer wheel: deadlines without a scan, and without ticks while there are none.
 //!
 //! ```text
 //!   near   256 slots of 64 ms, 16 s in all     each slot a list of entries, doubly linked

@@ -1,4 +1,4 @@
-//! Messages delivered in one turn, until the turn's sends are over and the clock is read: how long they took is counted then.
+//! Messages delivered in one turn, until its sends are over and the clock is read: then their durations are counted.
 //!
 //! All messages of one read were accepted at the same moment, so a few pairs of moment and number stand for a whole turn.
 

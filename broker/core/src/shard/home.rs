@@ -1,4 +1,4 @@
-//! A channel's home answers what calls ask of it.
+//! Calls on the shard that owns their channel.
 
 use super::admission::NOT_FOUND;
 use super::drain::SHUTTING_DOWN;

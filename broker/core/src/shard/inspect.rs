@@ -1,4 +1,4 @@
-//! What operators ask of a shard: which channels it has, what one of them is doing, and that clients fetch ICE servers again.
+//! Requests of operators to a shard: its channels, one channel in detail, and making clients fetch ICE servers again.
 //!
 //! Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
 
@@ -110,7 +110,7 @@ pub struct PendingView {
     pub towards: Towards,
     /// The viewer at its other end.
     pub viewer: Box<str>,
-    /// What it is.
+    /// The action.
     pub action: Action,
     /// Its frame's length.
     pub bytes: usize,

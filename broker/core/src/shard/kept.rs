@@ -1,4 +1,4 @@
-//! What a shard keeps for absent peers, all channels together: its bound, and who makes room when it is reached.
+//! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
 
 use super::Shard;
 use super::shares::Account;

@@ -1,4 +1,4 @@
-//! How connections end, and what becomes of what they had not sent.
+//! The end of connections, and their unsent messages.
 
 use super::{Shard, Timer};
 use crate::channel::{Channel, Message, Slot, Towards};

@@ -1,4 +1,4 @@
-//! What crosses shards: a connection on its way to its channel's home, a question about a channel, and its answer.
+//! Letters between shards: a connection on its way to its channel's shard, a question about a channel, and its reply.
 
 use crate::auth::{Caller, Credentials};
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};

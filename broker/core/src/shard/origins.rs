@@ -1,4 +1,4 @@
-//! Which pages of browsers may use a server that asks nobody for a signature.
+//! Which pages of browsers may use a server without signatures.
 //!
 //! A browser lets any page send requests and open WebSockets to loopback, and says in `Origin` which page it is (RFC 6454 section
 //! 7). Where requests are signed, no page can do anything without keys, and any may try, as with AWS. Where they are not (`--dev`,

@@ -1,4 +1,4 @@
-//! Who may do what: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
+//! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
 use super::home::not_found;
 use super::{Shard, Told};

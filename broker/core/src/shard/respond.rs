@@ -1,4 +1,4 @@
-//! Responses: written, counted, and noted when they refuse something.
+//! Responses: written, counted, and logged when they refuse something.
 
 use super::Shard;
 use crate::event::{AuthFailure, Requested, UpgradeOutcome, UpgradeRole};

@@ -1,4 +1,4 @@
-//! Who holds how much of a budget that all of a shard share.
+//! Shares of accounts and channels in a budget of a shard.
 //!
 //! Accounts share the budget, the channels of an account its part. No account has a fixed part while there is room. When there is
 //! none, the account that holds most makes room, and within it the channel that holds most: so an account that holds less than

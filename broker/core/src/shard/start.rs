@@ -1,4 +1,4 @@
-//! What a shard begins with.
+//! The initial state of a shard.
 
 use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::id::ShardId;

@@ -1,4 +1,4 @@
-//! What is due: overdue heads, silent and old connections, expired messages and calls.
+//! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
 use super::respond::Purpose;
 use super::{Shard, Timer, Told};

@@ -1,4 +1,4 @@
-//! Which requests are answered now and which wait: this many of a connection in one go, and this many of all connections at one
+//! Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at one
 //! moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
 
 use super::Shard;

@@ -1,4 +1,4 @@
-//! The Alexa calls that wait on one shard: whose they are, who makes room when there is none, and which of them another shard
+//! The Alexa calls that wait on one shard: their accounts, which makes room when there is none, and which of them another shard
 //! still has to confirm the end of.
 //!
 //! ```text

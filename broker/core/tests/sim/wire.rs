@@ -46,7 +46,7 @@ pub(crate) struct Placed {
     pub(crate) begin: usize,
     /// The byte behind its last.
     pub(crate) end: usize,
-    /// What it is.
+    /// The item.
     pub(crate) item: Item,
 }
 

@@ -1,4 +1,4 @@
-//! Actions as policies name them, and which of ours a pattern means.
+//! Actions in policies, and which operations a pattern matches.
 
 use super::pattern::Pattern;
 use strsim::damerau_levenshtein;

@@ -1,4 +1,4 @@
-//! What is wrong with a policy document, and where.
+//! Errors of a policy document, with their place.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Percent-encoding as signatures need it: decoded once, and told whether it was encoded as AWS prescribes.
+//! Percent-encoding as signatures need it: decoded once, noting whether it was encoded as AWS prescribes.
 //!
 //! Source: AWS, "Create a signed AWS API request", `UriEncode`.
 

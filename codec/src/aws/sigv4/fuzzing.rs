@@ -1,4 +1,4 @@
-//! The entry of fuzzers and of the seeded test: whatever the request, no panic, and nobody is let in who did not sign it.
+//! The entry of fuzzers and of the seeded test: whatever the request, no panic, and no unsigned request is accepted.
 
 use super::{Key, Rules, Service, SigningKeys, Verifier};
 use crate::http::{Head, HeadLimits};

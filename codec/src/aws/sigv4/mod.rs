@@ -1,4 +1,4 @@
-//! Signature Version 4, the verifier's side: who signed a request, or why it is refused.
+//! Signature Version 4, the verifier's side: the signer of a request, or why it is refused.
 //!
 //! # Theory of operation
 //! Signer and verifier write the same text, the *canonical request*, and take its HMAC under a key that only they can

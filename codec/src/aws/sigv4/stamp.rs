@@ -1,4 +1,4 @@
-//! A signed moment: `20260102T030405Z`, and the two ways in which the `Date` header tells it.
+//! A signed moment: `20260102T030405Z`, and the two forms of the `Date` header.
 
 use crate::calendar::{civil, days};
 use std::fmt;

@@ -101,7 +101,7 @@ pub struct Verified<'a> {
     pub access_key_id: &'a str,
     /// The region it was signed for.
     pub region: &'a str,
-    /// How.
+    /// Header or query form.
     pub form: Form,
     /// When, by the client's clock.
     pub signed: Stamp,
