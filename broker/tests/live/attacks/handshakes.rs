@@ -17,7 +17,7 @@ fn half_hello() -> Vec<u8> {
 /// Opens `many` connections that say `first`, and each again that was ended; returns how many were opened in all.
 fn occupy(attack: &super::Attack, to: SocketAddr, many: usize, first: &[u8]) {
     let mut held: Vec<TcpStream> = Vec::new();
-    // However slow the machine is, so many come.
+    // However slow the machine is, this many come.
     let over = || attack.over() && attack.count() >= many as u64;
     while !over() {
         held.retain_mut(is_open);
