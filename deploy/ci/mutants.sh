@@ -7,7 +7,7 @@
 # and there, for each patch: applied, built, simulated until a seed fails, taken back. Prints the seed that caught each mutant.
 # Exit code 1 if one is not caught, does not apply, or does not build; or if a world fails without any.
 # --check only looks whether all patches apply, which takes a second.
-# SIM_SEEDS: how many worlds at most for each (300). MUTANTS_TARGET: where to build (target/mutants/build). Not the target directory of
+# SIM_SEEDS: how many worlds at most for each (400). MUTANTS_TARGET: where to build (target/mutants/build). Not the target directory of
 # the repository itself: cargo tells the crates of a copy from those of the original by nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ exec </dev/null
 readonly patches="$PWD/broker/core/tests/sim/mutants"
 readonly tree="$PWD/target/mutants/tree"
 readonly log="$PWD/target/mutants/log"
-export SIM_SEEDS="${SIM_SEEDS:-300}" RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
+export SIM_SEEDS="${SIM_SEEDS:-400}" RUST_BACKTRACE=0 CARGO_TERM_COLOR=never
 export CARGO_TARGET_DIR="${MUTANTS_TARGET:-$PWD/target/mutants/build}"
 # A patch is applied to the copy as if there were no repository around it.
 export GIT_CEILING_DIRECTORIES="$PWD/target/mutants"

@@ -6,10 +6,10 @@ use broker_core::machine::Machine;
 
 impl World {
     /// No mailbox holds more letters that must not be refused than its reserve has places for.
-    pub(crate) fn letters_within_their_bounds(&self, shard: usize) {
+    pub(crate) fn letters_within_their_bounds(&self, shard: usize, waiting_calls: u64) {
         let most = self.model.waiting_most;
         let places = |shard: usize| self.model.shards[shard].places.len();
-        assert!(self.shards[shard].snapshot().counters.waiting_calls <= most as u64);
+        assert!(waiting_calls <= most as u64, "{waiting_calls} calls wait");
         assert!(places(shard) <= 2 * most, "more places than there are");
         let (mut answers, mut withdraws, mut overs) = (0, 0, 0);
         for post in &self.mail[shard] {

@@ -9,6 +9,7 @@ use crate::world::{Change, Post, Tag, World};
 use broker_core::event::{Outcome, PLACES};
 use broker_core::id::{CallRef, SessionKey, ShardId};
 use broker_core::journal::Entry;
+use broker_core::limits::ANSWER_BYTES_MAX;
 use broker_core::machine::{Machine, Output};
 use broker_core::shard::{Ask, Letter, Shard};
 use std::collections::BTreeSet;
@@ -19,11 +20,10 @@ impl World {
         self.model.out = crate::model::Predicted::default();
         let mut all = 0;
         for &conn in self.keys[shard].values() {
-            let bytes = self.outbox_bytes(conn);
-            let messages = self.message_bytes(conn);
-            self.model.conns[conn].bytes = bytes;
-            self.model.conns[conn].key = self.sockets[conn].key;
-            self.model.conns[conn].control = bytes - messages;
+            let (bytes, messages) = self.sockets[conn].waits;
+            let one = &mut self.model.conns[conn];
+            (one.bytes, one.control, one.unsure) = (bytes, bytes - messages, 0);
+            one.key = self.sockets[conn].key;
             all += messages;
         }
         self.model.shards[shard].outbox_bytes = all;
@@ -35,13 +35,18 @@ impl World {
         socket.stream.len() - socket.sent + unsent
     }
 
-    /// How many of these are messages.
-    pub(crate) fn message_bytes(&self, conn: ConnId) -> usize {
-        let sent = self.sockets[conn].sent;
-        if self.outbox_bytes(conn) == 0 {
+    /// How many of these are messages. Of an HTTP connection's answers none but the last is begun beyond the bound.
+    fn message_bytes(&self, conn: ConnId, own: usize) -> usize {
+        if own == 0 {
             return 0;
         }
+        let sent = self.sockets[conn].sent;
         let items = self.items(conn);
+        if self.model.conns[conn].ws.is_none() {
+            let last = items.last().map_or(0, |last| last.end - last.begin);
+            let bound = own.saturating_sub(last) < ANSWER_BYTES_MAX;
+            assert!(bound, "connection {conn} has {own} bytes of answers");
+        }
         let messages = items
             .iter()
             .filter(|placed| matches!(placed.item, Item::Message { .. }));
@@ -172,22 +177,21 @@ impl World {
     /// Compares what appeared in a stream beside messages with what was predicted.
     fn controls(&mut self, conn: ConnId, clock: bool) {
         let items = self.items(conn);
-        let fresh: Vec<Item> = items
-            .into_iter()
-            .map(|placed| placed.item)
+        let fresh = items
+            .iter()
+            .map(|placed| &placed.item)
             .filter(|item| !matches!(item, Item::Message { .. }))
-            .skip(self.sockets[conn].seen)
-            .collect();
+            .skip(self.sockets[conn].seen);
         for item in fresh {
             self.sockets[conn].seen += 1;
             let expected = self.model.conns[conn].expects.front();
-            if expected.is_some_and(|expected| fits(expected, &item)) {
+            if expected.is_some_and(|expected| fits(expected, item)) {
                 self.model.conns[conn].expects.pop_front();
             } else if clock {
                 if self.model.ends_now(conn) {
                     self.model.give_up(); // something came before the predicted end
                 }
-                self.model.observe(conn, &item);
+                self.model.observe(conn, item);
             } else {
                 panic!("connection {conn} got {item:?}, not {expected:?}");
             }
@@ -243,20 +247,19 @@ impl World {
                 state.expects
             );
             let socket = &self.sockets[conn];
-            let found: Vec<String> = self
-                .items(conn)
-                .into_iter()
-                .filter_map(|placed| match placed.item {
-                    Item::Message { text, .. } => Some(text),
-                    _ => None,
-                })
-                .collect();
-            let wanted: Vec<&str> = state
-                .outbox
-                .iter()
-                .map(|one| self.model.messages[one.number].text.as_str())
-                .collect();
-            assert_eq!(found, wanted, "the messages queued for connection {conn}");
+            let items = self.items(conn);
+            let found = items.iter().filter_map(|placed| match &placed.item {
+                Item::Message { text, .. } => Some(text),
+                _ => None,
+            });
+            let messages = &self.model.messages;
+            let wanted = state.outbox.iter().map(|one| &messages[one.number].text);
+            assert!(
+                found.clone().eq(wanted.clone()),
+                "the messages queued for connection {conn}: {:?}, not {:?}",
+                found.collect::<Vec<_>>(),
+                wanted.collect::<Vec<_>>()
+            );
             let unsent = !self.shards[shard].unsent(socket.key).is_empty();
             let open = matches!(socket.stage, Stage::Open | Stage::Leaving(_));
             assert!(
@@ -322,10 +325,12 @@ impl World {
         let calls: usize = 64 * 6000;
         let most = limits.outbox_bytes + limits.pending_bytes_per_channel + calls + 4096;
         let (mut messages, mut control) = (0, 0);
-        for &conn in self.keys[shard].values() {
+        let conns: Vec<ConnId> = self.keys[shard].values().copied().collect();
+        for conn in conns {
             let own = self.outbox_bytes(conn);
             assert!(own <= most, "connection {conn} has {own} bytes waiting");
-            let of_messages = self.message_bytes(conn);
+            let of_messages = self.message_bytes(conn, own);
+            self.sockets[conn].waits = (own, of_messages);
             messages += of_messages as u64;
             control += (own - of_messages) as u64;
         }
@@ -353,7 +358,7 @@ impl World {
         );
         let places = self.model.shards[shard].places.len();
         assert_eq!(snapshot.call_places, places as u64, "places of calls");
-        self.letters_within_their_bounds(shard);
+        self.letters_within_their_bounds(shard, snapshot.counters.waiting_calls);
         self.model.shards[shard].counters.outbox_bytes = messages;
         self.model.shards[shard].counters.control_bytes = control;
         let mut wanted = self.model.counters(shard);

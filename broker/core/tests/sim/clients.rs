@@ -10,9 +10,21 @@ use codec::signal;
 /// The creation time in the ARNs of channels that nobody created by a call.
 const BORN: &str = "1700000000000";
 
+/// The account of a channel: callers have the first.
+pub(crate) fn account_of(name: &str, accounts: usize) -> String {
+    let number = name.trim_start_matches("channel").parse().unwrap_or(0);
+    (123_456_789_012 + number % accounts).to_string()
+}
+
 impl World {
     pub(crate) fn name(&mut self) -> String {
         format!("channel{}", self.random.usize(0..self.plan.channels))
+    }
+
+    /// A name in the account of all callers.
+    fn own_name(&mut self) -> String {
+        let own = self.plan.channels.div_ceil(self.plan.accounts);
+        format!("channel{}", self.random.usize(0..own) * self.plan.accounts)
     }
 
     /// An ARN that the client may know: the channel's own, or one that is stale or unknown.
@@ -22,7 +34,8 @@ impl World {
         match current {
             Some(channel) if self.random.u32(0..12) > 0 => self.model.channels[channel].arn.clone(),
             Some(_) | None => {
-                format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{BORN}")
+                let account = account_of(&name, self.plan.accounts);
+                format!("arn:aws:kinesisvideo:us-west-2:{account}:channel/{name}/{BORN}")
             }
         }
     }
@@ -231,7 +244,7 @@ impl World {
         };
         let call = match self.random.u32(0..22) {
             0..=3 => {
-                let (name, ttl) = (self.name(), [5, 60, 120][self.random.usize(0..3)]);
+                let (name, ttl) = (self.own_name(), [5, 60, 120][self.random.usize(0..3)]);
                 let tags = if self.random.bool() {
                     self.tags()
                 } else {
@@ -239,7 +252,7 @@ impl World {
                 };
                 Call::Create(name, ttl, tags)
             }
-            4 => Call::DescribeName(self.name()),
+            4 => Call::DescribeName(self.own_name()),
             5 => Call::DescribeArn(self.arn()),
             6 | 7 => {
                 let arn = self.arn();
@@ -285,7 +298,7 @@ impl World {
             }
             18 => Call::Tags(arn),
             19 => match self.random.u32(0..3) {
-                0 => Call::Storage(self.name(), true),
+                0 => Call::Storage(self.own_name(), true),
                 1 => Call::Storage(arn, false),
                 _ => Call::UpdateStorage(arn, self.random.bool()),
             },
@@ -353,6 +366,18 @@ impl World {
             let arn = if number < 5 { arn.clone() } else { self.arn() };
             let payload = self.payload(conn);
             self.write_offer(conn, arn, format!("rush-{number}"), payload);
+        }
+    }
+
+    /// A client that reads nothing has more answered than may wait for it.
+    pub(crate) fn write_hoard(&mut self) {
+        let Some(conn) = self.writer(|socket| socket.role == Role::Caller) else {
+            return;
+        };
+        self.sockets[conn].stuck = true;
+        self.hit("fault: requests of a client that does not read");
+        for _ in 0..self.random.usize(100..400) {
+            self.write(conn, Piece::Lost);
         }
     }
 

@@ -11,6 +11,8 @@ pub(crate) struct Plan {
     pub(crate) strict: bool,
     pub(crate) steps: usize,
     pub(crate) channels: usize,
+    /// Accounts that these channels belong to, in turn.
+    pub(crate) accounts: usize,
     /// Weights of [`Action::ALL`]; 0 for those that this world does not know.
     pub(crate) weights: [u32; Action::ALL.len()],
     /// Of a hundred questions and handovers, how many find a mailbox full.
@@ -82,13 +84,14 @@ pub(crate) enum Action {
     Commit,
     Crowd,
     Rush,
+    Hoard,
     Inspect,
     Reconnect,
 }
 
 impl Action {
     /// Every action.
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::ConnectMaster,
         Self::ConnectViewer,
         Self::ConnectCaller,
@@ -122,6 +125,7 @@ impl Action {
         Self::Commit,
         Self::Crowd,
         Self::Rush,
+        Self::Hoard,
         Self::Inspect,
         Self::Reconnect,
     ];
@@ -142,10 +146,10 @@ impl Action {
             | Self::EndAfterClose
             | Self::HalfClose
             | Self::Crowd
-            | Self::Rush
+            | Self::Hoard
             | Self::Reconnect
             | Self::WallJump => (1, true),
-            Self::CloseFrame | Self::Reset => (2, true),
+            Self::CloseFrame | Self::Reset | Self::Rush => (2, true),
             Self::Feed => (90, false),
             Self::FeedPart => (20, true),
             Self::Flush => (80, false),
@@ -182,12 +186,15 @@ impl Plan {
             one_in(random, n).then(|| random.usize(from..to))
         };
         let small_pending = some(random, 3, 2 * kib, 8 * kib);
+        let dev = !one_in(random, 3);
+        let accounts = accounts(dev, random);
         Self {
             shards: random.usize(1..=4),
-            dev: !one_in(random, 3),
+            dev,
+            accounts,
             strict: one_in(random, 6),
             steps: [random.usize(60..400), random.usize(400..1500)][random.usize(0..2)],
-            channels: random.usize(1..=3),
+            channels: random.usize(accounts..=accounts + 2),
             weights,
             refusals: if one_in(random, 3) { 25 } else { 0 },
             launches: [0, 30, 80][random.usize(0..3)],
@@ -210,7 +217,7 @@ impl Plan {
             },
             master_offers: one_in(random, 4),
             alexa_wait_max_ms: if one_in(random, 4) { 7_000 } else { 0 },
-            waiting_calls: some(random, 3, 1, 5).unwrap_or(1000),
+            waiting_calls: some(random, 2, 1, 4).unwrap_or(1000),
             audits: some(random, 4, 1, 4).unwrap_or(1000),
             no_age: one_in(random, 6),
             no_pong: one_in(random, 2),
@@ -326,6 +333,15 @@ impl Plan {
     }
 }
 
+/// Callers have one account: channels of others come into being as in `--dev`, by their ARNs.
+fn accounts(dev: bool, random: &mut fastrand::Rng) -> usize {
+    if dev && random.u32(0..2) == 0 {
+        random.usize(2..=3)
+    } else {
+        1
+    }
+}
+
 /// What must be met in some world of a run of many: faults, and rules that only the unusual brings about.
 pub(crate) const MUST_HIT: &[&str] = &[
     "fault: partial read",
@@ -333,6 +349,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "fault: reset",
     "fault: reset with bytes in flight",
     "fault: reader stalls",
+    "fault: requests of a client that does not read",
     "fault: letter refused",
     "fault: handover refused",
     "fault: session table full",
@@ -353,6 +370,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "kept message expired",
     "kept message overwritten",
     "kept message made room for another channel",
+    "kept message made room for another account",
     "kept messages delivered at connect",
     "unsent messages taken back",
     "begun message given back",
@@ -378,6 +396,7 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "Alexa call refused: too many wait",
     "Alexa call refused: no place",
     "Alexa call made room for another channel's",
+    "Alexa call made room for another account's",
     "Alexa call taken after its caller hung up",
     "Alexa call answered after its caller hung up",
     "silent connection pinged",
@@ -416,4 +435,6 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "old connection closed without notice",
     "closed for a vacant slot",
     "call took too long: 503",
+    "request not begun: its peer reads no answers",
+    "HTTP peer that takes no answer aborted",
 ];

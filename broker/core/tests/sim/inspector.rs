@@ -1,11 +1,13 @@
 //! What an operator asks between two turns, compared with what the model knows.
 
+use crate::clients::account_of;
 use crate::faults::Action;
 use crate::model::changes::Life;
 use crate::model::{Channel, ConnId, Expect, Stage};
 use crate::world::World;
 use broker_core::channel::Towards;
 use broker_core::id::Identity;
+use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::machine::Machine;
 use broker_core::shard::{ChannelView, PeerView, Question, Reply};
 
@@ -40,7 +42,7 @@ impl World {
         let limit = self.random.usize(1..4);
         let question = Question::Page {
             prefix: prefix.into(),
-            after: after.as_deref().map(identity),
+            after: after.as_deref().map(|name| self.identity(name)),
             limit,
         };
         let Reply::Page(found, found_more) = self.ask(shard, question) else {
@@ -73,7 +75,7 @@ impl World {
     }
 
     fn look(&mut self, shard: usize, name: &str) {
-        let Reply::Channel(found) = self.ask(shard, Question::Channel(identity(name))) else {
+        let Reply::Channel(found) = self.ask(shard, Question::Channel(self.identity(name))) else {
             panic!("a channel is answered by a channel");
         };
         let channel = self.model.named(name).filter(|&channel| {
@@ -143,10 +145,13 @@ impl World {
         assert_eq!(found.outbox_bytes, wanted.bytes, "bytes that wait");
     }
 
+    fn identity(&self, name: &str) -> Identity {
+        Identity::new("us-west-2", &account_of(name, self.plan.accounts), name)
+    }
+
     fn reconnect(&mut self, shard: usize) {
         let name = self.random.bool().then(|| self.name());
         let channel = name.as_ref().map(|name| self.model.named(name));
-        let most = self.model.settings.limits.outbox_bytes;
         let mut told = 0;
         let mut recalled = 0;
         for conn in self.keys[shard].values().copied().collect::<Vec<_>>() {
@@ -161,13 +166,13 @@ impl World {
             if !ws.notices {
                 self.model.recall(conn);
                 (told, recalled) = (told + 1, recalled + 1);
-            } else if one.bytes < most {
+            } else if one.control < CONTROL_BYTES_MAX {
                 self.model.expect(conn, Expect::ReconnectIce, 2 + 38);
                 told += 1;
             }
         }
         let question = Question::ReconnectIce {
-            channel: name.as_deref().map(identity),
+            channel: name.as_deref().map(|name| self.identity(name)),
             from: 0,
         };
         let Reply::Reconnected(found, next) = self.ask(shard, question) else {
@@ -178,8 +183,4 @@ impl World {
             self.model.met("notified to fetch ICE servers again");
         }
     }
-}
-
-fn identity(name: impl AsRef<str>) -> Identity {
-    Identity::new("us-west-2", "123456789012", name.as_ref())
 }

@@ -4,8 +4,9 @@
 //! ```text
 //!  workload ──► world ──► model (predicts) ──► Shard (does) ──► check (compares)
 //! ```
-//! A failure prints its seed; `SEED=… cargo test --workspace --test sim` replays it exactly. `SIM_SEEDS=n` sets how many worlds
-//! run; with `--nocapture` a table tells which faults and rules they met.
+//! A failure prints its seed; `SEED=… cargo test --workspace --test sim` replays it exactly. `SIM_SEEDS=n` sets how
+//! many worlds run, and `SIM_FIRST=n` the seed of the first, so that a long run can be cut into parts; with
+//! `--nocapture` a line tells now and then how far it has come, and a table at the end which faults and rules it met.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "what is not expected here is passed over or fails the test"
@@ -20,6 +21,7 @@ mod ledger;
 mod letters;
 mod model;
 mod notes;
+mod reader;
 mod socket;
 mod store;
 mod time;
@@ -33,7 +35,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
 /// Worlds of an ordinary run: a few seconds.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 400;
+
+/// Worlds from one line about a long run to the next.
+const PROGRESS: u64 = 10_000;
 
 #[test]
 fn worlds() {
@@ -44,7 +49,8 @@ fn worlds() {
     }
     let mut table = BTreeMap::new();
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
-    for seed in 1..=seeds {
+    let first = number("SIM_FIRST").unwrap_or(1);
+    for seed in first..first + seeds {
         let mut world = World::new(seed);
         let run = catch_unwind(AssertUnwindSafe(|| world.run()));
         if let Err(panic) = run {
@@ -67,6 +73,10 @@ fn worlds() {
         let (worlds, all) = table.entry("messages delivered").or_insert((0, 0));
         *worlds += 1;
         *all += world.ledger.delivered;
+        let done = seed - first + 1;
+        if done.is_multiple_of(PROGRESS) {
+            eprintln!("{done} of {seeds} worlds from seed {first} on");
+        }
     }
     for (what, (worlds, times)) in &table {
         eprintln!("{what:45} in {worlds:5} worlds, {times:7} times");

@@ -1,12 +1,15 @@
 //! A connection as the edge and the network have it, with its client's side, and how bytes leave on it.
 
 use crate::model::ConnId;
-use crate::wire;
+use crate::reader::Reader;
+use crate::wire::{Item, Placed};
 use crate::words::Piece;
 use crate::world::World;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// One connection as the edge and the network have it, with its client's side.
 pub(crate) struct Socket {
@@ -29,6 +32,10 @@ pub(crate) struct Socket {
     /// Where the client's reading has come to: the next thing begins here; frames or responses.
     pub(crate) read: usize,
     pub(crate) upgraded: bool,
+    pub(crate) reader: RefCell<Reader>,
+    /// After which step that was, and what it held then: bytes, and how many of them are messages.
+    pub(crate) looked: Cell<u64>,
+    pub(crate) waits: (usize, usize),
     /// Things beside messages behind `read` that were compared already.
     pub(crate) seen: usize,
     /// Messages behind `read` that were begun, each with the step of its first byte.
@@ -112,7 +119,7 @@ impl World {
     }
 
     /// Unsent bytes were copied out: messages among them are begun. Returns what the client has yet to read.
-    pub(crate) fn take(&mut self, conn: ConnId, bytes: usize) -> Vec<wire::Placed> {
+    pub(crate) fn take(&mut self, conn: ConnId, bytes: usize) -> Rc<Vec<Placed>> {
         let items = self.items(conn);
         let socket = &mut self.sockets[conn];
         let (shard, session) = (socket.shard, socket.key);
@@ -122,7 +129,7 @@ impl World {
         let taken = before..socket.stream.len();
         let begun = items
             .iter()
-            .filter(|placed| matches!(placed.item, wire::Item::Message { .. }))
+            .filter(|placed| matches!(placed.item, Item::Message { .. }))
             .filter(|placed| taken.contains(&placed.begin))
             .count();
         socket.begun.extend(std::iter::repeat_n(self.step, begun));
@@ -131,24 +138,24 @@ impl World {
     }
 
     /// The kernel has this many more of the bytes taken: the client reads them, the machine learns of it.
-    pub(crate) fn report(&mut self, conn: ConnId, bytes: usize, items: Vec<wire::Placed>) {
+    pub(crate) fn report(&mut self, conn: ConnId, bytes: usize, items: Rc<Vec<Placed>>) {
         let socket = &mut self.sockets[conn];
         let (shard, session) = (socket.shard, socket.key);
         let (from, to) = (socket.sent, socket.sent + bytes);
         socket.sent = to;
         let (mut messages, mut message_bytes) = (0, 0);
-        for placed in &items {
-            if matches!(placed.item, wire::Item::Message { .. }) {
+        for placed in items.iter() {
+            if matches!(placed.item, Item::Message { .. }) {
                 message_bytes += placed.end.min(to).saturating_sub(placed.begin.max(from));
             }
         }
-        for placed in items {
+        for placed in items.iter() {
             if placed.end > socket.sent {
                 break;
             }
             socket.read = placed.end;
             match &placed.item {
-                wire::Item::Message { text, payload } => {
+                Item::Message { text, payload } => {
                     messages += 1;
                     let begun = socket.begun.pop_front().expect("it was begun");
                     self.ledger
@@ -156,12 +163,13 @@ impl World {
                 }
                 other => {
                     socket.seen -= 1;
-                    if let wire::Item::Response(response) = other {
+                    if let Item::Response(response) = other {
                         socket.upgraded |= response.status == 101;
                     }
                 }
             }
         }
+        drop(items);
         self.trace(shard, &("sent", conn, bytes, messages));
         self.model.shrink(conn, message_bytes);
         self.model.shrink_control(conn, bytes - message_bytes);
@@ -169,12 +177,17 @@ impl World {
         self.handle(shard, Input::Sent { session, bytes });
     }
 
-    /// Everything in the stream behind what the client has read, unsent bytes included.
-    pub(crate) fn items(&self, conn: ConnId) -> Vec<wire::Placed> {
+    /// Everything in the stream behind what the client has read, unsent bytes included. Between two steps that is the
+    /// same.
+    pub(crate) fn items(&self, conn: ConnId) -> Rc<Vec<Placed>> {
         let socket = &self.sockets[conn];
-        let mut all = socket.stream.clone();
-        all.extend_from_slice(self.shards[socket.shard].unsent(socket.key));
-        wire::read(&all, socket.read, socket.upgraded)
+        let taken = &socket.stream[socket.read..];
+        let unsent = self.shards[socket.shard].unsent(socket.key);
+        let mut reader = socket.reader.borrow_mut();
+        if socket.looked.replace(self.step) == self.step {
+            return reader.things(socket.read);
+        }
+        reader.read(socket.read, taken, unsent, socket.upgraded)
     }
 }
 

@@ -48,7 +48,7 @@ impl Verdicts {
 
 /// What the store says of a change that it did not keep: that it is busy, or what is wrong.
 pub(crate) fn trouble(number: u64) -> StoreError {
-    if number.is_multiple_of(2) {
+    if number.is_multiple_of(4) {
         return StoreError::Busy;
     }
     StoreError::Failed(format!("change {number} is not kept").into())

@@ -90,6 +90,7 @@ impl World {
             }
             Action::Crowd => self.write_crowd(),
             Action::Rush => self.write_rush(),
+            Action::Hoard => self.write_hoard(),
             Action::Inspect | Action::Reconnect => self.inspect_some(action),
         }
     }

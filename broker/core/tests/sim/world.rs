@@ -2,6 +2,7 @@
 //!
 //! Each operation tells the model first, then the machine, then has everything compared (`check`).
 
+use crate::clients::account_of;
 use crate::faults::Plan;
 use crate::ledger::Ledger;
 use crate::model::timers::GRAIN_MS;
@@ -16,6 +17,7 @@ use broker_core::machine::{Input, Intake, Machine, Peer};
 use broker_core::placement::Placement;
 use broker_core::shard::{Letter, Parcel, Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -112,8 +114,9 @@ impl World {
             Shard::new(start)
         });
         let shards: Vec<Shard> = shards.collect();
+        let accounts = plan.accounts;
         let home = move |name: &str| {
-            let identity = Identity::new("us-west-2", "123456789012", name);
+            let identity = Identity::new("us-west-2", &account_of(name, accounts), name);
             placement.home(&identity).index()
         };
         let mut model = Model::new(
@@ -206,6 +209,9 @@ impl World {
             lost: false,
             read: 0,
             upgraded: false,
+            reader: RefCell::default(),
+            looked: Cell::default(),
+            waits: (0, 0),
             seen: 0,
             begun: VecDeque::new(),
             asked: false,

@@ -5,6 +5,14 @@ use crate::words::Offer;
 use broker_core::event::{Kind, Outcome};
 use codec::signal::Action;
 
+/// What becomes of one more call.
+enum Room {
+    Free,
+    /// Once a call of this channel has ended.
+    InPlaceOf(usize),
+    None,
+}
+
 impl Model {
     /// The word that a call is over is taken in at its channel's home.
     pub(crate) fn over(&mut self, home: usize, caller: Caller) {
@@ -82,12 +90,10 @@ impl Model {
         let calls = &self.channels[channel].calls;
         if !calls.iter().any(|call| call.sender == offer.sender) {
             let full = calls.len() >= 64;
-            match self.fullest(home).filter(|_| !full) {
-                None if !full => {}
-                Some((other, most)) if most > self.channels[channel].calls.len() + 1 => {
-                    self.end_for_another(other);
-                }
-                Some(_) | None => {
+            match self.room(channel) {
+                Room::Free if !full => {}
+                Room::InPlaceOf(other) if !full => self.end_for_another(other),
+                Room::Free | Room::InPlaceOf(_) | Room::None => {
                     self.met("Alexa call refused: too many wait");
                     return self.tell(home, caller, LIMIT);
                 }
@@ -116,17 +122,34 @@ impl Model {
         self.give_all_offers(channel);
     }
 
-    /// The channel of a full shard with the most waiting calls, and how many. All channels are of one account.
-    fn fullest(&self, home: usize) -> Option<(usize, usize)> {
-        let here = (0..self.channels.len()).filter(|&channel| self.channels[channel].home == home);
-        let calls = |channel: usize| self.channels[channel].calls.len();
-        let counts: Vec<(usize, usize)> = here.map(|channel| (channel, calls(channel))).collect();
-        let sum: usize = counts.iter().map(|(_, calls)| calls).sum();
-        if sum < self.waiting_most {
-            return None;
+    /// Whether one more call fits on a channel: of a full shard the account with most makes room for one that would
+    /// still have less, else the channel with most of the same account.
+    fn room(&mut self, channel: usize) -> Room {
+        let home = self.channels[channel].home;
+        let calls = |channel: &Channel| channel.calls.len();
+        let here = || self.channels.iter().filter(|one| one.home == home);
+        if here().map(calls).sum::<usize>() < self.waiting_most {
+            return Room::Free;
         }
-        let fullest = counts.into_iter().max_by_key(|(_, calls)| *calls)?;
-        Some(fullest)
+        let of = |account: &str| here().filter(|one| one.account == account).map(calls).sum();
+        let mine = &self.channels[channel].account;
+        let own: usize = of(mine);
+        let accounts = here().map(|one| (of(&one.account), one.account.as_str()));
+        let (most, fullest) = accounts.max().expect("this channel's at least");
+        let other = most > own + 1;
+        let payers = if other { fullest } else { mine };
+        let in_full = (self.channels.iter().enumerate())
+            .filter(|(_, one)| one.home == home && one.account == payers)
+            .max_by_key(|(_, one)| one.calls.len());
+        let (payer, _) = in_full.expect("this channel at least");
+        if other {
+            self.met("Alexa call made room for another account's");
+            return Room::InPlaceOf(payer);
+        }
+        if self.channels[payer].calls.len() > self.channels[channel].calls.len() + 1 {
+            return Room::InPlaceOf(payer);
+        }
+        Room::None
     }
 
     /// The newest call of a channel ends in favour of another channel's.
@@ -135,7 +158,10 @@ impl Model {
             self.channels[channel].home,
             self.channels[channel].calls.len(),
         );
-        let as_full = |other: &&Channel| other.home == home && other.calls.len() == most;
+        let account = &self.channels[channel].account;
+        let as_full = |other: &&Channel| {
+            other.home == home && other.account == *account && other.calls.len() == most
+        };
         if self.channels.iter().filter(as_full).count() > 1 {
             self.give_up(); // which of them does not show
         }

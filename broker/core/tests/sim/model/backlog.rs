@@ -11,11 +11,13 @@ impl Model {
         conn.behind = matches!(conn.stage, Stage::Open) && conn.bytes > 0;
     }
 
-    /// Connections that are behind may hold three quarters of the shard's bytes; the slowest of the slowest channel is closed.
+    /// Connections that are behind may hold three quarters of the shard's bytes; the slowest of the slowest channel, of
+    /// the account with most, is closed.
     pub(super) fn shed(&mut self, shard: usize) {
         let most = self.settings.outbox_bytes_of_shard();
         loop {
             let mut channels: BTreeMap<usize, (usize, Vec<ConnId>)> = BTreeMap::new();
+            let mut accounts: BTreeMap<&str, usize> = BTreeMap::new();
             for (id, conn) in self.conns.iter().enumerate() {
                 let open = matches!(conn.stage, Stage::Open);
                 if conn.live && conn.shard == shard && open && conn.behind {
@@ -23,6 +25,7 @@ impl Model {
                     let (bytes, behind) = channels.entry(channel).or_default();
                     *bytes += conn.bytes;
                     behind.push(id);
+                    *accounts.entry(&self.channels[channel].account).or_default() += conn.bytes;
                 }
             }
             let all: usize = channels.values().map(|(bytes, _)| bytes).sum();
@@ -30,7 +33,12 @@ impl Model {
                 return;
             }
             let key = |channel: usize| self.channels[channel].key;
-            let slowest = channels.into_iter();
+            let by_bytes = accounts
+                .into_iter()
+                .map(|(account, bytes)| (bytes, account));
+            let (_, account) = by_bytes.max().expect("somebody is behind");
+            let of_account = |channel: usize| self.channels[channel].account == account;
+            let slowest = (channels.into_iter()).filter(|(channel, _)| of_account(*channel));
             let slowest = slowest.max_by_key(|(channel, (bytes, _))| (*bytes, key(*channel)));
             let (_, (_, behind)) = slowest.expect("somebody is behind");
             let weight = |id: &ConnId| (self.conns[*id].bytes, self.conns[*id].key);

@@ -3,7 +3,9 @@
 use super::answers::{response, subject};
 use super::changes::Life;
 use super::connections::name_of;
-use super::{Body, Caller, Channel, ConnId, Model, Purpose, Question, Record, Reply, Stage, Told};
+use super::{
+    Body, CALLERS, Caller, Channel, ConnId, Model, Purpose, Question, Record, Reply, Stage, Told,
+};
 use crate::words::{Call, Offer};
 use broker_core::event::Outcome;
 use broker_core::journal::EndReason;
@@ -156,7 +158,9 @@ impl Model {
         let told = match question {
             Question::Permit => self.permit(call.operation()),
             Question::Count => {
-                let here = |channel: &&Channel| channel.alive && channel.home == home;
+                let here = |channel: &&Channel| {
+                    channel.alive && channel.home == home && channel.account == CALLERS
+                };
                 Told::Number(self.channels.iter().filter(here).count())
             }
             Question::Call => {
@@ -203,7 +207,7 @@ impl Model {
                 let created = self.wall.max(self.shards[home].last_created + 1);
                 self.shards[home].last_created = created;
                 let arn =
-                    format!("arn:aws:kinesisvideo:us-west-2:123456789012:channel/{name}/{created}");
+                    format!("arn:aws:kinesisvideo:us-west-2:{CALLERS}:channel/{name}/{created}");
                 let channel = self.create(arn, u64::from(ttl));
                 self.channels[channel].tags = tags;
                 return self.begin_channel(channel, Some(caller), Life::Creating);
@@ -249,7 +253,8 @@ impl Model {
     fn page(&self, home: usize, prefix: &str, most: usize) -> Told {
         let here = self.channels.iter().filter(|channel| {
             let there = channel.alive && channel.life != Life::Creating;
-            there && channel.home == home && channel.name.starts_with(prefix)
+            let listed = channel.account == CALLERS && channel.name.starts_with(prefix);
+            there && channel.home == home && listed
         });
         let line = |channel: &Channel| format!("{} {}", channel.name, channel.status());
         let mut names: Vec<String> = here.map(line).collect();

@@ -42,6 +42,7 @@ impl Model {
             begun: 0,
             bytes: 0,
             control: 0,
+            unsure: 0,
             queued: false,
             untaken: None,
             key: SessionKey::default(),
@@ -118,8 +119,10 @@ impl Model {
     ) {
         let close = close || self.drains(self.conns[id].shard);
         self.responded(id, purpose, status, error);
-        let bytes = response_bytes(&body, close);
-        self.expect(id, Expect::Response(status, error, body, close), bytes);
+        let bytes = response_bytes(status, error, &body, close);
+        self.conns[id].unsure += usize::from(bytes.is_none());
+        let response = Expect::Response(status, error, body, close);
+        self.expect(id, response, bytes.unwrap_or_default());
         let deadline = self.now + self.settings.timeouts.keep_alive_ms;
         let conn = &mut self.conns[id];
         conn.stage = Stage::AwaitHead;
@@ -233,6 +236,7 @@ impl Model {
             home: (self.home)(&name),
             name,
             key: None,
+            account: arn.split(':').nth(4).unwrap_or_default().to_owned(),
             arn,
             ttl,
             alive: true,
@@ -362,14 +366,15 @@ fn slots_push(channel: &mut Channel, viewer: &Option<String>, older: ConnId) {
     channel.superseded.push((viewer.clone(), older));
 }
 
-/// The length of the answer to an Alexa call, after which messages may be delivered in the same step; of others nobody asks.
-fn response_bytes(body: &Body, close: bool) -> usize {
+/// The length of an answer whose body the model knows: it tells whether the next request is begun, and after an Alexa
+/// call's messages may be delivered in the same step.
+fn response_bytes(status: u16, error: &'static str, body: &Body, close: bool) -> Option<usize> {
     let text = match body {
-        Body::Answer(None) => r#"{"Answer":null}"#.to_owned(),
-        Body::Answer(Some(answer)) => format!(r#"{{"Answer":"{answer}"}}"#),
-        Body::Error | Body::Empty | Body::Holds(_) | Body::Exactly(_) | Body::Names(..) => {
-            return 0;
-        }
+        Body::Answer(None) => r#"{"Answer":null}"#,
+        Body::Answer(Some(answer)) => &format!(r#"{{"Answer":"{answer}"}}"#),
+        Body::Empty => "{}",
+        Body::Exactly(text) => text,
+        Body::Error | Body::Holds(_) | Body::Names(..) => return None,
     };
     let meta = codec::http::Meta {
         wall_ms: 0,
@@ -380,12 +385,12 @@ fn response_bytes(body: &Body, close: bool) -> usize {
     codec::http::respond(
         &mut out,
         &meta,
-        200,
-        None,
+        status,
+        Some(error).filter(|error| !error.is_empty()),
         "application/json",
         text.as_bytes(),
     );
-    out.len()
+    Some(out.len())
 }
 
 /// The channel's name in an ARN.

@@ -48,7 +48,8 @@ impl Model {
         Ok(())
     }
 
-    /// The shard's bound is reached: a holder of more than this channel would then loses its oldest, one by one.
+    /// The shard's bound is reached: one message after the other makes room, of the account that keeps most if that is
+    /// more than this one would, else of a channel of this account.
     fn make_room(&mut self, channel: usize, more: usize) -> Result<(), Full> {
         let shard = self.channels[channel].home;
         let most = self.settings.pending_bytes_of_shard();
@@ -65,15 +66,31 @@ impl Model {
             if all + more <= most {
                 return Ok(());
             }
-            let key = |place: usize| self.channels[place].key;
-            let largest = kept
-                .iter()
-                .map(|(place, bytes)| (*bytes, key(*place), *place));
-            let (bytes, _, payer) = largest.max().unwrap_or_default();
-            if bytes <= own + more {
-                let holders = kept.len() + usize::from(own == 0);
-                assert!(own + more > most / holders, "refused below its share");
+            let mine = &self.channels[channel].account;
+            let mut accounts: BTreeMap<&str, usize> = BTreeMap::new();
+            for (place, bytes) in &kept {
+                *accounts.entry(&self.channels[*place].account).or_default() += bytes;
+            }
+            let held = accounts.get(mine.as_str()).copied().unwrap_or(0);
+            let by_bytes = accounts.iter().map(|(account, bytes)| (*bytes, *account));
+            let (bytes, fullest) = by_bytes.max().unwrap_or_default();
+            let other = fullest != mine && bytes > held + more;
+            let payers = if other { fullest } else { mine };
+            let (largest, _, payer) = (kept.iter())
+                .filter(|(place, _)| self.channels[**place].account == payers)
+                .map(|(place, bytes)| (*bytes, self.channels[*place].key, *place))
+                .max()
+                .unwrap_or_default();
+            if !other && largest <= own + more {
+                let holders = accounts.len() + usize::from(held == 0);
+                assert!((held + more) * holders > most, "refused below its share");
+                let of_mine = |place: &&usize| self.channels[**place].account == *mine;
+                let holders = kept.keys().filter(of_mine).count() + usize::from(own == 0);
+                assert!((own + more) * holders >= held + more, "below its part");
                 return Err(Full);
+            }
+            if other {
+                self.met("kept message made room for another account");
             }
             self.make_way(payer);
         }

@@ -79,6 +79,9 @@ pub(crate) struct Model {
     upgraded_bytes: [usize; 2],
 }
 
+/// The account of all callers.
+pub(crate) const CALLERS: &str = "123456789012";
+
 /// As long as every request id.
 const REQUEST_ID: &str = "01234567-0123-0123-0123-0123456789ab";
 
@@ -127,6 +130,7 @@ pub(crate) struct Channel {
     /// The machine's name for it, as its store has it: of channels that keep the same number of bytes, the greatest pays.
     pub(crate) key: Option<ChannelKey>,
     pub(crate) arn: String,
+    pub(crate) account: String,
     pub(crate) ttl: u64,
     pub(crate) home: usize,
     pub(crate) alive: bool,
@@ -215,6 +219,8 @@ pub(crate) struct Conn {
     pub(crate) bytes: usize,
     /// How many of these are no messages.
     pub(crate) control: usize,
+    /// Answers that were queued in this step and whose length the model does not know.
+    pub(crate) unsure: usize,
     /// Its requests wait for a turn.
     pub(crate) queued: bool,
     /// Since when it has taken nothing of the answers that wait for it.

@@ -13,6 +13,10 @@ use broker_core::settings::Auth;
 /// More than any answer in these worlds but those whose length the model knows.
 const ANSWER_BYTES: usize = 4096;
 
+/// What is told to a caller of nothing.
+const LOST: &str =
+    r#"{"message":"There is no such operation: see the path, and that the method is POST."}"#;
+
 impl Model {
     /// Answers what has come, as far as this moment allows it.
     pub(super) fn visit(&mut self, id: ConnId) {
@@ -98,10 +102,15 @@ impl Model {
         }
     }
 
+    /// A request for a path that does not exist.
+    fn answer_lost(&mut self, id: ConnId) {
+        let body = Body::Exactly(LOST.to_owned());
+        let error = "UnknownOperationException";
+        self.respond(id, Purpose::Unknown, 404, error, body, false);
+    }
+
     /// Goes through requests as far as they are awaited, but no more than this many heads and bodies; returns how many are left.
     fn pump(&mut self, id: ConnId, mut visit: u32) -> u32 {
-        let before = self.conns[id].bytes;
-        let mut answers = 0;
         loop {
             let waits = self.answers_wait(id);
             let conn = &mut self.conns[id];
@@ -111,7 +120,11 @@ impl Model {
             }
             let nothing = !conn.partial && conn.pieces.is_empty();
             match conn.stage {
-                Stage::AwaitHead if nothing || waits => break,
+                Stage::AwaitHead if nothing => break,
+                Stage::AwaitHead if waits => {
+                    self.met("request not begun: its peer reads no answers");
+                    break;
+                }
                 Stage::AwaitHead | Stage::AwaitBody(_) if visit == 0 => {
                     if !std::mem::replace(&mut conn.queued, true) {
                         self.shards[conn.shard].waiting.push_back(id);
@@ -121,14 +134,13 @@ impl Model {
                 Stage::AwaitHead | Stage::AwaitBody(_) => {}
                 _ => break,
             }
-            if !waits && before + answers * ANSWER_BYTES >= ANSWER_BYTES_MAX {
-                self.give_up(); // the model does not know the lengths of answers
+            if !waits && conn.bytes + conn.unsure * ANSWER_BYTES >= ANSWER_BYTES_MAX {
+                self.give_up(); // the model does not know the lengths of all answers
             }
             let Some(piece) = conn.pieces.pop_front() else {
                 break;
             };
             visit -= 1;
-            answers += 1;
             let shard = conn.shard;
             match piece {
                 Piece::Upgrade { viewer, .. } if self.drains(shard) => {
@@ -151,10 +163,7 @@ impl Model {
                     let error = "InvalidArgumentException";
                     self.respond(id, Purpose::Unknown, 403, error, Body::Error, true)
                 }
-                Piece::Lost | Piece::Foreign => {
-                    let error = "UnknownOperationException";
-                    self.respond(id, Purpose::Unknown, 404, error, Body::Error, false)
-                }
+                Piece::Lost | Piece::Foreign => self.answer_lost(id),
                 Piece::Head(operation) if self.drains(shard) => {
                     let purpose = Purpose::Api(operation);
                     self.respond(id, purpose, 503, "ServiceUnavailable", Body::Error, true);

@@ -163,6 +163,9 @@ impl Model {
 
     /// Whether the shard must say in this step that its drain is over.
     pub(crate) fn drained(&mut self, shard: usize) -> bool {
+        if self.shards[shard].drain.is_none_or(|drain| drain.over) {
+            return false;
+        }
         let sockets = self
             .conns
             .iter()
