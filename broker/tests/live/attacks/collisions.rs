@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// How much more work names that collide may be than others (full runs).
+/// How much more work names that collide may be than others (full runs): a head, and a message to a client id, of which a look-up is
+/// a small part.
 const RATIO_MAX: f64 = 1.5;
+const MESSAGE_RATIO_MAX: f64 = 1.25;
 
 /// Hashes without a secret.
 type Known = fn(&str) -> u64;
@@ -115,7 +117,7 @@ fn client_ids_that_collide_cost_what_others_cost() {
     });
     if full() {
         assert!(
-            most <= usual * RATIO_MAX,
+            most <= usual * MESSAGE_RATIO_MAX,
             "{most} µs a message, {usual} to ids of chance"
         );
     }
