@@ -1,22 +1,40 @@
 //! The only part that touches the world: rings, sockets, TLS, threads, clock, processes, signals.
 //!
-//! [`run`] starts one worker of the [`fleet`] per thread and leads them through the phases of the [`board`]; a worker drives
-//! its connections on its own ring. Nothing is shared but the board's numbers.
+//! ```text
+//!            ┌──────────────────────── one turn of a worker ────────────────────────┐
+//!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
+//!   launch.rs                          timers.rs                 lines.rs    advance.rs
+//! ```
+//! [`run`](run()) starts one worker a thread. Each has a share of the channels with all their parties, so that both ends of every
+//! message are judged on one thread, by the pure [`crate::visit::Crew`]. In the open loop these are masters, and sessions that
+//! begin on schedule whatever the target does; in the closed loop, peers that are connected for the whole run. The
+//! [`conduct`]or leads the workers through the phases of the [`board`]; nothing else is shared but its numbers. With discovery,
+//! a party's first connections are for its API calls; where they lead is in each worker's [`directory`], found by the one
+//! thread of [`lookup`].
 
+mod advance;
 mod api;
 mod board;
-mod fleet;
+mod conduct;
+mod directory;
+mod launch;
+mod line;
+mod lines;
+mod lookup;
 mod machine;
 mod process;
 mod processes;
+mod run;
 mod server;
 mod signal;
+mod timers;
 mod tls;
 mod watch;
+mod worker;
 
 pub use board::Phase;
-pub use fleet::{RunError, run};
 pub use machine::{Limits, Machine, limits, machine, run_id};
 pub use process::Process;
 pub use processes::run_parts;
+pub use run::{RunError, run};
 pub use server::Server;

@@ -7,9 +7,9 @@
 //! Each step is told as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect nor receive
 //! nor send. Sends of a turn are gathered: one for each line that has something to say.
 
-use super::super::machine::bind_address_no_port;
-use super::super::tls::Client;
 use super::line::{Line, State, index_of, kind_of, narrow};
+use super::machine::bind_address_no_port;
+use super::tls::Client;
 use crate::address::Target;
 use crate::visit::{Crew, Heard};
 use ring::{Completion, Lent, Received, Ring, Settings};
@@ -23,11 +23,11 @@ use std::time::Duration;
 
 /// One way to reach the service.
 #[derive(Clone, Debug)]
-pub(in crate::edge) struct Route {
+pub(super) struct Route {
     /// Where.
-    pub(in crate::edge) target: Target,
+    pub(super) target: Target,
     /// How it is secured, if it is.
-    pub(in crate::edge) tls: Option<Client>,
+    pub(super) tls: Option<Client>,
 }
 
 /// What happened on a line.

@@ -1,6 +1,6 @@
 //! One connection's socket, and what is under way on it.
 
-use super::super::tls::Tls;
+use super::tls::Tls;
 use ring::Key;
 use socket2::Socket;
 use std::io;

@@ -8,11 +8,11 @@
 //! | `idle` | all connect | nothing happens for the given time | |
 //! | `connect` | warm up | the connections of the given time | |
 
-use super::super::board::{Board, Phase, Sum};
-use super::super::process::Process;
-use super::super::server::Server;
-use super::super::signal;
-use super::super::watch::{Goal, Watch};
+use super::board::{Board, Phase, Sum};
+use super::process::Process;
+use super::server::Server;
+use super::signal;
+use super::watch::{Goal, Watch};
 use super::worker::Shared;
 use crate::options::Mode;
 use crate::plan::Plan;

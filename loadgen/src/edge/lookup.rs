@@ -1,8 +1,8 @@
 //! Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait for
 //! another's.
 
-use super::super::tls::Client;
 use super::lines::Route;
+use super::tls::Client;
 use crate::address::{AddressError, Endpoint, Family};
 use crate::plan::{Plan, Trust};
 use ahash::AHashMap;

@@ -1,6 +1,6 @@
 //! Who connects, and when: masters and peers first, sessions on schedule.
 
-use super::super::board::Phase;
+use super::board::Phase;
 use super::directory::Way;
 use super::line::kind_of;
 use super::worker::Worker;

@@ -1,6 +1,6 @@
 //! One thread of a run: its lines, its crew, and the turn that drives both.
 
-use super::super::board::{Board, Gauge, Phase};
+use super::board::{Board, Gauge, Phase};
 use super::directory::Directory;
 use super::lines::{Lines, Route};
 use super::lookup::Lookup;

@@ -1,6 +1,6 @@
 //! What becomes of news: a party goes a step further, comes back later, or is through.
 
-use super::super::board::Phase;
+use super::board::Phase;
 use super::lines::News;
 use super::worker::Worker;
 use crate::options::Mode;

@@ -1,15 +1,15 @@
 //! A run from its plan to its result: routes, channels made and removed, threads.
 
-use super::super::api::{Api, Channels};
-use super::super::board::Board;
-use super::super::server::Server;
-use super::super::tls::Client;
-use super::super::watch::Watch;
-use super::super::{machine, signal};
+use super::api::{Api, Channels};
+use super::board::Board;
 use super::conduct::Conductor;
 use super::lines::Route;
 use super::lookup::Lookup;
+use super::server::Server;
+use super::tls::Client;
+use super::watch::Watch;
 use super::worker::{Shared, Worker};
+use super::{machine, signal};
 use crate::live::Audience;
 use crate::needs::DESCRIPTORS_BESIDE;
 use crate::plan::Plan;
