@@ -53,6 +53,9 @@ fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
         document?
     };
     let code = document.verdict().exit_code();
+    if options.quiet && code != 0 {
+        writeln!(io::stderr(), "loadgen: {}", document.headline())?;
+    }
     if let Some(file) = &options.json {
         write("--json", file, &document.json()?)?;
     }

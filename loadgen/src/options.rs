@@ -240,7 +240,7 @@ pub struct Options {
     /// Write a page with plots to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Print nothing but errors
+    /// Print nothing but errors, and in one line why the exit code is not 0
     #[arg(long)]
     pub quiet: bool,
     /// The authority (PEM) that the service's certificate must come from, instead of those that this system trusts

@@ -3,7 +3,7 @@
 use crate::address::{AddressError, Sources, Target};
 use crate::options::{CpuList, Mode, Options};
 use crate::peer::{Name, Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES};
-use crate::schedule::{Schedule, ScheduleError, Share};
+use crate::schedule::{Arrival, Schedule, ScheduleError, Share};
 use crate::sign::{Credentials, MissingKeys};
 use crate::visit::{self, CANDIDATES_MAX};
 use std::fmt;
@@ -71,6 +71,8 @@ pub enum Trust {
 pub enum OptionError {
     /// A flag's value is out of range: the flag, and what is allowed.
     Range(&'static str, &'static str),
+    /// A flag that means nothing in a storm.
+    InStorm(&'static str),
     /// Any certificate, off loopback.
     InsecureAbroad,
     /// A load on another machine that is worth a second thought, without `--yes`.
@@ -87,6 +89,11 @@ impl fmt::Display for OptionError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Range(flag, allowed) => write!(formatter, "{flag}: allowed is {allowed}"),
+            Self::InStorm(flag) => write!(
+                formatter,
+                "{flag}: a storm has no use for it: all sessions begin at once and stay for --duration; \
+                 how many they are is --channels times --viewers-per-channel"
+            ),
             Self::InsecureAbroad => {
                 formatter.write_str("--insecure: allowed towards loopback addresses only")
             }
@@ -310,7 +317,24 @@ impl Options {
             ),
         ];
         first_fault(&checks)?;
+        self.check_storm()?;
         self.check_words()
+    }
+
+    /// Whether no flag is given that a storm would not look at: all its sessions begin at once and are held to the end.
+    fn check_storm(&self) -> Result<(), OptionError> {
+        let ignored = [
+            ("--sessions", self.sessions.is_some()),
+            ("--rate", self.rate.is_some()),
+            ("--arrival", self.arrival != Arrival::Steady),
+            ("--hold", self.hold > 0.0),
+            ("--window", self.window != 1),
+        ];
+        let first = ignored.into_iter().find(|(_, is_given)| *is_given);
+        match first.filter(|_| self.mode == Mode::Storm) {
+            Some((flag, _)) => Err(OptionError::InStorm(flag)),
+            None => Ok(()),
+        }
     }
 
     fn check_words(&self) -> Result<(), OptionError> {
@@ -587,6 +611,27 @@ mod tests {
             let error = plan(flags).unwrap_err();
             assert!(error.contains(word), "{flags}: {error}");
         }
+    }
+
+    #[test]
+    fn a_storm_refuses_what_it_would_ignore() {
+        for flags in [
+            "--sessions 5",
+            "--rate 5",
+            "--arrival ramp",
+            "--hold 1",
+            "--window 2",
+        ] {
+            let target = "--target http://127.0.0.1:1";
+            let error = plan(&format!("{target} --mode storm {flags}")).unwrap_err();
+            let flag = flags.split(' ').next().unwrap();
+            assert!(error.starts_with(flag), "{flags}: {error}");
+            let others = plan(&format!("{target} --duration 9 --rate 5 {flags}"));
+            assert!(flag == "--sessions" || others.is_ok(), "{flags}");
+        }
+        assert!(
+            plan("--target http://127.0.0.1:1 --mode storm --candidates 2 --trickle 5").is_ok()
+        );
     }
 
     #[test]

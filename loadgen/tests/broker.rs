@@ -131,6 +131,19 @@ fn a_storm() {
     assert_eq!(broker.channels(), 3);
 }
 
+/// What a newcomer runs first leaves no channels behind.
+#[test]
+fn the_first_minute_leaves_nothing_behind() {
+    let broker = Broker::dev();
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/first-minute.toml");
+    let target = broker.url("http://");
+    let report = broker.run(&format!(
+        "{scenario} --target {target} --duration 1 --hold 0"
+    ));
+    assert!(report["sessions"]["completed"].as_u64().unwrap() > 0);
+    broker.assert_channels_made_and_removed(50.0);
+}
+
 /// Unknown channels are refused here, so channels that work were made by API; they are gone afterwards.
 #[test]
 fn signed_and_with_channels_made_for_the_run() {

@@ -316,6 +316,28 @@ fn ctrl_c_ends_gently_with_the_report() {
     assert!(report["messages"]["sent"].as_u64().unwrap() > 0);
 }
 
+/// Quiet runs say nothing if all is well, and in one line why it is not.
+#[test]
+fn quiet_runs_say_why_they_failed() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = gone.local_addr().unwrap();
+    drop(gone);
+    let flags = "--mode idle --channels 2 --duration 0.3 --quiet";
+    for (target, code, words) in [
+        (service(Fault::Nothing), 0, ""),
+        (
+            closed,
+            3,
+            "loadgen: The target failed: 4 connections failed.\n",
+        ),
+    ] {
+        let output = loadgen(&format!("--target http://{target} {flags}"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(code), words));
+        assert!(output.stdout.is_empty());
+    }
+}
+
 #[test]
 fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
     for (flags, word) in [
@@ -343,6 +365,10 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
         (
             "--target http://127.0.0.1:1 --mode idle --server-pid 4294967295",
             "--server-pid",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode storm --rate 5",
+            "--rate: a storm",
         ),
         (
             "--target http://127.0.0.1:1 --mode idle --cores 1023",

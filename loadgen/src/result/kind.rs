@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Descriptors,
     /// No local port was left here.
     Ports,
+    /// The service says that a client does too much with one channel.
+    ClientLimit,
     /// The service says that the signature is wrong, which a wrong clock makes it too.
     ClockSkew,
     /// Discovery led to where no connection can be made, or must not.
@@ -72,6 +74,9 @@ impl ErrorKind {
                 "raise the hard limit of descriptors (ulimit -Hn) or use --processes"
             }
             Self::Ports => "give more local addresses with --source-addresses",
+            Self::ClientLimit => {
+                "the service limits what clients may do with one channel: use more --channels, or a lower --rate"
+            }
             Self::ClockSkew => {
                 "the service takes no signature of ours: check the secret key, and that both clocks agree within five minutes"
             }
@@ -96,10 +101,14 @@ impl ErrorKind {
 }
 
 impl ErrorKind {
-    /// Sorts a name of a report: `refused`, `status:403` and the like, or as the edge counts them, `refused_403_AccessDeniedException`.
+    /// Sorts a name of a report: `refused`, `status:403` and the like, or as the edge counts them,
+    /// `refused_403_AccessDeniedException` (an upgrade) and `call_403_AccessDeniedException`.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        let status = ["status:", "refused_"].iter().find_map(|prefix| {
+        if name.contains("ClientLimitExceeded") {
+            return Self::ClientLimit;
+        }
+        let status = ["status:", "refused_", "call_"].iter().find_map(|prefix| {
             let digits = name.strip_prefix(prefix)?.get(..3)?;
             digits.parse().ok()
         });
@@ -144,13 +153,14 @@ impl ErrorKind {
             Self::ForeignMessage => 17,
             Self::CloseTimeout => 18,
             Self::Endpoint => 19,
-            Self::Other => 20,
+            Self::ClientLimit => 20,
+            Self::Other => 21,
         }
     }
 }
 
 /// What stands for each class of failures where there is room for a word or two; see [`ErrorKind::class`].
-pub const CLASSES: [&str; 21] = [
+pub const CLASSES: [&str; 22] = [
     "refused",
     "reset",
     "timeout",
@@ -171,6 +181,7 @@ pub const CLASSES: [&str; 21] = [
     "message of another run",
     "close timeout",
     "endpoint",
+    "client limit",
     "other",
 ];
 
@@ -180,6 +191,7 @@ const NAMES: &[(ErrorKind, &str)] = &[
     (ErrorKind::Refused, "connect_refused"),
     (ErrorKind::Reset, "reset"),
     (ErrorKind::CloseTimeout, "close_timeout"),
+    (ErrorKind::CloseTimeout, "timeout_close"),
     (ErrorKind::Timeout, "timeout"),
     (ErrorKind::Closed, "closed"),
     (ErrorKind::Closed, "ended_early"),
@@ -192,7 +204,7 @@ const NAMES: &[(ErrorKind, &str)] = &[
     (ErrorKind::Endpoint, "endpoint"),
     (ErrorKind::Protocol, "protocol"),
     (ErrorKind::Protocol, "bad_"),
-    (ErrorKind::Refusal, "status_response"),
+    (ErrorKind::Refusal, "status_"),
     (ErrorKind::ForeignMessage, "message_of_another_run"),
 ];
 
@@ -211,6 +223,18 @@ mod tests {
                 "refused_403_InvalidSignatureException",
                 ErrorKind::ClockSkew,
             ),
+            (
+                "refused_400_ClientLimitExceededException",
+                ErrorKind::ClientLimit,
+            ),
+            (
+                "call_400_ClientLimitExceededException",
+                ErrorKind::ClientLimit,
+            ),
+            ("call_404_ResourceNotFoundException", ErrorKind::Status(404)),
+            ("status_InvalidArgumentException", ErrorKind::Refusal),
+            ("timeout_close", ErrorKind::CloseTimeout),
+            ("timeout_answer", ErrorKind::Timeout),
             ("refused_4", ErrorKind::Refused),
             ("status:999", ErrorKind::Other),
             (
@@ -230,12 +254,25 @@ mod tests {
         }
     }
 
+    /// Who is over a limit of one channel finds no fault in the channels' names.
+    #[test]
+    fn a_limit_of_clients_is_helped_by_more_channels() {
+        let advice = ErrorKind::of("refused_400_ClientLimitExceededException").advice();
+        assert!(
+            advice.contains("more --channels") && !advice.contains("names"),
+            "{advice}"
+        );
+    }
+
     #[test]
     fn each_kind_has_the_class_of_its_name() {
         let statuses = [400, 401, 403, 404, 429, 503, 500].map(ErrorKind::Status);
         let named = NAMES.iter().map(|(kind, _)| *kind);
         let mut met = [false; CLASSES.len()];
-        for kind in named.chain(statuses).chain([ErrorKind::Other]) {
+        for kind in named
+            .chain(statuses)
+            .chain([ErrorKind::ClientLimit, ErrorKind::Other])
+        {
             met[kind.class()] = true;
         }
         assert_eq!(met, [true; CLASSES.len()], "a class without a kind");
