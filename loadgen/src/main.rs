@@ -1,7 +1,7 @@
 //! The binary `loadgen`: flags to plan, plan to run, run to report and exit code.
 
-use loadgen::edge::{RunError, limits, machine, run, run_id, run_parts};
-use loadgen::live::{self, View};
+use loadgen::edge::{RunError, Start, limits, machine, run, run_id, run_parts, word_of_stdin};
+use loadgen::live::{self, Part, View};
 use loadgen::needs::Needs;
 use loadgen::options::{Command, CommandLine, Options, Reports};
 use loadgen::page::{Run, page};
@@ -43,17 +43,32 @@ fn main() -> ExitCode {
 
 fn execute(options: &Options, flags: &[String]) -> Result<u8, Box<dyn Error>> {
     let plan = options.plan(run_id(), |name| std::env::var(name).ok())?;
+    let mut view = View::new(live::Mode::of_stderr(options.quiet));
     let document = if options.processes > 1 {
-        run_parts(options, flags)?
+        let document = run_parts(options, flags, &mut view);
+        view.end();
+        document?
     } else {
-        let server = options.server()?;
-        let mut view = View::new(live::Mode::of_stderr(options.quiet));
-        let document = run(&plan, &document(options, &machine()), server, &mut view);
+        let (server, whole) = (options.server()?, document(options, &machine()));
+        let document = if options.in_step {
+            run(
+                &plan,
+                &whole,
+                server,
+                &word_of_stdin(),
+                &mut Part(io::stdout()),
+            )
+        } else {
+            let start = options
+                .start_at
+                .map_or(Start::AtOnce, |at| Start::At(at.time()));
+            run(&plan, &whole, server, &start, &mut view)
+        };
         view.end();
         document?
     };
     let code = document.verdict().exit_code();
-    if options.quiet && code != 0 {
+    if options.quiet && !options.in_step && code != 0 {
         writeln!(io::stderr(), "loadgen: {}", document.headline())?;
     }
     if let Some(file) = &options.json {

@@ -3,7 +3,7 @@
 use crate::address::Target;
 use crate::edge::Server;
 use crate::scenario;
-use crate::schedule::{Arrival, Share};
+use crate::schedule::{Arrival, Moment, Share};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -210,6 +210,10 @@ pub struct Options {
     /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     pub part: Share,
+    /// Begin the load at this moment (UTC, as 2026-01-31T23:59:59Z), by when all connections should be open: so parts on several
+    /// machines begin together
+    #[arg(long, value_name = "TIME")]
+    pub start_at: Option<Moment>,
     /// Another address of the same service, over which a share of the sessions goes
     #[arg(long, value_name = "URL", requires = "tls_percent")]
     pub tls_target: Option<String>,
@@ -268,6 +272,10 @@ pub struct Options {
     /// Make the channels by API before the run and remove them after it (sessions, storm)
     #[arg(long)]
     pub create_channels: bool,
+    /// This process is one of several: it tells its progress and waits for the word to begin, on its standard streams
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub in_step: bool,
     /// Region of the channels' ARNs
     #[arg(long, value_name = "NAME", default_value = "us-west-2")]
     pub region: String,

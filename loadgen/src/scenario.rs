@@ -102,7 +102,8 @@ fn takes_value(command: &Command, flag: &str) -> Option<bool> {
 }
 
 fn names(command: &Command) -> String {
-    let names = command.get_arguments().filter_map(|flag| flag.get_long());
+    let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
+    let names = shown.filter_map(|flag| flag.get_long());
     names
         .map(|name| name.replace('-', "_"))
         .collect::<Vec<_>>()

@@ -13,7 +13,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use support::{Fault, Relay};
 
 /// The sockets of all peers: channel by the ARN's text, place in it.
@@ -25,6 +25,10 @@ struct Reception {
     /// For the connection, and for the calls after it; none is where they asked.
     endpoints: Option<[String; 2]>,
     heads: Mutex<Vec<String>>,
+    /// Upgrades whose head has this text are answered after so long, and that is noted among the heads.
+    slow: Option<(&'static str, Duration)>,
+    /// When each viewer came.
+    viewers: Mutex<Vec<SystemTime>>,
 }
 
 impl Reception {
@@ -39,6 +43,16 @@ impl Reception {
         let body = body.to_string();
         let length = body.len();
         format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    /// Notes when a viewer comes, and keeps those waiting who are to wait.
+    fn receive_upgrade(&self, head: &str) {
+        if head.contains("X-Amz-ClientId") {
+            self.viewers.lock().unwrap().push(SystemTime::now());
+        } else if let Some((_, span)) = self.slow.filter(|(text, _)| head.contains(text)) {
+            thread::sleep(span);
+            self.heads.lock().unwrap().push("answered".into());
+        }
     }
 }
 
@@ -58,8 +72,10 @@ fn serve_on(listener: TcpListener, fault: Fault) {
 fn reception(endpoints: Option<[String; 2]>) -> (SocketAddr, Arc<Reception>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let heads = Mutex::default();
-    let reception = Arc::new(Reception { endpoints, heads });
+    let reception = Arc::new(Reception {
+        endpoints,
+        ..Reception::default()
+    });
     serve_from(listener, Fault::Nothing, Arc::clone(&reception));
     (address, reception)
 }
@@ -134,6 +150,7 @@ fn serve(
         socket.write_all(reception.answer(own).as_bytes()).ok()?;
         head = listen()?;
     }
+    reception.receive_upgrade(&head);
     let key = head.split("Key: ").nth(1)?.split('\r').next()?;
     let target = head.split(' ').nth(1)?;
     let (channel, place) = match target.split_once("&X-Amz-ClientId=viewer-") {
@@ -426,6 +443,51 @@ fn sessions_go_all_the_way() {
         );
         assert!(report["schedule_lag_us"]["p99"].is_number());
     }
+}
+
+/// Processes wait for each other: no session begins before the last master of any of them is open. All the while the whole run
+/// is shown.
+#[test]
+fn processes_start_in_step_and_show_their_progress() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let reception = Arc::new(Reception {
+        slow: Some(("loadgen-1%2F", Duration::from_millis(700))),
+        ..Reception::default()
+    });
+    serve_from(listener, Fault::Nothing, Arc::clone(&reception));
+    let flags = "--processes 2 --channels 2 --rate 20 --duration 1.5";
+    let output = loadgen(&format!("--target http://{address} {flags}"));
+    assert_eq!(output.status.code(), Some(0));
+    let heads = reception.heads.lock().unwrap();
+    let place = |text: &str| heads.iter().position(|head| head.contains(text)).unwrap();
+    assert!(place("answered") < place("X-Amz-ClientId"), "{heads:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let shows = |line: &str| line.starts_with("measuring ") && line.contains(" sessions/s");
+    assert!(said.lines().any(shows), "{said}");
+    assert_eq!(said.matches("\nmeasuring\n").count(), 1, "{said}");
+}
+
+#[test]
+fn a_load_begins_at_its_moment() {
+    let (address, reception) = reception(None);
+    let flags = format!("--target http://{address} --sessions 5 --duration 0.3 --channels 1");
+    let moment = SystemTime::now() + Duration::from_secs(2);
+    let text = loadgen::result::words::rfc3339(moment);
+    let output = loadgen(&format!("{flags} --start-at {text}"));
+    assert_eq!(output.status.code(), Some(0));
+    let first = *reception.viewers.lock().unwrap().iter().min().unwrap();
+    // The text has whole seconds.
+    let whole = text.parse::<loadgen::schedule::Moment>().unwrap().time();
+    assert!(first >= whole, "{first:?} is before {whole:?}");
+
+    let output = loadgen(&format!("{flags} --start-at 2024-01-01T00:00:00Z"));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said.contains("--start-at: allowed is a moment to come"),
+        "{said}"
+    );
 }
 
 /// Calls and connections go where the service says, under the name that it says; nothing but the first call goes to the target.

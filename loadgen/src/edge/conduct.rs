@@ -10,6 +10,7 @@
 
 use super::board::{Board, Phase, Sum};
 use super::process::Process;
+use super::run::Start;
 use super::server::Server;
 use super::signal;
 use super::watch::{Goal, Watch};
@@ -17,6 +18,7 @@ use super::worker::Shared;
 use crate::options::Mode;
 use crate::plan::Plan;
 use crate::result::{Cpu, Document, Ending, Memory, words};
+use std::sync::mpsc::TryRecvError;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +28,7 @@ pub(super) struct Conductor<'a, 'w> {
     plan: &'a Plan,
     board: &'a Board,
     server: Option<Server>,
+    start: &'a Start,
     watch: &'a Watch<'w>,
 }
 
@@ -62,6 +65,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
     pub(super) const fn new(
         shared: Shared<'a>,
         server: Option<Server>,
+        start: &'a Start,
         watch: &'a Watch<'w>,
     ) -> Self {
         Self {
@@ -69,6 +73,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             plan: shared.plan,
             board: shared.board,
             server,
+            start,
             watch,
         }
     }
@@ -79,6 +84,9 @@ impl<'a, 'w> Conductor<'a, 'w> {
         let opened = self.open();
         let mut memory = Memory::default();
         let (mut from, mut to) = (self.sample(), None);
+        if opened.all {
+            self.await_start();
+        }
         if opened.all && !signal::stopped() {
             if matches!(self.plan.mode, Mode::Relay | Mode::Connect) {
                 self.board.enter(Phase::WarmUp);
@@ -166,6 +174,39 @@ impl<'a, 'w> Conductor<'a, 'w> {
             if !moved || tried(&last) >= wanted || signal::stopped() || last.over > 0 {
                 let all = last.open == wanted;
                 return Opened { all, base };
+            }
+        }
+    }
+
+    /// Waits for the moment to begin, if there is one.
+    fn await_start(&self) {
+        let moment = match self.start {
+            Start::AtOnce => return,
+            Start::At(moment) => *moment,
+            Start::OnWord(word) => {
+                self.watch.ready();
+                self.watch.enter("waiting", Goal::Unknown);
+                loop {
+                    match word.try_recv() {
+                        Ok(moment) => break moment,
+                        // Nobody is left to wait for.
+                        Err(TryRecvError::Disconnected) => return,
+                        Err(TryRecvError::Empty) if signal::stopped() => return,
+                        Err(TryRecvError::Empty) => drop(self.wait(LOOK, |_| false)),
+                    }
+                }
+            }
+        };
+        match moment.duration_since(SystemTime::now()) {
+            Ok(left) => {
+                self.watch.enter("waiting", Goal::Span(left));
+                self.wait(left, |_| false);
+            }
+            Err(late) => {
+                let late_s = late.duration().as_secs_f64();
+                let late = words::seconds(late_s);
+                self.watch
+                    .say(&format!("the moment to begin was {late} ago"));
             }
         }
     }

@@ -1,9 +1,11 @@
 //! What this machine is and allows: descriptors, CPUs, kernel.
 #![expect(
     unsafe_code,
-    reason = "limits and CPU affinity are set through libc; std has neither"
+    reason = "one socket option is set through libc; no safe wrapper has it"
 )]
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
 use std::fs;
@@ -87,20 +89,10 @@ pub fn run_id() -> u32 {
 /// # Errors
 /// What the kernel says.
 pub(super) fn raise_descriptors() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: `limit` is a valid place for one rlimit.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` is a valid rlimit.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(limit.rlim_cur)
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let current = maximum;
+    setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+    Ok(maximum.unwrap_or(u64::MAX))
 }
 
 /// Has a later bind to an address leave the port to be chosen at connect, when the other end is known: one port then serves
@@ -133,17 +125,7 @@ pub(super) fn bind_address_no_port(socket: &Socket) -> io::Result<()> {
 /// # Errors
 /// The CPU does not exist or is not this process's to use.
 pub(super) fn pin(cpu: usize) -> io::Result<()> {
-    // SAFETY: a zeroed cpu_set_t is the empty set; CPU_SET checks nothing, but the command line allows only numbers below
-    // its size (1024), asserted here.
-    let set = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        assert!(cpu < 8 * size_of::<libc::cpu_set_t>());
-        libc::CPU_SET(cpu, &mut set);
-        set
-    };
-    // SAFETY: 0 is the calling thread; `set` is valid and of the size given.
-    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
 }

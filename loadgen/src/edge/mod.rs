@@ -35,6 +35,6 @@ mod worker;
 pub use board::Phase;
 pub use machine::{Limits, Machine, limits, machine, run_id};
 pub use process::Process;
-pub use processes::run_parts;
-pub use run::{RunError, run};
+pub use processes::{run_parts, word_of_stdin};
+pub use run::{RunError, Start, run};
 pub use server::Server;

@@ -17,8 +17,20 @@ use crate::result::{Document, merge};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What the load waits for once all is there.
+#[derive(Debug)]
+pub enum Start {
+    /// Nothing.
+    AtOnce,
+    /// This moment: parts on several machines begin together.
+    At(SystemTime),
+    /// The word of the process that started this one, which says the moment.
+    OnWord(Receiver<SystemTime>),
+}
 
 /// Why there was no run. Told to the operator.
 #[derive(Debug)]
@@ -63,8 +75,15 @@ pub fn run(
     plan: &Plan,
     document: &Document,
     server: Option<Server>,
+    start: &Start,
     audience: &mut dyn Audience,
 ) -> Result<Document, RunError> {
+    if let Start::At(moment) = start
+        && *moment < SystemTime::now()
+    {
+        let text = "--start-at: allowed is a moment to come";
+        return Err(RunError::local(text.into()));
+    }
     ring::probe().map_err(|error| RunError::local(error.to_string()))?;
     check_descriptors(plan)?;
     let watch = &Watch::new(audience);
@@ -82,16 +101,23 @@ pub fn run(
         let target = target.clone();
         routes.push(Arc::new(Route { target, tls }));
     }
-    signal::watch();
+    signal::watch().map_err(say("signals"))?;
     if !plan.create_channels {
-        return run_on(plan, document, &routes, &[], server, watch);
+        return run_on(plan, document, &routes, &[], (server, start), watch);
     }
     let secured = routes.first().and_then(|route| route.tls.as_ref());
     let mut api = Api::new(plan, secured);
     let mut channels = Channels::default();
     watch.say("making channels");
     let finished = match api.create(plan, &mut channels) {
-        Ok(()) => run_on(plan, document, &routes, &channels.arns, server, watch),
+        Ok(()) => run_on(
+            plan,
+            document,
+            &routes,
+            &channels.arns,
+            (server, start),
+            watch,
+        ),
         Err(error) => Err(RunError::target(error)),
     };
     watch.say("removing channels");
@@ -107,7 +133,7 @@ fn run_on(
     document: &Document,
     routes: &[Arc<Route>],
     arns: &[String],
-    server: Option<Server>,
+    (server, start): (Option<Server>, &Start),
     watch: &Watch<'_>,
 ) -> Result<Document, RunError> {
     let threads = plan.threads();
@@ -140,7 +166,7 @@ fn run_on(
                 })
             })
             .collect();
-        let course = Conductor::new(shared, server, watch).conduct();
+        let course = Conductor::new(shared, server, start, watch).conduct();
         let mut parts = Vec::new();
         for worker in workers {
             let part = worker.join().expect("workers do not panic");

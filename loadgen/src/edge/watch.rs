@@ -47,6 +47,11 @@ impl<'a> Watch<'a> {
         self.0.borrow_mut().audience.say(line);
     }
 
+    /// Tells the audience that the load waits for its word.
+    pub(super) fn ready(&self) {
+        self.0.borrow_mut().audience.ready();
+    }
+
     /// A phase begins.
     pub(super) fn enter(&self, phase: &'static str, goal: Goal) {
         self.0.borrow_mut().phase = Some((phase, Instant::now(), goal));
@@ -84,7 +89,7 @@ impl<'a> Watch<'a> {
 fn progress(phase: &'static str, elapsed: Duration, goal: Goal, sum: &Sum) -> Progress {
     let known = |us: u64| (us > 0).then_some(us);
     Progress {
-        phase,
+        phase: phase.into(),
         elapsed_s: elapsed.as_secs_f64(),
         total_s: match goal {
             Goal::Span(span) => Some(span.as_secs_f64()),
@@ -195,13 +200,13 @@ mod tests {
 
     #[test]
     fn the_audience_is_not_hurried() {
-        struct Count(Vec<&'static str>);
+        struct Count(Vec<String>);
         impl Audience for Count {
             fn say(&mut self, _: &str) {
-                self.0.push("said");
+                self.0.push("said".into());
             }
             fn show(&mut self, progress: &Progress) {
-                self.0.push(progress.phase);
+                self.0.push(progress.phase.clone().into_owned());
             }
         }
         let mut count = Count(Vec::new());

@@ -1,26 +1,33 @@
 //! What is seen of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or nothing.
 //!
-//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] says what stands in a line and touches nothing;
+//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] says what stands in a line and touches nothing; [`part`] carries it from one process to another;
 //! [`view`] brings it to where it is read. Nothing here costs the load anything: it is drawn by the thread that leads the run.
 
+pub mod part;
 pub mod view;
 pub mod words;
 
+pub use part::{Part, PartNews};
 pub use view::{Mode, View};
+
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Who follows a run.
 pub trait Audience {
     /// A line that is said once.
     fn say(&mut self, line: &str);
+    /// All is there, and the load waits for the word to begin.
+    fn ready(&mut self) {}
     /// Where the run is, at most four times a second.
     fn show(&mut self, progress: &Progress);
 }
 
 /// A run at one moment. What is not known, or means nothing in this mode, is `None`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// What the run is doing, in a word or two: `opening`, `measuring`, `closing`.
-    pub phase: &'static str,
+    pub phase: Cow<'static, str>,
     /// Seconds since this phase began.
     pub elapsed_s: f64,
     /// Seconds that it takes, if that is known.

@@ -3,6 +3,7 @@
 use super::{Audience, Progress};
 use crate::result::words;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 /// How a run is shown.
@@ -38,7 +39,7 @@ pub struct View<W> {
     bar: Option<ProgressBar>,
     /// When the last line was written in this phase.
     said_s: Option<f64>,
-    phase: &'static str,
+    phase: Cow<'static, str>,
 }
 
 impl View<io::Stderr> {
@@ -58,7 +59,7 @@ impl<W: Write> View<W> {
             out,
             bar: (mode == Mode::Bar).then(bar),
             said_s: None,
-            phase: "",
+            phase: Cow::Borrowed(""),
         }
     }
 
@@ -81,7 +82,7 @@ impl<W: Write> Audience for View<W> {
                     reason = "the share lies between 0 and 1"
                 )]
                 bar.set_position((share * BAR_STEPS as f64) as u64);
-                bar.set_prefix(progress.phase);
+                bar.set_prefix(progress.phase.clone());
                 let left = progress.left_s().map_or_else(String::new, |left| {
                     format!("{} left  ", words::seconds(left.ceil()))
                 });
@@ -93,7 +94,7 @@ impl<W: Write> Audience for View<W> {
                     .said_s
                     .is_none_or(|said| progress.elapsed_s - said >= LINE_EVERY_S);
                 if begun {
-                    self.phase = progress.phase;
+                    self.phase = progress.phase.clone();
                     // Its first figures come soon: they show whether it works at all.
                     self.said_s = Some(progress.elapsed_s - LINE_EVERY_S + FIRST_LINE_S);
                 } else if due {
@@ -150,7 +151,7 @@ mod tests {
         view.say("opening 10 connections");
         for quarter in 0..=80 {
             view.show(&Progress {
-                phase: "measuring",
+                phase: "measuring".into(),
                 elapsed_s: f64::from(quarter) / 4.0,
                 total_s: Some(20.0),
                 open: 10,
@@ -200,7 +201,7 @@ mod tests {
             ("measuring", 5.0),
         ] {
             view.show(&Progress {
-                phase,
+                phase: phase.into(),
                 elapsed_s,
                 ..Progress::default()
             });

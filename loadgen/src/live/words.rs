@@ -50,7 +50,7 @@ impl Progress {
     /// One line for where nothing moves: share, time left, figures.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut line = self.phase.to_owned();
+        let mut line = self.phase.clone().into_owned();
         if let Some(share) = self.share() {
             line.push_str(&format!(" {:.0} %", 100.0 * share));
         }
@@ -106,7 +106,7 @@ mod tests {
 
     fn progress() -> Progress {
         Progress {
-            phase: "measuring",
+            phase: "measuring".into(),
             elapsed_s: 30.0,
             total_s: Some(120.0),
             sessions_per_s: Some(2_204.4),

@@ -7,6 +7,8 @@
 
 mod arrival;
 mod share;
+mod start;
 
 pub use arrival::{Arrival, Schedule, ScheduleError};
 pub use share::Share;
+pub use start::Moment;
