@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 pub struct Target {
     /// Where to connect.
     pub address: SocketAddr,
+    /// Its other addresses: connections are spread over all, and try the next one where they find nobody.
+    pub others: Vec<SocketAddr>,
     /// Whether over TLS.
     pub tls: bool,
     /// The host's name, as the certificate must bear it.
@@ -73,14 +75,48 @@ impl Target {
     pub fn parse(url: &str, owned: bool) -> Result<Self, AddressError> {
         Endpoint::parse(url)?.look_up(owned, Family::Any)
     }
+
+    /// All of its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.address).chain(self.others.iter().copied())
+    }
+
+    /// The address of the connection with this number.
+    #[must_use]
+    pub fn address_of(&self, number: usize) -> SocketAddr {
+        let place = number % (1 + self.others.len());
+        let other = place
+            .checked_sub(1)
+            .and_then(|place| self.others.get(place));
+        other.copied().unwrap_or(self.address)
+    }
+
+    /// Whether all of its addresses are on this machine.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.addresses().all(|address| address.ip().is_loopback())
+    }
+
+    /// The same with its IPv4 addresses alone; `None` if it has none.
+    #[must_use]
+    pub fn of_v4(self) -> Option<Self> {
+        let mut addresses = self.addresses().filter(SocketAddr::is_ipv4);
+        let address = addresses.next()?;
+        let others = addresses.collect();
+        Some(Self {
+            address,
+            others,
+            ..self
+        })
+    }
 }
 
 /// Which addresses of a host are of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// The first one.
+    /// All.
     Any,
-    /// The first of IPv4: the local addresses are of that family.
+    /// Those of IPv4: the local addresses are of that family.
     V4,
 }
 
@@ -116,17 +152,23 @@ impl Endpoint {
     pub fn look_up(self, owned: bool, family: Family) -> Result<Target, AddressError> {
         let unresolved = || AddressError::Unresolved(self.host.clone());
         let found = (self.host.as_str(), self.port).to_socket_addrs();
-        let mut addresses = found.map_err(|_| unresolved())?;
-        let address = match family {
-            Family::Any => addresses.next(),
-            Family::V4 => addresses.find(SocketAddr::is_ipv4),
-        };
-        let address = address.ok_or_else(unresolved)?;
-        if !owned && !address.ip().is_loopback() {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for address in found.map_err(|_| unresolved())? {
+            let is_of_use = family == Family::Any || address.is_ipv4();
+            if is_of_use && !addresses.contains(&address) && addresses.len() < ADDRESSES_MAX {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            return Err(unresolved());
+        }
+        let abroad = addresses.iter().find(|address| !address.ip().is_loopback());
+        if let Some(address) = abroad.filter(|_| !owned) {
             return Err(AddressError::NotLoopback(address.ip()));
         }
         Ok(Target {
-            address,
+            address: addresses.remove(0),
+            others: addresses,
             tls: self.tls,
             host: self.host,
             authority: self.authority,
@@ -211,6 +253,8 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
 
 /// Longest host name. Source: RFC 1035 section 2.3.4, as text without the last dot.
 const HOST_BYTES_MAX: usize = 253;
+/// Most addresses of a host that are used: a name server's answer has a few.
+const ADDRESSES_MAX: usize = 64;
 /// Most source addresses: a 16-bit network.
 const SOURCES_MAX: u32 = 1 << 16;
 
@@ -269,6 +313,27 @@ mod tests {
         assert_eq!(six.look_up(false, Family::V4), Err(unresolved));
         let long = format!("ws://{}", "a".repeat(HOST_BYTES_MAX + 1));
         assert!(Endpoint::parse(&long).is_err());
+    }
+
+    #[test]
+    fn connections_are_spread_over_all_addresses() {
+        let target = Target {
+            others: vec!["[::1]:2".parse().unwrap(), "127.0.0.3:3".parse().unwrap()],
+            ..Target::parse("http://127.0.0.1:1", false).unwrap()
+        };
+        let ports: Vec<u16> = (0..4).map(|n| target.address_of(n).port()).collect();
+        assert_eq!(ports, [1, 2, 3, 1]);
+        assert!(target.is_near());
+        let four = target.of_v4().unwrap();
+        let ports: Vec<u16> = four.addresses().map(|address| address.port()).collect();
+        assert_eq!(ports, [1, 3]);
+        let six = Target::parse("http://[::1]:1", false).unwrap();
+        assert_eq!(six.of_v4(), None);
+        let mixed = Target {
+            others: vec!["192.0.2.1:1".parse().unwrap()],
+            ..four
+        };
+        assert!(!mixed.is_near());
     }
 
     #[test]

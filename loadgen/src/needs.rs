@@ -90,7 +90,9 @@ impl Needs {
             return;
         };
         let sources = plan.sources.map_or(1, |sources| u64::from(sources.count()));
-        let targets = 1 + u64::from(plan.detour.is_some());
+        let detour = plan.detour.as_ref().map(|(target, _)| target);
+        let ways = [Some(&plan.target), detour].into_iter().flatten();
+        let targets: u64 = ways.map(|target| target.addresses().count() as u64).sum();
         let rate = plan.schedule.as_ref().map_or(0.0, |schedule| {
             schedule.rate_max() / f64::from(plan.share.of())
         });

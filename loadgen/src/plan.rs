@@ -158,30 +158,25 @@ impl Options {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Plan, OptionError> {
         self.check_ranges()?;
-        let target = Target::parse(&self.target, self.i_own_this_target)?;
-        let detour = match (&self.tls_target, self.tls_percent) {
-            (Some(url), Some(percent)) => {
-                Some((Target::parse(url, self.i_own_this_target)?, percent))
-            }
-            (None, _) | (_, None) => None,
-        };
-        let trust = self.trust(&target, detour.as_ref())?;
         let sources = match &self.source_addresses {
             Some(text) => Some(Sources::parse(text)?),
             None => None,
         };
-        let ways = [Some(&target), detour.as_ref().map(|(target, _)| target)];
-        if sources.is_some()
-            && !ways
-                .into_iter()
-                .flatten()
-                .all(|target| target.address.is_ipv4())
-        {
-            return Err(OptionError::Range(
-                "--source-addresses",
-                "a target with an IPv4 address",
-            ));
-        }
+        let parse = |url: &str| -> Result<Target, OptionError> {
+            let target = Target::parse(url, self.i_own_this_target)?;
+            if sources.is_none() {
+                return Ok(target);
+            }
+            let allowed = "a target with an IPv4 address";
+            let wrong = OptionError::Range("--source-addresses", allowed);
+            target.of_v4().ok_or(wrong)
+        };
+        let target = parse(&self.target)?;
+        let detour = match (&self.tls_target, self.tls_percent) {
+            (Some(url), Some(percent)) => Some((parse(url)?, percent)),
+            (None, _) | (_, None) => None,
+        };
+        let trust = self.trust(&target, detour.as_ref())?;
         let mut plan = Plan {
             mode: self.mode,
             sources,
@@ -247,7 +242,7 @@ impl Options {
         if secured().next().is_none() && !discovers {
             return Ok(Trust::NotNeeded);
         }
-        let near = secured().all(|target| target.address.ip().is_loopback());
+        let near = secured().all(Target::is_near);
         Ok(match (&self.tls_ca, self.insecure) {
             (Some(file), _) => Trust::Authority(file.clone()),
             (None, true) if near => Trust::Anyone,
@@ -415,10 +410,7 @@ impl Plan {
             Some(&self.target),
             self.detour.as_ref().map(|(target, _)| target),
         ];
-        let abroad = abroad
-            .into_iter()
-            .flatten()
-            .any(|target| !target.address.ip().is_loopback());
+        let abroad = abroad.into_iter().flatten().any(|target| !target.is_near());
         abroad && self.is_heavy()
     }
 

@@ -11,7 +11,7 @@ use crate::visit::answer::Answer;
 use serde_json::{Value, json};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -148,7 +148,7 @@ impl<'a> Api<'a> {
             None => unsigned_call(&mut request, host, path, body),
         }
         if self.stream.is_none() {
-            let socket = connect(&self.target.address)?;
+            let socket = connect(self.target)?;
             socket.set_read_timeout(Some(TIMEOUT))?;
             socket.set_write_timeout(Some(TIMEOUT))?;
             socket.set_nodelay(true)?;
@@ -175,10 +175,16 @@ impl<'a> Api<'a> {
     }
 }
 
-fn connect(address: &SocketAddr) -> io::Result<TcpStream> {
+/// A connection to the first address at which somebody listens.
+fn connect(target: &Target) -> io::Result<TcpStream> {
+    let mut addresses = target.addresses().peekable();
     loop {
+        let Some(address) = addresses.peek() else {
+            return Err(io::Error::other("no address"));
+        };
         match TcpStream::connect_timeout(address, TIMEOUT) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if target.addresses().last() != Some(*address) => drop(addresses.next()),
             connected => return connected,
         }
     }

@@ -8,7 +8,6 @@ use crate::options::Mode;
 use crate::peer::client_id;
 use crate::sign::unsigned_call;
 use crate::visit::{Call, Inquiry, Party, Peer, Role, Stage, Viewer};
-use std::net::IpAddr;
 
 impl Worker<'_> {
     /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the load.
@@ -120,7 +119,7 @@ impl Worker<'_> {
                 .wrapping_mul(plan.peers_per_channel())
                 .wrapping_add(name.place),
         };
-        let source = plan.sources.map(|sources| IpAddr::V4(sources.of(number)));
+        let source = plan.sources.map(|sources| sources.of(number));
         match self.lines.open(route, source) {
             Ok(line) => {
                 let now_ns = self.now_ns();

@@ -4,6 +4,7 @@ use super::tls::Tls;
 use ring::Key;
 use socket2::Socket;
 use std::io;
+use std::net::Ipv4Addr;
 
 /// The edge's half of a connection. 64 bytes, free or not.
 #[derive(Debug, Default)]
@@ -18,6 +19,12 @@ pub(super) struct Line {
     pub(super) generation: u32,
     /// Which of the routes it takes.
     pub(super) route: u16,
+    /// The address of the route that it connects to, counted on from where it began.
+    pub(super) address: u8,
+    /// How many addresses it has tried in vain.
+    pub(super) tried: u8,
+    /// Where it connects from; `None` leaves it to the kernel.
+    pub(super) source: Option<Ipv4Addr>,
     pub(super) state: State,
     /// A connect is in the kernel.
     pub(super) connecting: bool,

@@ -16,7 +16,7 @@ use ring::{Completion, Lent, Received, Ring, Settings};
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub(super) struct Lines {
     routes: Vec<Arc<Route>>,
     lines: Vec<Line>,
     free: Vec<u32>,
+    /// Counts the connections that were begun, round and round.
+    opened: u8,
     news: VecDeque<News>,
     rearm: Vec<u32>,
     dirty: Vec<u32>,
@@ -71,6 +73,7 @@ impl Lines {
             routes,
             lines: Vec::new(),
             free: Vec::new(),
+            opened: u8::MAX,
             news: VecDeque::new(),
             rearm: Vec::new(),
             dirty: Vec::new(),
@@ -80,28 +83,49 @@ impl Lines {
         })
     }
 
-    /// Begins a connection over a route, from this address if one is given. Gives its line.
+    /// Begins a connection over a route, from this address if one is given. Gives its line. Connections are spread over the
+    /// addresses of the route.
     ///
     /// # Errors
     /// No socket is to be had, or it cannot be bound.
-    pub(super) fn open(&mut self, route: u16, source: Option<IpAddr>) -> io::Result<u32> {
-        let target = self
-            .routes
-            .get(usize::from(route))
-            .map(|route| route.target.address);
-        let target = target.ok_or_else(|| io::Error::other("no such route"))?;
+    pub(super) fn open(&mut self, route: u16, source: Option<Ipv4Addr>) -> io::Result<u32> {
+        let way = self.routes.get(usize::from(route));
+        let way = way.ok_or_else(|| io::Error::other("no such route"))?;
+        self.opened = self.opened.wrapping_add(1);
+        let address = self.opened;
+        let target = way.target.address_of(usize::from(address));
         let socket = dial(target, source)?;
         let index = self.free.pop().unwrap_or_else(|| {
             self.lines.push(Line::default());
             narrow(self.lines.len() - 1)
         });
         let line = &mut self.lines[index as usize];
+        line.route = route;
+        line.address = address;
+        line.source = source;
+        self.connect(index, socket, target);
+        Ok(index)
+    }
+
+    fn connect(&mut self, index: u32, socket: Socket, target: SocketAddr) {
+        let line = &mut self.lines[index as usize];
         line.state = State::Connecting;
         line.connecting = true;
-        line.route = route;
         self.ring.connect(socket.as_fd(), line.key(index), target);
         line.socket = Some(socket);
-        Ok(index)
+    }
+
+    /// Connects to the next address of a line's route; `None` if all were tried.
+    fn connect_elsewhere(&mut self, index: u32) -> Option<io::Result<()>> {
+        let line = &mut self.lines[index as usize];
+        let target = &self.routes.get(usize::from(line.route))?.target;
+        line.tried += 1;
+        if usize::from(line.tried) > target.others.len() {
+            return None;
+        }
+        let number = usize::from(line.address) + usize::from(line.tried);
+        let target = target.address_of(number);
+        Some(dial(target, line.source).map(|socket| self.connect(index, socket, target)))
     }
 
     /// The route of a line.
@@ -306,6 +330,11 @@ impl Lines {
             return self.release(index);
         }
         if let Err(error) = result {
+            let error = match self.connect_elsewhere(index) {
+                Some(Ok(())) => return,
+                Some(Err(next)) => next,
+                None => error,
+            };
             return self.broken(index, kind_of(&error));
         }
         line.state = State::Up;
@@ -405,7 +434,7 @@ impl Lines {
 }
 
 /// A socket towards this address, from the source address that is wanted.
-fn dial(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
+fn dial(target: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM.cloexec(), None)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = source {
@@ -419,3 +448,53 @@ fn dial(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
 /// Buffers kept for reuse, and how large each may be.
 const SPARE_MAX: usize = 1024;
 const SPARE_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Opens connections over a route to these addresses until each is there or broken; gives how many are there.
+    fn connections(addresses: &[SocketAddr], count: usize) -> usize {
+        let mut target = Target::parse("http://127.0.0.1:1", false).unwrap();
+        target.address = addresses[0];
+        target.others = addresses[1..].to_vec();
+        let mut lines = Lines::new(vec![Arc::new(Route { target, tls: None })]).unwrap();
+        for _ in 0..count {
+            lines.open(0, Some(Ipv4Addr::LOCALHOST)).unwrap();
+        }
+        let (mut ready, mut broken) = (0, 0);
+        while ready + broken < count {
+            lines.turn(Duration::from_secs(1)).unwrap();
+            while let Some(news) = lines.next() {
+                match news {
+                    News::Ready(_) => ready += 1,
+                    News::Broken(_, kind) => {
+                        assert_eq!(kind, "connect_refused");
+                        broken += 1;
+                    }
+                    News::Connected(_) | News::Bytes(..) | News::Freed(_) => {}
+                }
+            }
+        }
+        ready
+    }
+
+    fn accepted(listener: &TcpListener) -> usize {
+        listener.set_nonblocking(true).unwrap();
+        std::iter::from_fn(|| listener.accept().ok()).count()
+    }
+
+    #[test]
+    fn connections_are_spread_and_try_every_address() {
+        let listener = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (one, other, gone) = (listener(), listener(), listener());
+        let address = |listener: &TcpListener| listener.local_addr().unwrap();
+        let (first, second, closed) = (address(&one), address(&other), address(&gone));
+        drop(gone);
+        assert_eq!(connections(&[first, closed, second], 12), 12);
+        // Those that found nobody went on to the next.
+        assert_eq!((accepted(&one), accepted(&other)), (4, 8));
+        assert_eq!(connections(&[closed, closed], 2), 0);
+    }
+}

@@ -89,7 +89,7 @@ impl Finder {
                 .to_owned()
             })?;
         let unchecked = target.tls && self.trust == Trust::Anyone;
-        if unchecked && !target.address.ip().is_loopback() {
+        if unchecked && !target.is_near() {
             return Err("endpoint_not_loopback_insecure".into());
         }
         let tls = if target.tls {
