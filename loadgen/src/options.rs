@@ -238,6 +238,13 @@ pub struct Options {
     /// Local addresses to connect from in turn: 127.0.1.1/24 or FIRST-LAST
     #[arg(long, value_name = "RANGE")]
     pub source_addresses: Option<String>,
+    /// The version of the service, to be named in the report
+    #[arg(long, value_name = "TEXT")]
+    pub service_version: Option<String>,
+    /// Milliseconds below which the 99th percentile of the latency should be: the report says whether it is, in colour. It
+    /// changes no exit code
+    #[arg(long, value_name = "MS")]
+    pub p99_below: Option<f64>,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

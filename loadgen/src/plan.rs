@@ -296,6 +296,12 @@ impl Options {
                 "at most as many parts as channels",
             ),
             (
+                self.p99_below
+                    .is_none_or(|ms| (0.001..=3.6e6).contains(&ms)),
+                "--p99-below",
+                "0.001 to 3600000 (milliseconds)",
+            ),
+            (
                 self.sdp_payload.is_none_or(payload_fits),
                 "--sdp-payload",
                 "a multiple of 4 from 72 to 65536",

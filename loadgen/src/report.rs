@@ -8,9 +8,13 @@ use serde::Serialize;
 /// The document of a run that has not begun.
 #[must_use]
 pub fn document(options: &Options, machine: &Machine) -> Document {
+    let mut versions = Arguments::from([("loadgen".into(), env!("CARGO_PKG_VERSION").into())]);
+    if let Some(version) = &options.service_version {
+        versions.insert("service".into(), version.as_str().into());
+    }
     Document {
         machine: members(machine),
-        versions: Arguments::from([("loadgen".into(), env!("CARGO_PKG_VERSION").into())]),
+        versions,
         ..Document::new(
             options.mode.name(),
             &options.target,

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// The machine that a run was driven from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub cpu: Option<String>,
@@ -23,6 +23,8 @@ pub struct Machine {
     pub kernel: Option<String>,
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
+    /// Processes that ran or wanted to, on average over the minute before the run.
+    pub load_average: Option<f64>,
 }
 
 /// Looks at this machine.
@@ -36,11 +38,13 @@ pub fn machine() -> Machine {
     let kib = value("/proc/meminfo", "MemTotal");
     let kib = kib.and_then(|text| text.strip_suffix(" kB")?.parse::<u64>().ok());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+    let load = fs::read_to_string("/proc/loadavg").ok();
     Machine {
         cpu: value("/proc/cpuinfo", "model name"),
         cpus: std::thread::available_parallelism().ok().map(Into::into),
         kernel: kernel.map(|text| text.trim().to_owned()),
         memory_bytes: kib.map(|kib| kib * 1024),
+        load_average: load.and_then(|text| text.split(' ').next()?.parse().ok()),
     }
 }
 

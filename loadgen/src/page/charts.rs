@@ -3,6 +3,7 @@
 use super::Run;
 use super::axis::Axis;
 use super::plot::{Line, Plot, Stroke};
+use super::shades::{NOTE, shades};
 use crate::result::{Interval, Span, Spread, words};
 
 /// Appends all plots that these runs have data for.
@@ -40,13 +41,13 @@ enum Kind {
 const OVER_TIME: [OverTime; 4] = [
     OverTime {
         title: "Sessions",
-        note: "completed each second",
+        note: "completed per second",
         of: |interval| interval.sessions,
         kind: Kind::Rate,
     },
     OverTime {
         title: "Messages",
-        note: "arrived each second",
+        note: "arrived per second",
         of: |interval| interval.messages,
         kind: Kind::Rate,
     },
@@ -58,7 +59,7 @@ const OVER_TIME: [OverTime; 4] = [
     },
     OverTime {
         title: "Failures",
-        note: "each second",
+        note: "per second",
         of: |interval| interval.errors,
         kind: Kind::Rate,
     },
@@ -95,12 +96,14 @@ fn over_time(out: &mut String, runs: &[Run], figure: OverTime) {
         }
     });
     let lines: Vec<Line> = lines.collect();
+    let shades = shades(runs);
     Plot {
         title: figure.title,
-        note: figure.note,
+        note: &with_shades(figure.note, &shades),
         x: time_axis(&lines),
         x_ticks: time_ticks(&lines),
         y: Axis::from_zero(values(&lines)),
+        shades,
         say_x: say_time,
         say_y: words::figure,
         lines,
@@ -138,20 +141,31 @@ fn latency_over_time(out: &mut String, runs: &[Run]) {
         }
     }
     lines.retain(|line| line.points.iter().any(|(_, y)| y.is_some()));
+    let shades = shades(runs);
+    let note = format!(
+        "{}: p50 and p99 of each interval; logarithmic",
+        headline(runs)
+    );
     Plot {
         title: "Latency",
-        note: &format!(
-            "{}: p50 and p99 of each interval; logarithmic",
-            headline(runs)
-        ),
+        note: &with_shades(&note, &shades),
         x: time_axis(&lines),
         x_ticks: time_ticks(&lines),
         y: Axis::decades(values(&lines)),
+        shades,
         say_x: say_time,
         say_y: say_us,
         lines,
     }
     .draw(out);
+}
+
+fn with_shades(note: &str, shades: &[(f64, f64)]) -> String {
+    if shades.is_empty() {
+        note.to_owned()
+    } else {
+        format!("{note}; {NOTE}")
+    }
 }
 
 fn headline(runs: &[Run]) -> &'static str {
@@ -256,6 +270,7 @@ fn percentile_plot(out: &mut String, title: &str, note: &str, lines: Vec<Line>) 
             .map(|(x, words)| (*x, (*words).to_owned()))
             .collect(),
         y: Axis::decades(values(&lines)),
+        shades: Vec::new(),
         say_x: say_share,
         say_y: say_us,
         lines,

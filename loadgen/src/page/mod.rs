@@ -7,15 +7,19 @@
 //! | [`plot`] | one plot as HTML and SVG |
 //! | [`charts`] | which plots a report has, and their data |
 //! | [`sections`] | head, verdicts, key figures |
-//! | [`tables`] | the rest in words: time split, failures, cost, machine, arguments |
+//! | [`times`] | where the time goes |
+//! | [`tables`] | the rest in words: failures, cost, machine, arguments |
 //!
 //! Every text that came from a file passes through [`escape`]; names of classes, numbers and our own words do not need to.
 
 pub mod axis;
 pub mod charts;
+mod facts;
 pub mod plot;
 pub mod sections;
+mod shades;
 pub mod tables;
+pub mod times;
 
 use crate::result::Document;
 use std::fmt::{self, Write};
@@ -58,7 +62,7 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
     sections::verdicts(&mut out, runs);
     sections::key_figures(&mut out, runs);
     charts::all(&mut out, runs);
-    tables::latencies(&mut out, runs);
+    times::latencies(&mut out, runs);
     tables::errors(&mut out, runs);
     tables::costs(&mut out, runs);
     tables::machines(&mut out, runs);

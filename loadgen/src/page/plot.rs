@@ -17,6 +17,8 @@ pub struct Plot<'a> {
     pub x_ticks: Vec<(f64, String)>,
     /// Bottom to top.
     pub y: Axis,
+    /// Stretches of x that say less than the others; on a shaded ground.
+    pub shades: Vec<(f64, f64)>,
     /// A value of x in words.
     pub say_x: fn(f64) -> String,
     /// A value of y in words.
@@ -140,6 +142,13 @@ impl Plot<'_> {
             let _ = write!(out, "M{:.1} 0V{SIDE}", SIDE * self.x.place(*tick));
         }
         out.push_str("\"/>");
+        for (from, to) in &self.shades {
+            let (left, right) = (SIDE * self.x.place(*from), SIDE * self.x.place(*to));
+            let _ = write!(
+                out,
+                "<path class=\"shade\" d=\"M{left:.1} 0H{right:.1}V{SIDE}H{left:.1}Z\"/>"
+            );
+        }
         for line in &self.lines {
             let colour = line.colour % COLOURS;
             let path = self.path(line);
@@ -253,6 +262,7 @@ mod tests {
                 from: 0.0,
                 to: 100.0,
             },
+            shades: vec![(0.0, 2.5)],
             say_x: words::seconds,
             say_y: words::figure,
             lines: vec![Line {
@@ -279,6 +289,8 @@ mod tests {
             "{svg}"
         );
         assert!(svg.contains("class=\"line c1\""), "{svg}");
+        let shade = "class=\"shade\" d=\"M0.0 0H250.0V1000H0.0Z\"";
+        assert!(svg.contains(shade), "{svg}");
     }
 
     #[test]

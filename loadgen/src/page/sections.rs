@@ -1,5 +1,6 @@
 //! The parts of a report that are words: head, verdicts, key figures, foot.
 
+use super::facts::facts;
 use super::{Run, escape, tables};
 use crate::result::rows::UNKNOWN;
 use crate::result::{Document, Verdict, words};
@@ -13,10 +14,19 @@ pub fn header(out: &mut String, runs: &[Run]) {
         [_] => format!("{} load", capital(&document.mode)),
         _ => format!("{} runs side by side", runs.len()),
     };
+    let facts = match runs {
+        [_] => facts(document),
+        _ => Vec::new(),
+    };
+    let facts = if facts.is_empty() {
+        String::new()
+    } else {
+        format!("<p class=\"where\">{}</p>", escape(&facts.join(" · ")))
+    };
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
         out,
-        "<header><div><p class=\"eyebrow\">loadgen report</p><h1>{}</h1><p class=\"where\"><code>{}</code> · <time>{}</time> · {}</p></div>\
+        "<header><div><p class=\"eyebrow\">loadgen report</p><h1>{}</h1><p class=\"where\"><code>{}</code> · <time>{}</time> · {}</p>{facts}</div>\
          <button id=\"theme\" type=\"button\" hidden aria-label=\"Switch between light and dark\">◐</button></header>",
         escape(&what),
         escape(&document.target),
@@ -44,12 +54,22 @@ pub fn verdicts(out: &mut String, runs: &[Run]) {
                 saturated.advice()
             );
         }
+        let threshold = document.threshold();
         let (class, mark) = match document.verdict() {
+            Verdict::Well if threshold.is_some_and(|threshold| threshold.is_missed()) => {
+                ("bad", "✕")
+            }
             Verdict::Well => ("good", "✓"),
             Verdict::Faulty | Verdict::TargetFailed | Verdict::Limits => ("bad", "✕"),
             Verdict::Stopped => ("warn", "■"),
         };
-        let (title, rest) = split_sentence(&document.verdict_words());
+        let (mut title, mut rest) = split_sentence(&document.verdict_words());
+        if let Some(threshold) = threshold {
+            if threshold.is_missed() && document.verdict() == Verdict::Well {
+                title = "Threshold missed".into();
+            }
+            rest = format!("{rest} {}", threshold.words());
+        }
         let name = if runs.len() > 1 {
             format!("<i class=\"key c{colour}\"></i>{} · ", escape(&run.name))
         } else {
@@ -94,18 +114,18 @@ fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
             known(document.sessions.completed),
             known(document.sessions.scheduled)
         );
-        cards.push(("Sessions a second", words::figure(rate), note));
+        cards.push(("Sessions per second", words::figure(rate), note));
     }
     if let Some(rate) = document.messages_per_s().filter(|rate| *rate > 0.0) {
         let note = format!("{} arrived in all", known(document.messages.received));
-        cards.push(("Messages a second", words::figure(rate), note));
+        cards.push(("Messages per second", words::figure(rate), note));
     }
     if let Some(rate) = document
         .cycles_per_s()
         .filter(|_| document.sessions.completed.is_none())
     {
         let note = format!("{} opened and closed", known(document.connections.cycles));
-        cards.push(("Connections a second", words::figure(rate), note));
+        cards.push(("Connections per second", words::figure(rate), note));
     }
     if let Some((span, spread)) = document.latency_us.headline() {
         let at = |share| {
@@ -128,8 +148,10 @@ fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
     if let Some(seconds) = cpu.server_s {
         let busy = format!("{} of CPU time in all", words::seconds(seconds));
         match (cpu.server_us_per_message, cpu.server_us_per_connection) {
-            (Some(us), _) => cards.push(("Service CPU a message", words::cost_us(us), busy)),
-            (None, Some(us)) => cards.push(("Service CPU a connection", words::cost_us(us), busy)),
+            (Some(us), _) => cards.push(("Service CPU per message", words::cost_us(us), busy)),
+            (None, Some(us)) => {
+                cards.push(("Service CPU per connection", words::cost_us(us), busy))
+            }
             (None, None) => cards.push((
                 "Service CPU",
                 words::seconds(seconds),
@@ -141,7 +163,7 @@ fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
         let each = document.memory.server_bytes_per_connection;
         let note = each.map_or_else(
             || "resident at the end".into(),
-            |each| format!("grew by {} a connection", words::bytes(each)),
+            |each| format!("grew by {} per connection", words::bytes(each)),
         );
         cards.push(("Service memory", words::bytes(bytes as f64), note));
     }

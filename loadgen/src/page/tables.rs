@@ -1,9 +1,9 @@
-//! The parts of a report that are tables: every figure side by side, time split, failures, cost, machine, arguments.
+//! The parts of a report that are tables: every figure side by side, failures, cost, machine, arguments.
 
 use super::sections::cores;
 use super::{Run, escape};
-use crate::result::rows::{QUANTILES, Row, Sense, UNKNOWN, rows};
-use crate::result::{Arguments, Cpu, Document, ErrorKind, Latencies, Memory, Span, words};
+use crate::result::rows::{Row, Sense, UNKNOWN, rows};
+use crate::result::{Arguments, Cpu, Document, ErrorKind, Memory, words};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -45,7 +45,8 @@ pub fn comparison(out: &mut String, runs: &[Run], extent: Extent) {
             let Some(row) = rows.get(place) else { continue };
             let fault = row.sense == Sense::Zero && row.value.is_some_and(|value| value > 0.0);
             let class = if fault { " class=\"bad\"" } else { "" };
-            let _ = write!(out, "<td{class}>{}", escape(&row.text));
+            let run = column_name(runs, number);
+            let _ = write!(out, "<td{class}{run}>{}", escape(&row.text));
             if number > 0 {
                 let (class, words) = difference(first, row);
                 let _ = write!(out, "<small class=\"change{class}\">{words}</small>");
@@ -85,150 +86,6 @@ fn difference(base: &Row, row: &Row) -> (&'static str, String) {
     }
 }
 
-/// Appends where the time goes, and the quantiles of each kind of span.
-pub fn latencies(out: &mut String, runs: &[Run]) {
-    let known = |run: &Run| {
-        Span::ALL
-            .iter()
-            .any(|span| run.document.latency_us.of(*span).is_some())
-    };
-    if !runs.iter().any(known) {
-        return;
-    }
-    out.push_str("<section><h2>Where the time goes</h2><div class=\"card\">");
-    let steps = Span::STEPS.iter();
-    if runs.iter().any(|run| {
-        steps
-            .clone()
-            .any(|span| run.document.latency_us.of(*span).is_some())
-    }) {
-        out.push_str("<ul class=\"legend\">");
-        for (colour, span) in steps.clone().enumerate() {
-            if runs
-                .iter()
-                .any(|run| run.document.latency_us.of(*span).is_some())
-            {
-                let _ = write!(
-                    out,
-                    "<li><i class=\"key block c{colour}\"></i>{}</li>",
-                    span.label()
-                );
-            }
-        }
-        out.push_str("</ul><div class=\"splits\">");
-        for run in runs {
-            split(out, run, runs.len() > 1);
-        }
-        out.push_str("</div>");
-        out.push_str("<p class=\"none\">");
-        for run in runs {
-            tls_share(out, run, runs.len() > 1);
-        }
-        out.push_str("Each part is the quantile of its own step, so that the parts do not add up to the quantile of a whole session.</p>");
-    }
-    quantiles(out, runs);
-    out.push_str("</div></section>\n");
-}
-
-fn quantiles(out: &mut String, runs: &[Run]) {
-    out.push_str("<div class=\"scroll\"><table><caption>Quantiles of each step</caption><thead><tr><th scope=\"col\">step</th>");
-    if runs.len() > 1 {
-        out.push_str("<th scope=\"col\" class=\"text\">run</th>");
-    }
-    out.push_str("<th scope=\"col\">count</th>");
-    for (name, _) in QUANTILES {
-        let _ = write!(out, "<th scope=\"col\">{name}</th>");
-    }
-    out.push_str("</tr></thead><tbody>");
-    for span in Span::ALL {
-        for (colour, run) in runs.iter().enumerate() {
-            let Some(spread) = run.document.latency_us.of(span) else {
-                continue;
-            };
-            let _ = write!(out, "<tr><th scope=\"row\">{}</th>", span.label());
-            if runs.len() > 1 {
-                let _ = write!(
-                    out,
-                    "<td class=\"text\"><i class=\"key c{colour}\"></i>{}</td>",
-                    escape(&run.name)
-                );
-            }
-            let _ = write!(out, "<td>{}</td>", words::count(spread.count()));
-            for (_, share) in QUANTILES {
-                let text = spread
-                    .quantile(share)
-                    .map_or_else(|| UNKNOWN.into(), words::span_us);
-                let _ = write!(out, "<td>{text}</td>");
-            }
-            out.push_str("</tr>");
-        }
-    }
-    out.push_str("</tbody></table></div>");
-}
-
-/// Says so where not every connection spoke TLS, as the bar has room for it in full.
-fn tls_share(out: &mut String, run: &Run, named: bool) {
-    let latencies = &run.document.latency_us;
-    let Some((tls, all)) = latencies.tls.as_ref().zip(latencies.upgrade.as_ref()) else {
-        return;
-    };
-    if tls.count() < all.count() {
-        let name = if named {
-            format!("{}: ", escape(&run.name))
-        } else {
-            String::new()
-        };
-        let (tls, all) = (words::count(tls.count()), words::count(all.count()));
-        let _ = write!(out, "{name}TLS was spoken by {tls} of {all} connections. ");
-    }
-}
-
-/// One bar for the median of each step and one for its 99th percentile.
-fn split(out: &mut String, run: &Run, named: bool) {
-    for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
-        let steps = steps(&run.document.latency_us, share);
-        let sum: u64 = steps
-            .iter()
-            .map(|(_, _, us)| *us)
-            .fold(0, u64::saturating_add);
-        if sum == 0 {
-            continue;
-        }
-        let label = if named {
-            format!("{} {name}", run.name)
-        } else {
-            name.to_owned()
-        };
-        let _ = write!(
-            out,
-            "<div class=\"split\"><span>{}</span><div class=\"bar\" role=\"img\" aria-label=\"",
-            escape(&label)
-        );
-        for (_, span, us) in &steps {
-            let _ = write!(out, "{} {}; ", span.label(), words::span_us(*us));
-        }
-        out.push_str("\">");
-        for (colour, span, us) in &steps {
-            let width = 100.0 * *us as f64 / sum as f64;
-            let words = words::span_us(*us);
-            let inner = if width > 14.0 { words.as_str() } else { "" };
-            let _ = write!(
-                out,
-                "<i class=\"c{colour}\" style=\"width:{width:.2}%\" title=\"{}: {words}\">{inner}</i>",
-                span.label()
-            );
-        }
-        out.push_str("</div></div>");
-    }
-}
-
-fn steps(latencies: &Latencies, share: f64) -> Vec<(usize, Span, u64)> {
-    let steps = Span::STEPS.into_iter().enumerate();
-    let known = steps
-        .filter_map(|(colour, span)| Some((colour, span, latencies.of(span)?.quantile(share)?)));
-    known.collect()
-}
-
 /// Appends the failures by kind with what to do about each.
 pub fn errors(out: &mut String, runs: &[Run]) {
     let kinds: BTreeSet<&String> = runs
@@ -248,10 +105,11 @@ pub fn errors(out: &mut String, runs: &[Run]) {
             escape(kind),
             escape(ErrorKind::of(kind).advice())
         );
-        for run in runs {
+        for (number, run) in runs.iter().enumerate() {
             let count = run.document.errors.get(kind).copied().unwrap_or_default();
             let class = if count > 0 { " class=\"bad\"" } else { "" };
-            let _ = write!(out, "<td{class}>{}</td>", words::count(count));
+            let run = column_name(runs, number);
+            let _ = write!(out, "<td{class}{run}>{}</td>", words::count(count));
         }
         out.push_str("</tr>");
     }
@@ -327,10 +185,10 @@ fn sides(
     [
         ("CPU time", time.0, time.1),
         ("in use", busy.0, busy.1),
-        ("CPU a message", message.0, message.1),
-        ("CPU a connection", connection.0, connection.1),
+        ("CPU per message", message.0, message.1),
+        ("CPU per connection", connection.0, connection.1),
         ("memory", bytes.0, bytes.1),
-        ("memory a connection", grown.0, grown.1),
+        ("memory per connection", grown.0, grown.1),
     ]
 }
 
@@ -395,20 +253,30 @@ fn names_and_values(out: &mut String, caption: &str, runs: &[Run], all: &[Argume
             "<tr{class}><th scope=\"row\">{}</th>",
             escape(&name.trim_end_matches("_bytes").replace('_', " "))
         );
-        for value in values {
-            let _ = write!(
-                out,
-                "<td class=\"text\">{}</td>",
-                escape(&plain(name, value))
-            );
+        for (number, value) in values.into_iter().enumerate() {
+            let (run, value) = (column_name(runs, number), escape(&plain(name, value)));
+            let _ = write!(out, "<td class=\"text\"{run}>{value}</td>");
         }
         out.push_str("</tr>");
     }
     out.push_str("</tbody></table>");
 }
 
+/// The attribute that names a cell's column where columns have no room; empty for a single run, whose figures need no name.
+fn column_name(runs: &[Run], number: usize) -> String {
+    let run = runs.get(number).filter(|_| runs.len() > 1);
+    run.map_or_else(String::new, |run| {
+        format!(" data-column=\"{}\"", escape(&run.name))
+    })
+}
+
 fn table_head(out: &mut String, caption: &str, runs: &[Run]) {
-    let _ = write!(out, "<table><caption>{caption}</caption>");
+    let class = if runs.len() > 1 {
+        " class=\"stack\""
+    } else {
+        ""
+    };
+    let _ = write!(out, "<table{class}><caption>{caption}</caption>");
     if runs.len() > 1 {
         out.push_str("<thead><tr><td></td>");
         for (colour, run) in runs.iter().enumerate() {

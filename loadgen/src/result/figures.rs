@@ -74,6 +74,12 @@ impl ScheduleLag {
             },
         }
     }
+
+    /// All of it, if the histogram is known.
+    #[must_use]
+    pub fn spread(&self) -> Option<Spread> {
+        Spread::of(&super::spread::decode(self.hdr.as_deref()?).ok()?)
+    }
 }
 
 /// Sessions by what became of them. A session is what a real viewer does, from its start to its intended end.

@@ -186,22 +186,22 @@ fn cpu(document: &Document) -> Vec<Row> {
     ];
     let costs = [
         (
-            "service CPU a message",
+            "service CPU per message",
             cpu.server_us_per_message,
             Sense::Low,
         ),
         (
-            "driver CPU a message",
+            "driver CPU per message",
             cpu.driver_us_per_message,
             Sense::Plain,
         ),
         (
-            "service CPU a connection",
+            "service CPU per connection",
             cpu.server_us_per_connection,
             Sense::Low,
         ),
         (
-            "driver CPU a connection",
+            "driver CPU per connection",
             cpu.driver_us_per_connection,
             Sense::Plain,
         ),
@@ -218,7 +218,7 @@ fn memory(document: &Document) -> Vec<Row> {
     let bytes = [
         ("service memory", float(memory.server_rss_bytes), Sense::Low),
         (
-            "service memory a connection",
+            "service memory per connection",
             memory.server_bytes_per_connection,
             Sense::Low,
         ),

@@ -1,7 +1,7 @@
 //! Documents as a text table, several side by side.
 
+use super::Document;
 use super::rows::rows;
-use super::{Document, Span};
 use std::fmt::Write;
 
 /// The table: the verdict of each first, then a line for each figure that at least one document knows.
@@ -40,33 +40,6 @@ pub fn table(runs: &[(String, Document)]) -> String {
         .collect::<std::collections::BTreeSet<_>>()
     {
         let _ = writeln!(out, "\n{kind}: {}", super::ErrorKind::of(kind).advice());
-    }
-    out
-}
-
-/// The two lines that say most, for the end of a live view.
-#[must_use]
-pub fn summary(document: &Document) -> String {
-    let mut out = document.headline();
-    out.push('\n');
-    if let Some((span, spread)) = document.latency_us.headline() {
-        let at = |share| {
-            spread
-                .quantile(share)
-                .map_or_else(|| "–".into(), super::words::span_us)
-        };
-        let what = if span == Span::Message {
-            "a message"
-        } else {
-            span.label()
-        };
-        let _ = writeln!(
-            out,
-            "{what}: p50 {}, p99 {}, max {}",
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        );
     }
     out
 }

@@ -122,7 +122,10 @@ impl Document {
     /// The verdict in plain words, one line, the saturation of the driver first.
     #[must_use]
     pub fn headline(&self) -> String {
-        let words = self.verdict_words();
+        let mut words = self.verdict_words();
+        if let Some(threshold) = self.threshold() {
+            words = format!("{words} {}", threshold.words());
+        }
         match self.saturated {
             None => words,
             Some(what) => format!(
