@@ -176,7 +176,8 @@ impl Endpoint {
     }
 }
 
-/// A range of addresses, taken in turn by the connections of a run: each has its own 28,000 or so ports towards one target.
+/// A range of addresses, taken in turn by the connections of a run: each has its own 28,000 or so ports towards one
+/// target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sources {
     first: Ipv4Addr,

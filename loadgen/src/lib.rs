@@ -4,10 +4,10 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`peer`] | one simulated client: connection protocol, messages, what each arrival proves; no I/O |
-//! | [`visit`] | a session, as a real viewer lives it, and its master; what each message proves; no I/O |
+//! | [`peer`] | what a simulated client is made of: connection protocol, messages, what arrived of them; no I/O |
+//! | [`visit`] | the parties of a thread: sessions as real viewers live them, their masters, relaying peers; no I/O |
 //! | [`sign`] | presigned URLs and signed API calls |
-//! | [`measure`] | histograms, counts and errors that add up exactly |
+//! | [`measure`] | histograms, counts and errors, as a worker counts them |
 //! | [`schedule`] | when sessions begin, and how a run is split: open loop, no coordinator |
 //! | [`address`] | the target and where it may be; the source addresses of many connections |
 //! | [`options`] [`plan`] | the command line as given; the same, checked |
@@ -17,7 +17,7 @@
 //! | [`result`] | the result as data: the JSON document, its verdict, exact merging |
 //! | [`page`] | the result as one HTML page |
 //! | [`live`] | what is seen of a run while it runs |
-//! | [`report`] | the result as JSON and as text |
+//! | [`report`] | what was run, as the document that the engine fills |
 
 pub mod address;
 pub mod edge;

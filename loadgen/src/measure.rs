@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 /// Messages by what became of them.
 ///
-/// The kinds of fault are disjoint in sum: a message that came back corrupted, or at the wrong peer, is not counted as lost too.
+/// The kinds of fault are disjoint in sum: a message that came back corrupted, or at the wrong peer, is not counted as
+/// lost too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Composed and queued for sending.
@@ -57,7 +58,8 @@ impl Errors {
         self.0.values().sum()
     }
 
-    /// Counts so many of this kind; none leaves no trace. A kind holds words of the service, which may have many of them: over
+    /// Counts so many of this kind; none leaves no trace. A kind holds words of the service, which may have many of
+    /// them: over
     /// [`ERROR_KINDS_MAX`] they are counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {
         if count == 0 {

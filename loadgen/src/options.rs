@@ -82,8 +82,8 @@ impl Options {
 }
 
 impl CommandLine {
-    /// Reads the words of a command line, the program's name first. A scenario named in it is read by `read` and stands for
-    /// the flags in it, in front of those given.
+    /// Reads the words of a command line, the program's name first. A scenario named in it is read by `read` and stands
+    /// for the flags in it, in front of those given.
     ///
     /// # Errors
     /// What to tell the operator: a flag's fault, or the file's with its place.
@@ -127,7 +127,8 @@ pub enum Mode {
     Connect,
     /// The real life of viewers, begun on schedule: connect, offer, answer, candidates both ways, hold, disconnect.
     Sessions,
-    /// All masters and viewers connect at once, as after a restart, and come back by themselves when they are refused or cut off.
+    /// All masters and viewers connect at once, as after a restart, and come back by themselves when they are refused
+    /// or cut off.
     Storm,
 }
 
@@ -173,8 +174,8 @@ pub struct Options {
     /// Viewers of each channel; with --mode connect they alone connect, or the masters if this is 0
     #[arg(long, value_name = "V", default_value_t = 1)]
     pub viewers_per_channel: u32,
-    /// Seconds of load that are measured, 10 unless --sessions and --rate tell it; over them sessions begin (sessions), or all
-    /// is held (storm)
+    /// Seconds of load that are measured, 10 unless --sessions and --rate tell it; over them sessions begin (sessions),
+    /// or all is held (storm)
     #[arg(long, value_name = "S")]
     pub duration: Option<f64>,
     /// Sessions that begin in all (sessions)
@@ -210,8 +211,8 @@ pub struct Options {
     /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     pub part: Share,
-    /// Begin the load at this moment (UTC, as 2026-01-31T23:59:59Z), by when all connections should be open: so parts on several
-    /// machines begin together
+    /// Begin the load at this moment (UTC, as 2026-01-31T23:59:59Z), by when all connections should be open: so parts
+    /// on several machines begin together
     #[arg(long, value_name = "TIME")]
     pub start_at: Option<Moment>,
     /// Another address of the same service, over which a share of the sessions goes
@@ -241,8 +242,8 @@ pub struct Options {
     /// The version of the service, to be named in the report
     #[arg(long, value_name = "TEXT")]
     pub service_version: Option<String>,
-    /// Milliseconds below which the 99th percentile of the latency should be: the report says whether it is, in colour. It
-    /// changes no exit code
+    /// Milliseconds below which the 99th percentile of the latency should be: the report says whether it is, in colour.
+    /// It changes no exit code
     #[arg(long, value_name = "MS")]
     pub p99_below: Option<f64>,
     /// Write every figure to this file

@@ -147,8 +147,8 @@ impl Options {
         }
     }
 
-    /// Checks the flags against each other. `run` tells this run's messages from others'; `variable` looks an environment
-    /// variable up, for the keys.
+    /// Checks the flags against each other. `run` tells this run's messages from others'; `variable` looks an
+    /// environment variable up, for the keys.
     ///
     /// # Errors
     /// The first fault, see [`OptionError`].

@@ -1,7 +1,8 @@
 //! Scenario files: a run's flags, written down in TOML with the reasons beside them.
 //!
-//! A key is a flag's name with `_` or `-` between its words, a value what the flag takes; a flag without a value is `true`.
-//! The file reads as those flags in front of the command line's own, so a flag given by hand overrides the file.
+//! A key is a flag's name with `_` or `-` between its words, a value what the flag takes; a flag without a value is
+//! `true`. The file reads as those flags in front of the command line's own, so a flag given by hand overrides the
+//! file.
 
 use clap::{ArgAction, Command, CommandFactory};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Signatures of the client's side: presigned WebSocket URLs and signed API calls.
 //!
-//! Pure: keys and time are arguments. Source: AWS "Signature Version 4"; the URL is as the KVS WebRTC SDK for JavaScript makes
-//! it (protocol.md section 6.1), the call as botocore does.
+//! Pure: keys and time are arguments. Source: AWS "Signature Version 4"; the URL is as the KVS WebRTC SDK for
+//! JavaScript makes it (protocol.md section 6.1), the call as botocore does.
 
 use aws_lc_rs::digest;
 use codec::aws::sigv4::{SigningKey, Stamp};
@@ -75,8 +75,8 @@ impl Signer {
         }
     }
 
-    /// Path and query of an upgrade, signed for `host` (as the `Host` header tells it). `client_id` is the viewer's, `None` for
-    /// the master; `now_s` is in seconds since 1970. The URL is good for five minutes, as the SDKs make it.
+    /// Path and query of an upgrade, signed for `host` (as the `Host` header tells it). `client_id` is the viewer's,
+    /// `None` for the master; `now_s` is in seconds since 1970. The URL is good for five minutes, as the SDKs make it.
     pub fn presign(
         &mut self,
         host: &str,

@@ -220,7 +220,8 @@ fn count(report: &Value, name: &str) -> u64 {
         .unwrap_or_default()
 }
 
-/// A broker that answers. Dropping it kills it and removes its directory; when the test failed, its log is printed first.
+/// A broker that answers. Dropping it kills it and removes its directory; when the test failed, its log is printed
+/// first.
 struct Broker {
     child: Child,
     directory: PathBuf,
@@ -306,8 +307,8 @@ impl Broker {
         format!("{scheme}{}", self.word(scheme))
     }
 
-    /// A run that must end well, with nothing lost, and as many messages in the broker's books as in the report; returns the
-    /// report.
+    /// A run that must end well, with nothing lost, and as many messages in the broker's books as in the report;
+    /// returns the report.
     fn run(&self, flags: &str) -> Value {
         let before = self.settled(0.0);
         let end = self.loadgen(flags, SECRET);
@@ -378,8 +379,8 @@ impl Broker {
         }
     }
 
-    /// Waits until every connection is gone and at least so many messages have been received since the start. Asserts that
-    /// each of them was delivered and none is kept; returns how many there were.
+    /// Waits until every connection is gone and at least so many messages have been received since the start. Asserts
+    /// that each of them was delivered and none is kept; returns how many there were.
     fn settled(&self, received: f64) -> f64 {
         let until = Instant::now() + SETTLED_WITHIN;
         loop {

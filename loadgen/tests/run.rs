@@ -445,8 +445,8 @@ fn sessions_go_all_the_way() {
     }
 }
 
-/// Processes wait for each other: no session begins before the last master of any of them is open. All the while the whole run
-/// is shown.
+/// Processes wait for each other: no session begins before the last master of any of them is open. All the while the
+/// whole run is shown.
 #[test]
 fn processes_start_in_step_and_show_their_progress() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -490,7 +490,8 @@ fn a_load_begins_at_its_moment() {
     );
 }
 
-/// Calls and connections go where the service says, under the name that it says; nothing but the first call goes to the target.
+/// Calls and connections go where the service says, under the name that it says; nothing but the first call goes to the
+/// target.
 #[test]
 fn sessions_go_where_discovery_says() {
     let (connections, relay) = reception(None);

@@ -93,8 +93,8 @@ pub(super) struct Sum {
 }
 
 impl Gauge {
-    /// Tells all failures of its worker until here. Called once a turn: their names are looked at only when there are more than
-    /// were told.
+    /// Tells all failures of its worker until here. Called once a turn: their names are looked at only when there are
+    /// more than were told.
     pub(super) fn tell(&self, errors: &Errors) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.classes.iter().map(load).sum::<u64>()

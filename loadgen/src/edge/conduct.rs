@@ -152,8 +152,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be told from
-    /// what it needs anyway.
+    /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be told
+    /// from what it needs anyway.
     fn open_peers(&self) -> Opened {
         let wanted = self.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
@@ -277,8 +277,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Lets messages arrive until all have, or none does any more. A first Ctrl-C does not cut this short, or they would be
-    /// called lost.
+    /// Lets messages arrive until all have, or none does any more. A first Ctrl-C does not cut this short, or they
+    /// would be called lost.
     fn drain_messages(&self) {
         loop {
             let last = self.board.sum();

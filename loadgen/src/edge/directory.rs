@@ -20,7 +20,8 @@ pub(super) struct Directory {
 enum Place {
     /// It has a route of this number.
     Route(u16),
-    /// It is being looked up; these connections wait, each a line and its generation. As many as there are lines at most.
+    /// It is being looked up; these connections wait, each a line and its generation. As many as there are lines at
+    /// most.
     Asked(Vec<(u32, u32)>),
 }
 

@@ -10,7 +10,8 @@ use crate::sign::unsigned_call;
 use crate::visit::{Call, Inquiry, Party, Peer, Role, Stage, Viewer};
 
 impl Worker<'_> {
-    /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the load.
+    /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the
+    /// load.
     pub(super) fn open_waiting(&mut self) {
         if self.phase() >= Phase::Drain {
             self.waiting.clear();
@@ -147,8 +148,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes a party's next API call, on its line or where the service wants it; after the last one it connects where the
-    /// service wants that.
+    /// Makes a party's next API call, on its line or where the service wants it; after the last one it connects where
+    /// the service wants that.
     pub(super) fn call(&mut self, line: u32) {
         let Some(inquiry) = self.crew.inquiry(line) else {
             return;
@@ -257,7 +258,8 @@ impl Worker<'_> {
         let Some((_, percent)) = self.shared.plan.detour else {
             return 0;
         };
-        // The upper bits of a product with an odd constant: neighbours fall far apart, and the share is kept over any stretch.
+        // The upper bits of a product with an odd constant: neighbours fall far apart, and the share is kept over any
+        // stretch.
         let scattered = (u64::from(session.wrapping_mul(0x9E37_79B9)) * 100) >> 32;
         u16::from(scattered < u64::from(percent))
     }

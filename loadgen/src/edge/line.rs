@@ -94,7 +94,8 @@ pub(super) fn kind_of(error: &io::Error) -> String {
     }
 }
 
-/// Lines are numbered by 32 bits: a worker has at most 10⁹ parties by the bounds of the options, and memory for far fewer.
+/// Lines are numbered by 32 bits: a worker has at most 10⁹ parties by the bounds of the options, and memory for far
+/// fewer.
 pub(super) fn narrow(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }

@@ -1,11 +1,12 @@
-//! Connections by the dozen thousand on one ring: dialled, secured, read, written, ended. What a byte means is the crew's.
+//! Connections by the dozen thousand on one ring: dialled, secured, read, written, ended. What a byte means is the
+//! crew's.
 //!
 //! ```text
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
 //!              └─────────────┴─── broken, cut ───┴────────────▲
 //! ```
-//! Each step is told as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect nor receive
-//! nor send. Sends of a turn are gathered: one for each line that has something to say.
+//! Each step is told as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect nor
+//! receive nor send. Sends of a turn are gathered: one for each line that has something to say.
 
 use super::line::{Line, State, index_of, kind_of, narrow};
 use super::machine::bind_address_no_port;
@@ -39,7 +40,8 @@ pub(super) enum News {
     Ready(u32),
     /// Bytes came: [`Lines::read`] them.
     Bytes(u32, Lent),
-    /// The connection ended otherwise than we wanted, for this reason. It was cut. Told once, and not after an end of ours.
+    /// The connection ended otherwise than we wanted, for this reason. It was cut. Told once, and not after an end of
+    /// ours.
     Broken(u32, String),
     /// The line is free. Told once for each that was opened.
     Freed(u32),
@@ -83,8 +85,8 @@ impl Lines {
         })
     }
 
-    /// Begins a connection over a route, from this address if one is given. Gives its line. Connections are spread over the
-    /// addresses of the route.
+    /// Begins a connection over a route, from this address if one is given. Gives its line. Connections are spread over
+    /// the addresses of the route.
     ///
     /// # Errors
     /// No socket is to be had, or it cannot be bound.

@@ -1,5 +1,5 @@
-//! Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait for
-//! another's.
+//! Looks up where discovery leads, on a thread of its own: a resolver may take seconds, in which no session must wait
+//! for another's.
 
 use super::lines::Route;
 use super::tls::Client;

@@ -99,8 +99,8 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Has a later bind to an address leave the port to be chosen at connect, when the other end is known: one port then serves
-/// as many connections as there are pairs of addresses.
+/// Has a later bind to an address leave the port to be chosen at connect, when the other end is known: one port then
+/// serves as many connections as there are pairs of addresses.
 ///
 /// # Errors
 /// What the kernel says.

@@ -5,12 +5,12 @@
 //!  schedule ─► launch what is due ─► retries, holds, deadlines ─► flush ─► ring ─► news
 //!   launch.rs                          timers.rs                 lines.rs    advance.rs
 //! ```
-//! [`run`](run()) starts one worker a thread. Each has a share of the channels with all their parties, so that both ends of every
-//! message are judged on one thread, by the pure [`crate::visit::Crew`]. In the open loop these are masters, and sessions that
-//! begin on schedule whatever the target does; in the closed loop, peers that are connected for the whole run. The
-//! [`conduct`]or leads the workers through the phases of the [`board`]; nothing else is shared but its numbers. With discovery,
-//! a party's first connections are for its API calls; where they lead is in each worker's [`directory`], found by the one
-//! thread of [`lookup`].
+//! [`run`](run()) starts one worker a thread. Each has a share of the channels with all their parties, so that both
+//! ends of every message are judged on one thread, by the pure [`crate::visit::Crew`]. In the open loop these are
+//! masters, and sessions that begin on schedule whatever the target does; in the closed loop, peers that are connected
+//! for the whole run. The [`conduct`]or leads the workers through the phases of the [`board`]; nothing else is shared
+//! but its numbers. With discovery, a party's first connections are for its API calls; where they lead is in each
+//! worker's [`directory`], found by the one thread of [`lookup`].
 
 mod advance;
 mod api;

@@ -1,7 +1,7 @@
 //! A run in several processes on one machine: each has a part of it, they begin together, and their reports are merged.
 //!
-//! Each part tells its progress on its standard output ([`PartNews`]). When all connections are open it says so and waits; when
-//! all parts wait, each is sent the moment to begin on its standard input.
+//! Each part tells its progress on its standard output ([`PartNews`]). When all connections are open it says so and
+//! waits; when all parts wait, each is sent the moment to begin on its standard input.
 
 use super::run::Start;
 use super::signal;
@@ -19,8 +19,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Runs this program so many times, each with its part and the same `flags` (those after `run`), and merges what they report.
-/// Each is pinned to one of `--cores` in turn. Ctrl-C is passed on; each part then ends gently.
+/// Runs this program so many times, each with its part and the same `flags` (those after `run`), and merges what they
+/// report. Each is pinned to one of `--cores` in turn. Ctrl-C is passed on; each part then ends gently.
 ///
 /// # Errors
 /// A process cannot be started, or one ends without a report: what it said is on standard error.

@@ -70,7 +70,8 @@ impl std::error::Error for RunError {}
 /// Runs the plan to its end, or until Ctrl-C, and fills the document, which says what is run. `audience` follows it.
 ///
 /// # Errors
-/// This machine does not allow it, or the flags name what does not exist. Failures of the target are part of the result.
+/// This machine does not allow it, or the flags name what does not exist. Failures of the target are part of the
+/// result.
 pub fn run(
     plan: &Plan,
     document: &Document,

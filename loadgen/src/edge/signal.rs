@@ -28,7 +28,8 @@ pub(super) fn stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Asks a process that we started for an end, as Ctrl-C would. It must not have been waited for, so that its id is still its own.
+/// Asks a process that we started for an end, as Ctrl-C would. It must not have been waited for, so that its id is
+/// still its own.
 pub(super) fn interrupt(child: &Child) {
     // It fails when the process has ended, which is as well.
     let _ = kill_process(Pid::from_child(child), Signal::INT);

@@ -1,7 +1,7 @@
 //! What is due without news: sessions that took too long, holds that are over, parties that connect again.
 //!
-//! Spans that are the same for all stand in queues, which are sorted by themselves; only back-off needs an order. An entry
-//! whose line has another connection meanwhile is passed over.
+//! Spans that are the same for all stand in queues, which are sorted by themselves; only back-off needs an order. An
+//! entry whose line has another connection meanwhile is passed over.
 
 use super::line::Line;
 use super::worker::Worker;
@@ -95,8 +95,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Has a party connect again after its n-th failure in a row, as the SDKs do: at a random moment of a span that doubles
-    /// from 100 ms to 10 s (full jitter).
+    /// Has a party connect again after its n-th failure in a row, as the SDKs do: at a random moment of a span that
+    /// doubles from 100 ms to 10 s (full jitter).
     pub(super) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))

@@ -24,10 +24,12 @@ pub(super) struct Client {
 pub(super) struct Tls(ClientConnection);
 
 impl Client {
-    /// A client that trusts as told; `None` if no TLS is spoken. Sessions are not resumed: each handshake is a whole one.
+    /// A client that trusts as told; `None` if no TLS is spoken. Sessions are not resumed: each handshake is a whole
+    /// one.
     ///
     /// # Errors
-    /// The authority's file cannot be read or holds no certificate; the system trusts nobody; the host cannot be a name in a certificate.
+    /// The authority's file cannot be read or holds no certificate; the system trusts nobody; the host cannot be a name
+    /// in a certificate.
     pub(super) fn new(trust: &Trust, host: &str) -> io::Result<Option<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -201,8 +203,8 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Takes any certificate, but still has the service prove that it holds its key: the handshake costs what it always costs,
-/// but for the chain.
+/// Takes any certificate, but still has the service prove that it holds its key: the handshake costs what it always
+/// costs, but for the chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

@@ -1,5 +1,5 @@
-//! Shows a run to whoever follows it: looks at the board while the conductors wait, and hands on where the run is four times a
-//! second.
+//! Shows a run to whoever follows it: looks at the board while the conductors wait, and hands on where the run is four
+//! times a second.
 
 use super::board::Sum;
 use crate::live::{Audience, Progress};
@@ -13,7 +13,8 @@ pub(super) struct Watch<'a>(RefCell<Inner<'a>>);
 
 struct Inner<'a> {
     audience: &'a mut dyn Audience,
-    /// What the run is doing, since when, and how long it takes or how many connections it opens; nothing before the first.
+    /// What the run is doing, since when, and how long it takes or how many connections it opens; nothing before the
+    /// first.
     phase: Option<(&'static str, Instant, Goal)>,
     /// The sums of the last second, the oldest first.
     seen: VecDeque<(Instant, Sum)>,

@@ -102,7 +102,8 @@ impl<'a> Worker<'a> {
         let seed = u64::from(plan.terms.run) << 16 | u64::from(number);
         let waiting: VecDeque<Name> = plan.held(share).collect();
         let is_closed = !plan.mode.is_open_loop();
-        // Those of the first phase make the server touch the memory that it keeps anyway; only these modes ask for that.
+        // Those of the first phase make the server touch the memory that it keeps anyway; only these modes ask for
+        // that.
         let first = match plan.mode {
             Mode::Relay | Mode::Idle => {
                 (waiting.len() as u64 / FIRST_SHARE).clamp(1, FIRST_MAX / u64::from(of))

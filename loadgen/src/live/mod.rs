@@ -1,7 +1,9 @@
-//! What is seen of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or nothing.
+//! What is seen of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
+//! nothing.
 //!
-//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] says what stands in a line and touches nothing; [`part`] carries it from one process to another;
-//! [`view`] brings it to where it is read. Nothing here costs the load anything: it is drawn by the thread that leads the run.
+//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] says what stands in a line and touches
+//! nothing; [`part`] carries it from one process to another; [`view`] brings it to where it is read. Nothing here costs
+//! the load anything: it is drawn by the thread that leads the run.
 
 pub mod part;
 pub mod view;
@@ -32,7 +34,8 @@ pub struct Progress {
     pub elapsed_s: f64,
     /// Seconds that it takes, if that is known.
     pub total_s: Option<f64>,
-    /// How much is done, and of how much: sessions, or connections while they are opened. Goes before the time if it is known.
+    /// How much is done, and of how much: sessions, or connections while they are opened. Goes before the time if it is
+    /// known.
     pub done: Option<(u64, u64)>,
     /// Sessions completed each second, lately.
     pub sessions_per_s: Option<f64>,

@@ -1,4 +1,5 @@
-//! The progress of a run in several processes: each writes what it would show, and the one that started them shows the sum.
+//! The progress of a run in several processes: each writes what it would show, and the one that started them shows the
+//! sum.
 
 use super::{Audience, Progress};
 use serde::{Deserialize, Serialize};
@@ -44,8 +45,8 @@ impl<W: Write> Audience for Part<W> {
 }
 
 impl Progress {
-    /// Several parts of one run as one: counts and rates add up; of quantiles the highest is shown, which is their upper bound. The
-    /// phase is that of the part that has come least far in time.
+    /// Several parts of one run as one: counts and rates add up; of quantiles the highest is shown, which is their
+    /// upper bound. The phase is that of the part that has come least far in time.
     #[must_use]
     pub fn of_parts<'p>(parts: impl Iterator<Item = &'p Self> + Clone) -> Option<Self> {
         let last = parts

@@ -31,7 +31,8 @@ impl Mode {
     }
 }
 
-/// Shows a run on a stream, which is standard error outside of tests. A stream that takes no more is passed over: the load goes on.
+/// Shows a run on a stream, which is standard error outside of tests. A stream that takes no more is passed over: the
+/// load goes on.
 #[derive(Debug)]
 pub struct View<W> {
     mode: Mode,

@@ -15,7 +15,8 @@ impl Progress {
         Some(share.clamp(0.0, 1.0))
     }
 
-    /// Seconds that are left if it goes on like this. By the schedule where there is one, as it does not depend on luck.
+    /// Seconds that are left if it goes on like this. By the schedule where there is one, as it does not depend on
+    /// luck.
     #[must_use]
     pub fn left_s(&self) -> Option<f64> {
         if let Some(total) = self.total_s {

@@ -20,7 +20,8 @@ pub enum Axis {
 }
 
 impl Axis {
-    /// An even axis from zero to at least the largest of these, its end a round number. Values that are no numbers are passed over.
+    /// An even axis from zero to at least the largest of these, its end a round number. Values that are no numbers are
+    /// passed over.
     #[must_use]
     pub fn from_zero(values: impl Iterator<Item = f64>) -> Self {
         let most = values.filter(|value| value.is_finite()).fold(0.0, f64::max);

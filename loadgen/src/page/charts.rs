@@ -278,8 +278,9 @@ fn percentile_plot(out: &mut String, title: &str, note: &str, lines: Vec<Line>) 
     .draw(out);
 }
 
-/// At most [`POINTS_MAX`] points over time: each stands for one interval or, in a long run, for a few. An interval too short for a
-/// rate, as after a stall, is taken together with the next. `value` is given the intervals and how many seconds they span.
+/// At most [`POINTS_MAX`] points over time: each stands for one interval or, in a long run, for a few. An interval too
+/// short for a rate, as after a stall, is taken together with the next. `value` is given the intervals and how many
+/// seconds they span.
 fn sampled(
     intervals: &[Interval],
     value: impl Fn(&[Interval], f64) -> Option<f64>,

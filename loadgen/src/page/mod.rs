@@ -1,5 +1,5 @@
-//! A report as one HTML page that needs nothing else: no network, no fonts, no libraries. It reads without scripts; a small one
-//! adds the readings under the pointer and the switch between light and dark.
+//! A report as one HTML page that needs nothing else: no network, no fonts, no libraries. It reads without scripts; a
+//! small one adds the readings under the pointer and the switch between light and dark.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -10,7 +10,8 @@
 //! | [`times`] | where the time goes |
 //! | [`tables`] | the rest in words: failures, cost, machine, arguments |
 //!
-//! Every text that came from a file passes through [`escape`]; names of classes, numbers and our own words do not need to.
+//! Every text that came from a file passes through [`escape`]; names of classes, numbers and our own words do not need
+//! to.
 
 pub mod axis;
 pub mod charts;

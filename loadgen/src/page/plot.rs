@@ -1,4 +1,5 @@
-//! One plot: lines in an SVG that stretches with the page, its labels beside it in HTML, so that they stay legible at any width.
+//! One plot: lines in an SVG that stretches with the page, its labels beside it in HTML, so that they stay legible at
+//! any width.
 
 use super::axis::Axis;
 use super::{escape, visible};

@@ -1,5 +1,5 @@
-//! Which stretches of a run say less than the others: until the first sessions can be over, after the last has begun, and an
-//! interval that was cut short. They are shaded, so that nobody takes them for an outage.
+//! Which stretches of a run say less than the others: until the first sessions can be over, after the last has begun,
+//! and an interval that was cut short. They are shaded, so that nobody takes them for an outage.
 
 use super::Run;
 use crate::result::Document;

@@ -66,7 +66,8 @@ fn is_key(row: &Row) -> bool {
     }
 }
 
-/// How a figure differs from that of the first run: whether that is good, and how much it is; empty if there is nothing to say.
+/// How a figure differs from that of the first run: whether that is good, and how much it is; empty if there is nothing
+/// to say.
 fn difference(base: &Row, row: &Row) -> (&'static str, String) {
     let both = base.value.zip(row.value).filter(|(base, _)| *base > 0.0);
     let percent = both.map(|(base, value)| (value / base - 1.0) * 100.0);
@@ -262,7 +263,8 @@ fn names_and_values(out: &mut String, caption: &str, runs: &[Run], all: &[Argume
     out.push_str("</tbody></table>");
 }
 
-/// The attribute that names a cell's column where columns have no room; empty for a single run, whose figures need no name.
+/// The attribute that names a cell's column where columns have no room; empty for a single run, whose figures need no
+/// name.
 fn column_name(runs: &[Run], number: usize) -> String {
     let run = runs.get(number).filter(|_| runs.len() > 1);
     run.map_or_else(String::new, |run| {

@@ -42,8 +42,9 @@ struct Part {
     us: f64,
 }
 
-/// The parts of the mean way to an answer. They add up to the mean of the whole; what none of the steps explains is time in
-/// which the driver waited: behind its schedule, between two attempts, for its API calls. Without sessions, each step's mean.
+/// The parts of the mean way to an answer. They add up to the mean of the whole; what none of the steps explains is
+/// time in which the driver waited: behind its schedule, between two attempts, for its API calls. Without sessions,
+/// each step's mean.
 fn parts(document: &Document) -> Vec<Part> {
     let latencies = &document.latency_us;
     let sum = |spread: &Spread| Some(spread.histogram()?.mean() * spread.count() as f64);

@@ -99,8 +99,8 @@ impl Link {
         }
     }
 
-    /// Takes in `bytes` up to the end of the next event, if there is one; gives how many were used. The caller comes again
-    /// with the rest until nothing is left. What must be answered at once (a ping, a close) is appended to `out`.
+    /// Takes in `bytes` up to the end of the next event, if there is one; gives how many were used. The caller comes
+    /// again with the rest until nothing is left. What must be answered at once (a ping, a close) is appended to `out`.
     ///
     /// # Errors
     /// See [`LinkError`]; then the link has ended.

@@ -1,8 +1,9 @@
-//! What a simulated client is made of, without I/O: its name, its connection's protocol, its messages and what arrived of them.
+//! What a simulated client is made of, without I/O: its name, its connection's protocol, its messages and what arrived
+//! of them.
 //!
-//! Every message carries a [`Stamp`] that says who sent it to whom, which one it is and when, under a checksum; a recipient
-//! keeps a [`Sequence`] for each sender. So a recipient knows from the messages alone what is missing, doubled, late, altered
-//! or misrouted. The checker shares no code with any service's routing.
+//! Every message carries a [`Stamp`] that says who sent it to whom, which one it is and when, under a checksum; a
+//! recipient keeps a [`Sequence`] for each sender. So a recipient knows from the messages alone what is missing,
+//! doubled, late, altered or misrouted. The checker shares no code with any service's routing.
 
 mod link;
 mod name;

@@ -1,7 +1,7 @@
 //! The JSON document of a run, schema 1. What is not known is null, in every member that can be unknown.
 //!
-//! A member that the schema does not name is passed over when reading, so that a file may hold more than this build knows. A
-//! file of another schema is refused.
+//! A member that the schema does not name is passed over when reading, so that a file may hold more than this build
+//! knows. A file of another schema is refused.
 
 use super::{
     Connections, Cpu, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag, Sessions,
@@ -13,9 +13,9 @@ use std::fmt;
 
 /// Every figure of a run.
 ///
-/// Members that schema 1 does not list, and why they stand here: `verdict` (the exit code is known from the file alone), `latency_us.setup`,
-/// `connections.cycles` (the yield of mode connect), figures for each connection beside those for each message, and `hdr` of
-/// intervals and of the schedule lag, without which these would not merge exactly.
+/// Members that schema 1 does not list, and why they stand here: `verdict` (the exit code is known from the file
+/// alone), `latency_us.setup`, `connections.cycles` (the yield of mode connect), figures for each connection beside
+/// those for each message, and `hdr` of intervals and of the schedule lag, without which these would not merge exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].

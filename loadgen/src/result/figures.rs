@@ -5,7 +5,8 @@ use crate::measure;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// What the driver ran out of. In the order in which one hides the next: without a descriptor or a port nothing begins at all.
+/// What the driver ran out of. In the order in which one hides the next: without a descriptor or a port nothing begins
+/// at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Saturated {
@@ -49,7 +50,8 @@ impl Saturated {
     }
 }
 
-/// By how much starts were later than their schedule, in microseconds. Open loop: each figure of a latency holds this already.
+/// By how much starts were later than their schedule, in microseconds. Open loop: each figure of a latency holds this
+/// already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleLag {
     /// 99 of 100 were not later than this.

@@ -1,7 +1,7 @@
 //! Adds up the documents of the parts of one run: `--processes`, or `--part K/N` on several machines.
 //!
-//! Exact: histograms are added and quantiles read from the sum, never averaged; counts are summed; what one part does not know
-//! the sum does not know. The order of the parts does not matter.
+//! Exact: histograms are added and quantiles read from the sum, never averaged; counts are summed; what one part does
+//! not know the sum does not know. The order of the parts does not matter.
 
 use super::{
     Arguments, Connections, Cpu, Document, Interval, Latencies, Memory, Messages, ScheduleLag,
@@ -12,8 +12,8 @@ use std::fmt;
 
 /// Adds up the parts of one run.
 ///
-/// Intervals are added one by one from the beginning of each part: parts are meant to start together. Peaks are
-/// summed, which is their upper bound. The service is one, so of its CPU time and memory the largest report counts. Arguments,
+/// Intervals are added one by one from the beginning of each part: parts are meant to start together. Peaks are summed,
+/// which is their upper bound. The service is one, so of its CPU time and memory the largest report counts. Arguments,
 /// machines and versions that differ become lists.
 ///
 /// # Errors
@@ -205,8 +205,8 @@ fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
     }
 }
 
-/// Both logs, interval by interval: the n-th of each ends n seconds after its beginning, or later if there was a stall. Where one
-/// has no entry it adds nothing.
+/// Both logs, interval by interval: the n-th of each ends n seconds after its beginning, or later if there was a stall.
+/// Where one has no entry it adds nothing.
 fn intervals(one: &[Interval], other: &[Interval]) -> Vec<Interval> {
     let (longer, shorter) = if one.len() >= other.len() {
         (one, other)

@@ -12,8 +12,8 @@
 //! | [`words`] | figures as people read them |
 //! | [`rows`] [`table`] | a document as rows; as text, several side by side |
 //!
-//! Each worker fills a [`Document`] with what it counted; [`merge()`] adds them up, as it does those of processes and machines; what
-//! only the whole knows is filled in then, and [`Document::judge`] is the last step. No I/O, no clock.
+//! Each worker fills a [`Document`] with what it counted; [`merge()`] adds them up, as it does those of processes and
+//! machines; what only the whole knows is filled in then, and [`Document::judge`] is the last step. No I/O, no clock.
 
 pub mod document;
 pub mod figures;

@@ -1,4 +1,5 @@
-//! A document as rows of label and value, in the order in which a reader asks: the one list behind the text table and the page.
+//! A document as rows of label and value, in the order in which a reader asks: the one list behind the text table and
+//! the page.
 
 use super::{Document, Span, words};
 use std::collections::BTreeSet;

@@ -61,7 +61,8 @@ impl Spread {
         self.figures.max
     }
 
-    /// The span that this share of all does not exceed, in microseconds. Without the histogram only those of the file are known.
+    /// The span that this share of all does not exceed, in microseconds. Without the histogram only those of the file
+    /// are known.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<u64> {
         if let Some(histogram) = &self.histogram {
@@ -90,7 +91,8 @@ impl Spread {
         self.figures.hdr.clone()
     }
 
-    /// Adds the spans of another part: exact if both have their histogram, else only the count and the longest are known.
+    /// Adds the spans of another part: exact if both have their histogram, else only the count and the longest are
+    /// known.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         let both = self.histogram.as_ref().zip(other.histogram.as_ref());
@@ -157,8 +159,8 @@ pub(super) fn encode(histogram: &Histogram<u64>) -> Option<String> {
 
 /// Reads HDR V2 deflate in base64.
 ///
-/// The compression is undone here and not by the histogram's own reader, which would take the length that a text claims for true
-/// and reserve up to 4 GiB.
+/// The compression is undone here and not by the histogram's own reader, which would take the length that a text claims
+/// for true and reserve up to 4 GiB.
 ///
 /// # Errors
 /// What is wrong with it, for the operator.
@@ -189,8 +191,8 @@ pub(super) fn decode(text: &str) -> Result<Histogram<u64>, String> {
         .map_err(|error| wrong(&error.to_string()))
 }
 
-/// Whether the header of a V2 histogram says the truth and asks for no more memory than such histograms need: cookie, length of the counts,
-/// offset, digits, lowest and highest value, ratio; all big-endian.
+/// Whether the header of a V2 histogram says the truth and asks for no more memory than such histograms need: cookie,
+/// length of the counts, offset, digits, lowest and highest value, ratio; all big-endian.
 fn check_header(plain: &[u8]) -> Option<()> {
     let (header, counts) = plain.split_first_chunk::<HEADER_BYTES>()?;
     let word = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));

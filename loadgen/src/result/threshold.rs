@@ -12,7 +12,8 @@ pub struct Threshold {
 }
 
 impl Document {
-    /// The threshold of the 99th percentile that the command line or the scenario sets, if there is one and something to compare.
+    /// The threshold of the 99th percentile that the command line or the scenario sets, if there is one and something
+    /// to compare.
     #[must_use]
     pub fn threshold(&self) -> Option<Threshold> {
         let wanted_ms = self.arguments.get("p99_below").and_then(Value::as_f64)?;

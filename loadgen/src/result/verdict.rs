@@ -47,8 +47,8 @@ pub struct Ending {
 impl Document {
     /// Judges a run whose figures are all there: sets `verdict`, `ok` and `saturated`.
     ///
-    /// Ctrl-C outranks all; a target that is gone, or was never there, outranks what became of messages. Where there are
-    /// sessions, connections may fail as long as every session comes about.
+    /// Ctrl-C outranks all; a target that is gone, or was never there, outranks what became of messages. Where there
+    /// are sessions, connections may fail as long as every session comes about.
     pub fn judge(&mut self, ending: Ending) {
         let failed = self.connections.failed.unwrap_or_default();
         let gone = failed > 0 && failed >= self.connections.opened.unwrap_or_default();
@@ -89,8 +89,8 @@ impl Document {
         }
     }
 
-    /// What the engine said, or else what the figures say: a target that is gone, or was never there, outranks what became of
-    /// messages, and `ok` is looked at last.
+    /// What the engine said, or else what the figures say: a target that is gone, or was never there, outranks what
+    /// became of messages, and `ok` is looked at last.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if let Some(verdict) = self.verdict {

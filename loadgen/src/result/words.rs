@@ -1,4 +1,5 @@
-//! Figures as people read them: three significant digits and a unit. Used by the text table, the page and the live view alike.
+//! Figures as people read them: three significant digits and a unit. Used by the text table, the page and the live view
+//! alike.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -18,8 +18,8 @@ pub enum Arrival {
     Step,
     /// At random, without memory, as independent people come.
     ///
-    /// Drawn in blocks of 1,024 sessions: within a block the moments are uniform and sorted, which is a Poisson process of
-    /// which the number in the block's span is known. So the moment of any session can be computed from its number.
+    /// Drawn in blocks of 1,024 sessions: within a block the moments are uniform and sorted, which is a Poisson process
+    /// of which the number in the block's span is known. So the moment of any session can be computed from its number.
     Poisson,
 }
 
@@ -151,8 +151,8 @@ impl Schedule {
         f64::from(self.sessions) * 1e9 / (self.span_ns as f64 * self.arrival.mean())
     }
 
-    /// When this session is due, in nanoseconds of the run: the same for every caller, and never less than an earlier number's.
-    /// A number beyond the last counts as the last.
+    /// When this session is due, in nanoseconds of the run: the same for every caller, and never less than an earlier
+    /// number's. A number beyond the last counts as the last.
     pub fn moment_ns(&mut self, number: u32) -> u64 {
         let number = number.min(self.sessions.saturating_sub(1));
         let share = f64::from(number) / f64::from(self.sessions.max(1));

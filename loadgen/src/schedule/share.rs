@@ -51,8 +51,8 @@ impl Share {
         (channel / self.of) as usize
     }
 
-    /// The first session of this share from `session` on; session n is one of channel n modulo `channels`. `None` beyond the
-    /// last of `sessions`, or when the share has no channel.
+    /// The first session of this share from `session` on; session n is one of channel n modulo `channels`. `None`
+    /// beyond the last of `sessions`, or when the share has no channel.
     #[must_use]
     pub fn session_from(self, session: u32, channels: u32, sessions: u32) -> Option<u32> {
         if self.place >= channels {

@@ -95,8 +95,8 @@ struct Person {
     party: Party,
 }
 
-/// What a crew keeps for each line, and for each session in its table of lines, in bytes: the table is filled to a half at
-/// least, a place in it is a key, a value and a byte.
+/// What a crew keeps for each line, and for each session in its table of lines, in bytes: the table is filled to a half
+/// at least, a place in it is a key, a value and a byte.
 pub const LINE_BYTES: usize = size_of::<Person>() + 2 * (2 * size_of::<u32>() + 1);
 
 const _: () = assert!(
@@ -277,8 +277,8 @@ impl Crew {
         }
     }
 
-    /// Takes the party off a line and closes a viewer's books: what is missing counts as `verdict` says. Whether the session as
-    /// a whole completed or failed is the caller's to count, since it may connect again.
+    /// Takes the party off a line and closes a viewer's books: what is missing counts as `verdict` says. Whether the
+    /// session as a whole completed or failed is the caller's to count, since it may connect again.
     pub fn leave(&mut self, line: u32, verdict: Verdict) -> Party {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Party::Nobody;
@@ -342,8 +342,8 @@ impl Crew {
         }
     }
 
-    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong place is not
-    /// lost as well.
+    /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong place
+    /// is not lost as well.
     pub fn close_books(&mut self) {
         let tally = &mut self.desk.tally;
         let missing = tally.lost + self.relay.missing();

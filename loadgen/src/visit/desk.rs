@@ -36,8 +36,8 @@ pub struct Desk {
     pub terms: Terms,
     /// Mask keys, handshake keys, back-off.
     pub random: Rng,
-    /// Messages by what became of them; [`Tally::lost`] counts what was missing at the end of each session, and includes what
-    /// came corrupted or elsewhere until [`super::Crew::close_books`].
+    /// Messages by what became of them; [`Tally::lost`] counts what was missing at the end of each session, and
+    /// includes what came corrupted or elsewhere until [`super::Crew::close_books`].
     pub tally: Tally,
     /// Sessions by what became of them.
     pub sessions: Sessions,
@@ -133,8 +133,8 @@ impl Desk {
         self.tally.sent += 1;
     }
 
-    /// Reads a text that arrived and counts it; `None` when there is nothing more to it. `sdp` is the type of message 0, an
-    /// offer or an answer; without it all are candidates.
+    /// Reads a text that arrived and counts it; `None` when there is nothing more to it. `sdp` is the type of message
+    /// 0, an offer or an answer; without it all are candidates.
     pub(super) fn read(&mut self, text: &mut [u8], sdp: Option<&str>) -> Option<Letter> {
         let Some(event) = self.parser.parse(text) else {
             return self.corrupted();

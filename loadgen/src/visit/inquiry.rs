@@ -106,8 +106,8 @@ impl Inquiry {
             Ok(None) if self.bytes.len() <= ANSWER_BYTES_MAX => Reply::Part,
             Ok(None) | Err(_) => Reply::Refused("bad_answer_to_a_call".into()),
             Ok(Some(answer)) if answer.status == 200 => self.answered(&answer),
-            // A service may make a channel when its master connects, as `broker --dev` does: it connects where it asked. One
-            // that does not do so says so then.
+            // A service may make a channel when its master connects, as `broker --dev` does: it connects where it
+            // asked. One that does not do so says so then.
             Ok(Some(answer)) if answer.status == 404 && self.role == Role::Master => {
                 self.take_down(&answer)
             }

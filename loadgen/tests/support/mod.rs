@@ -1,5 +1,5 @@
-//! A relay of one channel that does its work well but for one fault, of which it makes one in so many messages. It shares no
-//! code with the broker: JSON by serde_json, routing in ten lines.
+//! A relay of one channel that does its work well but for one fault, of which it makes one in so many messages. It
+//! shares no code with the broker: JSON by serde_json, routing in ten lines.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
-//! Relaying, a closed loop: each peer begins with a window of messages towards each counterpart, and answers every message
-//! that arrives for the first time by one. So a master and a viewer have two windows under way between them, one from each
-//! side, for as long as nothing is lost.
+//! Relaying, a closed loop: each peer begins with a window of messages towards each counterpart, and answers every
+//! message that arrives for the first time by one. So a master and a viewer have two windows under way between them,
+//! one from each side, for as long as nothing is lost.
 
 use crate::peer::{Arrival, Name, Sequence};
 use crate::schedule::Share;
@@ -67,8 +67,8 @@ impl Relay {
 
     /// Takes in a text that arrived at a peer, and answers it while the relay speaks.
     ///
-    /// Only a message under way that arrives for the first time is answered. Were any other, a service that makes two messages
-    /// of one would have the load grow without end.
+    /// Only a message under way that arrives for the first time is answered. Were any other, a service that makes two
+    /// messages of one would have the load grow without end.
     pub(super) fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut Desk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
             return;
@@ -125,7 +125,8 @@ impl Relay {
         desk.write(message, out);
     }
 
-    /// What the peer at place `from` of a channel sends to the one at place `to`; `None` unless one of them is the master.
+    /// What the peer at place `from` of a channel sends to the one at place `to`; `None` unless one of them is the
+    /// master.
     fn direction(&mut self, channel: u32, from: u32, to: u32) -> Option<&mut Direction> {
         let (viewer, is_to_master) = match (from, to) {
             (MASTER, MASTER) => return None,
