@@ -1,4 +1,5 @@
-//! httparse on its own as the judge of request heads: what it refuses we refuse, and of what both take we tell the same.
+//! httparse on its own as the judge of request heads: what it refuses we refuse, and of what both take we tell the
+//! same.
 
 use codec::http::{Head, HeadLimits, HeadScanner};
 

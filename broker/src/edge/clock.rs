@@ -5,7 +5,8 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// One shard's view of the two clocks. All shards count from the same moment, so a deadline can travel with its session.
+/// One shard's view of the two clocks. All shards count from the same moment, so a deadline can travel with its
+/// session.
 #[derive(Debug)]
 pub(super) struct Clock {
     start: Instant,
@@ -44,7 +45,8 @@ impl Clock {
         )
     }
 
-    /// The instant of a deadline; `None` for the end of time, which stands for "never", and beyond what the system can count.
+    /// The instant of a deadline; `None` for the end of time, which stands for "never", and beyond what the system can
+    /// count.
     pub(super) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0);
         self.start

@@ -1,7 +1,7 @@
 //! The edge: the only part of a shard that does I/O.
 //!
-//! It owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. What a byte means is
-//! the machine's business; how it gets here and out again is ours.
+//! It owns descriptors, TLS, the ring, the clocks and the mailbox, and drives one [`Machine`] with them. What a byte
+//! means is the machine's business; how it gets here and out again is ours.
 //!
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
@@ -11,13 +11,14 @@
 //!                └─────────────┴── Machine::handle, poll_output (shard.rs) ──► marks connections dirty
 //! ```
 //!
-//! In reading order: this page; `post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking); `shard.rs` (the
-//! state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`, `letters.rs` (a connection from its
-//! first to its last moment); `room.rs` (who makes room when there is none); `overdue.rs` (the edge's own deadlines);
+//! In reading order: this page; `post.rs` (what travels between shards); `runtime.rs` (executor, loop, parking);
+//! `shard.rs` (the state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`,
+//! `letters.rs` (a connection from its first to its last moment); `room.rs` (who makes room when there is none);
+//! `overdue.rs` (the edge's own deadlines);
 //! `connection.rs` and `table.rs` (what is kept of one); `tls.rs` (the engine of an encrypted one).
 //!
-//! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them and asks
-//! for an abort).
+//! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
+//! and asks for an abort).
 
 mod accept;
 mod clock;
@@ -53,7 +54,8 @@ use std::sync::{Arc, OnceLock};
 
 /// All that one shard is given at its start.
 pub struct ShardConfig<M: Machine> {
-    /// Its own listening sockets, in the order of the configuration: [`Peer::listener`](broker_core::machine::Peer) counts them.
+    /// Its own listening sockets, in the order of the configuration: [`Peer::listener`](broker_core::machine::Peer)
+    /// counts them.
     pub listeners: Vec<Listener>,
     /// One mailbox a shard, by [`ShardId`].
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
@@ -67,8 +69,8 @@ pub struct ShardConfig<M: Machine> {
     pub events: Sender<ShardEvent>,
 }
 
-/// A listening socket: bound, listening, **blocking**, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and `TCP_USER_TIMEOUT`
-/// that are set on it hold for what it accepts.
+/// A listening socket: bound, listening, **blocking**, and a shard's own (`SO_REUSEPORT`). `TCP_NODELAY` and
+/// `TCP_USER_TIMEOUT` that are set on it hold for what it accepts.
 #[derive(Debug)]
 pub struct Listener {
     /// The socket. The shard closes it after [`Post::Stop`].
@@ -82,30 +84,32 @@ pub struct Listener {
 pub struct EdgeSettings {
     /// The ring and its receive buffers.
     pub ring: ring::Settings,
-    /// Client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE` free above it: a
-    /// multishot accept takes a whole backlog before anybody can count.
+    /// Client connections of the process, over which accepting pauses. Keep a few per cent of `RLIMIT_NOFILE` free
+    /// above it: a multishot accept takes a whole backlog before anybody can count.
     pub connections: usize,
-    /// TLS handshakes under way per shard. For one more the address with most makes room, or a silent one; else it is closed.
+    /// TLS handshakes under way per shard. For one more the address with most makes room, or a silent one; else it is
+    /// closed.
     pub handshakes: usize,
-    /// TLS handshakes under way per shard and address. For one more a silent one of the address makes room, else it is closed.
-    /// 0 for no limit but the one above.
+    /// TLS handshakes under way per shard and address. For one more a silent one of the address makes room, else it is
+    /// closed. 0 for no limit but the one above.
     pub handshakes_per_address: usize,
-    /// Bytes of incomplete TLS records of handshakes per shard: beyond it connections of the address that holds most are cut off.
+    /// Bytes of incomplete TLS records of handshakes per shard: beyond it connections of the address that holds most
+    /// are cut off.
     pub handshake_bytes: usize,
     /// The same of connections whose handshake is over; who was not let in by the machine pays before all others.
     pub partial_record_bytes: usize,
-    /// From the first byte of a TLS record to its last, in milliseconds, once the handshake is over; the machine limits the
-    /// handshake. Longer: cut off.
+    /// From the first byte of a TLS record to its last, in milliseconds, once the handshake is over; the machine limits
+    /// the handshake. Longer: cut off.
     pub record_ms: u64,
     /// Empty buffers of sends kept for reuse.
     pub spare_sends: usize,
     /// Bytes received that end the serving of completions in a turn: what they lead to waits in outboxes until its end.
     pub turn_bytes: u64,
-    /// Measure turns by the CPU time of their thread, not by the clock: on a machine with other work the clock shows that work too. Costs
-    /// a system call a turn.
+    /// Measure turns by the CPU time of their thread, not by the clock: on a machine with other work the clock shows
+    /// that work too. Costs a system call a turn.
     pub turn_cpu: bool,
-    /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does not take
-    /// what was answered before. Longer: cut off.
+    /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does
+    /// not take what was answered before. Longer: cut off.
     pub leaving_ms: u64,
 }
 
@@ -128,8 +132,8 @@ impl Default for EdgeSettings {
 }
 
 impl EdgeSettings {
-    /// Its part of what a process may have, for one of this many shards: unfinished TLS records, receive buffers, 20 MiB of spare
-    /// buffers; and what one connection needs at least.
+    /// Its part of what a process may have, for one of this many shards: unfinished TLS records, receive buffers, 20
+    /// MiB of spare buffers; and what one connection needs at least.
     #[must_use]
     pub fn for_shards(shards: usize) -> Self {
         let usual = Self::default();
@@ -157,8 +161,8 @@ impl EdgeSettings {
     }
 }
 
-/// How many client descriptors the process has open. Counted on accept and close only, and relaxed: a few more or less do no
-/// harm, since `EMFILE` is handled as well.
+/// How many client descriptors the process has open. Counted on accept and close only, and relaxed: a few more or less
+/// do no harm, since `EMFILE` is handled as well.
 #[derive(Debug, Default)]
 pub struct Descriptors {
     open: AtomicUsize,
@@ -169,13 +173,13 @@ pub struct Descriptors {
 pub enum ShardEvent {
     /// The machine said [`Output::Drained`](broker_core::machine::Output::Drained).
     Drained(ShardId),
-    /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time because it
-    /// failed ([`ShardHandle::failure`] says why).
+    /// The shard's thread is about to end: after [`Post::Stop`] when it has closed everything, or at any other time
+    /// because it failed ([`ShardHandle::failure`] says why).
     Ended(ShardId),
 }
 
-/// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`]. Dropped
-/// before that, it ends.
+/// A shard's thread with its executor and ring, on which nothing runs yet: from [`prepare`] to [`ShardThread::start`].
+/// Dropped before that, it ends.
 pub struct ShardThread<M: Machine> {
     handle: ShardHandle,
     work: Sender<runtime::Work<M>>,
@@ -184,7 +188,8 @@ pub struct ShardThread<M: Machine> {
 impl<M: Machine + 'static> ShardThread<M> {
     /// Starts the shard and returns when all its listeners accept.
     ///
-    /// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends the process.
+    /// `make_machine` runs on the shard's thread. The shard runs until [`Post::Stop`]. In a release build a panic ends
+    /// the process.
     ///
     /// # Errors
     /// The ring failed, or a TLS listener lacks its configuration.
@@ -223,7 +228,8 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// The error that ended the shard. Unlike [`Self::join`] it does not wait for its thread, which may be stuck in its own end.
+    /// The error that ended the shard. Unlike [`Self::join`] it does not wait for its thread, which may be stuck in its
+    /// own end.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.failure.get().map(String::as_str)
@@ -238,10 +244,12 @@ impl ShardHandle {
     }
 }
 
-/// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its executor and its ring.
+/// Makes a shard's thread, pinned to `cpu` if that is given, with all that the kernel may refuse: its executor and its
+/// ring.
 ///
 /// # Errors
-/// What the kernel refuses (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it, `EMFILE`.
+/// What the kernel refuses (see [`ring::probe`]): `ENOMEM` when the limit of locked memory has no room for it,
+/// `EMFILE`.
 pub fn prepare<M: Machine + 'static>(
     id: ShardId,
     cpu: Option<usize>,

@@ -1,16 +1,17 @@
 //! The executor and the drive loop: one turn after the other, and how a shard sleeps in between.
 //!
-//! Theory of operation. A shard sleeps in two ways. While the last second saw traffic it waits inside its own ring: one system
-//! call submits, runs the kernel's deferred work and waits, and another shard wakes it by a bell polled there. After a quiet
-//! second it waits through glommio, reading the eventfd on which its ring announces completions; then the executor's own rings
-//! are served too. Each way has its order, and no wake is lost in it:
+//! Theory of operation. A shard sleeps in two ways. While the last second saw traffic it waits inside its own ring: one
+//! system call submits, runs the kernel's deferred work and waits, and another shard wakes it by a bell polled there.
+//! After a quiet second it waits through glommio, reading the eventfd on which its ring announces completions; then the
+//! executor's own rings are served too. Each way has its order, and no wake is lost in it:
 //! ```text
 //!  in the ring      1. publish IN_RING      2. letters? then do not wait   3. enter, waiting
-//!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes later announces itself
+//!  through glommio  1. eventfd on, timeout armed   2. publish IN_GLOMMIO   3. enter, not waiting: what comes later
+//! announces itself
 //!                   4. completions or letters? then do not wait            5. read the eventfd
 //! ```
-//! A bell is polled in the ring only, and the eventfd is written by letters only while IN_GLOMMIO is published: a poll of one
-//! eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
+//! A bell is polled in the ring only, and the eventfd is written by letters only while IN_GLOMMIO is published: a poll
+//! of one eventfd does not reliably announce itself on another (the kernel puts nested signals off and may drop them).
 #![expect(unsafe_code, reason = "gives glommio a descriptor of ours to read")]
 
 use super::clock::thread_time;
@@ -329,8 +330,8 @@ const BELL: Key = Key::new(0);
 /// Threads of an executor: its own, and one for calls that block.
 const THREADS: usize = 2;
 
-/// Entries of each of the executor's rings. The drive loop has one read under way and the executor a few timers; up to this
-/// number a ring takes two pages.
+/// Entries of each of the executor's rings. The drive loop has one read under way and the executor a few timers; up to
+/// this number a ring takes two pages.
 const RING_DEPTH: usize = 64;
 
 /// Nothing else runs on the executor while the loop does; its own timer need not interrupt often.

@@ -1,15 +1,16 @@
 //! The process: what is started in which order, what is printed when it runs, and how it ends.
 //!
 //! ```text
-//!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──► registry
+//!  limits, probe ──► ports ──► data directory ──► threads and rings ──► mailboxes ──► certificate, credentials ──►
+//! registry
 //!                                                            ┌───────────────────────────────────────────────────────┘
 //!                                                            └─► side thread ──► shards ──► `ready …`
 //!  first SIGTERM or SIGINT: Drain to every shard ──► all drained ──► Stop ──► all ended ──► store closed ──► exit 0
 //!  second one: exit 1 at once        a shard that ends by itself: exit 1        SIGHUP, files changed: read again
 //! ```
-//! Ports come before the data directory, so that a second server with the same configuration fails at its port first. Rings
-//! come before all that depends on the number of shards, which locked memory may lower (`threads.rs`).
-//! Nothing is written to stdout but the `ready` line.
+//! Ports come before the data directory, so that a second server with the same configuration fails at its port first.
+//! Rings come before all that depends on the number of shards, which locked memory may lower (`threads.rs`). Nothing is
+//! written to stdout but the `ready` line.
 
 mod certificate;
 mod check;
@@ -189,7 +190,8 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         connections,
         handshakes: settings.limits.handshakes_per_shard,
         handshakes_per_address: settings.limits.handshakes_per_address,
-        // What a turn receives waits in outboxes until its end, whichever peers read: an eighth of them is left for that.
+        // What a turn receives waits in outboxes until its end, whichever peers read: an eighth of them is left for
+        // that.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
         ..EdgeSettings::for_shards(settings.shards)
@@ -288,8 +290,8 @@ const SCRAPE_MAX: Duration = Duration::from_secs(1);
 /// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Descriptors that the process needs beside client connections: those of the admin listener, so that operators get in while
-/// clients fill theirs, and its streams, lock, store, the runtime.
+/// Descriptors that the process needs beside client connections: those of the admin listener, so that operators get in
+/// while clients fill theirs, and its streams, lock, store, the runtime.
 const DESCRIPTORS: usize = side::ADMIN_DESCRIPTORS_MAX + 32;
 /// And each shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one in reserve.
 const DESCRIPTORS_PER_SHARD: usize = 16;

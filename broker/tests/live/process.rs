@@ -142,7 +142,8 @@ impl Broker {
         Self::launch(command, &DEV, shards)
     }
 
-    /// `broker serve --dev` under a service manager that listens at `socket` and wants a sign of life within `watchdog`.
+    /// `broker serve --dev` under a service manager that listens at `socket` and wants a sign of life within
+    /// `watchdog`.
     pub(crate) fn supervised(socket: &str, watchdog: Duration) -> Self {
         let mut command = command();
         command
@@ -399,12 +400,14 @@ pub(crate) fn command() -> Command {
     Command::new(binary())
 }
 
-/// Where it lies; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen working on.
+/// Where it lies; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen working
+/// on.
 pub(crate) fn binary() -> PathBuf {
     std::env::var_os("BROKER_UNDER_TEST").map_or_else(|| PathBuf::from(BINARY), PathBuf::from)
 }
 
-/// The same command on all CPUs, the first of which it has to itself, and with turns measured as CPU time unless it says otherwise.
+/// The same command on all CPUs, the first of which it has to itself, and with turns measured as CPU time unless it
+/// says otherwise.
 fn measured(command: &Command) -> Command {
     let mut measured = Command::new("taskset");
     // A mask of more CPUs than there are is cut to those.

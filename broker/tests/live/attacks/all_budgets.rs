@@ -1,5 +1,6 @@
-//! All budgets at once: bytes for readers that do not read, for peers that never come, of requests, messages and handshakes that
-//! never end, and calls that nobody answers. The process stays within the sum that it prints at its start.
+//! All budgets at once: bytes for readers that do not read, for peers that never come, of requests, messages and
+//! handshakes that never end, and calls that nobody answers. The process stays within the sum that it prints at its
+//! start.
 
 use super::{ATTACKER, Attack, Trial, broker};
 use crate::http::{Connection, create, request};
@@ -178,8 +179,8 @@ fn waiting_calls(broker: &Broker, attack: &Attack) {
     }
 }
 
-/// They are filled indeed, at some look. How much of what deaf readers are sent the kernels hold is theirs to say, so of outboxes
-/// anything will do.
+/// They are filled indeed, at some look. How much of what deaf readers are sent the kernels hold is theirs to say, so
+/// of outboxes anything will do.
 fn watch(broker: &Broker, attack: &Attack) {
     let gauges = ["pending_bytes", "outbox_bytes", "request_bytes"];
     let mut most = [0.0_f64; 3];

@@ -1,5 +1,5 @@
-//! Names that collide under every hash whose key anybody knows: channels that would all live on one shard, client ids that would all
-//! lie in one bucket, header names and query keys too. They cost what random names cost.
+//! Names that collide under every hash whose key anybody knows: channels that would all live on one shard, client ids
+//! that would all lie in one bucket, header names and query keys too. They cost what random names cost.
 
 use super::gauges::Watched;
 use super::{ATTACKER, Attack, Trial, broker, full};
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// How much more work names that collide may be than others (full runs): a head, and a message to a client id, of which a look-up is
-/// a small part.
+/// How much more work names that collide may be than others (full runs): a head, and a message to a client id, of which
+/// a look-up is a small part.
 const RATIO_MAX: f64 = 1.5;
 const MESSAGE_RATIO_MAX: f64 = 1.25;
 
@@ -124,8 +124,8 @@ fn client_ids_that_collide_cost_what_others_cost() {
     broker.assert_balanced();
 }
 
-/// Client ids of 256 characters that are all the same to [`fx`]: pairs of 16 that lead from one state to one other, chosen again for each
-/// of 16 places.
+/// Client ids of 256 characters that are all the same to [`fx`]: pairs of 16 that lead from one state to one other,
+/// chosen again for each of 16 places.
 fn fx_collisions(many: usize) -> Vec<String> {
     let mut ids = vec![String::new()];
     let mut state = 0;
@@ -152,7 +152,8 @@ fn fx_pair(state: u64) -> (String, String, u64) {
     let word = |text: &str| u64::from_le_bytes(text.as_bytes().try_into().expect("8 bytes"));
     let first = "AAAAAAAA";
     let after = step(state, word(first)).rotate_left(5);
-    // The second word undoes the difference of the first, which it can where both bytes of each place are letters or digits.
+    // The second word undoes the difference of the first, which it can where both bytes of each place are letters or
+    // digits.
     for number in 0_u64.. {
         // Its first characters change first: those behind have no effect on the low bytes.
         let second: String = format!("{number:08x}").chars().rev().collect();

@@ -1,4 +1,5 @@
-//! Heads as long as they may be, sent byte by byte by many connections: what a byte costs does not depend on how many came before it.
+//! Heads as long as they may be, sent byte by byte by many connections: what a byte costs does not depend on how many
+//! came before it.
 
 use super::gauges::Watched;
 use super::{ATTACKER, Attack, Trial, broker, full};
@@ -13,8 +14,8 @@ const SMALL: usize = 1024;
 /// Attackers at a time.
 const CROWD: usize = 16;
 
-/// How much more a byte of a large head may cost than one of a small one: work that grows with what came before would make it many
-/// times as much.
+/// How much more a byte of a large head may cost than one of a small one: work that grows with what came before would
+/// make it many times as much.
 const RATIO_MAX: f64 = 1.5;
 
 #[test]
@@ -68,7 +69,8 @@ fn micros_per_byte(broker: &Broker, attack: &Attack, size: usize) -> f64 {
     spent * 1e6 / bytes as f64
 }
 
-/// A head of this size with as many lines as it may have: a scanner or a parser that began again would meet them all again.
+/// A head of this size with as many lines as it may have: a scanner or a parser that began again would meet them all
+/// again.
 fn head(size: usize) -> Vec<u8> {
     let lines = 60;
     let each = (size - 100) / lines;

@@ -1,4 +1,5 @@
-//! Every operation of the API in loops, and the inspector's pages, at a registry as large as it may become: no turn is long.
+//! Every operation of the API in loops, and the inspector's pages, at a registry as large as it may become: no turn is
+//! long.
 
 #[path = "../../../examples/fill_registry/fill.rs"]
 mod fill;
@@ -17,7 +18,8 @@ const TAGS: usize = 2;
 /// Longest turn of a shard by any call, in milliseconds of its thread (full runs).
 const CALL_TURN_MS_MAX: f64 = 5.0;
 
-/// Records that a page looks at beyond those that it may show: the one behind its last, and channels that are being made.
+/// Records that a page looks at beyond those that it may show: the one behind its last, and channels that are being
+/// made.
 const BEYOND: u64 = 1 + CALLERS as u64;
 
 /// Callers at a time, of each kind.

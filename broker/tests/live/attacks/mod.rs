@@ -1,5 +1,5 @@
-//! Attacks on the real binary, each beside healthy clients: nobody healthy is cut or refused, and when the attackers have left,
-//! the process is as large as before.
+//! Attacks on the real binary, each beside healthy clients: nobody healthy is cut or refused, and when the attackers
+//! have left, the process is as large as before.
 //!
 //! An attack is a function that gets an [`Attack`] and floods, hoards or crawls until [`Attack::over`]:
 //! ```ignore
@@ -8,11 +8,12 @@
 //!     while !attack.over() { …; attack.did(1); }
 //! });
 //! ```
-//! [`Trial::run`] asserts what holds for every attack; what holds for one is asserted by its own test, from the scrapes and the
-//! [`Outcome`]. Healthy clients come from [`HEALTHY`], attackers from any other address of loopback.
+//! [`Trial::run`] asserts what holds for every attack; what holds for one is asserted by its own test, from the scrapes
+//! and the [`Outcome`]. Healthy clients come from [`HEALTHY`], attackers from any other address of loopback.
 //!
-//! Two ways to run: `cargo test` (seconds, asserts counts and bytes) and `ATTACKS=full` (longer, of a release binary, with the
-//! shard on a CPU of its own; asserts times as well and prints one table line per attack: `deploy/ci/attacks.sh`).
+//! Two ways to run: `cargo test` (seconds, asserts counts and bytes) and `ATTACKS=full` (longer, of a release binary,
+//! with the shard on a CPU of its own; asserts times as well and prints one table line per attack:
+//! `deploy/ci/attacks.sh`).
 
 mod admin;
 mod all_budgets;
@@ -66,7 +67,8 @@ pub(crate) fn full() -> bool {
     std::env::var("ATTACKS").is_ok_and(|value| value == "full")
 }
 
-/// `broker serve --dev` with this configuration. Its shards have CPUs from 0 on, which a full run keeps free of all else.
+/// `broker serve --dev` with this configuration. Its shards have CPUs from 0 on, which a full run keeps free of all
+/// else.
 pub(crate) fn broker(configuration: &str, shards: u16) -> Broker {
     Broker::configured(configuration, shards)
 }

@@ -1,4 +1,5 @@
-//! Pings and pongs, all of them valid: from a crowd that keeps within what a client may send, and from floods of many connections.
+//! Pings and pongs, all of them valid: from a crowd that keeps within what a client may send, and from floods of many
+//! connections.
 
 use super::empty_frames::TURN_FRAMES_MAX;
 use super::{ATTACKER, Attack, HEALTHY, Trial, broker};
@@ -43,7 +44,8 @@ fn pings_are_answered_and_floods_of_them_cut_off() {
     broker.assert_balanced();
 }
 
-/// A crowd whose every ping is answered, with what it said, while the flood goes on; returns how many rounds there were.
+/// A crowd whose every ping is answered, with what it said, while the flood goes on; returns how many rounds there
+/// were.
 fn patient(broker: &Broker, attack: &Attack) -> u64 {
     let connect = |number| {
         let query = viewer_query(&arn("pinged"), &format!("patient-{number}"));
