@@ -4,7 +4,7 @@
 //! limit connections are answered 503 and accepting pauses, with descriptors to spare for those answers; and when descriptors
 //! run out all the same, the accept ends with an error and pauses as well. Never is it armed again at once after an error.
 
-use super::connection::Connection;
+use super::connection::{Connection, Standing};
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
 use super::shard::Edge;
 use super::tls::Tls;
@@ -189,7 +189,7 @@ impl<M: Machine> Edge<M> {
     /// Keeps account of a connection that was just accepted.
     fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool) {
         if let Some(connection) = self.table.get_mut(session) {
-            (connection.guest, connection.silent) = (true, true);
+            connection.standing = Standing::Silent;
             self.guests.enter(session, origin, self.at.now);
             if tls {
                 self.shaking.enter(session, origin, self.at.now);

@@ -1,4 +1,4 @@
-//! The edge's state of one connection: 64 bytes, under the machine's own key.
+//! The edge's state of one connection: 48 bytes, under the machine's own key.
 //!
 //! Its life, by what it awaits:
 //! ```text
@@ -21,18 +21,9 @@ pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     pub(super) generation: u32,
     pub(super) tls: Option<Box<Tls>>,
-    /// Received, as it came from the socket, while the connection was already leaving: travels with it. Rare, hence the box.
-    #[expect(
-        clippy::box_collection,
-        reason = "8 bytes instead of 24 in every connection"
-    )]
-    pub(super) unread: Option<Box<Vec<u8>>>,
     pub(super) stage: Stage,
     pub(super) receive: Receive,
-    /// The machine has not let it in yet: it makes room for others when there is none.
-    pub(super) guest: bool,
-    /// Nothing has come from the peer.
-    pub(super) silent: bool,
+    pub(super) standing: Standing,
     /// In the list of those to settle at the end of this turn.
     pub(super) dirty: bool,
     /// A send of the ring is in flight.
@@ -52,7 +43,7 @@ pub(super) struct Connection {
     pub(super) due: Now,
 }
 
-const _: () = assert!(size_of::<Connection>() <= 64);
+const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 
 /// What a connection awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +58,17 @@ pub(super) enum Stage {
     Lingering,
     /// The final completions. Nothing is read or written any more.
     Shut,
+}
+
+/// Whether a connection makes room for others when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A guest: the machine has not let it in, and nothing has come from the peer.
+    Silent,
+    /// A guest that has sent something.
+    Guest,
+    /// It makes room for nobody: the machine let it in, or it comes from another shard, or it ends.
+    Admitted,
 }
 
 /// How the socket is being read.
@@ -103,11 +105,9 @@ impl Connection {
             socket,
             generation: session.generation(),
             tls,
-            unread: None,
             stage: Stage::Open,
             receive: Receive::Idle,
-            guest: false,
-            silent: false,
+            standing: Standing::Admitted,
             dirty: false,
             sending: false,
             ended: false,

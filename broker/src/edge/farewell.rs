@@ -53,11 +53,11 @@ impl<M: Machine> Edge<M> {
         if !self.table.get(session).is_some_and(Connection::at_rest) {
             return;
         }
+        let unread = self.unread.remove(&session).unwrap_or_default();
         let Some(connection) = self.remove(session) else {
             return;
         };
         let parcel = self.machine.release(session);
-        let unread = connection.unread.map(|unread| *unread).unwrap_or_default();
         let connection = Travelling {
             socket: connection.socket,
             tls: connection.tls,

@@ -1,6 +1,6 @@
 //! Receiving: handles the completion of a receive.
 
-use super::connection::{Receive, Stage, ring_key, session};
+use super::connection::{Receive, Stage, Standing, ring_key, session};
 use super::limits::{
     BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, ITEMS_PER_BUFFER, LEAVING_BYTES, LINGER_BYTES,
     REARMS_PER_TURN,
@@ -142,7 +142,7 @@ impl<M: Machine> Edge<M> {
         let Some(connection) = self.table.get_mut(session) else {
             return self.ring.give_back(lent);
         };
-        if connection.silent {
+        if connection.standing == Standing::Silent {
             self.note_first_bytes(session);
         }
         let Some(connection) = self.table.get_mut(session) else {
@@ -159,7 +159,7 @@ impl<M: Machine> Edge<M> {
                 return self.drain();
             }
             Stage::Leaving(_) => {
-                let unread = connection.unread.get_or_insert_default();
+                let unread = self.unread.entry(session).or_default();
                 unread.extend_from_slice(self.ring.bytes(&mut lent));
                 if unread.len() > LEAVING_BYTES {
                     self.cut(session);

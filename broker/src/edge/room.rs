@@ -3,6 +3,7 @@
 //! A connection that the machine admitted (its socket is read as a stream of frames) makes room for nobody; all others are *guests*,
 //! kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
+use super::connection::Standing;
 use super::shard::Edge;
 use super::tls::Held;
 use broker_core::crowd::Origin;
@@ -45,7 +46,7 @@ impl<M: Machine> Edge<M> {
     /// A connection makes room for nobody any more: the machine let it in, or it ends.
     pub(super) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
-            && std::mem::replace(&mut connection.guest, false)
+            && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted
         {
             self.guests.leave(session);
         }
@@ -54,8 +55,9 @@ impl<M: Machine> Edge<M> {
     /// The first bytes of a connection came.
     pub(super) fn note_first_bytes(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
-            && std::mem::replace(&mut connection.silent, false)
+            && connection.standing == Standing::Silent
         {
+            connection.standing = Standing::Guest;
             self.guests.spoke(session);
             self.shaking.spoke(session);
         }
@@ -101,7 +103,7 @@ impl<M: Machine> Edge<M> {
             (bytes > 0).then_some(Holder {
                 session,
                 origin: tls.origin(),
-                guest: connection.guest,
+                guest: connection.standing != Standing::Admitted,
                 bytes,
                 begun: tls.begun().unwrap_or_default(),
             })

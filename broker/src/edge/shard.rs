@@ -18,7 +18,7 @@ use broker_core::time::{Moment, Now};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use ring::Ring;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,9 @@ pub(super) struct Edge<M: Machine> {
     pub(super) guests: Crowd<SessionKey>,
     /// Handshakes under way by address.
     pub(super) shaking: Crowd<SessionKey>,
+    /// Bytes as they came from the sockets of connections that were already leaving: they travel with them.
+    /// Nearly always empty.
+    pub(super) unread: BTreeMap<SessionKey, Vec<u8>>,
     /// The edge's own deadlines, one a connection at most.
     pub(super) overdue: BTreeSet<(Now, SessionKey)>,
     /// Handshake steps taken in this turn.
@@ -97,6 +100,7 @@ impl<M: Machine> Edge<M> {
             handshakes: VecDeque::new(),
             guests: Crowd::default(),
             shaking: Crowd::default(),
+            unread: BTreeMap::new(),
             overdue: BTreeSet::new(),
             handshake_steps: 0,
             refused: VecDeque::new(),
@@ -273,6 +277,7 @@ impl<M: Machine> Edge<M> {
     pub(super) fn remove(&mut self, session: SessionKey) -> Option<Connection> {
         self.look_away(session);
         self.settle_guest(session);
+        self.unread.remove(&session);
         let mut connection = self.table.remove(session)?;
         debug_assert!(
             connection.at_rest(),
@@ -287,7 +292,10 @@ impl<M: Machine> Edge<M> {
         self.counts.connections = self.table.len() as u64;
         debug_assert!(
             self.table.len() > 0
-                || (self.guests.is_empty() && self.shaking.is_empty() && self.overdue.is_empty()),
+                || (self.guests.is_empty()
+                    && self.shaking.is_empty()
+                    && self.unread.is_empty()
+                    && self.overdue.is_empty()),
             "of who is gone nothing is kept"
         );
         Some(connection)

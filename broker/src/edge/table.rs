@@ -6,7 +6,7 @@
 use super::connection::Connection;
 use broker_core::id::SessionKey;
 
-/// All connections of one shard. Memory grows with the highest slot in use, 64 bytes each, and stays.
+/// All connections of one shard. Memory grows with the highest slot in use, 48 bytes each, and stays.
 #[derive(Default)]
 pub(super) struct Table {
     chunks: Vec<Chunk>,
@@ -15,7 +15,7 @@ pub(super) struct Table {
 
 type Chunk = Box<[Option<Connection>]>;
 
-/// Slots of a chunk: 64 KiB.
+/// Slots of a chunk: 48 KiB.
 const CHUNK: usize = 1024;
 
 impl Table {

@@ -2,6 +2,7 @@
 //!
 //! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to the next.
 
+use super::rare::Rare;
 use crate::id::{CallRef, SessionKey};
 use crate::time::Now;
 
@@ -26,7 +27,7 @@ pub struct Waiting {
 
 /// The calls of one channel, oldest first. At most one per sender.
 #[derive(Debug, Default)]
-pub struct Calls(Vec<Waiting>);
+pub struct Calls(Rare<Waiting>);
 
 impl Calls {
     /// Whether none waits.
@@ -79,7 +80,8 @@ impl Calls {
 
     /// Takes any call out: the channel ends.
     pub fn take_any(&mut self) -> Option<Waiting> {
-        self.0.pop()
+        let last = self.0.len().checked_sub(1)?;
+        Some(self.0.remove(last))
     }
 
     /// The call whose offer has this place in the order.

@@ -12,6 +12,7 @@
 //! the last connection that was superseded is closed so that it may come back. One at a time, since one is enough: only when the
 //! slot is still vacant after the same while is the one before it closed.
 
+use super::rare::Rare;
 use crate::id::SessionKey;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
 use crate::time::Now;
@@ -33,11 +34,11 @@ pub enum Slot {
 pub struct Members {
     master: Option<SessionKey>,
     viewers: HashMap<Rc<str>, SessionKey, RandomState>,
-    superseded: Vec<(Slot, SessionKey)>,
+    superseded: Rare<(Slot, SessionKey)>,
     /// Nearly always empty.
-    held: Vec<Held>,
+    held: Rare<Held>,
     /// Slots that nobody has, but that somebody superseded had; and until when nobody is closed for that. Nearly always empty.
-    vacant: Vec<(Slot, Now)>,
+    vacant: Rare<(Slot, Now)>,
 }
 
 /// A slot whose former connection has begun a message and not ended it.
@@ -67,9 +68,9 @@ impl Members {
         Self {
             master: None,
             viewers: HashMap::with_hasher(hasher.clone()),
-            superseded: Vec::new(),
-            held: Vec::new(),
-            vacant: Vec::new(),
+            superseded: Rare::default(),
+            held: Rare::default(),
+            vacant: Rare::default(),
         }
     }
 

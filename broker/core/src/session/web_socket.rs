@@ -88,11 +88,15 @@ pub struct WebSocket {
     answered: bool,
     /// What the log says of it when it ends.
     pub tally: Tally,
-    terms: Terms,
+    /// It may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
+    notices: bool,
+    /// See [`Terms::ends`].
+    ends: Now,
     last_frame: Now,
     /// When a ping was sent that no frame followed; never, if there is none.
     pinged: Now,
-    message_began: Option<Now>,
+    /// When the first byte of an unfinished message came; never, if there is none.
+    message_began: Now,
     idle_second: u32,
     idle_frames: u16,
 }
@@ -135,10 +139,11 @@ impl WebSocket {
                 messages_out: 0,
                 reason: None,
             },
-            terms,
+            notices: terms.notices,
+            ends: terms.ends,
             last_frame: now,
             pinged: NEVER,
-            message_began: None,
+            message_began: NEVER,
             idle_second: 0,
             idle_frames: 0,
         }
@@ -168,16 +173,16 @@ impl WebSocket {
         self.last_frame = now;
         let answered = std::mem::replace(&mut self.pinged, NEVER) != NEVER;
         self.message_began = if begun {
-            self.message_began.or(Some(now))
+            self.message_began.min(now)
         } else {
-            None
+            NEVER
         };
         answered || begun
     }
 
     /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
     pub fn message_ended(&mut self) {
-        self.message_began = None;
+        self.message_began = NEVER;
     }
 
     /// Counts a frame without effect; false when there were too many within one second.
@@ -198,19 +203,19 @@ impl WebSocket {
     /// GO_AWAY is to go out; false when it went out before, or may not.
     pub fn tell_to_go(&mut self) -> bool {
         let fresh = !std::mem::replace(&mut self.told_to_go, true);
-        fresh && self.terms.notices
+        fresh && self.notices
     }
 
     /// Whether it may get RECONNECT_ICE_SERVER.
     #[must_use]
     pub fn takes_notices(&self) -> bool {
-        self.terms.notices
+        self.notices
     }
 
     /// It is to be closed by `at`, so that it comes back; a nearer end stays.
     pub fn recall(&mut self, at: Now) {
-        if at < self.terms.ends {
-            (self.terms.ends, self.recalled) = (at, true);
+        if at < self.ends {
+            (self.ends, self.recalled) = (at, true);
         }
     }
 
@@ -243,9 +248,9 @@ impl WebSocket {
     /// What comes by silence alone comes on whole seconds, so that one turn serves all clients of a second.
     #[must_use]
     pub fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
-        let age = Some(self.terms.ends).filter(|ends| *ends != NEVER);
+        let age = Some(self.ends).filter(|ends| *ends != NEVER);
         let idle = whole_second(self.last_frame.after(timeouts.idle_ms));
-        let notice = self.terms.notices && !self.told_to_go && !self.superseded;
+        let notice = self.notices && !self.told_to_go && !self.superseded;
         let told = age.filter(|_| notice).map(|end| {
             let grace = timeouts.go_away_grace_ms;
             Now(end.0.saturating_sub(grace)).max(self.tally.opened)
@@ -255,7 +260,8 @@ impl WebSocket {
         let ping =
             (pings && !awaits_pong).then(|| whole_second(self.last_frame.after(timeouts.ping_ms)));
         let pong = self.pong(timeouts);
-        let slow = self.message_began.map(|began| began.after(MESSAGE_MS_MAX));
+        let began = Some(self.message_began).filter(|began| *began != NEVER);
+        let slow = began.map(|began| began.after(MESSAGE_MS_MAX));
         let dues = [
             (age, Due::Old),
             (Some(idle), Due::Idle),
@@ -347,7 +353,7 @@ mod tests {
             ..Timeouts::of(Profile::Default)
         };
         let mut session = master();
-        session.terms.notices = false;
+        session.notices = false;
         assert!(!session.tell_to_go());
         assert_eq!(session.due(&timeouts, Now(5)), Due::At(Now(3_600_000)));
         session.recall(Now(70));

@@ -40,6 +40,9 @@ struct Entry<T> {
     what: T,
 }
 
+// Each session and each channel with a deadline has an entry.
+const _: () = assert!(size_of::<Entry<super::timers::Timer>>() <= 24);
+
 impl<T: Copy> Default for Wheel<T> {
     fn default() -> Self {
         let alone = |place| Links {

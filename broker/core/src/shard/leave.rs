@@ -1,6 +1,7 @@
 //! The end of connections, and their unsent messages.
 
-use super::{Shard, Timer};
+use super::Shard;
+use super::timers::Timer;
 use crate::channel::{Channel, Message, Slot, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
@@ -378,7 +379,7 @@ impl Shard {
             return;
         };
         match channel.next_due(&self.settings.quotas, at.now) {
-            Some(next) => (self.wheel).call_by(&mut channel.timer, next, Timer::Channel(key)),
+            Some(next) => (self.wheel).call_by(&mut channel.timer, next, Timer::channel(key)),
             None => self.wheel.forget(&mut channel.timer),
         }
     }

@@ -75,6 +75,7 @@ use start::Rules;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use tables::Table;
+use timers::Timer;
 use waits::Waits;
 
 /// One shard.
@@ -148,13 +149,6 @@ pub struct Shard {
     request_charges: BTreeMap<SessionKey, usize>,
     /// Connections that had to make room for others' requests.
     requests_refused: u64,
-}
-
-/// What an entry of the wheel is about.
-#[derive(Clone, Copy, Debug)]
-enum Timer {
-    Session(SessionKey),
-    Channel(ChannelKey),
 }
 
 impl Shard {

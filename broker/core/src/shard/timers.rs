@@ -1,7 +1,7 @@
 //! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
 use super::respond::Purpose;
-use super::{Shard, Timer, Told};
+use super::{Shard, Told};
 use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, SessionKey};
@@ -16,12 +16,44 @@ use codec::ws::{self, Opcode};
 /// Entries handled in one tick; what is left is due at once, in the next turn.
 const DUE_PER_TICK: usize = 512;
 
+/// What an entry of the wheel is about: the key of a session or of a channel, in one word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timer(u64);
+
+/// The owner of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Session(SessionKey),
+    Channel(ChannelKey),
+}
+
+impl Timer {
+    pub(super) fn session(key: SessionKey) -> Self {
+        Self(key.pack())
+    }
+
+    pub(super) fn channel(key: ChannelKey) -> Self {
+        Self(key.pack() | OF_CHANNEL)
+    }
+
+    fn owner(self) -> Owner {
+        if self.0 & OF_CHANNEL == 0 {
+            Owner::Session(SessionKey::unpack(self.0))
+        } else {
+            Owner::Channel(ChannelKey::unpack(self.0))
+        }
+    }
+}
+
+/// The bit above a packed key.
+const OF_CHANNEL: u64 = 1 << 48;
+
 impl Shard {
     pub(super) fn tick(&mut self, at: Moment) {
         for _ in 0..DUE_PER_TICK {
-            match self.wheel.pop(at.now) {
-                Some(Timer::Session(key)) => self.session_due(key, at),
-                Some(Timer::Channel(key)) => self.channel_due(key, at),
+            match self.wheel.pop(at.now).map(Timer::owner) {
+                Some(Owner::Session(key)) => self.session_due(key, at),
+                Some(Owner::Channel(key)) => self.channel_due(key, at),
                 None => break,
             }
         }
@@ -37,7 +69,7 @@ impl Shard {
         };
         if deadline != NEVER {
             let timer = &mut session.timer;
-            self.wheel.call_by(timer, deadline, Timer::Session(key));
+            self.wheel.call_by(timer, deadline, Timer::session(key));
         }
     }
 
