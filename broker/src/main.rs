@@ -15,6 +15,8 @@ use std::time::SystemTime;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: memory that was touched before stays as it is.
+    side::avoid_huge_pages();
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Serve(flags) => serve(flags),

@@ -24,7 +24,7 @@ pub use door::ADMIN_DESCRIPTORS_MAX;
 pub use inspector::Inspector;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{CONTENT_TYPE, Report};
-pub use process::{block_signals, end_on_panic, monotonic, raise_descriptors};
+pub use process::{avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors};
 pub use scrape::Scraper;
 pub use status::{Status, StatusBoard};
 

@@ -15,6 +15,7 @@
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the process, whatever ends it; a registry that
 //!   is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
+//! * [`idle`]: what shards without work take of memory and processor.
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; notifications to a service manager.
 //! * [`confined`]: under the seccomp profile of `deploy/`; [`health`]: the health check of its compose file.
@@ -71,6 +72,7 @@ mod durable_refused;
 mod durable_slow;
 mod health;
 mod http;
+mod idle;
 mod inspector;
 mod logs;
 mod memlock;

@@ -150,11 +150,16 @@ impl Peer {
         }
     }
 
+    /// Waits for a ping of the broker, which is answered with whatever is read or written next.
+    pub(crate) fn await_ping(&mut self) {
+        let message = self.socket.read().expect("a ping in time");
+        assert!(message.is_ping(), "{message:?}");
+    }
+
     /// Answers this many pings of the broker.
     pub(crate) fn answer_pings(&mut self, pings: u32) {
         for _ in 0..pings {
-            let message = self.socket.read().expect("a ping in time");
-            assert!(message.is_ping(), "{message:?}");
+            self.await_ping();
             self.socket.flush().expect("the pong is sent");
         }
     }

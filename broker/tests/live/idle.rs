@@ -1,0 +1,63 @@
+//! What shards without work take: memory, and turns of their threads.
+
+use crate::peer::{Peer, viewer_query};
+use crate::process::{Broker, arn};
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// With huge pages an idle shard takes 7 MiB, without some 0.4 MiB. As many shards as locked memory has room for.
+#[test]
+fn idle_shards_take_small_pages() {
+    let enabled = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    if !enabled.is_ok_and(|modes| !modes.contains("[never]")) {
+        eprintln!("skipped: huge pages are switched off on this machine");
+        return;
+    }
+    let broker = Broker::dev(64);
+    // Each shard has answered a question.
+    broker.scrape();
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).expect("its status");
+    let kib = number_after(&status, "RssAnon:").expect("anonymous memory");
+    assert!(kib <= 64 * 1024, "{} shards hold {kib} KiB", broker.shards);
+}
+
+/// Clients that connected at different moments are pinged on whole seconds. They do not answer, so every turn is the
+/// shard's own: one for the pings of a second, and one every other second for the main thread, which reads counters.
+#[test]
+fn the_pings_of_a_second_take_one_wake_up() {
+    let broker = Broker::configured("[timeouts]\nping = \"3s\"\n", 1);
+    let mut peers: Vec<Peer> = (0..200)
+        .map(|number| {
+            thread::sleep(Duration::from_millis(10));
+            let (channel, viewer) = (number / 10, number % 10);
+            let query = viewer_query(&arn(&format!("c{channel}")), &format!("v{viewer}"));
+            Peer::plain(&broker, &query)
+        })
+        .collect();
+    let (begun, before) = (Instant::now(), wake_ups(&broker));
+    for peer in &mut peers {
+        peer.await_ping();
+    }
+    let woken = wake_ups(&broker) - before;
+    let most = 2 * begun.elapsed().as_secs() + 6;
+    assert!(woken <= most, "{woken} times, at most {most}");
+}
+
+/// How often the shards' threads slept and were woken.
+fn wake_ups(broker: &Broker) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{}/task", broker.id())).expect("its threads");
+    let of_shards = threads.filter_map(|thread| {
+        let path = thread.ok()?.path();
+        let name = fs::read_to_string(path.join("comm")).ok()?;
+        let status = fs::read_to_string(path.join("status")).ok()?;
+        let switches = || number_after(&status, "\nvoluntary_ctxt_switches:");
+        name.starts_with("shard-").then(switches)?
+    });
+    of_shards.sum()
+}
+
+fn number_after(text: &str, key: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(key)?;
+    rest.split_whitespace().next()?.parse().ok()
+}
