@@ -145,13 +145,19 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// The ring failed.
     pub(super) fn run(mut self) -> io::Result<Document> {
+        self.look_at_clock();
         loop {
-            self.look_at_clock();
             self.enter(self.shared.board.phase());
             self.open_waiting();
-            self.launch();
+            if self.schedule.is_some() {
+                // What was received took time, and how late a session begins is measured.
+                self.look_at_clock();
+                self.launch();
+            }
             self.on_time();
-            self.hear_lookups();
+            if self.shared.plan.discover {
+                self.hear_lookups();
+            }
             self.note();
             self.publish();
             if self.phase == Phase::Close && self.is_over() {

@@ -59,8 +59,11 @@ impl Relay {
             MASTER..=MASTER
         };
         for to in counterparts {
+            let Some((there, _)) = self.directions(name.channel, name.place, to) else {
+                continue;
+            };
             for _ in 0..desk.terms.window {
-                self.write(name, to, desk, out);
+                there.write(name, to, desk, out);
             }
         }
     }
@@ -76,12 +79,13 @@ impl Relay {
         let stamp = letter.stamp;
         let is_meant = stamp.channel == name.channel && stamp.to == name.place;
         let is_named = letter.sender == (stamp.from != MASTER).then_some(stamp.from);
-        let direction = self.direction(name.channel, stamp.from, name.place);
-        let Some(direction) = direction.filter(|_| is_meant && is_named) else {
+        let (is_measured, is_speaking) = (self.is_measured, self.is_speaking);
+        let directions = self.directions(name.channel, stamp.from, name.place);
+        let Some((there, back)) = directions.filter(|_| is_meant && is_named) else {
             desk.tally.misrouted += 1;
             return;
         };
-        match direction.arrived.arrive(stamp.sequence) {
+        match there.arrived.arrive(stamp.sequence) {
             Arrival::InOrder => {}
             Arrival::Late => desk.tally.reordered += 1,
             Arrival::Again => {
@@ -89,12 +93,12 @@ impl Relay {
                 return;
             }
         }
-        if self.is_measured {
+        if is_measured {
             let span_ns = desk.now_ns.saturating_sub(stamp.sent_ns);
             desk.latencies.message.record_ns(span_ns);
         }
-        if self.is_speaking {
-            self.write(name, stamp.from, desk, out);
+        if is_speaking {
+            back.write(name, stamp.from, desk, out);
         }
     }
 
@@ -110,24 +114,14 @@ impl Relay {
             .sum()
     }
 
-    fn write(&mut self, name: Name, to: u32, desk: &mut Desk, out: &mut Vec<u8>) {
-        let Some(direction) = self.direction(name.channel, name.place, to) else {
-            return;
-        };
-        let message = Message {
-            channel: name.channel,
-            from: name.place,
-            to,
-            sequence: direction.sent,
-            action: Action::IceCandidate,
-        };
-        direction.sent += 1;
-        desk.write(message, out);
-    }
-
-    /// What the peer at place `from` of a channel sends to the one at place `to`; `None` unless one of them is the
-    /// master.
-    fn direction(&mut self, channel: u32, from: u32, to: u32) -> Option<&mut Direction> {
+    /// What the peer at place `from` of a channel sends to the one at place `to`, and what it gets back; `None` unless one
+    /// of them is the master.
+    fn directions(
+        &mut self,
+        channel: u32,
+        from: u32,
+        to: u32,
+    ) -> Option<(&mut Direction, &mut Direction)> {
         let (viewer, is_to_master) = match (from, to) {
             (MASTER, MASTER) => return None,
             (viewer, MASTER) => (viewer, true),
@@ -138,11 +132,29 @@ impl Relay {
             return None;
         }
         let place = self.share.index(channel) * self.viewers as usize + viewer as usize - 1;
-        let pair = self.pairs.get_mut(place)?;
+        let Pair {
+            to_master,
+            to_viewer,
+        } = self.pairs.get_mut(place)?;
         Some(if is_to_master {
-            &mut pair.to_master
+            (to_master, to_viewer)
         } else {
-            &mut pair.to_viewer
+            (to_viewer, to_master)
         })
+    }
+}
+
+impl Direction {
+    /// Writes the next message of a peer to the one at place `to`.
+    fn write(&mut self, name: Name, to: u32, desk: &mut Desk, out: &mut Vec<u8>) {
+        let message = Message {
+            channel: name.channel,
+            from: name.place,
+            to,
+            sequence: self.sent,
+            action: Action::IceCandidate,
+        };
+        self.sent += 1;
+        desk.write(message, out);
     }
 }
