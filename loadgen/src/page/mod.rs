@@ -235,6 +235,25 @@ mod tests {
         assert!(saturated < html.find("Messages went wrong").unwrap());
     }
 
+    /// Where columns have no room, each cell of a table says which one it is of.
+    #[test]
+    fn cells_that_stack_name_their_column() {
+        let html = page(&[run("one"), run("other")]).unwrap();
+        let tables: Vec<&str> = html.split("<table class=\"stack\">").skip(1).collect();
+        assert!(tables.len() >= 4, "{}", tables.len());
+        for table in tables {
+            let body = table.split("</table>").next().unwrap_or_default();
+            let (_, body) = body.split_once("<tbody>").unwrap();
+            for cell in body.split("<td").skip(1) {
+                let (tag, _) = cell.split_once('>').unwrap();
+                let is_named = tag.contains("data-column=\"") || tag == " class=\"text\"";
+                assert!(is_named, "<td{tag}>");
+            }
+        }
+        let narrow = STYLE.split("@media (max-width: 640px)").nth(1).unwrap();
+        assert!(narrow.contains(".stack td[data-column]::before { content: attr(data-column)"));
+    }
+
     #[test]
     fn texts_of_files_stay_texts() {
         let hostile = "</script></style>--><img src=x onerror='alert(1)'>\"&\u{202e}\u{1b}[31m";
