@@ -481,13 +481,16 @@ fn a_load_begins_at_its_moment() {
     let whole = text.parse::<loadgen::schedule::Moment>().unwrap().time();
     assert!(first >= whole, "{first:?} is before {whole:?}");
 
-    let output = loadgen(&format!("{flags} --start-at 2024-01-01T00:00:00Z"));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        said.contains("--start-at: allowed is a moment to come"),
-        "{said}"
-    );
+    for processes in ["1", "2"] {
+        let past = "--start-at 2024-01-01T00:00:00Z --channels 2";
+        let output = loadgen(&format!("{flags} {past} --processes {processes}"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            said.contains("--start-at: allowed is a moment to come"),
+            "{said}"
+        );
+    }
 }
 
 /// Calls and connections go where the service says, under the name that it says; nothing but the first call goes to the

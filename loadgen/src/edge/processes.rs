@@ -3,7 +3,7 @@
 //! Each part tells its progress on its standard output ([`PartNews`]). When all connections are open it says so and
 //! waits; when all parts wait, each is sent the moment to begin on its standard input.
 
-use super::run::Start;
+use super::run::{Start, check_moment};
 use super::signal;
 use crate::live::{Audience, PartNews, Progress};
 use crate::options::{CpuList, Options};
@@ -29,6 +29,9 @@ pub fn run_parts(
     flags: &[String],
     audience: &mut dyn Audience,
 ) -> Result<Document, String> {
+    if let Some(moment) = options.start_at {
+        check_moment(moment.time())?;
+    }
     let about = |error: io::Error| format!("--processes: {error}");
     let folder = Folder::new().map_err(about)?;
     signal::watch().map_err(about)?;

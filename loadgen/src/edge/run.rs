@@ -79,11 +79,8 @@ pub fn run(
     start: &Start,
     audience: &mut dyn Audience,
 ) -> Result<Document, RunError> {
-    if let Start::At(moment) = start
-        && *moment < SystemTime::now()
-    {
-        let text = "--start-at: allowed is a moment to come";
-        return Err(RunError::local(text.into()));
+    if let Start::At(moment) = start {
+        check_moment(*moment).map_err(RunError::local)?;
     }
     ring::probe().map_err(|error| RunError::local(error.to_string()))?;
     check_descriptors(plan)?;
@@ -126,6 +123,14 @@ pub fn run(
         watch.say(&format!("{count} channels are left behind: {error}"));
     }
     finished
+}
+
+/// Whether a moment to begin is to come.
+pub(super) fn check_moment(moment: SystemTime) -> Result<(), String> {
+    if moment < SystemTime::now() {
+        return Err("--start-at: allowed is a moment to come".into());
+    }
+    Ok(())
 }
 
 /// Runs the plan on channels that are there.
