@@ -121,6 +121,7 @@ fn the_core_is_built_from_nothing_that_does_input_or_output() {
         "broker-core",
         "codec",
         "fastrand",
+        "strum",
         "zeroize",
     ];
     assert_eq!(direct, expected.map(str::to_owned).into());

@@ -56,7 +56,8 @@ fn every_bound_holds_on_both_sides() {
         if let Some(heading) = line.strip_prefix("= ") {
             let name = heading.split(':').next();
             operation = Operation::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|known| Some(known.name()) == name);
             continue;
         }
@@ -89,7 +90,7 @@ fn bodies_that_are_no_object_are_serialization_errors() {
         "\u{feff}{}",
         "{\"a\":\"\\ud800\"}",
     ];
-    for operation in Operation::ALL {
+    for operation in Operation::ALL.iter().copied() {
         for body in broken {
             let verdict = verdict(operation, body);
             assert_eq!(
@@ -350,7 +351,7 @@ fn arns_are_checked_and_strict_rules_want_aws() {
         format!("{ARN} "),
         format!("{ARN}{}", "1".repeat(1024)),
     ];
-    for operation in Operation::ALL {
+    for operation in Operation::ALL.iter().copied() {
         let member = match operation {
             Operation::CreateSignalingChannel
             | Operation::ListSignalingChannels

@@ -9,6 +9,7 @@ use codec::signal::Role;
 use codec::ws::{FrameError, close};
 use std::fmt;
 use std::net::SocketAddr;
+use strum::IntoStaticStr;
 
 /// Takes entries; must not wait. What it has no room for it drops and counts.
 pub trait Journal: Send {
@@ -114,7 +115,8 @@ pub struct Audit {
 }
 
 /// Why a WebSocket connection ended: the first thing that happened to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum EndReason {
     /// The peer sent a close frame.
     PeerClosed,
@@ -178,27 +180,11 @@ impl EndReason {
 /// The word in the log: one of a closed set, for a protocol error with its close code.
 impl fmt::Display for EndReason {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self {
-            Self::PeerClosed => "peer_closed",
-            Self::PeerGone => "peer_gone",
-            Self::Idle => "idle",
-            Self::Age => "age",
-            Self::SupersededEvicted => "superseded_evicted",
-            Self::SupersededStuck => "superseded_stuck",
-            Self::SupersededVacant => "superseded_vacant",
-            Self::Unanswered => "unanswered",
-            Self::IceReconnect => "ice_reconnect",
-            Self::SlowConsumer => "slow_consumer",
-            Self::ChannelDeleted => "channel_deleted",
-            Self::ProtocolError(error) => {
-                return write!(to, "protocol_error:{}", error.close_code());
-            }
-            Self::Unsupported => "unsupported",
-            Self::Drain => "drain",
-            Self::SlowMessage => "slow_message",
-            Self::Flood => "flood",
-        };
-        to.write_str(word)
+        to.write_str(self.into())?;
+        if let Self::ProtocolError(error) = self {
+            write!(to, ":{}", error.close_code())?;
+        }
+        Ok(())
     }
 }
 

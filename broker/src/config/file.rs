@@ -15,10 +15,10 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>, settings: &mut Settings) {
     top.text("account_id", &mut settings.account_id, value::account_id);
     top.size("shards", &mut settings.shards, 1..=SHARDS_MAX as u64);
     top.read("cpus", &mut settings.cpus, cpus);
-    top.text("profile", &mut settings.profile, value::profile);
-    top.text("auth", &mut settings.auth, value::auth);
+    top.text("profile", &mut settings.profile, value::word);
+    top.text("auth", &mut settings.auth, value::word);
     top.text("data_dir", &mut settings.data_dir, path);
-    top.text("log_format", &mut settings.log_format, value::log_format);
+    top.text("log_format", &mut settings.log_format, value::word);
     top.text("credentials", &mut settings.credentials, some_path);
     top.read("listen", &mut settings.listen, |value| {
         list(value, "URLs", |url| text(url, value::listen))
@@ -40,7 +40,7 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>, settings: &mut Settings) {
     });
     top.section("quotas", |section| quotas(section, &mut settings.quotas));
     top.section("signaling", |section| {
-        section.text("go_away", &mut settings.signaling.go_away, value::go_away);
+        section.text("go_away", &mut settings.signaling.go_away, value::word);
     });
     top.section("options", |section| {
         section.flag("master_offers", &mut settings.options.master_offers)

@@ -109,10 +109,10 @@ pub struct ServeFlags {
     pub cpus: Option<CpuList>,
     /// Set of defaults: default (for current browsers) or strict (the numbers that AWS documents)
     /// [default: default]
-    #[arg(long, value_name = "NAME", value_parser = value::profile)]
+    #[arg(long, value_name = "NAME", value_parser = value::word::<Profile>)]
     pub profile: Option<Profile>,
     /// Authentication of requests: sigv4 or none (loopback only) [default: sigv4; with --dev none]
-    #[arg(long, value_name = "NAME", value_parser = value::auth)]
+    #[arg(long, value_name = "NAME", value_parser = value::word::<Auth>)]
     pub auth: Option<Auth>,
     /// Directory for the broker's files [default: heliograph-data]
     #[arg(long, value_name = "DIR")]
@@ -133,7 +133,7 @@ pub struct ServeFlags {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// Log lines on stderr: text or json [default: text]
-    #[arg(long, value_name = "FORM", value_parser = value::log_format)]
+    #[arg(long, value_name = "FORM", value_parser = value::word::<LogFormat>)]
     pub log_format: Option<LogFormat>,
 }
 

@@ -3,8 +3,7 @@
 use super::check::url;
 use super::value::Span;
 use broker_core::settings::{
-    Admin, Advertise, Auth, GoAway, Ice, IceCredential, Limits, LogFormat, Options, Profile,
-    Quotas, Rate, Settings, Signaling, Timeouts,
+    Admin, Advertise, Ice, IceCredential, Limits, Options, Quotas, Rate, Settings, Timeouts,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -57,39 +56,22 @@ pub fn json(settings: &Settings) -> Value {
         },
         "shards": shards,
         "cpus": cpus,
-        "profile": match profile {
-            Profile::Default => "default",
-            Profile::Strict => "strict",
-        },
-        "auth": match auth {
-            Auth::None => "none",
-            Auth::Sigv4 => "sigv4",
-        },
+        "profile": <&str>::from(profile),
+        "auth": <&str>::from(auth),
         "dev": dev,
         "dev_origins": dev_origins,
         "data_dir": path(data_dir),
-        "log_format": match log_format {
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        },
+        "log_format": <&str>::from(log_format),
         "credentials": credentials.as_deref().map(path),
         "tls": tls,
         "advertise": { "domain": domain, "wss": wss, "https": https },
         "limits": limits(bounds),
         "timeouts": timeouts(spans),
         "quotas": quotas(rates),
-        "signaling": { "go_away": go_away(*signaling) },
+        "signaling": { "go_away": <&str>::from(signaling.go_away) },
         "options": { "master_offers": master_offers },
         "ice": servers.iter().map(ice).collect::<Vec<_>>(),
     })
-}
-
-fn go_away(Signaling { go_away }: Signaling) -> &'static str {
-    match go_away {
-        GoAway::Auto => "auto",
-        GoAway::Always => "always",
-        GoAway::Never => "never",
-    }
 }
 
 fn limits(limits: &Limits) -> Value {
@@ -241,6 +223,7 @@ const REDACTED: &str = "<redacted>";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broker_core::settings::Profile;
 
     #[test]
     fn secrets_are_not_shown_and_all_else_is() {

@@ -87,7 +87,7 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
         .and_then(|value| value.get_ref().as_str());
     let profile = flags
         .profile
-        .or_else(|| written.and_then(|text| value::profile(text).ok()));
+        .or_else(|| written.and_then(|text| value::word(text).ok()));
 
     let mut settings = Settings::new(profile.unwrap_or(Profile::Default), flags.dev);
     (settings.shards, settings.cpus) = (0, Vec::new());

@@ -2,7 +2,7 @@
 
 use super::check::url;
 use super::value::Span;
-use broker_core::settings::{Auth, LogFormat, Profile, Settings};
+use broker_core::settings::Settings;
 use std::fmt::Write;
 
 /// A few lines on the settings; no secrets.
@@ -11,18 +11,6 @@ pub fn summary(settings: &Settings) -> String {
     let mut lines = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(lines, "{name:<12}{value}");
-    };
-    let profile = match settings.profile {
-        Profile::Default => "default",
-        Profile::Strict => "strict",
-    };
-    let auth = match settings.auth {
-        Auth::None => "none",
-        Auth::Sigv4 => "sigv4",
-    };
-    let log_format = match settings.log_format {
-        LogFormat::Text => "text",
-        LogFormat::Json => "json",
     };
     let listen: Vec<_> = settings.listen.iter().map(url).collect();
     let admin = settings
@@ -35,15 +23,19 @@ pub fn summary(settings: &Settings) -> String {
         "region",
         format!("{}, account {}", settings.region, settings.account_id),
     );
-    line("profile", profile.into());
-    line("auth", auth.into());
+    line("profile", <&str>::from(settings.profile).into());
+    line("auth", <&str>::from(settings.auth).into());
     line(
         "shards",
         format!("{} on CPUs {:?}", settings.shards, settings.cpus),
     );
     line(
         "data",
-        format!("{}, log {log_format}", settings.data_dir.display()),
+        format!(
+            "{}, log {}",
+            settings.data_dir.display(),
+            <&str>::from(settings.log_format)
+        ),
     );
     let limits = &settings.limits;
     line(

@@ -1,48 +1,20 @@
 //! Parsing of single values, or what is allowed instead. The same for flags and file.
 
-use broker_core::settings::{Auth, GoAway, Listen, LogFormat, Profile, Scheme};
+use broker_core::settings::{Listen, Scheme};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::str::FromStr;
+use strum::VariantNames;
 
 /// A value, or the rule it breaks: the text after `key = value: `.
 pub(super) type Checked<T> = Result<T, String>;
 
-/// `default` or `strict`.
-pub(super) fn profile(text: &str) -> Checked<Profile> {
-    match text {
-        "default" => Ok(Profile::Default),
-        "strict" => Ok(Profile::Strict),
-        _ => Err("allowed \"default\", \"strict\"".into()),
-    }
-}
-
-/// `auto`, `always` or `never`.
-pub(super) fn go_away(text: &str) -> Checked<GoAway> {
-    match text {
-        "auto" => Ok(GoAway::Auto),
-        "always" => Ok(GoAway::Always),
-        "never" => Ok(GoAway::Never),
-        _ => Err("allowed \"auto\", \"always\", \"never\"".into()),
-    }
-}
-
-/// `sigv4` or `none`.
-pub(super) fn auth(text: &str) -> Checked<Auth> {
-    match text {
-        "sigv4" => Ok(Auth::Sigv4),
-        "none" => Ok(Auth::None),
-        _ => Err("allowed \"sigv4\", \"none\"".into()),
-    }
-}
-
-/// `text` or `json`.
-pub(super) fn log_format(text: &str) -> Checked<LogFormat> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("allowed \"text\", \"json\"".into()),
-    }
+/// One of a closed set of words, such as `default` or `strict`.
+pub(super) fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
+    let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
+    text.parse()
+        .map_err(|_| format!("allowed {}", words().collect::<Vec<_>>().join(", ")))
 }
 
 /// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length is ours.

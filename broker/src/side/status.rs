@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use strum::{FromRepr, IntoStaticStr};
 
 /// One word about the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRepr, IntoStaticStr)]
+#[repr(u8)]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// Listeners do not accept yet.
     Starting,
@@ -17,26 +20,10 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 4] = [Self::Starting, Self::Ok, Self::Draining, Self::StoreFailed];
-
     /// The word in the answers of `/live` and `/ready`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ok => "ok",
-            Self::Draining => "draining",
-            Self::StoreFailed => "store_failed",
-        }
-    }
-
-    const fn number(self) -> u8 {
-        match self {
-            Self::Starting => 0,
-            Self::Ok => 1,
-            Self::Draining => 2,
-            Self::StoreFailed => 3,
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -53,7 +40,7 @@ struct Board {
 impl StatusBoard {
     /// Sets the status.
     pub fn set(&self, status: Status) {
-        self.0.status.store(status.number(), Ordering::Relaxed);
+        self.0.status.store(status as u8, Ordering::Relaxed);
     }
 
     /// Sets whether the registry's store fails, which [`StatusBoard::status`] tells while all else is well. True when it was
@@ -66,10 +53,7 @@ impl StatusBoard {
     #[must_use]
     pub fn status(&self) -> Status {
         let number = self.0.status.load(Ordering::Relaxed);
-        let status = Status::ALL
-            .into_iter()
-            .find(|status| status.number() == number)
-            .unwrap_or(Status::Starting);
+        let status = Status::from_repr(number).unwrap_or(Status::Starting);
         match status {
             Status::Ok if self.0.store_failed.load(Ordering::Relaxed) => Status::StoreFailed,
             Status::Ok | Status::Starting | Status::Draining | Status::StoreFailed => status,
@@ -85,7 +69,12 @@ mod tests {
     fn the_board_shows_what_was_set() {
         let board = StatusBoard::default();
         assert_eq!(board.status(), Status::Starting);
-        for status in Status::ALL {
+        for status in [
+            Status::Starting,
+            Status::Ok,
+            Status::Draining,
+            Status::StoreFailed,
+        ] {
             board.set(status);
             assert_eq!(board.status(), status);
         }

@@ -1,6 +1,7 @@
 //! A channel in the responses of Describe and List.
 
 use super::write;
+use strum::IntoStaticStr;
 
 /// A channel as its record has it.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,8 @@ pub struct ChannelInfo<'a> {
 }
 
 /// The states that AWS knows. Here a channel is made and changed before that is answered, so that nobody meets it meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
     /// Being made.
     Creating,
@@ -35,13 +37,8 @@ pub enum ChannelStatus {
 impl ChannelStatus {
     /// The state's AWS name.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Creating => "CREATING",
-            Self::Active => "ACTIVE",
-            Self::Updating => "UPDATING",
-            Self::Deleting => "DELETING",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -23,7 +23,8 @@ pub struct GetSignalingChannelEndpoint {
 }
 
 /// What an endpoint is spoken to with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum Protocol {
     /// Signaling over WebSocket.
     Wss,
@@ -34,11 +35,8 @@ pub enum Protocol {
 impl Protocol {
     /// The protocol's AWS name.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wss => "WSS",
-            Self::Https => "HTTPS",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -2,12 +2,14 @@
 
 use super::error::{ErrorKind, Family};
 use crate::aws::policy::Action;
+use strum::{IntoStaticStr, VariantArray};
 
 /// One HTTP API operation. All are `POST`.
 ///
 /// Source: service models `kinesisvideo` 2017-09-30, `kinesis-video-signaling` 2019-12-04 and
 /// `kinesis-video-webrtc-storage` 2018-05-10.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr, VariantArray)]
+#[strum(prefix = "kinesisvideo:")]
 pub enum Operation {
     /// Makes a channel.
     CreateSignalingChannel,
@@ -45,24 +47,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation, in the order of [`Self::index`].
-    pub const ALL: [Self; 16] = [
-        Self::CreateSignalingChannel,
-        Self::DescribeSignalingChannel,
-        Self::ListSignalingChannels,
-        Self::UpdateSignalingChannel,
-        Self::DeleteSignalingChannel,
-        Self::TagResource,
-        Self::UntagResource,
-        Self::ListTagsForResource,
-        Self::GetSignalingChannelEndpoint,
-        Self::DescribeMediaStorageConfiguration,
-        Self::UpdateMediaStorageConfiguration,
-        Self::DescribeMappedResourceConfiguration,
-        Self::GetIceServerConfig,
-        Self::SendAlexaOfferToMaster,
-        Self::JoinStorageSession,
-        Self::JoinStorageSessionAsViewer,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The operation of a request path (without query), or `None` when no operation lives there. Case matters.
     ///
@@ -75,7 +60,8 @@ impl Operation {
             .filter(|rest| rest.starts_with('/'))
             .unwrap_or(path);
         Self::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|operation| operation.path() == path)
     }
 
@@ -106,34 +92,13 @@ impl Operation {
     ///
     /// Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon Kinesis Video Streams".
     #[must_use]
-    pub const fn action(self) -> &'static str {
-        match self {
-            Self::CreateSignalingChannel => "kinesisvideo:CreateSignalingChannel",
-            Self::DescribeSignalingChannel => "kinesisvideo:DescribeSignalingChannel",
-            Self::ListSignalingChannels => "kinesisvideo:ListSignalingChannels",
-            Self::UpdateSignalingChannel => "kinesisvideo:UpdateSignalingChannel",
-            Self::DeleteSignalingChannel => "kinesisvideo:DeleteSignalingChannel",
-            Self::TagResource => "kinesisvideo:TagResource",
-            Self::UntagResource => "kinesisvideo:UntagResource",
-            Self::ListTagsForResource => "kinesisvideo:ListTagsForResource",
-            Self::GetSignalingChannelEndpoint => "kinesisvideo:GetSignalingChannelEndpoint",
-            Self::DescribeMediaStorageConfiguration => {
-                "kinesisvideo:DescribeMediaStorageConfiguration"
-            }
-            Self::UpdateMediaStorageConfiguration => "kinesisvideo:UpdateMediaStorageConfiguration",
-            Self::DescribeMappedResourceConfiguration => {
-                "kinesisvideo:DescribeMappedResourceConfiguration"
-            }
-            Self::GetIceServerConfig => "kinesisvideo:GetIceServerConfig",
-            Self::SendAlexaOfferToMaster => "kinesisvideo:SendAlexaOfferToMaster",
-            Self::JoinStorageSession => "kinesisvideo:JoinStorageSession",
-            Self::JoinStorageSessionAsViewer => "kinesisvideo:JoinStorageSessionAsViewer",
-        }
+    pub fn action(self) -> &'static str {
+        self.into()
     }
 
     /// The operation's AWS name: its metrics label.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         self.action().split_at(ACTION_PREFIX.len()).1
     }
 
@@ -211,7 +176,7 @@ mod tests {
 
     #[test]
     fn paths_are_exact() {
-        for operation in Operation::ALL {
+        for operation in Operation::ALL.iter().copied() {
             assert_eq!(Operation::from_path(operation.path()), Some(operation));
             assert_eq!(Operation::from_path(&operation.path().to_uppercase()), None);
             assert_eq!(
@@ -241,7 +206,7 @@ mod tests {
 
     #[test]
     fn names_and_actions_are_those_of_the_paths() {
-        for operation in Operation::ALL {
+        for operation in Operation::ALL.iter().copied() {
             assert_eq!(format!("{operation:?}"), operation.name());
             let action = format!("kinesisvideo:{}", operation.name());
             assert_eq!(operation.action(), action);

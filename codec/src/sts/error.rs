@@ -3,6 +3,7 @@
 use super::xml;
 use crate::aws::sigv4::Refusal;
 use std::borrow::Cow;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Why a request is refused: a code with the text that the caller reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl From<Refusal> for Error {
 ///
 /// Source: AWS STS API Reference, "Common Errors" and the errors of GetFederationToken; for `SignatureDoesNotMatch`,
 /// `ExpiredToken` and `AccessDenied`, which the pages leave out or spell otherwise, what the service is seen to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum ErrorKind {
     /// The form cannot be read, or has parameters that are unknown or come twice.
     InvalidQueryParameter,
@@ -84,46 +85,12 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [Self; 16] = [
-        Self::InvalidQueryParameter,
-        Self::MissingAction,
-        Self::InvalidAction,
-        Self::ValidationError,
-        Self::InvalidParameterValue,
-        Self::MalformedPolicyDocument,
-        Self::PackedPolicyTooLarge,
-        Self::Throttling,
-        Self::IncompleteSignature,
-        Self::MissingAuthenticationToken,
-        Self::SignatureDoesNotMatch,
-        Self::InvalidClientTokenId,
-        Self::ExpiredToken,
-        Self::AccessDenied,
-        Self::InternalFailure,
-        Self::ServiceUnavailable,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The code, as `<Code>` carries it.
     #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::InvalidQueryParameter => "InvalidQueryParameter",
-            Self::MissingAction => "MissingAction",
-            Self::InvalidAction => "InvalidAction",
-            Self::ValidationError => "ValidationError",
-            Self::InvalidParameterValue => "InvalidParameterValue",
-            Self::MalformedPolicyDocument => "MalformedPolicyDocument",
-            Self::PackedPolicyTooLarge => "PackedPolicyTooLarge",
-            Self::Throttling => "Throttling",
-            Self::IncompleteSignature => "IncompleteSignature",
-            Self::MissingAuthenticationToken => "MissingAuthenticationToken",
-            Self::SignatureDoesNotMatch => "SignatureDoesNotMatch",
-            Self::InvalidClientTokenId => "InvalidClientTokenId",
-            Self::ExpiredToken => "ExpiredToken",
-            Self::AccessDenied => "AccessDenied",
-            Self::InternalFailure => "InternalFailure",
-            Self::ServiceUnavailable => "ServiceUnavailable",
-        }
+    pub fn code(self) -> &'static str {
+        self.into()
     }
 
     /// The HTTP status.
@@ -231,7 +198,7 @@ mod tests {
 
     #[test]
     fn codes_are_distinct_and_have_a_status() {
-        for (position, kind) in ErrorKind::ALL.into_iter().enumerate() {
+        for (position, kind) in ErrorKind::ALL.iter().copied().enumerate() {
             assert_eq!(kind as usize, position);
             assert_eq!(kind.code(), format!("{kind:?}"));
             assert!(matches!(kind.status(), 400 | 403 | 500 | 503));

@@ -52,7 +52,7 @@ fn nesting_costs_no_stack() {
     let small = std::thread::Builder::new().stack_size(128 * 1024);
     let run = small.spawn(move || {
         for shape in &shapes {
-            for operation in Operation::ALL {
+            for operation in Operation::ALL.iter().copied() {
                 let mut data = vec![u8::try_from(operation.index()).expect("few")];
                 data.extend_from_slice(shape.as_bytes());
                 fuzzing::fuzz(&data);

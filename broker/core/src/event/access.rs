@@ -2,9 +2,11 @@
 
 use codec::aws::sigv4;
 use codec::control::Operation;
+use strum::{EnumCount, VariantNames};
 
 /// As whom an upgrade wants to connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum UpgradeRole {
     /// As the device: no client id was given.
     Master,
@@ -13,24 +15,22 @@ pub enum UpgradeRole {
 }
 
 /// How many roles there are.
-pub const UPGRADE_ROLES: usize = 2;
+pub const UPGRADE_ROLES: usize = UpgradeRole::COUNT;
 
 impl UpgradeRole {
     /// The labels in the order of [`UpgradeRole::index`].
-    pub const LABELS: [&'static str; UPGRADE_ROLES] = ["master", "viewer"];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     /// The role's place in a table of counters.
     #[must_use]
     pub const fn index(self) -> usize {
-        match self {
-            Self::Master => 0,
-            Self::Viewer => 1,
-        }
+        self as usize
     }
 }
 
 /// What became of an upgrade. Exactly one of these for each request that asks for a WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum UpgradeOutcome {
     /// 101.
     Accepted,
@@ -49,32 +49,16 @@ pub enum UpgradeOutcome {
 }
 
 /// How many outcomes there are.
-pub const UPGRADE_OUTCOMES: usize = 7;
+pub const UPGRADE_OUTCOMES: usize = UpgradeOutcome::COUNT;
 
 impl UpgradeOutcome {
     /// The labels in the order of [`UpgradeOutcome::index`].
-    pub const LABELS: [&'static str; UPGRADE_OUTCOMES] = [
-        "accepted",
-        "invalid",
-        "unauthenticated",
-        "forbidden",
-        "not_found",
-        "limited",
-        "unavailable",
-    ];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     /// The outcome's place in a table of counters.
     #[must_use]
     pub const fn index(self) -> usize {
-        match self {
-            Self::Accepted => 0,
-            Self::Invalid => 1,
-            Self::Unauthenticated => 2,
-            Self::Forbidden => 3,
-            Self::NotFound => 4,
-            Self::Limited => 5,
-            Self::Unavailable => 6,
-        }
+        self as usize
     }
 }
 
@@ -132,7 +116,7 @@ impl Requested {
     #[must_use]
     pub fn labels() -> [&'static str; REQUESTED] {
         let mut labels = ["unknown"; REQUESTED];
-        let names = Operation::ALL.into_iter().map(Operation::name);
+        let names = Operation::ALL.iter().copied().map(Operation::name);
         let names = names.chain(["GetFederationToken", "GetCallerIdentity"]);
         for (label, name) in labels.iter_mut().zip(names) {
             *label = name;
@@ -174,12 +158,12 @@ mod tests {
 
     #[test]
     fn labels_stand_where_their_index_says() {
-        for reason in sigv4::Reason::ALL {
+        for reason in sigv4::Reason::ALL.iter().copied() {
             let failure = AuthFailure::Signature(reason);
             assert_eq!(AuthFailure::labels()[failure.index()], reason.as_str());
         }
         assert_eq!(AuthFailure::labels()[AuthFailure::Policy.index()], "policy");
-        for operation in Operation::ALL {
+        for operation in Operation::ALL.iter().copied() {
             let requested = Requested::Api(operation);
             assert_eq!(Requested::labels()[requested.index()], operation.name());
         }

@@ -11,6 +11,7 @@ pub use histogram::{BOUNDS, Histogram};
 
 use access::status_index;
 use codec::signal::Action;
+use strum::{EnumCount, VariantNames};
 
 /// What a received message is counted as: an action, or `unknown` when it could not be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,8 @@ impl Kind {
 pub const KINDS: usize = 4;
 
 /// What became of a received message. Exactly one of these, in the end, for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// Its last byte was handed to the kernel, or to an Alexa caller.
     Delivered,
@@ -64,38 +66,21 @@ pub enum Outcome {
 
 impl Outcome {
     /// All labels in the order of [`Outcome::index`].
-    pub const LABELS: [&'static str; OUTCOMES] = [
-        "delivered",
-        "expired",
-        "overwritten",
-        "withdrawn",
-        "refused",
-        "throttled",
-        "overflow",
-        "evicted",
-    ];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     /// The outcome's place in a table of counters.
     #[must_use]
     pub const fn index(self) -> usize {
-        match self {
-            Self::Delivered => 0,
-            Self::Expired => 1,
-            Self::Overwritten => 2,
-            Self::Withdrawn => 3,
-            Self::Refused => 4,
-            Self::Throttled => 5,
-            Self::Overflow => 6,
-            Self::Evicted => 7,
-        }
+        self as usize
     }
 }
 
 /// How many outcomes there are.
-pub const OUTCOMES: usize = 8;
+pub const OUTCOMES: usize = Outcome::COUNT;
 
-/// The role of a connection in the gauge `heliograph_connections{role}` counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The role of a connection, as the gauge `heliograph_connections{role}` counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Place {
     /// Its TLS handshake is under way.
     Handshake,
@@ -110,23 +95,16 @@ pub enum Place {
 }
 
 /// How many places there are.
-pub const PLACES: usize = 5;
+pub const PLACES: usize = Place::COUNT;
 
 impl Place {
     /// The labels in the order of [`Place::index`].
-    pub const LABELS: [&'static str; PLACES] =
-        ["handshake", "http", "master", "viewer", "superseded"];
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     /// The place's index in a table of gauges.
     #[must_use]
     pub const fn index(self) -> usize {
-        match self {
-            Self::Handshake => 0,
-            Self::Http => 1,
-            Self::Master => 2,
-            Self::Viewer => 3,
-            Self::Superseded => 4,
-        }
+        self as usize
     }
 }
 

@@ -12,6 +12,7 @@ use crate::auth::SignatureRules;
 use codec::aws::sigv4::CLOCK_TOLERANCE_S;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use strum::{EnumString, IntoStaticStr, VariantNames};
 
 /// Everything that may be configured; one per process, shared by all threads as `Arc<Settings>`.
 ///
@@ -188,7 +189,8 @@ pub struct Admin {
 }
 
 /// Which numbers the defaults come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum Profile {
     /// What today's browsers need, payloads up to 32 KiB.
     Default,
@@ -197,16 +199,18 @@ pub enum Profile {
 }
 
 /// How callers prove who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum Auth {
-    /// Nobody is asked. Only on loopback.
-    None,
     /// AWS Signature Version 4.
     Sigv4,
+    /// Nobody is asked. Only on loopback.
+    None,
 }
 
 /// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -390,7 +394,8 @@ impl Signaling {
 }
 
 /// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one gets them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum GoAway {
     /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself forever after
     /// either of the two messages (seen with 1.16, the same code since 1.7.3).

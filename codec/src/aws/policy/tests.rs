@@ -307,7 +307,7 @@ fn what_is_allowed_somewhere_can_be_told() {
 
 #[test]
 fn an_operation_asks_for_its_action() {
-    for operation in crate::control::Operation::ALL {
+    for operation in crate::control::Operation::ALL.iter().copied() {
         assert_eq!(operation.policy_action().as_str(), operation.action());
     }
 }

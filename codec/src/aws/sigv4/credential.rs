@@ -4,7 +4,8 @@ use super::refusal::{Malformed, Refusal, Scope};
 use super::{ACCESS_KEY_ID_BYTES_MAX, TERMINATOR};
 
 /// The services whose requests are verified here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Service {
     /// Kinesis Video Streams: control plane, signaling and WebSocket.
     KinesisVideo,
@@ -15,11 +16,8 @@ pub enum Service {
 impl Service {
     /// The name in a scope.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::KinesisVideo => "kinesisvideo",
-            Self::Sts => "sts",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::credential::Service;
 use super::stamp::Stamp;
 use std::fmt;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Why a request is refused. Displays as the text for the caller: ASCII without quotes, backslashes and angle brackets,
 /// and of the request nothing but digits.
@@ -107,7 +108,8 @@ pub enum Window {
 }
 
 /// The labels under which refusals are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// [`Refusal::Missing`].
     Missing,
@@ -129,30 +131,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
-        Self::Missing,
-        Self::Malformed,
-        Self::Expired,
-        Self::Early,
-        Self::Scope,
-        Self::UnknownKey,
-        Self::Token,
-        Self::Mismatch,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The metric's label.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Malformed => "malformed",
-            Self::Expired => "expired",
-            Self::Early => "early",
-            Self::Scope => "scope",
-            Self::UnknownKey => "unknown_key",
-            Self::Token => "token",
-            Self::Mismatch => "mismatch",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
