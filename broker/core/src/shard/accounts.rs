@@ -23,7 +23,7 @@ impl Shard {
         let operation = asked.operation;
         let account = self.named(&asked.caller, "");
         let shards = if self.counts_channels(operation) {
-            self.placement.shards()
+            self.sockets.shards.placement.shards()
         } else {
             0
         };
@@ -57,6 +57,7 @@ impl Shard {
             return Told::Done;
         };
         let bucket = self
+            .directory
             .account_rates
             .entry((account.clone(), operation))
             .or_default();
@@ -69,7 +70,11 @@ impl Shard {
 
     /// How many channels an account has here in a region, those included that are only being created.
     pub(super) fn count(&self, tenant: &str) -> u64 {
-        self.tenants.get(tenant).copied().unwrap_or_default()
+        self.directory
+            .tenants
+            .get(tenant)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Refuses a call whose account has used up what it may have; `told` is the last answer, the refusal of any before it.
@@ -82,7 +87,7 @@ impl Shard {
         if let Told::Fault(..) = told {
             return Some(told);
         }
-        let most = self.settings.limits.channels_per_account;
+        let most = self.sockets.settings.limits.channels_per_account;
         (self.counts_channels(operation) && channels >= most as u64).then(|| {
             let message =
                 format!("The account has {most} channels, which is as many as it may have.");
@@ -92,11 +97,11 @@ impl Shard {
 
     fn counts_channels(&self, operation: Operation) -> bool {
         operation == Operation::CreateSignalingChannel
-            && self.settings.limits.channels_per_account > 0
+            && self.sockets.settings.limits.channels_per_account > 0
     }
 
     fn account_rate(&self, operation: Operation) -> Option<Rate> {
-        let quotas = &self.settings.quotas;
+        let quotas = &self.sockets.settings.quotas;
         let rate = match operation {
             Operation::CreateSignalingChannel => quotas.account_create,
             Operation::DescribeSignalingChannel => quotas.account_describe,

@@ -81,7 +81,7 @@ impl Shard {
         let arn = arn.ok_or_else(|| invalid("X-Amz-ChannelARN is required."))?;
         let arn =
             decode(arn).map_err(|_| invalid("X-Amz-ChannelARN is not percent-encoded UTF-8."))?;
-        let arn = ChannelArn::parse(&arn, self.settings.strict())
+        let arn = ChannelArn::parse(&arn, self.sockets.settings.strict())
             .map_err(|error| invalid(error.message()))?;
         let client_id = match self.role_of_host(head.host().unwrap_or_default()) {
             Some(codec::signal::Role::Master) => None,
@@ -110,7 +110,7 @@ impl Shard {
 
     /// The role that a host name of ours tells: `m-` and `v-` below the advertised domain (CON-2).
     fn role_of_host(&self, host: &str) -> Option<codec::signal::Role> {
-        let domain = self.settings.advertise.domain.as_deref()?;
+        let domain = self.sockets.settings.advertise.domain.as_deref()?;
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let label = name.get(..name.len().checked_sub(domain.len() + 1)?)?;
         let rest = name.get(label.len() + 1..)?;
@@ -130,7 +130,11 @@ impl Shard {
 
     /// Whether another shard owns the channel.
     pub(super) fn sends_home(&self, admission: &Admission) -> bool {
-        self.placement.home(&Identity::of(&admission.arn)) != self.id
+        self.sockets
+            .shards
+            .placement
+            .home(&Identity::of(&admission.arn))
+            != self.sockets.shards.id
     }
 
     /// Answers an upgrade that is refused, and ends the connection.
@@ -153,7 +157,7 @@ impl Shard {
                 if let Some(mut audit) = self.audit_of(key, &id, caller, action.name()) {
                     audit.channel_arn = Some(arn.as_str().into());
                     audit.outcome = kind.error_type();
-                    self.diary.denied(at.now, || audit);
+                    self.books.diary.denied(at.now, || audit);
                 }
                 let message = caller.denial(*action, arn.as_str());
                 self.respond_error_as(key, &id, purpose, (kind, &message), true, at);
@@ -171,8 +175,12 @@ impl Shard {
         unread: &[u8],
         at: Moment,
     ) {
-        let home = self.placement.home(&Identity::of(&admission.arn));
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let home = self
+            .sockets
+            .shards
+            .placement
+            .home(&Identity::of(&admission.arn));
+        let deadline = at.now.after(self.sockets.settings.timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
         };
@@ -229,7 +237,7 @@ impl Shard {
     }
 
     fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let deadline = at.now.after(self.sockets.settings.timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
         session.place = Place::Http;
         if let State::Http(http) = &mut session.state {
@@ -265,7 +273,7 @@ impl Shard {
             }
             Ok((channel, joined)) => {
                 if let Purpose::Upgrade(role) = purpose {
-                    self.counters.upgrade(role, UpgradeOutcome::Accepted);
+                    self.books.counters.upgrade(role, UpgradeOutcome::Accepted);
                 }
                 self.welcome(key, channel, role, admission, &joined, at);
                 true
@@ -276,24 +284,28 @@ impl Shard {
     /// The channel of an ARN; in `--dev` it is created with the ARN as given.
     fn channel_to_join(&mut self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Refusal> {
         let not_found = (ErrorKind::ResourceNotFound, NOT_FOUND);
-        if let Some(&key) = self.names.get(&Identity::of(arn)) {
-            let found = self
-                .channels
-                .get(key)
-                .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
+        if let Some(&key) = self.directory.names.get(&Identity::of(arn)) {
+            let found =
+                self.directory.channels.get(key).is_some_and(|channel| {
+                    channel.record.arn == *arn && channel.state == Life::Active
+                });
             return if found { Ok(key) } else { Err(not_found) };
         }
-        if !self.settings.dev {
+        if !self.sockets.settings.dev {
             return Err(not_found);
         }
         let record = Record {
             arn: arn.clone(),
             ttl_seconds: TTL_SECONDS_DEFAULT,
             created: arn.creation_time().parse().map_or(at.wall, Wall),
-            version: Version::draw(&mut self.random),
+            version: Version::draw(&mut self.books.random),
             tags: Vec::new(),
         };
-        self.last_created = self.last_created.max(record.created.min(at.wall));
+        self.directory.changes.last_created = self
+            .directory
+            .changes
+            .last_created
+            .max(record.created.min(at.wall));
         let full = (
             ErrorKind::ServiceUnavailable,
             "The server has as many channels as it may have.",
@@ -313,8 +325,8 @@ impl Shard {
         at: Moment,
     ) -> Result<Joined, Refusal> {
         let limited = |message| (ErrorKind::ClientLimitExceeded, message);
-        let settings = &self.settings;
-        let Some(channel) = self.channels.get_mut(key) else {
+        let settings = &self.sockets.settings;
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return Err((ErrorKind::ResourceNotFound, NOT_FOUND));
         };
         let what = match role {
@@ -325,7 +337,7 @@ impl Shard {
             return Err(limited(RATE_EXCEEDED));
         }
         let viewers_max = settings.limits.viewers_per_channel;
-        let members = &mut channel.wake(&self.hasher).members;
+        let members = &mut channel.wake(&self.directory.hasher).members;
         let joined = members
             .join(slot_of(role), session, viewers_max)
             .map_err(|TableFull| limited("The channel has as many viewers as it may have."))?;
@@ -353,12 +365,12 @@ impl Shard {
             switching_protocols(out, &meta, &admission.accept, admission.wss)
         });
         let terms = self.terms(admission, at.now);
-        if let Some(session) = self.sessions.get_mut(key) {
+        if let Some(session) = self.sockets.sessions.get_mut(key) {
             session.state = State::Open(WebSocket::new(channel, role.clone(), terms, at.now));
         }
         self.charge(key);
-        self.web_sockets += 1;
-        if let Some(channel) = self.channels.get_mut(channel) {
+        self.sockets.census.web_sockets += 1;
+        if let Some(channel) = self.directory.channels.get_mut(channel) {
             channel.connections += 1;
         }
         self.place(
@@ -385,8 +397,8 @@ impl Shard {
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of their
     /// age, each as far as possible from those before it (multiples of the golden ratio).
     fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
-        let timeouts = &self.settings.timeouts;
-        let notices = match self.settings.signaling.go_away {
+        let timeouts = &self.sockets.settings.timeouts;
+        let notices = match self.sockets.settings.signaling.go_away {
             GoAway::Auto => !admission.wss,
             GoAway::Always => true,
             GoAway::Never => false,
@@ -399,9 +411,10 @@ impl Shard {
             };
         }
         if !notices {
-            self.spread = self.spread.wrapping_add(GOLDEN);
-            let early =
-                (u128::from(timeouts.go_away_grace_ms) * u128::from(self.spread)) >> u32::BITS;
+            self.sockets.ends.spread = self.sockets.ends.spread.wrapping_add(GOLDEN);
+            let early = (u128::from(timeouts.go_away_grace_ms)
+                * u128::from(self.sockets.ends.spread))
+                >> u32::BITS;
             age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
         }
         Terms {

@@ -33,15 +33,17 @@ impl Shard {
             Ok(Some(other)) => self.end_for_another(other, at),
             Ok(None) => drop(self.end_call(key, sender, None, at)),
         }
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return;
         };
         let wait_ms = wait_ms(
             channel.record.ttl_seconds,
-            self.settings.timeouts.alexa_wait_max_ms,
+            self.sockets.settings.timeouts.alexa_wait_max_ms,
         );
-        let order = channel.wake(&self.hasher).next_order();
-        self.waits.begin(channel.record.arn.account(), (key, order));
+        let order = channel.wake(&self.directory.hasher).next_order();
+        self.directory
+            .waits
+            .begin(channel.record.arn.account(), (key, order));
         let mut frame = Vec::new();
         Delivery {
             action: Action::SdpOffer,
@@ -49,7 +51,7 @@ impl Shard {
             sender: Some(sender),
         }
         .write(&mut frame);
-        channel.wake(&self.hasher).calls.add(Waiting {
+        channel.wake(&self.directory.hasher).calls.add(Waiting {
             caller,
             sender: sender.into(),
             expires: at.now.after(wait_ms),
@@ -58,12 +60,15 @@ impl Shard {
             given: None,
             delivered: false,
         });
-        self.counters.receive(OFFER);
-        self.counters.waiting_calls += 1;
-        self.counters.pending_messages += 1;
-        if caller.shard != self.id {
-            self.waits.hold(caller, (key, order));
-            self.output(Output::Post(caller.shard, Letter::Taken(self.id, caller)));
+        self.books.counters.receive(OFFER);
+        self.books.counters.waiting_calls += 1;
+        self.books.counters.pending_messages += 1;
+        if caller.shard != self.sockets.shards.id {
+            self.directory.waits.hold(caller, (key, order));
+            self.output(Output::Post(
+                caller.shard,
+                Letter::Taken(self.sockets.shards.id, caller),
+            ));
         }
         self.give_offers(key, u64::MAX);
         self.arm_channel(key, at);
@@ -76,10 +81,10 @@ impl Shard {
         key: ChannelKey,
         sender: &str,
     ) -> Result<Option<Call>, Told> {
-        if caller.shard != self.id && !self.waits.has_place() {
+        if caller.shard != self.sockets.shards.id && !self.directory.waits.has_place() {
             return Err(calls::too_busy());
         }
-        let Some(channel) = self.channels.get(key) else {
+        let Some(channel) = self.directory.channels.get(key) else {
             return Ok(None);
         };
         let calls = channel.live().map(|live| &live.calls);
@@ -89,7 +94,7 @@ impl Shard {
         if calls.is_some_and(|calls| calls.len() >= WAITING_CALLS_PER_CHANNEL_MAX) {
             return Err(over_limit(CHANNEL_FULL));
         }
-        match self.waits.room(channel.record.arn.account(), key) {
+        match self.directory.waits.room(channel.record.arn.account(), key) {
             Room::Free => Ok(None),
             Room::InPlaceOf(other) => Ok(Some(other)),
             Room::None => Err(over_limit(SHARD_FULL)),
@@ -98,12 +103,16 @@ impl Shard {
 
     /// Ends a call in favour of one of an account, or of a channel of the same account, that has fewer.
     fn end_for_another(&mut self, (key, order): Call, at: Moment) {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        let live = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut);
         if let Some(call) = live.and_then(|live| live.calls.take_of_order(order)) {
             self.close_call(key, &call, Outcome::Overflow);
             self.answer_offer(&call, over_limit(MADE_ROOM), at);
         }
-        if let Some(channel) = self.channels.get_mut(key) {
+        if let Some(channel) = self.directory.channels.get_mut(key) {
             channel.rest();
         }
     }
@@ -111,23 +120,28 @@ impl Shard {
     /// Tells the caller of a call that waited what came of it.
     fn answer_offer(&mut self, call: &Waiting, told: Told, at: Moment) {
         let caller = call.caller;
-        if caller.shard == self.id {
+        if caller.shard == self.sockets.shards.id {
             self.told(caller, told, at);
         } else {
-            let letter = Letter::Answer(self.id, caller, Box::new(told));
+            let letter = Letter::Answer(self.sockets.shards.id, caller, Box::new(told));
             self.output(Output::Post(caller.shard, letter));
         }
     }
 
     /// Gives waiting offers that the current master has not got to it, oldest first: those accepted before `before`.
     pub(super) fn give_offers(&mut self, key: ChannelKey, before: u64) {
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+        let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
+        else {
             return;
         };
         let Some(master) = live.members.to_master() else {
             return;
         };
-        let Some(session) = self.sessions.get_mut(master) else {
+        let Some(session) = self.sockets.sessions.get_mut(master) else {
             return;
         };
         for call in live
@@ -145,15 +159,16 @@ impl Shard {
                 counted: !call.delivered,
                 accepted_us: None,
             };
-            let pushed = session
+            let pushed =
+                session
                 .outbox
-                .push_message(&mut self.spares, launch, |out| {
+                    .push_message(&mut self.sockets.scratch.spares, launch, |out| {
                     out.extend_from_slice(&call.frame)
                 });
-            self.counters.outbox_bytes += pushed as u64;
+            self.books.counters.outbox_bytes += pushed as u64;
             if !call.delivered {
-                self.counters.pending_messages -= 1;
-                self.counters.outbox_messages += 1;
+                self.books.counters.pending_messages -= 1;
+                self.books.counters.outbox_messages += 1;
             }
         }
         self.weigh(master);
@@ -162,7 +177,12 @@ impl Shard {
 
     /// The master is another one, or gone: offers it had and did not answer are for the next.
     pub(super) fn offers_lost_their_master(&mut self, key: ChannelKey) {
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+        let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
+        else {
             return;
         };
         for call in live.calls.all().filter(|call| call.delivered) {
@@ -172,10 +192,15 @@ impl Shard {
 
     /// The last byte of an offer was handed over to `master`.
     pub(super) fn offer_delivered(&mut self, master: SessionKey, order: u64) {
-        let Some(key) = self.sessions.get(master).and_then(Session::channel) else {
+        let Some(key) = self.sockets.sessions.get(master).and_then(Session::channel) else {
             return;
         };
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+        let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
+        else {
             return;
         };
         let current = live.members.master() == Some(master);
@@ -192,16 +217,20 @@ impl Shard {
 
     /// An offer came back from the outbox of `master`. While its call waits it is for the next one.
     pub(super) fn offer_came_back(&mut self, key: ChannelKey, master: SessionKey, launch: &Launch) {
-        let live = self.channels.get_mut(key).and_then(Channel::live_mut);
+        let live = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut);
         let call = live.and_then(|live| live.calls.by_order(launch.order));
         match call {
             Some(call) => {
                 call.given.take_if(|given| *given == master);
                 if launch.counted {
-                    self.counters.pending_messages += 1;
+                    self.books.counters.pending_messages += 1;
                 }
             }
-            None if launch.counted => self.counters.end(OFFER, Outcome::Withdrawn),
+            None if launch.counted => self.books.counters.end(OFFER, Outcome::Withdrawn),
             None => {}
         }
     }
@@ -215,7 +244,12 @@ impl Shard {
         answer: Option<&str>,
         at: Moment,
     ) -> bool {
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+        let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
+        else {
             return false;
         };
         let Some(call) = live.calls.take(sender) else {
@@ -233,7 +267,12 @@ impl Shard {
 
     /// Answers calls whose time is over with nothing.
     pub(super) fn expire_calls(&mut self, key: ChannelKey, at: Moment) {
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+        while let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
+        {
             let Some(call) = live.calls.take_expired(at.now) else {
                 return;
             };
@@ -244,21 +283,21 @@ impl Shard {
 
     /// A caller on this shard hung up: its call is withdrawn.
     pub(super) fn withdraw_local(&mut self, caller: CallRef, identity: &Identity) {
-        if let Some(&key) = self.names.get(identity) {
+        if let Some(&key) = self.directory.names.get(identity) {
             self.take_back_offer(caller, key);
         }
     }
 
     /// A caller on another shard hung up: its call is withdrawn, unless its answer is on its way.
     pub(super) fn withdraw_offer(&mut self, caller: CallRef, at: Moment) {
-        let call = self.waits.of(caller);
+        let call = self.directory.waits.of(caller);
         if let Some(call) = call.and_then(|(key, _)| self.take_back_offer(caller, key)) {
             self.answer_offer(&call, Told::Answer(None), at);
         }
     }
 
     fn take_back_offer(&mut self, caller: CallRef, key: ChannelKey) -> Option<Waiting> {
-        let channel = self.channels.get_mut(key)?;
+        let channel = self.directory.channels.get_mut(key)?;
         let call = channel
             .live_mut()
             .and_then(|live| live.calls.take_of_caller(caller));
@@ -276,7 +315,12 @@ impl Shard {
         message: &str,
         at: Moment,
     ) {
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) {
+        while let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
+        {
             let Some(call) = live.calls.take_any() else {
                 return;
             };
@@ -287,14 +331,15 @@ impl Shard {
 
     /// Books the end of a call: an offer that no outbox ever had ends as `outcome`; any other has its own end.
     fn close_call(&mut self, key: ChannelKey, call: &Waiting, outcome: Outcome) {
-        self.counters.waiting_calls = self.counters.waiting_calls.saturating_sub(1);
-        if let Some(channel) = self.channels.get(key) {
-            self.waits
+        self.books.counters.waiting_calls = self.books.counters.waiting_calls.saturating_sub(1);
+        if let Some(channel) = self.directory.channels.get(key) {
+            self.directory
+                .waits
                 .end(channel.record.arn.account(), (key, call.order));
         }
         if call.given.is_none() && !call.delivered {
-            self.counters.pending_messages -= 1;
-            self.counters.end(OFFER, outcome);
+            self.books.counters.pending_messages -= 1;
+            self.books.counters.end(OFFER, outcome);
         }
     }
 }

@@ -53,7 +53,7 @@ impl Shard {
         }
         // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
         // channel, or be a call of the same sender.
-        self.answered.push_back(key);
+        self.sockets.turns.answered.push_back(key);
     }
 
     /// A line for each change, made or not, and for each call that a policy refuses.
@@ -68,7 +68,7 @@ impl Shard {
         let (caller, operation) = (&asked.caller, asked.operation.name());
         let Some(mut audit) = self.audit_of(key, id, caller, operation) else {
             if asked.place_kept {
-                self.diary.unchanged();
+                self.books.diary.unchanged();
             }
             return;
         };
@@ -77,10 +77,10 @@ impl Shard {
             let denied = matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized);
             audit.outcome = kind.error_type();
             if asked.place_kept {
-                self.diary.unchanged();
+                self.books.diary.unchanged();
             }
             if denied || asked.subject.is_some() {
-                self.diary.denied(at.now, || audit);
+                self.books.diary.denied(at.now, || audit);
             }
             return;
         }
@@ -88,7 +88,7 @@ impl Shard {
             audit.channel_arn = Some(record.arn.as_str().into());
         }
         if asked.place_kept {
-            self.diary.changed(audit);
+            self.books.diary.changed(audit);
         }
     }
 
@@ -107,12 +107,12 @@ impl Shard {
         let subject = asked.subject.take();
         let id = self.request_id();
         match self.audit_of(key, &id, &caller, operation) {
-            Some(audit) => self.diary.changed(Audit {
+            Some(audit) => self.books.diary.changed(Audit {
                 channel_arn: subject,
                 outcome: "unanswered",
                 ..audit
             }),
-            None => self.diary.unchanged(),
+            None => self.books.diary.unchanged(),
         }
     }
 
@@ -124,7 +124,7 @@ impl Shard {
         caller: &Caller,
         operation: &'static str,
     ) -> Option<Audit> {
-        let session = self.sessions.get(key)?;
+        let session = self.sockets.sessions.get(key)?;
         Some(Audit {
             caller: caller.is_known().then(|| caller.name().into()),
             operation,
@@ -200,7 +200,7 @@ impl Shard {
                 codec::control::describe_media_storage(body)
             }
             (Wanted::Endpoints(protocols, role), Told::Record(record, _)) => {
-                let Some(session) = self.sessions.get(key) else {
+                let Some(session) = self.sockets.sessions.get(key) else {
                     return false;
                 };
                 let identity = Identity::of(&record.arn);
@@ -210,10 +210,16 @@ impl Shard {
                     host: &asked.host,
                     peer: session.peer,
                 };
-                control::endpoint(body, &self.settings, &asked, &identity);
+                control::endpoint(body, &self.sockets.settings, &asked, &identity);
             }
             (Wanted::IceServers(name), Told::Record(..)) => {
-                control::ice(body, &self.settings.ice, &asked.host, &name, at.wall);
+                control::ice(
+                    body,
+                    &self.sockets.settings.ice,
+                    &asked.host,
+                    &name,
+                    at.wall,
+                );
             }
             (Wanted::Answer(..), Told::Answer(answer)) => {
                 codec::control::alexa(body, answer.as_deref())

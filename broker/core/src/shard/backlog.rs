@@ -23,7 +23,7 @@ pub(super) struct Backlog {
 impl Shard {
     /// A socket had no room for what was to be sent.
     pub(super) fn falls_behind(&mut self, key: SessionKey) {
-        let session = self.sessions.get_mut(key);
+        let session = self.sockets.sessions.get_mut(key);
         if let Some(session) = session.filter(|session| session.open().is_some()) {
             session.behind = true;
             self.weigh(key);
@@ -32,7 +32,7 @@ impl Shard {
 
     /// The books of a connection that is behind follow its outbox; nothing for any other.
     pub(super) fn weigh(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         if session.behind {
@@ -45,22 +45,22 @@ impl Shard {
 
     /// A connection is no longer one that messages go to.
     pub(super) fn stops_being_behind(&mut self, key: SessionKey) {
-        let session = self.sessions.get_mut(key);
+        let session = self.sockets.sessions.get_mut(key);
         if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
             self.set_weight(key, 0);
         }
     }
 
     fn set_weight(&mut self, key: SessionKey, bytes: usize) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let after = u32::try_from(bytes).unwrap_or(u32::MAX);
         let before = std::mem::replace(&mut session.weight, after) as usize;
         let after = after as usize;
-        self.backlog.bytes = (self.backlog.bytes + after).saturating_sub(before);
+        self.sockets.backlog.bytes = (self.sockets.backlog.bytes + after).saturating_sub(before);
         let Some(key) = session.channel() else { return };
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return;
         };
         let account = Account::of(&channel.record.arn);
@@ -69,21 +69,27 @@ impl Shard {
         };
         let held = live.backlog;
         live.backlog = (held + after).saturating_sub(before);
-        self.backlog.shares.change(account, key, held, live.backlog);
+        self.sockets
+            .backlog
+            .shares
+            .change(account, key, held, live.backlog);
     }
 
     /// A channel ends; it is out of the table already, its connections are not.
     pub(super) fn backlog_withdrawn(&mut self, key: ChannelKey, channel: &Channel) {
         if let Some(live) = channel.live() {
             let account = Account::of(&channel.record.arn);
-            self.backlog.shares.change(account, key, live.backlog, 0);
+            self.sockets
+                .backlog
+                .shares
+                .change(account, key, live.backlog, 0);
         }
     }
 
     /// Whether connections that are behind hold more than their part of a shard's bytes.
     pub(super) fn too_far_behind(&self) -> bool {
-        let most = self.rules.outbox_bytes;
-        self.backlog.bytes > most - most / 4
+        let most = self.sockets.rules.outbox_bytes;
+        self.sockets.backlog.bytes > most - most / 4
     }
 
     /// Closes the slowest connections until that is no longer so.
@@ -97,29 +103,37 @@ impl Shard {
     }
 
     fn slowest(&self) -> Option<SessionKey> {
-        let channel = self.channels.get(self.backlog.shares.largest()?)?;
+        let channel = self
+            .directory
+            .channels
+            .get(self.sockets.backlog.shares.largest()?)?;
         let members = channel.live()?.members.all().into_iter();
-        let weight = |key: &SessionKey| self.sessions.get(*key).map(|session| session.weight);
+        let weight = |key: &SessionKey| {
+            self.sockets
+                .sessions
+                .get(*key)
+                .map(|session| session.weight)
+        };
         members.max_by_key(|key| (weight(key), *key))
     }
 
     /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its peer does
     /// not read. When that is much on all such connections together, they are not waited for.
     pub(super) fn cut_off(&mut self, key: SessionKey, at: Moment) {
-        let most = self.rules.outbox_bytes;
-        let Some(session) = self.sessions.get_mut(key) else {
+        let most = self.sockets.rules.outbox_bytes;
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         if !std::mem::replace(&mut session.cut, true) {
-            self.backlog.cut += session.outbox.bytes();
+            self.sockets.backlog.cut += session.outbox.bytes();
         }
-        if self.backlog.cut > most / 8 {
+        if self.sockets.backlog.cut > most / 8 {
             self.abort(key, at);
         }
     }
 
     /// This many bytes of a connection that was cut off are gone.
     pub(super) fn cut_shrinks(&mut self, bytes: usize) {
-        self.backlog.cut = self.backlog.cut.saturating_sub(bytes);
+        self.sockets.backlog.cut = self.sockets.backlog.cut.saturating_sub(bytes);
     }
 }

@@ -40,7 +40,7 @@ impl Shard {
             return self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
         }
         if asked.subject.is_some() {
-            asked.place_kept = self.diary.keep_place();
+            asked.place_kept = self.books.diary.keep_place();
             if !asked.place_kept {
                 let (id, refused) = (self.request_id(), unauditable());
                 self.audit(key, &id, &asked, &refused, at);
@@ -141,7 +141,7 @@ impl Shard {
         let prefix: Box<str> = text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str()));
         let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
         let limit = list.entries_max.min(LIST_PAGE_MAX);
-        let (shards, operation) = (self.placement.shards(), asked.operation);
+        let (shards, operation) = (self.sockets.shards.placement.shards(), asked.operation);
         let share = limit.min(LIST_MERGED_MAX / usize::from(shards));
         let wanted = Wanted::Pages {
             missing: usize::from(shards),
@@ -175,7 +175,7 @@ impl Shard {
         wanted: Wanted,
         at: Moment,
     ) -> Option<CallRef> {
-        let shard = self.id;
+        let shard = self.sockets.shards.id;
         let http = self.http(key)?;
         http.stage = HttpStage::AwaitReply(asked, wanted);
         http.deadline = at.now.after(REPLY_MS_MAX);
@@ -187,16 +187,18 @@ impl Shard {
     }
 
     pub(super) fn ask(&mut self, home: ShardId, caller: CallRef, inquiry: Inquiry, at: Moment) {
-        if home == self.id {
+        if home == self.sockets.shards.id {
             return self.answer(caller, inquiry, at);
         }
-        let shards = self.asking.len();
+        let shards = self.sockets.shards.asking.len();
         let most = if inquiry.ask.waits_for_the_store() {
             changes_per_pair(shards)
         } else {
             calls_per_pair(shards)
         };
         match self
+            .sockets
+            .shards
             .asking
             .get_mut(home.index())
             .filter(|asking| **asking < most)
@@ -212,23 +214,27 @@ impl Shard {
     /// The shard that a question is for.
     pub(super) fn home_of(&self, ask: &Ask) -> ShardId {
         match ask {
-            Ask::Look(identity, _) | Ask::Create(identity, _) => self.placement.home(identity),
-            Ask::Change(arn, _) | Ask::Offer { arn, .. } => self.placement.home(&Identity::of(arn)),
-            Ask::Permit(account) => self.placement.home(account),
+            Ask::Look(identity, _) | Ask::Create(identity, _) => {
+                self.sockets.shards.placement.home(identity)
+            }
+            Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
+                self.sockets.shards.placement.home(&Identity::of(arn))
+            }
+            Ask::Permit(account) => self.sockets.shards.placement.home(account),
             Ask::Page { of, .. } | Ask::Count { of, .. } => *of,
         }
     }
 
     /// One question to `shard` is no longer under way.
     pub(super) fn heard_from(&mut self, shard: ShardId) {
-        if let Some(asking) = self.asking.get_mut(shard.index()) {
+        if let Some(asking) = self.sockets.shards.asking.get_mut(shard.index()) {
             *asking = asking.saturating_sub(1);
         }
     }
 
     /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
     pub(super) fn hang_up(&mut self, key: SessionKey) -> bool {
-        let shard = self.id;
+        let shard = self.sockets.shards.id;
         let Some(http) = self.http(key) else {
             return false;
         };
@@ -242,11 +248,11 @@ impl Shard {
             serial: http.serial,
         };
         http.serial = http.serial.wrapping_add(1); // its answer finds nobody
-        let home = self.placement.home(&identity);
-        if home == self.id {
+        let home = self.sockets.shards.placement.home(&identity);
+        if home == self.sockets.shards.id {
             self.withdraw_local(caller, &identity);
         } else if taken {
-            self.offers_out = self.offers_out.saturating_sub(1);
+            self.sockets.shards.offers_out = self.sockets.shards.offers_out.saturating_sub(1);
             self.output(Output::Post(home, Letter::Withdraw(caller)));
         }
         // Else the home has not said yet that it took the call: when it does, it finds nobody.
@@ -258,7 +264,7 @@ impl Shard {
         match self.awaited_offer(caller) {
             Some(taken) => {
                 *taken = true;
-                self.offers_out += 1;
+                self.sockets.shards.offers_out += 1;
             }
             None => self.output(Output::Post(home, Letter::Withdraw(caller))),
         }
@@ -274,7 +280,7 @@ impl Shard {
     ) {
         self.output(Output::Post(home, Letter::Over(caller)));
         if self.awaited_offer(caller).is_some_and(|taken| *taken) {
-            self.offers_out = self.offers_out.saturating_sub(1);
+            self.sockets.shards.offers_out = self.sockets.shards.offers_out.saturating_sub(1);
             self.told(caller, told, at);
         }
     }

@@ -2,16 +2,25 @@
 
 use super::Shard;
 use crate::channel::Channel;
-use crate::event::Place;
+use crate::event::{PLACES, Place};
 use crate::id::{ChannelKey, SessionKey};
 use crate::machine::Peer;
 use crate::session::Session;
 use crate::time::Moment;
 
+/// How many connections there are of each kind.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// All sessions, by [`Place`].
+    pub(super) places: [u64; PLACES],
+    /// Connections that were admitted as WebSockets and are not gone.
+    pub(super) web_sockets: usize,
+}
+
 impl Shard {
     /// Moves a session from one gauge to another.
     pub(super) fn place(&mut self, key: SessionKey, place: Place) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let old = std::mem::replace(&mut session.place, place);
@@ -20,7 +29,7 @@ impl Shard {
     }
 
     pub(super) fn count_place(&mut self, place: Place, comes: bool) {
-        if let Some(gauge) = self.connections.get_mut(place.index()) {
+        if let Some(gauge) = self.sockets.census.places.get_mut(place.index()) {
             *gauge = if comes {
                 *gauge + 1
             } else {
@@ -32,15 +41,15 @@ impl Shard {
     /// Takes a session out, with its timer and what was charged for it.
     pub(super) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
-        let mut session = self.sessions.remove(key)?;
-        self.wheel.forget(&mut session.timer);
+        let mut session = self.sockets.sessions.remove(key)?;
+        self.sockets.wheel.forget(&mut session.timer);
         Some(session)
     }
 
     /// Takes a channel out, with its timer.
     pub(super) fn remove_channel(&mut self, key: ChannelKey) -> Option<Channel> {
-        let mut channel = self.channels.remove(key)?;
-        self.wheel.forget(&mut channel.timer);
+        let mut channel = self.directory.channels.remove(key)?;
+        self.sockets.wheel.forget(&mut channel.timer);
         Some(channel)
     }
 
@@ -50,7 +59,7 @@ impl Shard {
         anyway: bool,
         at: Moment,
     ) -> Option<SessionKey> {
-        let timeouts = &self.settings.timeouts;
+        let timeouts = &self.sockets.settings.timeouts;
         let deadline = at.now.after(if peer.tls {
             timeouts.tls_ms
         } else {
@@ -64,9 +73,9 @@ impl Shard {
     pub(super) fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
         let place = session.place;
         let added = if anyway {
-            self.sessions.insert_anyway(session)
+            self.sockets.sessions.insert_anyway(session)
         } else {
-            self.sessions.insert(session)
+            self.sockets.sessions.insert(session)
         };
         let key = added.ok()?;
         self.count_place(place, true);

@@ -15,11 +15,12 @@ use crate::id::{CallRef, ChannelKey, Identity};
 use crate::journal::EndReason;
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
 use crate::record::{Record, Version};
-use crate::registry::{Change, StoreError, Submitted};
+use crate::registry::{Change, Store, StoreError, Submitted};
 use crate::time::{Moment, Wall};
+use ahash::RandomState;
 use codec::aws::{ChannelArn, ChannelName};
 use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// A change that the store has, and who waits for its end.
 #[derive(Debug)]
@@ -39,6 +40,28 @@ enum Step {
     Delete,
 }
 
+/// The changes under way: at most one for each channel.
+pub(super) struct Changes {
+    pub(super) store: Box<dyn Store>,
+    /// Changes that the store has not made durable yet.
+    pub(super) under_way: HashMap<ChannelKey, Changing, RandomState>,
+    /// Channels whose deletion is not durable yet.
+    pub(super) deleting: u64,
+    /// When the youngest channel was made: a name made again at once is another channel all the same.
+    pub(super) last_created: Wall,
+}
+
+impl Changes {
+    pub(super) fn new(store: Box<dyn Store>, newest: Wall, hasher: RandomState) -> Self {
+        Self {
+            store,
+            under_way: HashMap::with_hasher(hasher),
+            deleting: 0,
+            last_created: newest,
+        }
+    }
+}
+
 impl Shard {
     /// Makes a new channel.
     pub(super) fn create(
@@ -48,7 +71,7 @@ impl Shard {
         create: CreateSignalingChannel,
         at: Moment,
     ) {
-        if self.names.contains_key(identity) {
+        if self.directory.names.contains_key(identity) {
             let message = "A channel with this name exists already in this account and region.";
             return self.tell(
                 caller,
@@ -58,7 +81,9 @@ impl Shard {
         }
         // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
         // clock was set back.
-        let created = at.wall.max(Wall(self.last_created.0.saturating_add(1)));
+        let created = at.wall.max(Wall(
+            self.directory.changes.last_created.0.saturating_add(1),
+        ));
         let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
             ChannelArn::build(
                 PARTITION,
@@ -77,10 +102,10 @@ impl Shard {
             arn,
             ttl_seconds: create.ttl_seconds,
             created,
-            version: Version::draw(&mut self.random),
+            version: Version::draw(&mut self.books.random),
             tags: create.tags,
         };
-        self.last_created = created;
+        self.directory.changes.last_created = created;
         let Some(key) = self.insert_channel(record, Life::Creating) else {
             let message = "The server has as many channels as it may have.";
             let told = Told::Fault(ErrorKind::AccountChannelLimitExceeded, message.into());
@@ -106,7 +131,7 @@ impl Shard {
         let Some(key) = self.find(&arn) else {
             return self.tell(caller, not_found(), at);
         };
-        if let Some(changing) = self.changes.get_mut(&key) {
+        if let Some(changing) = self.directory.changes.under_way.get_mut(&key) {
             if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
                 let inquiry = Inquiry {
                     operation,
@@ -120,14 +145,14 @@ impl Shard {
             let told = Told::Fault(ErrorKind::ClientLimitExceeded, message.into());
             return self.tell(caller, told, at);
         }
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return self.tell(caller, not_found(), at);
         };
-        match altered(&channel.record, alteration, &mut self.random) {
+        match altered(&channel.record, alteration, &mut self.books.random) {
             Err(told) => self.tell(caller, told, at),
             Ok(None) => {
                 channel.state = Life::Deleting;
-                self.deleting += 1;
+                self.directory.changes.deleting += 1;
                 self.submit(key, Some(caller), Step::Delete, at);
             }
             Ok(Some(record)) => self.submit(key, Some(caller), Step::Replace(record), at),
@@ -135,7 +160,7 @@ impl Shard {
     }
 
     fn submit(&mut self, key: ChannelKey, caller: Option<CallRef>, step: Step, at: Moment) {
-        let Some(channel) = self.channels.get(key) else {
+        let Some(channel) = self.directory.channels.get(key) else {
             return;
         };
         let change = match &step {
@@ -143,8 +168,8 @@ impl Shard {
             Step::Replace(record) => Change::Put(record),
             Step::Delete => Change::Remove(&channel.record.arn),
         };
-        let submitted = if self.changes.len() < CHANGES_PER_SHARD_MAX {
-            self.store.submit(key, change)
+        let submitted = if self.directory.changes.under_way.len() < CHANGES_PER_SHARD_MAX {
+            self.directory.changes.store.submit(key, change)
         } else {
             Err(StoreError::Busy)
         };
@@ -154,7 +179,7 @@ impl Shard {
             waiting: VecDeque::new(),
         };
         match submitted {
-            Ok(Submitted::Later) => drop(self.changes.insert(key, changing)),
+            Ok(Submitted::Later) => drop(self.directory.changes.under_way.insert(key, changing)),
             Ok(Submitted::Kept) => self.conclude(key, changing, Ok(()), at),
             Err(error) => self.conclude(key, changing, Err(error), at),
         }
@@ -167,7 +192,7 @@ impl Shard {
         result: Result<(), StoreError>,
         at: Moment,
     ) {
-        if let Some(changing) = self.changes.remove(&key) {
+        if let Some(changing) = self.directory.changes.under_way.remove(&key) {
             self.conclude(key, changing, result, at);
         }
     }
@@ -185,7 +210,7 @@ impl Shard {
             mut waiting,
         } = changing;
         if matches!(step, Step::Delete) {
-            self.deleting -= 1;
+            self.directory.changes.deleting -= 1;
         }
         let told = match result {
             Ok(()) => self.make(key, step, at),
@@ -196,7 +221,7 @@ impl Shard {
         }
         while let Some((caller, inquiry)) = waiting.pop_front() {
             self.serve(caller, *inquiry, at);
-            if let Some(next) = self.changes.get_mut(&key) {
+            if let Some(next) = self.directory.changes.under_way.get_mut(&key) {
                 next.waiting.append(&mut waiting);
             }
         }
@@ -204,7 +229,7 @@ impl Shard {
 
     /// What is durable happens.
     fn make(&mut self, key: ChannelKey, step: Step, at: Moment) -> Told {
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return not_found();
         };
         match step {
@@ -229,11 +254,11 @@ impl Shard {
         let message = match error {
             StoreError::Busy => "Too many changes are under way. Try again.",
             StoreError::Failed(text) => {
-                self.diary.trouble(at.now, text.clone());
+                self.books.diary.trouble(at.now, text.clone());
                 "The registry takes no changes at the moment. Try again later."
             }
         };
-        let channel = self.channels.get_mut(key);
+        let channel = self.directory.channels.get_mut(key);
         match (step, channel) {
             (Step::Create, Some(channel)) if channel.state == Life::Creating => {
                 let identity = Identity::of(&channel.record.arn);
@@ -261,7 +286,9 @@ impl Shard {
         };
         if channel.connections > 0 {
             let name = channel.record.arn.name().into();
-            self.former.insert(key, (name, channel.connections));
+            self.directory
+                .former
+                .insert(key, (name, channel.connections));
         }
         self.kept_withdrawn(key, &channel);
         self.backlog_withdrawn(key, &channel);
@@ -275,25 +302,25 @@ impl Shard {
     pub(super) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let identity = Identity::of(&record.arn);
         let channel = crate::channel::Channel::new(record, state);
-        let key = self.channels.insert(channel).ok()?;
-        match self.tenants.get_mut(identity.tenant()) {
+        let key = self.directory.channels.insert(channel).ok()?;
+        match self.directory.tenants.get_mut(identity.tenant()) {
             Some(channels) => *channels += 1,
-            None => drop(self.tenants.insert(identity.tenant().into(), 1)),
+            None => drop(self.directory.tenants.insert(identity.tenant().into(), 1)),
         }
-        self.names.insert(identity, key);
+        self.directory.names.insert(identity, key);
         Some(key)
     }
 
     /// The name of a channel that is gone, or was never made, is free.
     fn free_name(&mut self, identity: &Identity) {
-        if self.names.remove(identity).is_none() {
+        if self.directory.names.remove(identity).is_none() {
             return;
         }
         let tenant = identity.tenant();
-        if let Some(channels) = self.tenants.get_mut(tenant) {
+        if let Some(channels) = self.directory.tenants.get_mut(tenant) {
             *channels -= 1;
             if *channels == 0 {
-                self.tenants.remove(tenant);
+                self.directory.tenants.remove(tenant);
             }
         }
     }

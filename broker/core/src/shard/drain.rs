@@ -47,7 +47,7 @@ impl Drain {
 impl Shard {
     /// No new connection or call is taken from here on.
     pub(super) fn begin_drain(&mut self, within_ms: u64, at: Moment) {
-        if self.drain.is_none() {
+        if self.sockets.ends.drain.is_none() {
             let (began, ends) = (at.now, at.now.after(within_ms));
             let drain = Drain {
                 began,
@@ -58,14 +58,14 @@ impl Shard {
                 calls_ended: false,
                 over: false,
             };
-            self.drain = Some(drain);
+            self.sockets.ends.drain = Some(drain);
             self.step_drain(at);
         }
     }
 
     /// Whether the process is about to end.
     pub(super) fn drains(&self) -> bool {
-        self.drain.is_some()
+        self.sockets.ends.drain.is_some()
     }
 
     /// Refuses a request and ends its connection while the process is about to end; false when it is not.
@@ -86,21 +86,21 @@ impl Shard {
     pub(super) fn step_drain(&mut self, at: Moment) {
         // A copy: the shard goes on draining while this step closes connections and answers calls.
         let due = |drain: &Drain| !drain.over && drain.next <= at.now;
-        let Some(mut drain) = self.drain.filter(due) else {
+        let Some(mut drain) = self.sockets.ends.drain.filter(due) else {
             return;
         };
-        let slots = self.sessions.slots();
+        let slots = self.sockets.sessions.slots();
         let (told, closed) = (
             drain.share(slots, (0, 2), at.now),
             drain.share(slots, (2, 3), at.now),
         );
         for number in drain.told..told {
-            if let Some(key) = self.sessions.at(number) {
+            if let Some(key) = self.sockets.sessions.at(number) {
                 self.go_away(key);
             }
         }
         for number in drain.closed..closed {
-            if let Some(key) = self.sessions.at(number) {
+            if let Some(key) = self.sockets.sessions.at(number) {
                 self.close_web_socket(key, EndReason::Drain, at);
             }
         }
@@ -114,22 +114,29 @@ impl Shard {
             self.fail_all_calls(at);
         }
         drain.next = Now(at.now.0 + DRAIN_STEP_MS);
-        self.drain = Some(drain);
+        self.sockets.ends.drain = Some(drain);
     }
 
     /// Says once that nothing is left to wait for.
     pub(super) fn look_at_drain(&mut self, at: Moment) {
-        if self.drain.is_none() {
+        if self.sockets.ends.drain.is_none() {
             return;
         }
-        let empty = self.web_sockets == 0
-            && self.counters.waiting_calls == 0
-            && self.offers_out == 0
-            && self.counters.outbox_bytes == 0
-            && self.counters.control_bytes == 0
-            && self.changes.is_empty()
-            && self.asking.iter().all(|&questions| questions == 0);
-        let Some(drain) = &mut self.drain else { return };
+        let empty = self.sockets.census.web_sockets == 0
+            && self.books.counters.waiting_calls == 0
+            && self.sockets.shards.offers_out == 0
+            && self.books.counters.outbox_bytes == 0
+            && self.books.counters.control_bytes == 0
+            && self.directory.changes.under_way.is_empty()
+            && self
+                .sockets
+                .shards
+                .asking
+                .iter()
+                .all(|&questions| questions == 0);
+        let Some(drain) = &mut self.sockets.ends.drain else {
+            return;
+        };
         if !drain.over && (empty || at.now >= drain.ends) {
             drain.over = true;
             self.output(Output::Drained);
@@ -137,7 +144,7 @@ impl Shard {
     }
 
     fn fail_all_calls(&mut self, at: Moment) {
-        for key in self.waits.channels() {
+        for key in self.directory.waits.channels() {
             self.fail_calls(key, ErrorKind::ServiceUnavailable, SHUTTING_DOWN, at);
         }
     }

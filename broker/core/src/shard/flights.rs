@@ -12,15 +12,17 @@ use codec::signal::Action;
 impl Shard {
     /// The oldest `bytes` of a session were handed to the kernel: messages whose last byte was among them are delivered.
     pub(super) fn sent(&mut self, key: SessionKey, bytes: usize, at: Moment) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
-        let counters = &mut self.counters;
+        let counters = &mut self.books.counters;
         let mut offers = Vec::new();
         let had_messages = session.outbox.has_messages();
         let (mut messages, mut answers) = (0, false);
-        let flights = &mut self.flights;
-        let gone = session.outbox.sent(&mut self.spares, bytes, |mark| {
+        let flights = &mut self.books.delivery_times;
+        let gone = session
+            .outbox
+            .sent(&mut self.sockets.scratch.spares, bytes, |mark| {
             let launch = &mark.launch;
             if launch.counted {
                 counters.outbox_messages -= 1;
@@ -45,7 +47,7 @@ impl Shard {
         session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
         counters.outbox_bytes = counters.outbox_bytes.saturating_sub(gone.messages as u64);
         counters.control_bytes = counters.control_bytes.saturating_sub(gone.control as u64);
-        let answer_ms = self.settings.timeouts.answer_ms;
+        let answer_ms = self.sockets.settings.timeouts.answer_ms;
         let (waits, left) = (session.answers_wait(), session.outbox.bytes());
         if let State::Http(http) = &mut session.state {
             http.answer_due = if left == 0 {
@@ -54,7 +56,7 @@ impl Shard {
                 at.now.after(answer_ms)
             };
             if !waits && !http.buffer.is_empty() {
-                self.answered.push_back(key);
+                self.sockets.turns.answered.push_back(key);
             }
         }
         let slotless = session.open().is_none_or(|ws| ws.superseded);

@@ -27,14 +27,14 @@ impl Shard {
         };
         let mut receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
         let within = !receiver.is_idle();
-        let mut parser = self.parser.take().unwrap_or_default();
+        let mut parser = self.sockets.scratch.parser.take().unwrap_or_default();
         let mut rest = bytes;
         let mut pings = 0;
         loop {
-            let next = match receiver.next(&self.rules.frames, rest) {
+            let next = match receiver.next(&self.sockets.rules.frames, rest) {
                 Ok((_, None)) => break,
                 Ok((used, Some(item))) => {
-                    self.frames += 1;
+                    self.books.frames += 1;
                     let control = matches!(item, Item::Ping(_) | Item::Pong(_));
                     let next = self.item(key, item, &mut parser, &mut pings, at);
                     if control && !receiver.in_message() {
@@ -52,9 +52,9 @@ impl Shard {
                 break;
             }
         }
-        self.parser = Some(parser);
+        self.sockets.scratch.parser = Some(parser);
         let begun = !receiver.is_idle();
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         match &mut session.state {
@@ -131,7 +131,11 @@ impl Shard {
         }
         let count = &mut web_socket.tally.messages_in;
         *count = count.saturating_add(1);
-        let heeded = match parser.parse(text, web_socket.role.on_wire(), &self.rules.messages) {
+        let heeded = match parser.parse(
+            text,
+            web_socket.role.on_wire(),
+            &self.sockets.rules.messages,
+        ) {
             Ok(request) => self.relay(key, &request, at),
             Err(fault) => {
                 self.refuse_message(key, &fault, at);
@@ -142,6 +146,7 @@ impl Shard {
             return self.idle_frame(key, at);
         }
         if self
+            .sockets
             .sessions
             .get(key)
             .is_some_and(|session| session.open().is_some())
@@ -153,7 +158,7 @@ impl Shard {
     }
 
     fn frame_ended(&mut self, key: SessionKey) {
-        let session = self.sessions.get_mut(key);
+        let session = self.sockets.sessions.get_mut(key);
         if let Some(web_socket) = session.and_then(|session| session.open_mut()) {
             web_socket.message_ended();
         }
@@ -174,11 +179,12 @@ impl Shard {
     /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.
     pub(super) fn has_control_room(&self, key: SessionKey) -> bool {
         let waiting = self
+            .sockets
             .sessions
             .get(key)
             .map_or(0, |session| session.outbox.load().control);
-        let all = usize::try_from(self.counters.control_bytes).unwrap_or(usize::MAX);
-        let most = if all > self.rules.request_bytes {
+        let all = usize::try_from(self.books.counters.control_bytes).unwrap_or(usize::MAX);
+        let most = if all > self.sockets.rules.request_bytes {
             CONTROL_BYTES_WHEN_FULL
         } else {
             CONTROL_BYTES_MAX
@@ -188,7 +194,7 @@ impl Shard {
 
     /// Bytes after our close frame: all is discarded but the peer's own close frame, which ends the wait.
     pub(super) fn receive_close_echo(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let State::AwaitCloseEcho(web_socket, _) = &mut session.state else {
@@ -196,11 +202,11 @@ impl Shard {
         };
         let mut rest = bytes;
         let over = loop {
-            match web_socket.receiver.next(&self.rules.frames, rest) {
+            match web_socket.receiver.next(&self.sockets.rules.frames, rest) {
                 Ok((_, None)) => break false,
                 Ok((_, Some(Item::Close(_)))) | Err(_) => break true,
                 Ok((used, Some(Item::Message { .. } | Item::Ping(_) | Item::Pong(_)))) => {
-                    self.frames += 1;
+                    self.books.frames += 1;
                     // What was under way when it was closed is some frames; who goes on flooding is not waited for.
                     if !web_socket.count_idle_frame(at.now) {
                         break true;

@@ -1,12 +1,26 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
 use super::Shard;
-use crate::auth::{Caller, Credentials};
+use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys};
 use crate::session::Target;
 use crate::time::Moment;
 use codec::aws::sigv4::{Refusal, Service};
-use codec::http::Head;
+use codec::http::{Head, HeadLimits};
 use std::sync::Arc;
+
+/// Who may come in.
+pub(super) struct Gate {
+    /// Checks signatures; `None` where none is asked for.
+    pub(super) authenticator: Option<Authenticator>,
+    /// The caller where no signature is asked for.
+    pub(super) anyone: Caller,
+    /// Bounds of a request's head.
+    pub(super) head: HeadLimits,
+    /// What temporary credentials are sealed with.
+    pub(super) session_keys: Arc<SessionKeys>,
+    /// Their nonces.
+    pub(super) nonces: Nonces,
+}
 
 impl Shard {
     /// Refuses what no key and no body could make right, before a body is waited for.
@@ -16,7 +30,7 @@ impl Shard {
         target: Target,
         at: Moment,
     ) -> Result<(), Refusal> {
-        match &mut self.authenticator {
+        match &mut self.gate.authenticator {
             Some(authenticator) => authenticator.precheck(head, service(target), at.wall.0 / 1000),
             None => Ok(()),
         }
@@ -30,10 +44,10 @@ impl Shard {
         target: Target,
         at: Moment,
     ) -> Result<Caller, Refusal> {
-        let Some(authenticator) = &mut self.authenticator else {
-            return Ok(self.anyone.clone());
+        let Some(authenticator) = &mut self.gate.authenticator else {
+            return Ok(self.gate.anyone.clone());
         };
-        let head = head.and_then(|text| Head::parse(text, &self.rules.head).ok());
+        let head = head.and_then(|text| Head::parse(text, &self.gate.head).ok());
         let head = head.ok_or(Refusal::Missing)?;
         authenticator.check(&head, body, service(target), at.wall.0 / 1000)
     }
@@ -44,11 +58,11 @@ impl Shard {
         head: &Head<'_>,
         at: Moment,
     ) -> Result<Caller, Refusal> {
-        match &mut self.authenticator {
+        match &mut self.gate.authenticator {
             Some(authenticator) => {
                 authenticator.check(head, &[], Service::KinesisVideo, at.wall.0 / 1000)
             }
-            None => Ok(self.anyone.clone()),
+            None => Ok(self.gate.anyone.clone()),
         }
     }
 }
@@ -56,9 +70,9 @@ impl Shard {
 impl Shard {
     /// From here on these are the principals. Connections stay what they are.
     pub(super) fn replace_credentials(&mut self, credentials: Arc<Credentials>) {
-        if let Some(authenticator) = &mut self.authenticator {
+        if let Some(authenticator) = &mut self.gate.authenticator {
             authenticator.replace_credentials(credentials);
-            self.account_rates.clear(); // there may be other accounts
+            self.directory.account_rates.clear(); // there may be other accounts
         }
     }
 }

@@ -72,28 +72,28 @@ impl Shard {
 
     /// Sends an answer to its caller.
     pub(super) fn tell(&mut self, caller: CallRef, told: Told, at: Moment) {
-        if caller.shard == self.id {
+        if caller.shard == self.sockets.shards.id {
             self.told(caller, told, at);
         } else {
             self.output(Output::Post(
                 caller.shard,
-                Letter::Tell(self.id, caller, Box::new(told)),
+                Letter::Tell(self.sockets.shards.id, caller, Box::new(told)),
             ));
         }
     }
 
     /// The channel that an ARN names, creation time included, unless it is only being created.
     pub(super) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
-        let key = *self.names.get(&Identity::of(arn))?;
+        let key = *self.directory.names.get(&Identity::of(arn))?;
         let found =
             |channel: &&Channel| channel.record.arn == *arn && channel.state != Life::Creating;
-        self.channels.get(key).filter(found).map(|_| key)
+        self.directory.channels.get(key).filter(found).map(|_| key)
     }
 
     /// The same, if it is in use.
     pub(super) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let active = |key: &ChannelKey| {
-            let channel = self.channels.get(*key);
+            let channel = self.directory.channels.get(*key);
             channel.is_some_and(|channel| channel.state == Life::Active)
         };
         self.find(arn).filter(active)
@@ -102,17 +102,17 @@ impl Shard {
     /// Counts a call against its channel's rate; the refusal when it is over it. A channel that is not there has none.
     fn over_rate(&mut self, operation: Operation, ask: &Ask, at: Moment) -> Option<Told> {
         let what = Metered::Call(operation);
-        what.rate(&self.settings.quotas)?;
+        what.rate(&self.sockets.settings.quotas)?;
         let key = match ask {
-            Ask::Look(identity, None) => self.names.get(identity).copied(),
+            Ask::Look(identity, None) => self.directory.names.get(identity).copied(),
             Ask::Look(_, Some(arn)) | Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
                 self.find(arn)
             }
             Ask::Create(..) | Ask::Page { .. } | Ask::Permit(_) | Ask::Count { .. } => None,
         };
         let key = key?;
-        let channel = self.channels.get_mut(key)?;
-        if channel.count(what, &self.settings.quotas, at.now) {
+        let channel = self.directory.channels.get_mut(key)?;
+        if channel.count(what, &self.sockets.settings.quotas, at.now) {
             self.arm_channel(key, at);
             return None;
         }
@@ -124,9 +124,10 @@ impl Shard {
 
     fn look(&self, operation: Operation, identity: &Identity, arn: Option<&ChannelArn>) -> Told {
         let channel = self
+            .directory
             .names
             .get(identity)
-            .and_then(|&key| self.channels.get(key))
+            .and_then(|&key| self.directory.channels.get(key))
             .filter(|channel| arn.is_none_or(|arn| channel.record.arn == *arn));
         let Some((channel, status)) = channel.and_then(|channel| Some((channel, status(channel)?)))
         else {

@@ -127,7 +127,7 @@ impl Shard {
                 limit,
             } => self.inspect_page(&prefix, after.as_ref(), limit.min(LIST_PAGE_MAX)),
             Question::Channel(identity) => {
-                let key = self.names.get(&identity);
+                let key = self.directory.names.get(&identity);
                 Reply::Channel(key.and_then(|key| self.view(*key, at)).map(Box::new))
             }
             Question::ReconnectIce {
@@ -145,8 +145,9 @@ impl Shard {
     fn inspect_page(&mut self, prefix: &str, after: Option<&Identity>, limit: usize) -> Reply {
         let mut lists = Vec::new();
         let mut firsts = BinaryHeap::new();
-        for group in self.tenants.keys().map(|tenant| &**tenant) {
+        for group in self.directory.tenants.keys().map(|tenant| &**tenant) {
             let mut list = self
+                .directory
                 .names
                 .range((start(group, prefix, after), Bound::Unbounded));
             let wanted = |identity: &Identity| {
@@ -177,13 +178,13 @@ impl Shard {
             }
         }
         let more = !firsts.is_empty();
-        self.records_read += lines.len() as u64 + lists.len() as u64;
+        self.directory.pages.records_read += lines.len() as u64 + lists.len() as u64;
         Reply::Page(lines, more)
     }
 
     fn line(&self, identity: &Identity, key: ChannelKey) -> Option<ChannelLine> {
         let exists = |channel: &&Channel| channel.state != Life::Creating;
-        let channel = self.channels.get(key).filter(exists)?;
+        let channel = self.directory.channels.get(key).filter(exists)?;
         let live = channel.live();
         Some(ChannelLine {
             identity: identity.clone(),
@@ -196,7 +197,7 @@ impl Shard {
 
     fn view(&self, key: ChannelKey, at: Moment) -> Option<ChannelView> {
         let exists = |channel: &&Channel| channel.state != Life::Creating;
-        let channel = self.channels.get(key).filter(exists)?;
+        let channel = self.directory.channels.get(key).filter(exists)?;
         let mut view = ChannelView {
             record: channel.record.clone(),
             master: None,
@@ -209,7 +210,7 @@ impl Shard {
             return Some(view);
         };
         for session in live.members.all() {
-            let Some(session) = self.sessions.get(session) else {
+            let Some(session) = self.sockets.sessions.get(session) else {
                 continue;
             };
             let Some(peer) = peer_view(session, at) else {
@@ -241,8 +242,8 @@ impl Shard {
     }
 
     fn reconnect_channel(&mut self, identity: &Identity, at: Moment) -> Reply {
-        let key = self.names.get(identity).copied();
-        let channel = key.and_then(|key| self.channels.get(key));
+        let key = self.directory.names.get(identity).copied();
+        let channel = key.and_then(|key| self.directory.channels.get(key));
         let members = channel
             .and_then(|channel| channel.live())
             .map_or_else(Vec::new, |live| live.members.all());
@@ -254,11 +255,11 @@ impl Shard {
     }
 
     fn reconnect_some(&mut self, from: usize, at: Moment) -> Reply {
-        let slots = self.sessions.slots();
+        let slots = self.sockets.sessions.slots();
         let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
         let (mut told, mut next) = (0, from);
         while next < end && told < RECONNECTS_PER_STEP {
-            let session = self.sessions.at(next);
+            let session = self.sockets.sessions.at(next);
             told += usize::from(session.is_some_and(|key| self.reconnect(key, at)));
             next += 1;
         }
@@ -280,8 +281,8 @@ impl Shard {
             }
             return has_room;
         }
-        let moment = self.recalled.after(RECALL_STEP_MS).max(at.now);
-        self.recalled = moment;
+        let moment = self.sockets.ends.recalled.after(RECALL_STEP_MS).max(at.now);
+        self.sockets.ends.recalled = moment;
         if let Some(web_socket) = self.web_socket(key) {
             web_socket.recall(moment);
         }

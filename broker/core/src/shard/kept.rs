@@ -1,11 +1,29 @@
 //! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
 
 use super::Shard;
-use super::shares::Account;
+use super::shares::{Account, Shares};
 use crate::channel::{Channel, Full, Message, Room, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::ChannelKey;
+use crate::settings::Settings;
 use std::rc::Rc;
+
+/// Who keeps how much.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) shares: Shares,
+    /// Bytes that the shard may keep.
+    pub(super) most: usize,
+}
+
+impl Kept {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            shares: Shares::default(),
+            most: settings.pending_bytes_of_shard(),
+        }
+    }
+}
 
 impl Shard {
     /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it evicted.
@@ -20,21 +38,21 @@ impl Shard {
         viewer: &Rc<str>,
         message: Message,
     ) -> Result<(), Full> {
-        let most = self.settings.limits.pending_bytes_per_channel;
+        let most = self.sockets.settings.limits.pending_bytes_per_channel;
         let what = (message.action, message.frame.len());
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return Err(Full);
         };
-        let pending = &channel.wake(&self.hasher).pending;
+        let pending = &channel.wake(&self.directory.hasher).pending;
         let growth = pending
             .growth(towards, viewer, what, most)
             .filter(|growth| self.make_room(key, *growth))
             .ok_or(Full)?;
-        let counters = &mut self.counters;
-        let Some(channel) = self.channels.get_mut(key) else {
+        let counters = &mut self.books.counters;
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return Err(Full);
         };
-        let pending = &mut channel.wake(&self.hasher).pending;
+        let pending = &mut channel.wake(&self.directory.hasher).pending;
         let before = pending.bytes();
         let room = Room {
             channel_bytes: most,
@@ -56,26 +74,28 @@ impl Shard {
         viewer: &Rc<str>,
         messages: Vec<Message>,
     ) {
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return;
         };
-        self.counters.pending_messages += messages.len() as u64;
-        let pending = &mut channel.wake(&self.hasher).pending;
+        self.books.counters.pending_messages += messages.len() as u64;
+        let pending = &mut channel.wake(&self.directory.hasher).pending;
         let before = pending.bytes();
         let all = pending.take_with(towards, viewer, messages);
         self.kept_changed(key, before);
         for message in all {
             let action = message.action;
             if self.store(key, towards, viewer, message).is_err() {
-                self.counters.pending_messages -= 1;
-                self.counters.end(Kind::Known(action), Outcome::Overflow);
+                self.books.counters.pending_messages -= 1;
+                self.books
+                    .counters
+                    .end(Kind::Known(action), Outcome::Overflow);
             }
         }
     }
 
     /// A channel kept `before` bytes until now: the books of the shard follow.
     pub(super) fn kept_changed(&mut self, key: ChannelKey, before: usize) {
-        let Some(channel) = self.channels.get(key) else {
+        let Some(channel) = self.directory.channels.get(key) else {
             return;
         };
         let after = channel.live().map_or(0, |live| live.pending.bytes());
@@ -83,36 +103,44 @@ impl Shard {
             return;
         }
         let account = Account::of(&channel.record.arn);
-        self.kept.change(account, key, before, after);
-        self.counters.pending_bytes =
-            (self.counters.pending_bytes + after as u64).saturating_sub(before as u64);
+        self.directory
+            .kept
+            .shares
+            .change(account, key, before, after);
+        self.books.counters.pending_bytes =
+            (self.books.counters.pending_bytes + after as u64).saturating_sub(before as u64);
     }
 
     /// A channel that ends keeps nothing any more; it is out of the table already.
     pub(super) fn kept_withdrawn(&mut self, key: ChannelKey, channel: &Channel) {
         let Some(live) = channel.live() else { return };
         for (_, _, message) in live.pending.messages() {
-            self.counters.pending_messages -= 1;
-            self.counters
+            self.books.counters.pending_messages -= 1;
+            self.books
+                .counters
                 .end(Kind::Known(message.action), Outcome::Withdrawn);
         }
         let bytes = live.pending.bytes();
         let account = Account::of(&channel.record.arn);
-        self.kept.change(account, key, bytes, 0);
-        self.counters.pending_bytes = self.counters.pending_bytes.saturating_sub(bytes as u64);
+        self.directory.kept.shares.change(account, key, bytes, 0);
+        self.books.counters.pending_bytes = self
+            .books
+            .counters
+            .pending_bytes
+            .saturating_sub(bytes as u64);
     }
 
     /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this channel
     /// would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest one.
     fn make_room(&mut self, key: ChannelKey, more: usize) -> bool {
-        let most = self.rules.pending_bytes as u64;
-        while self.counters.pending_bytes + more as u64 > most {
-            let Some(channel) = self.channels.get(key) else {
+        let most = self.directory.kept.most as u64;
+        while self.books.counters.pending_bytes + more as u64 > most {
+            let Some(channel) = self.directory.channels.get(key) else {
                 return false;
             };
             let own = channel.live().map_or(0, |live| live.pending.bytes());
             let account = Account::of(&channel.record.arn);
-            let Some(payer) = self.kept.payer(account, own, more) else {
+            let Some(payer) = self.directory.kept.shares.payer(account, own, more) else {
                 return false;
             };
             self.evict(payer);
@@ -121,20 +149,21 @@ impl Shard {
     }
 
     fn evict(&mut self, key: ChannelKey) {
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return;
         };
-        let pending = &mut channel.wake(&self.hasher).pending;
+        let pending = &mut channel.wake(&self.directory.hasher).pending;
         let before = pending.bytes();
         let evicted = pending.evict();
         debug_assert!(evicted.is_some(), "who pays holds something");
         self.kept_changed(key, before);
         if let Some(message) = evicted {
-            self.counters.pending_messages -= 1;
-            self.counters
+            self.books.counters.pending_messages -= 1;
+            self.books
+                .counters
                 .end(Kind::Known(message.action), Outcome::Evicted);
         }
-        if let Some(channel) = self.channels.get_mut(key) {
+        if let Some(channel) = self.directory.channels.get_mut(key) {
             channel.rest();
         }
     }

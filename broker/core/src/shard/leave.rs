@@ -15,6 +15,7 @@ impl Shard {
     /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
     pub(super) fn close_web_socket(&mut self, key: SessionKey, reason: EndReason, at: Moment) {
         if self
+            .sockets
             .sessions
             .get(key)
             .and_then(|session| session.open())
@@ -26,8 +27,8 @@ impl Shard {
         self.leave(key, at);
         let (code, text) = reason.close();
         self.push(key, |out| codec::ws::close_frame(out, code, text));
-        let deadline = at.now.after(self.settings.timeouts.close_ms);
-        let Some(session) = self.sessions.get_mut(key) else {
+        let deadline = at.now.after(self.sockets.settings.timeouts.close_ms);
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let state = std::mem::replace(
@@ -47,7 +48,7 @@ impl Shard {
     /// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves here.
     pub(super) fn finish(&mut self, key: SessionKey, at: Moment) {
         self.leave(key, at);
-        let deadline = at.now.after(self.settings.timeouts.close_ms);
+        let deadline = at.now.after(self.sockets.settings.timeouts.close_ms);
         if self.end(key, deadline) {
             self.output(Output::Close(key));
             self.arm(key, deadline);
@@ -56,7 +57,7 @@ impl Shard {
 
     /// Ends the connection at once, once.
     pub(super) fn abort(&mut self, key: SessionKey, at: Moment) {
-        let state = self.sessions.get(key).map(|session| &session.state);
+        let state = self.sockets.sessions.get(key).map(|session| &session.state);
         if matches!(state, Some(State::AwaitGone(ending)) if ending.deadline == NEVER) {
             return;
         }
@@ -68,7 +69,7 @@ impl Shard {
     /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
     pub(super) fn cut_slow(&mut self, key: SessionKey, at: Moment) {
         let open = |session: &Session| session.open().is_some();
-        if self.sessions.get(key).is_some_and(open) {
+        if self.sockets.sessions.get(key).is_some_and(open) {
             self.close_web_socket(key, EndReason::SlowConsumer, at);
             self.cut_off(key, at);
         }
@@ -76,7 +77,12 @@ impl Shard {
 
     /// Notes why a connection ends, unless that is known.
     pub(super) fn because(&mut self, key: SessionKey, reason: EndReason) {
-        if let Some(tally) = self.sessions.get_mut(key).and_then(Session::tally_mut) {
+        if let Some(tally) = self
+            .sockets
+            .sessions
+            .get_mut(key)
+            .and_then(Session::tally_mut)
+        {
             tally.because(reason);
         }
     }
@@ -85,7 +91,7 @@ impl Shard {
     fn end(&mut self, key: SessionKey, deadline: Now) -> bool {
         self.hang_up(key);
         self.note_unanswered(key);
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return false;
         };
         if let State::AwaitGone(ending) = &mut session.state {
@@ -114,7 +120,7 @@ impl Shard {
 
     /// The peer will send no more.
     pub(super) fn peer_ended(&mut self, key: SessionKey, at: Moment) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let answers_wait = session.answers_wait();
@@ -163,13 +169,18 @@ impl Shard {
         if let Some(tally) = tally {
             self.note_end(&session.peer, channel, &role, &tally, at);
         }
-        self.web_sockets = self.web_sockets.saturating_sub(1);
+        self.sockets.census.web_sockets = self.sockets.census.web_sockets.saturating_sub(1);
         let unsent = session.outbox.drain();
-        if let Some(live) = self.channels.get_mut(channel).and_then(Channel::live_mut) {
+        if let Some(live) = self
+            .directory
+            .channels
+            .get_mut(channel)
+            .and_then(Channel::live_mut)
+        {
             live.members.release(key);
         }
         self.give_back(key, channel, &role, unsent, at);
-        if let Some(channel) = self.channels.get_mut(channel) {
+        if let Some(channel) = self.directory.channels.get_mut(channel) {
             channel.connections = channel.connections.saturating_sub(1);
             channel.rest();
         }
@@ -184,7 +195,7 @@ impl Shard {
         tally: &Tally,
         at: Moment,
     ) {
-        let name = match self.channels.get(channel) {
+        let name = match self.directory.channels.get(channel) {
             Some(channel) => Some(channel.record.arn.name().into()),
             None => self.former_name(channel),
         };
@@ -194,7 +205,7 @@ impl Shard {
         } else {
             EndReason::PeerGone
         };
-        self.diary.note(Entry::ConnectionEnd(ConnectionEnd {
+        self.books.diary.note(Entry::ConnectionEnd(ConnectionEnd {
             role: role.on_wire(),
             client_id: role.client_id().map(Box::from),
             channel: name,
@@ -208,11 +219,11 @@ impl Shard {
 
     /// The name of a channel that went before this connection of it; forgotten with the last one.
     fn former_name(&mut self, channel: ChannelKey) -> Option<Box<str>> {
-        let (name, connections) = self.former.get_mut(&channel)?;
+        let (name, connections) = self.directory.former.get_mut(&channel)?;
         let name = name.clone();
         *connections -= 1;
         if *connections == 0 {
-            self.former.remove(&channel);
+            self.directory.former.remove(&channel);
         }
         Some(name)
     }
@@ -220,7 +231,12 @@ impl Shard {
     /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
     fn leave(&mut self, key: SessionKey, at: Moment) {
         self.stops_being_behind(key);
-        let Some(web_socket) = self.sessions.get(key).and_then(|session| session.open()) else {
+        let Some(web_socket) = self
+            .sockets
+            .sessions
+            .get(key)
+            .and_then(|session| session.open())
+        else {
             return;
         };
         let (channel, role, superseded) = (
@@ -229,6 +245,7 @@ impl Shard {
             web_socket.superseded,
         );
         if let Some(live) = self
+            .directory
             .channels
             .get_mut(channel)
             .and_then(|channel| channel.live_mut())
@@ -242,7 +259,7 @@ impl Shard {
             }
             self.take_back(key, channel, &role, at);
         }
-        if let Some(channel) = self.channels.get_mut(channel) {
+        if let Some(channel) = self.directory.channels.get_mut(channel) {
             channel.rest();
         }
     }
@@ -255,12 +272,12 @@ impl Shard {
         role: &Role,
         at: Moment,
     ) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let before = session.outbox.load().messages;
-        let until = at.now.after(self.settings.timeouts.close_ms);
-        let unsent = session.outbox.take_unsent(&mut self.spares);
+        let until = at.now.after(self.sockets.settings.timeouts.close_ms);
+        let unsent = session.outbox.take_unsent(&mut self.sockets.scratch.spares);
         // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
         session.dirty &= !session.outbox.unsent().is_empty();
         let freed = Load {
@@ -268,9 +285,9 @@ impl Shard {
             control: 0,
         };
         if session.outbox.has_messages()
-            && let Some(channel) = self.channels.get_mut(channel)
+            && let Some(channel) = self.directory.channels.get_mut(channel)
         {
-            let members = &mut channel.wake(&self.hasher).members;
+            let members = &mut channel.wake(&self.directory.hasher).members;
             members.hold(slot_of(role), key, until);
         }
         self.unload(freed);
@@ -282,17 +299,21 @@ impl Shard {
     /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's current
     /// connection.
     pub(super) fn release_slot(&mut self, by: SessionKey, at: Moment) {
-        let was = match self.sessions.get(by).map(|session| &session.state) {
+        let was = match self.sockets.sessions.get(by).map(|session| &session.state) {
             Some(State::Open(ws)) => Some((ws.channel, ws.role.clone())),
             Some(State::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
             Some(State::AwaitGone(ending)) => ending.was.clone(),
             Some(State::Http(_)) | None => None,
         };
         let Some((channel, role)) = was else { return };
-        let live = self.channels.get_mut(channel).and_then(Channel::live_mut);
+        let live = self
+            .directory
+            .channels
+            .get_mut(channel)
+            .and_then(Channel::live_mut);
         if live.is_some_and(|live| live.members.release(by)) {
             self.deliver_kept(channel, &role, at);
-            if let Some(channel) = self.channels.get_mut(channel) {
+            if let Some(channel) = self.directory.channels.get_mut(channel) {
                 channel.rest();
             }
         }
@@ -314,7 +335,7 @@ impl Shard {
         let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
         for Unsent { launch, frame } in unsent {
             if launch.counted {
-                self.counters.outbox_messages -= 1;
+                self.books.counters.outbox_messages -= 1;
             }
             if launch.call {
                 self.offer_came_back(key, from, &launch);
@@ -349,9 +370,10 @@ impl Shard {
         } else {
             Towards::Viewer
         };
-        if self.channels.get(key).is_none() {
+        if self.directory.channels.get(key).is_none() {
             for (_, message) in &messages {
-                self.counters
+                self.books
+                    .counters
                     .end(Kind::Known(message.action), Outcome::Withdrawn);
             }
             return;
@@ -375,12 +397,14 @@ impl Shard {
 
     /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be forgotten.
     pub(super) fn arm_channel(&mut self, key: ChannelKey, at: Moment) {
-        let Some(channel) = self.channels.get_mut(key) else {
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return;
         };
-        match channel.next_due(&self.settings.quotas, at.now) {
-            Some(next) => (self.wheel).call_by(&mut channel.timer, next, Timer::channel(key)),
-            None => self.wheel.forget(&mut channel.timer),
+        match channel.next_due(&self.sockets.settings.quotas, at.now) {
+            Some(next) => {
+                (self.sockets.wheel).call_by(&mut channel.timer, next, Timer::channel(key))
+            }
+            None => self.sockets.wheel.forget(&mut channel.timer),
         }
     }
 }

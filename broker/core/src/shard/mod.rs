@@ -19,10 +19,12 @@ mod admission;
 mod alexa;
 mod answers;
 mod backlog;
+mod books;
 mod calls;
 mod census;
 mod changes;
 mod deadlines;
+mod directory;
 mod drain;
 mod flights;
 mod frames;
@@ -41,6 +43,7 @@ mod requests;
 mod respond;
 mod shares;
 mod snapshot;
+mod sockets;
 mod start;
 mod sts;
 mod tables;
@@ -53,102 +56,26 @@ pub use letter::{Alteration, Ask, Inquiry, Letter, Parcel, Told};
 pub use snapshot::Snapshot;
 pub use start::Start;
 
-use crate::auth::{Authenticator, Caller, Nonces, SessionKeys};
-use crate::channel::{Channel, Life};
-use crate::crowd::Origin;
-use crate::event::{Counters, PLACES};
-use crate::id::{ChannelKey, Identity, SessionKey, ShardId};
-use crate::journal::Diary;
-use crate::limits::{CHANNELS_PER_SHARD_MAX, spare_outboxes};
+use crate::auth::Caller;
+use crate::channel::Life;
+use crate::event::Counters;
+use crate::id::SessionKey;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
-use crate::placement::Placement;
-use crate::quota::Bucket;
-use crate::registry::Store;
-use crate::session::{Http, Load, NEVER, Session, Spares, State, WebSocket};
-use crate::settings::Settings;
-use crate::time::{Moment, Now, Wall};
+use crate::session::{Http, Load, NEVER, Session, State, WebSocket};
+use crate::time::{Moment, Now};
 use ahash::RandomState;
-use codec::control::Operation;
-use deadlines::Wheel;
-use flights::Flights;
-use start::Rules;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
-use tables::Table;
-use timers::Timer;
-use waits::Waits;
+use books::Books;
+use directory::Directory;
+use gate::Gate;
+use sockets::Sockets;
 
-/// One shard.
+/// One shard: four parts, each with its own promise. What a step may change stands in its signature; only this file has all of
+/// them at hand.
 pub struct Shard {
-    settings: Arc<Settings>,
-    rules: Rules,
-    id: ShardId,
-    placement: Placement,
-    hasher: RandomState,
-    random: fastrand::Rng,
-    store: Box<dyn Store>,
-    diary: Diary,
-    authenticator: Option<Authenticator>,
-    /// The caller where no signature is checked.
-    anyone: Caller,
-    session_keys: Arc<SessionKeys>,
-    nonces: Nonces,
-    /// What was used up of the rates of accounts: as many as there are accounts and operations.
-    account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
-    sessions: Table<SessionKey, Session>,
-    channels: Table<ChannelKey, Channel>,
-    names: BTreeMap<Identity, ChannelKey>,
-    /// How many channels each account has in each region: by `region:account:`.
-    tenants: BTreeMap<Box<str>, u64>,
-    /// Channel records that pages have looked at.
-    records_read: u64,
-    page_turn: pages::PageTurn,
-    /// Changes that the store has not reported: at most one for each channel.
-    changes: HashMap<ChannelKey, changes::Changing, RandomState>,
-    outputs: VecDeque<Output<Letter>>,
-    wheel: Wheel<Timer>,
-    spares: Spares,
-    /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
-    parser: Option<Box<codec::signal::Parser>>,
-    counters: Counters,
-    /// Who does not take what waits for them.
-    backlog: backlog::Backlog,
-    /// Frames taken in since the start.
-    frames: u64,
-    /// Who holds how much of what is kept for absent peers.
-    kept: shares::Shares,
-    /// Channels whose deletion is not durable yet.
-    deleting: u64,
-    /// Names of channels that are gone before their connections, which the log tells at the end of each; and how many.
-    former: BTreeMap<ChannelKey, (Box<str>, u32)>,
-    /// Messages delivered in this turn, not measured yet.
-    flights: Flights,
-    connections: [u64; PLACES],
-    /// When the youngest channel was made: a name made again at once is another channel all the same.
-    last_created: Wall,
-    /// Connections that were admitted as WebSockets and are not gone.
-    web_sockets: usize,
-    /// Questions under way to each other shard.
-    asking: Vec<usize>,
-    /// Connections here whose Alexa call waits on another shard.
-    offers_out: usize,
-    /// Alexa calls that wait here.
-    waits: Waits,
-    drain: Option<drain::Drain>,
-    /// Where in the spread of their ends the last connection is that is closed without notice: a fraction of 2³².
-    spread: u32,
-    /// When the last connection that an operator recalled is closed: the next one follows at a distance.
-    recalled: Now,
-    /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two inputs.
-    answered: VecDeque<SessionKey>,
-    turns: turns::Turns,
-    /// What HTTP connections hold by the address they come from, and its sum.
-    requests_held: shares::Shares<Origin, SessionKey>,
-    request_bytes: usize,
-    /// The same by connection: only those that hold more than each may.
-    request_charges: BTreeMap<SessionKey, usize>,
-    /// Connections that had to make room for others' requests.
-    requests_refused: u64,
+    sockets: Sockets,
+    directory: Directory,
+    books: Books,
+    gate: Gate,
 }
 
 impl Shard {
@@ -169,55 +96,21 @@ impl Shard {
             nonces,
             waiting_calls,
         } = start;
-        let rules = Rules::of(&settings);
         let hasher = RandomState::with_seeds(a, b, c, d);
-        let mut shard = Self {
-            rules,
-            id,
-            asking: vec![0; usize::from(placement.shards())],
-            placement,
-            changes: HashMap::with_hasher(hasher.clone()),
-            account_rates: HashMap::with_hasher(hasher.clone()),
-            waits: Waits::new(waiting_calls, hasher.clone()),
-            hasher,
-            random: fastrand::Rng::with_seed(a ^ c.rotate_left(17)),
-            store,
-            diary: Diary::new(journal),
+        let random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
+        let sockets = Sockets::new(settings.clone(), id, placement);
+        let gate = Gate {
             authenticator,
             anyone: Caller::anyone(&settings.account_id),
+            head: sockets.rules.head,
             session_keys,
             nonces,
-            sessions: Table::new(settings.connections_per_shard()),
-            channels: Table::new(CHANNELS_PER_SHARD_MAX),
-            names: BTreeMap::new(),
-            tenants: BTreeMap::new(),
-            records_read: 0,
-            page_turn: pages::PageTurn::default(),
-            outputs: VecDeque::new(),
-            wheel: Wheel::default(),
-            spares: Spares::of(spare_outboxes(settings.shards)),
-            parser: None,
-            counters: Counters::default(),
-            backlog: backlog::Backlog::default(),
-            frames: 0,
-            kept: shares::Shares::default(),
-            deleting: 0,
-            former: BTreeMap::new(),
-            flights: Flights::default(),
-            connections: [0; PLACES],
-            last_created: newest,
-            web_sockets: 0,
-            offers_out: 0,
-            drain: None,
-            spread: 0,
-            recalled: Now(0),
-            answered: VecDeque::new(),
-            turns: turns::Turns::default(),
-            requests_held: shares::Shares::default(),
-            request_bytes: 0,
-            request_charges: BTreeMap::new(),
-            requests_refused: 0,
-            settings,
+        };
+        let mut shard = Self {
+            sockets,
+            directory: Directory::new(settings, hasher, store, newest, waiting_calls),
+            books: Books::new(journal, random),
+            gate,
         };
         for record in records {
             shard.insert_channel(record, Life::Active);
@@ -226,43 +119,50 @@ impl Shard {
     }
 
     fn output(&mut self, output: Output<Letter>) {
-        self.outputs.push_back(output);
+        self.sockets.outputs.push_back(output);
     }
 
     /// A session's HTTP state, while it speaks HTTP.
     fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
-        self.sessions.get_mut(key).and_then(Session::http_mut)
+        self.sockets
+            .sessions
+            .get_mut(key)
+            .and_then(Session::http_mut)
     }
 
     /// A session's open WebSocket, while it is one.
     fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
-        self.sessions.get_mut(key).and_then(Session::open_mut)
+        self.sockets
+            .sessions
+            .get_mut(key)
+            .and_then(Session::open_mut)
     }
 
     /// Notes that a session has bytes to send.
     fn touch(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         if !session.dirty && !session.outbox.unsent().is_empty() {
             session.dirty = true;
-            self.outputs.push_back(Output::Send(key));
+            self.sockets.outputs.push_back(Output::Send(key));
         }
     }
 
     /// Appends control bytes (a response, a pong, a status) to a session's outbox.
     fn push(&mut self, key: SessionKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
-        self.counters.control_bytes += session.outbox.push(&mut self.spares, write) as u64;
+        self.books.counters.control_bytes +=
+            session.outbox.push(&mut self.sockets.scratch.spares, write) as u64;
         self.weigh(key);
         self.touch(key);
     }
 
     /// This many bytes wait no longer in an outbox.
     fn unload(&mut self, load: Load) {
-        let counters = &mut self.counters;
+        let counters = &mut self.books.counters;
         counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
         counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
     }
@@ -298,7 +198,7 @@ impl Machine for Shard {
     }
 
     fn has_room(&self) -> bool {
-        self.sessions.has_room()
+        self.sockets.sessions.has_room()
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
@@ -317,14 +217,19 @@ impl Machine for Shard {
     }
 
     fn poll_output(&mut self) -> Option<Output<Letter>> {
-        self.outputs.pop_front()
+        self.sockets.outputs.pop_front()
     }
 
     fn deadline(&self) -> Option<Now> {
-        let drain = self.drain.as_ref().and_then(drain::Drain::next);
-        let waiting = (self.turns.due() || self.page_turn.due()).then_some(Now(0));
+        let drain = self
+            .sockets
+            .ends
+            .drain
+            .as_ref()
+            .and_then(drain::Drain::next);
+        let waiting = (self.sockets.turns.due() || self.directory.pages.due()).then_some(Now(0));
         let others = drain.into_iter().chain(waiting);
-        self.wheel.next().into_iter().chain(others).min()
+        self.sockets.wheel.next().into_iter().chain(others).min()
     }
 
     fn intake(&self, session: SessionKey) -> Intake {
@@ -332,14 +237,15 @@ impl Machine for Shard {
     }
 
     fn unsent(&self, session: SessionKey) -> &[u8] {
-        self.sessions
+        self.sockets
+            .sessions
             .get(session)
             .map(|session| session.outbox.unsent())
             .unwrap_or_default()
     }
 
     fn launched(&mut self, session: SessionKey, bytes: usize) {
-        let Some(found) = self.sessions.get_mut(session) else {
+        let Some(found) = self.sockets.sessions.get_mut(session) else {
             return;
         };
         found.outbox.launched(bytes);
@@ -369,18 +275,18 @@ impl Machine for Shard {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot {
-            connections: self.connections,
-            channels: self.channels.len() as u64,
-            deleting: self.deleting,
-            timers: self.wheel.len() as u64,
-            records_read: self.records_read,
-            call_places: self.waits.places() as u64,
-            request_bytes: self.request_bytes as u64,
-            requests_refused: self.requests_refused,
+            connections: self.sockets.census.places,
+            channels: self.directory.channels.len() as u64,
+            deleting: self.directory.changes.deleting,
+            timers: self.sockets.wheel.len() as u64,
+            records_read: self.directory.pages.records_read,
+            call_places: self.directory.waits.places() as u64,
+            request_bytes: self.sockets.held.bytes as u64,
+            requests_refused: self.sockets.held.refused,
             counters: Counters {
-                log_suppressed: self.diary.suppressed(),
-                audit_refused: self.diary.unauditable(),
-                ..self.counters.clone()
+                log_suppressed: self.books.diary.suppressed(),
+                audit_refused: self.books.diary.unauditable(),
+                ..self.books.counters.clone()
             },
         }
     }
@@ -390,17 +296,19 @@ impl Machine for Shard {
     }
 
     fn work(&self) -> u64 {
-        self.frames
+        self.books.frames
     }
 
     fn flushed(&mut self, at: Moment) {
-        self.flights.land_all(at, &mut self.counters.delivery);
+        self.books
+            .delivery_times
+            .land_all(at, &mut self.books.counters.delivery);
     }
 }
 
 impl Shard {
     fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        match self.sessions.get(key).map(|session| &session.state) {
+        match self.sockets.sessions.get(key).map(|session| &session.state) {
             Some(State::Http(_)) => self.receive_requests(key, bytes, at),
             Some(State::Open(_)) => self.receive_frames(key, bytes, at),
             Some(State::AwaitCloseEcho(..)) => self.receive_close_echo(key, bytes, at),
@@ -410,7 +318,7 @@ impl Shard {
 
     /// Requests that waited behind a call which was answered, or for their peer to take answers, begin.
     fn go_on(&mut self, at: Moment) {
-        while let Some(session) = self.answered.pop_front() {
+        while let Some(session) = self.sockets.turns.answered.pop_front() {
             self.receive_requests(session, &mut [], at);
         }
     }
@@ -428,7 +336,7 @@ impl Shard {
             }
             Letter::Answer(from, caller, told) => self.offer_answered(from, caller, *told, at),
             Letter::Withdraw(caller) => self.withdraw_offer(caller, at),
-            Letter::Over(caller) => self.waits.free(caller),
+            Letter::Over(caller) => self.directory.waits.free(caller),
             Letter::Committed(key, result) => self.committed(key, result, at),
             Letter::Credentials(credentials) => self.replace_credentials(credentials),
             Letter::Drain(within_ms) => self.begin_drain(within_ms, at),

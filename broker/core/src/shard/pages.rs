@@ -21,6 +21,8 @@ pub(super) struct PageTurn {
     at: Moment,
     records: u64,
     waiting: VecDeque<PageWork>,
+    /// Channel records that pages have looked at.
+    pub(super) records_read: u64,
 }
 
 #[derive(Debug)]
@@ -55,12 +57,16 @@ impl PageTurn {
 impl Shard {
     /// Sends a part of a page, in this turn or in a later one.
     pub(super) fn send_page(&mut self, caller: CallRef, of: PageOf, at: Moment) {
-        if self.page_turn.due() || !self.page_turn.has_room(at) {
-            return self.page_turn.waiting.push_back(PageWork::Send(caller, of));
+        if self.directory.pages.due() || !self.directory.pages.has_room(at) {
+            return self
+                .directory
+                .pages
+                .waiting
+                .push_back(PageWork::Send(caller, of));
         }
-        let before = self.records_read;
+        let before = self.directory.pages.records_read;
         let told = self.page(&of.prefix, of.after.as_deref(), of.limit);
-        self.page_turn.records += self.records_read - before;
+        self.directory.pages.records += self.directory.pages.records_read - before;
         self.tell(caller, told, at);
     }
 
@@ -69,7 +75,7 @@ impl Shard {
         let Told::Page(page, more) = told else {
             return false;
         };
-        let has_room = self.page_turn.has_room(at);
+        let has_room = self.directory.pages.has_room(at);
         let http = self.http(caller.session);
         let Some(HttpStage::AwaitReply(
             _,
@@ -85,18 +91,21 @@ impl Shard {
         };
         if has_room {
             let merged = records.len() + page.len();
-            self.page_turn.records += merged as u64;
+            self.directory.pages.records += merged as u64;
             return false;
         }
         *complete_to = add(records, complete_to.take(), std::mem::take(page), *more);
-        self.page_turn.waiting.push_back(PageWork::Merge(caller));
+        self.directory
+            .pages
+            .waiting
+            .push_back(PageWork::Merge(caller));
         true
     }
 
     /// Goes on with pages that waited, as far as the turn has room.
     pub(super) fn work_on_pages(&mut self, at: Moment) {
-        while self.page_turn.due() && self.page_turn.has_room(at) {
-            let mut waiting = std::mem::take(&mut self.page_turn.waiting);
+        while self.directory.pages.due() && self.directory.pages.has_room(at) {
+            let mut waiting = std::mem::take(&mut self.directory.pages.waiting);
             let work = waiting.pop_front();
             match work {
                 Some(PageWork::Send(caller, of)) => self.send_page(caller, of, at),
@@ -105,8 +114,8 @@ impl Shard {
                 }
                 None => {}
             }
-            waiting.append(&mut self.page_turn.waiting);
-            self.page_turn.waiting = waiting;
+            waiting.append(&mut self.directory.pages.waiting);
+            self.directory.pages.waiting = waiting;
         }
     }
 
@@ -120,13 +129,13 @@ impl Shard {
         let limit = limit.max(1);
         let mut page = Vec::new();
         let mut more = false;
-        for (identity, key) in self.names.range((first, Bound::Unbounded)) {
-            self.records_read += 1;
+        for (identity, key) in self.directory.names.range((first, Bound::Unbounded)) {
+            self.directory.pages.records_read += 1;
             if !identity.as_str().starts_with(prefix) {
                 break;
             }
             // Channels that are only being created are passed over: as many as there may be changes under way.
-            let channel = self.channels.get(*key);
+            let channel = self.directory.channels.get(*key);
             let Some((channel, status)) = channel.and_then(|one| Some((one, status(one)?))) else {
                 continue;
             };

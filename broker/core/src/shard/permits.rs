@@ -46,8 +46,8 @@ impl Shard {
         operation: Operation,
         identity: &Identity,
     ) -> Option<Told> {
-        let channel = self.names.get(identity);
-        let channel = channel.and_then(|&key| self.channels.get(key));
+        let channel = self.directory.names.get(identity);
+        let channel = channel.and_then(|&key| self.directory.channels.get(key));
         match channel.filter(|channel| channel.state != Life::Creating) {
             Some(channel) => denial(caller, operation, channel.record.arn.as_str(), None),
             None => denial(caller, operation, &unborn(identity, "channel"), None),
@@ -56,7 +56,7 @@ impl Shard {
 
     /// The channel of a name in our region and the caller's account.
     pub(super) fn named(&self, caller: &Caller, name: &str) -> Identity {
-        Identity::new(&self.settings.region, caller.account(), name)
+        Identity::new(&self.sockets.settings.region, caller.account(), name)
     }
 }
 

@@ -24,15 +24,15 @@ impl Shard {
     /// Takes one understood message in and moves it on; false if its sender is too fast for that.
     pub(super) fn relay(&mut self, from: SessionKey, request: &Request<'_>, at: Moment) -> bool {
         let kind = Kind::Known(request.action);
-        self.counters.receive(kind);
-        let quotas = &self.settings.quotas;
-        let session = self.sessions.get_mut(from);
+        self.books.counters.receive(kind);
+        let quotas = &self.sockets.settings.quotas;
+        let session = self.sockets.sessions.get_mut(from);
         let Some(web_socket) = session.and_then(Session::open_mut) else {
-            self.counters.end(kind, Outcome::Withdrawn);
+            self.books.counters.end(kind, Outcome::Withdrawn);
             return true;
         };
         if !web_socket.rates.take(request.action, quotas, at.now) {
-            self.counters.end(kind, Outcome::Throttled);
+            self.books.counters.end(kind, Outcome::Throttled);
             let fault = StatusFault::RateExceeded;
             self.status(from, request.correlation_id, fault, at);
             return false;
@@ -43,12 +43,12 @@ impl Shard {
             Role::Master => None,
             Role::Viewer(id) => Some(&**id),
         };
-        let Some(channel) = self.channels.get_mut(key) else {
-            self.counters.end(kind, Outcome::Withdrawn);
+        let Some(channel) = self.directory.channels.get_mut(key) else {
+            self.books.counters.end(kind, Outcome::Withdrawn);
             return true;
         };
         let expires = channel.expiry(at.now);
-        let live = channel.wake(&self.hasher);
+        let live = channel.wake(&self.directory.hasher);
         let recipient = request.recipient.map_or("", |id| id.as_str());
         let sender_bytes = u16::try_from(sender.map_or(0, str::len)).unwrap_or(u16::MAX);
         let launch = Launch {
@@ -76,7 +76,7 @@ impl Shard {
             Route::To(to) => self.deliver(to, &passing, at),
             Route::Keep(towards) => self.keep(towards, &passing, at),
             Route::AnswersCall => self.answer_call(&passing, at),
-            Route::TooLateForCall => self.counters.end(kind, Outcome::Withdrawn),
+            Route::TooLateForCall => self.books.counters.end(kind, Outcome::Withdrawn),
         }
         true
     }
@@ -88,11 +88,13 @@ impl Shard {
                 return self.deliver_after_cutting(to, passing, at);
             }
         }
-        let limits = &self.settings.limits;
+        let limits = &self.sockets.settings.limits;
         let bytes = passing.delivery.frame_bytes();
-        let shard_full = self.counters.outbox_bytes + bytes as u64 > self.rules.outbox_bytes as u64;
-        let Some(session) = self.sessions.get_mut(to) else {
+        let shard_full = self.books.counters.outbox_bytes + bytes as u64
+            > self.sockets.rules.outbox_bytes as u64;
+        let Some(session) = self.sockets.sessions.get_mut(to) else {
             return self
+                .books
                 .counters
                 .end(Kind::Known(passing.launch.action), Outcome::Withdrawn);
         };
@@ -102,14 +104,15 @@ impl Shard {
         if shard_full {
             return self.overflow(passing, at);
         }
-        let pushed = session
+        let pushed =
+            session
             .outbox
-            .push_message(&mut self.spares, passing.launch, |out| {
+                .push_message(&mut self.sockets.scratch.spares, passing.launch, |out| {
                 passing.delivery.write(out)
             });
         debug_assert_eq!(pushed, bytes, "a delivery is as long as it says");
-        self.counters.outbox_bytes += pushed as u64;
-        self.counters.outbox_messages += 1;
+        self.books.counters.outbox_bytes += pushed as u64;
+        self.books.counters.outbox_messages += 1;
         if session.behind {
             self.weigh(to);
         }
@@ -150,12 +153,15 @@ impl Shard {
             sender_bytes,
             frame: frame.into_boxed_slice(),
         };
-        if self.channels.get(passing.channel).is_none() {
-            return self.counters.end(Kind::Known(action), Outcome::Withdrawn);
+        if self.directory.channels.get(passing.channel).is_none() {
+            return self
+                .books
+                .counters
+                .end(Kind::Known(action), Outcome::Withdrawn);
         }
         match self.store(passing.channel, towards, &viewer, message) {
             Ok(()) => {
-                self.counters.pending_messages += 1;
+                self.books.counters.pending_messages += 1;
                 self.arm_channel(passing.channel, at);
             }
             Err(crate::channel::Full) => self.overflow(passing, at),
@@ -163,7 +169,8 @@ impl Shard {
     }
 
     fn overflow(&mut self, passing: &Passing<'_>, at: Moment) {
-        self.counters
+        self.books
+            .counters
             .end(Kind::Known(passing.launch.action), Outcome::Overflow);
         self.status(
             passing.from,
@@ -176,17 +183,17 @@ impl Shard {
     fn answer_call(&mut self, passing: &Passing<'_>, at: Moment) {
         let kind = Kind::Known(passing.launch.action);
         let payload = passing.delivery.payload;
-        if self.settings.strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
-            self.counters.end(kind, Outcome::Refused);
+        if self.sockets.settings.strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
+            self.books.counters.end(kind, Outcome::Refused);
             let fault = StatusFault::Payload {
                 payload_bytes: ALEXA_ANSWER_BYTES_STRICT,
             };
             return self.status(passing.from, passing.correlation_id, fault, at);
         }
         if self.end_call(passing.channel, passing.recipient, Some(payload), at) {
-            self.counters.end(kind, Outcome::Delivered);
+            self.books.counters.end(kind, Outcome::Delivered);
         } else {
-            self.counters.end(kind, Outcome::Withdrawn);
+            self.books.counters.end(kind, Outcome::Withdrawn);
         }
     }
 
@@ -200,9 +207,9 @@ impl Shard {
             | FaultKind::Recipient
             | FaultKind::NotJson => Kind::Unknown,
         };
-        self.counters.receive(kind);
-        self.counters.end(kind, Outcome::Refused);
-        if let Some(answer) = fault.kind.status(&self.rules.messages) {
+        self.books.counters.receive(kind);
+        self.books.counters.end(kind, Outcome::Refused);
+        if let Some(answer) = fault.kind.status(&self.sockets.rules.messages) {
             self.status(from, fault.correlation_id, answer, at);
         }
     }
@@ -230,8 +237,13 @@ impl Shard {
     /// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the next
     /// message.
     pub(super) fn deliver_kept(&mut self, key: ChannelKey, role: &Role, at: Moment) {
-        let counters = &mut self.counters;
-        let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut) else {
+        let counters = &mut self.books.counters;
+        let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
+        else {
             return;
         };
         let to = match role {
@@ -262,7 +274,7 @@ impl Shard {
     }
 
     fn push_kept(&mut self, to: SessionKey, messages: impl IntoIterator<Item = Message>) {
-        let Some(session) = self.sessions.get_mut(to) else {
+        let Some(session) = self.sockets.sessions.get_mut(to) else {
             return;
         };
         for message in messages {
@@ -282,14 +294,15 @@ impl Shard {
                 counted: true,
                 accepted_us: None,
             };
-            let pushed = session
+            let pushed =
+                session
                 .outbox
-                .push_message(&mut self.spares, launch, |out| {
+                    .push_message(&mut self.sockets.scratch.spares, launch, |out| {
                     out.extend_from_slice(&frame)
                 });
-            self.counters.outbox_bytes += pushed as u64;
-            self.counters.pending_messages -= 1;
-            self.counters.outbox_messages += 1;
+            self.books.counters.outbox_bytes += pushed as u64;
+            self.books.counters.pending_messages -= 1;
+            self.books.counters.outbox_messages += 1;
         }
         self.weigh(to);
     }

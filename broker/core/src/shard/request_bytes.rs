@@ -7,6 +7,7 @@
 
 use super::Shard;
 use super::respond::Purpose;
+use super::shares::Shares;
 use crate::crowd::Origin;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
@@ -14,11 +15,25 @@ use crate::limits::PAYERS_PER_INPUT;
 use crate::session::{HttpStage, State};
 use crate::time::Moment;
 use codec::control::ErrorKind;
+use std::collections::BTreeMap;
+
+/// What connections hold, and who.
+#[derive(Debug, Default)]
+pub(super) struct RequestBytes {
+    /// By the address they come from.
+    pub(super) shares: Shares<Origin, SessionKey>,
+    /// The sum.
+    pub(super) bytes: usize,
+    /// By connection: only those that hold something.
+    pub(super) charges: BTreeMap<SessionKey, usize>,
+    /// Connections that had to make room for others' requests.
+    pub(super) refused: u64,
+}
 
 impl Shard {
     /// Charges a session for what it holds now, and for nothing else.
     pub(super) fn charge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.sockets.sessions.get(key) else {
             return;
         };
         let (held, remote) = (session.held(), session.peer.remote);
@@ -27,7 +42,7 @@ impl Shard {
 
     /// A session leaves this shard's table: nothing is charged for it any more.
     pub(super) fn discharge(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.sockets.sessions.get(key) else {
             return;
         };
         let remote = session.peer.remote;
@@ -35,7 +50,7 @@ impl Shard {
     }
 
     fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
-        let charges = &mut self.request_charges;
+        let charges = &mut self.sockets.held.charges;
         if after == 0 && charges.is_empty() {
             return; // the usual case
         }
@@ -45,25 +60,25 @@ impl Shard {
             charges.insert(key, after)
         };
         let before = before.unwrap_or(0);
-        self.requests_held.change(origin, key, before, after);
-        self.request_bytes = (self.request_bytes + after).saturating_sub(before);
+        self.sockets.held.shares.change(origin, key, before, after);
+        self.sockets.held.bytes = (self.sockets.held.bytes + after).saturating_sub(before);
     }
 
     /// Charges a session that has just received, and has somebody pay when that is too much.
     pub(super) fn charge_received(&mut self, key: SessionKey, at: Moment) {
         self.charge(key);
         for payers in 0.. {
-            if self.request_bytes <= self.rules.request_bytes {
+            if self.sockets.held.bytes <= self.sockets.rules.request_bytes {
                 return;
             }
-            let Some(session) = self.sessions.get(key) else {
+            let Some(session) = self.sockets.sessions.get(key) else {
                 return;
             };
             let origin = Origin::of(session.peer.remote.ip());
-            let Some(&own) = self.request_charges.get(&key) else {
+            let Some(&own) = self.sockets.held.charges.get(&key) else {
                 return; // others hold it all, and pay when they send more
             };
-            let payer = self.requests_held.payer(origin, own, 0);
+            let payer = self.sockets.held.shares.payer(origin, own, 0);
             match payer.filter(|_| payers < PAYERS_PER_INPUT) {
                 Some(payer) => self.make_pay(payer, at),
                 None => return self.make_pay(key, at),
@@ -73,8 +88,8 @@ impl Shard {
 
     /// Frees what a connection holds.
     fn make_pay(&mut self, key: SessionKey, at: Moment) {
-        self.requests_refused += 1;
-        let Some(session) = self.sessions.get_mut(key) else {
+        self.sockets.held.refused += 1;
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let answers = session.outbox.in_flight();

@@ -35,7 +35,7 @@ enum Step {
 impl Shard {
     /// The TLS handshake is over: the first head is awaited.
     pub(super) fn secured(&mut self, key: SessionKey, at: Moment) {
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
+        let deadline = at.now.after(self.sockets.settings.timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
         };
@@ -83,8 +83,8 @@ impl Shard {
 
     /// What is awaited next on an HTTP connection, and until when.
     fn await_rest(&mut self, key: SessionKey, at: Moment) {
-        let head_ms = self.settings.timeouts.head_ms;
-        let Some(session) = self.sessions.get_mut(key) else {
+        let head_ms = self.sockets.settings.timeouts.head_ms;
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         let (waits, blocked) = (session.answers_wait(), session.outbox.in_flight());
@@ -148,8 +148,8 @@ impl Shard {
         visit: &mut u32,
         at: Moment,
     ) -> Step {
-        let limits = self.rules.head;
-        let Some(session) = self.sessions.get_mut(key) else {
+        let limits = self.sockets.rules.head;
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return Step::Over;
         };
         let answers_wait = session.answers_wait();
@@ -194,14 +194,14 @@ impl Shard {
 
     fn head(&mut self, key: SessionKey, bytes: &[u8], after: &[u8], at: Moment) -> Step {
         self.note_method(key, bytes);
-        let head = match Head::parse(bytes, &self.rules.head) {
+        let head = match Head::parse(bytes, &self.sockets.rules.head) {
             Ok(head) => head,
             Err(error) => {
                 let (status, message) = (error.status(), error.message());
                 return self.refuse_step(key, Purpose::Unknown, status, message, at);
             }
         };
-        if let Some(refusal) = self.rules.origins.refusal(&head) {
+        if let Some(refusal) = self.sockets.rules.origins.refusal(&head) {
             let purpose = match head.header("upgrade") {
                 Some(_) => upgrade_of(&head),
                 None => Purpose::Unknown,
@@ -294,7 +294,7 @@ impl Shard {
                 asked,
             )
         });
-        self.counters.request(Requested::Unknown, 200);
+        self.books.counters.request(Requested::Unknown, 200);
         self.next_request(key, close, at);
         // A preflight has no body; the end of one that announces a body cannot be found.
         match head.body() {
@@ -331,7 +331,7 @@ impl Shard {
                 return self.refuse_step(key, Purpose::Unknown, status, message, at);
             }
         };
-        if length > self.settings.limits.body_bytes {
+        if length > self.sockets.settings.limits.body_bytes {
             let message = "The request body is too large.";
             return self.refuse_step(key, Purpose::Unknown, 413, message, at);
         }
@@ -358,9 +358,13 @@ impl Shard {
             host: head.host().unwrap_or_default().into(),
             close: !head.keep_alive(),
             length,
-            head: self.authenticator.is_some().then(|| request.text.into()),
+            head: self
+                .gate
+                .authenticator
+                .is_some()
+                .then(|| request.text.into()),
         };
-        let deadline = at.now.after(self.settings.timeouts.body_ms);
+        let deadline = at.now.after(self.sockets.settings.timeouts.body_ms);
         let Some(http) = self.http(key) else {
             return Step::Over;
         };
@@ -395,7 +399,7 @@ impl Shard {
             Target::Api(operation) => operation,
             Target::Sts => return self.answer_sts(key, &caller, body, close, at),
         };
-        match codec::control::parse(operation, body, &self.rules.calls) {
+        match codec::control::parse(operation, body, &self.sockets.rules.calls) {
             Ok(call) => {
                 let asked = Asked {
                     operation,

@@ -109,9 +109,12 @@ impl Shard {
             }
         });
         match purpose {
-            Purpose::Api(operation) => self.counters.request(Requested::Api(operation), status),
-            Purpose::Sts(requested) => self.counters.request(requested, status),
-            Purpose::Unknown => self.counters.request(Requested::Unknown, status),
+            Purpose::Api(operation) => self
+                .books
+                .counters
+                .request(Requested::Api(operation), status),
+            Purpose::Sts(requested) => self.books.counters.request(requested, status),
+            Purpose::Unknown => self.books.counters.request(Requested::Unknown, status),
             Purpose::Upgrade(_) => {} // counted by its outcome
         }
         if let Some(error_type) = error_type {
@@ -128,10 +131,15 @@ impl Shard {
         (status, error_type): (u16, &'static str),
         at: Moment,
     ) {
-        let Some(remote) = self.sessions.get(key).map(|session| session.peer.remote) else {
+        let Some(remote) = self
+            .sockets
+            .sessions
+            .get(key)
+            .map(|session| session.peer.remote)
+        else {
             return;
         };
-        self.diary.refused(at.now, || Refused {
+        self.books.diary.refused(at.now, || Refused {
             request_id: id.into(),
             status,
             error_type,
@@ -190,10 +198,10 @@ impl Shard {
             return self.refuse_sts(key, id, requested, &error, close, at);
         }
         if let Purpose::Upgrade(role) = purpose {
-            self.counters.upgrade(role, outcome_of(kind));
+            self.books.counters.upgrade(role, outcome_of(kind));
         }
         if matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized) {
-            self.counters.auth_failure(AuthFailure::Policy);
+            self.books.counters.auth_failure(AuthFailure::Policy);
         }
         let mut body = Vec::new();
         error_body(&mut body, purpose.operation(), message);
@@ -217,10 +225,13 @@ impl Shard {
         close: bool,
         at: Moment,
     ) {
-        self.counters
+        self.books
+            .counters
             .auth_failure(AuthFailure::Signature(refusal.reason()));
         if let Purpose::Upgrade(role) = purpose {
-            self.counters.upgrade(role, UpgradeOutcome::Unauthenticated);
+            self.books
+                .counters
+                .upgrade(role, UpgradeOutcome::Unauthenticated);
         }
         if let Purpose::Sts(requested) = purpose {
             let id = self.request_id();
@@ -249,7 +260,7 @@ impl Shard {
         at: Moment,
     ) {
         if let Purpose::Upgrade(role) = purpose {
-            self.counters.upgrade(role, UpgradeOutcome::Invalid);
+            self.books.counters.upgrade(role, UpgradeOutcome::Invalid);
         }
         let mut body = Vec::new();
         error_body(&mut body, None, message);
@@ -267,7 +278,7 @@ impl Shard {
     /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when all that
     /// it has sent is answered.
     pub(super) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
-        let timeouts = &self.settings.timeouts;
+        let timeouts = &self.sockets.settings.timeouts;
         let deadline = at.now.after(timeouts.keep_alive_ms);
         let answer_due = at.now.after(timeouts.answer_ms);
         let Some(http) = self.http(key) else {
@@ -282,7 +293,7 @@ impl Shard {
 
     /// A new request id: a UUID of version 4 form from the shard's generator.
     pub(super) fn request_id(&mut self) -> String {
-        let bits = self.random.u128(..);
+        let bits = self.books.random.u128(..);
         let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
         let hex = format!("{bits:032x}");
         let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();

@@ -47,7 +47,7 @@ impl Snapshot {
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shard")
-            .field("id", &self.id)
+            .field("id", &self.sockets.shards.id)
             .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
     }

@@ -80,8 +80,6 @@ pub(super) struct Rules {
     pub(super) origins: super::origins::Origins,
     /// Bytes that wait for the connections of this shard.
     pub(super) outbox_bytes: usize,
-    /// Bytes that it keeps for absent peers.
-    pub(super) pending_bytes: usize,
 }
 
 impl Rules {
@@ -106,7 +104,6 @@ impl Rules {
             request_bytes: settings.request_bytes_per_shard(),
             origins: super::origins::Origins::of(settings),
             outbox_bytes: settings.outbox_bytes_of_shard(),
-            pending_bytes: settings.pending_bytes_of_shard(),
         }
     }
 }

@@ -32,7 +32,7 @@ impl Shard {
         close: bool,
         at: Moment,
     ) {
-        let strict = self.settings.strict();
+        let strict = self.sockets.settings.strict();
         let id = self.request_id();
         let mut out = Vec::new();
         let (requested, result) = match sts::parse(body, &sts::Rules { strict }) {
@@ -56,7 +56,7 @@ impl Shard {
                     policy,
                     duration_s,
                 };
-                let granted = if self.diary.keep_place() {
+                let granted = if self.books.diary.keep_place() {
                     let granted = self.grant(&mut out, caller, &wish, &id, at);
                     self.audit_grant(key, caller, granted.as_ref().err(), &id, at);
                     granted
@@ -117,7 +117,7 @@ impl Shard {
     ) -> Result<(), Error> {
         let arn = federated_user_arn(caller.account(), &wish.name);
         if !caller.may(Action::GetFederationToken, &arn, None) {
-            self.counters.auth_failure(AuthFailure::Policy);
+            self.books.counters.auth_failure(AuthFailure::Policy);
             let message = caller.denial(Action::GetFederationToken, &arn);
             return Err(Error::new(ErrorKind::AccessDenied, message));
         }
@@ -145,8 +145,12 @@ impl Shard {
             }
             SealError::Library => Error::new(ErrorKind::InternalFailure, "Internal failure."),
         };
-        let nonce = self.nonces.draw();
-        let temporary = self.session_keys.seal(&nonce, &grant).map_err(sealed)?;
+        let nonce = self.gate.nonces.draw();
+        let temporary = self
+            .gate
+            .session_keys
+            .seal(&nonce, &grant)
+            .map_err(sealed)?;
         let user_id = format!("{}:{}", caller.account(), wish.name);
         let token = FederationToken {
             access_key_id: &temporary.access_key_id,
@@ -172,13 +176,13 @@ impl Shard {
     ) {
         let audit = self.audit_of(key, id, caller, "GetFederationToken");
         match (audit, error) {
-            (Some(audit), None) => self.diary.changed(audit),
+            (Some(audit), None) => self.books.diary.changed(audit),
             (Some(mut audit), Some(error)) => {
-                self.diary.unchanged();
+                self.books.diary.unchanged();
                 audit.outcome = error.kind.code();
-                self.diary.denied(at.now, || audit);
+                self.books.diary.denied(at.now, || audit);
             }
-            (None, _) => self.diary.unchanged(),
+            (None, _) => self.books.diary.unchanged(),
         }
     }
 }

@@ -51,7 +51,7 @@ const OF_CHANNEL: u64 = 1 << 48;
 impl Shard {
     pub(super) fn tick(&mut self, at: Moment) {
         for _ in 0..DUE_PER_TICK {
-            match self.wheel.pop(at.now).map(Timer::owner) {
+            match self.sockets.wheel.pop(at.now).map(Timer::owner) {
                 Some(Owner::Session(key)) => self.session_due(key, at),
                 Some(Owner::Channel(key)) => self.channel_due(key, at),
                 None => break,
@@ -64,28 +64,32 @@ impl Shard {
 
     /// Has the wheel call for a session at `deadline`, unless it calls earlier anyway.
     pub(super) fn arm(&mut self, key: SessionKey, deadline: Now) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let Some(session) = self.sockets.sessions.get_mut(key) else {
             return;
         };
         if deadline != NEVER {
             let timer = &mut session.timer;
-            self.wheel.call_by(timer, deadline, Timer::session(key));
+            self.sockets
+                .wheel
+                .call_by(timer, deadline, Timer::session(key));
         }
     }
 
     /// Sets the wheel to the end of a session's state.
     pub(super) fn arm_open(&mut self, key: SessionKey, now: Now) {
-        let session = self.sessions.get(key);
-        if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
+        let session = self.sockets.sessions.get(key);
+        if let Some(Wait::Until(next)) =
+            session.map(|it| it.waits(&self.sockets.settings.timeouts, now))
+        {
             self.arm(key, next);
         }
     }
 
     fn session_due(&mut self, key: SessionKey, at: Moment) {
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.sockets.sessions.get(key) else {
             return;
         };
-        match session.waits(&self.settings.timeouts, at.now) {
+        match session.waits(&self.sockets.settings.timeouts, at.now) {
             Wait::Until(later) if later > at.now => return self.arm(key, later),
             Wait::Until(_) => {}
             Wait::OwnTurn | Wait::Aborted => return,
@@ -101,25 +105,27 @@ impl Shard {
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
         let mut forgotten = 0;
-        for key in (0..self.sessions.slots()).filter_map(|number| self.sessions.at(number)) {
-            let session = self.sessions.get(key);
+        for key in
+            (0..self.sockets.sessions.slots()).filter_map(|number| self.sockets.sessions.at(number))
+        {
+            let session = self.sockets.sessions.get(key);
             forgotten += usize::from(session.is_some_and(|session| {
-                match session.waits(&self.settings.timeouts, now) {
+                match session.waits(&self.sockets.settings.timeouts, now) {
                     // What is announced is sent within the turn, or armed then.
                     Wait::Until(next) => {
-                        !session.dirty && !self.wheel.calls_by(&session.timer, next)
+                        !session.dirty && !self.sockets.wheel.calls_by(&session.timer, next)
                     }
                     Wait::OwnTurn | Wait::Aborted => false,
                 }
             }));
         }
-        for number in 0..self.channels.slots() {
-            let key = self.channels.at(number);
-            let Some(channel) = key.and_then(|key| self.channels.get_mut(key)) else {
+        for number in 0..self.directory.channels.slots() {
+            let key = self.directory.channels.at(number);
+            let Some(channel) = key.and_then(|key| self.directory.channels.get_mut(key)) else {
                 continue;
             };
-            let next = channel.next_due(&self.settings.quotas, now);
-            let calls = |next| self.wheel.calls_by(&channel.timer, next);
+            let next = channel.next_due(&self.sockets.settings.quotas, now);
+            let calls = |next| self.sockets.wheel.calls_by(&channel.timer, next);
             forgotten += usize::from(!next.is_none_or(calls));
         }
         forgotten
@@ -154,7 +160,7 @@ impl Shard {
     fn reply_overdue(&mut self, key: SessionKey, at: Moment) {
         self.hang_up(key);
         self.note_unanswered(key);
-        let shard = self.id;
+        let shard = self.sockets.shards.id;
         let Some(http) = self.http(key) else {
             return;
         };
@@ -170,10 +176,15 @@ impl Shard {
 
     fn open_due(&mut self, key: SessionKey, at: Moment) {
         let paused = self.intake_of(key) == Intake::Paused;
-        let Some(web_socket) = self.sessions.get_mut(key).and_then(Session::open_mut) else {
+        let Some(web_socket) = self
+            .sockets
+            .sessions
+            .get_mut(key)
+            .and_then(Session::open_mut)
+        else {
             return;
         };
-        match web_socket.due(&self.settings.timeouts, at.now) {
+        match web_socket.due(&self.sockets.settings.timeouts, at.now) {
             Due::At(next) => return self.arm(key, next),
             Due::Ping => {
                 web_socket.pinged(at.now);
@@ -181,7 +192,7 @@ impl Shard {
             }
             // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
             Due::Unanswered
-                if paused || web_socket.stood_still(&self.settings.timeouts, at.now) =>
+                if paused || web_socket.stood_still(&self.sockets.settings.timeouts, at.now) =>
             {
                 web_socket.pinged(at.now);
             }
@@ -208,8 +219,8 @@ impl Shard {
     }
 
     fn channel_due(&mut self, key: ChannelKey, at: Moment) {
-        let counters = &mut self.counters;
-        let Some(channel) = self.channels.get_mut(key) else {
+        let counters = &mut self.books.counters;
+        let Some(channel) = self.directory.channels.get_mut(key) else {
             return;
         };
         if let Some(live) = channel.live_mut() {
@@ -222,18 +233,26 @@ impl Shard {
         }
         self.expire_calls(key, at);
         // Who lost its slot and does not take the rest of what it has begun keeps its successor waiting.
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
+        while let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
             && let Some(stuck) = live.members.take_overdue(at.now)
         {
             self.because(stuck, EndReason::SupersededStuck);
             self.abort(stuck, at);
         }
-        while let Some(live) = self.channels.get_mut(key).and_then(Channel::live_mut)
+        while let Some(live) = self
+            .directory
+            .channels
+            .get_mut(key)
+            .and_then(Channel::live_mut)
             && let Some(older) = live.members.take_for_vacancy(at.now)
         {
             self.close_web_socket(older, EndReason::SupersededVacant, at);
         }
-        if let Some(channel) = self.channels.get_mut(key) {
+        if let Some(channel) = self.directory.channels.get_mut(key) {
             channel.rest();
         }
         self.arm_channel(key, at);
@@ -241,7 +260,7 @@ impl Shard {
 
     /// How a session's socket is to be read.
     pub(super) fn intake_of(&self, key: SessionKey) -> Intake {
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.sockets.sessions.get(key) else {
             return Intake::Paused;
         };
         match &session.state {

@@ -17,6 +17,8 @@ pub(super) struct Turns {
     fresh: u32,
     /// Connections with bytes that may hold whole requests, each once; some of them may be gone.
     waiting: VecDeque<SessionKey>,
+    /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two inputs.
+    pub(super) answered: VecDeque<SessionKey>,
 }
 
 impl Turns {
@@ -37,9 +39,9 @@ impl Turns {
 impl Shard {
     /// Takes in bytes of an HTTP connection, or goes on with those that wait there.
     pub(super) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        let allowed = self.turns.visit(at);
+        let allowed = self.sockets.turns.visit(at);
         let left = self.take_requests(key, bytes, allowed, at);
-        self.turns.fresh += allowed - left;
+        self.sockets.turns.fresh += allowed - left;
     }
 
     /// The requests of this connection wait for a later turn.
@@ -47,7 +49,7 @@ impl Shard {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
         {
-            self.turns.waiting.push_back(key);
+            self.sockets.turns.waiting.push_back(key);
         }
     }
 
@@ -55,11 +57,11 @@ impl Shard {
     /// unfinished one is work too.
     pub(super) fn answer_waiting(&mut self, at: Moment) {
         let mut left = WAITING_REQUESTS_PER_TICK;
-        for _ in 0..self.turns.waiting.len() {
+        for _ in 0..self.sockets.turns.waiting.len() {
             if left == 0 {
                 return;
             }
-            let Some(key) = self.turns.waiting.pop_front() else {
+            let Some(key) = self.sockets.turns.waiting.pop_front() else {
                 return;
             };
             let Some(http) = self.http(key) else {

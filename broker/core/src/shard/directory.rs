@@ -1,0 +1,65 @@
+//! Which channels live here: by key, by name, by account; what is kept on them, and what is changed about them.
+//!
+//! Invariants: each channel of the table has its name in `names` and is counted in `tenants` ([`Directory::insert_channel`]);
+//! a channel has at most one change under way; `kept` and `waits` count exactly what the channels hold.
+
+use super::changes::Changes;
+use super::kept::Kept;
+use super::pages::PageTurn;
+use super::tables::Table;
+use super::waits::Waits;
+use crate::channel::Channel;
+use crate::id::{ChannelKey, Identity};
+use crate::limits::CHANNELS_PER_SHARD_MAX;
+use crate::quota::Bucket;
+use crate::registry::Store;
+use crate::settings::Settings;
+use crate::time::Wall;
+use ahash::RandomState;
+use codec::control::Operation;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// The channels of a shard.
+pub(super) struct Directory {
+    pub(super) settings: Arc<Settings>,
+    pub(super) hasher: RandomState,
+    pub(super) channels: Table<ChannelKey, Channel>,
+    pub(super) names: BTreeMap<Identity, ChannelKey>,
+    /// How many channels each account has in each region: by `region:account:`.
+    pub(super) tenants: BTreeMap<Box<str>, u64>,
+    /// Names of channels that ended before their connections, for the log lines of these; and how many connections are left.
+    pub(super) former: BTreeMap<ChannelKey, (Box<str>, u32)>,
+    /// What was used up of the rates of accounts: one bucket for each account and operation.
+    pub(super) account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
+    pub(super) changes: Changes,
+    pub(super) kept: Kept,
+    /// Alexa calls that wait here.
+    pub(super) waits: Waits,
+    pub(super) pages: PageTurn,
+}
+
+impl Directory {
+    /// No channels yet.
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        hasher: RandomState,
+        store: Box<dyn Store>,
+        newest: Wall,
+        waiting_calls: usize,
+    ) -> Self {
+        Self {
+            channels: Table::new(CHANNELS_PER_SHARD_MAX),
+            names: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            former: BTreeMap::new(),
+            account_rates: HashMap::with_hasher(hasher.clone()),
+            changes: Changes::new(store, newest, hasher.clone()),
+            kept: Kept::of(&settings),
+            waits: Waits::new(waiting_calls, hasher.clone()),
+            pages: PageTurn::default(),
+            hasher,
+            settings,
+        }
+    }
+}

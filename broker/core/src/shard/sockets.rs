@@ -1,0 +1,101 @@
+//! Who is connected: the sessions, what waits for their sockets, when they are due, and what they asked other shards for.
+//!
+//! Invariants: a session's entry in the wheel goes with the session ([`Sockets::remove_session`]); the gauges of [`Census`] count
+//! exactly the sessions of the table; what is charged to a session ([`RequestBytes`]) is what it holds.
+
+use super::Letter;
+use super::backlog::Backlog;
+use super::census::Census;
+use super::deadlines::Wheel;
+use super::drain::Drain;
+use super::request_bytes::RequestBytes;
+use super::start::Rules;
+use super::tables::Table;
+use super::timers::Timer;
+use super::turns::Turns;
+use crate::id::{SessionKey, ShardId};
+use crate::limits::spare_outboxes;
+use crate::machine::Output;
+use crate::placement::Placement;
+use crate::session::{Session, Spares};
+use crate::settings::Settings;
+use crate::time::Now;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The connections of a shard.
+pub(super) struct Sockets {
+    pub(super) settings: Arc<Settings>,
+    pub(super) rules: Rules,
+    pub(super) sessions: Table<SessionKey, Session>,
+    /// What the edge is to do, oldest first.
+    pub(super) outputs: VecDeque<Output<Letter>>,
+    /// Deadlines of sessions, and of channels: one list, so that what is due first is done first.
+    pub(super) wheel: Wheel<Timer>,
+    pub(super) scratch: Scratch,
+    /// Connections that do not take what waits for them.
+    pub(super) backlog: Backlog,
+    /// What connections hold of requests.
+    pub(super) held: RequestBytes,
+    pub(super) turns: Turns,
+    pub(super) shards: Shards,
+    pub(super) ends: Ends,
+    pub(super) census: Census,
+}
+
+/// Memory that is used again.
+pub(super) struct Scratch {
+    pub(super) spares: Spares,
+    /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
+    pub(super) parser: Option<Box<codec::signal::Parser>>,
+}
+
+/// Which shard this is, and what its connections wait for from the others.
+pub(super) struct Shards {
+    pub(super) id: ShardId,
+    pub(super) placement: Placement,
+    /// Questions under way to each other shard.
+    pub(super) asking: Vec<usize>,
+    /// Connections here whose Alexa call waits on another shard.
+    pub(super) offers_out: usize,
+}
+
+/// When connections end that the shard ends by itself.
+pub(super) struct Ends {
+    pub(super) drain: Option<Drain>,
+    /// Where in the spread of their ends the last connection is that is closed without notice: a fraction of 2³².
+    pub(super) spread: u32,
+    /// When the last connection that an operator recalled is closed: the next one follows at a distance.
+    pub(super) recalled: Now,
+}
+
+impl Sockets {
+    pub(super) fn new(settings: Arc<Settings>, id: ShardId, placement: Placement) -> Self {
+        Self {
+            rules: Rules::of(&settings),
+            sessions: Table::new(settings.connections_per_shard()),
+            outputs: VecDeque::new(),
+            wheel: Wheel::default(),
+            scratch: Scratch {
+                spares: Spares::of(spare_outboxes(settings.shards)),
+                parser: None,
+            },
+            backlog: Backlog::default(),
+            held: RequestBytes::default(),
+            turns: Turns::default(),
+            shards: Shards {
+                id,
+                asking: vec![0; usize::from(placement.shards())],
+                placement,
+                offers_out: 0,
+            },
+            ends: Ends {
+                drain: None,
+                spread: 0,
+                recalled: Now(0),
+            },
+            census: Census::default(),
+            settings,
+        }
+    }
+}
