@@ -4,60 +4,73 @@
 //! Creations that are under way at the same time on several shards do not see each other, so an account may get more channels than
 //! it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them all.
 
+use super::books::Books;
+use super::calls;
+use super::directory::Directory;
 use super::home::RATE_EXCEEDED;
-use super::{Ask, Inquiry, Shard, Told};
+use super::sockets::Sockets;
+use super::{Ask, Inquiry, Told};
 use crate::id::{Identity, SessionKey, ShardId};
 use crate::session::{Asked, Wanted};
 use crate::settings::Rate;
 use crate::time::Moment;
 use codec::control::{Call, ErrorKind, Operation};
 
-impl Shard {
+impl Directory {
     /// Whether a call needs its account's leave.
     pub(super) fn asks_for_permit(&self, operation: Operation) -> bool {
         self.account_rate(operation).is_some() || self.counts_channels(operation)
     }
+}
 
-    /// Asks for it. The call goes on when all have answered.
-    pub(super) fn ask_for_permit(&mut self, key: SessionKey, asked: Asked, call: Call, at: Moment) {
-        let operation = asked.operation;
-        let account = self.named(&asked.caller, "");
-        let shards = if self.counts_channels(operation) {
-            self.sockets.shards.placement.shards()
-        } else {
-            0
+/// Asks for it. The call goes on when all have answered.
+pub(super) fn ask_for_permit(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    asked: Asked,
+    call: Call,
+    at: Moment,
+) {
+    let operation = asked.operation;
+    let account = directory.named(&asked.caller, "");
+    let shards = if directory.counts_channels(operation) {
+        sockets.shards.placement.shards()
+    } else {
+        0
+    };
+    let wanted = Wanted::Permit {
+        missing: 1 + usize::from(shards),
+        channels: 0,
+        call: Box::new(call),
+    };
+    let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
+        return;
+    };
+    let counts = (0..shards).map(|shard| Ask::Count {
+        of: ShardId(shard),
+        prefix: account.as_str().into(),
+    });
+    let asks: Vec<Ask> = counts.chain([Ask::Permit(account.clone())]).collect();
+    for ask in asks {
+        let home = sockets.home_of(&ask);
+        let inquiry = Inquiry {
+            operation,
+            judge: None,
+            ask,
         };
-        let wanted = Wanted::Permit {
-            missing: 1 + usize::from(shards),
-            channels: 0,
-            call: Box::new(call),
-        };
-        let Some(caller) = self.await_reply(key, asked, wanted, at) else {
-            return;
-        };
-        let counts = (0..shards).map(|shard| Ask::Count {
-            of: ShardId(shard),
-            prefix: account.as_str().into(),
-        });
-        let asks: Vec<Ask> = counts.chain([Ask::Permit(account.clone())]).collect();
-        for ask in asks {
-            let home = self.home_of(&ask);
-            let inquiry = Inquiry {
-                operation,
-                judge: None,
-                ask,
-            };
-            self.ask(home, caller, inquiry, at);
-        }
+        calls::send_query(sockets, directory, books, home, caller, inquiry, at);
     }
+}
 
+impl Directory {
     /// Counts one call of an account, on the shard that does so for all.
     pub(super) fn permit(&mut self, operation: Operation, account: &Identity, at: Moment) -> Told {
         let Some(rate) = self.account_rate(operation) else {
             return Told::Done;
         };
         let bucket = self
-            .directory
             .account_rates
             .entry((account.clone(), operation))
             .or_default();
@@ -70,11 +83,7 @@ impl Shard {
 
     /// How many channels an account has here in a region, those included that are only being created.
     pub(super) fn count(&self, tenant: &str) -> u64 {
-        self.directory
-            .tenants
-            .get(tenant)
-            .copied()
-            .unwrap_or_default()
+        self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
     /// Refuses a call whose account has used up what it may have; `told` is the last answer, the refusal of any before it.
@@ -87,7 +96,7 @@ impl Shard {
         if let Told::Fault(..) = told {
             return Some(told);
         }
-        let most = self.sockets.settings.limits.channels_per_account;
+        let most = self.settings.limits.channels_per_account;
         (self.counts_channels(operation) && channels >= most as u64).then(|| {
             let message =
                 format!("The account has {most} channels, which is as many as it may have.");
@@ -97,11 +106,11 @@ impl Shard {
 
     fn counts_channels(&self, operation: Operation) -> bool {
         operation == Operation::CreateSignalingChannel
-            && self.sockets.settings.limits.channels_per_account > 0
+            && self.settings.limits.channels_per_account > 0
     }
 
     fn account_rate(&self, operation: Operation) -> Option<Rate> {
-        let quotas = &self.sockets.settings.quotas;
+        let quotas = &self.settings.quotas;
         let rate = match operation {
             Operation::CreateSignalingChannel => quotas.account_create,
             Operation::DescribeSignalingChannel => quotas.account_describe,

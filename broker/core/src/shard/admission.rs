@@ -3,10 +3,15 @@
 //! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting shard, what
 //! needs the channel by its home.
 
+use super::Parcel;
+use super::books::Books;
+use super::directory::Directory;
+use super::gate::Gate;
 use super::home::RATE_EXCEEDED;
 use super::leave::slot_of;
 use super::respond::Purpose;
-use super::{Parcel, Shard};
+use super::sockets::Sockets;
+use super::{changes, drain, frames, leave, outboxes, relay, respond};
 use crate::auth::Caller;
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::{Place, UpgradeOutcome, UpgradeRole};
@@ -48,69 +53,69 @@ pub(super) enum NotAdmitted {
     Denied(Caller, Action, ChannelArn),
 }
 
-impl Shard {
-    /// Reads what an upgrade asks for.
-    ///
-    /// Refuses in the order of the protocol: a parameter given twice, the signature, the parameters, the policy; then what
-    /// cannot exist for this caller.
-    pub(super) fn admission(
-        &mut self,
-        head: &Head<'_>,
-        asked: &Upgrade<'_>,
-        at: Moment,
-    ) -> Result<Admission, NotAdmitted> {
-        let invalid = |message| NotAdmitted::Refused(ErrorKind::InvalidArgument, message);
-        let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
-        for (name, value) in pairs(head.query().unwrap_or_default()) {
-            // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
-            let name = decode(name)
-                .map_err(|_| invalid("A query parameter's name is not percent-encoded UTF-8."))?;
-            let Some(place) = SINGLE.iter().position(|known| *known == name) else {
-                continue;
-            };
-            let Some(slot) = found.get_mut(place) else {
-                continue;
-            };
-            if slot.replace(value).is_some() {
-                return Err(invalid("A query parameter was given twice."));
-            }
-        }
-        let caller = self.authenticate_upgrade(head, at);
-        let caller = caller.map_err(NotAdmitted::Unsigned)?;
-        let [arn, client_id, ..] = found;
-        let arn = arn.ok_or_else(|| invalid("X-Amz-ChannelARN is required."))?;
-        let arn =
-            decode(arn).map_err(|_| invalid("X-Amz-ChannelARN is not percent-encoded UTF-8."))?;
-        let arn = ChannelArn::parse(&arn, self.sockets.settings.strict())
-            .map_err(|error| invalid(error.message()))?;
-        let client_id = match self.role_of_host(head.host().unwrap_or_default()) {
-            Some(codec::signal::Role::Master) => None,
-            Some(codec::signal::Role::Viewer) => Some(client_id.unwrap_or_default()),
-            None => client_id,
+/// Reads what an upgrade asks for.
+///
+/// Refuses in the order of the protocol: a parameter given twice, the signature, the parameters, the policy; then what
+/// cannot exist for this caller.
+pub(super) fn admission(
+    sockets: &Sockets,
+    gate: &mut Gate,
+    head: &Head<'_>,
+    asked: &Upgrade<'_>,
+    at: Moment,
+) -> Result<Admission, NotAdmitted> {
+    let invalid = |message| NotAdmitted::Refused(ErrorKind::InvalidArgument, message);
+    let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
+    for (name, value) in pairs(head.query().unwrap_or_default()) {
+        // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
+        let name = decode(name)
+            .map_err(|_| invalid("A query parameter's name is not percent-encoded UTF-8."))?;
+        let Some(place) = SINGLE.iter().position(|known| *known == name) else {
+            continue;
         };
-        let client_id = client_id.map(viewer_id).transpose().map_err(invalid)?;
-        let action = if client_id.is_some() {
-            Action::ConnectAsViewer
-        } else {
-            Action::ConnectAsMaster
+        let Some(slot) = found.get_mut(place) else {
+            continue;
         };
-        if !caller.may(action, arn.as_str(), client_id.as_deref()) {
-            return Err(NotAdmitted::Denied(caller, action, arn));
+        if slot.replace(value).is_some() {
+            return Err(invalid("A query parameter was given twice."));
         }
-        if !caller.sees(&arn) {
-            return Err(NotAdmitted::Refused(ErrorKind::ResourceNotFound, NOT_FOUND));
-        }
-        Ok(Admission {
-            arn,
-            client_id,
-            accept: codec::ws::accept_key(asked.key),
-            wss: asked.offers_wss,
-        })
     }
+    let caller = gate.authenticate_upgrade(head, at);
+    let caller = caller.map_err(NotAdmitted::Unsigned)?;
+    let [arn, client_id, ..] = found;
+    let arn = arn.ok_or_else(|| invalid("X-Amz-ChannelARN is required."))?;
+    let arn = decode(arn).map_err(|_| invalid("X-Amz-ChannelARN is not percent-encoded UTF-8."))?;
+    let arn = ChannelArn::parse(&arn, sockets.settings.strict())
+        .map_err(|error| invalid(error.message()))?;
+    let client_id = match sockets.role_of_host(head.host().unwrap_or_default()) {
+        Some(codec::signal::Role::Master) => None,
+        Some(codec::signal::Role::Viewer) => Some(client_id.unwrap_or_default()),
+        None => client_id,
+    };
+    let client_id = client_id.map(viewer_id).transpose().map_err(invalid)?;
+    let action = if client_id.is_some() {
+        Action::ConnectAsViewer
+    } else {
+        Action::ConnectAsMaster
+    };
+    if !caller.may(action, arn.as_str(), client_id.as_deref()) {
+        return Err(NotAdmitted::Denied(caller, action, arn));
+    }
+    if !caller.sees(&arn) {
+        return Err(NotAdmitted::Refused(ErrorKind::ResourceNotFound, NOT_FOUND));
+    }
+    Ok(Admission {
+        arn,
+        client_id,
+        accept: codec::ws::accept_key(asked.key),
+        wss: asked.offers_wss,
+    })
+}
 
+impl Sockets {
     /// The role that a host name of ours tells: `m-` and `v-` below the advertised domain (CON-2).
     fn role_of_host(&self, host: &str) -> Option<codec::signal::Role> {
-        let domain = self.sockets.settings.advertise.domain.as_deref()?;
+        let domain = self.settings.advertise.domain.as_deref()?;
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let label = name.get(..name.len().checked_sub(domain.len() + 1)?)?;
         let rest = name.get(label.len() + 1..)?;
@@ -130,42 +135,50 @@ impl Shard {
 
     /// Whether another shard owns the channel.
     pub(super) fn sends_home(&self, admission: &Admission) -> bool {
-        self.sockets
-            .shards
-            .placement
-            .home(&Identity::of(&admission.arn))
-            != self.sockets.shards.id
+        self.shards.placement.home(&Identity::of(&admission.arn)) != self.shards.id
     }
+}
 
-    /// Answers an upgrade that is refused, and ends the connection.
-    pub(super) fn refuse_upgrade(
-        &mut self,
-        key: SessionKey,
-        purpose: Purpose,
-        refusal: &NotAdmitted,
-        at: Moment,
-    ) {
-        match refusal {
-            NotAdmitted::Unsigned(refusal) => {
-                self.respond_unsigned(key, purpose, refusal, true, at);
+/// Answers an upgrade that is refused, and ends the connection.
+pub(super) fn refuse_upgrade(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    refusal: &NotAdmitted,
+    at: Moment,
+) {
+    match refusal {
+        NotAdmitted::Unsigned(refusal) => {
+            respond::respond_unsigned(sockets, books, key, purpose, refusal, true, at);
+        }
+        NotAdmitted::Refused(kind, message) => {
+            respond::respond_error(sockets, books, key, purpose, *kind, message, true, at);
+        }
+        NotAdmitted::Denied(caller, action, arn) => {
+            let (id, kind) = (books.request_id(), ErrorKind::AccessDenied);
+            if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {
+                audit.channel_arn = Some(arn.as_str().into());
+                audit.outcome = kind.error_type();
+                books.diary.denied(at.now, || audit);
             }
-            NotAdmitted::Refused(kind, message) => {
-                self.respond_error(key, purpose, *kind, message, true, at);
-            }
-            NotAdmitted::Denied(caller, action, arn) => {
-                let (id, kind) = (self.request_id(), ErrorKind::AccessDenied);
-                if let Some(mut audit) = self.audit_of(key, &id, caller, action.name()) {
-                    audit.channel_arn = Some(arn.as_str().into());
-                    audit.outcome = kind.error_type();
-                    self.books.diary.denied(at.now, || audit);
-                }
-                let message = caller.denial(*action, arn.as_str());
-                self.respond_error_as(key, &id, purpose, (kind, &message), true, at);
-            }
+            let message = caller.denial(*action, arn.as_str());
+            respond::respond_error_as(
+                sockets,
+                books,
+                key,
+                &id,
+                purpose,
+                (kind, &message),
+                true,
+                at,
+            );
         }
     }
+}
 
-    /// Announces that the connection goes to its channel's home; [`Shard::release_parcel`] follows.
+impl Sockets {
+    /// Announces that the connection goes to its channel's home; [`release_parcel`] follows.
     ///
     /// It leaves when the answers before it are sent; a peer that does not take them in time is cut off.
     pub(super) fn hand_over(
@@ -175,12 +188,8 @@ impl Shard {
         unread: &[u8],
         at: Moment,
     ) {
-        let home = self
-            .sockets
-            .shards
-            .placement
-            .home(&Identity::of(&admission.arn));
-        let deadline = at.now.after(self.sockets.settings.timeouts.head_ms);
+        let home = self.shards.placement.home(&Identity::of(&admission.arn));
+        let deadline = at.now.after(self.settings.timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
         };
@@ -190,54 +199,73 @@ impl Shard {
         self.output(Output::HandOver(key, home));
         self.arm(key, deadline);
     }
+}
 
-    pub(super) fn release_parcel(&mut self, key: SessionKey) -> Box<Parcel> {
-        let session = self
-            .remove_session(key)
-            .expect("the edge releases what was just announced");
-        self.count_place(session.place, false);
-        self.unload(session.outbox.load());
-        let State::Http(http) = session.state else {
-            unreachable!("only a request is handed over")
-        };
-        let HttpStage::AwaitHandover(admission, unread) = http.stage else {
-            unreachable!("its head was read")
-        };
-        Box::new(Parcel {
-            peer: session.peer,
-            admission: *admission,
-            unread,
-        })
+pub(super) fn release_parcel(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+) -> Box<Parcel> {
+    let session = sockets
+        .remove_session(key)
+        .expect("the edge releases what was just announced");
+    sockets.count_place(session.place, false);
+    books.unload(session.outbox.load());
+    let State::Http(http) = session.state else {
+        unreachable!("only a request is handed over")
+    };
+    let HttpStage::AwaitHandover(admission, unread) = http.stage else {
+        unreachable!("its head was read")
+    };
+    Box::new(Parcel {
+        peer: session.peer,
+        admission: *admission,
+        unread,
+    })
+}
+
+pub(super) fn adopt_parcel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    parcel: Parcel,
+    at: Moment,
+) -> SessionKey {
+    let Parcel {
+        peer,
+        admission,
+        mut unread,
+    } = parcel;
+    let key = sockets.take_session(peer, at);
+    if admit(sockets, directory, books, key, &admission, at) && !unread.is_empty() {
+        frames::receive_frames(sockets, directory, books, key, &mut unread, at);
     }
+    key
+}
 
-    pub(super) fn adopt_parcel(&mut self, parcel: Parcel, at: Moment) -> SessionKey {
-        let Parcel {
-            peer,
-            admission,
-            mut unread,
-        } = parcel;
-        let key = self.take_session(peer, at);
-        if self.admit(key, &admission, at) && !unread.is_empty() {
-            self.receive_frames(key, &mut unread, at);
-        }
-        key
-    }
+pub(super) fn bounce_parcel(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: Parcel,
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    respond::respond_error(
+        sockets,
+        books,
+        key,
+        purpose_of(&parcel.admission),
+        ErrorKind::ServiceUnavailable,
+        "The server is busy. Try again.",
+        true,
+        at,
+    );
+    key
+}
 
-    pub(super) fn bounce_parcel(&mut self, parcel: Parcel, at: Moment) -> SessionKey {
-        let key = self.take_session(parcel.peer, at);
-        self.respond_error(
-            key,
-            purpose_of(&parcel.admission),
-            ErrorKind::ServiceUnavailable,
-            "The server is busy. Try again.",
-            true,
-            at,
-        );
-        key
-    }
-
+impl Sockets {
     fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
-        let deadline = at.now.after(self.sockets.settings.timeouts.head_ms);
+        let deadline = at.now.after(self.settings.timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
         session.place = Place::Http;
         if let State::Http(http) = &mut session.state {
@@ -249,156 +277,187 @@ impl Shard {
         self.arm(key, deadline);
         key
     }
+}
 
-    /// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
-    pub(super) fn admit(&mut self, key: SessionKey, admission: &Admission, at: Moment) -> bool {
-        let purpose = purpose_of(admission);
-        if self.refuses_in_drain(key, purpose, at) {
-            return false;
-        }
-        let role = admission
-            .client_id
-            .as_deref()
-            .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
-        let joined = self
-            .channel_to_join(&admission.arn, at)
-            .and_then(|channel| {
-                let joined = self.join(channel, &role, key, at)?;
-                Ok((channel, joined))
-            });
-        match joined {
-            Err((kind, message)) => {
-                self.respond_error(key, purpose, kind, message, true, at);
-                false
-            }
-            Ok((channel, joined)) => {
-                if let Purpose::Upgrade(role) = purpose {
-                    self.books.counters.upgrade(role, UpgradeOutcome::Accepted);
-                }
-                self.welcome(key, channel, role, admission, &joined, at);
-                true
-            }
-        }
+/// Admits a connection to its channel, whose home this is: 101, then what was kept for it. False when it was refused.
+pub(super) fn admit(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    admission: &Admission,
+    at: Moment,
+) -> bool {
+    let purpose = purpose_of(admission);
+    if drain::refuses_in_drain(sockets, books, key, purpose, at) {
+        return false;
     }
-
-    /// The channel of an ARN; in `--dev` it is created with the ARN as given.
-    fn channel_to_join(&mut self, arn: &ChannelArn, at: Moment) -> Result<ChannelKey, Refusal> {
-        let not_found = (ErrorKind::ResourceNotFound, NOT_FOUND);
-        if let Some(&key) = self.directory.names.get(&Identity::of(arn)) {
-            let found =
-                self.directory.channels.get(key).is_some_and(|channel| {
-                    channel.record.arn == *arn && channel.state == Life::Active
-                });
-            return if found { Ok(key) } else { Err(not_found) };
-        }
-        if !self.sockets.settings.dev {
-            return Err(not_found);
-        }
-        let record = Record {
-            arn: arn.clone(),
-            ttl_seconds: TTL_SECONDS_DEFAULT,
-            created: arn.creation_time().parse().map_or(at.wall, Wall),
-            version: Version::draw(&mut self.books.random),
-            tags: Vec::new(),
-        };
-        self.directory.changes.last_created = self
-            .directory
-            .changes
-            .last_created
-            .max(record.created.min(at.wall));
-        let full = (
-            ErrorKind::ServiceUnavailable,
-            "The server has as many channels as it may have.",
-        );
-        // In use at once: it was not reported as durable.
-        let key = self.insert_channel(record, Life::Active).ok_or(full)?;
-        self.keep_channel(key, at);
-        Ok(key)
-    }
-
-    /// Takes a place in the channel, if there is one and the channel's rate allows it.
-    fn join(
-        &mut self,
-        key: ChannelKey,
-        role: &Role,
-        session: SessionKey,
-        at: Moment,
-    ) -> Result<Joined, Refusal> {
-        let limited = |message| (ErrorKind::ClientLimitExceeded, message);
-        let settings = &self.sockets.settings;
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return Err((ErrorKind::ResourceNotFound, NOT_FOUND));
-        };
-        let what = match role {
-            Role::Master => Metered::ConnectAsMaster,
-            Role::Viewer(_) => Metered::ConnectAsViewer,
-        };
-        if !channel.may(what, &settings.quotas, at.now) {
-            return Err(limited(RATE_EXCEEDED));
-        }
-        let viewers_max = settings.limits.viewers_per_channel;
-        let members = &mut channel.wake(&self.directory.hasher).members;
-        let joined = members
-            .join(slot_of(role), session, viewers_max)
-            .map_err(|TableFull| limited("The channel has as many viewers as it may have."))?;
-        channel.count(what, &settings.quotas, at.now); // a connect that was refused costs nothing
-        self.arm_channel(key, at);
-        Ok(joined)
-    }
-
-    fn welcome(
-        &mut self,
-        key: SessionKey,
-        channel: ChannelKey,
-        role: Role,
-        admission: &Admission,
-        joined: &Joined,
-        at: Moment,
-    ) {
-        let id = self.request_id();
-        let meta = Meta {
-            wall_ms: at.wall.0,
-            request_id: &id,
-            close: false,
-        };
-        self.push(key, |out| {
-            switching_protocols(out, &meta, &admission.accept, admission.wss)
+    let role = admission
+        .client_id
+        .as_deref()
+        .map_or(Role::Master, |id| Role::Viewer(Rc::from(id)));
+    let joined =
+        channel_to_join(sockets, directory, books, &admission.arn, at).and_then(|channel| {
+            let joined = join(sockets, directory, channel, &role, key, at)?;
+            Ok((channel, joined))
         });
-        let terms = self.terms(admission, at.now);
-        if let Some(session) = self.sockets.sessions.get_mut(key) {
-            session.state = State::Open(WebSocket::new(channel, role.clone(), terms, at.now));
+    match joined {
+        Err((kind, message)) => {
+            respond::respond_error(sockets, books, key, purpose, kind, message, true, at);
+            false
         }
-        self.charge(key);
-        self.sockets.census.web_sockets += 1;
-        if let Some(channel) = self.directory.channels.get_mut(channel) {
-            channel.connections += 1;
+        Ok((channel, joined)) => {
+            if let Purpose::Upgrade(role) = purpose {
+                books.counters.upgrade(role, UpgradeOutcome::Accepted);
+            }
+            welcome(
+                sockets,
+                directory,
+                books,
+                key,
+                (channel, role),
+                admission,
+                &joined,
+                at,
+            );
+            true
         }
-        self.place(
-            key,
-            if role == Role::Master {
-                Place::Master
-            } else {
-                Place::Viewer
-            },
-        );
-        if let Some(older) = joined.superseded {
-            self.supersede(older, channel, &role, at);
-        }
-        if let Some(evicted) = joined.evicted {
-            self.close_web_socket(evicted, EndReason::SupersededEvicted, at);
-        }
-        self.deliver_kept(channel, &role, at);
-        self.arm_open(key, at.now);
     }
+}
 
+/// The channel of an ARN; in `--dev` it is created with the ARN as given.
+fn channel_to_join(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    arn: &ChannelArn,
+    at: Moment,
+) -> Result<ChannelKey, Refusal> {
+    let not_found = (ErrorKind::ResourceNotFound, NOT_FOUND);
+    if let Some(&key) = directory.names.get(&Identity::of(arn)) {
+        let found = directory
+            .channels
+            .get(key)
+            .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
+        return if found { Ok(key) } else { Err(not_found) };
+    }
+    if !sockets.settings.dev {
+        return Err(not_found);
+    }
+    let record = Record {
+        arn: arn.clone(),
+        ttl_seconds: TTL_SECONDS_DEFAULT,
+        created: arn.creation_time().parse().map_or(at.wall, Wall),
+        version: Version::draw(&mut books.random),
+        tags: Vec::new(),
+    };
+    directory.changes.last_created = directory
+        .changes
+        .last_created
+        .max(record.created.min(at.wall));
+    let full = (
+        ErrorKind::ServiceUnavailable,
+        "The server has as many channels as it may have.",
+    );
+    // In use at once: it was not reported as durable.
+    let key = directory.insert_channel(record, Life::Active).ok_or(full)?;
+    changes::keep_channel(sockets, directory, books, key, at);
+    Ok(key)
+}
+
+/// Takes a place in the channel, if there is one and the channel's rate allows it.
+fn join(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    key: ChannelKey,
+    role: &Role,
+    session: SessionKey,
+    at: Moment,
+) -> Result<Joined, Refusal> {
+    let limited = |message| (ErrorKind::ClientLimitExceeded, message);
+    let settings = &sockets.settings;
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return Err((ErrorKind::ResourceNotFound, NOT_FOUND));
+    };
+    let what = match role {
+        Role::Master => Metered::ConnectAsMaster,
+        Role::Viewer(_) => Metered::ConnectAsViewer,
+    };
+    if !channel.may(what, &settings.quotas, at.now) {
+        return Err(limited(RATE_EXCEEDED));
+    }
+    let viewers_max = settings.limits.viewers_per_channel;
+    let members = &mut channel.wake(&directory.hasher).members;
+    let joined = members
+        .join(slot_of(role), session, viewers_max)
+        .map_err(|TableFull| limited("The channel has as many viewers as it may have."))?;
+    channel.count(what, &settings.quotas, at.now); // a connect that was refused costs nothing
+    leave::arm_channel(sockets, directory, key, at);
+    Ok(joined)
+}
+
+fn welcome(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    (channel, role): (ChannelKey, Role),
+    admission: &Admission,
+    joined: &Joined,
+    at: Moment,
+) {
+    let id = books.request_id();
+    let meta = Meta {
+        wall_ms: at.wall.0,
+        request_id: &id,
+        close: false,
+    };
+    outboxes::push_response(sockets, books, key, |out| {
+        switching_protocols(out, &meta, &admission.accept, admission.wss)
+    });
+    let terms = sockets.terms(admission, at.now);
+    if let Some(session) = sockets.sessions.get_mut(key) {
+        session.state = State::Open(WebSocket::new(channel, role.clone(), terms, at.now));
+    }
+    sockets.charge(key);
+    sockets.census.web_sockets += 1;
+    if let Some(channel) = directory.channels.get_mut(channel) {
+        channel.connections += 1;
+    }
+    sockets.place(
+        key,
+        if role == Role::Master {
+            Place::Master
+        } else {
+            Place::Viewer
+        },
+    );
+    if let Some(older) = joined.superseded {
+        supersede(sockets, directory, books, older, channel, &role, at);
+    }
+    if let Some(evicted) = joined.evicted {
+        leave::close_web_socket(
+            sockets,
+            directory,
+            books,
+            evicted,
+            EndReason::SupersededEvicted,
+            at,
+        );
+    }
+    relay::deliver_kept(sockets, directory, books, channel, &role, at);
+    sockets.arm_open(key, at.now);
+}
+
+impl Sockets {
     /// What is settled with a connection that is admitted.
     ///
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
     /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of their
     /// age, each as far as possible from those before it (multiples of the golden ratio).
     fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
-        let timeouts = &self.sockets.settings.timeouts;
-        let notices = match self.sockets.settings.signaling.go_away {
+        let timeouts = &self.settings.timeouts;
+        let notices = match self.settings.signaling.go_away {
             GoAway::Auto => !admission.wss,
             GoAway::Always => true,
             GoAway::Never => false,
@@ -411,10 +470,9 @@ impl Shard {
             };
         }
         if !notices {
-            self.sockets.ends.spread = self.sockets.ends.spread.wrapping_add(GOLDEN);
-            let early = (u128::from(timeouts.go_away_grace_ms)
-                * u128::from(self.sockets.ends.spread))
-                >> u32::BITS;
+            self.ends.spread = self.ends.spread.wrapping_add(GOLDEN);
+            let early =
+                (u128::from(timeouts.go_away_grace_ms) * u128::from(self.ends.spread)) >> u32::BITS;
             age = age.saturating_sub(u64::try_from(early).unwrap_or(u64::MAX));
         }
         Terms {
@@ -422,18 +480,26 @@ impl Shard {
             ends: now.after(age),
         }
     }
+}
 
-    /// The older connection of a slot falls silent; what it was not sent is for the newer one.
-    fn supersede(&mut self, older: SessionKey, channel: ChannelKey, role: &Role, at: Moment) {
-        if let Some(web_socket) = self.web_socket(older) {
-            web_socket.superseded = true;
-        }
-        self.place(older, Place::Superseded);
-        if *role == Role::Master {
-            self.offers_lost_their_master(channel);
-        }
-        self.take_back(older, channel, role, at);
+/// The older connection of a slot falls silent; what it was not sent is for the newer one.
+fn supersede(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    older: SessionKey,
+    channel: ChannelKey,
+    role: &Role,
+    at: Moment,
+) {
+    if let Some(web_socket) = sockets.web_socket(older) {
+        web_socket.superseded = true;
     }
+    sockets.place(older, Place::Superseded);
+    if *role == Role::Master {
+        directory.offers_lost_their_master(channel);
+    }
+    leave::take_back(sockets, directory, books, older, channel, role, at);
 }
 
 fn purpose_of(admission: &Admission) -> Purpose {

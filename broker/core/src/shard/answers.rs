@@ -1,7 +1,11 @@
 //! Replies of other shards, as HTTP responses to their callers.
 
+use super::books::Books;
+use super::directory::Directory;
 use super::respond::{Answer, JSON, Purpose};
-use super::{Shard, Told, pages};
+use super::sockets::Sockets;
+use super::{Told, pages};
+use super::{calls, respond};
 use crate::auth::Caller;
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
@@ -11,111 +15,128 @@ use crate::session::{Asked, Http, HttpStage, Wanted};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
-impl Shard {
-    /// An answer came. An earlier call's finds nobody.
-    pub(super) fn told(&mut self, caller: CallRef, mut told: Told, at: Moment) {
-        let current = |http: &&mut Http| http.serial == caller.serial && http.awaits_reply();
-        if self.http(caller.session).filter(current).is_none()
-            || self.merges_later(caller, &mut told, at)
-        {
-            return;
-        }
-        let Some(http) = self.http(caller.session) else {
-            return;
-        };
-        let HttpStage::AwaitReply(asked, wanted) =
-            std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
-        else {
-            return;
-        };
-        let (wanted, told) = match merge(wanted, told) {
-            Merged::Missing(wanted) => {
-                http.stage = HttpStage::AwaitReply(asked, wanted);
-                return;
-            }
-            Merged::Whole(wanted, told) => (wanted, told),
-        };
-        let key = caller.session;
-        if let Wanted::Permit { channels, call, .. } = wanted {
-            match self.over_quota(asked.operation, channels, told) {
-                None => self.permitted(key, asked, *call, at),
-                Some(refused) => {
-                    let id = self.request_id();
-                    self.audit(key, &id, &asked, &refused, at);
-                    self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
-                }
-            }
-        } else {
-            let id = self.request_id();
-            let told = refused_where_it_is(&wanted, told);
-            self.audit(key, &id, &asked, &told, at);
-            self.respond_told(key, &id, &asked, wanted, told, at);
-        }
-        // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
-        // channel, or be a call of the same sender.
-        self.sockets.turns.answered.push_back(key);
+/// An answer came. An earlier call's finds nobody.
+pub(super) fn told(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    mut told: Told,
+    at: Moment,
+) {
+    let current = |http: &&mut Http| http.serial == caller.serial && http.awaits_reply();
+    if sockets.http(caller.session).filter(current).is_none()
+        || pages::merges_later(sockets, directory, caller, &mut told, at)
+    {
+        return;
     }
+    let Some(http) = sockets.http(caller.session) else {
+        return;
+    };
+    let HttpStage::AwaitReply(asked, wanted) =
+        std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    else {
+        return;
+    };
+    let (wanted, told) = match merge(wanted, told) {
+        Merged::Missing(wanted) => {
+            http.stage = HttpStage::AwaitReply(asked, wanted);
+            return;
+        }
+        Merged::Whole(wanted, told) => (wanted, told),
+    };
+    let key = caller.session;
+    if let Wanted::Permit { channels, call, .. } = wanted {
+        match directory.over_quota(asked.operation, channels, told) {
+            None => calls::permitted(sockets, directory, books, key, asked, *call, at),
+            Some(refused) => {
+                let id = books.request_id();
+                audit(sockets, books, key, &id, &asked, &refused, at);
+                respond_told(
+                    sockets,
+                    books,
+                    key,
+                    &id,
+                    &asked,
+                    Wanted::Nothing,
+                    refused,
+                    at,
+                );
+            }
+        }
+    } else {
+        let id = books.request_id();
+        let told = refused_where_it_is(&wanted, told);
+        audit(sockets, books, key, &id, &asked, &told, at);
+        respond_told(sockets, books, key, &id, &asked, wanted, told, at);
+    }
+    // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
+    // channel, or be a call of the same sender.
+    sockets.turns.answered.push_back(key);
+}
 
-    /// A line for each change, made or not, and for each call that a policy refuses.
-    pub(super) fn audit(
-        &mut self,
-        key: SessionKey,
-        id: &str,
-        asked: &Asked,
-        told: &Told,
-        at: Moment,
-    ) {
-        let (caller, operation) = (&asked.caller, asked.operation.name());
-        let Some(mut audit) = self.audit_of(key, id, caller, operation) else {
-            if asked.place_kept {
-                self.books.diary.unchanged();
-            }
-            return;
-        };
-        audit.channel_arn.clone_from(&asked.subject);
-        if let Told::Fault(kind, _) = told {
-            let denied = matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized);
-            audit.outcome = kind.error_type();
-            if asked.place_kept {
-                self.books.diary.unchanged();
-            }
-            if denied || asked.subject.is_some() {
-                self.books.diary.denied(at.now, || audit);
-            }
-            return;
-        }
-        if let Told::Record(record, _) = told {
-            audit.channel_arn = Some(record.arn.as_str().into());
-        }
+/// A line for each change, made or not, and for each call that a policy refuses.
+pub(super) fn audit(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    asked: &Asked,
+    told: &Told,
+    at: Moment,
+) {
+    let (caller, operation) = (&asked.caller, asked.operation.name());
+    let Some(mut audit) = sockets.audit_of(key, id, caller, operation) else {
         if asked.place_kept {
-            self.books.diary.changed(audit);
+            books.diary.unchanged();
         }
+        return;
+    };
+    audit.channel_arn.clone_from(&asked.subject);
+    if let Told::Fault(kind, _) = told {
+        let denied = matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized);
+        audit.outcome = kind.error_type();
+        if asked.place_kept {
+            books.diary.unchanged();
+        }
+        if denied || asked.subject.is_some() {
+            books.diary.denied(at.now, || audit);
+        }
+        return;
     }
-
-    /// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
-    pub(super) fn note_unanswered(&mut self, key: SessionKey) {
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        let HttpStage::AwaitReply(asked, _) = &mut http.stage else {
-            return;
-        };
-        if !std::mem::take(&mut asked.place_kept) {
-            return;
-        }
-        let (caller, operation) = (asked.caller.clone(), asked.operation.name());
-        let subject = asked.subject.take();
-        let id = self.request_id();
-        match self.audit_of(key, &id, &caller, operation) {
-            Some(audit) => self.books.diary.changed(Audit {
-                channel_arn: subject,
-                outcome: "unanswered",
-                ..audit
-            }),
-            None => self.books.diary.unchanged(),
-        }
+    if let Told::Record(record, _) = told {
+        audit.channel_arn = Some(record.arn.as_str().into());
     }
+    if asked.place_kept {
+        books.diary.changed(audit);
+    }
+}
 
+/// Nobody waits for the answer of a call any more: a change that is under way is noted all the same.
+pub(super) fn note_unanswered(sockets: &mut Sockets, books: &mut Books, key: SessionKey) {
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    let HttpStage::AwaitReply(asked, _) = &mut http.stage else {
+        return;
+    };
+    if !std::mem::take(&mut asked.place_kept) {
+        return;
+    }
+    let (caller, operation) = (asked.caller.clone(), asked.operation.name());
+    let subject = asked.subject.take();
+    let id = books.request_id();
+    match sockets.audit_of(key, &id, &caller, operation) {
+        Some(audit) => books.diary.changed(Audit {
+            channel_arn: subject,
+            outcome: "unanswered",
+            ..audit
+        }),
+        None => books.diary.unchanged(),
+    }
+}
+
+impl Sockets {
     /// An audit entry of something that succeeds, about no channel so far; `None` when the connection is gone.
     pub(super) fn audit_of(
         &self,
@@ -124,7 +145,7 @@ impl Shard {
         caller: &Caller,
         operation: &'static str,
     ) -> Option<Audit> {
-        let session = self.sockets.sessions.get(key)?;
+        let session = self.sessions.get(key)?;
         Some(Audit {
             caller: caller.is_known().then(|| caller.name().into()),
             operation,
@@ -134,45 +155,57 @@ impl Shard {
             remote: session.peer.remote,
         })
     }
+}
 
-    /// Answers a call with a reply.
-    pub(super) fn respond_told(
-        &mut self,
-        key: SessionKey,
-        id: &str,
-        asked: &Asked,
-        wanted: Wanted,
-        told: Told,
-        at: Moment,
-    ) {
-        let purpose = Purpose::Api(asked.operation);
-        let mut body = Vec::new();
-        let fault = match &told {
-            Told::Fault(kind, message) => Some((*kind, &**message)),
-            Told::Record(..) | Told::Page(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {
-                let fits = self.write_answer(&mut body, key, asked, wanted, &told, at);
-                debug_assert!(fits, "an answer that does not fit its question");
-                (!fits).then_some((ErrorKind::InternalFailure, "Internal failure."))
-            }
-        };
-        match fault {
-            Some((kind, message)) => {
-                self.respond_error_as(key, id, purpose, (kind, message), asked.close, at);
-            }
-            None => {
-                let answer = Answer {
-                    purpose,
-                    status: 200,
-                    error_type: None,
-                    content_type: JSON,
-                    body: &body,
-                    close: asked.close,
-                };
-                self.respond_as(key, id, &answer, at);
-            }
+/// Answers a call with a reply.
+pub(super) fn respond_told(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    asked: &Asked,
+    wanted: Wanted,
+    told: Told,
+    at: Moment,
+) {
+    let purpose = Purpose::Api(asked.operation);
+    let mut body = Vec::new();
+    let fault = match &told {
+        Told::Fault(kind, message) => Some((*kind, &**message)),
+        Told::Record(..) | Told::Page(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {
+            let fits = sockets.write_answer(&mut body, key, asked, wanted, &told, at);
+            debug_assert!(fits, "an answer that does not fit its question");
+            (!fits).then_some((ErrorKind::InternalFailure, "Internal failure."))
+        }
+    };
+    match fault {
+        Some((kind, message)) => {
+            respond::respond_error_as(
+                sockets,
+                books,
+                key,
+                id,
+                purpose,
+                (kind, message),
+                asked.close,
+                at,
+            );
+        }
+        None => {
+            let answer = Answer {
+                purpose,
+                status: 200,
+                error_type: None,
+                content_type: JSON,
+                body: &body,
+                close: asked.close,
+            };
+            respond::respond_as(sockets, books, key, id, &answer, at);
         }
     }
+}
 
+impl Sockets {
     /// Writes the response body; false when the answer does not fit the question, which no home does.
     fn write_answer(
         &self,
@@ -200,7 +233,7 @@ impl Shard {
                 codec::control::describe_media_storage(body)
             }
             (Wanted::Endpoints(protocols, role), Told::Record(record, _)) => {
-                let Some(session) = self.sockets.sessions.get(key) else {
+                let Some(session) = self.sessions.get(key) else {
                     return false;
                 };
                 let identity = Identity::of(&record.arn);
@@ -210,16 +243,10 @@ impl Shard {
                     host: &asked.host,
                     peer: session.peer,
                 };
-                control::endpoint(body, &self.sockets.settings, &asked, &identity);
+                control::endpoint(body, &self.settings, &asked, &identity);
             }
             (Wanted::IceServers(name), Told::Record(..)) => {
-                control::ice(
-                    body,
-                    &self.sockets.settings.ice,
-                    &asked.host,
-                    &name,
-                    at.wall,
-                );
+                control::ice(body, &self.settings.ice, &asked.host, &name, at.wall);
             }
             (Wanted::Answer(..), Told::Answer(answer)) => {
                 codec::control::alexa(body, answer.as_deref())

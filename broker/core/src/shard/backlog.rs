@@ -5,8 +5,11 @@
 //! behind may hold three quarters of a shard's bytes of outboxes; beyond it the slowest is closed: of the account with most, and of
 //! the channel with most in it, the one with most. So the last quarter is always there for peers that read.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
+use super::leave;
 use super::shares::{Account, Shares};
+use super::sockets::Sockets;
 use crate::channel::Channel;
 use crate::id::{ChannelKey, SessionKey};
 use crate::time::Moment;
@@ -20,120 +23,126 @@ pub(super) struct Backlog {
     cut: usize,
 }
 
-impl Shard {
-    /// A socket had no room for what was to be sent.
-    pub(super) fn falls_behind(&mut self, key: SessionKey) {
-        let session = self.sockets.sessions.get_mut(key);
-        if let Some(session) = session.filter(|session| session.open().is_some()) {
-            session.behind = true;
-            self.weigh(key);
-        }
+/// A socket had no room for what was to be sent.
+pub(super) fn falls_behind(sockets: &mut Sockets, directory: &mut Directory, key: SessionKey) {
+    let session = sockets.sessions.get_mut(key);
+    if let Some(session) = session.filter(|session| session.open().is_some()) {
+        session.behind = true;
+        weigh(sockets, directory, key);
     }
+}
 
-    /// The books of a connection that is behind follow its outbox; nothing for any other.
-    pub(super) fn weigh(&mut self, key: SessionKey) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        if session.behind {
-            let bytes = session.outbox.bytes();
-            let behind = bytes > 0 && session.open().is_some();
-            session.behind = behind;
-            self.set_weight(key, if behind { bytes } else { 0 });
-        }
+/// The books of a connection that is behind follow its outbox; nothing for any other.
+pub(super) fn weigh(sockets: &mut Sockets, directory: &mut Directory, key: SessionKey) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    if session.behind {
+        let bytes = session.outbox.bytes();
+        let behind = bytes > 0 && session.open().is_some();
+        session.behind = behind;
+        set_weight(sockets, directory, key, if behind { bytes } else { 0 });
     }
+}
 
-    /// A connection is no longer one that messages go to.
-    pub(super) fn stops_being_behind(&mut self, key: SessionKey) {
-        let session = self.sockets.sessions.get_mut(key);
-        if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
-            self.set_weight(key, 0);
-        }
+/// A connection is no longer one that messages go to.
+pub(super) fn stops_being_behind(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    key: SessionKey,
+) {
+    let session = sockets.sessions.get_mut(key);
+    if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
+        set_weight(sockets, directory, key, 0);
     }
+}
 
-    fn set_weight(&mut self, key: SessionKey, bytes: usize) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        let after = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let before = std::mem::replace(&mut session.weight, after) as usize;
-        let after = after as usize;
-        self.sockets.backlog.bytes = (self.sockets.backlog.bytes + after).saturating_sub(before);
-        let Some(key) = session.channel() else { return };
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return;
-        };
-        let account = Account::of(&channel.record.arn);
-        let Some(live) = channel.live_mut() else {
-            return;
-        };
-        let held = live.backlog;
-        live.backlog = (held + after).saturating_sub(before);
-        self.sockets
-            .backlog
-            .shares
-            .change(account, key, held, live.backlog);
-    }
+fn set_weight(sockets: &mut Sockets, directory: &mut Directory, key: SessionKey, bytes: usize) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let after = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let before = std::mem::replace(&mut session.weight, after) as usize;
+    let after = after as usize;
+    sockets.backlog.bytes = (sockets.backlog.bytes + after).saturating_sub(before);
+    let Some(key) = session.channel() else { return };
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    let account = Account::of(&channel.record.arn);
+    let Some(live) = channel.live_mut() else {
+        return;
+    };
+    let held = live.backlog;
+    live.backlog = (held + after).saturating_sub(before);
+    sockets
+        .backlog
+        .shares
+        .change(account, key, held, live.backlog);
+}
 
+impl Sockets {
     /// A channel ends; it is out of the table already, its connections are not.
     pub(super) fn backlog_withdrawn(&mut self, key: ChannelKey, channel: &Channel) {
         if let Some(live) = channel.live() {
             let account = Account::of(&channel.record.arn);
-            self.sockets
-                .backlog
-                .shares
-                .change(account, key, live.backlog, 0);
+            self.backlog.shares.change(account, key, live.backlog, 0);
         }
     }
 
     /// Whether connections that are behind hold more than their part of a shard's bytes.
     pub(super) fn too_far_behind(&self) -> bool {
-        let most = self.sockets.rules.outbox_bytes;
-        self.sockets.backlog.bytes > most - most / 4
+        let most = self.rules.outbox_bytes;
+        self.backlog.bytes > most - most / 4
     }
+}
 
-    /// Closes the slowest connections until that is no longer so.
-    pub(super) fn shed(&mut self, at: Moment) {
-        while self.too_far_behind() {
-            let Some(slowest) = self.slowest() else {
-                return;
-            };
-            self.cut_slow(slowest, at);
-        }
-    }
-
-    fn slowest(&self) -> Option<SessionKey> {
-        let channel = self
-            .directory
-            .channels
-            .get(self.sockets.backlog.shares.largest()?)?;
-        let members = channel.live()?.members.all().into_iter();
-        let weight = |key: &SessionKey| {
-            self.sockets
-                .sessions
-                .get(*key)
-                .map(|session| session.weight)
-        };
-        members.max_by_key(|key| (weight(key), *key))
-    }
-
-    /// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its peer does
-    /// not read. When that is much on all such connections together, they are not waited for.
-    pub(super) fn cut_off(&mut self, key: SessionKey, at: Moment) {
-        let most = self.sockets.rules.outbox_bytes;
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
+/// Closes the slowest connections until that is no longer so.
+pub(super) fn shed(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    while sockets.too_far_behind() {
+        let Some(slowest) = slowest(sockets, directory) else {
             return;
         };
-        if !std::mem::replace(&mut session.cut, true) {
-            self.sockets.backlog.cut += session.outbox.bytes();
-        }
-        if self.sockets.backlog.cut > most / 8 {
-            self.abort(key, at);
-        }
+        leave::cut_slow(sockets, directory, books, slowest, at);
     }
+}
 
+fn slowest(sockets: &Sockets, directory: &Directory) -> Option<SessionKey> {
+    let channel = directory.channels.get(sockets.backlog.shares.largest()?)?;
+    let members = channel.live()?.members.all().into_iter();
+    let weight = |key: &SessionKey| sockets.sessions.get(*key).map(|session| session.weight);
+    members.max_by_key(|key| (weight(key), *key))
+}
+
+/// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its peer does
+/// not read. When that is much on all such connections together, they are not waited for.
+pub(super) fn cut_off(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let most = sockets.rules.outbox_bytes;
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    if !std::mem::replace(&mut session.cut, true) {
+        sockets.backlog.cut += session.outbox.bytes();
+    }
+    if sockets.backlog.cut > most / 8 {
+        leave::abort(sockets, directory, books, key, at);
+    }
+}
+
+impl Sockets {
     /// This many bytes of a connection that was cut off are gone.
     pub(super) fn cut_shrinks(&mut self, bytes: usize) {
-        self.sockets.backlog.cut = self.sockets.backlog.cut.saturating_sub(bytes);
+        self.backlog.cut = self.backlog.cut.saturating_sub(bytes);
     }
 }

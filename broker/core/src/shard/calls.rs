@@ -1,7 +1,11 @@
 //! API calls on the shard of their connection: a question to the channel's shard, and its reply as a response.
 
+use super::books::Books;
+use super::directory::Directory;
 use super::respond::Purpose;
-use super::{Alteration, Ask, Inquiry, Letter, Shard, Told};
+use super::sockets::Sockets;
+use super::{Alteration, Ask, Inquiry, Letter, Told};
+use super::{accounts, alexa, answers, home, respond};
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{
@@ -29,60 +33,94 @@ fn unauditable() -> Told {
 /// Why changes are refused while the log has no place for their audit lines.
 pub(super) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is changed. Try again later.";
 
-impl Shard {
-    /// Begins a call, if its caller may: its questions go to the homes of its channels.
-    pub(super) fn call(&mut self, key: SessionKey, mut asked: Asked, call: Call, at: Moment) {
-        asked.subject = audited(&call).map(Into::into);
-        if let Some(refused) = self.forbids(&asked.caller, &call) {
-            let id = self.request_id();
-            asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
-            self.audit(key, &id, &asked, &refused, at);
-            return self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
-        }
-        if asked.subject.is_some() {
-            asked.place_kept = self.books.diary.keep_place();
-            if !asked.place_kept {
-                let (id, refused) = (self.request_id(), unauditable());
-                self.audit(key, &id, &asked, &refused, at);
-                return self.respond_told(key, &id, &asked, Wanted::Nothing, refused, at);
-            }
-        }
-        if self.asks_for_permit(asked.operation) {
-            return self.ask_for_permit(key, asked, call, at);
-        }
-        self.permitted(key, asked, call, at);
+/// Begins a call, if its caller may: its questions go to the homes of its channels.
+pub(super) fn begin(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    mut asked: Asked,
+    call: Call,
+    at: Moment,
+) {
+    asked.subject = audited(&call).map(Into::into);
+    if let Some(refused) = directory.forbids(&asked.caller, &call) {
+        let id = books.request_id();
+        asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
+        answers::audit(sockets, books, key, &id, &asked, &refused, at);
+        return answers::respond_told(
+            sockets,
+            books,
+            key,
+            &id,
+            &asked,
+            Wanted::Nothing,
+            refused,
+            at,
+        );
     }
-
-    /// Goes on with a call that its account may make.
-    pub(super) fn permitted(&mut self, key: SessionKey, asked: Asked, call: Call, at: Moment) {
-        // Who hung up meanwhile does so once: the offer would wait for its whole time.
-        let ended = self.http(key).is_some_and(|http| http.ended);
-        if ended && matches!(call, Call::Alexa(_)) {
-            return self.finish(key, at); // earlier answers go out
-        }
-        let (wanted, ask) = match self.course(&asked.caller, call) {
-            Course::AskHome(wanted, ask) => (wanted, ask),
-            Course::AskAll(list) => return self.list(key, asked, &list, at),
-            Course::NoStreams => {
-                let mut body = Vec::new();
-                codec::control::describe_mapped_resource(&mut body);
-                let purpose = Purpose::Api(asked.operation);
-                return self.respond_json(key, purpose, &body, asked.close, at);
-            }
-        };
-        let operation = asked.operation;
-        let by_name = matches!(ask, Ask::Look(_, None));
-        let inquiry = Inquiry {
-            operation,
-            judge: by_name.then(|| asked.caller.clone()),
-            ask,
-        };
-        if let Some(caller) = self.await_reply(key, asked, wanted, at) {
-            let home = self.home_of(&inquiry.ask);
-            self.ask(home, caller, inquiry, at);
+    if asked.subject.is_some() {
+        asked.place_kept = books.diary.keep_place();
+        if !asked.place_kept {
+            let (id, refused) = (books.request_id(), unauditable());
+            answers::audit(sockets, books, key, &id, &asked, &refused, at);
+            return answers::respond_told(
+                sockets,
+                books,
+                key,
+                &id,
+                &asked,
+                Wanted::Nothing,
+                refused,
+                at,
+            );
         }
     }
+    if directory.asks_for_permit(asked.operation) {
+        return accounts::ask_for_permit(sockets, directory, books, key, asked, call, at);
+    }
+    permitted(sockets, directory, books, key, asked, call, at);
+}
 
+/// Goes on with a call that its account may make.
+pub(super) fn permitted(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    asked: Asked,
+    call: Call,
+    at: Moment,
+) {
+    // Who hung up meanwhile does so once: the offer would wait for its whole time.
+    let ended = sockets.http(key).is_some_and(|http| http.ended);
+    if ended && matches!(call, Call::Alexa(_)) {
+        return sockets.close_when_sent(key, at); // earlier answers go out
+    }
+    let (wanted, ask) = match directory.course(&asked.caller, call) {
+        Course::AskHome(wanted, ask) => (wanted, ask),
+        Course::AskAll(list) => return query_all(sockets, directory, books, key, asked, &list, at),
+        Course::NoStreams => {
+            let mut body = Vec::new();
+            codec::control::describe_mapped_resource(&mut body);
+            let purpose = Purpose::Api(asked.operation);
+            return respond::respond_json(sockets, books, key, purpose, &body, asked.close, at);
+        }
+    };
+    let operation = asked.operation;
+    let by_name = matches!(ask, Ask::Look(_, None));
+    let inquiry = Inquiry {
+        operation,
+        judge: by_name.then(|| asked.caller.clone()),
+        ask,
+    };
+    if let Some(caller) = sockets.await_reply(key, asked, wanted, at) {
+        let home = sockets.home_of(&inquiry.ask);
+        send_query(sockets, directory, books, home, caller, inquiry, at);
+    }
+}
+
+impl Directory {
     /// How a call is answered.
     fn course(&self, caller: &Caller, call: Call) -> Course {
         let look = |arn: ChannelArn| Ask::Look(Identity::of(&arn), Some(arn));
@@ -134,40 +172,58 @@ impl Shard {
         };
         Course::AskHome(wanted, ask)
     }
+}
 
-    /// Asks every shard for its part of a page.
-    fn list(&mut self, key: SessionKey, asked: Asked, list: &ListSignalingChannels, at: Moment) {
-        let text = |name: &str| self.named(&asked.caller, name).as_str().into();
-        let prefix: Box<str> = text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str()));
-        let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
-        let limit = list.entries_max.min(LIST_PAGE_MAX);
-        let (shards, operation) = (self.sockets.shards.placement.shards(), asked.operation);
-        let share = limit.min(LIST_MERGED_MAX / usize::from(shards));
-        let wanted = Wanted::Pages {
-            missing: usize::from(shards),
-            limit,
-            records: Vec::new(),
-            complete_to: None,
+/// Asks every shard for its part of a page.
+fn query_all(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    asked: Asked,
+    list: &ListSignalingChannels,
+    at: Moment,
+) {
+    let text = |name: &str| directory.named(&asked.caller, name).as_str().into();
+    let prefix: Box<str> = text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str()));
+    let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
+    let limit = list.entries_max.min(LIST_PAGE_MAX);
+    let (shards, operation) = (sockets.shards.placement.shards(), asked.operation);
+    let share = limit.min(LIST_MERGED_MAX / usize::from(shards));
+    let wanted = Wanted::Pages {
+        missing: usize::from(shards),
+        limit,
+        records: Vec::new(),
+        complete_to: None,
+    };
+    let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
+        return;
+    };
+    for shard in 0..shards {
+        let ask = Ask::Page {
+            of: ShardId(shard),
+            prefix: prefix.clone(),
+            after: after.clone(),
+            limit: share,
         };
-        let Some(caller) = self.await_reply(key, asked, wanted, at) else {
-            return;
+        let inquiry = Inquiry {
+            operation,
+            judge: None,
+            ask,
         };
-        for shard in 0..shards {
-            let ask = Ask::Page {
-                of: ShardId(shard),
-                prefix: prefix.clone(),
-                after: after.clone(),
-                limit: share,
-            };
-            let inquiry = Inquiry {
-                operation,
-                judge: None,
-                ask,
-            };
-            self.ask(ShardId(shard), caller, inquiry, at);
-        }
+        send_query(
+            sockets,
+            directory,
+            books,
+            ShardId(shard),
+            caller,
+            inquiry,
+            at,
+        );
     }
+}
 
+impl Sockets {
     pub(super) fn await_reply(
         &mut self,
         key: SessionKey,
@@ -175,7 +231,7 @@ impl Shard {
         wanted: Wanted,
         at: Moment,
     ) -> Option<CallRef> {
-        let shard = self.sockets.shards.id;
+        let shard = self.shards.id;
         let http = self.http(key)?;
         http.stage = HttpStage::AwaitReply(asked, wanted);
         http.deadline = at.now.after(REPLY_MS_MAX);
@@ -185,106 +241,140 @@ impl Shard {
             serial: http.serial,
         })
     }
+}
 
-    pub(super) fn ask(&mut self, home: ShardId, caller: CallRef, inquiry: Inquiry, at: Moment) {
-        if home == self.sockets.shards.id {
-            return self.answer(caller, inquiry, at);
-        }
-        let shards = self.sockets.shards.asking.len();
-        let most = if inquiry.ask.waits_for_the_store() {
-            changes_per_pair(shards)
-        } else {
-            calls_per_pair(shards)
-        };
-        match self
-            .sockets
-            .shards
-            .asking
-            .get_mut(home.index())
-            .filter(|asking| **asking < most)
-        {
-            Some(asking) => {
-                *asking += 1;
-                self.output(Output::Post(home, Letter::Ask(caller, Box::new(inquiry))));
-            }
-            None => self.told(caller, too_busy(), at),
-        }
+pub(super) fn send_query(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    home: ShardId,
+    caller: CallRef,
+    inquiry: Inquiry,
+    at: Moment,
+) {
+    if home == sockets.shards.id {
+        return home::answer(sockets, directory, books, caller, inquiry, at);
     }
+    let shards = sockets.shards.asking.len();
+    let most = if inquiry.ask.waits_for_the_store() {
+        changes_per_pair(shards)
+    } else {
+        calls_per_pair(shards)
+    };
+    match sockets
+        .shards
+        .asking
+        .get_mut(home.index())
+        .filter(|asking| **asking < most)
+    {
+        Some(asking) => {
+            *asking += 1;
+            sockets.output(Output::Post(home, Letter::Ask(caller, Box::new(inquiry))));
+        }
+        None => answers::told(sockets, directory, books, caller, too_busy(), at),
+    }
+}
 
+impl Sockets {
     /// The shard that a question is for.
     pub(super) fn home_of(&self, ask: &Ask) -> ShardId {
         match ask {
             Ask::Look(identity, _) | Ask::Create(identity, _) => {
-                self.sockets.shards.placement.home(identity)
+                self.shards.placement.home(identity)
             }
             Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
-                self.sockets.shards.placement.home(&Identity::of(arn))
+                self.shards.placement.home(&Identity::of(arn))
             }
-            Ask::Permit(account) => self.sockets.shards.placement.home(account),
+            Ask::Permit(account) => self.shards.placement.home(account),
             Ask::Page { of, .. } | Ask::Count { of, .. } => *of,
         }
     }
 
     /// One question to `shard` is no longer under way.
     pub(super) fn heard_from(&mut self, shard: ShardId) {
-        if let Some(asking) = self.sockets.shards.asking.get_mut(shard.index()) {
+        if let Some(asking) = self.shards.asking.get_mut(shard.index()) {
             *asking = asking.saturating_sub(1);
         }
     }
+}
 
-    /// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
-    pub(super) fn hang_up(&mut self, key: SessionKey) -> bool {
-        let shard = self.sockets.shards.id;
-        let Some(http) = self.http(key) else {
-            return false;
-        };
-        let HttpStage::AwaitReply(_, Wanted::Answer(identity, taken)) = &mut http.stage else {
-            return false;
-        };
-        let (identity, taken) = (identity.clone(), std::mem::take(taken));
-        let caller = CallRef {
-            shard,
-            session: key,
-            serial: http.serial,
-        };
-        http.serial = http.serial.wrapping_add(1); // its answer finds nobody
-        let home = self.sockets.shards.placement.home(&identity);
-        if home == self.sockets.shards.id {
-            self.withdraw_local(caller, &identity);
-        } else if taken {
-            self.sockets.shards.offers_out = self.sockets.shards.offers_out.saturating_sub(1);
-            self.output(Output::Post(home, Letter::Withdraw(caller)));
-        }
-        // Else the home has not said yet that it took the call: when it does, it finds nobody.
-        true
+/// The caller of an Alexa call is gone: the call's home withdraws it. False when there is no such call.
+pub(super) fn hang_up(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+) -> bool {
+    let shard = sockets.shards.id;
+    let Some(http) = sockets.http(key) else {
+        return false;
+    };
+    let HttpStage::AwaitReply(_, Wanted::Answer(identity, taken)) = &mut http.stage else {
+        return false;
+    };
+    let (identity, taken) = (identity.clone(), std::mem::take(taken));
+    let caller = CallRef {
+        shard,
+        session: key,
+        serial: http.serial,
+    };
+    http.serial = http.serial.wrapping_add(1); // its answer finds nobody
+    let home = sockets.shards.placement.home(&identity);
+    if home == sockets.shards.id {
+        alexa::withdraw_local(directory, books, caller, &identity);
+    } else if taken {
+        sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
+        sockets.output(Output::Post(home, Letter::Withdraw(caller)));
     }
+    // Else the home has not said yet that it took the call: when it does, it finds nobody.
+    true
+}
 
+impl Sockets {
     /// `home` has taken in an Alexa call, which waits there. A caller that is gone since withdraws it.
     pub(super) fn offer_taken(&mut self, home: ShardId, caller: CallRef) {
         match self.awaited_offer(caller) {
             Some(taken) => {
                 *taken = true;
-                self.sockets.shards.offers_out += 1;
+                self.shards.offers_out += 1;
             }
             None => self.output(Output::Post(home, Letter::Withdraw(caller))),
         }
     }
+}
 
-    /// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn finds nobody.
-    pub(super) fn offer_answered(
-        &mut self,
-        home: ShardId,
-        caller: CallRef,
-        told: Told,
-        at: Moment,
-    ) {
-        self.output(Output::Post(home, Letter::Over(caller)));
-        if self.awaited_offer(caller).is_some_and(|taken| *taken) {
-            self.sockets.shards.offers_out = self.sockets.shards.offers_out.saturating_sub(1);
-            self.told(caller, told, at);
-        }
+/// A query found no room in its mailbox: its caller gets that as the answer.
+pub(super) fn refused(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    letter: Letter,
+    at: Moment,
+) {
+    if let Letter::Ask(caller, inquiry) = letter {
+        sockets.heard_from(sockets.home_of(&inquiry.ask));
+        answers::told(sockets, directory, books, caller, too_busy(), at);
     }
+}
 
+/// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn finds nobody.
+pub(super) fn offer_answered(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    home: ShardId,
+    caller: CallRef,
+    told: Told,
+    at: Moment,
+) {
+    sockets.output(Output::Post(home, Letter::Over(caller)));
+    if sockets.awaited_offer(caller).is_some_and(|taken| *taken) {
+        sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
+        answers::told(sockets, directory, books, caller, told, at);
+    }
+}
+
+impl Sockets {
     /// Whether the Alexa call that this caller waits for was taken in; `None` when it waits for none, or another.
     fn awaited_offer(&mut self, caller: CallRef) -> Option<&mut bool> {
         let http = self.http(caller.session)?;

@@ -1,6 +1,7 @@
 //! Adding and removing sessions and channels: keeps tables, gauges and the timer wheel in step.
 
-use super::Shard;
+use super::directory::Directory;
+use super::sockets::Sockets;
 use crate::channel::Channel;
 use crate::event::{PLACES, Place};
 use crate::id::{ChannelKey, SessionKey};
@@ -17,10 +18,10 @@ pub(super) struct Census {
     pub(super) web_sockets: usize,
 }
 
-impl Shard {
+impl Sockets {
     /// Moves a session from one gauge to another.
     pub(super) fn place(&mut self, key: SessionKey, place: Place) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         let old = std::mem::replace(&mut session.place, place);
@@ -29,7 +30,7 @@ impl Shard {
     }
 
     pub(super) fn count_place(&mut self, place: Place, comes: bool) {
-        if let Some(gauge) = self.sockets.census.places.get_mut(place.index()) {
+        if let Some(gauge) = self.census.places.get_mut(place.index()) {
             *gauge = if comes {
                 *gauge + 1
             } else {
@@ -41,25 +42,31 @@ impl Shard {
     /// Takes a session out, with its timer and what was charged for it.
     pub(super) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
-        let mut session = self.sockets.sessions.remove(key)?;
-        self.sockets.wheel.forget(&mut session.timer);
+        let mut session = self.sessions.remove(key)?;
+        self.wheel.forget(&mut session.timer);
         Some(session)
     }
+}
 
-    /// Takes a channel out, with its timer.
-    pub(super) fn remove_channel(&mut self, key: ChannelKey) -> Option<Channel> {
-        let mut channel = self.directory.channels.remove(key)?;
-        self.sockets.wheel.forget(&mut channel.timer);
-        Some(channel)
-    }
+/// Takes a channel out, with its timer.
+pub(super) fn remove_channel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    key: ChannelKey,
+) -> Option<Channel> {
+    let mut channel = directory.channels.remove(key)?;
+    sockets.wheel.forget(&mut channel.timer);
+    Some(channel)
+}
 
+impl Sockets {
     pub(super) fn open_session(
         &mut self,
         peer: Peer,
         anyway: bool,
         at: Moment,
     ) -> Option<SessionKey> {
-        let timeouts = &self.sockets.settings.timeouts;
+        let timeouts = &self.settings.timeouts;
         let deadline = at.now.after(if peer.tls {
             timeouts.tls_ms
         } else {
@@ -73,9 +80,9 @@ impl Shard {
     pub(super) fn add_session(&mut self, session: Session, anyway: bool) -> Option<SessionKey> {
         let place = session.place;
         let added = if anyway {
-            self.sockets.sessions.insert_anyway(session)
+            self.sessions.insert_anyway(session)
         } else {
-            self.sockets.sessions.insert(session)
+            self.sessions.insert(session)
         };
         let key = added.ok()?;
         self.count_place(place, true);

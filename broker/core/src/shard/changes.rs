@@ -8,8 +8,12 @@
 //! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
 //! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
 
+use super::books::Books;
+use super::directory::Directory;
 use super::home::not_found;
-use super::{Alteration, Ask, Inquiry, Shard, Told};
+use super::sockets::Sockets;
+use super::{Alteration, Ask, Inquiry, Told};
+use super::{alexa, census, home, kept, leave};
 use crate::channel::Life;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::journal::EndReason;
@@ -43,7 +47,7 @@ enum Step {
 /// The changes under way: at most one for each channel.
 pub(super) struct Changes {
     pub(super) store: Box<dyn Store>,
-    /// Changes that the store has not made durable yet.
+    /// Changes that the store has not reported.
     pub(super) under_way: HashMap<ChannelKey, Changing, RandomState>,
     /// Channels whose deletion is not durable yet.
     pub(super) deleting: u64,
@@ -62,265 +66,344 @@ impl Changes {
     }
 }
 
-impl Shard {
-    /// Makes a new channel.
-    pub(super) fn create(
-        &mut self,
-        caller: CallRef,
-        identity: &Identity,
-        create: CreateSignalingChannel,
-        at: Moment,
-    ) {
-        if self.directory.names.contains_key(identity) {
-            let message = "A channel with this name exists already in this account and region.";
-            return self.tell(
-                caller,
-                Told::Fault(ErrorKind::ResourceInUse, message.into()),
+/// Makes a new channel.
+pub(super) fn create(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    identity: &Identity,
+    create: CreateSignalingChannel,
+    at: Moment,
+) {
+    if directory.names.contains_key(identity) {
+        let message = "A channel with this name exists already in this account and region.";
+        return home::tell(
+            sockets,
+            directory,
+            books,
+            caller,
+            Told::Fault(ErrorKind::ResourceInUse, message.into()),
+            at,
+        );
+    }
+    // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
+    // clock was set back.
+    let created = at
+        .wall
+        .max(Wall(directory.changes.last_created.0.saturating_add(1)));
+    let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
+        ChannelArn::build(
+            PARTITION,
+            identity.region(),
+            identity.account(),
+            name,
+            created.0,
+        )
+        .ok()
+    });
+    let Some(arn) = arn else {
+        let told = Told::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
+        return home::tell(sockets, directory, books, caller, told, at);
+    };
+    let record = Record {
+        arn,
+        ttl_seconds: create.ttl_seconds,
+        created,
+        version: Version::draw(&mut books.random),
+        tags: create.tags,
+    };
+    directory.changes.last_created = created;
+    let Some(key) = directory.insert_channel(record, Life::Creating) else {
+        let message = "The server has as many channels as it may have.";
+        let told = Told::Fault(ErrorKind::AccountChannelLimitExceeded, message.into());
+        return home::tell(sockets, directory, books, caller, told, at);
+    };
+    submit(
+        sockets,
+        directory,
+        books,
+        key,
+        Some(caller),
+        Step::Create,
+        at,
+    );
+}
+
+/// Has a channel kept that is in use already, because somebody connected to it.
+pub(super) fn keep_channel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    at: Moment,
+) {
+    submit(sockets, directory, books, key, None, Step::Create, at);
+}
+
+/// Changes a channel, or waits for the change before.
+pub(super) fn alter(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    arn: ChannelArn,
+    alteration: Alteration,
+    operation: Operation,
+    at: Moment,
+) {
+    let Some(key) = directory.find(&arn) else {
+        return home::tell(sockets, directory, books, caller, not_found(), at);
+    };
+    if let Some(changing) = directory.changes.under_way.get_mut(&key) {
+        if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
+            let inquiry = Inquiry {
+                operation,
+                judge: None,
+                ask: Ask::Change(arn, alteration),
+            };
+            changing.waiting.push_back((caller, Box::new(inquiry)));
+            return;
+        }
+        let message = "Too many changes of this channel are under way. Try again.";
+        let told = Told::Fault(ErrorKind::ClientLimitExceeded, message.into());
+        return home::tell(sockets, directory, books, caller, told, at);
+    }
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return home::tell(sockets, directory, books, caller, not_found(), at);
+    };
+    match altered(&channel.record, alteration, &mut books.random) {
+        Err(told) => home::tell(sockets, directory, books, caller, told, at),
+        Ok(None) => {
+            channel.state = Life::Deleting;
+            directory.changes.deleting += 1;
+            submit(
+                sockets,
+                directory,
+                books,
+                key,
+                Some(caller),
+                Step::Delete,
                 at,
             );
         }
-        // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
-        // clock was set back.
-        let created = at.wall.max(Wall(
-            self.directory.changes.last_created.0.saturating_add(1),
-        ));
-        let arn = ChannelName::parse(identity.name()).ok().and_then(|name| {
-            ChannelArn::build(
-                PARTITION,
-                identity.region(),
-                identity.account(),
-                name,
-                created.0,
-            )
-            .ok()
-        });
-        let Some(arn) = arn else {
-            let told = Told::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
-            return self.tell(caller, told, at);
-        };
-        let record = Record {
-            arn,
-            ttl_seconds: create.ttl_seconds,
-            created,
-            version: Version::draw(&mut self.books.random),
-            tags: create.tags,
-        };
-        self.directory.changes.last_created = created;
-        let Some(key) = self.insert_channel(record, Life::Creating) else {
-            let message = "The server has as many channels as it may have.";
-            let told = Told::Fault(ErrorKind::AccountChannelLimitExceeded, message.into());
-            return self.tell(caller, told, at);
-        };
-        self.submit(key, Some(caller), Step::Create, at);
-    }
-
-    /// Has a channel kept that is in use already, because somebody connected to it.
-    pub(super) fn keep_channel(&mut self, key: ChannelKey, at: Moment) {
-        self.submit(key, None, Step::Create, at);
-    }
-
-    /// Changes a channel, or waits for the change before.
-    pub(super) fn alter(
-        &mut self,
-        caller: CallRef,
-        arn: ChannelArn,
-        alteration: Alteration,
-        operation: Operation,
-        at: Moment,
-    ) {
-        let Some(key) = self.find(&arn) else {
-            return self.tell(caller, not_found(), at);
-        };
-        if let Some(changing) = self.directory.changes.under_way.get_mut(&key) {
-            if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
-                let inquiry = Inquiry {
-                    operation,
-                    judge: None,
-                    ask: Ask::Change(arn, alteration),
-                };
-                changing.waiting.push_back((caller, Box::new(inquiry)));
-                return;
-            }
-            let message = "Too many changes of this channel are under way. Try again.";
-            let told = Told::Fault(ErrorKind::ClientLimitExceeded, message.into());
-            return self.tell(caller, told, at);
-        }
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return self.tell(caller, not_found(), at);
-        };
-        match altered(&channel.record, alteration, &mut self.books.random) {
-            Err(told) => self.tell(caller, told, at),
-            Ok(None) => {
-                channel.state = Life::Deleting;
-                self.directory.changes.deleting += 1;
-                self.submit(key, Some(caller), Step::Delete, at);
-            }
-            Ok(Some(record)) => self.submit(key, Some(caller), Step::Replace(record), at),
-        }
-    }
-
-    fn submit(&mut self, key: ChannelKey, caller: Option<CallRef>, step: Step, at: Moment) {
-        let Some(channel) = self.directory.channels.get(key) else {
-            return;
-        };
-        let change = match &step {
-            Step::Create => Change::Put(&channel.record),
-            Step::Replace(record) => Change::Put(record),
-            Step::Delete => Change::Remove(&channel.record.arn),
-        };
-        let submitted = if self.directory.changes.under_way.len() < CHANGES_PER_SHARD_MAX {
-            self.directory.changes.store.submit(key, change)
-        } else {
-            Err(StoreError::Busy)
-        };
-        let changing = Changing {
-            caller,
-            step,
-            waiting: VecDeque::new(),
-        };
-        match submitted {
-            Ok(Submitted::Later) => drop(self.directory.changes.under_way.insert(key, changing)),
-            Ok(Submitted::Kept) => self.conclude(key, changing, Ok(()), at),
-            Err(error) => self.conclude(key, changing, Err(error), at),
-        }
-    }
-
-    /// The store has reported a change.
-    pub(super) fn committed(
-        &mut self,
-        key: ChannelKey,
-        result: Result<(), StoreError>,
-        at: Moment,
-    ) {
-        if let Some(changing) = self.directory.changes.under_way.remove(&key) {
-            self.conclude(key, changing, result, at);
-        }
-    }
-
-    fn conclude(
-        &mut self,
-        key: ChannelKey,
-        changing: Changing,
-        result: Result<(), StoreError>,
-        at: Moment,
-    ) {
-        let Changing {
-            caller,
-            step,
-            mut waiting,
-        } = changing;
-        if matches!(step, Step::Delete) {
-            self.directory.changes.deleting -= 1;
-        }
-        let told = match result {
-            Ok(()) => self.make(key, step, at),
-            Err(error) => self.unmake(key, &step, &error, at),
-        };
-        if let Some(caller) = caller {
-            self.tell(caller, told, at);
-        }
-        while let Some((caller, inquiry)) = waiting.pop_front() {
-            self.serve(caller, *inquiry, at);
-            if let Some(next) = self.directory.changes.under_way.get_mut(&key) {
-                next.waiting.append(&mut waiting);
-            }
-        }
-    }
-
-    /// What is durable happens.
-    fn make(&mut self, key: ChannelKey, step: Step, at: Moment) -> Told {
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return not_found();
-        };
-        match step {
-            Step::Create => {
-                channel.state = Life::Active;
-                Told::Record(channel.record.clone(), ChannelStatus::Active)
-            }
-            Step::Replace(record) => {
-                channel.record = record;
-                Told::Done
-            }
-            Step::Delete => {
-                let identity = Identity::of(&channel.record.arn);
-                self.end_channel(key, &identity, at);
-                Told::Done
-            }
-        }
-    }
-
-    /// What is not durable did not happen.
-    fn unmake(&mut self, key: ChannelKey, step: &Step, error: &StoreError, at: Moment) -> Told {
-        let message = match error {
-            StoreError::Busy => "Too many changes are under way. Try again.",
-            StoreError::Failed(text) => {
-                self.books.diary.trouble(at.now, text.clone());
-                "The registry takes no changes at the moment. Try again later."
-            }
-        };
-        let channel = self.directory.channels.get_mut(key);
-        match (step, channel) {
-            (Step::Create, Some(channel)) if channel.state == Life::Creating => {
-                let identity = Identity::of(&channel.record.arn);
-                self.free_name(&identity);
-                self.remove_channel(key);
-            }
-            (Step::Delete, Some(channel)) => channel.state = Life::Active,
-            (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
-        }
-        Told::Fault(ErrorKind::ServiceUnavailable, message.into())
-    }
-
-    /// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free.
-    /// See codec/PROTOCOL.md, CHAN-5.
-    fn end_channel(&mut self, key: ChannelKey, identity: &Identity, at: Moment) {
-        self.fail_calls(
+        Ok(Some(record)) => submit(
+            sockets,
+            directory,
+            books,
             key,
-            ErrorKind::ResourceNotFound,
-            super::admission::NOT_FOUND,
+            Some(caller),
+            Step::Replace(record),
+            at,
+        ),
+    }
+}
+
+fn submit(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    caller: Option<CallRef>,
+    step: Step,
+    at: Moment,
+) {
+    let Some(channel) = directory.channels.get(key) else {
+        return;
+    };
+    let change = match &step {
+        Step::Create => Change::Put(&channel.record),
+        Step::Replace(record) => Change::Put(record),
+        Step::Delete => Change::Remove(&channel.record.arn),
+    };
+    let submitted = if directory.changes.under_way.len() < CHANGES_PER_SHARD_MAX {
+        directory.changes.store.submit(key, change)
+    } else {
+        Err(StoreError::Busy)
+    };
+    let changing = Changing {
+        caller,
+        step,
+        waiting: VecDeque::new(),
+    };
+    match submitted {
+        Ok(Submitted::Later) => drop(directory.changes.under_way.insert(key, changing)),
+        Ok(Submitted::Kept) => conclude(sockets, directory, books, key, changing, Ok(()), at),
+        Err(error) => conclude(sockets, directory, books, key, changing, Err(error), at),
+    }
+}
+
+/// The store has reported a change.
+pub(super) fn committed(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    result: Result<(), StoreError>,
+    at: Moment,
+) {
+    if let Some(changing) = directory.changes.under_way.remove(&key) {
+        conclude(sockets, directory, books, key, changing, result, at);
+    }
+}
+
+fn conclude(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    changing: Changing,
+    result: Result<(), StoreError>,
+    at: Moment,
+) {
+    let Changing {
+        caller,
+        step,
+        mut waiting,
+    } = changing;
+    if matches!(step, Step::Delete) {
+        directory.changes.deleting -= 1;
+    }
+    let told = match result {
+        Ok(()) => make(sockets, directory, books, key, step, at),
+        Err(error) => unmake(sockets, directory, books, key, &step, &error, at),
+    };
+    if let Some(caller) = caller {
+        home::tell(sockets, directory, books, caller, told, at);
+    }
+    while let Some((caller, inquiry)) = waiting.pop_front() {
+        home::serve(sockets, directory, books, caller, *inquiry, at);
+        if let Some(next) = directory.changes.under_way.get_mut(&key) {
+            next.waiting.append(&mut waiting);
+        }
+    }
+}
+
+/// What is durable happens.
+fn make(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    step: Step,
+    at: Moment,
+) -> Told {
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return not_found();
+    };
+    match step {
+        Step::Create => {
+            channel.state = Life::Active;
+            Told::Record(channel.record.clone(), ChannelStatus::Active)
+        }
+        Step::Replace(record) => {
+            channel.record = record;
+            Told::Done
+        }
+        Step::Delete => {
+            let identity = Identity::of(&channel.record.arn);
+            end_channel(sockets, directory, books, key, &identity, at);
+            Told::Done
+        }
+    }
+}
+
+/// What is not durable did not happen.
+fn unmake(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    step: &Step,
+    error: &StoreError,
+    at: Moment,
+) -> Told {
+    let message = match error {
+        StoreError::Busy => "Too many changes are under way. Try again.",
+        StoreError::Failed(text) => {
+            books.diary.trouble(at.now, text.clone());
+            "The registry takes no changes at the moment. Try again later."
+        }
+    };
+    let channel = directory.channels.get_mut(key);
+    match (step, channel) {
+        (Step::Create, Some(channel)) if channel.state == Life::Creating => {
+            let identity = Identity::of(&channel.record.arn);
+            directory.free_name(&identity);
+            census::remove_channel(sockets, directory, key);
+        }
+        (Step::Delete, Some(channel)) => channel.state = Life::Active,
+        (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
+    }
+    Told::Fault(ErrorKind::ServiceUnavailable, message.into())
+}
+
+/// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free.
+/// See codec/PROTOCOL.md, CHAN-5.
+fn end_channel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    identity: &Identity,
+    at: Moment,
+) {
+    alexa::fail_calls(
+        sockets,
+        directory,
+        books,
+        key,
+        ErrorKind::ResourceNotFound,
+        super::admission::NOT_FOUND,
+        at,
+    );
+    directory.free_name(identity);
+    let Some(channel) = census::remove_channel(sockets, directory, key) else {
+        return;
+    };
+    if channel.connections > 0 {
+        let name = channel.record.arn.name().into();
+        directory.former.insert(key, (name, channel.connections));
+    }
+    kept::kept_withdrawn(directory, books, key, &channel);
+    sockets.backlog_withdrawn(key, &channel);
+    let Some(live) = channel.live() else { return };
+    for session in live.members.all() {
+        leave::close_web_socket(
+            sockets,
+            directory,
+            books,
+            session,
+            EndReason::ChannelDeleted,
             at,
         );
-        self.free_name(identity);
-        let Some(channel) = self.remove_channel(key) else {
-            return;
-        };
-        if channel.connections > 0 {
-            let name = channel.record.arn.name().into();
-            self.directory
-                .former
-                .insert(key, (name, channel.connections));
-        }
-        self.kept_withdrawn(key, &channel);
-        self.backlog_withdrawn(key, &channel);
-        let Some(live) = channel.live() else { return };
-        for session in live.members.all() {
-            self.close_web_socket(session, EndReason::ChannelDeleted, at);
-        }
     }
+}
 
+impl Directory {
     /// Puts a record into the tables; no channel of its name exists before. `None` when there is no room.
     pub(super) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
         let identity = Identity::of(&record.arn);
         let channel = crate::channel::Channel::new(record, state);
-        let key = self.directory.channels.insert(channel).ok()?;
-        match self.directory.tenants.get_mut(identity.tenant()) {
+        let key = self.channels.insert(channel).ok()?;
+        match self.tenants.get_mut(identity.tenant()) {
             Some(channels) => *channels += 1,
-            None => drop(self.directory.tenants.insert(identity.tenant().into(), 1)),
+            None => drop(self.tenants.insert(identity.tenant().into(), 1)),
         }
-        self.directory.names.insert(identity, key);
+        self.names.insert(identity, key);
         Some(key)
     }
 
     /// The name of a channel that is gone, or was never made, is free.
     fn free_name(&mut self, identity: &Identity) {
-        if self.directory.names.remove(identity).is_none() {
+        if self.names.remove(identity).is_none() {
             return;
         }
         let tenant = identity.tenant();
-        if let Some(channels) = self.directory.tenants.get_mut(tenant) {
+        if let Some(channels) = self.tenants.get_mut(tenant) {
             *channels -= 1;
             if *channels == 0 {
-                self.directory.tenants.remove(tenant);
+                self.tenants.remove(tenant);
             }
         }
     }

@@ -8,8 +8,11 @@
 //! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many there
 //! are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
 use super::respond::Purpose;
+use super::sockets::Sockets;
+use super::{alexa, leave, respond, timers};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::DRAIN_STEP_MS;
@@ -44,109 +47,133 @@ impl Drain {
     }
 }
 
-impl Shard {
-    /// No new connection or call is taken from here on.
-    pub(super) fn begin_drain(&mut self, within_ms: u64, at: Moment) {
-        if self.sockets.ends.drain.is_none() {
-            let (began, ends) = (at.now, at.now.after(within_ms));
-            let drain = Drain {
-                began,
-                ends,
-                next: at.now,
-                told: 0,
-                closed: 0,
-                calls_ended: false,
-                over: false,
-            };
-            self.sockets.ends.drain = Some(drain);
-            self.step_drain(at);
-        }
+/// No new connection or call is taken from here on.
+pub(super) fn begin_drain(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    within_ms: u64,
+    at: Moment,
+) {
+    if sockets.ends.drain.is_none() {
+        let (began, ends) = (at.now, at.now.after(within_ms));
+        let drain = Drain {
+            began,
+            ends,
+            next: at.now,
+            told: 0,
+            closed: 0,
+            calls_ended: false,
+            over: false,
+        };
+        sockets.ends.drain = Some(drain);
+        step_drain(sockets, directory, books, at);
     }
+}
 
+impl Sockets {
     /// Whether the process is about to end.
     pub(super) fn drains(&self) -> bool {
-        self.sockets.ends.drain.is_some()
+        self.ends.drain.is_some()
     }
+}
 
-    /// Refuses a request and ends its connection while the process is about to end; false when it is not.
-    pub(super) fn refuses_in_drain(
-        &mut self,
-        key: SessionKey,
-        purpose: Purpose,
-        at: Moment,
-    ) -> bool {
-        if self.drains() {
-            let kind = ErrorKind::ServiceUnavailable;
-            self.respond_error(key, purpose, kind, SHUTTING_DOWN, true, at);
+/// Refuses a request and ends its connection while the process is about to end; false when it is not.
+pub(super) fn refuses_in_drain(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    at: Moment,
+) -> bool {
+    if sockets.drains() {
+        let kind = ErrorKind::ServiceUnavailable;
+        respond::respond_error(sockets, books, key, purpose, kind, SHUTTING_DOWN, true, at);
+    }
+    sockets.drains()
+}
+
+/// Goes on with a drain as far as the time that has passed.
+pub(super) fn step_drain(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    // A copy: the shard goes on draining while this step closes connections and answers calls.
+    let due = |drain: &Drain| !drain.over && drain.next <= at.now;
+    let Some(mut drain) = sockets.ends.drain.filter(due) else {
+        return;
+    };
+    let slots = sockets.sessions.slots();
+    let (told, closed) = (
+        drain.share(slots, (0, 2), at.now),
+        drain.share(slots, (2, 3), at.now),
+    );
+    for number in drain.told..told {
+        if let Some(key) = sockets.sessions.at(number) {
+            timers::go_away(sockets, directory, books, key);
         }
-        self.drains()
     }
+    for number in drain.closed..closed {
+        if let Some(key) = sockets.sessions.at(number) {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::Drain, at);
+        }
+    }
+    (drain.told, drain.closed) = (drain.told.max(told), drain.closed.max(closed));
+    let last_call = Now(drain
+        .ends
+        .0
+        .saturating_sub(LAST_CALL_MS.min(drain.ends.since(drain.began) / 10)));
+    if at.now >= last_call && !drain.calls_ended {
+        drain.calls_ended = true;
+        fail_all_calls(sockets, directory, books, at);
+    }
+    drain.next = Now(at.now.0 + DRAIN_STEP_MS);
+    sockets.ends.drain = Some(drain);
+}
 
-    /// Goes on with a drain as far as the time that has passed.
-    pub(super) fn step_drain(&mut self, at: Moment) {
-        // A copy: the shard goes on draining while this step closes connections and answers calls.
-        let due = |drain: &Drain| !drain.over && drain.next <= at.now;
-        let Some(mut drain) = self.sockets.ends.drain.filter(due) else {
-            return;
-        };
-        let slots = self.sockets.sessions.slots();
-        let (told, closed) = (
-            drain.share(slots, (0, 2), at.now),
-            drain.share(slots, (2, 3), at.now),
+/// Says once that nothing is left to wait for.
+pub(super) fn look_at_drain(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &Books,
+    at: Moment,
+) {
+    if sockets.ends.drain.is_none() {
+        return;
+    }
+    let empty = sockets.census.web_sockets == 0
+        && books.counters.waiting_calls == 0
+        && sockets.shards.offers_out == 0
+        && books.counters.outbox_bytes == 0
+        && books.counters.control_bytes == 0
+        && directory.changes.under_way.is_empty()
+        && sockets
+            .shards
+            .asking
+            .iter()
+            .all(|&questions| questions == 0);
+    let Some(drain) = &mut sockets.ends.drain else {
+        return;
+    };
+    if !drain.over && (empty || at.now >= drain.ends) {
+        drain.over = true;
+        sockets.output(Output::Drained);
+    }
+}
+
+fn fail_all_calls(sockets: &mut Sockets, directory: &mut Directory, books: &mut Books, at: Moment) {
+    for key in directory.waits.channels() {
+        alexa::fail_calls(
+            sockets,
+            directory,
+            books,
+            key,
+            ErrorKind::ServiceUnavailable,
+            SHUTTING_DOWN,
+            at,
         );
-        for number in drain.told..told {
-            if let Some(key) = self.sockets.sessions.at(number) {
-                self.go_away(key);
-            }
-        }
-        for number in drain.closed..closed {
-            if let Some(key) = self.sockets.sessions.at(number) {
-                self.close_web_socket(key, EndReason::Drain, at);
-            }
-        }
-        (drain.told, drain.closed) = (drain.told.max(told), drain.closed.max(closed));
-        let last_call = Now(drain
-            .ends
-            .0
-            .saturating_sub(LAST_CALL_MS.min(drain.ends.since(drain.began) / 10)));
-        if at.now >= last_call && !drain.calls_ended {
-            drain.calls_ended = true;
-            self.fail_all_calls(at);
-        }
-        drain.next = Now(at.now.0 + DRAIN_STEP_MS);
-        self.sockets.ends.drain = Some(drain);
-    }
-
-    /// Says once that nothing is left to wait for.
-    pub(super) fn look_at_drain(&mut self, at: Moment) {
-        if self.sockets.ends.drain.is_none() {
-            return;
-        }
-        let empty = self.sockets.census.web_sockets == 0
-            && self.books.counters.waiting_calls == 0
-            && self.sockets.shards.offers_out == 0
-            && self.books.counters.outbox_bytes == 0
-            && self.books.counters.control_bytes == 0
-            && self.directory.changes.under_way.is_empty()
-            && self
-                .sockets
-                .shards
-                .asking
-                .iter()
-                .all(|&questions| questions == 0);
-        let Some(drain) = &mut self.sockets.ends.drain else {
-            return;
-        };
-        if !drain.over && (empty || at.now >= drain.ends) {
-            drain.over = true;
-            self.output(Output::Drained);
-        }
-    }
-
-    fn fail_all_calls(&mut self, at: Moment) {
-        for key in self.directory.waits.channels() {
-            self.fail_calls(key, ErrorKind::ServiceUnavailable, SHUTTING_DOWN, at);
-        }
     }
 }
 

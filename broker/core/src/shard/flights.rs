@@ -2,27 +2,36 @@
 //!
 //! All messages of one read were accepted at the same moment, so a few pairs of moment and number stand for a whole turn.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
+use super::sockets::Sockets;
+use super::{alexa, backlog, leave};
 use crate::event::{Histogram, Kind, Outcome};
 use crate::id::SessionKey;
 use crate::session::{NEVER, State};
 use crate::time::Moment;
 use codec::signal::Action;
 
-impl Shard {
-    /// The oldest `bytes` of a session were handed to the kernel: messages whose last byte was among them are delivered.
-    pub(super) fn sent(&mut self, key: SessionKey, bytes: usize, at: Moment) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        let counters = &mut self.books.counters;
-        let mut offers = Vec::new();
-        let had_messages = session.outbox.has_messages();
-        let (mut messages, mut answers) = (0, false);
-        let flights = &mut self.books.delivery_times;
-        let gone = session
-            .outbox
-            .sent(&mut self.sockets.scratch.spares, bytes, |mark| {
+/// The oldest `bytes` of a session were handed to the kernel: messages whose last byte was among them are delivered.
+pub(super) fn sent(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    bytes: usize,
+    at: Moment,
+) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let counters = &mut books.counters;
+    let mut offers = Vec::new();
+    let had_messages = session.outbox.has_messages();
+    let (mut messages, mut answers) = (0, false);
+    let flights = &mut books.delivery_times;
+    let gone = session
+        .outbox
+        .sent(&mut sockets.scratch.spares, bytes, |mark| {
             let launch = &mark.launch;
             if launch.counted {
                 counters.outbox_messages -= 1;
@@ -38,42 +47,41 @@ impl Shard {
             messages += 1;
             answers |= launch.action == Action::SdpAnswer;
         });
-        if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
-            tally.messages_out = tally.messages_out.saturating_add(messages);
+    if let Some(tally) = session.tally_mut().filter(|_| messages > 0) {
+        tally.messages_out = tally.messages_out.saturating_add(messages);
+    }
+    if answers && let Some(ms) = session.open_mut().and_then(|ws| ws.first_answer(at.now)) {
+        counters.session_setup.observe(ms * 1000, 1);
+    }
+    session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
+    counters.outbox_bytes = counters.outbox_bytes.saturating_sub(gone.messages as u64);
+    counters.control_bytes = counters.control_bytes.saturating_sub(gone.control as u64);
+    let answer_ms = sockets.settings.timeouts.answer_ms;
+    let (waits, left) = (session.answers_wait(), session.outbox.bytes());
+    if let State::Http(http) = &mut session.state {
+        http.answer_due = if left == 0 {
+            NEVER
+        } else {
+            at.now.after(answer_ms)
+        };
+        if !waits && !http.buffer.is_empty() {
+            sockets.turns.answered.push_back(key);
         }
-        if answers && let Some(ms) = session.open_mut().and_then(|ws| ws.first_answer(at.now)) {
-            counters.session_setup.observe(ms * 1000, 1);
-        }
-        session.dirty = !session.outbox.unsent().is_empty() && session.dirty;
-        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(gone.messages as u64);
-        counters.control_bytes = counters.control_bytes.saturating_sub(gone.control as u64);
-        let answer_ms = self.sockets.settings.timeouts.answer_ms;
-        let (waits, left) = (session.answers_wait(), session.outbox.bytes());
-        if let State::Http(http) = &mut session.state {
-            http.answer_due = if left == 0 {
-                NEVER
-            } else {
-                at.now.after(answer_ms)
-            };
-            if !waits && !http.buffer.is_empty() {
-                self.sockets.turns.answered.push_back(key);
-            }
-        }
-        let slotless = session.open().is_none_or(|ws| ws.superseded);
-        let speaks_http = session.open().is_none();
-        let cut = if session.cut { bytes } else { 0 };
-        let released = had_messages && slotless && !session.outbox.has_messages();
-        self.cut_shrinks(cut);
-        self.weigh(key);
-        if speaks_http {
-            self.charge(key);
-        }
-        for order in offers {
-            self.offer_delivered(key, order);
-        }
-        if released {
-            self.release_slot(key, at);
-        }
+    }
+    let slotless = session.open().is_none_or(|ws| ws.superseded);
+    let speaks_http = session.open().is_none();
+    let cut = if session.cut { bytes } else { 0 };
+    let released = had_messages && slotless && !session.outbox.has_messages();
+    sockets.cut_shrinks(cut);
+    backlog::weigh(sockets, directory, key);
+    if speaks_http {
+        sockets.charge(key);
+    }
+    for order in offers {
+        alexa::offer_delivered(sockets, directory, books, key, order);
+    }
+    if released {
+        leave::release_slot(sockets, directory, books, key, at);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
-use super::Shard;
+use super::directory::Directory;
 use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys};
 use crate::session::Target;
 use crate::time::Moment;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(super) struct Gate {
     /// Checks signatures; `None` where none is asked for.
     pub(super) authenticator: Option<Authenticator>,
-    /// The caller where no signature is asked for.
+    /// The caller where no signature is checked.
     pub(super) anyone: Caller,
     /// Bounds of a request's head.
     pub(super) head: HeadLimits,
@@ -22,7 +22,7 @@ pub(super) struct Gate {
     pub(super) nonces: Nonces,
 }
 
-impl Shard {
+impl Gate {
     /// Refuses what no key and no body could make right, before a body is waited for.
     pub(super) fn precheck(
         &mut self,
@@ -30,7 +30,7 @@ impl Shard {
         target: Target,
         at: Moment,
     ) -> Result<(), Refusal> {
-        match &mut self.gate.authenticator {
+        match &mut self.authenticator {
             Some(authenticator) => authenticator.precheck(head, service(target), at.wall.0 / 1000),
             None => Ok(()),
         }
@@ -44,10 +44,10 @@ impl Shard {
         target: Target,
         at: Moment,
     ) -> Result<Caller, Refusal> {
-        let Some(authenticator) = &mut self.gate.authenticator else {
-            return Ok(self.gate.anyone.clone());
+        let Some(authenticator) = &mut self.authenticator else {
+            return Ok(self.anyone.clone());
         };
-        let head = head.and_then(|text| Head::parse(text, &self.gate.head).ok());
+        let head = head.and_then(|text| Head::parse(text, &self.head).ok());
         let head = head.ok_or(Refusal::Missing)?;
         authenticator.check(&head, body, service(target), at.wall.0 / 1000)
     }
@@ -58,22 +58,24 @@ impl Shard {
         head: &Head<'_>,
         at: Moment,
     ) -> Result<Caller, Refusal> {
-        match &mut self.gate.authenticator {
+        match &mut self.authenticator {
             Some(authenticator) => {
                 authenticator.check(head, &[], Service::KinesisVideo, at.wall.0 / 1000)
             }
-            None => Ok(self.gate.anyone.clone()),
+            None => Ok(self.anyone.clone()),
         }
     }
 }
 
-impl Shard {
-    /// From here on these are the principals. Connections stay what they are.
-    pub(super) fn replace_credentials(&mut self, credentials: Arc<Credentials>) {
-        if let Some(authenticator) = &mut self.gate.authenticator {
-            authenticator.replace_credentials(credentials);
-            self.directory.account_rates.clear(); // there may be other accounts
-        }
+/// From here on these are the principals. Connections stay what they are.
+pub(super) fn replace_credentials(
+    directory: &mut Directory,
+    gate: &mut Gate,
+    credentials: Arc<Credentials>,
+) {
+    if let Some(authenticator) = &mut gate.authenticator {
+        authenticator.replace_credentials(credentials);
+        directory.account_rates.clear(); // there may be other accounts
     }
 }
 

@@ -1,9 +1,13 @@
 //! Calls on the shard that owns their channel.
 
 use super::admission::NOT_FOUND;
+use super::books::Books;
+use super::directory::Directory;
 use super::drain::SHUTTING_DOWN;
 use super::pages::PageOf;
-use super::{Ask, Inquiry, Letter, Shard, Told};
+use super::sockets::Sockets;
+use super::{Ask, Inquiry, Letter, Told};
+use super::{alexa, answers, changes, leave, pages};
 use crate::channel::{Channel, Life, Metered};
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::machine::Output;
@@ -11,123 +15,157 @@ use crate::time::Moment;
 use codec::aws::ChannelArn;
 use codec::control::{ChannelStatus, ErrorKind, Operation};
 
-impl Shard {
-    /// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
-    pub(super) fn answer(&mut self, caller: CallRef, inquiry: Inquiry, at: Moment) {
-        let (operation, ask) = (inquiry.operation, &inquiry.ask);
-        let forbidden = match (&inquiry.judge, ask) {
-            (Some(judged), Ask::Look(identity, None)) => {
-                self.forbids_named(judged, operation, identity)
-            }
-            (Some(_) | None, _) => None,
-        };
-        match forbidden.or_else(|| self.over_rate(operation, ask, at)) {
-            Some(told) => self.tell(caller, told, at),
-            None => self.serve(caller, inquiry, at),
+/// Answers a question about a channel: at once, or when a change is durable, or when the master has answered.
+pub(super) fn answer(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    inquiry: Inquiry,
+    at: Moment,
+) {
+    let (operation, ask) = (inquiry.operation, &inquiry.ask);
+    let forbidden = match (&inquiry.judge, ask) {
+        (Some(judged), Ask::Look(identity, None)) => {
+            directory.forbids_named(judged, operation, identity)
         }
+        (Some(_) | None, _) => None,
+    };
+    match forbidden.or_else(|| over_rate(sockets, directory, operation, ask, at)) {
+        Some(told) => tell(sockets, directory, books, caller, told, at),
+        None => serve(sockets, directory, books, caller, inquiry, at),
     }
+}
 
-    /// Answers a question that is allowed and counted.
-    pub(super) fn serve(&mut self, caller: CallRef, inquiry: Inquiry, at: Moment) {
-        let Inquiry {
-            operation,
-            judge: _,
-            ask,
-        } = inquiry;
-        let told = match ask {
-            Ask::Look(identity, arn) => self.look(operation, &identity, arn.as_ref()),
-            Ask::Create(identity, create) => return self.create(caller, &identity, create, at),
-            Ask::Change(arn, alteration) => {
-                return self.alter(caller, arn, alteration, operation, at);
-            }
-            Ask::Page {
-                of: _,
+/// Answers a question that is allowed and counted.
+pub(super) fn serve(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    inquiry: Inquiry,
+    at: Moment,
+) {
+    let Inquiry {
+        operation,
+        judge: _,
+        ask,
+    } = inquiry;
+    let told = match ask {
+        Ask::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
+        Ask::Create(identity, create) => {
+            return changes::create(sockets, directory, books, caller, &identity, create, at);
+        }
+        Ask::Change(arn, alteration) => {
+            return changes::alter(
+                sockets, directory, books, caller, arn, alteration, operation, at,
+            );
+        }
+        Ask::Page {
+            of: _,
+            prefix,
+            after,
+            limit,
+        } => {
+            let of = PageOf {
                 prefix,
                 after,
                 limit,
-            } => {
-                let of = PageOf {
-                    prefix,
-                    after,
-                    limit,
-                };
-                return self.send_page(caller, of, at);
-            }
-            Ask::Permit(account) => self.permit(operation, &account, at),
-            Ask::Count { of: _, prefix } => Told::Number(self.count(&prefix)),
-            Ask::Offer {
-                arn,
-                sender,
-                payload,
-            } => match self.find_active(&arn) {
-                Some(key) if !self.drains() => {
-                    return self.take_offer(caller, key, &sender, &payload, at);
-                }
-                Some(_) => Told::Fault(ErrorKind::ServiceUnavailable, SHUTTING_DOWN.into()),
-                None => not_found(),
-            },
-        };
-        self.tell(caller, told, at);
-    }
-
-    /// Sends an answer to its caller.
-    pub(super) fn tell(&mut self, caller: CallRef, told: Told, at: Moment) {
-        if caller.shard == self.sockets.shards.id {
-            self.told(caller, told, at);
-        } else {
-            self.output(Output::Post(
-                caller.shard,
-                Letter::Tell(self.sockets.shards.id, caller, Box::new(told)),
-            ));
+            };
+            return pages::send_page(sockets, directory, books, caller, of, at);
         }
-    }
+        Ask::Permit(account) => directory.permit(operation, &account, at),
+        Ask::Count { of: _, prefix } => Told::Number(directory.count(&prefix)),
+        Ask::Offer {
+            arn,
+            sender,
+            payload,
+        } => match directory.find_active(&arn) {
+            Some(key) if !sockets.drains() => {
+                return alexa::take_offer(
+                    sockets, directory, books, caller, key, &sender, &payload, at,
+                );
+            }
+            Some(_) => Told::Fault(ErrorKind::ServiceUnavailable, SHUTTING_DOWN.into()),
+            None => not_found(),
+        },
+    };
+    tell(sockets, directory, books, caller, told, at);
+}
 
+/// Sends an answer to its caller.
+pub(super) fn tell(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    told: Told,
+    at: Moment,
+) {
+    if caller.shard == sockets.shards.id {
+        answers::told(sockets, directory, books, caller, told, at);
+    } else {
+        sockets.output(Output::Post(
+            caller.shard,
+            Letter::Tell(sockets.shards.id, caller, Box::new(told)),
+        ));
+    }
+}
+
+impl Directory {
     /// The channel that an ARN names, creation time included, unless it is only being created.
     pub(super) fn find(&self, arn: &ChannelArn) -> Option<ChannelKey> {
-        let key = *self.directory.names.get(&Identity::of(arn))?;
+        let key = *self.names.get(&Identity::of(arn))?;
         let found =
             |channel: &&Channel| channel.record.arn == *arn && channel.state != Life::Creating;
-        self.directory.channels.get(key).filter(found).map(|_| key)
+        self.channels.get(key).filter(found).map(|_| key)
     }
 
     /// The same, if it is in use.
     pub(super) fn find_active(&self, arn: &ChannelArn) -> Option<ChannelKey> {
         let active = |key: &ChannelKey| {
-            let channel = self.directory.channels.get(*key);
+            let channel = self.channels.get(*key);
             channel.is_some_and(|channel| channel.state == Life::Active)
         };
         self.find(arn).filter(active)
     }
+}
 
-    /// Counts a call against its channel's rate; the refusal when it is over it. A channel that is not there has none.
-    fn over_rate(&mut self, operation: Operation, ask: &Ask, at: Moment) -> Option<Told> {
-        let what = Metered::Call(operation);
-        what.rate(&self.sockets.settings.quotas)?;
-        let key = match ask {
-            Ask::Look(identity, None) => self.directory.names.get(identity).copied(),
-            Ask::Look(_, Some(arn)) | Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
-                self.find(arn)
-            }
-            Ask::Create(..) | Ask::Page { .. } | Ask::Permit(_) | Ask::Count { .. } => None,
-        };
-        let key = key?;
-        let channel = self.directory.channels.get_mut(key)?;
-        if channel.count(what, &self.sockets.settings.quotas, at.now) {
-            self.arm_channel(key, at);
-            return None;
+/// Counts a call against its channel's rate; the refusal when it is over it. A channel that is not there has none.
+fn over_rate(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    operation: Operation,
+    ask: &Ask,
+    at: Moment,
+) -> Option<Told> {
+    let what = Metered::Call(operation);
+    what.rate(&sockets.settings.quotas)?;
+    let key = match ask {
+        Ask::Look(identity, None) => directory.names.get(identity).copied(),
+        Ask::Look(_, Some(arn)) | Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
+            directory.find(arn)
         }
-        Some(Told::Fault(
-            ErrorKind::ClientLimitExceeded,
-            RATE_EXCEEDED.into(),
-        ))
+        Ask::Create(..) | Ask::Page { .. } | Ask::Permit(_) | Ask::Count { .. } => None,
+    };
+    let key = key?;
+    let channel = directory.channels.get_mut(key)?;
+    if channel.count(what, &sockets.settings.quotas, at.now) {
+        leave::arm_channel(sockets, directory, key, at);
+        return None;
     }
+    Some(Told::Fault(
+        ErrorKind::ClientLimitExceeded,
+        RATE_EXCEEDED.into(),
+    ))
+}
 
+impl Directory {
     fn look(&self, operation: Operation, identity: &Identity, arn: Option<&ChannelArn>) -> Told {
         let channel = self
-            .directory
             .names
             .get(identity)
-            .and_then(|&key| self.directory.channels.get(key))
+            .and_then(|&key| self.channels.get(key))
             .filter(|channel| arn.is_none_or(|arn| channel.record.arn == *arn));
         let Some((channel, status)) = channel.and_then(|channel| Some((channel, status(channel)?)))
         else {

@@ -2,7 +2,10 @@
 //!
 //! Answers are copies, made between two turns; a page and a step are bounded, so that no turn takes long.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
+use super::sockets::Sockets;
+use super::{frames, outboxes};
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, RECALL_STEP_MS, RECONNECTS_PER_STEP};
@@ -118,36 +121,44 @@ pub struct PendingView {
     pub age_ms: u64,
 }
 
-impl Shard {
-    pub(super) fn answer_operator(&mut self, question: Question, at: Moment) -> Reply {
-        match question {
-            Question::Page {
-                prefix,
-                after,
-                limit,
-            } => self.inspect_page(&prefix, after.as_ref(), limit.min(LIST_PAGE_MAX)),
-            Question::Channel(identity) => {
-                let key = self.directory.names.get(&identity);
-                Reply::Channel(key.and_then(|key| self.view(*key, at)).map(Box::new))
-            }
-            Question::ReconnectIce {
-                channel: Some(identity),
-                from: _,
-            } => self.reconnect_channel(&identity, at),
-            Question::ReconnectIce {
-                channel: None,
-                from,
-            } => self.reconnect_some(from, at),
+pub(super) fn answer_operator(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    question: Question,
+    at: Moment,
+) -> Reply {
+    match question {
+        Question::Page {
+            prefix,
+            after,
+            limit,
+        } => directory.inspect_page(&prefix, after.as_ref(), limit.min(LIST_PAGE_MAX)),
+        Question::Channel(identity) => {
+            let key = directory.names.get(&identity);
+            Reply::Channel(
+                key.and_then(|key| view(sockets, directory, *key, at))
+                    .map(Box::new),
+            )
         }
+        Question::ReconnectIce {
+            channel: Some(identity),
+            from: _,
+        } => reconnect_channel(sockets, directory, books, &identity, at),
+        Question::ReconnectIce {
+            channel: None,
+            from,
+        } => reconnect_some(sockets, directory, books, from, at),
     }
+}
 
+impl Directory {
     /// The first `limit` channels after `after`. Names are ordered within each account and region; those are merged.
     fn inspect_page(&mut self, prefix: &str, after: Option<&Identity>, limit: usize) -> Reply {
         let mut lists = Vec::new();
         let mut firsts = BinaryHeap::new();
-        for group in self.directory.tenants.keys().map(|tenant| &**tenant) {
+        for group in self.tenants.keys().map(|tenant| &**tenant) {
             let mut list = self
-                .directory
                 .names
                 .range((start(group, prefix, after), Bound::Unbounded));
             let wanted = |identity: &Identity| {
@@ -178,13 +189,13 @@ impl Shard {
             }
         }
         let more = !firsts.is_empty();
-        self.directory.pages.records_read += lines.len() as u64 + lists.len() as u64;
+        self.pages.records_read += lines.len() as u64 + lists.len() as u64;
         Reply::Page(lines, more)
     }
 
     fn line(&self, identity: &Identity, key: ChannelKey) -> Option<ChannelLine> {
         let exists = |channel: &&Channel| channel.state != Life::Creating;
-        let channel = self.directory.channels.get(key).filter(exists)?;
+        let channel = self.channels.get(key).filter(exists)?;
         let live = channel.live();
         Some(ChannelLine {
             identity: identity.clone(),
@@ -194,101 +205,127 @@ impl Shard {
             pending: live.map_or(0, |live| live.pending.messages().count()),
         })
     }
+}
 
-    fn view(&self, key: ChannelKey, at: Moment) -> Option<ChannelView> {
-        let exists = |channel: &&Channel| channel.state != Life::Creating;
-        let channel = self.directory.channels.get(key).filter(exists)?;
-        let mut view = ChannelView {
-            record: channel.record.clone(),
-            master: None,
-            viewers: Vec::new(),
-            pending: Vec::new(),
-            superseded: 0,
-            waiting_calls: 0,
+fn view(
+    sockets: &Sockets,
+    directory: &Directory,
+    key: ChannelKey,
+    at: Moment,
+) -> Option<ChannelView> {
+    let exists = |channel: &&Channel| channel.state != Life::Creating;
+    let channel = directory.channels.get(key).filter(exists)?;
+    let mut view = ChannelView {
+        record: channel.record.clone(),
+        master: None,
+        viewers: Vec::new(),
+        pending: Vec::new(),
+        superseded: 0,
+        waiting_calls: 0,
+    };
+    let Some(live) = channel.live() else {
+        return Some(view);
+    };
+    for session in live.members.all() {
+        let Some(session) = sockets.sessions.get(session) else {
+            continue;
         };
-        let Some(live) = channel.live() else {
-            return Some(view);
+        let Some(peer) = peer_view(session, at) else {
+            view.superseded += 1;
+            continue;
         };
-        for session in live.members.all() {
-            let Some(session) = self.sockets.sessions.get(session) else {
-                continue;
-            };
-            let Some(peer) = peer_view(session, at) else {
-                view.superseded += 1;
-                continue;
-            };
-            match peer.client_id {
-                None => view.master = Some(peer),
-                Some(_) => view.viewers.push(peer),
-            }
+        match peer.client_id {
+            None => view.master = Some(peer),
+            Some(_) => view.viewers.push(peer),
         }
-        view.viewers
-            .sort_by(|one, other| one.client_id.cmp(&other.client_id));
-        let mut pending: Vec<_> = live.pending.messages().collect();
-        pending.sort_by_key(|(_, _, message)| message.order);
-        let kept = pending.into_iter().map(|(towards, viewer, message)| {
-            let lives = channel.expiry(at.now).since(at.now);
-            PendingView {
-                towards,
-                viewer: (**viewer).into(),
-                action: message.action,
-                bytes: message.frame.len(),
-                age_ms: lives.saturating_sub(message.expires.since(at.now)),
-            }
-        });
-        view.pending = kept.collect();
-        view.waiting_calls = live.calls.len();
-        Some(view)
     }
+    view.viewers
+        .sort_by(|one, other| one.client_id.cmp(&other.client_id));
+    let mut pending: Vec<_> = live.pending.messages().collect();
+    pending.sort_by_key(|(_, _, message)| message.order);
+    let kept = pending.into_iter().map(|(towards, viewer, message)| {
+        let lives = channel.expiry(at.now).since(at.now);
+        PendingView {
+            towards,
+            viewer: (**viewer).into(),
+            action: message.action,
+            bytes: message.frame.len(),
+            age_ms: lives.saturating_sub(message.expires.since(at.now)),
+        }
+    });
+    view.pending = kept.collect();
+    view.waiting_calls = live.calls.len();
+    Some(view)
+}
 
-    fn reconnect_channel(&mut self, identity: &Identity, at: Moment) -> Reply {
-        let key = self.directory.names.get(identity).copied();
-        let channel = key.and_then(|key| self.directory.channels.get(key));
-        let members = channel
-            .and_then(|channel| channel.live())
-            .map_or_else(Vec::new, |live| live.members.all());
-        let told = members
-            .into_iter()
-            .filter(|key| self.reconnect(*key, at))
-            .count();
-        Reply::Reconnected(told as u64, None)
-    }
+fn reconnect_channel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    identity: &Identity,
+    at: Moment,
+) -> Reply {
+    let key = directory.names.get(identity).copied();
+    let channel = key.and_then(|key| directory.channels.get(key));
+    let members = channel
+        .and_then(|channel| channel.live())
+        .map_or_else(Vec::new, |live| live.members.all());
+    let told = members
+        .into_iter()
+        .filter(|key| reconnect(sockets, directory, books, *key, at))
+        .count();
+    Reply::Reconnected(told as u64, None)
+}
 
-    fn reconnect_some(&mut self, from: usize, at: Moment) -> Reply {
-        let slots = self.sockets.sessions.slots();
-        let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
-        let (mut told, mut next) = (0, from);
-        while next < end && told < RECONNECTS_PER_STEP {
-            let session = self.sockets.sessions.at(next);
-            told += usize::from(session.is_some_and(|key| self.reconnect(key, at)));
-            next += 1;
-        }
-        Reply::Reconnected(told as u64, (next < slots).then_some(next))
+fn reconnect_some(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    from: usize,
+    at: Moment,
+) -> Reply {
+    let slots = sockets.sessions.slots();
+    let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
+    let (mut told, mut next) = (0, from);
+    while next < end && told < RECONNECTS_PER_STEP {
+        let session = sockets.sessions.at(next);
+        told +=
+            usize::from(session.is_some_and(|key| reconnect(sockets, directory, books, key, at)));
+        next += 1;
     }
+    Reply::Reconnected(told as u64, (next < slots).then_some(next))
+}
 
-    /// Tells one connection, or has it come back; false when it is no current one, or does not read.
-    ///
-    /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
-    /// [`RECALL_STEP_MS`] apart.
-    fn reconnect(&mut self, key: SessionKey, at: Moment) -> bool {
-        let has_room = self.has_control_room(key);
-        let Some(web_socket) = self.web_socket(key).filter(|it| !it.superseded) else {
-            return false;
-        };
-        if web_socket.takes_notices() {
-            if has_room {
-                self.push(key, |out| out.extend_from_slice(RECONNECT_ICE_SERVER));
-            }
-            return has_room;
+/// Tells one connection, or has it come back; false when it is no current one, or does not read.
+///
+/// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
+/// [`RECALL_STEP_MS`] apart.
+fn reconnect(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) -> bool {
+    let has_room = frames::has_control_room(sockets, books, key);
+    let Some(web_socket) = sockets.web_socket(key).filter(|it| !it.superseded) else {
+        return false;
+    };
+    if web_socket.takes_notices() {
+        if has_room {
+            outboxes::push_control(sockets, directory, books, key, |out| {
+                out.extend_from_slice(RECONNECT_ICE_SERVER)
+            });
         }
-        let moment = self.sockets.ends.recalled.after(RECALL_STEP_MS).max(at.now);
-        self.sockets.ends.recalled = moment;
-        if let Some(web_socket) = self.web_socket(key) {
-            web_socket.recall(moment);
-        }
-        self.arm_open(key, at.now);
-        true
+        return has_room;
     }
+    let moment = sockets.ends.recalled.after(RECALL_STEP_MS).max(at.now);
+    sockets.ends.recalled = moment;
+    if let Some(web_socket) = sockets.web_socket(key) {
+        web_socket.recall(moment);
+    }
+    sockets.arm_open(key, at.now);
+    true
 }
 
 /// Where a page begins in the list of one account and region.
@@ -328,7 +365,7 @@ mod tests {
     use crate::placement::Placement;
     use crate::record::Version;
     use crate::settings::{Profile, Settings};
-    use crate::shard::Start;
+    use crate::shard::{Shard, Start};
     use std::sync::Arc;
 
     fn record(region: &str, name: &str) -> Record {

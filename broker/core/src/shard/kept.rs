@@ -1,6 +1,7 @@
 //! Pending messages of all channels of a shard: their bound, and which channel makes room when it is reached.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
 use super::shares::{Account, Shares};
 use crate::channel::{Channel, Full, Message, Room, Towards};
 use crate::event::{Kind, Outcome};
@@ -25,146 +26,147 @@ impl Kept {
     }
 }
 
-impl Shard {
-    /// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it evicted.
-    /// The gauge of kept messages counts it already, or the caller does.
-    ///
-    /// # Errors
-    /// [`Full`] when the channel has no room, or the shard none and the channel its share.
-    pub(super) fn store(
-        &mut self,
-        key: ChannelKey,
-        towards: Towards,
-        viewer: &Rc<str>,
-        message: Message,
-    ) -> Result<(), Full> {
-        let most = self.sockets.settings.limits.pending_bytes_per_channel;
-        let what = (message.action, message.frame.len());
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return Err(Full);
-        };
-        let pending = &channel.wake(&self.directory.hasher).pending;
-        let growth = pending
-            .growth(towards, viewer, what, most)
-            .filter(|growth| self.make_room(key, *growth))
-            .ok_or(Full)?;
-        let counters = &mut self.books.counters;
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return Err(Full);
-        };
-        let pending = &mut channel.wake(&self.directory.hasher).pending;
-        let before = pending.bytes();
-        let room = Room {
-            channel_bytes: most,
-            shard_bytes: growth,
-        };
-        let kept = pending.keep(towards, viewer, message, room, |old| {
-            counters.pending_messages -= 1;
-            counters.end(Kind::Known(old.action), Outcome::Overwritten);
-        });
-        self.kept_changed(key, before);
-        kept
-    }
+/// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it evicted.
+/// The gauge of kept messages counts it already, or the caller does.
+///
+/// # Errors
+/// [`Full`] when the channel has no room, or the shard none and the channel its share.
+pub(super) fn store(
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    towards: Towards,
+    viewer: &Rc<str>,
+    message: Message,
+) -> Result<(), Full> {
+    let most = directory.settings.limits.pending_bytes_per_channel;
+    let what = (message.action, message.frame.len());
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return Err(Full);
+    };
+    let pending = &channel.wake(&directory.hasher).pending;
+    let growth = pending
+        .growth(towards, viewer, what, most)
+        .filter(|growth| make_room(directory, books, key, *growth))
+        .ok_or(Full)?;
+    let counters = &mut books.counters;
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return Err(Full);
+    };
+    let pending = &mut channel.wake(&directory.hasher).pending;
+    let before = pending.bytes();
+    let room = Room {
+        channel_bytes: most,
+        shard_bytes: growth,
+    };
+    let kept = pending.keep(towards, viewer, message, room, |old| {
+        counters.pending_messages -= 1;
+        counters.end(Kind::Known(old.action), Outcome::Overwritten);
+    });
+    kept_changed(directory, books, key, before);
+    kept
+}
 
-    /// Keeps messages that come back from an outbox, before everything newer.
-    pub(super) fn put_back(
-        &mut self,
-        key: ChannelKey,
-        towards: Towards,
-        viewer: &Rc<str>,
-        messages: Vec<Message>,
-    ) {
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return;
-        };
-        self.books.counters.pending_messages += messages.len() as u64;
-        let pending = &mut channel.wake(&self.directory.hasher).pending;
-        let before = pending.bytes();
-        let all = pending.take_with(towards, viewer, messages);
-        self.kept_changed(key, before);
-        for message in all {
-            let action = message.action;
-            if self.store(key, towards, viewer, message).is_err() {
-                self.books.counters.pending_messages -= 1;
-                self.books
-                    .counters
-                    .end(Kind::Known(action), Outcome::Overflow);
-            }
+/// Keeps messages that come back from an outbox, before everything newer.
+pub(super) fn put_back(
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    towards: Towards,
+    viewer: &Rc<str>,
+    messages: Vec<Message>,
+) {
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    books.counters.pending_messages += messages.len() as u64;
+    let pending = &mut channel.wake(&directory.hasher).pending;
+    let before = pending.bytes();
+    let all = pending.take_with(towards, viewer, messages);
+    kept_changed(directory, books, key, before);
+    for message in all {
+        let action = message.action;
+        if store(directory, books, key, towards, viewer, message).is_err() {
+            books.counters.pending_messages -= 1;
+            books.counters.end(Kind::Known(action), Outcome::Overflow);
         }
     }
+}
 
-    /// A channel kept `before` bytes until now: the books of the shard follow.
-    pub(super) fn kept_changed(&mut self, key: ChannelKey, before: usize) {
-        let Some(channel) = self.directory.channels.get(key) else {
-            return;
-        };
-        let after = channel.live().map_or(0, |live| live.pending.bytes());
-        if before == after {
-            return;
-        }
-        let account = Account::of(&channel.record.arn);
-        self.directory
-            .kept
-            .shares
-            .change(account, key, before, after);
-        self.books.counters.pending_bytes =
-            (self.books.counters.pending_bytes + after as u64).saturating_sub(before as u64);
+/// A channel kept `before` bytes until now: the books of the shard follow.
+pub(super) fn kept_changed(
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    before: usize,
+) {
+    let Some(channel) = directory.channels.get(key) else {
+        return;
+    };
+    let after = channel.live().map_or(0, |live| live.pending.bytes());
+    if before == after {
+        return;
     }
+    let account = Account::of(&channel.record.arn);
+    directory.kept.shares.change(account, key, before, after);
+    books.counters.pending_bytes =
+        (books.counters.pending_bytes + after as u64).saturating_sub(before as u64);
+}
 
-    /// A channel that ends keeps nothing any more; it is out of the table already.
-    pub(super) fn kept_withdrawn(&mut self, key: ChannelKey, channel: &Channel) {
-        let Some(live) = channel.live() else { return };
-        for (_, _, message) in live.pending.messages() {
-            self.books.counters.pending_messages -= 1;
-            self.books
-                .counters
-                .end(Kind::Known(message.action), Outcome::Withdrawn);
-        }
-        let bytes = live.pending.bytes();
-        let account = Account::of(&channel.record.arn);
-        self.directory.kept.shares.change(account, key, bytes, 0);
-        self.books.counters.pending_bytes = self
-            .books
+/// A channel that ends keeps nothing any more; it is out of the table already.
+pub(super) fn kept_withdrawn(
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    channel: &Channel,
+) {
+    let Some(live) = channel.live() else { return };
+    for (_, _, message) in live.pending.messages() {
+        books.counters.pending_messages -= 1;
+        books
             .counters
-            .pending_bytes
-            .saturating_sub(bytes as u64);
+            .end(Kind::Known(message.action), Outcome::Withdrawn);
     }
+    let bytes = live.pending.bytes();
+    let account = Account::of(&channel.record.arn);
+    directory.kept.shares.change(account, key, bytes, 0);
+    books.counters.pending_bytes = books.counters.pending_bytes.saturating_sub(bytes as u64);
+}
 
-    /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this channel
-    /// would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest one.
-    fn make_room(&mut self, key: ChannelKey, more: usize) -> bool {
-        let most = self.directory.kept.most as u64;
-        while self.books.counters.pending_bytes + more as u64 > most {
-            let Some(channel) = self.directory.channels.get(key) else {
-                return false;
-            };
-            let own = channel.live().map_or(0, |live| live.pending.bytes());
-            let account = Account::of(&channel.record.arn);
-            let Some(payer) = self.directory.kept.shares.payer(account, own, more) else {
-                return false;
-            };
-            self.evict(payer);
-        }
-        true
-    }
-
-    fn evict(&mut self, key: ChannelKey) {
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return;
+/// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this channel
+/// would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest one.
+fn make_room(directory: &mut Directory, books: &mut Books, key: ChannelKey, more: usize) -> bool {
+    let most = directory.kept.most as u64;
+    while books.counters.pending_bytes + more as u64 > most {
+        let Some(channel) = directory.channels.get(key) else {
+            return false;
         };
-        let pending = &mut channel.wake(&self.directory.hasher).pending;
-        let before = pending.bytes();
-        let evicted = pending.evict();
-        debug_assert!(evicted.is_some(), "who pays holds something");
-        self.kept_changed(key, before);
-        if let Some(message) = evicted {
-            self.books.counters.pending_messages -= 1;
-            self.books
-                .counters
-                .end(Kind::Known(message.action), Outcome::Evicted);
-        }
-        if let Some(channel) = self.directory.channels.get_mut(key) {
-            channel.rest();
-        }
+        let own = channel.live().map_or(0, |live| live.pending.bytes());
+        let account = Account::of(&channel.record.arn);
+        let Some(payer) = directory.kept.shares.payer(account, own, more) else {
+            return false;
+        };
+        evict(directory, books, payer);
+    }
+    true
+}
+
+fn evict(directory: &mut Directory, books: &mut Books, key: ChannelKey) {
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    let pending = &mut channel.wake(&directory.hasher).pending;
+    let before = pending.bytes();
+    let evicted = pending.evict();
+    debug_assert!(evicted.is_some(), "who pays holds something");
+    kept_changed(directory, books, key, before);
+    if let Some(message) = evicted {
+        books.counters.pending_messages -= 1;
+        books
+            .counters
+            .end(Kind::Known(message.action), Outcome::Evicted);
+    }
+    if let Some(channel) = directory.channels.get_mut(key) {
+        channel.rest();
     }
 }

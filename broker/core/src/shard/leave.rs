@@ -1,7 +1,10 @@
 //! The end of connections, and their unsent messages.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
+use super::sockets::Sockets;
 use super::timers::Timer;
+use super::{alexa, answers, backlog, calls, kept, outboxes, relay};
 use crate::channel::{Channel, Message, Slot, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
@@ -11,87 +14,117 @@ use crate::session::{Ending, Launch, Load, NEVER, Role, Session, State, Tally, U
 use crate::time::{Moment, Now};
 use std::rc::Rc;
 
-impl Shard {
-    /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
-    pub(super) fn close_web_socket(&mut self, key: SessionKey, reason: EndReason, at: Moment) {
-        if self
-            .sockets
-            .sessions
-            .get(key)
-            .and_then(|session| session.open())
-            .is_none()
-        {
-            return;
-        }
-        self.because(key, reason);
-        self.leave(key, at);
-        let (code, text) = reason.close();
-        self.push(key, |out| codec::ws::close_frame(out, code, text));
-        let deadline = at.now.after(self.sockets.settings.timeouts.close_ms);
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        let state = std::mem::replace(
-            &mut session.state,
-            State::AwaitGone(Box::new(Ending {
-                deadline,
-                was: None,
-                tally: None,
-            })),
-        );
-        if let State::Open(web_socket) = state {
-            session.state = State::AwaitCloseEcho(Box::new(web_socket), deadline);
-        }
-        self.arm(key, deadline);
+/// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
+pub(super) fn close_web_socket(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    reason: EndReason,
+    at: Moment,
+) {
+    if sockets
+        .sessions
+        .get(key)
+        .and_then(|session| session.open())
+        .is_none()
+    {
+        return;
     }
+    sockets.because(key, reason);
+    leave(sockets, directory, books, key, at);
+    let (code, text) = reason.close();
+    outboxes::push_control(sockets, directory, books, key, |out| {
+        codec::ws::close_frame(out, code, text)
+    });
+    let deadline = at.now.after(sockets.settings.timeouts.close_ms);
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let state = std::mem::replace(
+        &mut session.state,
+        State::AwaitGone(Box::new(Ending {
+            deadline,
+            was: None,
+            tally: None,
+        })),
+    );
+    if let State::Open(web_socket) = state {
+        session.state = State::AwaitCloseEcho(Box::new(web_socket), deadline);
+    }
+    sockets.arm(key, deadline);
+}
 
-    /// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves here.
-    pub(super) fn finish(&mut self, key: SessionKey, at: Moment) {
-        self.leave(key, at);
-        let deadline = at.now.after(self.sockets.settings.timeouts.close_ms);
+/// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves here.
+pub(super) fn finish(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    leave(sockets, directory, books, key, at);
+    calls::hang_up(sockets, directory, books, key);
+    answers::note_unanswered(sockets, books, key);
+    sockets.close_when_sent(key, at);
+}
+
+impl Sockets {
+    /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
+    pub(super) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
+        let deadline = at.now.after(self.settings.timeouts.close_ms);
         if self.end(key, deadline) {
             self.output(Output::Close(key));
             self.arm(key, deadline);
         }
     }
+}
 
-    /// Ends the connection at once, once.
-    pub(super) fn abort(&mut self, key: SessionKey, at: Moment) {
-        let state = self.sockets.sessions.get(key).map(|session| &session.state);
-        if matches!(state, Some(State::AwaitGone(ending)) if ending.deadline == NEVER) {
-            return;
-        }
-        self.leave(key, at);
-        self.end(key, NEVER);
-        self.output(Output::Abort(key));
+/// Ends the connection at once, once.
+pub(super) fn abort(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let state = sockets.sessions.get(key).map(|session| &session.state);
+    if matches!(state, Some(State::AwaitGone(ending)) if ending.deadline == NEVER) {
+        return;
     }
+    leave(sockets, directory, books, key, at);
+    calls::hang_up(sockets, directory, books, key);
+    answers::note_unanswered(sockets, books, key);
+    sockets.end(key, NEVER);
+    sockets.output(Output::Abort(key));
+}
 
-    /// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
-    pub(super) fn cut_slow(&mut self, key: SessionKey, at: Moment) {
-        let open = |session: &Session| session.open().is_some();
-        if self.sockets.sessions.get(key).is_some_and(open) {
-            self.close_web_socket(key, EndReason::SlowConsumer, at);
-            self.cut_off(key, at);
-        }
+/// The recipient does not read: 1008, as far as it will ever see it, and what it did not get goes back.
+pub(super) fn cut_slow(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let open = |session: &Session| session.open().is_some();
+    if sockets.sessions.get(key).is_some_and(open) {
+        close_web_socket(sockets, directory, books, key, EndReason::SlowConsumer, at);
+        backlog::cut_off(sockets, directory, books, key, at);
     }
+}
 
+impl Sockets {
     /// Notes why a connection ends, unless that is known.
     pub(super) fn because(&mut self, key: SessionKey, reason: EndReason) {
-        if let Some(tally) = self
-            .sockets
-            .sessions
-            .get_mut(key)
-            .and_then(Session::tally_mut)
-        {
+        if let Some(tally) = self.sessions.get_mut(key).and_then(Session::tally_mut) {
             tally.because(reason);
         }
     }
 
     /// Moves to the last state; false when it was there before.
     fn end(&mut self, key: SessionKey, deadline: Now) -> bool {
-        self.hang_up(key);
-        self.note_unanswered(key);
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
         if let State::AwaitGone(ending) = &mut session.state {
@@ -117,295 +150,333 @@ impl Shard {
         self.charge(key);
         true
     }
+}
 
-    /// The peer will send no more.
-    pub(super) fn peer_ended(&mut self, key: SessionKey, at: Moment) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        let answers_wait = session.answers_wait();
-        match &mut session.state {
-            State::Http(http) if !http.awaits_reply() && http.has_more(answers_wait) => {
-                http.ended = true;
+/// The peer will send no more.
+pub(super) fn peer_ended(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let answers_wait = session.answers_wait();
+    match &mut session.state {
+        State::Http(http) if !http.awaits_reply() && http.has_more(answers_wait) => {
+            http.ended = true;
+        }
+        State::Http(http) => {
+            http.ended = true;
+            if !http.awaits_reply() {
+                sockets.close_when_sent(key, at);
+            } else if calls::hang_up(sockets, directory, books, key) {
+                abort(sockets, directory, books, key, at);
             }
-            State::Http(http) => {
-                http.ended = true;
-                if !http.awaits_reply() {
-                    self.finish(key, at);
-                } else if self.hang_up(key) {
-                    self.abort(key, at);
-                }
-            }
-            State::Open(_) => {
-                self.because(key, EndReason::PeerGone);
-                self.abort(key, at);
-            }
-            State::AwaitCloseEcho(..) => self.finish(key, at),
-            State::AwaitGone(_) => {}
         }
+        State::Open(_) => {
+            sockets.because(key, EndReason::PeerGone);
+            abort(sockets, directory, books, key, at);
+        }
+        State::AwaitCloseEcho(..) => finish(sockets, directory, books, key, at),
+        State::AwaitGone(_) => {}
     }
+}
 
-    /// The edge has closed the connection.
-    pub(super) fn gone(&mut self, key: SessionKey, at: Moment) {
-        self.leave(key, at);
-        self.hang_up(key);
-        self.note_unanswered(key);
-        let Some(mut session) = self.remove_session(key) else {
-            return;
-        };
-        self.count_place(session.place, false);
-        self.unload(session.outbox.load());
-        if session.cut {
-            self.cut_shrinks(session.outbox.bytes());
-        }
-        let tally = session.tally_mut().copied();
-        let was = match session.state {
-            State::AwaitGone(ending) => ending.was,
-            State::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
-            State::Open(web_socket) => Some((web_socket.channel, web_socket.role)),
-            State::Http(_) => None,
-        };
-        let Some((channel, role)) = was else { return };
-        if let Some(tally) = tally {
-            self.note_end(&session.peer, channel, &role, &tally, at);
-        }
-        self.sockets.census.web_sockets = self.sockets.census.web_sockets.saturating_sub(1);
-        let unsent = session.outbox.drain();
-        if let Some(live) = self
-            .directory
-            .channels
-            .get_mut(channel)
-            .and_then(Channel::live_mut)
-        {
-            live.members.release(key);
-        }
-        self.give_back(key, channel, &role, unsent, at);
-        if let Some(channel) = self.directory.channels.get_mut(channel) {
-            channel.connections = channel.connections.saturating_sub(1);
-            channel.rest();
-        }
+/// The edge has closed the connection.
+pub(super) fn gone(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    leave(sockets, directory, books, key, at);
+    calls::hang_up(sockets, directory, books, key);
+    answers::note_unanswered(sockets, books, key);
+    let Some(mut session) = sockets.remove_session(key) else {
+        return;
+    };
+    sockets.count_place(session.place, false);
+    books.unload(session.outbox.load());
+    if session.cut {
+        sockets.cut_shrinks(session.outbox.bytes());
     }
-
-    /// The line in the log that each WebSocket connection leaves behind.
-    fn note_end(
-        &mut self,
-        peer: &Peer,
-        channel: ChannelKey,
-        role: &Role,
-        tally: &Tally,
-        at: Moment,
-    ) {
-        let name = match self.directory.channels.get(channel) {
-            Some(channel) => Some(channel.record.arn.name().into()),
-            None => self.former_name(channel),
-        };
-        // What the edge cuts off without a word of ours is the end of the process, or a socket that failed.
-        let cut_off = if self.drains() {
-            EndReason::Drain
-        } else {
-            EndReason::PeerGone
-        };
-        self.books.diary.note(Entry::ConnectionEnd(ConnectionEnd {
-            role: role.on_wire(),
-            client_id: role.client_id().map(Box::from),
-            channel: name,
-            remote: peer.remote,
-            duration_ms: at.now.since(tally.opened),
-            messages_in: tally.messages_in,
-            messages_out: tally.messages_out,
-            reason: tally.reason.unwrap_or(cut_off),
-        }));
+    let tally = session.tally_mut().copied();
+    let was = match session.state {
+        State::AwaitGone(ending) => ending.was,
+        State::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
+        State::Open(web_socket) => Some((web_socket.channel, web_socket.role)),
+        State::Http(_) => None,
+    };
+    let Some((channel, role)) = was else { return };
+    if let Some(tally) = tally {
+        note_end(
+            sockets,
+            directory,
+            books,
+            &session.peer,
+            channel,
+            &role,
+            &tally,
+            at,
+        );
     }
+    sockets.census.web_sockets = sockets.census.web_sockets.saturating_sub(1);
+    let unsent = session.outbox.drain();
+    if let Some(live) = directory
+        .channels
+        .get_mut(channel)
+        .and_then(Channel::live_mut)
+    {
+        live.members.release(key);
+    }
+    give_back(sockets, directory, books, key, channel, &role, unsent, at);
+    if let Some(channel) = directory.channels.get_mut(channel) {
+        channel.connections = channel.connections.saturating_sub(1);
+        channel.rest();
+    }
+}
 
+/// The line in the log that each WebSocket connection leaves behind.
+fn note_end(
+    sockets: &Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    peer: &Peer,
+    channel: ChannelKey,
+    role: &Role,
+    tally: &Tally,
+    at: Moment,
+) {
+    let name = match directory.channels.get(channel) {
+        Some(channel) => Some(channel.record.arn.name().into()),
+        None => directory.former_name(channel),
+    };
+    // What the edge cuts off without a word of ours is the end of the process, or a socket that failed.
+    let cut_off = if sockets.drains() {
+        EndReason::Drain
+    } else {
+        EndReason::PeerGone
+    };
+    books.diary.note(Entry::ConnectionEnd(ConnectionEnd {
+        role: role.on_wire(),
+        client_id: role.client_id().map(Box::from),
+        channel: name,
+        remote: peer.remote,
+        duration_ms: at.now.since(tally.opened),
+        messages_in: tally.messages_in,
+        messages_out: tally.messages_out,
+        reason: tally.reason.unwrap_or(cut_off),
+    }));
+}
+
+impl Directory {
     /// The name of a channel that went before this connection of it; forgotten with the last one.
     fn former_name(&mut self, channel: ChannelKey) -> Option<Box<str>> {
-        let (name, connections) = self.directory.former.get_mut(&channel)?;
+        let (name, connections) = self.former.get_mut(&channel)?;
         let name = name.clone();
         *connections -= 1;
         if *connections == 0 {
-            self.directory.former.remove(&channel);
+            self.former.remove(&channel);
         }
         Some(name)
     }
+}
 
-    /// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
-    fn leave(&mut self, key: SessionKey, at: Moment) {
-        self.stops_being_behind(key);
-        let Some(web_socket) = self
-            .sockets
-            .sessions
-            .get(key)
-            .and_then(|session| session.open())
-        else {
-            return;
-        };
-        let (channel, role, superseded) = (
-            web_socket.channel,
-            web_socket.role.clone(),
-            web_socket.superseded,
-        );
-        if let Some(live) = self
-            .directory
-            .channels
-            .get_mut(channel)
-            .and_then(|channel| channel.live_mut())
-        {
-            live.members.leave(&slot_of(&role), key, at.now);
+/// Takes an open WebSocket out of its channel: it is offline from here on. What it was not sent goes back.
+fn leave(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    backlog::stops_being_behind(sockets, directory, key);
+    let Some(web_socket) = sockets.sessions.get(key).and_then(|session| session.open()) else {
+        return;
+    };
+    let (channel, role, superseded) = (
+        web_socket.channel,
+        web_socket.role.clone(),
+        web_socket.superseded,
+    );
+    if let Some(live) = directory
+        .channels
+        .get_mut(channel)
+        .and_then(|channel| channel.live_mut())
+    {
+        live.members.leave(&slot_of(&role), key, at.now);
+    }
+    arm_channel(sockets, directory, channel, at);
+    if !superseded {
+        if role == Role::Master {
+            directory.offers_lost_their_master(channel);
         }
-        self.arm_channel(channel, at);
-        if !superseded {
-            if role == Role::Master {
-                self.offers_lost_their_master(channel);
-            }
-            self.take_back(key, channel, &role, at);
-        }
-        if let Some(channel) = self.directory.channels.get_mut(channel) {
+        take_back(sockets, directory, books, key, channel, &role, at);
+    }
+    if let Some(channel) = directory.channels.get_mut(channel) {
+        channel.rest();
+    }
+}
+
+/// Takes back what no byte of has left a connection that is no longer its slot's.
+pub(super) fn take_back(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    channel: ChannelKey,
+    role: &Role,
+    at: Moment,
+) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let before = session.outbox.load().messages;
+    let until = at.now.after(sockets.settings.timeouts.close_ms);
+    let unsent = session.outbox.take_unsent(&mut sockets.scratch.spares);
+    // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
+    session.dirty &= !session.outbox.unsent().is_empty();
+    let freed = Load {
+        messages: before - session.outbox.load().messages,
+        control: 0,
+    };
+    if session.outbox.has_messages()
+        && let Some(channel) = directory.channels.get_mut(channel)
+    {
+        let members = &mut channel.wake(&directory.hasher).members;
+        members.hold(slot_of(role), key, until);
+    }
+    books.unload(freed);
+    backlog::weigh(sockets, directory, key);
+    give_back(sockets, directory, books, key, channel, role, unsent, at);
+    arm_channel(sockets, directory, channel, at);
+}
+
+/// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's current
+/// connection.
+pub(super) fn release_slot(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    by: SessionKey,
+    at: Moment,
+) {
+    let was = match sockets.sessions.get(by).map(|session| &session.state) {
+        Some(State::Open(ws)) => Some((ws.channel, ws.role.clone())),
+        Some(State::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
+        Some(State::AwaitGone(ending)) => ending.was.clone(),
+        Some(State::Http(_)) | None => None,
+    };
+    let Some((channel, role)) = was else { return };
+    let live = directory
+        .channels
+        .get_mut(channel)
+        .and_then(Channel::live_mut);
+    if live.is_some_and(|live| live.members.release(by)) {
+        relay::deliver_kept(sockets, directory, books, channel, &role, at);
+        if let Some(channel) = directory.channels.get_mut(channel) {
             channel.rest();
         }
     }
+}
 
-    /// Takes back what no byte of has left a connection that is no longer its slot's.
-    pub(super) fn take_back(
-        &mut self,
-        key: SessionKey,
-        channel: ChannelKey,
-        role: &Role,
-        at: Moment,
-    ) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        let before = session.outbox.load().messages;
-        let until = at.now.after(self.sockets.settings.timeouts.close_ms);
-        let unsent = session.outbox.take_unsent(&mut self.sockets.scratch.spares);
-        // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
-        session.dirty &= !session.outbox.unsent().is_empty();
-        let freed = Load {
-            messages: before - session.outbox.load().messages,
-            control: 0,
-        };
-        if session.outbox.has_messages()
-            && let Some(channel) = self.directory.channels.get_mut(channel)
-        {
-            let members = &mut channel.wake(&self.directory.hasher).members;
-            members.hold(slot_of(role), key, until);
-        }
-        self.unload(freed);
-        self.weigh(key);
-        self.give_back(key, channel, role, unsent, at);
-        self.arm_channel(channel, at);
+/// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
+/// there.
+fn give_back(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    from: SessionKey,
+    key: ChannelKey,
+    role: &Role,
+    unsent: Vec<Unsent>,
+    at: Moment,
+) {
+    if unsent.is_empty() {
+        return;
     }
-
-    /// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's current
-    /// connection.
-    pub(super) fn release_slot(&mut self, by: SessionKey, at: Moment) {
-        let was = match self.sockets.sessions.get(by).map(|session| &session.state) {
-            Some(State::Open(ws)) => Some((ws.channel, ws.role.clone())),
-            Some(State::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
-            Some(State::AwaitGone(ending)) => ending.was.clone(),
-            Some(State::Http(_)) | None => None,
+    let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
+    for Unsent { launch, frame } in unsent {
+        if launch.counted {
+            books.counters.outbox_messages -= 1;
+        }
+        if launch.call {
+            alexa::offer_came_back(directory, books, key, from, &launch);
+            continue;
+        }
+        let viewer: Rc<str> = match role {
+            Role::Viewer(id) => id.clone(),
+            Role::Master => sender_of(&frame, launch.sender_bytes).into(),
         };
-        let Some((channel, role)) = was else { return };
-        let live = self
-            .directory
-            .channels
-            .get_mut(channel)
-            .and_then(Channel::live_mut);
-        if live.is_some_and(|live| live.members.release(by)) {
-            self.deliver_kept(channel, &role, at);
-            if let Some(channel) = self.directory.channels.get_mut(channel) {
-                channel.rest();
-            }
-        }
-    }
-
-    /// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
-    /// there.
-    fn give_back(
-        &mut self,
-        from: SessionKey,
-        key: ChannelKey,
-        role: &Role,
-        unsent: Vec<Unsent>,
-        at: Moment,
-    ) {
-        if unsent.is_empty() {
-            return;
-        }
-        let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
-        for Unsent { launch, frame } in unsent {
-            if launch.counted {
-                self.books.counters.outbox_messages -= 1;
-            }
-            if launch.call {
-                self.offer_came_back(key, from, &launch);
-                continue;
-            }
-            let viewer: Rc<str> = match role {
-                Role::Viewer(id) => id.clone(),
-                Role::Master => sender_of(&frame, launch.sender_bytes).into(),
-            };
-            let Launch {
+        let Launch {
+            action,
+            expires,
+            order,
+            sender_bytes,
+            call: _,
+            counted: _,
+            accepted_us: _,
+        } = launch;
+        messages.push((
+            viewer,
+            Message {
                 action,
                 expires,
                 order,
                 sender_bytes,
-                call: _,
-                counted: _,
-                accepted_us: _,
-            } = launch;
-            messages.push((
-                viewer,
-                Message {
-                    action,
-                    expires,
-                    order,
-                    sender_bytes,
-                    frame,
-                },
-            ));
-        }
-        let towards = if *role == Role::Master {
-            Towards::Master
-        } else {
-            Towards::Viewer
-        };
-        if self.directory.channels.get(key).is_none() {
-            for (_, message) in &messages {
-                self.books
-                    .counters
-                    .end(Kind::Known(message.action), Outcome::Withdrawn);
-            }
-            return;
-        }
-        while let Some((viewer, _)) = messages.first() {
-            let viewer = viewer.clone();
-            let (mine, others): (Vec<_>, Vec<_>) = messages
-                .into_iter()
-                .partition(|(other, _)| *other == viewer);
-            messages = others;
-            self.put_back(
-                key,
-                towards,
-                &viewer,
-                mine.into_iter().map(|(_, message)| message).collect(),
-            );
-        }
-        self.deliver_kept(key, role, at);
-        self.arm_channel(key, at);
+                frame,
+            },
+        ));
     }
-
-    /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be forgotten.
-    pub(super) fn arm_channel(&mut self, key: ChannelKey, at: Moment) {
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return;
-        };
-        match channel.next_due(&self.sockets.settings.quotas, at.now) {
-            Some(next) => {
-                (self.sockets.wheel).call_by(&mut channel.timer, next, Timer::channel(key))
-            }
-            None => self.sockets.wheel.forget(&mut channel.timer),
+    let towards = if *role == Role::Master {
+        Towards::Master
+    } else {
+        Towards::Viewer
+    };
+    if directory.channels.get(key).is_none() {
+        for (_, message) in &messages {
+            books
+                .counters
+                .end(Kind::Known(message.action), Outcome::Withdrawn);
         }
+        return;
+    }
+    while let Some((viewer, _)) = messages.first() {
+        let viewer = viewer.clone();
+        let (mine, others): (Vec<_>, Vec<_>) = messages
+            .into_iter()
+            .partition(|(other, _)| *other == viewer);
+        messages = others;
+        kept::put_back(
+            directory,
+            books,
+            key,
+            towards,
+            &viewer,
+            mine.into_iter().map(|(_, message)| message).collect(),
+        );
+    }
+    relay::deliver_kept(sockets, directory, books, key, role, at);
+    arm_channel(sockets, directory, key, at);
+}
+
+/// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be forgotten.
+pub(super) fn arm_channel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    key: ChannelKey,
+    at: Moment,
+) {
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    match channel.next_due(&sockets.settings.quotas, at.now) {
+        Some(next) => (sockets.wheel).call_by(&mut channel.timer, next, Timer::channel(key)),
+        None => sockets.wheel.forget(&mut channel.timer),
     }
 }
 

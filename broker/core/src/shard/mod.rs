@@ -35,6 +35,7 @@ mod kept;
 mod leave;
 mod letter;
 mod origins;
+mod outboxes;
 mod pages;
 mod permits;
 mod relay;
@@ -61,7 +62,7 @@ use crate::channel::Life;
 use crate::event::Counters;
 use crate::id::SessionKey;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
-use crate::session::{Http, Load, NEVER, Session, State, WebSocket};
+use crate::session::{NEVER, State};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
@@ -113,58 +114,15 @@ impl Shard {
             gate,
         };
         for record in records {
-            shard.insert_channel(record, Life::Active);
+            shard.directory.insert_channel(record, Life::Active);
         }
         shard
     }
 
-    fn output(&mut self, output: Output<Letter>) {
-        self.sockets.outputs.push_back(output);
-    }
-
-    /// A session's HTTP state, while it speaks HTTP.
-    fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
-        self.sockets
-            .sessions
-            .get_mut(key)
-            .and_then(Session::http_mut)
-    }
-
-    /// A session's open WebSocket, while it is one.
-    fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
-        self.sockets
-            .sessions
-            .get_mut(key)
-            .and_then(Session::open_mut)
-    }
-
-    /// Notes that a session has bytes to send.
-    fn touch(&mut self, key: SessionKey) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        if !session.dirty && !session.outbox.unsent().is_empty() {
-            session.dirty = true;
-            self.sockets.outputs.push_back(Output::Send(key));
-        }
-    }
-
-    /// Appends control bytes (a response, a pong, a status) to a session's outbox.
-    fn push(&mut self, key: SessionKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
-            return;
-        };
-        self.books.counters.control_bytes +=
-            session.outbox.push(&mut self.sockets.scratch.spares, write) as u64;
-        self.weigh(key);
-        self.touch(key);
-    }
-
-    /// This many bytes wait no longer in an outbox.
-    fn unload(&mut self, load: Load) {
-        let counters = &mut self.books.counters;
-        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
-        counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
+    /// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
+    #[must_use]
+    pub fn forgotten(&mut self, now: Now) -> usize {
+        timers::forgotten(&self.sockets, &mut self.directory, now)
     }
 }
 
@@ -176,25 +134,31 @@ impl Machine for Shard {
     type Reply = Reply;
 
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
-        self.open_session(peer, false, at)
+        self.sockets.open_session(peer, false, at)
     }
 
     fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
-        self.open_session(peer, true, at)
+        self.sockets.open_session(peer, true, at)
     }
 
     fn release(&mut self, session: SessionKey) -> Self::Parcel {
-        self.release_parcel(session)
+        admission::release_parcel(&mut self.sockets, &mut self.books, session)
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        let session = self.adopt_parcel(*parcel, at);
-        self.go_on(at);
+        let Self {
+            sockets,
+            directory,
+            books,
+            gate,
+        } = self;
+        let session = admission::adopt_parcel(sockets, directory, books, *parcel, at);
+        turns::receive_answered(sockets, directory, books, gate, at);
         session
     }
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        self.bounce_parcel(*parcel, at)
+        admission::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at)
     }
 
     fn has_room(&self) -> bool {
@@ -202,18 +166,28 @@ impl Machine for Shard {
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
+        let (sockets, directory) = (&mut self.sockets, &mut self.directory);
+        let (books, gate) = (&mut self.books, &mut self.gate);
         match input {
-            Input::Secured { session } => self.secured(session, at),
+            Input::Secured { session } => sockets.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes, at),
-            Input::Sent { session, bytes } => self.sent(session, bytes, at),
-            Input::Ended { session } => self.peer_ended(session, at),
-            Input::Gone { session } => self.gone(session, at),
+            Input::Sent { session, bytes } => {
+                flights::sent(sockets, directory, books, session, bytes, at)
+            }
+            Input::Ended { session } => leave::peer_ended(sockets, directory, books, session, at),
+            Input::Gone { session } => leave::gone(sockets, directory, books, session, at),
             Input::Letter(letter) => self.take_in(letter, at),
-            Input::Refused(letter) => self.refused(letter, at),
-            Input::Tick => self.tick(at),
+            Input::Refused(letter) => calls::refused(sockets, directory, books, letter, at),
+            Input::Tick => timers::tick(sockets, directory, books, gate, at),
         }
-        self.go_on(at);
-        self.look_at_drain(at);
+        let Self {
+            sockets,
+            directory,
+            books,
+            gate,
+        } = self;
+        turns::receive_answered(sockets, directory, books, gate, at);
+        drain::look_at_drain(sockets, directory, books, at);
     }
 
     fn poll_output(&mut self) -> Option<Output<Letter>> {
@@ -233,7 +207,7 @@ impl Machine for Shard {
     }
 
     fn intake(&self, session: SessionKey) -> Intake {
-        self.intake_of(session)
+        self.sockets.intake_of(session)
     }
 
     fn unsent(&self, session: SessionKey) -> &[u8] {
@@ -253,10 +227,10 @@ impl Machine for Shard {
         if let State::Http(http) = &found.state {
             // Its socket had no room: from here on it is watched.
             let due = http.answer_due;
-            self.arm(session, due);
-            self.charge(session);
+            self.sockets.arm(session, due);
+            self.sockets.charge(session);
         }
-        self.falls_behind(session);
+        backlog::falls_behind(&mut self.sockets, &mut self.directory, session);
     }
 
     fn refusable(letter: &Letter) -> bool {
@@ -292,7 +266,13 @@ impl Machine for Shard {
     }
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
-        self.answer_operator(question, at)
+        let Self {
+            sockets,
+            directory,
+            books,
+            gate: _,
+        } = self;
+        inspect::answer_operator(sockets, directory, books, question, at)
     }
 
     fn work(&self) -> u64 {
@@ -308,46 +288,59 @@ impl Machine for Shard {
 
 impl Shard {
     fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        match self.sockets.sessions.get(key).map(|session| &session.state) {
-            Some(State::Http(_)) => self.receive_requests(key, bytes, at),
-            Some(State::Open(_)) => self.receive_frames(key, bytes, at),
-            Some(State::AwaitCloseEcho(..)) => self.receive_close_echo(key, bytes, at),
+        let Self {
+            sockets,
+            directory,
+            books,
+            gate,
+        } = self;
+        match sockets.sessions.get(key).map(|session| &session.state) {
+            Some(State::Http(_)) => {
+                turns::receive_requests(sockets, directory, books, gate, key, bytes, at);
+            }
+            Some(State::Open(_)) => {
+                frames::receive_frames(sockets, directory, books, key, bytes, at);
+            }
+            Some(State::AwaitCloseEcho(..)) => {
+                frames::receive_close_echo(sockets, directory, books, key, bytes, at);
+            }
             Some(State::AwaitGone(_)) | None => {}
         }
     }
 
-    /// Requests that waited behind a call which was answered, or for their peer to take answers, begin.
-    fn go_on(&mut self, at: Moment) {
-        while let Some(session) = self.sockets.turns.answered.pop_front() {
-            self.receive_requests(session, &mut [], at);
-        }
-    }
-
     fn take_in(&mut self, letter: Letter, at: Moment) {
+        let Self {
+            sockets,
+            directory,
+            books,
+            gate,
+        } = self;
         match letter {
-            Letter::Ask(caller, ask) => self.answer(caller, *ask, at),
+            Letter::Ask(caller, ask) => home::answer(sockets, directory, books, caller, *ask, at),
             Letter::Tell(from, caller, told) => {
-                self.heard_from(from);
-                self.told(caller, *told, at);
+                sockets.heard_from(from);
+                answers::told(sockets, directory, books, caller, *told, at);
             }
             Letter::Taken(from, caller) => {
-                self.heard_from(from);
-                self.offer_taken(from, caller);
+                sockets.heard_from(from);
+                sockets.offer_taken(from, caller);
             }
-            Letter::Answer(from, caller, told) => self.offer_answered(from, caller, *told, at),
-            Letter::Withdraw(caller) => self.withdraw_offer(caller, at),
-            Letter::Over(caller) => self.directory.waits.free(caller),
-            Letter::Committed(key, result) => self.committed(key, result, at),
-            Letter::Credentials(credentials) => self.replace_credentials(credentials),
-            Letter::Drain(within_ms) => self.begin_drain(within_ms, at),
-        }
-    }
-
-    /// A question found no room in its mailbox: its caller gets an error.
-    fn refused(&mut self, letter: Letter, at: Moment) {
-        if let Letter::Ask(caller, inquiry) = letter {
-            self.heard_from(self.home_of(&inquiry.ask));
-            self.told(caller, calls::too_busy(), at);
+            Letter::Answer(from, caller, told) => {
+                calls::offer_answered(sockets, directory, books, from, caller, *told, at);
+            }
+            Letter::Withdraw(caller) => {
+                alexa::withdraw_offer(sockets, directory, books, caller, at);
+            }
+            Letter::Over(caller) => directory.waits.free(caller),
+            Letter::Committed(key, result) => {
+                changes::committed(sockets, directory, books, key, result, at);
+            }
+            Letter::Credentials(credentials) => {
+                gate::replace_credentials(directory, gate, credentials);
+            }
+            Letter::Drain(within_ms) => {
+                drain::begin_drain(sockets, directory, books, within_ms, at)
+            }
         }
     }
 }

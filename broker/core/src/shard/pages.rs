@@ -4,8 +4,12 @@
 //! [`LIST_MERGED_MAX`](crate::limits::LIST_MERGED_MAX). Beyond the last name that a shard with more has sent, the merged names
 //! may have gaps: the page ends there, and its token says so.
 
+use super::Told;
+use super::books::Books;
+use super::directory::Directory;
 use super::home::status;
-use super::{Shard, Told};
+use super::sockets::Sockets;
+use super::{answers, home};
 use crate::id::{CallRef, Identity};
 use crate::limits::RECORDS_PER_TURN;
 use crate::record::Listed;
@@ -54,71 +58,92 @@ impl PageTurn {
     }
 }
 
-impl Shard {
-    /// Sends a part of a page, in this turn or in a later one.
-    pub(super) fn send_page(&mut self, caller: CallRef, of: PageOf, at: Moment) {
-        if self.directory.pages.due() || !self.directory.pages.has_room(at) {
-            return self
-                .directory
-                .pages
-                .waiting
-                .push_back(PageWork::Send(caller, of));
-        }
-        let before = self.directory.pages.records_read;
-        let told = self.page(&of.prefix, of.after.as_deref(), of.limit);
-        self.directory.pages.records += self.directory.pages.records_read - before;
-        self.tell(caller, told, at);
-    }
-
-    /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
-    pub(super) fn merges_later(&mut self, caller: CallRef, told: &mut Told, at: Moment) -> bool {
-        let Told::Page(page, more) = told else {
-            return false;
-        };
-        let has_room = self.directory.pages.has_room(at);
-        let http = self.http(caller.session);
-        let Some(HttpStage::AwaitReply(
-            _,
-            Wanted::Pages {
-                missing: 1,
-                records,
-                complete_to,
-                ..
-            },
-        )) = http.map(|http| &mut http.stage)
-        else {
-            return false;
-        };
-        if has_room {
-            let merged = records.len() + page.len();
-            self.directory.pages.records += merged as u64;
-            return false;
-        }
-        *complete_to = add(records, complete_to.take(), std::mem::take(page), *more);
-        self.directory
+/// Sends a part of a page, in this turn or in a later one.
+pub(super) fn send_page(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    caller: CallRef,
+    of: PageOf,
+    at: Moment,
+) {
+    if directory.pages.due() || !directory.pages.has_room(at) {
+        return directory
             .pages
             .waiting
-            .push_back(PageWork::Merge(caller));
-        true
+            .push_back(PageWork::Send(caller, of));
     }
+    let before = directory.pages.records_read;
+    let told = directory.page(&of.prefix, of.after.as_deref(), of.limit);
+    directory.pages.records += directory.pages.records_read - before;
+    home::tell(sockets, directory, books, caller, told, at);
+}
 
-    /// Goes on with pages that waited, as far as the turn has room.
-    pub(super) fn work_on_pages(&mut self, at: Moment) {
-        while self.directory.pages.due() && self.directory.pages.has_room(at) {
-            let mut waiting = std::mem::take(&mut self.directory.pages.waiting);
-            let work = waiting.pop_front();
-            match work {
-                Some(PageWork::Send(caller, of)) => self.send_page(caller, of, at),
-                Some(PageWork::Merge(caller)) => {
-                    self.told(caller, Told::Page(Vec::new(), false), at)
-                }
-                None => {}
+/// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
+pub(super) fn merges_later(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    caller: CallRef,
+    told: &mut Told,
+    at: Moment,
+) -> bool {
+    let Told::Page(page, more) = told else {
+        return false;
+    };
+    let has_room = directory.pages.has_room(at);
+    let http = sockets.http(caller.session);
+    let Some(HttpStage::AwaitReply(
+        _,
+        Wanted::Pages {
+            missing: 1,
+            records,
+            complete_to,
+            ..
+        },
+    )) = http.map(|http| &mut http.stage)
+    else {
+        return false;
+    };
+    if has_room {
+        let merged = records.len() + page.len();
+        directory.pages.records += merged as u64;
+        return false;
+    }
+    *complete_to = add(records, complete_to.take(), std::mem::take(page), *more);
+    directory.pages.waiting.push_back(PageWork::Merge(caller));
+    true
+}
+
+/// Goes on with pages that waited, as far as the turn has room.
+pub(super) fn work_on_pages(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    while directory.pages.due() && directory.pages.has_room(at) {
+        let mut waiting = std::mem::take(&mut directory.pages.waiting);
+        let work = waiting.pop_front();
+        match work {
+            Some(PageWork::Send(caller, of)) => {
+                send_page(sockets, directory, books, caller, of, at)
             }
-            waiting.append(&mut self.directory.pages.waiting);
-            self.directory.pages.waiting = waiting;
+            Some(PageWork::Merge(caller)) => answers::told(
+                sockets,
+                directory,
+                books,
+                caller,
+                Told::Page(Vec::new(), false),
+                at,
+            ),
+            None => {}
         }
+        waiting.append(&mut directory.pages.waiting);
+        directory.pages.waiting = waiting;
     }
+}
 
+impl Directory {
     /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least one, and
     /// whether there are more.
     pub(super) fn page(&mut self, prefix: &str, after: Option<&str>, limit: usize) -> Told {
@@ -129,13 +154,13 @@ impl Shard {
         let limit = limit.max(1);
         let mut page = Vec::new();
         let mut more = false;
-        for (identity, key) in self.directory.names.range((first, Bound::Unbounded)) {
-            self.directory.pages.records_read += 1;
+        for (identity, key) in self.names.range((first, Bound::Unbounded)) {
+            self.pages.records_read += 1;
             if !identity.as_str().starts_with(prefix) {
                 break;
             }
             // Channels that are only being created are passed over: as many as there may be changes under way.
-            let channel = self.directory.channels.get(*key);
+            let channel = self.channels.get(*key);
             let Some((channel, status)) = channel.and_then(|one| Some((one, status(one)?))) else {
                 continue;
             };

@@ -1,16 +1,17 @@
 //! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
+use super::Told;
+use super::directory::Directory;
 use super::home::not_found;
-use super::{Shard, Told};
 use crate::auth::Caller;
 use crate::channel::Life;
 use crate::id::Identity;
 use codec::aws::policy::Action;
 use codec::control::{Call, Operation, StreamSelector};
 
-impl Shard {
+impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A channel
-    /// that is named is judged where it lives, by [`Shard::forbids_named`].
+    /// that is named is judged where it lives, by [`Directory::forbids_named`].
     pub(super) fn forbids(&self, caller: &Caller, call: &Call) -> Option<Told> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
@@ -46,8 +47,8 @@ impl Shard {
         operation: Operation,
         identity: &Identity,
     ) -> Option<Told> {
-        let channel = self.directory.names.get(identity);
-        let channel = channel.and_then(|&key| self.directory.channels.get(key));
+        let channel = self.names.get(identity);
+        let channel = channel.and_then(|&key| self.channels.get(key));
         match channel.filter(|channel| channel.state != Life::Creating) {
             Some(channel) => denial(caller, operation, channel.record.arn.as_str(), None),
             None => denial(caller, operation, &unborn(identity, "channel"), None),
@@ -56,7 +57,7 @@ impl Shard {
 
     /// The channel of a name in our region and the caller's account.
     pub(super) fn named(&self, caller: &Caller, name: &str) -> Identity {
-        Identity::new(&self.sockets.settings.region, caller.account(), name)
+        Identity::new(&self.settings.region, caller.account(), name)
     }
 }
 

@@ -5,9 +5,12 @@
 //! connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address that holds less than
 //! an equal part of the budget is served, whatever others hold.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
 use super::respond::Purpose;
 use super::shares::Shares;
+use super::sockets::Sockets;
+use super::{leave, respond};
 use crate::crowd::Origin;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
@@ -30,10 +33,10 @@ pub(super) struct RequestBytes {
     pub(super) refused: u64,
 }
 
-impl Shard {
+impl Sockets {
     /// Charges a session for what it holds now, and for nothing else.
     pub(super) fn charge(&mut self, key: SessionKey) {
-        let Some(session) = self.sockets.sessions.get(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return;
         };
         let (held, remote) = (session.held(), session.peer.remote);
@@ -42,7 +45,7 @@ impl Shard {
 
     /// A session leaves this shard's table: nothing is charged for it any more.
     pub(super) fn discharge(&mut self, key: SessionKey) {
-        let Some(session) = self.sockets.sessions.get(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return;
         };
         let remote = session.peer.remote;
@@ -50,7 +53,7 @@ impl Shard {
     }
 
     fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
-        let charges = &mut self.sockets.held.charges;
+        let charges = &mut self.held.charges;
         if after == 0 && charges.is_empty() {
             return; // the usual case
         }
@@ -60,70 +63,88 @@ impl Shard {
             charges.insert(key, after)
         };
         let before = before.unwrap_or(0);
-        self.sockets.held.shares.change(origin, key, before, after);
-        self.sockets.held.bytes = (self.sockets.held.bytes + after).saturating_sub(before);
+        self.held.shares.change(origin, key, before, after);
+        self.held.bytes = (self.held.bytes + after).saturating_sub(before);
     }
+}
 
-    /// Charges a session that has just received, and has somebody pay when that is too much.
-    pub(super) fn charge_received(&mut self, key: SessionKey, at: Moment) {
-        self.charge(key);
-        for payers in 0.. {
-            if self.sockets.held.bytes <= self.sockets.rules.request_bytes {
-                return;
-            }
-            let Some(session) = self.sockets.sessions.get(key) else {
-                return;
-            };
-            let origin = Origin::of(session.peer.remote.ip());
-            let Some(&own) = self.sockets.held.charges.get(&key) else {
-                return; // others hold it all, and pay when they send more
-            };
-            let payer = self.sockets.held.shares.payer(origin, own, 0);
-            match payer.filter(|_| payers < PAYERS_PER_INPUT) {
-                Some(payer) => self.make_pay(payer, at),
-                None => return self.make_pay(key, at),
-            }
+/// Charges a session that has just received, and has somebody pay when that is too much.
+pub(super) fn charge_received(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    sockets.charge(key);
+    for payers in 0.. {
+        if sockets.held.bytes <= sockets.rules.request_bytes {
+            return;
         }
-    }
-
-    /// Frees what a connection holds.
-    fn make_pay(&mut self, key: SessionKey, at: Moment) {
-        self.sockets.held.refused += 1;
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
+        let Some(session) = sockets.sessions.get(key) else {
             return;
         };
-        let answers = session.outbox.in_flight();
-        let State::Http(http) = &mut session.state else {
-            // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
-            self.because(key, EndReason::SlowMessage);
-            return self.abort_at_once(key, at);
+        let origin = Origin::of(session.peer.remote.ip());
+        let Some(&own) = sockets.held.charges.get(&key) else {
+            return; // others hold it all, and pay when they send more
         };
-        let purpose = match &mut http.stage {
-            // Its answer goes out, and is the last: what waits behind it is asked again.
-            HttpStage::AwaitReply(asked, _) => {
-                asked.close = true;
-                http.buffer = Vec::new();
-                return self.charge(key);
-            }
-            HttpStage::AwaitBody(awaited) => Purpose::of(awaited.target),
-            HttpStage::AwaitHead | HttpStage::AwaitTls | HttpStage::AwaitHandover(..) => {
-                Purpose::Unknown
-            }
-        };
-        let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
-        if answers || !asks {
-            return self.abort_at_once(key, at);
+        let payer = sockets.held.shares.payer(origin, own, 0);
+        match payer.filter(|_| payers < PAYERS_PER_INPUT) {
+            Some(payer) => make_pay(sockets, directory, books, payer, at),
+            None => return make_pay(sockets, directory, books, key, at),
         }
-        let kind = ErrorKind::ServiceUnavailable;
-        self.respond_error(key, purpose, kind, FULL, true, at);
-        self.charge(key);
     }
+}
 
-    fn abort_at_once(&mut self, key: SessionKey, at: Moment) {
-        self.abort(key, at);
-        // Its memory is free with the end of its socket, in the next turn.
-        self.discharge(key);
+/// Frees what a connection holds.
+fn make_pay(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    sockets.held.refused += 1;
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    let answers = session.outbox.in_flight();
+    let State::Http(http) = &mut session.state else {
+        // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
+        sockets.because(key, EndReason::SlowMessage);
+        return abort_at_once(sockets, directory, books, key, at);
+    };
+    let purpose = match &mut http.stage {
+        // Its answer goes out, and is the last: what waits behind it is asked again.
+        HttpStage::AwaitReply(asked, _) => {
+            asked.close = true;
+            http.buffer = Vec::new();
+            return sockets.charge(key);
+        }
+        HttpStage::AwaitBody(awaited) => Purpose::of(awaited.target),
+        HttpStage::AwaitHead | HttpStage::AwaitTls | HttpStage::AwaitHandover(..) => {
+            Purpose::Unknown
+        }
+    };
+    let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
+    if answers || !asks {
+        return abort_at_once(sockets, directory, books, key, at);
     }
+    let kind = ErrorKind::ServiceUnavailable;
+    respond::respond_error(sockets, books, key, purpose, kind, FULL, true, at);
+    sockets.charge(key);
+}
+
+fn abort_at_once(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    leave::abort(sockets, directory, books, key, at);
+    // Its memory is free with the end of its socket, in the next turn.
+    sockets.discharge(key);
 }
 
 const FULL: &str = "The server holds as many unfinished requests as it may. Try again.";

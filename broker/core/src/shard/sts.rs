@@ -2,9 +2,12 @@
 //!
 //! Nothing is stored: the grant is sealed in the session token, and every holder of the key can check it.
 
-use super::Shard;
+use super::books::Books;
 use super::calls::UNAUDITABLE;
+use super::gate::Gate;
+use super::respond;
 use super::respond::{Answer, Purpose};
+use super::sockets::Sockets;
 use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
 use crate::event::{AuthFailure, Requested};
 use crate::id::SessionKey;
@@ -22,168 +25,166 @@ struct Wish {
     duration_s: u32,
 }
 
-impl Shard {
-    /// Answers a call of STS, whose signature is good.
-    pub(super) fn answer_sts(
-        &mut self,
-        key: SessionKey,
-        caller: &Caller,
-        body: &[u8],
-        close: bool,
-        at: Moment,
-    ) {
-        let strict = self.sockets.settings.strict();
-        let id = self.request_id();
-        let mut out = Vec::new();
-        let (requested, result) = match sts::parse(body, &sts::Rules { strict }) {
-            Ok(Request::GetCallerIdentity) => {
-                let (arn, user_id) = (caller.arn(), caller.user_id());
-                let identity = CallerIdentity {
-                    arn: &arn,
-                    user_id: &user_id,
-                    account: caller.account(),
-                };
-                caller_identity(&mut out, &identity, &id);
-                (Requested::CallerIdentity, Ok(()))
-            }
-            Ok(Request::GetFederationToken {
+/// Answers a call of STS, whose signature is good.
+pub(super) fn answer_sts(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    caller: &Caller,
+    body: &[u8],
+    close: bool,
+    at: Moment,
+) {
+    let strict = sockets.settings.strict();
+    let id = books.request_id();
+    let mut out = Vec::new();
+    let (requested, result) = match sts::parse(body, &sts::Rules { strict }) {
+        Ok(Request::GetCallerIdentity) => {
+            let (arn, user_id) = (caller.arn(), caller.user_id());
+            let identity = CallerIdentity {
+                arn: &arn,
+                user_id: &user_id,
+                account: caller.account(),
+            };
+            caller_identity(&mut out, &identity, &id);
+            (Requested::CallerIdentity, Ok(()))
+        }
+        Ok(Request::GetFederationToken {
+            name,
+            policy,
+            duration_s,
+        }) => {
+            let wish = Wish {
                 name,
                 policy,
                 duration_s,
-            }) => {
-                let wish = Wish {
-                    name,
-                    policy,
-                    duration_s,
-                };
-                let granted = if self.books.diary.keep_place() {
-                    let granted = self.grant(&mut out, caller, &wish, &id, at);
-                    self.audit_grant(key, caller, granted.as_ref().err(), &id, at);
-                    granted
-                } else {
-                    Err(Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE))
-                };
-                (Requested::FederationToken, granted)
-            }
-            Err(error) => (Requested::Unknown, Err(error)),
-        };
-        match result {
-            Ok(()) => {
-                let answer = Answer {
-                    purpose: Purpose::Sts(requested),
-                    status: 200,
-                    error_type: None,
-                    content_type: sts::CONTENT_TYPE,
-                    body: &out,
-                    close,
-                };
-                self.respond_as(key, &id, &answer, at);
-            }
-            Err(error) => self.refuse_sts(key, &id, requested, &error, close, at),
+            };
+            let granted = if books.diary.keep_place() {
+                let granted = grant(books, gate, &mut out, caller, &wish, &id, at);
+                audit_grant(sockets, books, key, caller, granted.as_ref().err(), &id, at);
+                granted
+            } else {
+                Err(Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE))
+            };
+            (Requested::FederationToken, granted)
         }
+        Err(error) => (Requested::Unknown, Err(error)),
+    };
+    match result {
+        Ok(()) => {
+            let answer = Answer {
+                purpose: Purpose::Sts(requested),
+                status: 200,
+                error_type: None,
+                content_type: sts::CONTENT_TYPE,
+                body: &out,
+                close,
+            };
+            respond::respond_as(sockets, books, key, &id, &answer, at);
+        }
+        Err(error) => refuse_sts(sockets, books, key, &id, requested, &error, close, at),
     }
+}
 
-    /// Answers with an error of STS.
-    pub(super) fn refuse_sts(
-        &mut self,
-        key: SessionKey,
-        id: &str,
-        requested: Requested,
-        error: &Error,
-        close: bool,
-        at: Moment,
-    ) {
-        let mut body = Vec::new();
-        error_body(&mut body, error.kind, &error.message, id);
-        let answer = Answer {
-            purpose: Purpose::Sts(requested),
-            status: error.kind.status(),
-            error_type: Some(error.kind.code()),
-            content_type: sts::CONTENT_TYPE,
-            body: &body,
-            close,
-        };
-        self.respond_as(key, id, &answer, at);
+/// Answers with an error of STS.
+pub(super) fn refuse_sts(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    id: &str,
+    requested: Requested,
+    error: &Error,
+    close: bool,
+    at: Moment,
+) {
+    let mut body = Vec::new();
+    error_body(&mut body, error.kind, &error.message, id);
+    let answer = Answer {
+        purpose: Purpose::Sts(requested),
+        status: error.kind.status(),
+        error_type: Some(error.kind.code()),
+        content_type: sts::CONTENT_TYPE,
+        body: &body,
+        close,
+    };
+    respond::respond_as(sockets, books, key, id, &answer, at);
+}
+
+/// Makes temporary credentials: the caller's rights, as far as the policy has them too.
+fn grant(
+    books: &mut Books,
+    gate: &mut Gate,
+    out: &mut Vec<u8>,
+    caller: &Caller,
+    wish: &Wish,
+    id: &str,
+    at: Moment,
+) -> Result<(), Error> {
+    let arn = federated_user_arn(caller.account(), &wish.name);
+    if !caller.may(Action::GetFederationToken, &arn, None) {
+        books.counters.auth_failure(AuthFailure::Policy);
+        let message = caller.denial(Action::GetFederationToken, &arn);
+        return Err(Error::new(ErrorKind::AccessDenied, message));
     }
-
-    /// Makes temporary credentials: the caller's rights, as far as the policy has them too.
-    fn grant(
-        &mut self,
-        out: &mut Vec<u8>,
-        caller: &Caller,
-        wish: &Wish,
-        id: &str,
-        at: Moment,
-    ) -> Result<(), Error> {
-        let arn = federated_user_arn(caller.account(), &wish.name);
-        if !caller.may(Action::GetFederationToken, &arn, None) {
-            self.books.counters.auth_failure(AuthFailure::Policy);
-            let message = caller.denial(Action::GetFederationToken, &arn);
-            return Err(Error::new(ErrorKind::AccessDenied, message));
-        }
-        let policy = wish.policy.as_deref().unwrap_or_default();
-        if !policy.is_empty() {
-            let checked = Policy::parse_session(policy);
-            checked.map_err(|fault| {
-                Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string())
-            })?;
-        }
-        let until = at.wall.0 / 1000 + u64::from(wish.duration_s);
-        let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
-        let grant = Grant {
-            account: caller.account(),
-            parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
-            parent_secret: caller.parent_secret().map_or("", Secret::reveal),
-            name: &wish.name,
-            policy,
-            expires_s,
-        };
-        let sealed = |error| match error {
-            SealError::TooLong => {
-                let message = "The policy must be at most 2048 bytes of UTF-8.";
-                Error::new(ErrorKind::PackedPolicyTooLarge, message)
-            }
-            SealError::Library => Error::new(ErrorKind::InternalFailure, "Internal failure."),
-        };
-        let nonce = self.gate.nonces.draw();
-        let temporary = self
-            .gate
-            .session_keys
-            .seal(&nonce, &grant)
-            .map_err(sealed)?;
-        let user_id = format!("{}:{}", caller.account(), wish.name);
-        let token = FederationToken {
-            access_key_id: &temporary.access_key_id,
-            secret_access_key: temporary.secret_access_key.reveal(),
-            session_token: temporary.session_token.reveal(),
-            expires_s,
-            user_arn: &arn,
-            user_id: &user_id,
-            packed_policy_percent: packed_percent(policy),
-        };
-        federation_token(out, &token, id);
-        Ok(())
+    let policy = wish.policy.as_deref().unwrap_or_default();
+    if !policy.is_empty() {
+        let checked = Policy::parse_session(policy);
+        checked
+            .map_err(|fault| Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string()))?;
     }
-
-    /// Notes a grant in the place that was kept for it, or its refusal like any other.
-    fn audit_grant(
-        &mut self,
-        key: SessionKey,
-        caller: &Caller,
-        error: Option<&Error>,
-        id: &str,
-        at: Moment,
-    ) {
-        let audit = self.audit_of(key, id, caller, "GetFederationToken");
-        match (audit, error) {
-            (Some(audit), None) => self.books.diary.changed(audit),
-            (Some(mut audit), Some(error)) => {
-                self.books.diary.unchanged();
-                audit.outcome = error.kind.code();
-                self.books.diary.denied(at.now, || audit);
-            }
-            (None, _) => self.books.diary.unchanged(),
+    let until = at.wall.0 / 1000 + u64::from(wish.duration_s);
+    let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
+    let grant = Grant {
+        account: caller.account(),
+        parent_access_key_id: caller.parent_access_key_id().unwrap_or_default(),
+        parent_secret: caller.parent_secret().map_or("", Secret::reveal),
+        name: &wish.name,
+        policy,
+        expires_s,
+    };
+    let sealed = |error| match error {
+        SealError::TooLong => {
+            let message = "The policy must be at most 2048 bytes of UTF-8.";
+            Error::new(ErrorKind::PackedPolicyTooLarge, message)
         }
+        SealError::Library => Error::new(ErrorKind::InternalFailure, "Internal failure."),
+    };
+    let nonce = gate.nonces.draw();
+    let temporary = gate.session_keys.seal(&nonce, &grant).map_err(sealed)?;
+    let user_id = format!("{}:{}", caller.account(), wish.name);
+    let token = FederationToken {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: temporary.session_token.reveal(),
+        expires_s,
+        user_arn: &arn,
+        user_id: &user_id,
+        packed_policy_percent: packed_percent(policy),
+    };
+    federation_token(out, &token, id);
+    Ok(())
+}
+
+/// Notes a grant in the place that was kept for it, or its refusal like any other.
+fn audit_grant(
+    sockets: &Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    caller: &Caller,
+    error: Option<&Error>,
+    id: &str,
+    at: Moment,
+) {
+    let audit = sockets.audit_of(key, id, caller, "GetFederationToken");
+    match (audit, error) {
+        (Some(audit), None) => books.diary.changed(audit),
+        (Some(mut audit), Some(error)) => {
+            books.diary.unchanged();
+            audit.outcome = error.kind.code();
+            books.diary.denied(at.now, || audit);
+        }
+        (None, _) => books.diary.unchanged(),
     }
 }
 

@@ -1,7 +1,12 @@
 //! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
+use super::Told;
+use super::books::Books;
+use super::directory::Directory;
+use super::gate::Gate;
 use super::respond::Purpose;
-use super::{Shard, Told};
+use super::sockets::Sockets;
+use super::{alexa, answers, calls, drain, kept, leave, outboxes, pages, respond, turns};
 use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, SessionKey};
@@ -48,219 +53,257 @@ impl Timer {
 /// The bit above a packed key.
 const OF_CHANNEL: u64 = 1 << 48;
 
-impl Shard {
-    pub(super) fn tick(&mut self, at: Moment) {
-        for _ in 0..DUE_PER_TICK {
-            match self.sockets.wheel.pop(at.now).map(Timer::owner) {
-                Some(Owner::Session(key)) => self.session_due(key, at),
-                Some(Owner::Channel(key)) => self.channel_due(key, at),
-                None => break,
-            }
+pub(super) fn tick(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) {
+    for _ in 0..DUE_PER_TICK {
+        match sockets.wheel.pop(at.now).map(Timer::owner) {
+            Some(Owner::Session(key)) => session_due(sockets, directory, books, key, at),
+            Some(Owner::Channel(key)) => channel_due(sockets, directory, books, key, at),
+            None => break,
         }
-        self.work_on_pages(at);
-        self.step_drain(at);
-        self.answer_waiting(at);
     }
+    pages::work_on_pages(sockets, directory, books, at);
+    drain::step_drain(sockets, directory, books, at);
+    turns::answer_waiting(sockets, directory, books, gate, at);
+}
 
+impl Sockets {
     /// Has the wheel call for a session at `deadline`, unless it calls earlier anyway.
     pub(super) fn arm(&mut self, key: SessionKey, deadline: Now) {
-        let Some(session) = self.sockets.sessions.get_mut(key) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         if deadline != NEVER {
             let timer = &mut session.timer;
-            self.sockets
-                .wheel
-                .call_by(timer, deadline, Timer::session(key));
+            self.wheel.call_by(timer, deadline, Timer::session(key));
         }
     }
 
     /// Sets the wheel to the end of a session's state.
     pub(super) fn arm_open(&mut self, key: SessionKey, now: Now) {
-        let session = self.sockets.sessions.get(key);
-        if let Some(Wait::Until(next)) =
-            session.map(|it| it.waits(&self.sockets.settings.timeouts, now))
-        {
+        let session = self.sessions.get(key);
+        if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
             self.arm(key, next);
         }
     }
+}
 
-    fn session_due(&mut self, key: SessionKey, at: Moment) {
-        let Some(session) = self.sockets.sessions.get(key) else {
-            return;
-        };
-        match session.waits(&self.sockets.settings.timeouts, at.now) {
-            Wait::Until(later) if later > at.now => return self.arm(key, later),
-            Wait::Until(_) => {}
-            Wait::OwnTurn | Wait::Aborted => return,
-        }
-        match &session.state {
-            State::Http(_) => self.request_overdue(key, at),
-            State::Open(_) => self.open_due(key, at),
-            State::AwaitCloseEcho(..) | State::AwaitGone(_) => self.abort(key, at),
+fn session_due(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(session) = sockets.sessions.get(key) else {
+        return;
+    };
+    match session.waits(&sockets.settings.timeouts, at.now) {
+        Wait::Until(later) if later > at.now => return sockets.arm(key, later),
+        Wait::Until(_) => {}
+        Wait::OwnTurn | Wait::Aborted => return,
+    }
+    match &session.state {
+        State::Http(_) => request_overdue(sockets, directory, books, key, at),
+        State::Open(_) => open_due(sockets, directory, books, key, at),
+        State::AwaitCloseEcho(..) | State::AwaitGone(_) => {
+            leave::abort(sockets, directory, books, key, at)
         }
     }
+}
 
-    /// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
-    #[must_use]
-    pub fn forgotten(&mut self, now: Now) -> usize {
-        let mut forgotten = 0;
-        for key in
-            (0..self.sockets.sessions.slots()).filter_map(|number| self.sockets.sessions.at(number))
-        {
-            let session = self.sockets.sessions.get(key);
-            forgotten += usize::from(session.is_some_and(|session| {
-                match session.waits(&self.sockets.settings.timeouts, now) {
-                    // What is announced is sent within the turn, or armed then.
-                    Wait::Until(next) => {
-                        !session.dirty && !self.sockets.wheel.calls_by(&session.timer, next)
-                    }
-                    Wait::OwnTurn | Wait::Aborted => false,
+/// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
+pub(super) fn forgotten(sockets: &Sockets, directory: &mut Directory, now: Now) -> usize {
+    let mut forgotten = 0;
+    for key in (0..sockets.sessions.slots()).filter_map(|number| sockets.sessions.at(number)) {
+        let session = sockets.sessions.get(key);
+        forgotten += usize::from(session.is_some_and(|session| {
+            match session.waits(&sockets.settings.timeouts, now) {
+                // What is announced is sent within the turn, or armed then.
+                Wait::Until(next) => {
+                    !session.dirty && !sockets.wheel.calls_by(&session.timer, next)
                 }
-            }));
-        }
-        for number in 0..self.directory.channels.slots() {
-            let key = self.directory.channels.at(number);
-            let Some(channel) = key.and_then(|key| self.directory.channels.get_mut(key)) else {
-                continue;
-            };
-            let next = channel.next_due(&self.sockets.settings.quotas, now);
-            let calls = |next| self.sockets.wheel.calls_by(&channel.timer, next);
-            forgotten += usize::from(!next.is_none_or(calls));
-        }
-        forgotten
-    }
-
-    /// A head or body did not come in time: 408 if any of it came, else the connection just ends.
-    fn request_overdue(&mut self, key: SessionKey, at: Moment) {
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        if http.answer_due <= at.now && !http.awaits_reply() {
-            return self.abort(key, at); // it does not take what it was answered
-        }
-        match &http.stage {
-            HttpStage::AwaitTls => self.abort(key, at),
-            HttpStage::AwaitHead if http.buffer.is_empty() => self.finish(key, at),
-            HttpStage::AwaitHead => {
-                let message = "The request head did not come in time.";
-                self.refuse_head(key, Purpose::Unknown, 408, message, at)
+                Wait::OwnTurn | Wait::Aborted => false,
             }
-            HttpStage::AwaitBody(awaited) => {
-                let message = "The request body did not come in time.";
-                let purpose = Purpose::of(awaited.target);
-                self.refuse_head(key, purpose, 408, message, at)
-            }
-            HttpStage::AwaitReply(..) => self.reply_overdue(key, at),
-            HttpStage::AwaitHandover(..) => self.abort(key, at),
+        }));
+    }
+    for number in 0..directory.channels.slots() {
+        let key = directory.channels.at(number);
+        let Some(channel) = key.and_then(|key| directory.channels.get_mut(key)) else {
+            continue;
+        };
+        let next = channel.next_due(&sockets.settings.quotas, now);
+        let calls = |next| sockets.wheel.calls_by(&channel.timer, next);
+        forgotten += usize::from(!next.is_none_or(calls));
+    }
+    forgotten
+}
+
+/// A head or body did not come in time: 408 if any of it came, else the connection just ends.
+fn request_overdue(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    if http.answer_due <= at.now && !http.awaits_reply() {
+        return leave::abort(sockets, directory, books, key, at); // it does not take what it was answered
+    }
+    match &http.stage {
+        HttpStage::AwaitTls => leave::abort(sockets, directory, books, key, at),
+        HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, at),
+        HttpStage::AwaitHead => {
+            let message = "The request head did not come in time.";
+            respond::refuse_head(sockets, books, key, Purpose::Unknown, 408, message, at)
         }
-    }
-
-    /// A call was not answered in time: its caller gets 503, and an answer that comes later finds nobody.
-    fn reply_overdue(&mut self, key: SessionKey, at: Moment) {
-        self.hang_up(key);
-        self.note_unanswered(key);
-        let shard = self.sockets.shards.id;
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        let caller = CallRef {
-            shard,
-            session: key,
-            serial: http.serial,
-        };
-        let message = "The call took too long. Whether it changed anything is not known.";
-        let fault = Told::Fault(ErrorKind::ServiceUnavailable, message.into());
-        self.told(caller, fault, at);
-    }
-
-    fn open_due(&mut self, key: SessionKey, at: Moment) {
-        let paused = self.intake_of(key) == Intake::Paused;
-        let Some(web_socket) = self
-            .sockets
-            .sessions
-            .get_mut(key)
-            .and_then(Session::open_mut)
-        else {
-            return;
-        };
-        match web_socket.due(&self.sockets.settings.timeouts, at.now) {
-            Due::At(next) => return self.arm(key, next),
-            Due::Ping => {
-                web_socket.pinged(at.now);
-                self.push(key, |out| ws::frame(out, Opcode::Ping, &[]));
-            }
-            // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
-            Due::Unanswered
-                if paused || web_socket.stood_still(&self.sockets.settings.timeouts, at.now) =>
-            {
-                web_socket.pinged(at.now);
-            }
-            Due::GoAway => self.go_away(key),
-            Due::Idle => self.close_web_socket(key, EndReason::Idle, at),
-            Due::Unanswered => self.close_web_socket(key, EndReason::Unanswered, at),
-            Due::Old => {
-                let reason = web_socket.end();
-                self.close_web_socket(key, reason, at);
-            }
-            Due::SlowMessage => self.close_web_socket(key, EndReason::SlowMessage, at),
+        HttpStage::AwaitBody(awaited) => {
+            let message = "The request body did not come in time.";
+            let purpose = Purpose::of(awaited.target);
+            respond::refuse_head(sockets, books, key, purpose, 408, message, at)
         }
-        self.arm_open(key, at.now);
+        HttpStage::AwaitReply(..) => reply_overdue(sockets, directory, books, key, at),
+        HttpStage::AwaitHandover(..) => leave::abort(sockets, directory, books, key, at),
     }
+}
 
-    /// Sends GO_AWAY to a client, once, if it may get it.
-    pub(super) fn go_away(&mut self, key: SessionKey) {
-        let Some(web_socket) = self.web_socket(key) else {
-            return;
-        };
-        if !web_socket.superseded && web_socket.tell_to_go() {
-            self.push(key, |out| out.extend_from_slice(codec::signal::GO_AWAY));
-        }
-    }
+/// A call was not answered in time: its caller gets 503, and an answer that comes later finds nobody.
+fn reply_overdue(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    calls::hang_up(sockets, directory, books, key);
+    answers::note_unanswered(sockets, books, key);
+    let shard = sockets.shards.id;
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    let caller = CallRef {
+        shard,
+        session: key,
+        serial: http.serial,
+    };
+    let message = "The call took too long. Whether it changed anything is not known.";
+    let fault = Told::Fault(ErrorKind::ServiceUnavailable, message.into());
+    answers::told(sockets, directory, books, caller, fault, at);
+}
 
-    fn channel_due(&mut self, key: ChannelKey, at: Moment) {
-        let counters = &mut self.books.counters;
-        let Some(channel) = self.directory.channels.get_mut(key) else {
-            return;
-        };
-        if let Some(live) = channel.live_mut() {
-            let before = live.pending.bytes();
-            live.pending.expire(at.now, |message| {
-                counters.pending_messages -= 1;
-                counters.end(Kind::Known(message.action), Outcome::Expired);
+fn open_due(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let paused = sockets.intake_of(key) == Intake::Paused;
+    let Some(web_socket) = sockets.sessions.get_mut(key).and_then(Session::open_mut) else {
+        return;
+    };
+    match web_socket.due(&sockets.settings.timeouts, at.now) {
+        Due::At(next) => return sockets.arm(key, next),
+        Due::Ping => {
+            web_socket.pinged(at.now);
+            outboxes::push_control(sockets, directory, books, key, |out| {
+                ws::frame(out, Opcode::Ping, &[])
             });
-            self.kept_changed(key, before);
         }
-        self.expire_calls(key, at);
-        // Who lost its slot and does not take the rest of what it has begun keeps its successor waiting.
-        while let Some(live) = self
-            .directory
-            .channels
-            .get_mut(key)
-            .and_then(Channel::live_mut)
-            && let Some(stuck) = live.members.take_overdue(at.now)
-        {
-            self.because(stuck, EndReason::SupersededStuck);
-            self.abort(stuck, at);
+        // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
+        Due::Unanswered if paused || web_socket.stood_still(&sockets.settings.timeouts, at.now) => {
+            web_socket.pinged(at.now);
         }
-        while let Some(live) = self
-            .directory
-            .channels
-            .get_mut(key)
-            .and_then(Channel::live_mut)
-            && let Some(older) = live.members.take_for_vacancy(at.now)
-        {
-            self.close_web_socket(older, EndReason::SupersededVacant, at);
+        Due::GoAway => go_away(sockets, directory, books, key),
+        Due::Idle => leave::close_web_socket(sockets, directory, books, key, EndReason::Idle, at),
+        Due::Unanswered => {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::Unanswered, at)
         }
-        if let Some(channel) = self.directory.channels.get_mut(key) {
-            channel.rest();
+        Due::Old => {
+            let reason = web_socket.end();
+            leave::close_web_socket(sockets, directory, books, key, reason, at);
         }
-        self.arm_channel(key, at);
+        Due::SlowMessage => {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::SlowMessage, at)
+        }
     }
+    sockets.arm_open(key, at.now);
+}
 
+/// Sends GO_AWAY to a client, once, if it may get it.
+pub(super) fn go_away(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+) {
+    let Some(web_socket) = sockets.web_socket(key) else {
+        return;
+    };
+    if !web_socket.superseded && web_socket.tell_to_go() {
+        outboxes::push_control(sockets, directory, books, key, |out| {
+            out.extend_from_slice(codec::signal::GO_AWAY)
+        });
+    }
+}
+
+fn channel_due(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    at: Moment,
+) {
+    let counters = &mut books.counters;
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    if let Some(live) = channel.live_mut() {
+        let before = live.pending.bytes();
+        live.pending.expire(at.now, |message| {
+            counters.pending_messages -= 1;
+            counters.end(Kind::Known(message.action), Outcome::Expired);
+        });
+        kept::kept_changed(directory, books, key, before);
+    }
+    alexa::expire_calls(sockets, directory, books, key, at);
+    // Who lost its slot and does not take the rest of what it has begun keeps its successor waiting.
+    while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut)
+        && let Some(stuck) = live.members.take_overdue(at.now)
+    {
+        sockets.because(stuck, EndReason::SupersededStuck);
+        leave::abort(sockets, directory, books, stuck, at);
+    }
+    while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut)
+        && let Some(older) = live.members.take_for_vacancy(at.now)
+    {
+        leave::close_web_socket(
+            sockets,
+            directory,
+            books,
+            older,
+            EndReason::SupersededVacant,
+            at,
+        );
+    }
+    if let Some(channel) = directory.channels.get_mut(key) {
+        channel.rest();
+    }
+    leave::arm_channel(sockets, directory, key, at);
+}
+
+impl Sockets {
     /// How a session's socket is to be read.
     pub(super) fn intake_of(&self, key: SessionKey) -> Intake {
-        let Some(session) = self.sockets.sessions.get(key) else {
+        let Some(session) = self.sessions.get(key) else {
             return Intake::Paused;
         };
         match &session.state {

@@ -1,7 +1,11 @@
 //! Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at one
 //! moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
 
-use super::Shard;
+use super::books::Books;
+use super::directory::Directory;
+use super::gate::Gate;
+use super::requests;
+use super::sockets::Sockets;
 use crate::id::SessionKey;
 use crate::limits::{FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK};
 use crate::machine::Output;
@@ -36,43 +40,71 @@ impl Turns {
     }
 }
 
-impl Shard {
-    /// Takes in bytes of an HTTP connection, or goes on with those that wait there.
-    pub(super) fn receive_requests(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
-        let allowed = self.sockets.turns.visit(at);
-        let left = self.take_requests(key, bytes, allowed, at);
-        self.sockets.turns.fresh += allowed - left;
-    }
+/// Takes in bytes of an HTTP connection, or goes on with those that wait there.
+pub(super) fn receive_requests(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    key: SessionKey,
+    bytes: &mut [u8],
+    at: Moment,
+) {
+    let allowed = sockets.turns.visit(at);
+    let left = requests::take_requests(sockets, directory, books, gate, key, bytes, allowed, at);
+    sockets.turns.fresh += allowed - left;
+}
 
+impl Sockets {
     /// The requests of this connection wait for a later turn.
     pub(super) fn wait_for_turn(&mut self, key: SessionKey) {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
         {
-            self.sockets.turns.waiting.push_back(key);
+            self.turns.waiting.push_back(key);
         }
     }
+}
 
-    /// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at an
-    /// unfinished one is work too.
-    pub(super) fn answer_waiting(&mut self, at: Moment) {
-        let mut left = WAITING_REQUESTS_PER_TICK;
-        for _ in 0..self.sockets.turns.waiting.len() {
-            if left == 0 {
-                return;
-            }
-            let Some(key) = self.sockets.turns.waiting.pop_front() else {
-                return;
-            };
-            let Some(http) = self.http(key) else {
-                continue; // gone meanwhile
-            };
-            http.queued = false;
-            let allowed = REQUESTS_PER_VISIT.min(left);
-            let rest = self.take_requests(key, &mut [], allowed, at);
-            left -= (allowed - rest).max(1);
-            // Also without an answer: the edge asks whether to read on.
-            self.output(Output::Send(key));
+/// Requests that waited behind a call which was answered, or for their peer to take answers, begin.
+pub(super) fn receive_answered(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) {
+    while let Some(session) = sockets.turns.answered.pop_front() {
+        receive_requests(sockets, directory, books, gate, session, &mut [], at);
+    }
+}
+
+/// Goes on with connections whose requests wait, each at most once. A visit costs at least one request: the look at an
+/// unfinished one is work too.
+pub(super) fn answer_waiting(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    gate: &mut Gate,
+    at: Moment,
+) {
+    let mut left = WAITING_REQUESTS_PER_TICK;
+    for _ in 0..sockets.turns.waiting.len() {
+        if left == 0 {
+            return;
         }
+        let Some(key) = sockets.turns.waiting.pop_front() else {
+            return;
+        };
+        let Some(http) = sockets.http(key) else {
+            continue; // gone meanwhile
+        };
+        http.queued = false;
+        let allowed = REQUESTS_PER_VISIT.min(left);
+        let rest =
+            requests::take_requests(sockets, directory, books, gate, key, &mut [], allowed, at);
+        left -= (allowed - rest).max(1);
+        // Also without an answer: the edge asks whether to read on.
+        sockets.output(Output::Send(key));
     }
 }

@@ -5,7 +5,7 @@ use crate::machine::{Input, Machine, Output, Peer};
 use crate::placement::Placement;
 use crate::record::{Record, Version};
 use crate::settings::{Profile, Settings};
-use crate::shard::{Letter, Start};
+use crate::shard::{Letter, Shard, Start};
 use crate::time::{Moment, Wall};
 use codec::aws::ChannelArn;
 use codec::control::Tag;
@@ -241,7 +241,7 @@ fn counting_the_channels_of_an_account_looks_at_none() {
     let mut shards = Shards::new(1, records.chain([other]));
     let shard = &mut shards.all[0];
     let tenant = Identity::new("us-west-2", OURS, "");
-    assert_eq!(shard.count(tenant.as_str()), 2000);
-    assert_eq!(shard.count("us-west-2:000000000001:"), 1);
-    assert_eq!(shard.count("us-west-2:000000000002:"), 0);
+    assert_eq!(shard.directory.count(tenant.as_str()), 2000);
+    assert_eq!(shard.directory.count("us-west-2:000000000001:"), 1);
+    assert_eq!(shard.directory.count("us-west-2:000000000002:"), 0);
 }

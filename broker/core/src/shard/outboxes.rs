@@ -1,0 +1,77 @@
+//! What waits for a session's socket: bytes are appended, announced to the edge, and counted.
+
+use super::Letter;
+use super::backlog;
+use super::books::Books;
+use super::directory::Directory;
+use super::sockets::Sockets;
+use crate::id::SessionKey;
+use crate::machine::Output;
+use crate::session::{Http, Load, Session, WebSocket};
+
+impl Sockets {
+    pub(super) fn output(&mut self, output: Output<Letter>) {
+        self.outputs.push_back(output);
+    }
+
+    /// A session's HTTP state, while it speaks HTTP.
+    pub(super) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
+        self.sessions.get_mut(key).and_then(Session::http_mut)
+    }
+
+    /// A session's open WebSocket, while it is one.
+    pub(super) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
+        self.sessions.get_mut(key).and_then(Session::open_mut)
+    }
+
+    /// Announces that a session has bytes to send.
+    pub(super) fn touch(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if !session.dirty && !session.outbox.unsent().is_empty() {
+            session.dirty = true;
+            self.outputs.push_back(Output::Send(key));
+        }
+    }
+}
+
+/// Appends the bytes of a response to the outbox of a session that speaks HTTP, which is never behind.
+pub(super) fn push_response(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    debug_assert!(!session.behind, "only WebSockets are behind");
+    books.counters.control_bytes += session.outbox.push(&mut sockets.scratch.spares, write) as u64;
+    sockets.touch(key);
+}
+
+/// Appends control bytes (a pong, a status, a close frame) to the outbox of a WebSocket.
+pub(super) fn push_control(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    let Some(session) = sockets.sessions.get_mut(key) else {
+        return;
+    };
+    books.counters.control_bytes += session.outbox.push(&mut sockets.scratch.spares, write) as u64;
+    backlog::weigh(sockets, directory, key);
+    sockets.touch(key);
+}
+
+impl Books {
+    /// This many bytes wait no longer in an outbox.
+    pub(super) fn unload(&mut self, load: Load) {
+        let counters = &mut self.counters;
+        counters.outbox_bytes = counters.outbox_bytes.saturating_sub(load.messages as u64);
+        counters.control_bytes = counters.control_bytes.saturating_sub(load.control as u64);
+    }
+}
