@@ -23,8 +23,8 @@ struct Case {
     decision: Decision,
 }
 
-/// What a browser is given; a fleet's, whose last statement is the one that counts, or whose last says no, or of which none
-/// says anything; and a pattern that makes the matcher go back at each character.
+/// What a browser is given; a fleet's, whose last statement is the one that counts, or whose last says no, or of which
+/// none says anything; and a pattern that makes the matcher go back at each character.
 fn cases() -> [Case; 6] {
     let case = |name, policy, client_id, decision| Case {
         name,

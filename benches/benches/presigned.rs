@@ -32,9 +32,9 @@ struct Case {
     verdict: Result<Form, Refusal>,
 }
 
-/// A call of botocore, also with another body, and a viewer's upgrade of the JavaScript SDK as recorded; the upgrade with a token of usual length,
-/// which makes 1,150 canonical bytes, also with its colons unescaped, so that only the raw form matches, with a wrong
-/// signature, and by a key that nobody knows.
+/// A call of botocore, also with another body, and a viewer's upgrade of the JavaScript SDK as recorded; the upgrade
+/// with a token of usual length, which makes 1,150 canonical bytes, also with its colons unescaped, so that only the
+/// raw form matches, with a wrong signature, and by a key that nobody knows.
 fn cases() -> Vec<Case> {
     let document: Value = serde_json::from_str(include_str!("../../codec/tests/data/sigv4.json"))
         .expect("vectors are JSON");
@@ -230,8 +230,8 @@ fn verify(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// The SHA-256 of a canonical request and the HMAC of a string to sign under a key whose state is kept: what no verifier
-/// can save.
+/// The SHA-256 of a canonical request and the HMAC of a string to sign under a key whose state is kept: what no
+/// verifier can save.
 fn digest(criterion: &mut Timer) {
     let (request, to_sign) = (vec![b'a'; 1_150], vec![b'b'; 138]);
     let key = [7; 32];

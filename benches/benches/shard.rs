@@ -1,4 +1,5 @@
-//! A whole shard without its edge: bytes of a receive to the recipient's outbox and on to "sent"; a request head to the 101.
+//! A whole shard without its edge: bytes of a receive to the recipient's outbox and on to "sent"; a request head to
+//! the 101.
 //!
 //! Not in these figures: system calls, TLS, the clock.
 
@@ -97,7 +98,8 @@ fn relay_to_master(criterion: &mut Timer, case: &Case) {
     group.finish();
 }
 
-/// Accepted → head → parsed → admitted → 101 → sent, for one viewer of a channel whose master is there. Leaving is not timed.
+/// Accepted → head → parsed → admitted → 101 → sent, for one viewer of a channel whose master is there. Leaving is not
+/// timed.
 fn connect(criterion: &mut Timer) {
     let mut driver = Driver::new();
     let channels = (10..10 + CHANNELS).map(|number| format!("demo-{number}"));

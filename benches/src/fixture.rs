@@ -23,7 +23,7 @@ pub struct Case {
     pub payload: String,
 }
 
-/// A small, a typical and the largest message: an ICE candidate with a payload of 200 bytes, an SDP answer made of 3,000
+/// A small, a typical and the largest message: an ICE candidate with a payload of 200 bytes, an SDP answer of 3,000
 /// bytes, and an answer whose payload is as long as the default profile takes.
 #[must_use]
 pub fn cases() -> [Case; 3] {
@@ -68,9 +68,12 @@ impl Case {
         let Self { payload, .. } = self;
         let action = self.action.as_str();
         format!(
-            "{{\n\t\"action\": \"{action}\",\n\t\"RecipientClientId\": \"{VIEWER}\",\n\t\"MessagePayload\": \"{payload}\",\n\t\
-             \"IceServerList\": [\n\t\t{{\n\t\t\t\"Password\": \"pw\",\n\t\t\t\"Ttl\": 300,\n\t\t\t\"Uris\": [\"turn:turn.example.test:443?\
-             transport=udp\", \"turns:turn.example.test:443?transport=tcp\"],\n\t\t\t\"Username\": \"1700000300:user\"\n\t\t}}\n\t]\n}}"
+            "{{\n\t\"action\": \"{action}\",\n\t\"RecipientClientId\": \"{VIEWER}\",\n\t\
+             \"MessagePayload\": \"{payload}\",\n\t\
+             \"IceServerList\": [\n\t\t{{\n\t\t\t\"Password\": \"pw\",\n\t\t\t\"Ttl\": 300,\n\t\t\t\
+             \"Uris\": [\"turn:turn.example.test:443?transport=udp\", \
+             \"turns:turn.example.test:443?transport=tcp\"],\n\t\t\t\
+             \"Username\": \"1700000300:user\"\n\t\t}}\n\t]\n}}"
         )
         .into_bytes()
     }
@@ -124,8 +127,8 @@ pub struct HeadCase {
     pub bytes: Vec<u8>,
 }
 
-/// An API call of the AWS CLI, the upgrade of the JavaScript SDK's viewer, and the same upgrade with a session token that
-/// fills the longest head.
+/// An API call of the AWS CLI, the upgrade of the JavaScript SDK's viewer, and the same upgrade with a session token
+/// that fills the longest head.
 #[must_use]
 pub fn heads() -> [HeadCase; 3] {
     let call = &recorded(include_str!("../../codec/tests/data/http_heads.json"))[0];

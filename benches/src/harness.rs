@@ -23,7 +23,8 @@ pub fn run(groups: impl FnOnce(&mut Timer)) {
     criterion.final_summary();
 }
 
-/// Opens the group `<module>/<operation>/<case>`. Each iteration handles this many messages of this many bytes altogether.
+/// Opens the group `<module>/<operation>/<case>`. Each iteration handles this many messages of this many bytes
+/// altogether.
 pub fn group<'a>(
     criterion: &'a mut Timer,
     operation: &str,

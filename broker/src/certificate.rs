@@ -1,8 +1,9 @@
 //! The development certificate: an authority whose key is used once, and a leaf for this machine's names.
 //!
-//! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes one and says which file to trust. It is
-//! kept and used again while it is whole and valid; otherwise all three files are made again, and must be trusted again. The
-//! authority's key is never written down, so nobody can sign anything else with what a developer has come to trust.
+//! Real clients refuse plain WebSocket or an unknown certificate, so `--dev` makes one and says which file to trust.
+//! It is kept and used again while it is whole and valid; otherwise all three files are made again, and must be
+//! trusted again. The authority's key is never written down, so nobody can sign anything else with what a developer
+//! has come to trust.
 
 use broker_core::settings::TlsFiles;
 use rcgen::{

@@ -1,8 +1,8 @@
 //! What the process may hold at most at its limits: one term for everything that a peer can make grow.
 //!
 //! A new queue, buffer or table adds its term here; the sum at default limits stays within [`MOST`] on any number of
-//! shards. Not in it: the records of channels (about 500 bytes each with their names and tags of usual length, as many as the
-//! operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
+//! shards. Not in it: the records of channels (about 500 bytes each with their names and tags of usual length, as many
+//! as the operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::side::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
@@ -130,8 +130,8 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
     ]
 }
 
-/// Letters in all mailboxes together: their memory is taken as they come. Those about Alexa calls are as many as such calls, on
-/// whichever shards.
+/// Letters in all mailboxes together: their memory is taken as they come. Those about Alexa calls are as many as such
+/// calls, on whichever shards.
 fn letters(shards: usize) -> usize {
     let others = mailbox_open_places(shards)
         + calls_per_pair(shards) * shards

@@ -1,5 +1,5 @@
-//! The command line from outside: exit codes, what is said where, signals. What a start is refused for is in `live/start.rs`
-//! as well; here are the cases that need files or a crippled process.
+//! The command line from outside: exit codes, what is said where, signals. What a start is refused for is in
+//! `live/start.rs` as well; here are the cases that need files or a crippled process.
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
@@ -150,8 +150,10 @@ fn check_config_says_who_may_do_what() {
     let directory = Directory::new();
     let keys = directory.file(
         "keys.toml",
-        "[[principal]]\nname = 'fleet'\naccess_key_id = 'AKIDEXAMPLE'\nsecret_access_key = '0123456789abcdef'\npolicies = ['p']\n\
-         [policy.p]\ndocument = '{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"kinesisvideo:ConnectAsMaster\",\"Resource\":\"*\"}}'\n",
+        "[[principal]]\nname = 'fleet'\naccess_key_id = 'AKIDEXAMPLE'\nsecret_access_key = \
+         '0123456789abcdef'\npolicies = ['p']\n\
+         [policy.p]\ndocument = \
+         '{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"kinesisvideo:ConnectAsMaster\",\"Resource\":\"*\"}}'\n",
     );
     let text = format!(
         "auth = 'none'\naccount_id = '210987654321'\ncredentials = '{}'\n",
@@ -437,8 +439,10 @@ const LISTEN: [&str; 4] = ["--listen", "http://127.0.0.1:0", "--admin", "127.0.0
 /// A master that says nothing, and does not answer a close either.
 fn idle_client(server: &Server) -> TcpStream {
     let mut client = TcpStream::connect(server.address(1)).unwrap();
-    let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 HTTP/1.1\r\nHost: localhost\r\n\
-                   Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 \
+                   HTTP/1.1\r\nHost: localhost\r\n\
+                   Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+                   dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     client.write_all(request.as_bytes()).unwrap();
     let mut head = [0; 12];
     client.read_exact(&mut head).unwrap();

@@ -85,7 +85,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "listen = ['ftp://127.0.0.1:1']",
-        "f.toml:1:10: listen = ['ftp://127.0.0.1:1']: allowed http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443",
+        "f.toml:1:10: listen = ['ftp://127.0.0.1:1']: allowed http://ADDR:PORT or https://ADDR:PORT, such as \
+         https://127.0.0.1:8443",
     ),
     (
         "[admin]|listen = '127.0.0.1'",
@@ -94,8 +95,10 @@ const BROKEN: &[(&str, &str)] = &[
     // unknown keys
     (
         "[limits]|payload = 5",
-        "f.toml:2:1: limits.payload = 5: unknown key, allowed viewers_per_channel, channels_per_account, payload_bytes, \
-         message_bytes, head_bytes, header_lines, body_bytes, request_bytes, outbox_bytes, outbox_bytes_total, outbox_bytes_per_shard, pending_bytes_per_channel, pending_bytes_total, pending_bytes_per_shard, \
+        "f.toml:2:1: limits.payload = 5: unknown key, allowed viewers_per_channel, channels_per_account, \
+         payload_bytes, \
+         message_bytes, head_bytes, header_lines, body_bytes, request_bytes, outbox_bytes, outbox_bytes_total, \
+         outbox_bytes_per_shard, pending_bytes_per_channel, pending_bytes_total, pending_bytes_per_shard, \
          connections, handshakes_per_shard, handshakes_per_address",
     ),
     (
@@ -191,7 +194,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[limits]|payload_bytes = 65536",
-        "limits.message_bytes = 65536 (default): allowed at least 65902: limits.payload_bytes and 366 for what is around it",
+        "limits.message_bytes = 65536 (default): allowed at least 65902: limits.payload_bytes and 366 for what is \
+         around it",
     ),
     (
         "[limits]|outbox_bytes = 65536",
@@ -300,7 +304,8 @@ fn an_empty_file_gives_the_defaults() {
 /// As nobody can be let in without them, a file is wrong without them, whether it says sigv4 or nothing.
 #[test]
 fn credentials_are_needed_unless_nobody_is_asked() {
-    let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with \
+    let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
+                with \
                 every listener on loopback";
     for (text, place) in [
         ("auth = 'sigv4'", "f.toml:1:8: auth = sigv4"),
@@ -411,14 +416,19 @@ fn flags_override_the_file_and_are_named_in_faults() {
         .to_string();
     assert_eq!(
         error,
-        "--listen https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in \
+        "--listen https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and \
+         key in \
          the file; --dev makes one of its own"
     );
 }
 
 #[test]
 fn quotas_and_ice_servers_are_read() {
-    let settings = check("[quotas]|sdp = { rate = 7 }|ice = { burst = 3 }|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['turn:b']|username = 'u'|password = 'p'|ttl = '1h'").unwrap();
+    let settings = check(
+        "[quotas]|sdp = { rate = 7 }|ice = { burst = 3 }|[[ice]]|urls = ['stun:a']|[[ice]]|urls = \
+                          ['turn:b']|username = 'u'|password = 'p'|ttl = '1h'",
+    )
+    .unwrap();
     let expected = Quotas {
         sdp: Rate { rate: 7, burst: 35 },
         ice: Rate { rate: 20, burst: 3 },

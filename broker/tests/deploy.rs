@@ -1,5 +1,5 @@
-//! What `deploy/` ships, as far as it can be checked without systemd and without a container runtime: flags and keys that
-//! exist, settings that go together, texts that parse.
+//! What `deploy/` ships, as far as it can be checked without systemd and without a container runtime: flags and keys
+//! that exist, settings that go together, texts that parse.
 
 use broker::config::{Arguments, Command, Cpus, check_text};
 use broker_core::settings::{Settings, Timeouts};
@@ -261,8 +261,10 @@ fn the_seccomp_profile_allows_what_it_must_and_nothing_of_the_kind_it_is_for() {
     for name in SEEN.split_ascii_whitespace() {
         assert!(allowed.contains(name), "{name} is used");
     }
-    let dangerous = "add_key bpf chroot delete_module finit_module init_module io_setup kexec_load keyctl memfd_create mount \
-                     move_mount open_by_handle_at perf_event_open personality pivot_root process_vm_readv process_vm_writev ptrace \
+    let dangerous = "add_key bpf chroot delete_module finit_module init_module io_setup kexec_load keyctl memfd_create \
+                     mount \
+                     move_mount open_by_handle_at perf_event_open personality pivot_root process_vm_readv \
+                     process_vm_writev ptrace \
                      reboot setns swapon syslog umount2 unshare userfaultfd";
     for name in dangerous.split_ascii_whitespace() {
         assert!(!allowed.contains(name), "{name} is of no use to a broker");
@@ -294,11 +296,16 @@ fn the_clients_packages_are_read_by_debians_npm() {
 }
 
 /// What `strace -f -c` saw of a start, calls, connections over TLS, a scrape, a reload and a drain, except clone3.
-const SEEN: &str = "accept4 access arch_prctl bind brk close epoll_create1 epoll_ctl epoll_wait eventfd2 execve fcntl flock fsync futex \
-                    getdents64 getpeername getpid getrandom getrusage getsockname gettid io_uring_enter io_uring_register \
-                    io_uring_setup ioctl listen lseek madvise membarrier mkdir mmap mprotect munmap newfstatat open openat poll prctl \
-                    pread64 prlimit64 read recvfrom rename rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity \
-                    sched_setaffinity sched_yield sendto set_robust_list set_tid_address setsockopt shutdown sigaltstack socket \
+const SEEN: &str = "accept4 access arch_prctl bind brk close epoll_create1 epoll_ctl epoll_wait eventfd2 execve fcntl \
+                    flock fsync futex \
+                    getdents64 getpeername getpid getrandom getrusage getsockname gettid io_uring_enter \
+                    io_uring_register \
+                    io_uring_setup ioctl listen lseek madvise membarrier mkdir mmap mprotect munmap newfstatat open \
+                    openat poll prctl \
+                    pread64 prlimit64 read recvfrom rename rseq rt_sigaction rt_sigprocmask rt_sigreturn \
+                    sched_getaffinity \
+                    sched_setaffinity sched_yield sendto set_robust_list set_tid_address setsockopt shutdown \
+                    sigaltstack socket \
                     socketpair statx sysinfo unlink write writev";
 
 fn command_line<'a>(words: impl Iterator<Item = &'a str>) -> Arguments {

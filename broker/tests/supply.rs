@@ -1,5 +1,5 @@
-//! What the workspace is built from: the licences of all packages of Cargo.lock, where they come from, and which are there
-//! in more than one version; `deploy/ci/check.sh` shows the report. And what the core is not built from.
+//! What the workspace is built from: the licences of all packages of Cargo.lock, where they come from, and which are
+//! there in more than one version; `deploy/ci/check.sh` shows the report. And what the core is not built from.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

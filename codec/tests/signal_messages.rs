@@ -164,7 +164,8 @@ fn spelling_escapes_and_blanks_do_not_matter() {
         &Rules::DEFAULT,
         &[
             (
-                "\r\n{\t\"Action\" :\"SDP_ANSWER\" , \"MessagePayload\": \"QQ==\",\n\"RecipientClientId\":\"v\",\"CorrelationId\":\"1_1\"\t} ",
+                "\r\n{\t\"Action\" :\"SDP_ANSWER\" \
+                 , \"MessagePayload\": \"QQ==\",\n\"RecipientClientId\":\"v\",\"CorrelationId\":\"1_1\"\t} ",
                 "SDP_ANSWER QQ== to v id 1_1",
             ),
             (

@@ -1,5 +1,5 @@
-//! STS requests: what botocore sends is understood, every bound holds on both of its sides, and what could change the rights
-//! of credentials is never ignored.
+//! STS requests: what botocore sends is understood, every bound holds on both of its sides, and what could change the
+//! rights of credentials is never ignored.
 
 use codec::sts::{Error, Request, Rules, is_form, parse};
 
@@ -37,7 +37,8 @@ fn every_bound_holds_on_both_sides() {
 
 #[test]
 fn a_federation_token_is_asked_for_with_all_members() {
-    let body = "Action=GetFederationToken&Version=2011-06-15&Name=a%2Bb&DurationSeconds=0900&Policy=%7B+%22a%22%3A%221%2B2%22%7D";
+    let body = "Action=GetFederationToken&Version=2011-06-15&Name=a%2Bb&DurationSeconds=0900&\
+                Policy=%7B+%22a%22%3A%221%2B2%22%7D";
     let expected = Request::GetFederationToken {
         name: "a+b".into(),
         policy: Some("{ \"a\":\"1+2\"}".into()),

@@ -59,7 +59,8 @@ impl fmt::Display for AddressError {
             ),
             Self::Sources(text) => write!(
                 formatter,
-                "--source-addresses {text}: allowed are ADDRESS/BITS and FIRST-LAST, IPv4, at most {SOURCES_MAX} of them"
+                "--source-addresses {text}: allowed are ADDRESS/BITS and FIRST-LAST, IPv4, at most {SOURCES_MAX} of \
+                 them"
             ),
         }
     }

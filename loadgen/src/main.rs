@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Nobody is left to be told if this fails.
+            // Nothing is left to report to if this fails.
             let _ = writeln!(io::stderr(), "loadgen: {error}");
             let code = error
                 .downcast_ref::<RunError>()

@@ -58,7 +58,7 @@ impl Errors {
         self.0.values().sum()
     }
 
-    /// Counts so many of this kind; none leaves no trace. A kind holds words of the service, which may have many of
+    /// Counts this many of this kind; none leaves no trace. A kind holds words of the service, which may have many of
     /// them: over
     /// [`ERROR_KINDS_MAX`] they are counted as `other`.
     pub fn count_many(&mut self, kind: &str, count: u64) {

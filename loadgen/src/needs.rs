@@ -80,7 +80,8 @@ impl Needs {
             let processes =
                 plan.connections() / allowed.saturating_sub(DESCRIPTORS_BESIDE).max(1) + 1;
             self.shortages.push(format!(
-                "descriptors: raise the hard limit (`ulimit -Hn {needed}`, LimitNOFILE= in a unit), or use --processes {processes}"
+                "descriptors: raise the hard limit (`ulimit -Hn {needed}`, LimitNOFILE= in a unit), or use --processes \
+                 {processes}"
             ));
         }
     }
@@ -110,7 +111,8 @@ impl Needs {
         if needed + waiting > allowed {
             let sources = (needed + waiting) / (each * targets) + 1;
             self.lines.push(format!(
-                "             where we close first, {waiting} more wait for a minute (TIME_WAIT): {sources} --source-addresses would do"
+                "             where we close first, {waiting} more wait for a minute (TIME_WAIT): {sources} \
+                 --source-addresses would do"
             ));
         }
         if needed > allowed {
@@ -138,11 +140,16 @@ impl Needs {
             .memory_bytes
             .map_or_else(|| "unknown".into(), |bytes| format!("{} MiB", mib(bytes)));
         self.lines.push(format!(
-            "memory       about {} MiB with the kernel's share; {available} available (a server on this machine needs its own)",
+            "memory       about {} MiB with the kernel's share; {available} available (a server on this machine needs \
+             its own)",
             mib(needed)
         ));
         if needed > allowed {
-            self.shortages.push("memory: open fewer connections at once, or spread the run over machines with --part".into());
+            self.shortages.push(
+                "memory: open fewer connections at once, or spread the run over machines with \
+                                 --part"
+                    .into(),
+            );
         }
     }
 }
@@ -169,9 +176,9 @@ pub const DESCRIPTORS_BESIDE: u64 = 64;
 const TIME_WAIT_S: f64 = 60.0;
 /// User space of a connection, with the growth of its tables and its timers: twice the sizes that the tables assert.
 const CONNECTION_BYTES: u64 = 500;
-/// Kernel memory of an idle TCP socket with its file. Measured in performance.md, "Reading": 4.5 GB a million.
+/// Kernel memory of an idle TCP socket with its file. Measured on Linux 6.18: 4.5 GB per million.
 const KERNEL_BYTES: u64 = 4_500;
-/// Beside that a TLS connection. Measured in performance.md, "Loaders".
+/// More for a TLS connection. Measured on Linux 6.18.
 const TLS_BYTES: u64 = 9_500;
 /// A process without connections: ring, histograms, code.
 const BASE_BYTES: u64 = 32 << 20;

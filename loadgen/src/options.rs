@@ -26,12 +26,12 @@ pub struct CommandLine {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Put a load on a service and report what became of it.
+    /// Put load on a service and report the results.
     ///
     /// Exit codes: 0 all well; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
     /// 3 the target failed; 130 stopped by Ctrl-C, with its report.
     Run(Options),
-    /// Say what a run would open and take, and what this machine allows; open nothing.
+    /// Show what a run would need and what this machine allows; open nothing.
     Plan(Options),
     /// Show reports, one or several side by side, or parts of one run as one.
     Report(Reports),
@@ -43,10 +43,10 @@ pub struct Reports {
     /// What --json wrote
     #[arg(required = true, value_name = "FILE.json")]
     pub files: Vec<PathBuf>,
-    /// The files are parts of one run (--part): show the whole
+    /// Merge files that are parts of one run (--part)
     #[arg(long)]
     pub merge: bool,
-    /// Write the whole to this file
+    /// Write the merged result to this file
     #[arg(long, value_name = "FILE", requires = "merge")]
     pub json: Option<PathBuf>,
     /// Write a page with plots to this file, several runs side by side
@@ -55,7 +55,7 @@ pub struct Reports {
 }
 
 impl Options {
-    /// Where the service's CPU time and memory are told, if the flags say it.
+    /// Where the service's CPU time and memory are read, if the flags say so.
     ///
     /// # Errors
     /// It cannot be found, or does not answer; told to the operator, exit code 2.
@@ -115,19 +115,19 @@ impl CommandLine {
     }
 }
 
-/// What kind of load.
+/// Kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Masters and viewers exchange messages in a closed loop: CPU per message.
     Relay,
-    /// Connections that are held and do nothing: memory per connection.
+    /// Idle connections: memory per connection.
     Idle,
     /// Connect, upgrade, close, and again: CPU per connection.
     Connect,
-    /// The real life of viewers, begun on schedule: connect, offer, answer, candidates both ways, hold, disconnect.
+    /// Sessions of real viewers, started on schedule: connect, offer, answer, candidates both ways, hold, disconnect.
     Sessions,
-    /// All masters and viewers connect at once, as after a restart, and come back by themselves when they are refused
+    /// All masters and viewers connect at once, as after a restart, and reconnect when they are refused
     /// or cut off.
     Storm,
 }
@@ -159,13 +159,13 @@ impl Mode {
 #[derive(Clone, Debug, Args, Serialize)]
 #[command(args_override_self = true)]
 pub struct Options {
-    /// A file of flags (TOML, keys as the flags are called); those given beside it override it
+    /// Scenario file (TOML; its keys are the names of flags); flags on the command line override it
     #[arg(value_name = "SCENARIO.toml")]
     pub scenario: Option<PathBuf>,
     /// The service: http://, https://, ws:// or wss:// HOST[:PORT]
     #[arg(long, value_name = "URL")]
     pub target: String,
-    /// What kind of load
+    /// Kind of load
     #[arg(long, value_enum, default_value = "sessions")]
     pub mode: Mode,
     /// Channels, each with one master
@@ -174,17 +174,17 @@ pub struct Options {
     /// Viewers of each channel; with --mode connect they alone connect, or the masters if this is 0
     #[arg(long, value_name = "V", default_value_t = 1)]
     pub viewers_per_channel: u32,
-    /// Seconds of load that are measured, 10 unless --sessions and --rate tell it; over them sessions begin (sessions),
-    /// or all is held (storm)
+    /// Seconds of load that are measured, 10 unless --sessions and --rate determine it; over them sessions begin
+    /// (sessions), or all is held (storm)
     #[arg(long, value_name = "S")]
     pub duration: Option<f64>,
-    /// Sessions that begin in all (sessions)
+    /// Number of sessions (sessions)
     #[arg(long, value_name = "N")]
     pub sessions: Option<u32>,
-    /// Sessions that begin in a second, at the highest (sessions)
+    /// Sessions that begin per second, at most (sessions)
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
-    /// How sessions follow each other (sessions)
+    /// Distribution of the starts of sessions (sessions)
     #[arg(long, value_enum, default_value = "steady")]
     pub arrival: Arrival,
     /// Seconds that a session stays connected after its last message (sessions)
@@ -202,10 +202,10 @@ pub struct Options {
     /// Characters of an offer's and an answer's payload, a multiple of 4; that of other messages unless given
     #[arg(long, value_name = "BYTES")]
     pub sdp_payload: Option<usize>,
-    /// What chance is drawn from; the same for all parts of a run
+    /// Seed of random numbers; the same for all parts of a run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Processes to run it in, each with a part of it
+    /// Number of processes, each with a part of the run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub processes: u32,
     /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
@@ -218,7 +218,7 @@ pub struct Options {
     /// Another address of the same service, over which a share of the sessions goes
     #[arg(long, value_name = "URL", requires = "tls_percent")]
     pub tls_target: Option<String>,
-    /// How much of a hundred sessions goes to --tls-target
+    /// Percentage of sessions that go to --tls-target
     #[arg(long, value_name = "N", requires = "tls_target")]
     pub tls_percent: Option<u32>,
     /// Messages that each peer begins with towards each counterpart (relay)

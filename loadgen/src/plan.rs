@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A run, checked: everything in it can be done as far as the command line can tell.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What kind of load.
+    /// Kind of load.
     pub mode: Mode,
     /// Where it goes.
     pub target: Target,
@@ -585,7 +585,8 @@ mod tests {
                 "--tls-target",
             ),
             (
-                "--target http://127.0.0.1:1 --rate 1 --tls-target https://192.0.2.1:2 --tls-percent 5 --insecure --i-own-this-target",
+                "--target http://127.0.0.1:1 --rate 1 --tls-target https://192.0.2.1:2 --tls-percent 5 --insecure \
+                 --i-own-this-target",
                 "--insecure",
             ),
             (

@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn keys_are_flags() {
-        let text = "# why\nmode = \"storm\"\nviewers_per_channel = 9\nduration = 2.5\ninsecure = true\npresign = false\nchannels = 1_000\n";
+        let text = "# why\nmode = \"storm\"\nviewers_per_channel = 9\nduration = 2.5\ninsecure = true\npresign = \
+                    false\nchannels = 1_000\n";
         let flags = flags(text).unwrap();
         assert_eq!(
             flags,

@@ -1,7 +1,7 @@
 //! Signatures of the client's side: presigned WebSocket URLs and signed API calls.
 //!
 //! Pure: keys and time are arguments. Source: AWS "Signature Version 4"; the URL is as the KVS WebRTC SDK for
-//! JavaScript makes it (protocol.md section 6.1), the call as botocore does.
+//! JavaScript makes it (codec/PROTOCOL.md, SIG), the call as botocore does.
 
 use aws_lc_rs::digest;
 use codec::aws::sigv4::{SigningKey, Stamp};
@@ -141,7 +141,8 @@ impl Signer {
         let signature = self.signature(&time, &scope, &request);
         let id = &self.credentials.access_key_id;
         let authorization = format!(
-            "Authorization: {ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}\r\nX-Amz-Date: {time}\r\n{token_header}"
+            "Authorization: {ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, \
+             Signature={signature}\r\nX-Amz-Date: {time}\r\n{token_header}"
         );
         post(out, host, path, &authorization, body);
     }

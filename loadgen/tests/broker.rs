@@ -70,7 +70,7 @@ fn the_system_says_whom_to_trust() {
     let end = broker.loadgen(&format!("--target {tls} {few}"), SECRET);
     assert_eq!(end.code, Some(2), "{end:?}");
     assert!(end.stderr.contains("--tls-ca"), "{end:?}");
-    // The channel comes into being with its master, which finds nothing to discover yet and connects to the target.
+    // The channel is created by its master's connect, which finds nothing to discover yet and connects to the target.
     let discovered = format!("--target {plain} --discover {few}");
     let end = broker.loadgen(&discovered, SECRET);
     assert_eq!(end.code, Some(3), "{end:?}");
@@ -127,7 +127,7 @@ fn a_storm() {
     assert_eq!(report["connections"]["opened"], 15, "{report}");
     assert_eq!(report["connections"]["peak"], 15);
     assert_eq!(count(&report, "tls"), 15);
-    // Here they came into being by connecting, and stay.
+    // Here they were created by connecting, and stay.
     assert_eq!(broker.channels(), 3);
 }
 
@@ -196,7 +196,7 @@ fn refused_by_a_strict_service() {
     assert_eq!(broker.channels(), 0);
 }
 
-/// All of `sessions` completed, each with so many messages in each direction.
+/// All of `sessions` completed, each with this many messages in each direction.
 fn assert_sessions(report: &Value, sessions: u64, messages: u64) {
     let counts = &report["sessions"];
     assert_eq!(counts["scheduled"], sessions, "{report}");
@@ -239,7 +239,7 @@ struct End {
 }
 
 impl Broker {
-    /// Without signatures; channels come into being by connecting.
+    /// Without signatures; channels are created by connecting.
     fn dev() -> Self {
         let listeners = "--listen http://127.0.0.1:0 --listen https://127.0.0.1:0";
         Self::start(fresh_directory(), &format!("--dev {listeners}"))
@@ -267,7 +267,8 @@ impl Broker {
         let binary = Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("broker");
         assert!(
             binary.exists(),
-            "{}: build it first with cargo build -p broker (same profile, same target directory), or test the whole workspace",
+            "{}: build it first with cargo build -p broker (same profile, same target directory), or test the whole \
+             workspace",
             binary.display()
         );
         let mut child = Command::new(binary)
@@ -379,7 +380,7 @@ impl Broker {
         }
     }
 
-    /// Waits until every connection is gone and at least so many messages have been received since the start. Asserts
+    /// Waits until every connection is gone and at least this many messages have been received since the start. Asserts
     /// that each of them was delivered and none is kept; returns how many there were.
     fn settled(&self, received: f64) -> f64 {
         let until = Instant::now() + SETTLED_WITHIN;
@@ -411,7 +412,7 @@ impl Broker {
         }
     }
 
-    /// So many channels were made by API since the start, as many removed, and none is left.
+    /// This many channels were made by API since the start, as many removed, and none is left.
     fn assert_channels_made_and_removed(&self, channels: f64) {
         let text = self.get("/metrics");
         for operation in ["CreateSignalingChannel", "DeleteSignalingChannel"] {

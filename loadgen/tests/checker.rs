@@ -71,7 +71,7 @@ impl Channel {
         Self { crew, receivers }
     }
 
-    /// Lets messages go round until so many were sent, then lets the rest arrive.
+    /// Lets messages go round until this many were sent, then lets the rest arrive.
     fn exchange(&mut self, relay: &mut Relay, messages: u64) {
         self.crew.relay.is_speaking = true;
         let mut outs: Vec<Vec<u8>> = vec![Vec::new(); 3];

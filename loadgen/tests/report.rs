@@ -38,7 +38,7 @@ impl Drop for Folder {
     }
 }
 
-/// A relay run of so many messages that took so long, of which some were lost.
+/// A relay run of this many messages that took so long, of which some were lost.
 fn document(count: u64, us: u64, lost: u64) -> String {
     let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
     histogram.record_n(us, count).unwrap();

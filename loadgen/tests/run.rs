@@ -19,7 +19,7 @@ use support::{Fault, Relay};
 /// The sockets of all peers: channel by the ARN's text, place in it.
 type Sockets = Arc<Mutex<HashMap<(String, u32), TcpStream>>>;
 
-/// Where a service sends those who ask, and the heads of all requests that it heard.
+/// Where a service sends callers, and the heads of all requests that it received.
 #[derive(Default)]
 struct Reception {
     /// For the connection, and for the calls after it; none is where they asked.
@@ -656,7 +656,11 @@ fn plans_and_reports_are_told_without_a_target() {
         .iter()
         .map(|part| {
             let json = tempfile(part);
-            let output = loadgen(&format!("--target {target} --sessions 20 --duration 0.3 --channels 2 --part {part} --json {}", json.display()));
+            let output = loadgen(&format!(
+                "--target {target} --sessions 20 --duration 0.3 --channels 2 --part {part} \
+                                           --json {}",
+                json.display()
+            ));
             assert_eq!(output.status.code(), Some(0));
             json
         })

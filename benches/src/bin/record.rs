@@ -1,8 +1,8 @@
 //! Writes the figures that criterion keeps of the last run as CSV: `module,case,library,ns_per_op`.
 //!
 //! `cargo run -p benches --bin record [DIRECTORY]`, where the directory is criterion's, `target/criterion` by default.
-//! An operation is one message, head or text, however many an iteration handles; the figure is criterion's median. Figures
-//! of runs before the last one are listed as well, unless the directory was removed.
+//! An operation is one message, head or text, however many an iteration handles; the figure is criterion's median.
+//! Figures of runs before the last one are listed as well, unless the directory was removed.
 
 use serde_json::Value;
 use std::fs;

@@ -1,7 +1,7 @@
 //! httparse alone: the grammar of a head without the rules around it, with header slots that are not written first.
 //!
-//! A floor rather than a rival: ours calls it, and also bounds the head, refuses what two parties could read differently,
-//! and checks `Host`.
+//! A floor rather than a rival: ours calls it, and also bounds the head, refuses what two parties could read
+//! differently, and checks `Host`.
 
 use super::{ReadHead, Seen};
 use codec::limits::HEADER_LINES;

@@ -28,8 +28,8 @@ pub trait Decode {
     /// A connection on which each read gives `read`: whole frames.
     fn new(read: &[u8]) -> Self;
 
-    /// Takes one read in: copies its bytes to where the library wants them, as the kernel would, and shows each message,
-    /// unmasked and known to be UTF-8.
+    /// Takes one read in: copies its bytes to where the library wants them, as the kernel would, and shows each
+    /// message, unmasked and known to be UTF-8.
     fn decode(&mut self, see: impl FnMut(&[u8]));
 }
 

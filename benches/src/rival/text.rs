@@ -1,4 +1,5 @@
-//! What a JSON library has found in a message, and the checks that it leaves to its caller: the same calls that ours makes.
+//! What a JSON library has found in a message, and the checks that it leaves to its caller: the same calls that ours
+//! makes.
 
 use codec::aws::{ClientId, CorrelationId};
 use codec::base64::{Alphabet, alphabet, is_well_formed};
@@ -8,7 +9,8 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// The known members of a message, as serde reads them: in both spellings, once, borrowed where no escape is in the way.
+/// The known members of a message, as serde reads them: in both spellings, once, borrowed where no escape is in the
+/// way.
 #[derive(Debug, Default, Deserialize)]
 pub struct Text<'a> {
     /// `action`.

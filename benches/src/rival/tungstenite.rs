@@ -2,8 +2,9 @@
 //!
 //! Settings: it fills its free read buffer with zeros before each read, so a buffer that just holds a read is the
 //! quickest (7 times quicker for an ICE candidate than the default of 128 KiB). A smaller one spares a large message's
-//! allocation another seventh here, but would cost a socket several reads a message. Frames go out through its `Frame`, past
-//! its connection's write buffer: that is its shortest way from a payload to a frame at the end of a buffer.
+//! allocation another seventh here, but would cost a socket several reads a message. Frames go out through its
+//! `Frame`, past its connection's write buffer: that is its shortest way from a payload to a frame at the end of a
+//! buffer.
 
 use super::{Decode, Encode, ReadHead, Seen, Shake};
 use std::io;

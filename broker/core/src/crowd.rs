@@ -1,15 +1,16 @@
 //! Connections that are not admitted yet, by address: which one makes room when there is none.
 //!
-//! A place is refused to nobody while there is one, so a single address may use all of them. When there is none, the address
-//! that holds most makes room for one that would hold fewer, and a connection that has sent nothing for [`GRACE_MS`] makes room for
-//! anybody. So one address cannot keep all others out, and clients behind one address do not push each other out.
+//! A place is refused to nobody while there is one, so a single address may use all of them. When there is none, the
+//! address that holds most makes room for one that would hold fewer, and a connection that has sent nothing for
+//! [`GRACE_MS`] makes room for anybody. So one address cannot keep all others out, and clients behind one address do
+//! not push each other out.
 
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Where connections come from: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of it has
-/// them all.
+/// Where connections come from: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of
+/// it has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// An IPv4 address.
@@ -32,8 +33,8 @@ impl Origin {
     }
 }
 
-/// Connections by origin and age. Memory grows with the number of members, about 200 bytes each; each step takes logarithmic
-/// time. Its owner bounds the number of members.
+/// Connections by origin and age. Memory grows with the number of members, about 200 bytes each; each step takes
+/// logarithmic time. Its owner bounds the number of members.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
@@ -179,8 +180,8 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// How long a member may send nothing before it makes room for anybody, in milliseconds: a first packet that was lost comes
-/// again after one second (RFC 6298 section 2).
+/// How long a member may send nothing before it makes room for anybody, in milliseconds: a first packet that was lost
+/// comes again after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Log entries as plain data. Shards record entries; a separate thread formats and writes them.
 //!
-//! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What comes
-//! from the wire (client ids, names, ARNs) is escaped and cut where it is written.
+//! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What
+//! comes from the wire (client ids, names, ARNs) is escaped and cut where it is written.
 
 use crate::limits::{REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND};
 use crate::time::Now;
@@ -16,8 +16,8 @@ pub trait Journal: Send {
     /// Notes one entry.
     fn note(&mut self, entry: Entry);
 
-    /// Keeps a place for the entry of a change that is about to be made; false when there is none, and the change must not be.
-    /// Each place is used by [`Journal::note_kept`] or given back by [`Journal::give_back`].
+    /// Keeps a place for the entry of a change that is about to be made; false when there is none, and the change must
+    /// not be. Each place is used by [`Journal::note_kept`] or given back by [`Journal::give_back`].
     fn keep_place(&mut self) -> bool {
         true
     }
@@ -243,8 +243,8 @@ impl Diary {
         }
     }
 
-    /// Keeps a place for the entry of a change; false, and counted, when there is none: then the change is refused. A place
-    /// that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
+    /// Keeps a place for the entry of a change; false, and counted, when there is none: then the change is refused. A
+    /// place that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
     pub fn keep_place(&mut self) -> bool {
         let kept = self.journal.keep_place();
         self.unauditable += u64::from(!kept);

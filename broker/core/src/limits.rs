@@ -6,25 +6,27 @@ pub const SHARDS_MAX: usize = 256;
 
 /// Calls that one shard may have outstanding with each other shard. The next one is refused with 503.
 ///
-/// Each is answered as soon as its home has looked, a change when it is durable. An Alexa call that waits for its master holds
-/// no such place: see [`waiting_calls_per_shard`].
+/// Each is answered as soon as its home has looked, a change when it is durable. An Alexa call that waits for its
+/// master holds no such place: see [`waiting_calls_per_shard`].
 pub const CALLS_PER_PAIR_MAX: usize = 128;
 
-/// The same among this many shards: beyond 16 of them fewer for each pair, so that the places kept for answers do not grow with the
-/// square of the shards.
+/// The same among this many shards: beyond 16 of them fewer for each pair, so that the places kept for answers do not
+/// grow with the square of the shards.
 #[must_use]
 pub const fn calls_per_pair(shards: usize) -> usize {
     share(2048, shards, 8, CALLS_PER_PAIR_MAX)
 }
 
-/// A change is refused with 503 when this many calls are outstanding between two shards: half of [`calls_per_pair`]. A change is
-/// answered when it is durable, so a slow disk would otherwise fill all places, and calls that change nothing find none.
+/// A change is refused with 503 when this many calls are outstanding between two shards: half of [`calls_per_pair`]. A
+/// change is answered when it is durable, so a slow disk would otherwise fill all places, and calls that change
+/// nothing find none.
 #[must_use]
 pub const fn changes_per_pair(shards: usize) -> usize {
     calls_per_pair(shards) / 2
 }
 
-/// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one core.
+/// Handovers and calls that a mailbox takes before it refuses more with 503: about half a second of connects of one
+/// core.
 pub const MAILBOX_OPEN_PLACES: usize = 4096;
 
 /// The same of one of this many shards.
@@ -49,16 +51,16 @@ pub const fn share(total: usize, shards: usize, least: usize, most: usize) -> us
 /// Letters of the side thread (scrape, inspect, drain, stop) under way to one shard at most.
 pub const MAILBOX_CONTROL_PLACES: usize = 64;
 
-/// Changes of the registry that one shard may have under way; the next one is answered 503. A commit takes some milliseconds,
-/// whatever the number of changes in it.
+/// Changes of the registry that one shard may have under way; the next one is answered 503. A commit takes some
+/// milliseconds, whatever the number of changes in it.
 pub const CHANGES_PER_SHARD_MAX: usize = 1024;
 
 /// Changes of one channel that wait for the one under way; the next one is `ClientLimitExceededException`.
 pub const CHANGES_WAITING_PER_CHANNEL_MAX: usize = 16;
 
-/// Places in a mailbox kept for letters that must not be refused: a reply for each outstanding call; for each Alexa call that
-/// waits anywhere its answer, and for each that waits here a withdrawal and the word that it is over; a result for each change
-/// under way; and control.
+/// Places in a mailbox kept for letters that must not be refused: a reply for each outstanding call; for each Alexa
+/// call that waits anywhere its answer, and for each that waits here a withdrawal and the word that it is over; a
+/// result for each change under way; and control.
 #[must_use]
 pub const fn mailbox_reserve(shards: usize) -> usize {
     let waiting = CALL_PLACES_PER_WAITING_CALL * waiting_calls_per_shard(shards);
@@ -87,11 +89,12 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 /// Superseded connections per channel: as many as ten busy slots could have. The oldest is closed 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
-/// How long nobody has a slot before the last connection that was superseded in it is closed 1001, in milliseconds: longer than any
-/// client takes to reconnect, so that the one that left has the first chance.
+/// How long nobody has a slot before the last connection that was superseded in it is closed 1001, in milliseconds:
+/// longer than any client takes to reconnect, so that the one that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
 
-/// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most 10,000 bytes.
+/// Alexa calls that wait on one channel; the next is ClientLimitExceededException. Each holds an offer of at most
+/// 10,000 bytes.
 pub const WAITING_CALLS_PER_CHANNEL_MAX: usize = 64;
 
 /// Alexa calls that wait in one process: 4,096 offers are 40 MiB. See [`waiting_calls_per_shard`].
@@ -100,8 +103,9 @@ pub const WAITING_CALLS_MAX: usize = 4096;
 /// Alexa calls that wait on the channels of one shard: its part of [`WAITING_CALLS_MAX`]. On 64 shards that is what one
 /// channel may have, beyond them less.
 ///
-/// When all are taken, the newest call of the account with most is answered `ClientLimitExceededException` in favour of an
-/// account with fewer, and in the same way between the channels of one account. Nobody with fewer: the next call is.
+/// When all are taken, the newest call of the account with most is answered `ClientLimitExceededException` in favour
+/// of an account with fewer, and in the same way between the channels of one account. Nobody with fewer: the next call
+/// is.
 #[must_use]
 pub const fn waiting_calls_per_shard(shards: usize) -> usize {
     share(WAITING_CALLS_MAX, shards, 16, WAITING_CALLS_MAX)
@@ -114,13 +118,13 @@ pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 /// Channels on one shard: 16 million slots exist, a record with its tables takes about 500 bytes.
 pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 
-/// Records that all shards together send for one page of ListSignalingChannels: twice the largest page, so that pages are nearly
-/// always full although each shard guesses its part; one that falls short says where the next begins. Merged in one turn, some
-/// 100 µs.
+/// Records that all shards together send for one page of ListSignalingChannels: twice the largest page, so that pages
+/// are nearly always full although each shard guesses its part; one that falls short says where the next begins.
+/// Merged in one turn, some 100 µs.
 pub const LIST_MERGED_MAX: usize = 2 * LIST_PAGE_MAX;
 
-/// Channel records that a shard looks at, or merges, for pages of ListSignalingChannels in one turn: about a millisecond. The page
-/// that exceeds it is still made; further ones wait for the next turn, in order.
+/// Channel records that a shard looks at, or merges, for pages of ListSignalingChannels in one turn: about a
+/// millisecond. The page that exceeds it is still made; further ones wait for the next turn, in order.
 pub const RECORDS_PER_TURN: u64 = 2000;
 
 /// Connections that one step of POST /ice/reconnect tells: each is a send of its own, some 5 µs, in the same turn.
@@ -129,12 +133,13 @@ pub const RECONNECTS_PER_STEP: usize = 256;
 /// Entries of one page of ListSignalingChannels, whatever MaxResults says (codec/PROTOCOL.md, CHAN-3).
 pub const LIST_PAGE_MAX: usize = 1000;
 
-/// WebSocket frames per message. C SDK builds on libwebsockets send a few; 64 tiny ones are an attack. More: close 1008.
+/// WebSocket frames per message. C SDK builds on libwebsockets send a few; 64 tiny ones are an attack. More: close
+/// 1008.
 pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 64;
 
-/// Frames without effect that one connection may send within a second: pings, pongs, empty messages, and messages that are
-/// refused or throttled. A client that keeps to the protocol sends a few. More: close 1008. No configuration turns it off: a frame
-/// of 6 bytes costs as much as one that is relayed, and nothing else limits those.
+/// Frames without effect that one connection may send within a second: pings, pongs, empty messages, and messages that
+/// are refused or throttled. A client that keeps to the protocol sends a few. More: close 1008. No configuration turns
+/// it off: a frame of 6 bytes costs as much as one that is relayed, and nothing else limits those.
 pub const IDLE_FRAMES_PER_SECOND_MAX: u16 = 200;
 
 /// Pings of one receive that are each answered; beyond it only the latest is (RFC 6455 section 5.5.3 allows that).
@@ -143,7 +148,8 @@ pub const PONGS_PER_RECEIVE_MAX: u32 = 16;
 /// Principals of a credentials file: more is refused at loading. Each takes about half a KiB.
 pub const PRINCIPALS_MAX: usize = 65_536;
 
-/// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a microsecond.
+/// Derived signing keys that a shard keeps, 1.5 KiB each; beyond it the least recently used is derived again, a
+/// microsecond.
 pub const SIGNING_KEYS_PER_SHARD_MAX: usize = 4096;
 
 /// The same of one of this many shards: 12 MiB in all.
@@ -166,22 +172,23 @@ pub const fn spare_outboxes(shards: usize) -> usize {
 /// Sessions told or closed in one step of a drain, so that a step stays short.
 pub const DRAIN_STEP_MS: u64 = 50;
 
-/// Refused requests that one shard notes in the log within a second. The others are counted: `heliograph_log_suppressed_total`.
+/// Refused requests that one shard notes in the log within a second. The others are counted:
+/// `heliograph_log_suppressed_total`.
 pub const REFUSALS_LOGGED_PER_SECOND: u32 = 50;
 
-/// Failures of the registry's store that one shard notes in the log within a second; the others are counted with the refusals.
-/// Each change that is asked for meets the same failure.
+/// Failures of the registry's store that one shard notes in the log within a second; the others are counted with the
+/// refusals. Each change that is asked for meets the same failure.
 pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;
 
 /// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 
-/// Between two connections of a shard that are closed so that they fetch ICE servers again, in milliseconds: 100 a second. Each
-/// comes back with up to five TLS handshakes, so a quarter of a core.
+/// Between two connections of a shard that are closed so that they fetch ICE servers again, in milliseconds: 100 a
+/// second. Each comes back with up to five TLS handshakes, so a quarter of a core.
 pub const RECALL_STEP_MS: u64 = 10;
 
-/// A deadline that is served so late, in milliseconds, was due while the shard itself did not run (its process stopped, its machine
-/// suspended): what peers sent meanwhile is not read yet.
+/// A deadline that is served so late, in milliseconds, was due while the shard itself did not run (its process
+/// stopped, its machine suspended): what peers sent meanwhile is not read yet.
 pub const STALL_MS: u64 = 2_000;
 
 /// How long a message may take from its first byte to its last, in milliseconds. Longer: close 1008.
@@ -194,8 +201,8 @@ pub const REPLY_MS_MAX: u64 = 150_000;
 /// Bytes of a request that follow an unfinished call on the same connection before reading pauses.
 pub const PIPELINED_BYTES_MAX: usize = 32 * 1024;
 
-/// Bytes of answers that wait on one HTTP connection. At this many the next request is not begun, and no more is read, until
-/// the peer takes some: then they are at most this and one answer.
+/// Bytes of answers that wait on one HTTP connection. At this many the next request is not begun, and no more is read,
+/// until the peer takes some: then they are at most this and one answer.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Heads and bodies of one connection that are answered in one go. The others wait for their turn behind those of other
@@ -205,19 +212,19 @@ pub const REQUESTS_PER_VISIT: u32 = 16;
 /// Heads and bodies that are answered as they arrive, on all connections of a shard at one moment. More wait.
 pub const FRESH_REQUESTS_PER_TURN: u32 = 128;
 
-/// Heads and bodies that have waited and are answered in one tick; with the edge's four ticks a turn has 256 at most, which
-/// are 4 ms of checked signatures.
+/// Heads and bodies that have waited and are answered in one tick; with the edge's four ticks a turn has 256 at most,
+/// which are 4 ms of checked signatures.
 pub const WAITING_REQUESTS_PER_TICK: u32 = 32;
 
-/// Bytes of unfinished or waiting requests, or of answers not taken, that an HTTP connection holds without being charged for
-/// them: what any connection may cost.
+/// Bytes of unfinished or waiting requests, or of answers not taken, that an HTTP connection holds without being
+/// charged for them: what any connection may cost.
 pub const REQUEST_BYTES_FREE: usize = 1024;
 
 /// Connections that one input may have pay for its bytes; after this many it pays itself.
 pub const PAYERS_PER_INPUT: usize = 16;
 
-/// Bytes of pongs and status responses that wait on one WebSocket. Beyond it pings are not answered (RFC 6455 section 5.5.3
-/// allows that), and a status response that finds no room closes the connection with 1008.
+/// Bytes of pongs and status responses that wait on one WebSocket. Beyond it pings are not answered (RFC 6455 section
+/// 5.5.3 allows that), and a status response that finds no room closes the connection with 1008.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 
 /// The same while all answers and control frames of the shard hold more than its part of `limits.request_bytes`.

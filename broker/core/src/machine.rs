@@ -1,7 +1,7 @@
 //! The interface between the edge and the machine that it drives.
 //!
-//! A [`Machine`] is one shard's state without sockets, clock or randomness. The edge owns descriptors, TLS and the ring;
-//! the machine owns sessions. Both keep them under the same [`SessionKey`].
+//! A [`Machine`] is one shard's state without sockets, clock or randomness. The edge owns descriptors, TLS and the
+//! ring; the machine owns sessions. Both keep them under the same [`SessionKey`].
 //!
 //! The rule of the drive loop: *one input, then [`Machine::poll_output`] until `None`, then the next input*
 //! ([`Output::Send`] may be gathered and served once at the end of a turn).
@@ -85,7 +85,8 @@ pub enum Output<Letter> {
     Close(SessionKey),
     /// End the connection at once; unsent bytes are dropped. May follow a `Close` that takes too long.
     Abort(SessionKey),
-    /// Nothing is left to wait for in a drain: no WebSocket, no waiting call; or the drain's time is over. Emitted once.
+    /// Nothing is left to wait for in a drain: no WebSocket, no waiting call; or the drain's time is over. Emitted
+    /// once.
     Drained,
 }
 
@@ -116,7 +117,8 @@ pub trait Machine {
     /// A connection was accepted; `None` when the machine has no room: the edge answers 503 and closes.
     fn open(&mut self, peer: Peer, at: Moment) -> Option<SessionKey>;
 
-    /// As [`Machine::open`], while another session makes room: the edge has cut its connection off, and [`Input::Gone`] follows.
+    /// As [`Machine::open`], while another session makes room: the edge has cut its connection off, and
+    /// [`Input::Gone`] follows.
     fn open_instead(&mut self, peer: Peer, at: Moment) -> Option<SessionKey> {
         self.open(peer, at)
     }
@@ -162,8 +164,8 @@ pub trait Machine {
     /// Answers an operator, between two turns. Outputs may follow it.
     fn inspect(&mut self, question: Self::Question, at: Moment) -> Self::Reply;
 
-    /// Items taken in since the start, such as frames: what a turn may take of them is bounded, since many small ones in few bytes
-    /// cost more than the bytes tell.
+    /// Items taken in since the start, such as frames: what a turn may take of them is bounded, since many small ones
+    /// in few bytes cost more than the bytes tell.
     fn work(&self) -> u64 {
         0
     }

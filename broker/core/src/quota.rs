@@ -1,8 +1,8 @@
 //! Token buckets: limits of rates.
 //!
-//! A bucket is kept as its *debt*: what was taken and has not come back yet. So a bucket that nobody used is all zeros, an
-//! unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst is ours
-//! (codec/PROTOCOL.md, RATE-2).
+//! A bucket is kept as its *debt*: what was taken and has not come back yet. So a bucket that nobody used is all
+//! zeros, an unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst
+//! is ours (codec/PROTOCOL.md, RATE-2).
 
 use crate::settings::Rate;
 use crate::time::Now;
@@ -12,8 +12,8 @@ use crate::time::Now;
 pub struct Bucket {
     /// Thousandths of tokens that are missing: a rate of tokens a second is a rate of thousandths a millisecond.
     debt: u32,
-    /// When `debt` was right, in milliseconds; wraps after 49 days, when a bucket at rest may seem younger than it is, so
-    /// that it refills from there.
+    /// When `debt` was right, in milliseconds; wraps after 49 days, when a bucket at rest may seem younger than it is,
+    /// so that it refills from there.
     at: u32,
 }
 

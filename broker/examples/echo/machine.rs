@@ -1,7 +1,8 @@
-//! The echo machine: the smallest whole user of the edge's seam. Any path upgrades; text and binary come back as they were.
+//! The echo machine: the smallest whole user of the edge's seam. Any path upgrades; text and binary come back as they
+//! were.
 //!
-//! With several shards every second connection goes over to the next shard when its head is complete, so that handover is
-//! exercised by every test.
+//! With several shards every second connection goes over to the next shard when its head is complete, so that handover
+//! is exercised by every test.
 
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Intake, Machine, Output, Peer};

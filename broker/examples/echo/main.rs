@@ -1,7 +1,8 @@
 //! An echo server on the broker's own edge and codec: for Autobahn, for load tests, and as an example of the seam.
 //!
 //! ```text
-//! cargo run --release -p broker --example echo -- --listen http://127.0.0.1:9001 --listen https://127.0.0.1:9002 --shards 2
+//! cargo run --release -p broker --example echo -- \
+//!     --listen http://127.0.0.1:9001 --listen https://127.0.0.1:9002 --shards 2
 //! ```
 //! Prints `ready URL…` when all listeners accept; ends with the process.
 

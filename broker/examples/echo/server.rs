@@ -36,8 +36,8 @@ pub(crate) struct Server<M: Machine> {
 }
 
 impl<M: Machine + 'static> Server<M> {
-    /// Starts `shards` shards that all listen on all of `listens`, each with a machine that `make` makes. `mailbox` is the
-    /// capacity and the reserve of each.
+    /// Starts `shards` shards that all listen on all of `listens`, each with a machine that `make` makes. `mailbox` is
+    /// the capacity and the reserve of each.
     pub(crate) fn start(
         listens: &[Listen],
         shards: u16,

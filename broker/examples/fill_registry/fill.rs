@@ -1,4 +1,5 @@
-//! Channel records written through the store, as a broker writes them. Beside the example, a test of a large registry uses this.
+//! Channel records written through the store, as a broker writes them. Beside the example, a test of a large registry
+//! uses this.
 
 use broker::registry::{self, DurableStore};
 use broker_core::id::{ChannelKey, ShardId};

@@ -83,25 +83,30 @@ impl Target {
                     "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fnone%2F1";
                 let signed = key.map_or_else(String::new, |key| {
                     format!(
-                        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={key}%2F{day}%2Fus-west-2%2Fkinesisvideo%2Faws4_request&\
+                        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={key}%2F{day}\
+                         %2Fus-west-2%2Fkinesisvideo%2Faws4_request&\
                          X-Amz-Date={moment}&X-Amz-Expires=299&X-Amz-Signature={forged}&X-Amz-SignedHeaders=host&"
                     )
                 });
                 format!(
-                    "GET /?{signed}X-Amz-ChannelARN={channel}&X-Amz-ClientId=v HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\n\
-                     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+                    "GET /?{signed}X-Amz-ChannelARN={channel}&X-Amz-ClientId=v HTTP/1.1\r\nHost: {host}\r\nConnection: \
+                     Upgrade\r\n\
+                     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+                     dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
                 )
             }
             Self::Call(_) => {
                 let body = r#"{"ChannelName":"none"}"#;
                 let signed = key.map_or_else(String::new, |key| {
                     format!(
-                        "X-Amz-Date: {moment}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={key}/{day}/us-west-2/kinesisvideo/aws4_request, \
+                        "X-Amz-Date: {moment}\r\nAuthorization: AWS4-HMAC-SHA256 \
+                         Credential={key}/{day}/us-west-2/kinesisvideo/aws4_request, \
                          SignedHeaders=host;x-amz-date, Signature={forged}\r\n"
                     )
                 });
                 format!(
-                    "POST /describeSignalingChannel HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{signed}\
+                    "POST /describeSignalingChannel HTTP/1.1\r\nHost: {host}\r\nContent-Type: \
+                     application/json\r\n{signed}\
                      Content-Length: {}\r\n\r\n{body}",
                     body.len()
                 )

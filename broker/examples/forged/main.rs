@@ -4,9 +4,10 @@
 //! cargo build --release -p broker
 //! cargo run --release -p broker --example forged -- target/release/broker --rate 10000 --seconds 8
 //! ```
-//! Starts that broker with one shard on CPU 0, and goes itself to CPU 1 (with `taskset` of util-linux). Each phase prints a
-//! line: how many requests were made a second, CPU of the broker for each (less what it takes when only the pairs are there),
-//! and how long the pairs' messages took. Requests that lack a signature show what a connection or call costs without one.
+//! Starts that broker with one shard on CPU 0, and goes itself to CPU 1 (with `taskset` of util-linux). Each phase
+//! prints a line: how many requests were made a second, CPU of the broker for each (less what it takes when only the
+//! pairs are there), and how long the pairs' messages took. Requests that lack a signature show what a connection or
+//! call costs without one.
 
 #![expect(clippy::print_stdout, reason = "its figures are its output")]
 

@@ -30,8 +30,10 @@ impl Server {
         fs::write(
             &keys,
             format!(
-                "[[principal]]\nname = \"all\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\npolicies = [\"all\"]\n\
-                 [policy.all]\ndocument = '{{\"Statement\": {{\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}}}}'\n"
+                "[[principal]]\nname = \"all\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key \
+                 = \"{SECRET}\"\npolicies = [\"all\"]\n\
+                 [policy.all]\ndocument = '{{\"Statement\": \
+                 {{\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}}}}'\n"
             ),
         )?;
         fs::write(&config, "[quotas]\noff = true\n")?;

@@ -5,12 +5,13 @@
 //!             post         post, post_always
 //! ```
 //! Ordinary letters (handovers, calls) never fill more than the open places, so as long as the callers keep their own
-//! account of letters that *must* arrive (replies to calls that were let in, and a fixed number of commands), those always
-//! find room. The count of ordinary letters is exact, not a guess from the queue's length: two producers cannot both take
-//! the last open place.
+//! account of letters that *must* arrive (replies to calls that were let in, and a fixed number of commands), those
+//! always find room. The count of ordinary letters is exact, not a guess from the queue's length: two producers cannot
+//! both take the last open place.
 //!
-//! Places are counted, not allocated: most of them are kept for letters that are hardly ever under way all at once, and their
-//! number grows with that of the shards, so that queues of full size would take gigabytes in a process of many shards.
+//! Places are counted, not allocated: most of them are kept for letters that are hardly ever under way all at once,
+//! and their number grows with that of the shards, so that queues of full size would take gigabytes in a process of
+//! many shards.
 
 use crate::eventfd::EventFd;
 use crate::wake::{Sleep, Wake};
@@ -118,7 +119,8 @@ impl<L> Mailbox<L> {
         self.from.is_empty()
     }
 
-    /// Announces that the reader is about to wait. It must look at [`Mailbox::is_empty`] after this and before it waits.
+    /// Announces that the reader is about to wait. It must look at [`Mailbox::is_empty`] after this and before it
+    /// waits.
     pub fn fall_asleep(&self, sleep: Sleep) {
         self.wake.fall_asleep(sleep);
     }
@@ -134,8 +136,8 @@ impl<L> Mailbox<L> {
         self.wake.bell.as_fd()
     }
 
-    /// The eventfd that is written while the reader sleeps [`Sleep::InGlommio`]: registered with the reader's ring, which
-    /// also writes it for completions, and read by the reader before it looks again.
+    /// The eventfd that is written while the reader sleeps [`Sleep::InGlommio`]: registered with the reader's ring,
+    /// which also writes it for completions, and read by the reader before it looks again.
     pub fn completed(&self) -> BorrowedFd<'_> {
         self.wake.completed.as_fd()
     }

@@ -7,16 +7,16 @@
 //!  3. state not AWAKE? take it to AWAKE  3. look into the queue once more      (the caller's part)
 //!     and ring the door it named         4. empty: wait at the door; then AWAKE   wake_up
 //! ```
-//! Each writes one thing and then reads the other's, with a fence between, so at least one of the two sees what the other
-//! wrote: either the producer rings or the reader finds the letter. The side that sets the state to AWAKE rings, so a sleep
-//! costs one ring however many letters arrive, and an awake reader costs none.
+//! Each writes one thing and then reads the other's, with a fence between, so at least one of the two sees what the
+//! other wrote: either the producer rings or the reader finds the letter. The side that sets the state to AWAKE rings,
+//! so a sleep costs one ring however many letters arrive, and an awake reader costs none.
 //!
-//! There are two doors because a reader waits in two ways: in its own ring, where the bell is polled, or through glommio,
-//! which reads the descriptor that the ring signals for completions. A bell that is polled in the ring does not reliably
-//! fire the ring's own descriptor, so each sleep has its own door.
+//! There are two doors because a reader waits in two ways: in its own ring, where the bell is polled, or through
+//! glommio, which reads the descriptor that the ring signals for completions. A bell that is polled in the ring does
+//! not reliably fire the ring's own descriptor, so each sleep has its own door.
 //!
-//! A ring may come late, after the reader woke by itself: the next sleep then ends at once, the reader finds nothing and
-//! sleeps again. That is allowed; a sleep with a letter in the queue and no ring under way is not.
+//! A ring may come late, after the reader woke by itself: the next sleep then ends at once, the reader finds nothing
+//! and sleeps again. That is allowed; a sleep with a letter in the queue and no ring under way is not.
 
 #[cfg(model)]
 use loom::sync::atomic::{AtomicU8, Ordering, fence};

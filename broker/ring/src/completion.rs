@@ -36,8 +36,8 @@ impl Key {
     }
 }
 
-/// What one operation came to. `more` tells that the same operation is still armed and will complete again; `false` is its
-/// final completion, after which nothing in the kernel refers to the descriptor on its behalf.
+/// What one operation came to. `more` tells that the same operation is still armed and will complete again; `false` is
+/// its final completion, after which nothing in the kernel refers to the descriptor on its behalf.
 #[derive(Debug)]
 pub enum Completion {
     /// [`Ring::accept`](crate::Ring::accept): a connection, or why there is none.
@@ -64,8 +64,8 @@ pub enum Completion {
         key: Key,
         /// The buffer, unchanged.
         bytes: Vec<u8>,
-        /// How many bytes, counted from where the send began, were handed to the kernel. All of them unless the connection
-        /// broke in between.
+        /// How many bytes, counted from where the send began, were handed to the kernel. All of them unless the
+        /// connection broke in between.
         result: io::Result<usize>,
     },
     /// [`Ring::connect`](crate::Ring::connect).
@@ -95,8 +95,8 @@ pub enum Received {
     End,
     /// The pool was empty. The receive is over although the connection is well: give buffers back, then arm it again.
     NoBuffers,
-    /// [`Ring::cancel_receive`](crate::Ring::cancel_receive) ended it. No bytes are lost: what had come was reported before,
-    /// the rest is in the socket.
+    /// [`Ring::cancel_receive`](crate::Ring::cancel_receive) ended it. No bytes are lost: what had come was reported
+    /// before, the rest is in the socket.
     Cancelled,
     /// The connection broke.
     Failed(io::Error),

@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 impl Ring {
-    /// Submits what was armed, runs the kernel's deferred work, and waits until `want` completions are there or `limit` is
-    /// over. `want == 0` does not wait. Completions appear only here.
+    /// Submits what was armed, runs the kernel's deferred work, and waits until `want` completions are there or
+    /// `limit` is over. `want == 0` does not wait. Completions appear only here.
     ///
     /// One call runs a bounded amount of deferred work: completions mean that another turn is due. So do
     /// [submissions](Self::has_submissions), which a kernel that is short of something leaves where they are.
     ///
     /// # Errors
-    /// Only what ends a ring for good; a limit that is over, a signal and a busy kernel are not errors, unless it is busy for 10 s.
+    /// Only what ends a ring for good; a limit that is over, a signal and a busy kernel are not errors, unless it is
+    /// busy for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.fill();
         // Nothing is waited for while there is more to submit than fits.
@@ -36,7 +37,8 @@ impl Ring {
         }
     }
 
-    /// The kernel took no entry, and then it runs no deferred work either: has that done, whose completions free what it lacks.
+    /// The kernel took no entry, and then it runs no deferred work either: has that done, whose completions free what
+    /// it lacks.
     fn bear(&mut self, refusal: &io::Error) -> io::Result<()> {
         match self.call(0, 0, None) {
             Err(error) if refuses(&error) => {}
@@ -84,11 +86,12 @@ impl Ring {
         !self.waiting.is_empty() || !self.io.submission().is_empty()
     }
 
-    /// Queues an entry; submits by itself when the queue is full. What the kernel does not take then waits for the next enter.
+    /// Queues an entry; submits by itself when the queue is full. What the kernel does not take then waits for the
+    /// next enter.
     ///
     /// # Safety
-    /// What the entry points at must live in a field of this ring until the entry's completion (or, for data that the kernel
-    /// copies, until it is submitted).
+    /// What the entry points at must live in a field of this ring until the entry's completion (or, for data that the
+    /// kernel copies, until it is submitted).
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.armed += 1;
         // SAFETY: the caller's promise.

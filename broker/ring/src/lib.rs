@@ -1,14 +1,15 @@
 //! One core's own io_uring, behind a safe front.
 //!
-//! A [`Ring`] belongs to the thread that made it (`SINGLE_ISSUER`, `DEFER_TASKRUN`). It accepts, receives into buffers that
-//! the kernel picks from a shared [pool](Lent), sends buffers that it owns until the kernel is done with them, connects, and
-//! waits: for completions, for one timeout and for bells rung by other threads. Nothing here knows what the bytes mean.
+//! A [`Ring`] belongs to the thread that made it (`SINGLE_ISSUER`, `DEFER_TASKRUN`). It accepts, receives into buffers
+//! that the kernel picks from a shared [pool](Lent), sends buffers that it owns until the kernel is done with them,
+//! connects, and waits: for completions, for one timeout and for bells rung by other threads. Nothing here knows what
+//! the bytes mean.
 //!
 //! In reading order:
 //! * [`Settings`], [`Ring::new`], [`Ring::next`] (`ring.rs`), [`Ring::enter`] (`enter.rs`): the turn.
 //! * what becomes of entries that the kernel does not take (`patience.rs`).
-//! * the operations (`operations.rs`): [`Ring::accept`], [`Ring::receive_once`], [`Ring::receive_many`], [`Ring::send`],
-//!   [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them.
+//! * the operations (`operations.rs`): [`Ring::accept`], [`Ring::receive_once`], [`Ring::receive_many`],
+//!   [`Ring::send`], [`Ring::connect`], [`Ring::bell`], [`Ring::wake_by`], and how to cancel them.
 //! * [`Key`] and [`Completion`] (`completion.rs`): what comes back.
 //! * [`Lent`] (`pool.rs`): a received buffer, readable until it is given back and not after.
 //! * [`probe`] (`probe.rs`): whether this machine allows any of it, and the remedy if not.
@@ -24,9 +25,10 @@
 //! ```
 //!
 //! Four rules that the kernel sets and the caller must keep, or things hang (they cannot become unsafe):
-//! 1. Completions appear only during [`Ring::enter`]; an event on the registered eventfd only says that an enter is due.
-//! 2. A descriptor stays open until the final completion (`more == false`) of everything armed on it. `close` under an armed
-//!    multishot receive sends no FIN: `shutdown` first.
+//! 1. Completions appear only during [`Ring::enter`]; an event on the registered eventfd only says that an enter is
+//!    due.
+//! 2. A descriptor stays open until the final completion (`more == false`) of everything armed on it. `close` under an
+//!    armed multishot receive sends no FIN: `shutdown` first.
 //! 3. [`Received::NoBuffers`] ends a receive: give buffers back, then arm it again.
 //! 4. Listeners and eventfds stay blocking descriptors: on others the kernel answers `EAGAIN` where it should wait.
 

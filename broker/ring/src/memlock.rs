@@ -1,10 +1,11 @@
 //! Locked memory: what the kernel charges a user for rings and for buffers registered in them, and how much is left.
 //!
-//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses with `ENOMEM` what would pass
-//! `RLIMIT_MEMLOCK`. Three things are charged: the memory of a ring (by kernels since 6.14; older ones count it to the memory
-//! cgroup alone), the descriptors of its provided buffers (also by that cgroup), and buffers that were registered for fixed input and output (by all kernels;
-//! with the whole huge page that one lies in, once for each ring). A process with `CAP_IPC_LOCK` is charged nothing. No file shows the count,
-//! so it is learned by locking memory and letting go of it again.
+//! Theory of operation. The kernel counts locked pages per user, not per process, and refuses with `ENOMEM` what would
+//! pass `RLIMIT_MEMLOCK`. Three things are charged: the memory of a ring (by kernels since 6.14; older ones count it
+//! to the memory cgroup alone), the descriptors of its provided buffers (also by that cgroup), and buffers that were
+//! registered for fixed input and output (by all kernels; with the whole huge page that one lies in, once for each
+//! ring). A process with `CAP_IPC_LOCK` is charged nothing. No file shows the count, so it is learned by locking
+//! memory and letting go of it again.
 #![expect(
     unsafe_code,
     reason = "asks the kernel for a limit, and registers memory of its own to learn what is left of it"
@@ -13,8 +14,8 @@
 use io_uring::IoUring;
 use std::{fs, io, ptr};
 
-/// The least limit of locked memory under which an executor starts, in bytes: glommio compares the limit itself, whatever is
-/// charged and whichever the user is.
+/// The least limit of locked memory under which an executor starts, in bytes: glommio compares the limit itself,
+/// whatever is charged and whichever the user is.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none.
@@ -57,8 +58,9 @@ fn bytes(limit: &libc::rlimit) -> Option<u64> {
     (limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// How many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory and letting go
-/// of it. Exact to the page, except a ring of two pages. Takes some milliseconds and `max` bytes of memory for as long.
+/// How many bytes, at most `max`, this user's processes can still lock: learned by registering so much memory and
+/// letting go of it. Exact to the page, except a ring of two pages. Takes some milliseconds and `max` bytes of memory
+/// for as long.
 ///
 /// # Errors
 /// No address space for `max` bytes.
@@ -80,11 +82,12 @@ pub fn lockable_bytes(max: usize) -> io::Result<usize> {
     Ok(fits * PAGE)
 }
 
-/// Releases all buffers that rings of this process have registered for fixed input and output, and returns of how many rings.
-/// Nothing that is not read or written by such an operation is affected; the rings of [`Ring`](crate::Ring) have none.
+/// Releases all buffers that rings of this process have registered for fixed input and output, and returns of how many
+/// rings. Nothing that is not read or written by such an operation is affected; the rings of [`Ring`](crate::Ring)
+/// have none.
 ///
-/// A runtime that registers a buffer in each of its rings has them charged that often, and pins the huge page that they lie in.
-/// Without `/proc` nothing is found, and the buffers stay: that costs memory only.
+/// A runtime that registers a buffer in each of its rings has them charged that often, and pins the huge page that
+/// they lie in. Without `/proc` nothing is found, and the buffers stay: that costs memory only.
 pub fn unregister_buffers() -> usize {
     let Ok(open) = fs::read_dir("/proc/self/fd") else {
         return 0;
@@ -101,7 +104,8 @@ pub fn unregister_buffers() -> usize {
 
 /// Whether that ring had buffers.
 fn unregister(ring: libc::c_int) -> bool {
-    // SAFETY: the operation takes no memory. On a descriptor that is no ring (any more), or has nothing registered, it is an error.
+    // SAFETY: the operation takes no memory. On a descriptor that is no ring (any more), or has nothing registered, it
+    // is an error.
     let result = unsafe {
         libc::syscall(
             libc::SYS_io_uring_register,

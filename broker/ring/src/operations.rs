@@ -24,8 +24,8 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Accept.tag(key.bits()))) };
     }
 
-    /// Receives once, into a buffer of the pool. Nothing stays armed after its completion, so the connection can move to
-    /// another ring. Completes as [`Completion::Received`](crate::Completion::Received).
+    /// Receives once, into a buffer of the pool. Nothing stays armed after its completion, so the connection can move
+    /// to another ring. Completes as [`Completion::Received`](crate::Completion::Received).
     pub fn receive_once(&mut self, socket: BorrowedFd<'_>, key: Key) {
         let fd = types::Fd(socket.as_raw_fd());
         let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0)
@@ -47,8 +47,8 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Receive.tag(key.bits()))) };
     }
 
-    /// Ends the receive armed under `key`. What it had received is reported first, then its final completion comes, which is
-    /// [`Received::Cancelled`](crate::Received::Cancelled) unless it ended by itself meanwhile.
+    /// Ends the receive armed under `key`. What it had received is reported first, then its final completion comes,
+    /// which is [`Received::Cancelled`](crate::Received::Cancelled) unless it ended by itself meanwhile.
     pub fn cancel_receive(&mut self, key: Key) {
         self.cancel(Op::Receive.tag(key.bits()));
     }
@@ -59,8 +59,8 @@ impl Ring {
     }
 
     /// Sends `bytes[from..]`, all of it: the kernel waits for room in the socket. The buffer is the ring's until
-    /// [`Completion::Sent`](crate::Completion::Sent) hands it back. One send a connection at a time, or the order is lost.
-    /// A broken connection is an error, never a signal.
+    /// [`Completion::Sent`](crate::Completion::Sent) hands it back. One send a connection at a time, or the order is
+    /// lost. A broken connection is an error, never a signal.
     ///
     /// # Panics
     /// When `from` is beyond the end, or more than 4 GiB are sent.
@@ -71,23 +71,25 @@ impl Ring {
         let entry = opcode::Send::new(types::Fd(socket.as_raw_fd()), rest.as_ptr(), len)
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build();
-        // SAFETY: the entry points into the heap block of a vector that `flight` owns, untouched, until the completion lands it.
+        // SAFETY: the entry points into the heap block of a vector that `flight` owns, untouched, until the completion
+        // lands it.
         unsafe { self.push(entry.user_data(Op::Send.tag(u64::from(place)))) };
     }
 
-    /// Connects a socket. Completes as [`Completion::Connected`](crate::Completion::Connected). The socket must be blocking.
+    /// Connects a socket. Completes as [`Completion::Connected`](crate::Completion::Connected). The socket must be
+    /// blocking.
     pub fn connect(&mut self, socket: BorrowedFd<'_>, key: Key, to: SocketAddr) {
         let address = Box::new(socket2::SockAddr::from(to));
         let fd = types::Fd(socket.as_raw_fd());
         let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
         self.addresses.push(address);
-        // SAFETY: the kernel copies the address when the entry is submitted; `addresses` keeps the box in place until an enter
-        // has left the submission queue empty.
+        // SAFETY: the kernel copies the address when the entry is submitted; `addresses` keeps the box in place until
+        // an enter has left the submission queue empty.
         unsafe { self.push(entry.user_data(Op::Connect.tag(key.bits()))) };
     }
 
-    /// Completes as [`Completion::Rang`](crate::Completion::Rang) each time another thread writes to this eventfd. Its counter
-    /// need not be read.
+    /// Completes as [`Completion::Rang`](crate::Completion::Rang) each time another thread writes to this eventfd. Its
+    /// counter need not be read.
     pub fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {
         let readable = u32::from(libc::POLLIN.unsigned_abs());
         let entry = opcode::PollAdd::new(types::Fd(eventfd.as_raw_fd()), readable)
@@ -97,8 +99,8 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Bell.tag(key.bits()))) };
     }
 
-    /// Completes as [`Completion::TimedOut`](crate::Completion::TimedOut) at `due` or before. There is one timeout a ring: a
-    /// call for a later moment than the armed one changes nothing, an earlier one replaces it.
+    /// Completes as [`Completion::TimedOut`](crate::Completion::TimedOut) at `due` or before. There is one timeout a
+    /// ring: a call for a later moment than the armed one changes nothing, an earlier one replaces it.
     pub fn wake_by(&mut self, due: Instant, now: Instant) {
         if self.due.is_some_and(|armed| armed <= due) {
             return;
@@ -107,7 +109,8 @@ impl Ring {
         let (span, id) = (std::ptr::from_ref(&**self.span), Op::Timeout.tag(0));
         let entry = match self.due {
             None => opcode::Timeout::new(span).build().user_data(id),
-            // When the old one fires meanwhile, the update fails quietly and the old one's completion calls for a new look.
+            // When the old one fires meanwhile, the update fails quietly and the old one's completion calls for a new
+            // look.
             Some(_) => opcode::TimeoutUpdate::new(id, span)
                 .build()
                 .user_data(Op::Quiet.tag(0)),

@@ -1,9 +1,10 @@
 //! How long a ring retries while the kernel takes no entries.
 //!
-//! `EAGAIN` (no memory for a request) and `EBUSY` (completions that overflowed were not served) pass: the entries stay where they
-//! are and are offered again. Served completions are what helps against both, so a turn with any goes on at once; without any, the
-//! thread pauses, since an answer that comes at once would otherwise cost a whole core. A kernel that takes nothing for
-//! [`REFUSED_MAX`] ends the ring: nobody on it can be served, and another start may find what this one lacked.
+//! `EAGAIN` (no memory for a request) and `EBUSY` (completions that overflowed were not served) pass: the entries stay
+//! where they are and are offered again. Served completions are what helps against both, so a turn with any goes on at
+//! once; without any, the thread pauses, since an answer that comes at once would otherwise cost a whole core. A
+//! kernel that takes nothing for [`REFUSED_MAX`] ends the ring: nobody on it can be served, and another start may find
+//! what this one lacked.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ impl Patience {
         self.since = None;
     }
 
-    /// The kernel refused by `error`; returns how long to pause before the next try, given whether there are completions to serve.
+    /// The kernel refused by `error`; returns how long to pause before the next try, given whether there are
+    /// completions to serve.
     ///
     /// # Errors
     /// `TimedOut`, with `error` in its text, when it has refused for [`REFUSED_MAX`].
@@ -46,7 +48,8 @@ impl Patience {
     }
 }
 
-/// How long the kernel may take no entries. As long as a shard may be silent before a service manager's watchdog takes it for stuck.
+/// How long the kernel may take no entries. As long as a shard may be silent before a service manager's watchdog takes
+/// it for stuck.
 const REFUSED_MAX: Duration = Duration::from_secs(10);
 
 /// Between two tries: a thousand system calls a second at most.

@@ -1,10 +1,10 @@
 //! The receive buffers, of which the kernel picks one per receive ("provided buffers").
 //!
-//! Theory of operation. Two pieces of memory: the buffers, and a ring of descriptors that the kernel reads from. A buffer is
-//! always in one of two hands: the kernel's (its number is in the descriptor ring between the kernel's head and our tail)
-//! or ours (a [`Lent`] with its number exists). A completion moves it to us, [`Pool::give_back`] moves it back by writing a
-//! descriptor and storing the tail. `Lent` cannot be copied and is consumed by giving back, so nobody reads a buffer that the
-//! kernel may be writing to.
+//! Theory of operation. Two pieces of memory: the buffers, and a ring of descriptors that the kernel reads from. A
+//! buffer is always in one of two hands: the kernel's (its number is in the descriptor ring between the kernel's head
+//! and our tail) or ours (a [`Lent`] with its number exists). A completion moves it to us, [`Pool::give_back`] moves
+//! it back by writing a descriptor and storing the tail. `Lent` cannot be copied and is consumed by giving back, so
+//! nobody reads a buffer that the kernel may be writing to.
 #![expect(
     unsafe_code,
     reason = "memory that the kernel writes to; the types above keep the two hands apart"
@@ -71,8 +71,8 @@ impl Pool {
             tail: 0,
             serial,
         };
-        // SAFETY: `entries` is page-aligned memory for `count` descriptors. It lives as long as the ring: `Ring` drops the pool
-        // after the io_uring.
+        // SAFETY: `entries` is page-aligned memory for `count` descriptors. It lives as long as the ring: `Ring` drops
+        // the pool after the io_uring.
         unsafe {
             io.submitter()
                 .register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)?
@@ -105,8 +105,9 @@ impl Pool {
     /// When the buffer is of another ring.
     pub(crate) fn bytes<'a>(&'a mut self, lent: &'a mut Lent) -> &'a mut [u8] {
         assert_eq!(lent.pool, self.serial, "a buffer of another ring");
-        // SAFETY: `lend` checked id and len against the pool's size. The kernel does not have this buffer, because `lent` exists
-        // and only `give_back`, which consumes it, writes its number into the descriptor ring; the borrow of both ends before.
+        // SAFETY: `lend` checked id and len against the pool's size. The kernel does not have this buffer, because
+        // `lent` exists and only `give_back`, which consumes it, writes its number into the descriptor ring; the
+        // borrow of both ends before.
         unsafe {
             let start = self
                 .buffers
@@ -131,9 +132,10 @@ impl Pool {
 
     fn put(&mut self, id: u16) {
         let base = self.entries.as_ptr();
-        // SAFETY: the index is below `count`, the number of descriptors allocated. The kernel reads only descriptors below the
-        // tail, so this one is not read before the store below publishes it; at most `count` buffers exist, so none unread is
-        // overwritten. `tail` is the descriptor ring's tail field, aligned for u16, read by the kernel with acquire.
+        // SAFETY: the index is below `count`, the number of descriptors allocated. The kernel reads only descriptors
+        // below the tail, so this one is not read before the store below publishes it; at most `count` buffers exist,
+        // so none unread is overwritten. `tail` is the descriptor ring's tail field, aligned for u16, read by the
+        // kernel with acquire.
         unsafe {
             let entry = &mut *base.add(usize::from(self.tail & (self.count - 1)));
             entry.set_addr(

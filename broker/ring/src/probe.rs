@@ -54,8 +54,8 @@ impl fmt::Display for Unsupported {
 
 impl std::error::Error for Unsupported {}
 
-/// Sets up a small ring with everything that [`Ring`](crate::Ring) relies on, and drops it. Call it before any executor starts:
-/// those end the process where this returns an error.
+/// Sets up a small ring with everything that [`Ring`](crate::Ring) relies on, and drops it. Call it before any
+/// executor starts: those end the process where this returns an error.
 ///
 /// # Errors
 /// The first obstacle found.

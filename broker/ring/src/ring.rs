@@ -23,17 +23,18 @@ pub struct Settings {
     pub submissions: u32,
     /// Completions that the kernel holds without a slow path, 16 bytes each. A power of two, at least `submissions`.
     pub completions: u32,
-    /// Receive buffers, a power of two up to 32,768. One turn's receives all take one, so fewer than connections that are
-    /// active at once costs re-arming.
+    /// Receive buffers, a power of two up to 32,768. One turn's receives all take one, so fewer than connections that
+    /// are active at once costs re-arming.
     pub buffers: u16,
     /// Bytes of one receive buffer, 64 to 1 MiB.
     pub buffer_bytes: u32,
 }
 
 impl Default for Settings {
-    /// 512 buffers of 8 KiB: 4 MiB a ring. What newer kernels charge as locked memory is 144 KiB: 64 KiB each for submissions
-    /// and completions, and descriptors. Completions are bounded by what can bring one between two turns: the buffers, the
-    /// submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them aside.
+    /// 512 buffers of 8 KiB: 4 MiB a ring. What newer kernels charge as locked memory is 144 KiB: 64 KiB each for
+    /// submissions and completions, and descriptors. Completions are bounded by what can bring one between two turns:
+    /// the buffers, the submissions, and a listener's backlog of 4096 at worst, beyond which the kernel keeps them
+    /// aside.
     fn default() -> Self {
         Self {
             submissions: 1024,
@@ -62,8 +63,9 @@ impl Settings {
 
 /// One thread's io_uring with its receive buffers and the buffers of its sends.
 ///
-/// Lives on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop everything still
-/// armed is cancelled and awaited; memory that the kernel would not release is leaked rather than freed.
+/// Lives on the thread that made it and is not `Send`: the kernel refuses any other (`SINGLE_ISSUER`). On drop
+/// everything still armed is cancelled and awaited; memory that the kernel would not release is leaked rather than
+/// freed.
 pub struct Ring {
     pub(crate) io: ManuallyDrop<IoUring>,
     pub(crate) pool: ManuallyDrop<Pool>,
@@ -78,8 +80,8 @@ pub struct Ring {
     pub(crate) addresses: ManuallyDrop<Vec<Box<socket2::SockAddr>>>,
     /// When the armed timeout is due; `None` when none is armed.
     pub(crate) due: Option<Instant>,
-    /// Entries that found the submission queue full, in order; moved there by the next enter. Each is counted in `armed`, so
-    /// there are no more than the caller has operations.
+    /// Entries that found the submission queue full, in order; moved there by the next enter. Each is counted in
+    /// `armed`, so there are no more than the caller has operations.
     pub(crate) waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
     /// Error numbers by which the next enters are refused.
@@ -256,8 +258,8 @@ impl Drop for Ring {
             while self.next().is_some() {}
         }
         let quiet = self.armed == 0;
-        // SAFETY: each field is dropped here, once, and not used again. The memory goes after the ring that refers to it, and
-        // only when the kernel has completed every entry that could.
+        // SAFETY: each field is dropped here, once, and not used again. The memory goes after the ring that refers to
+        // it, and only when the kernel has completed every entry that could.
         unsafe {
             ManuallyDrop::drop(&mut self.io);
             if quiet {

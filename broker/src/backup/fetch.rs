@@ -20,7 +20,8 @@ pub(super) struct Answer {
 pub(super) fn ask(host: &str, token: Option<&str>) -> Result<Answer, String> {
     let refused = |error: io::Error| {
         format!(
-            "the broker at http://{host} does not answer: {error}: if none runs, copy its directory with --data-dir DIR; if \
+            "the broker at http://{host} does not answer: {error}: if none runs, copy its directory with --data-dir \
+             DIR; if \
              its admin listener is elsewhere, --admin URL"
         )
     };

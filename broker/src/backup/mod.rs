@@ -1,12 +1,14 @@
-//! `broker backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker or of the data
-//! directory of one that is stopped.
+//! `broker backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker or
+//! of the data directory of one that is stopped.
 //!
 //! ```text
 //! running:  POST /backup ──► stream of rows (wire) ──┐
-//! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key} ──► verified ──► synced ──► DIR
+//! stopped:  data directory, locked, verified ────────┴─► DIR.partial-PID/{store.redb, session.key}
+//!                                                        ──► verified ──► synced ──► DIR
 //! ```
-//! The broker never writes where a request says: the command that asks writes, with the rights of its user. A backup holds the
-//! registry and the key of temporary credentials, nothing that operators wrote themselves (configuration, credentials, certificates).
+//! The broker never writes where a request says: the command that asks writes, with the rights of its user. A backup
+//! holds the registry and the key of temporary credentials, nothing that operators wrote themselves (configuration,
+//! credentials, certificates).
 
 mod fetch;
 mod folder;
@@ -27,8 +29,8 @@ use zeroize::Zeroizing;
 /// Makes a backup. What there is to say of it, with a line's end.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no backup to be had. In either
-/// case there is no directory, not even a part of it.
+/// [`Failure::Configuration`] when something asked for cannot be meant, [`Failure::Fatal`] when there is no backup to
+/// be had. In either case there is no directory, not even a part of it.
 pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
     let directory = flags.directory.display();
     let folder = Folder::begin(&flags.directory).map_err(|error| {
@@ -45,8 +47,10 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
         Key::Missing(_) if flags.without_session_key => None,
         Key::Missing(why) => {
             return Err(Failure::Fatal(format!(
-                "the key of temporary credentials cannot be had: {why}: run it as the broker's user, or with the --token-file of \
-                 its admin listener; or leave it out with --without-session-key, which ends temporary credentials at a restore"
+                "the key of temporary credentials cannot be had: {why}: run it as the broker's user, or with the \
+                 --token-file of \
+                 its admin listener; or leave it out with --without-session-key, which ends temporary credentials at a \
+                 restore"
             )));
         }
     };

@@ -42,7 +42,8 @@ fn authentication(settings: &Settings, reader: &mut Reader<'_>) {
         Auth::Sigv4 if settings.credentials.is_some() => {}
         Auth::Sigv4 if reader.is_wrong("credentials") => {}
         Auth::Sigv4 => {
-            let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
+            let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, \
+                        or none \
                         with every listener on loopback";
             reader.fault("auth", "sigv4", rule);
         }
@@ -81,7 +82,8 @@ fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
         }
         let certified = settings.tls.is_some() || settings.dev || reader.is_wrong("tls");
         if listen.scheme == Scheme::Https && !certified {
-            let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the file; --dev \
+            let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the file; \
+                        --dev \
                         makes one of its own";
             reader.fault("listen", url(listen), rule);
         }

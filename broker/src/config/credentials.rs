@@ -24,8 +24,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads a credentials file and the files it names, which are relative to its folder. Principals that name no account are
-/// of `account_id`.
+/// Reads a credentials file and the files it names, which are relative to its folder. Principals that name no account
+/// are of `account_id`.
 ///
 /// # Errors
 /// Every fault, with the line and column of its key.
@@ -294,7 +294,8 @@ fn user_name(text: &str) -> Checked<String> {
     Err("allowed 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -".into())
 }
 
-/// An access key id. Source: IAM API Reference, `accessKeyIdType`, except its least length of 16: ids of tests are shorter.
+/// An access key id. Source: IAM API Reference, `accessKeyIdType`, except its least length of 16: ids of tests are
+/// shorter.
 fn key_id(text: &str) -> Checked<String> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if (1..=128).contains(&text.len()) && text.bytes().all(letter) {

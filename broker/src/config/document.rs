@@ -88,7 +88,8 @@ impl<'t> Reader<'t> {
         self.places.get(key).cloned().unwrap_or(Place::Default)
     }
 
-    /// Whether the value of `key`, or of a key of that table, is wrong: what follows from its absence is not worth saying.
+    /// Whether the value of `key`, or of a key of that table, is wrong: what follows from its absence is not worth
+    /// saying.
     pub(super) fn is_wrong(&self, key: &str) -> bool {
         let of_the_table = |fault: &Fault| {
             let rest = fault.key.strip_prefix(key);

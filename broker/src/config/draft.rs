@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
-    /// `None` when the text is no TOML: what a broken text means is anybody's guess. Wrong values are replaced by defaults.
+    /// `None` when the text is no TOML: what a broken text means is anybody's guess. Wrong values are replaced by
+    /// defaults.
     settings: Option<Settings>,
     faults: Vec<Fault>,
     /// Where each key was written.
@@ -31,7 +32,8 @@ impl Draft {
         }
     }
 
-    /// The settings as far as they are known, for more checks. They may be wrong: only [`Draft::finish`] gives those to run with.
+    /// The settings as far as they are known, for more checks. They may be wrong: only [`Draft::finish`] gives those
+    /// to run with.
     #[must_use]
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()

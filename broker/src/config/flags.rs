@@ -22,8 +22,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run the service
     Serve(Box<ServeFlags>),
-    /// Check a configuration file and the files it names, with the checks of serve and the same flags: print a summary and
-    /// exit with 0, or every error with its place and exit with 2
+    /// Check a configuration file and the files it names, with the checks of serve and the same flags: print a summary
+    /// and exit with 0, or every error with its place and exit with 2
     CheckConfig {
         /// The file
         file: PathBuf,
@@ -44,7 +44,13 @@ pub struct BackupFlags {
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
     /// The admin listener of the broker: http://HOST:PORT
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", value_parser = admin_url, conflicts_with = "data_dir")]
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090",
+        value_parser = admin_url,
+        conflicts_with = "data_dir"
+    )]
     pub admin: String,
     /// File with the token of that listener [default: none]
     #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
@@ -83,8 +89,8 @@ pub struct PresignFlags {
 /// The flags of `broker serve`; each overrides the same key of the configuration file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
-    /// Development mode, on loopback only: no signatures, any region and account, a channel is created when a client connects
-    /// to it, a generated certificate, a drain of one second [default: off]
+    /// Development mode, on loopback only: no signatures, any region and account, a channel is created when a client
+    /// connects to it, a generated certificate, a drain of one second [default: off]
     #[arg(long)]
     pub dev: bool,
     /// Origin of pages that may use a server without signatures, such as https://app.example:3000; repeatable. Pages of

@@ -34,8 +34,8 @@ use document::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What `broker serve` would run with: the file that the flags name, overridden by the flags. The files that it names in turn are
-/// not looked at.
+/// What `broker serve` would run with: the file that the flags name, overridden by the flags. The files that it names
+/// in turn are not looked at.
 #[must_use]
 pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
     let Some(path) = &flags.config else {
@@ -104,5 +104,6 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     Draft::new(file, Some(settings), faults, places)
 }
 
-/// Regions where an account may have twice as many channels. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
+/// Regions where an account may have twice as many channels. Source: KVS WebRTC service quotas,
+/// "CreateSignalingChannel".
 const LARGE_REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];

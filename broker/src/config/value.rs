@@ -154,8 +154,8 @@ pub(super) fn ice_url(text: &str) -> Checked<String> {
     }
 }
 
-/// A name or password towards a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; no escape may
-/// be needed, since the C SDK never unescapes.
+/// A name or password towards a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; no escape
+/// may be needed, since the C SDK never unescapes.
 pub(super) fn ice_word(text: &str) -> Checked<String> {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if (1..=256).contains(&text.len()) && text.bytes().all(plain) {

@@ -1,8 +1,9 @@
 //! Accepting: which connections are taken or refused, and when accepting pauses.
 //!
-//! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the soft
-//! limit connections are answered 503 and accepting pauses, with descriptors to spare for those answers; and when descriptors
-//! run out all the same, the accept ends with an error and pauses as well. Never is it armed again at once after an error.
+//! A multishot accept takes a whole backlog in one go, before anything can be counted. So there are two nets: over the
+//! soft limit connections are answered 503 and accepting pauses, with descriptors to spare for those answers; and when
+//! descriptors run out all the same, the accept ends with an error and pauses as well. Never is it armed again at once
+//! after an error.
 
 use super::connection::{Connection, Standing};
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
@@ -259,8 +260,8 @@ pub(super) fn unavailable(out: &mut Vec<u8>, wall_ms: u64) {
     );
 }
 
-/// Reads what has come, so that closing does not reset the connection under the answer; then writes it and says the end.
-/// Never waits.
+/// Reads what has come, so that closing does not reset the connection under the answer; then writes it and says the
+/// end. Never waits.
 pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let socket = SockRef::from(socket);
     let _ = socket.set_nonblocking(true);

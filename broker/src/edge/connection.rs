@@ -157,8 +157,8 @@ pub(super) fn session(key: Key) -> SessionKey {
 mod tests {
     use super::*;
 
-    /// What ends a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the machine has
-    /// its session, and that a deadline.
+    /// What ends a stage in which the peer does nothing. The edge has no clock for connections: while it has one, the
+    /// machine has its session, and that a deadline.
     #[derive(Debug, PartialEq, Eq)]
     enum EndedBy {
         /// A deadline of the session: it then says [`broker_core::machine::Output::Close`] or `Abort`.

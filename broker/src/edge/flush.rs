@@ -1,8 +1,8 @@
 //! Sending: once per turn for each connection with bytes to send.
 //!
-//! The straight way is one send(2) of everything. When the socket has no room, the rest is copied (at most 256 KiB at a time)
-//! into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said when the kernel
-//! has taken the last byte, of TLS: the last byte of their ciphertext.
+//! The straight way is one send(2) of everything. When the socket has no room, the rest is copied (at most 256 KiB at
+//! a time) into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said
+//! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
 use super::connection::{Connection, Receive, Stage, ring_key};
 use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};

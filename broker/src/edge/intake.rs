@@ -68,7 +68,8 @@ impl<M: Machine> Edge<M> {
         self.watch(session);
     }
 
-    /// One receive buffer of a peer was served, and this many items were in it: those of many small ones count as more buffers.
+    /// One receive buffer of a peer was served, and this many items were in it: those of many small ones count as more
+    /// buffers.
     fn charge(&mut self, session: SessionKey, items: u64) {
         let more = u16::try_from(items / ITEMS_PER_BUFFER).unwrap_or(u16::MAX);
         let turn = self.turn;
@@ -177,7 +178,8 @@ impl<M: Machine> Edge<M> {
         self.ring.give_back(lent);
     }
 
-    /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of those.
+    /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of
+    /// those.
     fn take_cipher(&mut self, session: SessionKey, mut lent: Lent) {
         let wait = self.handshake_steps >= HANDSHAKE_STEPS_PER_TURN || !self.handshakes.is_empty();
         if let Some(connection) = self.table.get_mut(session)

@@ -6,8 +6,8 @@ use super::shard::Edge;
 use broker_core::machine::{Input, Machine};
 
 impl<M: Machine> Edge<M> {
-    /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are none: they come
-    /// every other second, and would have a shard without clients wake three times for each.
+    /// Takes letters, a bounded number; returns whether any of them is traffic. Questions of the server's own are
+    /// none: they come every other second, and would have a shard without clients wake three times for each.
     pub(super) fn take_letters(&mut self) -> bool {
         let mut traffic = false;
         for _ in 0..LETTERS_PER_TURN {

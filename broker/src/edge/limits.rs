@@ -9,8 +9,8 @@ pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
 /// milliseconds of small messages. The last receive served may add what fits into one buffer.
 pub(super) const ITEMS_PER_TURN: u64 = 8192;
 
-/// Items that count as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]): what 8 KiB of ordinary messages are.
-/// So no peer gets more than 16 times as many in a turn, and what one buffer holds.
+/// Items that count as one receive buffer of a peer's share of a turn ([`BUFFERS_PER_PEER`]): what 8 KiB of ordinary
+/// messages are. So no peer gets more than 16 times as many in a turn, and what one buffer holds.
 pub(super) const ITEMS_PER_BUFFER: u64 = 64;
 
 /// Letters taken in one turn: a flood of them cannot keep the sockets waiting.
@@ -19,15 +19,16 @@ pub(super) const LETTERS_PER_TURN: usize = 256;
 /// Ticks in one turn; the machine bounds the work of each.
 pub(super) const TICKS_PER_TURN: usize = 4;
 
-/// Receive buffers that one peer gets in one turn (128 KiB of 8 KiB buffers); then its receive is cancelled and listed. The
-/// cancellation acts one turn later, so the pool is larger than this.
+/// Receive buffers that one peer gets in one turn (128 KiB of 8 KiB buffers); then its receive is cancelled and
+/// listed. The cancellation acts one turn later, so the pool is larger than this.
 pub(super) const BUFFERS_PER_PEER: u16 = 16;
 
 /// Listed receives armed again in one turn, in turn.
 pub(super) const REARMS_PER_TURN: usize = 32;
 
-/// Receives that go into a TLS engine under handshake in one turn. A step takes up to 100 µs in one piece: the others wait with
-/// their bytes aside, so that a storm of handshakes adds less than half a millisecond to everybody else's messages.
+/// Receives that go into a TLS engine under handshake in one turn. A step takes up to 100 µs in one piece: the others
+/// wait with their bytes aside, so that a storm of handshakes adds less than half a millisecond to everybody else's
+/// messages.
 pub(super) const HANDSHAKE_STEPS_PER_TURN: u32 = 4;
 
 /// Bytes copied into one send of the ring, when the socket has no room. The next piece is copied when it is done.
@@ -42,27 +43,29 @@ pub(super) const ENCRYPTS_PER_TURN: usize = 16;
 /// Bytes read and thrown away after the last of ours was sent, while the peer's end is awaited. More: cut off.
 pub(super) const LINGER_BYTES: u32 = 256 * 1024;
 
-/// Bytes of unfinished TLS records and handshake messages of one connection: the longest handshake message that rustls takes
-/// (64 KiB), one record (16 KiB + 261) and one receive of each size in use. More: cut off.
+/// Bytes of unfinished TLS records and handshake messages of one connection: the longest handshake message that rustls
+/// takes (64 KiB), one record (16 KiB + 261) and one receive of each size in use. More: cut off.
 pub(super) const HELD_BYTES: usize = 128 * 1024;
 
-/// The same once the handshake is over: what one message needs is one record (16 KiB + 261), and one receive may hold the
-/// beginning of the next. More: cut off.
+/// The same once the handshake is over: what one message needs is one record (16 KiB + 261), and one receive may hold
+/// the beginning of the next. More: cut off.
 pub(super) const HELD_BYTES_SECURED: usize = 48 * 1024;
 
-/// Bytes that arrive on a connection while it leaves for another shard: what a receive brings before it is cancelled. A request
-/// head is read by single receives, so this is none, except machines that send connections on at other moments. More: cut off.
+/// Bytes that arrive on a connection while it leaves for another shard: what a receive brings before it is cancelled.
+/// A request head is read by single receives, so this is none, except machines that send connections on at other
+/// moments. More: cut off.
 pub(super) const LEAVING_BYTES: usize = 1024 * 1024;
 
-/// Connections looked at in one turn because the edge's own deadline is due; the others are due at once, in the next turn.
+/// Connections looked at in one turn because the edge's own deadline is due; the others are due at once, in the next
+/// turn.
 pub(super) const OVERDUE_PER_TURN: usize = 64;
 
-/// When the holders of unfinished records are over their budget, it is brought down by this part of it, so that the search for
-/// who pays is rare: one walk over all holders for each 2 MiB that arrive.
+/// When the holders of unfinished records are over their budget, it is brought down by this part of it, so that the
+/// search for who pays is rare: one walk over all holders for each 2 MiB that arrive.
 pub(super) const RELIEF_PART: u64 = 8;
 
-/// TLS bytes other than application data that wait to be sent: a server flight with a long certificate chain is 8 KiB. More
-/// means that the peer makes us answer without reading: cut off.
+/// TLS bytes other than application data that wait to be sent: a server flight with a long certificate chain is 8 KiB.
+/// More means that the peer makes us answer without reading: cut off.
 pub(super) const TLS_OUT_BYTES: usize = 128 * 1024;
 
 /// Empty buffers of ring sends kept for reuse: at most 4 MiB.
@@ -74,8 +77,8 @@ pub(super) const REFUSAL_READ_BYTES: usize = 16 * 1024;
 /// How long accepting pauses after an error or at its limit, in milliseconds: an error costs 20 calls a second at most.
 pub(super) const ACCEPT_REST_MS: u64 = 50;
 
-/// How long after the last traffic a shard waits in its own ring, in milliseconds: that costs a third of a wait through the
-/// executor, but keeps the executor's own tasks waiting.
+/// How long after the last traffic a shard waits in its own ring, in milliseconds: that costs a third of a wait
+/// through the executor, but keeps the executor's own tasks waiting.
 pub(super) const HOLD_MS: u64 = 1000;
 
 /// Receive buffers of all shards together, in bytes: as many as 32 shards of the usual number of buffers have. See

@@ -1,7 +1,8 @@
 //! The edge's own deadlines.
 //!
-//! Deadlines of sessions are the machine's, which asks for an abort. The edge's own are those of what no machine sees: a TLS
-//! record that is begun and not ended, and a connection that was handed over and cannot leave. So every stage ends:
+//! Deadlines of sessions are the machine's, which asks for an abort. The edge's own are those of what no machine sees:
+//! a TLS record that is begun and not ended, and a connection that was handed over and cannot leave. So every stage
+//! ends:
 //!
 //! | stage | ends by |
 //! |---|---|

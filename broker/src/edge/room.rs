@@ -1,7 +1,7 @@
 //! Which connection makes room for another, for a handshake, or for the bytes of unfinished TLS records.
 //!
-//! A connection that the machine admitted (its socket is read as a stream of frames) makes room for nobody; all others are *guests*,
-//! kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
+//! A connection that the machine admitted (its socket is read as a stream of frames) makes room for nobody; all others
+//! are *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
 use super::connection::Standing;
 use super::shard::Edge;
@@ -125,8 +125,8 @@ struct Holder {
     begun: Now,
 }
 
-/// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, the largest holder, the
-/// oldest first.
+/// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, the largest
+/// holder, the oldest first.
 fn payers(holders: Vec<Holder>, excess: u64) -> Vec<SessionKey> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {

@@ -1,8 +1,8 @@
 //! One shard's edge: its state, and the interface to the machine.
 //!
-//! The rule of the seam is kept here: after each input the machine's outputs are drained. Obeying an output only marks the
-//! connection: what it means for the socket happens once a turn, when dirty connections are settled. So no output is ever
-//! obeyed in the middle of another one's work.
+//! The rule of the seam is kept here: after each input the machine's outputs are drained. Obeying an output only marks
+//! the connection: what it means for the socket happens once a turn, when dirty connections are settled. So no output
+//! is ever obeyed in the middle of another one's work.
 
 use super::accept::Accepting;
 use super::clock::Clock;
@@ -118,8 +118,8 @@ impl<M: Machine> Edge<M> {
         &self.mailboxes[self.id.index()]
     }
 
-    /// Tells the machine something and obeys. Not for [`Input::Received`], whose bytes are borrowed from here: that one is
-    /// handled in place and followed by [`Self::drain`].
+    /// Tells the machine something and obeys. Not for [`Input::Received`], whose bytes are borrowed from here: that
+    /// one is handled in place and followed by [`Self::drain`].
     pub(super) fn feed(&mut self, input: Input<'_, M::Letter>) {
         self.machine.handle(input, self.at);
         self.drain();
@@ -211,8 +211,8 @@ impl<M: Machine> Edge<M> {
 
     /// Sees to it that a connection is read as it should be: armed, listed, paused, or awaited at its end.
     ///
-    /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor paused after
-    /// it would be forgotten.
+    /// Called after everything that may change the answer; an open connection that is neither armed nor listed nor
+    /// paused after it would be forgotten.
     pub(super) fn watch(&mut self, session: SessionKey) {
         let Some(connection) = self.table.get_mut(session) else {
             return;

@@ -1,7 +1,7 @@
 //! The shard's connections, by the machine's session keys.
 //!
-//! Slots come in chunks that never move: a table that grows copies nothing, and a machine that counts its slots from 0 upwards
-//! makes a dense one.
+//! Slots come in chunks that never move: a table that grows copies nothing, and a machine that counts its slots from 0
+//! upwards makes a dense one.
 
 use super::connection::Connection;
 use broker_core::id::SessionKey;

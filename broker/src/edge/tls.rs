@@ -1,17 +1,17 @@
 //! The TLS engine of one connection: ciphertext in, plaintext out, and the reverse. No socket.
 //!
-//! Theory of operation. rustls' unbuffered connection holds keys and states, and no bytes. What comes from the socket is worked
-//! on where it lies, in the lent receive buffer; only the tail of an unfinished record is kept aside (`held`), and then the next
-//! receive is appended to it. What rustls itself wants to say (handshake, tickets, alerts) gathers in `out` and goes before the
-//! next application data.
+//! Theory of operation. rustls' unbuffered connection holds keys and states, and no bytes. What comes from the socket
+//! is worked on where it lies, in the lent receive buffer; only the tail of an unfinished record is kept aside
+//! (`held`), and then the next receive is appended to it. What rustls itself wants to say (handshake, tickets, alerts)
+//! gathers in `out` and goes before the next application data.
 //!
 //! ```text
 //!  receive ──► [held ++] bytes ──► process_tls_records ──► plain (the shard's scratch) ──► machine
 //!                      └ unfinished tail ──► held
 //!                                           └► out ──► write() ──► the shard's other scratch ──► socket
 //! ```
-//! rustls numbers an unfinished handshake message by its place in the bytes it was shown. So every call, also one that only
-//! wants to write, shows it exactly what is held.
+//! rustls numbers an unfinished handshake message by its place in the bytes it was shown. So every call, also one that
+//! only wants to write, shows it exactly what is held.
 
 use super::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use broker_core::crowd::Origin;
@@ -165,8 +165,8 @@ impl Tls {
         self.held.extend_from_slice(bytes);
     }
 
-    /// Takes ciphertext in (`bytes` may be empty to go on with what is held) and appends its plaintext to `plain`: at most as
-    /// many bytes as were held and given.
+    /// Takes ciphertext in (`bytes` may be empty to go on with what is held) and appends its plaintext to `plain`: at
+    /// most as many bytes as were held and given.
     pub(super) fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, now: Now) -> Read {
         let (used, read) = self.process(bytes, plain);
         if self.held.is_empty() {
@@ -259,8 +259,8 @@ impl Tls {
         }
     }
 
-    /// Lets the engine say what it has to before application data (an answer to a key update, say). Not while it shakes hands:
-    /// then whole records may be held.
+    /// Lets the engine say what it has to before application data (an answer to a key update, say). Not while it
+    /// shakes hands: then whole records may be held.
     fn gather_out(&mut self) {
         if self.failed || self.engine.is_handshaking() {
             return;
@@ -334,8 +334,8 @@ fn advance(
             Err(_) => read = Read::Failed,
         }
         used = (used + discard).min(bytes.len());
-        // A failed engine may have an alert to say, and is asked for nothing else: shown the bytes that it failed on once more,
-        // it would assert.
+        // A failed engine may have an alert to say, and is asked for nothing else: shown the bytes that it failed on
+        // once more, it would assert.
         if !go_on || (read == Read::Failed && !engine.wants_write()) {
             return (used, read);
         }

@@ -1,5 +1,6 @@
-//! Everything that a start can be refused for by its configuration: the file, the flags, and the files that they name. The one path
-//! of `broker serve` and `broker check-config`, so that neither takes what the other refuses; all faults are found in one go.
+//! Everything that a start can be refused for by its configuration: the file, the flags, and the files that they name.
+//! The one path of `broker serve` and `broker check-config`, so that neither takes what the other refuses; all faults
+//! are found in one go.
 //!
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
@@ -24,8 +25,8 @@ pub struct Checked {
 
 /// Checks what was read of the configuration and all that it names.
 ///
-/// A file that is named must be right, also when nothing uses it; under `--dev` only what is used is looked at, since a developer
-/// may borrow the configuration of another machine.
+/// A file that is named must be right, also when nothing uses it; under `--dev` only what is used is looked at, since
+/// a developer may borrow the configuration of another machine.
 ///
 /// # Errors
 /// Every fault: those of the configuration first, then those of the credentials file.

@@ -52,8 +52,8 @@ impl CredentialsFile {
             in_force: Vec::new(),
             mailboxes: Arc::clone(mailboxes),
         };
-        // Which files there are is known once they were read: then they are stamped, and read once more, so that no change in
-        // between is missed.
+        // Which files there are is known once they were read: then they are stamped, and read once more, so that no
+        // change in between is missed.
         let mut read = stamps(&file.files);
         let mut loaded = file.load().map_err(Failure::Configuration)?;
         if file.files.len() > read.len() {

@@ -36,7 +36,8 @@ impl DataDir {
                 _lock: lock,
             }),
             Err(TryLockError::WouldBlock) => Err(Failure::Fatal(format!(
-                "the data directory {name} is in use by another process: stop that one, or give this one another --data-dir"
+                "the data directory {name} is in use by another process: stop that one, or give this one another \
+                 --data-dir"
             ))),
             Err(TryLockError::Error(error)) => Err(unusable(error)),
         }

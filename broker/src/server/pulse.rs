@@ -6,7 +6,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use mailbox::Mailbox;
 use std::time::{Duration, Instant};
 
-/// What is known of each shard. One per process, on the main thread; a shard has at most one letter of ours in its mailbox.
+/// What is known of each shard. One per process, on the main thread; a shard has at most one letter of ours in its
+/// mailbox.
 pub(super) struct Pulse {
     to: Sender<Scraped<Snapshot>>,
     from: Receiver<Scraped<Snapshot>>,
@@ -105,7 +106,8 @@ impl Pulse {
 
 /// A shard that sleeps is woken for it: half of the time it may rest as deeply as it can.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// A turn takes milliseconds. A shard that is silent for longer than this is reported, and again each time it has doubled.
+/// A turn takes milliseconds. A shard that is silent for longer than this is reported, and again each time it has
+/// doubled.
 const SILENT: Duration = Duration::from_secs(1);
 /// A shard that is silent for so long is stuck: the service manager is no more told that all is well.
 const STUCK: Duration = Duration::from_secs(10);

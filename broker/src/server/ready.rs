@@ -44,7 +44,8 @@ mod tests {
         let mut settings = Settings::new(Profile::Default, true);
         assert_eq!(
             line(&settings, Some(Path::new("heliograph-data/dev-ca.pem"))),
-            "ready http://127.0.0.1:8080 https://127.0.0.1:8443 admin=http://127.0.0.1:9090 ca=heliograph-data/dev-ca.pem"
+            "ready http://127.0.0.1:8080 https://127.0.0.1:8443 admin=http://127.0.0.1:9090 \
+             ca=heliograph-data/dev-ca.pem"
         );
         settings.listen = vec![Listen {
             scheme: Scheme::Https,

@@ -72,7 +72,8 @@ impl Registry {
         (store, records.map(std::mem::take).unwrap_or_default())
     }
 
-    /// What every channel that is made from here on is younger than, whichever shard was the home of an earlier one of its name.
+    /// What every channel that is made from here on is younger than, whichever shard was the home of an earlier one of
+    /// its name.
     pub(super) fn newest(&self) -> Wall {
         self.newest
     }
@@ -88,8 +89,8 @@ impl Registry {
     }
 }
 
-/// The latest time that counts as shown by a clock: creation times in the ARNs of `--dev` are whatever clients write, and one of
-/// the far future would make all channels as young.
+/// The latest time that counts as shown by a clock: creation times in the ARNs of `--dev` are whatever clients write,
+/// and one of the far future would make all channels as young.
 fn clock_max(now: SystemTime) -> Wall {
     let latest = now + CLOCK_AHEAD_MAX;
     let since = latest.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,8 +1,9 @@
-//! Files that may change under a running server: polled once a second, read again when they have changed and are stable.
+//! Files that may change under a running server: polled once a second, read again when they have changed and are
+//! stable.
 //!
-//! Theory of operation. What a file is at one look is its [`Stamp`]. A change is acted on when two looks in a row see the same
-//! stamps, so that a file is not read while it is being written, nor a certificate before its key. What was read is put in
-//! force whole or not at all; an invalid file is logged once, and again when it has changed.
+//! Theory of operation. What a file is at one look is its [`Stamp`]. A change is acted on when two looks in a row see
+//! the same stamps, so that a file is not read while it is being written, nor a certificate before its key. What was
+//! read is put in force whole or not at all; an invalid file is logged once, and again when it has changed.
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look

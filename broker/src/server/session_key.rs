@@ -4,8 +4,8 @@
 //! <64 hexadecimal digits>      the key that seals
 //! <64 hexadecimal digits>      the key before it, which still opens; optional
 //! ```
-//! To rotate, an operator puts a key of their own before the first line and keeps one line of the old; nodes that share the
-//! file take each other's credentials.
+//! To rotate, an operator puts a key of their own before the first line and keeps one line of the old; nodes that
+//! share the file take each other's credentials.
 
 use super::Failure;
 use crate::edge::entropy;
@@ -117,7 +117,8 @@ fn key(line: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 fn damaged(path: &Path) -> Failure {
     Failure::Fatal(format!(
-        "{}: damaged, allowed one or two lines of 64 hexadecimal digits: put back a copy of it, or remove it, which makes a \
+        "{}: damaged, allowed one or two lines of 64 hexadecimal digits: put back a copy of it, or remove it, which \
+         makes a \
          new key at the next start and ends all temporary credentials given out so far",
         path.display()
     ))

@@ -1,5 +1,5 @@
-//! Notifications to a service manager, as sd_notify(3) describes them: datagrams of `NAME=value` lines to the socket that
-//! `NOTIFY_SOCKET` names. Without it, nothing is sent.
+//! Notifications to a service manager, as sd_notify(3) describes them: datagrams of `NAME=value` lines to the socket
+//! that `NOTIFY_SOCKET` names. Without it, nothing is sent.
 
 use crate::side;
 use std::env;

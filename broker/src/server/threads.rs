@@ -1,7 +1,8 @@
 //! The shards' threads and rings: created before anything is served, as many as locked memory allows.
 //!
-//! What a ring is charged depends on the kernel, and what is left of the limit on the user's other processes: both are learned by trying. So
-//! all rings are made before the first shard starts, and what does not fit is either left out (`--dev`) or refused with what would fit.
+//! What a ring is charged depends on the kernel, and what is left of the limit on the user's other processes: both are
+//! learned by trying. So all rings are made before the first shard starts, and what does not fit is either left out
+//! (`--dev`) or refused with what would fit.
 
 use super::Failure;
 use crate::edge::{self, ShardThread};
@@ -12,8 +13,8 @@ use ring::{MEMLOCK_BYTES_MIN, Unsupported};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// Makes the thread of each shard. Fewer than asked for, with a line in the log, if `settings` allow that; their number is
-/// corrected. `limit` is the limit of locked memory in bytes, `None` for none.
+/// Makes the thread of each shard. Fewer than asked for, with a line in the log, if `settings` allow that; their
+/// number is corrected. `limit` is the limit of locked memory in bytes, `None` for none.
 ///
 /// # Errors
 /// [`Failure::Fatal`] with the remedy when one cannot be made.
@@ -69,8 +70,8 @@ pub(super) fn probe() -> Result<(), Failure> {
     }
 }
 
-/// Whether there is room for the first, small ring by which the runtime asks what the kernel can do: where it gets none it
-/// panics, and blames the kernel.
+/// Whether there is room for the first, small ring by which the runtime asks what the kernel can do: where it gets
+/// none it panics, and blames the kernel.
 fn is_room_for_a_try() -> bool {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -99,8 +100,8 @@ fn as_many_as_fit<T>(
     (made, None)
 }
 
-/// Tries again for a moment when memory or threads are short: the kernel gives back what a process or thread that has just ended
-/// had some milliseconds after its end, and the runtime's own start holds some for as long.
+/// Tries again for a moment when memory or threads are short: the kernel gives back what a process or thread that has
+/// just ended had some milliseconds after its end, and the runtime's own start holds some for as long.
 fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let until = Instant::now() + RELEASE_MAX;
     loop {
@@ -113,8 +114,8 @@ fn patiently<T>(make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Whether it was the limit that kept a ring from being made: memory itself can be short too, also under a limit that this
-/// process need not keep.
+/// Whether it was the limit that kept a ring from being made: memory itself can be short too, also under a limit that
+/// this process need not keep.
 fn is_short_of_locked_memory(error: &io::Error) -> bool {
     let shard = usize::try_from(MEMLOCK_BYTES_MIN).unwrap_or(usize::MAX);
     error.raw_os_error() == Some(libc::ENOMEM)
@@ -135,7 +136,8 @@ fn other(index: usize, wanted: usize, error: &io::Error) -> Failure {
             ": raise the limit of threads (`ulimit -u`, TasksMax= in the unit, --pids-limit of the container)"
         }
         Some(libc::ENOMEM) => {
-            ": the machine has no memory left, or the limit of the cgroup is too low (MemoryMax= in the unit, --memory of the \
+            ": the machine has no memory left, or the limit of the cgroup is too low (MemoryMax= in the unit, --memory \
+             of the \
              container)"
         }
         Some(_) | None => "",
@@ -319,7 +321,8 @@ mod tests {
         let text = beside.refusal(8, 8 * MIB);
         assert!(
             text.starts_with(
-                "8 shards need 2 MiB of locked memory, the limit is 8 MiB, and other processes of this user hold 7692 KiB of it: \
+                "8 shards need 2 MiB of locked memory, the limit is 8 MiB, and other processes of this user hold 7692 \
+                 KiB of it: \
                  --shards 2, or raise it to 10 MiB ("
             ),
             "{text}"
@@ -329,7 +332,8 @@ mod tests {
         let text = none.refusal(1, 600 * KIB);
         assert!(
             text.starts_with(
-                "1 shard needs 1 MiB of locked memory, the limit is 600 KiB, and other processes of this user hold 560 KiB of it: \
+                "1 shard needs 1 MiB of locked memory, the limit is 600 KiB, and other processes of this user hold 560 \
+                 KiB of it: \
                  raise it to 2 MiB ("
             ),
             "{text}"

@@ -26,8 +26,8 @@ use tokio::sync::Mutex;
 /// What gives the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
-/// What answers the inspector: every shard's answer, in the order of shards; blocks for a bounded time, `None` when a shard
-/// does not answer.
+/// What answers the inspector: every shard's answer, in the order of shards; blocks for a bounded time, `None` when a
+/// shard does not answer.
 pub type Inspect = Box<dyn FnMut(&Question) -> Option<Vec<(ShardId, Reply)>> + Send>;
 
 /// What the admin listener serves.
@@ -125,8 +125,8 @@ impl Admin {
     }
 }
 
-/// Lets in who has the token, if one is wanted; no page of another origin, so that none in an operator's browser can use the
-/// listener (CWE-1385).
+/// Lets in who has the token, if one is wanted; no page of another origin, so that none in an operator's browser can
+/// use the listener (CWE-1385).
 async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> Response {
     if foreign(request.headers()) {
         return error(
@@ -167,8 +167,8 @@ fn foreign(headers: &HeaderMap) -> bool {
     origin.as_bytes().strip_prefix(b"http://") != Some(host)
 }
 
-/// Whether the request names the listener by an address. A name that a foreign server gives to our address would make its page
-/// one of our origin (DNS rebinding); who has the token is no such page.
+/// Whether the request names the listener by an address. A name that a foreign server gives to our address would make
+/// its page one of our origin (DNS rebinding); who has the token is no such page.
 fn is_address(headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
@@ -205,7 +205,8 @@ pub(super) fn json(code: StatusCode, body: &Value) -> Response {
     (code, kind, body.to_string()).into_response()
 }
 
-const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /channels, /channels/{name}, /ice/reconnect, /backup";
+const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /channels, /channels/{name}, \
+                            /ice/reconnect, /backup";
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,11 @@
 //! `POST /backup`: one moment of the registry as a stream, while changes go on.
 //!
-//! Rows are read on a thread of the runtime's pool, a chunk at a time: a few chunks wait for the reader, and no shard takes
-//! part. One backup at a time, within a bounded time, since the store keeps the pages of that moment meanwhile.
+//! Rows are read on a thread of the runtime's pool, a chunk at a time: a few chunks wait for the reader, and no shard
+//! takes part. One backup at a time, within a bounded time, since the store keeps the pages of that moment meanwhile.
 //!
-//! The stream holds what the inspector shows as well. The key of temporary credentials, with which anybody's could be forged, is in it
-//! only for a request with the admin token; without one, `broker backup` reads the file itself, if its user may.
+//! The stream holds what the inspector shows as well. The key of temporary credentials, with which anybody's could be
+//! forged, is in it only for a request with the admin token; without one, `broker backup` reads the file itself, if
+//! its user may.
 
 use super::admin::{Admin, bears, error};
 use crate::backup::wire;

@@ -1,5 +1,5 @@
-//! The inspector's pages: `/channels`, `/channels/{name}`, `/ice/reconnect`. Every text of the wire is escaped by the JSON
-//! library.
+//! The inspector's pages: `/channels`, `/channels/{name}`, `/ice/reconnect`. Every text of the wire is escaped by the
+//! JSON library.
 
 use super::admin::{Admin, error, json};
 use axum::extract::{Path, RawQuery, State};

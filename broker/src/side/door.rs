@@ -1,8 +1,8 @@
 //! Connections of the admin listener: a bounded number, each for a bounded time and one request.
 //!
-//! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are taken, the
-//! oldest connection of the address that has most makes room ([`Crowd`]): without a token callers cannot be distinguished, and
-//! an operator's request takes milliseconds.
+//! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are
+//! taken, the oldest connection of the address that has most makes room ([`Crowd`]): without a token callers cannot be
+//! distinguished, and an operator's request takes milliseconds.
 
 use axum::serve::Listener;
 use broker_core::crowd::{Crowd, Origin};
@@ -24,17 +24,18 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Connections of the admin listener at a time. Each has a head of at most 400 KiB (hyper's bound), so all have 10 MiB.
 const CONNECTIONS_MAX: usize = 24;
 
-/// Descriptors of these connections, with those that made room and are on their way out. Further ones wait in the backlog.
+/// Descriptors of these connections, with those that made room and are on their way out. Further ones wait in the
+/// backlog.
 pub const ADMIN_DESCRIPTORS_MAX: usize = 32;
 
 const _: () = assert!(CONNECTIONS_MAX < ADMIN_DESCRIPTORS_MAX);
 
-/// From a connection's beginning to its end. The slowest answer is that to a scrape which waits behind others of a shard that
-/// does not answer, a second each.
+/// From a connection's beginning to its end. The slowest answer is that to a scrape which waits behind others of a
+/// shard that does not answer, a second each.
 const LIFE: Duration = Duration::from_secs(30);
 
-/// Bytes of an answer that give its connection a second more, up to [`LIFE`] from then on: a backup takes as long as it is large, if
-/// the client reads it.
+/// Bytes of an answer that give its connection a second more, up to [`LIFE`] from then on: a backup takes as long as
+/// it is large, if the client reads it.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
 /// The listener with its bounds.

@@ -52,7 +52,8 @@ impl Page<'_> {
         )?;
         self.histogram(
             "heliograph_delivery_seconds",
-            "From the read of a message to its last byte's being handed to the kernel; messages that were kept are not in it",
+            "From the read of a message to its last byte's being handed to the kernel; messages that were kept are not \
+             in it",
             &counters.delivery,
         )?;
         self.histogram(

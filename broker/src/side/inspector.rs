@@ -27,8 +27,8 @@ impl<M: Machine<Question = Question, Reply = Reply>> Inspector<M> {
         Self { mailboxes, late }
     }
 
-    /// Every shard's answer in the order of shards, or `None` when one does not answer within `limit`. Blocks that long at
-    /// most.
+    /// Every shard's answer in the order of shards, or `None` when one does not answer within `limit`. Blocks that
+    /// long at most.
     pub fn ask(&mut self, question: &Question, limit: Duration) -> Option<Vec<(ShardId, Reply)>> {
         let until = Instant::now() + limit;
         for late in &mut self.late {

@@ -5,9 +5,9 @@
 //!                               ├──► one bounded queue ──► the log thread: formats entries, writes all ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
-//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted. Audit entries of changes
-//! have places of their own in it, kept before the change is made; without one it is not made. An entry is formatted on the log
-//! thread, by the same formatter as every other line.
+//! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted. Audit entries of
+//! changes have places of their own in it, kept before the change is made; without one it is not made. An entry is
+//! formatted on the log thread, by the same formatter as every other line.
 
 use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use super::log_line;
@@ -236,8 +236,8 @@ thread_local! {
     static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
-/// The runtime warns when it cannot register buffers for input and output of files. The broker does none, and makes it release
-/// them at once when it could.
+/// The runtime warns when it cannot register buffers for input and output of files. The broker does none, and makes it
+/// release them at once when it could.
 const RUNTIME_RINGS: &str = "glommio::sys::uring=error";
 
 #[cfg(test)]

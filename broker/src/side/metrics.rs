@@ -246,7 +246,8 @@ impl Page<'_> {
         ];
         self.counters(
             "heliograph_connections_cut",
-            "Connections cut off: to make room for others, or for an unfinished TLS record or a move to another shard that took too long",
+            "Connections cut off: to make room for others, or for an unfinished TLS record or a move to another shard \
+             that took too long",
             ended.into_iter(),
         )
     }

@@ -1,8 +1,8 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
-//! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin listener.
-//! In reading order: this page, `status`, `admin`, `door`, `backup`, `channels`, `inspector`, `scrape`, `metrics`, `figures`, `process`,
-//! `log`, `log_line`.
+//! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
+//! listener. In reading order: this page, `status`, `admin`, `door`, `backup`, `channels`, `inspector`, `scrape`,
+//! `metrics`, `figures`, `process`, `log`, `log_line`.
 
 mod admin;
 mod backup;
@@ -67,7 +67,8 @@ pub struct Shows {
     pub token: Option<String>,
 }
 
-/// Starts the side thread. It ends with the process. Signals are sent as `commands`; a second `End` is sent like the first.
+/// Starts the side thread. It ends with the process. Signals are sent as `commands`; a second `End` is sent like the
+/// first.
 ///
 /// # Errors
 /// The thread or its runtime cannot be made.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Asks the shards; one exists, and one scrape runs at a time.
 ///
-/// A shard that has not answered an earlier scrape is not asked again: its answer to that one is as good when it comes, and
-/// a shard that hangs has at most one letter of ours in its mailbox.
+/// A shard that has not answered an earlier scrape is not asked again: its answer to that one is as good when it
+/// comes, and a shard that hangs has at most one letter of ours in its mailbox.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
     to: Sender<Scraped<Snapshot>>,

@@ -43,8 +43,8 @@ impl StatusBoard {
         self.0.status.store(status as u8, Ordering::Relaxed);
     }
 
-    /// Sets whether the registry's store fails, which [`StatusBoard::status`] tells while all else is well. True when it was
-    /// otherwise before.
+    /// Sets whether the registry's store fails, which [`StatusBoard::status`] tells while all else is well. True when
+    /// it was otherwise before.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
     }

@@ -128,8 +128,8 @@ impl Chain {
 
 /// How many certificates from the first on were each issued by the next.
 ///
-/// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 lets strays be, and
-/// so do we; but the issuer at a wrong place is a mistake that some clients do not forgive.
+/// RFC 5246 section 7.4.2: *Each following certificate MUST directly certify the one preceding it.* TLS 1.3 lets
+/// strays be, and so do we; but the issuer at a wrong place is a mistake that some clients do not forgive.
 fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
     let mut linked = 1;
     while let (Some(last), Some(next)) = (chain.get(linked - 1), chain.get(linked)) {
@@ -142,7 +142,8 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
         };
         if let Some((place, issuer)) = chain.iter().enumerate().skip(linked).find(displaced) {
             return Err(format!(
-                "the chain is in the wrong order: certificate {linked} ({}) was issued by certificate {} ({}), which belongs right after it",
+                "the chain is in the wrong order: certificate {linked} ({}) was issued by certificate {} ({}), which \
+                 belongs right after it",
                 name(last),
                 place + 1,
                 name(issuer)
@@ -155,7 +156,8 @@ fn linked(chain: &[X509Certificate<'_>]) -> Result<usize, String> {
             .find(|(_, other)| issued(last, other))
         {
             return Err(format!(
-                "the chain is in the wrong order: certificate {linked} ({}) issued certificate {} ({}), so that one belongs before it, the leaf first",
+                "the chain is in the wrong order: certificate {linked} ({}) issued certificate {} ({}), so that one \
+                 belongs before it, the leaf first",
                 name(last),
                 place + 1,
                 name(below)

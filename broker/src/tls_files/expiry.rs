@@ -54,7 +54,8 @@ impl Expiry {
             _ => return None,
         };
         let text = format!(
-            "the certificate of {whose} expires {end}, {} days from now: renew it, and it is taken up without a restart",
+            "the certificate of {whose} expires {end}, {} days from now: renew it, and it is taken up without a \
+             restart",
             left / DAY
         );
         Some((urgency, text))
@@ -118,7 +119,8 @@ mod tests {
         assert_eq!(urgency(-1), Some(Urgency::Day));
         assert_eq!(
             at(3 * day + 5).unwrap().1,
-            "the certificate of signaling.example expires 2026-11-20 12:00:00 UTC, 3 days from now: renew it, and it is taken \
+            "the certificate of signaling.example expires 2026-11-20 12:00:00 UTC, 3 days from now: renew it, and it \
+             is taken \
              up without a restart"
         );
         assert_eq!(

@@ -1,7 +1,7 @@
 //! From PEM files to the certificates of TLS listeners, with their expiry.
 //!
-//! In reading order: this page (the server configuration), `pem` (a file and what is wrong with it), `chain` (order, validity
-//! and key of certificates), `expiry` (how long is left, and when to say so).
+//! In reading order: this page (the server configuration), `pem` (a file and what is wrong with it), `chain` (order,
+//! validity and key of certificates), `expiry` (how long is left, and when to say so).
 
 mod chain;
 mod expiry;
@@ -32,11 +32,12 @@ pub struct Presented {
     pub warnings: Vec<String>,
 }
 
-/// Reads the files again and again under the same ticket keys, so that a client resumes its session across shards and reloads.
+/// Reads the files again and again under the same ticket keys, so that a client resumes its session across shards and
+/// reloads.
 ///
-/// One per process. Ticket keys are made by rustls, live in memory only, are replaced every six hours, and a ticket is good for
-/// twelve. They are also replaced when other authorities of client certificates come into force: a resumed session is not asked
-/// for its certificate again.
+/// One per process. Ticket keys are made by rustls, live in memory only, are replaced every six hours, and a ticket is
+/// good for twelve. They are also replaced when other authorities of client certificates come into force: a resumed
+/// session is not asked for its certificate again.
 #[derive(Debug)]
 pub struct TlsLoader {
     files: TlsFiles,
@@ -64,9 +65,9 @@ impl TlsLoader {
         &self.files
     }
 
-    /// Reads the files into a server configuration: TLS 1.2 and 1.3, `http/1.1` only, one stateless ticket a connection and no
-    /// session store, so that all shards can share it without writing to it. With `client_ca`, clients must show a certificate
-    /// of one of its authorities.
+    /// Reads the files into a server configuration: TLS 1.2 and 1.3, `http/1.1` only, one stateless ticket a
+    /// connection and no session store, so that all shards can share it without writing to it. With `client_ca`,
+    /// clients must show a certificate of one of its authorities.
     ///
     /// # Errors
     /// `key = FILE: allowed …`: what is wrong with which file and what to do. Then nothing has changed.

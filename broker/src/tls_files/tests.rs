@@ -156,7 +156,8 @@ fn a_key_of_another_certificate_is_refused() {
     let (own, other) = (make("own", None), make("other", None));
     assert_eq!(
         case.refused(&own.cert, &other.key),
-        "tls.key = key.pem: allowed the private key of the first certificate in cert.pem (own): it is the key of another one"
+        "tls.key = key.pem: allowed the private key of the first certificate in cert.pem (own): it is the key of \
+         another one"
     );
 }
 
@@ -215,7 +216,8 @@ fn what_is_no_pem_is_named_for_what_it_is() {
         ("hello", "there is no `-----BEGIN CERTIFICATE-----` in it"),
         (
             "\u{30}\u{7f}\u{2}\u{1}",
-            "there is no `-----BEGIN CERTIFICATE-----` in it, but DER, it seems: `openssl` converts it with `-inform der`",
+            "there is no `-----BEGIN CERTIFICATE-----` in it, but DER, it seems: `openssl` converts it with `-inform \
+             der`",
         ),
         (
             &own.key,
@@ -259,7 +261,8 @@ fn what_is_no_key_is_named_for_what_it_is() {
         ),
         (
             encrypted,
-            "there is no `-----BEGIN PRIVATE KEY-----` in it, but an encrypted private key: `openssl pkey -in FILE -out PLAIN` \
+            "there is no `-----BEGIN PRIVATE KEY-----` in it, but an encrypted private key: `openssl pkey -in FILE \
+             -out PLAIN` \
              decrypts it",
         ),
         (broken, ""),

@@ -1,7 +1,7 @@
 //! Figures of the store: `cargo run --release -p store --example figures -- DIR [ROWS]`.
 //!
-//! Fills a store in an empty directory with rows of some 300 bytes, then opens it as a clean end and as a crash leave it, and
-//! measures commits one by one and in batches.
+//! Fills a store in an empty directory with rows of some 300 bytes, then opens it as a clean end and as a crash leave
+//! it, and measures commits one by one and in batches.
 
 #![expect(clippy::print_stdout, reason = "its answer")]
 #![expect(clippy::unwrap_used, reason = "an example ends when something fails")]

@@ -1,10 +1,10 @@
 //! The queue in front of the thread, and the thread that commits.
 //!
-//! | what a commit met | result of the batch | what follows |
-//! |---|---|---|
-//! | nothing | all done | – |
-//! | no room for a write | nothing done, [`Health::Full`] | the next batch opens the engine again; until there is one, the thread looks for room |
-//! | any other failed write, or a failed sync | not confirmed, [`Health::Failed`] | every later change is refused until a restart |
+//! * A commit that succeeds: all changes of the batch are done.
+//! * No room for a write: nothing is done, [`Health::Full`]. The next batch opens the engine again; until then the
+//!   thread looks for room.
+//! * Any other failed write, or a failed sync: nothing is confirmed, [`Health::Failed`]. Every later change is refused
+//!   until a restart.
 
 use crate::disk::{Disk, Fault, Live};
 use crate::error::{CommitError, Health, Refused};
@@ -66,7 +66,8 @@ impl<T> Clone for Committer<T> {
 }
 
 impl<T> Committer<T> {
-    /// Hands over a change. `on_done` is called for it exactly once. Changes of one key are made in the order of these calls.
+    /// Hands over a change. `on_done` is called for it exactly once. Changes of one key are made in the order of these
+    /// calls.
     ///
     /// # Errors
     /// [`Refused`] and the change, for which `on_done` is not called.
@@ -89,8 +90,8 @@ impl<T> Committer<T> {
         }
     }
 
-    /// One moment of the map, with every change that was reported as done before this call. Waits for the batch under way and
-    /// what is queued before it: some milliseconds of a healthy disk. Not for a shard's thread.
+    /// One moment of the map, with every change that was reported as done before this call. Waits for the batch under
+    /// way and what is queued before it: some milliseconds of a healthy disk. Not for a shard's thread.
     ///
     /// # Errors
     /// [`SnapshotError`].
@@ -272,8 +273,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
         }
     }
 
-    /// Waits for a letter. Looks for room from time to time while there was none: those who ask for changes may have been told to
-    /// stay away, so that no change would ever tell.
+    /// Waits for a letter. Looks for room from time to time while there was none: those who ask for changes may have
+    /// been told to stay away, so that no change would ever tell.
     fn next(&mut self) -> Option<Letter<T>> {
         while self.health.load(Ordering::Relaxed) == FULL {
             match self.letters.recv_timeout(PROBE_PAUSE) {
@@ -289,7 +290,8 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
         self.letters.recv().ok()
     }
 
-    /// Whether the disk takes some more bytes, as a file of its own that is removed at once: the store's own is left alone.
+    /// Whether the disk takes some more bytes, as a file of its own that is removed at once: the store's own is left
+    /// alone.
     fn has_room(&self) -> bool {
         let write = || {
             let mut file = File::create(&self.probe)?;
@@ -357,7 +359,8 @@ fn failed(error: &dyn std::fmt::Display) -> CommitError {
     CommitError {
         health: Health::Failed,
         text: format!(
-            "the store's disk failed: {error}: whether the change was kept is unknown, and nothing is written until the \
+            "the store's disk failed: {error}: whether the change was kept is unknown, and nothing is written until \
+             the \
              server is restarted"
         )
         .into(),

@@ -1,7 +1,8 @@
 //! The open file, and its past failures.
 //!
-//! The engine reports a failed system call as an error like any other and refuses all that follows. Which call failed, and how,
-//! decides whether writing may go on after the file was opened again, so it is noted here, where the calls are made.
+//! The engine reports a failed system call as an error like any other and refuses all that follows. Which call failed,
+//! and how, decides whether writing may go on after the file was opened again, so it is noted here, where the calls
+//! are made.
 
 use redb::StorageBackend;
 use std::fs::File;

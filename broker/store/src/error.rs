@@ -42,13 +42,15 @@ impl fmt::Display for OpenError {
         match self {
             Self::Damaged { file, what } => write!(
                 f,
-                "the store {} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to start \
+                "the store {} is damaged: {what}. It was left as it is. Put a backup in its place, or move it away to \
+                 start \
                  with an empty store",
                 file.display()
             ),
             Self::Newer { file, found, known } => write!(
                 f,
-                "the store {} has format {found}, and this version reads formats up to {known}: use the version that wrote \
+                "the store {} has format {found}, and this version reads formats up to {known}: use the version that \
+                 wrote \
                  it, or move it away to start with an empty store",
                 file.display()
             ),
@@ -59,7 +61,8 @@ impl fmt::Display for OpenError {
             ),
             Self::Io { file, error } => write!(
                 f,
-                "the store cannot be opened: {}: {error}: allowed a directory that can be read and written, on a disk with \
+                "the store cannot be opened: {}: {error}: allowed a directory that can be read and written, on a disk \
+                 with \
                  room",
                 file.display()
             ),
@@ -76,12 +79,13 @@ pub enum Health {
     Fine,
     /// The last commit found no room on the disk. Each later one tries again; this ends by itself when there is room.
     Full,
-    /// The disk failed. Nothing is written until the process is restarted: what a failed sync left on the disk is unknown.
+    /// The disk failed. Nothing is written until the process is restarted: what a failed sync left on the disk is
+    /// unknown.
     Failed,
 }
 
-/// Why a change was not committed. The map is as it was before the batch, but after [`Health::Failed`] it may be found changed
-/// when it is opened again: whether the disk kept what it could not confirm is unknown.
+/// Why a change was not committed. The map is as it was before the batch, but after [`Health::Failed`] it may be found
+/// changed when it is opened again: whether the disk kept what it could not confirm is unknown.
 #[derive(Clone, Debug)]
 pub struct CommitError {
     /// What became of the store.

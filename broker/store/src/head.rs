@@ -5,12 +5,13 @@
 //!  64 commit slot 0 (128): ... | 104 transaction number (8) | 112 checksum (16)
 //!  192 commit slot 1
 //! ```
-//! Source: redb 4.4.0, `header.rs` and the design page in its `docs`. No checksum covers bytes 0 to 63. The constants among them are compared;
-//! what follows of the flags is proved by verifying the commit they point to:
+//! Source: redb 4.4.0, `header.rs` and the design page in its `docs`. No checksum covers bytes 0 to 63. The constants
+//! among them are compared; what follows of the flags is proved by verifying the commit they point to:
 //!
-//! * The slot that the flag names was synced before the flag was, so it and all below it must verify, or the file is damaged.
-//! * A newer commit in the other slot was cut off before it was confirmed (or the flag flipped). If it is complete, it counts: its
-//!   maker may not have been told, but nothing contradicts it. If not, it is as if it had never begun.
+//! * The slot that the flag names was synced before the flag was, so it and all below it must verify, or the file is
+//!   damaged.
+//! * A newer commit in the other slot was cut off before it was confirmed (or the flag flipped). If it is complete, it
+//!   counts: its maker may not have been told, but nothing contradicts it. If not, it is as if it had never begun.
 
 use crate::disk::Disk;
 use crate::map::database_repairing;
@@ -93,7 +94,8 @@ const fn slot_at(slot: usize) -> usize {
 }
 
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-/// Two zeros, pages of 4096 bytes, no page for a region's head, pages of a region: what the engine chooses for every file.
+/// Two zeros, pages of 4096 bytes, no page for a region's head, pages of a region: what the engine chooses for every
+/// file.
 const GEOMETRY: &[u8] = &[0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 const FLAGS_AT: usize = MAGIC.len();
 const OTHER_SLOT: u8 = 1;
@@ -103,6 +105,6 @@ const TRANSACTION_AT: usize = 104;
 const CHECKSUM_AT: usize = 112;
 const HEAD_BYTES: usize = slot_at(2);
 
-/// How far the engine says to be when it has found the named commit unsound and is about to try the other one: 0.3. It says 0 when
-/// it begins, and 0.6 and 0.9 later on.
+/// How far the engine says to be when it has found the named commit unsound and is about to try the other one: 0.3. It
+/// says 0 when it begins, and 0.6 and 0.9 later on.
 const OTHER_COMMIT_TRIED: RangeInclusive<f64> = 0.1..=0.45;

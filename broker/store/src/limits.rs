@@ -11,11 +11,11 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest value, in bytes. Fifty tags of 128 and 256 characters of four bytes each are 76,800.
 pub const VALUE_BYTES_MAX: usize = 128 * 1024;
 
-/// Changes that wait for the thread, of all shards together. Full means that a change is refused; its owner answers that the
-/// service is busy. As many again are in the batch under way.
+/// Changes that wait for the thread, of all shards together. Full means that a change is refused; its owner answers
+/// that the service is busy. As many again are in the batch under way.
 ///
-/// A commit takes a few milliseconds, so that a thousand stand for seconds of a healthy disk. At the largest values they hold
-/// 128 MiB, at the usual 300 bytes 300 KiB.
+/// A commit takes a few milliseconds, so that a thousand stand for seconds of a healthy disk. At the largest values
+/// they hold 128 MiB, at the usual 300 bytes 300 KiB.
 pub const QUEUE_CHANGES_MAX: usize = 1024;
 
 /// Most changes of one transaction: all that can wait, so that one sync answers everybody.

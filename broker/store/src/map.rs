@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 /// The map, checked and readable. One exists per process; it ends in [`Store::start`] or by being dropped.
 ///
-/// Nothing of a file that was there is changed before [`Store::start`], so that a caller that cannot read the rows leaves it as
-/// it was found.
+/// Nothing of a file that was there is changed before [`Store::start`], so that a caller that cannot read the rows
+/// leaves it as it was found.
 #[derive(Debug)]
 pub struct Store {
     /// The commit that counts, on a view through which nothing is written.
@@ -32,10 +32,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in a directory that exists, makes an empty one if there is none, and verifies the checksum of every page.
+    /// Opens the store in a directory that exists, makes an empty one if there is none, and verifies the checksum of
+    /// every page.
     ///
-    /// Reads the whole file. With [`Store::load`] and [`Store::start`] that takes 0.7 to 1.6 s for a million rows of some 110 bytes on
-    /// two busy cores.
+    /// Reads the whole file. With [`Store::load`] and [`Store::start`] that takes 0.7 to 1.6 s for a million rows of
+    /// some 110 bytes on two busy cores.
     ///
     /// # Errors
     /// [`OpenError`]; the file is then as it was.
@@ -94,8 +95,8 @@ impl Store {
         Snapshot::of(&self.view, &Arc::default())
     }
 
-    /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change taken, in the
-    /// order of submission; it must not block.
+    /// Opens the file for writing and starts the thread that commits. `on_done` is called there, once for each change
+    /// taken, in the order of submission; it must not block.
     ///
     /// # Errors
     /// [`OpenError`], also when the system gives no thread.
@@ -107,8 +108,8 @@ impl Store {
         self.start_telling(on_done, || {})
     }
 
-    /// The same; `on_room` is called as well, on the same thread, each time that there is room again on a disk that was full. No
-    /// change has to be asked for to find that out.
+    /// The same; `on_room` is called as well, on the same thread, each time that there is room again on a disk that
+    /// was full. No change has to be asked for to find that out.
     ///
     /// # Errors
     /// As [`Store::start`].
@@ -171,8 +172,8 @@ pub(crate) fn database_repairing(
         .create_with_backend(backend)
 }
 
-/// Verifies a file: all checksums, the format number, and that there is a table of rows. Nothing is written. Gives the view of it,
-/// and the slot that the head should name if that is another one.
+/// Verifies a file: all checksums, the format number, and that there is a table of rows. Nothing is written. Gives the
+/// view of it, and the slot that the head should name if that is another one.
 fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize)>), OpenError> {
     let explain = |error| explain(file, error);
     // The engine would make a new store of an empty file. Ours is never empty: it gets its name when it is complete.
@@ -210,8 +211,8 @@ fn check(file: &Path, disk: &Arc<Disk>) -> Result<(Database, Option<(Head, usize
 /// Gives rows, each to the function it is handed.
 pub type Fill<'f> = dyn FnMut(&mut dyn FnMut(&str, &[u8]) -> io::Result<()>) -> io::Result<()> + 'f;
 
-/// Makes a store of the rows that `fill` gives, in a directory without one; only its owner may read it. When this returns, the store
-/// is complete and on the disk. Memory is bounded by [`CACHE_BYTES`], however many rows there are.
+/// Makes a store of the rows that `fill` gives, in a directory without one; only its owner may read it. When this
+/// returns, the store is complete and on the disk. Memory is bounded by [`CACHE_BYTES`], however many rows there are.
 ///
 /// # Errors
 /// What `fill` or the system refused; then there is no store.
@@ -323,7 +324,8 @@ pub(crate) const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::
 /// What is known of the file as a whole.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
-/// The format this version writes. A change of what rows mean to this crate makes it one higher; a lower one is migrated.
+/// The format this version writes. A change of what rows mean to this crate makes it one higher; a lower one is
+/// migrated.
 const FORMAT: u64 = 1;
 
 const FILE_NAME: &str = "store.redb";
@@ -339,8 +341,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::mpsc;
 
-    /// Power that fails during a commit leaves any part of what was not synced, in any order. What is found is the state before that
-    /// commit or after it; and what was there when the commit was confirmed is found.
+    /// Power that fails during a commit leaves any part of what was not synced, in any order. What is found is the
+    /// state before that commit or after it; and what was there when the commit was confirmed is found.
     #[test]
     fn a_power_cut_at_any_moment_leaves_a_whole_state() {
         // In memory if there is such a place, since the cut is made up here and each image is opened.

@@ -1,7 +1,8 @@
 //! A read-only view of the file: changes stay in memory and end with the view.
 //!
-//! The engine marks a file as open, and repairs what it can, before it says that something is wrong. A file that is refused must
-//! stay as it was found, or the next start would take the repaired one for sound. So a file is checked through this view first.
+//! The engine marks a file as open, and repairs what it can, before it says that something is wrong. A file that is
+//! refused must stay as it was found, or the next start would take the repaired one for sound. So a file is checked
+//! through this view first.
 
 #![expect(
     clippy::disallowed_types,

@@ -1,8 +1,8 @@
 //! One moment of the map, read while changes go on.
 //!
-//! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by what changes meanwhile. After a
-//! failed commit the engine is opened again and may use those pages again, so a [`Gate`] ends every snapshot of before: nothing is
-//! read through it any more, and its reader learns that it has no whole copy.
+//! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by what changes meanwhile.
+//! After a failed commit the engine is opened again and may use those pages again, so a [`Gate`] ends every snapshot
+//! of before: nothing is read through it any more, and its reader learns that it has no whole copy.
 
 #![expect(
     clippy::disallowed_types,
@@ -74,8 +74,8 @@ impl Snapshot {
         })
     }
 
-    /// Gives the next rows, in the order of the keys' bytes, until `row` wants no more for now or there is none: whether there may
-    /// be more. `row` must be quick, since a store that fails or closes waits for it.
+    /// Gives the next rows, in the order of the keys' bytes, until `row` wants no more for now or there is none:
+    /// whether there may be more. `row` must be quick, since a store that fails or closes waits for it.
     ///
     /// # Errors
     /// [`SnapshotError`]; what was given is then no whole copy.

@@ -1,4 +1,5 @@
-//! Broken configurations of every kind, and all that is said of each: `serve` and `check-config` refuse the same with the same words.
+//! Broken configurations of every kind, and all that is said of each: `serve` and `check-config` refuse the same with
+//! the same words.
 
 use super::{Directory, broker, run, stderr, stdout};
 use broker::config::Cpus;
@@ -156,7 +157,8 @@ fn fixtures() -> Directory {
 const ONE: &str =
     "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'";
 
-/// The configuration, the credentials file beside it, and each line that is said; `…` at its end stands for the rest of a line.
+/// The configuration, the credentials file beside it, and each line that is said; `…` at its end stands for the rest
+/// of a line.
 const BROKEN: &[(&str, &str, &[&str])] = &[
     (
         "region = ",
@@ -177,14 +179,16 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "",
         "",
         &[
-            "auth = sigv4 (default): allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with every listener on loopback",
+            "auth = sigv4 (default): allowed with a credentials file: --credentials FILE, or credentials in the file; \
+             else --dev, or none with every listener on loopback",
         ],
     ),
     (
         "auth = 'sigv4'",
         "",
         &[
-            "c.toml:1:8: auth = sigv4: allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none with every listener on loopback",
+            "c.toml:1:8: auth = sigv4: allowed with a credentials file: --credentials FILE, or credentials in the \
+             file; else --dev, or none with every listener on loopback",
         ],
     ),
     (
@@ -196,7 +200,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "credentials = 'absent.toml'",
         "",
         &[
-            "c.toml:1:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os error 2)",
+            "c.toml:1:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os \
+             error 2)",
         ],
     ),
     (
@@ -215,14 +220,16 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "auth = 'none'|credentials = 'absent.toml'",
         "",
         &[
-            "c.toml:2:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os error 2)",
+            "c.toml:2:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os \
+             error 2)",
         ],
     ),
     (
         "auth = 'none'|listen = ['http://0.0.0.0:0']",
         "",
         &[
-            "c.toml:2:10: listen = http://0.0.0.0:0: allowed loopback addresses only, since auth none lets everybody in",
+            "c.toml:2:10: listen = http://0.0.0.0:0: allowed loopback addresses only, since auth none lets everybody \
+             in",
         ],
     ),
     (
@@ -230,7 +237,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "",
         &[
             "c.toml:2:10: listen = http://[::]:0: allowed loopback addresses only, since auth none lets everybody in",
-            "c.toml:2:10: listen = http://10.0.0.1:0: allowed loopback addresses only, since auth none lets everybody in",
+            "c.toml:2:10: listen = http://10.0.0.1:0: allowed loopback addresses only, since auth none lets everybody \
+             in",
         ],
     ),
     (
@@ -274,7 +282,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{keys}|listen = ['127.0.0.1:80']",
         "{one}",
         &[
-            "c.toml:2:10: listen = ['127.0.0.1:80']: allowed http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443",
+            "c.toml:2:10: listen = ['127.0.0.1:80']: allowed http://ADDR:PORT or https://ADDR:PORT, such as \
+             https://127.0.0.1:8443",
         ],
     ),
     (
@@ -294,15 +303,18 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{keys}|[limits]|payload_bytes = 65536",
         "{one}",
         &[
-            "limits.message_bytes = 65536 (default): allowed at least 65902: limits.payload_bytes and 366 for what is around it",
+            "limits.message_bytes = 65536 (default): allowed at least 65902: limits.payload_bytes and 366 for what is \
+             around it",
         ],
     ),
     (
         "{keys}|[limits]|outbox_bytes_per_shard = 65536|pending_bytes_per_shard = 16384",
         "{one}",
         &[
-            "c.toml:3:26: limits.outbox_bytes_per_shard = 65536: allowed at least 1048576, which is limits.outbox_bytes",
-            "c.toml:4:27: limits.pending_bytes_per_shard = 16384: allowed at least 524288, which is limits.pending_bytes_per_channel",
+            "c.toml:3:26: limits.outbox_bytes_per_shard = 65536: allowed at least 1048576, which is \
+             limits.outbox_bytes",
+            "c.toml:4:27: limits.pending_bytes_per_shard = 16384: allowed at least 524288, which is \
+             limits.pending_bytes_per_channel",
         ],
     ),
     (
@@ -363,21 +375,24 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{keys}|data_dir = 'file/below'",
         "{one}",
         &[
-            "c.toml:2:12: data_dir = file/below: allowed a directory that can be made and written: Not a directory (os error 20)",
+            "c.toml:2:12: data_dir = file/below: allowed a directory that can be made and written: Not a directory (os \
+             error 20)",
         ],
     ),
     (
         "{keys}|data_dir = 'link'",
         "{one}",
         &[
-            "c.toml:2:12: data_dir = link: allowed a directory that can be made and written: No such file or directory (os error 2)",
+            "c.toml:2:12: data_dir = link: allowed a directory that can be made and written: No such file or directory \
+             (os error 2)",
         ],
     ),
     (
         "{keys}|data_dir = '/proc/nowhere'",
         "{one}",
         &[
-            "c.toml:2:12: data_dir = /proc/nowhere: allowed a directory that can be made and written: No such file or directory (os error 2)",
+            "c.toml:2:12: data_dir = /proc/nowhere: allowed a directory that can be made and written: No such file or \
+             directory (os error 2)",
         ],
     ),
     (
@@ -396,7 +411,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{keys}|[admin]|listen = '0.0.0.0:9090'|token_file = 'absent.token'",
         "{one}",
         &[
-            "c.toml:4:14: admin.token_file = absent.token: allowed a file that can be read: No such file or directory (os error 2)",
+            "c.toml:4:14: admin.token_file = absent.token: allowed a file that can be read: No such file or directory \
+             (os error 2)",
         ],
     ),
     (
@@ -431,7 +447,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{keys}|listen = ['https://127.0.0.1:0']",
         "{one}",
         &[
-            "c.toml:2:10: listen = https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the file; --dev makes one of its own",
+            "c.toml:2:10: listen = https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or \
+             [tls] cert and key in the file; --dev makes one of its own",
         ],
     ),
     (
@@ -448,55 +465,68 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{keys}|[tls]|cert = 'absent.pem'|key = 'absent.key'|client_ca = 'absent.ca'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = absent.pem: allowed a PEM file with one certificate or a chain, the leaf first: it cannot be read: No such file or directory (os error 2)",
-            "c.toml:4:7: tls.key = absent.key: allowed a PEM file with an unencrypted private key: it cannot be read: No such file or directory (os error 2)",
-            "c.toml:5:13: tls.client_ca = absent.ca: allowed a PEM file with the certificates of authorities: it cannot be read: No such file or directory (os error 2)",
+            "c.toml:3:8: tls.cert = absent.pem: allowed a PEM file with one certificate or a chain, the leaf first: it \
+             cannot be read: No such file or directory (os error 2)",
+            "c.toml:4:7: tls.key = absent.key: allowed a PEM file with an unencrypted private key: it cannot be read: \
+             No such file or directory (os error 2)",
+            "c.toml:5:13: tls.client_ca = absent.ca: allowed a PEM file with the certificates of authorities: it \
+             cannot be read: No such file or directory (os error 2)",
         ],
     ),
     (
         "{keys}|listen = ['https://127.0.0.1:0']|[tls]|cert = 'own.pem'|key = 'other.key'",
         "{one}",
         &[
-            "c.toml:5:7: tls.key = other.key: allowed the private key of the first certificate in own.pem (own): it is the key of another one",
+            "c.toml:5:7: tls.key = other.key: allowed the private key of the first certificate in own.pem (own): it is \
+             the key of another one",
         ],
     ),
     (
         "{keys}|[tls]|cert = 'own.key'|key = 'own.pem'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = own.key: allowed a PEM file with one certificate or a chain, the leaf first: there is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?",
-            "c.toml:4:7: tls.key = own.pem: allowed a PEM file with an unencrypted private key: there is no `-----BEGIN PRIVATE KEY-----` in it, but a certificate: are cert and key swapped?",
+            "c.toml:3:8: tls.cert = own.key: allowed a PEM file with one certificate or a chain, the leaf first: there \
+             is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?",
+            "c.toml:4:7: tls.key = own.pem: allowed a PEM file with an unencrypted private key: there is no \
+             `-----BEGIN PRIVATE KEY-----` in it, but a certificate: are cert and key swapped?",
         ],
     ),
     (
         "{keys}|[tls]|cert = 'expired.pem'|key = 'expired.key'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = expired.pem: allowed a PEM file with one certificate or a chain, the leaf first: certificate 1 (expired) has expired: it ended 2023-11-15 22:13:20 UTC, and this machine's clock says …",
+            "c.toml:3:8: tls.cert = expired.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+             certificate 1 (expired) has expired: it ended 2023-11-15 22:13:20 UTC, and this machine's clock says …",
         ],
     ),
     (
         "{keys}|[tls]|cert = 'future.pem'|key = 'future.key'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = future.pem: allowed a PEM file with one certificate or a chain, the leaf first: certificate 1 (future) is not yet valid: it begins 2286-11-20 17:46:40 UTC, and this machine's clock says …",
+            "c.toml:3:8: tls.cert = future.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+             certificate 1 (future) is not yet valid: it begins 2286-11-20 17:46:40 UTC, and this machine's clock says \
+             …",
         ],
     ),
     (
         "{keys}|[tls]|cert = 'empty'|key = 'folder'|client_ca = 'file'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = empty: allowed a PEM file with one certificate or a chain, the leaf first: it is empty",
+            "c.toml:3:8: tls.cert = empty: allowed a PEM file with one certificate or a chain, the leaf first: it is \
+             empty",
             "c.toml:4:7: tls.key = folder: allowed a PEM file with an unencrypted private key: it is not a file",
-            "c.toml:5:13: tls.client_ca = file: allowed a PEM file with the certificates of authorities: there is no `-----BEGIN CERTIFICATE-----` in it",
+            "c.toml:5:13: tls.client_ca = file: allowed a PEM file with the certificates of authorities: there is no \
+             `-----BEGIN CERTIFICATE-----` in it",
         ],
     ),
     (
         "{keys}|[tls]|cert = 'half.pem'|key = 'half.key'",
         "{one}",
         &[
-            "c.toml:3:8: tls.cert = half.pem: allowed a PEM file with one certificate or a chain, the leaf first: a section in it has no end: was it written whole?",
-            "c.toml:4:7: tls.key = half.key: allowed a PEM file with an unencrypted private key: a section in it has no end: was it written whole?",
+            "c.toml:3:8: tls.cert = half.pem: allowed a PEM file with one certificate or a chain, the leaf first: a \
+             section in it has no end: was it written whole?",
+            "c.toml:4:7: tls.key = half.key: allowed a PEM file with an unencrypted private key: a section in it has \
+             no end: was it written whole?",
         ],
     ),
     (
@@ -519,22 +549,26 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{keys}|[[ice]]|urls = ['turn:a']",
         "{one}",
         &[
-            "c.toml:3:1: ice[0] = { … }: allowed without username and password, secret or secret_file for stun: URLs only",
+            "c.toml:3:1: ice[0] = { … }: allowed without username and password, secret or secret_file for stun: URLs \
+             only",
         ],
     ),
     (
         "{keys}|[[ice]]|urls = ['turn:a']|secret = 'se cret'|ttl = 5",
         "{one}",
         &[
-            "c.toml:4:10: ice[0].secret = <redacted>: allowed 1 to 256 printable ASCII characters without space, \" and \\",
+            "c.toml:4:10: ice[0].secret = <redacted>: allowed 1 to 256 printable ASCII characters without space, \" \
+             and \\",
             "c.toml:5:7: ice[0].ttl = 5: allowed a duration from …",
         ],
     ),
     (
-        "{keys}|[[ice]]|urls = ['turn:a']|secret_file = 'absent.secret'|[[ice]]|urls = ['turn:a']|secret_file = 'empty'",
+        "{keys}|[[ice]]|urls = ['turn:a']|secret_file = 'absent.secret'|[[ice]]|urls = ['turn:a']|secret_file = \
+         'empty'",
         "{one}",
         &[
-            "c.toml:4:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or directory (os error 2))",
+            "c.toml:4:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or \
+             directory (os error 2))",
             "c.toml:7:15: ice[1].secret_file = 'empty': allowed a file with one secret a line",
         ],
     ),
@@ -549,7 +583,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         &["c.toml:2:7: ice = 5: allowed a list of tables: [[ice]]"],
     ),
     (
-        "{keys}|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|",
+        "{keys}|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = \
+         ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|",
         "{one}",
         &["c.toml:2:1: ice = 6 entries: allowed at most 5 entries"],
     ),
@@ -589,7 +624,8 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
         "{one}|account = '1'|expires = 'soon'|clock_tolerance = '25h'|policies = ['p']",
         &[
             "keys.toml:5:11: principal[0].account = '1': allowed 12 digits",
-            "keys.toml:6:11: principal[0].expires = 'soon': allowed a date and time with its offset, such as 2027-01-01T00:00:00Z",
+            "keys.toml:6:11: principal[0].expires = 'soon': allowed a date and time with its offset, such as \
+             2027-01-01T00:00:00Z",
             "keys.toml:7:19: principal[0].clock_tolerance = '25h': allowed a duration from \"1s\" to \"1d\"",
             "keys.toml:8:12: principal[0].policies = ['p']: there is no [policy.p], nor any other",
         ],
@@ -605,48 +641,64 @@ const BROKEN: &[(&str, &str, &[&str])] = &[
     ),
     (
         "{keys}",
-        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'absent.secret'|[[principal]]|name = 'b'|access_key_id = 'B'|secret_access_key_file = 'short.token'",
+        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'absent.secret'|[[principal]]|name = \
+         'b'|access_key_id = 'B'|secret_access_key_file = 'short.token'",
         &[
-            "keys.toml:4:26: principal[0].secret_access_key_file = 'absent.secret': absent.secret: cannot be read: No such file or directory (os error 2)",
-            "keys.toml:8:26: principal[1].secret_access_key_file = 'short.token': short.token: the content: allowed 16 to 128 visible ASCII characters",
+            "keys.toml:4:26: principal[0].secret_access_key_file = 'absent.secret': absent.secret: cannot be read: No \
+             such file or directory (os error 2)",
+            "keys.toml:8:26: principal[1].secret_access_key_file = 'short.token': short.token: the content: allowed 16 \
+             to 128 visible ASCII characters",
         ],
     ),
     (
         "{keys}",
         "{one}|policies = ['p', 'q']|[policy.p]|file = 'absent.json'|[policy.q]|document = '{}'|[policy.r]",
         &[
-            "keys.toml:7:8: policy.p.file = 'absent.json': absent.json: cannot be read: No such file or directory (os error 2)",
-            "keys.toml:9:12: policy.q.document = '{}': the document is no policy: line 1, column 2: the document needs Statement, with at least one statement",
+            "keys.toml:7:8: policy.p.file = 'absent.json': absent.json: cannot be read: No such file or directory (os \
+             error 2)",
+            "keys.toml:9:12: policy.q.document = '{}': the document is no policy: line 1, column 2: the document needs \
+             Statement, with at least one statement",
             "keys.toml:10:1: policy.r = { … }: allowed with either file or document",
         ],
     ),
     (
         "{keys}",
-        "{one}|policies = ['p', 'q']|[policy.p]|file = 'bad.json'|[policy.q]|document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}'",
+        "{one}|policies = ['p', 'q']|[policy.p]|file = 'bad.json'|[policy.q]|document = '{\"Statement\": {\"Effect\": \
+         1, \"Action\": \"x\"}}'",
         &[
             "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:2:18: Effect \"allow\": allowed \"Allow\", \"Deny\"",
             "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:3:14: \"NotResource\": not evaluated here, allowed …",
             "keys.toml:7:8: policy.p.file = 'bad.json': bad.json:4:2: the statement lacks Action, Resource",
-            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document is no policy: line 1, column 26: invalid type: integer `1`, expected Effect: a string",
-            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document is no policy: line 1, column 41: action \"x\": allowed …",
-            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document is no policy: line 1, column 42: the statement lacks Resource",
+            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document \
+             is no policy: line 1, column 26: invalid type: integer `1`, expected Effect: a string",
+            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document \
+             is no policy: line 1, column 41: action \"x\": allowed …",
+            "keys.toml:9:12: policy.q.document = '{\"Statement\": {\"Effect\": 1, \"Action\": \"x\"}}': the document \
+             is no policy: line 1, column 42: the statement lacks Resource",
         ],
     ),
     (
-        "shards = 0|data_dir = 'file'|{keys}|unknown = 1|[tls]|cert = 'absent.pem'|key = 'other.key'|[admin]|listen = '0.0.0.0:9090'|token_file = 'short.token'|[limits]|head_bytes = 1|[timeouts]|idle = 'x'|[[ice]]|urls = ['turn:a']|secret_file = 'absent.secret'",
-        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'absent.secret'|policies = ['q']|[policy.p]|file = 'absent.json'",
+        "shards = 0|data_dir = 'file'|{keys}|unknown = 1|[tls]|cert = 'absent.pem'|key = 'other.key'|[admin]|listen = \
+         '0.0.0.0:9090'|token_file = 'short.token'|[limits]|head_bytes = 1|[timeouts]|idle = 'x'|[[ice]]|urls = \
+         ['turn:a']|secret_file = 'absent.secret'",
+        "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'absent.secret'|policies = \
+         ['q']|[policy.p]|file = 'absent.json'",
         &[
             "c.toml:1:10: shards = 0: allowed 1 to 256",
             "c.toml:2:12: data_dir = file: allowed a directory that can be made and written: not a directory",
             "c.toml:4:1: unknown = 1: unknown key, allowed region, …",
-            "c.toml:6:8: tls.cert = absent.pem: allowed a PEM file with one certificate or a chain, the leaf first: it cannot be read: No such file or directory (os error 2)",
+            "c.toml:6:8: tls.cert = absent.pem: allowed a PEM file with one certificate or a chain, the leaf first: it \
+             cannot be read: No such file or directory (os error 2)",
             "c.toml:10:14: admin.token_file = short.token: allowed one line of at least 16 printable ASCII characters",
             "c.toml:12:14: limits.head_bytes = 1: allowed 1024 to 65536",
             "c.toml:14:8: timeouts.idle = 'x': allowed a duration from \"1ms\" to \"7d\"",
-            "c.toml:17:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or directory (os error 2))",
-            "keys.toml:4:26: principal[0].secret_access_key_file = 'absent.secret': absent.secret: cannot be read: No such file or directory (os error 2)",
+            "c.toml:17:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or \
+             directory (os error 2))",
+            "keys.toml:4:26: principal[0].secret_access_key_file = 'absent.secret': absent.secret: cannot be read: No \
+             such file or directory (os error 2)",
             "keys.toml:5:12: principal[0].policies = ['q']: there is no [policy.q], allowed p",
-            "keys.toml:7:8: policy.p.file = 'absent.json': absent.json: cannot be read: No such file or directory (os error 2)",
+            "keys.toml:7:8: policy.p.file = 'absent.json': absent.json: cannot be read: No such file or directory (os \
+             error 2)",
         ],
     ),
 ];

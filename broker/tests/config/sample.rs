@@ -1,8 +1,8 @@
-//! `deploy/broker.toml` against the code: it has every key that the configuration knows and no other, each with its default, what
-//! it may be, and its default under `--profile strict` and `--dev`.
+//! `deploy/broker.toml` against the code: it has every key that the configuration knows and no other, each with its
+//! default, what it may be, and its default under `--profile strict` and `--dev`.
 //!
-//! The keys are not listed here: they are asked of the reader of documents, by what it answers to a key that it does not know.
-//! When a key is added or a default changes, these tests fail and say which line of the file to write.
+//! The keys are not listed here: they are asked of the reader of documents, by what it answers to a key that it does
+//! not know. When a key is added or a default changes, these tests fail and say which line of the file to write.
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
@@ -23,7 +23,8 @@ fn the_sample_has_every_key_that_the_configuration_knows() {
         // `sdp = { rate = 5, burst = 25 }` has its keys on the line of their table.
         assert!(
             written.contains(&path) || written.contains(parent),
-            "deploy/broker.toml has no line for {path}: write `key = <default>  # <range>; strict: <X>; <what it is>` there, or \
+            "deploy/broker.toml has no line for {path}: write `key = <default>  # <range>; strict: <X>; <what it is>` \
+             there, or \
              `#key = <example>` if it has no default ({rule})"
         );
     }
@@ -66,7 +67,8 @@ fn only_keys_without_a_default_are_behind_a_hash() {
         let has_default = !default.is_null() && !in_ice && !of_the_machine;
         assert_eq!(
             has_default, line.is_written,
-            "line {} of deploy/broker.toml: the default of {} is {default}: a key with a default is written, one without is \
+            "line {} of deploy/broker.toml: the default of {} is {default}: a key with a default is written, one \
+             without is \
              behind a hash",
             line.number, line.path
         );
@@ -222,8 +224,8 @@ fn known() -> BTreeMap<String, Known> {
     known
 }
 
-/// Asks for the keys of one table and of those below it. The reader answers an unknown key with all that it knows, and a value of
-/// no key's type with what is allowed.
+/// Asks for the keys of one table and of those below it. The reader answers an unknown key with all that it knows, and
+/// a value of no key's type with what is allowed.
 fn explore(header: &str, table: &str, known: &mut BTreeMap<String, Known>) {
     let names = rule_of(header, "zzz", "1");
     let names = names.strip_prefix("unknown key, allowed ").unwrap();
@@ -290,8 +292,8 @@ fn with_remarks(mark: &str) -> String {
     text.join("\n")
 }
 
-/// The sample without the hashes before its keys, except those that exclude each other: of these, the ones of this round; and the
-/// keys that became active.
+/// The sample without the hashes before its keys, except those that exclude each other: of these, the ones of this
+/// round; and the keys that became active.
 fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
     let alternatives: [&[&[&str]]; 2] = [
         &[&["advertise.domain"], &["advertise.wss", "advertise.https"]],
@@ -332,7 +334,8 @@ fn assert_gives(mark: &str, text: &str, profile: Profile, dev: bool) {
         assert_eq!(
             at(&found, &path),
             at(&wanted, &path),
-            "deploy/broker.toml: `{mark}` of {path} is not the default of the code, which is on the right: set it right there"
+            "deploy/broker.toml: `{mark}` of {path} is not the default of the code, which is on the right: set it \
+             right there"
         );
     }
     assert_eq!(settings, expected);

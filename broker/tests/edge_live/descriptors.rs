@@ -78,8 +78,8 @@ fn out_of_descriptors_accepting_rests_and_recovers() {
 #[ignore = "started by the test above, under a low limit of descriptors"]
 fn starved() {
     let bench = Bench::start(1);
-    // Both ends are in this process: the clients' descriptors are made before the rest is used up, so that none is left for
-    // what is accepted.
+    // Both ends are in this process: the clients' descriptors are made before the rest is used up, so that none is
+    // left for what is accepted.
     let clients: Vec<Socket> = (0..8).map(|_| client()).collect();
     let mut held = Vec::new();
     while let Ok(file) = File::open("/dev/null") {

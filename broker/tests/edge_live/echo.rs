@@ -127,8 +127,8 @@ fn a_pool_that_runs_dry_delays_and_loses_nothing() {
     assert!(counts.no_buffers > 0, "the pool did run dry");
 }
 
-/// Completions that find no room wait in a list of the kernel's, and multishot operations that do are ended; entries that find none wait in
-/// the ring's.
+/// Completions that find no room wait in a list of the kernel's, and multishot operations that do are ended; entries
+/// that find none wait in the ring's.
 #[test]
 fn queues_that_run_over_delay_and_lose_nothing() {
     forty_floods(ring::Settings {

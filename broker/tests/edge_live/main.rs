@@ -1,4 +1,5 @@
-//! The edge, live: echo shards in this process on loopback, driven by blocking clients of another make (tungstenite, rustls).
+//! The edge, live: echo shards in this process on loopback, driven by blocking clients of another make (tungstenite,
+//! rustls).
 //!
 //! Everything here is bounded: each read has a time limit, nothing waits by sleeping except an event that is polled.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]

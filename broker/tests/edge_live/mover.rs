@@ -1,5 +1,5 @@
-//! A machine that sends its connections on at any moment, also in the middle of a stream: what the broker never does, and the
-//! edge bears all the same. Bytes come back as they came.
+//! A machine that sends its connections on at any moment, also in the middle of a stream: what the broker never does,
+//! and the edge bears all the same. Bytes come back as they came.
 
 use crate::support::{Bench, pause, wait_for};
 use broker::edge::EdgeSettings;

@@ -216,7 +216,8 @@ fn wait(broker: &Broker, arn: &str, sender: &str, payload: &str) -> Connection {
     connection
 }
 
-/// Gives a call just sent the time to reach its channel: calls sent later, on other connections, have been answered since.
+/// Gives a call just sent the time to reach its channel: calls sent later, on other connections, have been answered
+/// since.
 fn wait_for_waiting_calls(broker: &Broker, arn: &str) {
     for _ in 0..20 {
         call(

@@ -224,7 +224,8 @@ fn connections_are_closed_when_asked(broker: &Broker) {
 
 fn browsers_may_call(broker: &Broker) {
     let preflight = "OPTIONS /describeSignalingChannel HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000\r\n\
-        Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: amz-sdk-request,authorization,x-amz-date\r\n\r\n";
+        Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: \
+        amz-sdk-request,authorization,x-amz-date\r\n\r\n";
     let answer = exchange(broker.plain, preflight.as_bytes());
     assert_eq!((answer.status, answer.body.len()), (200, 0), "{answer:?}");
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));

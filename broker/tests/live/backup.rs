@@ -1,4 +1,5 @@
-//! `broker backup`: a directory that a broker starts from, of one moment of a running broker under load or of a stopped one.
+//! `broker backup`: a directory that a broker starts from, of one moment of a running broker under load or of a
+//! stopped one.
 
 #![expect(
     clippy::disallowed_types,

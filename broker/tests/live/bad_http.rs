@@ -151,8 +151,8 @@ fn half_a_head_and_an_end_harm_nobody(broker: &Broker) {
         .refused(404, "ResourceNotFoundException");
 }
 
-/// Ten seconds for a head and for a body, however the bytes trickle in. A connection that never said a word may end without
-/// an answer.
+/// Ten seconds for a head and for a body, however the bytes trickle in. A connection that never said a word may end
+/// without an answer.
 fn slow_heads_and_bodies_end_at_their_deadline(broker: &Broker) {
     let mut pair = HealthyPair::new(broker);
     let body = request("/describeSignalingChannel", "{\"ChannelName\":\"a\"}");

@@ -1,5 +1,5 @@
-//! Messages that cannot be carried: a status response if a correlation id can be echoed, else silence; the connection stays
-//! (codec/PROTOCOL.md, STAT).
+//! Messages that cannot be carried: a status response if a correlation id can be echoed, else silence; the connection
+//! stays (codec/PROTOCOL.md, STAT).
 
 use crate::peer::{HealthyPair, Peer, answer, offer, status, to_master, to_viewer};
 use crate::process::{Broker, arn};

@@ -1,5 +1,5 @@
-//! Cameras come back: clients that behave as the C SDK does, which never reads again after GO_AWAY or RECONNECT_ICE_SERVER and
-//! connects again after every close; and clients that do not read at all.
+//! Cameras come back: clients that behave as the C SDK does, which never reads again after GO_AWAY or
+//! RECONNECT_ICE_SERVER and connects again after every close; and clients that do not read at all.
 
 use crate::http::{Connection, call, create, exchange};
 use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, upgrade, viewer_query};

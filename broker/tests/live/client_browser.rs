@@ -1,5 +1,5 @@
-//! The official JavaScript SDK where it is at home: two pages of headless Chromium, one a camera and one its viewer, with a real
-//! peer connection between them. The pages are deploy/conformance/browser.
+//! The official JavaScript SDK where it is at home: two pages of headless Chromium, one a camera and one its viewer,
+//! with a real peer connection between them. The pages are deploy/conformance/browser.
 
 use crate::client_coturn::TurnServer;
 use crate::clients::{credentials, run, scripts};

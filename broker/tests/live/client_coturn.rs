@@ -1,5 +1,6 @@
-//! TURN credentials as the real coturn sees them: the broker mints them, `turnserver` on loopback allocates a relay for each client that
-//! shows them, and for nobody else. Debian's packages start no service for this: the server is the test's own.
+//! TURN credentials as the real coturn sees them: the broker mints them, `turnserver` on loopback allocates a relay
+//! for each client that shows them, and for nobody else. Debian's packages start no service for this: the server is
+//! the test's own.
 
 use crate::http::{call, create};
 use crate::process::{Broker, ended_within, fresh_directory};
@@ -136,7 +137,8 @@ impl Credentials {
     }
 }
 
-/// Allocates two relays and sends a few messages from one to the other; whether all of them arrived, and what the client said.
+/// Allocates two relays and sends a few messages from one to the other; whether all of them arrived, and what the
+/// client said.
 fn allocate(credentials: &Credentials) -> (bool, String) {
     let directory = fresh_directory();
     let file = File::create(directory.join("said")).expect("a file under target/");
@@ -158,7 +160,8 @@ fn allocate(credentials: &Credentials) -> (bool, String) {
     (relayed, said)
 }
 
-/// A `turnserver` with a configuration of its own. Dropping it kills it; when the test failed, its log is printed first.
+/// A `turnserver` with a configuration of its own. Dropping it kills it; when the test failed, its log is printed
+/// first.
 pub(crate) struct TurnServer {
     child: Child,
     port: u16,
@@ -166,8 +169,8 @@ pub(crate) struct TurnServer {
 }
 
 impl TurnServer {
-    /// Starts one that checks credentials in this way. Its port was free a moment ago; should another process have taken it
-    /// since, the next is tried.
+    /// Starts one that checks credentials in this way. Its port was free a moment ago; should another process have
+    /// taken it since, the next is tried.
     pub(crate) fn start(credentials: &str) -> Self {
         for _ in 0..5 {
             let mut server = Self::launch(credentials, free_port());

@@ -1,5 +1,5 @@
-//! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance against a
-//! broker of their own.
+//! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
+//! against a broker of their own.
 
 use crate::process::{Broker, ended_within, fresh_directory};
 use std::fs::{self, File};

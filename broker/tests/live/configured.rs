@@ -76,7 +76,8 @@ fn placement_of<'a>(endpoint: &'a str, prefix: &str) -> &'a str {
     rest.unwrap_or_else(|| panic!("{endpoint} instead of {prefix}…"))
 }
 
-/// As coturn checks them with `use-auth-secret`: base64(HMAC-SHA1(secret, username)), the username an expiry and a name.
+/// As coturn checks them with `use-auth-secret`: base64(HMAC-SHA1(secret, username)), the username an expiry and a
+/// name.
 #[test]
 fn ice_servers_come_with_credentials_that_expire() {
     let file = "[[ice]]\nurls = [\"turn:turn.example.test:3478?transport=udp\", \"turns:turn.example.test:5349\"]\n\

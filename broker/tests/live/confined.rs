@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Puts a profile in force for itself, as container runtimes do, and becomes the program. The profiles' values by libseccomp's
-/// own header, version 2.5.
+/// Puts a profile in force for itself, as container runtimes do, and becomes the program. The profiles' values by
+/// libseccomp's own header, version 2.5.
 const CONFINE: &str = r#"
 import ctypes, json, os, sys
 lib = ctypes.CDLL("libseccomp.so.2", use_errno=True)

@@ -1,5 +1,5 @@
-//! Requests that two parties could read differently, each followed at once by a request that nobody could: either both are
-//! answered, or the first is refused and the connection ends. What is in between is request smuggling.
+//! Requests that two parties could read differently, each followed at once by a request that nobody could: either both
+//! are answered, or the first is refused and the connection ends. What is in between is request smuggling.
 
 use crate::http::{Connection, request};
 use crate::process::Broker;
@@ -235,7 +235,8 @@ fn upgrades() -> Vec<(String, Then)> {
         "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fdesync%2F1700000000123";
     let get = |query: &str, more: &str| {
         format!(
-            "GET /?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            "GET /?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: \
+             websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n"
         )
     };

@@ -1,5 +1,5 @@
-//! What outlives the process: every change that was answered, whatever ends it and however many shards there are afterwards
-//! (codec/PROTOCOL.md, CHAN-8).
+//! What outlives the process: every change that was answered, whatever ends it and however many shards there are
+//! afterwards (codec/PROTOCOL.md, CHAN-8).
 
 use crate::http::{Connection, call, create};
 use crate::peer::{Peer, offer};
@@ -53,8 +53,8 @@ impl Drop for Home {
     }
 }
 
-/// All that callers can know of all channels, by name: what Describe and ListTagsForResource say, after it was compared with what
-/// ListSignalingChannels says.
+/// All that callers can know of all channels, by name: what Describe and ListTagsForResource say, after it was
+/// compared with what ListSignalingChannels says.
 pub(crate) fn channels(at: SocketAddr) -> BTreeMap<String, (Value, Value)> {
     let mut connection = Connection::open(at);
     let mut found = BTreeMap::new();

@@ -222,11 +222,13 @@ fn create_until_the_end(to: std::net::SocketAddr, client: u32, acks: &AtomicU32)
     outcome
 }
 
-/// Runs a test of this program in a mount namespace of its own, where a file system of 8 MiB lies on the data directory.
+/// Runs a test of this program in a mount namespace of its own, where a file system of 8 MiB lies on the data
+/// directory.
 fn run_on_a_small_disk(test: &str) {
     let home = Home::new();
     fs::create_dir(home.data()).expect("a directory");
-    let mount = "mount -t tmpfs -o size=8m tmpfs \"$LIVE_TEST_HOME/data\" || exit 77; exec \"$0\" --exact \"$1\" --ignored --nocapture";
+    let mount = "mount -t tmpfs -o size=8m tmpfs \"$LIVE_TEST_HOME/data\" || exit 77; exec \"$0\" --exact \"$1\" \
+                 --ignored --nocapture";
     let child = Command::new("unshare")
         .args(["--mount", "sh", "-c", mount])
         .arg(std::env::current_exe().expect("it has a path"))

@@ -1,5 +1,5 @@
-//! Kills a broker again and again while its channels change. What was answered is there afterwards; what was not is there wholly
-//! or not at all. `KILLS=500 cargo test -p broker --test live durable_kills` kills more often.
+//! Kills a broker again and again while its channels change. What was answered is there afterwards; what was not is
+//! there wholly or not at all. `KILLS=500 cargo test -p broker --test live durable_kills` kills more often.
 //!
 //! Each client has names of its own, of which it knows all states; all clients quarrel over one further name.
 

@@ -1,5 +1,5 @@
-//! A store that is damaged, foreign or in use: exit 1 and one line that says which file, what is wrong and what to do. Nothing is
-//! written, nothing is made up.
+//! A store that is damaged, foreign or in use: exit 1 and one line that says which file, what is wrong and what to do.
+//! Nothing is written, nothing is made up.
 
 use crate::durable::{Home, channels};
 use crate::http::create;

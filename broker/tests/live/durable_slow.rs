@@ -1,5 +1,5 @@
-//! A disk that is slow, and one that fails: only the store's thread is affected, by `strace`. Where that is not installed or
-//! may not trace, the tests say so and pass.
+//! A disk that is slow, and one that fails: only the store's thread is affected, by `strace`. Where that is not
+//! installed or may not trace, the tests say so and pass.
 
 use crate::durable::{Home, channels};
 use crate::http::{Connection, call, create, get, request};

@@ -207,7 +207,8 @@ impl Connection {
 /// The bytes of an operation's call.
 pub(crate) fn request(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+    format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: \
+             {length}\r\n\r\n{body}")
         .into_bytes()
 }
 
@@ -233,7 +234,9 @@ pub(crate) fn get(to: SocketAddr, path: &str) -> Answer {
 
 /// Creates a channel with this time to live of its messages; returns its ARN.
 pub(crate) fn create(to: SocketAddr, name: &str, ttl_seconds: u32) -> String {
-    let wanted = serde_json::json!({"ChannelName": name, "SingleMasterConfiguration": {"MessageTtlSeconds": ttl_seconds}});
+    let configuration = serde_json::json!({"MessageTtlSeconds": ttl_seconds});
+    let wanted =
+        serde_json::json!({"ChannelName": name, "SingleMasterConfiguration": configuration});
     let created = call(to, "/createSignalingChannel", &wanted).ok();
     created["ChannelARN"].as_str().expect("an ARN").to_owned()
 }

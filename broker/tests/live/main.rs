@@ -2,18 +2,21 @@
 //!
 //! In reading order:
 //! * [`process`] starts `broker serve` on free ports of loopback and ends it; [`http`] and [`peer`] talk to it.
-//! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on one, two and four shards.
-//! * [`bad_http`], [`desync`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad input, each beside a
-//!   healthy pair on the same shard that goes on relaying.
-//! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before and after.
-//! * [`signed`], [`signed_sts`], [`signed_refused`], [`signed_malformed`], [`signed_bounds`], [`signed_slow`], [`signed_reload`],
+//! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on
+//!   one, two and four shards.
+//! * [`bad_http`], [`desync`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad
+//!   input, each beside a healthy pair on the same shard that goes on relaying.
+//! * [`attacks`]: floods, hoarders and slow peers beside healthy clients, with memory, descriptors and counts before
+//!   and after.
+//! * [`signed`], [`signed_sts`], [`signed_refused`], [`signed_malformed`], [`signed_bounds`], [`signed_slow`],
+//!   [`signed_reload`],
 //!   [`signed_quotas`]: checked identity;
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
 //! * [`origins`]: which pages of browsers may use a broker.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
-//! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the process, whatever ends it; a registry that
-//!   is damaged, foreign or in use; a disk without room, slow or failing.
+//! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
+//!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
 //! * [`idle`]: what shards without work take of memory and processor.
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.

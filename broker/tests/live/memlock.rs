@@ -1,7 +1,8 @@
 //! A broker started by an ordinary user, under limits as distributions set them: of locked memory, and of threads.
 //!
-//! The kernel counts locked memory per user, so each test has a user of its own. Only root may become another one: for anybody
-//! else these tests are skipped, and say so. What a ring is charged differs between kernels, so the numbers are taken from what the broker says.
+//! The kernel counts locked memory per user, so each test has a user of its own. Only root may become another one: for
+//! anybody else these tests are skipped, and say so. What a ring is charged differs between kernels, so the numbers
+//! are taken from what the broker says.
 
 use crate::process::{binary, until};
 use std::cell::Cell;
@@ -163,7 +164,8 @@ impl User {
         })
     }
 
-    /// How many shards fit under a limit, as a refusal says; `None`, with the reason printed, where a kernel does not charge rings.
+    /// How many shards fit under a limit, as a refusal says; `None`, with the reason printed, where a kernel does not
+    /// charge rings.
     fn fit(&self, limit: u64) -> Option<u64> {
         match self.start(&memlock(limit), &DEV, Some(64)) {
             Err(text) => Some(number_after(&text, "--shards ").unwrap_or_else(|| panic!("{text}"))),
@@ -188,8 +190,8 @@ impl User {
 
     /// A broker that is ready, or what it said before it ended with exit code 1.
     ///
-    /// The kernel gives back the memory of a process that ended some milliseconds later, on a busy machine more. A broker that
-    /// meets it although no other one of the user runs is started again.
+    /// The kernel gives back the memory of a process that ended some milliseconds later, on a busy machine more. A
+    /// broker that meets it although no other one of the user runs is started again.
     fn start(&self, limit: &str, mode: &[&str], shards: Option<u64>) -> Result<Running, String> {
         until("the locked memory of those that ended", || {
             let started = self.start_once(limit, mode, shards);

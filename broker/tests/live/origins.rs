@@ -4,7 +4,8 @@ use crate::http::{Answer, exchange};
 use crate::process::Broker;
 use crate::signed_service::Service;
 
-const UPGRADE: &str = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/page/1700000000000 HTTP/1.1\r\n\
+const UPGRADE: &str = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/page/1700000000000 \
+                       HTTP/1.1\r\n\
      Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const CALL: &str = "POST /listSignalingChannels HTTP/1.1\r\nContent-Length: 2\r\n";

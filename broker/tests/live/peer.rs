@@ -1,5 +1,5 @@
-//! Masters and viewers made of tungstenite, a WebSocket implementation that shares no code with the broker, and the texts they
-//! exchange (codec/PROTOCOL.md, MSG and EVT).
+//! Masters and viewers made of tungstenite, a WebSocket implementation that shares no code with the broker, and the
+//! texts they exchange (codec/PROTOCOL.md, MSG and EVT).
 
 use crate::http::{ANSWER_WITHIN, Answer, Connection};
 use crate::process::Broker;
@@ -173,8 +173,8 @@ impl Peer {
         assert_eq!(got.as_str(), text);
     }
 
-    /// Asserts that nothing has come and nothing is on its way: the answer to a message that is refused by a status response
-    /// is the next thing to arrive. What is sent to others before is routed before.
+    /// Asserts that nothing has come and nothing is on its way: the answer to a message that is refused by a status
+    /// response is the next thing to arrive. What is sent to others before is routed before.
     pub(crate) fn expect_silence(&mut self) {
         self.barriers += 1;
         let id = format!("barrier-{}", self.barriers);
@@ -311,7 +311,8 @@ pub(crate) fn upgrade(broker: &Broker, query: &str, more_headers: &str) -> (Answ
 /// The head that asks for an upgrade, whole. Its key is that of RFC 6455 section 1.3.
 pub(crate) fn upgrade_head(broker: &Broker, query: &str) -> String {
     format!(
-        "GET /?{query} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        "GET /?{query} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: \
+         13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         broker.plain
     )

@@ -1,5 +1,5 @@
-//! Requests of real clients, byte for byte as recorded (tests/data/recorded.json): each is answered with what that client can
-//! parse.
+//! Requests of real clients, byte for byte as recorded (tests/data/recorded.json): each is answered with what that
+//! client can parse.
 
 use crate::http::{Answer, Connection, call, exchange};
 use crate::peer::{Peer, answer, percent_encoded, to_master, to_viewer};

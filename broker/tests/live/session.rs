@@ -123,8 +123,10 @@ fn spellings_of_all_clients_are_understood() {
     let mut master = Peer::master(&broker, &arn);
     let mut viewer = Peer::viewer(&broker, &arn, "v1");
     viewer.send(
-        "{\n\t\"action\": \"SDP_OFFER\",\n\t\"RecipientClientId\": \"ProducerMaster\",\n\t\"MessagePayload\": \"Qw==\",\n\t\
-         \"IceServerList\": [\n\t\t{\n\t\t\t\"Password\": \"pw\",\n\t\t\t\"Ttl\": 300,\n\t\t\t\"Uris\": [\"turn:t:443\"],\n\t\t\t\
+        "{\n\t\"action\": \"SDP_OFFER\",\n\t\"RecipientClientId\": \"ProducerMaster\",\n\t\
+         \"MessagePayload\": \"Qw==\",\n\t\
+         \"IceServerList\": [\n\t\t{\n\t\t\t\"Password\": \"pw\",\n\t\t\t\"Ttl\": 300,\n\t\t\t\"Uris\": \
+         [\"turn:t:443\"],\n\t\t\t\
          \"Username\": \"1:u\"\n\t\t}\n\t]\n}",
     );
     master.expect(&to_master("SDP_OFFER", "Qw==", "v1"));

@@ -113,7 +113,8 @@ fn policies_decide_by_channel_and_by_action(service: &Service) {
     let told = service
         .counts(Some("policy"), || master(&camera, &door))
         .refused(403, "AccessDeniedException");
-    let wanted = "User: arn:aws:iam::123456789012:user/camera is not authorized to perform: kinesisvideo:ConnectAsMaster on \
+    let wanted = "User: arn:aws:iam::123456789012:user/camera is not authorized to perform: \
+                  kinesisvideo:ConnectAsMaster on \
                   resource: ";
     assert_eq!(told, format!("{wanted}{door}"));
     // The same channel, as what the policy does not say.

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-/// Makes a test of one and one of three shards out of each `fn scenario(service: &Service)` named; after each, the broker must
-/// have kept every secret to itself, and the books must balance.
+/// Makes a test of one and one of three shards out of each `fn scenario(service: &Service)` named; after each, the
+/// broker must have kept every secret to itself, and the books must balance.
 macro_rules! on_signed_shards {
     ($($scenario:ident),+ $(,)?) => {
         on_signed_shards!(one_shard 1 $($scenario)+);

@@ -1,5 +1,5 @@
-//! Citations lead somewhere: pages that comments name, links between pages, rules of `codec/PROTOCOL.md` and the tests that
-//! prove them.
+//! Citations lead somewhere: pages that comments name, links between pages, rules of `codec/PROTOCOL.md` and the tests
+//! that prove them.
 
 use crate::pages::{Page, pages};
 use std::collections::BTreeSet;
@@ -85,10 +85,7 @@ fn every_rule_that_is_cited_exists() {
 fn every_page_that_is_named_exists() {
     let pages = pages();
     let mut faults = Vec::new();
-    for page in pages
-        .iter()
-        .filter(|page| !page.path.starts_with("loadgen/"))
-    {
+    for page in &pages {
         for (number, line) in page.lines() {
             for name in line.split(|c: char| !(c.is_ascii_alphanumeric() || "._-/".contains(c))) {
                 let name = name.trim_end_matches('.').trim_start_matches("./");
@@ -141,7 +138,8 @@ fn is_test(span: &str) -> bool {
         .any(|ending| path.ends_with(ending))
 }
 
-/// Whether a cited test exists: its path below a folder `tests` of any crate, or from the root when it begins with `deploy/`.
+/// Whether a cited test exists: its path below a folder `tests` of any crate, or from the root when it begins with
+/// `deploy/`.
 fn test_exists(pages: &[Page], test: &str) -> bool {
     let (path, name) = test.split_once("::").unwrap_or((test, ""));
     let below_tests = format!("/tests/{path}");

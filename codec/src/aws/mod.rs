@@ -46,8 +46,8 @@ pub use name::ChannelName;
 
 use crate::limits::WORD_BYTES;
 
-/// Why a text is not a client id, correlation id or channel name. The caller, which knows the member, reports it by the member's
-/// name.
+/// Why a text is not a client id, correlation id or channel name. The caller, which knows the member, reports it by
+/// the member's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordError {
     /// Shorter than 1 or longer than 256 characters.

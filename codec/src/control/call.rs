@@ -125,10 +125,10 @@ impl Call {
 /// afterwards.
 ///
 /// # Errors
-/// [`super::ErrorKind::Serialization`] when the body is not one JSON object in UTF-8, when a known member has a wrong JSON type,
-/// is given twice, or when an integer does not fit 64 bits; [`super::ErrorKind::InvalidArgument`] when a required member is
-/// missing or a member breaks its constraints; [`super::ErrorKind::TagsPerResourceExceededLimit`] when Create or
-/// TagResource brings too many tags.
+/// [`super::ErrorKind::Serialization`] when the body is not one JSON object in UTF-8, when a known member has a wrong
+/// JSON type, is given twice, or when an integer does not fit 64 bits; [`super::ErrorKind::InvalidArgument`] when a
+/// required member is missing or a member breaks its constraints; [`super::ErrorKind::TagsPerResourceExceededLimit`]
+/// when Create or TagResource brings too many tags.
 pub fn parse(operation: Operation, body: &mut [u8], rules: &Rules) -> Result<Call, ApiError> {
     let body = Body::parse(body)?;
     let object = body.object()?;

@@ -20,7 +20,8 @@ pub struct ChannelInfo<'a> {
     pub version: &'a str,
 }
 
-/// The states that AWS knows. Here a channel is made and changed before that is answered, so that nobody meets it meanwhile.
+/// The states that AWS knows. Here a channel is made and changed before that is answered, so that nobody meets it
+/// meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum ChannelStatus {
@@ -42,8 +43,8 @@ impl ChannelStatus {
     }
 }
 
-/// Appends a channel as an object. Members stand in this order and `SingleMasterConfiguration` has one member only: the C
-/// SDK reads the tokens flat, whatever object they are in.
+/// Appends a channel as an object. Members stand in this order and `SingleMasterConfiguration` has one member only:
+/// the C SDK reads the tokens flat, whatever object they are in.
 pub(super) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     write::member(out, b'{', "ChannelName");
     write::text(out, info.name);

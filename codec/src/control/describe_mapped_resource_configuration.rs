@@ -21,8 +21,8 @@ pub struct DescribeMappedResourceConfiguration {
 pub enum StreamSelector {
     /// By name: 1 to 256 characters of `[a-zA-Z0-9_.-]`, as channels have.
     ByName(OwnedName),
-    /// By ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024 characters.
-    /// Also when a name was given that the ARN agrees with.
+    /// By ARN: `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation time>`, at most 1024
+    /// characters. Also when a name was given that the ARN agrees with.
     ByArn(Box<str>),
 }
 

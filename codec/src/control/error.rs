@@ -150,8 +150,8 @@ impl ErrorKind {
     }
 }
 
-/// Appends an error's body: `{"Message":"…"}` for a known operation, but `{"message":"…"}` for those of storage and without
-/// one, which is the form of refused upgrades, unknown paths, and signature refusals of every operation.
+/// Appends an error's body: `{"Message":"…"}` for a known operation, but `{"message":"…"}` for those of storage and
+/// without one, which is the form of refused upgrades, unknown paths, and signature refusals of every operation.
 pub fn error_body(out: &mut Vec<u8>, operation: Option<Operation>, message: &str) {
     let family = operation.map_or(Family::WebSocket, Operation::family);
     write::member(out, b'{', family.message_member());

@@ -7,7 +7,8 @@ use super::{
     TAGS_MAX, error_body,
 };
 
-/// Parses `data` (its first byte picks operation and rules, the rest is the body) and checks what must hold of any result.
+/// Parses `data` (its first byte picks operation and rules, the rest is the body) and checks what must hold of any
+/// result.
 ///
 /// # Panics
 /// When a call breaks its documented bounds, or an error cannot be shown to its caller.

@@ -1,7 +1,7 @@
 //! ListSignalingChannels, `/listSignalingChannels`.
 //!
-//! Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that come and
-//! go between two pages.
+//! Order is by name, bytewise. A page's token is the last name in base64, so that paging survives channels that come
+//! and go between two pages.
 
 use super::channel_info::{ChannelInfo, channel_info};
 use super::constraint::{channel_name, integer, next_token, required};

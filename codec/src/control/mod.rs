@@ -1,8 +1,8 @@
 //! The HTTP API operations: typed requests, response bodies and errors.
 //!
-//! One file per operation, named as AWS names it. In reading order:
-//! [`operation`] knows paths and which operation is which, [`call`] makes a [`Call`] of a body, the operation files hold
-//! the requests and write the responses, [`error`] holds what may go wrong and how that looks on the wire.
+//! One file per operation, named as AWS names it. In reading order: [`operation`] knows paths and which operation is
+//! which, [`call`] makes a [`Call`] of a body, the operation files hold the requests and write the responses,
+//! [`error`] holds what may go wrong and how that looks on the wire.
 //!
 //! ```text
 //!  path ──► Operation ──┐
@@ -10,8 +10,8 @@
 //!               └ SerializationException ┘     └ InvalidArgumentException
 //! ```
 //! Types come before constraints, as on AWS: one member of a wrong JSON type makes the whole body a
-//! `SerializationException`, whatever else is wrong with it. Unknown members are ignored, `null` is absence, and a known
-//! member given twice is refused, because two readers of such a body might disagree about what was signed.
+//! `SerializationException`, whatever else is wrong with it. Unknown members are ignored, `null` is absence, and a
+//! known member given twice is refused, because two readers of such a body might disagree about what was signed.
 //!
 //! A body is attacker's bytes: the tape is built and walked without recursion, so nesting costs no stack, and simd-json
 //! refuses text nested deeper than 1,023. It refuses numbers beyond 64 bits as well, even in unknown members: no client

@@ -51,8 +51,8 @@ impl Operation {
 
     /// The operation of a request path (without query), or `None` when no operation lives there. Case matters.
     ///
-    /// A path may begin with two slashes: the C SDK puts its paths behind its control plane's URL, which may end with one. What
-    /// is signed is the path as sent.
+    /// A path may begin with two slashes: the C SDK puts its paths behind its control plane's URL, which may end with
+    /// one. What is signed is the path as sent.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         let path = path
@@ -90,7 +90,8 @@ impl Operation {
 
     /// The operation's action in policies: `kinesisvideo:` and its AWS name, in all three models.
     ///
-    /// Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon Kinesis Video Streams".
+    /// Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon Kinesis Video
+    /// Streams".
     #[must_use]
     pub fn action(self) -> &'static str {
         self.into()

@@ -22,7 +22,8 @@ impl UpdateSignalingChannel {
         let [arn, current, configuration] =
             object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
         let (arn, current) = (arn.text()?, current.text()?);
-        // The model lets it be absent, for FULL_MESH. The API Reference requires it of SINGLE_MASTER, as all channels are.
+        // The model lets it be absent, for FULL_MESH. The API Reference requires it of SINGLE_MASTER, as all channels
+        // are.
         let configuration = match configuration.object()? {
             Some(configuration) => {
                 let [ttl_seconds] = configuration.members(["MessageTtlSeconds"])?;

@@ -165,7 +165,8 @@ impl<'a> Head<'a> {
         for value in self.values("content-length") {
             let bytes =
                 decimal(value).ok_or(HeadError::Malformed("Content-Length is not a number."))?;
-            // Equal ones may be rejected too (RFC 9112 section 6.3): who repeats it may have passed a proxy that counted another.
+            // Equal ones may be rejected too (RFC 9112 section 6.3): who repeats it may have passed a proxy that
+            // counted another.
             if length.is_some() {
                 return Err(HeadError::Malformed("Content-Length is given twice."));
             }

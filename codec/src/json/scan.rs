@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_usual_shape_is_read() {
-        let text = " {\n\t\"Action\" : \"SDP_ANSWER\",\r\n\"x\":\"é\",\"RecipientClientId\":\"\", \"messagePayload\":\"QUJD\" } ";
+        let text = " {\n\t\"Action\" \
+                    : \"SDP_ANSWER\",\r\n\"x\":\"é\",\"RecipientClientId\":\"\", \"messagePayload\":\"QUJD\" } ";
         let members = scan(text.as_bytes()).unwrap();
         assert_eq!(text_of(text, members.action), "SDP_ANSWER");
         assert_eq!(text_of(text, members.payload), "QUJD");

@@ -8,7 +8,8 @@
 //! Service → client, written as whole WebSocket frames:
 //! ```text
 //! {"messagePayload":"eyJ0…","messageType":"SDP_ANSWER"}
-//! {"messageType":"STATUS_RESPONSE","statusResponse":{"correlationId":"c1","errorType":"…","statusCode":"400","description":"…"}}
+//! {"messageType":"STATUS_RESPONSE",
+//!  "statusResponse":{"correlationId":"c1","errorType":"…","statusCode":"400","description":"…"}}
 //! ```
 
 pub mod client;

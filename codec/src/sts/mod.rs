@@ -1,15 +1,16 @@
 //! The part of AWS STS that is served: GetFederationToken and GetCallerIdentity, as forms in and XML out.
 //!
-//! STS speaks AWS's query protocol, unlike the signaling APIs: `POST /` with a form as its body, which names the action.
-//! In reading order: `form` splits and decodes the body, [`parse`] makes a [`Request`] of it, [`federation_token`] and
-//! [`caller_identity`] write the answers, [`Error`] holds what may go wrong and [`error_body`] writes that.
+//! STS speaks AWS's query protocol, unlike the signaling APIs: `POST /` with a form as its body, which names the
+//! action. In reading order: `form` splits and decodes the body, [`parse`] makes a [`Request`] of it,
+//! [`federation_token`] and [`caller_identity`] write the answers, [`Error`] holds what may go wrong and
+//! [`error_body`] writes that.
 //!
 //! ```text
 //!  Action=…&Version=…&… ──► parameters, decoded once ──► constraints ──► Request ──► (broker) ──► <…Response>
 //!                              └ InvalidQueryParameter ┘  └ ValidationError ┘
 //! ```
-//! A parameter that is not known is refused, though AWS ignores it: it might have been meant to take rights away. So are
-//! managed policies and session tags, which this service has not.
+//! A parameter that is not known is refused, though AWS ignores it: it might have been meant to take rights away. So
+//! are managed policies and session tags, which this service has not.
 //!
 //! Source: AWS STS API Reference, version 2011-06-15, and botocore's model `sts`.
 

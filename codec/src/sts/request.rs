@@ -18,8 +18,8 @@ pub enum Request {
     GetFederationToken {
         /// The name of who will use them: 2 to 32 characters of `[a-zA-Z0-9_+=,.@-]`.
         name: Box<str>,
-        /// The rights they have, as far as the caller has them too: 1 to 2,048 characters of Latin-1, of a JSON text that
-        /// nobody has read so far. Absent, they have none.
+        /// The rights they have, as far as the caller has them too: 1 to 2,048 characters of Latin-1, of a JSON text
+        /// that nobody has read so far. Absent, they have none.
         policy: Option<Box<str>>,
         /// How long they are good, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
         duration_s: u32,
@@ -48,7 +48,8 @@ impl Request {
     }
 }
 
-/// Whether a `Content-Type` is that of a form. What follows the media type (a `charset`) is of no interest: forms are UTF-8.
+/// Whether a `Content-Type` is that of a form. What follows the media type (a `charset`) is of no interest: forms are
+/// UTF-8.
 #[must_use]
 pub fn is_form(content_type: &str) -> bool {
     let media_type = content_type.split(';').next().unwrap_or_default();
@@ -60,10 +61,10 @@ pub fn is_form(content_type: &str) -> bool {
 /// Makes a typed request of a body. The caller bounds the body (64 KiB) and has checked its signature.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidQueryParameter`] when the form cannot be read or has a parameter twice, too many or one that the
-/// action does not know; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`]; [`ErrorKind::InvalidParameterValue`]
-/// when managed policies or session tags are asked for; [`ErrorKind::ValidationError`] when a parameter is missing or
-/// breaks its constraints.
+/// [`ErrorKind::InvalidQueryParameter`] when the form cannot be read or has a parameter twice, too many or one that
+/// the action does not know; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
+/// [`ErrorKind::InvalidParameterValue`] when managed policies or session tags are asked for;
+/// [`ErrorKind::ValidationError`] when a parameter is missing or breaks its constraints.
 pub fn parse(body: &[u8], rules: &Rules) -> Result<Request, Error> {
     let mut form = Form::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
@@ -101,8 +102,8 @@ fn get_federation_token(mut form: Form, rules: &Rules) -> Result<Request, Error>
     })
 }
 
-/// Refuses parameters that would change the rights of the credentials, and any that is not known. SDKs write an empty list
-/// as a name with an empty value, which asks for nothing.
+/// Refuses parameters that would change the rights of the credentials, and any that is not known. SDKs write an empty
+/// list as a name with an empty value, which asks for nothing.
 fn nothing_ignored(form: &Form) -> Result<(), Error> {
     for (name, value) in form.left() {
         let list = name.split('.').next().unwrap_or_default();
@@ -151,7 +152,8 @@ fn checked_name(name: Option<&str>) -> Result<Box<str>, Error> {
     Err(invalid("Value at 'name'", broken))
 }
 
-/// `Policy`: 1 to 2,048 characters, tab, line ends and U+0020 to U+00FF. Source: model, shape `sessionPolicyDocumentType`.
+/// `Policy`: 1 to 2,048 characters, tab, line ends and U+0020 to U+00FF. Source: model, shape
+/// `sessionPolicyDocumentType`.
 fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
     let length = policy.chars().count();
     let legal = |char: char| matches!(char, '\t' | '\n' | '\r' | ' '..='\u{ff}');
@@ -194,7 +196,8 @@ fn checked_duration(duration: Option<&str>, rules: &Rules) -> Result<u32, Error>
     Ok(seconds)
 }
 
-/// An error in the words of AWS's validation, which tools search for the bound. The first broken constraint is reported.
+/// An error in the words of AWS's validation, which tools search for the bound. The first broken constraint is
+/// reported.
 fn invalid(value: &str, must: &str) -> Error {
     let message = format!(
         "1 validation error detected: {value} failed to satisfy constraint: Member must {must}"

@@ -63,7 +63,8 @@ impl<'a> CloseFrame<'a> {
 /// Whether a code may be in a close frame.
 ///
 /// 1000 to 1003 and 1007 to 1011 of the RFC, 1012 to 1014 registered since with IANA ("WebSocket Close Code Number
-/// Registry": service restart, try again later, bad gateway), 3000 to 3999 for libraries, 4000 to 4999 for applications.
+/// Registry": service restart, try again later, bad gateway), 3000 to 3999 for libraries, 4000 to 4999 for
+/// applications.
 #[must_use]
 pub const fn valid_code(code: u16) -> bool {
     //= https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1

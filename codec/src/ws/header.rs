@@ -61,8 +61,8 @@ impl Header {
     /// Reads the header at the start of `bytes`; `None` when more bytes are needed, never with
     /// [`HEADER_BYTES_MAX`] of them.
     ///
-    /// Each rule is checked on the first byte that can break it, so that every longer prefix of the same bytes gives the
-    /// same answer.
+    /// Each rule is checked on the first byte that can break it, so that every longer prefix of the same bytes gives
+    /// the same answer.
     ///
     /// # Errors
     /// What section 5 of the RFC forbids in a header by itself: reserved bits and opcodes, the wrong side's masking,

@@ -351,8 +351,8 @@ impl Message {
 }
 
 impl Header {
-    /// What the frame is as an item by itself and where its payload ends, if it is an item by itself and the payload, which
-    /// starts at `from`, is whole in the caller's `length` bytes.
+    /// What the frame is as an item by itself and where its payload ends, if it is an item by itself and the payload,
+    /// which starts at `from`, is whole in the caller's `length` bytes.
     #[inline]
     pub(super) fn item_in(&self, from: usize, length: usize) -> Option<(What, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;

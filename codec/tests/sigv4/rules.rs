@@ -439,7 +439,8 @@ fn absurd_lengths_are_refused_soon() {
     let long = 8 << 20;
     let header = |credential: &str, signed: &str| {
         format!(
-            "GET / HTTP/1.1\r\nHost: h\r\nX-Amz-Date: 20260102T030405Z\r\nAuthorization: AWS4-HMAC-SHA256 Credential={credential}, \
+            "GET / HTTP/1.1\r\nHost: h\r\nX-Amz-Date: 20260102T030405Z\r\nAuthorization: AWS4-HMAC-SHA256 \
+             Credential={credential}, \
              SignedHeaders={signed}, Signature={}\r\n\r\n",
             "0".repeat(64)
         )

@@ -115,7 +115,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A session has said and heard everything.
+    /// A session has sent and received everything.
     fn settled(&mut self, line: u32) {
         if self.phase() >= Phase::Drain {
             self.close(line);

@@ -94,7 +94,7 @@ pub(super) struct Sum {
 
 impl Gauge {
     /// Tells all failures of its worker until here. Called once a turn: their names are looked at only when there are
-    /// more than were told.
+    /// more than were reported.
     pub(super) fn tell(&self, errors: &Errors) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
         if errors.kinds().is_empty() || errors.total() == self.classes.iter().map(load).sum::<u64>()
@@ -112,7 +112,7 @@ impl Gauge {
 }
 
 impl Board {
-    /// A board for so many workers.
+    /// A board for this many workers.
     pub(super) fn new(workers: usize) -> Self {
         Self {
             phase: AtomicU8::new(Phase::OpenFirst as u8),

@@ -152,8 +152,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be told
-    /// from what it needs anyway.
+    /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be
+    /// separated from what it needs anyway.
     fn open_peers(&self) -> Opened {
         let wanted = self.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
@@ -329,7 +329,7 @@ impl Course {
         let server_ns = to.server_cpu_ns.zip(from.server_cpu_ns);
         // Less than before: it ended meanwhile.
         let server_ns = server_ns.and_then(|(to, from)| to.checked_sub(from));
-        // What a session costs stands where what a connection costs does: it has one.
+        // The cost of a session takes the place of a connection's: it has one.
         let (messages, cycles) = if mode.is_open_loop() {
             let (messages, sessions) = (&document.messages, &document.sessions);
             (messages.received, sessions.completed)

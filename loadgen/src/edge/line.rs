@@ -32,7 +32,7 @@ pub(super) struct Line {
     pub(super) receiving: bool,
     /// A send is in the kernel.
     pub(super) sending: bool,
-    /// It stands in the list of those to be flushed.
+    /// It is in the list of those to be flushed.
     pub(super) dirty: bool,
     /// It was cut: what waits is not sent.
     pub(super) cut: bool,

@@ -5,8 +5,8 @@
 //!  open ─► Connecting ─► Securing (TLS) ─► Up ─► finish ─► Ending ─► Free
 //!              └─────────────┴─── broken, cut ───┴────────────▲
 //! ```
-//! Each step is told as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect nor
-//! receive nor send. Sends of a turn are gathered: one for each line that has something to say.
+//! Each step is reported as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect
+//! nor receive nor send. Sends of a turn are gathered: one for each line that has something to say.
 
 use super::line::{Line, State, index_of, kind_of, narrow};
 use super::machine::bind_address_no_port;
@@ -198,7 +198,7 @@ impl Lines {
         loop {
             if let Some(news) = self.news.pop_front() {
                 if let News::Freed(index) = news {
-                    // Not before: what was told of the old connection must be heard before a new one takes its line.
+                    // Not before: the reports of the old connection must be taken before a new one gets its line.
                     self.free.push(index);
                 }
                 return Some(news);

@@ -19,7 +19,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Runs this program so many times, each with its part and the same `flags` (those after `run`), and merges what they
+/// Runs this program this many times, each with its part and the same `flags` (those after `run`), and merges what they
 /// report. Each is pinned to one of `--cores` in turn. Ctrl-C is passed on; each part then ends gently.
 ///
 /// # Errors

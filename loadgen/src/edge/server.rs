@@ -113,7 +113,8 @@ mod tests {
     fn metrics_are_read_from_an_admin_listener() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let body = "# HELP process_cpu_seconds_total CPU\nprocess_cpu_seconds_total 1.5\nprocess_resident_memory_bytes 4096 1\n";
+        let body = "# HELP process_cpu_seconds_total CPU\nprocess_cpu_seconds_total 1.5\nprocess_resident_memory_bytes \
+                    4096 1\n";
         let service = thread::spawn(move || {
             for status in ["200 OK", "200 OK", "200 OK", "401 Unauthorized"] {
                 let (mut socket, _) = listener.accept().unwrap();

@@ -108,7 +108,7 @@ impl Worker<'_> {
             .insert((at_ns, self.timers.ticket), party);
     }
 
-    /// Gives up whoever waits to connect again; gives how many viewers that were.
+    /// Gives up the viewers that wait to connect again; returns their number.
     pub(super) fn forget_retries(&mut self) -> u64 {
         let retries = std::mem::take(&mut self.timers.retries);
         let viewers = retries
@@ -171,7 +171,7 @@ impl Worker<'_> {
         }
     }
 
-    /// A session's connection stands, but what it waits for has not come.
+    /// A session's connection is open, but what it waits for has not come.
     fn unanswered(&mut self, line: u32, kind: &str) {
         self.crew.desk.errors.count(kind);
         self.open -= 1;

@@ -204,7 +204,7 @@ fn system_roots() -> io::Result<RootCertStore> {
 }
 
 /// Takes any certificate, but still has the service prove that it holds its key: the handshake costs what it always
-/// costs, but for the chain.
+/// costs, except the chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Shows a run to whoever follows it: looks at the board while the conductors wait, and hands on where the run is four
+//! Shows a run to its audience: looks at the board while the conductors wait, and hands on where the run is four
 //! times a second.
 
 use super::board::Sum;
@@ -25,9 +25,9 @@ struct Inner<'a> {
 pub(super) enum Goal {
     /// When so much time has passed.
     Span(Duration),
-    /// When so many connections are open or have failed.
+    /// When this many connections are open or have failed.
     Opened(u64),
-    /// When so many masters are open or were given up.
+    /// When this many masters are open or were given up.
     Masters(u64),
     /// Nobody can say.
     Unknown,

@@ -351,7 +351,7 @@ impl Log {
     }
 }
 
-/// Of this many connections, the first is opened in the first phase; and at most so many in all.
+/// Of this many connections, the first is opened in the first phase; and at most this many in all.
 const FIRST_SHARE: u64 = 8;
 const FIRST_MAX: u64 = 1024;
 /// How long a worker without work sleeps at most before it looks at the phase.

@@ -1,7 +1,7 @@
 //! What is seen of a run while it runs: one line that moves on a terminal, a plain line every few seconds elsewhere, or
 //! nothing.
 //!
-//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] says what stands in a line and touches
+//! The engine hands a [`Progress`] to a [`View`] four times a second. [`words`] makes the text of a line and touches
 //! nothing; [`part`] carries it from one process to another; [`view`] brings it to where it is read. Nothing here costs
 //! the load anything: it is drawn by the thread that leads the run.
 

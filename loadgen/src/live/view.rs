@@ -64,7 +64,7 @@ impl<W: Write> View<W> {
         }
     }
 
-    /// Takes the bar away, so that the report stands alone.
+    /// Removes the bar, so that only the report remains.
     pub fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! What stands in a line of progress.
+//! The text of a line of progress.
 
 use super::Progress;
 use crate::result::words;

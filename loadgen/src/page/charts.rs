@@ -34,7 +34,7 @@ struct OverTime {
 enum Kind {
     /// Divided by the interval's length.
     Rate,
-    /// As it stood at the end.
+    /// Its state at the end.
     Level,
 }
 

@@ -72,7 +72,8 @@ mod tests {
             json!({"scenario": "a/first-minute.toml", "rate": 20.0, "arrival": "poisson"});
         assert_eq!(
             of("sessions", sessions),
-            "scenario first-minute · offered: 20 sessions per second, poisson · service 1.2 · load of the machine before: 0.50"
+            "scenario first-minute · offered: 20 sessions per second, poisson · service 1.2 · load of the machine \
+             before: 0.50"
         );
         let storm = json!({"channels": 2000, "viewers_per_channel": 4});
         assert!(of("storm", storm).starts_with("offered: 8,000 viewers at once"));

@@ -54,7 +54,8 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+         script-src 'unsafe-inline'\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title} · loadgen report</title>\n<style>\n{STYLE}</style>\n</head>\n<body>"
     );
@@ -74,7 +75,7 @@ pub fn page(runs: &[Run]) -> Result<String, PageError> {
     Ok(out)
 }
 
-/// So many runs do not go on a page.
+/// That many runs do not fit a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageError(usize);
 
@@ -82,7 +83,8 @@ impl fmt::Display for PageError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} reports, allowed are 1 to {RUNS_MAX} side by side: leave some out, or add parts of one run with --merge",
+            "{} reports, allowed are 1 to {RUNS_MAX} side by side: leave some out, or add parts of one run with \
+             --merge",
             self.0
         )
     }
@@ -293,7 +295,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn no_figure_breaks_the_page(t_s in any::<f64>(), count in any::<u64>(), duration in any::<f64>(), text in ".{0,20}") {
+        fn no_figure_breaks_the_page(
+            t_s in any::<f64>(), count in any::<u64>(), duration in any::<f64>(), text in ".{0,20}"
+        ) {
             let mut run = run(&text);
             run.document.duration_s = duration;
             run.document.messages.received = Some(count);

@@ -69,7 +69,8 @@ impl Plot<'_> {
         self.legend(out);
         let _ = write!(
             out,
-            "<div class=\"frame\" tabindex=\"0\" role=\"group\" aria-label=\"{title}: arrow keys read the values\"><div class=\"ys\">"
+            "<div class=\"frame\" tabindex=\"0\" role=\"group\" aria-label=\"{title}: arrow keys read the \
+             values\"><div class=\"ys\">"
         );
         let (x_ticks, y_ticks) = (self.x_ticks(), self.y.ticks());
         for tick in &y_ticks {
@@ -133,7 +134,8 @@ impl Plot<'_> {
     fn drawing(&self, out: &mut String, x_ticks: &[(f64, String)], y_ticks: &[f64]) {
         let _ = write!(
             out,
-            "<svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\"><path class=\"grid\" d=\"",
+            "<svg viewBox=\"0 0 {SIDE} {SIDE}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\"><path \
+             class=\"grid\" d=\"",
             escape(&self.in_words())
         );
         for tick in y_ticks {
@@ -230,7 +232,10 @@ impl Plot<'_> {
                     serde_json::json!([place, height, (self.say_x)(x), (self.say_y)(y)])
                 })
                 .collect();
-            serde_json::json!({"name": visible(&line.name), "colour": line.colour % COLOURS, "dashed": line.stroke == Stroke::Dashed, "points": points})
+            serde_json::json!({
+                "name": visible(&line.name), "colour": line.colour % COLOURS,
+                "dashed": line.stroke == Stroke::Dashed, "points": points
+            })
         });
         let json = serde_json::Value::from_iter(lines).to_string();
         // Inside a script element only this character can end it.

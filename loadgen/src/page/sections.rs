@@ -26,7 +26,8 @@ pub fn header(out: &mut String, runs: &[Run]) {
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(
         out,
-        "<header><div><p class=\"eyebrow\">loadgen report</p><h1>{}</h1><p class=\"where\"><code>{}</code> · <time>{}</time> · {}</p>{facts}</div>\
+        "<header><div><p class=\"eyebrow\">loadgen report</p><h1>{}</h1><p class=\"where\"><code>{}</code> · \
+         <time>{}</time> · {}</p>{facts}</div>\
          <button id=\"theme\" type=\"button\" hidden aria-label=\"Switch between light and dark\">◐</button></header>",
         escape(&what),
         escape(&document.target),
@@ -49,7 +50,8 @@ pub fn verdicts(out: &mut String, runs: &[Run]) {
             };
             let _ = writeln!(
                 out,
-                "<div class=\"verdict warn\"><span class=\"mark\" aria-hidden=\"true\">!</span><div><strong>{name}{words}.</strong>\
+                "<div class=\"verdict warn\"><span class=\"mark\" \
+                 aria-hidden=\"true\">!</span><div><strong>{name}{words}.</strong>\
                  <p>The figures below are the driver's limit, not the service's: {}.</p></div></div>",
                 saturated.advice()
             );
@@ -77,7 +79,8 @@ pub fn verdicts(out: &mut String, runs: &[Run]) {
         };
         let _ = writeln!(
             out,
-            "<div class=\"verdict {class}\"><span class=\"mark\" aria-hidden=\"true\">{mark}</span><div><strong>{name}{}</strong><p>{}</p></div></div>",
+            "<div class=\"verdict {class}\"><span class=\"mark\" \
+             aria-hidden=\"true\">{mark}</span><div><strong>{name}{}</strong><p>{}</p></div></div>",
             escape(&title),
             escape(&rest)
         );
@@ -183,7 +186,8 @@ pub fn footer(out: &mut String, runs: &[Run]) {
     let how = if runs.iter().all(|run| run.document.is_open_loop()) {
         "Open loop: latencies count from the scheduled moment, whatever the service does."
     } else {
-        "Closed loop where the mode is relay, idle or connect: latencies count from the moment of sending, and a slow service slows the load down."
+        "Closed loop where the mode is relay, idle or connect: latencies count from the moment of sending, and a slow \
+         service slows the load down."
     };
     let _ = writeln!(
         out,

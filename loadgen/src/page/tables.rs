@@ -120,11 +120,12 @@ pub fn errors(out: &mut String, runs: &[Run]) {
 /// Appends CPU time and memory of both sides.
 pub fn costs(out: &mut String, runs: &[Run]) {
     let [run] = runs else {
-        return; // of several, all of it stands in the comparison
+        return; // of several, all of it is in the comparison
     };
     let document = &run.document;
     out.push_str(
-        "<section><h2>CPU and memory</h2><div class=\"card scroll\"><table><caption>Both sides in the measured span</caption><thead><tr>\
+        "<section><h2>CPU and memory</h2><div class=\"card scroll\"><table><caption>Both sides in the measured \
+         span</caption><thead><tr>\
          <td></td><th scope=\"col\">service</th><th scope=\"col\">driver</th></tr></thead><tbody>",
     );
     for (name, service, driver) in sides(&document.cpu, &document.memory, document.duration_s) {
@@ -140,14 +141,18 @@ pub fn costs(out: &mut String, runs: &[Run]) {
     }
     out.push_str("</tbody></table>");
     if document.cpu.server_s.is_none() {
-        out.push_str("<p class=\"none\">The service's side is not known: name its process with <code>--server-pid</code>.</p>");
+        out.push_str(
+            "<p class=\"none\">The service's side is not known: name its process with \
+                      <code>--server-pid</code>.</p>",
+        );
     }
     let lag = &document.schedule_lag_us;
     if let Some((p99, max)) = lag.p99.zip(lag.max) {
         let (p99, max) = (words::span_us(p99), words::span_us(max));
         let _ = write!(
             out,
-            "<p class=\"none\">Starts were behind their schedule by at most {p99} in 99 of 100 cases, and by {max} at worst.</p>"
+            "<p class=\"none\">Starts were behind their schedule by at most {p99} in 99 of 100 cases, and by {max} at \
+             worst.</p>"
         );
     }
     out.push_str("</div></section>\n");

@@ -145,7 +145,8 @@ fn tls_share(out: &mut String, run: &Run, named: bool) {
 }
 
 fn quantiles(out: &mut String, runs: &[Run]) {
-    out.push_str("<div class=\"scroll\"><table class=\"stack\"><caption>Quantiles of each step</caption><thead><tr><th scope=\"col\">step</th>");
+    out.push_str("<div class=\"scroll\"><table class=\"stack\"><caption>Quantiles of each step</caption><thead><tr><th \
+                  scope=\"col\">step</th>");
     if runs.len() > 1 {
         out.push_str("<th scope=\"col\" class=\"text\">run</th>");
     }
@@ -191,7 +192,8 @@ fn row(out: &mut String, label: &str, spread: &Spread, run: &Run, colour: usize,
 }
 
 const WAITING: &str = "waiting in the driver";
-const NOTE: &str = "The bar is the mean, of which the parts add up to the mean of a whole session. The driver waits when it is \
+const NOTE: &str = "The bar is the mean, of which the parts add up to the mean of a whole session. The driver waits \
+                    when it is \
                     behind its schedule, before it tries again, and for API calls.";
 /// From this share of a bar in percent on, a part has room for its figure.
 const ROOM: f64 = 16.0;

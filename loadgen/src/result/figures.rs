@@ -292,18 +292,18 @@ pub struct Cpu {
     pub server_s: Option<f64>,
     /// The driver's for each message that arrived, in microseconds.
     pub driver_us_per_message: Option<f64>,
-    /// The service's likewise.
+    /// The service's.
     pub server_us_per_message: Option<f64>,
     /// The driver's for each connection opened and closed, in microseconds.
     #[serde(default)]
     pub driver_us_per_connection: Option<f64>,
-    /// The service's likewise.
+    /// The service's.
     #[serde(default)]
     pub server_us_per_connection: Option<f64>,
 }
 
 impl Cpu {
-    /// The figures of this much CPU time for so many messages, and so many connections opened and closed.
+    /// The figures of this much CPU time for this many messages, and this many connections opened and closed.
     #[must_use]
     pub fn of(driver_s: f64, server_s: Option<f64>, messages: u64, cycles: u64) -> Self {
         let each = |seconds: f64, count: u64| (count > 0).then(|| seconds * 1e6 / count as f64);

@@ -78,13 +78,15 @@ impl ErrorKind {
                 "the service limits what clients may do with one channel: use more --channels, or a lower --rate"
             }
             Self::ClockSkew => {
-                "the service takes no signature of ours: check the secret key, and that both clocks agree within five minutes"
+                "the service takes no signature of ours: check the secret key, and that both clocks agree within five \
+                 minutes"
             }
             Self::Endpoint => {
-                "discovery names a host without an address, or another machine: if it is yours, say so with --i-own-this-target (a heavy load: --yes)"
+                "discovery names a host without an address, or another machine: if it is yours, say so with \
+                 --i-own-this-target (a heavy load: --yes)"
             }
             Self::Protocol => {
-                "the service sent what the protocol does not allow: see its version and what stands in between"
+                "the service sent what the protocol does not allow: see its version and what is in between"
             }
             Self::Refusal => {
                 "the service refused messages: its quotas, or a recipient that is not connected"

@@ -50,7 +50,8 @@ impl fmt::Display for MergeError {
             Self::Nothing => out.write_str("nothing to merge: at least one report is needed"),
             Self::Differ(what, one, other) => write!(
                 out,
-                "these are not parts of one run: {what} is {one} and {other}; leave out --merge to see them side by side"
+                "these are not parts of one run: {what} is {one} and {other}; leave out --merge to see them side by \
+                 side"
             ),
         }
     }
@@ -174,7 +175,7 @@ fn both_histograms(one: Option<&str>, other: Option<&str>) -> Option<Spread> {
 }
 
 fn cpu(one: &Cpu, other: &Cpu) -> Cpu {
-    // How many messages the figures of a part stand for is told by the quotient of its own.
+    // How many messages the figures of a part stand for follows from the quotient of its own.
     let count = |seconds: Option<f64>, each: Option<f64>| {
         let (seconds, each) = seconds.zip(each)?;
         (each > 0.0).then(|| seconds * 1e6 / each)

@@ -293,7 +293,7 @@ mod tests {
         driver_busy: 0.5,
     };
 
-    /// A run of this mode in which all was well but for this change.
+    /// A run of this mode in which all was well except this change.
     fn judged(mode: &str, ending: Ending, change: impl Fn(&mut Document)) -> Document {
         let mut document = Document::new(mode, "http://t", Arguments::new(), String::new());
         document.connections.opened = Some(10);

@@ -9,14 +9,14 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrival {
-    /// One after the other at one distance.
+    /// At equal distances.
     #[default]
     Steady,
-    /// From nothing to the full rate, growing evenly over the whole span.
+    /// From nothing to the full rate, growing linearly.
     Ramp,
-    /// Five stairs of one length: a fifth of the rate, two fifths, …, the full rate.
+    /// Five steps of equal length: a fifth of the rate, two fifths, …, the full rate.
     Step,
-    /// At random, without memory, as independent people come.
+    /// At random, as independent clients arrive.
     ///
     /// Drawn in blocks of 1,024 sessions: within a block the moments are uniform and sorted, which is a Poisson process
     /// of which the number in the block's span is known. So the moment of any session can be computed from its number.
@@ -54,7 +54,8 @@ impl fmt::Display for ScheduleError {
             ),
             Self::Range => write!(
                 out,
-                "allowed are 1 to {SESSIONS_MAX} sessions (--sessions) at up to {RATE_MAX:.0} a second (--rate) over at most a week"
+                "allowed are 1 to {SESSIONS_MAX} sessions (--sessions) at up to {RATE_MAX:.0} a second (--rate) over \
+                 at most a week"
             ),
         }
     }
@@ -102,7 +103,7 @@ impl Schedule {
         Ok(Self::over(arrival, whole(count), span_s, seed))
     }
 
-    /// All of so many sessions at the moment 0.
+    /// All of this many sessions at the moment 0.
     #[must_use]
     pub const fn at_once(sessions: u32) -> Self {
         Self {
@@ -233,7 +234,7 @@ fn whole(count: f64) -> u32 {
 
 /// Sessions of a block of a Poisson schedule.
 const BLOCK: u32 = 1024;
-/// Most sessions of a run: their numbers, and that of the master, are told apart by 32 bits with room to spare.
+/// Most sessions of a run: their numbers, and that of the master, are distinguished by 32 bits with room to spare.
 const SESSIONS_MAX: u32 = 1_000_000_000;
 /// Fastest schedule in sessions a second: beyond any machine.
 const RATE_MAX: f64 = 1e6;

@@ -40,7 +40,7 @@ impl Share {
         channel % self.of == self.place
     }
 
-    /// Its channels of a run with so many, ascending.
+    /// Its channels of a run with this many, ascending.
     pub fn channels(self, channels: u32) -> impl Iterator<Item = u32> {
         (self.place..channels).step_by(self.of as usize)
     }

@@ -62,7 +62,9 @@ mod tests {
 
     #[test]
     fn answers_are_read_when_they_are_whole() {
-        let text = b"HTTP/1.1 400 Bad Request\r\nx-amzn-ErrorType: E\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+        let text =
+            b"HTTP/1.1 400 Bad Request\r\nx-amzn-ErrorType: E\r\nContent-Length: 2\r\nConnection: \
+                     close\r\n\r\n{}";
         for length in 0..text.len() {
             assert_eq!(Answer::parse(&text[..length]), Ok(None), "{length}");
         }

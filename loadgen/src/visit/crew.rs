@@ -58,7 +58,7 @@ pub enum Heard {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything was said and heard.
+    /// Everything was sent and received.
     Completed,
     /// The session's time is over while its connections stand: what is missing is lost.
     TimedOut,
@@ -81,7 +81,7 @@ pub struct Crew {
     masters: Vec<Option<(u64, u32)>>,
     /// The books of the sessions that ended last, for what comes twice or late.
     ended: VecDeque<(u32, Book, Book)>,
-    /// Lines whose sessions have heard and said everything.
+    /// Lines whose sessions have received and sent everything.
     settled: Vec<u32>,
     /// Lines whose sessions have their answer, and candidates to say one after the other.
     answered: Vec<u32>,
@@ -221,7 +221,7 @@ impl Crew {
                 }
             });
         }
-        // Taken out for the call: what a master hears is written into the book of a viewer on another line.
+        // Taken out for the call: what a master receives is written into the book of a viewer on another line.
         let mut link = std::mem::replace(&mut person.link, Link::ended());
         let result = self.drive(line, &mut link, bytes, out);
         if let Some(person) = self.people.get_mut(line as usize) {
@@ -260,7 +260,7 @@ impl Crew {
         Ok(heard)
     }
 
-    /// A line whose session has heard and said everything since the last call, if there is one.
+    /// A line whose session has received and sent everything since the last call, if there is one.
     pub fn settled(&mut self) -> Option<u32> {
         self.settled.pop()
     }

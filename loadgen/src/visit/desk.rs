@@ -43,7 +43,7 @@ pub struct Desk {
     pub sessions: Sessions,
     /// Spans.
     pub latencies: Latencies,
-    /// The set-ups of the interval that runs; whoever logs it clears it.
+    /// The set-ups of the interval that runs; the caller that logs it clears it.
     pub recent: Latency,
     /// Failures by kind.
     pub errors: Errors,

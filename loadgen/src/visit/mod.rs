@@ -1,5 +1,6 @@
-//! The parties of one thread, without I/O. In the open loop the real life of a viewer: connect, offer, answer, candidates
-//! both ways, hold, disconnect. In the closed loop peers that are connected for the whole run, and [`Relay`] if it relays.
+//! The parties of one thread, without I/O. In the open loop the real life of a viewer: connect, offer, answer,
+//! candidates both ways, hold, disconnect. In the closed loop peers that are connected for the whole run, and
+//! [`Relay`] if it relays.
 //!
 //! ```text
 //!   viewer                                        master (lives for the whole run)
@@ -11,10 +12,10 @@
 //!     │ hold                                        │
 //!     └── close
 //! ```
-//! A session that has not begun costs nothing: its moment is a function of its number. One that runs is a [`Viewer`] in
-//! the [`Crew`] of its thread; both of its directions are written into one [`Book`] each, since its master lives on the
-//! same thread. The checker knows who must hear what from the numbers in the messages alone and shares no code with any
-//! routing.
+//! A session that has not begun costs nothing: its moment is a function of its number. One that runs is a [`Viewer`]
+//! in the [`Crew`] of its thread; both of its directions are written into one [`Book`] each, since its master lives on
+//! the same thread. The checker knows who must receive what from the numbers in the messages alone and shares no code
+//! with any routing.
 
 pub mod answer;
 mod book;

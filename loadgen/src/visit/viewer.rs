@@ -70,7 +70,7 @@ impl Viewer {
         self.to_master.missing() + self.to_viewer.missing()
     }
 
-    /// Whether all that is to be said, an offer or answer and so many candidates on each side, has arrived.
+    /// Whether all that is to be said, an offer or answer and this many candidates on each side, has arrived.
     #[must_use]
     pub fn is_complete(&self, candidates: u32) -> bool {
         let all = u64::from(candidates) + 1;

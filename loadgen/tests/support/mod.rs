@@ -1,4 +1,4 @@
-//! A relay of one channel that does its work well but for one fault, of which it makes one in so many messages. It
+//! A relay of one channel that does its work well except one fault, of which it makes one in this many messages. It
 //! shares no code with the broker: JSON by serde_json, routing in ten lines.
 
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ pub(crate) struct Relay {
     held: Option<Delivery>,
 }
 
-/// One in so many messages is spoiled. A prime, so that every direction gets its share.
+/// One in this many messages is spoiled. A prime, so that every direction gets its share.
 const SPOILED: u64 = 17;
 
 impl Relay {

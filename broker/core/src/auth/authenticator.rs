@@ -63,8 +63,8 @@ impl Authenticator {
         }
     }
 
-    /// Goes on with other credentials, and forgets what it derived from the old ones. Gives these back, so that the caller
-    /// can drop them where that stalls nobody.
+    /// Goes on with other credentials, and forgets what it derived from the old ones. Gives these back, so that the
+    /// caller can drop them where that stalls nobody.
     pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
         self.keys.clear();
         std::mem::replace(&mut self.credentials, credentials)
@@ -96,8 +96,8 @@ impl Authenticator {
     /// Who signed a request with this whole body: the signature first, then the token, then the end of the key.
     ///
     /// # Errors
-    /// As [`Self::precheck`] and [`codec::aws::sigv4::Claim::verify`]. A token that is not ours, and one whose parent is gone or
-    /// has another secret, are an unknown key.
+    /// As [`Self::precheck`] and [`codec::aws::sigv4::Claim::verify`]. A token that is not ours, and one whose parent
+    /// is gone or has another secret, are an unknown key.
     pub fn check(
         &mut self,
         head: &Head<'_>,
@@ -205,8 +205,8 @@ impl fmt::Debug for Authenticator {
     }
 }
 
-/// What older SDKs sign for, whatever their region: that of the global endpoint. Source: AWS SDKs and Tools Reference Guide,
-/// "AWS STS Regional endpoints", `legacy`.
+/// What older SDKs sign for, whatever their region: that of the global endpoint. Source: AWS SDKs and Tools Reference
+/// Guide, "AWS STS Regional endpoints", `legacy`.
 const STS_GLOBAL_REGION: &str = "us-east-1";
 
 #[cfg(test)]

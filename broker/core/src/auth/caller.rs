@@ -6,8 +6,8 @@ use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Decision, Policy, Request};
 use std::sync::Arc;
 
-/// Somebody whose signature was found right, or anybody where none is asked for. Cheap to clone; travels with a connection to
-/// its home shard, and stays what it was when the credentials are replaced.
+/// Somebody whose signature was found right, or anybody where none is asked for. Cheap to clone; travels with a
+/// connection to its home shard, and stays what it was when the credentials are replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
     who: Who,
@@ -138,8 +138,8 @@ impl Caller {
         }
     }
 
-    /// The `UserId` of GetCallerIdentity: `AIDA` and 16 characters of a principal, the same for as long as its account and
-    /// name are; `<account>:<name>` of a federated user; the account of anyone.
+    /// The `UserId` of GetCallerIdentity: `AIDA` and 16 characters of a principal, the same for as long as its account
+    /// and name are; `<account>:<name>` of a federated user; the account of anyone.
     ///
     /// Source: IAM User Guide, "Unique identifiers"; STS API Reference, "GetFederationToken", `FederatedUserId`.
     #[must_use]
@@ -191,7 +191,8 @@ impl Caller {
         )
     }
 
-    /// Whether a channel of this ARN can exist for the caller: of this region and the caller's account. Any other looks absent.
+    /// Whether a channel of this ARN can exist for the caller: of this region and the caller's account. Any other
+    /// looks absent.
     #[must_use]
     pub fn sees(&self, arn: &ChannelArn) -> bool {
         let of_region = self

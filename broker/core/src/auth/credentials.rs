@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 /// All principals that exist at a time. One per process, shared as `Arc<Credentials>`; a reload makes another one.
 ///
-/// The last owner frees it, which takes milliseconds for very many principals: the code that replaces it should keep the old one
-/// until the shards have let go, and drop it off the road.
+/// The last owner frees it, which takes milliseconds for very many principals: the code that replaces it should keep
+/// the old one until the shards have let go, and drop it off the road.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     by_id: BTreeMap<Box<str>, Arc<Principal>>,

@@ -8,8 +8,9 @@
 //!              ├ Credentials: the file, read; one snapshot for all shards, replaced whole
 //!              └ SessionKeys: temporary credentials carry their grant in their token, sealed
 //! ```
-//! The order is fixed: the signature, then the token, then its end, then (by the code that knows the request) the policies, and
-//! existence last. There is no clock, no I/O and no randomness here: moments, files' contents and nonces are arguments.
+//! The order is fixed: the signature, then the token, then its end, then (by the code that knows the request) the
+//! policies, and existence last. There is no clock, no I/O and no randomness here: moments, files' contents and nonces
+//! are arguments.
 
 mod authenticator;
 mod caller;

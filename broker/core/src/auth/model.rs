@@ -198,7 +198,8 @@ fn a_refusal_names_who_what_and_where() {
     let caller = Caller::principal(principal(&[]), None);
     assert_eq!(
         caller.denial(Action::ConnectAsMaster, RESOURCES[1]),
-        "User: arn:aws:iam::123456789012:user/fleet is not authorized to perform: kinesisvideo:ConnectAsMaster on resource: \
+        "User: arn:aws:iam::123456789012:user/fleet is not authorized to perform: kinesisvideo:ConnectAsMaster on \
+         resource: \
          arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam-1/1700000000000"
     );
     assert!(federated(&[], None).denial(Action::GetFederationToken, "*").starts_with(

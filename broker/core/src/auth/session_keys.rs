@@ -7,14 +7,15 @@
 //! issuer = HMAC-SHA-256(session key, access key id | secret), 16 of its bytes: part of the grant
 //! key of the seal 32, access key id 10, secret 30 = HKDF-SHA-256(session key, mark)
 //! ```
-//! The issuer binds a token to the secret with which it was asked for: when the principal's secret or access key id is another
-//! one, or the principal is gone, the token is worth nothing. Tokens of version 1 have no issuer. They are accepted until they end,
-//! which is within the longest duration of a grant after an upgrade from a version that made them: to refuse them would cut off
-//! every browser that has one, and who must be rid of one at once removes the principal or `session.key`, as before.
+//! The issuer binds a token to the secret with which it was asked for: when the principal's secret or access key id is
+//! another one, or the principal is gone, the token is worth nothing. Tokens of version 1 have no issuer. They are
+//! accepted until they end, which is within the longest duration of a grant after an upgrade from a version that made
+//! them: to refuse them would cut off every browser that has one, and who must be rid of one at once removes the
+//! principal or `session.key`, as before.
 //!
-//! Everything hangs on the mark, and the mark on nonce and grant. So each token is sealed under a key of its own, and a nonce
-//! that came twice would give the same token for the same grant and unrelated ones for others: harmless.
-//! `key` says which session key it was, so that a rotation does not try both.
+//! Everything hangs on the mark, and the mark on nonce and grant. So each token is sealed under a key of its own, and
+//! a nonce that came twice would give the same token for the same grant and unrelated ones for others: harmless. `key`
+//! says which session key it was, so that a rotation does not try both.
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
@@ -30,8 +31,8 @@ use codec::base64;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// The keys that temporary credentials are sealed under. Shared by all shards as `Arc<SessionKeys>`, and by all nodes that
-/// have the file.
+/// The keys that temporary credentials are sealed under. Shared by all shards as `Arc<SessionKeys>`, and by all nodes
+/// that have the file.
 pub struct SessionKeys {
     current: Sealer,
     previous: Option<Sealer>,
@@ -129,8 +130,8 @@ impl SessionKeys {
         self.current.seal(nonce, grant)
     }
 
-    /// The grant of a token that came with an access key id; `None` when it is none of ours, or another key's. Takes a few
-    /// microseconds, and next to nothing for what cannot be a token.
+    /// The grant of a token that came with an access key id; `None` when it is none of ours, or another key's. Takes a
+    /// few microseconds, and next to nothing for what cannot be a token.
     #[must_use]
     pub fn open(&self, access_key_id: &str, token: &[u8]) -> Option<Opened> {
         let is_id = access_key_id.len() == ACCESS_KEY_ID_BYTES && access_key_id.starts_with(PREFIX);
@@ -501,7 +502,8 @@ mod tests {
     #[test]
     fn a_token_of_version_1_opens_and_no_other_can_be_made_one() {
         // Made by version 1 of GRANT, with a nonce of ones.
-        let token = "Abm62JaPqKvRSHRRcQFqoMwE/VD5vF2pnyPv+xQ5jG2LqcE/f9jq+OTa6F74vR7h/RPpNLY/EZRpSGPYBTiv8czy8Xa49BglDw1G7P2Y+gHLC\
+        let token = "Abm62JaPqKvRSHRRcQFqoMwE/VD5vF2pnyPv+xQ5jG2LqcE/f9jq+OTa6F74vR7h/RPpNLY/\
+                     EZRpSGPYBTiv8czy8Xa49BglDw1G7P2Y+gHLC\
                      g1PkOTmJ6GqUJc48Gy6XmbvJSoauJVce6G+TLDow3TVi/s=";
         let opened = keys()
             .open("ASIANH7RPNV5OJFOK677", token.as_bytes())

@@ -1,6 +1,7 @@
 //! SendAlexaOfferToMaster calls that wait for the master's answer: codec/PROTOCOL.md, ALEXA.
 //!
-//! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to the next.
+//! A call keeps its offer as a whole frame until it ends: a master that goes before it answered leaves the offer to
+//! the next.
 
 use super::rare::Rare;
 use crate::id::{CallRef, SessionKey};

@@ -1,16 +1,16 @@
 //! Who is connected to a channel: the master's slot, the viewers' slots, and the connections that were superseded.
 //!
-//! A connection that lost its slot may have begun a message: some of its bytes left, the rest did not. Whether it was handed
-//! over is known when the rest is, or when the connection is gone. Until then the slot is *held*: what is for it is kept, since
-//! a message that comes back must not come after newer ones of its sender.
+//! A connection that lost its slot may have begun a message: some of its bytes left, the rest did not. Whether it was
+//! handed over is known when the rest is, or when the connection is gone. Until then the slot is *held*: what is for
+//! it is kept, since a message that comes back must not come after newer ones of its sender.
 //!
-//! Invariant: a session has at most one place. Newest wins; the older one stays, silent, until its own limits end it, with at
-//! most four such per slot. Closing it earlier would make a client that reconnects by itself take the slot back at once, and two
-//! such clients would fight for it.
+//! Invariant: a session has at most one place. Newest wins; the older one stays, silent, until its own limits end it,
+//! with at most four such per slot. Closing it earlier would make a client that reconnects by itself take the slot
+//! back at once, and two such clients would fight for it.
 //!
-//! When the slot's own connection has left and none has come for a while, there is nothing to fight for: the slot is *vacant*, and
-//! the last connection that was superseded is closed so that it may come back. One at a time, since one is enough: only when the
-//! slot is still vacant after the same while is the one before it closed.
+//! When the slot's own connection has left and none has come for a while, there is nothing to fight for: the slot is
+//! *vacant*, and the last connection that was superseded is closed so that it may come back. One at a time, since one
+//! is enough: only when the slot is still vacant after the same while is the one before it closed.
 
 use super::rare::Rare;
 use crate::id::SessionKey;
@@ -37,7 +37,8 @@ pub struct Members {
     superseded: Rare<(Slot, SessionKey)>,
     /// Nearly always empty.
     held: Rare<Held>,
-    /// Slots that nobody has, but that somebody superseded had; and until when nobody is closed for that. Nearly always empty.
+    /// Slots that nobody has, but that somebody superseded had; and until when nobody is closed for that. Nearly
+    /// always empty.
     vacant: Rare<(Slot, Now)>,
 }
 
@@ -100,8 +101,8 @@ impl Members {
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
-    /// A connection that lost its slot has begun a message: the slot is held until [`Members::release`]; the connection has
-    /// until then to take the rest.
+    /// A connection that lost its slot has begun a message: the slot is held until [`Members::release`]; the
+    /// connection has until then to take the rest.
     pub fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
         self.held.push(Held { slot, by, until });
     }
@@ -121,8 +122,8 @@ impl Members {
             .min()
     }
 
-    /// One connection whose slot has been vacant for long enough by `now`, the last that was superseded: it is to be closed, and
-    /// is no member any more.
+    /// One connection whose slot has been vacant for long enough by `now`, the last that was superseded: it is to be
+    /// closed, and is no member any more.
     pub fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);

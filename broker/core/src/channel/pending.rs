@@ -1,7 +1,7 @@
 //! Messages for peers that are not connected: codec/PROTOCOL.md, KEEP.
 //!
-//! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE candidates that
-//! followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
+//! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE
+//! candidates that followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
 
 use crate::limits::{PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX};
 use crate::time::Now;
@@ -96,8 +96,8 @@ impl Pending {
         Ok(())
     }
 
-    /// Takes all messages of one key out, together with some that come back from an outbox: in the order of acceptance, so that
-    /// keeping them one by one leaves what comes back before everything newer.
+    /// Takes all messages of one key out, together with some that come back from an outbox: in the order of
+    /// acceptance, so that keeping them one by one leaves what comes back before everything newer.
     pub fn take_with(
         &mut self,
         towards: Towards,
@@ -110,8 +110,8 @@ impl Pending {
         all
     }
 
-    /// How many bytes more the store holds when it keeps such a message, those counted that it takes the place of. `None` when
-    /// the channel itself has no room for it.
+    /// How many bytes more the store holds when it keeps such a message, those counted that it takes the place of.
+    /// `None` when the channel itself has no room for it.
     #[must_use]
     pub fn growth(
         &self,
@@ -127,8 +127,8 @@ impl Pending {
         fits.then(|| bytes.saturating_sub(freed))
     }
 
-    /// Gives up one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest message) its
-    /// oldest candidate, else its oldest message.
+    /// Gives up one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest
+    /// message) its oldest candidate, else its oldest message.
     pub fn evict(&mut self) -> Option<Message> {
         let place = (0..self.keys.len()).max_by_key(|place| {
             let key = self.keys.get(*place);
@@ -157,8 +157,8 @@ impl Pending {
         key.messages
     }
 
-    /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first, each with
-    /// that message's place in the order of acceptance.
+    /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first,
+    /// each with that message's place in the order of acceptance.
     pub fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
         let (mut for_master, others): (Vec<Key>, Vec<Key>) = self
             .keys
@@ -238,8 +238,8 @@ impl Key {
             .map_or(u64::MAX, |message| message.order)
     }
 
-    /// Whether a message that is kept goes when one with `action` comes: a new offer takes the place of the old one and of
-    /// its candidates, a new answer that of the old answer; the candidate list drops its oldest.
+    /// Whether a message that is kept goes when one with `action` comes: a new offer takes the place of the old one
+    /// and of its candidates, a new answer that of the old answer; the candidate list drops its oldest.
     fn goes(&self, action: Action, kept: &Message, candidates_seen: usize) -> bool {
         match action {
             Action::SdpOffer => kept.action != Action::SdpAnswer,

@@ -20,7 +20,8 @@ pub enum Route {
 impl Live {
     /// The way of a message by its sender's role. `recipient` is the viewer's id that a master named.
     ///
-    /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are allowed.
+    /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are
+    /// allowed.
     #[must_use]
     pub fn route(&self, from: Role, action: Action, recipient: &str) -> Route {
         match from {

@@ -6,7 +6,8 @@ use crate::time::Wall;
 use aws_lc_rs::hmac;
 use codec::control::IceServer;
 
-/// Writes the response body: one entry per configured server, or the STUN entry that clients need in order to start at all.
+/// Writes the response body: one entry per configured server, or the STUN entry that clients need in order to start at
+/// all.
 pub fn ice(out: &mut Vec<u8>, servers: &[Ice], host: &str, name: &str, wall: Wall) {
     let entries: Vec<Entry> = if servers.is_empty() {
         vec![Entry::placeholder(
@@ -54,8 +55,8 @@ impl Entry {
         }
     }
 
-    /// An entry without credentials. They are written all the same: the C SDK refuses an entry that lacks them, and another
-    /// client splits the username at its colon.
+    /// An entry without credentials. They are written all the same: the C SDK refuses an entry that lacks them, and
+    /// another client splits the username at its colon.
     fn placeholder(uris: Vec<String>, ttl_seconds: u32) -> Self {
         Self {
             uris,
@@ -81,7 +82,8 @@ impl Entry {
     }
 }
 
-/// The password of a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2): base64(HMAC-SHA1(secret, name)).
+/// The password of a time-limited user name (draft-uberti-behave-turn-rest-00 section 2.2): base64(HMAC-SHA1(secret,
+/// name)).
 fn password(secret: &str, username: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let tag = hmac::sign(&key, username.as_bytes());

@@ -135,8 +135,8 @@ pub struct Counters {
     pub auth_failures: [u64; AUTH_FAILURES],
     /// Frames delivered that are longer than each of [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
-    /// From the read that brought a message to its last byte's being handed to the kernel. Messages that were kept for an
-    /// absent recipient, or given back, are not in it.
+    /// From the read that brought a message to its last byte's being handed to the kernel. Messages that were kept for
+    /// an absent recipient, or given back, are not in it.
     pub delivery: Histogram,
     /// From a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
@@ -146,7 +146,8 @@ pub struct Counters {
     pub audit_refused: u64,
 }
 
-/// Lengths of frames, header included, beyond which old builds of the C SDK cannot hold them. Source: the metrics contract.
+/// Lengths of frames, header included, beyond which old builds of the C SDK cannot hold them. Source: the metrics
+/// contract.
 pub const LARGE_FRAMES: [usize; 2] = [10_240, 18_750];
 
 impl Counters {

@@ -1,12 +1,12 @@
 //! A record as bytes.
 //!
 //! ```text
-//!  format (1) | ARN | seconds of MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
+//!  format (1) | ARN | MessageTtlSeconds (4) | created, ms since 1970 (8) | version (20) | number of tags (2) | tags
 //!  text: length in bytes (2) and UTF-8      tag: text, text      numbers: the least significant byte first
 //! ```
-//! A field that is added makes another format, which is read beside this one; a format that is not known is refused, since leaving
-//! a field out would lose it with the next change. That bytes are those that were written is the store's business: whatever does
-//! not fit here was written by another program.
+//! A field that is added makes another format, which is read beside this one; a format that is not known is refused,
+//! since leaving a field out would lose it with the next change. That bytes are those that were written is the store's
+//! business: whatever does not fit here was written by another program.
 
 use crate::record::{Record, VERSION_BYTES, Version};
 use crate::time::Wall;
@@ -247,7 +247,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_record_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0..200_usize) {
+        fn any_bytes_are_a_record_or_refused(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0..200_usize
+        ) {
             let sample = sample();
             let key = key(&sample.arn);
             drop(decode(key, &bytes));

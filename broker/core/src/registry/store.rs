@@ -43,7 +43,8 @@ pub enum Submitted {
     Later,
 }
 
-/// Keeps records beyond the life of the process. One exists per shard and sees that shard's channels only. Never blocks.
+/// Keeps records beyond the life of the process. One exists per shard and sees that shard's channels only. Never
+/// blocks.
 pub trait Store: Send {
     /// Takes over a change of the channel `of`, of which no other change is under way.
     ///

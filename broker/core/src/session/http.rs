@@ -147,8 +147,8 @@ pub enum Wanted {
     Endpoints(Vec<Protocol>, Role),
     /// ICE servers, with credentials in this name.
     IceServers(Box<str>),
-    /// The answer of this channel's master; the call is withdrawn when its caller hangs up. Whether another shard said that it
-    /// took the call, and waits for the word that it is over.
+    /// The answer of this channel's master; the call is withdrawn when its caller hangs up. Whether another shard said
+    /// that it took the call, and waits for the word that it is over.
     Answer(Identity, bool),
 }
 
@@ -185,7 +185,8 @@ impl Http {
         }
     }
 
-    /// Whether requests that have come are still to be answered. `answers_wait`: they wait for the peer to take answers.
+    /// Whether requests that have come are still to be answered. `answers_wait`: they wait for the peer to take
+    /// answers.
     #[must_use]
     pub fn has_more(&self, answers_wait: bool) -> bool {
         self.queued || (answers_wait && !self.buffer.is_empty())

@@ -1,4 +1,5 @@
-//! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as keys.
+//! One connection's protocol state: HTTP until it upgrades, then WebSocket, then its end. Channels appear here only as
+//! keys.
 
 mod http;
 mod outbox;
@@ -116,8 +117,8 @@ impl Session {
         self.outbox.bytes() >= ANSWER_BYTES_MAX
     }
 
-    /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers, nothing but
-    /// those answers is; while a call is under way, nothing at all.
+    /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers,
+    /// nothing but those answers is; while a call is under way, nothing at all.
     #[must_use]
     pub fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
@@ -130,8 +131,8 @@ impl Session {
         }
     }
 
-    /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take, of an HTTP connection; of an
-    /// unfinished message of a WebSocket. What it holds beyond what each may.
+    /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take, of an HTTP
+    /// connection; of an unfinished message of a WebSocket. What it holds beyond what each may.
     #[must_use]
     pub fn held(&self) -> usize {
         let answers = self.outbox.bytes();

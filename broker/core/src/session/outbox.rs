@@ -5,11 +5,11 @@
 //!   |  spent  |  in flight  |        unsent                            |
 //!             |  mark  |  mark   | control |  mark  |
 //! ```
-//! Spent bytes were handed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer that the
-//! kernel reads) and are not reported yet. A [`Mark`] says that a stretch of bytes is one message, so that what was not
-//! wholly handed over is known when the connection ends. Bytes outside marks are control frames and HTTP answers: they are
-//! counted apart, so that they never take the room of messages.
-//! Invariant: `start + launched ≤ bytes.len()`, marks are in order, do not overlap, and end after `start`; `of_messages` is how
+//! Spent bytes were handed to the kernel; those in flight were copied out by the edge (encrypted, or into a buffer
+//! that the kernel reads) and are not reported yet. A [`Mark`] says that a stretch of bytes is one message, so that
+//! what was not wholly handed over is known when the connection ends. Bytes outside marks are control frames and HTTP
+//! answers: they are counted apart, so that they never take the room of messages. Invariant:
+//! `start + launched ≤ bytes.len()`, marks are in order, do not overlap, and end after `start`; `of_messages` is how
 //! many bytes behind `start` lie within marks.
 
 use crate::limits::{SPARE_OUTBOX_BYTES_MAX, SPARE_OUTBOXES_MAX};
@@ -43,7 +43,8 @@ pub struct Launch {
     pub call: bool,
     /// Whether it counts in the gauge and has an outcome: an offer given again does not.
     pub counted: bool,
-    /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not measured.
+    /// When it was accepted ([`crate::time::Moment::micros`]), if its recipient was there: what was kept is not
+    /// measured.
     pub accepted_us: Option<u32>,
 }
 
@@ -180,8 +181,8 @@ impl Outbox {
         }
     }
 
-    /// The oldest `bytes` were handed to the kernel. Calls `done` for each message whose last byte was among them. Returns
-    /// how many bytes wait no longer.
+    /// The oldest `bytes` were handed to the kernel. Calls `done` for each message whose last byte was among them.
+    /// Returns how many bytes wait no longer.
     pub fn sent(&mut self, spares: &mut Spares, bytes: usize, mut done: impl FnMut(&Mark)) -> Load {
         let Some(buffer) = &mut self.0 else {
             return Load::default();

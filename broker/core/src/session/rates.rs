@@ -1,4 +1,5 @@
-//! How fast one connection may send. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer", "SendIceCandidate".
+//! How fast one connection may send. Source: KVS WebRTC service quotas, "SendSdpOffer", "SendSdpAnswer",
+//! "SendIceCandidate".
 
 use crate::quota::Bucket;
 use crate::settings::Quotas;

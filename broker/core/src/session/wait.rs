@@ -11,21 +11,22 @@ pub enum Wait {
     Until(Now),
     /// The shard's next turn: requests of it wait to be answered.
     OwnTurn,
-    /// The edge. It has to abort the connection, reads and writes nothing more, and reports the end with the kernel's last
-    /// completions, for which no peer is needed.
+    /// The edge. It has to abort the connection, reads and writes nothing more, and reports the end with the kernel's
+    /// last completions, for which no peer is needed.
     Aborted,
 }
 
 impl Session {
     /// How long it stays as it is if nothing happens.
     ///
-    /// A state that is added does not compile without an answer here; the simulation checks after every step that each answer
-    /// is armed.
+    /// A state that is added does not compile without an answer here; the simulation checks after every step that each
+    /// answer is armed.
     #[must_use]
     pub fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
             State::Http(http) => match &http.stage {
-                // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`; the longest wait of a call; `head` again.
+                // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`;
+                // the longest wait of a call; `head` again.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)

@@ -1,7 +1,7 @@
 //! The checked configuration as plain data: written once at start, then only read.
 //!
-//! Defaults depend on two switches alone: the [`Profile`] sets the numbers, `--dev` the listeners, the authentication and
-//! the rates. Every key that is written, in the file or as a flag, wins over both.
+//! Defaults depend on two switches alone: the [`Profile`] sets the numbers, `--dev` the listeners, the authentication
+//! and the rates. Every key that is written, in the file or as a flag, wins over both.
 
 mod parts;
 mod quotas;
@@ -39,8 +39,8 @@ pub struct Settings {
     pub auth: Auth,
     /// Development mode: any region and account, unknown channels are created by a connect.
     pub dev: bool,
-    /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them; empty where
-    /// requests are signed, since there any may.
+    /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them;
+    /// empty where requests are signed, since there any may.
     pub dev_origins: Vec<String>,
     /// Where the process keeps its files.
     pub data_dir: PathBuf,
@@ -257,9 +257,8 @@ pub struct Limits {
     pub header_lines: usize,
     /// Longest HTTP request body in bytes.
     pub body_bytes: usize,
-    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the process, and
-    /// of unfinished messages on its WebSockets.
-    /// See [`Settings::request_bytes_per_shard`].
+    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the
+    /// process, and of unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
     pub request_bytes: usize,
     /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].
     pub outbox_bytes: usize,
@@ -273,8 +272,8 @@ pub struct Limits {
     pub pending_bytes_total: usize,
     /// Most bytes of undelivered messages kept by one shard; 0 for an even part of the total.
     pub pending_bytes_per_shard: usize,
-    /// Most client connections of the process. For one more a connection makes room that was not let in: see `crowd.rs`.
-    /// See [`Settings::connections_per_shard`].
+    /// Most client connections of the process. For one more a connection makes room that was not let in: see
+    /// `crowd.rs`. See [`Settings::connections_per_shard`].
     pub connections: usize,
     /// Most TLS handshakes under way on one shard: see `EdgeSettings::handshakes` of the edge.
     pub handshakes_per_shard: usize,
@@ -393,12 +392,13 @@ impl Signaling {
     }
 }
 
-/// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one gets them.
+/// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one
+/// gets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
-    /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself forever after
-    /// either of the two messages (seen with 1.16, the same code since 1.7.3).
+    /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself forever
+    /// after either of the two messages (seen with 1.16, the same code since 1.7.3).
     Auto,
     /// Everybody, as AWS does.
     Always,

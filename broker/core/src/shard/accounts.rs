@@ -1,8 +1,10 @@
-//! Quotas of accounts: off but under the strict profile (codec/PROTOCOL.md, RATE-3). A bucket of an account lives on one
-//! shard and is asked by a letter before the call is made; channels are counted on all shards, only when one more is to be made.
+//! Quotas of accounts: off but under the strict profile (codec/PROTOCOL.md, RATE-3). A bucket of an account lives on
+//! one shard and is asked by a letter before the call is made; channels are counted on all shards, only when one more
+//! is to be made.
 //!
-//! Creations that are under way at the same time on several shards do not see each other, so an account may get more channels than
-//! it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them all.
+//! Creations that are under way at the same time on several shards do not see each other, so an account may get more
+//! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
+//! all.
 
 use super::books::Books;
 use super::calls;
@@ -86,7 +88,8 @@ impl Directory {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
-    /// Refuses a call whose account has used up what it may have; `told` is the last answer, the refusal of any before it.
+    /// Refuses a call whose account has used up what it may have; `told` is the last answer, the refusal of any before
+    /// it.
     pub(super) fn over_quota(
         &self,
         operation: Operation,

@@ -1,7 +1,7 @@
 //! Upgrades: parsing the request, finding its channel, and admission. See codec/PROTOCOL.md, CON.
 //!
-//! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting shard, what
-//! needs the channel by its home.
+//! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting
+//! shard, what needs the channel by its home.
 
 use super::Parcel;
 use super::books::Books;
@@ -453,8 +453,8 @@ impl Sockets {
     /// What is settled with a connection that is admitted.
     ///
     /// Clients that get GO_AWAY leave in their own time. The others leave when they are closed, and those admitted
-    /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of their
-    /// age, each as far as possible from those before it (multiples of the golden ratio).
+    /// together would come back together, every hour again: their ends are spread over the last `go_away_grace` of
+    /// their age, each as far as possible from those before it (multiples of the golden ratio).
     fn terms(&mut self, admission: &Admission, now: Now) -> Terms {
         let timeouts = &self.settings.timeouts;
         let notices = match self.settings.signaling.go_away {

@@ -1,4 +1,5 @@
-//! Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md, ALEXA.
+//! Alexa calls on their channel's shard: offered to the master, answered, expired, withdrawn. See codec/PROTOCOL.md,
+//! ALEXA.
 //!
 //! In the books a call is one SDP_OFFER: received when its letter is taken in; in the pending gauge until some master's
 //! outbox has it; delivered when that master got it. Giving it again to the next master counts nothing.
@@ -21,8 +22,8 @@ use codec::signal::{Action, Delivery};
 
 const OFFER: Kind = Kind::Known(Action::SdpOffer);
 
-/// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered with
-/// nothing, or one of an account or channel with more than its share makes room.
+/// A call arrives at its channel. Only when it is certain that it fits, an older one of the same sender is answered
+/// with nothing, or one of an account or channel with more than its share makes room.
 pub(super) fn take_offer(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -79,7 +80,8 @@ pub(super) fn take_offer(
     leave::arm_channel(sockets, directory, key, at);
 }
 
-/// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it always does.
+/// Whether a call fits, and in place of which one of somebody else. In place of an older one of its sender it always
+/// does.
 fn room_for_offer(
     sockets: &Sockets,
     directory: &Directory,
@@ -250,8 +252,8 @@ pub(super) fn offer_came_back(
     }
 }
 
-/// Ends the call that waits for an answer to `sender`: with the answer, or with nothing because a newer call of the same
-/// sender takes its place. False when none waits.
+/// Ends the call that waits for an answer to `sender`: with the answer, or with nothing because a newer call of the
+/// same sender takes its place. False when none waits.
 pub(super) fn end_call(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -407,4 +409,5 @@ const CHANNEL_FULL: &str =
     "Too many SendAlexaOfferToMaster calls wait for this channel. Try again later.";
 const SHARD_FULL: &str =
     "Too many SendAlexaOfferToMaster calls wait for channels of this account. Try again later.";
-const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again later.";
+const MADE_ROOM: &str = "This account has more than its share of waiting SendAlexaOfferToMaster calls. Try again \
+                         later.";

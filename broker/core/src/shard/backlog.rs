@@ -1,9 +1,10 @@
 //! Slow readers: the bytes that wait for them, and which of them makes room.
 //!
-//! A socket that takes everything at once never comes here: its outbox is empty after each turn. Only when the edge had to copy bytes
-//! aside ([`crate::machine::Machine::launched`]) a connection is *behind*, until its outbox is empty again. Connections that are
-//! behind may hold three quarters of a shard's bytes of outboxes; beyond it the slowest is closed: of the account with most, and of
-//! the channel with most in it, the one with most. So the last quarter is always there for peers that read.
+//! A socket that takes everything at once never comes here: its outbox is empty after each turn. Only when the edge
+//! had to copy bytes aside ([`crate::machine::Machine::launched`]) a connection is *behind*, until its outbox is empty
+//! again. Connections that are behind may hold three quarters of a shard's bytes of outboxes; beyond it the slowest is
+//! closed: of the account with most, and of the channel with most in it, the one with most. So the last quarter is
+//! always there for peers that read.
 
 use super::books::Books;
 use super::directory::Directory;
@@ -119,8 +120,8 @@ fn slowest(sockets: &Sockets, directory: &Directory) -> Option<SessionKey> {
     members.max_by_key(|key| (weight(key), *key))
 }
 
-/// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its peer does
-/// not read. When that is much on all such connections together, they are not waited for.
+/// A connection was cut off since it does not read: its close frame and what it had begun to take wait behind what its
+/// peer does not read. When that is much on all such connections together, they are not waited for.
 pub(super) fn cut_off(
     sockets: &mut Sockets,
     directory: &mut Directory,

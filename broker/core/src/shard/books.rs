@@ -4,7 +4,8 @@ use super::flights::Flights;
 use crate::event::Counters;
 use crate::journal::{Diary, Journal};
 
-/// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of audit lines.
+/// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
+/// audit lines.
 pub(super) struct Books {
     pub(super) counters: Counters,
     pub(super) diary: Diary,

@@ -31,7 +31,8 @@ fn unauditable() -> Told {
 }
 
 /// Why changes are refused while the log has no place for their audit lines.
-pub(super) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is changed. Try again later.";
+pub(super) const UNAUDITABLE: &str = "The server's log takes no audit entries at the moment, so nothing is changed. \
+                                      Try again later.";
 
 /// Begins a call, if its caller may: its questions go to the homes of its channels.
 pub(super) fn begin(
@@ -357,7 +358,8 @@ pub(super) fn refused(
     }
 }
 
-/// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn finds nobody.
+/// An Alexa call that waited on another shard is over, which is confirmed. The answer to one that was withdrawn finds
+/// nobody.
 pub(super) fn offer_answered(
     sockets: &mut Sockets,
     directory: &mut Directory,

@@ -87,8 +87,8 @@ pub(super) fn create(
             at,
         );
     }
-    // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or the
-    // clock was set back.
+    // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or
+    // the clock was set back.
     let created = at
         .wall
         .max(Wall(directory.changes.last_created.0.saturating_add(1)));

@@ -1,7 +1,8 @@
 //! Which channels live here: by key, by name, by account; what is kept on them, and what is changed about them.
 //!
-//! Invariants: each channel of the table has its name in `names` and is counted in `tenants` ([`Directory::insert_channel`]);
-//! a channel has at most one change under way; `kept` and `waits` count exactly what the channels hold.
+//! Invariants: each channel of the table has its name in `names` and is counted in `tenants`
+//! ([`Directory::insert_channel`]); a channel has at most one change under way; `kept` and `waits` count exactly what
+//! the channels hold.
 
 use super::changes::Changes;
 use super::kept::Kept;
@@ -28,7 +29,8 @@ pub(super) struct Directory {
     pub(super) names: BTreeMap<Identity, ChannelKey>,
     /// How many channels each account has in each region: by `region:account:`.
     pub(super) tenants: BTreeMap<Box<str>, u64>,
-    /// Names of channels that ended before their connections, for the log lines of these; and how many connections are left.
+    /// Names of channels that ended before their connections, for the log lines of these; and how many connections are
+    /// left.
     pub(super) former: BTreeMap<ChannelKey, (Box<str>, u32)>,
     /// What was used up of the rates of accounts: one bucket for each account and operation.
     pub(super) account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,

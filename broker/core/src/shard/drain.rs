@@ -1,12 +1,12 @@
-//! The end of the process: clients that may get GO_AWAY do, then all are closed, each spread over time; then the waiting calls are
-//! answered.
+//! The end of the process: clients that may get GO_AWAY do, then all are closed, each spread over time; then the
+//! waiting calls are answered.
 //!
 //! ```text
 //!  0 ─────────── ½ ────── ¾ ────── end
 //!  | GO_AWAY     | close  | echoes | waiting calls get 503, Drained
 //! ```
-//! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many there
-//! are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
+//! A walk goes over the table's slots in proportion to the time that has passed, so one step stays short however many
+//! there are. Empty (no WebSocket, no waiting call, no change under way) is the end at once.
 
 use super::books::Books;
 use super::directory::Directory;

@@ -33,7 +33,8 @@ pub enum Question {
     },
     /// One channel.
     Channel(Identity),
-    /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are closed.
+    /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are
+    /// closed.
     ReconnectIce {
         /// The channel, if it is to be one.
         channel: Option<Identity>,

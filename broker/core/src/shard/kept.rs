@@ -26,8 +26,8 @@ impl Kept {
     }
 }
 
-/// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it evicted.
-/// The gauge of kept messages counts it already, or the caller does.
+/// Keeps a message, or does not; those whose place it takes are overwritten, those of others that make room for it
+/// evicted. The gauge of kept messages counts it already, or the caller does.
 ///
 /// # Errors
 /// [`Full`] when the channel has no room, or the shard none and the channel its share.
@@ -133,8 +133,9 @@ pub(super) fn kept_withdrawn(
     books.counters.pending_bytes = books.counters.pending_bytes.saturating_sub(bytes as u64);
 }
 
-/// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this channel
-/// would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest one.
+/// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this
+/// channel would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest
+/// one.
 fn make_room(directory: &mut Directory, books: &mut Books, key: ChannelKey, more: usize) -> bool {
     let most = directory.kept.most as u64;
     while books.counters.pending_bytes + more as u64 > most {

@@ -356,8 +356,8 @@ pub(super) fn take_back(
     arm_channel(sockets, directory, channel, at);
 }
 
-/// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's current
-/// connection.
+/// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's
+/// current connection.
 pub(super) fn release_slot(
     sockets: &mut Sockets,
     directory: &mut Directory,

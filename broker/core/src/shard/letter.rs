@@ -17,13 +17,14 @@ pub enum Letter {
     Ask(CallRef, Box<Inquiry>),
     /// The answer to such a question, and from which shard. Each question gets exactly one, wanted or not.
     Tell(ShardId, CallRef, Box<Told>),
-    /// The question was an Alexa call, which waits from here on: the question is answered, the call will be by a letter of its
-    /// own, and an [`Letter::Over`] for it is expected. In place of a [`Letter::Tell`].
+    /// The question was an Alexa call, which waits from here on: the question is answered, the call will be by a
+    /// letter of its own, and an [`Letter::Over`] for it is expected. In place of a [`Letter::Tell`].
     Taken(ShardId, CallRef),
     /// The caller of an Alexa call that was taken hung up: the call ends, if it still waits. At most one for each
     /// [`Letter::Taken`].
     Withdraw(CallRef),
-    /// What came of an Alexa call that waited, and from which shard. Exactly one for each [`Letter::Taken`], wanted or not.
+    /// What came of an Alexa call that waited, and from which shard. Exactly one for each [`Letter::Taken`], wanted or
+    /// not.
     Answer(ShardId, CallRef, Box<Told>),
     /// That came. Exactly one for each [`Letter::Answer`].
     Over(CallRef),

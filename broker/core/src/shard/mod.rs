@@ -70,8 +70,8 @@ use directory::Directory;
 use gate::Gate;
 use sockets::Sockets;
 
-/// One shard: four parts, each with its own promise. What a step may change stands in its signature; only this file has all of
-/// them at hand.
+/// One shard: four parts, each with its own promise. What a step may change stands in its signature; only this file
+/// has all of them at hand.
 pub struct Shard {
     sockets: Sockets,
     directory: Directory,
@@ -80,7 +80,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules out.
+    /// A shard with the channels of an earlier life. Those that do not fit are left out, which the configuration rules
+    /// out.
     #[must_use]
     pub fn new(start: Start) -> Self {
         let Start {
@@ -119,7 +120,8 @@ impl Shard {
         shard
     }
 
-    /// Sessions and channels that nobody would look at again although something of them is due at some time: none, ever.
+    /// Sessions and channels that nobody would look at again although something of them is due at some time: none,
+    /// ever.
     #[must_use]
     pub fn forgotten(&mut self, now: Now) -> usize {
         timers::forgotten(&self.sockets, &mut self.directory, now)

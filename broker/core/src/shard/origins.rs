@@ -1,9 +1,10 @@
 //! Which pages of browsers may use a server without signatures.
 //!
-//! A browser lets any page send requests and open WebSockets to loopback, and says in `Origin` which page it is (RFC 6454 section
-//! 7). Where requests are signed, no page can do anything without keys, and any may try, as with AWS. Where they are not (`--dev`,
-//! auth none), only pages of loopback may, and those that the operator names. `Host` is checked as well: a page whose own name
-//! was made to resolve to loopback (DNS rebinding) is of our origin, but names itself there.
+//! A browser lets any page send requests and open WebSockets to loopback, and says in `Origin` which page it is (RFC
+//! 6454 section 7). Where requests are signed, no page can do anything without keys, and any may try, as with AWS.
+//! Where they are not (`--dev`, auth none), only pages of loopback may, and those that the operator names. `Host` is
+//! checked as well: a page whose own name was made to resolve to loopback (DNS rebinding) is of our origin, but names
+//! itself there.
 
 use crate::settings::{Auth, Settings};
 use codec::http::Head;
@@ -109,10 +110,12 @@ fn is_loopback(host: &str) -> bool {
         || address(host).is_some_and(|address| address.to_canonical().is_loopback())
 }
 
-const FOREIGN_ORIGIN: &str = "A page of this Origin may not use a server without signatures: allowed are pages of localhost and \
+const FOREIGN_ORIGIN: &str = "A page of this Origin may not use a server without signatures: allowed are pages of \
+                              localhost and \
     loopback addresses. Start the server with --dev-origin ORIGIN to allow this one.";
 
-const FOREIGN_HOST: &str = "Host must be localhost, an IP address or a name of [advertise]: a foreign page may have given its own \
+const FOREIGN_HOST: &str = "Host must be localhost, an IP address or a name of [advertise]: a foreign page may have \
+                            given its own \
     name to this address. Start the server with --dev-origin http://NAME to allow this one.";
 
 #[cfg(test)]

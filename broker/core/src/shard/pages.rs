@@ -1,8 +1,8 @@
 //! Pages of an account's channels: each shard sends a part, the caller's merges them.
 //!
-//! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its part of
-//! [`LIST_MERGED_MAX`](crate::limits::LIST_MERGED_MAX). Beyond the last name that a shard with more has sent, the merged names
-//! may have gaps: the page ends there, and its token says so.
+//! The names of a page are spread over all shards, so none knows how many of its own will be on it. Each sends its
+//! part of [`LIST_MERGED_MAX`](crate::limits::LIST_MERGED_MAX). Beyond the last name that a shard with more has sent,
+//! the merged names may have gaps: the page ends there, and its token says so.
 
 use super::Told;
 use super::books::Books;
@@ -144,8 +144,8 @@ pub(super) fn work_on_pages(
 }
 
 impl Directory {
-    /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least one, and
-    /// whether there are more.
+    /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least
+    /// one, and whether there are more.
     pub(super) fn page(&mut self, prefix: &str, after: Option<&str>, limit: usize) -> Told {
         let first = match after.filter(|after| *after >= prefix) {
             Some(after) => Bound::Excluded(Identity::from_text(after)),

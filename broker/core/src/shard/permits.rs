@@ -10,8 +10,8 @@ use codec::aws::policy::Action;
 use codec::control::{Call, Operation, StreamSelector};
 
 impl Directory {
-    /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A channel
-    /// that is named is judged where it lives, by [`Directory::forbids_named`].
+    /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
+    /// channel that is named is judged where it lives, by [`Directory::forbids_named`].
     pub(super) fn forbids(&self, caller: &Caller, call: &Call) -> Option<Told> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {

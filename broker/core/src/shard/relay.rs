@@ -316,8 +316,8 @@ fn status(
 /// Moves what is kept for a role into its current connection's outbox, oldest first; to a master also the offers of
 /// waiting calls.
 ///
-/// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the next
-/// message.
+/// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the
+/// next message.
 pub(super) fn deliver_kept(
     sockets: &mut Sockets,
     directory: &mut Directory,

@@ -1,9 +1,9 @@
-//! What HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and what WebSockets hold
-//! of unfinished messages: charged to the address they come from, out of one budget.
+//! What HTTP connections hold of unfinished requests, requests that wait, and answers that are not taken, and what
+//! WebSockets hold of unfinished messages: charged to the address they come from, out of one budget.
 //!
 //! No address has a fixed share while there is room. When there is none, the address that holds most pays, and of its
-//! connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address that holds less than
-//! an equal part of the budget is served, whatever others hold.
+//! connections the one that holds most: with a 503 where a request is awaited, with its end otherwise. So an address
+//! that holds less than an equal part of the budget is served, whatever others hold.
 
 use super::books::Books;
 use super::directory::Directory;

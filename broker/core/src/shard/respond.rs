@@ -301,8 +301,8 @@ pub(super) fn refuse_head(
 }
 
 impl Sockets {
-    /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when all that
-    /// it has sent is answered.
+    /// An answer is queued: the next request, if the connection goes on. A peer that sends no more is looked for when
+    /// all that it has sent is answered.
     pub(super) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let timeouts = &self.settings.timeouts;
         let deadline = at.now.after(timeouts.keep_alive_ms);

@@ -1,8 +1,9 @@
 //! Shares of accounts and channels in a budget of a shard.
 //!
-//! Accounts share the budget, the channels of an account its part. No account has a fixed part while there is room. When there is
-//! none, the account that holds most makes room, and within it the channel that holds most: so an account that holds less than
-//! an equal part of the budget, and a channel that holds less than an equal part of its account's, always finds room.
+//! Accounts share the budget, the channels of an account its part. No account has a fixed part while there is room.
+//! When there is none, the account that holds most makes room, and within it the channel that holds most: so an
+//! account that holds less than an equal part of the budget, and a channel that holds less than an equal part of its
+//! account's, always finds room.
 
 use crate::id::ChannelKey;
 use codec::aws::ChannelArn;
@@ -20,7 +21,8 @@ impl Account {
     }
 }
 
-/// The bytes of one budget by account and channel, or by whatever else stands for them (`A`, `C`). Empty holders are not kept.
+/// The bytes of one budget by account and channel, or by whatever else stands for them (`A`, `C`). Empty holders are
+/// not kept.
 #[derive(Debug)]
 pub(super) struct Shares<A = Account, C = ChannelKey> {
     accounts: BTreeMap<A, Holders<C>>,
@@ -80,8 +82,9 @@ impl<A: Copy + Ord, C: Copy + Ord> Shares<A, C> {
         self.largest_of(*account).map(|(_, channel)| channel)
     }
 
-    /// Who is to make room for `more` bytes of a channel that holds `own`: a channel of an account that would still hold more
-    /// than this one, else one of the same account that would. `None` when nobody would: then this one has its share.
+    /// Who is to make room for `more` bytes of a channel that holds `own`: a channel of an account that would still
+    /// hold more than this one, else one of the same account that would. `None` when nobody would: then this one has
+    /// its share.
     pub(super) fn payer(&self, account: A, own: usize, more: usize) -> Option<C> {
         let held = self.accounts.get(&account).map_or(0, |own| own.bytes);
         let (most, other) = *self.order.last()?;

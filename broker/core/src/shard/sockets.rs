@@ -1,7 +1,9 @@
-//! Who is connected: the sessions, what waits for their sockets, when they are due, and what they asked other shards for.
+//! Who is connected: the sessions, what waits for their sockets, when they are due, and what they asked other shards
+//! for.
 //!
-//! Invariants: a session's entry in the wheel goes with the session ([`Sockets::remove_session`]); the gauges of [`Census`] count
-//! exactly the sessions of the table; what is charged to a session ([`RequestBytes`]) is what it holds.
+//! Invariants: a session's entry in the wheel goes with the session ([`Sockets::remove_session`]); the gauges of
+//! [`Census`] count exactly the sessions of the table; what is charged to a session ([`RequestBytes`]) is what it
+//! holds.
 
 use super::Letter;
 use super::backlog::Backlog;

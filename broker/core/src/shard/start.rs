@@ -36,8 +36,8 @@ pub struct Start {
     pub session_keys: Arc<SessionKeys>,
     /// Their nonces.
     pub nonces: Nonces,
-    /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what happens
-    /// then.
+    /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
+    /// happens then.
     pub waiting_calls: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at one
-//! moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
+//! Which requests are answered now and which wait: a bounded number per connection at once, and of all connections at
+//! one moment. Those that wait are answered in the order of their connections' arrival, by ticks that are due at once.
 
 use super::books::Books;
 use super::directory::Directory;
@@ -21,7 +21,8 @@ pub(super) struct Turns {
     fresh: u32,
     /// Connections with bytes that may hold whole requests, each once; some of them may be gone.
     waiting: VecDeque<SessionKey>,
-    /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two inputs.
+    /// Connections whose call was answered, or whose answers were taken: the request behind is next. Empty between two
+    /// inputs.
     pub(super) answered: VecDeque<SessionKey>,
 }
 

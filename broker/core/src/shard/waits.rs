@@ -1,5 +1,5 @@
-//! The Alexa calls that wait on one shard: their accounts, which makes room when there is none, and which of them another shard
-//! still has to confirm the end of.
+//! The Alexa calls that wait on one shard: their accounts, which makes room when there is none, and which of them
+//! another shard still has to confirm the end of.
 //!
 //! ```text
 //!  the caller's shard          the channel's home
@@ -9,8 +9,8 @@
 //!    ◄────────────── Answer    the master's answer, or why there is none: exactly one, wanted or not
 //!    Over ──────────────────►  the place of this table is free
 //! ```
-//! A place is held until its `Over` is read, so the mailboxes never hold more answers than there are places on all shards, nor
-//! more of `Withdraw` and of `Over` than there are on the reader's.
+//! A place is held until its `Over` is read, so the mailboxes never hold more answers than there are places on all
+//! shards, nor more of `Withdraw` and of `Over` than there are on the reader's.
 
 use crate::id::{CallRef, ChannelKey};
 use crate::limits::CALL_PLACES_PER_WAITING_CALL;
@@ -63,8 +63,8 @@ impl Waits {
         self.places.len()
     }
 
-    /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one that has
-    /// less: first between accounts, then between the channels of one.
+    /// Whether one more call fits on a channel of `account`. When all is full, the holder of most makes room for one
+    /// that has less: first between accounts, then between the channels of one.
     ///
     /// Looks at each account and at the calls of one: at most twice as many as may wait.
     pub(super) fn room(&self, account: &str, channel: ChannelKey) -> Room {

@@ -154,7 +154,8 @@ fn a_request_behind_a_replaced_call_begins_when_that_is_over() {
          a1 > alexa p2 as echo                    |
          a2 > alexa p3 as echo                    | a1 < 200 {\"Answer\":null}; a2 < 200 {\"Answer\":null}
          a2 > alexa p4 as echo                    | a1 < 200 {\"Answer\":null}
-         a1 > delete cam                          | v1 < close 1001 Channel deleted; a1 < 200 {}; a2 < 404 ResourceNotFoundException",
+         a1 > delete cam                          | v1 < close 1001 Channel deleted; a1 < 200 {}; a2 < 404 \
+         ResourceNotFoundException",
     );
     assert_eq!(script.counters().waiting_calls, 0);
 }

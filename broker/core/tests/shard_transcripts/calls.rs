@@ -53,7 +53,9 @@ fn requests_wait_for_each_other_on_one_connection() {
     let mut script = Script::with(4, true, |_| ());
     script.play(&format!(
         "a connects                               |
-         a > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 21\\r\\n\\r\\n{{\"ChannelName\":\"cam\"}}POST /nowhere HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 0\\r\\n\\r\\nPOST /x HTTP/1.1\\r\\nHo | a < {CREATED}; a < 404 UnknownOperationException
+         a > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: \
+         21\\r\\n\\r\\n{{\"ChannelName\":\"cam\"}}POST /nowhere HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: \
+         0\\r\\n\\r\\nPOST /x HTTP/1.1\\r\\nHo | a < {CREATED}; a < 404 UnknownOperationException
          a > http st: h\\r\\nContent-Length: 0\\r\\n\\r\\n | a < 404 UnknownOperationException"
     ));
 }
@@ -62,8 +64,10 @@ fn requests_wait_for_each_other_on_one_connection() {
 fn a_post_of_no_bytes_is_a_request_and_one_without_a_length_is_none() {
     Script::dev().play(
         "a connects                               |
-         a > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 0\\r\\n\\r\\n | a < 400 SerializationException
-         a > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n | a < 411 InvalidArgumentException; a < end",
+         a > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 0\\r\\n\\r\\n | a < 400 \
+         SerializationException
+         a > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n | a < 411 InvalidArgumentException; a \
+         < end",
     );
 }
 
@@ -103,7 +107,8 @@ fn a_head_that_began_behind_a_call_has_ten_seconds_as_well() {
 fn connection_close_is_honoured_at_once() {
     Script::dev().play(
         "a connects                               |
-         a > http POST /describeSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\nContent-Length: 2\\r\\n\\r\\n{} | a < 400 InvalidArgumentException; a < end",
+         a > http POST /describeSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\nContent-Length: \
+         2\\r\\n\\r\\n{} | a < 400 InvalidArgumentException; a < end",
     );
 }
 
@@ -113,11 +118,14 @@ fn bad_requests_end_the_connection_when_what_follows_is_unknown() {
         "a1 connects                              |
          a1 > http \\x16\\x03\\x01\\r\\n\\r\\n     | a1 < 400 InvalidArgumentException; a1 < end
          a2 connects                              |
-         a2 > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 70000\\r\\n\\r\\n | a2 < 413 InvalidArgumentException; a2 < end
+         a2 > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 70000\\r\\n\\r\\n | a2 < \
+         413 InvalidArgumentException; a2 < end
          a3 connects                              |
          a3 > http GET / HTTP/1.1\\r\\nHost: h\\r\\n\\r\\n | a3 < 404 UnknownOperationException
-         a3 > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 4\\r\\n\\r\\nnull | a3 < 400 SerializationException
-         a3 > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 20\\r\\n\\r\\n{\"ChannelName\":1234} | a3 < 400 SerializationException",
+         a3 > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 4\\r\\n\\r\\nnull | a3 < \
+         400 SerializationException
+         a3 > http POST /createSignalingChannel HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: \
+         20\\r\\n\\r\\n{\"ChannelName\":1234} | a3 < 400 SerializationException",
     );
 }
 

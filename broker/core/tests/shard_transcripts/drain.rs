@@ -14,7 +14,8 @@ fn everybody_is_told_then_closed_and_messages_go_on_meanwhile() {
          # all but the superseded one
          time 10s                                 | m < GO_AWAY; v1-b < GO_AWAY
          m > SDP_ANSWER p2 to v1                  | v1-b < SDP_ANSWER p2
-         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v1-b < close 1001 Going away
+         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v1-b < \
+         close 1001 Going away
          m > close 1001                           | m < end
          v1 > close 1001                          | v1 < end",
     );
@@ -82,6 +83,7 @@ fn a_client_of_the_subprotocol_wss_gets_the_close_alone() {
          drain 20s                                |
          time 10s                                 | v2 < GO_AWAY
          v1 > SDP_OFFER p1                        | m < SDP_OFFER p1 from v1
-         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v2 < close 1001 Going away",
+         time 5100ms                              | m < close 1001 Going away; v1 < close 1001 Going away; v2 < close \
+         1001 Going away",
     );
 }

@@ -28,7 +28,8 @@ fn the_latest_offer_and_answer_overwrite_and_a_new_offer_drops_old_candidates() 
          v1 > SDP_OFFER p4                        |
          v1 > SDP_ANSWER p5                       |
          v1 > ICE_CANDIDATE p6                    |
-         m connects                               | m < 101; m < SDP_OFFER p4 from v1; m < SDP_ANSWER p5 from v1; m < ICE_CANDIDATE p6 from v1",
+         m connects                               | m < 101; m < SDP_OFFER p4 from v1; m < SDP_ANSWER p5 from v1; m < \
+         ICE_CANDIDATE p6 from v1",
     );
     let outcomes = script.counters().outcomes;
     let overwritten = |action| outcomes[Kind::Known(action).index()][Outcome::Overwritten.index()];
@@ -44,7 +45,8 @@ fn a_master_gets_all_viewers_messages_oldest_offer_first() {
          v2 > SDP_OFFER p2                        |
          v1 > SDP_OFFER p3                        |
          v2 > ICE_CANDIDATE p4                    |
-         m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < ICE_CANDIDATE p4 from v2; m < SDP_OFFER p3 from v1",
+         m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < ICE_CANDIDATE p4 from v2; m \
+         < SDP_OFFER p3 from v1",
     );
 }
 
@@ -64,7 +66,8 @@ fn each_message_expires_by_itself() {
     let mut script = Script::dev();
     script.play(
         "a connects                               |
-         a > create cam 5                         | a < 200 {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1767323075123\"}
+         a > create cam 5                         | a < 200 \
+         {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/cam/1767323075123\"}
          v1 connects cam@1767323075123            | v1 < 101
          v1 > SDP_OFFER p1                        |
          time 3s                                  |
@@ -107,7 +110,8 @@ fn a_full_store_refuses_and_says_so_to_whom_asks() {
          v1 > SDP_OFFER p1                        |
          v2 > SDP_OFFER p2                        |
          v2 > ICE_CANDIDATE p3                    |
-         v2 > ICE_CANDIDATE p4 id c1              | v2 < status c1 400 ClientLimitExceededException Too many undelivered messages.
+         v2 > ICE_CANDIDATE p4 id c1              | v2 < status c1 400 ClientLimitExceededException Too many \
+         undelivered messages.
          v1 > SDP_OFFER p5 id c2                  |
          m connects                               | m < 101; m < SDP_OFFER p2 from v2; m < SDP_OFFER p5 from v1",
     );
@@ -128,7 +132,8 @@ fn sixty_four_keys_are_kept() {
         script.play(&format!("m > SDP_ANSWER p to w{number} id c |"));
     }
     script.play(
-        "m > SDP_ANSWER p to w64 id c             | m < status c 400 ClientLimitExceededException Too many undelivered messages.
+        "m > SDP_ANSWER p to w64 id c             | m < status c 400 ClientLimitExceededException Too many undelivered \
+         messages.
          m > SDP_ANSWER q to w63 id c             |",
     );
 }
@@ -147,8 +152,10 @@ fn a_reader_that_stops_is_closed_and_gets_the_rest_when_it_is_back() {
          v1 > ICE_CANDIDATE p2                    |
          v1 > ICE_CANDIDATE p3                    |
          # more than may wait for one connection: it is closed, and the store takes what it can
-         v1 > SDP_ANSWER p4 id c1                 | v1 < status c1 400 ClientLimitExceededException Too many undelivered messages.
-         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1
+         v1 > SDP_ANSWER p4 id c1                 | v1 < status c1 400 ClientLimitExceededException Too many \
+         undelivered messages.
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from \
+         v1; m-b < ICE_CANDIDATE p3 from v1
          m reads                                  | m < close 1008 slow consumer",
     );
 }
@@ -180,15 +187,18 @@ fn a_channel_below_its_share_is_served_when_the_shard_is_full() {
     }
     script.play(
         "# the channel that keeps all of it has had its share
-         v1 > ICE_CANDIDATE p4 id c1              | v1 < status c1 400 ClientLimitExceededException Too many undelivered messages.
+         v1 > ICE_CANDIDATE p4 id c1              | v1 < status c1 400 ClientLimitExceededException Too many \
+         undelivered messages.
          v2 connects quiet                        | v2 < 101
          # another one has not: the oldest message of the first makes room, silently
          v2 > SDP_OFFER p5 id c2                  |
          v2 > ICE_CANDIDATE p6 id c3              |
          # now both hold the same
-         v2 > ICE_CANDIDATE p7 id c4              | v2 < status c4 400 ClientLimitExceededException Too many undelivered messages.
+         v2 > ICE_CANDIDATE p7 id c4              | v2 < status c4 400 ClientLimitExceededException Too many \
+         undelivered messages.
          m connects quiet                         | m < 101; m < SDP_OFFER p5 from v2; m < ICE_CANDIDATE p6 from v2
-         m-b connects loud                        | m-b < 101; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+         m-b connects loud                        | m-b < 101; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 \
+         from v1",
     );
     let of = |outcome: Outcome| {
         let rows = script.counters().outcomes;

@@ -42,7 +42,8 @@ fn a_change_that_a_quota_refuses_has_its_audit_line() {
     });
     script.play(
         "a connects                               |
-         a > create one                           | a < 200 {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}
+         a > create one                           | a < 200 \
+         {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}
          a > create two                           | a < 400 AccountChannelLimitExceededException",
     );
     let audited: Vec<(String, &str)> = script
@@ -121,7 +122,8 @@ fn a_change_whose_caller_vanishes_has_its_line() {
          store waits                              |
          a > create one                           |
          a vanishes                               |
-         store commits                            | a < 200 {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}; a < end",
+         store commits                            | a < 200 \
+         {\"ChannelARN\":\"arn:aws:kinesisvideo:us-west-2:123456789012:channel/one/1767323075123\"}; a < end",
     );
     let audits = script
         .log()

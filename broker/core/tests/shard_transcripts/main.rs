@@ -1,7 +1,8 @@
-//! The protocol's rules as transcripts: one exchange a line, what somebody does on the left, all that anybody gets on the right.
+//! The protocol's rules as transcripts: one exchange a line, what somebody does on the left, all that anybody gets on
+//! the right.
 //!
-//! The machines are the real ones; sockets, clock and mailboxes are those of `script`. What the words of a line mean is written
-//! there.
+//! The machines are the real ones; sockets, clock and mailboxes are those of `script`. What the words of a line mean
+//! is written there.
 
 mod alexa;
 mod calls;

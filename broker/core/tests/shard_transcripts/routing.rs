@@ -24,7 +24,9 @@ fn a_viewer_never_reaches_a_viewer_whomever_it_names() {
          v2 connects                              | v2 < 101
          v1 > SDP_OFFER p1 to v2                  | m < SDP_OFFER p1 from v1
          v1 > ICE_CANDIDATE p2 to MASTER          | m < ICE_CANDIDATE p2 from v1
-         v1 > raw {\"action\":\"ICE_CANDIDATE\",\"messagePayload\":\"p3\",\"recipientClientId\":\"\",\"senderClientId\":\"v2\"} | m < ICE_CANDIDATE p3 from v1",
+         v1 > raw \
+         {\"action\":\"ICE_CANDIDATE\",\"messagePayload\":\"p3\",\"recipientClientId\":\"\",\"senderClientId\":\"v2\"} \
+         | m < ICE_CANDIDATE p3 from v1",
     );
 }
 

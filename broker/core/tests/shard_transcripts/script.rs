@@ -4,13 +4,14 @@
 //!  v1 > SDP_OFFER p1          | m < SDP_OFFER p1 from v1
 //!  who does what              | who gets what, in the order of their first appearance; nothing else may come
 //! ```
-//! Names: `m…` are masters, `v…` viewers, `a…` callers of the API. A name is one connection; what follows a dash makes another
-//! one of the same client: `v1-b` is `v1` again. Words:
+//! Names: `m…` are masters, `v…` viewers, `a…` callers of the API. A name is one connection; what follows a dash makes
+//! another one of the same client: `v1-b` is `v1` again. Words:
 //! ```text
 //!  NAME connects [ARN-NAME | wss]   NAME vanishes       NAME stalls       NAME reads [BYTES]
 //!  NAME > ACTION PAYLOAD [to ID] [id CORRELATION]       NAME > raw TEXT   NAME > bytes HEX
 //!  NAME > ping | pong | empty | binary | unmasked | huge | close CODE
-//!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list | alexa PAYLOAD as ID [to CHANNEL] | http TEXT
+//!  NAME > create CHANNEL [TTL] | describe CHANNEL | delete CHANNEL | list
+//!  NAME > alexa PAYLOAD as ID [to CHANNEL] | http TEXT
 //!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
 //!  handovers wait
 //!  time 5s      drain 20s      letters refused      letters wait      letters taken

@@ -11,7 +11,8 @@ fn the_newest_master_gets_everything_and_the_older_one_may_still_speak() {
          v1 > SDP_OFFER p1                        | m-b < SDP_OFFER p1 from v1
          m > SDP_ANSWER p2 to v1                  | v1 < SDP_ANSWER p2
          m > ping                                 | m < pong x
-         m > SDP_OFFER p id c1                    | m < status c1 400 InvalidArgumentException A master cannot send an SDP offer.
+         m > SDP_OFFER p id c1                    | m < status c1 400 InvalidArgumentException A master cannot send an \
+         SDP offer.
          m > close 1000                           | m < close 1000; m < end
          v1 > ICE_CANDIDATE p3                    | m-b < ICE_CANDIDATE p3 from v1",
     );
@@ -40,7 +41,8 @@ fn what_the_older_master_did_not_get_goes_to_the_newer_one() {
          m stalls                                 |
          v1 > SDP_OFFER p1                        |
          v1 > ICE_CANDIDATE p2                    |
-         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1
+         m-b connects                             | m-b < 101; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from \
+         v1
          m reads                                  |
          # what is queued for it later still finds its way
          m > ping                                 | m < pong x",
@@ -65,7 +67,8 @@ fn a_begun_message_is_ended_or_comes_back_before_newer_ones() {
     let mut died = Script::dev();
     died.play(opening);
     died.play(
-        "m vanishes | m < end; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from v1",
+        "m vanishes | m < end; m-b < SDP_OFFER p1 from v1; m-b < ICE_CANDIDATE p2 from v1; m-b < ICE_CANDIDATE p3 from \
+         v1",
     );
     let mut stuck = Script::dev();
     stuck.play(opening);

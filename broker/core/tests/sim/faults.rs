@@ -1,4 +1,5 @@
-//! What kind of world a seed makes: its size, its limits, which actions happen and how often (some never), and what goes wrong.
+//! What kind of world a seed makes: its size, its limits, which actions happen and how often (some never), and what
+//! goes wrong.
 
 use crate::store::{Kind, Verdicts};
 use broker_core::settings::{GoAway, Profile, Quotas, Rate, Settings};
@@ -281,8 +282,8 @@ impl Plan {
         Verdicts { kind, seed }
     }
 
-    /// Rates so low that a world meets them; some are none at all, and half of the worlds have none, which would hide what
-    /// else may happen.
+    /// Rates so low that a world meets them; some are none at all, and half of the worlds have none, which would hide
+    /// what else may happen.
     fn set_rates(&self, quotas: &mut Quotas) {
         let mut random = fastrand::Rng::with_seed(self.rate_seed);
         quotas.off = !self.rates && !self.account_rates;
@@ -333,7 +334,7 @@ impl Plan {
     }
 }
 
-/// Callers have one account: channels of others come into being as in `--dev`, by their ARNs.
+/// Callers have one account: channels of others are created as in `--dev`, by their ARNs.
 fn accounts(dev: bool, random: &mut fastrand::Rng) -> usize {
     if dev && random.u32(0..2) == 0 {
         random.usize(2..=3)

@@ -1,5 +1,5 @@
-//! Seeded simulation of whole shards: a simulated clock, network and mailboxes around the machines that production runs, faults
-//! of every kind, and a reference model that predicts every byte.
+//! Seeded simulation of whole shards: a simulated clock, network and mailboxes around the machines that production
+//! runs, faults of every kind, and a reference model that predicts every byte.
 //!
 //! ```text
 //!  workload ──► world ──► model (predicts) ──► Shard (does) ──► check (compares)

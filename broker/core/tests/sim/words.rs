@@ -1,4 +1,5 @@
-//! What clients write: requests and frames, each with what it means. The bytes are the codec's client side or made by hand.
+//! What clients write: requests and frames, each with what it means. The bytes are the codec's client side or made by
+//! hand.
 
 use codec::control::Operation;
 use codec::signal::Action;
@@ -198,7 +199,8 @@ impl Call {
     pub(crate) fn write_head(&self, out: &mut Vec<u8>) {
         let length = self.body().len();
         let head = format!(
-            "POST {} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
+            "POST {} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: \
+             {length}\r\n\r\n",
             self.operation().path()
         );
         out.extend_from_slice(head.as_bytes());

@@ -1,4 +1,5 @@
-//! The world around the machines: a clock, sockets, mailboxes. It plays the edge to the letter of `broker/core/src/machine.rs`.
+//! The world around the machines: a clock, sockets, mailboxes. It plays the edge to the letter of
+//! `broker/core/src/machine.rs`.
 //!
 //! Each operation tells the model first, then the machine, then has everything compared (`check`).
 

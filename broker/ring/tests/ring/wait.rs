@@ -42,7 +42,8 @@ fn accepts_many_inherits_options_and_is_cancelled() {
     ));
 }
 
-/// A backlog larger than the completion queue: an accept that is ended by that brings its connection, and is armed again.
+/// A backlog larger than the completion queue: an accept that is ended by that brings its connection, and is armed
+/// again.
 #[test]
 fn a_backlog_that_runs_over_the_completions_is_accepted_whole() {
     let settings = Settings {

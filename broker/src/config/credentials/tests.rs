@@ -139,8 +139,10 @@ fn the_summary_says_who_may_what() {
     let (folder, loaded) = good();
     assert_eq!(
         crate::config::credentials_summary(&loaded),
-        "principal   camera-fleet, account 123456789012, key AKIDEXAMPLE: may ConnectAsMaster, less what its policies deny\n\
-         principal   web, account 210987654321, key AKIDWEB, until 20270101T000000Z, clock off by up to 86400s: may ConnectAsMaster\n"
+        "principal   camera-fleet, account 123456789012, key AKIDEXAMPLE: may ConnectAsMaster, less what its policies \
+         deny\n\
+         principal   web, account 210987654321, key AKIDWEB, until 20270101T000000Z, clock off by up to 86400s: may \
+         ConnectAsMaster\n"
     );
     let bare = folder.load(
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = '0123456789abcdef'",
@@ -208,7 +210,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "{one}|sesion = 'hidden'",
-        "c.toml:5:1: principal[0].sesion = <redacted>: unknown key, allowed name, account, access_key_id, secret_access_key, \
+        "c.toml:5:1: principal[0].sesion = <redacted>: unknown key, allowed name, account, access_key_id, \
+         secret_access_key, \
          secret_access_key_file, session_token, expires, clock_tolerance, policies",
     ),
     (
@@ -231,15 +234,18 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key = 5",
-        "c.toml:4:21: principal[0].secret_access_key = <redacted>: allowed 16 to 128 visible ASCII characters, in quotes",
+        "c.toml:4:21: principal[0].secret_access_key = <redacted>: allowed 16 to 128 visible ASCII characters, in \
+         quotes",
     ),
     (
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'bad.secret'",
-        "c.toml:4:26: principal[0].secret_access_key_file = 'bad.secret': bad.secret: the content: allowed 16 to 128 visible ASCII characters",
+        "c.toml:4:26: principal[0].secret_access_key_file = 'bad.secret': bad.secret: the content: allowed 16 to 128 \
+         visible ASCII characters",
     ),
     (
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'none.secret'",
-        "c.toml:4:26: principal[0].secret_access_key_file = 'none.secret': none.secret: cannot be read: No such file or directory (os error 2)",
+        "c.toml:4:26: principal[0].secret_access_key_file = 'none.secret': none.secret: cannot be read: No such file \
+         or directory (os error 2)",
     ),
     (
         "{one}|account = '1'",
@@ -251,11 +257,13 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "{one}|expires = 2027-01-01T00:00:00",
-        "c.toml:5:11: principal[0].expires = 2027-01-01T00:00:00: allowed a date and time with its offset, such as 2027-01-01T00:00:00Z",
+        "c.toml:5:11: principal[0].expires = 2027-01-01T00:00:00: allowed a date and time with its offset, such as \
+         2027-01-01T00:00:00Z",
     ),
     (
         "{one}|expires = '2027-01-01'",
-        "c.toml:5:11: principal[0].expires = '2027-01-01': allowed a date and time with its offset, such as 2027-01-01T00:00:00Z",
+        "c.toml:5:11: principal[0].expires = '2027-01-01': allowed a date and time with its offset, such as \
+         2027-01-01T00:00:00Z",
     ),
     (
         "{one}|clock_tolerance = '25h'",
@@ -301,7 +309,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[policy.p]|document = '{}'|[policy.q]|document = 'x'",
-        "c.toml:2:12: policy.p.document = '{}': the document is no policy: line 1, column 2: the document needs Statement, with at least one statement|\
+        "c.toml:2:12: policy.p.document = '{}': the document is no policy: line 1, column 2: the document needs \
+         Statement, with at least one statement|\
          c.toml:4:12: policy.q.document = 'x': the document is no policy: line 1, column 1: expected value",
     ),
     (

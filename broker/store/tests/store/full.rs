@@ -1,4 +1,5 @@
-//! A full disk, for which the tests mount one of their own. That needs root and `unshare`; without them they say so and pass.
+//! A full disk, for which the tests mount one of their own. That needs root and `unshare`; without them they say so
+//! and pass.
 
 use crate::support::{Dir, Rows, Running, rows};
 use std::path::{Path, PathBuf};
@@ -82,7 +83,8 @@ fn starts_full() {
 /// Runs a test of this program in a mount namespace of its own, where a file system of 8 MiB lies on a directory.
 fn run_on_a_small_disk(test: &str) {
     let dir = Dir::new();
-    let mount = "mount -t tmpfs -o size=8m tmpfs \"$STORE_TEST_DISK\" || exit 77; exec \"$0\" --exact \"$1\" --ignored --nocapture";
+    let mount = "mount -t tmpfs -o size=8m tmpfs \"$STORE_TEST_DISK\" || exit 77; exec \"$0\" --exact \"$1\" --ignored \
+                 --nocapture";
     let child = Command::new("unshare")
         .args(["--mount", "sh", "-c", mount])
         .arg(std::env::current_exe().unwrap())

@@ -135,8 +135,8 @@ fn a_directory_that_is_absent_is_an_error_of_the_system() {
     assert!(matches!(error, OpenError::Io { .. }), "{error}");
 }
 
-/// Kills a committing process at random moments. Afterwards the rows are those after some change that is not before the last one
-/// confirmed, and not after the last one submitted: nothing confirmed is lost, and nothing is half done.
+/// Kills a committing process at random moments. Afterwards the rows are those after some change that is not before
+/// the last one confirmed, and not after the last one submitted: nothing confirmed is lost, and nothing is half done.
 #[test]
 fn a_killed_process_loses_nothing_it_confirmed() {
     let dir = Dir::new();

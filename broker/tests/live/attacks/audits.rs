@@ -1,4 +1,5 @@
-//! Audit lines: refused changes are limited like other refusals; no change is made without one, also when nobody reads the log.
+//! Audit lines: refused changes are limited like other refusals; no change is made without one, also when nobody reads
+//! the log.
 
 use super::{ATTACKER, Trial, broker};
 use crate::http::{Connection, create, request};

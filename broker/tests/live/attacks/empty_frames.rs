@@ -11,8 +11,8 @@ const FLOODERS: usize = 8;
 /// Bytes that one writes at once: what a receive on loopback brings.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// The most frames that one turn takes in: its bound, and what is in the last receive buffer that it serves: 16 KiB of frames of
-/// 6 bytes.
+/// The most frames that one turn takes in: its bound, and what is in the last receive buffer that it serves: 16 KiB of
+/// frames of 6 bytes.
 pub(super) const TURN_FRAMES_MAX: f64 = 8192.0 + 16.0 * 1024.0 / 6.0;
 
 #[test]
@@ -49,7 +49,8 @@ fn flood(broker: &Broker, attack: &Attack, number: usize, frame: &[u8]) {
     let bytes = frame.repeat(WRITE_BYTES / frame.len());
     while !attack.over() {
         let mut flooder = Peer::plain_from(ATTACKER, broker, &query);
-        // Far more than is allowed within a second; a broker that takes all of it and goes on does not end the connection.
+        // Far more than is allowed within a second; a broker that takes all of it and goes on does not end the
+        // connection.
         let _ = (0..64).try_for_each(|_| flooder.send_bytes(&bytes));
         let (_, code) = flooder.drain();
         assert!(code.is_none_or(|code| u16::from(code) == 1008), "{code:?}");

@@ -98,8 +98,8 @@ impl<'b> Watched<'b> {
     }
 }
 
-/// Lowers the priority of this thread and of those that it starts: on two CPUs attackers share theirs with the healthy, whose
-/// latency is to show the broker's work, not that of the attackers.
+/// Lowers the priority of this thread and of those that it starts: on two CPUs attackers share theirs with the
+/// healthy, whose latency is to show the broker's work, not that of the attackers.
 pub(super) fn give_way() {
     let link = fs::read_link("/proc/thread-self").expect("/proc");
     let thread = link.file_name().expect("a thread id").to_owned();

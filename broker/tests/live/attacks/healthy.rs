@@ -1,5 +1,5 @@
-//! Masters and viewers that do nothing wrong: they exchange numbered messages all the time, and notice each one that is lost,
-//! doubled, reordered or refused.
+//! Masters and viewers that do nothing wrong: they exchange numbered messages all the time, and notice each one that
+//! is lost, doubled, reordered or refused.
 
 use super::HEALTHY;
 use crate::http::{Connection, request};

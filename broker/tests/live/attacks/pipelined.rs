@@ -1,4 +1,5 @@
-//! Peers that ask without end and never read what they are answered: requests on HTTP connections, bad messages on WebSockets.
+//! Peers that ask without end and never read what they are answered: requests on HTTP connections, bad messages on
+//! WebSockets.
 
 use super::{ATTACKER, Attack, Trial, broker};
 use crate::http::{Connection, request};

@@ -1,5 +1,5 @@
-//! Bytes that wait: for readers that never read, and for peers that never come. Both fill what a shard has of it; those who hold less
-//! than their share are served all the same.
+//! Bytes that wait: for readers that never read, and for peers that never come. Both fill what a shard has of it;
+//! those who hold less than their share are served all the same.
 
 use super::{ATTACKER, Attack, Trial, broker};
 use crate::peer::{Peer, candidate, candidate_to, master_query, viewer_query};
@@ -97,7 +97,8 @@ fn messages_for_peers_that_never_come_leave_room_for_others() {
             (1_016_000.0..=1_048_576.0).contains(&kept),
             "{kept} bytes are kept"
         );
-        // A channel that keeps nothing is served: its offer, for which there is no room, and candidates wait for its master.
+        // A channel that keeps nothing is served: its offer, for which there is no room, and candidates wait for its
+        // master.
         let (quiet, offer) = (arn("quiet"), "A".repeat(32_760));
         let mut viewer = Peer::plain_from(super::HEALTHY, &broker, &viewer_query(&quiet, "v1"));
         let evicted = evicted_candidates(&broker);

@@ -7,7 +7,8 @@ use crate::signed_service::Service;
 use crate::signed_signer::{Call, Signer};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The budget of the process in these tests: [`CROWD`] connections would hold one and a half times as much of heads, and six of bodies.
+/// The budget of the process in these tests: [`CROWD`] connections would hold one and a half times as much of heads,
+/// and six of bodies.
 const BUDGET: usize = 4 << 20;
 const CROWD: usize = 400;
 const CONFIGURATION: &str = "[limits]\nrequest_bytes = 4194304\n";

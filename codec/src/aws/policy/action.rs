@@ -99,8 +99,8 @@ const _: () = assert!(Action::ALL.len() <= u32::BITS as usize);
 pub(super) struct Actions(u32);
 
 impl Actions {
-    /// The actions that a pattern of a policy means, without regard to case. An action of another service, or one of these
-    /// services that is not served here, is no fault and means none.
+    /// The actions that a pattern of a policy means, without regard to case. An action of another service, or one of
+    /// these services that is not served here, is no fault and means none.
     ///
     /// # Errors
     /// What is wrong with it: its form, or that these services have no such action.

@@ -26,8 +26,8 @@ impl PolicyError {
         self.line
     }
 
-    /// The column of the last byte that was read, in bytes counted from 1; 0 for the document as a whole. It is at the end
-    /// of what is wrong, or just behind.
+    /// The column of the last byte that was read, in bytes counted from 1; 0 for the document as a whole. It is at the
+    /// end of what is wrong, or just behind.
     #[must_use]
     pub const fn column(&self) -> usize {
         self.column

@@ -7,9 +7,9 @@
 //! text ─ Policy::parse ──▶ statements: effect, actions as a set of bits, resource patterns, client id patterns
 //! Request{action, resource, client id} ─ Policy::decide ──▶ Deny (one is enough) | Allow | NoMatch
 //! ```
-//! A statement matches when its actions hold the request's, one of its resources matches, and each of its conditions holds.
-//! A condition on the client id does not hold for a request that has none. Nobody allowed means denied: that is the
-//! caller's to say, who joins the decisions of several documents.
+//! A statement matches when its actions hold the request's, one of its resources matches, and each of its conditions
+//! holds. A condition on the client id does not hold for a request that has none. Nobody allowed means denied: that is
+//! the caller's to say, who joins the decisions of several documents.
 //!
 //! Source: IAM User Guide, "Grammar of the IAM JSON policy language", "Policy evaluation logic"; Service Authorization
 //! Reference, "Amazon Kinesis Video Streams", "AWS Security Token Service".
@@ -89,8 +89,8 @@ impl Policy {
     /// Reads a document as [`Self::parse`] does, for the operator who wrote it.
     ///
     /// # Errors
-    /// All faults in their order, [`FAULTS_MAX`] at most; what is no JSON, or a list or an object where none may be, ends the reading.
-    /// Takes as many readings as there are faults.
+    /// All faults in their order, [`FAULTS_MAX`] at most; what is no JSON, or a list or an object where none may be,
+    /// ends the reading. Takes as many readings as there are faults.
     pub fn parse_telling_all(text: &str) -> Result<Self, Vec<PolicyError>> {
         let first = match Self::parse(text) {
             Ok(policy) => return Ok(policy),

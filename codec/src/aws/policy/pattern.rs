@@ -14,8 +14,8 @@ impl Pattern {
 
     /// Whether the whole text matches.
     ///
-    /// Only the last `*` is ever returned to: whatever an earlier one could take, the later one can take as well. So the
-    /// work is at most the pattern's length times the text's.
+    /// Only the last `*` is ever returned to: whatever an earlier one could take, the later one can take as well. So
+    /// the work is at most the pattern's length times the text's.
     pub(super) fn matches(&self, text: &[u8]) -> bool {
         let pattern = &*self.0;
         let (mut at, mut read) = (0, 0);

@@ -1,4 +1,5 @@
-//! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is decided here.
+//! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is decided
+//! here.
 
 use super::action::Actions;
 use super::error::PolicyError;
@@ -11,8 +12,8 @@ use serde::de::{
 use std::cell::Cell;
 use std::fmt;
 
-/// Reads a document. The first faults, this many as are `forgiven`, are read over: the statements are then of no use, but the error is
-/// the next fault.
+/// Reads a document. The first faults, this many as are `forgiven`, are read over: the statements are then of no use,
+/// but the error is the next fault.
 pub(super) fn document(text: &str, forgiven: usize) -> Result<Vec<Statement>, PolicyError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let forgive = Forgive(Cell::new(forgiven));

@@ -101,7 +101,8 @@ fn refused(table: &[(&str, &str)]) {
 fn all_faults_of_a_document_are_told_in_their_order() {
     let text = "{\"Version\": \"2020\", \"Statment\": 1, \"Statement\": [\n\
         {\"Effect\": \"allow\", \"Action\": [\"kinesisvideo:Nothing\", 5], \"Resource\": \"cam\"},\n\
-        {\"Action\": \"*\", \"NotResource\": [\"*\"], \"Condition\": {\"Bool\": {\"a\": []}, \"StringLike\": {\"b\": \"c\"}}},\n\
+        {\"Action\": \"*\", \"NotResource\": [\"*\"], \"Condition\": {\"Bool\": {\"a\": []}, \"StringLike\": \
+        {\"b\": \"c\"}}},\n\
         {\"Effect\": \"Allow\", \"Action\": [], \"Resource\": \"*\"}]}";
     let faults = Policy::parse_telling_all(text).unwrap_err();
     let wanted = [
@@ -208,7 +209,8 @@ fn faults_of_lists_are_named_with_their_place() {
         ),
         (
             "{\"Statement\":{\"Action\":[\"s3:*\",\n\"kinesisvideo:ConectAsMaster\"]}}",
-            "line 2, column 29: action \"kinesisvideo:ConectAsMaster\": there is no such action; the nearest is \"kinesisvideo:ConnectAsMaster\"",
+            "line 2, column 29: action \"kinesisvideo:ConectAsMaster\": there is no such action; the nearest \
+             is \"kinesisvideo:ConnectAsMaster\"",
         ),
         (
             r#"{"Statement":{"Resource":"channel/x"}}"#,

@@ -108,8 +108,8 @@ pub(super) fn string_to_sign(
     out.extend_from_slice(&hex(request_hash));
 }
 
-/// Writes a path: each byte but slashes and unreserved ones encoded, percent signs as well, which is the double encoding
-/// that every service but S3 has.
+/// Writes a path: each byte but slashes and unreserved ones encoded, percent signs as well, which is the double
+/// encoding that every service but S3 has.
 fn path(out: &mut Vec<u8>, path: &[u8]) {
     for &byte in path {
         if byte == b'/' {

@@ -56,7 +56,8 @@ impl<'a> Credential<'a> {
         })
     }
 
-    /// Whether the scope is the one that a request of this moment, in the basic format, to this server has. No `region`: any.
+    /// Whether the scope is the one that a request of this moment, in the basic format, to this server has. No
+    /// `region`: any.
     pub(super) fn check(
         &self,
         service: Service,

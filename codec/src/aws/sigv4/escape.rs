@@ -5,7 +5,8 @@
 use super::refusal::Malformed;
 use memchr::memchr;
 
-/// Appends a name or value decoded once; `+` is a plus. Says whether it is strict: whether encoding it again gives it back.
+/// Appends a name or value decoded once; `+` is a plus. Says whether it is strict: whether encoding it again gives it
+/// back.
 pub(super) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;
@@ -83,8 +84,8 @@ pub(super) const fn is_unreserved(byte: u8) -> bool {
     is_letter | is_digit | (byte == b'-') | (byte == b'_') | (byte == b'.') | (byte == b'~')
 }
 
-/// What a byte is as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the digits of
-/// escapes are as good as random, and a branch would be guessed wrong half the time.
+/// What a byte is as a hexadecimal digit: its value, with [`LOWER_CASE`] or [`NO_DIGIT`]. A table, because the digits
+/// of escapes are as good as random, and a branch would be guessed wrong half the time.
 fn hex_class(byte: u8) -> u8 {
     HEX_CLASS
         .get(usize::from(byte))

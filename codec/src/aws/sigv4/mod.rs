@@ -6,17 +6,17 @@
 //! ```text
 //! Head ─ read ──▶ Claim ─ verify(key, body) ──▶ Verified | Refusal
 //!        │          │ access_key_id(), session_token(): the caller looks the key up
-//!        │          └ clock by the key's tolerance; canonical request, strict then raw; compared in constant time; token
+//!        │          └ clock by the key's tolerance; canonical request, strict then raw, in constant time; token
 //!        └ form, parts, scope, clock as far as no key can change it: malformed, foreign and stale ones end here
 //! ```
 //! * **Header form**: `Authorization` carries the parts. **Query form**: the query carries them (a presigned URL). With
 //!   both, the header counts and the query's are ordinary parameters.
 //! * **Strict**: each query pair decoded once and encoded again as AWS prescribes. **Raw**: the pairs as they arrived,
-//!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each in its way). Raw is tried when strict
-//!   fails and differs from it. There is no third form.
-//! * A key that nobody knows is verified all the same, under a secret of ours, and then refused: how long an answer takes
-//!   tells nothing about which access key ids exist, except one derivation (a microsecond) on the first request of a key
-//!   and day.
+//!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each in its way). Raw is tried when
+//!   strict fails and differs from it. There is no third form.
+//! * A key that nobody knows is verified all the same, under a secret of ours, and then refused: how long an answer
+//!   takes tells nothing about which access key ids exist, except one derivation (a microsecond) on the first request
+//!   of a key and day.
 //!
 //! There is no clock, no I/O and no randomness here: the moment is an argument, and the derived keys live in a
 //! [`SigningKeys`] of the caller. After warm-up a verification allocates nothing.
@@ -64,8 +64,8 @@ pub const EXPIRES_S_MAX: u32 = 604_800;
 /// Longest access key id in bytes. Source: IAM API reference, `accessKeyIdType`.
 pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 
-/// Most query parameters of a request that is verified. Sorting them is the only work here that is not linear; real URLs
-/// have nine.
+/// Most query parameters of a request that is verified. Sorting them is the only work here that is not linear; real
+/// URLs have nine.
 pub const QUERY_PARAMETERS_MAX: usize = 128;
 
 /// The one algorithm.

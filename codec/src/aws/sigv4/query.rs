@@ -226,8 +226,8 @@ impl Query {
         !self.strict.is_empty()
     }
 
-    /// Appends the canonical query: the pairs sorted by name, then by value, joined by `&`. `query` is the text that was
-    /// read. The signature is left out if the query carries it.
+    /// Appends the canonical query: the pairs sorted by name, then by value, joined by `&`. `query` is the text that
+    /// was read. The signature is left out if the query carries it.
     pub(super) fn write(
         &mut self,
         out: &mut Vec<u8>,

@@ -50,8 +50,8 @@ pub struct Verifier {
     string_to_sign: Vec<u8>,
 }
 
-/// A request whose parts, scope and clock are as they should be, and whose signature is still to be checked. Lives while
-/// the key is looked up.
+/// A request whose parts, scope and clock are as they should be, and whose signature is still to be checked. Lives
+/// while the key is looked up.
 ///
 /// It borrows the [`Verifier`]: who has to wait for the request's body reads the head again when the body is there.
 pub struct Claim<'a> {
@@ -117,8 +117,8 @@ impl Verifier {
     /// Reads the signature of a request, and refuses what no key could make right.
     ///
     /// # Errors
-    /// [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`], [`Refusal::Scope`]; [`Refusal::Expired`] and
-    /// [`Refusal::Early`] for what is out of every clock's tolerance.
+    /// [`Refusal::Missing`], [`Refusal::Malformed`], [`Refusal::Duplicate`], [`Refusal::Scope`]; [`Refusal::Expired`]
+    /// and [`Refusal::Early`] for what is out of every clock's tolerance.
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
@@ -233,8 +233,9 @@ impl<'a> Claim<'a> {
     /// Takes the time of two SHA-256 of the canonical request at most, and of one of the body.
     ///
     /// # Errors
-    /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`], [`Refusal::UnknownKey`];
-    /// then [`Refusal::Token`] and [`Refusal::TokenExpired`], which only the holder of the secret can learn.
+    /// [`Refusal::Expired`] and [`Refusal::Early`] by the key's tolerance; [`Refusal::Mismatch`],
+    /// [`Refusal::UnknownKey`]; then [`Refusal::Token`] and [`Refusal::TokenExpired`], which only the holder of the
+    /// secret can learn.
     pub fn verify(
         self,
         key: Option<&Key<'_>>,

@@ -114,8 +114,8 @@ impl Relay {
             .sum()
     }
 
-    /// What the peer at place `from` of a channel sends to the one at place `to`, and what it gets back; `None` unless one
-    /// of them is the master.
+    /// What the peer at place `from` of a channel sends to the one at place `to`, and what it gets back; `None` unless
+    /// one of them is the master.
     fn directions(
         &mut self,
         channel: u32,

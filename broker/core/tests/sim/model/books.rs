@@ -197,8 +197,8 @@ impl Model {
     }
 }
 
-/// Counts a duration in the first bucket whose bound, a power of two of microseconds from the first on, holds it. The clock
-/// of microseconds comes around after 71 minutes, which no connection outlives that has an age.
+/// Counts a duration in the first bucket whose bound, a power of two of microseconds from the first on, holds it. The
+/// clock of microseconds comes around after 71 minutes, which no connection outlives that has an age.
 fn observe(histogram: &mut Histogram, us: u64) {
     let bucket = (0..BOUNDS).find(|bucket| us <= 2 << bucket);
     histogram.counts[bucket.unwrap_or(BOUNDS)] += 1;

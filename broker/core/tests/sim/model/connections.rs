@@ -211,8 +211,8 @@ impl Model {
         self.welcome(id, channel, viewer, wss);
     }
 
-    /// When a connection that is admitted now ends by its age. One that gets no notice ends within the last minute of that, its
-    /// share of it given by the multiples of the golden ratio.
+    /// When a connection that is admitted now ends by its age. One that gets no notice ends within the last minute of
+    /// that, its share of it given by the multiples of the golden ratio.
     fn end_of(&mut self, shard: usize, notices: bool) -> u64 {
         let (age, grace) = (
             self.settings.timeouts.connection_age_ms,

@@ -137,8 +137,8 @@ impl Model {
         keys.len()
     }
 
-    /// Messages that left an outbox unsent go back, before everything newer, by the rules of keeping; the connection that has the slot
-    /// gets them from there.
+    /// Messages that left an outbox unsent go back, before everything newer, by the rules of keeping; the connection
+    /// that has the slot gets them from there.
     pub(super) fn give_back(
         &mut self,
         from: ConnId,

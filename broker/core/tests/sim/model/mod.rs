@@ -1,9 +1,9 @@
-//! The reference model: what the protocol's rules make of every byte that the machines are given, predicted before they are
-//! given it. Written from codec/PROTOCOL.md; shares no code with the broker's sessions, channels and routing, and is slow and flat
-//! on purpose.
+//! The reference model: what the protocol's rules make of every byte that the machines are given, predicted before
+//! they are given it. Written from codec/PROTOCOL.md; shares no code with the broker's sessions, channels and routing,
+//! and is slow and flat on purpose.
 //!
-//! Everything that shows is predicted: each frame and response in order, each letter, each end of a connection, each counter.
-//! Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be allowed; see `timers`.
+//! Everything that shows is predicted: each frame and response in order, each letter, each end of a connection, each
+//! counter. Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be allowed; see `timers`.
 
 pub(crate) mod alexa;
 pub(crate) mod answers;
@@ -127,7 +127,8 @@ pub(crate) struct DrainModel {
 /// One channel, or what is left of a deleted one.
 pub(crate) struct Channel {
     pub(crate) name: String,
-    /// The machine's name for it, as its store has it: of channels that keep the same number of bytes, the greatest pays.
+    /// The machine's name for it, as its store has it: of channels that keep the same number of bytes, the greatest
+    /// pays.
     pub(crate) key: Option<ChannelKey>,
     pub(crate) arn: String,
     pub(crate) account: String,
@@ -137,7 +138,8 @@ pub(crate) struct Channel {
     pub(crate) master: Option<ConnId>,
     pub(crate) viewers: BTreeMap<String, ConnId>,
     pub(crate) superseded: Vec<(Option<String>, ConnId)>,
-    /// Slots whose former connection has begun a message and not ended it, and until when it may: nothing newer goes there.
+    /// Slots whose former connection has begun a message and not ended it, and until when it may: nothing newer goes
+    /// there.
     pub(crate) held: Vec<(Option<String>, ConnId, u64)>,
     /// Slots that nobody has but somebody superseded had, and until when nobody is closed for that.
     pub(crate) vacant: Vec<(Option<String>, u64)>,

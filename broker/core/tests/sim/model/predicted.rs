@@ -35,8 +35,8 @@ pub(crate) struct Predicted {
     pub(crate) handovers: Vec<(ConnId, usize)>,
     pub(crate) asks: VecDeque<(Caller, usize, Question)>,
     pub(crate) tells: VecDeque<(Caller, usize, Told)>,
-    /// Alexa calls that were taken in, by which home; those whose callers hung up; what came of them; and the confirmations
-    /// that they are over.
+    /// Alexa calls that were taken in, by which home; those whose callers hung up; what came of them; and the
+    /// confirmations that they are over.
     pub(crate) takens: VecDeque<(Caller, usize)>,
     pub(crate) answers: VecDeque<(Caller, usize, Told)>,
     pub(crate) withdraws: VecDeque<(Caller, usize)>,

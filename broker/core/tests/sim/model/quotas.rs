@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 /// When tokens were taken, by what for.
 pub(crate) type Taken = BTreeMap<&'static str, Vec<u64>>;
 
-/// Whether a token is left. For every moment since which tokens were taken: those, with one more, must not exceed a full bucket
-/// and what came back since. All in thousandths of tokens.
+/// Whether a token is left. For every moment since which tokens were taken: those, with one more, must not exceed a
+/// full bucket and what came back since. All in thousandths of tokens.
 fn has(taken: &[u64], rate: Rate, now: u64) -> bool {
     let (burst, rate) = (u64::from(rate.burst) * 1000, u64::from(rate.rate));
     let enough = |(later, at): (usize, &u64)| {

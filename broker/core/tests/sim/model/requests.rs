@@ -13,7 +13,7 @@ use broker_core::settings::Auth;
 /// More than any answer in these worlds but those whose length the model knows.
 const ANSWER_BYTES: usize = 4096;
 
-/// What is told to a caller of nothing.
+/// The response to a caller of nothing.
 const LOST: &str =
     r#"{"message":"There is no such operation: see the path, and that the method is POST."}"#;
 
@@ -109,7 +109,8 @@ impl Model {
         self.respond(id, Purpose::Unknown, 404, error, body, false);
     }
 
-    /// Goes through requests as far as they are awaited, but no more than this many heads and bodies; returns how many are left.
+    /// Goes through requests as far as they are awaited, but no more than this many heads and bodies; returns how many
+    /// are left.
     fn pump(&mut self, id: ConnId, mut visit: u32) -> u32 {
         loop {
             let waits = self.answers_wait(id);

@@ -1,5 +1,5 @@
-//! What comes by the clock. Expiry is predicted; what a session's own deadlines lead to is observed, and must then be allowed
-//! and never overdue.
+//! What comes by the clock. Expiry is predicted; what a session's own deadlines lead to is observed, and must then be
+//! allowed and never overdue.
 //!
 //! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
 
@@ -190,7 +190,8 @@ impl Model {
         over
     }
 
-    /// A connection that must not get the message is closed, so that it fetches ICE servers again: each of a shard 10 ms after the one before.
+    /// A connection that must not get the message is closed, so that it fetches ICE servers again: each of a shard 10
+    /// ms after the one before.
     pub(crate) fn recall(&mut self, id: ConnId) {
         let shard = &mut self.shards[self.conns[id].shard];
         shard.recalled = self.now.max(shard.recalled + 10);
