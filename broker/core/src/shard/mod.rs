@@ -70,8 +70,8 @@ use directory::Directory;
 use gate::Gate;
 use sockets::Sockets;
 
-/// One shard: four parts, each with its own promise. What a step may change stands in its signature; only this file
-/// has all of them at hand.
+/// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
+/// has all of them.
 pub struct Shard {
     sockets: Sockets,
     directory: Directory,
