@@ -6,7 +6,7 @@ use super::gate::Gate;
 use super::respond::Purpose;
 use super::sockets::Sockets;
 use super::sts::answer_sts;
-use super::{admission, calls, drain, frames, outboxes, request_bytes, respond};
+use super::{admission, calls, drain, frames, leave, outboxes, request_bytes, respond};
 use crate::event::{Requested, UpgradeRole};
 use crate::id::SessionKey;
 use crate::session::{Asked, Awaited, HttpStage, NEVER, State, Target};
@@ -328,6 +328,11 @@ fn take_upgrade(
     at: Moment,
 ) -> Step {
     let purpose = upgrade_of(&request.head);
+    if sockets.http(key).is_some_and(|http| http.ended) {
+        // It waited for its turn, and its peer has gone meanwhile: as a WebSocket it would wait for messages in vain.
+        leave::finish(sockets, directory, books, key, at);
+        return Step::Over;
+    }
     if drain::refuses_in_drain(sockets, books, key, purpose, at) {
         return Step::Over;
     }

@@ -124,6 +124,7 @@ impl World {
         for _ in 0..30 {
             self.pass(5_120);
             self.settle_time();
+            self.run_dry(); // who had not taken its answers is aborted only now
         }
         let left = self
             .sockets

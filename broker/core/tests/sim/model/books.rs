@@ -67,6 +67,12 @@ impl Model {
         self.note_limited(shard, refused);
     }
 
+    /// Whether so many refusals were told in this second that it does not show which of those of one tick are not.
+    pub(super) fn diary_is_full(&self, shard: usize) -> bool {
+        let diary = &self.shards[shard].diary;
+        diary.second == self.now / 1000 && diary.told == REFUSALS_TOLD
+    }
+
     /// A line that peers can cause at will.
     fn note_limited(&mut self, shard: usize, entry: Entry) {
         let now = self.now;

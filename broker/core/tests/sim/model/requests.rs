@@ -102,6 +102,12 @@ impl Model {
         }
     }
 
+    /// An upgrade that waited for its turn, and whose peer sends no more.
+    fn end_waiting_upgrade(&mut self, id: ConnId) {
+        self.met("upgrade not answered: its peer has gone meanwhile");
+        self.finish(id);
+    }
+
     /// A request for a path that does not exist.
     fn answer_lost(&mut self, id: ConnId) {
         let body = Body::Exactly(LOST.to_owned());
@@ -144,6 +150,7 @@ impl Model {
             visit -= 1;
             let shard = conn.shard;
             match piece {
+                Piece::Upgrade { .. } if conn.ended => self.end_waiting_upgrade(id),
                 Piece::Upgrade { viewer, .. } if self.drains(shard) => {
                     self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
                 }

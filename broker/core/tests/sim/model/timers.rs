@@ -283,6 +283,9 @@ impl Model {
             self.now >= conn.deadline && part && response.status == 408 && response.close,
             "an early or unknown response: {response:?}"
         );
+        if self.diary_is_full(self.conns[id].shard) && !self.out.notes.is_empty() {
+            self.give_up();
+        }
         self.responded(id, purpose, 408, "InvalidArgumentException");
         self.met("head or body came too slowly: 408");
         self.finish(id);
