@@ -120,6 +120,7 @@ fn the_core_is_built_from_nothing_that_does_input_or_output() {
         "aws-lc-rs",
         "broker-core",
         "codec",
+        "data-encoding",
         "fastrand",
         "strum",
         "zeroize",

@@ -5,7 +5,8 @@
 
 use aws_lc_rs::digest;
 use codec::aws::sigv4::{SigningKey, Stamp};
-use std::fmt::{self, Write};
+use data_encoding::HEXLOWER;
+use std::fmt;
 
 /// Long-lived or temporary credentials. Shows nothing of its secrets.
 #[derive(Clone)]
@@ -166,7 +167,7 @@ impl Signer {
         let key = self.key.get_or_insert_with(|| {
             SigningKey::derive(&credentials.secret_access_key, day, region, SERVICE)
         });
-        hex(&key.sign(text.as_bytes()))
+        HEXLOWER.encode(&key.sign(text.as_bytes()))
     }
 }
 
@@ -196,16 +197,7 @@ fn post(out: &mut Vec<u8>, host: &str, path: &str, lines: &str, body: &str) {
 }
 
 fn sha256(text: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, text).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut to = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(to, "{byte:02x}");
-    }
-    to
+    HEXLOWER.encode(digest::digest(&digest::SHA256, text).as_ref())
 }
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

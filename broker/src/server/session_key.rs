@@ -10,6 +10,7 @@
 use super::Failure;
 use crate::edge::entropy;
 use broker_core::auth::SessionKeys;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -72,8 +73,9 @@ pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
 fn make(data_dir: &Path, path: &Path) -> io::Result<SessionKeys> {
     let mut key = Zeroizing::new([0; 32]);
     entropy::fill(&mut *key)?;
-    let digits = key.iter().map(|byte| format!("{byte:02x}"));
-    let text = Zeroizing::new(digits.chain(["\n".to_owned()]).collect::<String>());
+    let mut text = Zeroizing::new(String::with_capacity(2 * key.len() + 1));
+    HEXLOWER.encode_append(&*key, &mut text);
+    text.push('\n');
     let unfinished = path.with_extension("key.part");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -104,15 +106,11 @@ fn read(text: &str) -> Option<SessionKeys> {
 
 fn key(line: &str) -> Option<Zeroizing<[u8; 32]>> {
     let mut key = Zeroizing::new([0; 32]);
-    let (pairs, rest) = line.as_bytes().as_chunks::<2>();
-    if pairs.len() != key.len() || !rest.is_empty() {
+    if line.len() != 2 * key.len() {
         return None;
     }
-    for (byte, [high, low]) in key.iter_mut().zip(pairs) {
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
-    }
-    Some(key)
+    let decoded = HEXLOWER_PERMISSIVE.decode_mut(line.as_bytes(), &mut *key);
+    decoded.ok().map(|_| key)
 }
 
 fn damaged(path: &Path) -> Failure {

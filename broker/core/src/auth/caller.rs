@@ -4,6 +4,7 @@ use super::principal::{Principal, Secret};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Decision, Policy, Request};
+use data_encoding::BASE32;
 use std::sync::Arc;
 
 /// Somebody whose signature was found right, or anybody where none is asked for. Cheap to clone; travels with a
@@ -149,7 +150,7 @@ impl Caller {
             Who::Principal(principal) => {
                 let hash = digest(&SHA256, principal.arn().as_bytes());
                 let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
-                format!("AIDA{}", base32(bytes))
+                format!("AIDA{}", BASE32.encode(bytes))
             }
             Who::Session(session) => format!("{}:{}", session.parent.account, session.name),
         }
@@ -211,20 +212,4 @@ impl Caller {
 #[must_use]
 pub fn federated_user_arn(account: &str, name: &str) -> String {
     format!("arn:aws:sts::{account}:federated-user/{name}")
-}
-
-/// Ten bytes as 16 characters of `A-Z2-7`, as ids of AWS are written.
-pub(super) fn base32(bytes: &[u8; 10]) -> String {
-    let padded = bytes
-        .iter()
-        .fold(0u128, |number, byte| number << 8 | u128::from(*byte));
-    let digit = |place: u32| {
-        let value = u8::try_from(padded >> (5 * place) & 31).unwrap_or_default();
-        char::from(if value < 26 {
-            b'A' + value
-        } else {
-            b'2' + value - 26
-        })
-    };
-    (0..16).rev().map(digit).collect()
 }

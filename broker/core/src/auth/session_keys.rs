@@ -19,7 +19,6 @@
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 
-use super::caller::base32;
 use super::principal::Secret;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -28,6 +27,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use codec::aws::policy::SESSION_POLICY_BYTES_MAX;
 use codec::base64;
+use data_encoding::BASE32;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -288,8 +288,8 @@ impl Derived {
     }
 
     fn access_key_id(&self) -> String {
-        let id = self.0.get(32..42).and_then(|id| id.try_into().ok());
-        format!("{PREFIX}{}", base32(id.unwrap_or(&[0; 10])))
+        let id = self.0.get(32..42).unwrap_or(&[0; 10]);
+        format!("{PREFIX}{}", BASE32.encode(id))
     }
 
     fn secret(&self) -> Option<Secret> {

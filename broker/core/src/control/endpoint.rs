@@ -96,14 +96,8 @@ pub(super) fn host_name(host: &str) -> &str {
 
 /// The first four bytes of SHA-256 of the identity, in hex: stable across restarts and machines.
 fn placement_hex(identity: &Identity) -> String {
-    let digest =
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.as_str().as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.as_str().as_bytes());
+    data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::TERMINATOR;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
 /// The key of one secret, day, region and service, its HMAC begun: 1.2 KiB. Shows nothing of itself.
@@ -41,47 +42,21 @@ impl fmt::Debug for SigningKey {
 }
 
 /// 32 bytes as lower-case hexadecimal digits.
+///
+/// # Panics
+/// With another number of bytes: a SHA-256 and its HMAC have as many.
 pub(super) fn hex(bytes: &[u8]) -> [u8; 64] {
     let mut text = [b'0'; 64];
-    let (pairs, _) = text.as_chunks_mut::<2>();
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 15)];
-    }
+    HEXLOWER.encode_mut(bytes, &mut text);
     text
 }
 
 /// 64 hexadecimal digits, in either case, as the 32 bytes they stand for.
 pub(super) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
-    let (pairs, []) = text.as_chunks::<2>() else {
-        return None;
-    };
-    if pairs.len() != 32 {
-        return None;
-    }
     let mut bytes = [0; 32];
-    for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = value(high)? << 4 | value(low)?;
-    }
-    Some(bytes)
-}
-
-/// The lower-case digit of a number below 16.
-const fn digit(number: u8) -> u8 {
-    if number < 10 {
-        b'0' + number
-    } else {
-        b'a' + number - 10
-    }
-}
-
-/// The number that a hexadecimal digit stands for.
-const fn value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    let is_long_enough = text.len() == 2 * bytes.len();
+    let decoded = is_long_enough.then(|| HEXLOWER_PERMISSIVE.decode_mut(text, &mut bytes));
+    decoded?.ok().map(|_| bytes)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use super::{SigningKey, Stamp};
 use aws_lc_rs::digest;
-use std::fmt::Write;
+use data_encoding::HEXLOWER;
 
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ pub fn presign(what: &Presign<'_>, keys: &Keys<'_>) -> String {
         "{}://{}/?{query}&X-Amz-Signature={}",
         what.scheme,
         what.host,
-        hex(&signature)
+        HEXLOWER.encode(&signature)
     )
 }
 
@@ -89,15 +89,7 @@ fn percent_encoded(text: &str) -> String {
 }
 
 fn sha256(text: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, text).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut to = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(to, "{byte:02x}");
-    }
-    to
+    HEXLOWER.encode(digest::digest(&digest::SHA256, text).as_ref())
 }
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -5,6 +5,7 @@ use codec::aws::policy::Action;
 use codec::aws::sigv4::signer::{Keys, Presign, presign};
 use codec::aws::sigv4::{SigningKey, Stamp};
 use codec::http::HeadLimits;
+use data_encoding::HEXLOWER;
 
 const NOW: u64 = 1_800_000_000;
 const REGION: &str = "us-west-2";
@@ -61,16 +62,12 @@ impl Signed<'static> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Signed<'_> {
     fn head(&self, body: &[u8]) -> String {
         let moment = Stamp::from_epoch(self.signed_s).to_string();
         let (day, host) = (&moment[..8], "localhost");
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
-        let hash = |bytes: &[u8]| hex(digest(&SHA256, bytes).as_ref());
+        let hash = |bytes: &[u8]| HEXLOWER.encode(digest(&SHA256, bytes).as_ref());
         let canonical = format!(
             "POST\n/x\n\nhost:{host}\nx-amz-date:{moment}\n\nhost;x-amz-date\n{}",
             hash(body)
@@ -80,7 +77,7 @@ impl Signed<'_> {
             hash(canonical.as_bytes())
         );
         let key = SigningKey::derive(self.secret, day, self.region, self.service);
-        let signature = hex(&key.sign(text.as_bytes()));
+        let signature = HEXLOWER.encode(&key.sign(text.as_bytes()));
         let token = self
             .token
             .map(|token| format!("X-Amz-Security-Token: {token}\r\n"));
