@@ -253,6 +253,14 @@ fn a_sound_service_is_all_well() {
     assert!(messages["sent"].as_u64().unwrap() > 100);
     assert_eq!(messages["sent"], messages["received"]);
     assert!(report["latency_us"]["message"]["hdr"].is_string());
+    // The load ran before it was measured; the log and the spans are those of the measured time.
+    let intervals = report["intervals"].as_array().unwrap();
+    let logged: u64 = intervals
+        .iter()
+        .map(|one| one["messages"].as_u64().unwrap())
+        .sum();
+    assert_eq!(report["latency_us"]["message"]["count"], logged, "{report}");
+    assert!(messages["received"].as_u64().unwrap() > logged);
     assert!(report["cpu"]["driver_us_per_message"].is_number());
     assert!(report["cpu"]["server_us_per_message"].is_null());
     assert!(report["latency_us"]["tls"].is_null());

@@ -238,14 +238,22 @@ impl<'a> Worker<'a> {
 
     /// Ends an interval of the log when its second is over.
     fn note(&mut self) {
-        self.log.begins_ns = self.log.begins_ns.or_else(|| self.shared.board.begins_ns());
         let Some(begins_ns) = self.log.begins_ns else {
-            return;
+            return self.begin_log();
         };
         let end_ns = begins_ns + (self.log.intervals.len() as u64 + 1) * INTERVAL_NS;
         if self.now_ns() >= end_ns && self.phase <= Phase::Measure {
             self.end_interval(begins_ns);
         }
+    }
+
+    /// Begins the first interval once it is known where it begins: what was counted before is not in it.
+    fn begin_log(&mut self) {
+        self.log.begins_ns = self.shared.board.begins_ns();
+        let desk = &self.crew.desk;
+        self.log.completed = desk.sessions.completed;
+        self.log.received = desk.tally.received;
+        self.log.failed = self.connections.failed + desk.sessions.failed;
     }
 
     /// Ends the last interval of a closed mode, which is a part of a second as a rule.
