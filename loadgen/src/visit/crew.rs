@@ -221,6 +221,10 @@ impl Crew {
                 }
             });
         }
+        if let Party::Peer(peer) = &mut person.party {
+            let (link, relay, desk) = (&mut person.link, &mut self.relay, &mut self.desk);
+            return relay.receive((peer, link), bytes, desk, out);
+        }
         // Taken out for the call: what a master receives is written into the book of a viewer on another line.
         let mut link = std::mem::replace(&mut person.link, Link::ended());
         let result = self.drive(line, &mut link, bytes, out);
@@ -249,8 +253,7 @@ impl Crew {
                 }
                 Some(Event::Closed) => heard = Heard::Closed,
                 Some(Event::ClosedByService(code)) => {
-                    let code = code.map_or_else(|| "none".into(), |code| code.to_string());
-                    self.desk.errors.count(&format!("closed_by_service_{code}"));
+                    self.desk.count_close(code);
                     heard = Heard::ClosedByService;
                 }
                 Some(Event::Message(text)) => self.message(line, text, out),
@@ -313,15 +316,13 @@ impl Crew {
                 let channel = *channel;
                 self.set_master(channel, Some((now_ns, line)));
             }
-            Some(Party::Peer(peer)) => peer.stage = Stage::Hold,
-            Some(Party::Nobody) | None => {}
+            Some(Party::Nobody | Party::Peer(_)) | None => {}
         }
     }
 
     fn message(&mut self, line: u32, text: &mut [u8], out: &mut Vec<u8>) {
         match *self.party(line) {
-            Party::Nobody => {}
-            Party::Peer(Peer { name, .. }) => self.relay.hear(name, text, &mut self.desk, out),
+            Party::Nobody | Party::Peer(_) => {}
             Party::Master(channel) => {
                 if let Some(letter) = self.desk.read(text, Some("SDP_OFFER")) {
                     self.at_master(channel, letter, out);

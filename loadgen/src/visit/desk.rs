@@ -171,6 +171,12 @@ impl Desk {
         Some(Letter { stamp, sender })
     }
 
+    /// Counts that the service closed a connection of its own accord.
+    pub(super) fn count_close(&mut self, code: Option<u16>) {
+        let code = code.map_or_else(|| "none".into(), |code| code.to_string());
+        self.errors.count(&format!("closed_by_service_{code}"));
+    }
+
     fn corrupted(&mut self) -> Option<Letter> {
         self.tally.received += 1;
         self.tally.corrupted += 1;

@@ -2,9 +2,11 @@
 //! message that arrives for the first time by one. So a master and a viewer have two windows under way between them,
 //! one from each side, for as long as nothing is lost.
 
-use crate::peer::{Arrival, Name, Sequence};
+use super::{Heard, Peer};
+use crate::peer::{Arrival, Event, Link, LinkError, Name, Sequence};
 use crate::schedule::Share;
 use crate::visit::desk::{Desk, MASTER, Message, Terms};
+use crate::visit::viewer::Stage;
 use codec::signal::Action;
 
 /// What the peers of one thread have said to each other. Both ends of every message are on the same thread.
@@ -68,11 +70,41 @@ impl Relay {
         }
     }
 
+    /// Takes in what came for a peer on its link: nothing of it concerns another line, so that this is a short loop.
+    pub(super) fn receive(
+        &mut self,
+        (peer, link): (&mut Peer, &mut Link),
+        bytes: &mut [u8],
+        desk: &mut Desk,
+        out: &mut Vec<u8>,
+    ) -> Result<Heard, LinkError> {
+        let mut heard = Heard::Nothing;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (used, event) = link.next(rest, &mut desk.random, out)?;
+            match event {
+                None => {}
+                Some(Event::Message(text)) => self.hear(peer.name, text, desk, out),
+                Some(Event::Opened) => {
+                    peer.stage = Stage::Hold;
+                    heard = Heard::Opened;
+                }
+                Some(Event::Closed) => heard = Heard::Closed,
+                Some(Event::ClosedByService(code)) => {
+                    desk.count_close(code);
+                    heard = Heard::ClosedByService;
+                }
+            }
+            rest = &mut rest[used..];
+        }
+        Ok(heard)
+    }
+
     /// Takes in a text that arrived at a peer, and answers it while the relay speaks.
     ///
     /// Only a message under way that arrives for the first time is answered. Were any other, a service that makes two
     /// messages of one would have the load grow without end.
-    pub(super) fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut Desk, out: &mut Vec<u8>) {
+    fn hear(&mut self, name: Name, text: &mut [u8], desk: &mut Desk, out: &mut Vec<u8>) {
         let Some(letter) = desk.read(text, None) else {
             return;
         };
