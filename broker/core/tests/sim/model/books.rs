@@ -67,7 +67,7 @@ impl Model {
         self.note_limited(shard, refused);
     }
 
-    /// Whether so many refusals were told in this second that it does not show which of those of one tick are not.
+    /// Whether as many refusals are logged in this second as may be: then it does not show which of one tick are not.
     pub(super) fn diary_is_full(&self, shard: usize) -> bool {
         let diary = &self.shards[shard].diary;
         diary.second == self.now / 1000 && diary.told == REFUSALS_TOLD
