@@ -11,7 +11,7 @@ use super::home::RATE_EXCEEDED;
 use super::leave::slot_of;
 use super::respond::Purpose;
 use super::sockets::Sockets;
-use super::{changes, drain, frames, leave, outboxes, relay, respond};
+use super::{changes, drain, leave, outboxes, relay, respond, road};
 use crate::auth::Caller;
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::{Place, UpgradeOutcome, UpgradeRole};
@@ -238,7 +238,7 @@ pub(super) fn adopt_parcel(
     } = parcel;
     let key = sockets.take_session(peer, at);
     if admit(sockets, directory, books, key, &admission, at) && !unread.is_empty() {
-        frames::receive_frames(sockets, directory, books, key, &mut unread, at);
+        road::receive(sockets, directory, books, key, &mut unread, at);
     }
     key
 }

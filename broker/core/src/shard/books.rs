@@ -1,6 +1,6 @@
 //! What is counted and noted: counters, log lines, durations, and the random ids that log lines and answers share.
 
-use super::flights::Flights;
+use super::delivery_times::DeliveryTimes;
 use crate::event::Counters;
 use crate::journal::{Diary, Journal};
 
@@ -10,7 +10,7 @@ pub(super) struct Books {
     pub(super) counters: Counters,
     pub(super) diary: Diary,
     /// Messages delivered in this turn, not measured yet.
-    pub(super) delivery_times: Flights,
+    pub(super) delivery_times: DeliveryTimes,
     /// Frames taken in since the start.
     pub(super) frames: u64,
     /// Request ids and versions of channels are drawn from it.
@@ -22,7 +22,7 @@ impl Books {
         Self {
             counters: Counters::default(),
             diary: Diary::new(journal),
-            delivery_times: Flights::default(),
+            delivery_times: DeliveryTimes::default(),
             frames: 0,
             random,
         }

@@ -1,4 +1,4 @@
-//! An open WebSocket: bytes → frames → messages. All frames of one receive are handled in one go.
+//! The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of frames.
 
 use super::books::Books;
 use super::directory::Directory;
@@ -9,79 +9,45 @@ use crate::journal::EndReason;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL, PONGS_PER_RECEIVE_MAX};
 use crate::session::State;
 use crate::time::Moment;
-use codec::signal::Parser;
+use codec::signal::{Parser, Request};
 use codec::ws::{self, Item, Kind, Opcode, Receiver, Side};
 
-/// What one item of a stream of frames leads to.
-enum Next {
-    Continue,
+/// Why a frame does not go on along the road.
+pub(super) enum Aside {
+    /// It is dealt with: the next one follows.
+    Handled,
     /// The stream is over for us: the rest of the bytes is discarded.
-    Stop,
+    Ended,
 }
 
-/// Takes in bytes of an open WebSocket.
-///
-/// The receiver is lent out of its session for the time of the call, and the parser out of the shard: what they borrow
-/// from `bytes` is then separate from everything that a message may change.
-pub(super) fn receive_frames(
+/// What the frames of one receive are read with.
+pub(super) struct Reader {
+    pub(super) parser: Box<Parser>,
+    /// Pings among them.
+    pub(super) pings: u32,
+}
+
+/// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open WebSocket.
+pub(super) fn lend(sockets: &mut Sockets, key: SessionKey) -> Option<(Receiver, Reader)> {
+    let web_socket = sockets.web_socket(key)?;
+    let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
+    let parser = sockets.scratch.parser.take().unwrap_or_default();
+    Some((receiver, Reader { parser, pings: 0 }))
+}
+
+/// Takes back what was lent, and notes that the peer was active; false when the session is gone.
+pub(super) fn give_back(
     sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
     key: SessionKey,
-    bytes: &mut [u8],
+    receiver: Receiver,
+    reader: Reader,
     at: Moment,
-) {
-    let Some(web_socket) = sockets.web_socket(key) else {
-        return;
-    };
-    let mut receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
-    let within = !receiver.is_idle();
-    let mut parser = sockets.scratch.parser.take().unwrap_or_default();
-    let mut rest = bytes;
-    let mut pings = 0;
-    loop {
-        let next = match receiver.next(&sockets.rules.frames, rest) {
-            Ok((_, None)) => break,
-            Ok((used, Some(item))) => {
-                books.frames += 1;
-                let control = matches!(item, Item::Ping(_) | Item::Pong(_));
-                let next = take_item(
-                    sockets,
-                    directory,
-                    books,
-                    key,
-                    item,
-                    &mut parser,
-                    &mut pings,
-                    at,
-                );
-                if control && !receiver.in_message() {
-                    sockets.frame_ended(key);
-                }
-                rest = rest.get_mut(used..).unwrap_or_default();
-                next
-            }
-            Err(error) => {
-                leave::close_web_socket(
-                    sockets,
-                    directory,
-                    books,
-                    key,
-                    EndReason::ProtocolError(error),
-                    at,
-                );
-                Next::Stop
-            }
-        };
-        if matches!(next, Next::Stop) {
-            break;
-        }
-    }
-    sockets.scratch.parser = Some(parser);
-    let begun = !receiver.is_idle();
+) -> bool {
+    sockets.scratch.parser = Some(reader.parser);
     let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
+        return false;
     };
+    let begun = !receiver.is_idle();
     match &mut session.state {
         State::Open(web_socket) => {
             web_socket.receiver = receiver;
@@ -93,32 +59,33 @@ pub(super) fn receive_frames(
         State::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
         State::Http(_) | State::AwaitGone(_) => {}
     }
-    if within || begun {
-        request_bytes::charge_received(sockets, directory, books, key, at);
-    }
+    true
 }
 
-fn take_item(
+/// Frame → text. Control frames and binary messages are handled here.
+///
+/// # Errors
+/// [`Aside`] for each of those.
+pub(super) fn text<'a>(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    item: Item<'_>,
-    parser: &mut Parser,
+    frame: Item<'a>,
     pings: &mut u32,
     at: Moment,
-) -> Next {
-    match item {
+) -> Result<&'a mut [u8], Aside> {
+    match frame {
         Item::Message {
             kind: Kind::Text,
             payload,
-        } => take_message(sockets, directory, books, key, payload, parser, at),
+        } => Ok(payload),
         Item::Message {
             kind: Kind::Binary,
             payload: _,
         } => {
             leave::close_web_socket(sockets, directory, books, key, EndReason::Unsupported, at);
-            Next::Stop
+            Err(Aside::Ended)
         }
         Item::Ping(payload) => {
             *pings += 1;
@@ -127,9 +94,9 @@ fn take_item(
                     ws::frame(out, Opcode::Pong, payload)
                 });
             }
-            idle_frame(sockets, directory, books, key, at)
+            Err(idle_frame(sockets, directory, books, key, at))
         }
-        Item::Pong(_) => idle_frame(sockets, directory, books, key, at),
+        Item::Pong(_) => Err(idle_frame(sockets, directory, books, key, at)),
         Item::Close(frame) => {
             // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
             let code = frame.map(|frame| frame.code);
@@ -143,52 +110,55 @@ fn take_item(
             }
             sockets.because(key, EndReason::PeerClosed);
             leave::finish(sockets, directory, books, key, at);
-            Next::Stop
+            Err(Aside::Ended)
         }
     }
 }
 
-fn take_message(
+/// Text → message.
+///
+/// # Errors
+/// [`Aside`] for an empty text, which some clients send as a keepalive, and for one that breaks a rule, which is answered if it can be.
+pub(super) fn understand<'a>(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    text: &mut [u8],
-    parser: &mut Parser,
+    text: &'a mut [u8],
+    parser: &'a mut Parser,
     at: Moment,
-) -> Next {
+) -> Result<Request<'a>, Aside> {
     let Some(web_socket) = sockets.web_socket(key) else {
-        return Next::Stop;
+        return Err(Aside::Ended);
     };
     web_socket.message_ended();
     if text.is_empty() {
-        return idle_frame(sockets, directory, books, key, at); // keepalive of some clients
+        return Err(idle_frame(sockets, directory, books, key, at));
     }
     let count = &mut web_socket.tally.messages_in;
     *count = count.saturating_add(1);
-    let heeded = match parser.parse(text, web_socket.role.on_wire(), &sockets.rules.messages) {
-        Ok(request) => relay::relay(sockets, directory, books, key, &request, at),
-        Err(fault) => {
+    let role = web_socket.role.on_wire();
+    parser
+        .parse(text, role, &sockets.rules.messages)
+        .map_err(|fault| {
             relay::refuse_message(sockets, directory, books, key, &fault, at);
-            false
-        }
-    };
-    if !heeded {
-        return idle_frame(sockets, directory, books, key, at);
-    }
-    if sockets
-        .sessions
-        .get(key)
-        .is_some_and(|session| session.open().is_some())
-    {
-        Next::Continue
-    } else {
-        Next::Stop
-    }
+            idle_frame(sockets, directory, books, key, at)
+        })
 }
 
 impl Sockets {
-    fn frame_ended(&mut self, key: SessionKey) {
+    /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it.
+    pub(super) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
+        let session = self.sessions.get(key);
+        if session.is_some_and(|session| session.open().is_some()) {
+            Ok(())
+        } else {
+            Err(Aside::Ended)
+        }
+    }
+
+    /// A control frame ended: the time of a message that it came within begins anew.
+    pub(super) fn frame_ended(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key);
         if let Some(web_socket) = session.and_then(|session| session.open_mut()) {
             web_socket.message_ended();
@@ -197,21 +167,21 @@ impl Sockets {
 }
 
 /// A frame that moved nothing: each costs as much as one that did, so there may be few.
-fn idle_frame(
+pub(super) fn idle_frame(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
     at: Moment,
-) -> Next {
+) -> Aside {
     let Some(web_socket) = sockets.web_socket(key) else {
-        return Next::Stop;
+        return Aside::Ended;
     };
     if web_socket.count_idle_frame(at.now) {
-        return Next::Continue;
+        return Aside::Handled;
     }
     leave::close_web_socket(sockets, directory, books, key, EndReason::Flood, at);
-    Next::Stop
+    Aside::Ended
 }
 
 /// A peer that makes us answer and does not read gets no more pongs; bytes of messages do not count.

@@ -1,16 +1,20 @@
 //! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
 //!
-//! The road of a message, from top to bottom:
+//! Four parts own the state: [`Sockets`] (who is connected), [`Directory`] (which channels live here), [`Books`] (what is counted
+//! and noted) and [`Gate`] (who may come in). A function takes the parts that it needs. This file hands each input to its first
+//! step:
 //! ```text
-//!  handle(Received)                     this file
+//!  handle(Received)
 //!    ├─ requests   HTTP: heads and bodies → calls and upgrades; turns: how many of them now
 //!    │    ├─ calls       a call → a question to the channel's home; answers: its answer as an HTTP response
 //!    │    ├─ home        the questions, answered where the channel lives; changes: durable before they are made
 //!    │    └─ admission   an upgrade → here or handed over → 101
-//!    └─ frames     WebSocket: bytes → frames → messages
-//!         └─ relay       message → route → the recipient's outbox, or kept, or refused
-//!  leave      a connection goes: its slot, and what it had not sent
-//!  timers     what is due;  drain: the end of the process
+//!    └─ road       WebSocket: bytes → frame → message → route → the recipient's outbox, or kept, or refused
+//!         ├─ frames      its steps on the sender's side
+//!         └─ relay       its steps on the recipient's side
+//!  handle(Sent)    road: delivered
+//!  handle(Gone)    leave: a connection's slot, and what it had not sent
+//!  handle(Tick)    timers: what is due;  drain: the end of the process
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
 
@@ -24,9 +28,9 @@ mod calls;
 mod census;
 mod changes;
 mod deadlines;
+mod delivery_times;
 mod directory;
 mod drain;
-mod flights;
 mod frames;
 mod gate;
 mod home;
@@ -42,6 +46,7 @@ mod relay;
 mod request_bytes;
 mod requests;
 mod respond;
+mod road;
 mod shares;
 mod snapshot;
 mod sockets;
@@ -174,7 +179,7 @@ impl Machine for Shard {
             Input::Secured { session } => sockets.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes, at),
             Input::Sent { session, bytes } => {
-                flights::sent(sockets, directory, books, session, bytes, at)
+                road::sent(sockets, directory, books, session, bytes, at)
             }
             Input::Ended { session } => leave::peer_ended(sockets, directory, books, session, at),
             Input::Gone { session } => leave::gone(sockets, directory, books, session, at),
@@ -284,7 +289,7 @@ impl Machine for Shard {
     fn flushed(&mut self, at: Moment) {
         self.books
             .delivery_times
-            .land_all(at, &mut self.books.counters.delivery);
+            .record_all(at, &mut self.books.counters.delivery);
     }
 }
 
@@ -301,7 +306,7 @@ impl Shard {
                 turns::receive_requests(sockets, directory, books, gate, key, bytes, at);
             }
             Some(State::Open(_)) => {
-                frames::receive_frames(sockets, directory, books, key, bytes, at);
+                road::receive(sockets, directory, books, key, bytes, at);
             }
             Some(State::AwaitCloseEcho(..)) => {
                 frames::receive_close_echo(sockets, directory, books, key, bytes, at);

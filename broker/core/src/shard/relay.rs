@@ -1,7 +1,9 @@
-//! Message → route → the recipient's outbox, or kept, or refused. No allocation on the way to a connected recipient.
+//! The steps of the road on the side of the recipient: message → route → outbox, or kept, or refused. No allocation on the way to a
+//! connected recipient.
 
 use super::books::Books;
 use super::directory::Directory;
+use super::frames::Aside;
 use super::sockets::Sockets;
 use super::{alexa, backlog, frames, kept, leave, outboxes};
 use crate::channel::{Channel, Message, Route, Towards};
@@ -13,8 +15,15 @@ use codec::aws::CorrelationId;
 use codec::signal::{Delivery, Fault, FaultKind, Request, StatusFault};
 use std::rc::Rc;
 
+/// The sender of a message.
+pub(super) struct Sender {
+    session: SessionKey,
+    channel: ChannelKey,
+    role: Role,
+}
+
 /// A message on its way: what is known of it beside its bytes.
-struct Passing<'a> {
+pub(super) struct Passing<'a> {
     from: SessionKey,
     channel: ChannelKey,
     launch: Launch,
@@ -23,82 +32,96 @@ struct Passing<'a> {
     correlation_id: Option<CorrelationId<'a>>,
 }
 
-/// Takes one understood message in and moves it on; false if its sender is too fast for that.
-pub(super) fn relay(
+impl Passing<'_> {
+    /// Counts how it ended.
+    pub(super) fn end(&self, books: &mut Books, outcome: Outcome) {
+        books.counters.end(Kind::Known(self.launch.action), outcome);
+    }
+}
+
+/// Counts a message that was understood, and finds its sender.
+///
+/// # Errors
+/// [`Aside`] when the sender is too fast, which is answered if it can be.
+pub(super) fn admit(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     from: SessionKey,
     request: &Request<'_>,
     at: Moment,
-) -> bool {
+) -> Result<Sender, Aside> {
     let kind = Kind::Known(request.action);
     books.counters.receive(kind);
     let quotas = &sockets.settings.quotas;
     let session = sockets.sessions.get_mut(from);
     let Some(web_socket) = session.and_then(Session::open_mut) else {
         books.counters.end(kind, Outcome::Withdrawn);
-        return true;
+        return Err(Aside::Ended);
     };
-    if !web_socket.rates.take(request.action, quotas, at.now) {
-        books.counters.end(kind, Outcome::Throttled);
-        let fault = StatusFault::RateExceeded;
-        status(
-            sockets,
-            directory,
-            books,
-            from,
-            request.correlation_id,
-            fault,
-            at,
-        );
-        return false;
+    if web_socket.rates.take(request.action, quotas, at.now) {
+        return Ok(Sender {
+            session: from,
+            channel: web_socket.channel,
+            role: web_socket.role.clone(),
+        });
     }
-    let key = web_socket.channel;
-    let role = web_socket.role.clone();
-    let sender = match &role {
+    books.counters.end(kind, Outcome::Throttled);
+    let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
+    status(sockets, directory, books, from, id, fault, at);
+    Err(frames::idle_frame(sockets, directory, books, from, at))
+}
+
+/// Message → route.
+///
+/// # Errors
+/// [`Aside`] when the channel is gone.
+pub(super) fn route<'a>(
+    directory: &mut Directory,
+    books: &mut Books,
+    sender: &'a Sender,
+    request: &Request<'a>,
+    at: Moment,
+) -> Result<(Route, Passing<'a>), Aside> {
+    let Some(channel) = directory.channels.get_mut(sender.channel) else {
+        let kind = Kind::Known(request.action);
+        books.counters.end(kind, Outcome::Withdrawn);
+        return Err(Aside::Handled);
+    };
+    let viewer = match &sender.role {
         Role::Master => None,
         Role::Viewer(id) => Some(&**id),
-    };
-    let Some(channel) = directory.channels.get_mut(key) else {
-        books.counters.end(kind, Outcome::Withdrawn);
-        return true;
     };
     let expires = channel.expiry(at.now);
     let live = channel.wake(&directory.hasher);
     let recipient = request.recipient.map_or("", |id| id.as_str());
-    let sender_bytes = u16::try_from(sender.map_or(0, str::len)).unwrap_or(u16::MAX);
     let launch = Launch {
         action: request.action,
         expires,
         order: live.next_order(),
-        sender_bytes,
+        sender_bytes: u16::try_from(viewer.map_or(0, str::len)).unwrap_or(u16::MAX),
         call: false,
         counted: true,
         accepted_us: Some(at.micros),
     };
     let passing = Passing {
-        from,
-        channel: key,
+        from: sender.session,
+        channel: sender.channel,
         launch,
         delivery: Delivery {
             action: request.action,
             payload: request.payload,
-            sender,
+            sender: viewer,
         },
         recipient,
         correlation_id: request.correlation_id,
     };
-    match live.route(role.on_wire(), request.action, recipient) {
-        Route::To(to) => deliver(sockets, directory, books, to, &passing, at),
-        Route::Keep(towards) => keep(sockets, directory, books, towards, &passing, at),
-        Route::AnswersCall => answer_call(sockets, directory, books, &passing, at),
-        Route::TooLateForCall => books.counters.end(kind, Outcome::Withdrawn),
-    }
-    true
+    let route = live.route(sender.role.on_wire(), request.action, recipient);
+    Ok((route, passing))
 }
 
-fn deliver(
+/// Route → the recipient's outbox, unless it is full.
+pub(super) fn deliver(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
@@ -158,7 +181,8 @@ fn deliver_after_cutting(
     keep(sockets, directory, books, towards, passing, at);
 }
 
-fn keep(
+/// Route → kept for an absent recipient.
+pub(super) fn keep(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
@@ -221,7 +245,8 @@ fn overflow(
     );
 }
 
-fn answer_call(
+/// Route → the caller of a waiting call.
+pub(super) fn answer_call(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,

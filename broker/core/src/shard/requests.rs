@@ -6,7 +6,7 @@ use super::gate::Gate;
 use super::respond::Purpose;
 use super::sockets::Sockets;
 use super::sts::answer_sts;
-use super::{admission, calls, drain, frames, leave, outboxes, request_bytes, respond};
+use super::{admission, calls, drain, leave, outboxes, request_bytes, respond, road};
 use crate::event::{Requested, UpgradeRole};
 use crate::id::SessionKey;
 use crate::session::{Asked, Awaited, HttpStage, NEVER, State, Target};
@@ -174,7 +174,7 @@ fn receive_first_frames(
     at: Moment,
 ) {
     if !frames.is_empty() {
-        frames::receive_frames(sockets, directory, books, key, frames, at);
+        road::receive(sockets, directory, books, key, frames, at);
     }
 }
 
