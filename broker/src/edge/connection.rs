@@ -24,7 +24,7 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     pub(super) receive: Receive,
     pub(super) standing: Standing,
-    /// In the list of those to settle at the end of this turn.
+    /// In the list of those to flush at the end of this turn.
     pub(super) dirty: bool,
     /// A send of the ring is in flight.
     pub(super) sending: bool,

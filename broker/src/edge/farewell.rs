@@ -14,36 +14,8 @@ use socket2::SockRef;
 use std::net::Shutdown;
 
 impl<M: Machine> Edge<M> {
-    /// Settles every connection that this turn has touched. What settling touches is settled in the next turn.
-    pub(super) fn settle_dirty(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for session in dirty.drain(..) {
-            self.settle(session);
-        }
-        // Keeps the larger of the two lists' memory, and whatever was touched meanwhile.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
-    }
-
-    fn settle(&mut self, session: SessionKey) {
-        let Some(connection) = self.table.get_mut(session) else {
-            return;
-        };
-        connection.dirty = false;
-        match connection.stage {
-            Stage::Open => {
-                self.flush(session);
-                self.watch(session);
-            }
-            Stage::Leaving(to) => self.leave(session, to),
-            Stage::Closing => self.close(session),
-            Stage::Lingering => self.watch(session),
-            Stage::Shut => self.bury(session),
-        }
-    }
-
     /// Hands a connection over as soon as the kernel holds nothing of it.
-    fn leave(&mut self, session: SessionKey, to: ShardId) {
+    pub(super) fn leave(&mut self, session: SessionKey, to: ShardId) {
         self.watch(session);
         match self.flush(session) {
             Flushed::Waiting => return,
@@ -122,12 +94,12 @@ impl<M: Machine> Edge<M> {
         self.insert(session, Connection::new(session, socket, tls));
         self.drain();
         self.resume(session, unread);
-        // Settling flushes what the machine has to say and arms the receive.
+        // The end of the turn flushes what the machine has to say and arms the receive.
         self.touch(session);
     }
 
     /// Sends the rest, then says the end.
-    fn close(&mut self, session: SessionKey) {
+    pub(super) fn close(&mut self, session: SessionKey) {
         match self.flush(session) {
             Flushed::Waiting => return,
             Flushed::Broken => return self.cut(session),
@@ -200,7 +172,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Closes the descriptor once the kernel holds nothing of it, and lets the machine forget the session.
-    fn bury(&mut self, session: SessionKey) {
+    pub(super) fn close_descriptor(&mut self, session: SessionKey) {
         if !self.table.get(session).is_some_and(Connection::at_rest) {
             return;
         }

@@ -26,6 +26,35 @@ pub(super) enum Flushed {
 }
 
 impl<M: Machine> Edge<M> {
+    /// Flushes every connection that this turn has touched, and does what its stage asks for. What that touches is
+    /// flushed in the next turn.
+    pub(super) fn flush_touched(&mut self) {
+        let mut touched = std::mem::take(&mut self.dirty);
+        for session in touched.drain(..) {
+            self.flush_one(session);
+        }
+        // Keeps the larger of the two lists' memory, and what was touched meanwhile.
+        touched.append(&mut self.dirty);
+        self.dirty = touched;
+    }
+
+    fn flush_one(&mut self, session: SessionKey) {
+        let Some(connection) = self.table.get_mut(session) else {
+            return;
+        };
+        connection.dirty = false;
+        match connection.stage {
+            Stage::Open => {
+                self.flush(session);
+                self.watch(session);
+            }
+            Stage::Leaving(to) => self.leave(session, to),
+            Stage::Closing => self.close(session),
+            Stage::Lingering => self.watch(session),
+            Stage::Shut => self.close_descriptor(session),
+        }
+    }
+
     /// Sends what is unsent.
     pub(super) fn flush(&mut self, session: SessionKey) -> Flushed {
         let Some(connection) = self.table.get(session) else {

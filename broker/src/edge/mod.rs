@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!           ┌──────────────── one turn of the drive loop (runtime.rs) ─────────────────┐
-//!  ring ──► completions ──► letters ──► tick ──► settle: flush, hand over, close ──► rearm ──► park
+//!  ring ──► completions ──► letters ──► tick ──► flush: send, hand over, close  ──► rearm ──► park
 //!             intake.rs    letters.rs             flush.rs, farewell.rs
 //!                │             │         │            │
 //!                └─────────────┴── Machine::handle, poll_output (shard.rs) ──► marks connections dirty

@@ -211,7 +211,7 @@ impl<M: Machine> Edge<M> {
         self.tick();
         self.end_overdue();
         self.resume_listening();
-        self.settle_dirty();
+        self.flush_touched();
         self.rearm_some();
         traffic
     }

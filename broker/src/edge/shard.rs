@@ -1,7 +1,7 @@
 //! One shard's edge: its state, and the interface to the machine.
 //!
 //! The rule of the seam is kept here: after each input the machine's outputs are drained. Obeying an output only marks
-//! the connection: what it means for the socket happens once a turn, when dirty connections are settled. So no output
+//! the connection: what it means for the socket happens once a turn, when touched connections are flushed. So no output
 //! is ever obeyed in the middle of another one's work.
 
 use super::accept::Accepting;
@@ -42,7 +42,7 @@ pub(super) struct Edge<M: Machine> {
     pub(super) turn_began: Duration,
     /// Counts turns, for what each peer may take of one.
     pub(super) turn: u32,
-    /// Connections to settle at the end of this turn, each once.
+    /// Connections to flush at the end of this turn, each once.
     pub(super) dirty: Vec<SessionKey>,
     /// Connections whose receive is to be armed again, in turn.
     pub(super) rearm: VecDeque<SessionKey>,
@@ -178,7 +178,7 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// Puts a connection on the list of those to settle in this turn.
+    /// Puts a connection on the list of those to flush in this turn.
     pub(super) fn touch(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && !std::mem::replace(&mut connection.dirty, true)

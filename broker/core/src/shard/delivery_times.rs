@@ -1,6 +1,7 @@
 //! Messages delivered in one turn, until its sends are over and the clock is read: then their durations are counted.
 //!
-//! All messages of one read were accepted at the same moment, so a few pairs of moment and number stand for a whole turn.
+//! All messages of one read were accepted at the same moment, so a few pairs of moment and number stand for a whole
+//! turn.
 
 use crate::event::Histogram;
 use crate::time::Moment;

@@ -1,4 +1,5 @@
-//! The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of frames.
+//! The steps of the road on the side of the sender: frame → text → message, control frames, and the end of a stream of
+//! frames.
 
 use super::books::Books;
 use super::directory::Directory;
@@ -27,7 +28,8 @@ pub(super) struct Reader {
     pub(super) pings: u32,
 }
 
-/// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open WebSocket.
+/// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open
+/// WebSocket.
 pub(super) fn lend(sockets: &mut Sockets, key: SessionKey) -> Option<(Receiver, Reader)> {
     let web_socket = sockets.web_socket(key)?;
     let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
@@ -118,7 +120,8 @@ pub(super) fn text<'a>(
 /// Text → message.
 ///
 /// # Errors
-/// [`Aside`] for an empty text, which some clients send as a keepalive, and for one that breaks a rule, which is answered if it can be.
+/// [`Aside`] for an empty text, which some clients send as a keepalive, and for one that breaks a rule, which is
+/// answered if it can be.
 pub(super) fn understand<'a>(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -157,7 +160,7 @@ impl Sockets {
         }
     }
 
-    /// A control frame ended: the time of a message that it came within begins anew.
+    /// A control frame ended: the time of a message that it came within starts again.
     pub(super) fn frame_ended(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key);
         if let Some(web_socket) = session.and_then(|session| session.open_mut()) {

@@ -1,8 +1,8 @@
 //! One core's state: sessions, channels, deadlines, counters. The only module that sees all of them.
 //!
-//! Four parts own the state: [`Sockets`] (who is connected), [`Directory`] (which channels live here), [`Books`] (what is counted
-//! and noted) and [`Gate`] (who may come in). A function takes the parts that it needs. This file hands each input to its first
-//! step:
+//! Four parts own the state: [`Sockets`] (who is connected), [`Directory`] (which channels live here), [`Books`] (what
+//! is counted and noted) and [`Gate`] (who may come in). A function takes the parts that it needs. This file hands each
+//! input to its first step:
 //! ```text
 //!  handle(Received)
 //!    ├─ requests   HTTP: heads and bodies → calls and upgrades; turns: how many of them now

@@ -1,5 +1,5 @@
-//! The road of a message: received bytes → frame → message → route → outbox ([`receive`]), and what follows when the socket has taken
-//! the bytes ([`sent`]).
+//! The road of a message: received bytes → frame → message → route → outbox ([`receive`]), and what follows when the
+//! socket has taken the bytes ([`sent`]).
 //!
 //! ```text
 //!  receive ── each frame ──► pass:  frames::text         frame → text; control frames end here
@@ -26,8 +26,8 @@ use codec::ws::Item;
 
 /// Takes in bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at once.
 ///
-/// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch memory, so that what
-/// they borrow from `bytes` is separate from all that a message may change.
+/// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch memory,
+/// so that what they borrow from `bytes` is separate from all that a message may change.
 pub(super) fn receive(
     sockets: &mut Sockets,
     directory: &mut Directory,
