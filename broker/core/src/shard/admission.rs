@@ -3,7 +3,6 @@
 //! The order of refusals is that of the protocol's table; what needs only the request is decided by the accepting
 //! shard, what needs the channel by its home.
 
-use super::Parcel;
 use super::books::Books;
 use super::directory::Directory;
 use super::gate::Gate;
@@ -11,15 +10,14 @@ use super::home::RATE_EXCEEDED;
 use super::leave::slot_of;
 use super::respond::Purpose;
 use super::sockets::Sockets;
-use super::{changes, drain, leave, outboxes, relay, respond, road};
+use super::{changes, drain, leave, outboxes, relay, respond, unsent};
 use crate::auth::Caller;
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::{Place, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
-use crate::machine::Output;
 use crate::record::{Record, Version};
-use crate::session::{Admission, HttpStage, NEVER, Role, Session, State, Terms, WebSocket};
+use crate::session::{Admission, NEVER, Role, State, Terms, WebSocket};
 use crate::settings::GoAway;
 use crate::time::{Moment, Now, Wall};
 use codec::aws::policy::Action;
@@ -174,108 +172,6 @@ pub(super) fn refuse_upgrade(
                 at,
             );
         }
-    }
-}
-
-impl Sockets {
-    /// Announces that the connection goes to its channel's home; [`release_parcel`] follows.
-    ///
-    /// It leaves when the answers before it are sent; a peer that does not take them in time is cut off.
-    pub(super) fn hand_over(
-        &mut self,
-        key: SessionKey,
-        admission: Admission,
-        unread: &[u8],
-        at: Moment,
-    ) {
-        let home = self.shards.placement.home(&Identity::of(&admission.arn));
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
-        let Some(http) = self.http(key) else {
-            return;
-        };
-        http.stage = HttpStage::AwaitHandover(Box::new(admission), unread.to_vec());
-        http.deadline = deadline;
-        self.charge(key);
-        self.output(Output::HandOver(key, home));
-        self.arm(key, deadline);
-    }
-}
-
-pub(super) fn release_parcel(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-) -> Box<Parcel> {
-    let session = sockets
-        .remove_session(key)
-        .expect("the edge releases what was just announced");
-    sockets.count_place(session.place, false);
-    books.unload(session.outbox.load());
-    let State::Http(http) = session.state else {
-        unreachable!("only a request is handed over")
-    };
-    let HttpStage::AwaitHandover(admission, unread) = http.stage else {
-        unreachable!("its head was read")
-    };
-    Box::new(Parcel {
-        peer: session.peer,
-        admission: *admission,
-        unread,
-    })
-}
-
-pub(super) fn adopt_parcel(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    parcel: Parcel,
-    at: Moment,
-) -> SessionKey {
-    let Parcel {
-        peer,
-        admission,
-        mut unread,
-    } = parcel;
-    let key = sockets.take_session(peer, at);
-    if admit(sockets, directory, books, key, &admission, at) && !unread.is_empty() {
-        road::receive(sockets, directory, books, key, &mut unread, at);
-    }
-    key
-}
-
-pub(super) fn bounce_parcel(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    parcel: Parcel,
-    at: Moment,
-) -> SessionKey {
-    let key = sockets.take_session(parcel.peer, at);
-    respond::respond_error(
-        sockets,
-        books,
-        key,
-        purpose_of(&parcel.admission),
-        ErrorKind::ServiceUnavailable,
-        "The server is busy. Try again.",
-        true,
-        at,
-    );
-    key
-}
-
-impl Sockets {
-    fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
-        let deadline = at.now.after(self.settings.timeouts.head_ms);
-        let mut session = Session::accepted(peer, deadline);
-        session.place = Place::Http;
-        if let State::Http(http) = &mut session.state {
-            http.stage = HttpStage::AwaitHead;
-        }
-        let key = self
-            .add_session(session, true)
-            .expect("a process has fewer descriptors than a table has slots");
-        self.arm(key, deadline);
-        key
     }
 }
 
@@ -499,10 +395,10 @@ fn supersede(
     if *role == Role::Master {
         directory.offers_lost_their_master(channel);
     }
-    leave::take_back(sockets, directory, books, older, channel, role, at);
+    unsent::take_back(sockets, directory, books, older, channel, role, at);
 }
 
-fn purpose_of(admission: &Admission) -> Purpose {
+pub(super) fn purpose_of(admission: &Admission) -> Purpose {
     Purpose::Upgrade(if admission.client_id.is_some() {
         UpgradeRole::Viewer
     } else {

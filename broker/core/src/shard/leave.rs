@@ -4,15 +4,13 @@ use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
 use super::timers::Timer;
-use super::{alexa, answers, backlog, calls, kept, outboxes, relay};
-use crate::channel::{Channel, Message, Slot, Towards};
-use crate::event::{Kind, Outcome};
+use super::{answers, backlog, calls, outboxes, unsent};
+use crate::channel::{Channel, Slot};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{ConnectionEnd, EndReason, Entry};
 use crate::machine::{Output, Peer};
-use crate::session::{Ending, Launch, Load, NEVER, Role, Session, State, Tally, Unsent};
+use crate::session::{Ending, NEVER, Role, Session, State, Tally};
 use crate::time::{Moment, Now};
-use std::rc::Rc;
 
 /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
 pub(super) fn close_web_socket(
@@ -233,7 +231,7 @@ pub(super) fn gone(
     {
         live.members.release(key);
     }
-    give_back(sockets, directory, books, key, channel, &role, unsent, at);
+    unsent::give_back(sockets, directory, books, key, channel, &role, unsent, at);
     if let Some(channel) = directory.channels.get_mut(channel) {
         channel.connections = channel.connections.saturating_sub(1);
         channel.rest();
@@ -315,153 +313,11 @@ fn leave(
         if role == Role::Master {
             directory.offers_lost_their_master(channel);
         }
-        take_back(sockets, directory, books, key, channel, &role, at);
+        unsent::take_back(sockets, directory, books, key, channel, &role, at);
     }
     if let Some(channel) = directory.channels.get_mut(channel) {
         channel.rest();
     }
-}
-
-/// Takes back what no byte of has left a connection that is no longer its slot's.
-pub(super) fn take_back(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    channel: ChannelKey,
-    role: &Role,
-    at: Moment,
-) {
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    let before = session.outbox.load().messages;
-    let until = at.now.after(sockets.settings.timeouts.close_ms);
-    let unsent = session.outbox.take_unsent(&mut sockets.scratch.spares);
-    // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
-    session.dirty &= !session.outbox.unsent().is_empty();
-    let freed = Load {
-        messages: before - session.outbox.load().messages,
-        control: 0,
-    };
-    if session.outbox.has_messages()
-        && let Some(channel) = directory.channels.get_mut(channel)
-    {
-        let members = &mut channel.wake(&directory.hasher).members;
-        members.hold(slot_of(role), key, until);
-    }
-    books.unload(freed);
-    backlog::weigh(sockets, directory, key);
-    give_back(sockets, directory, books, key, channel, role, unsent, at);
-    arm_channel(sockets, directory, channel, at);
-}
-
-/// A connection that lost its slot has handed over what it had begun: what was kept meanwhile goes to the slot's
-/// current connection.
-pub(super) fn release_slot(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    by: SessionKey,
-    at: Moment,
-) {
-    let was = match sockets.sessions.get(by).map(|session| &session.state) {
-        Some(State::Open(ws)) => Some((ws.channel, ws.role.clone())),
-        Some(State::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
-        Some(State::AwaitGone(ending)) => ending.was.clone(),
-        Some(State::Http(_)) | None => None,
-    };
-    let Some((channel, role)) = was else { return };
-    let live = directory
-        .channels
-        .get_mut(channel)
-        .and_then(Channel::live_mut);
-    if live.is_some_and(|live| live.members.release(by)) {
-        relay::deliver_kept(sockets, directory, books, channel, &role, at);
-        if let Some(channel) = directory.channels.get_mut(channel) {
-            channel.rest();
-        }
-    }
-}
-
-/// Puts messages of `from` back where undelivered ones are kept; the slot's current connection, if any, gets them from
-/// there.
-fn give_back(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    from: SessionKey,
-    key: ChannelKey,
-    role: &Role,
-    unsent: Vec<Unsent>,
-    at: Moment,
-) {
-    if unsent.is_empty() {
-        return;
-    }
-    let mut messages: Vec<(Rc<str>, Message)> = Vec::new();
-    for Unsent { launch, frame } in unsent {
-        if launch.counted {
-            books.counters.outbox_messages -= 1;
-        }
-        if launch.call {
-            alexa::offer_came_back(directory, books, key, from, &launch);
-            continue;
-        }
-        let viewer: Rc<str> = match role {
-            Role::Viewer(id) => id.clone(),
-            Role::Master => sender_of(&frame, launch.sender_bytes).into(),
-        };
-        let Launch {
-            action,
-            expires,
-            order,
-            sender_bytes,
-            call: _,
-            counted: _,
-            accepted_us: _,
-        } = launch;
-        messages.push((
-            viewer,
-            Message {
-                action,
-                expires,
-                order,
-                sender_bytes,
-                frame,
-            },
-        ));
-    }
-    let towards = if *role == Role::Master {
-        Towards::Master
-    } else {
-        Towards::Viewer
-    };
-    if directory.channels.get(key).is_none() {
-        for (_, message) in &messages {
-            books
-                .counters
-                .end(Kind::Known(message.action), Outcome::Withdrawn);
-        }
-        return;
-    }
-    while let Some((viewer, _)) = messages.first() {
-        let viewer = viewer.clone();
-        let (mine, others): (Vec<_>, Vec<_>) = messages
-            .into_iter()
-            .partition(|(other, _)| *other == viewer);
-        messages = others;
-        kept::put_back(
-            directory,
-            books,
-            key,
-            towards,
-            &viewer,
-            mine.into_iter().map(|(_, message)| message).collect(),
-        );
-    }
-    relay::deliver_kept(sockets, directory, books, key, role, at);
-    arm_channel(sockets, directory, key, at);
 }
 
 /// Has the wheel call for a channel when its next kept message or waiting call expires, or its rates can be forgotten.
@@ -486,14 +342,4 @@ pub(super) fn slot_of(role: &Role) -> Slot {
         Role::Master => Slot::Master,
         Role::Viewer(id) => Slot::Viewer(id.clone()),
     }
-}
-
-/// The sender's id in a frame of ours: it is before the closing quote and brace.
-fn sender_of(frame: &[u8], sender_bytes: u16) -> &str {
-    let end = frame.len().saturating_sub(2);
-    let begin = end.saturating_sub(usize::from(sender_bytes));
-    frame
-        .get(begin..end)
-        .and_then(|id| std::str::from_utf8(id).ok())
-        .unwrap_or_default()
 }

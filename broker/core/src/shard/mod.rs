@@ -5,15 +5,16 @@
 //! input to its first step:
 //! ```text
 //!  handle(Received)
-//!    ├─ requests   HTTP: heads and bodies → calls and upgrades; turns: how many of them now
+//!    ├─ requests   HTTP: bytes → heads and bodies; turns: how many of them now
+//!    │    ├─ heads       a head or body → a call or an upgrade
 //!    │    ├─ calls       a call → a question to the channel's home; answers: its answer as an HTTP response
 //!    │    ├─ home        the questions, answered where the channel lives; changes: durable before they are made
-//!    │    └─ admission   an upgrade → here or handed over → 101
+//!    │    └─ admission   an upgrade → here or handed over → 101; handover: on the way
 //!    └─ road       WebSocket: bytes → frame → message → route → the recipient's outbox, or kept, or refused
 //!         ├─ frames      its steps on the sender's side
 //!         └─ relay       its steps on the recipient's side
 //!  handle(Sent)    road: delivered
-//!  handle(Gone)    leave: a connection's slot, and what it had not sent
+//!  handle(Gone)    leave: a connection's slot; unsent: what it had not sent
 //!  handle(Tick)    timers: what is due;  drain: the end of the process
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
@@ -33,6 +34,8 @@ mod directory;
 mod drain;
 mod frames;
 mod gate;
+mod handover;
+mod heads;
 mod home;
 mod inspect;
 mod kept;
@@ -55,6 +58,7 @@ mod sts;
 mod tables;
 mod timers;
 mod turns;
+mod unsent;
 mod waits;
 
 pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
@@ -149,7 +153,7 @@ impl Machine for Shard {
     }
 
     fn release(&mut self, session: SessionKey) -> Self::Parcel {
-        admission::release_parcel(&mut self.sockets, &mut self.books, session)
+        handover::release_parcel(&mut self.sockets, &mut self.books, session)
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
@@ -159,13 +163,13 @@ impl Machine for Shard {
             books,
             gate,
         } = self;
-        let session = admission::adopt_parcel(sockets, directory, books, *parcel, at);
+        let session = handover::adopt_parcel(sockets, directory, books, *parcel, at);
         turns::receive_answered(sockets, directory, books, gate, at);
         session
     }
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        admission::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at)
+        handover::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at)
     }
 
     fn has_room(&self) -> bool {

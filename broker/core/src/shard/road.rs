@@ -14,7 +14,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::frames::{self, Aside, Reader};
 use super::sockets::Sockets;
-use super::{alexa, backlog, leave, relay, request_bytes};
+use super::{alexa, backlog, leave, relay, request_bytes, unsent};
 use crate::channel::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
@@ -183,6 +183,6 @@ pub(super) fn sent(
         alexa::offer_delivered(sockets, directory, books, key, order);
     }
     if released {
-        leave::release_slot(sockets, directory, books, key, at);
+        unsent::release_slot(sockets, directory, books, key, at);
     }
 }
