@@ -6,7 +6,7 @@
 //! not push each other out.
 
 use crate::time::Now;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 /// Where connections come from: an IPv4 address, or the /64 network of an IPv6 one, since the holder of one address of
@@ -34,7 +34,7 @@ impl Origin {
 }
 
 /// Connections by origin and age. Memory grows with the number of members, about 200 bytes each; each step takes
-/// logarithmic time. Its owner bounds the number of members.
+/// logarithmic time, a question after others' arrivals one such step for each of at most [`UNFILED_MAX`] of them. Its owner bounds the number of members.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
@@ -45,6 +45,9 @@ pub struct Crowd<K> {
     counts: BTreeMap<Origin, usize>,
     /// The same, the largest last.
     sizes: BTreeSet<(usize, Origin)>,
+    /// The newest members, which are in none of the orders above: most leave before anybody needs room. At most
+    /// [`UNFILED_MAX`], some of which may have left.
+    unfiled: VecDeque<(u64, K)>,
     next: u64,
 }
 
@@ -55,6 +58,7 @@ type Rank = (Origin, bool, u64);
 struct Member {
     rank: Rank,
     since: Now,
+    filed: bool,
 }
 
 impl<K> Default for Crowd<K> {
@@ -65,6 +69,7 @@ impl<K> Default for Crowd<K> {
             silent: BTreeMap::new(),
             counts: BTreeMap::new(),
             sizes: BTreeSet::new(),
+            unfiled: VecDeque::new(),
             next: 0,
         }
     }
@@ -85,7 +90,12 @@ impl<K: Copy + Ord> Crowd<K> {
 
     /// How many members there are of one origin.
     #[must_use]
-    pub fn count(&self, origin: Origin) -> usize {
+    pub fn count(&mut self, origin: Origin) -> usize {
+        self.file_all();
+        self.filed(origin)
+    }
+
+    fn filed(&self, origin: Origin) -> usize {
         self.counts.get(&origin).copied().unwrap_or(0)
     }
 
@@ -102,11 +112,16 @@ impl<K: Copy + Ord> Crowd<K> {
             return;
         }
         self.next += 1;
-        let rank = (origin, false, self.next);
-        self.members.insert(key, Member { rank, since: now });
-        self.ranks.insert(rank, key);
-        self.silent.insert(self.next, key);
-        self.resize(origin, |count| count + 1);
+        let member = Member {
+            rank: (origin, false, self.next),
+            since: now,
+            filed: false,
+        };
+        self.members.insert(key, member);
+        if self.unfiled.len() >= UNFILED_MAX {
+            self.file_oldest();
+        }
+        self.unfiled.push_back((self.next, key));
     }
 
     /// A member has sent something: those that have not make room before it.
@@ -114,7 +129,7 @@ impl<K: Copy + Ord> Crowd<K> {
         let Some(member) = self.members.get_mut(&key) else {
             return;
         };
-        if std::mem::replace(&mut member.rank.1, true) {
+        if std::mem::replace(&mut member.rank.1, true) || !member.filed {
             return;
         }
         let rank @ (origin, _, number) = member.rank;
@@ -128,17 +143,50 @@ impl<K: Copy + Ord> Crowd<K> {
         let Some(member) = self.members.remove(&key) else {
             return;
         };
-        let (origin, _, number) = member.rank;
-        self.ranks.remove(&member.rank);
-        self.silent.remove(&number);
-        self.resize(origin, |count| count - 1);
+        if self.members.is_empty() {
+            self.unfiled.clear();
+        }
+        if member.filed {
+            let (origin, _, number) = member.rank;
+            self.ranks.remove(&member.rank);
+            self.silent.remove(&number);
+            self.resize(origin, |count| count - 1);
+        }
+    }
+
+    /// Puts all members into their orders.
+    fn file_all(&mut self) {
+        while !self.unfiled.is_empty() {
+            self.file_oldest();
+        }
+    }
+
+    /// Puts the oldest member that is in no order into all of them, unless it has left.
+    fn file_oldest(&mut self) {
+        let Some((number, key)) = self.unfiled.pop_front() else {
+            return;
+        };
+        let Some(member) = self.members.get_mut(&key) else {
+            return;
+        };
+        let rank @ (origin, spoke, current) = member.rank;
+        if current != number {
+            return; // it left and came again since
+        }
+        member.filed = true;
+        self.ranks.insert(rank, key);
+        if !spoke {
+            self.silent.insert(number, key);
+        }
+        self.resize(origin, |count| count + 1);
     }
 
     /// The member that makes room for one more from `newcomer`; `None` when nobody does, and the newcomer is refused.
     #[must_use]
-    pub fn victim(&self, newcomer: Origin, now: Now) -> Option<K> {
+    pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
+        self.file_all();
         if let Some(&(most, largest)) = self.sizes.last()
-            && self.count(newcomer) + 1 < most
+            && self.filed(newcomer) + 1 < most
         {
             return self.first_of(largest);
         }
@@ -148,14 +196,15 @@ impl<K: Copy + Ord> Crowd<K> {
 
     /// The member of the same origin that makes room for one more, where an origin has a limit of its own.
     #[must_use]
-    pub fn victim_of(&self, origin: Origin, now: Now) -> Option<K> {
+    pub fn victim_of(&mut self, origin: Origin, now: Now) -> Option<K> {
         let first = self.first_of(origin)?;
         self.outstayed(first, now).then_some(first)
     }
 
     /// The member of an origin that makes room first, however young it is.
     #[must_use]
-    pub fn first_of(&self, origin: Origin) -> Option<K> {
+    pub fn first_of(&mut self, origin: Origin) -> Option<K> {
+        self.file_all();
         let all = (origin, false, 0)..=(origin, true, u64::MAX);
         self.ranks.range(all).next().map(|(_, &key)| key)
     }
@@ -168,7 +217,7 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 
     fn resize(&mut self, origin: Origin, to: impl FnOnce(usize) -> usize) {
-        let before = self.count(origin);
+        let before = self.filed(origin);
         let after = to(before);
         self.sizes.remove(&(before, origin));
         if after == 0 {
@@ -183,6 +232,9 @@ impl<K: Copy + Ord> Crowd<K> {
 /// How long a member may send nothing before it makes room for anybody, in milliseconds: a first packet that was lost
 /// comes again after one second (RFC 6298 section 2).
 pub const GRACE_MS: u64 = 2_000;
+
+/// How many members may be in no order: more than come and go in one turn.
+const UNFILED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -259,10 +311,82 @@ mod tests {
                 crowd.spoke(key);
             }
         }
-        assert_eq!((crowd.len(), crowd.count(Origin::V4(0))), (100, 15));
+        let zeros = crowd.count(Origin::V4(0));
+        assert_eq!((crowd.len(), zeros), (100, 15));
         (0..100).for_each(|key| crowd.leave(key));
         crowd.leave(5);
         assert!(crowd.is_empty() && crowd.ranks.is_empty() && crowd.silent.is_empty());
-        assert!(crowd.counts.is_empty() && crowd.sizes.is_empty());
+        assert!(crowd.counts.is_empty() && crowd.sizes.is_empty() && crowd.unfiled.is_empty());
+    }
+
+    /// What [`Crowd`] keeps in order, looked for among all.
+    #[derive(Default)]
+    struct Plain(Vec<(u64, Origin, bool, Now)>);
+
+    impl Plain {
+        fn count(&self, origin: Origin) -> usize {
+            self.0.iter().filter(|member| member.1 == origin).count()
+        }
+
+        fn first_of(&self, origin: Origin) -> Option<u64> {
+            let mut of = self.0.iter().filter(|member| member.1 == origin);
+            let silent = of.clone().find(|member| !member.2);
+            silent.or_else(|| of.next()).map(|member| member.0)
+        }
+
+        fn victim(&self, newcomer: Origin, now: Now) -> Option<u64> {
+            let largest = self
+                .0
+                .iter()
+                .map(|member| (self.count(member.1), member.1))
+                .max();
+            if let Some((most, largest)) = largest
+                && self.count(newcomer) + 1 < most
+            {
+                return self.first_of(largest);
+            }
+            let oldest = self.0.iter().find(|member| !member.2)?;
+            (now.since(oldest.3) >= GRACE_MS).then_some(oldest.0)
+        }
+    }
+
+    #[test]
+    fn members_in_no_order_yet_make_room_like_all_others() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut crowd, mut plain) = (Crowd::default(), Plain::default());
+            let often = random.u64(1..400);
+            for step in 0..2_000_u64 {
+                let now = Now(step * 40);
+                let origin = Origin::V4(random.u32(0..4));
+                let key = random.u64(0..400);
+                match random.u8(0..9) {
+                    0..4 => {
+                        crowd.enter(key, origin, now);
+                        if plain.0.iter().all(|member| member.0 != key) {
+                            plain.0.push((key, origin, false, now));
+                        }
+                    }
+                    4..6 => {
+                        crowd.spoke(key);
+                        let mut all = plain.0.iter_mut();
+                        if let Some(member) = all.find(|member| member.0 == key) {
+                            member.2 = true;
+                        }
+                    }
+                    _ => {
+                        crowd.leave(key);
+                        plain.0.retain(|member| member.0 != key);
+                    }
+                }
+                assert_eq!(crowd.len(), plain.0.len());
+                assert!(crowd.unfiled.len() <= UNFILED_MAX);
+                if random.u64(0..often) == 0 {
+                    assert_eq!(crowd.victim(origin, now), plain.victim(origin, now));
+                    assert_eq!(crowd.first_of(origin), plain.first_of(origin));
+                    assert_eq!(crowd.count(origin), plain.count(origin));
+                }
+            }
+        }
     }
 }
