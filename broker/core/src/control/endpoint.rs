@@ -8,7 +8,7 @@ use codec::signal::Role;
 
 /// What the answer depends on beside the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct EndpointRequest<'a> {
     /// The protocols asked for, each once.
     pub protocols: &'a [Protocol],
     /// As whom the client will connect.
@@ -20,7 +20,12 @@ pub struct Asked<'a> {
 }
 
 /// Writes the response body.
-pub fn endpoint(out: &mut Vec<u8>, settings: &Settings, asked: &Asked<'_>, identity: &Identity) {
+pub fn endpoint(
+    out: &mut Vec<u8>,
+    settings: &Settings,
+    asked: &EndpointRequest<'_>,
+    identity: &Identity,
+) {
     let urls: Vec<(Protocol, String)> = asked
         .protocols
         .iter()
@@ -33,7 +38,12 @@ pub fn endpoint(out: &mut Vec<u8>, settings: &Settings, asked: &Asked<'_>, ident
     codec::control::endpoint(out, &pairs);
 }
 
-fn url(settings: &Settings, asked: &Asked<'_>, identity: &Identity, protocol: Protocol) -> String {
+fn url(
+    settings: &Settings,
+    asked: &EndpointRequest<'_>,
+    identity: &Identity,
+    protocol: Protocol,
+) -> String {
     let web_socket = protocol == Protocol::Wss;
     let advertise = &settings.advertise;
     let fixed = if web_socket {
@@ -111,7 +121,7 @@ mod tests {
             listener,
             tls: listener == 1,
         };
-        let asked = Asked {
+        let asked = EndpointRequest {
             protocols: &[],
             role,
             host,

@@ -4,5 +4,5 @@
 mod endpoint;
 mod ice;
 
-pub use endpoint::{Asked, endpoint};
+pub use endpoint::{EndpointRequest, endpoint};
 pub use ice::ice;

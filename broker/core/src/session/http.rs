@@ -45,9 +45,9 @@ pub enum HttpStage {
     /// A request head.
     AwaitHead,
     /// A request's body.
-    AwaitBody(Box<Awaited>),
+    AwaitBody(Box<PendingBody>),
     /// An answer from a home shard, or from several.
-    AwaitReply(Asked, Wanted),
+    AwaitReply(PendingCall, Expected),
     /// The edge, to take the connection to its channel's home with the bytes that followed the head.
     AwaitHandover(Box<Admission>, Vec<u8>),
 }
@@ -67,7 +67,7 @@ pub struct Admission {
 
 /// What is kept of a request head while its body is awaited.
 #[derive(Debug)]
-pub struct Awaited {
+pub struct PendingBody {
     /// Whose call it is.
     pub target: Target,
     /// The `Host` field as sent.
@@ -91,7 +91,7 @@ pub enum Target {
 
 /// What is kept of a call while its answer is awaited.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingCall {
     /// The operation that the path names.
     pub operation: Operation,
     /// The `Host` field as sent: discovery answers with it.
@@ -108,7 +108,7 @@ pub struct Asked {
 
 /// What a home shard's reply is to become.
 #[derive(Debug)]
-pub enum Wanted {
+pub enum Expected {
     /// The new channel's ARN.
     Created,
     /// The channel's description.

@@ -7,7 +7,7 @@ mod rates;
 mod wait;
 mod web_socket;
 
-pub use http::{Admission, Asked, Awaited, Http, HttpStage, Target, Wanted};
+pub use http::{Admission, Expected, Http, HttpStage, PendingBody, PendingCall, Target};
 pub use outbox::{Launch, Load, Mark, Outbox, Spares, Unsent};
 pub use rates::MessageRates;
 pub use wait::Wait;

@@ -11,9 +11,9 @@ use super::calls;
 use super::directory::Directory;
 use super::home::RATE_EXCEEDED;
 use super::sockets::Sockets;
-use super::{Ask, Inquiry, Told};
+use super::{Answer, Query, QueryKind};
 use crate::id::{Identity, SessionKey, ShardId};
-use crate::session::{Asked, Wanted};
+use crate::session::{Expected, PendingCall};
 use crate::settings::Rate;
 use crate::time::Moment;
 use codec::control::{Call, ErrorKind, Operation};
@@ -31,7 +31,7 @@ pub(super) fn ask_for_permit(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    asked: Asked,
+    asked: PendingCall,
     call: Call,
     at: Moment,
 ) {
@@ -42,7 +42,7 @@ pub(super) fn ask_for_permit(
     } else {
         0
     };
-    let wanted = Wanted::Permit {
+    let wanted = Expected::Permit {
         missing: 1 + usize::from(shards),
         channels: 0,
         call: Box::new(call),
@@ -50,36 +50,41 @@ pub(super) fn ask_for_permit(
     let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
         return;
     };
-    let counts = (0..shards).map(|shard| Ask::Count {
+    let counts = (0..shards).map(|shard| QueryKind::Count {
         of: ShardId(shard),
         prefix: account.as_str().into(),
     });
-    let asks: Vec<Ask> = counts.chain([Ask::Permit(account.clone())]).collect();
+    let asks: Vec<QueryKind> = counts.chain([QueryKind::Permit(account.clone())]).collect();
     for ask in asks {
         let home = sockets.home_of(&ask);
-        let inquiry = Inquiry {
+        let query = Query {
             operation,
             judge: None,
-            ask,
+            kind: ask,
         };
-        calls::send_query(sockets, directory, books, home, caller, inquiry, at);
+        calls::send_query(sockets, directory, books, home, caller, query, at);
     }
 }
 
 impl Directory {
     /// Counts one call of an account, on the shard that does so for all.
-    pub(super) fn permit(&mut self, operation: Operation, account: &Identity, at: Moment) -> Told {
+    pub(super) fn permit(
+        &mut self,
+        operation: Operation,
+        account: &Identity,
+        at: Moment,
+    ) -> Answer {
         let Some(rate) = self.account_rate(operation) else {
-            return Told::Done;
+            return Answer::Done;
         };
         let bucket = self
             .account_rates
             .entry((account.clone(), operation))
             .or_default();
         if bucket.take(rate, at.now) {
-            Told::Done
+            Answer::Done
         } else {
-            Told::Fault(ErrorKind::ClientLimitExceeded, RATE_EXCEEDED.into())
+            Answer::Fault(ErrorKind::ClientLimitExceeded, RATE_EXCEEDED.into())
         }
     }
 
@@ -88,22 +93,22 @@ impl Directory {
         self.tenants.get(tenant).copied().unwrap_or_default()
     }
 
-    /// Refuses a call whose account has used up what it may have; `told` is the last answer, the refusal of any before
-    /// it.
+    /// Refuses a call whose account has used up what it may have; `answer` is the last one, the refusal of any
+    /// before it.
     pub(super) fn over_quota(
         &self,
         operation: Operation,
         channels: u64,
-        told: Told,
-    ) -> Option<Told> {
-        if let Told::Fault(..) = told {
-            return Some(told);
+        answer: Answer,
+    ) -> Option<Answer> {
+        if let Answer::Fault(..) = answer {
+            return Some(answer);
         }
         let most = self.settings.limits.channels_per_account;
         (self.counts_channels(operation) && channels >= most as u64).then(|| {
             let message =
                 format!("The account has {most} channels, which is as many as it may have.");
-            Told::Fault(ErrorKind::AccountChannelLimitExceeded, message.into())
+            Answer::Fault(ErrorKind::AccountChannelLimitExceeded, message.into())
         })
     }
 

@@ -8,7 +8,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
 use super::waits::{Call, Room};
-use super::{Letter, Told, calls};
+use super::{Answer, Letter, calls};
 use super::{answers, backlog, home, leave};
 use crate::channel::{Channel, Waiting};
 use crate::event::{Kind, Outcome};
@@ -35,7 +35,7 @@ pub(super) fn take_offer(
     at: Moment,
 ) {
     match room_for_offer(sockets, directory, caller, key, sender) {
-        Err(refused) => return home::tell(sockets, directory, books, caller, refused, at),
+        Err(refused) => return home::send_answer(sockets, directory, books, caller, refused, at),
         Ok(Some(other)) => end_for_another(sockets, directory, books, other, at),
         Ok(None) => drop(end_call(sockets, directory, books, key, sender, None, at)),
     }
@@ -73,7 +73,7 @@ pub(super) fn take_offer(
         directory.waits.hold(caller, (key, order));
         sockets.output(Output::Post(
             caller.shard,
-            Letter::Taken(sockets.shards.id, caller),
+            Letter::CallTaken(sockets.shards.id, caller),
         ));
     }
     give_offers(sockets, directory, books, key, u64::MAX);
@@ -88,7 +88,7 @@ fn room_for_offer(
     caller: CallRef,
     key: ChannelKey,
     sender: &str,
-) -> Result<Option<Call>, Told> {
+) -> Result<Option<Call>, Answer> {
     if caller.shard != sockets.shards.id && !directory.waits.has_place() {
         return Err(calls::too_busy());
     }
@@ -133,14 +133,14 @@ fn answer_offer(
     directory: &mut Directory,
     books: &mut Books,
     call: &Waiting,
-    told: Told,
+    answer: Answer,
     at: Moment,
 ) {
     let caller = call.caller;
     if caller.shard == sockets.shards.id {
-        answers::told(sockets, directory, books, caller, told, at);
+        answers::take_answer(sockets, directory, books, caller, answer, at);
     } else {
-        let letter = Letter::Answer(sockets.shards.id, caller, Box::new(told));
+        let letter = Letter::CallAnswer(sockets.shards.id, caller, Box::new(answer));
         sockets.output(Output::Post(caller.shard, letter));
     }
 }
@@ -280,7 +280,7 @@ pub(super) fn end_call(
         directory,
         books,
         &call,
-        Told::Answer(answer.map(Into::into)),
+        Answer::Answer(answer.map(Into::into)),
         at,
     );
     true
@@ -299,7 +299,7 @@ pub(super) fn expire_calls(
             return;
         };
         close_call(directory, books, key, &call, Outcome::Expired);
-        answer_offer(sockets, directory, books, &call, Told::Answer(None), at);
+        answer_offer(sockets, directory, books, &call, Answer::Answer(None), at);
     }
 }
 
@@ -325,7 +325,7 @@ pub(super) fn withdraw_offer(
 ) {
     let call = directory.waits.of(caller);
     if let Some(call) = call.and_then(|(key, _)| take_back_offer(directory, books, caller, key)) {
-        answer_offer(sockets, directory, books, &call, Told::Answer(None), at);
+        answer_offer(sockets, directory, books, &call, Answer::Answer(None), at);
     }
 }
 
@@ -365,7 +365,7 @@ pub(super) fn fail_calls(
             directory,
             books,
             &call,
-            Told::Fault(kind, message.into()),
+            Answer::Fault(kind, message.into()),
             at,
         );
     }
@@ -401,8 +401,8 @@ fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     }
 }
 
-fn over_limit(message: &str) -> Told {
-    Told::Fault(ErrorKind::ClientLimitExceeded, message.into())
+fn over_limit(message: &str) -> Answer {
+    Answer::Fault(ErrorKind::ClientLimitExceeded, message.into())
 }
 
 const CHANNEL_FULL: &str =

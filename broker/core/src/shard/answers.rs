@@ -2,31 +2,31 @@
 
 use super::books::Books;
 use super::directory::Directory;
-use super::respond::{Answer, JSON, Purpose};
+use super::respond::{JSON, Purpose, Response};
 use super::sockets::Sockets;
-use super::{Told, pages};
+use super::{Answer, pages};
 use super::{calls, respond};
 use crate::auth::Caller;
 use crate::control;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::Audit;
 use crate::record::Listed;
-use crate::session::{Asked, Http, HttpStage, Wanted};
+use crate::session::{Expected, Http, HttpStage, PendingCall};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
 /// An answer came. An earlier call's finds nobody.
-pub(super) fn told(
+pub(super) fn take_answer(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     caller: CallRef,
-    mut told: Told,
+    mut answer: Answer,
     at: Moment,
 ) {
     let current = |http: &&mut Http| http.serial == caller.serial && http.awaits_reply();
     if sockets.http(caller.session).filter(current).is_none()
-        || pages::merges_later(sockets, directory, caller, &mut told, at)
+        || pages::merges_later(sockets, directory, caller, &mut answer, at)
     {
         return;
     }
@@ -38,27 +38,27 @@ pub(super) fn told(
     else {
         return;
     };
-    let (wanted, told) = match merge(wanted, told) {
+    let (wanted, answer) = match merge(wanted, answer) {
         Merged::Missing(wanted) => {
             http.stage = HttpStage::AwaitReply(asked, wanted);
             return;
         }
-        Merged::Whole(wanted, told) => (wanted, told),
+        Merged::Whole(wanted, answer) => (wanted, answer),
     };
     let key = caller.session;
-    if let Wanted::Permit { channels, call, .. } = wanted {
-        match directory.over_quota(asked.operation, channels, told) {
+    if let Expected::Permit { channels, call, .. } = wanted {
+        match directory.over_quota(asked.operation, channels, answer) {
             None => calls::permitted(sockets, directory, books, key, asked, *call, at),
             Some(refused) => {
                 let id = books.request_id();
                 audit(sockets, books, key, &id, &asked, &refused, at);
-                respond_told(
+                respond_answer(
                     sockets,
                     books,
                     key,
                     &id,
                     &asked,
-                    Wanted::Nothing,
+                    Expected::Nothing,
                     refused,
                     at,
                 );
@@ -66,9 +66,9 @@ pub(super) fn told(
         }
     } else {
         let id = books.request_id();
-        let told = refused_where_it_is(&wanted, told);
-        audit(sockets, books, key, &id, &asked, &told, at);
-        respond_told(sockets, books, key, &id, &asked, wanted, told, at);
+        let answer = refused_where_it_is(&wanted, answer);
+        audit(sockets, books, key, &id, &asked, &answer, at);
+        respond_answer(sockets, books, key, &id, &asked, wanted, answer, at);
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
@@ -81,8 +81,8 @@ pub(super) fn audit(
     books: &mut Books,
     key: SessionKey,
     id: &str,
-    asked: &Asked,
-    told: &Told,
+    asked: &PendingCall,
+    answer: &Answer,
     at: Moment,
 ) {
     let (caller, operation) = (&asked.caller, asked.operation.name());
@@ -93,7 +93,7 @@ pub(super) fn audit(
         return;
     };
     audit.channel_arn.clone_from(&asked.subject);
-    if let Told::Fault(kind, _) = told {
+    if let Answer::Fault(kind, _) = answer {
         let denied = matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized);
         audit.outcome = kind.error_type();
         if asked.place_kept {
@@ -104,7 +104,7 @@ pub(super) fn audit(
         }
         return;
     }
-    if let Told::Record(record, _) = told {
+    if let Answer::Record(record, _) = answer {
         audit.channel_arn = Some(record.arn.as_str().into());
     }
     if asked.place_kept {
@@ -158,22 +158,26 @@ impl Sockets {
 }
 
 /// Answers a call with a reply.
-pub(super) fn respond_told(
+pub(super) fn respond_answer(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
     id: &str,
-    asked: &Asked,
-    wanted: Wanted,
-    told: Told,
+    asked: &PendingCall,
+    wanted: Expected,
+    answer: Answer,
     at: Moment,
 ) {
     let purpose = Purpose::Api(asked.operation);
     let mut body = Vec::new();
-    let fault = match &told {
-        Told::Fault(kind, message) => Some((*kind, &**message)),
-        Told::Record(..) | Told::Page(..) | Told::Done | Told::Number(_) | Told::Answer(_) => {
-            let fits = sockets.write_answer(&mut body, key, asked, wanted, &told, at);
+    let fault = match &answer {
+        Answer::Fault(kind, message) => Some((*kind, &**message)),
+        Answer::Record(..)
+        | Answer::Page(..)
+        | Answer::Done
+        | Answer::Number(_)
+        | Answer::Answer(_) => {
+            let fits = sockets.write_answer(&mut body, key, asked, wanted, &answer, at);
             debug_assert!(fits, "an answer that does not fit its question");
             (!fits).then_some((ErrorKind::InternalFailure, "Internal failure."))
         }
@@ -192,7 +196,7 @@ pub(super) fn respond_told(
             );
         }
         None => {
-            let answer = Answer {
+            let response = Response {
                 purpose,
                 status: 200,
                 error_type: None,
@@ -200,7 +204,7 @@ pub(super) fn respond_told(
                 body: &body,
                 close: asked.close,
             };
-            respond::respond_as(sockets, books, key, id, &answer, at);
+            respond::respond_as(sockets, books, key, id, &response, at);
         }
     }
 }
@@ -211,33 +215,33 @@ impl Sockets {
         &self,
         body: &mut Vec<u8>,
         key: SessionKey,
-        asked: &Asked,
-        wanted: Wanted,
-        told: &Told,
+        asked: &PendingCall,
+        wanted: Expected,
+        answer: &Answer,
         at: Moment,
     ) -> bool {
-        match (wanted, told) {
-            (Wanted::Created, Told::Record(record, _)) => {
+        match (wanted, answer) {
+            (Expected::Created, Answer::Record(record, _)) => {
                 codec::control::create(body, record.arn.as_str())
             }
-            (Wanted::Description, Told::Record(record, status)) => {
+            (Expected::Description, Answer::Record(record, status)) => {
                 codec::control::describe(body, &info(&record.listed(*status)))
             }
-            (Wanted::Done, Told::Done) | (Wanted::Nothing, Told::Record(..)) => {
+            (Expected::Done, Answer::Done) | (Expected::Nothing, Answer::Record(..)) => {
                 body.extend_from_slice(b"{}");
             }
-            (Wanted::Tags, Told::Record(record, _)) => {
+            (Expected::Tags, Answer::Record(record, _)) => {
                 codec::control::list_tags(body, &record.tags);
             }
-            (Wanted::MediaStorage, Told::Record(..)) => {
+            (Expected::MediaStorage, Answer::Record(..)) => {
                 codec::control::describe_media_storage(body)
             }
-            (Wanted::Endpoints(protocols, role), Told::Record(record, _)) => {
+            (Expected::Endpoints(protocols, role), Answer::Record(record, _)) => {
                 let Some(session) = self.sessions.get(key) else {
                     return false;
                 };
                 let identity = Identity::of(&record.arn);
-                let asked = control::Asked {
+                let asked = control::EndpointRequest {
                     protocols: &protocols,
                     role,
                     host: &asked.host,
@@ -245,31 +249,31 @@ impl Sockets {
                 };
                 control::endpoint(body, &self.settings, &asked, &identity);
             }
-            (Wanted::IceServers(name), Told::Record(..)) => {
+            (Expected::IceServers(name), Answer::Record(..)) => {
                 control::ice(body, &self.settings.ice, &asked.host, &name, at.wall);
             }
-            (Wanted::Answer(..), Told::Answer(answer)) => {
+            (Expected::Answer(..), Answer::Answer(answer)) => {
                 codec::control::alexa(body, answer.as_deref())
             }
-            (Wanted::Pages { .. }, Told::Page(records, more)) => {
+            (Expected::Pages { .. }, Answer::Page(records, more)) => {
                 let last = records.last().filter(|_| *more);
                 let token = last.map(|listed| codec::control::page_token(listed.arn.name()));
                 let infos = records.iter().map(info);
                 codec::control::list(body, infos, token.as_deref());
             }
             (
-                Wanted::Created
-                | Wanted::Description
-                | Wanted::Done
-                | Wanted::Nothing
-                | Wanted::Tags
-                | Wanted::MediaStorage
-                | Wanted::NoMediaStorage
-                | Wanted::Permit { .. }
-                | Wanted::Endpoints(..)
-                | Wanted::IceServers(_)
-                | Wanted::Answer(..)
-                | Wanted::Pages { .. },
+                Expected::Created
+                | Expected::Description
+                | Expected::Done
+                | Expected::Nothing
+                | Expected::Tags
+                | Expected::MediaStorage
+                | Expected::NoMediaStorage
+                | Expected::Permit { .. }
+                | Expected::Endpoints(..)
+                | Expected::IceServers(_)
+                | Expected::Answer(..)
+                | Expected::Pages { .. },
                 _,
             ) => return false,
         }
@@ -278,34 +282,34 @@ impl Sockets {
 }
 
 /// Media storage is refused to a channel that is there; to any other in the words for that.
-fn refused_where_it_is(wanted: &Wanted, told: Told) -> Told {
-    if let (Wanted::NoMediaStorage, Told::Record(..)) = (wanted, &told) {
-        return Told::Fault(ErrorKind::InvalidArgument, MEDIA_STORAGE_REFUSED.into());
+fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
+    if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
+        return Answer::Fault(ErrorKind::InvalidArgument, MEDIA_STORAGE_REFUSED.into());
     }
-    told
+    answer
 }
 
 /// What an answer makes of what was wanted.
 enum Merged {
-    Missing(Wanted),
-    Whole(Wanted, Told),
+    Missing(Expected),
+    Whole(Expected, Answer),
 }
 
 /// Gathers the pages of all shards; any other answer is whole at once.
-fn merge(wanted: Wanted, told: Told) -> Merged {
-    match (wanted, told) {
+fn merge(wanted: Expected, answer: Answer) -> Merged {
+    match (wanted, answer) {
         (
-            Wanted::Pages {
+            Expected::Pages {
                 missing,
                 limit,
                 mut records,
                 complete_to,
             },
-            Told::Page(page, more),
+            Answer::Page(page, more),
         ) => {
             let complete_to = pages::add(&mut records, complete_to, page, more);
             let missing = missing.saturating_sub(1);
-            let wanted = |records, complete_to| Wanted::Pages {
+            let wanted = |records, complete_to| Expected::Pages {
                 missing,
                 limit,
                 records,
@@ -315,23 +319,23 @@ fn merge(wanted: Wanted, told: Told) -> Merged {
                 return Merged::Missing(wanted(records, complete_to));
             }
             let more = pages::merge(&mut records, complete_to.as_deref(), limit);
-            Merged::Whole(wanted(Vec::new(), None), Told::Page(records, more))
+            Merged::Whole(wanted(Vec::new(), None), Answer::Page(records, more))
         }
         (
-            Wanted::Permit {
+            Expected::Permit {
                 missing,
                 channels,
                 call,
             },
-            told @ (Told::Done | Told::Number(_)),
+            answer @ (Answer::Done | Answer::Number(_)),
         ) => {
-            let more = if let Told::Number(more) = told {
+            let more = if let Answer::Number(more) = answer {
                 more
             } else {
                 0
             };
             let channels = channels + more;
-            let wanted = Wanted::Permit {
+            let wanted = Expected::Permit {
                 missing: missing.saturating_sub(1),
                 channels,
                 call,
@@ -339,9 +343,9 @@ fn merge(wanted: Wanted, told: Told) -> Merged {
             if missing > 1 {
                 return Merged::Missing(wanted);
             }
-            Merged::Whole(wanted, Told::Done)
+            Merged::Whole(wanted, Answer::Done)
         }
-        (wanted, told) => Merged::Whole(wanted, told),
+        (wanted, answer) => Merged::Whole(wanted, answer),
     }
 }
 

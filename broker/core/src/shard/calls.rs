@@ -4,7 +4,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::respond::Purpose;
 use super::sockets::Sockets;
-use super::{Alteration, Ask, Inquiry, Letter, Told};
+use super::{Alteration, Answer, Letter, Query, QueryKind};
 use super::{accounts, alexa, answers, home, respond};
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
@@ -12,22 +12,22 @@ use crate::limits::{
     LIST_MERGED_MAX, LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair, changes_per_pair,
 };
 use crate::machine::Output;
-use crate::session::{Asked, HttpStage, Wanted};
+use crate::session::{Expected, HttpStage, PendingCall};
 use crate::time::Moment;
 use codec::aws::ChannelArn;
 use codec::control::{Call, ErrorKind, ListSignalingChannels, Selector};
 
 /// The error when a mailbox or a table of calls is full.
-pub(super) fn too_busy() -> Told {
-    Told::Fault(
+pub(super) fn too_busy() -> Answer {
+    Answer::Fault(
         ErrorKind::ServiceUnavailable,
         "The server is busy. Try again.".into(),
     )
 }
 
 /// The error for a change whose audit line has no place.
-fn unauditable() -> Told {
-    Told::Fault(ErrorKind::ServiceUnavailable, UNAUDITABLE.into())
+fn unauditable() -> Answer {
+    Answer::Fault(ErrorKind::ServiceUnavailable, UNAUDITABLE.into())
 }
 
 /// Why changes are refused while the log has no place for their audit lines.
@@ -40,7 +40,7 @@ pub(super) fn begin(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    mut asked: Asked,
+    mut asked: PendingCall,
     call: Call,
     at: Moment,
 ) {
@@ -49,13 +49,13 @@ pub(super) fn begin(
         let id = books.request_id();
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
         answers::audit(sockets, books, key, &id, &asked, &refused, at);
-        return answers::respond_told(
+        return answers::respond_answer(
             sockets,
             books,
             key,
             &id,
             &asked,
-            Wanted::Nothing,
+            Expected::Nothing,
             refused,
             at,
         );
@@ -65,13 +65,13 @@ pub(super) fn begin(
         if !asked.place_kept {
             let (id, refused) = (books.request_id(), unauditable());
             answers::audit(sockets, books, key, &id, &asked, &refused, at);
-            return answers::respond_told(
+            return answers::respond_answer(
                 sockets,
                 books,
                 key,
                 &id,
                 &asked,
-                Wanted::Nothing,
+                Expected::Nothing,
                 refused,
                 at,
             );
@@ -89,7 +89,7 @@ pub(super) fn permitted(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    asked: Asked,
+    asked: PendingCall,
     call: Call,
     at: Moment,
 ) {
@@ -99,8 +99,10 @@ pub(super) fn permitted(
         return sockets.close_when_sent(key, at); // earlier answers go out
     }
     let (wanted, ask) = match directory.course(&asked.caller, call) {
-        Course::AskHome(wanted, ask) => (wanted, ask),
-        Course::AskAll(list) => return query_all(sockets, directory, books, key, asked, &list, at),
+        Course::QueryHome(wanted, ask) => (wanted, ask),
+        Course::QueryAll(list) => {
+            return query_all(sockets, directory, books, key, asked, &list, at);
+        }
         Course::NoStreams => {
             let mut body = Vec::new();
             codec::control::describe_mapped_resource(&mut body);
@@ -109,35 +111,35 @@ pub(super) fn permitted(
         }
     };
     let operation = asked.operation;
-    let by_name = matches!(ask, Ask::Look(_, None));
-    let inquiry = Inquiry {
+    let by_name = matches!(ask, QueryKind::Look(_, None));
+    let query = Query {
         operation,
         judge: by_name.then(|| asked.caller.clone()),
-        ask,
+        kind: ask,
     };
     if let Some(caller) = sockets.await_reply(key, asked, wanted, at) {
-        let home = sockets.home_of(&inquiry.ask);
-        send_query(sockets, directory, books, home, caller, inquiry, at);
+        let home = sockets.home_of(&query.kind);
+        send_query(sockets, directory, books, home, caller, query, at);
     }
 }
 
 impl Directory {
     /// How a call is answered.
     fn course(&self, caller: &Caller, call: Call) -> Course {
-        let look = |arn: ChannelArn| Ask::Look(Identity::of(&arn), Some(arn));
+        let look = |arn: ChannelArn| QueryKind::Look(Identity::of(&arn), Some(arn));
         let select = |channel: Selector| match channel {
-            Selector::ByName(name) => Ask::Look(self.named(caller, name.as_str()), None),
+            Selector::ByName(name) => QueryKind::Look(self.named(caller, name.as_str()), None),
             Selector::ByArn(arn) => look(arn),
         };
-        let change = |arn, alteration| (Wanted::Done, Ask::Change(arn, alteration));
+        let change = |arn, alteration| (Expected::Done, QueryKind::Change(arn, alteration));
         let (wanted, ask) = match call {
-            Call::List(list) => return Course::AskAll(list),
+            Call::List(list) => return Course::QueryAll(list),
             Call::MappedResource(_) => return Course::NoStreams,
             Call::Create(create) => {
                 let identity = self.named(caller, create.name.as_str());
-                (Wanted::Created, Ask::Create(identity, create))
+                (Expected::Created, QueryKind::Create(identity, create))
             }
-            Call::Describe(describe) => (Wanted::Description, select(describe.channel)),
+            Call::Describe(describe) => (Expected::Description, select(describe.channel)),
             Call::Update(update) => change(
                 update.arn,
                 Alteration::Update(update.version, update.ttl_seconds),
@@ -145,33 +147,33 @@ impl Directory {
             Call::Delete(delete) => change(delete.arn, Alteration::Delete(delete.version)),
             Call::Tag(tag) => change(tag.arn, Alteration::Tag(tag.tags)),
             Call::Untag(untag) => change(untag.arn, Alteration::Untag(untag.keys)),
-            Call::ListTags(tags) => (Wanted::Tags, look(tags.arn)),
+            Call::ListTags(tags) => (Expected::Tags, look(tags.arn)),
             Call::Endpoint(endpoint) => (
-                Wanted::Endpoints(endpoint.protocols, endpoint.role),
+                Expected::Endpoints(endpoint.protocols, endpoint.role),
                 look(endpoint.arn),
             ),
-            Call::MediaStorage(storage) => (Wanted::MediaStorage, select(storage.channel)),
+            Call::MediaStorage(storage) => (Expected::MediaStorage, select(storage.channel)),
             Call::UpdateMediaStorage(storage) if storage.enabled => {
-                (Wanted::NoMediaStorage, look(storage.arn))
+                (Expected::NoMediaStorage, look(storage.arn))
             }
-            Call::UpdateMediaStorage(storage) => (Wanted::Nothing, look(storage.arn)),
+            Call::UpdateMediaStorage(storage) => (Expected::Nothing, look(storage.arn)),
             Call::Ice(ice) => (
-                Wanted::IceServers(ice.credential_name().into()),
+                Expected::IceServers(ice.credential_name().into()),
                 look(ice.arn),
             ),
             Call::Alexa(offer) => {
                 let (arn, sender) = (offer.arn, offer.sender.as_str().into());
-                let ask = Ask::Offer {
+                let ask = QueryKind::Offer {
                     arn: arn.clone(),
                     sender,
                     payload: offer.payload,
                 };
-                (Wanted::Answer(Identity::of(&arn), false), ask)
+                (Expected::Answer(Identity::of(&arn), false), ask)
             }
-            Call::Join(join) => (Wanted::NoMediaStorage, look(join.arn)),
-            Call::JoinAsViewer(join) => (Wanted::NoMediaStorage, look(join.arn)),
+            Call::Join(join) => (Expected::NoMediaStorage, look(join.arn)),
+            Call::JoinAsViewer(join) => (Expected::NoMediaStorage, look(join.arn)),
         };
-        Course::AskHome(wanted, ask)
+        Course::QueryHome(wanted, ask)
     }
 }
 
@@ -181,7 +183,7 @@ fn query_all(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    asked: Asked,
+    asked: PendingCall,
     list: &ListSignalingChannels,
     at: Moment,
 ) {
@@ -191,7 +193,7 @@ fn query_all(
     let limit = list.entries_max.min(LIST_PAGE_MAX);
     let (shards, operation) = (sockets.shards.placement.shards(), asked.operation);
     let share = limit.min(LIST_MERGED_MAX / usize::from(shards));
-    let wanted = Wanted::Pages {
+    let wanted = Expected::Pages {
         missing: usize::from(shards),
         limit,
         records: Vec::new(),
@@ -201,26 +203,18 @@ fn query_all(
         return;
     };
     for shard in 0..shards {
-        let ask = Ask::Page {
+        let ask = QueryKind::Page {
             of: ShardId(shard),
             prefix: prefix.clone(),
             after: after.clone(),
             limit: share,
         };
-        let inquiry = Inquiry {
+        let query = Query {
             operation,
             judge: None,
-            ask,
+            kind: ask,
         };
-        send_query(
-            sockets,
-            directory,
-            books,
-            ShardId(shard),
-            caller,
-            inquiry,
-            at,
-        );
+        send_query(sockets, directory, books, ShardId(shard), caller, query, at);
     }
 }
 
@@ -228,8 +222,8 @@ impl Sockets {
     pub(super) fn await_reply(
         &mut self,
         key: SessionKey,
-        asked: Asked,
-        wanted: Wanted,
+        asked: PendingCall,
+        wanted: Expected,
         at: Moment,
     ) -> Option<CallRef> {
         let shard = self.shards.id;
@@ -250,14 +244,14 @@ pub(super) fn send_query(
     books: &mut Books,
     home: ShardId,
     caller: CallRef,
-    inquiry: Inquiry,
+    query: Query,
     at: Moment,
 ) {
     if home == sockets.shards.id {
-        return home::answer(sockets, directory, books, caller, inquiry, at);
+        return home::answer(sockets, directory, books, caller, query, at);
     }
     let shards = sockets.shards.asking.len();
-    let most = if inquiry.ask.waits_for_the_store() {
+    let most = if query.kind.waits_for_the_store() {
         changes_per_pair(shards)
     } else {
         calls_per_pair(shards)
@@ -270,24 +264,24 @@ pub(super) fn send_query(
     {
         Some(asking) => {
             *asking += 1;
-            sockets.output(Output::Post(home, Letter::Ask(caller, Box::new(inquiry))));
+            sockets.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
         }
-        None => answers::told(sockets, directory, books, caller, too_busy(), at),
+        None => answers::take_answer(sockets, directory, books, caller, too_busy(), at),
     }
 }
 
 impl Sockets {
     /// The shard that a question is for.
-    pub(super) fn home_of(&self, ask: &Ask) -> ShardId {
+    pub(super) fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
-            Ask::Look(identity, _) | Ask::Create(identity, _) => {
+            QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
                 self.shards.placement.home(identity)
             }
-            Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
+            QueryKind::Change(arn, _) | QueryKind::Offer { arn, .. } => {
                 self.shards.placement.home(&Identity::of(arn))
             }
-            Ask::Permit(account) => self.shards.placement.home(account),
-            Ask::Page { of, .. } | Ask::Count { of, .. } => *of,
+            QueryKind::Permit(account) => self.shards.placement.home(account),
+            QueryKind::Page { of, .. } | QueryKind::Count { of, .. } => *of,
         }
     }
 
@@ -310,7 +304,7 @@ pub(super) fn hang_up(
     let Some(http) = sockets.http(key) else {
         return false;
     };
-    let HttpStage::AwaitReply(_, Wanted::Answer(identity, taken)) = &mut http.stage else {
+    let HttpStage::AwaitReply(_, Expected::Answer(identity, taken)) = &mut http.stage else {
         return false;
     };
     let (identity, taken) = (identity.clone(), std::mem::take(taken));
@@ -325,7 +319,7 @@ pub(super) fn hang_up(
         alexa::withdraw_local(directory, books, caller, &identity);
     } else if taken {
         sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
-        sockets.output(Output::Post(home, Letter::Withdraw(caller)));
+        sockets.output(Output::Post(home, Letter::CallWithdrawn(caller)));
     }
     // Else the home has not said yet that it took the call: when it does, it finds nobody.
     true
@@ -339,7 +333,7 @@ impl Sockets {
                 *taken = true;
                 self.shards.offers_out += 1;
             }
-            None => self.output(Output::Post(home, Letter::Withdraw(caller))),
+            None => self.output(Output::Post(home, Letter::CallWithdrawn(caller))),
         }
     }
 }
@@ -352,9 +346,9 @@ pub(super) fn refused(
     letter: Letter,
     at: Moment,
 ) {
-    if let Letter::Ask(caller, inquiry) = letter {
-        sockets.heard_from(sockets.home_of(&inquiry.ask));
-        answers::told(sockets, directory, books, caller, too_busy(), at);
+    if let Letter::Query(caller, query) = letter {
+        sockets.heard_from(sockets.home_of(&query.kind));
+        answers::take_answer(sockets, directory, books, caller, too_busy(), at);
     }
 }
 
@@ -366,13 +360,13 @@ pub(super) fn offer_answered(
     books: &mut Books,
     home: ShardId,
     caller: CallRef,
-    told: Told,
+    answer: Answer,
     at: Moment,
 ) {
-    sockets.output(Output::Post(home, Letter::Over(caller)));
+    sockets.output(Output::Post(home, Letter::CallOver(caller)));
     if sockets.awaited_offer(caller).is_some_and(|taken| *taken) {
         sockets.shards.offers_out = sockets.shards.offers_out.saturating_sub(1);
-        answers::told(sockets, directory, books, caller, told, at);
+        answers::take_answer(sockets, directory, books, caller, answer, at);
     }
 }
 
@@ -383,7 +377,7 @@ impl Sockets {
         if http.serial != caller.serial {
             return None;
         }
-        if let HttpStage::AwaitReply(_, Wanted::Answer(_, taken)) = &mut http.stage {
+        if let HttpStage::AwaitReply(_, Expected::Answer(_, taken)) = &mut http.stage {
             Some(taken)
         } else {
             None
@@ -394,9 +388,9 @@ impl Sockets {
 /// How a call is answered.
 enum Course {
     /// By a channel's home.
-    AskHome(Wanted, Ask),
+    QueryHome(Expected, QueryKind),
     /// By every shard.
-    AskAll(ListSignalingChannels),
+    QueryAll(ListSignalingChannels),
     /// At once: there are no streams here, so none stores a channel.
     NoStreams,
 }

@@ -1,7 +1,7 @@
 //! Changes of the registry: made durable first, then made, then answered.
 //!
 //! ```text
-//!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Tell
+//!  answer ──► alter / create ──► Store::submit ──► (the store's thread) ──► Letter::Committed ──► conclude ──► Answer
 //!               │                                                              │
 //!               └ a change of this channel is under way: waits behind it       └ the next one that waits
 //! ```
@@ -12,7 +12,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::home::not_found;
 use super::sockets::Sockets;
-use super::{Alteration, Ask, Inquiry, Told};
+use super::{Alteration, Answer, Query, QueryKind};
 use super::{alexa, census, home, kept, leave};
 use crate::channel::Life;
 use crate::id::{CallRef, ChannelKey, Identity};
@@ -33,7 +33,7 @@ pub(super) struct Changing {
     caller: Option<CallRef>,
     step: Step,
     /// Later changes of the same channel, in order.
-    waiting: VecDeque<(CallRef, Box<Inquiry>)>,
+    waiting: VecDeque<(CallRef, Box<Query>)>,
 }
 
 /// What happens once a change is durable.
@@ -78,12 +78,12 @@ pub(super) fn create(
 ) {
     if directory.names.contains_key(identity) {
         let message = "A channel with this name exists already in this account and region.";
-        return home::tell(
+        return home::send_answer(
             sockets,
             directory,
             books,
             caller,
-            Told::Fault(ErrorKind::ResourceInUse, message.into()),
+            Answer::Fault(ErrorKind::ResourceInUse, message.into()),
             at,
         );
     }
@@ -103,8 +103,8 @@ pub(super) fn create(
         .ok()
     });
     let Some(arn) = arn else {
-        let told = Told::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
-        return home::tell(sockets, directory, books, caller, told, at);
+        let answer = Answer::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
+        return home::send_answer(sockets, directory, books, caller, answer, at);
     };
     let record = Record {
         arn,
@@ -116,8 +116,8 @@ pub(super) fn create(
     directory.changes.last_created = created;
     let Some(key) = directory.insert_channel(record, Life::Creating) else {
         let message = "The server has as many channels as it may have.";
-        let told = Told::Fault(ErrorKind::AccountChannelLimitExceeded, message.into());
-        return home::tell(sockets, directory, books, caller, told, at);
+        let answer = Answer::Fault(ErrorKind::AccountChannelLimitExceeded, message.into());
+        return home::send_answer(sockets, directory, books, caller, answer, at);
     };
     submit(
         sockets,
@@ -153,27 +153,27 @@ pub(super) fn alter(
     at: Moment,
 ) {
     let Some(key) = directory.find(&arn) else {
-        return home::tell(sockets, directory, books, caller, not_found(), at);
+        return home::send_answer(sockets, directory, books, caller, not_found(), at);
     };
     if let Some(changing) = directory.changes.under_way.get_mut(&key) {
         if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
-            let inquiry = Inquiry {
+            let query = Query {
                 operation,
                 judge: None,
-                ask: Ask::Change(arn, alteration),
+                kind: QueryKind::Change(arn, alteration),
             };
-            changing.waiting.push_back((caller, Box::new(inquiry)));
+            changing.waiting.push_back((caller, Box::new(query)));
             return;
         }
         let message = "Too many changes of this channel are under way. Try again.";
-        let told = Told::Fault(ErrorKind::ClientLimitExceeded, message.into());
-        return home::tell(sockets, directory, books, caller, told, at);
+        let answer = Answer::Fault(ErrorKind::ClientLimitExceeded, message.into());
+        return home::send_answer(sockets, directory, books, caller, answer, at);
     }
     let Some(channel) = directory.channels.get_mut(key) else {
-        return home::tell(sockets, directory, books, caller, not_found(), at);
+        return home::send_answer(sockets, directory, books, caller, not_found(), at);
     };
     match altered(&channel.record, alteration, &mut books.random) {
-        Err(told) => home::tell(sockets, directory, books, caller, told, at),
+        Err(answer) => home::send_answer(sockets, directory, books, caller, answer, at),
         Ok(None) => {
             channel.state = Life::Deleting;
             directory.changes.deleting += 1;
@@ -264,15 +264,15 @@ fn conclude(
     if matches!(step, Step::Delete) {
         directory.changes.deleting -= 1;
     }
-    let told = match result {
+    let answer = match result {
         Ok(()) => make(sockets, directory, books, key, step, at),
         Err(error) => unmake(sockets, directory, books, key, &step, &error, at),
     };
     if let Some(caller) = caller {
-        home::tell(sockets, directory, books, caller, told, at);
+        home::send_answer(sockets, directory, books, caller, answer, at);
     }
-    while let Some((caller, inquiry)) = waiting.pop_front() {
-        home::serve(sockets, directory, books, caller, *inquiry, at);
+    while let Some((caller, query)) = waiting.pop_front() {
+        home::serve(sockets, directory, books, caller, *query, at);
         if let Some(next) = directory.changes.under_way.get_mut(&key) {
             next.waiting.append(&mut waiting);
         }
@@ -287,23 +287,23 @@ fn make(
     key: ChannelKey,
     step: Step,
     at: Moment,
-) -> Told {
+) -> Answer {
     let Some(channel) = directory.channels.get_mut(key) else {
         return not_found();
     };
     match step {
         Step::Create => {
             channel.state = Life::Active;
-            Told::Record(channel.record.clone(), ChannelStatus::Active)
+            Answer::Record(channel.record.clone(), ChannelStatus::Active)
         }
         Step::Replace(record) => {
             channel.record = record;
-            Told::Done
+            Answer::Done
         }
         Step::Delete => {
             let identity = Identity::of(&channel.record.arn);
             end_channel(sockets, directory, books, key, &identity, at);
-            Told::Done
+            Answer::Done
         }
     }
 }
@@ -317,7 +317,7 @@ fn unmake(
     step: &Step,
     error: &StoreError,
     at: Moment,
-) -> Told {
+) -> Answer {
     let message = match error {
         StoreError::Busy => "Too many changes are under way. Try again.",
         StoreError::Failed(text) => {
@@ -335,7 +335,7 @@ fn unmake(
         (Step::Delete, Some(channel)) => channel.state = Life::Active,
         (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
     }
-    Told::Fault(ErrorKind::ServiceUnavailable, message.into())
+    Answer::Fault(ErrorKind::ServiceUnavailable, message.into())
 }
 
 /// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free.
@@ -414,7 +414,7 @@ fn altered(
     record: &Record,
     alteration: Alteration,
     random: &mut fastrand::Rng,
-) -> Result<Option<Record>, Told> {
+) -> Result<Option<Record>, Answer> {
     let mut next = record.clone();
     match alteration {
         Alteration::Update(version, ttl_seconds) => {
@@ -429,7 +429,7 @@ fn altered(
             if next.tags.len() > TAGS_MAX {
                 let message = format!("A channel has at most {TAGS_MAX} tags.");
                 let kind = ErrorKind::TagsPerResourceExceededLimit;
-                return Err(Told::Fault(kind, message.into()));
+                return Err(Answer::Fault(kind, message.into()));
             }
         }
         Alteration::Untag(keys) => next.tags.retain(|tag| !keys.contains(&tag.key)),
@@ -448,12 +448,12 @@ fn set_tag(tags: &mut Vec<Tag>, tag: Tag) {
     }
 }
 
-fn check_version(record: &Record, version: Option<&str>) -> Result<(), Told> {
+fn check_version(record: &Record, version: Option<&str>) -> Result<(), Answer> {
     if version.is_none_or(|version| version == record.version.as_str()) {
         return Ok(());
     }
     let message = "CurrentVersion is not the version of the channel. Describe it again.";
-    Err(Told::Fault(ErrorKind::VersionMismatch, message.into()))
+    Err(Answer::Fault(ErrorKind::VersionMismatch, message.into()))
 }
 
 /// The partition of channels that we create.

@@ -10,7 +10,7 @@ use super::sts::answer_sts;
 use super::{admission, calls, drain, leave, outboxes, respond};
 use crate::event::{Requested, UpgradeRole};
 use crate::id::SessionKey;
-use crate::session::{Asked, Awaited, HttpStage, Target};
+use crate::session::{HttpStage, PendingBody, PendingCall, Target};
 use crate::time::Moment;
 use codec::control::{ErrorKind, Operation};
 use codec::http::{Body, CONTINUE, Head, Meta, Upgrade, preflight, upgrade};
@@ -240,7 +240,7 @@ fn begin_call(
     if head.expects_continue() && waits {
         outboxes::push_response(sockets, books, key, |out| out.extend_from_slice(CONTINUE));
     }
-    let awaited = Awaited {
+    let awaited = PendingBody {
         target,
         host: head.host().unwrap_or_default().into(),
         close: !head.keep_alive(),
@@ -272,7 +272,7 @@ pub(super) fn take_body(
     else {
         return;
     };
-    let Awaited {
+    let PendingBody {
         target,
         host,
         close,
@@ -299,7 +299,7 @@ pub(super) fn take_body(
     };
     match codec::control::parse(operation, body, &sockets.rules.calls) {
         Ok(call) => {
-            let asked = Asked {
+            let asked = PendingCall {
                 operation,
                 host,
                 close,

@@ -6,7 +6,7 @@ use super::directory::Directory;
 use super::drain::SHUTTING_DOWN;
 use super::pages::PageOf;
 use super::sockets::Sockets;
-use super::{Ask, Inquiry, Letter, Told};
+use super::{Answer, Letter, Query, QueryKind};
 use super::{alexa, answers, changes, leave, pages};
 use crate::channel::{Channel, Life, Metered};
 use crate::id::{CallRef, ChannelKey, Identity};
@@ -21,19 +21,19 @@ pub(super) fn answer(
     directory: &mut Directory,
     books: &mut Books,
     caller: CallRef,
-    inquiry: Inquiry,
+    query: Query,
     at: Moment,
 ) {
-    let (operation, ask) = (inquiry.operation, &inquiry.ask);
-    let forbidden = match (&inquiry.judge, ask) {
-        (Some(judged), Ask::Look(identity, None)) => {
+    let (operation, kind) = (query.operation, &query.kind);
+    let forbidden = match (&query.judge, kind) {
+        (Some(judged), QueryKind::Look(identity, None)) => {
             directory.forbids_named(judged, operation, identity)
         }
         (Some(_) | None, _) => None,
     };
-    match forbidden.or_else(|| over_rate(sockets, directory, operation, ask, at)) {
-        Some(told) => tell(sockets, directory, books, caller, told, at),
-        None => serve(sockets, directory, books, caller, inquiry, at),
+    match forbidden.or_else(|| over_rate(sockets, directory, operation, kind, at)) {
+        Some(answer) => send_answer(sockets, directory, books, caller, answer, at),
+        None => serve(sockets, directory, books, caller, query, at),
     }
 }
 
@@ -43,25 +43,25 @@ pub(super) fn serve(
     directory: &mut Directory,
     books: &mut Books,
     caller: CallRef,
-    inquiry: Inquiry,
+    query: Query,
     at: Moment,
 ) {
-    let Inquiry {
+    let Query {
         operation,
         judge: _,
-        ask,
-    } = inquiry;
-    let told = match ask {
-        Ask::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
-        Ask::Create(identity, create) => {
+        kind,
+    } = query;
+    let answer = match kind {
+        QueryKind::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
+        QueryKind::Create(identity, create) => {
             return changes::create(sockets, directory, books, caller, &identity, create, at);
         }
-        Ask::Change(arn, alteration) => {
+        QueryKind::Change(arn, alteration) => {
             return changes::alter(
                 sockets, directory, books, caller, arn, alteration, operation, at,
             );
         }
-        Ask::Page {
+        QueryKind::Page {
             of: _,
             prefix,
             after,
@@ -74,9 +74,9 @@ pub(super) fn serve(
             };
             return pages::send_page(sockets, directory, books, caller, of, at);
         }
-        Ask::Permit(account) => directory.permit(operation, &account, at),
-        Ask::Count { of: _, prefix } => Told::Number(directory.count(&prefix)),
-        Ask::Offer {
+        QueryKind::Permit(account) => directory.permit(operation, &account, at),
+        QueryKind::Count { of: _, prefix } => Answer::Number(directory.count(&prefix)),
+        QueryKind::Offer {
             arn,
             sender,
             payload,
@@ -86,28 +86,28 @@ pub(super) fn serve(
                     sockets, directory, books, caller, key, &sender, &payload, at,
                 );
             }
-            Some(_) => Told::Fault(ErrorKind::ServiceUnavailable, SHUTTING_DOWN.into()),
+            Some(_) => Answer::Fault(ErrorKind::ServiceUnavailable, SHUTTING_DOWN.into()),
             None => not_found(),
         },
     };
-    tell(sockets, directory, books, caller, told, at);
+    send_answer(sockets, directory, books, caller, answer, at);
 }
 
 /// Sends an answer to its caller.
-pub(super) fn tell(
+pub(super) fn send_answer(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     caller: CallRef,
-    told: Told,
+    answer: Answer,
     at: Moment,
 ) {
     if caller.shard == sockets.shards.id {
-        answers::told(sockets, directory, books, caller, told, at);
+        answers::take_answer(sockets, directory, books, caller, answer, at);
     } else {
         sockets.output(Output::Post(
             caller.shard,
-            Letter::Tell(sockets.shards.id, caller, Box::new(told)),
+            Letter::Answer(sockets.shards.id, caller, Box::new(answer)),
         ));
     }
 }
@@ -136,17 +136,20 @@ fn over_rate(
     sockets: &mut Sockets,
     directory: &mut Directory,
     operation: Operation,
-    ask: &Ask,
+    kind: &QueryKind,
     at: Moment,
-) -> Option<Told> {
+) -> Option<Answer> {
     let what = Metered::Call(operation);
     what.rate(&sockets.settings.quotas)?;
-    let key = match ask {
-        Ask::Look(identity, None) => directory.names.get(identity).copied(),
-        Ask::Look(_, Some(arn)) | Ask::Change(arn, _) | Ask::Offer { arn, .. } => {
-            directory.find(arn)
-        }
-        Ask::Create(..) | Ask::Page { .. } | Ask::Permit(_) | Ask::Count { .. } => None,
+    let key = match kind {
+        QueryKind::Look(identity, None) => directory.names.get(identity).copied(),
+        QueryKind::Look(_, Some(arn))
+        | QueryKind::Change(arn, _)
+        | QueryKind::Offer { arn, .. } => directory.find(arn),
+        QueryKind::Create(..)
+        | QueryKind::Page { .. }
+        | QueryKind::Permit(_)
+        | QueryKind::Count { .. } => None,
     };
     let key = key?;
     let channel = directory.channels.get_mut(key)?;
@@ -154,14 +157,14 @@ fn over_rate(
         leave::arm_channel(sockets, directory, key, at);
         return None;
     }
-    Some(Told::Fault(
+    Some(Answer::Fault(
         ErrorKind::ClientLimitExceeded,
         RATE_EXCEEDED.into(),
     ))
 }
 
 impl Directory {
-    fn look(&self, operation: Operation, identity: &Identity, arn: Option<&ChannelArn>) -> Told {
+    fn look(&self, operation: Operation, identity: &Identity, arn: Option<&ChannelArn>) -> Answer {
         let channel = self
             .names
             .get(identity)
@@ -174,12 +177,12 @@ impl Directory {
         let ending = channel.state == Life::Deleting;
         if ending && operation == Operation::GetSignalingChannelEndpoint {
             let message = "The channel is being deleted.";
-            return Told::Fault(ErrorKind::ResourceInUse, message.into());
+            return Answer::Fault(ErrorKind::ResourceInUse, message.into());
         }
         if ending && operation == Operation::GetIceServerConfig {
             return not_found();
         }
-        Told::Record(channel.record.clone(), status)
+        Answer::Record(channel.record.clone(), status)
     }
 }
 
@@ -192,8 +195,8 @@ pub(super) fn status(channel: &Channel) -> Option<ChannelStatus> {
     }
 }
 
-pub(super) fn not_found() -> Told {
-    Told::Fault(ErrorKind::ResourceNotFound, NOT_FOUND.into())
+pub(super) fn not_found() -> Answer {
+    Answer::Fault(ErrorKind::ResourceNotFound, NOT_FOUND.into())
 }
 
 /// The error for callers over their rate.

@@ -14,20 +14,20 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Letter {
     /// A call needs something of a channel that lives there.
-    Ask(CallRef, Box<Inquiry>),
-    /// The answer to such a question, and from which shard. Each question gets exactly one, wanted or not.
-    Tell(ShardId, CallRef, Box<Told>),
-    /// The question was an Alexa call, which waits from here on: the question is answered, the call will be by a
-    /// letter of its own, and an [`Letter::Over`] for it is expected. In place of a [`Letter::Tell`].
-    Taken(ShardId, CallRef),
+    Query(CallRef, Box<Query>),
+    /// The answer to such a query, and from which shard. Each query gets exactly one, wanted or not.
+    Answer(ShardId, CallRef, Box<Answer>),
+    /// The query was an Alexa call, which waits from here on: the query is answered, the call will be by a letter of
+    /// its own, and an [`Letter::CallOver`] for it is expected. In place of a [`Letter::Answer`].
+    CallTaken(ShardId, CallRef),
     /// The caller of an Alexa call that was taken hung up: the call ends, if it still waits. At most one for each
-    /// [`Letter::Taken`].
-    Withdraw(CallRef),
-    /// What came of an Alexa call that waited, and from which shard. Exactly one for each [`Letter::Taken`], wanted or
-    /// not.
-    Answer(ShardId, CallRef, Box<Told>),
-    /// That came. Exactly one for each [`Letter::Answer`].
-    Over(CallRef),
+    /// [`Letter::CallTaken`].
+    CallWithdrawn(CallRef),
+    /// The end of an Alexa call that waited, and from which shard. Exactly one for each [`Letter::CallTaken`], wanted
+    /// or not.
+    CallAnswer(ShardId, CallRef, Box<Answer>),
+    /// That came. Exactly one for each [`Letter::CallAnswer`].
+    CallOver(CallRef),
     /// The store has made the change of a channel durable, or not.
     Committed(ChannelKey, Result<(), StoreError>),
     /// From here on these are the principals.
@@ -36,20 +36,20 @@ pub enum Letter {
     Drain(u64),
 }
 
-/// A question, and on behalf of which operation.
+/// A query from one shard to another, and on behalf of which operation.
 #[derive(Debug)]
-pub struct Inquiry {
+pub struct Query {
     /// The caller's operation: its rate is counted where the channel lives.
     pub operation: Operation,
     /// Who calls, if it is to be judged where the channel lives: the call names it without its ARN.
     pub judge: Option<Caller>,
-    /// What is asked.
-    pub ask: Ask,
+    /// What is wanted.
+    pub kind: QueryKind,
 }
 
 /// What a call wants of a channel's home.
 #[derive(Debug)]
-pub enum Ask {
+pub enum QueryKind {
     /// Its record: by identity alone, or by an ARN that must be the current one.
     Look(Identity, Option<ChannelArn>),
     /// A new channel.
@@ -87,7 +87,7 @@ pub enum Ask {
     },
 }
 
-impl Ask {
+impl QueryKind {
     /// Whether it is answered only when something is durable.
     pub(super) fn waits_for_the_store(&self) -> bool {
         match self {
@@ -116,7 +116,7 @@ pub enum Alteration {
 
 /// What the home answers.
 #[derive(Debug)]
-pub enum Told {
+pub enum Answer {
     /// The record, and the channel's state.
     Record(Record, ChannelStatus),
     /// Records by name, and whether more would follow.

@@ -62,7 +62,7 @@ mod unsent;
 mod waits;
 
 pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
-pub use letter::{Alteration, Ask, Inquiry, Letter, Parcel, Told};
+pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
 pub use snapshot::Snapshot;
 pub use start::Start;
 
@@ -246,12 +246,12 @@ impl Machine for Shard {
 
     fn refusable(letter: &Letter) -> bool {
         match letter {
-            Letter::Ask(..) => true,
-            Letter::Tell(..)
-            | Letter::Taken(..)
-            | Letter::Answer(..)
-            | Letter::Withdraw(_)
-            | Letter::Over(_)
+            Letter::Query(..) => true,
+            Letter::Answer(..)
+            | Letter::CallTaken(..)
+            | Letter::CallAnswer(..)
+            | Letter::CallWithdrawn(_)
+            | Letter::CallOver(_)
             | Letter::Committed(..)
             | Letter::Credentials(_)
             | Letter::Drain(_) => false,
@@ -327,22 +327,24 @@ impl Shard {
             gate,
         } = self;
         match letter {
-            Letter::Ask(caller, ask) => home::answer(sockets, directory, books, caller, *ask, at),
-            Letter::Tell(from, caller, told) => {
-                sockets.heard_from(from);
-                answers::told(sockets, directory, books, caller, *told, at);
+            Letter::Query(caller, query) => {
+                home::answer(sockets, directory, books, caller, *query, at)
             }
-            Letter::Taken(from, caller) => {
+            Letter::Answer(from, caller, answer) => {
+                sockets.heard_from(from);
+                answers::take_answer(sockets, directory, books, caller, *answer, at);
+            }
+            Letter::CallTaken(from, caller) => {
                 sockets.heard_from(from);
                 sockets.offer_taken(from, caller);
             }
-            Letter::Answer(from, caller, told) => {
-                calls::offer_answered(sockets, directory, books, from, caller, *told, at);
+            Letter::CallAnswer(from, caller, answer) => {
+                calls::offer_answered(sockets, directory, books, from, caller, *answer, at);
             }
-            Letter::Withdraw(caller) => {
+            Letter::CallWithdrawn(caller) => {
                 alexa::withdraw_offer(sockets, directory, books, caller, at);
             }
-            Letter::Over(caller) => directory.waits.free(caller),
+            Letter::CallOver(caller) => directory.waits.free(caller),
             Letter::Committed(key, result) => {
                 changes::committed(sockets, directory, books, key, result, at);
             }

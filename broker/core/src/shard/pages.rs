@@ -4,7 +4,7 @@
 //! part of [`LIST_MERGED_MAX`](crate::limits::LIST_MERGED_MAX). Beyond the last name that a shard with more has sent,
 //! the merged names may have gaps: the page ends there, and its token says so.
 
-use super::Told;
+use super::Answer;
 use super::books::Books;
 use super::directory::Directory;
 use super::home::status;
@@ -13,7 +13,7 @@ use super::{answers, home};
 use crate::id::{CallRef, Identity};
 use crate::limits::RECORDS_PER_TURN;
 use crate::record::Listed;
-use crate::session::{HttpStage, Wanted};
+use crate::session::{Expected, HttpStage};
 use crate::time::Moment;
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -36,7 +36,7 @@ enum PageWork {
     Merge(CallRef),
 }
 
-/// Which part of a page a shard is asked for: see [`super::Ask::Page`].
+/// Which part of a page a shard is asked for: see [`super::QueryKind::Page`].
 #[derive(Debug)]
 pub(super) struct PageOf {
     pub(super) prefix: Box<str>,
@@ -74,9 +74,9 @@ pub(super) fn send_page(
             .push_back(PageWork::Send(caller, of));
     }
     let before = directory.pages.records_read;
-    let told = directory.page(&of.prefix, of.after.as_deref(), of.limit);
+    let answer = directory.page(&of.prefix, of.after.as_deref(), of.limit);
     directory.pages.records += directory.pages.records_read - before;
-    home::tell(sockets, directory, books, caller, told, at);
+    home::send_answer(sockets, directory, books, caller, answer, at);
 }
 
 /// Whether the last part of a page, which just came, waits for a turn with room to merge it. It is added to the others.
@@ -84,17 +84,17 @@ pub(super) fn merges_later(
     sockets: &mut Sockets,
     directory: &mut Directory,
     caller: CallRef,
-    told: &mut Told,
+    answer: &mut Answer,
     at: Moment,
 ) -> bool {
-    let Told::Page(page, more) = told else {
+    let Answer::Page(page, more) = answer else {
         return false;
     };
     let has_room = directory.pages.has_room(at);
     let http = sockets.http(caller.session);
     let Some(HttpStage::AwaitReply(
         _,
-        Wanted::Pages {
+        Expected::Pages {
             missing: 1,
             records,
             complete_to,
@@ -128,12 +128,12 @@ pub(super) fn work_on_pages(
             Some(PageWork::Send(caller, of)) => {
                 send_page(sockets, directory, books, caller, of, at)
             }
-            Some(PageWork::Merge(caller)) => answers::told(
+            Some(PageWork::Merge(caller)) => answers::take_answer(
                 sockets,
                 directory,
                 books,
                 caller,
-                Told::Page(Vec::new(), false),
+                Answer::Page(Vec::new(), false),
                 at,
             ),
             None => {}
@@ -146,7 +146,7 @@ pub(super) fn work_on_pages(
 impl Directory {
     /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least
     /// one, and whether there are more.
-    pub(super) fn page(&mut self, prefix: &str, after: Option<&str>, limit: usize) -> Told {
+    pub(super) fn page(&mut self, prefix: &str, after: Option<&str>, limit: usize) -> Answer {
         let first = match after.filter(|after| *after >= prefix) {
             Some(after) => Bound::Excluded(Identity::from_text(after)),
             None => Bound::Included(Identity::from_text(prefix)),
@@ -170,11 +170,11 @@ impl Directory {
             }
             page.push(channel.record.listed(status));
         }
-        Told::Page(page, more)
+        Answer::Page(page, more)
     }
 }
 
-/// Adds a shard's part to those that have come. Returns up to which name all have told everything.
+/// Adds a shard's part to those that have come. Returns up to which name all have answer everything.
 pub(super) fn add(
     records: &mut Vec<Listed>,
     complete_to: Option<Box<str>>,

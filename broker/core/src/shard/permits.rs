@@ -1,6 +1,6 @@
 //! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
-use super::Told;
+use super::Answer;
 use super::directory::Directory;
 use super::home::not_found;
 use crate::auth::Caller;
@@ -12,7 +12,7 @@ use codec::control::{Call, Operation, StreamSelector};
 impl Directory {
     /// Refuses a call that its caller may not make, or whose channel cannot exist for them; `None` lets it pass. A
     /// channel that is named is judged where it lives, by [`Directory::forbids_named`].
-    pub(super) fn forbids(&self, caller: &Caller, call: &Call) -> Option<Told> {
+    pub(super) fn forbids(&self, caller: &Caller, call: &Call) -> Option<Answer> {
         let operation = call.operation();
         if let Some(arn) = call.arn() {
             let client_id = if let Call::Ice(ice) = call {
@@ -46,7 +46,7 @@ impl Directory {
         caller: &Caller,
         operation: Operation,
         identity: &Identity,
-    ) -> Option<Told> {
+    ) -> Option<Answer> {
         let channel = self.names.get(identity);
         let channel = channel.and_then(|&key| self.channels.get(key));
         match channel.filter(|channel| channel.state != Life::Creating) {
@@ -66,11 +66,11 @@ fn denial(
     operation: Operation,
     resource: &str,
     client_id: Option<&str>,
-) -> Option<Told> {
+) -> Option<Answer> {
     let action: Action = operation.policy_action();
     (!caller.may(action, resource, client_id)).then(|| {
         let message = caller.denial(action, resource);
-        Told::Fault(operation.denied(), message.into())
+        Answer::Fault(operation.denied(), message.into())
     })
 }
 

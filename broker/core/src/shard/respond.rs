@@ -28,7 +28,7 @@ pub(super) enum Purpose {
 }
 
 /// A response.
-pub(super) struct Answer<'a> {
+pub(super) struct Response<'a> {
     pub(super) purpose: Purpose,
     pub(super) status: u16,
     /// The error's type, if it is one.
@@ -80,7 +80,7 @@ pub(super) fn respond(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    answer: &Answer<'_>,
+    answer: &Response<'_>,
     at: Moment,
 ) {
     let id = books.request_id();
@@ -93,10 +93,10 @@ pub(super) fn respond_as(
     books: &mut Books,
     key: SessionKey,
     id: &str,
-    answer: &Answer<'_>,
+    answer: &Response<'_>,
     at: Moment,
 ) {
-    let Answer {
+    let Response {
         purpose,
         status,
         error_type,
@@ -160,7 +160,7 @@ pub(super) fn respond_json(
     close: bool,
     at: Moment,
 ) {
-    let answer = Answer {
+    let answer = Response {
         purpose,
         status: 200,
         error_type: None,
@@ -219,7 +219,7 @@ pub(super) fn respond_error_as(
     }
     let mut body = Vec::new();
     error_body(&mut body, purpose.operation(), message);
-    let answer = Answer {
+    let answer = Response {
         purpose,
         status: kind.status(purpose.family()),
         error_type: Some(kind.error_type()),
@@ -263,7 +263,7 @@ pub(super) fn respond_unsigned(
     }
     let mut body = Vec::new();
     error_body(&mut body, None, &refusal.to_string());
-    let answer = Answer {
+    let answer = Response {
         purpose,
         status: refusal.status(),
         error_type: Some(refusal.error_type()),
@@ -289,7 +289,7 @@ pub(super) fn refuse_head(
     }
     let mut body = Vec::new();
     error_body(&mut body, None, message);
-    let answer = Answer {
+    let answer = Response {
         purpose,
         status,
         error_type: Some(ErrorKind::InvalidArgument.error_type()),

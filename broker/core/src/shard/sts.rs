@@ -6,7 +6,7 @@ use super::books::Books;
 use super::calls::UNAUDITABLE;
 use super::gate::Gate;
 use super::respond;
-use super::respond::{Answer, Purpose};
+use super::respond::{Purpose, Response};
 use super::sockets::Sockets;
 use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
 use crate::event::{AuthFailure, Requested};
@@ -73,7 +73,7 @@ pub(super) fn answer_sts(
     };
     match result {
         Ok(()) => {
-            let answer = Answer {
+            let answer = Response {
                 purpose: Purpose::Sts(requested),
                 status: 200,
                 error_type: None,
@@ -100,7 +100,7 @@ pub(super) fn refuse_sts(
 ) {
     let mut body = Vec::new();
     error_body(&mut body, error.kind, &error.message, id);
-    let answer = Answer {
+    let answer = Response {
         purpose: Purpose::Sts(requested),
         status: error.kind.status(),
         error_type: Some(error.kind.code()),

@@ -1,6 +1,6 @@
 //! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
-use super::Told;
+use super::Answer;
 use super::books::Books;
 use super::directory::Directory;
 use super::gate::Gate;
@@ -195,8 +195,8 @@ fn reply_overdue(
         serial: http.serial,
     };
     let message = "The call took too long. Whether it changed anything is not known.";
-    let fault = Told::Fault(ErrorKind::ServiceUnavailable, message.into());
-    answers::told(sockets, directory, books, caller, fault, at);
+    let fault = Answer::Fault(ErrorKind::ServiceUnavailable, message.into());
+    answers::take_answer(sockets, directory, books, caller, fault, at);
 }
 
 fn open_due(

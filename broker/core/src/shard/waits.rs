@@ -3,14 +3,14 @@
 //!
 //! ```text
 //!  the caller's shard          the channel's home
-//!    Ask ───────────────────►  taken in
-//!    ◄─────────────── Taken    the place per pair of shards is free again; one of this table is held
-//!    Withdraw ──────────────►  only when the caller hangs up: the call ends, if it still waits
-//!    ◄────────────── Answer    the master's answer, or why there is none: exactly one, wanted or not
-//!    Over ──────────────────►  the place of this table is free
+//!    QueryKind ───────────────────►  taken in
+//!    ◄─────────── CallTaken    the place per pair of shards is free again; one of this table is held
+//!    CallWithdrawn ─────────►  only when the caller hangs up: the call ends, if it still waits
+//!    ◄────────── CallAnswer    the master's answer, or why there is none: exactly one, wanted or not
+//!    CallOver ──────────────►  the place of this table is free
 //! ```
-//! A place is held until its `Over` is read, so the mailboxes never hold more answers than there are places on all
-//! shards, nor more of `Withdraw` and of `Over` than there are on the reader's.
+//! A place is held until its `CallOver` is read, so the mailboxes never hold more answers than there are places on all
+//! shards, nor more of `CallWithdrawn` and of `CallOver` than there are on the reader's.
 
 use crate::id::{CallRef, ChannelKey};
 use crate::limits::CALL_PLACES_PER_WAITING_CALL;

@@ -11,7 +11,7 @@ use broker_core::id::{CallRef, SessionKey, ShardId};
 use broker_core::journal::Entry;
 use broker_core::limits::ANSWER_BYTES_MAX;
 use broker_core::machine::{Machine, Output};
-use broker_core::shard::{Ask, Letter, Shard};
+use broker_core::shard::{Letter, QueryKind, Shard};
 use std::collections::BTreeSet;
 
 impl World {
@@ -129,12 +129,12 @@ impl World {
         let reference = |caller: &CallRef| (caller.shard.0, caller.session.pack(), caller.serial);
         let out = &mut self.model.out;
         let tag = match &letter {
-            Letter::Ask(caller, inquiry) => {
+            Letter::Query(caller, query) => {
                 let predicted = out.asks.pop_front();
                 let (predicted, home, question) = predicted.expect("a question was predicted");
-                let asked = match inquiry.ask {
-                    Ask::Permit(_) => Question::Permit,
-                    Ask::Count { .. } => Question::Count,
+                let asked = match query.kind {
+                    QueryKind::Permit(_) => Question::Permit,
+                    QueryKind::Count { .. } => Question::Count,
                     _ => Question::Call,
                 };
                 assert_eq!(asked, question, "what is asked");
@@ -147,7 +147,7 @@ impl World {
                 self.callers.insert(reference(caller), predicted);
                 Tag::Ask(predicted, question)
             }
-            Letter::Tell(home, caller, _) => {
+            Letter::Answer(home, caller, _) => {
                 let known = self.callers.get(&reference(caller));
                 let place = (out.tells.iter()).position(|(whose, ..)| Some(whose) == known);
                 let (predicted, at, told) = place
@@ -156,9 +156,10 @@ impl World {
                 assert_eq!((at, predicted.shard), (home.index(), to.index()));
                 Tag::Tell(predicted, told)
             }
-            Letter::Taken(..) | Letter::Withdraw(_) | Letter::Answer(..) | Letter::Over(_) => {
-                self.alexa_letter(to, &letter)
-            }
+            Letter::CallTaken(..)
+            | Letter::CallWithdrawn(_)
+            | Letter::CallAnswer(..)
+            | Letter::CallOver(_) => self.alexa_letter(to, &letter),
             Letter::Drain(_) => panic!("no shard drains another"),
             Letter::Committed(..) => panic!("only a store tells of a change"),
             Letter::Credentials(_) => panic!("only the operator changes them"),

@@ -14,13 +14,13 @@ impl World {
         };
         let out = &mut self.model.out;
         match letter {
-            Letter::Taken(home, caller) => {
+            Letter::CallTaken(home, caller) => {
                 let (predicted, at) = out.takens.pop_front().expect("it takes a call");
                 assert_eq!((known(caller), at), (Some(predicted), home.index()));
                 assert_eq!(predicted.shard, to.index());
                 Tag::Taken(predicted, at)
             }
-            Letter::Answer(home, caller, _) => {
+            Letter::CallAnswer(home, caller, _) => {
                 let place =
                     (out.answers.iter()).position(|(whose, ..)| Some(*whose) == known(caller));
                 let (predicted, at, told) = place
@@ -29,7 +29,7 @@ impl World {
                 assert_eq!((at, predicted.shard), (home.index(), to.index()));
                 Tag::Answer(predicted, at, told)
             }
-            Letter::Withdraw(caller) => {
+            Letter::CallWithdrawn(caller) => {
                 let place =
                     (out.withdraws.iter()).position(|(whose, _)| Some(*whose) == known(caller));
                 let (predicted, home) = place
@@ -38,7 +38,7 @@ impl World {
                 assert_eq!(home, to.index());
                 Tag::Withdraw(predicted)
             }
-            Letter::Over(caller) => {
+            Letter::CallOver(caller) => {
                 let (predicted, home) = out.overs.pop_front().expect("a call is over");
                 assert_eq!((known(caller), home), (Some(predicted), to.index()));
                 Tag::Over(predicted)

@@ -90,8 +90,8 @@ impl Shards {
         self.input(0, Input::Received { session, bytes }, &mut mail);
         let mut merged = 0;
         while let Some((to, letter)) = mail.pop_front() {
-            if let Letter::Tell(_, _, told) = &letter
-                && let Told::Page(page, _) = &**told
+            if let Letter::Answer(_, _, told) = &letter
+                && let Answer::Page(page, _) = &**told
             {
                 merged += page.len();
             }
