@@ -4,6 +4,7 @@
 
 mod damage;
 mod full;
+mod layout;
 mod lives;
 mod snapshot;
 mod support;
