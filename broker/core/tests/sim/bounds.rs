@@ -43,7 +43,7 @@ impl World {
             assert_eq!(gauges, [0; 6], "gauges of shard {number} at the end");
             assert_eq!(counters.unaccounted(), 0);
             let model = &self.model.shards[number];
-            assert_eq!(model.asking, 0, "no question is open");
+            assert!(model.asks_nobody(), "no question is open");
             assert_eq!(
                 (model.offers_out, model.places.len()),
                 (0, 0),

@@ -70,7 +70,7 @@ impl World {
                 }
                 Output::HandOver(key, to) => {
                     let conn = self.conn(shard, key);
-                    let predicted = self.model.out.handovers.pop();
+                    let predicted = self.model.out.handovers.pop_front();
                     assert_eq!(predicted, Some((conn, to.index())), "a handover");
                     self.sockets[conn].stage = Stage::Leaving(to.index());
                 }
@@ -108,8 +108,8 @@ impl World {
             "Drained, once, when empty or over"
         );
         self.drained[shard] |= over;
-        for (letter, caller) in refused {
-            self.refuse(shard, letter, caller);
+        for (letter, caller, by) in refused {
+            self.refuse(shard, letter, caller, by);
         }
     }
 
@@ -125,7 +125,7 @@ impl World {
         from: usize,
         to: ShardId,
         letter: Letter,
-    ) -> Option<(Letter, crate::model::Caller)> {
+    ) -> Option<(Letter, crate::model::Caller, usize)> {
         let reference = |caller: &CallRef| (caller.shard.0, caller.session.pack(), caller.serial);
         let out = &mut self.model.out;
         let tag = match &letter {
@@ -154,7 +154,7 @@ impl World {
                     .and_then(|place| out.tells.remove(place))
                     .expect("an answer was predicted");
                 assert_eq!((at, predicted.shard), (home.index(), to.index()));
-                Tag::Tell(predicted, told)
+                Tag::Tell(predicted, at, told)
             }
             Letter::CallTaken(..)
             | Letter::CallWithdrawn(_)
@@ -168,7 +168,7 @@ impl World {
             && Shard::refusable(&letter)
             && self.plan.refuses(&mut self.random)
         {
-            return Some((letter, caller));
+            return Some((letter, caller, to.index()));
         }
         self.hit("letter posted");
         self.mail[to.index()].push_back(Post::Letter(letter, tag));

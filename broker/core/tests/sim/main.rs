@@ -31,11 +31,15 @@ mod workload;
 mod world;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
 /// Worlds of an ordinary run: a few seconds.
 const SEEDS: u64 = 400;
+
+/// How a world ends that the model gives up.
+const GIVEN_UP: &str = "world ended: an order that does not show";
 
 /// Worlds from one line about a long run to the next.
 const PROGRESS: u64 = 10_000;
@@ -44,7 +48,10 @@ const PROGRESS: u64 = 10_000;
 fn worlds() {
     let number = |name| setting(name).and_then(|text| text.parse().ok());
     if let Some(seed) = number("SEED") {
-        World::new(seed).run();
+        let mut world = World::new(seed);
+        if !run(seed, &mut world) {
+            say_given_up(seed, world.step);
+        }
         return;
     }
     let mut table = BTreeMap::new();
@@ -52,14 +59,8 @@ fn worlds() {
     let first = number("SIM_FIRST").unwrap_or(1);
     for seed in first..first + seeds {
         let mut world = World::new(seed);
-        let run = catch_unwind(AssertUnwindSafe(|| world.run()));
-        if let Err(panic) = run {
-            if panic.is::<model::OrderDoesNotShow>() {
-                world.hit("world ended: an order that does not show");
-            } else {
-                report(seed, &world);
-                std::panic::resume_unwind(panic);
-            }
+        if !run(seed, &mut world) {
+            world.hit(GIVEN_UP);
         }
         for (what, times) in world.hits {
             let (worlds, all) = table.entry(what).or_insert((0, 0));
@@ -86,6 +87,27 @@ fn worlds() {
             assert!(table.contains_key(what), "no world met: {what}");
         }
     }
+}
+
+/// Runs a world. False when the model gave it up, which is no failure.
+fn run(seed: u64, world: &mut World) -> bool {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) else {
+        return true;
+    };
+    if !panic.is::<model::OrderDoesNotShow>() {
+        report(seed, world);
+        std::panic::resume_unwind(panic);
+    }
+    false
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test passes, and what it prints in the usual way is not shown"
+)]
+fn say_given_up(seed: u64, step: u64) {
+    let said = writeln!(std::io::stderr(), "seed {seed}, step {step}: {GIVEN_UP}");
+    said.expect("standard error takes a line");
 }
 
 fn report(seed: u64, world: &World) {

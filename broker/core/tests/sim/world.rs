@@ -69,8 +69,8 @@ pub(crate) enum Post {
 /// What the model knows of a letter.
 pub(crate) enum Tag {
     Ask(Caller, Question),
-    Tell(Caller, Told),
-    /// Of which home.
+    /// Of which home, like the two that follow.
+    Tell(Caller, usize, Told),
     Taken(Caller, usize),
     Answer(Caller, usize, Told),
     Withdraw(Caller),
@@ -347,7 +347,7 @@ impl World {
             Post::Letter(letter, tag) => {
                 match tag {
                     Tag::Ask(caller, question) => self.model.answer(shard, caller, question),
-                    Tag::Tell(caller, told) => self.model.heard_back(caller, told),
+                    Tag::Tell(caller, home, told) => self.model.heard_back(caller, home, told),
                     Tag::Taken(caller, home) => self.model.taken(caller, home),
                     Tag::Answer(caller, home, told) => {
                         self.model.offer_answered(caller, home, told);
@@ -396,12 +396,12 @@ impl World {
         }
     }
 
-    /// A letter found no room.
-    pub(crate) fn refuse(&mut self, shard: usize, letter: Letter, caller: Caller) {
+    /// A letter found no room at its home.
+    pub(crate) fn refuse(&mut self, shard: usize, letter: Letter, caller: Caller, home: usize) {
         self.hit("fault: letter refused");
         self.before(shard);
         let told = Told::Fault(503, "ServiceUnavailable");
-        self.model.heard_back(caller, told);
+        self.model.heard_back(caller, home, told);
         self.handle(shard, Input::Refused(letter));
     }
 
@@ -411,15 +411,16 @@ impl World {
     pub(crate) fn pass(&mut self, ms: u64) {
         let mut left = ms;
         let waits = |conn: &Conn| matches!(conn.stage, crate::model::Stage::AwaitReply(_));
+        self.tick_all(); // a call that waited for its turn may begin to wait for its answer
         while left > PIECE_MS && self.model.conns.iter().any(waits) {
             self.pass_piece(PIECE_MS);
+            self.tick_all();
             left -= PIECE_MS;
         }
         self.pass_piece(left);
     }
 
     fn pass_piece(&mut self, ms: u64) {
-        self.tick_all();
         self.model.now += ms;
         self.model.wall += ms;
         self.ticks_due = (0..self.shards.len()).collect();

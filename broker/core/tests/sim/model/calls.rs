@@ -16,6 +16,10 @@ const OFFER_BYTES: usize = 10_000;
 /// Longest wait of a call.
 const REPLY_MS: u64 = 150_000;
 
+/// Questions under way from one shard to another; and beyond how many of them none waits for a store.
+const QUESTIONS: usize = 128;
+const CHANGES: usize = QUESTIONS / 2;
+
 impl Model {
     /// The body of a call is complete.
     pub(super) fn call(&mut self, id: ConnId, call: Call) {
@@ -146,9 +150,15 @@ impl Model {
     pub(super) fn ask(&mut self, caller: Caller, home: usize, question: Question) {
         if home == caller.shard {
             self.answer(home, caller, question);
-        } else {
-            self.shards[caller.shard].asking += 1;
+            return;
+        }
+        let stored = question == Question::Call && stored(&self.asked[&caller]);
+        let most = if stored { CHANGES } else { QUESTIONS };
+        if self.shards[caller.shard].asks(home, most) {
             self.out.asks.push_back((caller, home, question));
+        } else {
+            self.met("call refused: too many between two shards");
+            self.told(caller, Told::Fault(503, "ServiceUnavailable"));
         }
     }
 
@@ -288,8 +298,8 @@ impl Model {
     }
 
     /// An answer reached the caller's shard by letter, or the question came back.
-    pub(crate) fn heard_back(&mut self, caller: Caller, told: Told) {
-        self.shards[caller.shard].asking -= 1;
+    pub(crate) fn heard_back(&mut self, caller: Caller, home: usize, told: Told) {
+        self.shards[caller.shard].heard_from(home);
         self.told(caller, told);
     }
 
@@ -411,6 +421,11 @@ impl Model {
             self.close_ws(conn, 1001, "Channel deleted", EndReason::ChannelDeleted);
         }
     }
+}
+
+/// Whether a call is answered only when something is durable.
+fn stored(call: &Call) -> bool {
+    changes(call) && !matches!(call, Call::UpdateStorage(..))
 }
 
 /// Whether a call changes something.

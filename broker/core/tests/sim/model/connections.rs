@@ -201,6 +201,9 @@ impl Model {
             self.met("upgrade refused: rate");
             return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
         }
+        if self.out.ticks && self.member_is_due(channel) {
+            self.give_up(); // admitted first, or that first
+        }
         let viewers = &self.channels[channel].viewers;
         let full = viewers.len() >= self.settings.limits.viewers_per_channel;
         if full && viewer.as_ref().is_some_and(|id| !viewers.contains_key(id)) {

@@ -157,6 +157,29 @@ impl Model {
         }
     }
 
+    /// Whether the own deadlines of a connection of this channel end it in this tick, or have it sent something.
+    pub(super) fn member_is_due(&self, channel: usize) -> bool {
+        let of = |conn: &super::Conn| conn.ws.as_ref().is_some_and(|ws| ws.channel == channel);
+        let open = |conn: &super::Conn| conn.live && matches!(conn.stage, Stage::Open);
+        let conns = self.conns.iter().enumerate();
+        let mut members = conns.filter(|(_, conn)| open(conn) && of(conn));
+        members.any(|(id, _)| self.ends_by_itself(id) || self.notice_is_due(id))
+    }
+
+    /// Whether a ping or GO_AWAY is due, or a ping was not answered in time.
+    fn notice_is_due(&self, id: ConnId) -> bool {
+        let timeouts = &self.settings.timeouts;
+        let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
+        let (since, within) = match ws.pinged {
+            Some(pinged) => (pinged, timeouts.pong_ms),
+            None => (ws.heard, timeouts.ping_ms),
+        };
+        let silent = within > 0 && self.now >= super::timers::whole_second(since + within);
+        let age = timeouts.connection_age_ms;
+        let old = age > 0 && self.now + timeouts.go_away_grace_ms >= ws.opened + age;
+        silent || (old && ws.notices && !ws.told)
+    }
+
     /// Whether a connection's own deadlines end it in this tick.
     fn ends_by_itself(&self, id: ConnId) -> bool {
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");

@@ -95,8 +95,8 @@ pub(crate) struct ShardModel {
     pub(crate) fresh: ((u64, u64), u32),
     /// Connections whose requests wait for a turn.
     pub(crate) waiting: VecDeque<ConnId>,
-    /// Questions of this shard that are under way.
-    pub(crate) asking: usize,
+    /// Questions of this shard that are under way, by the shard that is asked.
+    asking: BTreeMap<usize, usize>,
     /// Connections of this shard whose Alexa call waits on another.
     pub(crate) offers_out: usize,
     /// Places that its log keeps for changes under way.
@@ -113,6 +113,26 @@ pub(crate) struct ShardModel {
     pub(crate) quiet: u32,
     /// When the last connection is closed that was to come back for ICE servers.
     pub(crate) recalled: u64,
+}
+
+impl ShardModel {
+    /// One more question to another shard, if no more than `most` are under way then.
+    fn asks(&mut self, home: usize, most: usize) -> bool {
+        let asking = self.asking.entry(home).or_default();
+        let asks = *asking < most;
+        *asking += usize::from(asks);
+        asks
+    }
+
+    /// A question was answered, or came back.
+    fn heard_from(&mut self, home: usize) {
+        *self.asking.get_mut(&home).expect("it was asked") -= 1;
+    }
+
+    /// No question is under way.
+    pub(crate) fn asks_nobody(&self) -> bool {
+        self.asking.values().all(|asking| *asking == 0)
+    }
 }
 
 /// A drain.

@@ -30,9 +30,11 @@ pub(crate) enum Body {
 /// What one input must lead to, beside bytes.
 #[derive(Default)]
 pub(crate) struct Predicted {
+    /// The input is a tick: what a connection's own deadlines lead to comes before it, and is observed after it.
+    pub(crate) ticks: bool,
     pub(crate) closes: Vec<ConnId>,
     pub(crate) aborts: Vec<ConnId>,
-    pub(crate) handovers: Vec<(ConnId, usize)>,
+    pub(crate) handovers: VecDeque<(ConnId, usize)>,
     pub(crate) asks: VecDeque<(Caller, usize, Question)>,
     pub(crate) tells: VecDeque<(Caller, usize, Told)>,
     /// Alexa calls that were taken in, by which home; those whose callers hung up; what came of them; and the

@@ -162,7 +162,7 @@ impl Model {
                         let deadline = self.now + self.settings.timeouts.head_ms;
                         self.conns[id].deadline = deadline;
                         self.conns[id].stage = Stage::AwaitHandover(arn, viewer, wss);
-                        self.out.handovers.push((id, home));
+                        self.out.handovers.push_back((id, home));
                         return visit;
                     }
                 }

@@ -45,6 +45,7 @@ impl Model {
     pub(crate) fn tick(&mut self, shard: usize) {
         self.departures = 0;
         self.expired_bytes = 0;
+        self.out.ticks = true;
         for channel in 0..self.channels.len() {
             if self.channels[channel].alive && self.channels[channel].home == shard {
                 self.expire_kept(channel);
@@ -178,7 +179,7 @@ impl Model {
         let empty = sockets == 0
             && waiting == 0
             && changes == 0
-            && this.asking == 0
+            && this.asks_nobody()
             && this.offers_out == 0
             && this.counters.outbox_bytes == 0
             && this.counters.control_bytes == 0;
