@@ -38,7 +38,9 @@ use std::sync::Arc;
 /// A connection of the world, never used again.
 pub(crate) type ConnId = usize;
 
-/// Thrown to end a world in which two things fell into one tick and their order, which does not show, matters. Rare.
+/// Thrown to end a world in which two things fell into one tick and their order, which does not show, matters. Three of
+/// ten worlds end so before their time, most of them because a call is answered by the clock and its caller takes no
+/// answers, or because several calls are: see `Model::tick`.
 pub(crate) struct OrderDoesNotShow;
 
 /// All that should be, on all shards.
