@@ -34,7 +34,8 @@ impl Origin {
 }
 
 /// Connections by origin and age. Memory grows with the number of members, about 200 bytes each; each step takes
-/// logarithmic time, a question after others' arrivals one such step for each of at most [`UNFILED_MAX`] of them. Its owner bounds the number of members.
+/// logarithmic time, a question one such step more for each of the at most [`UNFILED_MAX`] newest members. Its owner
+/// bounds the number of members.
 #[derive(Debug)]
 pub struct Crowd<K> {
     members: BTreeMap<K, Member>,
