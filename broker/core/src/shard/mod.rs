@@ -57,6 +57,8 @@ mod start;
 mod sts;
 mod tables;
 mod timers;
+#[cfg(test)]
+mod transitions;
 mod turns;
 mod unsent;
 mod waits;
