@@ -6,9 +6,11 @@
 //!  192 commit slot 1
 //! ```
 //! Source: redb 4.4.0, `header.rs` and the design page in its `docs`. The layout is private to the engine, whose public
-//! interface repairs what it opens and cannot be told which commit to verify: its version is pinned, and
-//! `tests/store/layout.rs` fails when another one is taken. No checksum covers bytes 0 to 63. The constants
-//! among them are compared; what follows of the flags is proved by verifying the commit they point to:
+//! interface repairs what it opens and has no choice of the commit to verify. Its version is pinned, therefore, and
+//! `tests/store/layout.rs` fails when another one is taken.
+//!
+//! No checksum covers bytes 0 to 63. The constants among them are compared; what follows of the flags is proved by
+//! verifying the commit they point to:
 //!
 //! * The slot that the flag names was synced before the flag was, so it and all below it must verify, or the file is
 //!   damaged.
