@@ -123,6 +123,7 @@ impl Model {
             let conn = &mut self.conns[id];
             if matches!(conn.stage, Stage::Open) {
                 self.frames(id);
+                self.heard(id); // also when it waited for its turn, with part of a message behind it
                 return visit;
             }
             let nothing = !conn.partial && conn.pieces.is_empty();
