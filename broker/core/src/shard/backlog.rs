@@ -34,6 +34,7 @@ pub(super) fn falls_behind(sockets: &mut Sockets, directory: &mut Directory, key
 }
 
 /// The books of a connection that is behind follow its outbox; nothing for any other.
+#[inline]
 pub(super) fn weigh(sockets: &mut Sockets, directory: &mut Directory, key: SessionKey) {
     let Some(session) = sockets.sessions.get_mut(key) else {
         return;
@@ -92,6 +93,7 @@ impl Sockets {
     }
 
     /// Whether connections that are behind hold more than their part of a shard's bytes.
+    #[inline]
     pub(super) fn too_far_behind(&self) -> bool {
         let most = self.rules.outbox_bytes;
         self.backlog.bytes > most - most / 4
@@ -143,6 +145,7 @@ pub(super) fn cut_off(
 
 impl Sockets {
     /// This many bytes of a connection that was cut off are gone.
+    #[inline]
     pub(super) fn cut_shrinks(&mut self, bytes: usize) {
         self.backlog.cut = self.backlog.cut.saturating_sub(bytes);
     }

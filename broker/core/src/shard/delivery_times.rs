@@ -12,6 +12,7 @@ pub(super) struct DeliveryTimes(Vec<(u32, u64)>);
 
 impl DeliveryTimes {
     /// A message accepted at `accepted_us` was handed over. When there is no room, `at` must do as the moment of it.
+    #[inline]
     pub(super) fn record(&mut self, accepted_us: u32, at: Moment, into: &mut Histogram) {
         match self.0.last_mut() {
             Some((moment, messages)) if *moment == accepted_us => *messages += 1,

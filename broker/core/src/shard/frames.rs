@@ -30,6 +30,7 @@ pub(super) struct Reader {
 
 /// Lends the receiver of a session and the shard's parser; [`give_back`] follows. `None` when the session has no open
 /// WebSocket.
+#[inline]
 pub(super) fn lend(sockets: &mut Sockets, key: SessionKey) -> Option<(Receiver, Reader)> {
     let web_socket = sockets.web_socket(key)?;
     let receiver = std::mem::replace(&mut web_socket.receiver, Receiver::new(Side::Server));
@@ -38,6 +39,7 @@ pub(super) fn lend(sockets: &mut Sockets, key: SessionKey) -> Option<(Receiver, 
 }
 
 /// Takes back what was lent, and notes that the peer was active; false when the session is gone.
+#[inline]
 pub(super) fn give_back(
     sockets: &mut Sockets,
     key: SessionKey,
@@ -68,6 +70,7 @@ pub(super) fn give_back(
 ///
 /// # Errors
 /// [`Aside`] for each of those.
+#[inline(always)]
 pub(super) fn text<'a>(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -122,6 +125,7 @@ pub(super) fn text<'a>(
 /// # Errors
 /// [`Aside`] for an empty text, which some clients send as a keepalive, and for one that breaks a rule, which is
 /// answered if it can be.
+#[inline(always)]
 pub(super) fn understand<'a>(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -151,6 +155,7 @@ pub(super) fn understand<'a>(
 
 impl Sockets {
     /// Whether the frames behind one that was passed on are looked at: closing its sender may have been part of it.
+    #[inline]
     pub(super) fn still_open(&self, key: SessionKey) -> Result<(), Aside> {
         let session = self.sessions.get(key);
         if session.is_some_and(|session| session.open().is_some()) {
@@ -161,6 +166,7 @@ impl Sockets {
     }
 
     /// A control frame ended: the time of a message that it came within starts again.
+    #[inline]
     pub(super) fn frame_ended(&mut self, key: SessionKey) {
         let session = self.sessions.get_mut(key);
         if let Some(web_socket) = session.and_then(|session| session.open_mut()) {
@@ -170,6 +176,7 @@ impl Sockets {
 }
 
 /// A frame that moved nothing: each costs as much as one that did, so there may be few.
+#[inline]
 pub(super) fn idle_frame(
     sockets: &mut Sockets,
     directory: &mut Directory,

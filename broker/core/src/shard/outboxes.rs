@@ -10,21 +10,25 @@ use crate::machine::Output;
 use crate::session::{Http, Load, Session, WebSocket};
 
 impl Sockets {
+    #[inline]
     pub(super) fn output(&mut self, output: Output<Letter>) {
         self.outputs.push_back(output);
     }
 
     /// A session's HTTP state, while it speaks HTTP.
+    #[inline]
     pub(super) fn http(&mut self, key: SessionKey) -> Option<&mut Http> {
         self.sessions.get_mut(key).and_then(Session::http_mut)
     }
 
     /// A session's open WebSocket, while it is one.
+    #[inline]
     pub(super) fn web_socket(&mut self, key: SessionKey) -> Option<&mut WebSocket> {
         self.sessions.get_mut(key).and_then(Session::open_mut)
     }
 
     /// Announces that a session has bytes to send.
+    #[inline]
     pub(super) fn touch(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;

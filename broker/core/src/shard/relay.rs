@@ -43,6 +43,7 @@ impl Passing<'_> {
 ///
 /// # Errors
 /// [`Aside`] when the sender is too fast, which is answered if it can be.
+#[inline(always)]
 pub(super) fn admit(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -76,6 +77,7 @@ pub(super) fn admit(
 ///
 /// # Errors
 /// [`Aside`] when the channel is gone.
+#[inline(always)]
 pub(super) fn route<'a>(
     directory: &mut Directory,
     books: &mut Books,
@@ -121,6 +123,7 @@ pub(super) fn route<'a>(
 }
 
 /// Route → the recipient's outbox, unless it is full.
+#[inline]
 pub(super) fn deliver(
     sockets: &mut Sockets,
     directory: &mut Directory,

@@ -74,6 +74,7 @@ pub(super) fn tick(
 
 impl Sockets {
     /// Has the wheel call for a session at `deadline`, unless it calls earlier anyway.
+    #[inline]
     pub(super) fn arm(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
@@ -85,6 +86,7 @@ impl Sockets {
     }
 
     /// Sets the wheel to the end of a session's state.
+    #[inline]
     pub(super) fn arm_open(&mut self, key: SessionKey, now: Now) {
         let session = self.sessions.get(key);
         if let Some(Wait::Until(next)) = session.map(|it| it.waits(&self.settings.timeouts, now)) {
