@@ -37,12 +37,12 @@ pub struct Message {
 /// The pending store of one channel.
 #[derive(Debug, Default)]
 pub struct Pending {
-    keys: Vec<Key>,
+    keys: Vec<PendingKey>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Key {
+struct PendingKey {
     towards: Towards,
     viewer: Rc<str>,
     messages: VecDeque<Message>,
@@ -81,7 +81,7 @@ impl Pending {
         }
         let place = self.keys.iter().position(|key| key.is(towards, viewer));
         let place = place.unwrap_or_else(|| {
-            self.keys.push(Key {
+            self.keys.push(PendingKey {
                 towards,
                 viewer: viewer.clone(),
                 messages: VecDeque::new(),
@@ -132,7 +132,7 @@ impl Pending {
     pub fn evict(&mut self) -> Option<Message> {
         let place = (0..self.keys.len()).max_by_key(|place| {
             let key = self.keys.get(*place);
-            let bytes = key.map_or(0, Key::bytes);
+            let bytes = key.map_or(0, PendingKey::bytes);
             let oldest = key.and_then(|key| key.messages.front());
             (bytes, Reverse(oldest.map_or(0, |oldest| oldest.order)))
         })?;
@@ -160,13 +160,13 @@ impl Pending {
     /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first,
     /// each with that message's place in the order of acceptance.
     pub fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
-        let (mut for_master, others): (Vec<Key>, Vec<Key>) = self
+        let (mut for_master, others): (Vec<PendingKey>, Vec<PendingKey>) = self
             .keys
             .drain(..)
             .partition(|key| key.towards == Towards::Master);
         self.keys = others;
-        for_master.sort_by_key(Key::rank);
-        self.bytes -= for_master.iter().map(Key::bytes).sum::<usize>();
+        for_master.sort_by_key(PendingKey::rank);
+        self.bytes -= for_master.iter().map(PendingKey::bytes).sum::<usize>();
         for_master
             .into_iter()
             .map(|key| (key.rank(), key.messages))
@@ -218,7 +218,7 @@ impl Pending {
     }
 }
 
-impl Key {
+impl PendingKey {
     fn is(&self, towards: Towards, viewer: &str) -> bool {
         self.towards == towards && *self.viewer == *viewer
     }

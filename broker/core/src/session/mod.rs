@@ -25,7 +25,7 @@ pub struct Session {
     /// Who is at the other end.
     pub peer: Peer,
     /// The state of the connection.
-    pub state: State,
+    pub state: SessionState,
     /// Bytes that wait for the socket.
     pub outbox: Outbox,
     /// Its place in the shard's timer wheel.
@@ -44,7 +44,7 @@ pub struct Session {
 
 /// The states of a connection, in the order of its life.
 #[derive(Debug)]
-pub enum State {
+pub enum SessionState {
     /// Requests are awaited, or a call's answer.
     Http(Box<Http>),
     /// Frames are awaited.
@@ -72,7 +72,7 @@ impl Session {
     pub fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
             peer,
-            state: State::Http(Box::new(Http::new(
+            state: SessionState::Http(Box::new(Http::new(
                 if peer.tls {
                     HttpStage::AwaitTls
                 } else {
@@ -98,16 +98,20 @@ impl Session {
     #[must_use]
     pub fn open(&self) -> Option<&WebSocket> {
         match &self.state {
-            State::Open(web_socket) => Some(web_socket),
-            State::Http(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => None,
+            SessionState::Open(web_socket) => Some(web_socket),
+            SessionState::Http(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => None,
         }
     }
 
     /// The same, to be changed.
     pub fn open_mut(&mut self) -> Option<&mut WebSocket> {
         match &mut self.state {
-            State::Open(web_socket) => Some(web_socket),
-            State::Http(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => None,
+            SessionState::Open(web_socket) => Some(web_socket),
+            SessionState::Http(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => None,
         }
     }
 
@@ -142,11 +146,11 @@ impl Session {
             0 // goes out at the end of the turn
         };
         let held = match &self.state {
-            State::Http(http) => http.held() + waiting,
-            State::AwaitGone(ending) if ending.was.is_none() => waiting,
-            State::Open(web_socket) => web_socket.receiver.kept_bytes(),
-            State::AwaitCloseEcho(web_socket, _) => web_socket.receiver.kept_bytes(),
-            State::AwaitGone(_) => 0,
+            SessionState::Http(http) => http.held() + waiting,
+            SessionState::AwaitGone(ending) if ending.was.is_none() => waiting,
+            SessionState::Open(web_socket) => web_socket.receiver.kept_bytes(),
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver.kept_bytes(),
+            SessionState::AwaitGone(_) => 0,
         };
         if held > REQUEST_BYTES_FREE { held } else { 0 }
     }
@@ -155,28 +159,30 @@ impl Session {
     #[must_use]
     pub fn channel(&self) -> Option<ChannelKey> {
         match &self.state {
-            State::Open(web_socket) => Some(web_socket.channel),
-            State::AwaitCloseEcho(web_socket, _) => Some(web_socket.channel),
-            State::AwaitGone(ending) => ending.was.as_ref().map(|(channel, _)| *channel),
-            State::Http(_) => None,
+            SessionState::Open(web_socket) => Some(web_socket.channel),
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket.channel),
+            SessionState::AwaitGone(ending) => ending.was.as_ref().map(|(channel, _)| *channel),
+            SessionState::Http(_) => None,
         }
     }
 
     /// What the log says when it ends, if it was admitted as a WebSocket.
     pub fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
-            State::Open(web_socket) => Some(&mut web_socket.tally),
-            State::AwaitCloseEcho(web_socket, _) => Some(&mut web_socket.tally),
-            State::AwaitGone(ending) => ending.tally.as_mut(),
-            State::Http(_) => None,
+            SessionState::Open(web_socket) => Some(&mut web_socket.tally),
+            SessionState::AwaitCloseEcho(web_socket, _) => Some(&mut web_socket.tally),
+            SessionState::AwaitGone(ending) => ending.tally.as_mut(),
+            SessionState::Http(_) => None,
         }
     }
 
     /// The HTTP state, if it is one.
     pub fn http_mut(&mut self) -> Option<&mut Http> {
         match &mut self.state {
-            State::Http(http) => Some(http),
-            State::Open(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => None,
+            SessionState::Http(http) => Some(http),
+            SessionState::Open(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => None,
         }
     }
 }

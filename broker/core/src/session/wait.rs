@@ -1,6 +1,6 @@
 //! For every state of a connection, what ends it when its peer is silent.
 
-use super::{Due, HttpStage, NEVER, Session, State};
+use super::{Due, HttpStage, NEVER, Session, SessionState};
 use crate::settings::Timeouts;
 use crate::time::Now;
 
@@ -24,7 +24,7 @@ impl Session {
     #[must_use]
     pub fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
-            State::Http(http) => match &http.stage {
+            SessionState::Http(http) => match &http.stage {
                 // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`;
                 // the longest wait of a call; `head` again.
                 HttpStage::AwaitTls
@@ -37,7 +37,7 @@ impl Session {
                 },
             },
             // `idle` at the latest.
-            State::Open(web_socket) => match web_socket.due(timeouts, now) {
+            SessionState::Open(web_socket) => match web_socket.due(timeouts, now) {
                 Due::At(next) => Wait::Until(next),
                 Due::Ping
                 | Due::GoAway
@@ -47,9 +47,9 @@ impl Session {
                 | Due::SlowMessage => Wait::Until(now),
             },
             // `close`, twice: for the peer's close frame, then for the rest of what is to be sent and its end.
-            State::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
-            State::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
-            State::AwaitGone(ending) => Wait::Until(ending.deadline),
+            SessionState::AwaitCloseEcho(_, deadline) => Wait::Until(*deadline),
+            SessionState::AwaitGone(ending) if ending.deadline == NEVER => Wait::Aborted,
+            SessionState::AwaitGone(ending) => Wait::Until(ending.deadline),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::event::{Place, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::record::{Record, Version};
-use crate::session::{Admission, NEVER, Role, State, Terms, WebSocket};
+use crate::session::{Admission, NEVER, Role, SessionState, Terms, WebSocket};
 use crate::settings::GoAway;
 use crate::time::{Moment, Now, Wall};
 use codec::aws::policy::Action;
@@ -313,7 +313,7 @@ fn welcome(
     });
     let terms = sockets.terms(admission, at.now);
     if let Some(session) = sockets.sessions.get_mut(key) {
-        session.state = State::Open(WebSocket::new(channel, role.clone(), terms, at.now));
+        session.state = SessionState::Open(WebSocket::new(channel, role.clone(), terms, at.now));
     }
     sockets.charge(key);
     sockets.census.web_sockets += 1;

@@ -8,7 +8,7 @@ use super::{leave, outboxes, relay, request_bytes};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL, PONGS_PER_RECEIVE_MAX};
-use crate::session::State;
+use crate::session::SessionState;
 use crate::time::Moment;
 use codec::signal::{Parser, Request};
 use codec::ws::{self, Item, Kind, Opcode, Receiver, Side};
@@ -53,15 +53,15 @@ pub(super) fn give_back(
     };
     let begun = !receiver.is_idle();
     match &mut session.state {
-        State::Open(web_socket) => {
+        SessionState::Open(web_socket) => {
             web_socket.receiver = receiver;
             if web_socket.heard(begun, at.now) {
                 sockets.arm_open(key, at.now);
             }
         }
         // A receiver that met an error stays behind; any other goes on looking for the peer's close frame.
-        State::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
-        State::Http(_) | State::AwaitGone(_) => {}
+        SessionState::AwaitCloseEcho(web_socket, _) => web_socket.receiver = receiver,
+        SessionState::Http(_) | SessionState::AwaitGone(_) => {}
     }
     true
 }
@@ -221,7 +221,7 @@ pub(super) fn receive_close_echo(
     let Some(session) = sockets.sessions.get_mut(key) else {
         return;
     };
-    let State::AwaitCloseEcho(web_socket, _) = &mut session.state else {
+    let SessionState::AwaitCloseEcho(web_socket, _) = &mut session.state else {
         return;
     };
     let mut rest = bytes;

@@ -8,7 +8,7 @@ use super::{admission, respond, road};
 use crate::event::Place;
 use crate::id::{Identity, SessionKey};
 use crate::machine::Output;
-use crate::session::{Admission, HttpStage, Session, State};
+use crate::session::{Admission, HttpStage, Session, SessionState};
 use crate::time::Moment;
 use codec::control::ErrorKind;
 
@@ -39,7 +39,7 @@ impl Sockets {
         let deadline = at.now.after(self.settings.timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
         session.place = Place::Http;
-        if let State::Http(http) = &mut session.state {
+        if let SessionState::Http(http) = &mut session.state {
             http.stage = HttpStage::AwaitHead;
         }
         let key = self
@@ -60,7 +60,7 @@ pub(super) fn release_parcel(
         .expect("the edge releases what was just announced");
     sockets.count_place(session.place, false);
     books.unload(session.outbox.load());
-    let State::Http(http) = session.state else {
+    let SessionState::Http(http) = session.state else {
         unreachable!("only a request is handed over")
     };
     let HttpStage::AwaitHandover(admission, unread) = http.stage else {

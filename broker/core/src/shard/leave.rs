@@ -9,7 +9,7 @@ use crate::channel::{Channel, Slot};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{ConnectionEnd, EndReason, Entry};
 use crate::machine::{Output, Peer};
-use crate::session::{Ending, NEVER, Role, Session, State, Tally};
+use crate::session::{Ending, NEVER, Role, Session, SessionState, Tally};
 use crate::time::{Moment, Now};
 
 /// Begins the close handshake of an open WebSocket: a close frame, then the peer's echo is awaited.
@@ -41,14 +41,14 @@ pub(super) fn close_web_socket(
     };
     let state = std::mem::replace(
         &mut session.state,
-        State::AwaitGone(Box::new(Ending {
+        SessionState::AwaitGone(Box::new(Ending {
             deadline,
             was: None,
             tally: None,
         })),
     );
-    if let State::Open(web_socket) = state {
-        session.state = State::AwaitCloseEcho(Box::new(web_socket), deadline);
+    if let SessionState::Open(web_socket) = state {
+        session.state = SessionState::AwaitCloseEcho(Box::new(web_socket), deadline);
     }
     sockets.arm(key, deadline);
 }
@@ -87,7 +87,7 @@ pub(super) fn abort(
     at: Moment,
 ) {
     let state = sockets.sessions.get(key).map(|session| &session.state);
-    if matches!(state, Some(State::AwaitGone(ending)) if ending.deadline == NEVER) {
+    if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
         return;
     }
     leave(sockets, directory, books, key, at);
@@ -125,25 +125,25 @@ impl Sockets {
         let Some(session) = self.sessions.get_mut(key) else {
             return false;
         };
-        if let State::AwaitGone(ending) = &mut session.state {
+        if let SessionState::AwaitGone(ending) = &mut session.state {
             ending.deadline = deadline;
             return false;
         }
         let tally = session.tally_mut().copied();
         let ending = |was| {
-            State::AwaitGone(Box::new(Ending {
+            SessionState::AwaitGone(Box::new(Ending {
                 deadline,
                 was,
                 tally,
             }))
         };
         session.state = match std::mem::replace(&mut session.state, ending(None)) {
-            State::Open(web_socket) => ending(Some((web_socket.channel, web_socket.role))),
-            State::AwaitCloseEcho(web_socket, _) => {
+            SessionState::Open(web_socket) => ending(Some((web_socket.channel, web_socket.role))),
+            SessionState::AwaitCloseEcho(web_socket, _) => {
                 ending(Some((web_socket.channel, web_socket.role)))
             }
-            State::Http(_) => ending(None),
-            State::AwaitGone(before) => State::AwaitGone(before),
+            SessionState::Http(_) => ending(None),
+            SessionState::AwaitGone(before) => SessionState::AwaitGone(before),
         };
         self.charge(key);
         true
@@ -163,10 +163,10 @@ pub(super) fn peer_ended(
     };
     let answers_wait = session.answers_wait();
     match &mut session.state {
-        State::Http(http) if !http.awaits_reply() && http.has_more(answers_wait) => {
+        SessionState::Http(http) if !http.awaits_reply() && http.has_more(answers_wait) => {
             http.ended = true;
         }
-        State::Http(http) => {
+        SessionState::Http(http) => {
             http.ended = true;
             if !http.awaits_reply() {
                 sockets.close_when_sent(key, at);
@@ -174,12 +174,12 @@ pub(super) fn peer_ended(
                 abort(sockets, directory, books, key, at);
             }
         }
-        State::Open(_) => {
+        SessionState::Open(_) => {
             sockets.because(key, EndReason::PeerGone);
             abort(sockets, directory, books, key, at);
         }
-        State::AwaitCloseEcho(..) => finish(sockets, directory, books, key, at),
-        State::AwaitGone(_) => {}
+        SessionState::AwaitCloseEcho(..) => finish(sockets, directory, books, key, at),
+        SessionState::AwaitGone(_) => {}
     }
 }
 
@@ -204,10 +204,10 @@ pub(super) fn gone(
     }
     let tally = session.tally_mut().copied();
     let was = match session.state {
-        State::AwaitGone(ending) => ending.was,
-        State::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
-        State::Open(web_socket) => Some((web_socket.channel, web_socket.role)),
-        State::Http(_) => None,
+        SessionState::AwaitGone(ending) => ending.was,
+        SessionState::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
+        SessionState::Open(web_socket) => Some((web_socket.channel, web_socket.role)),
+        SessionState::Http(_) => None,
     };
     let Some((channel, role)) = was else { return };
     if let Some(tally) = tally {

@@ -73,7 +73,7 @@ use crate::channel::Life;
 use crate::event::Counters;
 use crate::id::SessionKey;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
-use crate::session::{NEVER, State};
+use crate::session::{NEVER, SessionState};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
@@ -237,7 +237,7 @@ impl Machine for Shard {
         };
         found.outbox.launched(bytes);
         found.dirty = false;
-        if let State::Http(http) = &found.state {
+        if let SessionState::Http(http) = &found.state {
             // Its socket had no room: from here on it is watched.
             let due = http.answer_due;
             self.sockets.arm(session, due);
@@ -308,16 +308,16 @@ impl Shard {
             gate,
         } = self;
         match sockets.sessions.get(key).map(|session| &session.state) {
-            Some(State::Http(_)) => {
+            Some(SessionState::Http(_)) => {
                 turns::receive_requests(sockets, directory, books, gate, key, bytes, at);
             }
-            Some(State::Open(_)) => {
+            Some(SessionState::Open(_)) => {
                 road::receive(sockets, directory, books, key, bytes, at);
             }
-            Some(State::AwaitCloseEcho(..)) => {
+            Some(SessionState::AwaitCloseEcho(..)) => {
                 frames::receive_close_echo(sockets, directory, books, key, bytes, at);
             }
-            Some(State::AwaitGone(_)) | None => {}
+            Some(SessionState::AwaitGone(_)) | None => {}
         }
     }
 
@@ -357,6 +357,15 @@ impl Shard {
                 drain::begin_drain(sockets, directory, books, within_ms, at)
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard")
+            .field("id", &self.sockets.shards.id)
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::crowd::Origin;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::PAYERS_PER_INPUT;
-use crate::session::{HttpStage, State};
+use crate::session::{HttpStage, SessionState};
 use crate::time::Moment;
 use codec::control::ErrorKind;
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ fn make_pay(
         return;
     };
     let answers = session.outbox.in_flight();
-    let State::Http(http) = &mut session.state else {
+    let SessionState::Http(http) = &mut session.state else {
         // Of a WebSocket that is an unfinished message, which has no part of it that could be given back.
         sockets.because(key, EndReason::SlowMessage);
         return abort_at_once(sockets, directory, books, key, at);

@@ -7,7 +7,7 @@ use super::respond::Purpose;
 use super::sockets::Sockets;
 use super::{heads, request_bytes, road};
 use crate::id::SessionKey;
-use crate::session::{HttpStage, NEVER, State};
+use crate::session::{HttpStage, NEVER, SessionState};
 use crate::time::Moment;
 
 /// What one step through the bytes did.
@@ -92,7 +92,7 @@ impl Sockets {
             return;
         };
         let (waits, blocked) = (session.answers_wait(), session.outbox.in_flight());
-        let State::Http(http) = &mut session.state else {
+        let SessionState::Http(http) = &mut session.state else {
             return;
         };
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead) && !http.queued && !waits;
@@ -178,7 +178,7 @@ fn request_step(
         return Step::Over;
     };
     let answers_wait = session.answers_wait();
-    let State::Http(http) = &mut session.state else {
+    let SessionState::Http(http) = &mut session.state else {
         return Step::Over;
     };
     match &http.stage {

@@ -21,7 +21,7 @@ use crate::channel::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
-use crate::session::{NEVER, State};
+use crate::session::{NEVER, SessionState};
 use crate::time::Moment;
 use codec::signal::Action;
 use codec::ws::Item;
@@ -162,7 +162,7 @@ pub(super) fn sent(
     counters.control_bytes = counters.control_bytes.saturating_sub(gone.control as u64);
     let answer_ms = sockets.settings.timeouts.answer_ms;
     let (waits, left) = (session.answers_wait(), session.outbox.bytes());
-    if let State::Http(http) = &mut session.state {
+    if let SessionState::Http(http) = &mut session.state {
         http.answer_due = if left == 0 {
             NEVER
         } else {

@@ -1,8 +1,6 @@
 //! A copy of one shard's counters and gauges between two turns, and how shards add up.
 
-use super::Shard;
 use crate::event::{Counters, PLACES};
-use crate::machine::Machine;
 
 /// What a scrape sees of one shard; the sum is what it sees of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,14 +39,5 @@ impl Snapshot {
         self.request_bytes += other.request_bytes;
         self.requests_refused += other.requests_refused;
         self.counters.add(&other.counters);
-    }
-}
-
-impl std::fmt::Debug for Shard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard")
-            .field("id", &self.sockets.shards.id)
-            .field("snapshot", &self.snapshot())
-            .finish_non_exhaustive()
     }
 }

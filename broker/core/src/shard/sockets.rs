@@ -11,7 +11,7 @@ use super::census::Census;
 use super::deadlines::Wheel;
 use super::drain::Drain;
 use super::request_bytes::RequestBytes;
-use super::start::Rules;
+use super::start::Bounds;
 use super::tables::Table;
 use super::timers::Timer;
 use super::turns::Turns;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// The connections of a shard.
 pub(super) struct Sockets {
     pub(super) settings: Arc<Settings>,
-    pub(super) rules: Rules,
+    pub(super) rules: Bounds,
     pub(super) sessions: Table<SessionKey, Session>,
     /// What the edge is to do, oldest first.
     pub(super) outputs: VecDeque<Output<Letter>>,
@@ -74,7 +74,7 @@ pub(super) struct Ends {
 impl Sockets {
     pub(super) fn new(settings: Arc<Settings>, id: ShardId, placement: Placement) -> Self {
         Self {
-            rules: Rules::of(&settings),
+            rules: Bounds::of(&settings),
             sessions: Table::new(settings.connections_per_shard()),
             outputs: VecDeque::new(),
             wheel: Wheel::default(),

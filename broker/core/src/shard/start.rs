@@ -70,7 +70,7 @@ impl Start {
 
 /// The configured bounds in the form in which the codec takes them.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct Bounds {
     pub(super) head: HeadLimits,
     pub(super) frames: codec::ws::Rules,
     pub(super) messages: codec::signal::Rules,
@@ -82,7 +82,7 @@ pub(super) struct Rules {
     pub(super) outbox_bytes: usize,
 }
 
-impl Rules {
+impl Bounds {
     pub(super) fn of(settings: &Settings) -> Self {
         let limits = &settings.limits;
         let strict = settings.strict();

@@ -13,7 +13,7 @@ use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
 use crate::machine::Intake;
-use crate::session::{Due, HttpStage, NEVER, Session, State, Wait};
+use crate::session::{Due, HttpStage, NEVER, Session, SessionState, Wait};
 use crate::time::{Moment, Now};
 use codec::control::ErrorKind;
 use codec::ws::{self, Opcode};
@@ -111,9 +111,9 @@ fn session_due(
         Wait::OwnTurn | Wait::Aborted => return,
     }
     match &session.state {
-        State::Http(_) => request_overdue(sockets, directory, books, key, at),
-        State::Open(_) => open_due(sockets, directory, books, key, at),
-        State::AwaitCloseEcho(..) | State::AwaitGone(_) => {
+        SessionState::Http(_) => request_overdue(sockets, directory, books, key, at),
+        SessionState::Open(_) => open_due(sockets, directory, books, key, at),
+        SessionState::AwaitCloseEcho(..) | SessionState::AwaitGone(_) => {
             leave::abort(sockets, directory, books, key, at)
         }
     }
@@ -309,7 +309,7 @@ impl Sockets {
             return Intake::Paused;
         };
         match &session.state {
-            State::Http(http) => {
+            SessionState::Http(http) => {
                 let full = match http.stage {
                     HttpStage::AwaitReply(..) => http.buffer.len() >= PIPELINED_BYTES_MAX,
                     HttpStage::AwaitHead => session.answers_wait(),
@@ -322,7 +322,9 @@ impl Sockets {
                     Intake::Once
                 }
             }
-            State::Open(_) | State::AwaitCloseEcho(..) | State::AwaitGone(_) => Intake::Many,
+            SessionState::Open(_)
+            | SessionState::AwaitCloseEcho(..)
+            | SessionState::AwaitGone(_) => Intake::Many,
         }
     }
 }

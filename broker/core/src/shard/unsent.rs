@@ -8,7 +8,7 @@ use super::{alexa, backlog, kept, leave, relay};
 use crate::channel::{Channel, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
-use crate::session::{Launch, Load, Role, State, Unsent};
+use crate::session::{Launch, Load, Role, SessionState, Unsent};
 use crate::time::Moment;
 use std::rc::Rc;
 
@@ -56,10 +56,10 @@ pub(super) fn release_slot(
     at: Moment,
 ) {
     let was = match sockets.sessions.get(by).map(|session| &session.state) {
-        Some(State::Open(ws)) => Some((ws.channel, ws.role.clone())),
-        Some(State::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
-        Some(State::AwaitGone(ending)) => ending.was.clone(),
-        Some(State::Http(_)) | None => None,
+        Some(SessionState::Open(ws)) => Some((ws.channel, ws.role.clone())),
+        Some(SessionState::AwaitCloseEcho(ws, _)) => Some((ws.channel, ws.role.clone())),
+        Some(SessionState::AwaitGone(ending)) => ending.was.clone(),
+        Some(SessionState::Http(_)) | None => None,
     };
     let Some((channel, role)) = was else { return };
     let live = directory

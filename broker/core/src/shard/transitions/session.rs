@@ -4,7 +4,7 @@ use super::{SNAPSHOT_NOTE, Slow, arn, compare};
 use crate::id::{Identity, SessionKey, ShardId};
 use crate::machine::{Input, Machine, Output, Peer};
 use crate::placement::Placement;
-use crate::session::{HttpStage, State, Wait};
+use crate::session::{HttpStage, SessionState, Wait};
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start};
 use crate::time::{Moment, Now, Wall};
@@ -204,16 +204,16 @@ impl World {
             return "none";
         };
         match &session.state {
-            State::Http(http) => match http.stage {
+            SessionState::Http(http) => match http.stage {
                 HttpStage::AwaitTls => "AwaitTls",
                 HttpStage::AwaitHead => "AwaitHead",
                 HttpStage::AwaitBody(_) => "AwaitBody",
                 HttpStage::AwaitReply(..) => "AwaitReply",
                 HttpStage::AwaitHandover(..) => "AwaitHandover",
             },
-            State::Open(_) => "Open",
-            State::AwaitCloseEcho(..) => "AwaitCloseEcho",
-            State::AwaitGone(_) => "AwaitGone",
+            SessionState::Open(_) => "Open",
+            SessionState::AwaitCloseEcho(..) => "AwaitCloseEcho",
+            SessionState::AwaitGone(_) => "AwaitGone",
         }
     }
 
