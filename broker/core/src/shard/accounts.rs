@@ -25,7 +25,7 @@ impl Directory {
     }
 }
 
-/// Asks for it. The call goes on when all have answered.
+/// Asks every shard that knows something of the account for its permit. The call goes on when all have answered.
 pub(super) fn ask_for_permit(
     sockets: &mut Sockets,
     directory: &mut Directory,

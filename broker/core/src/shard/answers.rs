@@ -49,20 +49,7 @@ pub(super) fn take_answer(
     if let Expected::Permit { channels, call, .. } = wanted {
         match directory.over_quota(asked.operation, channels, answer) {
             None => calls::permitted(sockets, directory, books, key, asked, *call, at),
-            Some(refused) => {
-                let id = books.request_id();
-                audit(sockets, books, key, &id, &asked, &refused, at);
-                respond_answer(
-                    sockets,
-                    books,
-                    key,
-                    &id,
-                    &asked,
-                    Expected::Nothing,
-                    refused,
-                    at,
-                );
-            }
+            Some(refused) => refuse_audited(sockets, books, key, &asked, refused, at),
         }
     } else {
         let id = books.request_id();
@@ -75,8 +62,23 @@ pub(super) fn take_answer(
     sockets.turns.answered.push_back(key);
 }
 
+/// Refuses a call before it reaches a channel, with its audit line.
+pub(super) fn refuse_audited(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    asked: &PendingCall,
+    refused: Answer,
+    at: Moment,
+) {
+    let id = books.request_id();
+    audit(sockets, books, key, &id, asked, &refused, at);
+    let wanted = Expected::Nothing;
+    respond_answer(sockets, books, key, &id, asked, wanted, refused, at);
+}
+
 /// A line for each change, made or not, and for each call that a policy refuses.
-pub(super) fn audit(
+fn audit(
     sockets: &Sockets,
     books: &mut Books,
     key: SessionKey,

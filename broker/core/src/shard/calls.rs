@@ -46,35 +46,13 @@ pub(super) fn begin(
 ) {
     asked.subject = audited(&call).map(Into::into);
     if let Some(refused) = directory.forbids(&asked.caller, &call) {
-        let id = books.request_id();
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));
-        answers::audit(sockets, books, key, &id, &asked, &refused, at);
-        return answers::respond_answer(
-            sockets,
-            books,
-            key,
-            &id,
-            &asked,
-            Expected::Nothing,
-            refused,
-            at,
-        );
+        return answers::refuse_audited(sockets, books, key, &asked, refused, at);
     }
     if asked.subject.is_some() {
         asked.place_kept = books.diary.keep_place();
         if !asked.place_kept {
-            let (id, refused) = (books.request_id(), unauditable());
-            answers::audit(sockets, books, key, &id, &asked, &refused, at);
-            return answers::respond_answer(
-                sockets,
-                books,
-                key,
-                &id,
-                &asked,
-                Expected::Nothing,
-                refused,
-                at,
-            );
+            return answers::refuse_audited(sockets, books, key, &asked, unauditable(), at);
         }
     }
     if directory.asks_for_permit(asked.operation) {

@@ -5,6 +5,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::frames::Aside;
 use super::sockets::Sockets;
+use super::unsent::kept_message;
 use super::{alexa, backlog, frames, kept, leave, outboxes};
 use crate::channel::{Channel, Message, Route, Towards};
 use crate::event::{Kind, Outcome};
@@ -199,22 +200,8 @@ pub(super) fn keep(
     };
     let mut frame = Vec::with_capacity(passing.delivery.frame_bytes());
     passing.delivery.write(&mut frame);
-    let Launch {
-        action,
-        expires,
-        order,
-        sender_bytes,
-        call: _,
-        counted: _,
-        accepted_us: _,
-    } = passing.launch;
-    let message = Message {
-        action,
-        expires,
-        order,
-        sender_bytes,
-        frame: frame.into_boxed_slice(),
-    };
+    let message = kept_message(passing.launch, frame.into_boxed_slice());
+    let action = message.action;
     if directory.channels.get(passing.channel).is_none() {
         return books.counters.end(Kind::Known(action), Outcome::Withdrawn);
     }

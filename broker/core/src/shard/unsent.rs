@@ -102,25 +102,7 @@ pub(super) fn give_back(
             Role::Viewer(id) => id.clone(),
             Role::Master => sender_of(&frame, launch.sender_bytes).into(),
         };
-        let Launch {
-            action,
-            expires,
-            order,
-            sender_bytes,
-            call: _,
-            counted: _,
-            accepted_us: _,
-        } = launch;
-        messages.push((
-            viewer,
-            Message {
-                action,
-                expires,
-                order,
-                sender_bytes,
-                frame,
-            },
-        ));
+        messages.push((viewer, kept_message(launch, frame)));
     }
     let towards = if *role == Role::Master {
         Towards::Master
@@ -162,4 +144,24 @@ fn sender_of(frame: &[u8], sender_bytes: u16) -> &str {
         .get(begin..end)
         .and_then(|id| std::str::from_utf8(id).ok())
         .unwrap_or_default()
+}
+
+/// What is kept of a message until its recipient connects.
+pub(super) fn kept_message(launch: Launch, frame: Box<[u8]>) -> Message {
+    let Launch {
+        action,
+        expires,
+        order,
+        sender_bytes,
+        call: _,
+        counted: _,
+        accepted_us: _,
+    } = launch;
+    Message {
+        action,
+        expires,
+        order,
+        sender_bytes,
+        frame,
+    }
 }

@@ -108,6 +108,7 @@ impl Model {
 
     /// Calls that were not answered in time: 503.
     fn end_calls(&mut self, shard: usize) {
+        let mut ended = 0;
         for id in 0..self.conns.len() {
             let conn = &self.conns[id];
             let waits = matches!(conn.stage, Stage::AwaitReply(_)) && conn.live;
@@ -123,6 +124,10 @@ impl Model {
             };
             self.note_unanswered(caller.conn);
             self.told(caller, Told::Fault(503, "ServiceUnavailable"));
+            ended += 1;
+        }
+        if ended > 1 && self.diary_is_full(shard) {
+            self.give_up(); // which of them are logged follows from the order of their deadlines
         }
     }
 
