@@ -12,6 +12,7 @@
 //! Rings come before all that depends on the number of shards, which locked memory may lower (`threads.rs`). Nothing is
 //! written to stdout but the `ready` line.
 
+mod admin;
 mod certificate;
 mod check;
 mod credentials;
@@ -34,9 +35,7 @@ pub use failure::Failure;
 
 use crate::edge::{EdgeSettings, Post};
 use crate::memory;
-use crate::side::{
-    self, AdminPage, Backup, Inspector, Log, Report, Scraper, Shows, Status, StatusBoard,
-};
+use crate::side::{self, AdminPage, Log, Status, StatusBoard};
 use crate::tls_files::NotAfter;
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::placement::Placement;
@@ -53,7 +52,7 @@ use reload::Reloader;
 use shards::{Shards, seeds};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use supervisor::Supervisor;
 use watch::{Rounds, Watch};
 
@@ -69,7 +68,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     threads::probe()?;
     let (mut bound, admin_listener) = bind(&mut settings)?;
     let data_dir = DataDir::open(&settings.data_dir)?;
-    let token = admin_token(&settings)?;
+    let token = admin::token(&settings)?;
     let edge = edge_settings(&settings, connections);
     let threads = threads::prepare(&mut settings, &edge.ring, memlock)?;
     listeners::keep(&mut bound, settings.shards);
@@ -87,7 +86,9 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let (events, happened) = unbounded();
     let page = admin_listener.map(|listener| AdminPage {
         listener,
-        shows: shows(&settings, &mailboxes, &registry, log, not_after, token),
+        shows: admin::shows(
+            &settings, &placement, &mailboxes, &registry, log, not_after, token,
+        ),
     });
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
@@ -106,12 +107,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     };
     let shards = shards.start(threads, bound)?;
     status.set(Status::Ok);
-    let terms = memory::budget(&settings);
-    tracing::info!("memory: {}", memory::sum(&terms));
-    for term in &terms {
-        tracing::debug!("memory: {term}");
-    }
-    tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
+    announce(&settings, connections, &data_dir);
     let ca = tls.as_ref().and_then(|found| found.ca.as_deref());
     ready::tell(&settings, ca);
     let supervisor = Supervisor::of_environment();
@@ -125,13 +121,13 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let drain_ms = settings.timeouts.drain_ms;
     Watch {
         shards,
+        rounds: Rounds::new(Arc::clone(&mailboxes), Instant::now()),
         mailboxes,
         status,
         told,
         happened,
         reloader,
         supervisor,
-        rounds: Rounds::new(settings.shards, Instant::now()),
         drain_ms,
     }
     .until_the_end()?;
@@ -139,50 +135,14 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the admin listener asks, and whom.
-fn shows(
-    settings: &Arc<Settings>,
-    mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-    registry: &Registry,
-    log: &Log,
-    not_after: NotAfter,
-    token: Option<String>,
-) -> Shows {
-    let log = log.clone();
-    let mut scraper = Scraper::new(Arc::clone(mailboxes));
-    let scrape = Box::new(move || {
-        let report = scraper.scrape(SCRAPE_MAX);
-        if report.is_none() {
-            tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
-        }
-        report.map(|report| Report {
-            log_dropped: log.dropped(),
-            tls_not_after: not_after.seconds(),
-            ..report
-        })
-    });
-    let mut inspector = Inspector::new(Arc::clone(mailboxes));
-    let inspect = Box::new(move |question: &_| inspector.ask(question, SCRAPE_MAX));
-    Shows {
-        scrape,
-        inspect,
-        backup: backup(settings, registry),
-        settings: Arc::clone(settings),
-        token,
+/// What the log says when everything runs.
+fn announce(settings: &Settings, connections: usize, data_dir: &DataDir) {
+    let terms = memory::budget(settings);
+    tracing::info!("memory: {}", memory::sum(&terms));
+    for term in &terms {
+        tracing::debug!("memory: {term}");
     }
-}
-
-/// What `POST /backup` is answered from.
-fn backup(settings: &Settings, registry: &Registry) -> Backup {
-    let (committer, data_dir) = (registry.committer(), settings.data_dir.clone());
-    let token_file = settings.admin.token_file.as_ref();
-    Backup {
-        snapshot: Box::new(move || committer.snapshot()),
-        session_key: Box::new(move || session_key::text(&data_dir)),
-        data_dir: settings.data_dir.clone(),
-        // Checked at the start, except a file that is borrowed under --dev.
-        token: token_file.and_then(|path| check::token(path).ok()),
-    }
+    tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
 }
 
 fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
@@ -248,22 +208,6 @@ fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<std::net::TcpList
     Ok((all, Some(admin)))
 }
 
-/// The token that admin requests need: on loopback none.
-fn admin_token(settings: &Settings) -> Result<Option<String>, Failure> {
-    let off_loopback = settings
-        .admin
-        .listen
-        .is_some_and(|addr| !addr.ip().is_loopback());
-    let Some(path) = settings.admin.token_file.as_ref().filter(|_| off_loopback) else {
-        return Ok(None);
-    };
-    let refused = |rule| {
-        let path = path.display();
-        Failure::Configuration(format!("admin.token_file = {path}: {rule}"))
-    };
-    check::token(path).map(Some).map_err(refused)
-}
-
 fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
     let one = |_| Mailbox::new(mailbox_capacity(shards), mailbox_reserve(shards));
     let all: io::Result<Vec<_>> = (0..shards).map(one).collect();
@@ -283,9 +227,6 @@ fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Sha
 fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::Fatal(format!("{what}: {error}"))
 }
-
-/// How long `/metrics` and the inspector wait for the shards.
-const SCRAPE_MAX: Duration = Duration::from_secs(1);
 
 /// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";

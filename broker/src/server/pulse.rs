@@ -1,34 +1,24 @@
 //! Liveness of shards: each is asked for its counters every two seconds, and replies between two turns.
 
 use crate::edge::{Post, Scraped};
+use crate::side::Survey;
 use broker_core::shard::{Shard, Snapshot};
-use crossbeam_channel::{Receiver, Sender, bounded};
 use mailbox::Mailbox;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is known of each shard. One per process, on the main thread; a shard has at most one letter of ours in its
-/// mailbox.
+/// What is known of each shard. One per process, on the main thread.
 pub(super) struct Pulse {
-    to: Sender<Scraped<Snapshot>>,
-    from: Receiver<Scraped<Snapshot>>,
-    shards: Vec<Asked>,
+    survey: Survey<Shard, Scraped<Snapshot>>,
+    shards: Vec<Rhythm>,
 }
 
 #[derive(Clone, Copy)]
-struct Asked {
-    at: Instant,
-    state: State,
+struct Rhythm {
+    /// When it was asked last, or the answer before.
+    asked: Instant,
     /// The silence at which it is reported next; doubles each time.
-    tell: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Answered,
-    /// The letter is posted.
-    Awaited,
-    /// There was no room for it.
-    Unasked,
+    report_at: Duration,
 }
 
 /// What one look found out, for the log.
@@ -42,55 +32,38 @@ pub(super) enum Finding {
 
 impl Pulse {
     /// With all shards well at `now`.
-    pub(super) fn new(shards: usize, now: Instant) -> Self {
-        let (to, from) = bounded(shards);
-        let asked = Asked {
-            at: now,
-            state: State::Answered,
-            tell: SILENT,
+    pub(super) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
+        let rhythm = Rhythm {
+            asked: now,
+            report_at: SILENT,
         };
         Self {
-            to,
-            from,
-            shards: vec![asked; shards],
+            shards: vec![rhythm; mailboxes.len()],
+            survey: Survey::new(mailboxes),
         }
     }
 
     /// Collects answers and asks the shards that are due. Returns shards that stopped or resumed answering.
-    pub(super) fn poll(
-        &mut self,
-        mailboxes: &[Mailbox<Post<Shard>>],
-        now: Instant,
-    ) -> Vec<Finding> {
+    pub(super) fn poll(&mut self, now: Instant) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for answer in self.from.try_iter() {
-            let shard = answer.shard.index();
-            if let Some(asked) = self.shards.get_mut(shard) {
-                let silence = now.saturating_duration_since(asked.at);
-                if asked.tell > SILENT {
-                    findings.push(Finding::Back(shard, silence));
+        for (shard, rhythm) in self.shards.iter_mut().enumerate() {
+            let silence = self.survey.silence(shard, now);
+            if self.survey.take(shard).is_some() {
+                if rhythm.report_at > SILENT {
+                    findings.push(Finding::Back(shard, silence.unwrap_or_default()));
                 }
-                (asked.state, asked.tell) = (State::Answered, SILENT);
+                rhythm.report_at = SILENT;
+            } else if let Some(silence) = silence.filter(|silence| *silence > rhythm.report_at) {
+                rhythm.report_at *= 2;
+                findings.push(Finding::Silent(shard, silence));
             }
-        }
-        for (shard, (asked, mailbox)) in self.shards.iter_mut().zip(mailboxes).enumerate() {
-            let since = now.saturating_duration_since(asked.at);
-            match asked.state {
-                State::Answered if since < ASK_EVERY => continue,
-                State::Answered => asked.at = now,
-                State::Awaited | State::Unasked if since > asked.tell => {
-                    asked.tell *= 2;
-                    findings.push(Finding::Silent(shard, since));
+            let waits = self.survey.silence(shard, now).is_some();
+            if waits || now.saturating_duration_since(rhythm.asked) >= ASK_EVERY {
+                if !waits {
+                    rhythm.asked = now;
                 }
-                State::Awaited | State::Unasked => {}
-            }
-            if asked.state != State::Awaited {
-                let posted = mailbox.post_always(Post::Scrape(self.to.clone()));
-                asked.state = if posted.is_ok() {
-                    State::Awaited
-                } else {
-                    State::Unasked
-                };
+                // One that owes an answer gets no second question.
+                self.survey.post(shard, now, Post::Scrape);
             }
         }
         findings
@@ -98,9 +71,8 @@ impl Pulse {
 
     /// Whether no shard is stuck.
     pub(super) fn is_well(&self, now: Instant) -> bool {
-        self.shards.iter().all(|asked| {
-            asked.state == State::Answered || now.saturating_duration_since(asked.at) < STUCK
-        })
+        let stuck = |shard| self.survey.silence(shard, now) >= Some(STUCK);
+        !self.survey.all().any(stuck)
     }
 }
 
@@ -133,17 +105,18 @@ mod tests {
     #[test]
     fn a_shard_that_hangs_is_told_of_and_not_asked_twice() {
         let mailboxes: Vec<_> = (0..2).map(|_| Mailbox::new(8, 4).unwrap()).collect();
+        let mailboxes: Arc<[_]> = mailboxes.into();
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut pulse = Pulse::new(2, start);
-        assert_eq!(pulse.poll(&mailboxes, at(1)), []);
+        let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
+        assert_eq!(pulse.poll(at(1)), []);
         assert!(
             mailboxes.iter().all(Mailbox::is_empty),
             "asked every other second"
         );
-        assert_eq!(pulse.poll(&mailboxes, at(2)), []);
+        assert_eq!(pulse.poll(at(2)), []);
         answer(&mailboxes[0], 0);
-        assert_eq!(pulse.poll(&mailboxes, at(3)), []);
+        assert_eq!(pulse.poll(at(3)), []);
         let silent = |seconds| Finding::Silent(1, Duration::from_secs(seconds));
         for second in 4..12 {
             let told: &[Finding] = match second {
@@ -153,37 +126,37 @@ mod tests {
                 11 => &[silent(9)],
                 _ => &[],
             };
-            assert_eq!(pulse.poll(&mailboxes, at(second)), told);
+            assert_eq!(pulse.poll(at(second)), told);
             assert!(pulse.is_well(at(second)), "busy, perhaps");
             if second % 2 == 0 {
                 answer(&mailboxes[0], 0);
             }
         }
-        assert_eq!(pulse.poll(&mailboxes, at(12)), []);
+        assert_eq!(pulse.poll(at(12)), []);
         assert!(!pulse.is_well(at(12)), "stuck");
         answer(&mailboxes[1], 1);
         assert!(mailboxes[1].is_empty(), "asked once in all that time");
         let back = Finding::Back(1, Duration::from_secs(11));
-        assert_eq!(pulse.poll(&mailboxes, at(13)), [back]);
+        assert_eq!(pulse.poll(at(13)), [back]);
         assert!(pulse.is_well(at(13)));
     }
 
     #[test]
     fn a_shard_whose_mailbox_is_full_is_silent_too() {
-        let mailboxes = [Mailbox::new(2, 1).unwrap()];
+        let mailboxes: Arc<[_]> = [Mailbox::new(2, 1).unwrap()].into();
         while mailboxes[0].post_always(Post::Stop).is_ok() {}
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let mut pulse = Pulse::new(1, start);
+        let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
         for second in 2..12 {
-            pulse.poll(&mailboxes, at(second));
+            pulse.poll(at(second));
         }
         assert!(!pulse.is_well(at(12)));
         while let Some(Post::Stop) = mailboxes[0].try_take() {}
         assert!(mailboxes[0].is_empty(), "no letter of ours among them");
-        pulse.poll(&mailboxes, at(12));
+        pulse.poll(at(12));
         answer(&mailboxes[0], 0);
-        pulse.poll(&mailboxes, at(13));
+        pulse.poll(at(13));
         assert!(pulse.is_well(at(13)));
     }
 }

@@ -158,7 +158,7 @@ impl Watch {
     /// Once a second: are the shards well, have files changed?
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
-        for finding in self.rounds.pulse.poll(&self.mailboxes, now) {
+        for finding in self.rounds.pulse.poll(now) {
             match finding {
                 Finding::Silent(shard, silence) => {
                     tracing::warn!(
@@ -185,9 +185,9 @@ impl Watch {
 
 impl Rounds {
     /// The first one is a second from `now`.
-    pub(super) fn new(shards: usize, now: Instant) -> Self {
+    pub(super) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
         Self {
-            pulse: Pulse::new(shards, now),
+            pulse: Pulse::new(mailboxes, now),
             due: now + ROUND_EVERY,
             remind: now + REMIND_EVERY,
         }

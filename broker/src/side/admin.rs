@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use broker_core::id::ShardId;
+use broker_core::id::{Identity, ShardId};
 use broker_core::settings::Settings;
 use broker_core::shard::{Question, Reply};
 use serde_json::{Value, json as value};
@@ -26,9 +26,18 @@ use tokio::sync::Mutex;
 /// What gives the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
-/// What answers the inspector: every shard's answer, in the order of shards; blocks for a bounded time, `None` when a
-/// shard does not answer.
-pub type Inspect = Box<dyn FnMut(&Question) -> Option<Vec<(ShardId, Reply)>> + Send>;
+/// What answers the inspector: the answer of each shard that was meant, in the order of shards, `None` for one that
+/// does not answer; blocks for a bounded time.
+pub type Inspect = Box<dyn FnMut(&Whom, &Question) -> Vec<(ShardId, Option<Reply>)> + Send>;
+
+/// Which shards a question is for.
+#[derive(Clone, Debug)]
+pub enum Whom {
+    /// Every shard.
+    All,
+    /// The one where this channel lives, if it exists.
+    Home(Identity),
+}
 
 /// What the admin listener serves.
 #[derive(Clone)]
@@ -117,11 +126,30 @@ async fn config(State(admin): State<Admin>) -> Response {
 }
 
 impl Admin {
-    /// Asks every shard, off this thread.
-    pub(super) async fn ask(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
+    /// Asks every shard: their answers in the order of shards, or `None` when one does not answer.
+    pub(super) async fn ask_all(&self, question: Question) -> Option<Vec<(ShardId, Reply)>> {
+        let answers = self.ask(Whom::All, question).await;
+        let whole = answers.into_iter();
+        let whole = whole.map(|(shard, reply)| reply.map(|reply| (shard, reply)));
+        whole.collect()
+    }
+
+    /// Asks the shard where a channel lives; `None` when it does not answer.
+    pub(super) async fn ask_home(
+        &self,
+        channel: Identity,
+        question: Question,
+    ) -> Option<(ShardId, Reply)> {
+        let answers = self.ask(Whom::Home(channel), question).await;
+        let first = answers.into_iter().next();
+        first.and_then(|(shard, reply)| reply.map(|reply| (shard, reply)))
+    }
+
+    /// Asks shards, off this thread.
+    async fn ask(&self, whom: Whom, question: Question) -> Vec<(ShardId, Option<Reply>)> {
         let mut inspect = self.inspect.clone().lock_owned().await;
-        let answers = tokio::task::spawn_blocking(move || (*inspect)(&question)).await;
-        answers.ok().flatten()
+        let answers = tokio::task::spawn_blocking(move || (*inspect)(&whom, &question)).await;
+        answers.unwrap_or_default()
     }
 }
 
@@ -242,7 +270,15 @@ mod tests {
         let mut inspector_answers = scraped;
         let shows = Shows {
             scrape: Box::new(report),
-            inspect: Box::new(move |_| std::mem::take(&mut inspector_answers).then(Vec::new)),
+            inspect: Box::new(move |whom, _| {
+                if !std::mem::take(&mut inspector_answers) {
+                    return vec![(ShardId(0), None)];
+                }
+                match whom {
+                    Whom::All => Vec::new(),
+                    Whom::Home(_) => vec![(ShardId(0), Some(Reply::Channel(None)))],
+                }
+            }),
             backup: Backup::none(),
             settings: Arc::default(),
             token: token.map(str::to_owned),

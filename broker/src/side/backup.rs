@@ -223,7 +223,7 @@ mod tests {
         let what = Arc::into_inner(backups).unwrap().what;
         let shows = Shows {
             scrape: Box::new(|| None),
-            inspect: Box::new(|_| None),
+            inspect: Box::new(|_, _| Vec::new()),
             backup: what,
             settings: Arc::default(),
             token: None,

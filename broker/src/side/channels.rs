@@ -30,7 +30,7 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
         after: question.after,
         limit,
     };
-    match admin.ask(question).await {
+    match admin.ask_all(question).await {
         Some(answers) => json(StatusCode::OK, &page(answers, limit)),
         None => silent(),
     }
@@ -47,16 +47,11 @@ pub(super) async fn one(
         Ok(identity) => identity,
         Err((code, text)) => return error(code, text),
     };
-    let Some(answers) = admin.ask(Question::Channel(identity)).await else {
-        return silent();
-    };
-    let found = answers.into_iter().find_map(|(shard, reply)| match reply {
-        Reply::Channel(view) => view.map(|view| (shard, view)),
-        Reply::Page(..) | Reply::Reconnected(..) => None,
-    });
-    match found {
-        Some((shard, view)) => json(StatusCode::OK, &channel(shard, &view)),
-        None => error(
+    let question = Question::Channel(identity.clone());
+    match admin.ask_home(identity, question).await {
+        None => silent(),
+        Some((shard, Reply::Channel(Some(view)))) => json(StatusCode::OK, &channel(shard, &view)),
+        Some((_, Reply::Channel(None) | Reply::Page(..) | Reply::Reconnected(..))) => error(
             StatusCode::NOT_FOUND,
             "no such channel in this account and region: see /channels",
         ),
@@ -84,7 +79,14 @@ pub(super) async fn reconnect(State(admin): State<Admin>, RawQuery(query): RawQu
             channel: channel.clone(),
             from: first,
         };
-        let Some(answers) = admin.ask(question).await else {
+        let answers = match &channel {
+            Some(identity) => {
+                let answer = admin.ask_home(identity.clone(), question).await;
+                answer.map(|answer| vec![answer])
+            }
+            None => admin.ask_all(question).await,
+        };
+        let Some(answers) = answers else {
             return silent();
         };
         for (_, reply) in answers {

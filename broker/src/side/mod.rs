@@ -1,7 +1,7 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
-//! listener. In reading order: this page, `status`, `admin`, `door`, `backup`, `channels`, `inspector`, `scrape`,
+//! listener. In reading order: this page, `status`, `admin`, `door`, `backup`, `channels`, `survey`, `scrape`,
 //! `metrics`, `figures`, `process`, `log`, `log_line`.
 
 mod admin;
@@ -9,7 +9,6 @@ mod backup;
 mod channels;
 mod door;
 mod figures;
-mod inspector;
 pub(crate) mod limits;
 mod log;
 mod log_line;
@@ -17,16 +16,17 @@ mod metrics;
 mod process;
 mod scrape;
 mod status;
+mod survey;
 
-pub use admin::{Inspect, Scrape};
+pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
 pub use door::ADMIN_DESCRIPTORS_MAX;
-pub use inspector::Inspector;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{CONTENT_TYPE, Report};
 pub use process::{avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors};
 pub use scrape::Scraper;
 pub use status::{Status, StatusBoard};
+pub use survey::Survey;
 
 use broker_core::settings::Settings;
 use crossbeam_channel::Sender;

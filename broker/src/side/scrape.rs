@@ -1,84 +1,50 @@
-//! Collects the counters of every shard, within a bounded time.
+//! The counters of every shard at one moment, for `/metrics`.
 
 use super::metrics::Report;
+use super::survey::Survey;
 use crate::edge::{Post, Scraped};
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
 use broker_core::shard::Snapshot;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Asks the shards; one exists, and one scrape runs at a time.
-///
-/// A shard that has not answered an earlier scrape is not asked again: its answer to that one is as good when it
-/// comes, and a shard that hangs has at most one letter of ours in its mailbox.
 pub struct Scraper<M: Machine<Snapshot = Snapshot>> {
-    mailboxes: Arc<[Mailbox<Post<M>>]>,
-    to: Sender<Scraped<Snapshot>>,
-    from: Receiver<Scraped<Snapshot>>,
-    shards: Vec<Asked>,
+    survey: Survey<M, Scraped<Snapshot>>,
+    /// How long each shard had been busy in all, in microseconds, at the last whole report.
+    busy_us: Vec<u64>,
     /// When the last whole report was made.
     reported: Instant,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    /// An answer is on its way.
-    waiting: bool,
-    /// How long the shard had been busy in all, in microseconds, at the last whole report.
-    busy_us: u64,
 }
 
 impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
     /// A scraper of the shards behind `mailboxes`.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
-        let (to, from) = bounded(mailboxes.len());
-        let shards = vec![Asked::default(); mailboxes.len()];
         Self {
-            mailboxes,
-            to,
-            from,
-            shards,
+            busy_us: vec![0; mailboxes.len()],
+            survey: Survey::new(mailboxes),
             reported: Instant::now(),
         }
     }
 
     /// Every shard's counters, or `None` when a shard does not answer within `limit`. Blocks that long at most.
     pub fn scrape(&mut self, limit: Duration) -> Option<Report> {
-        let began = Instant::now();
-        for late in self.from.try_iter() {
-            if let Some(asked) = self.shards.get_mut(late.shard.index()) {
-                asked.waiting = false;
-            }
-        }
-        for (asked, mailbox) in self.shards.iter_mut().zip(&*self.mailboxes) {
-            if !asked.waiting {
-                asked.waiting = mailbox.post_always(Post::Scrape(self.to.clone())).is_ok();
-            }
-        }
-        let mut answers = Vec::with_capacity(self.shards.len());
-        while answers.len() < self.shards.len() {
-            let answer = self
-                .from
-                .recv_timeout(limit.saturating_sub(began.elapsed()))
-                .ok()?;
-            self.shards.get_mut(answer.shard.index())?.waiting = false;
-            answers.push(answer);
-        }
-        answers.sort_by_key(|answer| answer.shard.index());
-        Some(self.report(answers))
+        let all = self.survey.all();
+        let answers = self.survey.ask(all, limit, Post::Scrape);
+        let answers: Option<Vec<_>> = answers.into_iter().map(|(_, answer)| answer).collect();
+        Some(self.report(answers?))
     }
 
     fn report(&mut self, shards: Vec<Scraped<Snapshot>>) -> Report {
         let span = self.reported.elapsed().as_secs_f64().max(1e-6);
         self.reported = Instant::now();
         let mut busy_ratios = Vec::with_capacity(shards.len());
-        for (asked, answer) in self.shards.iter_mut().zip(&shards) {
-            let busy = Duration::from_micros(answer.edge.busy_us.saturating_sub(asked.busy_us));
-            asked.busy_us = answer.edge.busy_us;
+        for (before, answer) in self.busy_us.iter_mut().zip(&shards) {
+            let busy = Duration::from_micros(answer.edge.busy_us.saturating_sub(*before));
+            *before = answer.edge.busy_us;
             busy_ratios.push((busy.as_secs_f64() / span).min(1.0));
         }
         Report {
@@ -92,12 +58,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
     /// The shards that have not answered.
     #[must_use]
     pub fn silent(&self) -> Vec<ShardId> {
-        let silent = self
-            .shards
-            .iter()
-            .zip(0..)
-            .filter(|(asked, _)| asked.waiting);
-        silent.map(|(_, shard)| ShardId(shard)).collect()
+        self.survey.silent()
     }
 }
 
@@ -131,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_hangs_costs_the_time_limit_and_one_letter() {
+    fn there_is_no_report_without_every_shard() {
         let mailboxes = mailboxes();
         let mut scraper = Scraper::new(Arc::clone(&mailboxes));
         for _ in 0..3 {

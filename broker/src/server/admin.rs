@@ -1,0 +1,96 @@
+//! What the admin listener asks the process, and whom it answers.
+
+use super::registry::Registry;
+use super::{Failure, check, session_key};
+use crate::edge::Post;
+use crate::side::{Backup, Inspect, Log, Report, Scraper, Shows, Survey, Whom};
+use crate::tls_files::NotAfter;
+use broker_core::placement::Placement;
+use broker_core::settings::Settings;
+use broker_core::shard::{Reply, Shard};
+use mailbox::Mailbox;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that the admin listener shows.
+pub(super) fn shows(
+    settings: &Arc<Settings>,
+    placement: &Placement,
+    mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    registry: &Registry,
+    log: &Log,
+    not_after: NotAfter,
+    token: Option<String>,
+) -> Shows {
+    let log = log.clone();
+    let mut scraper = Scraper::new(Arc::clone(mailboxes));
+    let scrape = Box::new(move || {
+        let report = scraper.scrape(ANSWER_MAX);
+        if report.is_none() {
+            tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
+        }
+        report.map(|report| Report {
+            log_dropped: log.dropped(),
+            tls_not_after: not_after.seconds(),
+            ..report
+        })
+    });
+    Shows {
+        scrape,
+        inspect: inspect(placement.clone(), Arc::clone(mailboxes)),
+        backup: backup(settings, registry),
+        settings: Arc::clone(settings),
+        token,
+    }
+}
+
+/// What answers the inspector.
+fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Inspect {
+    let mut survey = Survey::new(mailboxes);
+    Box::new(move |whom, question| {
+        let shards = match whom {
+            Whom::All => survey.all(),
+            Whom::Home(channel) => {
+                let home = placement.home(channel).index();
+                home..home + 1
+            }
+        };
+        let post = |to| Post::Inspect(question.clone(), to);
+        let answers = survey.ask(shards, ANSWER_MAX, post).into_iter();
+        let reply =
+            |(shard, answer): (_, Option<(_, Reply)>)| (shard, answer.map(|(_, reply)| reply));
+        answers.map(reply).collect()
+    })
+}
+
+/// What `POST /backup` is answered from.
+fn backup(settings: &Settings, registry: &Registry) -> Backup {
+    let (committer, data_dir) = (registry.committer(), settings.data_dir.clone());
+    let token_file = settings.admin.token_file.as_ref();
+    Backup {
+        snapshot: Box::new(move || committer.snapshot()),
+        session_key: Box::new(move || session_key::text(&data_dir)),
+        data_dir: settings.data_dir.clone(),
+        // Checked at the start, except a file that is borrowed under --dev.
+        token: token_file.and_then(|path| check::token(path).ok()),
+    }
+}
+
+/// The token that admin requests need: on loopback none.
+pub(super) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
+    let off_loopback = settings
+        .admin
+        .listen
+        .is_some_and(|addr| !addr.ip().is_loopback());
+    let Some(path) = settings.admin.token_file.as_ref().filter(|_| off_loopback) else {
+        return Ok(None);
+    };
+    let refused = |rule| {
+        let path = path.display();
+        Failure::Configuration(format!("admin.token_file = {path}: {rule}"))
+    };
+    check::token(path).map(Some).map_err(refused)
+}
+
+/// How long `/metrics` and the inspector wait for the shards.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
