@@ -5,7 +5,7 @@ use broker_core::auth::{
     Authenticator, Credentials, Grant, NONCE_BYTES, Principal, SessionKeys, SignatureRules,
     Temporary,
 };
-use codec::aws::sigv4::signer::{Keys, Presign, presign};
+use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use codec::aws::sigv4::{Refusal, Service};
 use codec::http::{Head, HeadLimits};
 use std::hint::black_box;
@@ -101,17 +101,14 @@ fn check(criterion: &mut Timer, name: &str, policy: &str) {
         secret_access_key: temporary.secret_access_key.reveal(),
         session_token: Some(temporary.session_token.reveal()),
     };
-    let what = Presign {
-        scheme: "ws",
+    let upgrade = Upgrade {
         host: "localhost",
         channel_arn: "arn:aws:kinesisvideo:us-west-2:123456789012:channel/door/1700000000000",
         client_id: Some("web-1"),
-        region: "us-west-2",
-        expires: 299,
-        now: NOW_S,
+        expires_s: 299,
+        now_s: NOW_S,
     };
-    let url = presign(&what, &keys);
-    let target = url.strip_prefix("ws://localhost").expect("its host");
+    let target = Signer::new(keys, "us-west-2").presign(&upgrade);
     let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let limits = HeadLimits::default();
     let head = Head::parse(head.as_bytes(), &limits).expect("it is a head");

@@ -5,7 +5,7 @@ use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, 
 use broker::server::{self, Checked, Failure};
 use broker::side;
 use clap::Parser;
-use codec::aws::sigv4::signer::{Keys, Presign, presign};
+use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -101,24 +101,22 @@ fn print_presigned(flags: &PresignFlags) -> Result<(), Failure> {
         .endpoint
         .split_once("://")
         .unwrap_or(("wss", &flags.endpoint));
-    let what = Presign {
-        scheme,
+    let upgrade = Upgrade {
         host,
         channel_arn: flags.channel_arn.as_str(),
         client_id: flags.client_id.as_deref(),
-        region: flags
-            .region
-            .as_deref()
-            .unwrap_or_else(|| flags.channel_arn.region()),
-        expires: flags.expires,
-        now: now.map_or(0, |now| now.as_secs()),
+        expires_s: flags.expires,
+        now_s: now.map_or(0, |now| now.as_secs()),
     };
+    let region = flags.region.as_deref();
+    let region = region.unwrap_or_else(|| flags.channel_arn.region());
     let keys = Keys {
         access_key_id: &id,
         secret_access_key: &secret,
         session_token: token.as_deref(),
     };
-    print(&format!("{}\n", presign(&what, &keys)))
+    let target = Signer::new(keys, region).presign(&upgrade);
+    print(&format!("{scheme}://{host}{target}\n"))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

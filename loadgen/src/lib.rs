@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`peer`] | what a simulated client is made of: connection protocol, messages, what arrived of them; no I/O |
 //! | [`visit`] | the parties of a thread: sessions as real viewers live them, their masters, relaying peers; no I/O |
-//! | [`sign`] | presigned URLs and signed API calls |
+//! | [`credentials`] | the keys to sign with |
 //! | [`measure`] | histograms, counts and errors, as a worker counts them |
 //! | [`schedule`] | when sessions begin, and how a run is split: open loop, no coordinator |
 //! | [`address`] | the target and where it may be; the source addresses of many connections |
@@ -20,6 +20,7 @@
 //! | [`report`] | what was run, as the document that the engine fills |
 
 pub mod address;
+pub mod credentials;
 pub mod edge;
 pub mod live;
 pub mod measure;
@@ -32,5 +33,4 @@ pub mod report;
 pub mod result;
 pub mod scenario;
 pub mod schedule;
-pub mod sign;
 pub mod visit;

@@ -1,11 +1,12 @@
 //! A run, checked before anything is opened.
 
 use crate::address::{AddressError, Sources, Target};
+use crate::credentials::{Credentials, MissingKeys};
 use crate::options::{CpuList, Mode, Options};
 use crate::peer::{Name, Naming, PAYLOAD_BYTES_MAX, STAMP_BYTES};
 use crate::schedule::{Arrival, Schedule, ScheduleError, Share};
-use crate::sign::{Credentials, MissingKeys};
 use crate::visit::{self, CANDIDATES_MAX};
+use codec::aws::sigv4::signer::Signer;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -425,6 +426,13 @@ impl Plan {
         let rate = self.schedule.as_ref().map_or(0.0, Schedule::rate_max);
         let unbounded = matches!(self.mode, Mode::Relay | Mode::Connect);
         unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
+    }
+
+    /// A signer for the channels' region, if requests are signed.
+    #[must_use]
+    pub fn signer(&self) -> Option<Signer<'_>> {
+        let credentials = self.credentials.as_ref()?;
+        Some(Signer::new(credentials.keys(), &self.naming.region))
     }
 
     /// The threads of the run, each with the CPU that it is pinned to.

@@ -1,7 +1,7 @@
 //! The broker under test: one shard on CPU 0, one principal, no rates.
 
 use crate::Failure;
-use codec::aws::sigv4::signer::{Keys, Presign, presign};
+use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -69,21 +69,20 @@ impl Server {
 
     /// A URL that is signed rightly, for a minute.
     pub(crate) fn url(&self, channel_arn: &str, client_id: Option<&str>) -> String {
-        let what = Presign {
-            scheme: "ws",
+        let upgrade = Upgrade {
             host: &self.host,
             channel_arn,
             client_id,
-            region: "us-west-2",
-            expires: 60,
-            now: now_s(),
+            expires_s: 60,
+            now_s: now_s(),
         };
         let keys = Keys {
             access_key_id: KEY_ID,
             secret_access_key: SECRET,
             session_token: None,
         };
-        presign(&what, &keys)
+        let target = Signer::new(keys, "us-west-2").presign(&upgrade);
+        format!("ws://{}{target}", self.host)
     }
 
     /// CPU time that the process has used, in seconds.

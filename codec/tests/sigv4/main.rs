@@ -5,5 +5,6 @@ mod botocore;
 mod memory;
 mod oracle;
 mod rules;
+mod signer;
 mod support;
 mod vectors;

@@ -334,7 +334,7 @@ fn key() -> Key<'static> {
 }
 
 /// The key that signed an accepted vector.
-fn key_of(vector: &Value) -> Key<'_> {
+pub(crate) fn key_of(vector: &Value) -> Key<'_> {
     let temporary = vector.to_string().contains("ASIAEXAMPLE").then_some(TOKEN);
     let own = vector.get("session_token_of_key").and_then(Value::as_str);
     Key {
@@ -343,7 +343,7 @@ fn key_of(vector: &Value) -> Key<'_> {
     }
 }
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_json::from_str(include_str!("../data/sigv4.json")).unwrap()
 }
 
@@ -351,13 +351,13 @@ fn vectors(document: &Value) -> &[Value] {
     document["vectors"].as_array().unwrap()
 }
 
-fn accepted(document: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn accepted(document: &Value) -> impl Iterator<Item = &Value> {
     vectors(document)
         .iter()
         .filter(|vector| vector["expect"]["ok"] == true)
 }
 
-fn request(vector: &Value) -> (String, String) {
+pub(crate) fn request(vector: &Value) -> (String, String) {
     parts(&vector["request"])
 }
 
@@ -373,7 +373,7 @@ fn parts(request: &Value) -> (String, String) {
     )
 }
 
-fn parameter<'a>(head: &Head<'a>, name: &str) -> Option<&'a str> {
+pub(crate) fn parameter<'a>(head: &Head<'a>, name: &str) -> Option<&'a str> {
     codec::http::pairs(head.query()?)
         .find(|pair| pair.0 == name)
         .map(|pair| pair.1)
@@ -383,7 +383,7 @@ fn now(vector: &Value) -> u64 {
     vector["now_epoch"].as_u64().unwrap()
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
@@ -391,7 +391,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn limits() -> HeadLimits {
+pub(crate) fn limits() -> HeadLimits {
     HeadLimits::default()
 }
 

@@ -6,8 +6,9 @@ use super::signal;
 use super::tls::{Client, Stream};
 use crate::address::Target;
 use crate::plan::Plan;
-use crate::sign::{Signer, unsigned_call};
 use crate::visit::answer::Answer;
+use crate::visit::write_call;
+use codec::aws::sigv4::signer::{Call, Signer};
 use serde_json::{Value, json};
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -52,18 +53,17 @@ pub(super) struct Channels {
 pub(super) struct Api<'a> {
     target: &'a Target,
     tls: Option<&'a Client>,
-    signer: Option<Signer>,
+    signer: Option<Signer<'a>>,
     stream: Option<Stream>,
 }
 
 impl<'a> Api<'a> {
     /// The control plane behind this target; nothing is connected yet.
     pub(super) fn new(plan: &'a Plan, tls: Option<&'a Client>) -> Self {
-        let signer = plan.credentials.clone();
         Self {
             target: &plan.target,
             tls,
-            signer: signer.map(|keys| Signer::new(keys, plan.naming.region.clone())),
+            signer: plan.signer(),
             stream: None,
         }
     }
@@ -142,11 +142,13 @@ impl<'a> Api<'a> {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let mut request = Vec::new();
-        let host = self.target.authority.as_str();
-        match &mut self.signer {
-            Some(signer) => signer.call(&mut request, host, path, body, now.as_secs()),
-            None => unsigned_call(&mut request, host, path, body),
-        }
+        let call = Call {
+            host: &self.target.authority,
+            path,
+            body,
+            now_s: now.as_secs(),
+        };
+        write_call(&mut request, &call, self.signer.as_mut());
         if self.stream.is_none() {
             let socket = connect(self.target)?;
             socket.set_read_timeout(Some(TIMEOUT))?;

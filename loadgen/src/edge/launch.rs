@@ -5,9 +5,9 @@ use super::directory::Way;
 use super::line::kind_of;
 use super::worker::Worker;
 use crate::options::Mode;
-use crate::peer::client_id;
-use crate::sign::unsigned_call;
-use crate::visit::{Call, Inquiry, Party, Peer, Role, Stage, Viewer};
+use crate::peer::{client_id, unsigned_target};
+use crate::visit::{self, Inquiry, Party, Peer, Role, Stage, Viewer};
+use codec::aws::sigv4::signer;
 
 impl Worker<'_> {
     /// Connects those who wait, a few at a time: before the first session is due, or all at once where that is the
@@ -188,7 +188,7 @@ impl Worker<'_> {
         self.connect_over(route, party, calls.then_some(inquiry));
     }
 
-    fn write_call(&mut self, line: u32, call: Call) {
+    fn write_call(&mut self, line: u32, call: visit::Call) {
         let Some(route) = self.lines.route(line) else {
             return;
         };
@@ -197,13 +197,15 @@ impl Worker<'_> {
         };
         let arn = self.arn(channel);
         let (path, body) = call.request(&arn, client_id.as_deref());
-        let host = route.target.authority.as_str();
-        let now_s = self.now_s();
-        let signer = &mut self.signer;
-        self.lines.write(line, |out| match signer {
-            Some(signer) => signer.call(out, host, path, &body, now_s),
-            None => unsigned_call(out, host, path, &body),
-        });
+        let call = signer::Call {
+            host: &route.target.authority,
+            path,
+            body: &body,
+            now_s: self.now_s(),
+        };
+        let signer = self.signer.as_mut();
+        self.lines
+            .write(line, |out| visit::write_call(out, &call, signer));
     }
 
     /// The channel of the party on a line, and a viewer's client id.
@@ -243,10 +245,16 @@ impl Worker<'_> {
         };
         let arn = self.arn(channel);
         let host = route.target.authority.as_str();
-        let now_s = self.now_s();
+        let upgrade = signer::Upgrade {
+            host,
+            channel_arn: &arn,
+            client_id: client_id.as_deref(),
+            expires_s: EXPIRES_S,
+            now_s: self.now_s(),
+        };
         let target = match &mut self.signer {
-            Some(signer) => signer.presign(host, &arn, client_id.as_deref(), now_s),
-            None => crate::sign::unsigned_target(&arn, client_id.as_deref()),
+            Some(signer) => signer.presign(&upgrade),
+            None => unsigned_target(&arn, client_id.as_deref()),
         };
         let crew = &mut self.crew;
         self.lines
@@ -265,6 +273,8 @@ impl Worker<'_> {
     }
 }
 
+/// Life of a presigned URL in seconds, as the SDK for JavaScript signs it.
+const EXPIRES_S: u32 = 299;
 /// Masters and peers that connect at one time in one thread, where that is not the load itself.
 const OPENING_MAX: usize = 64;
 /// Most connections begun in one turn, so that what is under way is looked at in between.

@@ -11,8 +11,8 @@ use crate::peer::Name;
 use crate::plan::Plan;
 use crate::result::{self, Document, Interval, Latencies, ScheduleLag};
 use crate::schedule::{Schedule, Share};
-use crate::sign::Signer;
 use crate::visit::{Crew, Desk};
+use codec::aws::sigv4::signer::Signer;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) struct Worker<'a> {
     pub(super) lines: Lines,
     pub(super) directory: Directory,
     pub(super) crew: Crew,
-    pub(super) signer: Option<Signer>,
+    pub(super) signer: Option<Signer<'a>>,
     /// When sessions begin; `None` in the closed modes.
     pub(super) schedule: Option<Schedule>,
     pub(super) timers: Timers,
@@ -111,7 +111,6 @@ impl<'a> Worker<'a> {
             Mode::Connect | Mode::Sessions | Mode::Storm => u64::MAX,
         };
         let masters = if is_closed { 0 } else { waiting.len() };
-        let signer = plan.credentials.clone();
         let sessions = plan.schedule.as_ref().map(Schedule::sessions);
         Ok(Self {
             shared,
@@ -120,7 +119,7 @@ impl<'a> Worker<'a> {
             lines: Lines::new(shared.routes.to_vec())?,
             directory: Directory::new(shared.routes, shared.lookup),
             crew: Crew::new(Desk::new(plan.terms, seed), share),
-            signer: signer.map(|keys| Signer::new(keys, plan.naming.region.clone())),
+            signer: plan.signer(),
             next: sessions.and_then(|sessions| share.session_from(0, plan.channels, sessions)),
             schedule: plan.schedule.clone(),
             timers: Timers::default(),

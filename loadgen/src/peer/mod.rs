@@ -11,7 +11,7 @@ mod sequence;
 mod stamp;
 
 pub use link::{Event, Link, LinkError};
-pub use name::{Name, Naming, client_id};
+pub use name::{Name, Naming, client_id, unsigned_target};
 pub(crate) use name::{place_of, write_client_id};
 pub use sequence::{Arrival, Sequence};
 pub use stamp::{PAYLOAD_BYTES_MAX, STAMP_BYTES, Stamp, filler};

@@ -49,6 +49,18 @@ pub fn client_id(place: u32) -> String {
     id
 }
 
+/// Path and query of a request for a WebSocket, without a signature.
+#[must_use]
+pub fn unsigned_target(arn: &str, client_id: Option<&str>) -> String {
+    let mut target = String::from("/?X-Amz-ChannelARN=");
+    codec::http::encode(&mut target, arn);
+    if let Some(client_id) = client_id {
+        target.push_str("&X-Amz-ClientId=");
+        codec::http::encode(&mut target, client_id);
+    }
+    target
+}
+
 /// Appends the client id of the viewer at this place.
 pub(crate) fn write_client_id(out: &mut String, place: u32) {
     // Writing to a string cannot fail.
@@ -82,5 +94,13 @@ mod tests {
         assert_eq!(client_id(12), "viewer-12");
         assert_eq!(place_of("viewer-12"), Some(12));
         assert_eq!(place_of("viewer"), None);
+    }
+
+    #[test]
+    fn targets_without_a_signature_are_what_the_service_expects() {
+        let master = "/?X-Amz-ChannelARN=arn%3Aaws%3Ax%2Fdemo";
+        assert_eq!(unsigned_target("arn:aws:x/demo", None), master);
+        let viewer = format!("{master}&X-Amz-ClientId=viewer-12");
+        assert_eq!(unsigned_target("arn:aws:x/demo", Some("viewer-12")), viewer);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use crate::address::Endpoint;
+use codec::aws::sigv4::signer::{self, JSON, Signer};
 use serde_json::{Value, json};
 
 /// A party's calls, one after the other. Lives while they are made, on one connection or on several.
@@ -178,6 +179,21 @@ impl Call {
     }
 }
 
+/// Appends the request of a call, signed if there is a signer. The connection is kept.
+pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mut Signer<'_>>) {
+    let &signer::Call {
+        host, path, body, ..
+    } = call;
+    let mut head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {JSON}\r\n");
+    if let Some(signed) = signer.map(|signer| signer.sign(call)) {
+        for (name, value) in signed.lines() {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+    }
+    let length = body.len();
+    out.extend_from_slice(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
+}
+
 /// Longest answer that is taken in: what the C SDK holds, and more.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -227,6 +243,40 @@ mod tests {
         assert!(body(None).contains("\"MASTER\"") && body(Some("v")).contains("\"VIEWER\""));
         let (_, body) = Call::IceServers.request("arn:x", Some("v"));
         assert!(body.contains("\"ClientId\":\"v\""));
+    }
+
+    #[test]
+    fn calls_are_requests_with_the_headers_of_their_signature() {
+        let call = signer::Call {
+            host: "h:1",
+            path: "/p",
+            body: "{}",
+            now_s: 1_767_323_045,
+        };
+        let plain = "POST /p HTTP/1.1\r\nHost: h:1\r\nContent-Type: application/json\r\n";
+        let rest = "Content-Length: 2\r\n\r\n{}";
+        let mut out = Vec::new();
+        write_call(&mut out, &call, None);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{plain}{rest}"));
+
+        let keys = signer::Keys {
+            access_key_id: "ASIAEXAMPLE",
+            secret_access_key: "secret",
+            session_token: Some("token"),
+        };
+        let mut out = Vec::new();
+        write_call(&mut out, &call, Some(&mut Signer::new(keys, "us-west-2")));
+        let text = String::from_utf8(out).unwrap();
+        let signature = text
+            .strip_prefix(plain)
+            .unwrap()
+            .strip_suffix(rest)
+            .unwrap();
+        let names = signature
+            .lines()
+            .map(|line| line.split_once(": ").unwrap().0);
+        let wanted = ["Authorization", "X-Amz-Date", "X-Amz-Security-Token"];
+        assert!(names.eq(wanted), "{signature}");
     }
 
     #[test]

@@ -27,5 +27,5 @@ mod viewer;
 pub use book::{Arrival, Book, CANDIDATES_MAX};
 pub use crew::{Crew, Heard, LINE_BYTES, Party, Peer, Relay, Verdict};
 pub use desk::{Desk, Terms};
-pub use inquiry::{Call, Inquiry, Reply, Role};
+pub use inquiry::{Call, Inquiry, Reply, Role, write_call};
 pub use viewer::{Stage, Viewer};

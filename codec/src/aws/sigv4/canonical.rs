@@ -110,7 +110,7 @@ pub(super) fn string_to_sign(
 
 /// Writes a path: each byte but slashes and unreserved ones encoded, percent signs as well, which is the double
 /// encoding that every service but S3 has.
-fn path(out: &mut Vec<u8>, path: &[u8]) {
+pub(super) fn path(out: &mut Vec<u8>, path: &[u8]) {
     for &byte in path {
         if byte == b'/' {
             out.push(byte);

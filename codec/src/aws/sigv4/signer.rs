@@ -1,31 +1,16 @@
-//! Signs a WebSocket URL as the KVS WebRTC SDK for JavaScript does: for tests by hand.
+//! The other side of the verifier: presigned URLs and signed API calls, for `broker presign` and for load.
 //!
-//! Pure: keys, time and endpoint are arguments. Source: AWS "Signature Version 4", query form; codec/PROTOCOL.md, SIG.
+//! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
+//! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).
 
-use super::{SigningKey, Stamp};
-use aws_lc_rs::digest;
-use data_encoding::HEXLOWER;
+use super::canonical::{path, string_to_sign};
+use super::key::hex;
+use super::verify::EMPTY_SHA256;
+use super::{ALGORITHM, SigningKey, Stamp, TERMINATOR};
+use aws_lc_rs::digest::{SHA256, digest};
+use std::fmt::{self, Write};
 
-/// What is signed.
-#[derive(Clone, Copy, Debug)]
-pub struct Presign<'a> {
-    /// `wss` or `ws`.
-    pub scheme: &'a str,
-    /// The host with its port, as clients send it in `Host`.
-    pub host: &'a str,
-    /// The channel.
-    pub channel_arn: &'a str,
-    /// The viewer's id; `None` for the master.
-    pub client_id: Option<&'a str>,
-    /// The region of the signature's scope.
-    pub region: &'a str,
-    /// Life of the URL in seconds: 1 to 604 800.
-    pub expires: u32,
-    /// Seconds since 1970.
-    pub now: u64,
-}
-
-/// Long-lived or temporary credentials.
+/// Long-lived or temporary credentials. Shows nothing of its secrets.
 #[derive(Clone, Copy)]
 pub struct Keys<'a> {
     /// `AKID…` or `ASIA…`.
@@ -36,130 +21,205 @@ pub struct Keys<'a> {
     pub session_token: Option<&'a str>,
 }
 
-/// The signed URL.
-#[must_use]
-pub fn presign(what: &Presign<'_>, keys: &Keys<'_>) -> String {
-    let time = Stamp::from_epoch(what.now).to_string();
-    let date = time.get(..8).unwrap_or_default();
-    let scope = format!("{date}/{}/{SERVICE}/aws4_request", what.region);
-    let credential = format!("{}/{scope}", keys.access_key_id);
-    let expires = what.expires.to_string();
-    // In the order of their names, which is the order that is signed.
-    let parameters = [
-        ("X-Amz-Algorithm", Some(ALGORITHM)),
-        ("X-Amz-ChannelARN", Some(what.channel_arn)),
-        ("X-Amz-ClientId", what.client_id),
-        ("X-Amz-Credential", Some(&credential)),
-        ("X-Amz-Date", Some(&time)),
-        ("X-Amz-Expires", Some(&expires)),
-        ("X-Amz-Security-Token", keys.session_token),
-        ("X-Amz-SignedHeaders", Some("host")),
-    ];
-    let present = parameters
-        .iter()
-        .filter_map(|(name, value)| Some((name, (*value)?)));
-    let pairs: Vec<_> = present
-        .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
-        .collect();
-    let query = pairs.join("&");
-
-    let request = format!(
-        "GET\n/\n{query}\nhost:{}\n\nhost\n{}",
-        what.host,
-        sha256(b"")
-    );
-    let to_sign = format!(
-        "{ALGORITHM}\n{time}\n{scope}\n{}",
-        sha256(request.as_bytes())
-    );
-    let key = SigningKey::derive(keys.secret_access_key, date, what.region, SERVICE);
-    let signature = key.sign(to_sign.as_bytes());
-    format!(
-        "{}://{}/?{query}&X-Amz-Signature={}",
-        what.scheme,
-        what.host,
-        HEXLOWER.encode(&signature)
-    )
+impl fmt::Debug for Keys<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Keys(…)")
+    }
 }
 
-fn percent_encoded(text: &str) -> String {
-    let mut to = String::with_capacity(text.len());
-    crate::http::encode(&mut to, text);
-    to
+/// The request for a WebSocket that a presigned URL allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Upgrade<'a> {
+    /// The host with its port, as clients send it in `Host`.
+    pub host: &'a str,
+    /// The channel.
+    pub channel_arn: &'a str,
+    /// The viewer's id; `None` for the master.
+    pub client_id: Option<&'a str>,
+    /// Life of the URL in seconds: 1 to 604 800.
+    pub expires_s: u32,
+    /// Seconds since 1970.
+    pub now_s: u64,
 }
 
-fn sha256(text: &[u8]) -> String {
-    HEXLOWER.encode(digest::digest(&digest::SHA256, text).as_ref())
+/// An API call: a POST with a JSON body.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The host with its port, as clients send it in `Host`.
+    pub host: &'a str,
+    /// The path, percent-encoded as it is sent.
+    pub path: &'a str,
+    /// The body. Its `Content-Type` is [`JSON`].
+    pub body: &'a str,
+    /// Seconds since 1970.
+    pub now_s: u64,
 }
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const SERVICE: &str = "kinesisvideo";
+/// What the headers of a signed call carry besides `Host` and `Content-Type`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedHeaders<'a> {
+    authorization: String,
+    date: String,
+    /// Of temporary keys.
+    session_token: Option<&'a str>,
+}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl SignedHeaders<'_> {
+    /// Names and values.
+    pub fn lines(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let always = [
+            ("Authorization", self.authorization.as_str()),
+            ("X-Amz-Date", self.date.as_str()),
+        ];
+        let token = self
+            .session_token
+            .map(|token| ("X-Amz-Security-Token", token));
+        always.into_iter().chain(token)
+    }
+}
 
-    const MASTER: Presign<'_> = Presign {
-        scheme: "wss",
-        host: "m-0a1b2c3d.kinesisvideo.us-east-1.amazonaws.com",
-        channel_arn: "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123",
-        client_id: None,
-        region: "us-east-1",
-        expires: 299,
-        now: 1_767_323_045,
-    };
-    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+/// Signs for one region. Keeps the derived key of the day: one per thread.
+#[derive(Clone, Debug)]
+pub struct Signer<'a> {
+    keys: Keys<'a>,
+    region: &'a str,
+    /// `YYYYMMDD/REGION/SERVICE/aws4_request`; empty before the first signature.
+    scope: String,
+    /// The key of that scope.
+    key: Option<SigningKey>,
+    /// The canonical request, then the string to sign.
+    text: Vec<u8>,
+}
 
-    fn signature(what: Presign<'_>, keys: Keys<'_>) -> String {
-        presign(&what, &keys)
-            .split_once("&X-Amz-Signature=")
-            .unwrap()
-            .1
-            .to_owned()
+impl<'a> Signer<'a> {
+    /// A signer with these keys for this region.
+    #[must_use]
+    pub const fn new(keys: Keys<'a>, region: &'a str) -> Self {
+        Self {
+            keys,
+            region,
+            scope: String::new(),
+            key: None,
+            text: Vec::new(),
+        }
     }
 
-    /// The signatures of the JavaScript SDK, botocore and the C SDK for the same URLs (vectors/sigv4.json).
-    #[test]
-    fn signatures_are_those_of_other_signers() {
-        let key = Keys {
-            access_key_id: "AKIDEXAMPLE",
-            secret_access_key: SECRET,
-            session_token: None,
-        };
-        let token = "FwoGZXIvYXdzEXAMPLE//token+with/odd==chars";
-        let temporary = Keys {
-            access_key_id: "ASIAEXAMPLE",
-            session_token: Some(token),
-            ..key
-        };
-        let js_master = "b9efb52daab942e988f36e5dc151b5cd78a5cccb6c80596011e8f136b6e5f72f";
-        assert_eq!(signature(MASTER, key), js_master);
-        let js_master_token = "7ff74180623fc6fab2d647c41ca29f310938a4024f95b3554fb79221898abca4";
-        assert_eq!(signature(MASTER, temporary), js_master_token);
-        let viewer = Presign {
-            host: "signaling.example.test:8443",
-            client_id: Some("viewer-1.A_b"),
-            ..MASTER
-        };
-        let js_viewer_port = "3971b94a65b123e09d45f71ecb6767989c6438fcf06a25a8b903fdcab54df17b";
-        assert_eq!(signature(viewer, temporary), js_viewer_port);
-        let localhost = Presign {
-            host: "localhost:8443",
-            client_id: Some("v"),
-            ..MASTER
-        };
-        let boto_viewer_port = "426ff3787c4b4ecaaaf311c0d43a1ad2dce10b514cd477d69c3c9c92afc0077f";
-        assert_eq!(signature(localhost, key), boto_viewer_port);
-        let csdk_master = "2bf827c0b1e24620426e245172bbd5bfe9ebb10405a7531545f8a4c921a93a46";
-        assert_eq!(
-            signature(
-                Presign {
-                    expires: 604_800,
-                    ..MASTER
-                },
-                key
-            ),
-            csdk_master
+    /// Path and query of a presigned URL: what follows the host.
+    pub fn presign(&mut self, upgrade: &Upgrade<'_>) -> String {
+        let time = self.begin(upgrade.now_s);
+        let keys = self.keys;
+        let token_bytes = keys.session_token.map_or(0, str::len);
+        let mut target = String::with_capacity(TARGET_BYTES + ESCAPED_BYTES * token_bytes);
+        // In the order of their names, which is the order that is signed.
+        target.push_str("/?X-Amz-Algorithm=");
+        target.push_str(ALGORITHM);
+        push_pair(&mut target, "X-Amz-ChannelARN", upgrade.channel_arn);
+        if let Some(client_id) = upgrade.client_id {
+            push_pair(&mut target, "X-Amz-ClientId", client_id);
+        }
+        push_pair(&mut target, "X-Amz-Credential", keys.access_key_id);
+        target.push_str("%2F");
+        crate::http::encode(&mut target, &self.scope);
+        push_pair(&mut target, "X-Amz-Date", text_of(&time));
+        let expires_s = upgrade.expires_s;
+        write!(target, "&X-Amz-Expires={expires_s}").expect("a string takes what is written");
+        if let Some(token) = keys.session_token {
+            push_pair(&mut target, "X-Amz-Security-Token", token);
+        }
+        push_pair(&mut target, "X-Amz-SignedHeaders", "host");
+
+        let query = target.get(2..).unwrap_or_default();
+        for part in ["GET\n/\n", query, "\nhost:", upgrade.host, "\n\nhost\n"] {
+            self.text.extend_from_slice(part.as_bytes());
+        }
+        self.text.extend_from_slice(EMPTY_SHA256);
+        push_pair(
+            &mut target,
+            "X-Amz-Signature",
+            text_of(&self.signature(&time)),
         );
+        target
+    }
+
+    /// The headers of a signed API call.
+    pub fn sign(&mut self, call: &Call<'_>) -> SignedHeaders<'a> {
+        let time = self.begin(call.now_s);
+        let session_token = self.keys.session_token;
+        let date = text_of(&time);
+        let names = match session_token {
+            Some(_) => "content-type;host;x-amz-date;x-amz-security-token",
+            None => "content-type;host;x-amz-date",
+        };
+        self.text.extend_from_slice(b"POST\n");
+        path(&mut self.text, call.path.as_bytes());
+        for part in ["\n\ncontent-type:", JSON, "\nhost:", call.host] {
+            self.text.extend_from_slice(part.as_bytes());
+        }
+        self.text.extend_from_slice(b"\nx-amz-date:");
+        self.text.extend_from_slice(&time);
+        if let Some(token) = session_token {
+            self.text.extend_from_slice(b"\nx-amz-security-token:");
+            self.text.extend_from_slice(token.as_bytes());
+        }
+        for part in ["\n\n", names, "\n"] {
+            self.text.extend_from_slice(part.as_bytes());
+        }
+        let body_hash = digest(&SHA256, call.body.as_bytes());
+        self.text.extend_from_slice(&hex(body_hash.as_ref()));
+        let signature = self.signature(&time);
+        let (id, scope) = (self.keys.access_key_id, &self.scope);
+        SignedHeaders {
+            authorization: format!(
+                "{ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={}",
+                text_of(&signature)
+            ),
+            date: date.to_owned(),
+            session_token,
+        }
+    }
+
+    /// Makes room for a canonical request, and on a new day the day's scope; returns the time as it is signed.
+    fn begin(&mut self, now_s: u64) -> [u8; 16] {
+        let time = Stamp::from_epoch(now_s).basic();
+        let day = text_of(&time).get(..DAY_BYTES).unwrap_or_default();
+        if !self.scope.starts_with(day) {
+            self.scope = [day, self.region, SERVICE, TERMINATOR].join("/");
+            self.key = None;
+        }
+        self.text.clear();
+        time
+    }
+
+    /// The signature of the canonical request in `text`.
+    fn signature(&mut self, time: &[u8; 16]) -> [u8; 64] {
+        let hash = digest(&SHA256, &self.text);
+        string_to_sign(&mut self.text, time, &self.scope, hash.as_ref());
+        let key = self.key.get_or_insert_with(|| {
+            let day = self.scope.get(..DAY_BYTES).unwrap_or_default();
+            SigningKey::derive(self.keys.secret_access_key, day, self.region, SERVICE)
+        });
+        hex(&key.sign(&self.text))
     }
 }
+
+fn push_pair(target: &mut String, name: &str, value: &str) {
+    target.push('&');
+    target.push_str(name);
+    target.push('=');
+    crate::http::encode(target, value);
+}
+
+/// Digits and letters as text.
+fn text_of(ascii: &[u8]) -> &str {
+    std::str::from_utf8(ascii).unwrap_or_default()
+}
+
+/// The `Content-Type` of a call's body, which is signed.
+pub const JSON: &str = "application/json";
+const SERVICE: &str = "kinesisvideo";
+/// Of `YYYYMMDD`.
+const DAY_BYTES: usize = 8;
+/// Room for path and query without a session token.
+const TARGET_BYTES: usize = 640;
+/// Of one byte that is percent-encoded.
+const ESCAPED_BYTES: usize = 3;

@@ -382,7 +382,8 @@ impl fmt::Debug for Claim<'_> {
 }
 
 /// The SHA-256 of nothing.
-const EMPTY_SHA256: &[u8; 64] = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub(super) const EMPTY_SHA256: &[u8; 64] =
+    b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Stands for every key that nobody knows. No access key id is empty, so its derived keys have places of their own.
 const UNKNOWN_ID: &str = "";

@@ -2,7 +2,7 @@ use super::*;
 use crate::auth::{Grant, Secret, Temporary};
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::policy::Action;
-use codec::aws::sigv4::signer::{Keys, Presign, presign};
+use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use codec::aws::sigv4::{SigningKey, Stamp};
 use codec::http::HeadLimits;
 use data_encoding::HEXLOWER;
@@ -127,24 +127,19 @@ fn grant<'a>(parent: &'a str, policy: &'a str) -> Grant<'a> {
 
 /// A presigned upgrade by temporary credentials.
 fn upgrade(temporary: &Temporary, now_s: u64) -> String {
-    let what = Presign {
-        scheme: "wss",
+    let upgrade = Upgrade {
         host: "localhost",
         channel_arn: ARN,
         client_id: Some("v1"),
-        region: REGION,
-        expires: 299,
-        now: now_s,
+        expires_s: 299,
+        now_s,
     };
-    let url = presign(
-        &what,
-        &Keys {
-            access_key_id: &temporary.access_key_id,
-            secret_access_key: temporary.secret_access_key.reveal(),
-            session_token: Some(temporary.session_token.reveal()),
-        },
-    );
-    let target = url.strip_prefix("wss://localhost").unwrap();
+    let keys = Keys {
+        access_key_id: &temporary.access_key_id,
+        secret_access_key: temporary.secret_access_key.reveal(),
+        session_token: Some(temporary.session_token.reveal()),
+    };
+    let target = Signer::new(keys, REGION).presign(&upgrade);
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 

@@ -1,0 +1,178 @@
+//! What the signer writes: for the recorded requests the signatures of other signers, and for any request a signature
+//! that the verifier accepts.
+
+use crate::support::{ID, REGION, SECRET, Shard, Signer as Clock};
+use crate::vectors::{accepted, document, key_of, limits, parameter, request, text};
+use codec::aws::sigv4::signer::{Call, JSON, Keys, Signer, Upgrade};
+use codec::aws::sigv4::{Form, Service, Stamp};
+use codec::http::{Head, decode};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// Every recorded request of the two kinds that the signer makes.
+#[test]
+fn signatures_are_those_of_other_signers() {
+    let document = document();
+    let (mut urls, mut calls) = (0, 0);
+    for vector in accepted(&document) {
+        let (head, body) = request(vector);
+        let head = Head::parse(head.as_bytes(), &limits()).unwrap();
+        if text(&vector["expect"]["matched_form"]) == "strict" && head.path() == "/" {
+            let target = presigned(vector, &head);
+            let signature = format!("&X-Amz-Signature={}", text(&vector["signature"]));
+            assert!(target.ends_with(&signature), "{} {target}", vector["id"]);
+            urls += 1;
+        } else if is_plain_call(vector) {
+            let authorization = authorization(vector, &head, &body);
+            let signature = format!("Signature={}", text(&vector["signature"]));
+            assert!(
+                authorization.ends_with(&signature),
+                "{} {authorization}",
+                vector["id"]
+            );
+            calls += 1;
+        }
+    }
+    assert_eq!((urls, calls), (URLS, CALLS));
+}
+
+/// The key is derived once a day, and the day's key is not that of the next.
+#[test]
+fn each_day_has_its_key() {
+    let call = |now_s| Call {
+        host: "localhost",
+        path: "/listSignalingChannels",
+        body: "{}",
+        now_s,
+    };
+    let fresh = |now_s| Signer::new(keys(None), REGION).sign(&call(now_s));
+    let mut kept = Signer::new(keys(None), REGION);
+    for now_s in [0, 86_399, 86_400, 0, 86_400] {
+        assert_eq!(kept.sign(&call(now_s)), fresh(now_s), "{now_s}");
+    }
+}
+
+#[test]
+fn presigning_allocates_its_result_alone() {
+    let token = "t+/=".repeat(300);
+    for session_token in [None, Some(token.as_str())] {
+        let mut signer = Signer::new(keys(session_token), REGION);
+        let upgrade = Upgrade {
+            host: "v-0a1b2c3d.kinesisvideo.us-west-2.amazonaws.com:8443",
+            channel_arn: "arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/1700000000123",
+            client_id: Some("viewer-1000000"),
+            expires_s: 604_800,
+            now_s: 1_767_323_045,
+        };
+        let first = signer.presign(&upgrade);
+        let counted = allocation_counter::measure(|| assert_eq!(signer.presign(&upgrade), first));
+        assert_eq!(counted.count_total, 1, "{counted:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_signed_verifies(
+        host in "[a-z][a-z0-9-]{0,18}(\\.[a-z]{2,5})?(:8[0-9]{3})?",
+        arn in any::<String>(),
+        client_id in proptest::option::of(any::<String>()),
+        token in proptest::option::of("[A-Za-z0-9+/=]{1,300}"),
+        path in "(/[A-Za-z0-9._~%-]{1,9}){1,3}",
+        body in any::<String>(),
+        expires_s in 1u32..=604_800,
+        now_s in 0u64..4_000_000_000,
+    ) {
+        let clock = Clock { token, service: Service::KinesisVideo, time: now_s, announces_hash: false };
+        let mut shard = Shard::new();
+        let mut verify = |head: &str, body: &str| {
+            shard.verify(head, body.as_bytes(), &clock.rules(), Some(&clock.key()))
+        };
+        let mut signer = Signer::new(keys(clock.token.as_deref()), REGION);
+
+        let upgrade = Upgrade { host: &host, channel_arn: &arn, client_id: client_id.as_deref(), expires_s, now_s };
+        let target = signer.presign(&upgrade);
+        let head = |host: &str| format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        prop_assert_eq!(verify(&head(&host), ""), Ok(Form::Strict), "{}", target);
+        prop_assert!(verify(&head("elsewhere"), "").is_err());
+
+        let signed = signer.sign(&Call { host: &host, path: &path, body: &body, now_s });
+        let lines: String = signed.lines().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {JSON}\r\n{lines}\r\n");
+        prop_assert_eq!(verify(&head, &body), Ok(Form::Header), "{}", head);
+        let longer = [&body, " "].concat();
+        prop_assert!(verify(&head, &longer).is_err());
+    }
+}
+
+/// Path and query as the signer writes them for the values of a recorded URL.
+fn presigned(vector: &Value, head: &Head<'_>) -> String {
+    let value = |name: &str| parameter(head, name).map(|value| decode(value).unwrap());
+    let (arn, client_id) = (value("X-Amz-ChannelARN").unwrap(), value("X-Amz-ClientId"));
+    let upgrade = Upgrade {
+        host: head.header("host").unwrap(),
+        channel_arn: &arn,
+        client_id: client_id.as_deref(),
+        expires_s: value("X-Amz-Expires").unwrap().parse().unwrap(),
+        now_s: signed_s(vector),
+    };
+    let credential = value("X-Amz-Credential").unwrap();
+    let token = value("X-Amz-Security-Token");
+    signer(&credential, token.as_deref()).presign(&upgrade)
+}
+
+/// The `Authorization` that the signer writes for a recorded call.
+fn authorization(vector: &Value, head: &Head<'_>, body: &str) -> String {
+    let call = Call {
+        host: head.header("host").unwrap(),
+        path: head.path(),
+        body,
+        now_s: signed_s(vector),
+    };
+    let credential = head.header("authorization").unwrap();
+    let credential = credential.split("Credential=").nth(1).unwrap();
+    let credential = credential.split(',').next().unwrap();
+    let token = key_of(vector).session_token;
+    let signed = signer(credential, token).sign(&call);
+    let (name, value) = signed.lines().next().unwrap();
+    assert_eq!(name, "Authorization");
+    value.to_owned()
+}
+
+/// Whether a call signs what the signer signs, and no more.
+fn is_plain_call(vector: &Value) -> bool {
+    let canonical = text(&vector["canonical_request"]);
+    let names = canonical.lines().rev().nth(1).unwrap();
+    let is_plain = names == "content-type;host;x-amz-date"
+        || names == "content-type;host;x-amz-date;x-amz-security-token";
+    is_plain && canonical.contains(&format!("\ncontent-type:{JSON}\n"))
+}
+
+/// A signer for the key id and the region of a credential.
+fn signer<'a>(credential: &'a str, session_token: Option<&'a str>) -> Signer<'a> {
+    let mut parts = credential.split('/');
+    let access_key_id = parts.next().unwrap();
+    let keys = Keys {
+        access_key_id,
+        ..keys(session_token)
+    };
+    Signer::new(keys, parts.nth(1).unwrap())
+}
+
+fn keys(session_token: Option<&str>) -> Keys<'_> {
+    Keys {
+        access_key_id: ID,
+        secret_access_key: SECRET,
+        session_token,
+    }
+}
+
+fn signed_s(vector: &Value) -> u64 {
+    let time = text(&vector["string_to_sign"]).lines().nth(1).unwrap();
+    u64::try_from(Stamp::parse(time.as_bytes()).unwrap().epoch()).unwrap()
+}
+
+/// The recorded requests of the two kinds.
+const URLS: usize = 23;
+const CALLS: usize = 15;

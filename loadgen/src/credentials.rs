@@ -1,0 +1,80 @@
+//! The keys to sign with.
+
+use codec::aws::sigv4::signer::Keys;
+use std::fmt;
+
+/// Long-lived or temporary credentials. Shows nothing of its secrets.
+#[derive(Clone)]
+pub struct Credentials {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+}
+
+/// `--presign` without keys; exit code 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingKeys;
+
+impl fmt::Display for MissingKeys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(
+            "--presign: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary keys), \
+             or send no signatures with --no-auth",
+        )
+    }
+}
+
+impl std::error::Error for MissingKeys {}
+
+impl Credentials {
+    /// The keys of AWS' own variables, looked up by `variable`.
+    ///
+    /// # Errors
+    /// [`MissingKeys`]: one of the two is not set, or empty.
+    pub fn from_environment(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, MissingKeys> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        Ok(Self {
+            access_key_id: set("AWS_ACCESS_KEY_ID").ok_or(MissingKeys)?,
+            secret_access_key: set("AWS_SECRET_ACCESS_KEY").ok_or(MissingKeys)?,
+            session_token: set("AWS_SESSION_TOKEN"),
+        })
+    }
+
+    /// As a signer takes them.
+    #[must_use]
+    pub fn keys(&self) -> Keys<'_> {
+        Keys {
+            access_key_id: &self.access_key_id,
+            secret_access_key: &self.secret_access_key,
+            session_token: self.session_token.as_deref(),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Credentials(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codec::aws::sigv4::signer::Signer;
+
+    #[test]
+    fn keys_come_from_the_environment_and_are_not_shown() {
+        let credentials =
+            Credentials::from_environment(|name| Some(format!("value of {name}"))).unwrap();
+        let keys = credentials.keys();
+        assert_eq!(keys.session_token, Some("value of AWS_SESSION_TOKEN"));
+        let shown = format!("{credentials:?} {:?}", Signer::new(keys, "us-west-2"));
+        assert!(!shown.contains("value"), "{shown}");
+        for missing in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+            let variable = |name: &str| Some(if name == missing { "" } else { "x" }.to_owned());
+            assert!(Credentials::from_environment(variable).is_err());
+        }
+    }
+}
