@@ -238,6 +238,17 @@ struct Refused;
 
 /// The answer to whom there is no room for, in full.
 pub(super) fn unavailable(out: &mut Vec<u8>, wall_ms: u64) {
+    let body = br#"{"message":"The service has no room for another connection."}"#;
+    refusal(out, wall_ms, 503, "ServiceUnavailable", body);
+}
+
+/// The answer to a request of plain HTTP on a TLS listener.
+pub(super) fn not_tls(out: &mut Vec<u8>, wall_ms: u64) {
+    let body = br#"{"message":"This port speaks TLS: the URL begins with https:// or wss://."}"#;
+    refusal(out, wall_ms, 400, "InvalidArgumentException", body);
+}
+
+fn refusal(out: &mut Vec<u8>, wall_ms: u64, status: u16, error_type: &str, body: &[u8]) {
     let seed = entropy::seed().unwrap_or(wall_ms);
     let request_id = format!(
         "{:08x}-0000-4000-8000-{:012x}",
@@ -249,12 +260,11 @@ pub(super) fn unavailable(out: &mut Vec<u8>, wall_ms: u64) {
         request_id: &request_id,
         close: true,
     };
-    let body = br#"{"message":"The service has no room for another connection."}"#;
     respond(
         out,
         &meta,
-        503,
-        Some("ServiceUnavailable"),
+        status,
+        Some(error_type),
         "application/json",
         body,
     );

@@ -1,5 +1,6 @@
 //! Receiving: handles the completion of a receive.
 
+use super::accept;
 use super::connection::{Receive, Stage, Standing, ring_key, session};
 use super::limits::{
     BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, ITEMS_PER_BUFFER, LEAVING_BYTES, LINGER_BYTES,
@@ -227,6 +228,11 @@ impl<M: Machine> Edge<M> {
         let Some(tls) = &mut connection.tls else {
             return;
         };
+        if tls.met_plain_http() {
+            let mut answer = Vec::new();
+            accept::not_tls(&mut answer, self.at.wall.0);
+            tls.say_plainly(answer);
+        }
         if tls.has_out() && !connection.dirty {
             connection.dirty = true;
             self.dirty.push(session);

@@ -42,6 +42,10 @@ pub(super) struct Tls {
     notified: bool,
     /// The engine gave up: what is in `out` is the last that can be sent.
     failed: bool,
+    /// Nothing of the peer's was taken in yet.
+    untouched: bool,
+    /// The peer began with a request of plain HTTP, and awaits its answer.
+    plain_http: bool,
 }
 
 /// Bytes of unfinished records, by whom they wait for.
@@ -90,6 +94,8 @@ impl Tls {
             over: false,
             notified: false,
             failed: false,
+            untouched: true,
+            plain_http: false,
         }))
     }
 
@@ -183,19 +189,39 @@ impl Tls {
             return (0, Read::Failed);
         }
         if self.held.is_empty() {
+            let speaks_http = self.untouched && is_plain_http(bytes);
             let (used, read) = advance(&mut self.engine, bytes, plain, &mut self.out);
             self.held
                 .extend_from_slice(bytes.get(used..).unwrap_or_default());
+            self.first(used, speaks_http);
             return (used, self.conclude(read));
         }
         self.held.extend_from_slice(bytes);
+        let speaks_http = self.untouched && is_plain_http(&self.held);
         let (used, read) = advance(&mut self.engine, &mut self.held, plain, &mut self.out);
         if used >= self.held.len() {
             self.held = Vec::new(); // an idle connection owns no buffer
         } else {
             self.held.drain(..used);
         }
+        self.first(used, speaks_http);
         (used, self.conclude(read))
+    }
+
+    /// Notes what the first bytes were: a whole record begins a handshake, and a method of HTTP never does.
+    fn first(&mut self, used: usize, speaks_http: bool) {
+        self.untouched &= used == 0;
+        self.plain_http |= speaks_http;
+    }
+
+    /// Whether the connection failed since its peer began with plain HTTP: said once.
+    pub(super) fn met_plain_http(&mut self) -> bool {
+        self.failed && std::mem::take(&mut self.plain_http)
+    }
+
+    /// The last words to a peer that does not speak TLS, in place of an alert.
+    pub(super) fn say_plainly(&mut self, answer: Vec<u8>) {
+        self.out = answer;
     }
 
     /// Appends to `cipher` what the engine has to say and then the encrypted `plain`, which may be empty.
@@ -372,6 +398,14 @@ fn append(
     }
     out.truncate(start);
     Err(Unwritable)
+}
+
+/// Whether bytes begin with a method in capitals and a space. A TLS record begins with a number below 32 (RFC 8446
+/// section 5.1).
+fn is_plain_http(bytes: &[u8]) -> bool {
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
+    let length = method.count();
+    (3..=7).contains(&length) && bytes.get(length) == Some(&b' ')
 }
 
 /// Room for the records' headers and tags around one piece of plaintext, and for a message of the engine's own.

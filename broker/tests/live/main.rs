@@ -101,3 +101,4 @@ mod start;
 mod supervisor;
 mod takeover;
 mod tls;
+mod welcome;

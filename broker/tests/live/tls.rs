@@ -1,5 +1,6 @@
 //! TLS as clients see it: versions, resumption, client certificates, bounds; and certificates of the operator.
 
+use crate::http::Connection;
 use crate::peer::tcp;
 use crate::process::{Broker, fresh_directory, run_to_end};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -51,6 +52,35 @@ fn both_versions_are_spoken_and_http_1_1_over_them() {
         let refused = ask(&broker, &Arc::new(client)).expect_err("HTTP/2 alone");
         assert!(refused.contains("NoApplicationProtocol"), "{refused}");
     }
+}
+
+/// A URL that begins with `http://` in place of `https://`: said in a way that a browser shows.
+#[test]
+fn plain_http_on_a_tls_port_gets_a_readable_answer() {
+    let broker = Broker::dev(1);
+    let request = b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for first in [1, 5, request.len()] {
+        let mut connection = Connection::open(broker.tls);
+        let (start, rest) = request.split_at(first);
+        connection.send(start);
+        connection.send(rest);
+        let answer = connection.answer().expect("an answer");
+        assert_eq!(answer.assert_common().status, 400, "{answer:?}");
+        assert!(answer.text().contains("begins with https://"), "{answer:?}");
+        connection.assert_closed();
+    }
+    // A handshake that was begun ends in an alert, whatever follows it.
+    let mut stream = tcp(broker.tls);
+    stream
+        .write_all(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00GET / HTTP/1.1\r\n\r\n")
+        .expect("sent");
+    let mut answer = Vec::new();
+    stream
+        .read_to_end(&mut answer)
+        .expect("an alert and the end");
+    assert_eq!(answer.first(), Some(&21), "{answer:?}");
+    let failed = "heliograph_tls_handshakes_total{outcome=\"failed\"}";
+    assert_eq!(broker.scrape().sum(failed), 4.0);
 }
 
 /// A ClientHello of TLS 1.1 (RFC 4346 section 7.4.1.2), which no library of today would send.

@@ -95,7 +95,7 @@ fn listener(settings: &Settings, peer: Peer) -> Listen {
 }
 
 /// The host without its port. An IPv6 address keeps its brackets.
-pub(super) fn host_name(host: &str) -> &str {
+pub(crate) fn host_name(host: &str) -> &str {
     match host.rfind(':') {
         Some(colon) if !host.get(colon..).unwrap_or_default().contains(']') => {
             host.get(..colon).unwrap_or(host)

@@ -4,5 +4,6 @@
 mod endpoint;
 mod ice;
 
+pub(crate) use endpoint::host_name;
 pub use endpoint::{EndpointRequest, endpoint};
 pub use ice::ice;

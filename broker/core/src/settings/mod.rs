@@ -151,6 +151,17 @@ impl Settings {
         self.profile == Profile::Strict
     }
 
+    /// The URL of the admin listener, without a slash at the end, for a client that reached this machine as `host`.
+    #[must_use]
+    pub fn admin_url(&self, host: &str) -> Option<String> {
+        let addr = self.admin.listen?;
+        Some(if addr.ip().is_unspecified() && !host.is_empty() {
+            format!("http://{host}:{}", addr.port())
+        } else {
+            format!("http://{addr}")
+        })
+    }
+
     /// The port of the first listener of `scheme`, as configured.
     #[must_use]
     pub fn port(&self, scheme: Scheme) -> Option<u16> {

@@ -7,7 +7,7 @@ use super::requests::Step;
 use super::respond::Purpose;
 use super::sockets::Sockets;
 use super::sts::answer_sts;
-use super::{admission, calls, drain, leave, outboxes, respond};
+use super::{admission, calls, drain, leave, outboxes, respond, welcome};
 use crate::event::{Requested, UpgradeRole};
 use crate::id::SessionKey;
 use crate::session::{HttpStage, PendingBody, PendingCall, Target};
@@ -95,6 +95,11 @@ pub(super) fn take_head(
                 at,
             )
         }
+        "GET" | "HEAD" if welcome::is_visit(&sockets.settings, &request.head) => {
+            let close = ends_with(&request.head);
+            welcome::answer_visit(sockets, books, key, &request.head, close, at);
+            next(&request, close)
+        }
         _ => unknown_operation(sockets, books, key, &request, at),
     }
 }
@@ -178,9 +183,7 @@ fn unknown_operation(
     request: &Request<'_>,
     at: Moment,
 ) -> Step {
-    let head = &request.head;
-    let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
-    let close = !head.keep_alive() || !no_body;
+    let close = ends_with(&request.head);
     let message = "There is no such operation: see the path, and that the method is POST.";
     let kind = ErrorKind::UnknownOperation;
     respond::respond_error(
@@ -193,6 +196,16 @@ fn unknown_operation(
         close,
         at,
     );
+    next(request, close)
+}
+
+/// Whether the connection ends with the answer to a head whose body, if it has one, is not read.
+fn ends_with(head: &Head<'_>) -> bool {
+    let no_body = matches!(head.body(), Ok(Body::None | Body::Length(0)));
+    !head.keep_alive() || !no_body
+}
+
+fn next(request: &Request<'_>, close: bool) -> Step {
     if close {
         Step::Over
     } else {

@@ -62,6 +62,7 @@ mod transitions;
 mod turns;
 mod unsent;
 mod waits;
+mod welcome;
 
 pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
