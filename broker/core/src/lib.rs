@@ -8,17 +8,17 @@
 //! |---|---|
 //! | [`id`] [`time`] [`limits`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
 //! | [`settings`] | what the operator configured, with its defaults |
-//! | [`quota`] | token buckets |
+//! | `quota` | token buckets |
 //! | [`auth`] | who a caller is and what they may do |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
-//! | [`session`] [`channel`] [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
+//! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
 //! | [`crowd`] | connections by address, and who makes room |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
 
 #![forbid(unsafe_code)]
 
 pub mod auth;
-pub mod channel;
+mod channel;
 pub mod control;
 pub mod crowd;
 pub mod event;
@@ -27,10 +27,10 @@ pub mod journal;
 pub mod limits;
 pub mod machine;
 pub mod placement;
-pub mod quota;
+mod quota;
 pub mod record;
 pub mod registry;
-pub mod session;
+mod session;
 pub mod settings;
 pub mod shard;
 pub mod time;

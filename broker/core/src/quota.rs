@@ -9,7 +9,7 @@ use crate::time::Now;
 
 /// One token bucket. Its numbers ([`Rate`]) are given with each call: millions of buckets share few rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// Thousandths of tokens that are missing: a rate of tokens a second is a rate of thousandths a millisecond.
     debt: u32,
     /// When `debt` was right, in milliseconds; wraps after 49 days, when a bucket at rest may seem younger than it is,
@@ -19,7 +19,7 @@ pub struct Bucket {
 
 impl Bucket {
     /// Takes a token; false, and nothing taken, when there is none. A rate of 0 is no limit.
-    pub fn take(&mut self, rate: Rate, now: Now) -> bool {
+    pub(crate) fn take(&mut self, rate: Rate, now: Now) -> bool {
         let debt = self.debt_at(rate, now);
         let allowed = rate.rate == 0 || has_token(debt, rate);
         if allowed && rate.rate != 0 {
@@ -33,13 +33,13 @@ impl Bucket {
 
     /// Whether [`Bucket::take`] would find a token.
     #[must_use]
-    pub fn has(&self, rate: Rate, now: Now) -> bool {
+    pub(crate) fn has(&self, rate: Rate, now: Now) -> bool {
         rate.rate == 0 || has_token(self.debt_at(rate, now), rate)
     }
 
     /// In how many milliseconds the bucket is full again.
     #[must_use]
-    pub fn full_in(&self, rate: Rate, now: Now) -> u64 {
+    pub(crate) fn full_in(&self, rate: Rate, now: Now) -> u64 {
         u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
     }
 

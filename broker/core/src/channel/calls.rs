@@ -9,7 +9,7 @@ use crate::time::Now;
 
 /// A call without an answer.
 #[derive(Clone, Debug)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// Who is to be answered.
     pub caller: CallRef,
     /// The sender's id, which the master answers to.
@@ -28,81 +28,76 @@ pub struct Waiting {
 
 /// The calls of one channel, oldest first. At most one per sender.
 #[derive(Debug, Default)]
-pub struct Calls(Rare<Waiting>);
+pub(crate) struct Calls(Rare<Waiting>);
 
 impl Calls {
     /// Whether none waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// How many wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// A new call waits. The caller has taken an older one of the same sender out before.
-    pub fn add(&mut self, call: Waiting) {
+    pub(crate) fn add(&mut self, call: Waiting) {
         debug_assert!(self.of(&call.sender).is_none());
         self.0.push(call);
     }
 
     /// The call that waits for an answer to `sender`.
     #[must_use]
-    pub fn of(&self, sender: &str) -> Option<&Waiting> {
+    pub(crate) fn of(&self, sender: &str) -> Option<&Waiting> {
         self.0.iter().find(|call| *call.sender == *sender)
     }
 
     /// Takes that call out: it ends.
-    pub fn take(&mut self, sender: &str) -> Option<Waiting> {
+    pub(crate) fn take(&mut self, sender: &str) -> Option<Waiting> {
         let place = self.0.iter().position(|call| *call.sender == *sender)?;
         Some(self.0.remove(place))
     }
 
     /// Takes a caller's call out: the caller hung up.
-    pub fn take_of_caller(&mut self, caller: CallRef) -> Option<Waiting> {
+    pub(crate) fn take_of_caller(&mut self, caller: CallRef) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.caller == caller)?;
         Some(self.0.remove(place))
     }
 
     /// Takes the call whose offer has this place in the order out.
-    pub fn take_of_order(&mut self, order: u64) -> Option<Waiting> {
+    pub(crate) fn take_of_order(&mut self, order: u64) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.order == order)?;
         Some(self.0.remove(place))
     }
 
     /// Takes one call that expired by `now` out.
-    pub fn take_expired(&mut self, now: Now) -> Option<Waiting> {
+    pub(crate) fn take_expired(&mut self, now: Now) -> Option<Waiting> {
         let place = self.0.iter().position(|call| call.expires <= now)?;
         Some(self.0.remove(place))
     }
 
     /// Takes any call out: the channel ends.
-    pub fn take_any(&mut self) -> Option<Waiting> {
+    pub(crate) fn take_any(&mut self) -> Option<Waiting> {
         let last = self.0.len().checked_sub(1)?;
         Some(self.0.remove(last))
     }
 
     /// The call whose offer has this place in the order.
-    pub fn by_order(&mut self, order: u64) -> Option<&mut Waiting> {
+    pub(crate) fn by_order(&mut self, order: u64) -> Option<&mut Waiting> {
         self.0.iter_mut().find(|call| call.order == order)
     }
 
     /// All of them, to be given to a master.
-    pub fn all(&mut self) -> impl Iterator<Item = &mut Waiting> {
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Waiting> {
         self.0.iter_mut()
-    }
-
-    /// All of them, to be looked at.
-    pub fn iter(&self) -> impl Iterator<Item = &Waiting> {
-        self.0.iter()
     }
 
     /// When the next one expires.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<Now> {
+    pub(crate) fn next_expiry(&self) -> Option<Now> {
         self.0.iter().map(|call| call.expires).min()
     }
 }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 
 /// Whose place a connection takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub(crate) enum Slot {
     /// The master's.
     Master,
     /// One client id's.
@@ -31,7 +31,7 @@ pub enum Slot {
 
 /// The connections of one channel.
 #[derive(Debug)]
-pub struct Members {
+pub(crate) struct Members {
     master: Option<SessionKey>,
     viewers: HashMap<Rc<str>, SessionKey, RandomState>,
     superseded: Rare<(Slot, SessionKey)>,
@@ -53,7 +53,7 @@ struct Held {
 
 /// What a join did.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Joined {
+pub(crate) struct Joined {
     /// The connection whose place was taken: silent from here on.
     pub superseded: Option<SessionKey>,
     /// A connection superseded long before, one too many: to be closed 1001.
@@ -62,7 +62,7 @@ pub struct Joined {
 
 /// All viewers' slots are taken: `ClientLimitExceededException`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableFull;
+pub(crate) struct TableFull;
 
 impl Members {
     pub(super) fn new(hasher: &RandomState) -> Self {
@@ -77,38 +77,38 @@ impl Members {
 
     /// The current master.
     #[must_use]
-    pub fn master(&self) -> Option<SessionKey> {
+    pub(crate) fn master(&self) -> Option<SessionKey> {
         self.master
     }
 
     /// The current connection of a viewer.
     #[must_use]
-    pub fn viewer(&self, id: &str) -> Option<SessionKey> {
+    pub(crate) fn viewer(&self, id: &str) -> Option<SessionKey> {
         self.viewers.get(id).copied()
     }
 
     /// The master's connection, if messages may go there: its slot is not held.
     #[must_use]
-    pub fn to_master(&self) -> Option<SessionKey> {
+    pub(crate) fn to_master(&self) -> Option<SessionKey> {
         self.master
             .filter(|_| self.held.is_empty() || !self.holds(&Slot::Master))
     }
 
     /// A viewer's connection, if messages may go there: its slot is not held.
     #[must_use]
-    pub fn to_viewer(&self, id: &str) -> Option<SessionKey> {
+    pub(crate) fn to_viewer(&self, id: &str) -> Option<SessionKey> {
         let held = |held: &Held| matches!(&held.slot, Slot::Viewer(other) if **other == *id);
         self.viewer(id).filter(|_| !self.held.iter().any(held))
     }
 
     /// A connection that lost its slot has begun a message: the slot is held until [`Members::release`]; the
     /// connection has until then to take the rest.
-    pub fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
+    pub(crate) fn hold(&mut self, slot: Slot, by: SessionKey, until: Now) {
         self.held.push(Held { slot, by, until });
     }
 
     /// Nothing is begun any more on a connection that lost its slot. False if it held none.
-    pub fn release(&mut self, by: SessionKey) -> bool {
+    pub(crate) fn release(&mut self, by: SessionKey) -> bool {
         let before = self.held.len();
         self.held.retain(|held| held.by != by);
         self.held.len() < before
@@ -116,7 +116,7 @@ impl Members {
 
     /// When the next connection that holds a slot is to be aborted, or the next one is to be closed for a vacant slot.
     #[must_use]
-    pub fn next_overdue(&self) -> Option<Now> {
+    pub(crate) fn next_overdue(&self) -> Option<Now> {
         let held = self.held.iter().map(|held| held.until);
         held.chain(self.vacant.iter().map(|(_, until)| *until))
             .min()
@@ -124,7 +124,7 @@ impl Members {
 
     /// One connection whose slot has been vacant for long enough by `now`, the last that was superseded: it is to be
     /// closed, and is no member any more.
-    pub fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
+    pub(crate) fn take_for_vacancy(&mut self, now: Now) -> Option<SessionKey> {
         let vacant = self.vacant.iter_mut().find(|(_, until)| *until <= now)?;
         vacant.1 = now.after(VACANT_SLOT_MS);
         let slot = vacant.0.clone();
@@ -145,7 +145,7 @@ impl Members {
     }
 
     /// One connection that has held a slot for too long by `now`, each once.
-    pub fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
+    pub(crate) fn take_overdue(&mut self, now: Now) -> Option<SessionKey> {
         let held = self.held.iter_mut().find(|held| held.until <= now)?;
         held.until = Now(u64::MAX);
         Some(held.by)
@@ -157,13 +157,13 @@ impl Members {
 
     /// How many viewers are connected, superseded ones not counted.
     #[must_use]
-    pub fn viewers(&self) -> usize {
+    pub(crate) fn viewers(&self) -> usize {
         self.viewers.len()
     }
 
     /// Whether nobody is connected at all, and nobody holds a slot.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let connected =
             self.master.is_some() || !self.viewers.is_empty() || !self.superseded.is_empty();
         !connected && self.held.is_empty()
@@ -171,7 +171,7 @@ impl Members {
 
     /// Every connection of the channel, superseded ones included, in no particular order of viewers.
     #[must_use]
-    pub fn all(&self) -> Vec<SessionKey> {
+    pub(crate) fn all(&self) -> Vec<SessionKey> {
         let mut all: Vec<SessionKey> = self.viewers.values().copied().collect();
         all.extend(self.master);
         all.extend(self.superseded.iter().map(|(_, session)| *session));
@@ -183,7 +183,7 @@ impl Members {
     ///
     /// # Errors
     /// [`TableFull`] for one viewer more than `viewers_max`.
-    pub fn join(
+    pub(crate) fn join(
         &mut self,
         slot: Slot,
         session: SessionKey,
@@ -207,7 +207,7 @@ impl Members {
     }
 
     /// A connection left at `now`, whatever its place was.
-    pub fn leave(&mut self, slot: &Slot, session: SessionKey, now: Now) {
+    pub(crate) fn leave(&mut self, slot: &Slot, session: SessionKey, now: Now) {
         self.superseded.retain(|(_, other)| *other != session);
         let left = match slot {
             Slot::Master => self.master.take_if(|master| *master == session).is_some(),

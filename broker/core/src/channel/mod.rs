@@ -10,11 +10,12 @@ mod rare;
 mod rates;
 mod route;
 
-pub use calls::{Calls, Waiting};
-pub use members::{Joined, Members, Slot, TableFull};
-pub use pending::{Full, Message, Pending, Room, Towards};
-pub use rates::{Metered, Rates};
-pub use route::Route;
+pub(crate) use calls::{Calls, Waiting};
+pub(crate) use members::{Joined, Members, Slot, TableFull};
+pub use pending::Towards;
+pub(crate) use pending::{Full, Message, Pending, Room};
+pub(crate) use rates::{Metered, Rates};
+pub(crate) use route::Route;
 
 use crate::id::TimerId;
 use crate::record::Record;
@@ -23,7 +24,7 @@ use crate::time::Now;
 
 /// A channel on its home shard. What only a channel in use needs is boxed: most of a million channels are idle.
 #[derive(Debug)]
-pub struct Channel {
+pub(crate) struct Channel {
     /// What is known of it.
     pub record: Record,
     /// Where in its life it is.
@@ -39,7 +40,7 @@ pub struct Channel {
 
 /// The states of a channel. A change that is not durable yet is not told to anybody but by these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub(crate) enum Life {
     /// Not durable yet: its name is taken, and callers do not see it.
     Creating,
     /// In use.
@@ -53,7 +54,7 @@ const _: () = assert!(size_of::<Channel>() <= 120 && size_of::<Live>() <= 160);
 
 /// What a channel in use has.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct Live {
     /// Who is connected.
     pub members: Members,
     /// What waits for those who are not.
@@ -77,14 +78,14 @@ impl Live {
     }
 
     /// The next place in the channel's order of acceptance.
-    pub fn next_order(&mut self) -> u64 {
+    pub(crate) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
     }
 
     /// When the next kept message or waiting call expires, or a slot was held for too long.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<Now> {
+    pub(crate) fn next_expiry(&self) -> Option<Now> {
         let (pending, calls) = (self.pending.next_expiry(), self.calls.next_expiry());
         let held = self.members.next_overdue();
         [pending, calls, held].into_iter().flatten().min()
@@ -94,7 +95,7 @@ impl Live {
 impl Channel {
     /// A channel nobody is connected to.
     #[must_use]
-    pub fn new(record: Record, state: Life) -> Self {
+    pub(crate) fn new(record: Record, state: Life) -> Self {
         Self {
             record,
             state,
@@ -107,13 +108,13 @@ impl Channel {
 
     /// Whether one more of this is within the channel's rate.
     #[must_use]
-    pub fn may(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn may(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
         let rates = self.rates.as_deref();
         rates.is_none_or(|rates| rates.has(what, quotas, now))
     }
 
     /// Counts one of this; false, and nothing counted, when it is over the channel's rate.
-    pub fn count(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn count(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
         if what.rate(quotas).is_none() {
             return true;
         }
@@ -122,7 +123,7 @@ impl Channel {
     }
 
     /// When something of it is due: what is kept or waits, or rates that can be forgotten.
-    pub fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
+    pub(crate) fn next_due(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let live = self.live.as_deref().and_then(Live::next_expiry);
         let rates = self
             .rates
@@ -136,22 +137,22 @@ impl Channel {
 
     /// What it has while in use, if it is.
     #[must_use]
-    pub fn live(&self) -> Option<&Live> {
+    pub(crate) fn live(&self) -> Option<&Live> {
         self.live.as_deref()
     }
 
     /// The same, to be changed.
-    pub fn live_mut(&mut self) -> Option<&mut Live> {
+    pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
         self.live.as_deref_mut()
     }
 
     /// The same; the channel is in use from here on.
-    pub fn wake(&mut self, hasher: &ahash::RandomState) -> &mut Live {
+    pub(crate) fn wake(&mut self, hasher: &ahash::RandomState) -> &mut Live {
         self.live.get_or_insert_with(|| Box::new(Live::new(hasher)))
     }
 
     /// Gives back what an unused channel does not need.
-    pub fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         let unused = |live: &Live| {
             live.members.is_empty() && live.pending.is_empty() && live.calls.is_empty()
         };
@@ -162,7 +163,7 @@ impl Channel {
 
     /// How long messages accepted at `now` are kept.
     #[must_use]
-    pub fn expiry(&self, now: Now) -> Now {
+    pub(crate) fn expiry(&self, now: Now) -> Now {
         now.after(u64::from(self.record.ttl_seconds) * 1000)
     }
 }

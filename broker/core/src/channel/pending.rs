@@ -21,7 +21,7 @@ pub enum Towards {
 
 /// A kept message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// The action.
     pub action: Action,
     /// When it is dropped.
@@ -36,7 +36,7 @@ pub struct Message {
 
 /// The pending store of one channel.
 #[derive(Debug, Default)]
-pub struct Pending {
+pub(crate) struct Pending {
     keys: Vec<PendingKey>,
     bytes: usize,
 }
@@ -50,7 +50,7 @@ struct PendingKey {
 
 /// The bounds of a store, and how much more its shard may keep.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub(crate) struct Room {
     /// Bytes of the whole store.
     pub channel_bytes: usize,
     /// Bytes that the shard has left.
@@ -59,14 +59,14 @@ pub struct Room {
 
 /// There is no room: the message is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub(crate) struct Full;
 
 impl Pending {
     /// Keeps a message. Calls `dropped` for each older one whose place it takes.
     ///
     /// # Errors
     /// [`Full`] when the store has no room; nothing was changed.
-    pub fn keep(
+    pub(crate) fn keep(
         &mut self,
         towards: Towards,
         viewer: &Rc<str>,
@@ -98,7 +98,7 @@ impl Pending {
 
     /// Takes all messages of one key out, together with some that come back from an outbox: in the order of
     /// acceptance, so that keeping them one by one leaves what comes back before everything newer.
-    pub fn take_with(
+    pub(crate) fn take_with(
         &mut self,
         towards: Towards,
         viewer: &str,
@@ -113,7 +113,7 @@ impl Pending {
     /// How many bytes more the store holds when it keeps such a message, those counted that it takes the place of.
     /// `None` when the channel itself has no room for it.
     #[must_use]
-    pub fn growth(
+    pub(crate) fn growth(
         &self,
         towards: Towards,
         viewer: &str,
@@ -129,7 +129,7 @@ impl Pending {
 
     /// Gives up one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest
     /// message) its oldest candidate, else its oldest message.
-    pub fn evict(&mut self) -> Option<Message> {
+    pub(crate) fn evict(&mut self) -> Option<Message> {
         let place = (0..self.keys.len()).max_by_key(|place| {
             let key = self.keys.get(*place);
             let bytes = key.map_or(0, PendingKey::bytes);
@@ -148,7 +148,7 @@ impl Pending {
     }
 
     /// Takes all messages of one key out, in order.
-    pub fn take(&mut self, towards: Towards, viewer: &str) -> VecDeque<Message> {
+    pub(crate) fn take(&mut self, towards: Towards, viewer: &str) -> VecDeque<Message> {
         let Some(place) = self.keys.iter().position(|key| key.is(towards, viewer)) else {
             return VecDeque::new();
         };
@@ -159,7 +159,7 @@ impl Pending {
 
     /// Takes everything for the master out, by key: the one with the oldest offer (else the oldest message) first,
     /// each with that message's place in the order of acceptance.
-    pub fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
+    pub(crate) fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
         let (mut for_master, others): (Vec<PendingKey>, Vec<PendingKey>) = self
             .keys
             .drain(..)
@@ -174,7 +174,7 @@ impl Pending {
     }
 
     /// Drops what expired by `now`, calling `expired` for each.
-    pub fn expire(&mut self, now: Now, mut expired: impl FnMut(&Message)) {
+    pub(crate) fn expire(&mut self, now: Now, mut expired: impl FnMut(&Message)) {
         let mut freed = 0;
         for key in &mut self.keys {
             key.messages.retain(|message| {
@@ -192,12 +192,12 @@ impl Pending {
 
     /// When the next message expires.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<Now> {
+    pub(crate) fn next_expiry(&self) -> Option<Now> {
         self.messages().map(|(_, _, message)| message.expires).min()
     }
 
     /// Every message with its direction and viewer.
-    pub fn messages(&self) -> impl Iterator<Item = (Towards, &Rc<str>, &Message)> {
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (Towards, &Rc<str>, &Message)> {
         self.keys.iter().flat_map(|key| {
             key.messages
                 .iter()
@@ -207,13 +207,13 @@ impl Pending {
 
     /// Bytes kept.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Whether nothing is kept.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 }

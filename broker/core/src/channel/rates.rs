@@ -7,7 +7,7 @@ use codec::control::Operation;
 
 /// What is counted per channel. Source: KVS WebRTC service quotas, the column "per channel".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metered {
+pub(crate) enum Metered {
     /// A master that connects.
     ConnectAsMaster,
     /// A viewer that connects, whichever it is.
@@ -19,7 +19,7 @@ pub enum Metered {
 impl Metered {
     /// The rate of it; `None` where none is limited per channel.
     #[must_use]
-    pub fn rate(self, quotas: &Quotas) -> Option<Rate> {
+    pub(crate) fn rate(self, quotas: &Quotas) -> Option<Rate> {
         if quotas.off {
             return None;
         }
@@ -51,12 +51,12 @@ impl Metered {
 
 /// The buckets of one channel that are in use, at most one for each thing that is metered. Nearly always none.
 #[derive(Debug, Default)]
-pub struct Rates(Vec<(Metered, Bucket)>);
+pub(crate) struct Rates(Vec<(Metered, Bucket)>);
 
 impl Rates {
     /// Whether [`Rates::take`] would find a token.
     #[must_use]
-    pub fn has(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn has(&self, what: Metered, quotas: &Quotas, now: Now) -> bool {
         let Some(rate) = what.rate(quotas) else {
             return true;
         };
@@ -65,7 +65,7 @@ impl Rates {
     }
 
     /// Takes a token; false when there is none.
-    pub fn take(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn take(&mut self, what: Metered, quotas: &Quotas, now: Now) -> bool {
         let Some(rate) = what.rate(quotas) else {
             return true;
         };
@@ -79,7 +79,7 @@ impl Rates {
     }
 
     /// Forgets every bucket that is full again; tells when the next look is worth it.
-    pub fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
+    pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let full_in = |what: Metered, bucket: &Bucket| {
             what.rate(quotas)
                 .map_or(0, |rate| bucket.full_in(rate, now))

@@ -6,7 +6,7 @@ use codec::signal::{Action, Role};
 
 /// Where a message goes: a small value, never the message itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// To this connection.
     To(SessionKey),
     /// The recipient is not connected: it is kept.
@@ -23,7 +23,7 @@ impl Live {
     /// A waiting call is looked up before the viewers (ALEXA-2). A master's offers do not get here unless they are
     /// allowed.
     #[must_use]
-    pub fn route(&self, from: Role, action: Action, recipient: &str) -> Route {
+    pub(crate) fn route(&self, from: Role, action: Action, recipient: &str) -> Route {
         match from {
             Role::Viewer => self
                 .members

@@ -12,7 +12,7 @@ use codec::signal::Role;
 
 /// The HTTP state of one connection. Bytes are kept only while a head or body is incomplete or a call is under way.
 #[derive(Debug)]
-pub struct Http {
+pub(crate) struct Http {
     /// What is awaited.
     pub stage: HttpStage,
     /// Bytes received and not used yet; begins with the head or body that is awaited.
@@ -39,7 +39,7 @@ pub struct Http {
 
 /// What an HTTP connection waits for.
 #[derive(Debug)]
-pub enum HttpStage {
+pub(crate) enum HttpStage {
     /// The end of the TLS handshake.
     AwaitTls,
     /// A request head.
@@ -67,7 +67,7 @@ pub struct Admission {
 
 /// What is kept of a request head while its body is awaited.
 #[derive(Debug)]
-pub struct PendingBody {
+pub(crate) struct PendingBody {
     /// Whose call it is.
     pub target: Target,
     /// The `Host` field as sent.
@@ -82,7 +82,7 @@ pub struct PendingBody {
 
 /// Which of our services a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// The operation that the path names.
     Api(Operation),
     /// The security token service, at `/`.
@@ -91,7 +91,7 @@ pub enum Target {
 
 /// What is kept of a call while its answer is awaited.
 #[derive(Debug)]
-pub struct PendingCall {
+pub(crate) struct PendingCall {
     /// The operation that the path names.
     pub operation: Operation,
     /// The `Host` field as sent: discovery answers with it.
@@ -108,7 +108,7 @@ pub struct PendingCall {
 
 /// What a home shard's reply is to become.
 #[derive(Debug)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// The new channel's ARN.
     Created,
     /// The channel's description.
@@ -155,7 +155,7 @@ pub enum Expected {
 impl Http {
     /// A connection that was just accepted.
     #[must_use]
-    pub fn new(stage: HttpStage, deadline: Now) -> Self {
+    pub(crate) fn new(stage: HttpStage, deadline: Now) -> Self {
         Self {
             stage,
             buffer: Vec::new(),
@@ -172,7 +172,7 @@ impl Http {
     }
 
     /// The next request is awaited until `deadline`.
-    pub fn await_head(&mut self, deadline: Now) {
+    pub(crate) fn await_head(&mut self, deadline: Now) {
         self.stage = HttpStage::AwaitHead;
         self.scanner = HeadScanner::new();
         self.deadline = deadline;
@@ -188,13 +188,13 @@ impl Http {
     /// Whether requests that have come are still to be answered. `answers_wait`: they wait for the peer to take
     /// answers.
     #[must_use]
-    pub fn has_more(&self, answers_wait: bool) -> bool {
+    pub(crate) fn has_more(&self, answers_wait: bool) -> bool {
         self.queued || (answers_wait && !self.buffer.is_empty())
     }
 
     /// Bytes of requests that are kept here, as memory was taken for them.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         let aside = match &self.stage {
             HttpStage::AwaitBody(awaited) => awaited.head.as_ref().map_or(0, |head| head.len()),
             HttpStage::AwaitHandover(_, unread) => unread.capacity(),
@@ -205,7 +205,7 @@ impl Http {
 
     /// Whether a call is under way.
     #[must_use]
-    pub fn awaits_reply(&self) -> bool {
+    pub(crate) fn awaits_reply(&self) -> bool {
         matches!(self.stage, HttpStage::AwaitReply(..))
     }
 }

@@ -7,11 +7,11 @@ mod rates;
 mod wait;
 mod web_socket;
 
-pub use http::{Admission, Expected, Http, HttpStage, PendingBody, PendingCall, Target};
-pub use outbox::{Launch, Load, Mark, Outbox, Spares, Unsent};
-pub use rates::MessageRates;
-pub use wait::Wait;
-pub use web_socket::{Due, Role, Tally, Terms, WebSocket};
+pub(crate) use http::{Admission, Expected, Http, HttpStage, PendingBody, PendingCall, Target};
+pub(crate) use outbox::{Launch, Load, Outbox, Spares, Unsent};
+pub(crate) use rates::MessageRates;
+pub(crate) use wait::Wait;
+pub(crate) use web_socket::{Due, Role, Tally, Terms, WebSocket};
 
 use crate::event::Place;
 use crate::id::{ChannelKey, TimerId};
@@ -21,7 +21,7 @@ use crate::time::Now;
 
 /// One connection's state. The boxes keep the rare states small: an open, idle WebSocket is the common case by far.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     /// Who is at the other end.
     pub peer: Peer,
     /// The state of the connection.
@@ -44,7 +44,7 @@ pub struct Session {
 
 /// The states of a connection, in the order of its life.
 #[derive(Debug)]
-pub enum SessionState {
+pub(crate) enum SessionState {
     /// Requests are awaited, or a call's answer.
     Http(Box<Http>),
     /// Frames are awaited.
@@ -57,7 +57,7 @@ pub enum SessionState {
 
 /// The end of a connection.
 #[derive(Debug)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// A close that takes longer than this is aborted; never, once it was aborted.
     pub deadline: Now,
     /// Which channel it belonged to and as whom: what it does not send goes back there.
@@ -69,7 +69,7 @@ pub struct Ending {
 impl Session {
     /// A connection that was just accepted: its TLS handshake or its first head is awaited until `deadline`.
     #[must_use]
-    pub fn accepted(peer: Peer, deadline: Now) -> Self {
+    pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
             peer,
             state: SessionState::Http(Box::new(Http::new(
@@ -96,7 +96,7 @@ impl Session {
 
     /// The open WebSocket, if it is one.
     #[must_use]
-    pub fn open(&self) -> Option<&WebSocket> {
+    pub(crate) fn open(&self) -> Option<&WebSocket> {
         match &self.state {
             SessionState::Open(web_socket) => Some(web_socket),
             SessionState::Http(_)
@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// The same, to be changed.
-    pub fn open_mut(&mut self) -> Option<&mut WebSocket> {
+    pub(crate) fn open_mut(&mut self) -> Option<&mut WebSocket> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(web_socket),
             SessionState::Http(_)
@@ -117,14 +117,14 @@ impl Session {
 
     /// Whether this many bytes of answers wait that the next request must wait for the peer.
     #[must_use]
-    pub fn answers_wait(&self) -> bool {
+    pub(crate) fn answers_wait(&self) -> bool {
         self.outbox.bytes() >= ANSWER_BYTES_MAX
     }
 
     /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers,
     /// nothing but those answers is; while a call is under way, nothing at all.
     #[must_use]
-    pub fn http_due(&self, http: &Http) -> Now {
+    pub(crate) fn http_due(&self, http: &Http) -> Now {
         let awaits_head = matches!(http.stage, HttpStage::AwaitHead);
         if http.awaits_reply() {
             http.deadline
@@ -138,7 +138,7 @@ impl Session {
     /// Bytes of requests that are unfinished or wait, and of answers that the peer does not take, of an HTTP
     /// connection; of an unfinished message of a WebSocket. What it holds beyond what each may.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         let answers = self.outbox.bytes();
         let waiting = if self.outbox.in_flight() || answers >= ANSWER_BYTES_MAX {
             answers
@@ -157,7 +157,7 @@ impl Session {
 
     /// The channel that a WebSocket belongs to, or belonged to.
     #[must_use]
-    pub fn channel(&self) -> Option<ChannelKey> {
+    pub(crate) fn channel(&self) -> Option<ChannelKey> {
         match &self.state {
             SessionState::Open(web_socket) => Some(web_socket.channel),
             SessionState::AwaitCloseEcho(web_socket, _) => Some(web_socket.channel),
@@ -167,7 +167,7 @@ impl Session {
     }
 
     /// What the log says when it ends, if it was admitted as a WebSocket.
-    pub fn tally_mut(&mut self) -> Option<&mut Tally> {
+    pub(crate) fn tally_mut(&mut self) -> Option<&mut Tally> {
         match &mut self.state {
             SessionState::Open(web_socket) => Some(&mut web_socket.tally),
             SessionState::AwaitCloseEcho(web_socket, _) => Some(&mut web_socket.tally),
@@ -177,7 +177,7 @@ impl Session {
     }
 
     /// The HTTP state, if it is one.
-    pub fn http_mut(&mut self) -> Option<&mut Http> {
+    pub(crate) fn http_mut(&mut self) -> Option<&mut Http> {
         match &mut self.state {
             SessionState::Http(http) => Some(http),
             SessionState::Open(_)
@@ -188,7 +188,7 @@ impl Session {
 }
 
 /// No deadline.
-pub const NEVER: Now = Now(u64::MAX);
+pub(crate) const NEVER: Now = Now(u64::MAX);
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 
 /// One message in an outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Where its frame begins and ends, in bytes of the buffer.
     pub begin: usize,
     /// See `begin`.
@@ -30,7 +30,7 @@ pub struct Mark {
 
 /// What is known of a message under way to a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Launch {
+pub(crate) struct Launch {
     /// Its action.
     pub action: Action,
     /// When it may be dropped if it comes back.
@@ -50,7 +50,7 @@ pub struct Launch {
 
 /// How many bytes wait, by what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
+pub(crate) struct Load {
     /// Of messages.
     pub messages: usize,
     /// Of control frames and HTTP answers.
@@ -59,7 +59,7 @@ pub struct Load {
 
 /// Bytes that wait for one socket. Owns nothing while empty.
 #[derive(Debug, Default)]
-pub struct Outbox(Option<Box<Buffer>>);
+pub(crate) struct Outbox(Option<Box<Buffer>>);
 
 /// The buffer of an outbox that is not empty.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ struct Buffer {
 
 /// Buffers to use again, of at most [`SPARE_OUTBOX_BYTES_MAX`].
 #[derive(Debug)]
-pub struct Spares {
+pub(crate) struct Spares {
     #[expect(
         clippy::vec_box,
         reason = "a box moves into an outbox and back; its buffer is not copied"
@@ -85,7 +85,7 @@ pub struct Spares {
 impl Spares {
     /// At most this many.
     #[must_use]
-    pub fn of(most: usize) -> Self {
+    pub(crate) fn of(most: usize) -> Self {
         Self {
             buffers: Vec::new(),
             most,
@@ -101,7 +101,7 @@ impl Default for Spares {
 
 /// A message taken back from an outbox: its mark and its whole frame.
 #[derive(Debug)]
-pub struct Unsent {
+pub(crate) struct Unsent {
     /// The message.
     pub launch: Launch,
     /// The frame, header included.
@@ -111,7 +111,7 @@ pub struct Unsent {
 impl Outbox {
     /// Bytes not yet handed over, those in flight included.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.0
             .as_ref()
             .map_or(0, |buffer| buffer.bytes.len() - buffer.start)
@@ -119,7 +119,7 @@ impl Outbox {
 
     /// The same by what they are.
     #[must_use]
-    pub fn load(&self) -> Load {
+    pub(crate) fn load(&self) -> Load {
         self.0.as_ref().map_or_else(Load::default, |buffer| {
             let messages = buffer.of_messages;
             Load {
@@ -131,7 +131,7 @@ impl Outbox {
 
     /// The bytes that wait, without those in flight.
     #[must_use]
-    pub fn unsent(&self) -> &[u8] {
+    pub(crate) fn unsent(&self) -> &[u8] {
         self.0
             .as_ref()
             .and_then(|buffer| buffer.bytes.get(buffer.start + buffer.launched..))
@@ -140,18 +140,18 @@ impl Outbox {
 
     /// Whether bytes were copied out and are not reported yet.
     #[must_use]
-    pub fn in_flight(&self) -> bool {
+    pub(crate) fn in_flight(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| buffer.launched > 0)
     }
 
     /// Whether some message is not wholly handed over.
     #[must_use]
-    pub fn has_messages(&self) -> bool {
+    pub(crate) fn has_messages(&self) -> bool {
         (self.0.as_ref()).is_some_and(|buffer| !buffer.marks.is_empty())
     }
 
     /// Appends what `write` writes, as control bytes; returns how many.
-    pub fn push(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub(crate) fn push(&mut self, spares: &mut Spares, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let buffer = self.buffer(spares);
         let before = buffer.bytes.len();
         write(&mut buffer.bytes);
@@ -159,7 +159,7 @@ impl Outbox {
     }
 
     /// Appends what `write` writes, as one message; returns how many bytes.
-    pub fn push_message(
+    pub(crate) fn push_message(
         &mut self,
         spares: &mut Spares,
         launch: Launch,
@@ -175,7 +175,7 @@ impl Outbox {
     }
 
     /// This many of the unsent bytes were copied out.
-    pub fn launched(&mut self, bytes: usize) {
+    pub(crate) fn launched(&mut self, bytes: usize) {
         if let Some(buffer) = &mut self.0 {
             buffer.launched = (buffer.launched + bytes).min(buffer.bytes.len() - buffer.start);
         }
@@ -183,7 +183,12 @@ impl Outbox {
 
     /// The oldest `bytes` were handed to the kernel. Calls `done` for each message whose last byte was among them.
     /// Returns how many bytes wait no longer.
-    pub fn sent(&mut self, spares: &mut Spares, bytes: usize, mut done: impl FnMut(&Mark)) -> Load {
+    pub(crate) fn sent(
+        &mut self,
+        spares: &mut Spares,
+        bytes: usize,
+        mut done: impl FnMut(&Mark),
+    ) -> Load {
         let Some(buffer) = &mut self.0 else {
             return Load::default();
         };
@@ -209,7 +214,7 @@ impl Outbox {
     }
 
     /// Takes the messages back that no byte of has left, in order; control bytes and a message begun stay.
-    pub fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
+    pub(crate) fn take_unsent(&mut self, spares: &mut Spares) -> Vec<Unsent> {
         let Some(buffer) = &mut self.0 else {
             return Vec::new();
         };
@@ -252,7 +257,7 @@ impl Outbox {
     }
 
     /// Takes every message back that was not wholly handed over, and drops all else: the connection has ended.
-    pub fn drain(&mut self) -> Vec<Unsent> {
+    pub(crate) fn drain(&mut self) -> Vec<Unsent> {
         let Some(buffer) = self.0.take() else {
             return Vec::new();
         };

@@ -8,7 +8,7 @@ use codec::signal::Action;
 
 /// The buckets of one connection: made by its first message, so that a silent one has none.
 #[derive(Debug, Default)]
-pub struct MessageRates(Option<Box<Buckets>>);
+pub(crate) struct MessageRates(Option<Box<Buckets>>);
 
 #[derive(Debug, Default)]
 struct Buckets {
@@ -19,7 +19,7 @@ struct Buckets {
 
 impl MessageRates {
     /// Takes a token for one message; false when there is none.
-    pub fn take(&mut self, action: Action, quotas: &Quotas, now: Now) -> bool {
+    pub(crate) fn take(&mut self, action: Action, quotas: &Quotas, now: Now) -> bool {
         if quotas.off {
             return true;
         }

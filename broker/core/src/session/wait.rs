@@ -6,7 +6,7 @@ use crate::time::Now;
 
 /// What ends a state in which nothing happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// The shard, at this moment at the latest: its timer wheel calls for the session by then.
     Until(Now),
     /// The shard's next turn: requests of it wait to be answered.
@@ -22,7 +22,7 @@ impl Session {
     /// A state that is added does not compile without an answer here; the simulation checks after every step that each
     /// answer is armed.
     #[must_use]
-    pub fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
+    pub(crate) fn waits(&self, timeouts: &Timeouts, now: Now) -> Wait {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
                 // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 /// Who a connection is on its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// The device.
     Master,
     /// A watcher, by its client id.
@@ -21,7 +21,7 @@ pub enum Role {
 impl Role {
     /// A viewer's client id.
     #[must_use]
-    pub fn client_id(&self) -> Option<&str> {
+    pub(crate) fn client_id(&self) -> Option<&str> {
         match self {
             Self::Master => None,
             Self::Viewer(id) => Some(id),
@@ -30,7 +30,7 @@ impl Role {
 
     /// The wire's word for it.
     #[must_use]
-    pub fn on_wire(&self) -> codec::signal::Role {
+    pub(crate) fn on_wire(&self) -> codec::signal::Role {
         match self {
             Self::Master => codec::signal::Role::Master,
             Self::Viewer(_) => codec::signal::Role::Viewer,
@@ -40,7 +40,7 @@ impl Role {
 
 /// What the log says of a connection when it ends. Kept from its admission until its descriptor is free.
 #[derive(Clone, Copy, Debug)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// When it was admitted.
     pub opened: Now,
     /// Messages that it sent, refused ones included; stays at its greatest.
@@ -53,14 +53,14 @@ pub struct Tally {
 
 impl Tally {
     /// It ends for this reason, unless it had one before.
-    pub fn because(&mut self, reason: EndReason) {
+    pub(crate) fn because(&mut self, reason: EndReason) {
         self.reason.get_or_insert(reason);
     }
 }
 
 /// What is settled when a connection is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER. One that may not is closed with 1001 instead.
     pub notices: bool,
     /// When it is closed; never, if connections have no age limit.
@@ -69,7 +69,7 @@ pub struct Terms {
 
 /// The state of one open WebSocket.
 #[derive(Debug)]
-pub struct WebSocket {
+pub(crate) struct WebSocket {
     /// Bytes to messages.
     pub receiver: Receiver,
     /// The channel it belongs to.
@@ -90,6 +90,13 @@ pub struct WebSocket {
     pub tally: Tally,
     /// It may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
     notices: bool,
+    times: Times,
+    idle_frames: IdleFrames,
+}
+
+/// The moments from which the deadlines of a WebSocket follow.
+#[derive(Debug)]
+struct Times {
     /// See [`Terms::ends`].
     ends: Now,
     last_frame: Now,
@@ -97,13 +104,18 @@ pub struct WebSocket {
     pinged: Now,
     /// When the first byte of an unfinished message came; never, if there is none.
     message_began: Now,
-    idle_second: u32,
-    idle_frames: u16,
+}
+
+/// Frames without effect that came within one second of the shard's clock.
+#[derive(Debug, Default)]
+struct IdleFrames {
+    second: u32,
+    count: u16,
 }
 
 /// What is due on an open WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nothing before this moment.
     At(Now),
     /// The client was silent for long: ping it.
@@ -123,7 +135,7 @@ pub enum Due {
 impl WebSocket {
     /// A connection that was just admitted.
     #[must_use]
-    pub fn new(channel: ChannelKey, role: Role, terms: Terms, now: Now) -> Self {
+    pub(crate) fn new(channel: ChannelKey, role: Role, terms: Terms, now: Now) -> Self {
         Self {
             receiver: Receiver::new(Side::Server),
             channel,
@@ -140,40 +152,41 @@ impl WebSocket {
                 reason: None,
             },
             notices: terms.notices,
-            ends: terms.ends,
-            last_frame: now,
-            pinged: NEVER,
-            message_began: NEVER,
-            idle_second: 0,
-            idle_frames: 0,
+            times: Times {
+                ends: terms.ends,
+                last_frame: now,
+                pinged: NEVER,
+                message_began: NEVER,
+            },
+            idle_frames: IdleFrames::default(),
         }
     }
 
     /// When it was admitted.
     #[must_use]
-    pub fn opened(&self) -> Now {
+    pub(crate) fn opened(&self) -> Now {
         self.tally.opened
     }
 
     /// When bytes came last.
     #[must_use]
-    pub fn last_frame(&self) -> Now {
-        self.last_frame
+    pub(crate) fn last_frame(&self) -> Now {
+        self.times.last_frame
     }
 
     /// An SDP_ANSWER was handed to it: how long after its admission, if it is a viewer and this is the first.
-    pub fn first_answer(&mut self, now: Now) -> Option<u64> {
+    pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
         let first = !std::mem::replace(&mut self.answered, true);
         (first && self.role != Role::Master).then(|| now.since(self.tally.opened))
     }
 
     /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs. Returns whether a
     /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
-    pub fn heard(&mut self, begun: bool, now: Now) -> bool {
-        self.last_frame = now;
-        let answered = std::mem::replace(&mut self.pinged, NEVER) != NEVER;
-        self.message_began = if begun {
-            self.message_began.min(now)
+    pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
+        self.times.last_frame = now;
+        let answered = std::mem::replace(&mut self.times.pinged, NEVER) != NEVER;
+        self.times.message_began = if begun {
+            self.times.message_began.min(now)
         } else {
             NEVER
         };
@@ -181,47 +194,48 @@ impl WebSocket {
     }
 
     /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
-    pub fn message_ended(&mut self) {
-        self.message_began = NEVER;
+    pub(crate) fn message_ended(&mut self) {
+        self.times.message_began = NEVER;
     }
 
     /// Counts a frame without effect; false when there were too many within one second.
-    pub fn count_idle_frame(&mut self, now: Now) -> bool {
+    pub(crate) fn count_idle_frame(&mut self, now: Now) -> bool {
         let second = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
-        if self.idle_second != second {
-            (self.idle_second, self.idle_frames) = (second, 0);
+        let frames = &mut self.idle_frames;
+        if frames.second != second {
+            *frames = IdleFrames { second, count: 0 };
         }
-        self.idle_frames = self.idle_frames.saturating_add(1);
-        self.idle_frames <= IDLE_FRAMES_PER_SECOND_MAX
+        frames.count = frames.count.saturating_add(1);
+        frames.count <= IDLE_FRAMES_PER_SECOND_MAX
     }
 
     /// A ping went out. Also said of one whose answer could not have been read so far, which has its whole time again.
-    pub fn pinged(&mut self, now: Now) {
-        self.pinged = now;
+    pub(crate) fn pinged(&mut self, now: Now) {
+        self.times.pinged = now;
     }
 
     /// GO_AWAY is to go out; false when it went out before, or may not.
-    pub fn tell_to_go(&mut self) -> bool {
+    pub(crate) fn tell_to_go(&mut self) -> bool {
         let fresh = !std::mem::replace(&mut self.told_to_go, true);
         fresh && self.notices
     }
 
     /// Whether it may get RECONNECT_ICE_SERVER.
     #[must_use]
-    pub fn takes_notices(&self) -> bool {
+    pub(crate) fn takes_notices(&self) -> bool {
         self.notices
     }
 
     /// It is to be closed by `at`, so that it comes back; a nearer end stays.
-    pub fn recall(&mut self, at: Now) {
-        if at < self.ends {
-            (self.ends, self.recalled) = (at, true);
+    pub(crate) fn recall(&mut self, at: Now) {
+        if at < self.times.ends {
+            (self.times.ends, self.recalled) = (at, true);
         }
     }
 
     /// Why it ends when its time is over.
     #[must_use]
-    pub fn end(&self) -> EndReason {
+    pub(crate) fn end(&self) -> EndReason {
         if self.recalled {
             EndReason::IceReconnect
         } else {
@@ -231,36 +245,36 @@ impl WebSocket {
 
     /// Whether the shard itself did not run when the answer to a ping was due, so that it may lie unread in the socket.
     #[must_use]
-    pub fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
+    pub(crate) fn stood_still(&self, timeouts: &Timeouts, now: Now) -> bool {
         let due = self.pong(timeouts);
         due.is_some_and(|due| now.since(due) > STALL_MS)
     }
 
     /// By when a ping that was sent must be answered, if it must.
     fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
-        let awaited = self.pinged != NEVER && !self.superseded;
+        let awaited = self.times.pinged != NEVER && !self.superseded;
         (awaited && timeouts.ping_ms > 0 && timeouts.pong_ms > 0)
-            .then(|| whole_second(self.pinged.after(timeouts.pong_ms)))
+            .then(|| whole_second(self.times.pinged.after(timeouts.pong_ms)))
     }
 
     /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor told to go.
     ///
     /// What comes by silence alone comes on whole seconds, so that one turn serves all clients of a second.
     #[must_use]
-    pub fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
-        let age = Some(self.ends).filter(|ends| *ends != NEVER);
-        let idle = whole_second(self.last_frame.after(timeouts.idle_ms));
+    pub(crate) fn due(&self, timeouts: &Timeouts, now: Now) -> Due {
+        let age = Some(self.times.ends).filter(|ends| *ends != NEVER);
+        let idle = whole_second(self.times.last_frame.after(timeouts.idle_ms));
         let notice = self.notices && !self.told_to_go && !self.superseded;
         let told = age.filter(|_| notice).map(|end| {
             let grace = timeouts.go_away_grace_ms;
             Now(end.0.saturating_sub(grace)).max(self.tally.opened)
         });
         let pings = timeouts.ping_ms > 0 && !self.superseded;
-        let awaits_pong = self.pinged != NEVER;
-        let ping =
-            (pings && !awaits_pong).then(|| whole_second(self.last_frame.after(timeouts.ping_ms)));
+        let awaits_pong = self.times.pinged != NEVER;
+        let ping = (pings && !awaits_pong)
+            .then(|| whole_second(self.times.last_frame.after(timeouts.ping_ms)));
         let pong = self.pong(timeouts);
-        let began = Some(self.message_began).filter(|began| *began != NEVER);
+        let began = Some(self.times.message_began).filter(|began| *began != NEVER);
         let slow = began.map(|began| began.after(MESSAGE_MS_MAX));
         let dues = [
             (age, Due::Old),

@@ -64,6 +64,7 @@ mod unsent;
 mod waits;
 mod welcome;
 
+pub use crate::channel::Towards;
 pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
 pub use snapshot::Snapshot;

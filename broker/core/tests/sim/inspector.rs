@@ -5,10 +5,10 @@ use crate::faults::Action;
 use crate::model::changes::Life;
 use crate::model::{Channel, ConnId, Expect, Stage};
 use crate::world::World;
-use broker_core::channel::Towards;
 use broker_core::id::Identity;
 use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::machine::Machine;
+use broker_core::shard::Towards;
 use broker_core::shard::{ChannelView, PeerView, Question, Reply};
 
 /// A page's line of a channel: its ARN, whether a master is there, how many viewers, how many kept messages.
