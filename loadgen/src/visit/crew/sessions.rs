@@ -49,16 +49,10 @@ impl Crew {
         let Some(line) = line else {
             return self.of_ended(session, stamp.sequence, |(_, to_master, _)| to_master);
         };
-        let Some(Person {
-            party: Party::Viewer(viewer),
-            ..
-        }) = self.people.get_mut(line as usize)
-        else {
+        let viewer = viewer_of(&mut self.people, &mut self.desk, line, stamp.sent_ns);
+        let Some(viewer) = viewer else {
             return;
         };
-        if stamp.sent_ns < viewer.since_ns {
-            return self.desk.errors.count("message_of_an_earlier_connection");
-        }
         let arrival = viewer.to_master.arrive(stamp.sequence);
         if stamp.sequence == 0 && arrival != Arrival::Again {
             let at_once = if self.desk.terms.trickle_ns == 0 {
@@ -83,16 +77,10 @@ impl Crew {
             return;
         }
         let candidates = self.desk.terms.candidates;
-        let Some(Person {
-            party: Party::Viewer(viewer),
-            ..
-        }) = self.people.get_mut(line as usize)
-        else {
+        let viewer = viewer_of(&mut self.people, &mut self.desk, line, stamp.sent_ns);
+        let Some(viewer) = viewer else {
             return;
         };
-        if stamp.sent_ns < viewer.since_ns {
-            return self.desk.errors.count("message_of_an_earlier_connection");
-        }
         let arrival = viewer.to_viewer.arrive(stamp.sequence);
         if stamp.sequence == 0 && viewer.stage == Stage::AwaitAnswer {
             viewer.stage = Stage::AwaitRest;
@@ -144,34 +132,62 @@ impl Crew {
     }
 }
 
-/// Appends message `number` of a session from its viewer to its master.
-pub(super) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
-    let action = if number == 0 {
-        Action::SdpOffer
-    } else {
-        Action::IceCandidate
+/// The viewer on a line, if a message that was sent then is one of its connection; one of an earlier connection is
+/// counted.
+fn viewer_of<'a>(
+    people: &'a mut [Person],
+    desk: &mut Desk,
+    line: u32,
+    sent_ns: u64,
+) -> Option<&'a mut Viewer> {
+    let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
+        return None;
     };
-    let message = Message {
-        channel: session % desk.terms.channels,
-        from: session + 1,
-        to: MASTER,
-        sequence: u64::from(number),
-        action,
-    };
-    desk.write(message, out);
+    if sent_ns < viewer.since_ns {
+        desk.errors.count("message_of_an_earlier_connection");
+        return None;
+    }
+    Some(viewer)
 }
 
-/// Appends message `number` of a session from its master to its viewer.
+/// Appends message `number` of a session from its viewer to its master: the offer, then candidates.
+pub(super) fn write_to_master(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+    write(
+        desk,
+        session,
+        number,
+        (session + 1, MASTER, Action::SdpOffer),
+        out,
+    );
+}
+
+/// Appends message `number` of a session from its master to its viewer: the answer, then candidates.
 pub(super) fn write_to_viewer(desk: &mut Desk, session: u32, number: u32, out: &mut Vec<u8>) {
+    write(
+        desk,
+        session,
+        number,
+        (MASTER, session + 1, Action::SdpAnswer),
+        out,
+    );
+}
+
+fn write(
+    desk: &mut Desk,
+    session: u32,
+    number: u32,
+    (from, to, first): (u32, u32, Action),
+    out: &mut Vec<u8>,
+) {
     let action = if number == 0 {
-        Action::SdpAnswer
+        first
     } else {
         Action::IceCandidate
     };
     let message = Message {
         channel: session % desk.terms.channels,
-        from: MASTER,
-        to: session + 1,
+        from,
+        to,
         sequence: u64::from(number),
         action,
     };

@@ -1,0 +1,182 @@
+//! How the program ends, and what it says then.
+
+use crate::program::{loadgen, run, tempfile};
+use crate::service::service;
+use crate::support::Fault;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+#[test]
+fn a_target_that_is_not_there_is_exit_code_3() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("http://{}", gone.local_addr().unwrap());
+    drop(gone);
+    for mode in ["relay", "idle", "connect", "sessions --rate 10"] {
+        let (code, report) = run(&target, &format!("--mode {mode} --channels 2"));
+        assert_eq!(code, Some(3), "{mode} {report}");
+        assert!(report["errors"]["connect_refused"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_gently_with_the_report() {
+    let target = format!("http://{}", service(Fault::Nothing));
+    let json = tempfile("ctrl-c");
+    let flags = format!("--target {target} --mode relay --channels 3 --duration 60 --json");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .arg("run")
+        .args(flags.split(' '))
+        .arg(&json)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "measuring"));
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let report: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let _ = std::fs::remove_file(&json);
+    assert_eq!(report["messages"]["lost"], 0, "{report}");
+    assert!(report["messages"]["sent"].as_u64().unwrap() > 0);
+}
+
+/// Quiet runs say nothing if all is well, and in one line why it is not.
+#[test]
+fn quiet_runs_say_why_they_failed() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = gone.local_addr().unwrap();
+    drop(gone);
+    let flags = "--mode idle --channels 2 --duration 0.3 --quiet";
+    for (target, code, words) in [
+        (service(Fault::Nothing), 0, ""),
+        (
+            closed,
+            3,
+            "loadgen: The target failed: 4 connections failed.\n",
+        ),
+    ] {
+        let output = loadgen(&format!("--target http://{target} {flags}"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.as_str()), (Some(code), words));
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
+    for (flags, word) in [
+        ("", "--target"),
+        (
+            "--target http://192.0.2.1:80 --mode idle",
+            "--i-own-this-target",
+        ),
+        (
+            "--target https://127.0.0.1:1 --mode idle --insecure --tls-ca x",
+            "--tls-ca",
+        ),
+        (
+            "--target https://127.0.0.1:1 --mode idle --tls-ca /nowhere",
+            "/nowhere",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --payload 10",
+            "multiple of 4",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --channels 1000000",
+            "descriptors",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --server-pid 4294967295",
+            "--server-pid",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode storm --rate 5",
+            "--rate: a storm",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode idle --cores 1023",
+            "--cores",
+        ),
+    ] {
+        let output = loadgen(flags);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags}: {error}");
+        assert!(error.contains(word), "{flags}: {error}");
+    }
+}
+
+#[test]
+fn plans_and_reports_are_told_without_a_target() {
+    let tell = |words: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, text) = tell("plan --target http://127.0.0.1:1 --rate 10 --duration 5");
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("50 over all parts") && text.contains("this machine allows it"),
+        "{text}"
+    );
+    let (code, text) = tell(
+        "plan --target http://127.0.0.1:1 --mode idle --channels 1000000 --viewers-per-channel 1000",
+    );
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("ulimit -Hn"), "{text}");
+    let (code, text) = tell("report /nowhere.json");
+    assert_eq!(code, Some(2));
+    assert!(text.contains("/nowhere.json"), "{text}");
+
+    let target = format!("http://{}", service(Fault::Nothing));
+    let parts: Vec<_> = ["1/2", "2/2"]
+        .iter()
+        .map(|part| {
+            let json = tempfile(part);
+            let output = loadgen(&format!(
+                "--target {target} --sessions 20 --duration 0.3 --channels 2 --part {part} \
+                                           --json {}",
+                json.display()
+            ));
+            assert_eq!(output.status.code(), Some(0));
+            json
+        })
+        .collect();
+    let whole = tempfile("whole");
+    let files = format!("{} {}", parts[0].display(), parts[1].display());
+    let (code, text) = tell(&format!(
+        "report --merge --json {} {files}",
+        whole.display()
+    ));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("All well"), "{text}");
+    let (code, text) = tell(&format!("report {files} {}", whole.display()));
+    assert_eq!(code, Some(0), "{text}");
+    let row = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("sessions completed"))
+        .unwrap();
+    assert_eq!(
+        row.split_ascii_whitespace().collect::<Vec<_>>(),
+        ["sessions", "completed", "10", "10", "20"]
+    );
+    parts
+        .iter()
+        .chain([&whole])
+        .for_each(|file| drop(std::fs::remove_file(file)));
+}
