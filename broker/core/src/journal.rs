@@ -9,7 +9,7 @@ use codec::signal::Role;
 use codec::ws::{FrameError, close};
 use std::fmt;
 use std::net::SocketAddr;
-use strum::IntoStaticStr;
+use strum::{EnumCount, IntoStaticStr, VariantNames};
 
 /// Takes entries; must not wait. What it has no room for it drops and counts.
 pub trait Journal: Send {
@@ -115,7 +115,7 @@ pub struct Audit {
 }
 
 /// Why a WebSocket connection ended: the first thing that happened to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum EndReason {
     /// The peer sent a close frame.
@@ -152,7 +152,21 @@ pub enum EndReason {
     Flood,
 }
 
+/// How many reasons there are; protocol errors are one.
+pub const END_REASONS: usize = EndReason::COUNT;
+
 impl EndReason {
+    /// The words of all reasons in the order of [`EndReason::index`].
+    pub const LABELS: &'static [&'static str] = Self::VARIANTS;
+
+    /// The reason's place in a table of counters.
+    #[must_use]
+    pub fn index(self) -> usize {
+        let word: &str = self.into();
+        let place = Self::LABELS.iter().position(|label| *label == word);
+        place.unwrap_or_default()
+    }
+
     /// The status code and the text of the close frame that we begin the close handshake with (RFC 6455 section 7.4).
     #[must_use]
     pub const fn close(self) -> (u16, &'static str) {
@@ -368,5 +382,10 @@ mod tests {
         let error = EndReason::ProtocolError(FrameError::Unmasked);
         assert_eq!(error.to_string(), "protocol_error:1002");
         assert_eq!(error.close().0, 1002);
+        for reason in [error, EndReason::PeerClosed, EndReason::Flood] {
+            let word: &str = reason.into();
+            assert_eq!(EndReason::LABELS[reason.index()], word);
+        }
+        assert_eq!(EndReason::LABELS.len(), END_REASONS);
     }
 }

@@ -3,14 +3,14 @@
 use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
-use crate::side::{Backup, Inspect, Log, Report, Scraper, Shows, Survey, Whom};
+use crate::side::{Backup, Inspect, Log, ProcessState, Report, Scraper, Shows, Survey, Whom};
 use crate::tls_files::NotAfter;
 use broker_core::placement::Placement;
 use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
 use mailbox::Mailbox;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Everything that the admin listener shows.
 pub(super) fn shows(
@@ -23,17 +23,23 @@ pub(super) fn shows(
     token: Option<String>,
 ) -> Shows {
     let log = log.clone();
+    let profile = settings.profile.into();
+    // This is within a second of the process's start.
+    let started = SystemTime::now().duration_since(UNIX_EPOCH);
+    let started = started.map_or(0, |since| since.as_secs());
     let mut scraper = Scraper::new(Arc::clone(mailboxes));
     let scrape = Box::new(move || {
         let report = scraper.scrape(ANSWER_MAX);
         if report.is_none() {
             tracing::warn!(shards = ?scraper.silent(), "no answer to a scrape");
         }
-        report.map(|report| Report {
+        let process = ProcessState {
             log_dropped: log.dropped(),
             tls_not_after: not_after.seconds(),
-            ..report
-        })
+            profile,
+            started,
+        };
+        report.map(|report| Report { process, ..report })
     });
     Shows {
         scrape,

@@ -1,16 +1,16 @@
 //! The admin listener: `/live`, `/ready`, `/metrics`, `/config`, and the inspector's pages.
 
+use super::access::Access;
 use super::backup::{self, Backups};
 use super::door::Door;
-use super::metrics::{CONTENT_TYPE, Report};
+use super::exposition::Format;
+use super::metrics::Report;
 use super::status::{Status, StatusBoard};
 use super::{Shows, channels};
 use crate::config;
-use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,7 +18,6 @@ use broker_core::id::{Identity, ShardId};
 use broker_core::settings::Settings;
 use broker_core::shard::{Question, Reply};
 use serde_json::{Value, json as value};
-use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -49,8 +48,7 @@ pub(super) struct Admin {
     inspect: Arc<Mutex<Inspect>>,
     pub(super) backups: Arc<Backups>,
     pub(super) settings: Arc<Settings>,
-    /// Wanted of every request, off loopback.
-    token: Option<Arc<str>>,
+    access: Access,
 }
 
 /// Serves `listener` forever, within the bounds of [`Door`].
@@ -68,7 +66,7 @@ pub(super) async fn serve(
         inspect: Arc::new(Mutex::new(shows.inspect)),
         backups: Arc::new(Backups::new(shows.backup)),
         settings: shows.settings,
-        token: shows.token.map(Arc::from),
+        access: Access::new(shows.token, &[]),
     };
     let routes = Router::new()
         .route("/live", get(live))
@@ -81,6 +79,8 @@ pub(super) async fn serve(
         .route("/backup", post(backup::backup))
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::map_response(for_browsers))
         .layer(middleware::map_response(last_answer))
         .with_state(admin);
     axum::serve(Door::new(listener), routes).await
@@ -88,7 +88,7 @@ pub(super) async fn serve(
 
 /// One request a connection: who has been answered keeps no place from others.
 async fn last_answer(mut response: Response) -> Response {
-    let close = header::HeaderValue::from_static("close");
+    let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
 }
@@ -108,15 +108,17 @@ async fn ready(State(admin): State<Admin>) -> Response {
     told(code, status)
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
     let mut scrape = admin.scrape.lock_owned().await;
     let report = tokio::task::spawn_blocking(move || (*scrape)()).await;
-    match report.ok().flatten().map(Report::text) {
-        Some(Ok(text)) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Some(Err(_)) => error(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the metrics cannot be written",
-        ),
+    match report.ok().flatten() {
+        Some(report) => {
+            let kind = [(header::CONTENT_TYPE, format.content_type())];
+            (kind, report.text(format)).into_response()
+        }
         None => error(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer"),
     }
 }
@@ -153,68 +155,36 @@ impl Admin {
     }
 }
 
-/// Lets in who has the token, if one is wanted; no page of another origin, so that none in an operator's browser can
-/// use the listener (CWE-1385).
+/// Answers requests that the rules allow, and says why it does not answer others.
 async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    if foreign(request.headers()) {
-        return error(
-            StatusCode::FORBIDDEN,
-            "a page of another origin may not ask here",
-        );
-    }
-    if admin.token.is_none() && !is_address(request.headers()) {
-        return error(
-            StatusCode::FORBIDDEN,
-            "Host must be localhost or an IP address: a page may have given our address a name of its own",
-        );
-    }
-    match &admin.token {
-        Some(token) if !bears(request.headers(), token) => {
-            let mut response = error(
-                StatusCode::UNAUTHORIZED,
-                "Authorization: Bearer <token> is missing or wrong",
-            );
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                header::HeaderValue::from_static("Bearer"),
-            );
-            response
-        }
-        Some(_) | None => next.run(request).await,
-    }
-}
-
-/// Whether a browser says that the request comes from a page which is not of this listener.
-fn foreign(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return false;
+    let path = request.uri().path();
+    let refusal = admin
+        .access
+        .check(request.method(), path, request.headers());
+    let Err(refusal) = refusal else {
+        return next.run(request).await;
     };
-    let host = headers
-        .get(header::HOST)
-        .map_or(&b""[..], |host| host.as_bytes());
-    origin.as_bytes().strip_prefix(b"http://") != Some(host)
+    let (code, text) = refusal.answer();
+    let mut response = error(code, text);
+    if code == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
 }
 
-/// Whether the request names the listener by an address. A name that a foreign server gives to our address would make
-/// its page one of our origin (DNS rebinding); who has the token is no such page.
-fn is_address(headers: &HeaderMap) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
-        return false;
-    };
-    let name = authority.host();
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
-}
-
-pub(super) fn bears(headers: &HeaderMap, token: &str) -> bool {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .map_or(&b""[..], |value| value.as_bytes());
-    let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
-    verify_slices_are_equal(given, token.as_bytes()).is_ok()
+/// What every answer says to browsers, unless it says something else itself: nothing but our own files and requests,
+/// no frames, nothing kept.
+async fn for_browsers(mut response: Response) -> Response {
+    for (name, value) in BROWSER_HEADERS {
+        let headers = response.headers_mut();
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// `{"status":"…"}`.
@@ -233,6 +203,24 @@ pub(super) fn json(code: StatusCode, body: &Value) -> Response {
     (code, kind, body.to_string()).into_response()
 }
 
+/// Bytes of a request's body.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri \
+         'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
 const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /channels, /channels/{name}, \
                             /ice/reconnect, /backup";
 
@@ -240,6 +228,7 @@ const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /cha
 mod tests {
     use super::*;
     use crate::side::Backup;
+    use crate::side::metrics::ProcessState;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
 
@@ -250,6 +239,15 @@ mod tests {
         scraped: bool,
         request: &'static str,
     ) -> (u16, String) {
+        let answer = answer(status, token, scraped, request);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body.to_owned(),
+        )
+    }
+
+    fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static str) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -259,8 +257,7 @@ mod tests {
             scraped.then(|| Report {
                 shards: Vec::new(),
                 busy_ratios: Vec::new(),
-                tls_not_after: 0,
-                log_dropped: 0,
+                process: ProcessState::default(),
             })
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -292,7 +289,7 @@ mod tests {
         })
     }
 
-    fn exchange(addr: SocketAddr, request: &str) -> (u16, String) {
+    fn exchange(addr: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(addr).unwrap();
         stream
             .set_read_timeout(Some(std::time::Duration::from_secs(30)))
@@ -305,11 +302,7 @@ mod tests {
         write!(stream, "{request}\r\n{host}Connection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (
-            head.split(' ').nth(1).unwrap().parse().unwrap(),
-            body.to_owned(),
-        )
+        answer
     }
 
     #[test]
@@ -393,51 +386,48 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_are_refused() {
-        let with = |request| ask(Status::Ok, None, true, request).0;
-        assert_eq!(
-            with("GET /config HTTP/1.1\r\nOrigin: http://localhost"),
-            200
-        );
-        assert_eq!(
-            with("GET /config HTTP/1.1\r\nOrigin: https://localhost"),
-            403
-        );
-        assert_eq!(
-            with("GET /config HTTP/1.1\r\nOrigin: http://evil.example"),
-            403
-        );
-        assert_eq!(with("POST /ice/reconnect HTTP/1.1\r\nOrigin: null"), 403);
+    fn the_rules_of_access_hold_for_every_page() {
+        let status = |token, request| ask(Status::Ok, token, true, request).0;
+        let foreign = "GET /config HTTP/1.1\r\nOrigin: http://evil.example";
+        assert_eq!(status(None, foreign), 403);
+        let named = "GET /config HTTP/1.1\r\nHost: evil.example";
+        assert_eq!(status(None, named), 403);
+        assert_eq!(status(Some("t"), "GET /live HTTP/1.1"), 200);
+        assert_eq!(status(Some("t"), "GET /ready HTTP/1.1"), 200);
+        assert_eq!(status(Some("t"), "GET /nothing HTTP/1.1"), 401);
+        assert_eq!(status(Some("t"), "GET /config HTTP/1.1"), 401);
+        let bearer = "GET /config HTTP/1.1\r\nAuthorization: Bearer t";
+        assert_eq!(status(Some("t"), bearer), 200);
     }
 
     #[test]
-    fn without_a_token_the_listener_goes_by_its_address_alone() {
-        let status = |request| ask(Status::Ok, None, true, request).0;
-        assert_eq!(status("GET /config HTTP/1.1\r\nHost: evil.example"), 403);
-        assert_eq!(status("GET /config HTTP/1.1\r\nHost: 127.0.0.1:9090"), 200);
-        assert_eq!(status("GET /config HTTP/1.1\r\nHost: [::1]:9090"), 200);
-        assert_eq!(status("GET /config HTTP/1.1\r\nHost: LocalHost:9"), 200);
-        let token = "GET /config HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Bearer t";
-        assert_eq!(ask(Status::Ok, Some("t"), true, token).0, 200);
+    fn every_answer_tells_browsers_what_they_may_do() {
+        for (request, status) in [
+            ("GET /live HTTP/1.1", "200"),
+            ("GET /nothing HTTP/1.1", "404"),
+            ("GET /live HTTP/1.1\r\nOrigin: null", "403"),
+        ] {
+            let answer = answer(Status::Ok, None, true, request);
+            assert_eq!(answer.split(' ').nth(1), Some(status), "{request}");
+            let head = answer.split("\r\n\r\n").next().unwrap();
+            for (name, value) in BROWSER_HEADERS {
+                let line = format!("\r\n{name}: {value}");
+                assert!(head.contains(&line), "{request}: {head}");
+            }
+        }
     }
 
     #[test]
-    fn every_page_needs_the_token_if_there_is_one() {
-        let with = |request| ask(Status::Ok, Some("the-token"), true, request).0;
-        assert_eq!(with("GET /live HTTP/1.1"), 401);
-        assert_eq!(with("GET /nothing HTTP/1.1"), 401);
-        assert_eq!(
-            with("GET /live HTTP/1.1\r\nAuthorization: Bearer the-tokem"),
-            401
-        );
-        assert_eq!(
-            with("GET /live HTTP/1.1\r\nAuthorization: Bearer the-token-and-more"),
-            401
-        );
-        assert_eq!(with("GET /live HTTP/1.1\r\nAuthorization: the-token"), 401);
-        assert_eq!(
-            with("GET /live HTTP/1.1\r\nAuthorization: Bearer the-token"),
-            200
-        );
+    fn metrics_have_the_format_that_was_asked_for() {
+        let accept = "GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text";
+        for (request, kind, ends) in [
+            ("GET /metrics HTTP/1.1", "text/plain; version=0.0.4", false),
+            (accept, "application/openmetrics-text; version=1.0.0", true),
+        ] {
+            let answer = answer(Status::Ok, None, true, request);
+            let line = format!("\r\ncontent-type: {kind}; charset=utf-8\r\n");
+            assert!(answer.contains(&line), "{answer}");
+            assert_eq!(answer.ends_with("# EOF\n"), ends);
+        }
     }
 }

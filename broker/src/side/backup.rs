@@ -7,7 +7,8 @@
 //! forged, is in it only for a request with the admin token; without one, `broker backup` reads the file itself, if
 //! its user may.
 
-use super::admin::{Admin, bears, error};
+use super::access::bears;
+use super::admin::{Admin, error};
 use crate::backup::wire;
 use axum::body::{Body, Bytes};
 use axum::extract::State;

@@ -1,20 +1,15 @@
-//! The text of `/metrics`: the sums of the shards' counters, and the system's figures of the process.
+//! The metrics as one table: the sums of the shards' counters, and the system's figures of the process.
 //!
 //! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
 
+use super::exposition::{self, Format, Row, Samples, exposition, seconds};
 use super::process::cpu_time;
-use crate::edge::{EdgeCounts, Scraped};
-use broker_core::event::{Kind, Outcome, Place};
+use crate::edge::{AcceptErrors, EdgeCounts, Handshakes, Scraped};
+use broker_core::event::{
+    AuthFailure, Kind, LARGE_FRAMES, Outcome, Place, Requested, STATUS, UpgradeOutcome, UpgradeRole,
+};
+use broker_core::journal::EndReason;
 use broker_core::shard::Snapshot;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
-use std::fmt;
-
-/// The type of the text: what prometheus-client writes.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The state of the whole process at one scrape.
 #[derive(Clone, Debug)]
@@ -23,373 +18,423 @@ pub struct Report {
     pub shards: Vec<Scraped<Snapshot>>,
     /// Since the scrape before, or since the start: how much of its time each shard (in its order) did not wait.
     pub busy_ratios: Vec<f64>,
+    /// What is not of a shard.
+    pub process: ProcessState,
+}
+
+/// What a report has of the process as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessState {
     /// When the first certificate that is presented ends, in seconds since 1970; 0 without TLS.
     pub tls_not_after: u64,
     /// Lines and entries that found the log's queue full.
     pub log_dropped: u64,
+    /// The name of the profile that limits come from.
+    pub profile: &'static str,
+    /// When the process started, in seconds since 1970.
+    pub started: u64,
 }
 
 impl Report {
     /// The metrics text.
-    ///
-    /// # Errors
-    /// Never in practice: writing to a string does not fail.
-    pub fn text(self) -> Result<String, fmt::Error> {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(self));
-        let mut to = String::new();
-        text::encode(&mut to, &registry)?;
-        Ok(to)
-    }
-}
-
-impl Collector for Report {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    pub(super) fn text(self, format: Format) -> String {
         let mut sum = Snapshot::default();
-        self.shards
-            .iter()
-            .for_each(|shard| sum.add(&shard.snapshot));
-        let mut page = Page(encoder);
-        page.connections(&sum)?;
-        page.messages(&sum)?;
-        page.access(&sum.counters)?;
-        page.durations(&sum.counters)?;
-        page.requests_held(&sum)?;
-        page.edge(&self.shards)?;
-        page.sockets(&self.shards)?;
-        page.busy(&self.busy_ratios)?;
-        page.gauge(
-            "heliograph_tls_not_after_seconds",
-            "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
-            self.tls_not_after,
-        )?;
-        page.counter(
-            "heliograph_log_dropped",
-            "Lines that were not logged because stderr was too slow",
-            self.log_dropped,
-        )?;
-        page.process()
+        for shard in &self.shards {
+            sum.add(&shard.snapshot);
+        }
+        exposition(METRICS, &View { report: self, sum }, format)
     }
 }
 
-/// The text under way.
-pub(super) struct Page<'e>(pub(super) DescriptorEncoder<'e>);
+/// What rows are read off.
+struct View {
+    report: Report,
+    /// Of all shards.
+    sum: Snapshot,
+}
 
-type Label<'l> = [(&'l str, &'l str); 1];
-
-impl Page<'_> {
-    fn connections(&mut self, sum: &Snapshot) -> fmt::Result {
-        let roles = Place::LABELS
-            .iter()
-            .zip(sum.connections)
-            .map(|(role, count)| ([("role", *role)], count));
-        self.gauges("heliograph_connections", "Connections by role", roles)?;
-        let states = [
-            (
-                [("state", "active")],
-                sum.channels.saturating_sub(sum.deleting),
-            ),
-            ([("state", "deleting")], sum.deleting),
-        ];
-        self.gauges(
-            "heliograph_channels",
-            "Channels by state",
-            states.into_iter(),
-        )?;
-        self.gauge(
-            "heliograph_timer_entries",
-            "Entries of the timer wheels: never more than connections and channels",
-            sum.timers,
-        )
+impl View {
+    /// The sum of a count of the shards' edges.
+    fn edge(&self, count: impl Fn(&EdgeCounts) -> u64) -> u64 {
+        let shards = self.report.shards.iter();
+        shards.map(|shard| count(&shard.edge)).sum()
     }
 
-    fn messages(&mut self, sum: &Snapshot) -> fmt::Result {
-        let counters = &sum.counters;
-        let received = Kind::LABELS
-            .iter()
-            .zip(counters.received)
-            .map(|(action, count)| ([("action", *action)], count));
-        self.counters(
-            "heliograph_messages_received",
-            "Messages taken in by action",
-            received,
-        )?;
-        let rows = Kind::LABELS.iter().zip(&counters.outcomes);
-        let cells = rows.flat_map(|(action, row)| {
-            Outcome::LABELS
-                .iter()
-                .zip(row)
-                .map(|(outcome, count)| ([("action", *action), ("outcome", *outcome)], *count))
-        });
-        self.counters(
-            "heliograph_messages",
-            "Messages by action and what became of them",
-            cells,
-        )?;
-        self.gauge(
-            "heliograph_pending_messages",
-            "Messages kept for recipients that are not connected",
-            counters.pending_messages,
-        )?;
-        self.gauge(
-            "heliograph_pending_bytes",
-            "Bytes of messages kept",
-            counters.pending_bytes,
-        )?;
-        self.gauge(
-            "heliograph_outbox_messages",
-            "Messages that wait for a socket",
-            counters.outbox_messages,
-        )?;
-        self.gauge(
-            "heliograph_outbox_bytes",
-            "Bytes of messages that wait for a socket",
-            counters.outbox_bytes,
-        )?;
-        self.gauge(
-            "heliograph_waiting_calls",
-            "SendAlexaOfferToMaster calls that wait for an answer",
-            counters.waiting_calls,
-        )?;
-        self.gauge(
-            "heliograph_waiting_call_places",
-            "SendAlexaOfferToMaster calls of other shards that wait, or whose end was not confirmed yet",
-            sum.call_places,
-        )?;
-        self.counter(
-            "heliograph_records_read",
-            "Channel records looked at for pages of channels",
-            sum.records_read,
-        )?;
-        self.counter(
-            "heliograph_log_suppressed",
-            "Refusals that were not logged because there were too many within a second",
-            counters.log_suppressed,
-        )?;
-        self.counter(
-            "heliograph_audit_refused",
-            "Changes refused because the log had no place for their audit line",
-            counters.audit_refused,
-        )
-    }
-
-    fn requests_held(&mut self, sum: &Snapshot) -> fmt::Result {
-        self.gauge(
-            "heliograph_control_bytes",
-            "Bytes of control frames and HTTP answers that wait for a socket",
-            sum.counters.control_bytes,
-        )?;
-        self.gauge(
-            "heliograph_request_bytes",
-            "Bytes of unfinished or waiting requests and of answers not taken, as limits.request_bytes bounds them",
-            sum.request_bytes,
-        )?;
-        self.counter(
-            "heliograph_request_bytes_refused",
-            "HTTP connections refused or cut off since their address held most of limits.request_bytes",
-            sum.requests_refused,
-        )
-    }
-
-    fn edge(&mut self, shards: &[Scraped<Snapshot>]) -> fmt::Result {
-        let sum = |count: fn(&EdgeCounts) -> u64| {
-            shards.iter().map(|shard| count(&shard.edge)).sum::<u64>()
-        };
-        self.counter(
-            "heliograph_handovers",
-            "Connections handed to their home shard",
-            sum(|edge| edge.handovers),
-        )?;
-        let refused = sum(|edge| edge.mailbox_refused);
-        self.counter(
-            "heliograph_mailbox_refused",
-            "Letters that found a mailbox full",
-            refused,
-        )?;
-        let handshakes = [
-            ([("outcome", "full")], sum(|edge| edge.handshakes.full)),
-            (
-                [("outcome", "resumed")],
-                sum(|edge| edge.handshakes.resumed),
-            ),
-            ([("outcome", "failed")], sum(|edge| edge.handshakes.failed)),
-            (
-                [("outcome", "timeout")],
-                sum(|edge| edge.handshakes.timeout),
-            ),
-        ];
-        self.counters(
-            "heliograph_tls_handshakes",
-            "TLS handshakes by outcome",
-            handshakes.into_iter(),
-        )?;
-        let errors = [
-            (
-                [("reason", "fd_limit")],
-                sum(|edge| edge.accept_errors.fd_limit),
-            ),
-            (
-                [("reason", "memory")],
-                sum(|edge| edge.accept_errors.memory),
-            ),
-            ([("reason", "limit")], sum(|edge| edge.accept_errors.limit)),
-            ([("reason", "other")], sum(|edge| edge.accept_errors.other)),
-        ];
-        self.counters(
-            "heliograph_accept_errors",
-            "Connections not served by reason",
-            errors.into_iter(),
-        )?;
-        let ended = [
-            ([("reason", "evicted")], sum(|edge| edge.evicted)),
-            ([("reason", "overdue")], sum(|edge| edge.overdue)),
-        ];
-        self.counters(
-            "heliograph_connections_cut",
-            "Connections cut off: to make room for others, or for an unfinished TLS record or a move to another shard \
-             that took too long",
-            ended.into_iter(),
-        )
-    }
-
-    fn sockets(&mut self, shards: &[Scraped<Snapshot>]) -> fmt::Result {
-        let sum = |count: fn(&EdgeCounts) -> u64| {
-            shards.iter().map(|shard| count(&shard.edge)).sum::<u64>()
-        };
-        let totals = [
-            (
-                "heliograph_accepted",
-                "Connections accepted",
-                sum(|edge| edge.accepted),
-            ),
-            (
-                "heliograph_receives",
-                "Receives that brought bytes",
-                sum(|edge| edge.receives),
-            ),
-            (
-                "heliograph_received_bytes",
-                "Bytes received from sockets",
-                sum(|edge| edge.received_bytes),
-            ),
-            ("heliograph_sends", "Calls of send", sum(|edge| edge.sends)),
-            (
-                "heliograph_sent_bytes",
-                "Bytes handed to sockets",
-                sum(|edge| edge.sent_bytes),
-            ),
-        ];
-        for (name, help, count) in totals {
-            self.counter(name, help, count)?;
-        }
-        let longest = shards
-            .iter()
-            .map(|shard| shard.edge.longest_turn_us)
-            .max()
-            .unwrap_or(0);
-        self.gauge_f64(
-            "heliograph_turn_seconds",
-            "The longest turn of any shard",
-            seconds(longest),
-        )?;
-        let items = shards.iter().map(|shard| shard.edge.most_items);
-        self.gauge(
-            "heliograph_turn_frames",
-            "The most WebSocket frames that a shard took in by one turn",
-            items.max().unwrap_or(0),
-        )
-    }
-
-    fn busy(&mut self, ratios: &[f64]) -> fmt::Result {
-        let kind = ConstGauge::new(0.0_f64).metric_type();
-        let help = "Part of the time since the scrape before that a shard did not wait";
-        let mut encoder =
-            self.0
-                .encode_descriptor("heliograph_shard_busy_ratio", help, None, kind)?;
-        for (shard, ratio) in ratios.iter().enumerate() {
-            let label = shard.to_string();
-            let labels: Label<'_> = [("shard", &label)];
-            ConstGauge::new(*ratio).encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    fn process(&mut self) -> fmt::Result {
-        let cpu = ConstCounter::new(cpu_time().as_secs_f64());
-        let help = "Processor time used, user and system";
-        cpu.encode(self.0.encode_descriptor(
-            "process_cpu_seconds",
-            help,
-            None,
-            cpu.metric_type(),
-        )?)?;
-        self.gauge(
-            "process_resident_memory_bytes",
-            "Memory in use",
-            resident_bytes(),
-        )?;
-        self.gauge("process_open_fds", "Open descriptors", open_descriptors())
-    }
-
-    fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
-        let counter = ConstCounter::new(count);
-        counter.encode(
-            self.0
-                .encode_descriptor(name, help, None, counter.metric_type())?,
-        )
-    }
-
-    pub(super) fn counters<'l, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl Iterator<Item = ([(&'l str, &'l str); N], u64)>,
-    ) -> fmt::Result {
-        let kind = ConstCounter::new(0_u64).metric_type();
-        let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, count) in series {
-            ConstCounter::new(count).encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let gauge = ConstGauge::new(value);
-        gauge.encode(
-            self.0
-                .encode_descriptor(name, help, None, gauge.metric_type())?,
-        )
-    }
-
-    fn gauge_f64(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let gauge = ConstGauge::new(value);
-        gauge.encode(
-            self.0
-                .encode_descriptor(name, help, None, gauge.metric_type())?,
-        )
-    }
-
-    fn gauges<'l, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl Iterator<Item = ([(&'l str, &'l str); N], u64)>,
-    ) -> fmt::Result {
-        let kind = ConstGauge::new(0_u64).metric_type();
-        let mut encoder = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, count) in series {
-            ConstGauge::new(count).encode(encoder.encode_family(&labels)?)?;
-        }
-        Ok(())
+    /// The largest figure of any shard's edge.
+    fn most(&self, figure: fn(&EdgeCounts) -> u64) -> u64 {
+        let shards = self.report.shards.iter();
+        shards.map(|shard| figure(&shard.edge)).max().unwrap_or(0)
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "microseconds beyond 2^53 are centuries"
-)]
-pub(super) fn seconds(microseconds: u64) -> f64 {
-    microseconds as f64 / 1e6
+/// Every metric, in the order of the text.
+const METRICS: &[Row<View>] = &[
+    Row {
+        name: "heliograph_connections",
+        help: "Connections by role",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| labelled(to, "role", Place::LABELS, &it.sum.connections),
+    },
+    Row {
+        name: "heliograph_channels",
+        help: "Channels by state",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| {
+            let active = it.sum.channels.saturating_sub(it.sum.deleting);
+            labelled(
+                to,
+                "state",
+                &["active", "deleting"],
+                &[active, it.sum.deleting],
+            );
+        },
+    },
+    Row {
+        name: "heliograph_timer_entries",
+        help: "Entries of the timer wheels: never more than connections and channels",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.timers),
+    },
+    Row {
+        name: "heliograph_messages_received_total",
+        help: "Messages taken in by action",
+        kind: exposition::Kind::Counter,
+        read: |it, to| labelled(to, "action", &Kind::LABELS, &it.sum.counters.received),
+    },
+    Row {
+        name: "heliograph_messages_total",
+        help: "Messages by action and what became of them",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let names = [("action", &Kind::LABELS[..]), ("outcome", Outcome::LABELS)];
+            crossed(to, names, &it.sum.counters.outcomes);
+        },
+    },
+    Row {
+        name: "heliograph_pending_messages",
+        help: "Messages kept for recipients that are not connected",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.counters.pending_messages),
+    },
+    Row {
+        name: "heliograph_pending_bytes",
+        help: "Bytes of messages kept",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.counters.pending_bytes),
+    },
+    Row {
+        name: "heliograph_outbox_messages",
+        help: "Messages that wait for a socket",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.counters.outbox_messages),
+    },
+    Row {
+        name: "heliograph_outbox_bytes",
+        help: "Bytes of messages that wait for a socket",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.counters.outbox_bytes),
+    },
+    Row {
+        name: "heliograph_waiting_calls",
+        help: "SendAlexaOfferToMaster calls that wait for an answer",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.counters.waiting_calls),
+    },
+    Row {
+        name: "heliograph_waiting_call_places",
+        help: "SendAlexaOfferToMaster calls of other shards that wait, or whose end was not confirmed yet",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.call_places),
+    },
+    Row {
+        name: "heliograph_records_read_total",
+        help: "Channel records looked at for pages of channels",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.sum.records_read),
+    },
+    Row {
+        name: "heliograph_log_suppressed_total",
+        help: "Refusals that were not logged because there were too many within a second",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.sum.counters.log_suppressed),
+    },
+    Row {
+        name: "heliograph_audit_refused_total",
+        help: "Changes refused because the log had no place for their audit line",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.sum.counters.audit_refused),
+    },
+    Row {
+        name: "heliograph_upgrades_total",
+        help: "Requests for a WebSocket by role and what became of them",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let names = [
+                ("role", UpgradeRole::LABELS),
+                ("outcome", UpgradeOutcome::LABELS),
+            ];
+            crossed(to, names, &it.sum.counters.upgrades);
+        },
+    },
+    Row {
+        name: "heliograph_http_requests_total",
+        help: "HTTP requests by operation and the status of their answer",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let statuses = STATUS.map(|status| status.to_string());
+            let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
+            let names = [
+                ("operation", &Requested::labels()[..]),
+                ("status", &statuses),
+            ];
+            crossed(to, names, &it.sum.counters.requests);
+        },
+    },
+    Row {
+        name: "heliograph_auth_failures_total",
+        help: "Callers that were not let in by reason",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let counts = &it.sum.counters.auth_failures;
+            labelled(to, "reason", &AuthFailure::labels(), counts);
+        },
+    },
+    Row {
+        name: "heliograph_connection_ends_total",
+        help: "WebSocket connections that ended, by reason",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let counts = &it.sum.counters.connection_ends;
+            labelled(to, "reason", EndReason::LABELS, counts);
+        },
+    },
+    Row {
+        name: "heliograph_large_frames_total",
+        help: "Frames delivered that are longer than this many bytes, which old C SDK builds cannot hold",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let bounds = LARGE_FRAMES.map(|over| over.to_string());
+            let bounds: Vec<&str> = bounds.iter().map(String::as_str).collect();
+            labelled(to, "over", &bounds, &it.sum.counters.large_frames);
+        },
+    },
+    Row {
+        name: "heliograph_delivery_seconds",
+        help: "From the read of a message to its last byte's being handed to the kernel; messages that were kept are \
+               not in it",
+        kind: exposition::Kind::Histogram,
+        read: |it, to| to.histogram(&it.sum.counters.delivery),
+    },
+    Row {
+        name: "heliograph_session_setup_seconds",
+        help: "From a viewer's admission to the delivery of its first SDP_ANSWER",
+        kind: exposition::Kind::Histogram,
+        read: |it, to| to.histogram(&it.sum.counters.session_setup),
+    },
+    Row {
+        name: "heliograph_control_bytes",
+        help: "Bytes of control frames and HTTP answers that wait for a socket",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.counters.control_bytes),
+    },
+    Row {
+        name: "heliograph_request_bytes",
+        help: "Bytes of unfinished or waiting requests and of answers not taken, as limits.request_bytes bounds them",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.request_bytes),
+    },
+    Row {
+        name: "heliograph_request_bytes_refused_total",
+        help: "HTTP connections refused or cut off since their address held most of limits.request_bytes",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.sum.requests_refused),
+    },
+    Row {
+        name: "heliograph_handovers_total",
+        help: "Connections handed to their home shard",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.edge(|edge| edge.handovers)),
+    },
+    Row {
+        name: "heliograph_mailbox_refused_total",
+        help: "Letters that found a mailbox full",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.edge(|edge| edge.mailbox_refused)),
+    },
+    Row {
+        name: "heliograph_tls_handshakes_total",
+        help: "TLS handshakes by outcome",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let one = |read: fn(&Handshakes) -> u64| it.edge(|edge| read(&edge.handshakes));
+            let counts = [
+                one(|it| it.full),
+                one(|it| it.resumed),
+                one(|it| it.failed),
+                one(|it| it.timeout),
+            ];
+            labelled(
+                to,
+                "outcome",
+                &["full", "resumed", "failed", "timeout"],
+                &counts,
+            );
+        },
+    },
+    Row {
+        name: "heliograph_accept_errors_total",
+        help: "Connections not served by reason",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let one = |read: fn(&AcceptErrors) -> u64| it.edge(|edge| read(&edge.accept_errors));
+            let counts = [
+                one(|it| it.fd_limit),
+                one(|it| it.memory),
+                one(|it| it.limit),
+                one(|it| it.other),
+            ];
+            labelled(
+                to,
+                "reason",
+                &["fd_limit", "memory", "limit", "other"],
+                &counts,
+            );
+        },
+    },
+    Row {
+        name: "heliograph_connections_cut_total",
+        help: "Connections cut off: to make room for others, or for an unfinished TLS record or a move to another \
+               shard that took too long",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            let counts = [it.edge(|edge| edge.evicted), it.edge(|edge| edge.overdue)];
+            labelled(to, "reason", &["evicted", "overdue"], &counts);
+        },
+    },
+    Row {
+        name: "heliograph_accepted_total",
+        help: "Connections accepted",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.edge(|edge| edge.accepted)),
+    },
+    Row {
+        name: "heliograph_receives_total",
+        help: "Receives that brought bytes",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.edge(|edge| edge.receives)),
+    },
+    Row {
+        name: "heliograph_received_bytes_total",
+        help: "Bytes received from sockets",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.edge(|edge| edge.received_bytes)),
+    },
+    Row {
+        name: "heliograph_sends_total",
+        help: "Calls of send",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.edge(|edge| edge.sends)),
+    },
+    Row {
+        name: "heliograph_sent_bytes_total",
+        help: "Bytes handed to sockets",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.edge(|edge| edge.sent_bytes)),
+    },
+    Row {
+        name: "heliograph_turn_seconds",
+        help: "The longest turn of any shard",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(seconds(it.most(|edge| edge.longest_turn_us))),
+    },
+    Row {
+        name: "heliograph_turn_frames",
+        help: "The most WebSocket frames that a shard took in by one turn",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.most(|edge| edge.most_items)),
+    },
+    Row {
+        name: "heliograph_shard_busy_ratio",
+        help: "Part of the time since the scrape before that a shard did not wait",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| {
+            for (shard, ratio) in it.report.busy_ratios.iter().enumerate() {
+                to.labelled([("shard", &shard.to_string())], *ratio);
+            }
+        },
+    },
+    Row {
+        name: "heliograph_tls_not_after_seconds",
+        help: "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.report.process.tls_not_after),
+    },
+    Row {
+        name: "heliograph_log_dropped_total",
+        help: "Lines that were not logged because stderr was too slow",
+        kind: exposition::Kind::Counter,
+        read: |it, to| to.one(it.report.process.log_dropped),
+    },
+    Row {
+        name: "heliograph_build_info",
+        help: "Always 1: the version and commit that run, and the profile of limits",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| {
+            let version = env!("CARGO_PKG_VERSION");
+            let commit = option_env!("HELIOGRAPH_COMMIT").unwrap_or("unknown");
+            let profile = it.report.process.profile;
+            let labels = [
+                ("version", version),
+                ("commit", commit),
+                ("profile", profile),
+            ];
+            to.labelled(labels, 1);
+        },
+    },
+    Row {
+        name: "process_start_time_seconds",
+        help: "When the process started, in seconds since 1970",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.report.process.started),
+    },
+    Row {
+        name: "process_cpu_seconds_total",
+        help: "Processor time used, user and system",
+        kind: exposition::Kind::Counter,
+        read: |_, to| to.one(cpu_time().as_secs_f64()),
+    },
+    Row {
+        name: "process_resident_memory_bytes",
+        help: "Memory in use",
+        kind: exposition::Kind::Gauge,
+        read: |_, to| to.one(resident_bytes()),
+    },
+    Row {
+        name: "process_open_fds",
+        help: "Open descriptors",
+        kind: exposition::Kind::Gauge,
+        read: |_, to| to.one(open_descriptors()),
+    },
+];
+
+/// A sample for each label.
+fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
+    for (label, count) in labels.iter().zip(counts) {
+        to.labelled([(name, label)], *count);
+    }
+}
+
+/// A sample for each pair of labels.
+fn crossed<const N: usize>(
+    to: &mut Samples<'_>,
+    [(row_name, row_labels), (name, labels)]: [(&str, &[&str]); 2],
+    counts: &[[u64; N]],
+) {
+    for (row_label, row) in row_labels.iter().zip(counts) {
+        for (label, count) in labels.iter().zip(row) {
+            to.labelled([(row_name, row_label), (name, label)], *count);
+        }
+    }
 }
 
 /// From `/proc`, 0 without it.
@@ -409,6 +454,7 @@ fn open_descriptors() -> u64 {
 mod tests {
     use super::*;
     use broker_core::id::ShardId;
+    use codec::aws::sigv4::Reason;
 
     fn report() -> Report {
         let scraped = |shard| Scraped {
@@ -419,14 +465,18 @@ mod tests {
         Report {
             shards: vec![scraped(0), scraped(1)],
             busy_ratios: vec![0.25, 0.0],
-            tls_not_after: 1_800_000_000,
-            log_dropped: 0,
+            process: ProcessState {
+                tls_not_after: 1_800_000_000,
+                profile: "strict",
+                started: 1_700_000_000,
+                ..ProcessState::default()
+            },
         }
     }
 
     #[test]
     fn every_series_exists_at_zero() {
-        let text = report().text().unwrap();
+        let text = report().text(Format::Text);
         for role in ["master", "viewer", "superseded", "http", "handshake"] {
             assert!(
                 text.contains(&format!("\nheliograph_connections{{role=\"{role}\"}} 0\n")),
@@ -472,6 +522,9 @@ mod tests {
             "heliograph_connections_cut_total{reason=\"evicted\"} 0",
             "heliograph_shard_busy_ratio{shard=\"0\"} 0.25",
             "heliograph_tls_not_after_seconds 1800000000",
+            "process_start_time_seconds 1700000000",
+            "heliograph_connection_ends_total{reason=\"protocol_error\"} 0",
+            "heliograph_connection_ends_total{reason=\"slow_consumer\"} 0",
         ] {
             assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
         }
@@ -479,7 +532,7 @@ mod tests {
 
     #[test]
     fn the_process_is_described() {
-        let text = report().text().unwrap();
+        let text = report().text(Format::Text);
         for name in [
             "process_cpu_seconds_total",
             "process_resident_memory_bytes",
@@ -503,7 +556,7 @@ mod tests {
             shard.edge.handovers = 7;
         }
         report.shards[1].edge.longest_turn_us = 1_500;
-        let text = report.text().unwrap();
+        let text = report.text(Format::Text);
         for series in [
             "heliograph_connections{role=\"handshake\"} 6",
             "heliograph_messages_received_total{action=\"SDP_ANSWER\"} 10",
@@ -511,6 +564,126 @@ mod tests {
             "heliograph_turn_seconds 0.0015",
         ] {
             assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
+        }
+    }
+
+    fn text_of(snapshot: Snapshot) -> String {
+        let mut report = report();
+        report.shards[0].snapshot = snapshot;
+        report.text(Format::Text)
+    }
+
+    fn has(text: &str, series: &str) {
+        assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
+    }
+
+    #[test]
+    fn every_series_about_clients_exists_at_zero() {
+        let text = text_of(Snapshot::default());
+        for role in ["master", "viewer"] {
+            for outcome in [
+                "accepted",
+                "invalid",
+                "unauthenticated",
+                "forbidden",
+                "not_found",
+                "limited",
+                "unavailable",
+            ] {
+                let labels = format!("role=\"{role}\",outcome=\"{outcome}\"");
+                has(&text, &format!("heliograph_upgrades_total{{{labels}}} 0"));
+            }
+        }
+        for operation in ["CreateSignalingChannel", "GetCallerIdentity", "unknown"] {
+            for status in [
+                200, 400, 401, 403, 404, 405, 408, 411, 413, 426, 431, 500, 503,
+            ] {
+                let labels = format!("operation=\"{operation}\",status=\"{status}\"");
+                has(
+                    &text,
+                    &format!("heliograph_http_requests_total{{{labels}}} 0"),
+                );
+            }
+        }
+        for reason in [
+            "missing",
+            "malformed",
+            "expired",
+            "early",
+            "scope",
+            "unknown_key",
+            "token",
+            "mismatch",
+            "policy",
+        ] {
+            let labels = format!("reason=\"{reason}\"");
+            has(
+                &text,
+                &format!("heliograph_auth_failures_total{{{labels}}} 0"),
+            );
+        }
+        for series in [
+            "heliograph_large_frames_total{over=\"10240\"} 0",
+            "heliograph_large_frames_total{over=\"18750\"} 0",
+            "heliograph_delivery_seconds_count 0",
+            "heliograph_delivery_seconds_bucket{le=\"0.000016\"} 0",
+            "heliograph_session_setup_seconds_bucket{le=\"+Inf\"} 0",
+            "heliograph_log_suppressed_total 0",
+        ] {
+            has(&text, series);
+        }
+    }
+
+    #[test]
+    fn what_was_counted_is_told_under_its_labels() {
+        let mut snapshot = Snapshot::default();
+        let counters = &mut snapshot.counters;
+        counters.upgrade(UpgradeRole::Viewer, UpgradeOutcome::NotFound);
+        counters.request(Requested::Unknown, 404);
+        counters.auth_failure(AuthFailure::Signature(Reason::UnknownKey));
+        counters.frame(12_000);
+        counters.delivery.observe(16, 1);
+        counters.delivery.observe(17, 2);
+        counters.session_setup.observe(80_000_000, 1);
+        let text = text_of(snapshot);
+        for series in [
+            "heliograph_upgrades_total{role=\"viewer\",outcome=\"not_found\"} 1",
+            "heliograph_http_requests_total{operation=\"unknown\",status=\"404\"} 1",
+            "heliograph_auth_failures_total{reason=\"unknown_key\"} 1",
+            "heliograph_large_frames_total{over=\"10240\"} 1",
+            "heliograph_large_frames_total{over=\"18750\"} 0",
+            "heliograph_delivery_seconds_sum 0.00005",
+            "heliograph_delivery_seconds_bucket{le=\"0.000016\"} 1",
+            "heliograph_delivery_seconds_bucket{le=\"0.000032\"} 3",
+            "heliograph_delivery_seconds_bucket{le=\"+Inf\"} 3",
+            "heliograph_session_setup_seconds_bucket{le=\"67.108864\"} 0",
+            "heliograph_session_setup_seconds_bucket{le=\"+Inf\"} 1",
+        ] {
+            has(&text, series);
+        }
+    }
+
+    #[test]
+    fn the_build_is_described() {
+        let text = report().text(Format::OpenMetrics);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("heliograph_build_info{"));
+        let line = line.expect("the metric");
+        let version = concat!("version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
+        assert!(line.contains(version), "{line}");
+        assert!(line.ends_with("\",profile=\"strict\"} 1"), "{line}");
+    }
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let mut seen = std::collections::BTreeSet::new();
+        for row in METRICS {
+            assert!(seen.insert(row.name), "{} twice", row.name);
+            let total = row.name.ends_with("_total");
+            assert_eq!(total, row.kind == exposition::Kind::Counter, "{}", row.name);
+            let known = row.name.starts_with("heliograph_") || row.name.starts_with("process_");
+            assert!(known && !row.help.ends_with('.'), "{}", row.name);
         }
     }
 }

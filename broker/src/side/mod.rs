@@ -1,14 +1,15 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
-//! listener. In reading order: this page, `status`, `admin`, `door`, `backup`, `channels`, `survey`, `scrape`,
-//! `metrics`, `figures`, `process`, `log`, `log_line`.
+//! listener. In reading order: this page, `status`, `admin`, `access`, `door`, `backup`, `channels`, `survey`,
+//! `scrape`, `metrics`, `exposition`, `process`, `log`, `log_line`.
 
+mod access;
 mod admin;
 mod backup;
 mod channels;
 mod door;
-mod figures;
+mod exposition;
 pub(crate) mod limits;
 mod log;
 mod log_line;
@@ -22,7 +23,7 @@ pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
 pub use door::ADMIN_DESCRIPTORS_MAX;
 pub use log::{Log, log_to_stderr};
-pub use metrics::{CONTENT_TYPE, Report};
+pub use metrics::{ProcessState, Report};
 pub use process::{avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors};
 pub use scrape::Scraper;
 pub use status::{Status, StatusBoard};

@@ -1,6 +1,6 @@
 //! The counters of every shard at one moment, for `/metrics`.
 
-use super::metrics::Report;
+use super::metrics::{ProcessState, Report};
 use super::survey::Survey;
 use crate::edge::{Post, Scraped};
 use broker_core::id::ShardId;
@@ -50,8 +50,7 @@ impl<M: Machine<Snapshot = Snapshot>> Scraper<M> {
         Report {
             shards,
             busy_ratios,
-            tls_not_after: 0,
-            log_dropped: 0,
+            process: ProcessState::default(),
         }
     }
 

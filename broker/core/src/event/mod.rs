@@ -9,6 +9,7 @@ pub use access::{
 };
 pub use histogram::{BOUNDS, Histogram};
 
+use crate::journal::{END_REASONS, EndReason};
 use access::status_index;
 use codec::signal::Action;
 use strum::{EnumCount, VariantNames};
@@ -140,6 +141,8 @@ pub struct Counters {
     pub delivery: Histogram,
     /// From a viewer's admission to the delivery of its first SDP_ANSWER.
     pub session_setup: Histogram,
+    /// WebSocket connections that ended, by reason.
+    pub connection_ends: [u64; END_REASONS],
     /// Refusals that were not written to the log because there were too many.
     pub log_suppressed: u64,
     /// Changes that were refused because their audit entry had no place in the log.
@@ -197,6 +200,13 @@ impl Counters {
         }
     }
 
+    /// A WebSocket connection ended.
+    pub fn connection_end(&mut self, reason: EndReason) {
+        if let Some(count) = self.connection_ends.get_mut(reason.index()) {
+            *count += 1;
+        }
+    }
+
     /// A frame of `bytes` was delivered.
     pub fn frame(&mut self, bytes: usize) {
         for (count, over) in self.large_frames.iter_mut().zip(LARGE_FRAMES) {
@@ -216,6 +226,9 @@ impl Counters {
             *sum += one;
         }
         for (sum, one) in self.large_frames.iter_mut().zip(other.large_frames) {
+            *sum += one;
+        }
+        for (sum, one) in self.connection_ends.iter_mut().zip(other.connection_ends) {
             *sum += one;
         }
         self.delivery.add(&other.delivery);
@@ -278,6 +291,7 @@ mod tests {
         one.upgrade(UpgradeRole::Viewer, UpgradeOutcome::Forbidden);
         one.request(Requested::Unknown, 404);
         one.auth_failure(AuthFailure::Policy);
+        one.connection_end(EndReason::Drain);
         one.frame(10_241);
         one.frame(18_751);
         one.delivery.observe(7, 1);
@@ -291,6 +305,7 @@ mod tests {
         assert_eq!(sum.upgrades[1][3], 2);
         assert_eq!(sum.requests[REQUESTED - 1][4], 2);
         assert_eq!(sum.auth_failures[AUTH_FAILURES - 1], 2);
+        assert_eq!(sum.connection_ends[EndReason::Drain.index()], 2);
         assert_eq!(sum.large_frames, [4, 2]);
         assert_eq!((sum.delivery.count(), sum.session_setup.count()), (2, 0));
     }

@@ -238,7 +238,7 @@ pub(super) fn gone(
     }
 }
 
-/// The line in the log that each WebSocket connection leaves behind.
+/// Counts the end of a WebSocket connection, and notes its line in the log.
 fn note_end(
     sockets: &Sockets,
     directory: &mut Directory,
@@ -259,6 +259,8 @@ fn note_end(
     } else {
         EndReason::PeerGone
     };
+    let reason = tally.reason.unwrap_or(cut_off);
+    books.counters.connection_end(reason);
     books.diary.note(Entry::ConnectionEnd(ConnectionEnd {
         role: role.on_wire(),
         client_id: role.client_id().map(Box::from),
@@ -267,7 +269,7 @@ fn note_end(
         duration_ms: at.now.since(tally.opened),
         messages_in: tally.messages_in,
         messages_out: tally.messages_out,
-        reason: tally.reason.unwrap_or(cut_off),
+        reason,
     }));
 }
 

@@ -292,6 +292,9 @@ impl World {
             let Some(place) = wanted.iter().position(same) else {
                 panic!("{entry:?} was noted, not {wanted:?}");
             };
+            if let Entry::ConnectionEnd(end) = &entry {
+                self.model.shards[shard].counters.connection_end(end.reason);
+            }
             wanted.remove(place);
         }
         assert!(wanted.is_empty(), "not noted: {wanted:?}");
