@@ -36,6 +36,7 @@ fn a_backup_under_load_holds_all_that_was_answered_before() {
                 let (load, over, at) = (&load, &over, broker.plain);
                 scope.spawn(move || load.run(worker, at, over));
             }
+            let _over = RaisedAtEnd(&over);
             for round in 0..3 {
                 let seen = load.answers_more_than(40 * (round + 1));
                 let copy = Home::new();
@@ -47,13 +48,12 @@ fn a_backup_under_load_holds_all_that_was_answered_before() {
                 for number in 0..100 {
                     assert!(found.contains(&format!("kept-{number:03}")), "{number}");
                 }
-                assert!(!untouched.is_empty() || seen.exists.is_empty());
+                assert!(!untouched.is_empty());
                 let lost: Vec<_> = untouched.difference(&found).collect();
                 assert!(lost.is_empty(), "answered, but not in the backup: {lost:?}");
                 let risen: Vec<_> = seen.gone.intersection(&found).collect();
                 assert!(risen.is_empty(), "deleted, but in the backup: {risen:?}");
             }
-            over.store(true, Ordering::Relaxed);
         });
         assert!(broker.log().contains("backup given"), "{}", broker.log());
     }
@@ -255,6 +255,15 @@ struct Answered {
     answers: usize,
 }
 
+/// Ends the load also when the test fails, which would wait for it otherwise.
+struct RaisedAtEnd<'b>(&'b AtomicBool);
+
+impl Drop for RaisedAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Load {
     fn lock(&self) -> MutexGuard<'_, Answered> {
         self.0.lock().expect("no worker failed")
@@ -270,7 +279,10 @@ impl Load {
             let name = format!("load-{worker}-{number}");
             let wanted = json!({"ChannelName": name});
             let created = connection.call("/createSignalingChannel", &wanted).ok();
-            alive.push_back((name.clone(), created["ChannelARN"].clone()));
+            // Some stay, however long a backup takes.
+            if number % 8 > 0 {
+                alive.push_back((name.clone(), created["ChannelARN"].clone()));
+            }
             let mut answered = self.lock();
             answered.exists.insert(name);
             answered.answers += 1;

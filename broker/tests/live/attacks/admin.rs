@@ -10,10 +10,11 @@ use std::time::Duration;
 /// One shard starts with these and has room for about a hundred connections.
 const DESCRIPTORS: u32 = 200;
 
-/// Opens connections without end, of which some say half a head, and keeps as many as there are descriptors twice.
+/// Opens connections without end, of which some say half a head, and keeps as many as there are descriptors twice: for
+/// the time of the attack, and on a busy machine until they were more than descriptors.
 fn hoard(attack: &super::Attack, to: SocketAddr, mut meanwhile: impl FnMut()) {
     let mut held = Vec::new();
-    while !attack.over() {
+    while !attack.over() || held.len() <= DESCRIPTORS as usize {
         for number in 0..50 {
             let mut stream = crate::peer::tcp_from(ATTACKER, to);
             if number % 2 == 1 {
