@@ -28,6 +28,7 @@ pub use error::{ConfigError, Fault, Place};
 pub use flags::{AdminFlag, Arguments, BackupFlags, Command, CpuList, PresignFlags, ServeFlags};
 pub use json::json;
 pub use summary::summary;
+pub(crate) use value::{Span, duration};
 
 use broker_core::settings::{Profile, Settings};
 use document::Reader;

@@ -204,7 +204,7 @@ pub(super) fn number(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
 }
 
 /// A span of time in milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins there.
-pub(super) fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
+pub(crate) fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
     let or_off = if range.contains(&0) {
         ", or \"off\""
     } else {
@@ -250,7 +250,7 @@ fn milliseconds(text: &str) -> Option<u64> {
 }
 
 /// Milliseconds, written in the largest unit that divides them.
-pub(super) struct Span(pub(super) u64);
+pub(crate) struct Span(pub(crate) u64);
 
 impl Display for Span {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

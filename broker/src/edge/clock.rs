@@ -5,6 +5,15 @@ use rustix::time::{ClockId, clock_gettime};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// How far a shard's clocks are from those of the system. Nothing but a test that moves them makes it other than zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// Both clocks are ahead by this many milliseconds.
+    pub advanced_ms: u64,
+    /// The calendar alone is ahead by this many milliseconds more, or behind.
+    pub skew_ms: i64,
+}
+
 /// One shard's view of the two clocks. All shards count from the same moment, so a deadline can travel with its
 /// session.
 #[derive(Debug)]
@@ -13,6 +22,7 @@ pub(super) struct Clock {
     /// The calendar at `wall_read`; in between it is extrapolated.
     wall: Wall,
     wall_read: Instant,
+    shift: Shift,
 }
 
 impl Clock {
@@ -22,6 +32,7 @@ impl Clock {
             start: start(),
             wall: calendar(),
             wall_read: now,
+            shift: Shift::default(),
         }
     }
 
@@ -33,22 +44,35 @@ impl Clock {
             (self.wall, self.wall_read, ahead) = (calendar(), instant, Duration::ZERO);
         }
         let since = instant.saturating_duration_since(self.start);
+        let Shift {
+            advanced_ms,
+            skew_ms,
+        } = self.shift;
+        let wall = self.wall.0.saturating_add(ms(ahead));
         // The low 32 bits: spans across the wrap are measured by wrapping subtraction.
         let micros = u32::try_from(since.as_micros() & u128::from(u32::MAX)).unwrap_or(0);
         (
             instant,
             Moment {
-                now: Now(ms(since)),
-                wall: Wall(self.wall.0 + ms(ahead)),
-                micros,
+                now: Now(ms(since).saturating_add(advanced_ms)),
+                wall: Wall(
+                    wall.saturating_add(advanced_ms)
+                        .saturating_add_signed(skew_ms),
+                ),
+                micros, // durations are measured, not moved
             },
         )
+    }
+
+    /// Both clocks differ from those of the system by this much from here on.
+    pub(super) fn shift(&mut self, shift: Shift) {
+        self.shift = shift;
     }
 
     /// The instant of a deadline; `None` for the end of time, which stands for "never", and beyond what the system can
     /// count.
     pub(super) fn instant(&self, deadline: Now) -> Option<Instant> {
-        let span = Duration::from_millis(deadline.0);
+        let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
         self.start
             .checked_add(span)
             .filter(|_| deadline.0 != u64::MAX)
@@ -95,6 +119,25 @@ mod tests {
         // Each is cut to whole microseconds.
         assert!(u128::from(span) <= first.elapsed().as_micros() + 1);
         assert!(later.wall.0.abs_diff(calendar().0) < 2_000);
+    }
+
+    #[test]
+    fn a_shift_moves_both_clocks_and_the_instants_of_deadlines() {
+        let mut clock = Clock::new();
+        let (_, before) = clock.read();
+        let due = Now(before.now.0 + 70_000);
+        let instant = clock.instant(due).unwrap();
+        clock.shift(Shift {
+            advanced_ms: 61_000,
+            skew_ms: -600_000,
+        });
+        let (_, after) = clock.read();
+        assert!((61_000..66_000).contains(&after.now.since(before.now)));
+        let behind = before.wall.0 - after.wall.0;
+        assert!((534_000..=539_000).contains(&behind), "{behind}");
+        assert!(after.micros.wrapping_sub(before.micros) < 5_000_000);
+        let sooner = instant - clock.instant(due).unwrap();
+        assert_eq!(sooner, Duration::from_secs(61));
     }
 
     #[test]

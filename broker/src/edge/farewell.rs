@@ -44,7 +44,12 @@ impl<M: Machine> Edge<M> {
                 self.take_back(*back);
             }
             Err(
-                Post::Letter(_) | Post::Scrape(_) | Post::Inspect(..) | Post::Tls(_) | Post::Stop,
+                Post::Letter(_)
+                | Post::Scrape(_)
+                | Post::Inspect(..)
+                | Post::Shift(..)
+                | Post::Tls(_)
+                | Post::Stop,
             ) => {
                 debug_assert!(false, "a mailbox returns what it was given");
             }

@@ -30,11 +30,27 @@ impl<M: Machine> Edge<M> {
                     self.drain();
                     drop(answer.try_send((self.id, reply)));
                 }
+                Post::Shift(shift, answer) => {
+                    self.clock.shift(shift);
+                    self.at = self.clock.read().1;
+                    self.shifted = Some(answer);
+                }
                 Post::Tls(config) => self.tls = Some(config),
                 Post::Stop => self.stop(),
             }
         }
         traffic
+    }
+
+    /// Answers [`Post::Shift`] when nothing is due any more.
+    pub(super) fn report_shift(&mut self) {
+        let due = self.machine.deadline().into_iter();
+        let due = due.chain(self.next_overdue()).min();
+        if due.is_none_or(|due| due > self.at.now)
+            && let Some(answer) = self.shifted.take()
+        {
+            let _ = answer.try_send((self.id, self.at)); // the asker may have stopped waiting
+        }
     }
 
     fn scraped(&self) -> Scraped<M::Snapshot> {

@@ -38,6 +38,7 @@ mod shard;
 mod table;
 mod tls;
 
+pub use clock::Shift;
 pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
 pub use post::{Handover, Post, Scraped, Travelling};
 

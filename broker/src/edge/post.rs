@@ -1,8 +1,10 @@
 //! Letters between shards, and from the side thread to a shard.
 
+use crate::edge::clock::Shift;
 use crate::edge::counts::EdgeCounts;
 use broker_core::id::ShardId;
 use broker_core::machine::Machine;
+use broker_core::time::Moment;
 use crossbeam_channel::Sender;
 use rustls::ServerConfig;
 use std::os::fd::OwnedFd;
@@ -21,6 +23,9 @@ pub enum Post<M: Machine> {
     Scrape(Sender<Scraped<M::Snapshot>>),
     /// Answer an operator's question, between two turns. A receiver that is gone does no harm.
     Inspect(M::Question, Sender<(ShardId, M::Reply)>),
+    /// The clocks differ from the system's by this much from here on. Answered with the moment, once all that is due
+    /// by it is done.
+    Shift(Shift, Sender<(ShardId, Moment)>),
     /// Connections accepted from here on present this.
     Tls(Arc<ServerConfig>),
     /// End the listeners, cut off every connection, and end the shard when all descriptors are closed.

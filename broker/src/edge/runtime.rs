@@ -213,6 +213,9 @@ impl<M: Machine> Edge<M> {
         self.resume_listening();
         self.flush_touched();
         self.rearm_some();
+        if self.shifted.is_some() {
+            self.report_shift();
+        }
         traffic
     }
 

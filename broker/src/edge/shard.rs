@@ -71,6 +71,8 @@ pub(super) struct Edge<M: Machine> {
     /// The machine learned of bytes sent in this turn.
     pub(super) reported: bool,
     pub(super) stopping: bool,
+    /// Who waits until all is done that is due since the clocks were moved.
+    pub(super) shifted: Option<Sender<(ShardId, Moment)>>,
 }
 
 impl<M: Machine> Edge<M> {
@@ -110,6 +112,7 @@ impl<M: Machine> Edge<M> {
             counts: EdgeCounts::default(),
             reported: false,
             stopping: false,
+            shifted: None,
         }
     }
 
@@ -171,7 +174,12 @@ impl<M: Machine> Edge<M> {
                 self.refused.push_back(letter);
             }
             Err(
-                Post::Handover(_) | Post::Scrape(_) | Post::Inspect(..) | Post::Tls(_) | Post::Stop,
+                Post::Handover(_)
+                | Post::Scrape(_)
+                | Post::Inspect(..)
+                | Post::Shift(..)
+                | Post::Tls(_)
+                | Post::Stop,
             ) => {
                 debug_assert!(false, "a mailbox returns what it was given");
             }

@@ -3,11 +3,14 @@
 use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
-use crate::side::{Backup, Inspect, Log, ProcessState, Report, Scraper, Shows, Survey, Whom};
+use crate::side::{
+    Backup, DevTools, Inspect, Log, MoveClocks, ProcessState, Report, Scraper, Shows, Survey, Whom,
+};
 use crate::tls_files::NotAfter;
 use broker_core::placement::Placement;
 use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
+use broker_core::time::Moment;
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,7 +50,21 @@ pub(super) fn shows(
         backup: backup(settings, registry),
         settings: Arc::clone(settings),
         token,
+        dev: settings.dev.then(|| DevTools {
+            clocks: clocks(Arc::clone(mailboxes)),
+        }),
     }
+}
+
+/// What moves the clocks of all shards.
+fn clocks(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> MoveClocks {
+    let mut survey = Survey::new(mailboxes);
+    Box::new(move |shift| {
+        let all = survey.all();
+        let answers = survey.ask(all, EXPIRIES_MAX, |to| Post::Shift(shift, to));
+        let moment = |(shard, answer): (_, Option<(_, Moment)>)| (shard, answer.map(|(_, at)| at));
+        answers.into_iter().map(moment).collect()
+    })
 }
 
 /// What answers the inspector.
@@ -100,3 +117,6 @@ pub(super) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
 
 /// How long `/metrics` and the inspector wait for the shards.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// How long the shards may take for all that is due when their clocks are moved.
+const EXPIRIES_MAX: Duration = Duration::from_secs(10);

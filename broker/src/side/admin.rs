@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::backup::{self, Backups};
+use super::dev::{self, Dev};
 use super::door::Door;
 use super::exposition::Format;
 use super::metrics::Report;
@@ -49,6 +50,8 @@ pub(super) struct Admin {
     pub(super) backups: Arc<Backups>,
     pub(super) settings: Arc<Settings>,
     access: Access,
+    /// Under `--dev` only.
+    pub(super) dev: Option<Arc<Dev>>,
 }
 
 /// Serves `listener` forever, within the bounds of [`Door`].
@@ -66,6 +69,7 @@ pub(super) async fn serve(
         inspect: Arc::new(Mutex::new(shows.inspect)),
         backups: Arc::new(Backups::new(shows.backup)),
         settings: shows.settings,
+        dev: shows.dev.map(Dev::new).map(Arc::new),
         access: Access::new(shows.token, &[]),
     };
     let routes = Router::new()
@@ -77,6 +81,7 @@ pub(super) async fn serve(
         .route("/channels/{name}", get(channels::one))
         .route("/ice/reconnect", post(channels::reconnect))
         .route("/backup", post(backup::backup))
+        .merge(dev::routes(admin.dev.is_some()))
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -279,6 +284,7 @@ mod tests {
             backup: Backup::none(),
             settings: Arc::default(),
             token: token.map(str::to_owned),
+            dev: None,
         };
         runtime.block_on(async move {
             let listener = TcpListener::from_std(listener).unwrap();
@@ -376,6 +382,19 @@ mod tests {
             ask(Status::Ok, None, true, "GET /ice/reconnect HTTP/1.1").0,
             405
         );
+    }
+
+    #[test]
+    fn pages_for_tests_are_absent_without_dev() {
+        for request in [
+            "GET /dev HTTP/1.1",
+            "GET /dev/clock HTTP/1.1",
+            "POST /dev/any/thing HTTP/1.1",
+        ] {
+            let (code, text) = ask(Status::Ok, None, true, request);
+            let wanted = "{\"error\":\"/dev needs --dev: it is for tests\"}";
+            assert_eq!((code, text.as_str()), (404, wanted), "{request}");
+        }
     }
 
     #[test]

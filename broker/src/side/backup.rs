@@ -228,6 +228,7 @@ mod tests {
             backup: what,
             settings: Arc::default(),
             token: None,
+            dev: None,
         };
         let ask = move || {
             let mut stream = TcpStream::connect(addr).unwrap();

@@ -99,7 +99,7 @@ pub(super) async fn reconnect(State(admin): State<Admin>, RawQuery(query): RawQu
     json(StatusCode::OK, &value!({ "connections": connections }))
 }
 
-fn silent() -> Response {
+pub(super) fn silent() -> Response {
     error(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer")
 }
 
@@ -257,7 +257,7 @@ fn seconds(ms: u64) -> f64 {
 }
 
 /// RFC 3339 in UTC with milliseconds. Moments after the year 9999 read as its last one.
-fn rfc3339(at: Wall) -> String {
+pub(super) fn rfc3339(at: Wall) -> String {
     let ms = at.0.min(LAST_MS);
     let (days, of_day) = (ms / DAY_MS, ms % DAY_MS);
     let (year, month, day) = civil(days.cast_signed());

@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod backup;
 mod channels;
+mod dev;
 mod door;
 mod exposition;
 pub(crate) mod limits;
@@ -21,6 +22,7 @@ mod survey;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
+pub use dev::{DevTools, MoveClocks};
 pub use door::ADMIN_DESCRIPTORS_MAX;
 pub use log::{Log, log_to_stderr};
 pub use metrics::{ProcessState, Report};
@@ -66,6 +68,8 @@ pub struct Shows {
     pub settings: Arc<Settings>,
     /// The bearer token that every request needs, off loopback.
     pub token: Option<String>,
+    /// What `/dev` is served by, under `--dev`.
+    pub dev: Option<DevTools>,
 }
 
 /// Starts the side thread. It ends with the process. Signals are sent as `commands`; a second `End` is sent like the

@@ -232,6 +232,14 @@ pub(crate) fn get(to: SocketAddr, path: &str) -> Answer {
     )
 }
 
+/// A request with a JSON body, or none, for the admin listener.
+pub(crate) fn admin(to: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n");
+    let rest = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}");
+    exchange(to, (head + &rest).as_bytes())
+}
+
 /// Creates a channel with this time to live of its messages; returns its ARN.
 pub(crate) fn create(to: SocketAddr, name: &str, ttl_seconds: u32) -> String {
     let configuration = serde_json::json!({"MessageTtlSeconds": ttl_seconds});

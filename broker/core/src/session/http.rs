@@ -39,6 +39,10 @@ pub(crate) struct Http {
 
 /// What an HTTP connection waits for.
 #[derive(Debug)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "states are named for what they await"
+)]
 pub(crate) enum HttpStage {
     /// The end of the TLS handshake.
     AwaitTls,

@@ -1,0 +1,139 @@
+//! What the body of a request says. A fault names the key and what is allowed.
+
+use crate::config::duration;
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// A JSON object that is read key by key.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// What leads to it from the request's body: `do.refuse.`, or nothing.
+    path: String,
+    members: Map<String, Value>,
+}
+
+impl Body {
+    /// The object of a request's body; an empty body is an empty object.
+    ///
+    /// # Errors
+    /// The text for the client: it is no JSON object.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Ok(Self::of("", Map::new()));
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(members)) => Ok(Self::of("", members)),
+            Ok(_) => Err("the body: allowed a JSON object".into()),
+            Err(error) => Err(format!("the body is not JSON: {error}")),
+        }
+    }
+
+    fn of(path: &str, members: Map<String, Value>) -> Self {
+        Self {
+            path: path.into(),
+            members,
+        }
+    }
+
+    /// Takes the value of a key out; null is as good as none.
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+        self.members.remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text out.
+    ///
+    /// # Errors
+    /// It is no text, or `read` refuses it with what is allowed.
+    pub(super) fn text<T>(
+        &mut self,
+        key: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => read(&text)
+                .map(Some)
+                .map_err(|rule| self.fault(key, &Value::String(text), &rule)),
+            Some(other) => {
+                // The rule that an empty text breaks is the one that a number or a list breaks.
+                let rule = read("").err().unwrap_or_else(|| "allowed a text".into());
+                Err(self.fault(key, &other, &rule))
+            }
+        }
+    }
+
+    /// Takes a span of time out, in milliseconds.
+    ///
+    /// # Errors
+    /// It is none, or out of range.
+    pub(super) fn span(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, String> {
+        self.text(key, |text| duration(text, range))
+    }
+
+    /// That nothing is left of it.
+    ///
+    /// # Errors
+    /// The first key that nobody took, and which are allowed.
+    pub(super) fn end(self, allowed: &str) -> Result<(), String> {
+        match self.members.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(format!(
+                "{}{key}: unknown key; allowed {allowed}",
+                self.path
+            )),
+        }
+    }
+
+    /// The text for a value that is not allowed.
+    pub(super) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
+        let shown: String = value.to_string().chars().take(SHOWN_MAX).collect();
+        format!("{}{key} = {shown}: {rule}", self.path)
+    }
+}
+
+/// Characters of a wrong value that its answer repeats.
+const SHOWN_MAX: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_name_the_key_and_what_is_allowed() {
+        for (text, fault) in [
+            ("[]", "the body: allowed a JSON object"),
+            (
+                r#"{"advance":5}"#,
+                r#"advance = 5: allowed a duration from "1ms" to "7d""#,
+            ),
+            (
+                r#"{"advance":"8d"}"#,
+                r#"advance = "8d": allowed a duration from "1ms" to "7d""#,
+            ),
+            (r#"{"a":1}"#, "a: unknown key; allowed advance"),
+        ] {
+            let read = Body::parse(text.as_bytes()).and_then(|mut body| {
+                body.span("advance", 1..=7 * 86_400_000)?;
+                body.end("advance")
+            });
+            assert_eq!(read, Err(fault.to_owned()), "{text}");
+        }
+        assert!(
+            Body::parse(b"{")
+                .unwrap_err()
+                .starts_with("the body is not JSON: ")
+        );
+        assert!(Body::parse(b"").unwrap().end("nothing").is_ok());
+    }
+
+    #[test]
+    fn a_long_value_is_shown_in_part() {
+        let body = Body::parse(b"").unwrap();
+        let value = Value::String("x".repeat(1000));
+        assert!(body.fault("key", &value, "allowed little").len() < 120);
+    }
+}

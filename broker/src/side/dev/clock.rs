@@ -1,0 +1,244 @@
+//! `/dev/clock`: the clocks of all shards, moved forward, and the calendar alone moved either way.
+//!
+//! A request changes what the process remembers, and every shard gets the whole of that, not the difference: a shard
+//! that did not answer in time is right again with the next request.
+
+use super::body::Body;
+use crate::config::{Span, duration};
+use crate::edge::Shift;
+use crate::side::admin::{Admin, error, json};
+use crate::side::channels::{rfc3339, silent};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::id::ShardId;
+use broker_core::time::Moment;
+use serde_json::json as value;
+
+/// What moves the clocks of all shards: the moment of each once all that is due by it is done, `None` for one that does
+/// not answer; blocks for a bounded time.
+pub type MoveClocks = Box<dyn FnMut(Shift) -> Vec<(ShardId, Option<Moment>)> + Send>;
+
+/// The clocks, and how far they were moved.
+pub(super) struct Clocks {
+    shift: Shift,
+    shards: MoveClocks,
+}
+
+impl Clocks {
+    pub(super) fn new(shards: MoveClocks) -> Self {
+        Self {
+            shift: Shift::default(),
+            shards,
+        }
+    }
+
+    /// Has every shard take over how far its clocks are moved. Blocks.
+    fn apply(&mut self) -> (Shift, Option<Moment>) {
+        let moments = (self.shards)(self.shift);
+        let all: Option<Vec<Moment>> = moments.into_iter().map(|(_, at)| at).collect();
+        let first = all.and_then(|all| all.into_iter().min_by_key(|at| at.now));
+        (self.shift, first)
+    }
+}
+
+/// What a request changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    advance_ms: u64,
+    skew_ms: Option<i64>,
+}
+
+impl Change {
+    /// The calendar agrees with the other clock again.
+    pub(super) const NO_SKEW: Self = Self {
+        advance_ms: 0,
+        skew_ms: Some(0),
+    };
+}
+
+/// `GET /dev/clock`.
+pub(super) async fn show(State(admin): State<Admin>) -> Response {
+    admin.move_clocks(Change::default()).await
+}
+
+/// `POST /dev/clock`.
+pub(super) async fn change(State(admin): State<Admin>, body: Bytes) -> Response {
+    match parse(&body) {
+        Ok(change) => admin.move_clocks(change).await,
+        Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
+    }
+}
+
+/// `DELETE /dev/clock`: the skew ends. Time that has passed stays so.
+pub(super) async fn reset(State(admin): State<Admin>) -> Response {
+    admin.move_clocks(Change::NO_SKEW).await
+}
+
+impl Admin {
+    async fn move_clocks(&self, change: Change) -> Response {
+        match self.shift_clocks(change).await {
+            Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
+            Ok((_, None)) => silent(),
+            Ok((shift, Some(at))) => json(
+                StatusCode::OK,
+                &value!({
+                    "now": rfc3339(at.wall),
+                    "advanced": span(shift.advanced_ms.cast_signed()),
+                    "wallSkew": span(shift.skew_ms),
+                }),
+            ),
+        }
+    }
+
+    /// Moves the clocks: how far they are then, and the moment; `None` when a shard does not answer.
+    ///
+    /// # Errors
+    /// The text for the client: they would be too far ahead.
+    pub(super) async fn shift_clocks(
+        &self,
+        change: Change,
+    ) -> Result<(Shift, Option<Moment>), String> {
+        let Some(dev) = &self.dev else {
+            return Ok((Shift::default(), None));
+        };
+        let mut clocks = dev.clocks.clone().lock_owned().await;
+        clocks.shift = moved(clocks.shift, change)?;
+        let done = tokio::task::spawn_blocking(move || clocks.apply()).await;
+        Ok(done.unwrap_or_default())
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Change, String> {
+    let mut body = Body::parse(bytes)?;
+    let advance = body.span("advance", 1..=ADVANCE_MS_MAX)?;
+    let skew_ms = body.text("wallSkew", skew)?;
+    body.end(KEYS)?;
+    if advance.is_none() && skew_ms.is_none() {
+        return Err(format!("nothing to change: allowed {KEYS}"));
+    }
+    Ok(Change {
+        advance_ms: advance.unwrap_or_default(),
+        skew_ms,
+    })
+}
+
+/// A span of time with a sign.
+fn skew(text: &str) -> Result<i64, String> {
+    let (sign, span) = match text.strip_prefix('-') {
+        Some(span) => (-1, span),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let rule = |_| "allowed a duration up to \"7d\", with \"-\" before it or not".to_owned();
+    let ms = duration(span, 0..=ADVANCE_MS_MAX).map_err(rule)?;
+    Ok(ms.cast_signed() * sign)
+}
+
+fn moved(shift: Shift, change: Change) -> Result<Shift, String> {
+    let advanced_ms = shift.advanced_ms.saturating_add(change.advance_ms);
+    if advanced_ms > ADVANCED_MS_MAX {
+        return Err(format!(
+            "advance: the clocks are {} ahead, allowed {} in all: restart the broker",
+            Span(shift.advanced_ms),
+            Span(ADVANCED_MS_MAX)
+        ));
+    }
+    Ok(Shift {
+        advanced_ms,
+        skew_ms: change.skew_ms.unwrap_or(shift.skew_ms),
+    })
+}
+
+fn span(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    match ms.unsigned_abs() {
+        0 => "0s".into(),
+        ms => format!("{sign}{}", Span(ms)),
+    }
+}
+
+/// The largest step, either way: everything that a broker remembers with a time, but its certificates, ends within.
+const ADVANCE_MS_MAX: u64 = 7 * 86_400_000;
+
+/// All steps together.
+const ADVANCED_MS_MAX: u64 = 3650 * 86_400_000;
+
+const KEYS: &str = "advance, wallSkew";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_or_refused_with_the_key() {
+        let change = |advance_ms, skew_ms| {
+            Ok(Change {
+                advance_ms,
+                skew_ms,
+            })
+        };
+        assert_eq!(parse(br#"{"advance":"61s"}"#), change(61_000, None));
+        assert_eq!(parse(br#"{"advance":"7d"}"#), change(604_800_000, None));
+        assert_eq!(parse(br#"{"wallSkew":"-10m"}"#), change(0, Some(-600_000)));
+        assert_eq!(parse(br#"{"wallSkew":"+1s"}"#), change(0, Some(1000)));
+        assert_eq!(parse(br#"{"wallSkew":"0"}"#), change(0, Some(0)));
+        for (text, key) in [
+            (r#"{"advance":"8d"}"#, "advance"),
+            (r#"{"advance":"0"}"#, "advance"),
+            (r#"{"advance":"-1s"}"#, "advance"),
+            (r#"{"wallSkew":"--1s"}"#, "wallSkew"),
+            (r#"{"wallSkew":10}"#, "wallSkew"),
+            (r#"{"advance":"1s","unit":"s"}"#, "unit"),
+            ("{}", "nothing to change"),
+        ] {
+            let fault = parse(text.as_bytes()).unwrap_err();
+            assert!(
+                fault.starts_with(key) && fault.contains("allowed"),
+                "{fault}"
+            );
+        }
+    }
+
+    #[test]
+    fn steps_add_up_to_a_bound_and_a_skew_replaces_the_one_before() {
+        let step = Change {
+            advance_ms: ADVANCE_MS_MAX,
+            skew_ms: Some(5),
+        };
+        let once = moved(Shift::default(), step).unwrap();
+        let twice = moved(once, step).unwrap();
+        assert_eq!((twice.advanced_ms, twice.skew_ms), (2 * ADVANCE_MS_MAX, 5));
+        assert_eq!(moved(twice, Change::NO_SKEW).unwrap().skew_ms, 0);
+        let last = Shift {
+            advanced_ms: ADVANCED_MS_MAX,
+            skew_ms: 0,
+        };
+        assert!(moved(last, step).unwrap_err().contains("restart"));
+        assert_eq!(moved(last, Change::default()), Ok(last));
+    }
+
+    #[test]
+    fn a_shard_that_was_silent_gets_the_whole_shift_with_the_next_request() {
+        let (posted, seen) = crossbeam_channel::unbounded();
+        let mut answers = [None, Some(Moment::default())].into_iter();
+        let mut clocks = Clocks::new(Box::new(move |shift| {
+            posted.send(shift.advanced_ms).unwrap();
+            vec![
+                (ShardId(0), Some(Moment::default())),
+                (ShardId(1), answers.next().unwrap()),
+            ]
+        }));
+        clocks.shift.advanced_ms = 61_000;
+        assert_eq!(clocks.apply().1, None);
+        assert_eq!(clocks.apply().1, Some(Moment::default()));
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), [61_000, 61_000]);
+    }
+
+    #[test]
+    fn spans_are_written_as_they_are_read() {
+        for text in ["61s", "-10m", "1500ms", "0s"] {
+            assert_eq!(span(skew(text).unwrap()), text);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `/dev/clock`: time that passes at once, for tests of clients.
+
+use crate::http::{Answer, admin, call, create, get};
+use crate::peer::{Peer, offer, viewer_query};
+use crate::process::{Broker, arn};
+use serde_json::json;
+
+on_shards!(
+    an_advance_ends_what_is_kept_before_it_is_answered,
+    an_advance_closes_idle_connections,
+    a_skew_moves_the_calendar_alone,
+    what_cannot_be_meant_is_refused_and_changes_nothing,
+);
+
+fn an_advance_ends_what_is_kept_before_it_is_answered(broker: &Broker) {
+    // On every shard.
+    let names: Vec<String> = (0..8).map(|number| format!("kept-{number}")).collect();
+    let mut arns = Vec::new();
+    for name in &names {
+        let arn = create(broker.plain, name, 60);
+        let mut viewer = Peer::viewer(broker, &arn, "v1");
+        viewer.send(&offer("b2ZmZXI="));
+        viewer.expect_silence();
+        viewer.close();
+        arns.push(arn);
+    }
+    let kept = || -> usize {
+        let shown = |name: &String| get(broker.admin, &format!("/channels/{name}")).json();
+        let pending = |name| shown(name)["pending"].as_array().map_or(0, Vec::len);
+        names.iter().map(pending).sum()
+    };
+    clock(broker, "POST", r#"{"advance":"50s"}"#);
+    assert_eq!(kept(), 8, "MessageTtlSeconds is 60");
+    let moved = clock(broker, "POST", r#"{"advance":"11s"}"#).json();
+    assert_eq!(kept(), 0);
+    assert_eq!(moved["advanced"], "61s");
+    let expired = r#"heliograph_messages_total{action="SDP_OFFER",outcome="expired"}"#;
+    assert!((broker.scrape().sum(expired) - 8.0).abs() < 0.5);
+    // Later messages have their whole time.
+    let mut viewer = Peer::viewer(broker, &arns[0], "v1");
+    viewer.send(&offer("b2ZmZXI="));
+    viewer.expect_silence();
+    assert_eq!(kept(), 1);
+    viewer.close();
+}
+
+fn an_advance_closes_idle_connections(broker: &Broker) {
+    let mut viewer = Peer::secure(broker, &viewer_query(&arn("idle"), "v1"));
+    clock(broker, "POST", r#"{"advance":"11m"}"#);
+    viewer.expect_close(1001);
+}
+
+fn a_skew_moves_the_calendar_alone(broker: &Broker) {
+    let date = || {
+        let answer = call(broker.plain, "/listSignalingChannels", &json!({}));
+        answer.header("date").expect("a date").to_owned()
+    };
+    let mut master = Peer::master(broker, &arn("skewed"));
+    let year = |text: &str| text.split(' ').nth(3).map(str::to_owned);
+    let before = date();
+    let shown = clock(broker, "POST", r#"{"wallSkew":"-7d"}"#).json();
+    assert_eq!(
+        (&shown["wallSkew"], &shown["advanced"]),
+        (&json!("-7d"), &json!("0s"))
+    );
+    let now = shown["now"].as_str().expect("a date").to_owned();
+    let skewed = date();
+    assert_ne!(skewed.get(..11), before.get(..11), "another day");
+    assert_eq!(year(&skewed).as_deref(), now.get(..4));
+    assert_eq!(clock(broker, "DELETE", "").json()["wallSkew"], "0s");
+    assert_eq!(date().get(..11), before.get(..11));
+    master.expect_silence();
+    master.close();
+}
+
+fn what_cannot_be_meant_is_refused_and_changes_nothing(broker: &Broker) {
+    for (body, key) in [
+        (r#"{"advance":"8d"}"#, "advance = \"8d\": allowed"),
+        (r#"{"advance":-1}"#, "advance = -1: allowed"),
+        (
+            r#"{"advance":"1s","frozen":true}"#,
+            "frozen: unknown key; allowed advance, wallSkew",
+        ),
+        ("{}", "nothing to change"),
+        ("[", "the body is not JSON"),
+    ] {
+        let answer = admin(broker.admin, "POST", "/dev/clock", body);
+        let text = answer.text();
+        assert_eq!(answer.status, 400, "{text}");
+        let fault = answer.json()["error"].as_str().expect("a text").to_owned();
+        assert!(fault.starts_with(key), "{fault}");
+    }
+    let shown = get(broker.admin, "/dev/clock").json();
+    assert_eq!(
+        (&shown["wallSkew"], &shown["advanced"]),
+        (&json!("0s"), &json!("0s"))
+    );
+    assert_eq!(get(broker.admin, "/dev/clocks").status, 404);
+}
+
+#[test]
+fn the_pages_need_dev() {
+    let broker = Broker::strict_channels(1);
+    let answer = admin(broker.admin, "POST", "/dev/clock", r#"{"advance":"1s"}"#);
+    assert_eq!(answer.status, 404);
+    assert!(answer.text().contains("needs --dev"), "{}", answer.text());
+}
+
+fn clock(broker: &Broker, method: &str, body: &str) -> Answer {
+    let answer = admin(broker.admin, method, "/dev/clock", body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
