@@ -1,9 +1,10 @@
 //! The configuration file: what it may say, what each fault says of itself, and how flags and profiles join in.
 
-use broker::config::{Cpus, ServeFlags, check_text, load_text, summary};
+use broker::config::{Arguments, Command, Cpus, ServeFlags, check_text, load_text, summary};
 use broker_core::settings::{
     Auth, GoAway, IceCredential, Limits, Profile, Quotas, Rate, Settings, Timeouts,
 };
+use clap::Parser;
 use std::path::Path;
 
 #[path = "config/help.rs"]
@@ -338,12 +339,8 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
     assert_eq!(check("").unwrap().signaling.go_away, GoAway::Auto);
     assert_eq!(strict.timeouts, Timeouts::of(Profile::Strict));
 
-    let dev = |text: &str, profile| {
-        let flags = ServeFlags {
-            dev: true,
-            profile,
-            ..ServeFlags::default()
-        };
+    let dev = |text: &str, profile: &[&str]| {
+        let flags = flags(&[&["--dev"], profile].concat());
         load_text(
             Path::new("f.toml"),
             &text.replace('|', "\n"),
@@ -351,35 +348,32 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
             &machine(),
         )
     };
-    let settings = dev("", None).unwrap();
+    let settings = dev("", &[]).unwrap();
     assert_eq!(
         (settings.auth, settings.listen.len(), settings.quotas.off),
         (Auth::None, 2, true)
     );
-    assert!(!dev("", Some(Profile::Strict)).unwrap().quotas.off);
-    assert!(!dev("[quotas]|off = false", None).unwrap().quotas.off);
+    assert!(!dev("", &["--profile", "strict"]).unwrap().quotas.off);
+    assert!(!dev("[quotas]|off = false", &[]).unwrap().quotas.off);
     assert_eq!(
-        dev("profile = 'strict'", None)
-            .unwrap()
-            .limits
-            .payload_bytes,
+        dev("profile = 'strict'", &[]).unwrap().limits.payload_bytes,
         10_240
     );
     assert_eq!(
-        dev("profile = 'strict'", Some(Profile::Default))
+        dev("profile = 'strict'", &["--profile", "default"])
             .unwrap()
             .limits
             .payload_bytes,
         32_768
     );
-    let error = dev("listen = ['http://0.0.0.0:80']", None)
+    let error = dev("listen = ['http://0.0.0.0:80']", &[])
         .unwrap_err()
         .to_string();
     assert!(
         error.ends_with("allowed loopback addresses only, since --dev lets everybody in"),
         "{error}"
     );
-    let error = dev("auth = 'sigv4'", None).unwrap_err().to_string();
+    let error = dev("auth = 'sigv4'", &[]).unwrap_err().to_string();
     assert!(
         error.starts_with("f.toml:1:8: auth = sigv4: allowed with a credentials file"),
         "{error}"
@@ -388,16 +382,12 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
 
 #[test]
 fn flags_override_the_file_and_are_named_in_faults() {
-    let flags = ServeFlags {
-        auth: Some(Auth::None),
-        listen: vec![broker_core::settings::Listen {
-            scheme: broker_core::settings::Scheme::Https,
-            addr: "127.0.0.1:0".parse().unwrap(),
-        }],
-        shards: Some(7),
-        region: Some("eu-central-1".into()),
-        ..ServeFlags::default()
-    };
+    let flags = flags(&[
+        "--auth=none",
+        "--listen=https://127.0.0.1:0",
+        "--shards=7",
+        "--region=eu-central-1",
+    ]);
     let text = "auth = 'sigv4'\nshards = 3\nregion = 'x'\nlisten = ['http://0.0.0.0:1']\n[tls]\ncert = 'a'\nkey = 'b'";
     let settings = load_text(Path::new("f.toml"), text, &flags, &machine()).unwrap();
     assert_eq!(
@@ -448,12 +438,19 @@ fn quotas_and_ice_servers_are_read() {
 
 /// The settings of a file that lacks no credentials.
 fn check(text: &str) -> Result<Settings, broker::config::ConfigError> {
-    let flags = ServeFlags {
-        credentials: Some("keys.toml".into()),
-        ..ServeFlags::default()
-    };
+    let flags = flags(&["--credentials", "keys.toml"]);
     let text = text.replace('|', "\n");
     load_text(Path::new("f.toml"), &text, &flags, &machine())
+}
+
+/// The flags of a command line.
+fn flags(words: &[&str]) -> ServeFlags {
+    let words = [&["broker", "serve"], words].concat();
+    let arguments = Arguments::try_parse_from(words).expect("flags");
+    let Command::Serve(flags) = arguments.command else {
+        panic!("it serves")
+    };
+    *flags
 }
 
 fn machine() -> Cpus {

@@ -26,11 +26,11 @@ fn the_unit_starts_the_broker_with_flags_that_exist() {
         panic!("it serves")
     };
     assert_eq!(
-        flags.data_dir.as_deref(),
+        flags.keys.given("data_dir").map(Path::new),
         Some(&*Path::new("/var/lib").join(unit("StateDirectory"))),
         "the only place that it may write to"
     );
-    assert!(flags.log_format.is_some());
+    assert!(flags.keys.given("log_format").is_some());
     assert!(flags.config.is_some());
 }
 
@@ -80,7 +80,7 @@ fn the_image_runs_the_broker_as_a_user_without_rights() {
         panic!("it serves")
     };
     assert_eq!(
-        flags.data_dir.as_deref(),
+        flags.keys.given("data_dir").map(Path::new),
         Some(Path::new(&container("VOLUME")))
     );
     assert_eq!(container("USER"), "65532:65532");
@@ -365,8 +365,8 @@ fn list(yaml: &Yaml) -> Vec<String> {
 
 fn flags_path(name: &str, flags: &broker::config::ServeFlags) -> String {
     let path = match name {
-        "config" => &flags.config,
-        _ => &flags.data_dir,
+        "config" => flags.config.as_deref(),
+        _ => flags.keys.given("data_dir").map(Path::new),
     };
-    path.as_ref().expect("given").display().to_string()
+    path.expect("given").display().to_string()
 }

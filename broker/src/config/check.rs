@@ -3,7 +3,8 @@
 use super::cpus::Cpus;
 use super::document::Reader;
 use broker_core::limits::ENVELOPE_BYTES_MAX;
-use broker_core::settings::{Auth, Listen, Scheme, Settings};
+use broker_core::settings::value::Span;
+use broker_core::settings::{Auth, Scheme, Settings};
 use std::net::SocketAddr;
 
 /// Notes every rule that `settings` break.
@@ -36,6 +37,20 @@ pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>
     }
 }
 
+/// Notes a certificate that the file names without its key or the other way around; it is then as if not written.
+pub(super) fn certificate(settings: &mut Settings, reader: &mut Reader<'_>) {
+    let Some(files) = &settings.tls else {
+        return;
+    };
+    let rule = match [&files.cert, &files.key].map(|path| path.as_os_str().is_empty()) {
+        [false, false] => return,
+        [true, true] => "allowed client_ca together with cert and key",
+        [true, false] | [false, true] => "allowed cert and key together",
+    };
+    reader.fault("tls", "{ … }", rule);
+    settings.tls = None;
+}
+
 fn authentication(settings: &Settings, reader: &mut Reader<'_>) {
     match settings.auth {
         Auth::None => {}
@@ -65,18 +80,18 @@ fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
     for (nth, listen) in settings.listen.iter().enumerate() {
         let earlier = settings.listen.iter().take(nth);
         if earlier.clone().any(|other| clash(other.addr, listen.addr)) {
-            reader.fault("listen", url(listen), "allowed each address and port once");
+            reader.fault("listen", listen, "allowed each address and port once");
         }
         if !listen.addr.ip().is_loopback() && settings.dev {
             reader.fault(
                 "listen",
-                url(listen),
+                listen,
                 "allowed loopback addresses only, since --dev lets everybody in",
             );
         } else if !listen.addr.ip().is_loopback() && settings.auth == Auth::None {
             reader.fault(
                 "listen",
-                url(listen),
+                listen,
                 "allowed loopback addresses only, since auth none lets everybody in",
             );
         }
@@ -85,7 +100,7 @@ fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
             let rule = "allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and key in the file; \
                         --dev \
                         makes one of its own";
-            reader.fault("listen", url(listen), rule);
+            reader.fault("listen", listen, rule);
         }
     }
     if settings.listen.len() > LISTENERS_MAX {
@@ -196,16 +211,16 @@ fn timeouts(settings: &Settings, reader: &mut Reader<'_>) {
     if age != 0 && grace >= age {
         let rule = format!(
             "allowed less than timeouts.connection_age, which is {}",
-            super::value::Span(age)
+            Span(age)
         );
-        reader.fault("timeouts.go_away_grace", super::value::Span(grace), rule);
+        reader.fault("timeouts.go_away_grace", Span(grace), rule);
     }
     if timeouts.ping_ms != 0 && timeouts.ping_ms >= timeouts.idle_ms {
         let rule = format!(
             "allowed less than timeouts.idle, which is {}, or off",
-            super::value::Span(timeouts.idle_ms)
+            Span(timeouts.idle_ms)
         );
-        reader.fault("timeouts.ping", super::value::Span(timeouts.ping_ms), rule);
+        reader.fault("timeouts.ping", Span(timeouts.ping_ms), rule);
     }
 }
 
@@ -227,14 +242,6 @@ fn advertise(settings: &Settings, reader: &mut Reader<'_>) {
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || covers)
-}
-
-/// A listener as it is written.
-pub(super) fn url(listen: &Listen) -> String {
-    match listen.scheme {
-        Scheme::Http => format!("http://{}", listen.addr),
-        Scheme::Https => format!("https://{}", listen.addr),
-    }
 }
 
 /// Source: C SDK, `MAX_ICE_CONFIG_COUNT` 5: it takes more for an error.

@@ -1,7 +1,7 @@
 //! The CPUs that this process may use.
 
-use super::value;
 use broker_core::limits::SHARDS_MAX;
+use broker_core::settings::value;
 use std::thread;
 
 /// The CPUs of the affinity mask, and how many of them the process may keep busy.

@@ -3,9 +3,9 @@
 use super::credentials_files::{Files, SecretFile};
 use super::document::{Raw, Reader, Section, text};
 use super::error::{ConfigError, Place};
-use super::value::{self, Checked};
 use broker_core::auth::{Credentials, Principal, Secret};
 use broker_core::limits::PRINCIPALS_MAX;
+use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{Policy, PolicyError};
 use codec::aws::sigv4::CLOCK_TOLERANCE_S_MAX;
 use codec::calendar;

@@ -1,7 +1,7 @@
 //! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
 
 use super::error::{Fault, Place};
-use super::value::{self, Checked};
+use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError};
 use std::collections::BTreeSet;
 use std::fs::File;

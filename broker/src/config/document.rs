@@ -4,7 +4,7 @@
 //! for them; what is left in the table when it ends is unknown.
 
 use super::error::{Fault, Place};
-use super::value::{self, Checked};
+use broker_core::settings::value::{self, Checked};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
@@ -166,6 +166,11 @@ impl<'d, 't> Section<'d, '_, 't> {
         section.complain_of_unknown_keys();
     }
 
+    /// Hands the value of `key`, if it is there, to `store`, which says what is allowed instead.
+    pub(super) fn store(&mut self, key: &'static str, store: impl FnOnce(&Raw<'d>) -> Checked<()>) {
+        self.read(key, &mut (), store);
+    }
+
     /// Reads `key` with `check` into `target`; leaves `target` alone when the key is absent or wrong. Tells whether the
     /// key is there and right.
     pub(super) fn read<T>(
@@ -232,19 +237,6 @@ impl<'d, 't> Section<'d, '_, 't> {
         self.read(key, target, |value| text(value, check))
     }
 
-    /// A count or size in `range`.
-    pub(super) fn size(
-        &mut self,
-        key: &'static str,
-        target: &mut usize,
-        range: RangeInclusive<u64>,
-    ) {
-        self.read(key, target, |value| {
-            let number = integer(value, range)?;
-            usize::try_from(number).map_err(|_| format!("allowed at most {}", usize::MAX))
-        });
-    }
-
     /// A duration in `range`, in milliseconds.
     pub(super) fn duration(
         &mut self,
@@ -253,13 +245,6 @@ impl<'d, 't> Section<'d, '_, 't> {
         range: RangeInclusive<u64>,
     ) {
         self.text(key, target, |text| value::duration(text, range));
-    }
-
-    /// `true` or `false`.
-    pub(super) fn flag(&mut self, key: &'static str, target: &mut bool) {
-        self.read(key, target, |value| {
-            value.as_bool().ok_or_else(|| "allowed true, false".into())
-        });
     }
 
     /// A table of its own.
@@ -420,13 +405,13 @@ pub(super) fn text<T>(value: &Raw<'_>, check: impl FnOnce(&str) -> Checked<T>) -
 }
 
 /// A whole number in `range`.
-pub(super) fn integer(value: &Raw<'_>, range: RangeInclusive<u64>) -> Checked<u64> {
+pub(super) fn integer(value: &Raw<'_>, range: &RangeInclusive<u64>) -> Checked<u64> {
     let decimal = value.as_integer().and_then(|number| {
         u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix()).ok()
     });
     match decimal {
         Some(number) if range.contains(&number) => Ok(number),
-        Some(_) | None => Err(format!("allowed {}", value::between(&range))),
+        Some(_) | None => Err(format!("allowed {}", value::between(range))),
     }
 }
 

@@ -1,11 +1,9 @@
 //! The command line.
 
-use super::value;
-use broker_core::limits::SHARDS_MAX;
-use broker_core::settings::{Auth, Listen, LogFormat, Profile};
+use super::KeyFlags;
+use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand};
 use codec::aws::{ChannelArn, ClientId};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
@@ -86,70 +84,20 @@ pub struct PresignFlags {
     pub expires: u32,
 }
 
-/// The flags of `broker serve`; each overrides the same key of the configuration file.
+/// The flags of `broker serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
     /// Development mode, on loopback only: no signatures, any region and account, a channel is created when a client
     /// connects to it, a generated certificate, a drain of one second [default: off]
     #[arg(long)]
     pub dev: bool,
-    /// Origin of pages that may use a server without signatures, such as https://app.example:3000; repeatable. Pages of
-    /// loopback always may [default: none]
-    #[arg(long, value_name = "ORIGIN", value_parser = value::dev_origin)]
-    pub dev_origin: Vec<String>,
     /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where clients connect: http://ADDR:PORT or https://ADDR:PORT, repeatable; port 0 picks one
-    /// [default: http://127.0.0.1:8080; with --dev also https://127.0.0.1:8443]
-    #[arg(long, value_name = "URL", value_parser = value::listen)]
-    pub listen: Vec<Listen>,
-    /// Where operators connect: ADDR:PORT or off [default: 127.0.0.1:9090]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = admin)]
-    pub admin: Option<AdminFlag>,
-    /// Number of shards [default: one per CPU that the process may use; with --dev fewer if locked memory is short]
-    #[arg(long, value_name = "N", value_parser = shards)]
-    pub shards: Option<usize>,
-    /// The CPUs that shards are pinned to, such as 0-3,6 [default: those that the process may use]
-    #[arg(long, value_name = "LIST", value_parser = cpus)]
-    pub cpus: Option<CpuList>,
-    /// Set of defaults: default (for current browsers) or strict (the numbers that AWS documents)
-    /// [default: default]
-    #[arg(long, value_name = "NAME", value_parser = value::word::<Profile>)]
-    pub profile: Option<Profile>,
-    /// Authentication of requests: sigv4 or none (loopback only) [default: sigv4; with --dev none]
-    #[arg(long, value_name = "NAME", value_parser = value::word::<Auth>)]
-    pub auth: Option<Auth>,
-    /// Directory for the broker's files [default: heliograph-data]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// The AWS region of created channels [default: us-west-2]
-    #[arg(long, value_name = "NAME", value_parser = value::region)]
-    pub region: Option<String>,
-    /// The AWS account of created channels: 12 digits [default: 123456789012]
-    #[arg(long, value_name = "ID", value_parser = value::account_id)]
-    pub account_id: Option<String>,
-    /// Credentials file (TOML) of --auth sigv4 [default: none]
-    #[arg(long, value_name = "FILE")]
-    pub credentials: Option<PathBuf>,
-    /// Certificate chain (PEM), the leaf first [default: none; with --dev a generated one]
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate (PEM) [default: none; with --dev a generated one]
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-    /// Log lines on stderr: text or json [default: text]
-    #[arg(long, value_name = "FORM", value_parser = value::word::<LogFormat>)]
-    pub log_format: Option<LogFormat>,
+    /// Those that override keys of the file.
+    #[command(flatten)]
+    pub keys: KeyFlags,
 }
-
-/// The value of `--admin`; a type of its own, since an option within an option means something else to clap.
-#[derive(Clone, Copy, Debug)]
-pub struct AdminFlag(pub Option<SocketAddr>);
-
-/// The value of `--cpus`; a type of its own, since a list means a repeatable flag to clap.
-#[derive(Clone, Debug)]
-pub struct CpuList(pub Vec<usize>);
 
 fn admin_url(text: &str) -> Result<String, String> {
     value::endpoint(text, ["http", "http"])
@@ -171,19 +119,6 @@ fn client_id(text: &str) -> Result<String, String> {
 }
 
 fn expires(text: &str) -> Result<u32, String> {
-    let number = value::number(text, 1..=604_800)?;
+    let number = value::number(text, &(1..=604_800))?;
     u32::try_from(number).map_err(|_| "too large".into())
-}
-
-fn admin(text: &str) -> Result<AdminFlag, String> {
-    value::admin(text).map(AdminFlag)
-}
-
-fn cpus(text: &str) -> Result<CpuList, String> {
-    value::cpus(text).map(CpuList)
-}
-
-fn shards(text: &str) -> Result<usize, String> {
-    let number = value::number(text, 1..=SHARDS_MAX as u64)?;
-    usize::try_from(number).map_err(|_| "too large".into())
 }

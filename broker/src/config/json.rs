@@ -1,196 +1,41 @@
 //! The settings as JSON under the names of the configuration file, without secrets: what `/config` shows.
 
-use super::check::url;
-use super::value::Span;
-use broker_core::settings::{
-    Admin, Advertise, Ice, IceCredential, Limits, Options, Quotas, Rate, Settings, Timeouts,
-};
+use broker_core::settings::value::Span;
+use broker_core::settings::{Field, Ice, IceCredential, KEYS, Key, Kind, Rate, Settings};
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Every setting. Secrets are `<redacted>`; files that hold some are named, not read.
 #[must_use]
 pub fn json(settings: &Settings) -> Value {
-    // Taken apart without `..`: a setting that is added is shown, or left out, on purpose.
-    let Settings {
-        region,
-        account_id,
-        listen,
-        admin,
-        shards,
-        fewer_shards: _,
-        cpus,
-        profile,
-        auth,
-        dev,
-        dev_origins,
-        data_dir,
-        log_format,
-        credentials,
-        tls,
-        advertise,
-        limits: bounds,
-        timeouts: spans,
-        quotas: rates,
-        signaling,
-        options,
-        ice: servers,
-    } = settings;
-    let Admin {
-        listen: admin,
-        token_file,
-    } = admin;
-    let Advertise { domain, wss, https } = advertise;
-    let Options { master_offers } = options;
-    let tls = tls.as_ref().map(|files| {
-        let client_ca = files.client_ca.as_deref().map(path);
-        json!({ "cert": path(&files.cert), "key": path(&files.key), "client_ca": client_ca })
-    });
-    json!({
-        "region": region,
-        "account_id": account_id,
-        "listen": listen.iter().map(url).collect::<Vec<_>>(),
-        "admin": {
-            "listen": admin.map_or_else(|| "off".to_owned(), |addr| addr.to_string()),
-            "token_file": token_file.as_deref().map(path),
-        },
-        "shards": shards,
-        "cpus": cpus,
-        "profile": <&str>::from(profile),
-        "auth": <&str>::from(auth),
-        "dev": dev,
-        "dev_origins": dev_origins,
-        "data_dir": path(data_dir),
-        "log_format": <&str>::from(log_format),
-        "credentials": credentials.as_deref().map(path),
-        "tls": tls,
-        "advertise": { "domain": domain, "wss": wss, "https": https },
-        "limits": limits(bounds),
-        "timeouts": timeouts(spans),
-        "quotas": quotas(rates),
-        "signaling": { "go_away": <&str>::from(signaling.go_away) },
-        "options": { "master_offers": master_offers },
-        "ice": servers.iter().map(ice).collect::<Vec<_>>(),
-    })
+    let ice: Vec<_> = settings.ice.iter().map(ice).collect();
+    let mut document = json!({ "dev": settings.dev, "ice": ice });
+    for key in KEYS {
+        let place = match key.table() {
+            "" => &mut document[key.name()],
+            table => &mut document[table][key.name()],
+        };
+        *place = value(key, settings);
+    }
+    if settings.tls.is_none() {
+        document["tls"] = Value::Null;
+    }
+    document
 }
 
-fn limits(limits: &Limits) -> Value {
-    let Limits {
-        viewers_per_channel,
-        channels_per_account,
-        payload_bytes,
-        message_bytes,
-        head_bytes,
-        header_lines,
-        body_bytes,
-        request_bytes,
-        outbox_bytes,
-        outbox_bytes_total,
-        outbox_bytes_per_shard,
-        pending_bytes_per_channel,
-        pending_bytes_total,
-        pending_bytes_per_shard,
-        connections,
-        handshakes_per_shard,
-        handshakes_per_address,
-    } = limits;
-    json!({
-        "viewers_per_channel": viewers_per_channel,
-        "channels_per_account": channels_per_account,
-        "payload_bytes": payload_bytes,
-        "message_bytes": message_bytes,
-        "head_bytes": head_bytes,
-        "header_lines": header_lines,
-        "body_bytes": body_bytes,
-        "request_bytes": request_bytes,
-        "outbox_bytes": outbox_bytes,
-        "outbox_bytes_total": outbox_bytes_total,
-        "outbox_bytes_per_shard": outbox_bytes_per_shard,
-        "pending_bytes_per_channel": pending_bytes_per_channel,
-        "pending_bytes_total": pending_bytes_total,
-        "pending_bytes_per_shard": pending_bytes_per_shard,
-        "connections": connections,
-        "handshakes_per_shard": handshakes_per_shard,
-        "handshakes_per_address": handshakes_per_address,
-    })
-}
-
-fn timeouts(timeouts: &Timeouts) -> Value {
-    let span = |ms: &u64| Span(*ms).to_string();
-    let Timeouts {
-        head_ms,
-        tls_ms,
-        body_ms,
-        idle_ms,
-        connection_age_ms,
-        go_away_grace_ms,
-        ping_ms,
-        pong_ms,
-        tcp_user_ms,
-        keep_alive_ms,
-        answer_ms,
-        close_ms,
-        drain_ms,
-        alexa_wait_max_ms,
-        clock_tolerance_ms,
-    } = timeouts;
-    json!({
-        "head": span(head_ms),
-        "tls": span(tls_ms),
-        "body": span(body_ms),
-        "idle": span(idle_ms),
-        "connection_age": span(connection_age_ms),
-        "go_away_grace": span(go_away_grace_ms),
-        "ping": span(ping_ms),
-        "pong": span(pong_ms),
-        "tcp_user": span(tcp_user_ms),
-        "keep_alive": span(keep_alive_ms),
-        "answer": span(answer_ms),
-        "close": span(close_ms),
-        "drain": span(drain_ms),
-        "alexa_wait_max": span(alexa_wait_max_ms),
-        "clock_tolerance": span(clock_tolerance_ms),
-    })
-}
-
-fn quotas(quotas: &Quotas) -> Value {
-    let rate = |Rate { rate, burst }: &Rate| json!({ "rate": rate, "burst": burst });
-    let Quotas {
-        off,
-        connect_master,
-        connect_viewer,
-        sdp,
-        ice,
-        describe,
-        alexa,
-        ice_server_config,
-        change,
-        account_create,
-        account_describe,
-        account_endpoint,
-        account_list,
-        account_change,
-        account_media_storage,
-        account_alexa,
-    } = quotas;
-    json!({
-        "off": off,
-        "connect_master": rate(connect_master),
-        "connect_viewer": rate(connect_viewer),
-        "sdp": rate(sdp),
-        "ice": rate(ice),
-        "describe": rate(describe),
-        "alexa": rate(alexa),
-        "ice_server_config": rate(ice_server_config),
-        "change": rate(change),
-        "account_create": rate(account_create),
-        "account_describe": rate(account_describe),
-        "account_endpoint": rate(account_endpoint),
-        "account_list": rate(account_list),
-        "account_change": rate(account_change),
-        "account_media_storage": rate(account_media_storage),
-        "account_alexa": rate(account_alexa),
-    })
+fn value(key: &Key, settings: &Settings) -> Value {
+    match &key.kind {
+        Kind::Number(Field { get, .. }, _) => get(settings).into(),
+        Kind::Duration(Field { get, .. }, _) => Span(get(settings)).to_string().into(),
+        Kind::Switch(Field { get, .. }) => get(settings).into(),
+        Kind::Rate(Field { get, .. }) => {
+            let Rate { rate, burst } = get(settings);
+            json!({ "rate": rate, "burst": burst })
+        }
+        Kind::Text { get, .. } => get(settings).into(),
+        Kind::List { get, .. } => get(settings).into(),
+        Kind::Path { get, .. } => get(settings).map(|path| path.display().to_string()).into(),
+        Kind::Cpus { get, .. } => get(settings).into(),
+    }
 }
 
 fn ice(server: &Ice) -> Value {
@@ -212,10 +57,6 @@ fn ice(server: &Ice) -> Value {
             json!({ "urls": urls, "ttl": ttl, "secret": REDACTED })
         }
     }
-}
-
-fn path(path: &Path) -> String {
-    path.display().to_string()
 }
 
 const REDACTED: &str = "<redacted>";

@@ -1,8 +1,9 @@
 //! From flags and file to [`Settings`].
 //!
-//! In reading order: `flags` (the command line), `file` (every key with its range), `check` (rules that join keys),
-//! `credentials` (who may do what: a file of its own), `document` and `value` (how a text is read), `draft` (what was
-//! read, with all that is wrong), `summary`, `error`, `cpus`.
+//! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
+//! order: `flags` (the command line), `key_flags` (flags of keys), `file` and `ice` (the file), `check` (rules that
+//! join keys), `credentials` (who may do what: a file of its own), `document` (how a text is read), `draft` (what was
+//! read, with all that is wrong), `json`, `summary`, `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
 
@@ -16,21 +17,23 @@ mod draft;
 mod error;
 mod file;
 mod flags;
+mod ice;
 mod json;
+mod key_flags;
 mod summary;
-mod value;
 
+pub(crate) use broker_core::settings::value::{Span, duration};
 pub use cpus::Cpus;
 pub use credentials::{Loaded, load_credentials};
 pub use credentials_summary::credentials_summary;
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, Place};
-pub use flags::{AdminFlag, Arguments, BackupFlags, Command, CpuList, PresignFlags, ServeFlags};
+pub use flags::{Arguments, BackupFlags, Command, PresignFlags, ServeFlags};
 pub use json::json;
+pub use key_flags::KeyFlags;
 pub use summary::summary;
-pub(crate) use value::{Span, duration};
 
-use broker_core::settings::{Profile, Settings};
+use broker_core::settings::{Profile, Settings, value};
 use document::Reader;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -86,14 +89,14 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     let written = document
         .get("profile")
         .and_then(|value| value.get_ref().as_str());
-    let profile = flags
-        .profile
-        .or_else(|| written.and_then(|text| value::word(text).ok()));
+    let given = flags.keys.text("profile").or(written);
+    let profile = given.and_then(|text| value::word(text).ok());
 
     let mut settings = Settings::new(profile.unwrap_or(Profile::Default), flags.dev);
     (settings.shards, settings.cpus) = (0, Vec::new());
     reader.document(&document, |top| file::read(top, &mut settings));
-    file::override_by_flags(&mut settings, flags, &mut reader);
+    check::certificate(&mut settings, &mut reader);
+    flags.keys.apply(&mut settings, &mut reader);
     settings.fewer_shards = settings.dev && settings.shards == 0;
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
     let is_written = reader.place_of("limits.channels_per_account") != Place::Default;

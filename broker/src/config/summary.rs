@@ -1,8 +1,7 @@
 //! A readable summary of a configuration.
 
-use super::check::url;
-use super::value::Span;
 use broker_core::settings::Settings;
+use broker_core::settings::value::Span;
 use std::fmt::Write;
 
 /// A few lines on the settings; no secrets.
@@ -12,7 +11,7 @@ pub fn summary(settings: &Settings) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(lines, "{name:<12}{value}");
     };
-    let listen: Vec<_> = settings.listen.iter().map(url).collect();
+    let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
     let admin = settings
         .admin
         .listen
@@ -23,8 +22,8 @@ pub fn summary(settings: &Settings) -> String {
         "region",
         format!("{}, account {}", settings.region, settings.account_id),
     );
-    line("profile", <&str>::from(settings.profile).into());
-    line("auth", <&str>::from(settings.auth).into());
+    line("profile", settings.profile.to_string());
+    line("auth", settings.auth.to_string());
     line(
         "shards",
         format!("{} on CPUs {:?}", settings.shards, settings.cpus),
@@ -34,7 +33,7 @@ pub fn summary(settings: &Settings) -> String {
         format!(
             "{}, log {}",
             settings.data_dir.display(),
-            <&str>::from(settings.log_format)
+            settings.log_format
         ),
     );
     let limits = &settings.limits;

@@ -11,15 +11,15 @@ use serde_json::Value;
 const IN_WORDS: &[(&str, &str)] = &[
     ("dev", "off"),
     ("config", "none"),
-    ("dev_origin", "none"),
+    ("dev_origins", "none"),
     (
         "shards",
         "one per CPU that the process may use; with --dev fewer if locked memory is short",
     ),
     ("cpus", "those that the process may use"),
     ("credentials", "none"),
-    ("tls_cert", "none; with --dev a generated one"),
-    ("tls_key", "none; with --dev a generated one"),
+    ("tls.cert", "none; with --dev a generated one"),
+    ("tls.key", "none; with --dev a generated one"),
 ];
 
 #[test]
@@ -46,7 +46,7 @@ fn every_flag_of_serve_says_its_default() {
 /// The default of a flag, and what `--dev` makes of it if that is something else.
 fn in_code(flag: &str, plain: &Value, dev: &Value) -> String {
     let value = |settings: &Value| match flag {
-        "admin" => text(&settings["admin"]["listen"]),
+        "admin.listen" => text(&settings["admin"]["listen"]),
         _ => text(&settings[flag]),
     };
     let (plain, dev) = (value(plain), value(dev));

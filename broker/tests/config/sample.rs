@@ -6,12 +6,13 @@
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 
-use super::machine;
+use super::{flags, machine};
 use broker::config::{ConfigError, ServeFlags, json, load_text};
-use broker_core::settings::{Profile, Settings};
+use broker_core::settings::value::Span;
+use broker_core::settings::{KEYS, Key, Kind, Profile, Settings};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const SAMPLE: &str = include_str!("../../../deploy/broker.toml");
 
@@ -135,6 +136,79 @@ fn the_sample_says_what_each_key_may_be() {
                 place.contains(&phrase),
                 "deploy/broker.toml: the comment on {path} lacks `{phrase}`, which is what the code allows: {place}"
             );
+        }
+    }
+}
+
+/// The whole comment of each key: range, defaults that differ, explanation.
+#[test]
+fn the_comment_on_each_key_is_that_of_the_table() {
+    let lines = lines();
+    for key in KEYS {
+        let line = lines.iter().find(|line| line.path == key.path);
+        let line =
+            line.unwrap_or_else(|| panic!("deploy/broker.toml has no line for {}", key.path));
+        let below = SAMPLE.lines().skip(line.number);
+        let below = below.map_while(|text| {
+            text.starts_with(' ')
+                .then(|| text.trim_start_matches([' ', '#']))
+        });
+        let written: Vec<_> = [line.comment].into_iter().chain(below).collect();
+        assert_eq!(
+            written.join(" "),
+            comment(key),
+            "deploy/broker.toml: the comment on {} is not the one of the table, which is on the right",
+            key.path
+        );
+    }
+}
+
+/// What the sample says of a key.
+fn comment(key: &Key) -> String {
+    let range = match &key.kind {
+        Kind::Number(_, range) => Some(format!("{} to {}", range.start(), range.end())),
+        Kind::Duration(_, range) => {
+            let or_off = if *range.start() == 0 {
+                " or \"off\""
+            } else {
+                ""
+            };
+            let (from, to) = (Span((*range.start()).max(1)), Span(*range.end()));
+            Some(format!("{from} to {to}{or_off}"))
+        }
+        Kind::Text { .. } => words(key),
+        Kind::Cpus { .. }
+        | Kind::List { .. }
+        | Kind::Path { .. }
+        | Kind::Rate(_)
+        | Kind::Switch(_) => None,
+    };
+    let differs = |text: &Option<&'static str>| text.filter(|text| Some(*text) != key.default);
+    let strict = differs(&key.strict).map(|text| format!("strict: {}", written(key, text)));
+    let dev = differs(&key.dev).map(|text| format!("dev: {}", written(key, text)));
+    let doc = Some(key.doc.to_owned()).filter(|doc| !doc.is_empty());
+    let parts: Vec<_> = [range, strict, dev, doc].into_iter().flatten().collect();
+    parts.join("; ")
+}
+
+/// The words of an enumeration, unless the explanation has them all.
+fn words(key: &Key) -> Option<String> {
+    let rule = key.check("").unwrap_err();
+    let words = rule
+        .strip_prefix("allowed ")
+        .filter(|words| words.starts_with('"'))?;
+    let explained = words.split(", ").all(|word| key.doc.contains(word));
+    Some(words.to_owned()).filter(|_| !explained)
+}
+
+/// A default as the file has it.
+fn written(key: &Key, text: &str) -> String {
+    match &key.kind {
+        Kind::Number(..) | Kind::Switch(_) => text.to_owned(),
+        Kind::Rate(_) => format!("{{ rate = {text} }}"),
+        Kind::List { .. } => format!("{:?}", text.split(' ').collect::<Vec<_>>()),
+        Kind::Duration(..) | Kind::Text { .. } | Kind::Path { .. } | Kind::Cpus { .. } => {
+            format!("{text:?}")
         }
     }
 }
@@ -342,12 +416,9 @@ fn assert_gives(mark: &str, text: &str, profile: Profile, dev: bool) {
 }
 
 fn load(text: &str, profile: Profile, dev: bool) -> Result<Settings, ConfigError> {
-    let flags = ServeFlags {
-        dev,
-        profile: Some(profile),
-        credentials: Some(credentials()),
-        ..ServeFlags::default()
-    };
+    let profile = profile.to_string();
+    let words = ["--profile", &profile, "--credentials", CREDENTIALS];
+    let flags = flags(&[&words[..], &["--dev"][..usize::from(dev)]].concat());
     load_text(Path::new("deploy/broker.toml"), text, &flags, &machine())
 }
 
@@ -356,15 +427,13 @@ fn expected(profile: Profile, dev: bool) -> Settings {
         shards: 2,
         fewer_shards: dev,
         cpus: vec![0, 1],
-        credentials: Some(credentials()),
+        credentials: Some(CREDENTIALS.into()),
         ..Settings::new(profile, dev)
     }
 }
 
 /// Without them no file without `--dev` loads.
-fn credentials() -> PathBuf {
-    "keys.toml".into()
-}
+const CREDENTIALS: &str = "keys.toml";
 
 /// The paths of all values that are no tables.
 fn paths(value: &Value) -> Vec<String> {

@@ -1,19 +1,45 @@
 //! The checked configuration as plain data: written once at start, then only read.
 //!
 //! Defaults depend on two switches alone: the [`Profile`] sets the numbers, `--dev` the listeners, the authentication
-//! and the rates. Every key that is written, in the file or as a flag, wins over both.
+//! and the rates. Every key that is written, in the file or as a flag, wins over both. The keys with their ranges and
+//! defaults are the table [`KEYS`].
 
+mod keys;
 mod parts;
 mod quotas;
+mod table;
+pub mod value;
 
+pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
 pub use quotas::{Quotas, Rate};
+pub use table::KEYS;
 
 use crate::auth::SignatureRules;
 use codec::aws::sigv4::CLOCK_TOLERANCE_S;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use strum::{EnumString, IntoStaticStr, VariantNames};
+use strum::{Display, EnumString, IntoStaticStr, VariantNames};
 
+/// Declares the struct, and `blank`: every field empty or 0, for the table's defaults to be stored in.
+macro_rules! with_blank {
+    ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $field:ident: $type:ty,)+ }) => {
+        $(#[$about])*
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        impl $name {
+            fn blank() -> Self {
+                Self {
+                    $($field: <$type>::default(),)+
+                }
+            }
+        }
+    };
+}
+
+with_blank! {
 /// Everything that may be configured; one per process, shared by all threads as `Arc<Settings>`.
 ///
 /// Source: Heliograph's command line contract, kept in `deploy/broker.toml`.
@@ -65,6 +91,7 @@ pub struct Settings {
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
     pub ice: Vec<Ice>,
 }
+}
 
 impl Default for Settings {
     /// What an empty configuration file means without `--dev`, on one shard.
@@ -77,51 +104,21 @@ impl Settings {
     /// The defaults of `profile`, with or without `--dev`, on one shard that is pinned to CPU 0.
     #[must_use]
     pub fn new(profile: Profile, dev: bool) -> Self {
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let plain = Listen {
-            scheme: Scheme::Http,
-            addr: loopback(8080),
-        };
-        let secure = Listen {
-            scheme: Scheme::Https,
-            addr: loopback(8443),
-        };
-        Self {
-            region: "us-west-2".into(),
-            account_id: "123456789012".into(),
-            listen: if dev {
-                vec![plain, secure]
-            } else {
-                vec![plain]
-            },
-            admin: Admin {
-                listen: Some(loopback(9090)),
-                token_file: None,
-            },
+        let mut settings = Self {
             shards: 1,
-            fewer_shards: false,
             cpus: vec![0],
-            profile,
-            auth: if dev { Auth::None } else { Auth::Sigv4 },
             dev,
-            dev_origins: Vec::new(),
-            data_dir: "heliograph-data".into(),
-            log_format: LogFormat::Text,
-            credentials: None,
-            tls: None,
-            advertise: Advertise::default(),
-            limits: Limits::of(profile),
-            timeouts: Timeouts {
-                drain_ms: if dev { DEV_DRAIN_MS } else { DRAIN_MS },
-                ..Timeouts::of(profile)
-            },
-            quotas: Quotas::of(profile, dev),
-            signaling: Signaling::of(profile),
-            options: Options {
-                master_offers: false,
-            },
-            ice: Vec::new(),
+            ..Self::blank()
+        };
+        for key in KEYS {
+            if let Some(default) = key.default_of(profile, dev) {
+                let texts: Vec<_> = default.split_whitespace().collect();
+                let stored = key.put(&mut settings, &texts);
+                assert!(stored.is_ok(), "the default of {} is {stored:?}", key.path);
+            }
         }
+        settings.profile = profile;
+        settings
     }
 
     /// The CPU that `shard` (counted from 0) is pinned to: more shards than CPUs share them in turn.
@@ -181,6 +178,17 @@ pub struct Listen {
     pub addr: SocketAddr,
 }
 
+impl fmt::Display for Listen {
+    /// As it is written, such as `https://127.0.0.1:8443`.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(to, "{scheme}://{}", self.addr)
+    }
+}
+
 /// What a listener speaks. Both kinds serve the HTTP API and WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -191,7 +199,7 @@ pub enum Scheme {
 }
 
 /// The admin listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
     /// Its address, or `None` for `off`.
     pub listen: Option<SocketAddr>,
@@ -200,37 +208,42 @@ pub struct Admin {
 }
 
 /// Which numbers the defaults come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(
+    Clone, Copy, Debug, Default, Display, EnumString, IntoStaticStr, PartialEq, Eq, VariantNames,
+)]
 #[strum(serialize_all = "lowercase")]
 pub enum Profile {
     /// What today's browsers need, payloads up to 32 KiB.
+    #[default]
     Default,
     /// Every number as AWS documents it, no extension.
     Strict,
 }
 
 /// How callers prove who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Auth {
     /// AWS Signature Version 4.
+    #[default]
     Sigv4,
     /// Nobody is asked. Only on loopback.
     None,
 }
 
 /// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// One JSON object a line.
     Json,
 }
 
 /// The operator's certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// PEM: the leaf certificate first, then its chain.
     pub cert: PathBuf,
@@ -251,8 +264,8 @@ pub struct Advertise {
     pub https: Option<String>,
 }
 
-/// Bounds in bytes and pieces.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Bounds in bytes and pieces. `default()` is all zeros: the defaults of the configuration are [`Limits::of`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Viewers connected to one channel at a time. Source: KVS WebRTC service quotas, "ConnectAsViewer".
     pub viewers_per_channel: usize,
@@ -296,32 +309,13 @@ impl Limits {
     /// The defaults of `profile`.
     #[must_use]
     pub fn of(profile: Profile) -> Self {
-        let strict = profile == Profile::Strict;
-        let by_profile = |default, aws| if strict { aws } else { default };
-        Self {
-            viewers_per_channel: 10,
-            channels_per_account: by_profile(0, 5_000), // and twice as many in some regions
-            payload_bytes: by_profile(32 * KIB, 10 * KIB),
-            message_bytes: by_profile(64 * KIB, 32 * KIB),
-            head_bytes: 16 * KIB,
-            header_lines: 64,
-            body_bytes: 64 * KIB,
-            request_bytes: 64 * MIB,
-            outbox_bytes: MIB,
-            outbox_bytes_total: 64 * MIB,
-            outbox_bytes_per_shard: 0,
-            pending_bytes_per_channel: by_profile(512 * KIB, 256 * KIB),
-            pending_bytes_total: 48 * MIB,
-            pending_bytes_per_shard: 0,
-            connections: 1_000_000,
-            handshakes_per_shard: 1024,
-            handshakes_per_address: 0,
-        }
+        Settings::new(profile, false).limits
     }
 }
 
-/// Spans of time in milliseconds. 0 stands for "off" where a field says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Spans of time in milliseconds. 0 stands for "off" where a field says so. `default()` is all zeros: the defaults of
+/// the configuration are [`Timeouts::of`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the accepted connection (TLS: from the end of its handshake) to the whole request head.
     pub head_ms: u64,
@@ -359,57 +353,25 @@ impl Timeouts {
     /// The defaults of `profile`.
     #[must_use]
     pub fn of(profile: Profile) -> Self {
-        Self {
-            head_ms: 10_000,
-            tls_ms: 10_000,
-            body_ms: 10_000,
-            idle_ms: 600_000,
-            connection_age_ms: 3_600_000,
-            go_away_grace_ms: 60_000,
-            ping_ms: if profile == Profile::Strict {
-                0
-            } else {
-                60_000
-            },
-            pong_ms: 30_000,
-            tcp_user_ms: 30_000,
-            keep_alive_ms: 75_000,
-            answer_ms: 10_000,
-            close_ms: 5_000,
-            drain_ms: DRAIN_MS,
-            alexa_wait_max_ms: 0,
-            clock_tolerance_ms: 300_000,
-        }
+        Settings::new(profile, false).timeouts
     }
 }
 
 /// Who gets which notices of the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signaling {
     /// Who gets GO_AWAY and RECONNECT_ICE_SERVER.
     pub go_away: GoAway,
 }
 
-impl Signaling {
-    /// The defaults of `profile`.
-    #[must_use]
-    pub fn of(profile: Profile) -> Self {
-        Self {
-            go_away: match profile {
-                Profile::Default => GoAway::Auto,
-                Profile::Strict => GoAway::Always,
-            },
-        }
-    }
-}
-
 /// Who gets GO_AWAY and RECONNECT_ICE_SERVER. A connection that gets neither is closed with 1001 where another one
 /// gets them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
+#[derive(Clone, Copy, Debug, Default, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum GoAway {
     /// All but those that offered the subprotocol `wss`: the C SDK, whose receiving thread waits for itself forever
     /// after either of the two messages (seen with 1.16, the same code since 1.7.3).
+    #[default]
     Auto,
     /// Everybody, as AWS does.
     Always,
@@ -418,7 +380,7 @@ pub enum GoAway {
 }
 
 /// Extensions that AWS does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether a master may send SDP_OFFER to a viewer.
     pub master_offers: bool,
@@ -452,8 +414,8 @@ pub enum IceCredential {
     Secrets(Vec<String>),
 }
 
-impl std::fmt::Debug for IceCredential {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for IceCredential {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => to.write_str("None"),
             Self::Fixed {
@@ -464,8 +426,3 @@ impl std::fmt::Debug for IceCredential {
         }
     }
 }
-
-const DRAIN_MS: u64 = 20_000;
-const DEV_DRAIN_MS: u64 = 1_000;
-const KIB: usize = 1024;
-const MIB: usize = 1024 * KIB;

@@ -1,9 +1,10 @@
 //! Rates of clients, channels and accounts.
 
-use super::Profile;
+use super::{Profile, Settings};
 
 /// Rates that clients may use up. Source: KVS WebRTC service quotas; the burst is five seconds of the rate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `default()` is all zeros: the defaults of the configuration are [`Quotas::of`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
     /// No rate is limited.
     pub off: bool,
@@ -43,34 +44,12 @@ impl Quotas {
     /// The defaults of `profile`; `--dev` turns all rates off unless the profile is strict.
     #[must_use]
     pub fn of(profile: Profile, dev: bool) -> Self {
-        // One account is what most servers have: its limits are those of the channels (codec/PROTOCOL.md, RATE-3).
-        let of_account = |aws| match profile {
-            Profile::Default => Rate::of(0),
-            Profile::Strict => Rate::of(aws),
-        };
-        Self {
-            off: dev && profile == Profile::Default,
-            connect_master: Rate::of(3),
-            connect_viewer: Rate::of(3),
-            sdp: Rate::of(5),
-            ice: Rate::of(20),
-            describe: Rate::of(5),
-            alexa: Rate::of(5),
-            ice_server_config: Rate::of(5),
-            change: Rate::of(5),
-            account_create: of_account(50),
-            account_describe: of_account(300),
-            account_endpoint: of_account(300),
-            account_list: of_account(50),
-            account_change: of_account(50),
-            account_media_storage: of_account(10),
-            account_alexa: of_account(100),
-        }
+        Settings::new(profile, dev).quotas
     }
 }
 
 /// A token bucket's numbers; a rate of 0 is no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
     /// Tokens per second.
     pub rate: u32,
@@ -79,10 +58,12 @@ pub struct Rate {
 }
 
 impl Rate {
-    fn of(rate: u32) -> Self {
+    /// `rate` with a burst of five seconds.
+    #[must_use]
+    pub fn of(rate: u32) -> Self {
         Self {
             rate,
-            burst: 5 * rate,
+            burst: rate.saturating_mul(5),
         }
     }
 }

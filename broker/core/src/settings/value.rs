@@ -1,6 +1,6 @@
 //! Parsing of single values, or what is allowed instead. The same for flags and file.
 
-use broker_core::settings::{Listen, Scheme};
+use super::{Listen, Scheme};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -8,17 +8,17 @@ use std::str::FromStr;
 use strum::VariantNames;
 
 /// A value, or the rule it breaks: the text after `key = value: `.
-pub(super) type Checked<T> = Result<T, String>;
+pub type Checked<T> = Result<T, String>;
 
 /// One of a closed set of words, such as `default` or `strict`.
-pub(super) fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
+pub fn word<T: FromStr + VariantNames>(text: &str) -> Checked<T> {
     let words = || T::VARIANTS.iter().map(|word| format!("\"{word}\""));
     text.parse()
         .map_err(|_| format!("allowed {}", words().collect::<Vec<_>>().join(", ")))
 }
 
 /// The region part of an ARN. Source: API reference, `ChannelARN` (`[a-z0-9-]+`); the length is ours.
-pub(super) fn region(text: &str) -> Checked<String> {
+pub fn region(text: &str) -> Checked<String> {
     let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if (1..=32).contains(&text.len()) && text.bytes().all(letter) {
         return Ok(text.into());
@@ -27,7 +27,7 @@ pub(super) fn region(text: &str) -> Checked<String> {
 }
 
 /// An AWS account.
-pub(super) fn account_id(text: &str) -> Checked<String> {
+pub fn account_id(text: &str) -> Checked<String> {
     if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(text.into());
     }
@@ -35,7 +35,7 @@ pub(super) fn account_id(text: &str) -> Checked<String> {
 }
 
 /// A path, or anything else that only must not be empty.
-pub(super) fn filled(text: &str) -> Checked<String> {
+pub fn filled(text: &str) -> Checked<String> {
     if text.is_empty() || text.contains('\0') {
         return Err("allowed a text that is not empty".into());
     }
@@ -43,7 +43,7 @@ pub(super) fn filled(text: &str) -> Checked<String> {
 }
 
 /// `http://ADDR:PORT` or `https://ADDR:PORT`, with an IP address or `localhost`.
-pub(super) fn listen(text: &str) -> Checked<Listen> {
+pub fn listen(text: &str) -> Checked<Listen> {
     let rule = || {
         "allowed http://ADDR:PORT or https://ADDR:PORT, such as https://127.0.0.1:8443".to_owned()
     };
@@ -61,7 +61,7 @@ pub(super) fn listen(text: &str) -> Checked<Listen> {
 }
 
 /// `ADDR:PORT` or `off`.
-pub(super) fn admin(text: &str) -> Checked<Option<SocketAddr>> {
+pub fn admin(text: &str) -> Checked<Option<SocketAddr>> {
     if text == "off" {
         return Ok(None);
     }
@@ -80,7 +80,7 @@ fn address(text: &str) -> Checked<SocketAddr> {
 }
 
 /// An endpoint as clients get it: one of the schemes, a host, perhaps a port, and nothing else.
-pub(super) fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
+pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     let rule = || {
         format!(
             "allowed {0}://HOST or {0}://HOST:PORT, without a path",
@@ -107,7 +107,7 @@ pub(super) fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
 }
 
 /// The origin of a page as browsers write it (RFC 6454 section 6.2): without the port that the scheme stands for.
-pub(super) fn dev_origin(text: &str) -> Checked<String> {
+pub fn dev_origin(text: &str) -> Checked<String> {
     if text == "null" {
         return Ok(text.into());
     }
@@ -122,7 +122,7 @@ pub(super) fn dev_origin(text: &str) -> Checked<String> {
 }
 
 /// A domain that labels are put before. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are ours.
-pub(super) fn domain(text: &str) -> Checked<String> {
+pub fn domain(text: &str) -> Checked<String> {
     if is_host(text) && text.len() <= 253 - "m-01234567.".len() {
         return Ok(text.into());
     }
@@ -139,7 +139,7 @@ fn is_host(text: &str) -> bool {
 }
 
 /// A STUN or TURN URL. Source: C SDK, `MAX_ICE_CONFIG_URI_LEN` 127.
-pub(super) fn ice_url(text: &str) -> Checked<String> {
+pub fn ice_url(text: &str) -> Checked<String> {
     let known = ["stun:", "turn:", "turns:"]
         .iter()
         .find_map(|scheme| text.strip_prefix(scheme));
@@ -156,7 +156,7 @@ pub(super) fn ice_url(text: &str) -> Checked<String> {
 
 /// A name or password towards a TURN server. Source: GetIceServerConfig, `IceServer`: 1 to 256 characters; no escape
 /// may be needed, since the C SDK never unescapes.
-pub(super) fn ice_word(text: &str) -> Checked<String> {
+pub fn ice_word(text: &str) -> Checked<String> {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if (1..=256).contains(&text.len()) && text.bytes().all(plain) {
         return Ok(text.into());
@@ -165,7 +165,7 @@ pub(super) fn ice_word(text: &str) -> Checked<String> {
 }
 
 /// A list of CPUs such as `0-3,6`: at least one, none twice.
-pub(super) fn cpus(text: &str) -> Checked<Vec<usize>> {
+pub fn cpus(text: &str) -> Checked<Vec<usize>> {
     let rule = || "allowed a list of CPU numbers and ranges, such as 0-3,6, none twice".to_owned();
     let number = |text: &str| {
         text.trim()
@@ -195,16 +195,16 @@ pub(super) fn cpus(text: &str) -> Checked<Vec<usize>> {
 const CPU_MAX: usize = 8191;
 
 /// A whole number in a range.
-pub(super) fn number(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
+pub fn number(text: &str, range: &RangeInclusive<u64>) -> Checked<u64> {
     let digits = text.replace('_', "");
     match digits.parse::<u64>() {
         Ok(number) if range.contains(&number) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("allowed {}", between(&range))),
+        Ok(_) | Err(_) => Err(format!("allowed {}", between(range))),
     }
 }
 
 /// A span of time in milliseconds: `250ms`, `20s`, `1m30s`, `1h`; `off` and any zero are 0 if the range begins there.
-pub(crate) fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
+pub fn duration(text: &str, range: RangeInclusive<u64>) -> Checked<u64> {
     let or_off = if range.contains(&0) {
         ", or \"off\""
     } else {
@@ -250,7 +250,8 @@ fn milliseconds(text: &str) -> Option<u64> {
 }
 
 /// Milliseconds, written in the largest unit that divides them.
-pub(crate) struct Span(pub(crate) u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Span(pub u64);
 
 impl Display for Span {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -269,7 +270,7 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 /// `1 to 10`.
-pub(super) fn between<T: Display>(range: &RangeInclusive<T>) -> String {
+pub fn between<T: Display>(range: &RangeInclusive<T>) -> String {
     format!("{} to {}", range.start(), range.end())
 }
 

@@ -1,0 +1,203 @@
+//! One key of the configuration: what it may hold, the field of [`Settings`] that it sets, and its defaults.
+
+use super::value::{self, Checked};
+use super::{Profile, Rate, Settings};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// A key of the configuration file. All of them are rows of [`KEYS`](super::KEYS).
+#[derive(Debug)]
+pub struct Key {
+    /// With its table, such as `limits.payload_bytes`.
+    pub path: &'static str,
+    /// What it may hold, and its field.
+    pub kind: Kind,
+    /// As a flag would be written; entries of a list are separated by spaces. `None`: unset, or found out at start.
+    pub default: Option<&'static str>,
+    /// The default under the strict profile, if it differs; it also wins over that of `--dev`.
+    pub strict: Option<&'static str>,
+    /// The default under `--dev`, if it differs.
+    pub dev: Option<&'static str>,
+    /// Its explanation in `deploy/broker.toml`, after range and differing defaults.
+    pub doc: &'static str,
+    /// The flag that overrides it.
+    pub flag: Option<Flag>,
+}
+
+/// A flag of `broker serve` that overrides a key.
+#[derive(Debug)]
+pub struct Flag {
+    /// With its dashes, such as `--data-dir`.
+    pub name: &'static str,
+    /// What its value is called in the help.
+    pub value: &'static str,
+    /// The help, without the default.
+    pub help: &'static str,
+    /// The default in words, for a key without one.
+    pub default: &'static str,
+    /// The path of the key whose flag must be given as well.
+    pub requires: Option<&'static str>,
+}
+
+/// What a key may hold, and how its field is read and written. Durations are in milliseconds.
+#[derive(Debug)]
+pub enum Kind {
+    /// A count or a size in a range.
+    Number(Field<usize>, RangeInclusive<u64>),
+    /// A duration in a range; `off` if that begins at 0.
+    Duration(Field<u64>, RangeInclusive<u64>),
+    /// `true` or `false`.
+    Switch(Field<bool>),
+    /// A table of `rate` and `burst`, each up to [`RATE_MAX`].
+    Rate(Field<Rate>),
+    /// A text with a rule of its own. Every rule rejects the empty text.
+    Text {
+        /// The text, if set.
+        get: fn(&Settings) -> Option<String>,
+        /// Parses and stores it.
+        set: fn(&mut Settings, &str) -> Checked<()>,
+    },
+    /// A list of such texts.
+    List {
+        /// What the entries are called.
+        entries: &'static str,
+        /// Whether there may be none.
+        may_be_empty: bool,
+        /// The entries.
+        get: fn(&Settings) -> Vec<String>,
+        /// Parses and stores them all, or none.
+        set: fn(&mut Settings, &[&str]) -> Checked<()>,
+    },
+    /// The path of a file or directory.
+    Path {
+        /// The path, if set.
+        get: fn(&Settings) -> Option<&Path>,
+        /// Stores it.
+        set: fn(&mut Settings, PathBuf),
+    },
+    /// CPU numbers, as a list or as a text such as `0-3,6`.
+    Cpus {
+        /// The numbers.
+        get: fn(&Settings) -> &[usize],
+        /// Stores them.
+        set: fn(&mut Settings, Vec<usize>),
+    },
+}
+
+/// How a field of [`Settings`] is read and written.
+#[derive(Debug)]
+pub struct Field<T> {
+    /// Reads it.
+    pub get: fn(&Settings) -> T,
+    /// Writes it.
+    pub set: fn(&mut Settings, T),
+}
+
+impl Key {
+    pub(super) const fn new(path: &'static str, kind: Kind) -> Self {
+        Self {
+            path,
+            kind,
+            default: None,
+            strict: None,
+            dev: None,
+            doc: "",
+            flag: None,
+        }
+    }
+
+    pub(super) const fn default(mut self, text: &'static str) -> Self {
+        self.default = Some(text);
+        self
+    }
+
+    pub(super) const fn strict(mut self, text: &'static str) -> Self {
+        self.strict = Some(text);
+        self
+    }
+
+    pub(super) const fn dev(mut self, text: &'static str) -> Self {
+        self.dev = Some(text);
+        self
+    }
+
+    pub(super) const fn doc(mut self, text: &'static str) -> Self {
+        self.doc = text;
+        self
+    }
+
+    pub(super) const fn flag(mut self, flag: Flag) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+
+    /// Its table, such as `limits`; empty for keys of the top.
+    #[must_use]
+    pub fn table(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// Its name within the table.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.path
+            .rsplit_once('.')
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    /// The default under a profile, with or without `--dev`.
+    #[must_use]
+    pub fn default_of(&self, profile: Profile, dev: bool) -> Option<&'static str> {
+        match (self.strict, self.dev) {
+            (Some(strict), _) if profile == Profile::Strict => Some(strict),
+            (_, Some(text)) if dev => Some(text),
+            (_, _) => self.default,
+        }
+    }
+
+    /// Stores a value as a flag is written: the only text, or the entries of a list.
+    ///
+    /// # Errors
+    /// What is allowed; the settings are then as before.
+    pub fn put(&self, settings: &mut Settings, texts: &[&str]) -> Checked<()> {
+        let text = texts.last().copied().unwrap_or_default();
+        match &self.kind {
+            Kind::Number(field, range) => (field.set)(settings, size(value::number(text, range)?)?),
+            Kind::Duration(field, range) => {
+                (field.set)(settings, value::duration(text, range.clone())?)
+            }
+            Kind::Switch(field) => {
+                let on = text.parse().map_err(|_| "allowed true, false")?;
+                (field.set)(settings, on);
+            }
+            Kind::Rate(field) => {
+                let rate = value::number(text, &(0..=RATE_MAX.into()))?;
+                (field.set)(settings, Rate::of(u32::try_from(rate).unwrap_or(RATE_MAX)));
+            }
+            Kind::Text { set, .. } => set(settings, text)?,
+            Kind::List { set, .. } => set(settings, texts)?,
+            Kind::Path { set, .. } => set(settings, value::filled(text)?.into()),
+            Kind::Cpus { set, .. } => set(settings, value::cpus(text)?),
+        }
+        Ok(())
+    }
+
+    /// Whether `text` may be the value, or an entry of it.
+    ///
+    /// # Errors
+    /// What is allowed.
+    pub fn check(&self, text: &str) -> Checked<()> {
+        self.put(&mut Settings::default(), &[text])
+    }
+}
+
+/// A number as a size of this machine.
+///
+/// # Errors
+/// What is allowed.
+pub fn size(number: u64) -> Checked<usize> {
+    usize::try_from(number).map_err(|_| format!("allowed at most {}", usize::MAX))
+}
+
+/// The largest rate and burst.
+pub const RATE_MAX: u32 = 1_000_000;

@@ -1,0 +1,299 @@
+//! Every key of the configuration, a row each. File, flags, help, `/config` and the test of `deploy/broker.toml` follow
+//! from it: a key that is added needs its row, a field of [`Settings`](super::Settings) and a line of that file.
+//!
+//! The entries of `[[ice]]` are not here: a list of tables has no defaults. The broker's configuration reads them.
+
+use super::keys::{Field, Flag, Key, Kind};
+use super::value;
+use crate::limits::SHARDS_MAX;
+
+/// How a number or switch is read and written.
+macro_rules! field {
+    ($($name:ident).+) => {
+        Field {
+            get: |settings| settings.$($name).+,
+            set: |settings, value| settings.$($name).+ = value,
+        }
+    };
+}
+
+/// A text that `$parse` turns into the field.
+macro_rules! text {
+    ($($name:ident).+, $parse:expr) => {
+        Kind::Text {
+            get: |settings| Some(settings.$($name).+.to_string()),
+            set: |settings, text| {
+                settings.$($name).+ = $parse(text)?;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// The same for a field that may be unset.
+macro_rules! some_text {
+    ($($name:ident).+, $parse:expr) => {
+        Kind::Text {
+            get: |settings| settings.$($name).+.clone(),
+            set: |settings, text| {
+                settings.$($name).+ = Some($parse(text)?);
+                Ok(())
+            },
+        }
+    };
+}
+
+/// A list of texts that `$parse` turns into the entries of the field.
+macro_rules! list {
+    ($entries:literal, $name:ident, $parse:expr, may_be_empty: $empty:literal) => {
+        Kind::List {
+            entries: $entries,
+            may_be_empty: $empty,
+            get: |settings| settings.$name.iter().map(ToString::to_string).collect(),
+            set: |settings, texts| {
+                settings.$name = texts
+                    .iter()
+                    .map(|text| $parse(text))
+                    .collect::<Result<_, _>>()?;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// A path that may be unset.
+macro_rules! path {
+    ($($name:ident).+) => {
+        Kind::Path {
+            get: |settings| settings.$($name).+.as_deref(),
+            set: |settings, path| settings.$($name).+ = Some(path),
+        }
+    };
+}
+
+/// Every key, in the order in which errors list them; those of a table together.
+#[rustfmt::skip] // a table, a key per entry
+pub const KEYS: &[Key] = &[
+    Key::new("region", text!(region, value::region)).default("us-west-2")
+        .doc("1 to 32 of the characters a-z 0-9 -; region of the channels that API calls create")
+        .flag(flag("--region", "NAME", "The AWS region of created channels")),
+    Key::new("account_id", text!(account_id, value::account_id)).default("123456789012")
+        .doc("12 digits; account of those channels, and of principals without one")
+        .flag(flag("--account-id", "ID", "The AWS account of created channels: 12 digits")),
+    Key::new("shards", Kind::Number(field!(shards), 1..=SHARDS_MAX as u64))
+        .doc("default: one per CPU that the process may use (affinity mask, cgroup quota); with --dev fewer if locked \
+              memory is short")
+        .flag(flag("--shards", "N", "Number of shards")
+            .default("one per CPU that the process may use; with --dev fewer if locked memory is short")),
+    Key::new("cpus", Kind::Cpus { get: |s| &s.cpus, set: |s, cpus| s.cpus = cpus })
+        .doc("or [0, 1]: the CPUs that shards are pinned to, in turn; default: the affinity mask")
+        .flag(flag("--cpus", "LIST", "The CPUs that shards are pinned to, such as 0-3,6")
+            .default("those that the process may use")),
+    Key::new("profile", text!(profile, value::word)).default("default")
+        .doc("\"default\" serves current browsers, \"strict\" applies the numbers that AWS documents")
+        .flag(flag("--profile", "NAME",
+            "Set of defaults: default (for current browsers) or strict (the numbers that AWS documents)")),
+    Key::new("auth", text!(auth, value::word)).default("sigv4").dev("none")
+        .doc("\"sigv4\" checks every signature and needs credentials, \"none\" accepts every request and needs every \
+              listener on loopback")
+        .flag(flag("--auth", "NAME", "Authentication of requests: sigv4 or none (loopback only)")),
+    Key::new("data_dir", Kind::Path { get: |s| Some(&s.data_dir), set: |s, path| s.data_dir = path })
+        .default("heliograph-data")
+        .doc("created if absent; one process at a time")
+        .flag(flag("--data-dir", "DIR", "Directory for the broker's files")),
+    Key::new("log_format", text!(log_format, value::word)).default("text")
+        .doc("\"text\" or \"json\"; on stderr. RUST_LOG sets what is logged, such as RUST_LOG=debug")
+        .flag(flag("--log-format", "FORM", "Log lines on stderr: text or json")),
+    Key::new("credentials", path!(credentials))
+        .doc("principals, their keys and policies. Read again on SIGHUP and when a file changes")
+        .flag(flag("--credentials", "FILE", "Credentials file (TOML) of --auth sigv4")),
+    Key::new("listen", list!("URLs", listen, value::listen, may_be_empty: false))
+        .default("http://127.0.0.1:8080").dev("http://127.0.0.1:8080 https://127.0.0.1:8443")
+        .doc("http:// is HTTP API and ws, https:// is HTTPS API and wss; port 0 picks one")
+        .flag(flag("--listen", "URL",
+            "Where clients connect: http://ADDR:PORT or https://ADDR:PORT, repeatable; port 0 picks one")),
+    Key::new("dev_origins", list!("origins", dev_origins, value::dev_origin, may_be_empty: true)).default("")
+        .doc("such as [\"https://app.example:3000\"]: origins of pages that may use a server without signatures; \
+              pages of loopback always may. Not with auth \"sigv4\"")
+        .flag(flag("--dev-origin", "ORIGIN",
+            "Origin of pages that may use a server without signatures, such as https://app.example:3000; repeatable. \
+             Pages of loopback always may")),
+
+    Key::new("tls.cert", Kind::Path {
+            get: |s| s.tls.as_ref().map(|files| &*files.cert),
+            set: |s, path| s.tls.get_or_insert_default().cert = path,
+        })
+        .doc("the leaf certificate first, then its chain")
+        .flag(flag("--tls-cert", "FILE", "Certificate chain (PEM), the leaf first")
+            .default("none; with --dev a generated one").requires("tls.key")),
+    Key::new("tls.key", Kind::Path {
+            get: |s| s.tls.as_ref().map(|files| &*files.key),
+            set: |s, path| s.tls.get_or_insert_default().key = path,
+        })
+        .doc("of the leaf, unencrypted")
+        .flag(flag("--tls-key", "FILE", "Private key of the certificate (PEM)")
+            .default("none; with --dev a generated one").requires("tls.cert")),
+    Key::new("tls.client_ca", Kind::Path {
+            get: |s| s.tls.as_ref()?.client_ca.as_deref(),
+            set: |s, path| s.tls.get_or_insert_default().client_ca = Some(path),
+        })
+        .doc("clients must then present a certificate of one of these authorities"),
+
+    Key::new("admin.listen", Kind::Text {
+            get: |s| Some(s.admin.listen.map_or_else(|| "off".into(), |addr| addr.to_string())),
+            set: |s, text| { s.admin.listen = value::admin(text)?; Ok(()) },
+        })
+        .default("127.0.0.1:9090")
+        .doc("ADDR:PORT or \"off\": /live /ready /metrics /config /channels")
+        .flag(flag("--admin", "ADDR:PORT", "Where operators connect: ADDR:PORT or off")),
+    Key::new("admin.token_file", path!(admin.token_file))
+        .doc("one line; needed off loopback, where requests carry `Authorization: Bearer <token>`"),
+
+    Key::new("advertise.domain", some_text!(advertise.domain, value::domain))
+        .doc("wss://m-<8 hex>.<domain> and so on, a name for each channel and role; not together with the next two"),
+    Key::new("advertise.wss", some_text!(advertise.wss, |text| value::endpoint(text, ["wss", "ws"])))
+        .doc("scheme, host and perhaps a port; ws:// too"),
+    Key::new("advertise.https", some_text!(advertise.https, |text| value::endpoint(text, ["https", "http"])))
+        .doc("http:// too"),
+
+    Key::new("limits.viewers_per_channel", Kind::Number(field!(limits.viewers_per_channel), 1..=10_000))
+        .default("10").doc("the next one gets 400 ClientLimitExceededException"),
+    // A table of channels has 2²² slots a shard; more than all of 256 shards is no limit.
+    Key::new("limits.channels_per_account", Kind::Number(field!(limits.channels_per_account), 0..=1 << 30))
+        .default("0").strict("5000").doc("under strict 10000 in us-east-1 and us-west-2 unless set; 0 is no limit"),
+    Key::new("limits.payload_bytes", Kind::Number(field!(limits.payload_bytes), 1..=MIB))
+        .default("32768").strict("10240").doc("characters of messagePayload"),
+    Key::new("limits.message_bytes", Kind::Number(field!(limits.message_bytes), 1024..=2 * MIB))
+        .default("65536").strict("32768")
+        .doc("a WebSocket frame or message beyond it is closed 1009. At least payload_bytes and 366"),
+    Key::new("limits.head_bytes", Kind::Number(field!(limits.head_bytes), 1024..=64 * KIB))
+        .default("16384").doc("a longer request head gets 431"),
+    Key::new("limits.header_lines", Kind::Number(field!(limits.header_lines), 8..=64))
+        .default("64").doc("more get 431"),
+    Key::new("limits.body_bytes", Kind::Number(field!(limits.body_bytes), 1024..=MIB))
+        .default("65536").doc("a longer request body gets 413"),
+    Key::new("limits.request_bytes", Kind::Number(field!(limits.request_bytes), MIB..=1024 * GIB))
+        .default("67108864")
+        .doc("for unfinished and waiting requests, and responses not read, on all HTTP connections. When full, the \
+              address that holds most gets 503 or is cut off"),
+    Key::new("limits.outbox_bytes", Kind::Number(field!(limits.outbox_bytes), 64 * KIB..=GIB))
+        .default("1048576")
+        .doc("waiting for one connection; a slower reader is closed. At least pending_bytes_per_channel"),
+    Key::new("limits.outbox_bytes_total", Kind::Number(field!(limits.outbox_bytes_total), 64 * KIB..=1024 * GIB))
+        .default("67108864").doc("waiting for all connections, an even part on each shard. At least outbox_bytes"),
+    Key::new("limits.outbox_bytes_per_shard", Kind::Number(field!(limits.outbox_bytes_per_shard), 0..=1024 * GIB))
+        .default("0").doc("instead of that part, at least outbox_bytes; 0: the part"),
+    Key::new("limits.pending_bytes_per_channel", Kind::Number(field!(limits.pending_bytes_per_channel), 16 * KIB..=GIB))
+        .default("524288").strict("262144")
+        .doc("kept for recipients that are not connected. Beyond it messages are refused"),
+    Key::new("limits.pending_bytes_total", Kind::Number(field!(limits.pending_bytes_total), 16 * KIB..=1024 * GIB))
+        .default("50331648")
+        .doc("kept in all, an even part on each shard. When full, the account with most makes room. At least \
+              pending_bytes_per_channel"),
+    Key::new("limits.pending_bytes_per_shard", Kind::Number(field!(limits.pending_bytes_per_shard), 0..=1024 * GIB))
+        .default("0").doc("instead of that part, at least pending_bytes_per_channel; 0: the part"),
+    // A table of sessions has 2²⁴ slots.
+    Key::new("limits.connections", Kind::Number(field!(limits.connections), 1..=1 << 24))
+        .default("1000000")
+        .doc("of the process, an even part on each shard; the descriptor limit may allow fewer"),
+    Key::new("limits.handshakes_per_shard", Kind::Number(field!(limits.handshakes_per_shard), 1..=1_000_000))
+        .default("1024")
+        .doc("TLS handshakes under way. When full, a handshake of the address with most, or one silent for 2 s, is \
+              cut off; else the new one is closed"),
+    Key::new("limits.handshakes_per_address", Kind::Number(field!(limits.handshakes_per_address), 0..=1_000_000))
+        .default("0")
+        .doc("on a shard from one IPv4 address or one /64 network. 0: one address may have all of them while no other \
+              needs any"),
+
+    Key::new("timeouts.head", Kind::Duration(field!(timeouts.head_ms), 1..=HOUR)).default("10s")
+        .doc("from connect (TLS: from the handshake's end) to the whole request head: 408"),
+    Key::new("timeouts.tls", Kind::Duration(field!(timeouts.tls_ms), 1..=HOUR)).default("10s")
+        .doc("from connect to the end of the TLS handshake"),
+    Key::new("timeouts.body", Kind::Duration(field!(timeouts.body_ms), 1..=HOUR)).default("10s")
+        .doc("from the head to the end of the body: 408"),
+    Key::new("timeouts.idle", Kind::Duration(field!(timeouts.idle_ms), 1..=7 * DAY)).default("10m")
+        .doc("without a frame from the client"),
+    Key::new("timeouts.connection_age", Kind::Duration(field!(timeouts.connection_age_ms), 0..=365 * DAY))
+        .default("1h").doc("ends with GO_AWAY, then after go_away_grace the close"),
+    Key::new("timeouts.go_away_grace", Kind::Duration(field!(timeouts.go_away_grace_ms), 1..=DAY)).default("1m")
+        .doc("less than connection_age"),
+    Key::new("timeouts.ping", Kind::Duration(field!(timeouts.ping_ms), 0..=DAY)).default("1m").strict("off")
+        .doc("silence after which the server pings, on the next whole second; less than idle"),
+    Key::new("timeouts.pong", Kind::Duration(field!(timeouts.pong_ms), 0..=DAY)).default("30s")
+        .doc("without a frame after a ping the connection ends, and its unread messages are kept"),
+    Key::new("timeouts.tcp_user", Kind::Duration(field!(timeouts.tcp_user_ms), 0..=DAY)).default("30s")
+        .doc("unacknowledged bytes end a connection (TCP_USER_TIMEOUT); \"off\" leaves it to the kernel"),
+    Key::new("timeouts.keep_alive", Kind::Duration(field!(timeouts.keep_alive_ms), 1..=DAY)).default("75s")
+        .doc("between two requests of one HTTP connection"),
+    Key::new("timeouts.answer", Kind::Duration(field!(timeouts.answer_ms), 1..=HOUR)).default("10s")
+        .doc("an HTTP peer that reads no byte of its responses for this long is cut off"),
+    Key::new("timeouts.close", Kind::Duration(field!(timeouts.close_ms), 1..=HOUR)).default("5s")
+        .doc("for the peer's part of the closing handshake"),
+    // Nobody wants to wait for the idle clients of a server under development.
+    Key::new("timeouts.drain", Kind::Duration(field!(timeouts.drain_ms), 1..=HOUR)).default("20s").dev("1s")
+        .doc("from SIGTERM or Ctrl-C to the end; a second one ends at once"),
+    Key::new("timeouts.alexa_wait_max", Kind::Duration(field!(timeouts.alexa_wait_max_ms), 0..=HOUR)).default("off")
+        .doc("shortens the wait of SendAlexaOfferToMaster below the channel's MessageTtlSeconds"),
+    Key::new("timeouts.clock_tolerance", Kind::Duration(field!(timeouts.clock_tolerance_ms), 1..=DAY)).default("5m")
+        .doc("how far the clock of a signature may be off; strict always uses 5 minutes"),
+
+    Key::new("quotas.off", Kind::Switch(field!(quotas.off))).default("false").strict("false").dev("true")
+        .doc("unless the profile is strict. true turns off all rates"),
+    Key::new("quotas.connect_master", Kind::Rate(field!(quotas.connect_master))).default("3").doc("a channel"),
+    Key::new("quotas.connect_viewer", Kind::Rate(field!(quotas.connect_viewer))).default("3").doc("a channel"),
+    Key::new("quotas.sdp", Kind::Rate(field!(quotas.sdp))).default("5").doc("a connection; offers and answers each"),
+    Key::new("quotas.ice", Kind::Rate(field!(quotas.ice))).default("20").doc("a connection"),
+    Key::new("quotas.describe", Kind::Rate(field!(quotas.describe))).default("5").doc("a channel"),
+    Key::new("quotas.alexa", Kind::Rate(field!(quotas.alexa))).default("5").doc("a channel"),
+    Key::new("quotas.ice_server_config", Kind::Rate(field!(quotas.ice_server_config))).default("5").doc("a channel"),
+    Key::new("quotas.change", Kind::Rate(field!(quotas.change))).default("5")
+        .doc("a channel: update, delete, each call about tags and media storage"),
+    // One account is what most servers have: its limits are those of the channels (codec/PROTOCOL.md, RATE-3).
+    Key::new("quotas.account_create", Kind::Rate(field!(quotas.account_create))).default("0").strict("50")
+        .doc("an account, like all below"),
+    Key::new("quotas.account_describe", Kind::Rate(field!(quotas.account_describe))).default("0").strict("300"),
+    Key::new("quotas.account_endpoint", Kind::Rate(field!(quotas.account_endpoint))).default("0").strict("300")
+        .doc("GetSignalingChannelEndpoint"),
+    Key::new("quotas.account_list", Kind::Rate(field!(quotas.account_list))).default("0").strict("50"),
+    Key::new("quotas.account_change", Kind::Rate(field!(quotas.account_change))).default("0").strict("50")
+        .doc("as change"),
+    Key::new("quotas.account_media_storage", Kind::Rate(field!(quotas.account_media_storage)))
+        .default("0").strict("10").doc("UpdateMediaStorageConfiguration"),
+    Key::new("quotas.account_alexa", Kind::Rate(field!(quotas.account_alexa))).default("0").strict("100"),
+
+    Key::new("signaling.go_away", text!(signaling.go_away, value::word)).default("auto").strict("always")
+        .doc("which clients get GO_AWAY and RECONNECT_ICE_SERVER. The C SDK deadlocks on both: \"auto\" omits clients \
+              that offer the subprotocol wss, as it does. They are closed with 1001 instead, within the last \
+              go_away_grace of connection_age"),
+
+    Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
+        .doc("whether a master may send SDP_OFFER to a viewer"),
+];
+
+const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {
+    Flag {
+        name,
+        value,
+        help,
+        default: "none",
+        requires: None,
+    }
+}
+
+impl Flag {
+    const fn default(mut self, words: &'static str) -> Self {
+        self.default = words;
+        self
+    }
+
+    const fn requires(mut self, path: &'static str) -> Self {
+        self.requires = Some(path);
+        self
+    }
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;

@@ -1,0 +1,113 @@
+//! The flags of `broker serve` that override keys of the configuration file, made from the table of keys.
+
+use super::document::Reader;
+use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};
+use clap::builder::PathBufValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// The flags that were given, by the paths of their keys; several values for a list.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFlags(BTreeMap<&'static str, Vec<OsString>>);
+
+impl KeyFlags {
+    /// The value that was given for the key of `path`, the last one of several.
+    #[must_use]
+    pub fn given(&self, path: &str) -> Option<&OsStr> {
+        self.0.get(path)?.last().map(OsString::as_os_str)
+    }
+
+    /// The same as a text.
+    pub(super) fn text(&self, path: &str) -> Option<&str> {
+        self.given(path)?.to_str()
+    }
+
+    /// Lets the flags override what the file said.
+    pub(super) fn apply(&self, settings: &mut Settings, reader: &mut Reader<'_>) {
+        for (key, flag) in flags() {
+            let Some(values) = self.0.get(key.path) else {
+                continue;
+            };
+            reader.flag(key.path, flag.name);
+            let texts: Vec<_> = values.iter().filter_map(|value| value.to_str()).collect();
+            if let (Kind::Path { set, .. }, Some(path)) = (&key.kind, values.last()) {
+                set(settings, path.into());
+            } else if let Err(rule) = key.put(settings, &texts) {
+                reader.fault(key.path, texts.join(" "), rule);
+            }
+        }
+    }
+}
+
+impl Args for KeyFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(flags().map(|(key, flag)| argument(key, flag)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for KeyFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let values = |key: &'static Key| {
+            let raw = matches.get_raw(key.path)?;
+            Some((key.path, raw.map(OsStr::to_owned).collect()))
+        };
+        Ok(Self(flags().filter_map(|(key, _)| values(key)).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn flags() -> impl Iterator<Item = (&'static Key, &'static Flag)> {
+    KEYS.iter()
+        .filter_map(|key| Some((key, key.flag.as_ref()?)))
+}
+
+fn argument(key: &'static Key, flag: &'static Flag) -> Arg {
+    let argument = Arg::new(key.path)
+        .long(flag.name.trim_start_matches("--"))
+        .value_name(flag.value)
+        .requires_ifs(
+            flag.requires
+                .map(|path| (clap::builder::ArgPredicate::IsPresent, path)),
+        )
+        .help(format!("{} [default: {}]", flag.help, default(key, flag)));
+    let argument = match key.kind {
+        Kind::List { .. } => argument.action(ArgAction::Append),
+        Kind::Cpus { .. }
+        | Kind::Duration(..)
+        | Kind::Number(..)
+        | Kind::Path { .. }
+        | Kind::Rate(_)
+        | Kind::Switch(_)
+        | Kind::Text { .. } => argument.action(ArgAction::Set),
+    };
+    if let Kind::Path { .. } = key.kind {
+        // A path may be other than UTF-8.
+        return argument.value_parser(PathBufValueParser::new());
+    }
+    argument.value_parser(|text: &str| key.check(text).map(|()| text.to_owned()))
+}
+
+/// The default, and what `--dev` makes of it.
+fn default(key: &Key, flag: &Flag) -> String {
+    let of = |dev| {
+        key.default_of(Profile::Default, dev)
+            .filter(|text| !text.is_empty())
+    };
+    match (of(false), of(true)) {
+        (Some(usual), Some(dev)) => match dev.strip_prefix(usual) {
+            Some("") => usual.to_owned(),
+            Some(more) => format!("{usual}; with --dev also{more}"),
+            None => format!("{usual}; with --dev {dev}"),
+        },
+        (None, _) | (_, None) => flag.default.to_owned(),
+    }
+}
