@@ -242,10 +242,10 @@ pub struct Options {
     /// The version of the service, to be named in the report
     #[arg(long, value_name = "TEXT")]
     pub service_version: Option<String>,
-    /// Milliseconds below which the 99th percentile of the latency should be: the report says whether it is, in colour.
-    /// It changes no exit code
-    #[arg(long, value_name = "MS")]
-    pub p99_below: Option<f64>,
+    /// What the report compares with what was measured.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub thresholds: Thresholds,
     /// Write every figure to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -293,6 +293,36 @@ pub struct Options {
     /// Channels are called this and a number
     #[arg(long, value_name = "TEXT", default_value = "loadgen-")]
     pub channel_prefix: String,
+}
+
+/// What a run should reach: the report says in colour whether it does. No exit code changes.
+///
+/// The latency is what the verdict names: from a session's start to its answer (sessions, storm), a message's way
+/// (relay), the upgrade (idle, connect).
+#[derive(Clone, Copy, Debug, Default, Args, Serialize)]
+#[command(
+    next_help_heading = "Thresholds: coloured in the report, without effect on the exit code"
+)]
+pub struct Thresholds {
+    /// Milliseconds below which the median latency should be: from a session's start to its answer (sessions, storm),
+    /// of a message (relay), of the upgrade (idle, connect)
+    #[arg(long, value_name = "MS")]
+    pub p50_below: Option<f64>,
+    /// The same for the 90th percentile
+    #[arg(long, value_name = "MS")]
+    pub p90_below: Option<f64>,
+    /// The same for the 99th percentile
+    #[arg(long, value_name = "MS")]
+    pub p99_below: Option<f64>,
+    /// The same for the 99.9th percentile
+    #[arg(long, value_name = "MS")]
+    pub p999_below: Option<f64>,
+    /// The same for the longest
+    #[arg(long, value_name = "MS")]
+    pub max_below: Option<f64>,
+    /// Percentage of the sessions below which those that fail should stay; of the connections in the other modes
+    #[arg(long, value_name = "PERCENT")]
+    pub failed_below: Option<f64>,
 }
 
 /// CPU numbers, at least one, ascending.

@@ -172,6 +172,27 @@ mod tests {
     }
 
     #[test]
+    fn thresholds_are_keys_and_others_are_refused_with_the_list_of_them() {
+        let keys = [
+            "p50_below",
+            "p90_below",
+            "p99_below",
+            "p999_below",
+            "max_below",
+            "failed_below",
+        ];
+        let error = flags("p95_below = 50").unwrap_err().to_string();
+        for key in keys {
+            let flag = key.replace('_', "-");
+            assert_eq!(
+                flags(&format!("{key} = 0.5")).unwrap(),
+                [format!("--{flag}=0.5")]
+            );
+            assert!(error.contains(&format!("{key}, ")), "{key}: {error}");
+        }
+    }
+
+    #[test]
     fn the_command_line_overrides_the_file() {
         let words = ["loadgen", "run", "s.toml", "--channels", "7"].map(str::to_owned);
         let read = |_: &std::path::Path| {

@@ -3,7 +3,7 @@
 use super::facts::facts;
 use super::{Run, escape, tables};
 use crate::result::rows::UNKNOWN;
-use crate::result::{Document, Verdict, words};
+use crate::result::{Document, Thresholds, Verdict, words};
 use std::fmt::Write;
 
 /// Appends the head of the page: what was run where and when, and the switch of colours.
@@ -56,21 +56,20 @@ pub fn verdicts(out: &mut String, runs: &[Run]) {
                 saturated.advice()
             );
         }
-        let threshold = document.threshold();
+        let thresholds = document.thresholds();
+        let is_missed = thresholds.as_ref().is_some_and(Thresholds::are_missed);
         let (class, mark) = match document.verdict() {
-            Verdict::Well if threshold.is_some_and(|threshold| threshold.is_missed()) => {
-                ("bad", "✕")
-            }
+            Verdict::Well if is_missed => ("bad", "✕"),
             Verdict::Well => ("good", "✓"),
             Verdict::Faulty | Verdict::TargetFailed | Verdict::Limits => ("bad", "✕"),
             Verdict::Stopped => ("warn", "■"),
         };
         let (mut title, mut rest) = split_sentence(&document.verdict_words());
-        if let Some(threshold) = threshold {
-            if threshold.is_missed() && document.verdict() == Verdict::Well {
-                title = "Threshold missed".into();
-            }
-            rest = format!("{rest} {}", threshold.words());
+        if is_missed && document.verdict() == Verdict::Well {
+            title = "Threshold missed".into();
+        }
+        if let Some(thresholds) = thresholds {
+            rest = format!("{rest} {}", thresholds.words());
         }
         let name = if runs.len() > 1 {
             format!("<i class=\"key c{colour}\"></i>{} · ", escape(&run.name))
@@ -223,4 +222,40 @@ fn moment(text: &str) -> String {
 fn split_sentence(text: &str) -> (String, String) {
     let (title, rest) = text.split_once(": ").unwrap_or((text, ""));
     (title.trim_end_matches('.').to_owned(), capital(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Messages;
+
+    #[test]
+    fn a_missed_threshold_colours_a_run_that_is_well() {
+        for (wanted, lost, class, title) in [
+            (None, 0, "good", "All well"),
+            (Some(2.0), 0, "good", "All well"),
+            (Some(1.0), 0, "bad", "Threshold missed"),
+            (Some(1.0), 3, "bad", "Messages"),
+        ] {
+            let wanted = wanted.map(|percent: f64| ("failed_below".to_owned(), percent.into()));
+            let arguments = wanted.into_iter().collect();
+            let mut document = Document::new("storm", "t", arguments, String::new());
+            document.ok = lost == 0;
+            document.messages = Messages {
+                sent: Some(9),
+                lost: Some(lost),
+                ..Messages::default()
+            };
+            document.sessions.scheduled = Some(100);
+            document.connections.peak = Some(9);
+            document.sessions.failed = Some(1);
+            document.verdict = (lost == 0).then_some(Verdict::Well);
+            let name = "run".to_owned();
+            let mut out = String::new();
+            verdicts(&mut out, &[Run { name, document }]);
+            let begins = format!("<div class=\"verdict {class}\">");
+            assert!(out.contains(&begins), "{out}");
+            assert!(out.contains(&format!("<strong>{title}")), "{out}");
+        }
+    }
 }

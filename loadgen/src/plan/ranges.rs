@@ -53,12 +53,6 @@ impl Options {
                 "at most as many parts as channels",
             ),
             (
-                self.p99_below
-                    .is_none_or(|ms| (0.001..=3.6e6).contains(&ms)),
-                "--p99-below",
-                "0.001 to 3600000 (milliseconds)",
-            ),
-            (
                 self.sdp_payload.is_none_or(payload_fits),
                 "--sdp-payload",
                 "a multiple of 4 from 72 to 65536",
@@ -75,8 +69,28 @@ impl Options {
             ),
         ];
         first_fault(&checks)?;
+        self.check_thresholds()?;
         self.check_storm()?;
         self.check_words()
+    }
+
+    fn check_thresholds(&self) -> Result<(), OptionError> {
+        let wanted = &self.thresholds;
+        let latencies = [
+            ("--p50-below", wanted.p50_below),
+            ("--p90-below", wanted.p90_below),
+            ("--p99-below", wanted.p99_below),
+            ("--p999-below", wanted.p999_below),
+            ("--max-below", wanted.max_below),
+        ];
+        let checks = latencies.map(|(flag, ms)| {
+            let fits = ms.is_none_or(|ms| (0.001..=3.6e6).contains(&ms));
+            (fits, flag, "0.001 to 3600000 (milliseconds)")
+        });
+        first_fault(&checks)?;
+        let fits = |percent: f64| (0.000_001..=100.0).contains(&percent);
+        let fits = wanted.failed_below.is_none_or(fits);
+        first_fault(&[(fits, "--failed-below", "0.000001 to 100 (percent)")])
     }
 
     /// Whether no flag is given that a storm would not look at: all its sessions begin at once and are held to the end.

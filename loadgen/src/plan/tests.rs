@@ -119,6 +119,18 @@ fn faults_of_schedules_name_the_flag_and_what_is_allowed() {
             "--sdp-payload",
         ),
         (
+            "--target http://127.0.0.1:1 --rate 1 --p99-below 0",
+            "--p99-below: allowed is 0.001 to",
+        ),
+        (
+            "--target http://127.0.0.1:1 --rate 1 --max-below NaN",
+            "--max-below: allowed is 0.001 to",
+        ),
+        (
+            "--target http://127.0.0.1:1 --rate 1 --failed-below 101",
+            "--failed-below: allowed is 0.000001 to 100",
+        ),
+        (
             "--target http://127.0.0.1:1 --rate 1 --tls-percent 5",
             "--tls-target",
         ),

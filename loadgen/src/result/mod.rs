@@ -8,7 +8,7 @@
 //! | [`spread`] | the spans of one kind: quantiles and the full histogram |
 //! | [`verdict`] | what a document comes to, as a word and as an exit code |
 //! | [`merge`] | the documents of the parts of one run, added up exactly |
-//! | [`threshold`] | what the operator wants of the latency |
+//! | [`threshold`] | what the operator wants of latency and failures |
 //! | [`words`] | figures as people read them |
 //! | [`rows`] [`table`] | a document as rows; as text, several side by side |
 //!
@@ -33,5 +33,5 @@ pub use figures::{
 pub use kind::{CLASSES, ErrorKind};
 pub use merge::{MergeError, merge};
 pub use spread::Spread;
-pub use threshold::Threshold;
+pub use threshold::Thresholds;
 pub use verdict::{Ending, Verdict};

@@ -123,8 +123,8 @@ impl Document {
     #[must_use]
     pub fn headline(&self) -> String {
         let mut words = self.verdict_words();
-        if let Some(threshold) = self.threshold() {
-            words = format!("{words} {}", threshold.words());
+        if let Some(thresholds) = self.thresholds() {
+            words = format!("{words} {}", thresholds.words());
         }
         match self.saturated {
             None => words,

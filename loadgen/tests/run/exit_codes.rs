@@ -50,6 +50,26 @@ fn ctrl_c_ends_gently_with_the_report() {
     assert!(report["messages"]["sent"].as_u64().unwrap() > 0);
 }
 
+/// What is missed is named in the first line; the exit code is that of the run.
+#[test]
+fn thresholds_are_named_and_change_no_exit_code() {
+    let target = service(Fault::Nothing);
+    let output = loadgen(&format!(
+        "--target http://{target} --mode relay --channels 1 --duration 0.3 --p50-below 0.001 \
+         --max-below 3600000 --failed-below 1"
+    ));
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let verdict = text.lines().next().unwrap();
+    for part in [
+        "Threshold missed: message p50 is ",
+        "wanted below 1 µs. Thresholds met: message max is ",
+        "; 0 of 2 connections failed, below 1 %.",
+    ] {
+        assert!(verdict.contains(part), "{part}: {verdict}");
+    }
+}
+
 /// Quiet runs say nothing if all is well, and in one line why it is not.
 #[test]
 fn quiet_runs_say_why_they_failed() {
