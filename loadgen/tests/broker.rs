@@ -144,6 +144,30 @@ fn the_first_minute_leaves_nothing_behind() {
     broker.assert_channels_made_and_removed(50.0);
 }
 
+/// The calls that make channels trust what the load trusts.
+#[test]
+fn channels_are_made_over_tls() {
+    let broker = Broker::dev();
+    let target = format!("--target {}", broker.url("https://"));
+    let few = "--sessions 5 --duration 0.5 --channels 2 --create-channels";
+    let authority = format!("--tls-ca {}", broker.word("ca="));
+    let mut made = 0.0;
+    for trust in ["--insecure", &authority] {
+        assert_sessions(&broker.run(&format!("{target} {few} {trust}")), 5, 5);
+        made += 2.0;
+        broker.assert_channels_made_and_removed(made);
+    }
+    let strangers = Broker::dev();
+    let stranger = format!("--tls-ca {}", strangers.word("ca="));
+    let end = broker.loadgen(&format!("{target} {few} {stranger}"), SECRET);
+    assert_eq!(end.code, Some(3), "{end:?}");
+    assert!(
+        end.stderr.contains("--create-channels: loadgen-0: "),
+        "{end:?}"
+    );
+    broker.assert_channels_made_and_removed(made);
+}
+
 /// Unknown channels are refused here, so channels that work were made by API; they are gone afterwards.
 #[test]
 fn signed_and_with_channels_made_for_the_run() {

@@ -2,41 +2,38 @@
 //!
 //! One call after the other on one connection, blocking: nothing is measured here.
 
+use super::http;
 use super::signal;
-use super::tls::{Client, Stream};
-use crate::address::Target;
 use crate::plan::Plan;
-use crate::visit::answer::Answer;
-use crate::visit::write_call;
-use codec::aws::sigv4::signer::{Call, Signer};
+use codec::aws::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use ureq::Agent;
+use ureq::tls::TlsConfig;
 
-/// Why a call failed. Told to the operator.
+/// Why a call failed.
 #[derive(Debug)]
 pub(super) enum ApiError {
     /// The service's answer: status, error type, text.
     Refused(u16, String, String),
     /// No answer.
-    Io(io::Error),
+    NoAnswer(ureq::Error),
 }
 
 impl fmt::Display for ApiError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(status, kind, text) => write!(out, "{status} {kind}: {text}"),
-            Self::Io(error) => error.fmt(out),
+            Self::NoAnswer(error) => error.fmt(out),
         }
     }
 }
 
-impl From<io::Error> for ApiError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+impl From<ureq::Error> for ApiError {
+    fn from(error: ureq::Error) -> Self {
+        Self::NoAnswer(error)
     }
 }
 
@@ -51,20 +48,24 @@ pub(super) struct Channels {
 
 /// The control plane of a target.
 pub(super) struct Api<'a> {
-    target: &'a Target,
-    tls: Option<&'a Client>,
+    client: Agent,
+    /// Scheme and authority.
+    url: String,
+    /// Host and, unless it is the scheme's own, port.
+    host: &'a str,
     signer: Option<Signer<'a>>,
-    stream: Option<Stream>,
 }
 
 impl<'a> Api<'a> {
-    /// The control plane behind this target; nothing is connected yet.
-    pub(super) fn new(plan: &'a Plan, tls: Option<&'a Client>) -> Self {
+    /// The control plane behind the plan's target; nothing is connected yet.
+    pub(super) fn new(plan: &'a Plan, tls: TlsConfig) -> Self {
+        let target = &plan.target;
+        let scheme = if target.tls { "https" } else { "http" };
         Self {
-            target: &plan.target,
-            tls,
+            client: http::client(target.addresses(), tls, TIMEOUT),
+            url: format!("{scheme}://{}", target.authority),
+            host: &target.authority,
             signer: plan.signer(),
-            stream: None,
         }
     }
 
@@ -123,14 +124,11 @@ impl<'a> Api<'a> {
         let body = body.to_string();
         let mut patience = PATIENCE;
         for _ in 0..ATTEMPTS {
-            let kept = self.stream.is_some();
             match self.try_call(path, &body) {
                 Err(ApiError::Refused(400, kind, _)) if kind == "ClientLimitExceededException" => {
                     thread::sleep(patience);
                     patience = (patience * 2).min(PATIENCE_MAX);
                 }
-                // A connection that was kept may have been closed meanwhile.
-                Err(ApiError::Io(_)) if kept => self.stream = None,
                 other => return other,
             }
         }
@@ -141,84 +139,45 @@ impl<'a> Api<'a> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let mut request = Vec::new();
         let call = Call {
-            host: &self.target.authority,
+            host: self.host,
             path,
             body,
             now_s: now.as_secs(),
         };
-        write_call(&mut request, &call, self.signer.as_mut());
-        if self.stream.is_none() {
-            let socket = connect(self.target)?;
-            socket.set_read_timeout(Some(TIMEOUT))?;
-            socket.set_write_timeout(Some(TIMEOUT))?;
-            socket.set_nodelay(true)?;
-            self.stream = Some(Stream::new(socket, self.tls)?);
+        let mut request = self.client.post(format!("{}{path}", self.url));
+        request = request
+            .header("Host", self.host)
+            .header("Content-Type", JSON);
+        if let Some(signer) = &mut self.signer {
+            for (name, value) in signer.sign(&call).lines() {
+                request = request.header(name, value);
+            }
         }
-        let Some(stream) = &mut self.stream else {
-            return Err(io::Error::other("no connection").into());
-        };
-        stream.write_all(&request)?;
-        stream.flush()?;
-        let answer = read_answer(stream)?;
-        if answer.closes {
-            self.stream = None;
-        }
-        let content: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        if answer.status == 200 {
+        let mut answer = request.send(body)?;
+        let kind = answer.headers().get("x-amzn-ErrorType");
+        let kind = kind
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or("unnamed");
+        let (status, kind) = (answer.status().as_u16(), kind.to_owned());
+        let content = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        let content: Value = serde_json::from_slice(&content.read_to_vec()?).unwrap_or_default();
+        if status == 200 {
             return Ok(content);
         }
         let text = ["Message", "message"]
             .into_iter()
             .find_map(|name| content.get(name));
         let text = text.and_then(Value::as_str).unwrap_or_default().to_owned();
-        Err(ApiError::Refused(answer.status, answer.error_type, text))
+        Err(ApiError::Refused(status, kind, text))
     }
 }
 
-/// A connection to the first address at which somebody listens.
-fn connect(target: &Target) -> io::Result<TcpStream> {
-    let mut addresses = target.addresses().peekable();
-    loop {
-        let Some(address) = addresses.peek() else {
-            return Err(io::Error::other("no address"));
-        };
-        match TcpStream::connect_timeout(address, TIMEOUT) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) if target.addresses().last() != Some(*address) => drop(addresses.next()),
-            connected => return connected,
-        }
-    }
-}
-
-fn read_answer(stream: &mut Stream) -> io::Result<Answer> {
-    let mut bytes = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        let count = match stream.read(&mut piece) {
-            // Also without a signal: the end of an earlier ring may interrupt the thread that had it.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        bytes.extend_from_slice(piece.get(..count).unwrap_or_default());
-        if let Some(answer) = Answer::parse(&bytes).map_err(io::Error::other)? {
-            return Ok(answer);
-        }
-        if bytes.len() > ANSWER_BYTES_MAX {
-            return Err(io::Error::other("the answer is too long"));
-        }
-    }
-}
-
-/// How long each step of a call may take.
+/// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a call is tried, and how long the first and the longest pause is.
 const ATTEMPTS: u32 = 30;
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// Longest answer that is taken in.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const ANSWER_BYTES_MAX: u64 = 1 << 20;

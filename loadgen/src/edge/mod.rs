@@ -10,13 +10,15 @@
 //! masters, and sessions that begin on schedule whatever the target does; in the closed loop, peers that are connected
 //! for the whole run. The [`conduct`]or leads the workers through the phases of the [`board`]; nothing else is shared
 //! but its numbers. With discovery, a party's first connections are for its API calls; where they lead is in each
-//! worker's [`directory`], found by the one thread of [`lookup`].
+//! worker's [`directory`], found by the one thread of [`lookup`]. What is no part of the load, channels made and
+//! removed and metrics read, goes through the blocking client of [`http`], on the conductor's thread.
 
 mod advance;
 mod api;
 mod board;
 mod conduct;
 mod directory;
+mod http;
 mod launch;
 mod line;
 mod lines;

@@ -6,7 +6,7 @@ use super::conduct::Conductor;
 use super::lines::Route;
 use super::lookup::Lookup;
 use super::server::Server;
-use super::tls::Client;
+use super::tls::{self, Client};
 use super::watch::Watch;
 use super::worker::{Shared, Worker};
 use super::{machine, signal};
@@ -103,8 +103,8 @@ pub fn run(
     if !plan.create_channels {
         return run_on(plan, document, &routes, &[], (server, start), watch);
     }
-    let secured = routes.first().and_then(|route| route.tls.as_ref());
-    let mut api = Api::new(plan, secured);
+    let tls = tls::of_calls(&plan.trust).map_err(say("TLS"))?;
+    let mut api = Api::new(plan, tls);
     let mut channels = Channels::default();
     watch.say("making channels");
     let finished = match api.create(plan, &mut channels) {

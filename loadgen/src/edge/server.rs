@@ -1,10 +1,11 @@
 //! The service's process: its CPU time and memory, from the kernel if it runs here, or from its admin listener.
 
+use super::http;
 use super::process::Process;
-use crate::visit::answer::Answer;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
+use ureq::tls::TlsConfig;
 
 /// Where the figures of the service's process come from.
 #[derive(Clone, Copy, Debug)]
@@ -59,25 +60,18 @@ impl Server {
     }
 }
 
-/// A metric without labels, as the admin listener tells it.
+/// A metric without labels of the admin listener.
 fn metric(address: SocketAddr, name: &str) -> io::Result<f64> {
-    let mut socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    socket.set_read_timeout(Some(TIMEOUT))?;
-    socket.set_write_timeout(Some(TIMEOUT))?;
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes())?;
-    let mut bytes = Vec::new();
-    socket.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes)?;
-    let answer = Answer::parse(&bytes).map_err(io::Error::other)?;
-    let answer = answer.ok_or_else(|| io::Error::other("the answer is cut off"))?;
-    if answer.status != 200 {
-        return Err(io::Error::other(format!(
-            "/metrics answers {}",
-            answer.status
-        )));
+    let client = http::client([address].into_iter(), TlsConfig::default(), TIMEOUT);
+    let answer = client.get(format!("http://{address}/metrics")).call();
+    let mut answer = answer.map_err(ureq::Error::into_io)?;
+    let status = answer.status().as_u16();
+    if status != 200 {
+        return Err(io::Error::other(format!("/metrics answers {status}")));
     }
-    let text = String::from_utf8_lossy(&answer.body);
-    value(&text, name).ok_or_else(|| io::Error::other(format!("/metrics does not tell {name}")))
+    let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+    let text = text.read_to_string().map_err(ureq::Error::into_io)?;
+    value(&text, name).ok_or_else(|| io::Error::other(format!("/metrics has no {name}")))
 }
 
 /// The value of a metric without labels in a Prometheus text.
@@ -98,14 +92,15 @@ fn whole(figure: f64) -> u64 {
     whole
 }
 
-/// How long each step of a question may take.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that is taken in.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
 

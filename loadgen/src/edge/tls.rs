@@ -6,11 +6,13 @@ use rustls::client::{ClientConfig, ClientConnection, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
+use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_native_certs::load_native_certs;
+use std::fmt::Display;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// What all TLS connections of a run share.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub(super) struct Client {
 pub(super) struct Tls(ClientConnection);
 
 impl Client {
-    /// A client that trusts as told; `None` if no TLS is spoken. Sessions are not resumed: each handshake is a whole
+    /// A client with this trust; `None` if no TLS is spoken. Sessions are not resumed: each handshake is a whole
     /// one.
     ///
     /// # Errors
@@ -123,81 +125,57 @@ impl Tls {
     }
 }
 
-/// A blocking connection, secured or not.
-pub(super) enum Stream {
-    /// As it is.
-    Plain(TcpStream),
-    /// Over TLS.
-    Secured(Box<StreamOwned<ClientConnection, TcpStream>>),
-}
-
-impl Stream {
-    /// Puts TLS over a socket if there is a client for it; the handshake runs with the first bytes.
-    ///
-    /// # Errors
-    /// What rustls says.
-    pub(super) fn new(socket: TcpStream, client: Option<&Client>) -> io::Result<Self> {
-        let Some(client) = client else {
-            return Ok(Self::Plain(socket));
-        };
-        let connection = ClientConnection::new(Arc::clone(&client.config), client.name.clone());
-        let connection = connection.map_err(io::Error::other)?;
-        Ok(Self::Secured(Box::new(StreamOwned::new(
-            connection, socket,
-        ))))
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(bytes),
-            Self::Secured(stream) => stream.read(bytes),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(bytes),
-            Self::Secured(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Secured(stream) => stream.flush(),
-        }
-    }
+/// The trust of a run for [`super::http`], in whose connections nothing is measured.
+///
+/// # Errors
+/// As [`Client::new`].
+pub(super) fn of_calls(trust: &Trust) -> io::Result<TlsConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    let trusting = |authorities: Vec<CertificateDer<'_>>| {
+        let authorities = authorities.iter();
+        let authorities = authorities.map(|one| Certificate::from_der(one).to_owned());
+        RootCerts::new_with_certs(&authorities.collect::<Vec<_>>())
+    };
+    let config = match trust {
+        Trust::NotNeeded => config,
+        Trust::Authority(file) => config.root_certs(trusting(authorities(file)?)),
+        Trust::System => config.root_certs(trusting(load_native_certs().certs)),
+        Trust::Anyone => config.disable_verification(true),
+    };
+    Ok(config.build())
 }
 
 fn roots(file: &Path) -> io::Result<RootCertStore> {
-    let about = |what: String| io::Error::other(format!("--tls-ca {}: {what}", file.display()));
-    let certificates =
-        CertificateDer::pem_file_iter(file).map_err(|error| about(error.to_string()))?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        let certificate = certificate.map_err(|error| about(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| about(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(about("holds no certificate".into()));
+    for certificate in authorities(file)? {
+        let added = roots.add(certificate);
+        added.map_err(|error| about(file, &error))?;
     }
     Ok(roots)
+}
+
+/// The certificates of a PEM file, at least one.
+fn authorities(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
+    let certificates: Vec<_> = certificates.map_err(|error| about(file, &error))?;
+    if certificates.is_empty() {
+        return Err(about(file, &"holds no certificate"));
+    }
+    Ok(certificates)
+}
+
+fn about(file: &Path, what: &dyn Display) -> io::Error {
+    io::Error::other(format!("--tls-ca {}: {what}", file.display()))
 }
 
 /// The authorities that this system trusts; single ones that cannot be read are left out.
 fn system_roots() -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    let (added, _) =
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let (added, _) = roots.add_parsable_certificates(load_native_certs().certs);
     if added == 0 {
         return Err(io::Error::other(
-            "this system trusts no authority: name one with --tls-ca FILE (the broker's ready line tells it as ca=)",
+            "this system trusts no authority: name one with --tls-ca FILE (the broker's ready line names it as ca=)",
         ));
     }
     Ok(roots)

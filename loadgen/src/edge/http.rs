@@ -1,0 +1,87 @@
+//! A blocking HTTP client for requests that are no part of the load: channels made and removed, metrics read.
+//!
+//! The API calls of sessions (`--discover`) do not use it. They are load: their connections count in the figures, are
+//! made on schedule from `--source-addresses`, and share the ring of their worker, which must not block. Those are
+//! written by [`crate::visit::write_call`] and read by [`crate::visit::Inquiry`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+/// A client that connects to these addresses alone, whatever the URL's host; each request may take so long. It follows
+/// no redirects, uses no proxy, and leaves the status to its caller.
+pub(super) fn client(
+    addresses: impl Iterator<Item = SocketAddr>,
+    tls: TlsConfig,
+    timeout: Duration,
+) -> Agent {
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .build();
+    let addresses = addresses.take(ADDRESSES_MAX).collect();
+    Agent::with_parts(config, DefaultConnector::new(), Checked(addresses))
+}
+
+/// The addresses of a target as they were looked up and checked before: none is off loopback unless the target is
+/// owned.
+#[derive(Debug)]
+struct Checked(Vec<SocketAddr>);
+
+impl Resolver for Checked {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut found = self.empty();
+        self.0.iter().for_each(|address| found.push(*address));
+        Ok(found)
+    }
+}
+
+/// What [`ResolvedSocketAddrs`] has room for.
+const ADDRESSES_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// One request to the one address, whatever the URL and the answer name.
+    #[test]
+    fn requests_go_to_the_given_addresses_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                socket.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let away =
+                "HTTP/1.1 307 Away\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n";
+            socket.write_all(away.as_bytes()).unwrap();
+            String::from_utf8(head).unwrap().to_ascii_lowercase()
+        });
+        let addresses = std::iter::once(address);
+        let client = client(addresses, TlsConfig::default(), Duration::from_secs(9));
+        let answer = client.get("http://elsewhere.invalid/x").call().unwrap();
+        assert_eq!(answer.status(), 307);
+        let head = service.join().unwrap();
+        assert!(head.contains("\r\nhost: elsewhere.invalid\r\n"), "{head}");
+    }
+}
