@@ -150,6 +150,8 @@ pub enum EndReason {
     SlowMessage,
     /// Too many control frames within a second.
     Flood,
+    /// The operator closed it.
+    Operator,
 }
 
 /// How many reasons there are; protocol errors are one.
@@ -181,6 +183,7 @@ impl EndReason {
             | Self::Drain => (close::GOING_AWAY, "Going away"),
             Self::Idle => (close::GOING_AWAY, "Idle for too long"),
             Self::Unanswered => (close::GOING_AWAY, "Ping not answered"),
+            Self::Operator => (close::GOING_AWAY, "Closed by the operator"),
             Self::ChannelDeleted => (close::GOING_AWAY, "Channel deleted"),
             Self::SlowConsumer => (close::POLICY, "slow consumer"),
             Self::ProtocolError(error) => (error.close_code(), error.reason()),

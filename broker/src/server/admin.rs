@@ -4,16 +4,18 @@ use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
 use crate::side::{
-    Backup, DevTools, Inspect, Log, MoveClocks, ProcessState, Report, Scraper, Shows, Survey, Whom,
+    Backup, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState, Report, Scraper,
+    ShardLook, Shows, Survey, Whom,
 };
 use crate::tls_files::NotAfter;
+use broker_core::id::ShardId;
 use broker_core::placement::Placement;
 use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
 use broker_core::time::Moment;
 use mailbox::Mailbox;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Everything that the admin listener shows.
 pub(super) fn shows(
@@ -25,7 +27,7 @@ pub(super) fn shows(
     not_after: NotAfter,
     token: Option<String>,
 ) -> Shows {
-    let log = log.clone();
+    let (log, tail) = (log.clone(), log.tail());
     let profile = settings.profile.into();
     // This is within a second of the process's start.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -41,12 +43,16 @@ pub(super) fn shows(
             tls_not_after: not_after.seconds(),
             profile,
             started,
+            streams: 0,
         };
         report.map(|report| Report { process, ..report })
     });
     Shows {
         scrape,
         inspect: inspect(placement.clone(), Arc::clone(mailboxes)),
+        look: look(Arc::clone(mailboxes)),
+        history: History::shared(mailboxes.len(), Instant::now()),
+        log: tail,
         backup: backup(settings, registry),
         settings: Arc::clone(settings),
         token,
@@ -86,6 +92,21 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
     })
 }
 
+/// What gives the figures of the overview. A shard that hangs costs a part of a second once.
+fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
+    let mut survey = Survey::new(mailboxes);
+    Box::new(move || {
+        let answers = survey.ask(survey.all(), LOOK_MAX, Post::Scrape).into_iter();
+        let now = Instant::now();
+        let one = |(shard, answer): (ShardId, _)| ShardLook {
+            shard,
+            answer,
+            silence: survey.silence(shard.index(), now),
+        };
+        answers.map(one).collect()
+    })
+}
+
 /// What `POST /backup` is answered from.
 fn backup(settings: &Settings, registry: &Registry) -> Backup {
     let (committer, data_dir) = (registry.committer(), settings.data_dir.clone());
@@ -117,6 +138,8 @@ pub(super) fn token(settings: &Settings) -> Result<Option<String>, Failure> {
 
 /// How long `/metrics` and the inspector wait for the shards.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// And the overview, which is looked at once a second.
+const LOOK_MAX: Duration = Duration::from_millis(500);
 
 /// How long the shards may take for all that is due when their clocks are moved.
 const EXPIRIES_MAX: Duration = Duration::from_secs(10);

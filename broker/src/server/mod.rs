@@ -84,12 +84,11 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let mut registry = Registry::open(&data_dir, &placement, &mailboxes, &status)?;
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
-    let page = admin_listener.map(|listener| AdminPage {
-        listener,
-        shows: admin::shows(
-            &settings, &placement, &mailboxes, &registry, log, not_after, token,
-        ),
-    });
+    let shows = admin::shows(
+        &settings, &placement, &mailboxes, &registry, log, not_after, token,
+    );
+    let history = shows.history.clone();
+    let page = admin_listener.map(|listener| AdminPage { listener, shows });
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
 
@@ -121,7 +120,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let drain_ms = settings.timeouts.drain_ms;
     Watch {
         shards,
-        rounds: Rounds::new(Arc::clone(&mailboxes), Instant::now()),
+        rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
         mailboxes,
         status,
         told,

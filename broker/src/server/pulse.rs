@@ -43,12 +43,18 @@ impl Pulse {
         }
     }
 
-    /// Collects answers and asks the shards that are due. Returns shards that stopped or resumed answering.
-    pub(super) fn poll(&mut self, now: Instant) -> Vec<Finding> {
+    /// Collects answers, which `note` gets, and asks the shards that are due. Returns shards that stopped or resumed
+    /// answering.
+    pub(super) fn poll(
+        &mut self,
+        now: Instant,
+        mut note: impl FnMut(Scraped<Snapshot>),
+    ) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (shard, rhythm) in self.shards.iter_mut().enumerate() {
             let silence = self.survey.silence(shard, now);
-            if self.survey.take(shard).is_some() {
+            if let Some(answer) = self.survey.take(shard) {
+                note(answer);
                 if rhythm.report_at > SILENT {
                     findings.push(Finding::Back(shard, silence.unwrap_or_default()));
                 }
@@ -109,14 +115,14 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
-        assert_eq!(pulse.poll(at(1)), []);
+        assert_eq!(pulse.poll(at(1), drop), []);
         assert!(
             mailboxes.iter().all(Mailbox::is_empty),
             "asked every other second"
         );
-        assert_eq!(pulse.poll(at(2)), []);
+        assert_eq!(pulse.poll(at(2), drop), []);
         answer(&mailboxes[0], 0);
-        assert_eq!(pulse.poll(at(3)), []);
+        assert_eq!(pulse.poll(at(3), drop), []);
         let silent = |seconds| Finding::Silent(1, Duration::from_secs(seconds));
         for second in 4..12 {
             let told: &[Finding] = match second {
@@ -126,18 +132,18 @@ mod tests {
                 11 => &[silent(9)],
                 _ => &[],
             };
-            assert_eq!(pulse.poll(at(second)), told);
+            assert_eq!(pulse.poll(at(second), drop), told);
             assert!(pulse.is_well(at(second)), "busy, perhaps");
             if second % 2 == 0 {
                 answer(&mailboxes[0], 0);
             }
         }
-        assert_eq!(pulse.poll(at(12)), []);
+        assert_eq!(pulse.poll(at(12), drop), []);
         assert!(!pulse.is_well(at(12)), "stuck");
         answer(&mailboxes[1], 1);
         assert!(mailboxes[1].is_empty(), "asked once in all that time");
         let back = Finding::Back(1, Duration::from_secs(11));
-        assert_eq!(pulse.poll(at(13)), [back]);
+        assert_eq!(pulse.poll(at(13), drop), [back]);
         assert!(pulse.is_well(at(13)));
     }
 
@@ -149,14 +155,14 @@ mod tests {
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let mut pulse = Pulse::new(Arc::clone(&mailboxes), start);
         for second in 2..12 {
-            pulse.poll(at(second));
+            pulse.poll(at(second), drop);
         }
         assert!(!pulse.is_well(at(12)));
         while let Some(Post::Stop) = mailboxes[0].try_take() {}
         assert!(mailboxes[0].is_empty(), "no letter of ours among them");
-        pulse.poll(at(12));
+        pulse.poll(at(12), drop);
         answer(&mailboxes[0], 0);
-        pulse.poll(at(13));
+        pulse.poll(at(13), drop);
         assert!(pulse.is_well(at(13)));
     }
 }

@@ -5,7 +5,7 @@ use super::reload::Reloader;
 use super::supervisor::Supervisor;
 use super::{Failure, fatal, post_to_all};
 use crate::edge::{Post, ShardEvent, ShardHandle};
-use crate::side::{Command, Status, StatusBoard};
+use crate::side::{Command, History, Shared, Status, StatusBoard};
 use broker_core::id::ShardId;
 use broker_core::shard::{Letter, Shard};
 use crossbeam_channel::{Receiver, select};
@@ -31,6 +31,8 @@ pub(super) struct Watch {
 /// What is done again and again beside waiting.
 pub(super) struct Rounds {
     pulse: Pulse,
+    /// Made of the pulse's answers.
+    history: Shared<History>,
     /// The next one.
     due: Instant,
     /// The next reminder of the operator.
@@ -158,7 +160,7 @@ impl Watch {
     /// Once a second: are the shards well, have files changed?
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
-        for finding in self.rounds.pulse.poll(now) {
+        for finding in self.rounds.look(now) {
             match finding {
                 Finding::Silent(shard, silence) => {
                     tracing::warn!(
@@ -184,10 +186,23 @@ impl Watch {
 }
 
 impl Rounds {
+    /// Collects what shards answered and asks again.
+    fn look(&mut self, now: Instant) -> Vec<Finding> {
+        let mut history = self.history.lock();
+        let findings = self.pulse.poll(now, |answer| history.note(answer));
+        history.close(now);
+        findings
+    }
+
     /// The first one is a second from `now`.
-    pub(super) fn new(mailboxes: Arc<[Mailbox<Post<Shard>>]>, now: Instant) -> Self {
+    pub(super) fn new(
+        mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+        history: Shared<History>,
+        now: Instant,
+    ) -> Self {
         Self {
             pulse: Pulse::new(mailboxes, now),
+            history,
             due: now + ROUND_EVERY,
             remind: now + REMIND_EVERY,
         }

@@ -3,9 +3,12 @@
 use super::access::Access;
 use super::backup::{self, Backups};
 use super::dev::{self, Dev};
-use super::door::Door;
+use super::disconnect;
+use super::door::{Door, Seat};
+use super::events::{self, Hub};
 use super::exposition::Format;
 use super::metrics::Report;
+use super::overview::{self, Overview};
 use super::status::{Status, StatusBoard};
 use super::{Shows, channels};
 use crate::config;
@@ -42,11 +45,13 @@ pub enum Whom {
 /// What the admin listener serves.
 #[derive(Clone)]
 pub(super) struct Admin {
-    status: StatusBoard,
+    pub(super) status: StatusBoard,
     /// One scrape at a time; the others wait for their turn.
     scrape: Arc<Mutex<Scrape>>,
     /// One question at a time.
     inspect: Arc<Mutex<Inspect>>,
+    pub(super) overview: Arc<Overview>,
+    pub(super) hub: Arc<Hub>,
     pub(super) backups: Arc<Backups>,
     pub(super) settings: Arc<Settings>,
     access: Access,
@@ -67,6 +72,8 @@ pub(super) async fn serve(
         status,
         scrape: Arc::new(Mutex::new(shows.scrape)),
         inspect: Arc::new(Mutex::new(shows.inspect)),
+        overview: Arc::new(Overview::new(shows.look, shows.history, &shows.settings)),
+        hub: Arc::new(Hub::new(shows.log)),
         backups: Arc::new(Backups::new(shows.backup)),
         settings: shows.settings,
         dev: shows.dev.map(Dev::new).map(Arc::new),
@@ -79,6 +86,9 @@ pub(super) async fn serve(
         .route("/config", get(config))
         .route("/channels", get(channels::list))
         .route("/channels/{name}", get(channels::one))
+        .route("/channels/{name}/disconnect", post(disconnect::disconnect))
+        .route("/overview", get(overview::overview))
+        .route("/events", get(events::events))
         .route("/ice/reconnect", post(channels::reconnect))
         .route("/backup", post(backup::backup))
         .merge(dev::routes(admin.dev.is_some()))
@@ -87,7 +97,9 @@ pub(super) async fn serve(
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(for_browsers))
         .layer(middleware::map_response(last_answer))
-        .with_state(admin);
+        .with_state(admin.clone());
+    tokio::spawn(events::feed(admin));
+    let routes = routes.into_make_service_with_connect_info::<Seat>();
     axum::serve(Door::new(listener), routes).await
 }
 
@@ -120,7 +132,8 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let mut scrape = admin.scrape.lock_owned().await;
     let report = tokio::task::spawn_blocking(move || (*scrape)()).await;
     match report.ok().flatten() {
-        Some(report) => {
+        Some(mut report) => {
+            report.process.streams = admin.hub.streams() as u64;
             let kind = [(header::CONTENT_TYPE, format.content_type())];
             (kind, report.text(format)).into_response()
         }
@@ -226,16 +239,19 @@ const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /channels, /channels/{name}, \
-                            /ice/reconnect, /backup";
+const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, \
+                            /channels/{name}, /channels/{name}/disconnect, /ice/reconnect, /backup";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::side::Backup;
+    use crate::side::history::History;
     use crate::side::metrics::ProcessState;
+    use crate::side::shared::Shared;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
+    use std::time::Instant;
 
     /// Serves on a free port, makes one request with the given lines, and returns status and body.
     fn ask(
@@ -281,6 +297,9 @@ mod tests {
                     Whom::Home(_) => vec![(ShardId(0), Some(Reply::Channel(None)))],
                 }
             }),
+            look: Box::new(Vec::new),
+            history: Shared::new(History::new(0, Instant::now())),
+            log: Arc::default(),
             backup: Backup::none(),
             settings: Arc::default(),
             token: token.map(str::to_owned),

@@ -214,7 +214,7 @@ mod tests {
     /// The second asker is refused while the first has not read its own, and served when it has.
     #[test]
     fn one_backup_at_a_time() {
-        use crate::side::{Shows, StatusBoard, admin};
+        use crate::side::{History, Shared, Shows, StatusBoard, admin};
         use std::io::{Read, Write};
         use std::net::TcpStream;
         let (backups, dir) = backups("backup-turns");
@@ -225,6 +225,9 @@ mod tests {
         let shows = Shows {
             scrape: Box::new(|| None),
             inspect: Box::new(|_, _| Vec::new()),
+            look: Box::new(Vec::new),
+            history: Shared::new(History::new(0, Instant::now())),
+            log: Arc::default(),
             backup: what,
             settings: Arc::default(),
             token: None,

@@ -16,7 +16,7 @@ use codec::http::{decode, pairs};
 use serde_json::{Value, json as value};
 
 /// What an answer lacks: a status and a text for the operator.
-type Fault = (StatusCode, &'static str);
+pub(super) type Fault = (StatusCode, &'static str);
 
 /// `GET /channels?prefix=&limit=&token=`: channels of all shards by name.
 pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
@@ -47,14 +47,22 @@ pub(super) async fn one(
         Ok(identity) => identity,
         Err((code, text)) => return error(code, text),
     };
+    match document(&admin, &identity).await {
+        Ok(document) => json(StatusCode::OK, &document),
+        Err((code, text)) => error(code, text),
+    }
+}
+
+/// A channel's document, or why there is none.
+pub(super) async fn document(admin: &Admin, identity: &Identity) -> Result<Value, Fault> {
     let question = Question::Channel(identity.clone());
-    match admin.ask_home(identity, question).await {
-        None => silent(),
-        Some((shard, Reply::Channel(Some(view)))) => json(StatusCode::OK, &channel(shard, &view)),
-        Some((_, Reply::Channel(None) | Reply::Page(..) | Reply::Reconnected(..))) => error(
+    match admin.ask_home(identity.clone(), question).await {
+        None => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
+        Some((shard, Reply::Channel(Some(view)))) => Ok(channel(shard, &view)),
+        Some(_) => Err((
             StatusCode::NOT_FOUND,
             "no such channel in this account and region: see /channels",
-        ),
+        )),
     }
 }
 
@@ -100,12 +108,12 @@ pub(super) async fn reconnect(State(admin): State<Admin>, RawQuery(query): RawQu
 }
 
 pub(super) fn silent() -> Response {
-    error(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer")
+    error(StatusCode::SERVICE_UNAVAILABLE, SILENT)
 }
 
 impl Admin {
     /// The channel of a name, in the configured region and account unless the query says otherwise.
-    fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
+    pub(super) fn identity(&self, name: &str, query: &str) -> Result<Identity, Fault> {
         if ChannelName::parse(name).is_err() {
             let text = "a channel's name is 1 to 256 characters of [a-zA-Z0-9_.-]";
             return Err((StatusCode::BAD_REQUEST, text));
@@ -266,6 +274,7 @@ pub(super) fn rfc3339(at: Wall) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+const SILENT: &str = "a shard does not answer";
 const LIMIT_DEFAULT: usize = 100;
 const BAD_TOKEN: Fault = (
     StatusCode::BAD_REQUEST,

@@ -3,8 +3,13 @@
 //! Clients' descriptors are counted apart from these, so neither can take those of the other. When all places are
 //! taken, the oldest connection of the address that has most makes room ([`Crowd`]): without a token callers cannot be
 //! distinguished, and an operator's request takes milliseconds.
+//!
+//! A connection that became an event stream gives up its place and its descriptor of these: streams have a bound of
+//! their own. It lives for as long as its peer reads.
 
-use axum::serve::Listener;
+use super::limits::STREAMS_MAX;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::time::Now;
 use socket2::SockRef;
@@ -12,6 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -26,9 +32,12 @@ const CONNECTIONS_MAX: usize = 24;
 
 /// Descriptors of these connections, with those that made room and are on their way out. Further ones wait in the
 /// backlog.
-pub const ADMIN_DESCRIPTORS_MAX: usize = 32;
+const DESCRIPTORS_MAX: usize = 32;
 
-const _: () = assert!(CONNECTIONS_MAX < ADMIN_DESCRIPTORS_MAX);
+/// With those of event streams.
+pub const ADMIN_DESCRIPTORS_MAX: usize = DESCRIPTORS_MAX + STREAMS_MAX;
+
+const _: () = assert!(CONNECTIONS_MAX < DESCRIPTORS_MAX);
 
 /// From a connection's beginning to its end. The slowest answer is that to a scrape which waits behind others of a
 /// shard that does not answer, a second each.
@@ -69,10 +78,38 @@ pub(super) struct Visitor {
     number: u64,
     socket: Arc<TcpStream>,
     spoke: bool,
+    seat: Seat,
+    /// Whether it has given up its place.
+    streams: bool,
     life: Duration,
     end: Pin<Box<Sleep>>,
     reporting: UnboundedSender<Report>,
-    _descriptor: Option<OwnedSemaphorePermit>,
+    descriptor: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection as the answers to its request see it.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    remote: SocketAddr,
+    streams: Arc<AtomicBool>,
+}
+
+impl Seat {
+    /// The other end.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// From here on the connection is an event stream, which has a place elsewhere.
+    pub(super) fn becomes_a_stream(&self) {
+        self.streams.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for Seat {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.io().seat.clone()
+    }
 }
 
 impl Door {
@@ -87,7 +124,7 @@ impl Door {
             opened: Instant::now(),
             next: 0,
             life,
-            descriptors: Arc::new(Semaphore::new(ADMIN_DESCRIPTORS_MAX)),
+            descriptors: Arc::new(Semaphore::new(DESCRIPTORS_MAX)),
             inside: Inside::default(),
             reports,
             reporting,
@@ -117,10 +154,15 @@ impl Door {
             number: self.next,
             socket,
             spoke: false,
+            seat: Seat {
+                remote: from,
+                streams: Arc::default(),
+            },
+            streams: false,
             life: self.life,
             end: Box::pin(sleep_until(Instant::now() + self.life)),
             reporting: self.reporting.clone(),
-            _descriptor: descriptor,
+            descriptor,
         }
     }
 }
@@ -171,14 +213,23 @@ impl Listener for Door {
 impl Visitor {
     /// The end of its time is an error of whatever it does.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if !self.streams && self.seat.streams.load(Ordering::Relaxed) {
+            self.streams = true;
+            self.descriptor = None;
+            let _ = self.reporting.send(Report::Left(self.number));
+        }
         match self.end.as_mut().poll(context) {
             Poll::Pending => Ok(()),
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
-    /// Moves the end away for what was taken of an answer.
+    /// Moves the end away for what was taken of an answer; that of a stream, by a whole life.
     fn prolong(&mut self, bytes: usize) {
+        if self.streams && bytes > 0 {
+            self.end.as_mut().reset(Instant::now() + self.life);
+            return;
+        }
         let earned = Duration::from_secs(1) * u32::try_from(bytes).unwrap_or(u32::MAX);
         let earned = earned / u32::try_from(BYTES_PER_SECOND_MIN).unwrap_or(u32::MAX);
         let end = (self.end.deadline() + earned).min(Instant::now() + self.life);
@@ -244,8 +295,10 @@ impl AsyncWrite for Visitor {
 
 impl Drop for Visitor {
     fn drop(&mut self) {
-        // A door that is gone lets nobody in.
-        let _ = self.reporting.send(Report::Left(self.number));
+        if !self.streams {
+            // A door that is gone lets nobody in.
+            let _ = self.reporting.send(Report::Left(self.number));
+        }
     }
 }
 
@@ -274,7 +327,7 @@ mod tests {
                 .await
                 .unwrap();
             // All but that of the connection that is awaited.
-            let free = || descriptors.available_permits() == ADMIN_DESCRIPTORS_MAX - 1;
+            let free = || descriptors.available_permits() == DESCRIPTORS_MAX - 1;
             for _ in 0..1000 {
                 if free() {
                     return;

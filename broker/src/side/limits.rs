@@ -1,4 +1,4 @@
-//! Bounds of the log, each with its reason and what happens when it is full.
+//! Bounds of the log and of event streams, each with its reason and what happens when it is full.
 
 /// Entries and lines that wait for the log thread: at some 300 bytes each they are 1.8 MiB. One more is dropped and
 /// counted: `heliograph_log_dropped_total`.
@@ -8,3 +8,23 @@ pub(crate) const LOG_LINES_WAITING_MAX: usize = 6144;
 /// 0.6 MiB. When all are taken, changes are refused with 503 and counted (`heliograph_audit_refused_total`), so that
 /// none is made that nobody could read of.
 pub(crate) const LOG_AUDITS_WAITING_MAX: usize = 2048;
+
+/// Event streams of the admin listener at a time: some screens of a team. One more gets 503.
+pub(crate) const STREAMS_MAX: usize = 32;
+
+/// Channels that all streams watch together: each is one question a second to its shard. One more gets 503.
+pub(super) const WATCHED_CHANNELS_MAX: usize = 16;
+
+/// Topics of one stream.
+pub(super) const TOPICS_MAX: usize = 8;
+
+/// Events that wait for a watcher, by topic. A watcher that is further behind loses the oldest, learns how many, and
+/// gets the state of its topics again.
+pub(super) const FEED_EVENTS_WAITING_MAX: usize = 256;
+
+/// Events of a topic within a second. Further ones are counted and reported as one.
+pub(super) const FEED_EVENTS_PER_SECOND: u32 = 200;
+
+/// Lines of the log that are kept for those that begin to watch it, and their bytes. The oldest make room.
+pub(super) const LOG_LINES_KEPT_MAX: usize = 2000;
+pub(crate) const LOG_BYTES_KEPT_MAX: usize = 512 * 1024;

@@ -9,6 +9,7 @@
 //! changes have places of their own in it, kept before the change is made; without one it is not made. An entry is
 //! formatted on the log thread, by the same formatter as every other line.
 
+use super::feed::LogTail;
 use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use super::log_line;
 use broker_core::journal::{Entry, Journal};
@@ -30,6 +31,7 @@ use tracing_subscriber::fmt::MakeWriter;
 pub struct Log {
     to: Sender<Item>,
     places: Arc<Places>,
+    tail: Arc<LogTail>,
 }
 
 /// Who may use which of the queue's places.
@@ -101,8 +103,8 @@ pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
         LogFormat::Json => lines.json().init(),
     }
     thread::Builder::new().name("log".into()).spawn({
-        let places = Arc::clone(&log.places);
-        move || write_all(&items, &places, stderr)
+        let (places, tail) = (Arc::clone(&log.places), log.tail());
+        move || write_all(&items, &places, &tail, stderr)
     })?;
     Ok(log)
 }
@@ -115,7 +117,8 @@ impl Log {
             audits: Account::new(audits),
             dropped: AtomicU64::new(0),
         });
-        (Self { to, places }, from)
+        let tail = Arc::default();
+        (Self { to, places, tail }, from)
     }
 
     /// A shard's way to the log.
@@ -128,6 +131,12 @@ impl Log {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.places.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The last lines, for pages that show them.
+    #[must_use]
+    pub fn tail(&self) -> Arc<LogTail> {
+        Arc::clone(&self.tail)
     }
 
     /// Waits until everything logged so far is written, `limit` at most twice.
@@ -201,7 +210,7 @@ impl Write for Lines<'_> {
 }
 
 /// The log thread: writes until nobody is left who could log.
-fn write_all(items: &Receiver<Item>, places: &Places, mut sink: impl Write) {
+fn write_all(items: &Receiver<Item>, places: &Places, tail: &LogTail, mut sink: impl Write) {
     for item in items {
         match &item {
             Item::Entry(_) | Item::Line(_) => places.lines.give_back(),
@@ -209,9 +218,13 @@ fn write_all(items: &Receiver<Item>, places: &Places, mut sink: impl Write) {
             Item::Flush(_) => {}
         }
         // A sink that is gone is nothing to tell anybody of: there is no other place for it.
+        let mut write = |line: &[u8]| {
+            tail.push(line);
+            sink.write_all(line)
+        };
         let _ = match item {
-            Item::Entry(entry) | Item::Change(entry) => sink.write_all(&formatted(&entry)),
-            Item::Line(line) => sink.write_all(&line),
+            Item::Entry(entry) | Item::Change(entry) => write(&formatted(&entry)),
+            Item::Line(line) => write(&line),
             Item::Flush(done) => {
                 let flushed = sink.flush();
                 let _ = done.try_send(());
@@ -272,7 +285,9 @@ mod tests {
         let (allow, allowed) = unbounded();
         let (written, lines) = unbounded();
         let places = Arc::clone(&log.places);
-        let thread = thread::spawn(move || write_all(&items, &places, Gate { allowed, written }));
+        let tail = log.tail();
+        let gate = Gate { allowed, written };
+        let thread = thread::spawn(move || write_all(&items, &places, &tail, gate));
         for number in 0..100_u8 {
             log.offer(Item::Line([number].into()));
         }
@@ -303,10 +318,10 @@ mod tests {
         assert!(log.keep_place());
         log.note_kept(Entry::Suppressed { refusals: 2 });
         assert_eq!(log.dropped(), 5);
-        let places = Arc::clone(&log.places);
+        let (places, tail) = (Arc::clone(&log.places), log.tail());
         drop(log);
         let mut written = Vec::new();
-        write_all(&items, &places, &mut written);
+        write_all(&items, &places, &tail, &mut written);
         assert!(written.starts_with(&[0, 1, 2, 3]));
         let taken = |account: &Account| account.taken.load(Ordering::Relaxed);
         assert_eq!((taken(&places.lines), taken(&places.audits)), (0, 0));

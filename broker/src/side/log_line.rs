@@ -1,7 +1,10 @@
 //! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
 
+use broker_core::id::Identity;
 use broker_core::journal::{Audit, ConnectionEnd, Entry, Refused};
+use broker_core::shard::Connections;
 use codec::signal::Role;
+use std::net::SocketAddr;
 use tracing::{error, info, warn};
 
 /// Writes the line of an entry with whatever formatter tracing has.
@@ -86,6 +89,32 @@ fn write_audit(audit: &Audit) {
         channel_arn = channel_arn.as_deref().map(|arn| cut(arn, ARN_CHARS)),
         outcome,
         request_id = &**request_id,
+        %remote,
+        "audit"
+    );
+}
+
+/// The operator closed connections of a channel.
+pub(super) fn disconnected(
+    channel: &Identity,
+    which: &Connections,
+    connections: u64,
+    remote: SocketAddr,
+) {
+    let (role, client_id) = match which {
+        Connections::All => ("all", None),
+        Connections::Masters => ("master", None),
+        Connections::Viewers => ("viewer", None),
+        Connections::Viewer(id) => ("viewer", Some(cut(id, ID_CHARS))),
+    };
+    info!(
+        target: TARGET,
+        operation = "Disconnect",
+        channel = cut(channel.name(), ID_CHARS),
+        role,
+        client_id,
+        connections,
+        outcome = "ok",
         %remote,
         "audit"
     );

@@ -33,6 +33,8 @@ pub struct ProcessState {
     pub profile: &'static str,
     /// When the process started, in seconds since 1970.
     pub started: u64,
+    /// Event streams that are open.
+    pub streams: u64,
 }
 
 impl Report {
@@ -376,16 +378,21 @@ const METRICS: &[Row<View>] = &[
         read: |it, to| to.one(it.report.process.log_dropped),
     },
     Row {
+        name: "heliograph_streams",
+        help: "Event streams of the admin listener that are open",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.report.process.streams),
+    },
+    Row {
         name: "heliograph_build_info",
         help: "Always 1: the version and commit that run, and the profile of limits",
         kind: exposition::Kind::Gauge,
         read: |it, to| {
             let version = env!("CARGO_PKG_VERSION");
-            let commit = option_env!("HELIOGRAPH_COMMIT").unwrap_or("unknown");
             let profile = it.report.process.profile;
             let labels = [
                 ("version", version),
-                ("commit", commit),
+                ("commit", COMMIT),
                 ("profile", profile),
             ];
             to.labelled(labels, 1);
@@ -416,6 +423,12 @@ const METRICS: &[Row<View>] = &[
         read: |_, to| to.one(open_descriptors()),
     },
 ];
+
+/// The commit that was built, if the build was given it.
+pub(super) const COMMIT: &str = match option_env!("HELIOGRAPH_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// A sample for each label.
 fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {

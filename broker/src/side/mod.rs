@@ -1,22 +1,28 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
-//! listener. In reading order: this page, `status`, `admin`, `access`, `door`, `backup`, `channels`, `survey`,
-//! `scrape`, `metrics`, `exposition`, `process`, `log`, `log_line`.
+//! listener. In reading order: this page, `status`, `admin`, `access`, `door`, `backup`, `channels`, `disconnect`,
+//! `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `feed`, `process`, `log`, `log_line`.
 
 mod access;
 mod admin;
 mod backup;
 mod channels;
 mod dev;
+mod disconnect;
 mod door;
+mod events;
 mod exposition;
+mod feed;
+mod history;
 pub(crate) mod limits;
 mod log;
 mod log_line;
 mod metrics;
+mod overview;
 mod process;
 mod scrape;
+mod shared;
 mod status;
 mod survey;
 
@@ -24,10 +30,14 @@ pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
 pub use dev::{DevTools, MoveClocks};
 pub use door::ADMIN_DESCRIPTORS_MAX;
+pub use feed::LogTail;
+pub use history::{History, ShardLook};
 pub use log::{Log, log_to_stderr};
 pub use metrics::{ProcessState, Report};
+pub use overview::Look;
 pub use process::{avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors};
 pub use scrape::Scraper;
+pub use shared::Shared;
 pub use status::{Status, StatusBoard};
 pub use survey::Survey;
 
@@ -62,6 +72,12 @@ pub struct Shows {
     pub scrape: Scrape,
     /// Answers the inspector.
     pub inspect: Inspect,
+    /// Looks at the shards for figures.
+    pub look: Look,
+    /// The figures of the last hour.
+    pub history: Shared<History>,
+    /// The last lines of the log.
+    pub log: Arc<LogTail>,
     /// What a backup is made of.
     pub backup: Backup,
     /// The configuration, its listeners with their actual ports.

@@ -14,7 +14,7 @@
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
 //! * [`origins`]: which pages of browsers may use a broker.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
-//! * [`inspector`], [`logs`], [`books`]: what operators see, and that it adds up under load.
+//! * [`inspector`], [`events`], [`logs`], [`books`]: what operators see and watch, and that it adds up under load.
 //! * [`dev_clock`]: the pages for tests.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
 //!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
@@ -75,6 +75,7 @@ mod durable_full;
 mod durable_kills;
 mod durable_refused;
 mod durable_slow;
+mod events;
 mod health;
 mod http;
 mod idle;

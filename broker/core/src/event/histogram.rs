@@ -1,18 +1,29 @@
-//! A histogram of durations in plain numbers: one comparison-free index and two additions per observation.
+//! A histogram of durations in plain numbers: one comparison, an index and two additions per observation.
+//!
+//! Each octave has four buckets of equal width, so that quantiles are known within 12 %; what is exported are octaves.
 
-/// How many bounds a histogram has: 2 µs, 4 µs, … 67 s. What took longer is in one more bucket.
+/// How many exported bounds a histogram has: 2 µs, 4 µs, … 67 s. What took longer is in one more bucket.
 pub const BOUNDS: usize = 26;
 
-/// The lowest bound is 2 to this power, in microseconds: a delivery takes about one send(2), some 10 µs.
-const LOWEST: u32 = 1;
+/// Buckets within the highest bound: 1, 2, 3 and 4 µs, then four for each octave.
+pub const BUCKETS: usize = 4 * (BOUNDS - 1);
 
-/// Durations counted by powers of two. One per shard and figure; a scrape adds the shards up.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Durations counted by quarters of octaves. One per shard and figure; a scrape adds the shards up.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// Durations in each bucket (not those below it), the unbounded one last.
-    pub counts: [u64; BOUNDS + 1],
+    pub counts: [u64; BUCKETS + 1],
     /// The sum of all durations, in microseconds.
     pub sum_us: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            counts: [0; BUCKETS + 1],
+            sum_us: 0,
+        }
+    }
 }
 
 impl Histogram {
@@ -38,18 +49,80 @@ impl Histogram {
         self.sum_us = self.sum_us.saturating_add(other.sum_us);
     }
 
-    /// Each bucket's upper bound in microseconds (inclusive; `None` for the last) with what it counted.
+    /// What was counted since an earlier state of the same histogram.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        for (count, before) in since.counts.iter_mut().zip(earlier.counts) {
+            *count = count.saturating_sub(before);
+        }
+        since.sum_us = self.sum_us.saturating_sub(earlier.sum_us);
+        since
+    }
+
+    /// Each octave's upper bound in microseconds (inclusive; `None` for the last) with what it counted.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
-        let bounds = (LOWEST..).map(|power| 1_u64 << power).map(Some);
-        let bounds = bounds.take(BOUNDS).chain([None]);
-        bounds.zip(self.counts)
+        let count = |octave| match octave {
+            0 => self.counts.get(..2),
+            1 => self.counts.get(2..4),
+            _ => self
+                .counts
+                .get(4 * (octave - 1)..(4 * octave).min(BUCKETS + 1)),
+        };
+        (0..=BOUNDS).map(move |octave| {
+            let bound = (octave < BOUNDS).then(|| 2 << octave);
+            (bound, count(octave).unwrap_or_default().iter().sum())
+        })
+    }
+
+    /// The duration in microseconds that this part of all does not exceed, within 12 %; `None` when nothing was
+    /// counted. What is longer than all bounds reads as the highest bound.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        let count = self.count();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a count of more than 2^53 is none"
+        )]
+        let rank = (part * count as f64).max(1.0);
+        let mut below = 0.0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            #[expect(clippy::cast_precision_loss, reason = "as above")]
+            let count = *count as f64;
+            below += count;
+            if count > 0.0 && below >= rank {
+                return Some(middle(bucket));
+            }
+        }
+        None
     }
 }
 
-/// The bucket of a duration: the number of bits of `us - 1`, above those of the lowest bound.
+/// The bucket of a duration: exact up to 4 µs, then the octave of `us - 1` and the two bits below its highest.
 fn bucket(us: u64) -> usize {
-    let bits = u64::BITS - us.saturating_sub(1).leading_zeros();
-    (bits.saturating_sub(LOWEST) as usize).min(BOUNDS)
+    let below = us.saturating_sub(1);
+    let power = below.checked_ilog2().unwrap_or(0);
+    if power < 2 {
+        return usize::try_from(below).unwrap_or(0);
+    }
+    let quarter = (below >> (power - 2)) & 3;
+    let bucket = 4 * (power as usize - 1) + usize::try_from(quarter).unwrap_or(0);
+    bucket.min(BUCKETS)
+}
+
+/// The geometric middle of a bucket, in microseconds.
+fn middle(bucket: usize) -> f64 {
+    let bound = |bucket: usize| {
+        let octave = i32::try_from(bucket / 4).unwrap_or(0);
+        let quarter = f64::from(u8::try_from(bucket % 4).unwrap_or(0));
+        (4.0 + quarter) * 2_f64.powi(octave - 1)
+    };
+    match bucket {
+        0 => 1.0,
+        1..4 => f64::from(u8::try_from(bucket).unwrap_or(0)) + 1.0,
+        BUCKETS.. => bound(BUCKETS),
+        _ => (bound(bucket) * bound(bucket + 1)).sqrt(),
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +146,7 @@ mod tests {
         let mut histogram = Histogram::default();
         histogram.observe(67_108_865, 2);
         histogram.observe(u64::MAX, 1);
-        assert_eq!(histogram.counts[BOUNDS], 3);
+        assert_eq!(histogram.counts[BUCKETS], 3);
         assert_eq!((histogram.count(), histogram.sum_us), (3, u64::MAX));
         assert_eq!(
             histogram.buckets().map(|(bound, _)| bound).last(),
@@ -87,6 +160,50 @@ mod tests {
         one.observe(20, 3);
         let mut sum = one.clone();
         sum.add(&one);
-        assert_eq!((sum.count(), sum.sum_us, sum.counts[4]), (6, 120, 6));
+        assert_eq!(
+            (sum.count(), sum.sum_us, sum.counts[bucket(20)]),
+            (6, 120, 6)
+        );
+    }
+
+    #[test]
+    fn octaves_have_what_their_quarters_have() {
+        let mut histogram = Histogram::default();
+        for us in 1..=64 {
+            histogram.observe(us, 1);
+        }
+        let octaves: Vec<_> = histogram.buckets().take(6).collect();
+        let wanted = [(2, 2), (4, 2), (8, 4), (16, 8), (32, 16), (64, 32)];
+        assert_eq!(octaves, wanted.map(|(bound, count)| (Some(bound), count)));
+        assert_eq!(histogram.buckets().map(|(_, count)| count).sum::<u64>(), 64);
+    }
+
+    #[test]
+    fn quantiles_are_known_within_12_percent() {
+        assert_eq!(Histogram::default().quantile(0.5), None);
+        for us in (1..200).chain([1_000, 5_121, 40_960, 40_961, 1_000_001, 67_108_864]) {
+            let mut histogram = Histogram::default();
+            histogram.observe(us, 5);
+            for part in [0.0, 0.5, 0.99, 1.0] {
+                let read = histogram.quantile(part).unwrap();
+                let error = (read / us as f64 - 1.0).abs();
+                assert!(error <= 0.12, "{us} reads as {read}");
+            }
+        }
+        let mut histogram = Histogram::default();
+        histogram.observe(100, 98);
+        histogram.observe(10_000, 2);
+        assert!(histogram.quantile(0.5).unwrap() < 112.0);
+        assert!(histogram.quantile(0.99).unwrap() > 8_800.0);
+    }
+
+    #[test]
+    fn a_later_state_has_what_came_since() {
+        let mut histogram = Histogram::default();
+        histogram.observe(7, 2);
+        let before = histogram.clone();
+        histogram.observe(900, 1);
+        let since = histogram.since(&before);
+        assert_eq!((since.count(), since.sum_us), (1, 900));
     }
 }

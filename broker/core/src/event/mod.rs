@@ -7,7 +7,7 @@ pub use access::{
     AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
     UPGRADE_ROLES, UpgradeOutcome, UpgradeRole,
 };
-pub use histogram::{BOUNDS, Histogram};
+pub use histogram::{BOUNDS, BUCKETS, Histogram};
 
 use crate::journal::{END_REASONS, EndReason};
 use access::status_index;

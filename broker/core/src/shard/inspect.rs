@@ -5,9 +5,10 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
-use super::{frames, outboxes};
+use super::{frames, leave, outboxes};
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
+use crate::journal::EndReason;
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, RECALL_STEP_MS, RECONNECTS_PER_STEP};
 use crate::record::Record;
 use crate::session::Session;
@@ -41,6 +42,26 @@ pub enum Question {
         /// The first slot of this step; the answer names that of the next one.
         from: usize,
     },
+    /// The end of connections of one channel, those that lost their place to a newer one included.
+    Disconnect {
+        /// The channel.
+        channel: Identity,
+        /// Which of its connections.
+        which: Connections,
+    },
+}
+
+/// Some connections of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// All of them.
+    All,
+    /// Those of masters.
+    Masters,
+    /// Those of viewers.
+    Viewers,
+    /// Those of viewers with this client id.
+    Viewer(Box<str>),
 }
 
 /// The answer to a [`Question`].
@@ -52,6 +73,8 @@ pub enum Reply {
     Channel(Option<Box<ChannelView>>),
     /// How many connections were notified in this step, and where the next step begins, if any.
     Reconnected(u64, Option<usize>),
+    /// The number of connections that are being closed, or `None` when the channel does not live there.
+    Disconnected(Option<u64>),
 }
 
 /// One channel in a page.
@@ -150,6 +173,9 @@ pub(super) fn answer_operator(
             channel: None,
             from,
         } => reconnect_some(sockets, directory, books, from, at),
+        Question::Disconnect { channel, which } => {
+            Reply::Disconnected(disconnect(sockets, directory, books, &channel, &which, at))
+        }
     }
 }
 
@@ -327,6 +353,39 @@ fn reconnect(
     }
     sockets.arm_open(key, at.now);
     true
+}
+
+fn disconnect(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    identity: &Identity,
+    which: &Connections,
+    at: Moment,
+) -> Option<u64> {
+    let key = directory.names.get(identity).copied()?;
+    let channel = directory.channels.get(key)?;
+    let members = channel
+        .live()
+        .map_or_else(Vec::new, |live| live.members.all());
+    let mut closed = 0;
+    for key in members {
+        let session = sockets.sessions.get(key);
+        let role = session
+            .and_then(|session| session.open())
+            .map(|it| &it.role);
+        let meant = role.is_some_and(|role| match which {
+            Connections::All => true,
+            Connections::Masters => role.client_id().is_none(),
+            Connections::Viewers => role.client_id().is_some(),
+            Connections::Viewer(id) => role.client_id() == Some(&**id),
+        });
+        if meant {
+            leave::close_web_socket(sockets, directory, books, key, EndReason::Operator, at);
+            closed += 1;
+        }
+    }
+    Some(closed)
 }
 
 /// Where a page begins in the list of one account and region.

@@ -65,7 +65,7 @@ mod waits;
 mod welcome;
 
 pub use crate::channel::Towards;
-pub use inspect::{ChannelLine, ChannelView, PeerView, PendingView, Question, Reply};
+pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
 pub use snapshot::Snapshot;
 pub use start::Start;

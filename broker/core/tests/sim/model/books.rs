@@ -1,7 +1,9 @@
 //! What operators see: requests and upgrades counted, durations measured, and the lines of the log.
 
 use super::{ConnId, Model, Queued, Stage};
-use broker_core::event::{BOUNDS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome, UpgradeRole};
+use broker_core::event::{
+    BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome, UpgradeRole,
+};
 use broker_core::journal::{Audit, ConnectionEnd, EndReason, Entry, Refused};
 use codec::control::Operation;
 use codec::signal::{Action, Role};
@@ -206,7 +208,12 @@ impl Model {
 /// Counts a duration in the first bucket whose bound, a power of two of microseconds from the first on, holds it. The
 /// clock of microseconds comes around after 71 minutes, which no connection outlives that has an age.
 fn observe(histogram: &mut Histogram, us: u64) {
-    let bucket = (0..BOUNDS).find(|bucket| us <= 2 << bucket);
-    histogram.counts[bucket.unwrap_or(BOUNDS)] += 1;
+    // 1 to 4 µs, then quarters of octaves: 5, 6, 7, 8, 10, 12, 14, 16 …
+    let bound = |bucket: usize| match bucket {
+        0..4 => bucket as u64 + 1,
+        _ => (bucket as u64 % 4 + 5) << (bucket / 4 - 1),
+    };
+    let bucket = (0..BUCKETS).find(|bucket| us <= bound(*bucket));
+    histogram.counts[bucket.unwrap_or(BUCKETS)] += 1;
     histogram.sum_us += us;
 }

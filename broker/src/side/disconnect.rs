@@ -1,0 +1,131 @@
+//! `POST /channels/{name}/disconnect`: the operator closes connections of a channel.
+
+use super::admin::{Admin, error, json};
+use super::channels::{Fault, silent};
+use super::door::Seat;
+use super::log_line;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use broker_core::shard::{Connections, Question, Reply};
+use serde_json::{Value, json as value};
+
+pub(super) async fn disconnect(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let wanted = is_json(&headers).and_then(|()| connections(&body));
+    let identity = admin.identity(&name, &query.unwrap_or_default());
+    let (which, channel) = match (wanted, identity) {
+        (Ok(which), Ok(channel)) => (which, channel),
+        (Err((code, text)), _) | (_, Err((code, text))) => return error(code, text),
+    };
+    let question = Question::Disconnect {
+        channel: channel.clone(),
+        which: which.clone(),
+    };
+    match admin.ask_home(channel.clone(), question).await {
+        None => silent(),
+        Some((_, Reply::Disconnected(Some(closed)))) => {
+            log_line::disconnected(&channel, &which, closed, seat.remote());
+            json(StatusCode::OK, &value!({ "connections": closed }))
+        }
+        Some(_) => error(
+            StatusCode::NOT_FOUND,
+            "no such channel in this account and region: see /channels",
+        ),
+    }
+}
+
+/// A page of another origin cannot send this type without being asked whether it may.
+fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err((
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "Content-Type: allowed application/json",
+    ))
+}
+
+/// `{"clientId":"…"|null,"role":"master|viewer|all"}`; a client id means viewers.
+fn connections(body: &[u8]) -> Result<Connections, Fault> {
+    let body: Value = serde_json::from_slice(body).map_err(|_| BAD_BODY)?;
+    let body = body.as_object().ok_or(BAD_BODY)?;
+    if body.keys().any(|key| key != "clientId" && key != "role") {
+        return Err(BAD_BODY);
+    }
+    let text = |key: &str| match body.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(BAD_BODY),
+    };
+    match (text("clientId")?, text("role")?) {
+        (Some(id), None | Some("viewer")) => Ok(Connections::Viewer(id.into())),
+        (None, Some("viewer")) => Ok(Connections::Viewers),
+        (None, Some("master")) => Ok(Connections::Masters),
+        (None, Some("all")) => Ok(Connections::All),
+        (Some(_), Some(_)) | (None, None | Some(_)) => Err(BAD_BODY),
+    }
+}
+
+const BAD_BODY: Fault = (
+    StatusCode::BAD_REQUEST,
+    "the body: allowed {\"role\":\"master\"|\"viewer\"|\"all\"} or {\"clientId\":\"…\",\"role\":\"viewer\"}",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_says_which_connections() {
+        let read = |body: &str| connections(body.as_bytes()).ok();
+        for (body, which) in [
+            ("{\"role\":\"all\"}", Some(Connections::All)),
+            (
+                "{\"role\":\"master\",\"clientId\":null}",
+                Some(Connections::Masters),
+            ),
+            ("{\"role\":\"viewer\"}", Some(Connections::Viewers)),
+            (
+                "{\"clientId\":\"v\"}",
+                Some(Connections::Viewer("v".into())),
+            ),
+            (
+                "{\"clientId\":\"v\",\"role\":\"viewer\"}",
+                Some(Connections::Viewer("v".into())),
+            ),
+            ("{\"clientId\":\"v\",\"role\":\"all\"}", None),
+            ("{\"clientId\":7}", None),
+            ("{\"role\":\"nobody\"}", None),
+            ("{\"role\":\"all\",\"more\":1}", None),
+            ("{}", None),
+            ("[]", None),
+            ("", None),
+            ("{\"role\":\"all\"", None),
+        ] {
+            assert_eq!(read(body), which, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_json_is_read() {
+        let check = |kind: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, kind.parse().unwrap());
+            is_json(&headers).is_ok()
+        };
+        assert!(check("application/json") && check("Application/JSON; charset=utf-8"));
+        assert!(!check("text/plain") && !check("application/jsonp"));
+        assert!(is_json(&HeaderMap::new()).is_err());
+    }
+}

@@ -1,0 +1,292 @@
+//! Pages that watch: `GET /events` and `GET /overview` of the admin listener, and the operator's disconnect.
+
+use crate::http::{Connection, exchange, get};
+use crate::peer::{Peer, offer, to_master, viewer_query};
+use crate::process::{Broker, arn};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+on_shards!(
+    a_watcher_sees_viewers_come_and_go,
+    the_operator_closes_connections,
+);
+
+/// A stream of events.
+struct Watcher(BufReader<TcpStream>);
+
+impl Watcher {
+    fn open(admin: SocketAddr, topics: &str) -> Self {
+        let mut stream = TcpStream::connect(admin).expect("the admin listener");
+        let limit = Some(Duration::from_secs(30));
+        stream.set_read_timeout(limit).expect("a timeout");
+        let request = format!("GET /events?topics={topics} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        Self(BufReader::new(stream))
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a line within 30 s");
+        line.trim_end().to_owned()
+    }
+
+    /// The status, past the head.
+    fn status(&mut self) -> u16 {
+        let first = self.line();
+        while !self.line().is_empty() {}
+        first
+            .split(' ')
+            .nth(1)
+            .and_then(|it| it.parse().ok())
+            .expect("a status")
+    }
+
+    /// The next event of this name.
+    fn event(&mut self, name: &str) -> Value {
+        loop {
+            if self.line() != format!("event: {name}") {
+                continue;
+            }
+            let data = self.line();
+            let data = data.strip_prefix("data: ").expect("data follows");
+            return serde_json::from_str(data).expect("JSON");
+        }
+    }
+
+    /// The next event of this name that is as wanted.
+    fn until(&mut self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let event = self.event(name);
+            if wanted(&event) {
+                return event;
+            }
+            assert!(Instant::now() < until, "not yet: {event}");
+        }
+    }
+}
+
+fn viewers(event: &Value) -> Option<usize> {
+    event["channel"]["viewers"].as_array().map(Vec::len)
+}
+
+fn a_watcher_sees_viewers_come_and_go(broker: &Broker) {
+    let mut watcher = Watcher::open(broker.admin, "overview,channel:seen,log");
+    assert_eq!(watcher.status(), 200);
+    let absent = watcher.until("channel", |event| event["status"] == 404);
+    assert_eq!(
+        (&absent["name"], &absent["channel"]),
+        (&"seen".into(), &Value::Null)
+    );
+    let arn = arn("seen");
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::secure(broker, &viewer_query(&arn, "v-1"));
+    let seen = watcher.until("channel", |event| viewers(event) == Some(1));
+    assert_eq!(seen["channel"]["viewers"][0]["clientId"], "v-1");
+    viewer.send(&offer("b2ZmZXI="));
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v-1"));
+    let figures = watcher.until("overview", |event| event["connections"]["viewer"] == 1);
+    let shards = figures["shards"].as_array().expect("a row for each shard");
+    assert_eq!(shards.len(), usize::from(broker.shards));
+    assert!(shards.iter().all(|shard| shard["silentSeconds"].is_null()));
+    assert_eq!(
+        (&figures["draining"], &figures["channels"]),
+        (&false.into(), &1.into())
+    );
+    viewer.close();
+    watcher.until("channel", |event| viewers(event) == Some(0));
+    let line = |event: &Value| {
+        let text = event["text"].as_str().unwrap_or_default();
+        text.contains("connection ended") && text.contains("v-1")
+    };
+    broker.logged(&["connection ended", "v-1"], 1);
+    let mut later = Watcher::open(broker.admin, "log");
+    let kept = later.until("snapshot", |event| event["topic"] == "log");
+    assert!(
+        kept["lines"].as_array().expect("lines").iter().any(line),
+        "{kept}"
+    );
+    let whole = get(broker.admin, "/overview").json();
+    assert_eq!(
+        (&whole["status"], &whole["node"]["dev"]),
+        (&"ok".into(), &true.into())
+    );
+    assert!(whole["history"]["t"].is_array());
+    drop((watcher, later));
+    master.close();
+}
+
+fn the_operator_closes_connections(broker: &Broker) {
+    let arn = arn("cut");
+    let mut master = Peer::master(broker, &arn);
+    let mut one = Peer::viewer(broker, &arn, "one");
+    let mut two = Peer::viewer(broker, &arn, "two");
+    assert_eq!(
+        disconnect(broker, "cut", "{\"clientId\":\"one\"}"),
+        (200, Some(1))
+    );
+    assert_eq!(one.expect_close(1001), "Closed by the operator");
+    assert_eq!(
+        disconnect(broker, "cut", "{\"role\":\"master\"}"),
+        (200, Some(1))
+    );
+    assert_eq!(master.expect_close(1001), "Closed by the operator");
+    assert_eq!(
+        disconnect(broker, "cut", "{\"role\":\"all\"}"),
+        (200, Some(1))
+    );
+    assert_eq!(two.expect_close(1001), "Closed by the operator");
+    assert_eq!(
+        disconnect(broker, "absent", "{\"role\":\"all\"}"),
+        (404, None)
+    );
+    assert_eq!(
+        disconnect(broker, "cut", "{\"role\":\"nobody\"}"),
+        (400, None)
+    );
+    let audit = broker.logged(&["audit", "operation=\"Disconnect\"", "channel=\"cut\""], 3);
+    assert!(audit[0].contains("client_id=\"one\"") && audit[0].contains("connections=1"));
+    broker.logged(&["connection ended", "reason=operator"], 3);
+    let ends = broker
+        .scrape()
+        .sum("heliograph_connection_ends_total{reason=\"operator\"}");
+    assert!((ends - 3.0).abs() < 0.5, "{ends}");
+}
+
+/// The status, and how many were closed.
+fn disconnect(broker: &Broker, channel: &str, body: &str) -> (u16, Option<u64>) {
+    let length = body.len();
+    let request = format!(
+        "POST /channels/{channel}/disconnect HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}",
+        broker.admin
+    );
+    let answer = exchange(broker.admin, request.as_bytes());
+    let status = answer.status;
+    (status, answer.json()["connections"].as_u64())
+}
+
+/// The 33rd stream is refused with a reason; one that reads nothing costs neither memory nor the others' events, and
+/// operators are served beside all of them.
+#[test]
+fn streams_are_bounded_and_a_watcher_that_does_not_read_harms_nobody() {
+    let broker = Broker::dev(2);
+    let topics = "overview,log";
+    // It asks and reads nothing.
+    let _stuck = Watcher::open(broker.admin, topics);
+    let mut watchers = Vec::new();
+    for _ in 0..31 {
+        let mut watcher = Watcher::open(broker.admin, topics);
+        assert_eq!(watcher.status(), 200);
+        watchers.push(watcher);
+    }
+    let full = get(broker.admin, "/events?topics=overview");
+    assert_eq!(full.status, 503);
+    assert!(full.text().contains("32 event streams"), "{}", full.text());
+    for _ in 0..40 {
+        assert_eq!(get(broker.admin, "/live").status, 200);
+    }
+    for watcher in &mut watchers {
+        watcher.event("overview");
+    }
+    assert!((broker.scrape().sum("heliograph_streams") - 32.0).abs() < 0.5);
+    drop(watchers);
+    let until = Instant::now() + Duration::from_secs(30);
+    while get(broker.admin, "/events?topics=nothing").status != 400
+        || broker.scrape().sum("heliograph_streams") > 1.5
+    {
+        assert!(
+            Instant::now() < until,
+            "places of closed streams are free again"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut again = Watcher::open(broker.admin, topics);
+    assert_eq!(again.status(), 200);
+}
+
+#[test]
+fn what_cannot_be_watched_is_refused_with_a_reason() {
+    let broker = Broker::dev(1);
+    for topics in [
+        "",
+        "nothing",
+        "overview,overview",
+        "channel:",
+        "channel:a%20b",
+        "log,",
+        "%FF",
+        "channel:a,channel:b,channel:c,channel:d,channel:e,channel:f,channel:g,channel:h,channel:i",
+    ] {
+        let answer = get(broker.admin, &format!("/events?topics={topics}"));
+        assert_eq!(answer.status, 400, "{topics}");
+        assert!(answer.text().contains("topics: allowed"), "{topics}");
+    }
+    let mut eight = Vec::new();
+    for half in ["a", "b"] {
+        let names: Vec<String> = (0..8)
+            .map(|number| format!("channel:{half}{number}"))
+            .collect();
+        let mut watcher = Watcher::open(broker.admin, &names.join(","));
+        assert_eq!(watcher.status(), 200);
+        eight.push(watcher);
+    }
+    let full = get(broker.admin, "/events?topics=channel:more");
+    assert_eq!(full.status, 503);
+    assert!(
+        full.text().contains("16 channels are watched"),
+        "{}",
+        full.text()
+    );
+    let known = Watcher::open(broker.admin, "channel:a1").status();
+    assert_eq!(known, 200, "it is watched already");
+}
+
+/// Watchers learn that the process drains, and keep their stream to the end.
+#[test]
+fn watchers_learn_of_a_drain() {
+    let mut broker = Broker::configured("[timeouts]\ndrain = \"5s\"\n", 2);
+    let mut watcher = Watcher::open(broker.admin, "overview");
+    assert_eq!(watcher.status(), 200);
+    let _master = Peer::master(&broker, &arn("drained"));
+    broker.signal("TERM");
+    watcher.event("draining");
+    watcher.until("overview", |event| event["draining"] == true);
+    assert!(broker.ended_within(Duration::from_secs(30)).success());
+    let mut rest = Vec::new();
+    let _ = watcher.0.read_to_end(&mut rest);
+}
+
+#[test]
+fn a_page_of_another_site_gets_nothing() {
+    let broker = Broker::dev(1);
+    for header in [
+        "Origin: http://evil.example",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+        "Host: evil.example",
+    ] {
+        let host = if header.starts_with("Host") {
+            ""
+        } else {
+            "Host: localhost\r\n"
+        };
+        for path in [
+            "/overview",
+            "/events?topics=overview",
+            "/channels",
+            "/metrics",
+        ] {
+            let mut connection = Connection::open(broker.admin);
+            let request = format!("GET {path} HTTP/1.1\r\n{host}{header}\r\n\r\n");
+            connection.send(request.as_bytes());
+            assert_eq!(
+                connection.answer().expect("an answer").status,
+                403,
+                "{header} {path}"
+            );
+        }
+    }
+}
