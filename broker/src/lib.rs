@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
+//! | `files` | whole files, read within a bound |
 //! | [`registry`] | channel records on a disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | what the process may hold at most |
@@ -17,6 +18,7 @@ pub mod backup;
 pub mod certificate;
 pub mod config;
 pub mod edge;
+mod files;
 pub mod memory;
 pub mod registry;
 pub mod server;

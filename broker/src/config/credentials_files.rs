@@ -1,12 +1,10 @@
 //! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
 
 use super::error::{Fault, Place};
+use crate::files::{self, Content, ReadError};
 use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError};
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -56,13 +54,13 @@ impl Files {
     pub(super) fn policy(&mut self, written: &str) -> Result<Policy, Vec<String>> {
         let path = self.beside(written).map_err(|rule| vec![rule])?;
         self.note(&path);
-        let (content, _) = read(&path, POLICY_BYTES_MAX).map_err(|rule| vec![rule])?;
+        let content = read(&path, POLICY_BYTES_MAX).map_err(|rule| vec![rule])?;
         let path = path.display();
         let told = |error: &PolicyError| match error.line() {
             0 => format!("{path}: {error}"),
             line => format!("{path}:{line}:{}: {}", error.column(), error.rule()),
         };
-        Policy::parse_telling_all(&content)
+        Policy::parse_telling_all(&content.content)
             .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>())
     }
 
@@ -76,12 +74,12 @@ impl Files {
 
     fn secretive(&mut self, path: PathBuf, bytes_max: usize) -> Checked<Zeroizing<String>> {
         let is_first = self.note(&path);
-        let (content, mode) = read(&path, bytes_max)?;
-        if is_first && mode & OTHERS != 0 {
+        let read = read(&path, bytes_max)?;
+        if is_first && read.is_open_to_others() {
             let warning = "everybody on this machine may read or change it: chmod 600";
             self.warnings.push(format!("{}: {warning}", path.display()));
         }
-        Ok(Zeroizing::new(content))
+        Ok(read.content)
     }
 
     fn beside(&self, written: &str) -> Checked<PathBuf> {
@@ -100,24 +98,14 @@ impl Files {
     }
 }
 
-/// A text file's content and mode.
-fn read(path: &Path, bytes_max: usize) -> Checked<(String, u32)> {
-    let failed = |error: io::Error| format!("{}: cannot be read: {error}", path.display());
-    let file = File::open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    if !about.is_file() {
-        return Err(format!("{}: allowed a regular file", path.display()));
-    }
-    let mut content = String::new();
-    let mut bounded = file.take(bytes_max as u64 + 1);
-    bounded.read_to_string(&mut content).map_err(failed)?;
-    if content.len() > bytes_max {
-        return Err(format!(
-            "{}: allowed at most {bytes_max} bytes",
-            path.display()
-        ));
-    }
-    Ok((content, about.permissions().mode()))
+/// A text file.
+fn read(path: &Path, bytes_max: usize) -> Checked<Content<String>> {
+    let name = path.display();
+    files::read_regular_text(path, bytes_max).map_err(|error| match error {
+        ReadError::Failed(error) => format!("{name}: cannot be read: {error}"),
+        ReadError::NotRegular => format!("{name}: allowed a regular file"),
+        ReadError::TooLong(bytes_max) => format!("{name}: allowed at most {bytes_max} bytes"),
+    })
 }
 
 /// Longest credentials file: 1 KiB for each principal there may be.
@@ -125,6 +113,3 @@ const MAIN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Longest file of one secret.
 const SECRET_BYTES_MAX: usize = 4096;
-
-/// The bits of a mode that let everybody read or write.
-const OTHERS: u32 = 0o006;

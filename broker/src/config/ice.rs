@@ -1,6 +1,7 @@
 //! The entries of `[[ice]]`.
 
 use super::document::{Raw, Section, list, text};
+use crate::files;
 use broker_core::settings::value::{self, Checked};
 use broker_core::settings::{Ice, IceCredential};
 use std::path::Path;
@@ -75,9 +76,10 @@ fn secrets(value: &Raw<'_>) -> Checked<Vec<String>> {
 
 /// One secret a line.
 fn secret_file(path: &Path) -> Checked<Vec<String>> {
-    let content = std::fs::read_to_string(path)
+    let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("allowed a file that can be read ({error})"))?;
-    let lines = content
+    let lines = read
+        .content
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty());
@@ -94,3 +96,5 @@ const DAY: u64 = 86_400_000;
 const ICE_TTL_MS_LEAST: u64 = 60_000;
 /// Source: GetIceServerConfig, `Ttl`; what AWS answers.
 const ICE_TTL_MS: u64 = 300_000;
+/// Longest file of secrets: more than a rotation needs.
+const SECRET_BYTES_MAX: usize = 64 * 1024;

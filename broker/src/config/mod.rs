@@ -33,6 +33,7 @@ pub use json::json;
 pub use key_flags::KeyFlags;
 pub use summary::summary;
 
+use crate::files;
 use broker_core::settings::{Profile, Settings, value};
 use document::Reader;
 use std::collections::BTreeMap;
@@ -45,8 +46,8 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
     let Some(path) = &flags.config else {
         return settle(None, "", flags, machine);
     };
-    match std::fs::read_to_string(path) {
-        Ok(text) => settle(Some(path), &text, flags, machine),
+    match files::read_text(path, FILE_BYTES_MAX) {
+        Ok(read) => settle(Some(path), &read.content, flags, machine),
         Err(error) => {
             let fault = Fault {
                 place: Place::Default,
@@ -107,6 +108,9 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     let (faults, places) = reader.end();
     Draft::new(file, Some(settings), faults, places)
 }
+
+/// Longest configuration file; a hundred times the documented sample.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Regions where an account may have twice as many channels. Source: KVS WebRTC service quotas,
 /// "CreateSignalingChannel".

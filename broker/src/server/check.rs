@@ -5,6 +5,7 @@
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
 use crate::config::{ConfigError, Draft, Loaded, Place, load_credentials};
+use crate::files;
 use crate::tls_files::{self, TlsFault};
 use broker_core::settings::Settings;
 use std::fs::{self, File};
@@ -68,9 +69,9 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
 /// # Errors
 /// What is allowed.
 pub(crate) fn token(path: &Path) -> Result<String, String> {
-    let content = fs::read_to_string(path)
+    let read = files::read_text(path, TOKEN_BYTES_MAX)
         .map_err(|error| format!("allowed a file that can be read: {error}"))?;
-    let token = content.trim();
+    let token = read.content.trim();
     if token.len() < TOKEN_MIN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!(
             "allowed one line of at least {TOKEN_MIN} printable ASCII characters"
@@ -153,3 +154,6 @@ fn of_credentials(
 
 /// Shortest admin token.
 const TOKEN_MIN: usize = 16;
+
+/// Longest file of an admin token.
+const TOKEN_BYTES_MAX: usize = 4096;

@@ -9,11 +9,12 @@
 
 use super::Failure;
 use crate::edge::entropy;
+use crate::files::{self, ReadError};
 use broker_core::auth::SessionKeys;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -29,29 +30,25 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
             path.display()
         ))
     };
-    match File::open(&path) {
+    match files::read_text(&path, BYTES_MAX) {
         Ok(file) => {
-            let mode = file.metadata().map_err(failed)?.permissions().mode();
-            if mode & OTHERS != 0 {
+            if file.is_open_to_others() {
                 let path = path.display();
                 tracing::warn!(
                     "{path}: everybody on this machine may read or change it: chmod 600"
                 );
             }
-            let mut text = Zeroizing::new(String::new());
-            // Bytes that are no text are damage like any other.
-            let mut bounded = file.take(BYTES_MAX);
-            match bounded.read_to_string(&mut text) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => text.clear(),
-                Err(error) => return Err(failed(error)),
-            }
-            read(&text).ok_or_else(|| damaged(&path))
+            read(&file.content).ok_or_else(|| damaged(&path))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        // Bytes that are no text are damage like any other, and so are too many.
+        Err(ReadError::TooLong(_) | ReadError::NotRegular) => Err(damaged(&path)),
+        Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(damaged(&path))
+        }
+        Err(ReadError::Failed(error)) if error.kind() == io::ErrorKind::NotFound => {
             make(data_dir, &path).map_err(failed)
         }
-        Err(error) => Err(failed(error)),
+        Err(ReadError::Failed(error)) => Err(failed(error)),
     }
 }
 
@@ -60,11 +57,9 @@ pub(crate) fn open(data_dir: &Path) -> Result<SessionKeys, Failure> {
 /// # Errors
 /// It cannot be read, or is damaged.
 pub(crate) fn text(data_dir: &Path) -> io::Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::new());
-    let file = File::open(data_dir.join(NAME))?;
-    file.take(BYTES_MAX).read_to_string(&mut text)?;
-    match read(&text) {
-        Some(_) => Ok(text),
+    let file = files::read_text(&data_dir.join(NAME), BYTES_MAX)?;
+    match read(&file.content) {
+        Some(_) => Ok(file.content),
         None => Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged")),
     }
 }
@@ -126,15 +121,13 @@ fn damaged(path: &Path) -> Failure {
 pub(crate) const NAME: &str = "session.key";
 
 /// Two keys with their line ends, and room for blanks.
-const BYTES_MAX: u64 = 1024;
-
-/// The bits of a mode that let everybody read or write.
-const OTHERS: u32 = 0o006;
+const BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use broker_core::auth::{Grant, Temporary};
+    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -2,12 +2,12 @@
 //!
 //! Nothing of a file's text is ever quoted: it may be a key.
 
+use crate::files::{self, ReadError};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// A key of the configuration and what its file may hold.
 #[derive(Clone, Copy)]
@@ -97,24 +97,16 @@ pub(super) fn fault(rule: Rule, path: &Path, error: &dyn Display) -> TlsFault {
     }
 }
 
-fn read(rule: Rule, path: &Path) -> Result<Vec<u8>, TlsFault> {
-    let unreadable = |error| fault(rule, path, &format_args!("it cannot be read: {error}"));
-    let file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(fault(rule, path, &"it is not a file"));
-    }
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut text)
-        .map_err(unreadable)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        let long = format!("it is longer than {FILE_BYTES_MAX} bytes");
-        return Err(fault(rule, path, &long));
-    }
-    if text.iter().all(u8::is_ascii_whitespace) {
+fn read(rule: Rule, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsFault> {
+    let read = files::read_regular(path, FILE_BYTES_MAX).map_err(|error| match error {
+        ReadError::Failed(error) => fault(rule, path, &format_args!("it cannot be read: {error}")),
+        ReadError::NotRegular => fault(rule, path, &"it is not a file"),
+        ReadError::TooLong(_) => fault(rule, path, &error),
+    })?;
+    if read.content.iter().all(u8::is_ascii_whitespace) {
         return Err(fault(rule, path, &"it is empty"));
     }
-    Ok(text)
+    Ok(read.content)
 }
 
 /// Why a file without the wanted section has none.
@@ -162,6 +154,6 @@ fn what(error: &pem::Error, wanted: &str, text: &[u8]) -> String {
 const CERTIFICATE: &str = "CERTIFICATE";
 
 /// A chain is a few KiB, a bundle of all public authorities 250 KiB. A longer file is refused.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 /// All public authorities are 150. A longer list is refused.
 const CERTIFICATES_MAX: usize = 1000;

@@ -1,0 +1,173 @@
+//! Whole files, read within a bound: configuration, credentials, tokens, certificates, keys.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// A file's content. It may be a secret, so it is wiped when dropped.
+pub(crate) struct Content<T: zeroize::Zeroize> {
+    /// All of it.
+    pub(crate) content: Zeroizing<T>,
+    /// The bits of its permissions.
+    mode: u32,
+}
+
+/// Why a file was not read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The system refuses, or a text is not UTF-8.
+    Failed(io::Error),
+    /// Only a regular file is allowed.
+    NotRegular,
+    /// It is longer than this number of bytes.
+    TooLong(usize),
+}
+
+/// Reads a text of at most `bytes_max` bytes from a file of any kind, such as a pipe.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn read_text(path: &Path, bytes_max: usize) -> Result<Content<String>, ReadError> {
+    text(read(&File::open(path)?, bytes_max)?)
+}
+
+/// The same from a regular file only.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn read_regular_text(
+    path: &Path,
+    bytes_max: usize,
+) -> Result<Content<String>, ReadError> {
+    text(read_regular(path, bytes_max)?)
+}
+
+/// Reads at most `bytes_max` bytes from a regular file.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn read_regular(path: &Path, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
+    // Without waiting: to open a pipe that nobody writes to would otherwise never end.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(ReadError::NotRegular);
+    }
+    read(&file, bytes_max)
+}
+
+fn read(file: &File, bytes_max: usize) -> Result<Content<Vec<u8>>, ReadError> {
+    let about = file.metadata()?;
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let expected = usize::try_from(about.len()).unwrap_or(bytes_max);
+    let mut content = Zeroizing::new(Vec::with_capacity(expected.min(bytes_max) + 1));
+    file.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
+    if content.len() > bytes_max {
+        return Err(ReadError::TooLong(bytes_max));
+    }
+    Ok(Content {
+        content,
+        mode: about.permissions().mode(),
+    })
+}
+
+fn text(mut read: Content<Vec<u8>>) -> Result<Content<String>, ReadError> {
+    let bytes = std::mem::take(&mut *read.content);
+    let content = String::from_utf8(bytes).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "stream did not contain valid UTF-8",
+        )
+    })?;
+    Ok(Content {
+        content: Zeroizing::new(content),
+        mode: read.mode,
+    })
+}
+
+impl<T: zeroize::Zeroize> Content<T> {
+    /// Whether everybody may read or write the file.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        self.mode & 0o006 != 0
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(to),
+            Self::NotRegular => to.write_str("it is not a regular file"),
+            Self::TooLong(bytes_max) => write!(to, "it is longer than {bytes_max} bytes"),
+        }
+    }
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Failed(error) => error,
+            ReadError::NotRegular | ReadError::TooLong(_) => {
+                Self::new(io::ErrorKind::InvalidData, error.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn files_are_read_within_their_bound() {
+        let folder = std::env::temp_dir().join(format!("heliograph-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("file");
+        fs::write(&path, "12345").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let read = read_text(&path, 5).unwrap();
+        assert!(read.content.as_str() == "12345" && read.is_open_to_others());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(!read_regular_text(&path, 5).unwrap().is_open_to_others());
+        for error in [read_text(&path, 4).err(), read_regular_text(&path, 4).err()] {
+            assert_eq!(error.unwrap().to_string(), "it is longer than 4 bytes");
+        }
+        fs::write(&path, [0xff; 5]).unwrap();
+        assert_eq!(
+            read_regular(&path, 5).unwrap().content.as_slice(),
+            [0xff; 5]
+        );
+        let error = read_text(&path, 5).err().unwrap().to_string();
+        assert_eq!(error, "stream did not contain valid UTF-8");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Also a pipe, which would wait for its writer, and what never ends.
+    #[test]
+    fn only_what_may_be_read_is_read() {
+        let pipe = std::env::temp_dir().join(format!("heliograph-pipe-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), Path::new("/")] {
+            let error = read_regular(path, 5).err().unwrap();
+            assert!(matches!(error, ReadError::NotRegular), "{error}");
+        }
+        fs::remove_file(&pipe).unwrap();
+        let endless = read_text(Path::new("/dev/zero"), 5).err().unwrap();
+        assert!(matches!(endless, ReadError::TooLong(5)), "{endless}");
+        let folder = read_text(Path::new("/"), 5).err().unwrap();
+        assert_eq!(folder.to_string(), "Is a directory (os error 21)");
+    }
+}
