@@ -164,9 +164,7 @@ fn placement(shards: usize) -> Result<Placement, Failure> {
 
 /// How many client connections the process takes: as configured, or as the descriptors allow.
 fn connections(settings: &Settings) -> Result<usize, Failure> {
-    let open_files = side::raise_descriptors()
-        .map_err(|error| fatal("the limit of open files cannot be read", &error))?;
-    let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
+    let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
     let ours = DESCRIPTORS + settings.shards * (DESCRIPTORS_PER_SHARD + settings.listen.len());
     let least = ours + CONNECTIONS_MIN;
     if open_files < least {
