@@ -1,11 +1,10 @@
 //! How the program ends, and what it says then.
 
-use crate::program::{loadgen, run, tempfile};
+use crate::program::{Live, loadgen, run, tempfile};
 use crate::service::service;
 use crate::support::Fault;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[test]
 fn a_target_that_is_not_there_is_exit_code_3() {
@@ -22,30 +21,14 @@ fn a_target_that_is_not_there_is_exit_code_3() {
 #[test]
 fn ctrl_c_ends_gently_with_the_report() {
     let target = format!("http://{}", service(Fault::Nothing));
-    let json = tempfile("ctrl-c");
-    let flags = format!("--target {target} --mode relay --channels 3 --duration 60 --json");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .arg("run")
-        .args(flags.split(' '))
-        .arg(&json)
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == "measuring"));
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let report: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
-    let _ = std::fs::remove_file(&json);
+    let flags = format!("--target {target} --mode relay --channels 3 --duration 60");
+    let mut run = Live::start(&flags);
+    assert!(run.progress.any(|line| line.unwrap() == "measuring"));
+    let pid = run.child.id().to_string();
+    let killed = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(killed.unwrap().success());
+    let (code, report) = run.end();
+    assert_eq!(code, Some(130));
     assert_eq!(report["messages"]["lost"], 0, "{report}");
     assert!(report["messages"]["sent"].as_u64().unwrap() > 0);
 }

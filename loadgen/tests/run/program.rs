@@ -1,6 +1,8 @@
 //! The program as it is started.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Lines};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 
 pub(crate) fn loadgen(flags: &str) -> Output {
@@ -21,13 +23,53 @@ pub(crate) fn run(target: &str, flags: &str) -> (Option<i32>, serde_json::Value)
         "--target {target} {duration} --json {} {flags}",
         json.display()
     ));
-    let text = std::fs::read_to_string(&json).unwrap_or_default();
-    let _ = std::fs::remove_file(&json);
-    let report = serde_json::from_str(&text).unwrap_or_default();
-    (output.status.code(), report)
+    (output.status.code(), take_report(&json))
 }
 
-pub(crate) fn tempfile(flags: &str) -> std::path::PathBuf {
+/// A run whose progress is followed.
+pub(crate) struct Live {
+    pub(crate) child: Child,
+    /// What it writes to standard error.
+    pub(crate) progress: Lines<BufReader<ChildStderr>>,
+    json: PathBuf,
+}
+
+impl Live {
+    pub(crate) fn start(flags: &str) -> Self {
+        let json = tempfile(flags);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
+            .arg("run")
+            .args(flags.split(' '))
+            .arg("--json")
+            .arg(&json)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let progress = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self {
+            child,
+            progress,
+            json,
+        }
+    }
+
+    /// Exit code and report, once it has ended.
+    pub(crate) fn end(mut self) -> (Option<i32>, serde_json::Value) {
+        self.progress.for_each(drop);
+        let code = self.child.wait().unwrap().code();
+        (code, take_report(&self.json))
+    }
+}
+
+/// Reads a report and removes its file; null if there is none.
+fn take_report(json: &PathBuf) -> serde_json::Value {
+    let text = std::fs::read_to_string(json).unwrap_or_default();
+    let _ = std::fs::remove_file(json);
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+pub(crate) fn tempfile(flags: &str) -> PathBuf {
     let name: String = flags.chars().filter(char::is_ascii_alphanumeric).collect();
     let unique = format!(
         "{}-{:?}-{name}.json",

@@ -1,12 +1,9 @@
 //! The open loop: sessions and storms.
 
-use crate::program::{run, tempfile};
+use crate::program::{Live, run};
 use crate::service::{serve_on, serve_with_stall, service};
 use crate::support::Fault;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 /// Sessions over a sound service: all of them complete, whatever the arrival, in one process and in several.
@@ -75,32 +72,18 @@ fn a_storm_comes_back_until_everybody_is_there() {
     let place = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = place.local_addr().unwrap();
     drop(place);
-    let json = tempfile("storm");
-    let flags = format!(
-        "--target http://{address} --mode storm --channels 2 --viewers-per-channel 3 --duration 6 --json"
-    );
-    let mut child = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .arg("run")
-        .args(flags.split(' '))
-        .arg(&json)
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let flags = "--mode storm --channels 2 --viewers-per-channel 3 --duration 6";
+    let mut run = Live::start(&format!("--target http://{address} {flags}"));
     let has_failed = |line: String| {
         let failures = line.split_once("  failed: ");
         line.starts_with("measuring ")
             && failures.is_some_and(|(_, kinds)| kinds.contains(" refused"))
     };
-    assert!(lines.any(|line| has_failed(line.unwrap())));
+    assert!(run.progress.any(|line| has_failed(line.unwrap())));
     let listener = TcpListener::bind(address).unwrap();
     serve_on(listener, Fault::Nothing);
-    thread::spawn(move || lines.for_each(drop));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    let report: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
-    let _ = std::fs::remove_file(&json);
+    let (code, report) = run.end();
+    assert_eq!(code, Some(0));
     assert_eq!(report["sessions"]["completed"], 6, "{report}");
     assert!(report["errors"]["connect_refused"].as_u64().unwrap() > 0);
     // All attempts count into what a viewer waited.
