@@ -58,7 +58,7 @@ impl Options {
     /// Where the service's CPU time and memory are read, if the flags say so.
     ///
     /// # Errors
-    /// It cannot be found, or does not answer; told to the operator, exit code 2.
+    /// It cannot be found, or does not answer; exit code 2.
     pub fn server(&self) -> Result<Option<Server>, String> {
         if let Some(pid) = self.server_pid {
             let server = Server::process(pid);

@@ -9,7 +9,7 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What is wrong with a scenario file, and where. Told to the operator; exit code 2.
+/// What is wrong with a scenario file, and where; exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioError {
     line: usize,

@@ -42,7 +42,7 @@ impl From<ureq::Error> for ApiError {
 pub(super) struct Channels {
     /// By their place in the share.
     pub(super) arns: Vec<String>,
-    /// Those that were made, to be removed.
+    /// Those that were made; they are deleted after the run.
     made: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Api<'a> {
     /// Makes the channels of the plan's share; one that is there already is used and kept.
     ///
     /// # Errors
-    /// The first call that fails, with the channel's name. What was made is in `channels`, to be removed.
+    /// The first call that fails, with the channel's name. The channels made before it are in `channels`.
     pub(super) fn create(&mut self, plan: &Plan, channels: &mut Channels) -> Result<(), String> {
         for channel in plan.share.channels(plan.channels) {
             if signal::stopped() {
@@ -106,7 +106,7 @@ impl<'a> Api<'a> {
         Ok(())
     }
 
-    /// Removes the channels that were made; gives how many could not be removed, and why the last of them.
+    /// Deletes the channels that were made. Returns how many could not be deleted, with the last error.
     pub(super) fn delete(&mut self, channels: &Channels) -> Option<(usize, ApiError)> {
         let mut failed = None;
         for arn in &channels.made {
@@ -119,7 +119,7 @@ impl<'a> Api<'a> {
         failed
     }
 
-    /// One call; one that is over the service's rate is repeated with back-off.
+    /// One call, repeated with back-off while the service limits the rate.
     fn call(&mut self, path: &str, body: &Value) -> Result<Value, ApiError> {
         let body = body.to_string();
         let mut patience = PATIENCE;
@@ -179,5 +179,5 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ATTEMPTS: u32 = 30;
 const PATIENCE: Duration = Duration::from_millis(100);
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
-/// Longest answer that is taken in.
+/// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;

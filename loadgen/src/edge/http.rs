@@ -13,8 +13,8 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-/// A client that connects to these addresses alone, whatever the URL's host; each request may take so long. It follows
-/// no redirects, uses no proxy, and leaves the status to its caller.
+/// A client that connects to these addresses only, whatever host a URL names. `timeout` is for a whole request. It
+/// follows no redirects, uses no proxy, and returns every status as an answer.
 pub(super) fn client(
     addresses: impl Iterator<Item = SocketAddr>,
     tls: TlsConfig,
@@ -31,8 +31,7 @@ pub(super) fn client(
     Agent::with_parts(config, DefaultConnector::new(), Checked(addresses))
 }
 
-/// The addresses of a target as they were looked up and checked before: none is off loopback unless the target is
-/// owned.
+/// Addresses that were resolved and checked before: none is off loopback unless the target is owned.
 #[derive(Debug)]
 struct Checked(Vec<SocketAddr>);
 

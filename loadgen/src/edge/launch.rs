@@ -1,4 +1,4 @@
-//! Who connects, and when: masters and peers first, sessions on schedule.
+//! Connects parties: masters and peers first, sessions on schedule.
 
 use super::board::Phase;
 use super::directory::Way;
@@ -47,7 +47,7 @@ impl Worker<'_> {
         usize::try_from(self.first).map_or(room, |first| room.min(first))
     }
 
-    /// Has all peers begin to exchange messages.
+    /// Starts the exchange of messages of all peers.
     pub(super) fn start_peers(&mut self) {
         for line in 0..self.lines.len() {
             let crew = &mut self.crew;

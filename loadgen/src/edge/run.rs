@@ -21,18 +21,18 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What the load waits for once all is there.
+/// What the load waits for when everything is ready.
 #[derive(Debug)]
 pub enum Start {
     /// Nothing.
     AtOnce,
     /// This moment: parts on several machines begin together.
     At(SystemTime),
-    /// The word of the process that started this one, which says the moment.
+    /// The moment that the parent process sends.
     OnWord(Receiver<SystemTime>),
 }
 
-/// Why there was no run. Told to the operator.
+/// Why there was no run.
 #[derive(Debug)]
 pub struct RunError {
     text: String,
@@ -125,7 +125,7 @@ pub fn run(
     finished
 }
 
-/// Whether a moment to begin is to come.
+/// Checks that the start is in the future.
 pub(super) fn check_moment(moment: SystemTime) -> Result<(), String> {
     if moment < SystemTime::now() {
         return Err("--start-at: allowed is a moment to come".into());
@@ -133,7 +133,7 @@ pub(super) fn check_moment(moment: SystemTime) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs the plan on channels that are there.
+/// Runs the plan on channels that exist.
 fn run_on(
     plan: &Plan,
     document: &Document,

@@ -20,7 +20,7 @@ impl Server {
     /// The process with this id.
     ///
     /// # Errors
-    /// There is none, or it must not be looked at.
+    /// There is none, or access is denied.
     pub fn process(pid: u32) -> io::Result<Self> {
         Process::find(pid).map(Self::Process)
     }
@@ -28,7 +28,7 @@ impl Server {
     /// The service behind this admin address.
     ///
     /// # Errors
-    /// It does not answer, or does not tell its CPU time.
+    /// It does not answer, or its metrics lack the CPU time.
     pub fn admin(address: SocketAddr) -> io::Result<Self> {
         let server = Self::Admin(address);
         server.cpu_ns()?;
@@ -38,7 +38,7 @@ impl Server {
     /// CPU time of the process, user and kernel, in nanoseconds.
     ///
     /// # Errors
-    /// It is gone, or does not answer.
+    /// It has ended, or does not answer.
     pub fn cpu_ns(self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.cpu_ns(),
@@ -51,7 +51,7 @@ impl Server {
     /// Resident memory in bytes.
     ///
     /// # Errors
-    /// It is gone, or does not answer.
+    /// It has ended, or does not answer.
     pub fn rss_bytes(self) -> io::Result<u64> {
         match self {
             Self::Process(process) => process.rss_bytes(),
@@ -94,7 +94,7 @@ fn whole(figure: f64) -> u64 {
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest answer that is taken in.
+/// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]

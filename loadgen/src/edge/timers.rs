@@ -1,25 +1,25 @@
-//! What is due without news: sessions that took too long, holds that are over, parties that connect again.
+//! Deadlines: sessions that take too long, the end of holds, reconnects.
 //!
-//! Spans that are the same for all stand in queues, which are sorted by themselves; only back-off needs an order. An
-//! entry whose line has another connection meanwhile is passed over.
+//! Each timeout that is the same for all connections has a queue, which is in order by construction; only back-off
+//! needs a sorted map. An entry whose line has another connection by then is skipped.
 
 use super::line::Line;
 use super::worker::Worker;
 use crate::visit::{LINE_BYTES, Party, Stage, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 
-/// The moments that a worker waits for.
+/// The deadlines of a worker.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     /// When a connection must have got as far as it should.
     patience: VecDeque<Due>,
-    /// When the next candidates of a session are to be said.
+    /// When the next candidates of a session are sent.
     trickles: VecDeque<Due>,
     /// When a hold is over.
     holds: VecDeque<Due>,
     /// When a closed connection must be gone.
     farewells: VecDeque<Due>,
-    /// Who connects again, and when; the second number tells equal moments apart.
+    /// Reconnects by moment; the second number makes equal moments distinct.
     retries: BTreeMap<(u64, u64), Party>,
     ticket: u64,
 }
@@ -42,21 +42,17 @@ impl Timers {
         let retry = self.retries.keys().next().map(|(at_ns, _)| *at_ns);
         queued.chain(retry).min()
     }
-
-    fn is_due(queue: &mut VecDeque<Due>, now_ns: u64) -> Option<Due> {
-        queue.pop_front_if(|due| due.at_ns <= now_ns)
-    }
 }
 
 impl Worker<'_> {
-    /// From here on a line's party has so long to get all the way.
+    /// Starts the timeout of a line's whole session.
     pub(super) fn be_patient(&mut self, line: u32) {
         let patience = self.shared.plan.patience;
         let due = self.due(line, u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
         self.timers.patience.push_back(due);
     }
 
-    /// After its span, a line's session says its next candidate, and so does its master.
+    /// Schedules the next candidate of a line's session and of its master.
     pub(super) fn trickle_later(&mut self, line: u32) {
         let due = self.due(line, self.shared.plan.terms.trickle_ns);
         self.timers.trickles.push_back(due);
@@ -65,7 +61,7 @@ impl Worker<'_> {
     /// The next candidate of each side.
     fn trickle(&mut self, line: u32) {
         let crew = &mut self.crew;
-        // A master that is away says nothing until it is back.
+        // A master that is not connected sends nothing until it is.
         if let Some(master) = crew.master_line(line) {
             self.lines.write(master, |out| crew.trickle_back(line, out));
         }
@@ -75,13 +71,13 @@ impl Worker<'_> {
         }
     }
 
-    /// From here on a line's party holds.
+    /// Starts the hold of a line's party.
     pub(super) fn hold(&mut self, line: u32, span_ns: u64) {
         let due = self.due(line, span_ns);
         self.timers.holds.push_back(due);
     }
 
-    /// From here on a line has so long to be gone.
+    /// Starts the timeout of a line's close.
     pub(super) fn say_farewell(&mut self, line: u32) {
         let due = self.due(line, FAREWELL_NS);
         self.timers.farewells.push_back(due);
@@ -95,8 +91,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Has a party connect again after its n-th failure in a row, as the SDKs do: at a random moment of a span that
-    /// doubles from 100 ms to 10 s (full jitter).
+    /// Schedules a reconnect after `attempts` failures in a row, as the SDKs do: after a random time of at most 100 ms,
+    /// doubled with each failure up to 10 s (full jitter).
     pub(super) fn try_again(&mut self, party: Party, attempts: u32) {
         let span_ns = BACK_OFF_NS
             .checked_shl(attempts.min(16))
@@ -120,25 +116,17 @@ impl Worker<'_> {
     /// Does everything that is due.
     pub(super) fn on_time(&mut self) {
         let now_ns = self.now_ns();
-        while let Some(due) = Timers::is_due(&mut self.timers.patience, now_ns) {
-            if self.lines.generation(due.line) == due.generation {
-                self.too_late(due.line);
-            }
+        while let Some(line) = self.next_line(|timers| &mut timers.patience) {
+            self.too_late(line);
         }
-        while let Some(due) = Timers::is_due(&mut self.timers.trickles, now_ns) {
-            if self.lines.generation(due.line) == due.generation {
-                self.trickle(due.line);
-            }
+        while let Some(line) = self.next_line(|timers| &mut timers.trickles) {
+            self.trickle(line);
         }
-        while let Some(due) = Timers::is_due(&mut self.timers.holds, now_ns) {
-            if self.lines.generation(due.line) == due.generation {
-                self.close(due.line);
-            }
+        while let Some(line) = self.next_line(|timers| &mut timers.holds) {
+            self.close(line);
         }
-        while let Some(due) = Timers::is_due(&mut self.timers.farewells, now_ns) {
-            if self.lines.generation(due.line) == due.generation {
-                self.still_there(due.line);
-            }
+        while let Some(line) = self.next_line(|timers| &mut timers.farewells) {
+            self.still_there(line);
         }
         while let Some(entry) = self.timers.retries.first_entry()
             && entry.key().0 <= now_ns
@@ -148,7 +136,18 @@ impl Worker<'_> {
         }
     }
 
-    /// A connection did not get as far as it should.
+    /// The line of the next entry of a queue that is due and still has the same connection.
+    fn next_line(&mut self, queue: impl Fn(&mut Timers) -> &mut VecDeque<Due>) -> Option<u32> {
+        let now_ns = self.now_ns();
+        loop {
+            let due = queue(&mut self.timers).pop_front_if(|due| due.at_ns <= now_ns)?;
+            if self.lines.generation(due.line) == due.generation {
+                return Some(due.line);
+            }
+        }
+    }
+
+    /// A connection is not where it should be in time.
     fn too_late(&mut self, line: u32) {
         match self.crew.party(line) {
             Party::Nobody => {}
@@ -180,10 +179,10 @@ impl Worker<'_> {
         self.again_or_failed(party);
     }
 
-    /// A closed connection is not gone in time.
+    /// A close did not finish in time.
     fn still_there(&mut self, line: u32) {
         match self.crew.party(line) {
-            // It said its farewell, or was given up: only the socket is left.
+            // It was closed or given up: only the socket is left.
             Party::Nobody => self.lines.cut(line),
             Party::Master(_) | Party::Viewer(_) | Party::Peer(_) => {
                 self.lost(line, "timeout_close");
@@ -192,13 +191,13 @@ impl Worker<'_> {
     }
 }
 
-/// How long a closed connection may take to be gone.
+/// How long a close may take.
 const FAREWELL_NS: u64 = 5_000_000_000;
 /// The first span of the back-off, and the longest. Source: C SDK `StateMachine.c`.
 const BACK_OFF_NS: u64 = 100_000_000;
 const BACK_OFF_NS_MAX: u64 = 10_000_000_000;
 
-/// Most moments that wait for one connection: patience, the next candidate or the hold, and farewell.
+/// Most deadlines of one connection: patience, the next candidate or the hold, and farewell.
 const DUES: usize = 3;
 // A plain connection: its line, its party and its moments, in tables that double as they grow.
 const _: () = assert!(2 * (size_of::<Line>() + LINE_BYTES + DUES * size_of::<Due>()) <= 700);

@@ -1,4 +1,4 @@
-//! The client's side of TLS: whom to trust, and bytes between the socket and the peer.
+//! The client side of TLS: trusted certificates, and bytes between the socket and the peer.
 
 use crate::plan::Trust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -30,8 +30,8 @@ impl Client {
     /// one.
     ///
     /// # Errors
-    /// The authority's file cannot be read or holds no certificate; the system trusts nobody; the host cannot be a name
-    /// in a certificate.
+    /// The authority's file cannot be read or holds no certificate; the system trusts no authority; the host cannot
+    /// be a name in a certificate.
     pub(super) fn new(trust: &Trust, host: &str) -> io::Result<Option<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -65,7 +65,7 @@ impl Client {
     /// A new connection, and the first bytes of its handshake at the end of `out`.
     ///
     /// # Errors
-    /// What rustls says.
+    /// An error of rustls.
     pub(super) fn connect(&self, out: &mut Vec<u8>) -> io::Result<Tls> {
         let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         let mut tls = Tls(connection.map_err(io::Error::other)?);
@@ -81,7 +81,7 @@ impl Tls {
         self.0.is_handshaking()
     }
 
-    /// Takes in records; appends what they say to `plain`, and what must be answered to `out`.
+    /// Reads records; appends their contents to `plain` and replies to `out`.
     ///
     /// # Errors
     /// The certificate is not trusted, or the service broke the protocol; an alert is in `out`.
@@ -111,7 +111,7 @@ impl Tls {
     /// Encrypts `plain` to the end of `out`.
     ///
     /// # Errors
-    /// What rustls says.
+    /// An error of rustls.
     pub(super) fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.0.writer().write_all(plain)?;
         self.flush(out)
@@ -169,7 +169,7 @@ fn about(file: &Path, what: &dyn Display) -> io::Error {
     io::Error::other(format!("--tls-ca {}: {what}", file.display()))
 }
 
-/// The authorities that this system trusts; single ones that cannot be read are left out.
+/// The authorities that this system trusts, except those that cannot be read.
 fn system_roots() -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(load_native_certs().certs);
@@ -181,8 +181,8 @@ fn system_roots() -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Takes any certificate, but still has the service prove that it holds its key: the handshake costs what it always
-/// costs, except the chain.
+/// Accepts any certificate, but checks that the service holds its key: the handshake costs the same except for the
+/// chain.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 

@@ -11,11 +11,11 @@ use std::fmt;
 pub enum OptionError {
     /// A flag's value is out of range: the flag, and what is allowed.
     Range(&'static str, &'static str),
-    /// A flag that means nothing in a storm.
+    /// A flag without effect in a storm.
     InStorm(&'static str),
-    /// Any certificate, off loopback.
+    /// `--insecure` off loopback.
     InsecureAbroad,
-    /// A load on another machine that is worth a second thought, without `--yes`.
+    /// A heavy load on another machine, without `--yes`.
     Unconfirmed,
     /// See there.
     Address(AddressError),
@@ -39,7 +39,7 @@ impl fmt::Display for OptionError {
             }
             Self::Unconfirmed => write!(
                 formatter,
-                "more than {ABROAD_RATE_MAX} connections a second, or {ABROAD_MAX} at once, on another machine: \
+                "more than {ABROAD_RATE_MAX} connections per second, or {ABROAD_MAX} at once, on another machine: \
                  confirm it with --yes"
             ),
             Self::Address(error) => error.fmt(formatter),

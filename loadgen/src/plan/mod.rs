@@ -33,17 +33,17 @@ pub struct Plan {
     pub target: Target,
     /// Where it comes from; `None` leaves it to the kernel.
     pub sources: Option<Sources>,
-    /// How channels are called.
+    /// The names of the channels.
     pub naming: Naming,
-    /// Channels.
+    /// Number of channels.
     pub channels: u32,
-    /// Viewers of each.
+    /// Viewers of each channel.
     pub viewers: u32,
-    /// How long is measured.
+    /// The measured time.
     pub duration: Duration,
     /// One thread is pinned to each; `None` is one thread, not pinned.
     pub cores: Option<CpuList>,
-    /// Whose certificate is taken.
+    /// Which certificates are accepted.
     pub trust: Trust,
     /// Which channels, and so which sessions, are this process's.
     pub share: Share,
@@ -67,7 +67,7 @@ pub struct Plan {
     pub create_channels: bool,
 }
 
-/// Whose certificate is taken.
+/// Which certificates are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// One that this authority (a PEM file) vouches for.
@@ -127,7 +127,7 @@ impl Plan {
         likely.min(u64::from(schedule.sessions()))
     }
 
-    /// Whether it is more than another machine should be given without a second thought.
+    /// Whether it is a heavy load on another machine, which `--yes` must confirm.
     fn is_bold(&self) -> bool {
         let abroad = [
             Some(&self.target),
@@ -137,7 +137,7 @@ impl Plan {
         abroad && self.is_heavy()
     }
 
-    /// Whether it would be, were it on another machine.
+    /// Whether it is heavy: unbounded, or above the limits for other machines.
     fn is_heavy(&self) -> bool {
         let rate = self.schedule.as_ref().map_or(0.0, Schedule::rate_max);
         let unbounded = matches!(self.mode, Mode::Relay | Mode::Connect);
@@ -161,6 +161,6 @@ impl Plan {
     }
 }
 
-/// From here on a load on another machine is to be confirmed: connections a second, and at once.
+/// Above these a load on another machine must be confirmed: connections per second, and at once.
 const ABROAD_RATE_MAX: f64 = 100.0;
 const ABROAD_MAX: u64 = 1_000;

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 pub struct Inquiry {
     role: Role,
     answered: u8,
-    /// What of an answer has come.
+    /// The part of the answer that has arrived.
     bytes: Vec<u8>,
-    /// Where the service wants the party, once it has said so.
+    /// The endpoints that the service named.
     endpoints: Option<Endpoints>,
     /// The service closes the connection: the next call needs another.
     over: bool,
 }
 
-/// Who asks.
+/// The party that calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A channel's master. It asks for its endpoint only.
@@ -45,19 +45,19 @@ pub enum Call {
     IceServers,
 }
 
-/// What came of bytes.
+/// The result of received bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// More are needed.
     Part,
-    /// The call was answered well.
+    /// The call succeeded.
     Answered,
-    /// It was not: the name under which that is counted.
+    /// The call failed: the name under which that is counted.
     Refused(String),
 }
 
 impl Inquiry {
-    /// Nothing was asked yet.
+    /// No call was made yet.
     #[must_use]
     pub const fn new(role: Role) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Inquiry {
         }
     }
 
-    /// The call that is next; `None` when all were answered.
+    /// The next call; `None` when all were answered.
     #[must_use]
     pub const fn next(&self) -> Option<Call> {
         match (self.answered, self.role) {
@@ -95,12 +95,12 @@ impl Inquiry {
         self.over
     }
 
-    /// Goes on over another connection.
+    /// Continues on another connection.
     pub const fn move_on(&mut self) {
         self.over = false;
     }
 
-    /// Takes in what came of the answer.
+    /// Reads received bytes of the answer.
     pub fn take_in(&mut self, bytes: &[u8]) -> Reply {
         self.bytes.extend_from_slice(bytes);
         match Answer::parse(&self.bytes) {
@@ -194,7 +194,7 @@ pub fn write_call(out: &mut Vec<u8>, call: &signer::Call<'_>, signer: Option<&mu
     out.extend_from_slice(format!("{head}Content-Length: {length}\r\n\r\n{body}").as_bytes());
 }
 
-/// Longest answer that is taken in: what the C SDK holds, and more.
+/// Longest answer that is read: more than the C SDK reads.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
