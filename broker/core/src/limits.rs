@@ -233,6 +233,10 @@ pub const CONTROL_BYTES_WHEN_FULL: usize = 4 * 1024;
 /// Longest frame around a payload: header, JSON members, the longest sender id.
 pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 
+/// Copies of messages that a shard hands over in a second under `--dev`; further ones are counted as missed. Half of
+/// what is kept of them, so that a load test pays for few.
+pub const CAPTURES_PER_SECOND_MAX: u32 = 1000;
+
 const _: () = assert!(LIST_MERGED_MAX / SHARDS_MAX > 0);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);

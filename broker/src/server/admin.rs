@@ -4,8 +4,8 @@ use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
 use crate::side::{
-    Backup, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState, Report, Scraper,
-    ShardLook, Shows, Survey, Whom,
+    Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState, Report,
+    Scraper, ShardLook, Shows, Survey, Whom,
 };
 use crate::tls_files::NotAfter;
 use broker_core::id::ShardId;
@@ -58,6 +58,7 @@ pub(super) fn shows(
         token,
         dev: settings.dev.then(|| DevTools {
             clocks: clocks(Arc::clone(mailboxes)),
+            captures: Captures::default(),
         }),
     }
 }

@@ -89,6 +89,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     );
     let history = shows.history.clone();
     let page = admin_listener.map(|listener| AdminPage { listener, shows });
+    let captures = page.as_ref().and_then(|page| page.shows.captures());
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
 
@@ -103,6 +104,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         edge,
         events,
         log,
+        captures,
     };
     let shards = shards.start(threads, bound)?;
     status.set(Status::Ok);

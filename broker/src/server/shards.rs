@@ -6,7 +6,7 @@ use super::{Failure, fatal};
 use crate::edge::{
     Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle, ShardThread,
 };
-use crate::side::Log;
+use crate::side::{Captures, Log};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::id::ShardId;
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard};
@@ -31,6 +31,8 @@ pub(super) struct Shards<'s> {
     pub(super) edge: EdgeSettings,
     pub(super) events: Sender<ShardEvent>,
     pub(super) log: &'s Log,
+    /// Where copies of messages go, under `--dev`.
+    pub(super) captures: Option<Captures>,
 }
 
 impl Shards<'_> {
@@ -103,6 +105,7 @@ impl Shards<'_> {
             session_keys: Arc::clone(&self.session_keys),
             nonces: Nonces::new(nonce_seed, id.0),
             waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
+            copies: self.captures.as_ref().map(Captures::of_shard),
         })
     }
 }

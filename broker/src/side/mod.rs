@@ -28,7 +28,7 @@ mod survey;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
-pub use dev::{DevTools, MoveClocks};
+pub use dev::{Captures, DevTools, MoveClocks};
 pub use door::ADMIN_DESCRIPTORS_MAX;
 pub use feed::LogTail;
 pub use history::{History, ShardLook};
@@ -86,6 +86,14 @@ pub struct Shows {
     pub token: Option<String>,
     /// What `/dev` is served by, under `--dev`.
     pub dev: Option<DevTools>,
+}
+
+impl Shows {
+    /// Where shards send copies of messages, if anybody may ask for them.
+    #[must_use]
+    pub fn captures(&self) -> Option<Captures> {
+        self.dev.as_ref().map(|dev| dev.captures.clone())
+    }
 }
 
 /// Starts the side thread. It ends with the process. Signals are sent as `commands`; a second `End` is sent like the

@@ -26,6 +26,7 @@ mod answers;
 mod backlog;
 mod books;
 mod calls;
+mod capture;
 mod census;
 mod changes;
 mod deadlines;
@@ -34,6 +35,7 @@ mod directory;
 mod drain;
 mod frames;
 mod gate;
+mod glob;
 mod handover;
 mod heads;
 mod home;
@@ -65,6 +67,8 @@ mod waits;
 mod welcome;
 
 pub use crate::channel::Towards;
+pub use capture::{Capture, Captured, Fate};
+pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
 pub use snapshot::Snapshot;
@@ -110,6 +114,7 @@ impl Shard {
             session_keys,
             nonces,
             waiting_calls,
+            copies,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
@@ -124,7 +129,7 @@ impl Shard {
         let mut shard = Self {
             sockets,
             directory: Directory::new(settings, hasher, store, newest, waiting_calls),
-            books: Books::new(journal, random),
+            books: Books::new(journal, copies, random),
             gate,
         };
         for record in records {

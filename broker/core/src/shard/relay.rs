@@ -2,11 +2,12 @@
 //! the way to a connected recipient.
 
 use super::books::Books;
+use super::capture::{Fate, Seen};
 use super::directory::Directory;
 use super::frames::Aside;
 use super::sockets::Sockets;
 use super::unsent::kept_message;
-use super::{alexa, backlog, frames, kept, leave, outboxes};
+use super::{alexa, backlog, capture, frames, kept, leave, outboxes};
 use crate::channel::{Channel, Message, Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
@@ -37,6 +38,29 @@ impl Passing<'_> {
     /// Counts how it ended.
     pub(super) fn end(&self, books: &mut Books, outcome: Outcome) {
         books.counters.end(Kind::Known(self.launch.action), outcome);
+    }
+
+    /// Hands a copy over, as it is after its route was found.
+    #[cold]
+    pub(super) fn copy(&self, directory: &Directory, books: &mut Books, route: &Route, at: Moment) {
+        let fate = match route {
+            Route::To(_) => Fate::Delivered,
+            Route::Keep(_) => Fate::Kept,
+            Route::AnswersCall | Route::TooLateForCall => Fate::Call,
+        };
+        let (towards, viewer) = match self.delivery.sender {
+            Some(viewer) => (Towards::Master, viewer),
+            None => (Towards::Viewer, self.recipient),
+        };
+        let seen = Seen {
+            channel: self.channel,
+            towards: Some(towards),
+            viewer,
+            action: Some(self.launch.action),
+            payload: self.delivery.payload,
+            fate,
+        };
+        capture::copy(directory, books, &seen, at);
     }
 }
 
@@ -69,6 +93,9 @@ pub(super) fn admit(
         });
     }
     books.counters.end(kind, Outcome::Throttled);
+    if books.copies.is_some() {
+        copy_refused(sockets, directory, books, from, Some(request), at);
+    }
     let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
     status(sockets, directory, books, from, id, fault, at);
     Err(frames::idle_frame(sockets, directory, books, from, at))
@@ -294,6 +321,9 @@ pub(super) fn refuse_message(
     };
     books.counters.receive(kind);
     books.counters.end(kind, Outcome::Refused);
+    if books.copies.is_some() {
+        copy_refused(sockets, directory, books, from, None, at);
+    }
     if let Some(answer) = fault.kind.status(&sockets.rules.messages) {
         status(
             sockets,
@@ -305,6 +335,30 @@ pub(super) fn refuse_message(
             at,
         );
     }
+}
+
+/// Hands over a copy of what went nowhere: too much of it, or not understood.
+#[cold]
+fn copy_refused(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    from: SessionKey,
+    request: Option<&Request<'_>>,
+    at: Moment,
+) {
+    let Some(web_socket) = sockets.web_socket(from) else {
+        return;
+    };
+    let seen = Seen {
+        channel: web_socket.channel,
+        towards: None,
+        viewer: web_socket.role.client_id().unwrap_or_default(),
+        action: request.map(|request| request.action),
+        payload: request.map_or("", |request| request.payload),
+        fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
+    };
+    capture::copy(directory, books, &seen, at);
 }
 
 /// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.

@@ -104,6 +104,9 @@ fn pass(
     // Message → route.
     let sender = relay::admit(sockets, directory, books, from, &request, at)?;
     let (route, passing) = relay::route(directory, books, &sender, &request, at)?;
+    if books.copies.is_some() {
+        passing.copy(directory, books, &route, at);
+    }
     // Route → outbox.
     match route {
         Route::To(to) => relay::deliver(sockets, directory, books, to, &passing, at),

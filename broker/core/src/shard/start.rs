@@ -1,5 +1,6 @@
 //! The initial state of a shard.
 
+use super::capture::Capture;
 use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
@@ -39,6 +40,8 @@ pub struct Start {
     /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
     /// happens then.
     pub waiting_calls: usize,
+    /// Where copies of messages go, under `--dev`.
+    pub copies: Option<Box<dyn Capture>>,
 }
 
 impl Start {
@@ -64,6 +67,7 @@ impl Start {
             session_keys: Arc::new(SessionKeys::new(&[0; 32], None)),
             nonces: Nonces::new(&[0; 32], id.0),
             waiting_calls,
+            copies: None,
         }
     }
 }

@@ -1,10 +1,17 @@
 //! The pages for tests, `/dev/…`: only under `--dev`.
 //!
-//! In reading order: this page; `body` (what a request says, or which key of it is wrong); `clock`.
+//! In reading order: this page; `body` (what a request says, or which key of it is wrong); `query` (the same of its
+//! parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`.
 
 mod body;
+mod captures;
 mod clock;
+mod connections;
+mod messages;
+mod query;
+mod summary;
 
+pub use captures::Captures;
 pub use clock::MoveClocks;
 
 use super::admin::{Admin, error};
@@ -20,18 +27,24 @@ use tokio::sync::Mutex;
 pub struct DevTools {
     /// Moves the clocks of all shards.
     pub clocks: MoveClocks,
+    /// Copies of messages.
+    pub captures: Captures,
 }
 
 /// What the pages for tests remember.
 pub(super) struct Dev {
     /// One move at a time.
     clocks: Arc<Mutex<Clocks>>,
+    captures: Captures,
 }
 
 impl Dev {
+    /// Call it on the side thread's runtime.
     pub(super) fn new(tools: DevTools) -> Self {
+        tokio::spawn(tools.captures.clone().keep_all());
         Self {
             clocks: Arc::new(Mutex::new(Clocks::new(tools.clocks))),
+            captures: tools.captures,
         }
     }
 }
@@ -48,6 +61,8 @@ pub(super) fn routes(dev: bool) -> Router<Admin> {
             "/dev/clock",
             get(clock::show).post(clock::change).delete(clock::reset),
         )
+        .route("/dev/connections", get(connections::list))
+        .route("/dev/messages", get(messages::list))
         .route("/dev", any(unknown))
         .route("/dev/{*page}", any(unknown))
 }
@@ -60,4 +75,4 @@ async fn unknown() -> Response {
     error(StatusCode::NOT_FOUND, NO_SUCH_PAGE)
 }
 
-const NO_SUCH_PAGE: &str = "no such page: /dev/clock";
+const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/messages";

@@ -1,0 +1,154 @@
+//! Copies of messages for tests of clients: under `--dev` only. A production shard has nowhere to put them.
+
+use super::books::Books;
+use super::directory::Directory;
+use crate::channel::Towards;
+use crate::id::ChannelKey;
+use crate::limits::CAPTURES_PER_SECOND_MAX;
+use crate::time::{Moment, Wall};
+use codec::signal::Action;
+
+/// Takes copies of messages. Never waits: what it has no room for it counts.
+pub trait Capture: Send {
+    /// A message was dealt with.
+    fn take(&mut self, copy: Captured);
+
+    /// This many more were too many for a second.
+    fn missed(&mut self, messages: u64);
+}
+
+/// A message, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// When.
+    pub at: Wall,
+    /// The channel's name.
+    pub channel: Box<str>,
+    /// Which way it went; `None` when it was refused before that was known.
+    pub towards: Option<Towards>,
+    /// The viewer at its other end, or the viewer that sent what was refused; empty for a master that did.
+    pub viewer: Box<str>,
+    /// Its action; `None` for what could not be understood.
+    pub action: Option<Action>,
+    /// The payload as it came, base64.
+    pub payload: Box<str>,
+    /// What became of it, so far.
+    pub fate: Fate,
+}
+
+/// What becomes of a message when it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is on its way to a connected recipient.
+    Delivered,
+    /// It is kept for an absent one.
+    Kept,
+    /// It answers an Alexa call, or comes too late for one.
+    Call,
+    /// It breaks a rule.
+    Refused,
+    /// Its sender is too fast.
+    Throttled,
+}
+
+impl Fate {
+    /// The word of `/dev/messages`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Kept => "kept",
+            Self::Call => "call",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
+/// Where a shard's copies go, and how many went there in the current second.
+pub(super) struct Copies {
+    to: Box<dyn Capture>,
+    second: u64,
+    taken: u32,
+}
+
+/// What a copy is made of.
+pub(super) struct Seen<'a> {
+    pub(super) channel: ChannelKey,
+    pub(super) towards: Option<Towards>,
+    pub(super) viewer: &'a str,
+    pub(super) action: Option<Action>,
+    pub(super) payload: &'a str,
+    pub(super) fate: Fate,
+}
+
+impl Copies {
+    pub(super) fn new(to: Box<dyn Capture>) -> Self {
+        Self {
+            to,
+            second: 0,
+            taken: 0,
+        }
+    }
+
+    /// Whether there may be one more in this second.
+    fn has_room(&mut self, at: Moment) -> bool {
+        let second = at.now.0 / 1000;
+        if second != self.second {
+            (self.second, self.taken) = (second, 0);
+        }
+        self.taken = self.taken.saturating_add(1);
+        self.taken <= CAPTURES_PER_SECOND_MAX
+    }
+}
+
+/// Hands a copy over, if anybody takes copies.
+#[cold]
+pub(super) fn copy(directory: &Directory, books: &mut Books, seen: &Seen<'_>, at: Moment) {
+    let Some(copies) = &mut books.copies else {
+        return;
+    };
+    if !copies.has_room(at) {
+        return copies.to.missed(1);
+    }
+    let channel = directory.channels.get(seen.channel);
+    copies.to.take(Captured {
+        at: at.wall,
+        channel: channel.map_or("", |it| it.record.arn.name()).into(),
+        towards: seen.towards,
+        viewer: seen.viewer.into(),
+        action: seen.action,
+        payload: seen.payload.into(),
+        fate: seen.fate,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Now;
+
+    struct Nowhere;
+
+    impl Capture for Nowhere {
+        fn take(&mut self, _: Captured) {}
+        fn missed(&mut self, _: u64) {}
+    }
+
+    #[test]
+    fn a_second_has_room_for_so_many_copies() {
+        let mut copies = Copies::new(Box::new(Nowhere));
+        let at = |ms| Moment {
+            now: Now(ms),
+            ..Moment::default()
+        };
+        let mut taken = |ms| {
+            (0..2 * CAPTURES_PER_SECOND_MAX)
+                .filter(|_| copies.has_room(at(ms)))
+                .count()
+        };
+        assert_eq!(taken(0), CAPTURES_PER_SECOND_MAX as usize);
+        assert_eq!(taken(999), 0);
+        assert_eq!(taken(1000), CAPTURES_PER_SECOND_MAX as usize);
+    }
+}

@@ -1,0 +1,204 @@
+//! Copies of messages on their way from the shards to `/dev/messages`, and those that are kept for it.
+//!
+//! ```text
+//!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► Kept
+//! ```
+//! A shard never waits: what finds the queue full is counted and lost. What a client has received was copied before it
+//! was sent, so a request that comes after it sees the copy.
+
+use broker_core::shard::{Capture, Captured};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::{Mutex, Notify};
+
+/// The way of copies from the shards; a clone is another way to the same.
+#[derive(Clone)]
+pub struct Captures(Arc<Shared>);
+
+struct Shared {
+    to: Sender<Captured>,
+    from: Receiver<Captured>,
+    /// Bytes of the copies in the queue.
+    queued_bytes: AtomicUsize,
+    missed: AtomicU64,
+    kept: Mutex<Kept>,
+    news: Notify,
+}
+
+/// The newest copies, with their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    rows: VecDeque<(u64, Captured)>,
+    bytes: usize,
+    /// The number of the last copy.
+    last: u64,
+}
+
+impl Default for Captures {
+    fn default() -> Self {
+        let (to, from) = bounded(QUEUED_MAX);
+        Self(Arc::new(Shared {
+            to,
+            from,
+            queued_bytes: AtomicUsize::new(0),
+            missed: AtomicU64::new(0),
+            kept: Mutex::default(),
+            news: Notify::new(),
+        }))
+    }
+}
+
+impl Captures {
+    /// What a shard hands its copies to.
+    #[must_use]
+    pub fn of_shard(&self) -> Box<dyn Capture> {
+        Box::new(self.clone())
+    }
+
+    /// Takes over what shards have sent, whenever they send, so that the newest copies are kept and not the oldest.
+    pub(super) async fn keep_all(self) {
+        loop {
+            let news = self.0.news.notified();
+            self.with(|_| ()).await;
+            news.await;
+        }
+    }
+
+    /// Waits for more copies, if none came since `notified` was made.
+    pub(super) fn news(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.news.notified()
+    }
+
+    /// The copies, with all that have arrived.
+    pub(super) async fn with<T>(&self, use_kept: impl FnOnce(&mut Kept) -> T) -> T {
+        let mut kept = self.0.kept.lock().await;
+        while let Ok(copy) = self.0.from.try_recv() {
+            let order = Ordering::Relaxed;
+            self.0.queued_bytes.fetch_sub(size(&copy), order);
+            kept.push(copy);
+        }
+        use_kept(&mut kept)
+    }
+
+    /// Copies that were lost: too many in a second, or in the queue.
+    pub(super) fn missed(&self) -> u64 {
+        self.0.missed.load(Ordering::Relaxed)
+    }
+}
+
+impl Capture for Captures {
+    fn take(&mut self, copy: Captured) {
+        let (bytes, order) = (size(&copy), Ordering::Relaxed);
+        let room = |queued: usize| (queued + bytes <= QUEUED_BYTES_MAX).then_some(queued + bytes);
+        let fits = self.0.queued_bytes.fetch_update(order, order, room);
+        if fits.is_err() {
+            return self.missed(1);
+        }
+        if self.0.to.try_send(copy).is_err() {
+            self.0.queued_bytes.fetch_sub(bytes, order);
+            return Capture::missed(self, 1);
+        }
+        self.0.news.notify_waiters();
+    }
+
+    fn missed(&mut self, messages: u64) {
+        self.0.missed.fetch_add(messages, Ordering::Relaxed);
+    }
+}
+
+impl Kept {
+    fn push(&mut self, copy: Captured) {
+        self.last += 1;
+        self.bytes += size(&copy);
+        self.rows.push_back((self.last, copy));
+        while self.rows.len() > KEPT_MAX || self.bytes > KEPT_BYTES_MAX {
+            let Some((_, oldest)) = self.rows.pop_front() else {
+                return;
+            };
+            self.bytes -= size(&oldest);
+        }
+    }
+
+    /// The copies after this number, oldest first.
+    pub(super) fn after(&self, number: u64) -> impl Iterator<Item = &(u64, Captured)> {
+        let first = self.rows.partition_point(|(other, _)| *other <= number);
+        self.rows.range(first..)
+    }
+
+    /// The number of the last copy there was.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+}
+
+/// What a copy takes of memory, about.
+fn size(copy: &Captured) -> usize {
+    size_of::<Captured>() + copy.channel.len() + copy.viewer.len() + copy.payload.len()
+}
+
+/// Copies on their way.
+const QUEUED_MAX: usize = 1024;
+
+/// Their bytes.
+const QUEUED_BYTES_MAX: usize = 16 << 20;
+
+/// Copies that are kept; the oldest make room.
+const KEPT_MAX: usize = 2000;
+
+/// Their bytes.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::shard::Fate;
+    use broker_core::time::Wall;
+
+    pub(crate) fn copy(channel: &str, payload_bytes: usize) -> Captured {
+        Captured {
+            at: Wall(0),
+            channel: channel.into(),
+            towards: None,
+            viewer: "v1".into(),
+            action: None,
+            payload: "A".repeat(payload_bytes).into(),
+            fate: Fate::Kept,
+        }
+    }
+
+    #[test]
+    fn the_newest_are_kept_by_number_and_by_bytes() {
+        let mut kept = Kept::default();
+        for _ in 0..KEPT_MAX + 5 {
+            kept.push(copy("a", 4));
+        }
+        let numbers: Vec<u64> = kept.after(0).map(|(number, _)| *number).collect();
+        assert_eq!((numbers.len(), numbers[0]), (KEPT_MAX, 6));
+        assert_eq!(kept.after(kept.last() - 1).count(), 1);
+        for _ in 0..20 {
+            kept.push(copy("b", 1 << 20));
+        }
+        assert_eq!(kept.after(0).count(), 15, "16 MiB with what is around them");
+        assert!(kept.bytes <= KEPT_BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_loses_and_counts() {
+        let captures = Captures::default();
+        let mut shard = captures.of_shard();
+        for _ in 0..QUEUED_MAX + 3 {
+            shard.take(copy("a", 4));
+        }
+        assert_eq!(captures.missed(), 3);
+        assert_eq!(
+            captures.with(|kept| kept.after(0).count()).await,
+            QUEUED_MAX
+        );
+        for _ in 0..20 {
+            shard.take(copy("a", 1 << 20));
+        }
+        assert_eq!(captures.missed(), 3 + 5, "16 MiB with what is around them");
+    }
+}

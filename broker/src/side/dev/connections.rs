@@ -1,0 +1,188 @@
+//! `GET /dev/connections`: who is connected to which channel; waits for connections that are yet to come.
+//!
+//! Shards are asked again and again while a request waits: nothing reports joins, so production pays nothing for it.
+
+use super::query::Parameters;
+use crate::side::admin::{Admin, error, json};
+use crate::side::channels::{rfc3339, silent};
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::id::Identity;
+use broker_core::limits::LIST_PAGE_MAX;
+use broker_core::shard::{ChannelLine, ChannelView, Glob, PeerView, Question, Reply};
+use serde_json::{Value, json as value};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Which connections a request is about.
+#[derive(Debug)]
+struct Wanted {
+    channel: Option<Glob>,
+    role: Option<Role>,
+    client_id: Option<Glob>,
+    limit: usize,
+    /// The answer waits for this many.
+    min: usize,
+    wait: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Master,
+    Viewer,
+}
+
+/// Answers with the connections that match, once there are `min`, or `wait` is over.
+pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let wanted = match parse(query.as_deref()) {
+        Ok(wanted) => wanted,
+        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
+    };
+    let until = Instant::now() + wanted.wait;
+    loop {
+        let Some(found) = admin.connections(&wanted).await else {
+            return silent();
+        };
+        if found.len() >= wanted.min || Instant::now() >= until {
+            return json(StatusCode::OK, &value!({ "connections": found }));
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+impl Admin {
+    /// The first connections that match; `None` when a shard does not answer.
+    async fn connections(&self, wanted: &Wanted) -> Option<Vec<Value>> {
+        let mut found = Vec::new();
+        for identity in self.channels_in_use(wanted.channel.as_ref()).await? {
+            let question = Question::Channel(identity.clone());
+            let (_, reply) = self.ask_home(identity, question).await?;
+            if let Reply::Channel(Some(view)) = reply {
+                let room = wanted.limit - found.len();
+                found.extend(wanted.among(&view).take(room));
+            }
+            if found.len() == wanted.limit {
+                break;
+            }
+        }
+        Some(found)
+    }
+
+    /// Channels to which somebody is connected, whose names the pattern covers.
+    async fn channels_in_use(&self, pattern: Option<&Glob>) -> Option<Vec<Identity>> {
+        if let Some(name) = pattern.and_then(Glob::literal) {
+            let (region, account) = (&self.settings.region, &self.settings.account_id);
+            return Some(vec![Identity::new(region, account, name)]);
+        }
+        let in_use = |line: &ChannelLine| line.master_connected || line.viewers > 0;
+        let covered = |line: &ChannelLine| pattern.is_none_or(|it| it.covers(line.arn.name()));
+        let lines = self.all_channels("").await?;
+        let lines = lines
+            .into_iter()
+            .filter(|line| in_use(line) && covered(line));
+        Some(lines.map(|line| line.identity).take(LIMIT_MAX).collect())
+    }
+
+    /// All channels whose names begin with this, by name; `None` when a shard does not answer.
+    pub(super) async fn all_channels(&self, prefix: &str) -> Option<Vec<ChannelLine>> {
+        let mut all: Vec<ChannelLine> = Vec::new();
+        loop {
+            let question = Question::Page {
+                prefix: prefix.into(),
+                after: all.last().map(|line| line.identity.clone()),
+                limit: LIST_PAGE_MAX,
+            };
+            let (mut lines, mut more) = (Vec::new(), false);
+            for (_, reply) in self.ask_all(question).await? {
+                if let Reply::Page(of_shard, shard_has_more) = reply {
+                    more |= shard_has_more;
+                    lines.extend(of_shard);
+                }
+            }
+            lines.sort_by(|one, other| {
+                let names = one.identity.name().cmp(other.identity.name());
+                names.then_with(|| one.identity.cmp(&other.identity))
+            });
+            more |= lines.len() > LIST_PAGE_MAX;
+            lines.truncate(LIST_PAGE_MAX);
+            all.extend(lines);
+            if !more || all.len() >= CHANNELS_MAX {
+                return Some(all);
+            }
+        }
+    }
+}
+
+impl Wanted {
+    fn among<'a>(&'a self, view: &'a ChannelView) -> impl Iterator<Item = Value> + 'a {
+        let peers = view.master.iter().chain(&view.viewers);
+        let wanted = peers.filter(|peer| self.covers(peer));
+        wanted.map(|peer| row(view.record.arn.name(), peer))
+    }
+
+    fn covers(&self, peer: &PeerView) -> bool {
+        let role = self.role.is_none_or(|role| role == role_of(peer));
+        let id = peer.client_id.as_deref();
+        let covers = |glob: &Glob| id.is_some_and(|id| glob.covers(id));
+        role && self.client_id.as_ref().is_none_or(covers)
+    }
+}
+
+fn parse(query: Option<&str>) -> Result<Wanted, String> {
+    let parameters = Parameters::parse(query, &PARAMETERS)?;
+    let role = match parameters.text("role") {
+        None => None,
+        Some("master") => Some(Role::Master),
+        Some("viewer") => Some(Role::Viewer),
+        Some(_) => return Err("role: allowed master, viewer".into()),
+    };
+    let most = LIMIT_MAX as u64;
+    let number = |name, range| parameters.number(name, range);
+    let usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let limit = usize(number("limit", 1..=most)?.unwrap_or(most));
+    let min = usize(number("min", 0..=limit as u64)?.unwrap_or(1));
+    Ok(Wanted {
+        channel: parameters.glob("channel"),
+        role,
+        client_id: parameters.glob("clientId"),
+        limit,
+        min,
+        wait: parameters.wait()?,
+    })
+}
+
+fn role_of(peer: &PeerView) -> Role {
+    match peer.client_id {
+        None => Role::Master,
+        Some(_) => Role::Viewer,
+    }
+}
+
+fn row(channel: &str, peer: &PeerView) -> Value {
+    let role = match role_of(peer) {
+        Role::Master => "master",
+        Role::Viewer => "viewer",
+    };
+    value!({
+        "channel": channel,
+        "role": role,
+        "clientId": peer.client_id,
+        "connectedAt": rfc3339(peer.connected_at),
+        "remote": peer.remote.to_string(),
+        "tls": peer.tls,
+        "messagesIn": peer.messages_in,
+        "messagesOut": peer.messages_out,
+    })
+}
+
+const PARAMETERS: [&str; 6] = ["channel", "role", "clientId", "limit", "min", "wait"];
+
+/// Connections in an answer.
+const LIMIT_MAX: usize = 1000;
+
+/// Channels that are looked at: as many lines as a test may make, a few MiB.
+const CHANNELS_MAX: usize = 20_000;
+
+/// How often shards are asked while a request waits.
+const AGAIN: Duration = Duration::from_millis(20);

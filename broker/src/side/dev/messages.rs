@@ -1,0 +1,236 @@
+//! `GET /dev/messages`: what clients have sent each other, decoded; waits for messages that are yet to come.
+
+use super::captures::Captures;
+use super::query::Parameters;
+use super::summary;
+use crate::side::admin::{Admin, error, json};
+use crate::side::channels::rfc3339;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::shard::{Captured, Glob, Towards};
+use serde_json::{Value, json as value};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Which messages a request is about.
+#[derive(Debug)]
+struct Wanted {
+    channel: Option<Glob>,
+    action: Option<String>,
+    from: Option<Glob>,
+    to: Option<Glob>,
+    after: u64,
+    limit: usize,
+    /// The answer waits for this many.
+    min: usize,
+    wait: Duration,
+}
+
+/// Answers with the oldest messages after `after` that match, once there are `min`, or `wait` is over.
+pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let Some(dev) = &admin.dev else {
+        return super::absent().await;
+    };
+    match parse(query.as_deref()) {
+        Ok(wanted) => json(StatusCode::OK, &wait_for(&dev.captures, &wanted).await),
+        Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
+    }
+}
+
+async fn wait_for(captures: &Captures, wanted: &Wanted) -> Value {
+    let until = Instant::now() + wanted.wait;
+    loop {
+        let mut news = std::pin::pin!(captures.news());
+        news.as_mut().enable();
+        let (page, found) = captures
+            .with(|kept| {
+                let after = kept.after(wanted.after);
+                let found = after.filter(|(_, copy)| wanted.covers(copy));
+                let rows: Vec<_> = found.take(wanted.limit).collect();
+                // A whole page ends with its last row, any other with all that there is.
+                let next = match rows.last() {
+                    Some((number, _)) if rows.len() == wanted.limit => *number,
+                    Some(_) | None => kept.last().max(wanted.after),
+                };
+                let found = rows.len();
+                let rows: Vec<Value> = rows
+                    .into_iter()
+                    .map(|(seq, copy)| row(*seq, copy))
+                    .collect();
+                let missed = captures.missed();
+                let page = value!({ "messages": rows, "next": next, "missed": missed });
+                (page, found)
+            })
+            .await;
+        if found >= wanted.min || timeout_at(until, news).await.is_err() {
+            return page;
+        }
+    }
+}
+
+impl Wanted {
+    fn covers(&self, copy: &Captured) -> bool {
+        let (from, to) = ends(copy);
+        let glob = |glob: &Option<Glob>, text: Option<&str>| {
+            let covers = |glob: &Glob| text.is_some_and(|text| glob.covers(text));
+            glob.as_ref().is_none_or(covers)
+        };
+        let action = copy.action.map(codec::signal::Action::as_str);
+        glob(&self.channel, Some(&copy.channel))
+            && glob(&self.from, Some(from))
+            && glob(&self.to, to)
+            && self
+                .action
+                .as_deref()
+                .is_none_or(|wanted| action == Some(wanted))
+    }
+}
+
+fn parse(query: Option<&str>) -> Result<Wanted, String> {
+    let parameters = Parameters::parse(query, &PARAMETERS)?;
+    let number = |name, range| parameters.number(name, range);
+    let usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let limit = usize(number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT));
+    let min = usize(number("min", 0..=limit as u64)?.unwrap_or(1));
+    Ok(Wanted {
+        channel: parameters.glob("channel"),
+        action: parameters.text("action").map(str::to_owned),
+        from: parameters.glob("from"),
+        to: parameters.glob("to"),
+        after: number("after", 0..=u64::MAX)?.unwrap_or_default(),
+        limit,
+        min,
+        wait: parameters.wait()?,
+    })
+}
+
+fn row(seq: u64, copy: &Captured) -> Value {
+    let (from, to) = ends(copy);
+    let payload = summary::decoded(&copy.payload);
+    value!({
+        "seq": seq,
+        "at": rfc3339(copy.at),
+        "channel": copy.channel,
+        "from": from,
+        "to": to,
+        "action": copy.action.map(codec::signal::Action::as_str),
+        "bytes": copy.payload.len(),
+        "outcome": copy.fate.as_str(),
+        "sdp": payload.as_ref().and_then(summary::description),
+        "candidate": payload.as_ref().and_then(summary::candidate),
+        "payload": payload,
+    })
+}
+
+/// Who sent it, and for whom, if that is known.
+fn ends(copy: &Captured) -> (&str, Option<&str>) {
+    match copy.towards {
+        Some(Towards::Master) => (&copy.viewer, Some(MASTER)),
+        Some(Towards::Viewer) => (MASTER, Some(&copy.viewer)),
+        None if copy.viewer.is_empty() => (MASTER, None),
+        None => (&copy.viewer, None),
+    }
+}
+
+const PARAMETERS: [&str; 8] = [
+    "channel", "action", "from", "to", "after", "limit", "min", "wait",
+];
+const LIMIT_DEFAULT: u64 = 100;
+const LIMIT_MAX: u64 = 1000;
+const MASTER: &str = "MASTER";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::shard::Fate;
+    use broker_core::time::Wall;
+    use codec::signal::Action;
+
+    fn copy(channel: &str, towards: Towards, action: Action) -> Captured {
+        Captured {
+            at: Wall(0),
+            channel: channel.into(),
+            towards: Some(towards),
+            viewer: "v1".into(),
+            action: Some(action),
+            payload: "eyJhIjoxfQ==".into(),
+            fate: Fate::Delivered,
+        }
+    }
+
+    fn numbers(page: &Value) -> Vec<u64> {
+        let rows = page["messages"].as_array().unwrap();
+        rows.iter()
+            .map(|row| row["seq"].as_u64().unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn messages_are_found_by_what_they_are() {
+        let captures = Captures::default();
+        let mut shard = captures.of_shard();
+        shard.take(copy("cam-1", Towards::Master, Action::SdpOffer));
+        shard.take(copy("cam-1", Towards::Viewer, Action::SdpAnswer));
+        shard.take(copy("cam-2", Towards::Master, Action::SdpOffer));
+        for (query, found, next) in [
+            ("", &[1, 2, 3][..], 3),
+            ("channel=cam-1", &[1, 2], 3),
+            ("channel=cam-*&action=SDP_OFFER", &[1, 3], 3),
+            ("from=MASTER", &[2], 3),
+            ("to=v?", &[2], 3),
+            ("after=1", &[2, 3], 3),
+            ("limit=2", &[1, 2], 2),
+            ("after=9", &[], 9),
+        ] {
+            let page = wait_for(&captures, &parse(Some(query)).unwrap()).await;
+            assert_eq!(numbers(&page), found, "{query}");
+            assert_eq!(page["next"], next, "{query}");
+        }
+        let page = wait_for(&captures, &parse(Some("limit=1")).unwrap()).await;
+        let first = &page["messages"][0];
+        assert_eq!(
+            (&first["from"], &first["to"]),
+            (&value!("v1"), &value!("MASTER"))
+        );
+        assert_eq!(
+            (&first["payload"], &first["sdp"]),
+            (&value!({ "a": 1 }), &Value::Null)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_for_messages_to_come_and_no_longer_than_it_said() {
+        let captures = Captures::default();
+        let began = Instant::now();
+        let wanted = parse(Some("wait=50ms")).unwrap();
+        let page = wait_for(&captures, &wanted).await;
+        assert!(numbers(&page).is_empty() && began.elapsed() >= Duration::from_millis(50));
+        let mut shard = captures.of_shard();
+        let wanted = parse(Some("min=2&wait=25s&action=SDP_OFFER")).unwrap();
+        let (page, ()) = tokio::join!(wait_for(&captures, &wanted), async {
+            for action in [Action::SdpOffer, Action::SdpAnswer, Action::SdpOffer] {
+                tokio::task::yield_now().await;
+                shard.take(copy("cam-1", Towards::Master, action));
+            }
+        });
+        assert_eq!(numbers(&page), [1, 3]);
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "it came before the time was over"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (query, name) in [
+            ("limit=1001", "limit: allowed 1 to 1000"),
+            ("min=101", "min: allowed 0 to 100"),
+            ("wait=31s", "wait: allowed"),
+            ("chanel=x", "chanel: unknown parameter"),
+        ] {
+            let fault = parse(Some(query)).unwrap_err();
+            assert!(fault.starts_with(name), "{fault}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `/dev/messages` and `/dev/connections`: what a test waits for.
+
+use crate::http::get;
+use crate::peer::{Peer, answer, candidate, offer, to_master, to_viewer, viewer_query};
+use crate::process::{Broker, arn};
+use serde_json::{Value, json};
+use std::thread;
+
+on_shards!(
+    what_a_client_has_received_is_shown,
+    requests_wait_for_messages_and_connections,
+    the_newest_messages_are_kept,
+);
+
+/// The description of an offer: one section of video, H264, recvonly.
+const OFFER: &str = "eyJ0eXBlIjoib2ZmZXIiLCJzZHAiOiJ2PTBcclxubT12aWRlbyA5IFVEUC9UTFMvUlRQL1NBVlBGIDk2XHJcbmE9cnRwbWFwOjk2\
+                     IEgyNjQvOTAwMDBcclxuYT1yZWN2b25seVxyXG4ifQ==";
+
+fn what_a_client_has_received_is_shown(broker: &Broker) {
+    let (shown, other) = (arn("shown"), arn("other"));
+    let mut viewer = Peer::secure(broker, &viewer_query(&shown, "v1"));
+    viewer.send(&offer(OFFER));
+    viewer.expect_silence();
+    let mut master = Peer::master(broker, &shown);
+    master.expect(&to_master("SDP_OFFER", OFFER, "v1"));
+    master.send(&answer("v1", "eyJhIjoxfQ=="));
+    viewer.expect(&to_viewer("SDP_ANSWER", "eyJhIjoxfQ=="));
+    let mut stranger = Peer::viewer(broker, &other, "v2");
+    stranger.send(&candidate("AAAA"));
+    stranger.expect_silence();
+
+    let page = messages(broker, "channel=shown");
+    let seen: Vec<[&Value; 4]> = rows(&page)
+        .iter()
+        .map(|row| ["from", "to", "action", "outcome"].map(|key| &row[key]))
+        .collect();
+    assert_eq!(
+        json!(seen),
+        json!([
+            ["v1", "MASTER", "SDP_OFFER", "kept"],
+            ["v1", null, null, "refused"],
+            ["MASTER", "v1", "SDP_ANSWER", "delivered"],
+        ])
+    );
+    let first = &rows(&page)[0];
+    assert_eq!(first["sdp"]["media"], json!(["video H264 recvonly"]));
+    assert_eq!(first["payload"]["type"], "offer");
+    assert_eq!(first["bytes"], OFFER.len());
+    assert_eq!(rows(&page)[2]["payload"], json!({ "a": 1 }));
+    assert_eq!(page["missed"], 0);
+    let found = messages(broker, "channel=*o*&action=ICE_CANDIDATE&from=v?");
+    assert_eq!(rows(&found).len(), 1);
+    assert_eq!(
+        rows(&messages(broker, &format!("after={}", page["next"]))).len(),
+        0
+    );
+    for peer in [viewer, master, stranger] {
+        peer.close();
+    }
+}
+
+fn requests_wait_for_messages_and_connections(broker: &Broker) {
+    let arn = arn("awaited");
+    let admin = broker.admin;
+    let ask = |path: &'static str| thread::spawn(move || get(admin, path).json());
+    let waiting = [
+        ask("/dev/connections?channel=awaited&min=2&wait=20s"),
+        ask("/dev/connections?channel=await*&role=viewer&clientId=v?&wait=20s"),
+        ask("/dev/messages?channel=awaited&action=SDP_OFFER&wait=20s"),
+    ];
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    viewer.send(&offer(OFFER));
+    master.expect(&to_master("SDP_OFFER", OFFER, "v1"));
+    let [both, one, sent] = waiting.map(|asked| asked.join().expect("an answer"));
+    let connections = |page: &Value| page["connections"].as_array().map_or(0, Vec::len);
+    assert_eq!(
+        (connections(&both), connections(&one)),
+        (2, 1),
+        "{both} {one}"
+    );
+    let viewer_shown = &one["connections"][0];
+    assert_eq!(
+        (
+            &viewer_shown["role"],
+            &viewer_shown["clientId"],
+            &viewer_shown["tls"]
+        ),
+        (&json!("viewer"), &json!("v1"), &json!(false))
+    );
+    assert_eq!(rows(&sent).len(), 1, "{sent}");
+    assert_eq!(
+        connections(&get(admin, "/dev/connections?channel=nobody").json()),
+        0
+    );
+    assert_eq!(get(admin, "/dev/connections?role=both").status, 400);
+    assert_eq!(get(admin, "/dev/messages?wait=26s").status, 400);
+    master.close();
+    viewer.close();
+}
+
+fn the_newest_messages_are_kept(broker: &Broker) {
+    let arn = arn("many");
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    // As many as a shard copies in a second, three times.
+    let mut last = 0;
+    for second in 0..3 {
+        for number in 0..1000 {
+            let payload = format!("{:04}", second * 1000 + number);
+            viewer.send(&candidate(&payload));
+        }
+        for number in 0..1000 {
+            let payload = format!("{:04}", second * 1000 + number);
+            master.expect(&to_master("ICE_CANDIDATE", &payload, "v1"));
+        }
+        let page = messages(broker, "channel=many&limit=1");
+        last = page["next"].as_u64().expect("a number").max(last);
+        let moved = crate::http::admin(broker.admin, "POST", "/dev/clock", r#"{"advance":"1s"}"#);
+        assert_eq!(moved.status, 200);
+    }
+    let page = messages(broker, "channel=many&limit=1000");
+    let first = rows(&page)[0]["seq"].as_u64().expect("a number");
+    let rest = messages(
+        broker,
+        &format!("channel=many&limit=1000&after={}", page["next"]),
+    );
+    assert_eq!(
+        rows(&page).len() + rows(&rest).len(),
+        2000,
+        "first {first} of {last}"
+    );
+    let missed = page["missed"].as_u64().expect("a number");
+    assert_eq!(rest["next"].as_u64().expect("a number") + missed, 3000);
+    master.close();
+    viewer.close();
+}
+
+fn messages(broker: &Broker, query: &str) -> Value {
+    let answer = get(broker.admin, &format!("/dev/messages?{query}"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()
+}
+
+fn rows(page: &Value) -> &[Value] {
+    page["messages"].as_array().expect("a list")
+}
