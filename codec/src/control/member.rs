@@ -1,16 +1,10 @@
 //! Members of a JSON object with their types, read from simd-json's tape.
-//!
-//! # Theory of operation
-//! simd-json turns a body into a flat list of nodes; a container's head says how many nodes follow it:
-//! ```text
-//!  {"Tags":[{"Key":"k"}],"A":1}
-//!  Object(10) "Tags" Array Object "Key" "k" "A" 1        a value is its head and the nodes that belong to it:
-//!                    └───────── value ────┘              a slice; its neighbour begins where the slice ends
-//! ```
-//! Walking is slicing, so no depth of nesting costs stack, and skipping an unknown value costs nothing.
 
 use super::error::ApiError;
-use simd_json::{Node, StaticNode, Tape};
+use crate::json::Value;
+use simd_json::Tape;
+
+pub(super) use crate::json::Object;
 
 /// A whole body, parsed. Exists for one call.
 pub(super) struct Body<'b>(Tape<'b>);
@@ -29,17 +23,10 @@ impl<'b> Body<'b> {
 
     /// The object that the body has to be.
     pub(super) fn object<'t>(&'t self) -> Result<Object<'t, 'b>, ApiError> {
-        let whole = Value { nodes: &self.0.0 };
-        whole
+        Value::of(&self.0.0)
             .object()
             .ok_or_else(|| ApiError::serialization("The request body must be a JSON object."))
     }
-}
-
-/// A JSON object: its keys and values in the order of the text.
-#[derive(Clone, Copy)]
-pub(super) struct Object<'t, 'b> {
-    nodes: &'t [Node<'b>],
 }
 
 impl<'t, 'b> Object<'t, 'b> {
@@ -55,13 +42,8 @@ impl<'t, 'b> Object<'t, 'b> {
             seen: false,
             member: Member { name, value: None },
         });
-        let mut rest = self.nodes;
-        while let Some((Node::String(key), after_key)) = rest.split_first() {
-            let Some((value, after)) = Value::first(after_key) else {
-                break;
-            };
-            rest = after;
-            let Some(slot) = found.iter_mut().find(|slot| slot.member.name == *key) else {
+        for (key, value) in self.entries() {
+            let Some(slot) = found.iter_mut().find(|slot| slot.member.name == key) else {
                 continue;
             };
             if slot.seen {
@@ -90,7 +72,7 @@ impl<'t, 'b> Member<'t, 'b> {
         self.typed("a string", Value::text)
     }
 
-    /// The member's integer. `60.0` and `6e1` are not integers: no client writes them.
+    /// The member's integer.
     pub(super) fn integer(self) -> Result<Option<i64>, ApiError> {
         self.typed("an integer", Value::integer)
     }
@@ -131,63 +113,4 @@ impl<'t, 'b> Member<'t, 'b> {
 struct Found<'t, 'b> {
     seen: bool,
     member: Member<'t, 'b>,
-}
-
-/// Any JSON value: the node that heads it, and all that belong to it.
-#[derive(Clone, Copy)]
-struct Value<'t, 'b> {
-    nodes: &'t [Node<'b>],
-}
-
-impl<'t, 'b> Value<'t, 'b> {
-    /// Splits the first value off a list of nodes.
-    fn first(nodes: &'t [Node<'b>]) -> Option<(Self, &'t [Node<'b>])> {
-        let below = match nodes.first()? {
-            Node::Object { count, .. } | Node::Array { count, .. } => *count,
-            Node::String(_) | Node::Static(_) => 0,
-        };
-        let (own, rest) = nodes.split_at_checked(below + 1)?;
-        Some((Self { nodes: own }, rest))
-    }
-
-    fn is_null(self) -> bool {
-        matches!(self.nodes, [Node::Static(StaticNode::Null)])
-    }
-
-    fn text(self) -> Option<&'b str> {
-        match self.nodes {
-            [Node::String(text)] => Some(text),
-            [..] => None,
-        }
-    }
-
-    fn integer(self) -> Option<i64> {
-        match self.nodes {
-            [Node::Static(StaticNode::I64(integer))] => Some(*integer),
-            // Every integer of ours is small; one beyond i64 is out of each range all the same.
-            [Node::Static(StaticNode::U64(integer))] => {
-                Some(i64::try_from(*integer).unwrap_or(i64::MAX))
-            }
-            [..] => None,
-        }
-    }
-
-    fn object(self) -> Option<Object<'t, 'b>> {
-        match self.nodes {
-            [Node::Object { .. }, nodes @ ..] => Some(Object { nodes }),
-            [..] => None,
-        }
-    }
-
-    fn items(self) -> Option<impl Iterator<Item = Self>> {
-        let [Node::Array { .. }, nodes @ ..] = self.nodes else {
-            return None;
-        };
-        let mut rest = nodes;
-        Some(std::iter::from_fn(move || {
-            let (value, after) = Value::first(rest)?;
-            rest = after;
-            Some(value)
-        }))
-    }
 }

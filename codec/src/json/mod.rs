@@ -16,11 +16,13 @@ mod members;
 mod oracle;
 mod scan;
 mod tape;
+mod value;
 pub mod write;
 
 pub(crate) use members::{Member, Members, Span};
 pub(crate) use scan::scan;
 pub(crate) use tape::TapeReader;
+pub(crate) use value::{Object, Value};
 
 /// Reads a text: the scanner first, simd-json for what it leaves. `None`: not one JSON object, or nested too deep.
 pub(crate) fn read(text: &mut [u8], tape: &mut TapeReader) -> Option<Members> {

@@ -5,9 +5,10 @@
 //! text of nothing but commas). There is one reader per shard.
 
 use super::members::{Key, Member, Members, Span};
+use super::value::{Object, Value};
 use crate::limits::JSON_DEPTH;
 use simd_json::tape::{Node, Tape};
-use simd_json::{Buffers, StaticNode, fill_tape};
+use simd_json::{Buffers, fill_tape};
 
 /// Reads JSON texts of any shape. One per shard.
 pub(crate) struct TapeReader {
@@ -30,11 +31,11 @@ impl TapeReader {
         let base = text.as_ptr().addr();
         self.walk(text, |nodes| {
             let mut members = Members::default();
-            for_each_member(nodes, |name, value| {
+            for (name, value) in Value::of(nodes).object()?.entries() {
                 if let Some(key) = Key::of(name.as_bytes()) {
                     members.set(key, member(value, base));
                 }
-            })?;
+            }
             Some(members)
         })
     }
@@ -43,13 +44,15 @@ impl TapeReader {
     pub(crate) fn event<'a>(&mut self, text: &'a mut [u8]) -> Option<Event<'a>> {
         self.walk(text, |nodes| {
             let mut event = Event::default();
-            for_each_member(nodes, |name, value| match name {
-                "messageType" => event.message_type = string(value),
-                "messagePayload" => event.payload = string(value),
-                "senderClientId" => event.sender = string(value),
-                "statusResponse" => event.status = status(value),
-                _ => {}
-            })?;
+            for (name, value) in Value::of(nodes).object()?.entries() {
+                match name {
+                    "messageType" => event.message_type = value.text(),
+                    "messagePayload" => event.payload = value.text(),
+                    "senderClientId" => event.sender = value.text(),
+                    "statusResponse" => event.status = value.object().map(status),
+                    _ => {}
+                }
+            }
             Some(event)
         })
     }
@@ -86,59 +89,31 @@ pub(crate) struct EventStatus<'a> {
     pub(crate) description: Option<&'a str>,
 }
 
-/// Calls `found` with each name and the nodes of its value; `None` unless the nodes are one object.
-fn for_each_member<'t, 'a>(
-    nodes: &'t [Node<'a>],
-    mut found: impl FnMut(&'a str, &'t [Node<'a>]),
-) -> Option<()> {
-    let (Node::Object { .. }, mut rest) = nodes.split_first()? else {
-        return None;
-    };
-    while let Some((name, after)) = rest.split_first() {
-        let Node::String(name) = name else {
-            return None;
-        };
-        let nodes = match after.first()? {
-            Node::Object { count, .. } | Node::Array { count, .. } => count + 1,
-            Node::String(_) | Node::Static(_) => 1,
-        };
-        let (value, after) = after.split_at_checked(nodes)?;
-        found(name, value);
-        rest = after;
-    }
-    Some(())
-}
-
 /// A known member's value; `base` is the address of the text that contains its string.
-fn member(value: &[Node<'_>], base: usize) -> Member {
-    match value.first() {
-        Some(Node::String(text)) => {
+fn member(value: Value<'_, '_>, base: usize) -> Member {
+    match value.text() {
+        Some(text) => {
             let start = text.as_ptr().addr().wrapping_sub(base);
             Member::Text(Span {
                 start,
                 end: start.wrapping_add(text.len()),
             })
         }
-        None | Some(Node::Static(StaticNode::Null)) => Member::Absent,
-        Some(Node::Static(_) | Node::Object { .. } | Node::Array { .. }) => Member::Other,
+        None if value.is_null() => Member::Absent,
+        None => Member::Other,
     }
 }
 
-fn string<'a>(value: &[Node<'a>]) -> Option<&'a str> {
-    match value.first() {
-        Some(Node::String(text)) => Some(text),
-        None | Some(Node::Static(_) | Node::Object { .. } | Node::Array { .. }) => None,
-    }
-}
-
-fn status<'a>(value: &[Node<'a>]) -> Option<EventStatus<'a>> {
+fn status<'b>(object: Object<'_, 'b>) -> EventStatus<'b> {
     let mut status = EventStatus::default();
-    for_each_member(value, |name, value| match name {
-        "correlationId" => status.correlation_id = string(value),
-        "errorType" => status.error_type = string(value),
-        "statusCode" => status.status_code = string(value),
-        "description" => status.description = string(value),
-        _ => {}
-    })?;
-    Some(status)
+    for (name, value) in object.entries() {
+        match name {
+            "correlationId" => status.correlation_id = value.text(),
+            "errorType" => status.error_type = value.text(),
+            "statusCode" => status.status_code = value.text(),
+            "description" => status.description = value.text(),
+            _ => {}
+        }
+    }
+    status
 }
