@@ -70,9 +70,14 @@ fn origins(settings: &Settings, reader: &mut Reader<'_>) {
         let rule = "allowed with --dev or auth none; where requests are signed, pages of any origin may send them";
         reader.fault("dev_origins", settings.dev_origins.join(" "), rule);
     }
-    if settings.dev_origins.len() > DEV_ORIGINS_MAX {
-        let rule = format!("allowed at most {DEV_ORIGINS_MAX} origins");
+    if settings.dev_origins.len() > ORIGINS_MAX {
+        let rule = format!("allowed at most {ORIGINS_MAX} origins");
         reader.fault("dev_origins", settings.dev_origins.len(), rule);
+    }
+    let of_console = settings.admin.origins.len();
+    if of_console > ORIGINS_MAX {
+        let rule = format!("allowed at most {ORIGINS_MAX} origins");
+        reader.fault("admin.origins", of_console, rule);
     }
 }
 
@@ -251,4 +256,4 @@ const ICE_MAX: usize = 5;
 const LISTENERS_MAX: usize = 64;
 
 /// Each is compared with the origin of a request.
-const DEV_ORIGINS_MAX: usize = 64;
+const ORIGINS_MAX: usize = 64;

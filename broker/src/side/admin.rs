@@ -1,6 +1,7 @@
 //! The admin listener: `/live`, `/ready`, `/metrics`, `/config`, and the inspector's pages.
 
 use super::access::Access;
+use super::assets;
 use super::backup::{self, Backups};
 use super::dev::{self, Dev};
 use super::disconnect;
@@ -68,6 +69,7 @@ pub(super) async fn serve(
     status: StatusBoard,
     shows: Shows,
 ) -> std::io::Result<()> {
+    let origins = shows.settings.admin.origins.clone();
     let admin = Admin {
         status,
         scrape: Arc::new(Mutex::new(shows.scrape)),
@@ -77,9 +79,11 @@ pub(super) async fn serve(
         backups: Arc::new(Backups::new(shows.backup)),
         settings: shows.settings,
         dev: shows.dev.map(Dev::new).map(Arc::new),
-        access: Access::new(shows.token, &[]),
+        access: Access::new(shows.token, &origins),
     };
     let routes = Router::new()
+        .route("/", get(assets::index))
+        .route("/assets/{*path}", get(assets::asset))
         .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
@@ -360,7 +364,7 @@ mod tests {
 
     #[test]
     fn other_pages_and_methods_are_refused() {
-        assert_eq!(ask(Status::Ok, None, true, "GET / HTTP/1.1").0, 404);
+        assert_eq!(ask(Status::Ok, None, true, "GET /nothing HTTP/1.1").0, 404);
         assert_eq!(ask(Status::Ok, None, true, "POST /ready HTTP/1.1").0, 405);
     }
 

@@ -1,11 +1,13 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
-//! listener. In reading order: this page, `status`, `admin`, `access`, `door`, `backup`, `channels`, `disconnect`,
-//! `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `feed`, `process`, `log`, `log_line`.
+//! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `door`, `backup`, `channels`,
+//! `disconnect`, `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `feed`, `process`, `log`,
+//! `log_line`.
 
 mod access;
 mod admin;
+mod assets;
 mod backup;
 mod channels;
 mod dev;

@@ -42,6 +42,24 @@ fn temporary_keys() {
     run(node("signed.mjs"), &Broker::signed(&credentials(), 2));
 }
 
+/// The operator's pages.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn console() {
+    let broker = Broker::dev(2);
+    let mut command = node("console.mjs");
+    command.env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin));
+    command.env("HELIOGRAPH_SCREENSHOTS", screenshots());
+    run(command, &broker);
+}
+
+/// Where pictures of pages are left for people to look at.
+fn screenshots() -> std::path::PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| scripts("../../target"), Into::into)
+        .join("screenshots")
+}
+
 fn node(script: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(scripts("browser").join(script));

@@ -203,6 +203,8 @@ pub enum Scheme {
 pub struct Admin {
     /// Its address, or `None` for `off`.
     pub listen: Option<SocketAddr>,
+    /// Origins, beside the listener's own, of the console behind a proxy that ends TLS.
+    pub origins: Vec<String>,
     /// A file with the bearer token that admin requests off loopback need.
     pub token_file: Option<PathBuf>,
 }

@@ -45,13 +45,13 @@ macro_rules! some_text {
 
 /// A list of texts that `$parse` turns into the entries of the field.
 macro_rules! list {
-    ($entries:literal, $name:ident, $parse:expr, may_be_empty: $empty:literal) => {
+    ($entries:literal, $($name:ident).+, $parse:expr, may_be_empty: $empty:literal) => {
         Kind::List {
             entries: $entries,
             may_be_empty: $empty,
-            get: |settings| settings.$name.iter().map(ToString::to_string).collect(),
+            get: |settings| settings.$($name).+.iter().map(ToString::to_string).collect(),
             set: |settings, texts| {
-                settings.$name = texts
+                settings.$($name).+ = texts
                     .iter()
                     .map(|text| $parse(text))
                     .collect::<Result<_, _>>()?;
@@ -148,6 +148,8 @@ pub const KEYS: &[Key] = &[
         .flag(flag("--admin", "ADDR:PORT", "Where operators connect: ADDR:PORT or off")),
     Key::new("admin.token_file", path!(admin.token_file))
         .doc("one line; needed off loopback, where requests carry `Authorization: Bearer <token>`"),
+    Key::new("admin.origins", list!("origins", admin.origins, value::origin, may_be_empty: true)).default("")
+        .doc("such as [\"https://ops.example.com\"]: what browsers see of the console behind a proxy that ends TLS"),
 
     Key::new("advertise.domain", some_text!(advertise.domain, value::domain))
         .doc("wss://m-<8 hex>.<domain> and so on, a name for each channel and role; not together with the next two"),

@@ -111,8 +111,13 @@ pub fn dev_origin(text: &str) -> Checked<String> {
     if text == "null" {
         return Ok(text.into());
     }
+    origin(text).map_err(|rule| format!("{rule}, or null"))
+}
+
+/// The same, of a page that has one.
+pub fn origin(text: &str) -> Checked<String> {
     let origin = endpoint(text, ["https", "http"])
-        .map_err(|_| "allowed https://HOST or http://HOST, perhaps with :PORT, or null")?
+        .map_err(|_| "allowed https://HOST or http://HOST, perhaps with :PORT")?
         .to_ascii_lowercase();
     let usual = match origin.starts_with("https:") {
         true => origin.strip_suffix(":443"),

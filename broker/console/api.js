@@ -1,0 +1,104 @@
+// Requests to the admin listener. The token, if one is wanted, is kept for this tab only and sent with each request; no cookies.
+
+const KEY = 'heliograph-token';
+
+/** Takes a token out of `#token=…`, and out of the address bar. */
+export function takeToken() {
+  const given = /^#token=(.+)$/.exec(location.hash);
+  if (given === null) return;
+  sessionStorage.setItem(KEY, decodeURIComponent(given[1]));
+  history.replaceState(null, '', `${location.pathname}#/`);
+}
+
+export function keepToken(token) {
+  sessionStorage.setItem(KEY, token);
+}
+
+function headers(more = {}) {
+  const token = sessionStorage.getItem(KEY);
+  return token === null ? more : { ...more, Authorization: `Bearer ${token}` };
+}
+
+/** Asks for a document: its status and its data, `{status: 0}` when nobody answers. */
+export async function get(path, signal) {
+  try {
+    const response = await fetch(path, { headers: headers(), signal, cache: 'no-store' });
+    return { status: response.status, data: await response.json().catch(() => ({})) };
+  } catch {
+    return { status: 0, data: { error: 'the broker does not answer' } };
+  }
+}
+
+/** Sends a document. */
+export async function post(path, body) {
+  try {
+    const type = { 'Content-Type': 'application/json' };
+    const response = await fetch(path, { method: 'POST', headers: headers(type), body: JSON.stringify(body) });
+    return { status: response.status, data: await response.json().catch(() => ({})) };
+  } catch {
+    return { status: 0, data: { error: 'the broker does not answer' } };
+  }
+}
+
+/** Whether an answer says that this broker has no such page at all. */
+export function isMissing(answer) {
+  return answer.status === 404 && String(answer.data.error ?? '').startsWith('no such page');
+}
+
+/**
+ * Keeps a stream of events open until `signal` ends it, and opens it again when it breaks.
+ * @param {string} query what follows `/events?`
+ * @param {(name: string, data: any) => void} on
+ * @param {(state: 'open' | 'lost' | 'token' | 'refused', text?: string) => void} state
+ * @param {AbortSignal} signal
+ */
+export async function stream(query, on, state, signal) {
+  for (let failures = 0; !signal.aborted; failures += 1) {
+    try {
+      const response = await fetch(`/events?${query}`, { headers: headers(), signal, cache: 'no-store' });
+      if (response.ok && response.body !== null) {
+        failures = 0;
+        state('open');
+        await read(response.body, on);
+        state('lost');
+      } else {
+        const text = (await response.json().catch(() => ({}))).error;
+        state(response.status === 401 ? 'token' : 'refused', text);
+        if (response.status === 401) return;
+      }
+    } catch {
+      if (signal.aborted) return;
+      state('lost');
+    }
+    await pause(Math.min(10_000, 500 * 2 ** failures), signal);
+  }
+}
+
+async function read(body, on) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split('\n\n');
+    rest = parts.pop() ?? '';
+    for (const part of parts) dispatch(part, on);
+  }
+}
+
+function dispatch(part, on) {
+  let name = '';
+  let data = '';
+  for (const line of part.split('\n')) {
+    if (line.startsWith('event: ')) name = line.slice(7);
+    else if (line.startsWith('data: ')) data += line.slice(6);
+  }
+  if (name !== '' && data !== '') on(name, JSON.parse(data));
+}
+
+function pause(ms, signal) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', () => { clearTimeout(timer); done(undefined); }, { once: true });
+  });
+}

@@ -1,0 +1,82 @@
+// Numbers and times for people. Pure.
+
+/** 1234567 as 1,234,567; fractions with as many digits as matter. */
+export function number(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return '–';
+  const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return value.toLocaleString('en-US', { minimumFractionDigits: 0, maximumFractionDigits: digits });
+}
+
+/** 1 viewer, 2 viewers. */
+export function count(value, noun) {
+  return `${number(value)} ${noun}${value === 1 ? '' : 's'}`;
+}
+
+/** Microseconds as µs, ms or s. */
+export function micros(value) {
+  if (value === null || value === undefined) return '–';
+  if (value < 1000) return `${number(value)} µs`;
+  return value < 1e6 ? `${number(value / 1e3)} ms` : `${number(value / 1e6)} s`;
+}
+
+/** Milliseconds as ms or s. */
+export function millis(value) {
+  return value === null || value === undefined ? '–' : micros(value * 1000);
+}
+
+/** Bytes as B, KiB or MiB. */
+export function bytes(value) {
+  if (value < 1024) return `${number(value)} B`;
+  return value < 1024 * 1024 ? `${number(value / 1024)} KiB` : `${number(value / 1024 / 1024)} MiB`;
+}
+
+/** Seconds as two units at most: 3 h 12 min. */
+export function span(seconds) {
+  if (seconds === null || seconds === undefined) return '–';
+  if (seconds < 10) return `${Math.max(0, seconds).toFixed(1)} s`;
+  const whole = Math.floor(seconds);
+  const parts = [[Math.floor(whole / 86400), 'd'], [Math.floor(whole / 3600) % 24, 'h'],
+    [Math.floor(whole / 60) % 60, 'min'], [whole % 60, 's']];
+  const first = parts.findIndex(([count]) => Number(count) > 0);
+  return parts.slice(first, first + 2).filter(([count]) => Number(count) > 0)
+    .map(([count, unit]) => `${count} ${unit}`).join(' ');
+}
+
+/** How long ago a moment of RFC 3339 was, in seconds. */
+export function ago(moment, now = Date.now()) {
+  return (now - Date.parse(moment)) / 1000;
+}
+
+/** 12:34:56 of a moment in milliseconds, in the reader's time zone. */
+export function clock(moment) {
+  return new Date(moment).toLocaleTimeString('en-GB');
+}
+
+/** What somebody looks for, by its shape. */
+export function kindOf(query) {
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(query)) return 'id';
+  if (/^arn:[^:]*:kinesisvideo:/.test(query)) return 'arn';
+  if (/^(AKIA|ASIA)[A-Z0-9]{8,}$/.test(query)) return 'key';
+  if (/^\d{1,3}(\.\d{1,3}){3}(:\d+)?$/.test(query) || /^[0-9a-f:]*:[0-9a-f:]+$/i.test(query)) return 'remote';
+  return 'name';
+}
+
+/** Region, account and name of a channel's ARN. */
+export function partsOf(arn) {
+  const [, , , region, account, rest] = arn.split(':');
+  return { region, account, name: rest?.split('/')[1] ?? '' };
+}
+
+/** The address of a channel's page. */
+export function channelLink(arn, node) {
+  const { region, account, name } = partsOf(arn);
+  const home = node && region === node.region && account === node.accountId;
+  return `#/channels/${encodeURIComponent(name)}${home ? '' : `?region=${region}&account=${account}`}`;
+}
+
+/** A bound for an axis: 1, 2 or 5 times a power of ten, not below the value. */
+export function ceiling(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].map((step) => step * power).find((bound) => bound >= value * 0.999) ?? value;
+}

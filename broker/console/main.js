@@ -1,0 +1,133 @@
+// The frame of the console: which page is shown, the stream that feeds it, the search box, the colours, the token.
+
+import { get, keepToken, stream, takeToken } from './api.js';
+import { h, put } from './dom.js';
+import { kindOf, partsOf } from './format.js';
+import { reduce, route, start } from './state.js';
+import { overview } from './views/overview.js';
+import { channels } from './views/channels.js';
+import { channel } from './views/channel.js';
+import { log } from './views/log.js';
+import { why } from './views/why.js';
+
+const pages = { overview, channels, channel, why, log };
+const main = /** @type {HTMLElement} */ (document.getElementById('main'));
+const pill = /** @type {HTMLElement} */ (document.getElementById('status'));
+const query = /** @type {HTMLInputElement} */ (document.getElementById('query'));
+
+let state = start;
+/** @type {{update?: (state: any) => void, end?: () => void}} */
+let view = {};
+let open = new AbortController();
+
+function show() {
+  const { page, name, parameters } = route(location.hash);
+  open.abort();
+  open = new AbortController();
+  view.end?.();
+  state = { ...state, channel: null };
+  for (const link of document.querySelectorAll('nav a')) {
+    const here = link.getAttribute('data-page') === (page === 'channel' ? 'channels' : page);
+    if (here) link.setAttribute('aria-current', 'page'); else link.removeAttribute('aria-current');
+  }
+  document.title = `${name || page[0].toUpperCase() + page.slice(1)} – Heliograph`;
+  main.replaceChildren();
+  if (!(page in pages)) {
+    main.append(h('p', { class: 'notice' }, 'There is no such page. ', h('a', { href: '#/' }, 'Overview')));
+    return;
+  }
+  view = pages[page](main, { name, parameters, node: () => state.node, again: show });
+  view.update?.(state);
+  const topics = ['overview', ...(page === 'log' ? ['log'] : []), ...(page === 'channel' ? [`channel:${name}`] : [])];
+  const place = new URLSearchParams({ topics: topics.join(',') });
+  for (const key of ['region', 'account']) {
+    const value = parameters.get(key);
+    if (value !== null) place.set(key, value);
+  }
+  stream(place.toString(), happened, connected, open.signal);
+}
+
+function happened(name, data) {
+  state = reduce(state, name, data);
+  if (name === 'snapshot' || name === 'overview' || name === 'draining') status(state.status);
+  const ribbon = document.getElementById('dev');
+  if (ribbon !== null) ribbon.hidden = !state.node?.dev;
+  view.update?.(state);
+}
+
+function connected(how, text) {
+  if (how === 'token') askForToken();
+  else if (how === 'refused') status(text ?? 'refused');
+  else if (how === 'lost') status('not connected');
+}
+
+function status(word) {
+  put(pill, word);
+  pill.className = `pill ${word === 'ok' ? 'good' : word === 'draining' || word === 'connecting' ? 'warn' : 'bad'}`;
+}
+
+function askForToken() {
+  status('token wanted');
+  const token = /** @type {HTMLInputElement} */ (h('input', { type: 'password', id: 'token', required: true,
+    autocomplete: 'current-password', 'aria-describedby': 'token-help' }));
+  const fault = h('p', { class: 'fault', role: 'alert' });
+  const form = h('form', { class: 'card login', submit: async (event) => {
+    event.preventDefault();
+    keepToken(token.value);
+    const { status: answered, data } = await get('/overview');
+    if (answered === 200) show(); else put(fault, data.error ?? `status ${answered}`);
+  } }, h('h2', {}, 'Admin token'), h('label', { for: 'token' }, 'Token of this broker'), token,
+  h('p', { class: 'quiet', id: 'token-help' }, 'The content of the file that [admin] token_file names. It stays in this tab.'),
+  h('button', { class: 'main' }, 'Continue'), fault);
+  view.end?.();
+  view = {};
+  main.replaceChildren(form);
+  token.focus();
+}
+
+/** Leads to what is looked for: a channel if there is one, else refusals. */
+async function find(text) {
+  const kind = kindOf(text);
+  const name = kind === 'arn' ? partsOf(text).name : text;
+  if (kind === 'name' || kind === 'arn') {
+    const place = kind === 'arn' ? `?region=${partsOf(text).region}&account=${partsOf(text).account}` : '';
+    const found = await get(`/channels/${encodeURIComponent(name)}${place}`);
+    if (found.status === 200) { location.hash = `#/channels/${encodeURIComponent(name)}${place}`; return; }
+    const like = await get(`/channels?limit=1&prefix=${encodeURIComponent(name)}`);
+    if (like.data.channels?.length) { location.hash = `#/channels?prefix=${encodeURIComponent(name)}`; return; }
+  }
+  location.hash = `#/why/${encodeURIComponent(text)}`;
+}
+
+document.getElementById('find')?.addEventListener('submit', (event) => {
+  event.preventDefault();
+  const text = query.value.trim();
+  if (text !== '') find(text);
+  query.blur();
+});
+
+document.addEventListener('keydown', (event) => {
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (event.key !== '/' || event.ctrlKey || event.metaKey || target.matches('input, textarea, select')) return;
+  event.preventDefault();
+  query.focus();
+  query.select();
+});
+
+const theme = /** @type {HTMLElement} */ (document.getElementById('theme'));
+function paint(name) {
+  document.documentElement.setAttribute('data-theme', name);
+  const other = name === 'dark' ? 'Light colours' : 'Dark colours';
+  theme.setAttribute('aria-label', other);
+  theme.setAttribute('title', other);
+}
+theme.addEventListener('click', () => {
+  const next = document.documentElement.getAttribute('data-theme') === 'dark' ? 'light' : 'dark';
+  localStorage.setItem('heliograph-theme', next);
+  paint(next);
+});
+paint(localStorage.getItem('heliograph-theme') ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'));
+
+takeToken();
+window.addEventListener('hashchange', () => { takeToken(); show(); main.focus({ preventScroll: true }); });
+show();

@@ -1,0 +1,67 @@
+// What the pages show, as a function of the events. Pure.
+
+/** An hour at two seconds. */
+const POINTS = 1800;
+
+export const start = { node: null, status: 'connecting', now: null, history: null, lines: [], dropped: 0, channel: null };
+
+/** The state after an event of the stream. */
+export function reduce(state, name, data) {
+  switch (name) {
+    case 'snapshot':
+      if (data.topic === 'overview') {
+        return { ...state, node: data.node, status: data.status, now: data.now, history: data.history };
+      }
+      return data.topic === 'log' ? { ...state, lines: data.lines } : state;
+    case 'overview': {
+      const status = data.draining ? 'draining' : state.status === 'draining' ? 'ok' : state.status;
+      return { ...state, status, now: data, history: extended(state.history, data) };
+    }
+    case 'draining':
+      return { ...state, status: 'draining' };
+    case 'log':
+      return { ...state, lines: [...state.lines.slice(-1999), data] };
+    case 'channel':
+      return { ...state, channel: { ...data, at: Date.now() } };
+    case 'skipped':
+      return { ...state, dropped: state.dropped + data.count };
+    case 'lagged':
+      return { ...state, dropped: state.dropped + data.missed };
+    default:
+      return state;
+  }
+}
+
+/** The history with one more point, unless the last one is younger than two seconds. */
+export function extended(history, now) {
+  if (history === null || now.t - (history.t.at(-1) ?? 0) < 1900) return history;
+  const sum = Object.values(now.refusedPerSecond).reduce((all, one) => all + one, 0);
+  const point = {
+    t: now.t,
+    messagesPerSecond: now.messagesPerSecond,
+    deliveryP50Us: now.deliveryUs.p50,
+    deliveryP99Us: now.deliveryUs.p99,
+    setupP50Ms: now.setupMs.p50,
+    setupP99Ms: now.setupMs.p99,
+    refusedPerSecond: sum,
+    masters: now.connections.master,
+    viewers: now.connections.viewer,
+  };
+  const names = Object.keys(history).filter((name) => name in point);
+  return Object.fromEntries(names.map((name) => [name, [...history[name].slice(1 - POINTS), point[name]]]));
+}
+
+/** The page and its parameters of a hash: `#/channels/NAME?region=…`. */
+export function route(hash) {
+  const [path, query = ''] = hash.replace(/^#\/?/, '').split('?');
+  const parts = path.split('/').map((part) => { try { return decodeURIComponent(part); } catch { return part; } });
+  const parameters = new URLSearchParams(query);
+  switch (parts[0]) {
+    case '': return { page: 'overview', name: '', parameters };
+    case 'channels': return parts[1] ? { page: 'channel', name: parts[1], parameters }
+      : { page: 'channels', name: '', parameters };
+    case 'why': return { page: 'why', name: parts[1] ?? '', parameters };
+    case 'log': return { page: 'log', name: '', parameters };
+    default: return { page: 'absent', name: '', parameters };
+  }
+}

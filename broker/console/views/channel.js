@@ -1,0 +1,126 @@
+// One channel: who is connected, what waits, what happened, and a way to end connections.
+
+import { get, isMissing, post } from '../api.js';
+import { card, copier, h, keyed, put, table } from '../dom.js';
+import { ago, bytes, number, span } from '../format.js';
+import { timeline } from './timeline.js';
+
+export function channel(root, { name, parameters }) {
+  const place = new URLSearchParams();
+  for (const key of ['region', 'account']) {
+    const value = parameters.get(key);
+    if (value !== null) place.set(key, value);
+  }
+  const path = `/channels/${encodeURIComponent(name)}`;
+  const query = place.size > 0 ? `?${place}` : '';
+
+  let arn = '';
+  const facts = h('p', { class: 'quiet' }, 'Loading …');
+  const master = h('dl', { class: 'facts' });
+  const nobody = h('p', { class: 'quiet' }, 'No master is connected.');
+  const viewers = table(['Viewer', 'Address', 'Connected', '#In', '#Out', 'Last frame', '#Outbox', ''], 'Viewers');
+  const waiting = table(['From', 'To', 'Message', '#Size', 'Kept for'], 'Kept messages');
+  const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
+  const nothing = h('p', { class: 'quiet' }, 'Nothing waits.');
+  const trace = timeline();
+  const gone = h('p', { class: 'notice', hidden: true });
+  const end = h('button', { type: 'button', class: 'danger', click: () => ask({ role: 'all' }, 'every connection of') }, 'Disconnect …');
+  const content = h('div', { class: 'stack' }, h('div', { class: 'halves' }, card('Master', master, nobody), card('Kept messages', waiting.whole, nothing)),
+    card('Viewers', viewers.whole, noViewers), card('What happened', trace.whole));
+  const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
+  root.append(h('div', { class: 'row title' }, h('h1', {}, name), copier('Copy ARN', () => arn), end), facts, gone, content, dialog);
+
+  /** @type {any} */
+  let last = null;
+  let timer = 0;
+  let ended = false;
+
+  async function loadTrace() {
+    clearTimeout(timer);
+    const answer = await get(`${path}/trace${query}`);
+    if (ended) return;
+    if (answer.status === 200) trace.update(answer.data);
+    else trace.absent(isMissing(answer) ? 'Not available: this broker records no session traces.' : answer.data.error);
+    if (!isMissing(answer)) timer = setTimeout(loadTrace, 2000);
+  }
+
+  function ask(body, what) {
+    const typed = /** @type {HTMLInputElement} */ (h('input', { id: 'typed', autocomplete: 'off', spellcheck: 'false' }));
+    const go = h('button', { class: 'danger', disabled: true }, 'Disconnect');
+    const result = h('p', { role: 'status' });
+    typed.addEventListener('input', () => go.toggleAttribute('disabled', typed.value !== name));
+    dialog.replaceChildren(h('form', { submit: async (event) => {
+      event.preventDefault();
+      const { status, data } = await post(`${path}/disconnect${query}`, body);
+      put(result, status === 200 ? `${data.connections} closed.` : data.error ?? `status ${status}`);
+      if (status === 200) setTimeout(() => dialog.close(), 1200);
+    } }, h('h2', {}, `Disconnect ${what} ${name}?`),
+    h('p', {}, 'Clients get a close with code 1001 and usually come back at once.'),
+    h('label', { for: 'typed' }, 'Type the name of the channel'), typed,
+    h('div', { class: 'row' }, go, h('button', { type: 'button', click: () => dialog.close() }, 'Cancel')), result));
+    dialog.showModal();
+  }
+
+  function draw(state) {
+    const it = state.channel;
+    const known = it !== null;
+    gone.hidden = !known || it.channel !== null;
+    content.hidden = !known || it.channel === null;
+    end.hidden = content.hidden;
+    if (!known) return;
+    if (it.channel === null) {
+      put(gone, it.error);
+      put(facts, '');
+      return;
+    }
+    const found = it.channel;
+    const age = (Date.now() - it.at) / 1000;
+    arn = found.arn;
+    put(facts, `${found.arn} · shard ${found.shard} · messages are kept ${found.messageTtlSeconds} s`
+      + (found.superseded > 0 ? ` · ${found.superseded} superseded` : '')
+      + (found.waitingCalls > 0 ? ` · ${found.waitingCalls} Alexa calls wait` : ''));
+    nobody.hidden = found.master !== null;
+    const lines = found.master === null ? [] : peer(found.master, age);
+    keyed(master, lines, ([label]) => label, ([label]) => h('div', {}, h('dt', {}, label), h('dd')),
+      (row, [, value]) => put(row.lastElementChild, value));
+    keyed(viewers.body, found.viewers, (one) => one.clientId, makeViewer, (row, one) => {
+      const cells = [...row.children];
+      const texts = [one.clientId, address(one), span(ago(one.connectedAt)), number(one.messagesIn), number(one.messagesOut),
+        span(one.lastFrameAgeSeconds + age), bytes(one.outboxBytes)];
+      texts.forEach((text, column) => put(cells[column], text));
+    });
+    noViewers.hidden = found.viewers.length > 0;
+    viewers.whole.hidden = found.viewers.length === 0;
+    const kept = found.pending.map((one, number) => ({ ...one, number }));
+    keyed(waiting.body, kept, (one) => `${one.from} ${one.to} ${one.action} ${one.number}`,
+      () => h('tr', {}, h('th', { scope: 'row' }), h('td'), h('td'), h('td', { class: 'number' }), h('td')),
+      (row, one) => [one.from, one.to, one.action, bytes(one.bytes), span(one.ageSeconds + age)]
+        .forEach((text, column) => put(row.children[column], text)));
+    nothing.hidden = kept.length > 0;
+    waiting.whole.hidden = kept.length === 0;
+  }
+
+  function makeViewer(one) {
+    const button = h('button', { type: 'button', class: 'small', 'aria-label': `Disconnect ${one.clientId}`,
+      click: () => ask({ clientId: one.clientId, role: 'viewer' }, `viewer ${one.clientId} of`) }, 'Disconnect …');
+    return h('tr', {}, h('th', { scope: 'row' }), h('td'), h('td'), h('td', { class: 'number' }), h('td', { class: 'number' }),
+      h('td'), h('td', { class: 'number' }), h('td', {}, button));
+  }
+
+  loadTrace();
+  const every = setInterval(() => { if (last !== null) draw(last); }, 1000);
+  return {
+    update(state) { last = state; draw(state); },
+    end() { ended = true; clearTimeout(timer); clearInterval(every); },
+  };
+}
+
+function address(peer) {
+  return `${peer.remote}${peer.tls ? ' TLS' : ''}`;
+}
+
+function peer(one, age) {
+  return [['Address', address(one)], ['Connected for', span(ago(one.connectedAt))],
+    ['Messages', `${number(one.messagesIn)} in, ${number(one.messagesOut)} out`],
+    ['Last frame', `${span(one.lastFrameAgeSeconds + age)} ago`], ['Outbox', bytes(one.outboxBytes)]];
+}

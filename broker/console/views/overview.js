@@ -1,0 +1,94 @@
+// The first page: is it the service, and where.
+
+import { chart } from '../chart.js';
+import { card, h, keyed, put, svg, table } from '../dom.js';
+import { bytes, count, micros, millis, number, span } from '../format.js';
+
+export function overview(root) {
+  const figures = ['Connections', 'Messages', 'Delivery', 'Session set-up', 'Refused'].map((title) => {
+    const value = h('strong', {}, '–');
+    const note = h('span', { class: 'quiet' }, '');
+    return { whole: h('div', { class: 'figure' }, h('h2', {}, title), value, note), value, note };
+  });
+  const charts = [
+    chart('Messages per second', [{ name: 'messages/s', column: 'messagesPerSecond' }], number),
+    chart('Delivery', [{ name: 'p50', column: 'deliveryP50Us' }, { name: 'p99', column: 'deliveryP99Us' }], micros),
+    chart('Connections', [{ name: 'masters', column: 'masters' }, { name: 'viewers', column: 'viewers' }], number),
+  ];
+  const shards = table(['Shard', 'State', 'Busy', '#Connections', '#Outboxes', '#Kept', '#Longest turn'], 'Shards');
+  const refused = h('div', { class: 'bars' });
+  const calm = h('p', { class: 'quiet' }, 'None so far.');
+  const node = h('p', { class: 'quiet foot' });
+  const seen = new Map();
+  root.append(
+    h('h1', { class: 'unseen' }, 'Overview'),
+    h('div', { class: 'figures', 'aria-live': 'off' }, ...figures.map((figure) => figure.whole)),
+    h('div', { class: 'charts' }, ...charts.map((one) => one.whole)),
+    h('div', { class: 'halves' }, card('Shards', shards.whole),
+      card('Refused while this page is open', refused, calm, h('p', {}, h('a', { href: '#/why' }, 'Why was a request refused?')))),
+    node,
+  );
+
+  return {
+    update(state) {
+      const now = state.now;
+      if (now === null) return;
+      const peers = now.connections.master + now.connections.viewer;
+      const refusals = Object.entries(now.refusedPerSecond);
+      // In a second without any, what was measured last.
+      const lately = (column, value) => value ?? state.history?.[column].findLast((one) => one !== null) ?? null;
+      const sum = refusals.reduce((all, [, rate]) => all + rate, 0);
+      const texts = [
+        [number(peers), `${count(now.connections.master, 'master')}, ${count(now.connections.viewer, 'viewer')}, `
+          + count(now.channels, 'channel')],
+        [`${number(now.messagesPerSecond)}/s`, `${number(now.pendingMessages)} kept for absent peers`],
+        [micros(lately('deliveryP99Us', now.deliveryUs.p99)), `p99, median ${micros(lately('deliveryP50Us', now.deliveryUs.p50))}`],
+        [millis(lately('setupP99Ms', now.setupMs.p99)), `p99, median ${millis(lately('setupP50Ms', now.setupMs.p50))}`],
+        [`${number(sum)}/s`, sum > 0 ? `mostly ${refusals.toSorted((a, b) => b[1] - a[1])[0][0]}` : 'no refusals'],
+      ];
+      texts.forEach(([value, note], place) => { put(figures[place].value, value); put(figures[place].note, note); });
+      charts.forEach((one) => one.update(state.history));
+      keyed(shards.body, now.shards, (shard) => String(shard.shard), makeShard, updateShard);
+      for (const [reason, rate] of refusals) seen.set(reason, (seen.get(reason) ?? 0) + rate);
+      drawRefused(refused, seen);
+      calm.hidden = seen.size > 0;
+      if (state.node !== null) {
+        const { version, commit, profile, region, accountId, startedAt } = state.node;
+        put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit})`}, profile ${profile}, ${region}, account `
+          + `${accountId}, up for ${span((now.t - startedAt) / 1000)}`);
+      }
+    },
+  };
+}
+
+function makeShard() {
+  const bar = svg('svg', { class: 'bar', viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+    svg('rect', { class: 'bar-ground', width: 100, height: 10, rx: 2 }), svg('rect', { class: 'bar-fill', height: 10, rx: 2 }));
+  return h('tr', {}, h('th', { scope: 'row' }), h('td', {}, h('span', { class: 'pill' })),
+    h('td', { class: 'busy' }, h('div', {}, bar, h('span'))), ...Array.from({ length: 4 }, () => h('td', { class: 'number' })));
+}
+
+function updateShard(row, shard) {
+  const [name, state, busy, ...numbers] = row.children;
+  const silent = shard.silentSeconds !== null;
+  put(name, shard.shard);
+  put(state.firstElementChild, silent ? `silent ${span(shard.silentSeconds)}` : 'answers');
+  state.firstElementChild.className = `pill ${silent ? 'bad' : 'good'}`;
+  busy.querySelector('.bar-fill').setAttribute('width', String(Math.round(shard.busy * 100)));
+  put(busy.firstElementChild.lastElementChild, `${Math.round(shard.busy * 100)} %`);
+  const texts = [number(shard.connections), bytes(shard.outboxBytes), bytes(shard.pendingBytes), millis(shard.turnMaxMs)];
+  numbers.forEach((cell, place) => put(cell, texts[place]));
+}
+
+function drawRefused(parent, seen) {
+  const items = [...seen].toSorted((a, b) => b[1] - a[1]).slice(0, 8);
+  const most = items[0]?.[1] ?? 1;
+  keyed(parent, items, ([reason]) => reason,
+    ([reason]) => h('a', { class: 'bar-row', href: `#/why?check=${encodeURIComponent(reason)}` }, h('code', {}, reason),
+      svg('svg', { class: 'bar', viewBox: '0 0 100 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+        svg('rect', { class: 'bar-bad', height: 10, rx: 2 })), h('b')),
+    (row, [, count]) => {
+      row.querySelector('rect')?.setAttribute('width', String(Math.max(1, (100 * count) / most)));
+      put(row.lastElementChild, number(Math.round(count)));
+    });
+}

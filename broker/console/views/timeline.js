@@ -1,0 +1,87 @@
+// What happened in the sessions of a channel: a lane for each viewer, its events as marks, and hints in words.
+
+import { h, keyed, put, svg } from '../dom.js';
+import { bytes, clock, millis } from '../format.js';
+
+const WIDTH = 1000;
+const HEIGHT = 34;
+
+const MARKS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
+
+export function timeline() {
+  const lanes = h('div', { class: 'lanes' });
+  const note = h('p', { class: 'quiet' }, 'Loading …');
+  const key = h('p', { class: 'legend' }, ...[['join', 'joined or left'], ['offer', 'offer'], ['answer', 'answer'],
+    ['candidate', 'candidate'], ['kept', 'kept']].map(([kind, text]) => h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
+  const whole = h('div', {}, key, lanes, note);
+  key.hidden = true;
+  return {
+    whole,
+    update(trace) {
+      const viewers = trace.viewers ?? [];
+      key.hidden = viewers.length === 0;
+      put(note, viewers.length === 0 ? `No viewer's session is known. ${since(trace)}` : since(trace));
+      keyed(lanes, viewers, (one) => `${one.clientId} ${one.connection} ${one.joined}`, make, draw);
+    },
+    absent(text) {
+      lanes.replaceChildren();
+      key.hidden = true;
+      put(note, text);
+    },
+  };
+}
+
+function since(trace) {
+  const reach = trace.reachesBackTo ? `History since ${clock(Date.parse(trace.reachesBackTo))}.` : '';
+  return trace.truncated ? `${reach} Only the newest events are shown.` : reach;
+}
+
+function make(one) {
+  return h('details', { class: 'lane' }, h('summary', {}, h('span', { class: 'who' }, one.clientId), h('span', { class: 'quiet' }),
+    svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' })),
+  h('ul', { class: 'hints' }), h('ol', { class: 'events' }));
+}
+
+function draw(row, one) {
+  const [summary, list, all] = row.children;
+  const events = [...(one.events ?? [])].sort((a, b) => a.ms - b.ms);
+  const last = Math.max(1, events.at(-1)?.ms ?? 1);
+  const drawn = `${events.length} ${last} ${one.left}`;
+  if (row.getAttribute('data-drawn') === drawn) return;
+  row.setAttribute('data-drawn', drawn);
+  put(summary.children[1], one.left === null || one.left === undefined ? 'connected' : `left: ${one.reason ?? ''}`);
+  // The beginning of a session is crowded: the root of time gives it room.
+  const x = (ms) => 12 + (WIDTH - 24) * Math.sqrt(Math.max(0, ms) / last);
+  summary.lastElementChild.replaceChildren(
+    svg('line', { class: 'lane-line', x1: x(0), x2: x(last), y1: HEIGHT / 2, y2: HEIGHT / 2 }),
+    ...events.map((event) => mark(event, x(event.ms))));
+  keyed(list, (one.hints ?? []).map((text) => ({ text })), (hint) => hint.text, () => h('li'), (item, hint) => put(item, hint.text));
+  keyed(all, events.map((event, number) => ({ event, number })), ({ number }) => String(number),
+    () => h('li', {}, h('b'), h('span')), (item, { event }) => {
+      put(item.firstElementChild, `+${millis(event.ms)}`);
+      put(item.lastElementChild, words(event));
+    });
+}
+
+function mark(event, x) {
+  const middle = HEIGHT / 2;
+  const kind = MARKS[event.action] ?? 'join';
+  const title = svg('title', {}, `+${millis(event.ms)} ${words(event)}`);
+  const kept = event.route === 'kept' ? ' mark-kept' : '';
+  if (kind === 'join') {
+    return svg('line', { class: 'mark mark-join', x1: x, x2: x, y1: 4, y2: HEIGHT - 4 }, title);
+  }
+  const up = event.from === 'viewer' || event.kind === 'delivered';
+  const path = kind === 'candidate' ? `M${x - 2} ${middle - 6}h4v12h-4z`
+    : up ? `M${x - 7} ${middle + 7}h14l-7-14z` : `M${x - 7} ${middle - 7}h14l-7 14z`;
+  return svg('path', { class: `mark mark-${kind}${kept}`, d: path }, title);
+}
+
+function words(event) {
+  const size = event.bytes ? `, ${bytes(event.bytes)}` : '';
+  const from = event.from ? ` from the ${event.from}` : '';
+  const route = event.route ? `, ${event.route}` : '';
+  const after = event.after ? ` after it was ${event.after}` : '';
+  const reason = event.reason ? `: ${event.reason}` : '';
+  return `${event.action ?? event.kind}${from}${event.action && event.kind !== 'message' ? ` ${event.kind}` : ''}${after}${size}${route}${reason}`;
+}

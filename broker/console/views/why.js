@@ -1,0 +1,72 @@
+// Why a request was refused: found by request id, channel, client, key or address.
+
+import { get, isMissing } from '../api.js';
+import { h, keyed, put } from '../dom.js';
+import { clock, kindOf, number, partsOf } from '../format.js';
+
+export function why(root, { name, parameters }) {
+  const box = /** @type {HTMLInputElement} */ (h('input', { type: 'search', id: 'what', autocomplete: 'off', spellcheck: 'false',
+    maxlength: 400, placeholder: 'request id, channel, ARN, client id, access key id or address' }));
+  box.value = name;
+  const list = h('div', { class: 'refusals' });
+  const notice = h('p', { class: 'quiet', role: 'status' }, 'Loading …');
+  const title = parameters.get('check') === null ? 'Why was a request refused?' : `Refusals: ${parameters.get('check')}`;
+  root.append(h('h1', {}, title), h('div', { class: 'card' },
+    h('form', { class: 'row', submit: (event) => {
+      event.preventDefault();
+      location.hash = `#/why/${encodeURIComponent(box.value.trim())}`;
+    } }, h('label', { for: 'what' }, 'Find'), box, h('button', { class: 'main' }, 'Search')), notice), list);
+  let ended = false;
+  let timer = 0;
+
+  async function load() {
+    const kind = name === '' ? 'all' : kindOf(name);
+    const found = [];
+    let last = null;
+    for (const path of pathsFor(kind, name, parameters.get('check'))) {
+      last = await get(path);
+      if (last.status === 200) found.push(...(last.data.refusals ?? [last.data]));
+    }
+    if (ended || last === null) return;
+    if (isMissing(last)) { put(notice, 'Not available: this broker keeps no refusals.'); return; }
+    const once = [...new Map(found.map((one) => [one.requestId, one])).values()];
+    once.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
+    keyed(list, once.slice(0, 200), (one) => one.requestId, make, () => {});
+    if (once.length === 1 && kind === 'id') list.querySelector('details')?.setAttribute('open', '');
+    const since = last.data.since ? ` since ${clock(Date.parse(last.data.since))}` : '';
+    const left = last.data.suppressed ? `; ${number(last.data.suppressed)} more were counted and not kept` : '';
+    put(notice, once.length > 0 ? `${number(once.length)} found${since}${left}.`
+      : last.status !== 200 ? last.data.error ?? `status ${last.status}` : `No refusal is known${since}${left}.`);
+    if (kind !== 'id') timer = setTimeout(load, 3000);
+  }
+
+  load();
+  return { end() { ended = true; clearTimeout(timer); } };
+}
+
+function pathsFor(kind, text, check) {
+  const with_ = (key, value) => `/refusals?limit=200&${key}=${encodeURIComponent(value)}`;
+  switch (kind) {
+    case 'all': return [check === null ? '/refusals?limit=200' : with_('check', check)];
+    case 'id': return [`/refusals/${encodeURIComponent(text)}`];
+    case 'arn': return [with_('channel', partsOf(text).name)];
+    case 'key': return [with_('key', text)];
+    case 'remote': return [with_('remote', text.replace(/^(\d+(?:\.\d+){3}):\d+$/, '$1'))];
+    default: return [with_('channel', text), with_('client', text)];
+  }
+}
+
+function make(one) {
+  const facts = [['Request id', one.requestId], ['Operation', one.operation], ['Channel', one.channel], ['Client id', one.clientId],
+    ['Principal', one.principal], ['Access key', one.keyId], ['Address', one.remote], ['Shard', one.shard],
+    ['Clock of the caller', one.clockSkewSeconds ? `${number(one.clockSkewSeconds)} s off` : null]];
+  const known = facts.filter(([, value]) => value !== null && value !== undefined);
+  const explain = one.explain?.canonicalRequest;
+  return h('details', { class: 'card refusal' },
+    h('summary', {}, h('span', { class: 'quiet' }, one.at ? clock(Date.parse(one.at)) : ''), h('code', { class: 'pill bad' }, one.check ?? ''),
+      h('span', { class: 'says' }, one.says ?? one.errorType ?? '')),
+    one.do ? h('p', { class: 'do' }, one.do) : null,
+    h('dl', { class: 'facts' }, ...known.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))),
+    h('p', { class: 'quiet' }, `Answered with ${one.status ?? '–'} ${one.errorType ?? ''}`),
+    explain ? h('pre', { tabindex: '0' }, explain) : null);
+}

@@ -1,0 +1,233 @@
+// The console in Chromium: it shows what happens, finds what is looked for, ends connections, asks for a token, and does nothing else:
+// no violation of its content security policy, no error, no request to another origin.
+//
+// HELIOGRAPH_ADMIN        base URL of the admin listener
+// HELIOGRAPH_SCREENSHOTS  a directory for pictures, if wanted
+
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+
+const require = createRequire(`${process.env.HELIOGRAPH_CLIENTS}/browser/package.json`);
+const { chromium } = require('playwright-core');
+const { WebSocket } = createRequire(`${process.env.HELIOGRAPH_CLIENTS}/js/package.json`)('ws');
+
+const admin = process.env.HELIOGRAPH_ADMIN;
+const data = process.env.HELIOGRAPH_HTTP;
+const pictures = process.env.HELIOGRAPH_SCREENSHOTS;
+const milliseconds = 30_000;
+
+/** Opens a page, and notes what it must not do. */
+async function open(browser, options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+    await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: admin });
+    const page = await context.newPage();
+    page.setDefaultTimeout(milliseconds);
+    const faults = [];
+    page.on('console', (message) => {
+        // Chromium reports each answer of 4xx; which of them are right is for the test to say.
+        if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) faults.push(message.text());
+    });
+    page.on('pageerror', (error) => faults.push(error.stack));
+    page.on('request', (request) => {
+        if (!request.url().startsWith(`${admin}/`)) faults.push(`a request to ${request.url()}`);
+    });
+    await page.addInitScript(() => {
+        window.violations = [];
+        document.addEventListener('securitypolicyviolation', (event) => {
+            window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+        });
+    });
+    page.innocent = async () => {
+        assert.deepEqual(await page.evaluate(() => window.violations), []);
+        assert.deepEqual(faults, []);
+    };
+    return page;
+}
+
+async function withBrowser(work) {
+    const home = await mkdtemp(join(tmpdir(), 'heliograph-'));
+    try {
+        const browser = await chromium.launch({
+            executablePath: process.env.HELIOGRAPH_CHROMIUM ?? '/usr/bin/chromium',
+            timeout: milliseconds,
+            env: { ...process.env, HOME: home, TMPDIR: home, XDG_CONFIG_HOME: home },
+            args: ['--no-sandbox', '--disable-dev-shm-usage'],
+        });
+        try {
+            await work(browser);
+        } finally {
+            await browser.close();
+        }
+    } finally {
+        await rm(home, { recursive: true, force: true });
+    }
+}
+
+/** A peer of a channel: what it gets is thrown away. */
+async function join_(name, client) {
+    const arn = `arn:aws:kinesisvideo:us-west-2:123456789012:channel/${name}/1700000000000`;
+    const query = new URLSearchParams({ 'X-Amz-ChannelARN': arn, ...(client ? { 'X-Amz-ClientId': client } : {}) });
+    const socket = new WebSocket(`${data.replace('http', 'ws')}/?${query}`);
+    await new Promise((opened, failed) => { socket.onopen = opened; socket.onerror = failed; });
+    return socket;
+}
+
+const ended = (socket) => new Promise((done) => {
+    if (socket.readyState === WebSocket.CLOSED) done();
+    else socket.addEventListener('close', done);
+});
+
+test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    const peers = [await join_('cam-1'), await join_('cam-2'), await join_('door-1')];
+
+    await page.goto(admin);
+    await page.getByText('ok', { exact: true }).waitFor();
+    await page.locator('.figure', { hasText: 'Connections' }).getByText('3', { exact: true }).waitFor();
+    await page.locator('tbody tr').first().getByText('answers').waitFor();
+
+    await page.getByRole('link', { name: 'Channels' }).click();
+    await page.getByRole('link', { name: 'door-1' }).waitFor();
+    await page.getByLabel('Name').fill('cam-');
+    await page.getByRole('link', { name: 'door-1' }).waitFor({ state: 'detached' });
+    assert.equal(await page.locator('tbody tr').count(), 2);
+
+    // A viewer that joins appears within two seconds, and one that leaves goes.
+    await page.getByRole('link', { name: 'cam-1' }).click();
+    await page.getByRole('heading', { name: 'cam-1' }).waitFor();
+    await page.getByText('No viewer is connected.').waitFor();
+    const began = Date.now();
+    const viewer = await join_('cam-1', 'phone-3');
+    await page.getByRole('rowheader', { name: 'phone-3' }).waitFor();
+    assert.ok(Date.now() - began < 2500, `the viewer appeared after ${Date.now() - began} ms`);
+
+    // An operator who types the channel's name may end its connections.
+    await page.getByRole('button', { name: 'Disconnect phone-3' }).click();
+    const go = page.locator('dialog').getByRole('button', { name: 'Disconnect' });
+    assert.ok(await go.isDisabled());
+    await page.getByLabel('Type the name of the channel').fill('cam-1');
+    await go.click();
+    await page.getByText('1 closed.').waitFor();
+    await ended(viewer);
+    await page.getByText('No viewer is connected.').waitFor();
+
+    // The key for the search, from anywhere; what is no channel is looked for among refusals.
+    await page.locator('dialog').waitFor({ state: 'hidden' });
+    await page.keyboard.press('/');
+    await page.keyboard.type('door-1');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'door-1' }).waitFor();
+    await page.keyboard.press('/');
+    await page.keyboard.type('00000000-0000-0000-0000-000000000000');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Why was a request refused?' }).waitFor();
+
+    await page.getByRole('link', { name: 'Log' }).click();
+    await page.locator('.log li', { hasText: 'reason=operator' }).waitFor();
+    await page.getByPlaceholder('contains').fill('nothing has this');
+    await page.getByText('0 lines').waitFor();
+
+    // Forward and back, and a channel that does not exist.
+    await page.goto(`${admin}/#/channels/absent`);
+    await page.getByText('no such channel').waitFor();
+    await page.goBack();
+    await page.getByRole('heading', { name: 'Log' }).waitFor();
+    await page.innocent();
+    for (const peer of peers) { peer.close(); await ended(peer); }
+}));
+
+// The listener wants a token off loopback only, so its rule is played by the browser's side here.
+test('a token is asked for once and kept for the tab', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const token = 'the token of this test';
+    const guarded = async () => {
+        const page = await open(browser);
+        await page.route((url) => !/^\/($|assets\/)/.test(url.pathname), (route) => {
+            if (route.request().headers().authorization === `Bearer ${token}`) return route.continue();
+            return route.fulfill({ status: 401, json: { error: 'Authorization: Bearer <token> is missing or wrong' } });
+        });
+        return page;
+    };
+    const page = await guarded();
+    await page.goto(admin);
+    await page.getByLabel('Token of this broker').fill('not the token at all');
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText('missing or wrong').waitFor();
+    await page.getByLabel('Token of this broker').fill(token);
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByText('ok', { exact: true }).waitFor();
+    await page.reload();
+    await page.getByText('ok', { exact: true }).waitFor();
+    assert.deepEqual(await page.context().cookies(), []);
+    const other = await guarded();
+    await other.goto(`${admin}/#token=${encodeURIComponent(token)}`);
+    await other.getByText('ok', { exact: true }).waitFor();
+    assert.ok(!other.url().includes('token'), other.url());
+    await page.innocent();
+    await other.innocent();
+}));
+
+test('names with markup are text', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    const markup = '<img src=x onerror=alert(1)>';
+    for (const place of ['#/channels?prefix=', '#/why/', '#/channels/', '#/']) {
+        await page.goto(`${admin}/${place}${encodeURIComponent(markup)}`);
+        await page.waitForTimeout(300);
+        assert.equal(await page.locator('main img').count(), 0);
+    }
+    await page.innocent();
+}));
+
+test('numbers, times, links and events are read as people expect', { timeout: 60_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    await page.goto(admin);
+    const found = await page.evaluate(async () => {
+        const it = await import('/assets/format.js');
+        const { extended, reduce, route, start } = await import('/assets/state.js');
+        const { line } = await import('/assets/chart.js');
+        const node = { region: 'r', accountId: '1' };
+        const now = (t) => ({ t, messagesPerSecond: 2, deliveryUs: { p50: 1, p99: 2 }, setupMs: { p50: null, p99: null },
+            refusedPerSecond: { a: 1, b: 2 }, connections: { master: 3, viewer: 4 } });
+        const history = { t: [1000], refusedPerSecond: [0] };
+        return [
+            [it.number(1234567), '1,234,567'], [it.number(0.126), '0.13'], [it.number(null), '–'], [it.micros(950), '950 µs'],
+            [it.micros(12_345), '12.3 ms'], [it.millis(1900), '1.9 s'], [it.millis(null), '–'], [it.bytes(1536), '1.5 KiB'],
+            [it.span(2.14), '2.1 s'], [it.span(11_520), '3 h 12 min'], [it.span(86_405), '1 d'], [it.count(1, 'viewer'), '1 viewer'],
+            [it.kindOf('0b5cd5a2-7a8d-4f5e-9a55-0123456789ab'), 'id'], [it.kindOf('10.0.4.7:5512'), 'remote'], [it.kindOf('::1'), 'remote'],
+            [it.kindOf('AKIDEXAMPLE'), 'name'], [it.kindOf('AKIAIOSFODNN7EXAMPLE'), 'key'], [it.kindOf('cam-17'), 'name'],
+            [it.kindOf('arn:aws:kinesisvideo:r:1:channel/c/7'), 'arn'], [it.ceiling(0), 1], [it.ceiling(320), 500], [it.ceiling(0.02), 0.02],
+            [it.channelLink('arn:aws:kinesisvideo:r:1:channel/c/7', node), '#/channels/c'],
+            [it.channelLink('arn:aws:kinesisvideo:x:2:channel/c/7', node), '#/channels/c?region=x&account=2'],
+            [route('#/channels/a%20b?region=x').name, 'a b'], [route('#/channels/%').name, '%'], [route('').page, 'overview'],
+            [route('#/nothing').page, 'absent'], [extended(history, now(2000)).t.length, 1], [extended(history, now(3000)).refusedPerSecond[1], 3],
+            [extended(null, now(1)), null], [reduce(start, 'lagged', { missed: 7 }).dropped, 7], [reduce(start, 'nothing', {}), start],
+            [reduce(start, 'overview', { ...now(1), draining: true }).status, 'draining'],
+            [line([0, 60_000, 120_000], [1, null, 2], 120_000, 2), 'M0.0 70.0h.1M600.0 0.0h.1'],
+        ];
+    });
+    for (const [is, wanted] of found) assert.deepEqual(is, wanted);
+    await page.innocent();
+}));
+
+test('pictures at two widths, light and dark', { skip: pictures === undefined, timeout: 120_000 }, () => withBrowser(async (browser) => {
+    await mkdir(pictures, { recursive: true });
+    const places = (process.env.HELIOGRAPH_PLACES ?? '#/ #/channels #/why #/log').split(' ');
+    for (const width of [1280, 360]) {
+        for (const colorScheme of ['light', 'dark']) {
+            const page = await open(browser, { viewport: { width, height: 900 }, colorScheme });
+            for (const place of places) {
+                await page.goto(`${admin}/${place}`);
+                await page.getByText('ok', { exact: true }).waitFor();
+                await page.waitForTimeout(1500);
+                const name = place.replace(/[^a-z0-9]+/gi, '-').replace(/^-|-$/g, '') || 'overview';
+                await page.screenshot({ path: join(pictures, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+                const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+                assert.ok(wide <= 0, `${place} is ${wide} px too wide at ${width}`);
+            }
+            await page.innocent();
+        }
+    }
+}));
