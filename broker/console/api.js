@@ -30,10 +30,18 @@ export async function get(path, signal) {
 }
 
 /** Sends a document. */
-export async function post(path, body) {
+export function post(path, body) {
+  return send('POST', path, JSON.stringify(body));
+}
+
+/** Removes something. */
+export function remove(path) {
+  return send('DELETE', path);
+}
+
+async function send(method, path, body) {
   try {
-    const type = { 'Content-Type': 'application/json' };
-    const response = await fetch(path, { method: 'POST', headers: headers(type), body: JSON.stringify(body) });
+    const response = await fetch(path, { method, headers: headers({ 'Content-Type': 'application/json' }), body });
     return { status: response.status, data: await response.json().catch(() => ({})) };
   } catch {
     return { status: 0, data: { error: 'the broker does not answer' } };

@@ -19,6 +19,11 @@ export function micros(value) {
   return value < 1e6 ? `${number(value / 1e3)} ms` : `${number(value / 1e6)} s`;
 }
 
+/** Durations that are measured in whole milliseconds. */
+export function wholeMillis(value) {
+  return value !== null && value !== undefined && value < 1.2 ? '≤ 1 ms' : millis(value);
+}
+
 /** Milliseconds as ms or s. */
 export function millis(value) {
   return value === null || value === undefined ? '–' : micros(value * 1000);
@@ -65,6 +70,11 @@ export function kindOf(query) {
 export function partsOf(arn) {
   const [, , , region, account, rest] = arn.split(':');
   return { region, account, name: rest?.split('/')[1] ?? '' };
+}
+
+/** The name of a channel that is given by its name or its ARN. */
+export function channelName(text) {
+  return text?.startsWith('arn:') ? partsOf(text).name : text ?? '';
 }
 
 /** The address of a channel's page. */

@@ -7,10 +7,11 @@ import { reduce, route, start } from './state.js';
 import { overview } from './views/overview.js';
 import { channels } from './views/channels.js';
 import { channel } from './views/channel.js';
+import { dev } from './views/dev.js';
 import { log } from './views/log.js';
 import { why } from './views/why.js';
 
-const pages = { overview, channels, channel, why, log };
+const pages = { overview, channels, channel, why, log, dev };
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const pill = /** @type {HTMLElement} */ (document.getElementById('status'));
 const query = /** @type {HTMLInputElement} */ (document.getElementById('query'));
@@ -50,8 +51,7 @@ function show() {
 function happened(name, data) {
   state = reduce(state, name, data);
   if (name === 'snapshot' || name === 'overview' || name === 'draining') status(state.status);
-  const ribbon = document.getElementById('dev');
-  if (ribbon !== null) ribbon.hidden = !state.node?.dev;
+  for (const part of document.querySelectorAll('#dev, [data-page=dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
   view.update?.(state);
 }
 

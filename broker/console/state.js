@@ -62,6 +62,7 @@ export function route(hash) {
       : { page: 'channels', name: '', parameters };
     case 'why': return { page: 'why', name: parts[1] ?? '', parameters };
     case 'log': return { page: 'log', name: '', parameters };
+    case 'dev': return { page: 'dev', name: '', parameters };
     default: return { page: 'absent', name: '', parameters };
   }
 }

@@ -2,7 +2,7 @@
 
 import { chart } from '../chart.js';
 import { card, h, keyed, put, svg, table } from '../dom.js';
-import { bytes, count, micros, millis, number, span } from '../format.js';
+import { bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
 
 export function overview(root) {
   const figures = ['Connections', 'Messages', 'Delivery', 'Session set-up', 'Refused'].map((title) => {
@@ -43,7 +43,8 @@ export function overview(root) {
           + count(now.channels, 'channel')],
         [`${number(now.messagesPerSecond)}/s`, `${number(now.pendingMessages)} kept for absent peers`],
         [micros(lately('deliveryP99Us', now.deliveryUs.p99)), `p99, median ${micros(lately('deliveryP50Us', now.deliveryUs.p50))}`],
-        [millis(lately('setupP99Ms', now.setupMs.p99)), `p99, median ${millis(lately('setupP50Ms', now.setupMs.p50))}`],
+        [wholeMillis(lately('setupP99Ms', now.setupMs.p99)),
+          `p99, median ${wholeMillis(lately('setupP50Ms', now.setupMs.p50))}`],
         [`${number(sum)}/s`, sum > 0 ? `mostly ${refusals.toSorted((a, b) => b[1] - a[1])[0][0]}` : 'no refusals'],
       ];
       texts.forEach(([value, note], place) => { put(figures[place].value, value); put(figures[place].note, note); });

@@ -20,7 +20,8 @@ export function timeline() {
     update(trace) {
       const viewers = trace.viewers ?? [];
       key.hidden = viewers.length === 0;
-      put(note, viewers.length === 0 ? `No viewer's session is known. ${since(trace)}` : since(trace));
+      put(note, trace.recording === false ? 'Not available: this broker records no session traces.'
+        : viewers.length === 0 ? `No viewer's session is known. ${since(trace)}` : since(trace));
       keyed(lanes, viewers, (one) => `${one.clientId} ${one.connection} ${one.joined}`, make, draw);
     },
     absent(text) {

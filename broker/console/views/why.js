@@ -32,7 +32,7 @@ export function why(root, { name, parameters }) {
     const once = [...new Map(found.map((one) => [one.requestId, one])).values()];
     once.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
     keyed(list, once.slice(0, 200), (one) => one.requestId, make, () => {});
-    if (once.length === 1 && kind === 'id') list.querySelector('details')?.setAttribute('open', '');
+    if (once.length === 1) list.querySelector('details')?.setAttribute('open', '');
     const since = last.data.since ? ` since ${clock(Date.parse(last.data.since))}` : '';
     const left = last.data.suppressed ? `; ${number(last.data.suppressed)} more were counted and not kept` : '';
     put(notice, once.length > 0 ? `${number(once.length)} found${since}${left}.`
@@ -61,12 +61,21 @@ function make(one) {
     ['Principal', one.principal], ['Access key', one.keyId], ['Address', one.remote], ['Shard', one.shard],
     ['Clock of the caller', one.clockSkewSeconds ? `${number(one.clockSkewSeconds)} s off` : null]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
-  const explain = one.explain?.canonicalRequest;
-  return h('details', { class: 'card refusal' },
+  const request = h('pre', { tabindex: '0', hidden: true });
+  return h('details', { class: 'card refusal', toggle: () => explain(one.requestId, request) },
     h('summary', {}, h('span', { class: 'quiet' }, one.at ? clock(Date.parse(one.at)) : ''), h('code', { class: 'pill bad' }, one.check ?? ''),
       h('span', { class: 'says' }, one.says ?? one.errorType ?? '')),
     one.do ? h('p', { class: 'do' }, one.do) : null,
     h('dl', { class: 'facts' }, ...known.map(([label, value]) => h('div', {}, h('dt', {}, label), h('dd', {}, value)))),
     h('p', { class: 'quiet' }, `Answered with ${one.status ?? '–'} ${one.errorType ?? ''}`),
-    explain ? h('pre', { tabindex: '0' }, explain) : null);
+    request);
+}
+
+/** Shows the request as the broker saw it, once somebody wants to see it. */
+async function explain(id, request) {
+  if (request.textContent !== '') return;
+  const { status, data } = await get(`/refusals/${encodeURIComponent(id)}`);
+  const text = status === 200 ? data.explain?.canonicalRequest : null;
+  request.hidden = !text;
+  put(request, text ?? '');
 }

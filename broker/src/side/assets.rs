@@ -30,6 +30,7 @@ const ASSETS: &[Asset] = assets!(
     "state.js",
     "views/channel.js",
     "views/channels.js",
+    "views/dev.js",
     "views/log.js",
     "views/overview.js",
     "views/timeline.js",

@@ -290,3 +290,29 @@ fn a_page_of_another_site_gets_nothing() {
         }
     }
 }
+
+/// Behind a proxy that ends TLS, browsers name another host and origin: those that are configured may ask.
+#[test]
+fn the_console_works_behind_a_proxy_that_is_configured() {
+    let text = "[admin]\norigins = [\"https://ops.example.com\"]\n";
+    let broker = Broker::configured(text, 1);
+    let status = |host: &str, origin: &str| {
+        let mut connection = Connection::open(broker.admin);
+        let head = format!("GET /overview HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n");
+        connection.send(head.as_bytes());
+        connection.answer().expect("an answer").status
+    };
+    assert_eq!(status("ops.example.com", "https://ops.example.com"), 200);
+    assert_eq!(status("ops.example.com", "https://evil.example"), 403);
+    assert_eq!(status("evil.example", "https://ops.example.com"), 403);
+    let page = get(broker.admin, "/");
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    let again = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {}\r\n\r\n",
+        page.header("etag").expect("a tag")
+    );
+    assert_eq!(exchange(broker.admin, again.as_bytes()).status, 304);
+}

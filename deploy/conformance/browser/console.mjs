@@ -9,7 +9,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test from 'node:test';
+import test, { after } from 'node:test';
 
 const require = createRequire(`${process.env.HELIOGRAPH_CLIENTS}/browser/package.json`);
 const { chromium } = require('playwright-core');
@@ -67,11 +67,16 @@ async function withBrowser(work) {
     }
 }
 
+const entered = new Set();
+// Or a test that failed would never end.
+after(() => entered.forEach((socket) => socket.terminate()));
+
 /** A peer of a channel: what it gets is thrown away. */
-async function join_(name, client) {
+async function enter(name, client) {
     const arn = `arn:aws:kinesisvideo:us-west-2:123456789012:channel/${name}/1700000000000`;
     const query = new URLSearchParams({ 'X-Amz-ChannelARN': arn, ...(client ? { 'X-Amz-ClientId': client } : {}) });
     const socket = new WebSocket(`${data.replace('http', 'ws')}/?${query}`);
+    entered.add(socket);
     await new Promise((opened, failed) => { socket.onopen = opened; socket.onerror = failed; });
     return socket;
 }
@@ -83,7 +88,7 @@ const ended = (socket) => new Promise((done) => {
 
 test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(async (browser) => {
     const page = await open(browser);
-    const peers = [await join_('cam-1'), await join_('cam-2'), await join_('door-1')];
+    const peers = [await enter('cam-1'), await enter('cam-2'), await enter('door-1')];
 
     await page.goto(admin);
     await page.getByText('ok', { exact: true }).waitFor();
@@ -101,7 +106,7 @@ test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(a
     await page.getByRole('heading', { name: 'cam-1' }).waitFor();
     await page.getByText('No viewer is connected.').waitFor();
     const began = Date.now();
-    const viewer = await join_('cam-1', 'phone-3');
+    const viewer = await enter('cam-1', 'phone-3');
     await page.getByRole('rowheader', { name: 'phone-3' }).waitFor();
     assert.ok(Date.now() - began < 2500, `the viewer appeared after ${Date.now() - began} ms`);
 
