@@ -221,7 +221,7 @@ impl Driver {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Send(session) => self.dirty.push(session),
-                Output::Close(_) | Output::Abort(_) => {}
+                Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
                 Output::HandOver(..) | Output::Post(..) | Output::Drained => {
                     unreachable!("one shard, no calls, no drain")
                 }

@@ -237,6 +237,21 @@ pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 /// what is kept of them, so that a load test pays for few.
 pub const CAPTURES_PER_SECOND_MAX: u32 = 1000;
 
+/// Faults that a test may have made at one time (`/dev/faults`).
+pub const FAULTS_MAX: usize = 64;
+
+/// Messages that the faults of a shard hold back. Further ones go on at once, and are counted.
+pub const FAULT_HELD_MAX: usize = 1024;
+
+/// Their bytes.
+pub const FAULT_HELD_BYTES_MAX: usize = 4 << 20;
+
+/// Messages and connections that go on in one tick after a fault held them back.
+pub const FAULTS_DUE_PER_TICK: usize = 256;
+
+/// How long a message that is to be sent after the next one waits for that.
+pub const FAULT_REORDER_MS: u64 = 1000;
+
 const _: () = assert!(LIST_MERGED_MAX / SHARDS_MAX > 0);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);

@@ -85,6 +85,8 @@ pub enum Output<Letter> {
     Close(SessionKey),
     /// End the connection at once; unsent bytes are dropped. May follow a `Close` that takes too long.
     Abort(SessionKey),
+    /// Reset the connection (RST), for a test of its peer; [`Output::Abort`] follows.
+    Reset(SessionKey),
     /// Nothing is left to wait for in a drain: no WebSocket, no waiting call; or the drain's time is over. Emitted
     /// once.
     Drained,

@@ -10,6 +10,7 @@ use super::post::{Handover, Post, Travelling};
 use super::shard::Edge;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::machine::{Input, Machine};
+use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::net::Shutdown;
 
@@ -154,6 +155,13 @@ impl<M: Machine> Edge<M> {
     pub(super) fn abort(&mut self, session: SessionKey) {
         self.give_up_handshake(session, Outcome::Timeout);
         self.cut(session);
+    }
+
+    /// Has the kernel send RST in place of FIN, where it can.
+    pub(super) fn reset(&mut self, session: SessionKey) {
+        if let Some(connection) = self.table.get(session) {
+            let _ = connect_unspec(&connection.socket);
+        }
     }
 
     /// Ends a connection without another byte. What is armed on it completes now.

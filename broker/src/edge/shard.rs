@@ -153,6 +153,7 @@ impl<M: Machine> Edge<M> {
             Output::HandOver(session, to) => self.restage(session, Stage::Leaving(to)),
             Output::Close(session) => self.restage(session, Stage::Closing),
             Output::Abort(session) => self.abort(session),
+            Output::Reset(session) => self.reset(session),
             Output::Post(to, letter) => self.post(to, letter),
             // The receiver is the server's; when it is gone, the process is ending anyway.
             Output::Drained => drop(self.events.try_send(ShardEvent::Drained(self.id))),

@@ -2,8 +2,8 @@
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `door`, `backup`, `channels`,
-//! `disconnect`, `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `feed`, `process`, `log`,
-//! `log_line`.
+//! `disconnect`, `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `feed`, `dev` (pages for
+//! tests), `process`, `log`, `log_line`.
 
 mod access;
 mod admin;

@@ -13,8 +13,10 @@ on_shards!(
 );
 
 /// The description of an offer: one section of video, H264, recvonly.
-const OFFER: &str = "eyJ0eXBlIjoib2ZmZXIiLCJzZHAiOiJ2PTBcclxubT12aWRlbyA5IFVEUC9UTFMvUlRQL1NBVlBGIDk2XHJcbmE9cnRwbWFwOjk2\
-                     IEgyNjQvOTAwMDBcclxuYT1yZWN2b25seVxyXG4ifQ==";
+const OFFER: &str = concat!(
+    "eyJ0eXBlIjoib2ZmZXIiLCJzZHAiOiJ2PTBcclxubT12aWRlbyA5IFVEUC9UTFMvUlRQL1NBVlBGIDk2",
+    "XHJcbmE9cnRwbWFwOjk2IEgyNjQvOTAwMDBcclxuYT1yZWN2b25seVxyXG4ifQ==",
+);
 
 fn what_a_client_has_received_is_shown(broker: &Broker) {
     let (shown, other) = (arn("shown"), arn("other"));

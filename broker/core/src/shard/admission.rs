@@ -10,7 +10,7 @@ use super::home::RATE_EXCEEDED;
 use super::leave::slot_of;
 use super::respond::Purpose;
 use super::sockets::Sockets;
-use super::{changes, drain, leave, outboxes, relay, respond, unsent};
+use super::{changes, drain, faults, leave, outboxes, relay, respond, unsent};
 use crate::auth::Caller;
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::event::{Place, UpgradeOutcome, UpgradeRole};
@@ -188,6 +188,10 @@ pub(super) fn admit(
     if drain::refuses_in_drain(sockets, books, key, purpose, at) {
         return false;
     }
+    if sockets.faults.is_some() && faults::on_connect(sockets, directory, books, key, admission, at)
+    {
+        return false;
+    }
     let role = admission
         .client_id
         .as_deref()
@@ -342,6 +346,9 @@ fn welcome(
         );
     }
     relay::deliver_kept(sockets, directory, books, channel, &role, at);
+    if sockets.faults.is_some() {
+        faults::on_session(sockets, directory, books, key, at);
+    }
     sockets.arm_open(key, at.now);
 }
 

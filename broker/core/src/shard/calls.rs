@@ -5,7 +5,7 @@ use super::directory::Directory;
 use super::respond::Purpose;
 use super::sockets::Sockets;
 use super::{Alteration, Answer, Letter, Query, QueryKind};
-use super::{accounts, alexa, answers, home, respond};
+use super::{accounts, alexa, answers, faults, home, respond};
 use crate::auth::Caller;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{
@@ -44,6 +44,11 @@ pub(super) fn begin(
     call: Call,
     at: Moment,
 ) {
+    if sockets.faults.is_some()
+        && faults::on_call(sockets, directory, books, key, &asked, &call, at)
+    {
+        return;
+    }
     asked.subject = audited(&call).map(Into::into);
     if let Some(refused) = directory.forbids(&asked.caller, &call) {
         asked.subject = asked.subject.or_else(|| Some(call.arn()?.as_str().into()));

@@ -2,11 +2,13 @@
 
 use super::books::Books;
 use super::directory::Directory;
-use crate::channel::Towards;
-use crate::id::ChannelKey;
+use super::relay::Passing;
+use super::sockets::Sockets;
+use crate::channel::{Route, Towards};
+use crate::id::{ChannelKey, SessionKey};
 use crate::limits::CAPTURES_PER_SECOND_MAX;
 use crate::time::{Moment, Wall};
-use codec::signal::Action;
+use codec::signal::{Action, Request};
 
 /// Takes copies of messages. Never waits: what it has no room for it counts.
 pub trait Capture: Send {
@@ -73,13 +75,13 @@ pub(super) struct Copies {
 }
 
 /// What a copy is made of.
-pub(super) struct Seen<'a> {
-    pub(super) channel: ChannelKey,
-    pub(super) towards: Option<Towards>,
-    pub(super) viewer: &'a str,
-    pub(super) action: Option<Action>,
-    pub(super) payload: &'a str,
-    pub(super) fate: Fate,
+struct Seen<'a> {
+    channel: ChannelKey,
+    towards: Option<Towards>,
+    viewer: &'a str,
+    action: Option<Action>,
+    payload: &'a str,
+    fate: Fate,
 }
 
 impl Copies {
@@ -103,8 +105,7 @@ impl Copies {
 }
 
 /// Hands a copy over, if anybody takes copies.
-#[cold]
-pub(super) fn copy(directory: &Directory, books: &mut Books, seen: &Seen<'_>, at: Moment) {
+fn copy(directory: &Directory, books: &mut Books, seen: &Seen<'_>, at: Moment) {
     let Some(copies) = &mut books.copies else {
         return;
     };
@@ -121,6 +122,55 @@ pub(super) fn copy(directory: &Directory, books: &mut Books, seen: &Seen<'_>, at
         payload: seen.payload.into(),
         fate: seen.fate,
     });
+}
+
+impl Passing<'_> {
+    /// Hands a copy over, as it is after its route was found.
+    #[cold]
+    pub(super) fn copy(&self, directory: &Directory, books: &mut Books, route: &Route, at: Moment) {
+        let fate = match route {
+            Route::To(_) => Fate::Delivered,
+            Route::Keep(_) => Fate::Kept,
+            Route::AnswersCall | Route::TooLateForCall => Fate::Call,
+        };
+        let (towards, viewer) = match self.delivery.sender {
+            Some(viewer) => (Towards::Master, viewer),
+            None => (Towards::Viewer, self.recipient),
+        };
+        let seen = Seen {
+            channel: self.channel,
+            towards: Some(towards),
+            viewer,
+            action: Some(self.launch.action),
+            payload: self.delivery.payload,
+            fate,
+        };
+        copy(directory, books, &seen, at);
+    }
+}
+
+/// Hands over a copy of what went nowhere: too much of it, or not understood.
+#[cold]
+pub(super) fn copy_refused(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    from: SessionKey,
+    request: Option<&Request<'_>>,
+    at: Moment,
+) {
+    let Some(web_socket) = sockets.web_socket(from) else {
+        return;
+    };
+    let seen = Seen {
+        channel: web_socket.channel,
+        towards: None,
+        viewer: web_socket.role.client_id().unwrap_or_default(),
+        action: request.map(|request| request.action),
+        payload: request.map_or("", |request| request.payload),
+        fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
+    };
+    copy(directory, books, &seen, at);
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ impl Sockets {
         self.discharge(key);
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
+        self.forget_faults(key);
         Some(session)
     }
 }

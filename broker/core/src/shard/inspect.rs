@@ -4,6 +4,7 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::faults::{self, SharedRule};
 use super::sockets::Sockets;
 use super::{frames, leave, outboxes};
 use crate::channel::{Channel, Life, Towards};
@@ -49,6 +50,8 @@ pub enum Question {
         /// Which of its connections.
         which: Connections,
     },
+    /// A fault that a test makes, under `--dev`.
+    AddFault(SharedRule),
 }
 
 /// Some connections of a channel.
@@ -75,6 +78,8 @@ pub enum Reply {
     Reconnected(u64, Option<usize>),
     /// The number of connections that are being closed, or `None` when the channel does not live there.
     Disconnected(Option<u64>),
+    /// That it is done.
+    Done,
 }
 
 /// One channel in a page.
@@ -173,6 +178,10 @@ pub(super) fn answer_operator(
             channel: None,
             from,
         } => reconnect_some(sockets, directory, books, from, at),
+        Question::AddFault(rule) => {
+            faults::add_fault(sockets, directory, books, rule, at);
+            Reply::Done
+        }
         Question::Disconnect { channel, which } => {
             Reply::Disconnected(disconnect(sockets, directory, books, &channel, &which, at))
         }
@@ -327,7 +336,7 @@ fn reconnect_some(
 ///
 /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
 /// [`RECALL_STEP_MS`] apart.
-fn reconnect(
+pub(super) fn reconnect(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,

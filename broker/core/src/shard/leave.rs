@@ -21,6 +21,19 @@ pub(super) fn close_web_socket(
     reason: EndReason,
     at: Moment,
 ) {
+    let (code, text) = reason.close();
+    close_with(sockets, directory, books, key, (reason, code, text), at);
+}
+
+/// The same with this code and text.
+pub(super) fn close_with(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    (reason, code, text): (EndReason, u16, &str),
+    at: Moment,
+) {
     if sockets
         .sessions
         .get(key)
@@ -31,7 +44,6 @@ pub(super) fn close_web_socket(
     }
     sockets.because(key, reason);
     leave(sockets, directory, books, key, at);
-    let (code, text) = reason.close();
     outboxes::push_control(sockets, directory, books, key, |out| {
         codec::ws::close_frame(out, code, text)
     });
@@ -70,6 +82,9 @@ pub(super) fn finish(
 impl Sockets {
     /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
     pub(super) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
+        if self.defers_close(key) {
+            return;
+        }
         let deadline = at.now.after(self.settings.timeouts.close_ms);
         if self.end(key, deadline) {
             self.output(Output::Close(key));

@@ -33,6 +33,7 @@ mod deadlines;
 mod delivery_times;
 mod directory;
 mod drain;
+mod faults;
 mod frames;
 mod gate;
 mod glob;
@@ -68,6 +69,10 @@ mod welcome;
 
 pub use crate::channel::Towards;
 pub use capture::{Capture, Captured, Fate};
+pub use faults::{
+    Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
+    SessionAct, SharedRule,
+};
 pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
@@ -222,7 +227,8 @@ impl Machine for Shard {
             .as_ref()
             .and_then(drain::Drain::next);
         let waiting = (self.sockets.turns.due() || self.directory.pages.due()).then_some(Now(0));
-        let others = drain.into_iter().chain(waiting);
+        let faults = self.sockets.next_fault();
+        let others = drain.into_iter().chain(waiting).chain(faults);
         self.sockets.wheel.next().into_iter().chain(others).min()
     }
 
@@ -231,6 +237,9 @@ impl Machine for Shard {
     }
 
     fn unsent(&self, session: SessionKey) -> &[u8] {
+        if self.sockets.is_mute(session) {
+            return &[];
+        }
         self.sockets
             .sessions
             .get(session)

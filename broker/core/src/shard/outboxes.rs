@@ -30,6 +30,9 @@ impl Sockets {
     /// Announces that a session has bytes to send.
     #[inline]
     pub(super) fn touch(&mut self, key: SessionKey) {
+        if self.is_mute(key) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };

@@ -2,7 +2,6 @@
 //! the way to a connected recipient.
 
 use super::books::Books;
-use super::capture::{Fate, Seen};
 use super::directory::Directory;
 use super::frames::Aside;
 use super::sockets::Sockets;
@@ -26,41 +25,18 @@ pub(super) struct Sender {
 
 /// A message on its way: what is known of it beside its bytes.
 pub(super) struct Passing<'a> {
-    from: SessionKey,
-    channel: ChannelKey,
-    launch: Launch,
-    delivery: Delivery<'a>,
-    recipient: &'a str,
-    correlation_id: Option<CorrelationId<'a>>,
+    pub(super) from: SessionKey,
+    pub(super) channel: ChannelKey,
+    pub(super) launch: Launch,
+    pub(super) delivery: Delivery<'a>,
+    pub(super) recipient: &'a str,
+    pub(super) correlation_id: Option<CorrelationId<'a>>,
 }
 
 impl Passing<'_> {
     /// Counts how it ended.
     pub(super) fn end(&self, books: &mut Books, outcome: Outcome) {
         books.counters.end(Kind::Known(self.launch.action), outcome);
-    }
-
-    /// Hands a copy over, as it is after its route was found.
-    #[cold]
-    pub(super) fn copy(&self, directory: &Directory, books: &mut Books, route: &Route, at: Moment) {
-        let fate = match route {
-            Route::To(_) => Fate::Delivered,
-            Route::Keep(_) => Fate::Kept,
-            Route::AnswersCall | Route::TooLateForCall => Fate::Call,
-        };
-        let (towards, viewer) = match self.delivery.sender {
-            Some(viewer) => (Towards::Master, viewer),
-            None => (Towards::Viewer, self.recipient),
-        };
-        let seen = Seen {
-            channel: self.channel,
-            towards: Some(towards),
-            viewer,
-            action: Some(self.launch.action),
-            payload: self.delivery.payload,
-            fate,
-        };
-        capture::copy(directory, books, &seen, at);
     }
 }
 
@@ -94,7 +70,7 @@ pub(super) fn admit(
     }
     books.counters.end(kind, Outcome::Throttled);
     if books.copies.is_some() {
-        copy_refused(sockets, directory, books, from, Some(request), at);
+        capture::copy_refused(sockets, directory, books, from, Some(request), at);
     }
     let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
     status(sockets, directory, books, from, id, fault, at);
@@ -322,7 +298,7 @@ pub(super) fn refuse_message(
     books.counters.receive(kind);
     books.counters.end(kind, Outcome::Refused);
     if books.copies.is_some() {
-        copy_refused(sockets, directory, books, from, None, at);
+        capture::copy_refused(sockets, directory, books, from, None, at);
     }
     if let Some(answer) = fault.kind.status(&sockets.rules.messages) {
         status(
@@ -337,30 +313,6 @@ pub(super) fn refuse_message(
     }
 }
 
-/// Hands over a copy of what went nowhere: too much of it, or not understood.
-#[cold]
-fn copy_refused(
-    sockets: &mut Sockets,
-    directory: &Directory,
-    books: &mut Books,
-    from: SessionKey,
-    request: Option<&Request<'_>>,
-    at: Moment,
-) {
-    let Some(web_socket) = sockets.web_socket(from) else {
-        return;
-    };
-    let seen = Seen {
-        channel: web_socket.channel,
-        towards: None,
-        viewer: web_socket.role.client_id().unwrap_or_default(),
-        action: request.map(|request| request.action),
-        payload: request.map_or("", |request| request.payload),
-        fate: request.map_or(Fate::Refused, |_| Fate::Throttled),
-    };
-    capture::copy(directory, books, &seen, at);
-}
-
 /// STATUS_RESPONSE to the sender of a faulty message that carried a usable correlation id.
 fn status(
     sockets: &mut Sockets,
@@ -371,6 +323,27 @@ fn status(
     fault: StatusFault,
     at: Moment,
 ) {
+    status_with(
+        sockets,
+        directory,
+        books,
+        to,
+        correlation_id,
+        at,
+        |out, id| fault.write(out, id),
+    );
+}
+
+/// STATUS_RESPONSE as `write` writes it.
+pub(super) fn status_with(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    to: SessionKey,
+    correlation_id: Option<CorrelationId<'_>>,
+    at: Moment,
+    write: impl FnOnce(&mut Vec<u8>, CorrelationId<'_>),
+) {
     let Some(correlation_id) = correlation_id else {
         return;
     };
@@ -378,7 +351,7 @@ fn status(
         return leave::cut_slow(sockets, directory, books, to, at);
     }
     outboxes::push_control(sockets, directory, books, to, |out| {
-        fault.write(out, correlation_id)
+        write(out, correlation_id)
     });
 }
 

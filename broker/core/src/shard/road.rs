@@ -16,7 +16,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::frames::{self, Aside, Reader};
 use super::sockets::Sockets;
-use super::{alexa, backlog, leave, relay, request_bytes, unsent};
+use super::{alexa, backlog, faults, leave, relay, request_bytes, unsent};
 use crate::channel::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
@@ -107,14 +107,32 @@ fn pass(
     if books.copies.is_some() {
         passing.copy(directory, books, &route, at);
     }
+    if sockets.faults.is_some()
+        && faults::on_message(sockets, directory, books, &passing, route, at)
+    {
+        return sockets.still_open(from);
+    }
     // Route → outbox.
+    hand_on(sockets, directory, books, route, &passing, at);
+    sockets.still_open(from)
+}
+
+/// Route → the recipient's outbox; or kept, or the answer of a call.
+#[inline(always)]
+pub(super) fn hand_on(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    route: Route,
+    passing: &relay::Passing<'_>,
+    at: Moment,
+) {
     match route {
-        Route::To(to) => relay::deliver(sockets, directory, books, to, &passing, at),
-        Route::Keep(towards) => relay::keep(sockets, directory, books, towards, &passing, at),
-        Route::AnswersCall => relay::answer_call(sockets, directory, books, &passing, at),
+        Route::To(to) => relay::deliver(sockets, directory, books, to, passing, at),
+        Route::Keep(towards) => relay::keep(sockets, directory, books, towards, passing, at),
+        Route::AnswersCall => relay::answer_call(sockets, directory, books, passing, at),
         Route::TooLateForCall => passing.end(books, Outcome::Withdrawn),
     }
-    sockets.still_open(from)
 }
 
 /// The oldest `bytes` of a session were handed to the kernel: messages whose last byte was among them are delivered.

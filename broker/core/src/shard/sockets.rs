@@ -10,6 +10,7 @@ use super::backlog::Backlog;
 use super::census::Census;
 use super::deadlines::Wheel;
 use super::drain::Drain;
+use super::faults::Faults;
 use super::request_bytes::RequestBytes;
 use super::start::Bounds;
 use super::tables::Table;
@@ -43,6 +44,8 @@ pub(super) struct Sockets {
     pub(super) shards: Shards,
     pub(super) ends: Ends,
     pub(super) census: Census,
+    /// Under `--dev` only.
+    pub(super) faults: Option<Box<Faults>>,
 }
 
 /// Memory that is used again.
@@ -97,6 +100,7 @@ impl Sockets {
                 recalled: Now(0),
             },
             census: Census::default(),
+            faults: settings.dev.then(Box::default),
             settings,
         }
     }

@@ -6,7 +6,7 @@ use super::directory::Directory;
 use super::gate::Gate;
 use super::respond::Purpose;
 use super::sockets::Sockets;
-use super::{alexa, answers, calls, drain, kept, leave, outboxes, pages, respond, turns};
+use super::{alexa, answers, calls, drain, faults, kept, leave, outboxes, pages, respond, turns};
 use crate::channel::Channel;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, SessionKey};
@@ -20,6 +20,9 @@ use codec::ws::{self, Opcode};
 
 /// Entries handled in one tick; what is left is due at once, in the next turn.
 const DUE_PER_TICK: usize = 512;
+
+/// How often a connection that a fault keeps silent is looked at: nothing of it is due meanwhile.
+const MUTE_LOOK_MS: u64 = 1000;
 
 /// What an entry of the wheel is about: the key of a session or of a channel, in one word.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +70,9 @@ pub(super) fn tick(
             None => break,
         }
     }
+    if sockets.faults.is_some() {
+        faults::tick(sockets, directory, books, at);
+    }
     pages::work_on_pages(sockets, directory, books, at);
     drain::step_drain(sockets, directory, books, at);
     turns::answer_waiting(sockets, directory, books, gate, at);
@@ -105,6 +111,9 @@ fn session_due(
     let Some(session) = sockets.sessions.get(key) else {
         return;
     };
+    if sockets.stands_still(key) {
+        return sockets.arm(key, at.now.after(MUTE_LOOK_MS));
+    }
     match session.waits(&sockets.settings.timeouts, at.now) {
         Wait::Until(later) if later > at.now => return sockets.arm(key, later),
         Wait::Until(_) => {}
@@ -128,7 +137,9 @@ pub(super) fn forgotten(sockets: &Sockets, directory: &mut Directory, now: Now) 
             match session.waits(&sockets.settings.timeouts, now) {
                 // What is announced is sent within the turn, or armed then.
                 Wait::Until(next) => {
-                    !session.dirty && !sockets.wheel.calls_by(&session.timer, next)
+                    !session.dirty
+                        && !sockets.stands_still(key)
+                        && !sockets.wheel.calls_by(&session.timer, next)
                 }
                 Wait::OwnTurn | Wait::Aborted => false,
             }

@@ -98,6 +98,9 @@ pub(super) fn give_back(
             alexa::offer_came_back(directory, books, key, from, &launch);
             continue;
         }
+        if !launch.counted {
+            continue; // the copy of a message that has its own outcome
+        }
         let viewer: Rc<str> = match role {
             Role::Viewer(id) => id.clone(),
             Role::Master => sender_of(&frame, launch.sender_bytes).into(),

@@ -350,6 +350,7 @@ impl Script {
                 while let Some(output) = self.shards[shard].poll_output() {
                     match output {
                         Output::Send(key) => self.keyed(shard, key).announced = true,
+                        Output::Reset(_) => {}
                         Output::Drained => self.drained += 1,
                         Output::Post(to, letter) => {
                             if self.refuses && Shard::refusable(&letter) {

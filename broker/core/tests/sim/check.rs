@@ -77,6 +77,7 @@ impl World {
                 Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),
                 Output::Abort(key) => ends.push((self.conn(shard, key), true)),
+                Output::Reset(_) => {} // an abort follows
                 Output::Drained => drained += 1,
             }
         }

@@ -74,6 +74,64 @@ impl Body {
         self.text(key, |text| duration(text, range))
     }
 
+    /// Takes a whole number out.
+    ///
+    /// # Errors
+    /// It is none, or out of range.
+    pub(super) fn number(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, String> {
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
+        let number = value.as_u64().filter(|number| range.contains(number));
+        let rule = || format!("allowed {} to {}", range.start(), range.end());
+        number
+            .map(Some)
+            .ok_or_else(|| self.fault(key, &value, &rule()))
+    }
+
+    /// Takes an object out; none is as good as an empty one.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(super) fn object(&mut self, key: &str) -> Result<Self, String> {
+        let path = format!("{}{key}.", self.path);
+        match self.take(key) {
+            None => Ok(Self::of(&path, Map::new())),
+            Some(Value::Object(members)) => Ok(Self::of(&path, members)),
+            Some(other) => Err(self.fault(key, &other, "allowed an object")),
+        }
+    }
+
+    /// Takes a choice out: a name, or an object whose only key is the name. What it has as value comes as a body, a
+    /// value that is no object under the key "".
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub(super) fn choice(&mut self, key: &str, allowed: &str) -> Result<(String, Self), String> {
+        let one = match self.take(key) {
+            None => return Err(format!("{}{key}: missing; allowed {allowed}", self.path)),
+            Some(Value::String(name)) => Some((name, Value::Null)),
+            Some(Value::Object(members)) if members.len() == 1 => members.into_iter().next(),
+            Some(_) => None,
+        };
+        let Some((name, value)) = one else {
+            return Err(format!("{}{key}: allowed one of {allowed}", self.path));
+        };
+        let path = format!("{}{key}.{name}", self.path);
+        let body = match value {
+            Value::Null | Value::Bool(true) => Self::of(&format!("{path}."), Map::new()),
+            Value::Object(members) => Self::of(&format!("{path}."), members),
+            other @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                Self::of(&path, Map::from_iter([(String::new(), other)]))
+            }
+        };
+        Ok((name, body))
+    }
+
     /// That nothing is left of it.
     ///
     /// # Errors

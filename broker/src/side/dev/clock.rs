@@ -105,6 +105,9 @@ impl Admin {
         };
         let mut clocks = dev.clocks.clone().lock_owned().await;
         clocks.shift = moved(clocks.shift, change)?;
+        let advanced_ms = clocks.shift.advanced_ms;
+        dev.advanced_ms
+            .store(advanced_ms, std::sync::atomic::Ordering::Relaxed);
         let done = tokio::task::spawn_blocking(move || clocks.apply()).await;
         Ok(done.unwrap_or_default())
     }

@@ -1,12 +1,15 @@
 //! The pages for tests, `/dev/…`: only under `--dev`.
 //!
 //! In reading order: this page; `body` (what a request says, or which key of it is wrong); `query` (the same of its
-//! parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`.
+//! parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`;
+//! `faults` and `fault_rule`.
 
 mod body;
 mod captures;
 mod clock;
 mod connections;
+mod fault_rule;
+mod faults;
 mod messages;
 mod query;
 mod summary;
@@ -18,9 +21,12 @@ use super::admin::{Admin, error};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{any, delete, get};
 use clock::Clocks;
+use faults::FaultList;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use tokio::sync::Mutex;
 
 /// What the pages for tests need of the process.
@@ -36,6 +42,10 @@ pub(super) struct Dev {
     /// One move at a time.
     clocks: Arc<Mutex<Clocks>>,
     captures: Captures,
+    faults: Mutex<FaultList>,
+    began: Instant,
+    /// How far the clocks of the shards are ahead.
+    advanced_ms: AtomicU64,
 }
 
 impl Dev {
@@ -45,7 +55,16 @@ impl Dev {
         Self {
             clocks: Arc::new(Mutex::new(Clocks::new(tools.clocks))),
             captures: tools.captures,
+            faults: Mutex::default(),
+            began: Instant::now(),
+            advanced_ms: AtomicU64::new(0),
         }
+    }
+
+    /// Milliseconds since the start, as the shards count them.
+    fn now_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        elapsed.saturating_add(self.advanced_ms.load(Ordering::Relaxed))
     }
 }
 
@@ -62,6 +81,13 @@ pub(super) fn routes(dev: bool) -> Router<Admin> {
             get(clock::show).post(clock::change).delete(clock::reset),
         )
         .route("/dev/connections", get(connections::list))
+        .route(
+            "/dev/faults",
+            get(faults::list)
+                .post(faults::make)
+                .delete(faults::remove_all),
+        )
+        .route("/dev/faults/{id}", delete(faults::remove))
         .route("/dev/messages", get(messages::list))
         .route("/dev", any(unknown))
         .route("/dev/{*page}", any(unknown))
@@ -75,4 +101,5 @@ async fn unknown() -> Response {
     error(StatusCode::NOT_FOUND, NO_SUCH_PAGE)
 }
 
-const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/messages";
+const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/faults, /dev/faults/{id}, \
+                            /dev/messages";

@@ -246,6 +246,7 @@ impl World {
                 Output::Post(..) => "Post",
                 Output::Close(_) => "Close",
                 Output::Abort(_) => "Abort",
+                Output::Reset(_) => "Reset",
                 Output::Drained => "Drained",
             });
         }

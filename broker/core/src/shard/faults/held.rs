@@ -1,0 +1,246 @@
+//! What faults hold back: messages, frames that close a connection, and everything that a connection would be sent.
+
+use super::rule::FaultCounts;
+use crate::id::{ChannelKey, SessionKey};
+use crate::limits::{FAULT_HELD_BYTES_MAX, FAULT_HELD_MAX};
+use crate::session::{Launch, NEVER};
+use crate::time::Now;
+use std::collections::BTreeMap;
+
+/// A message that goes on later.
+#[derive(Debug)]
+pub(super) struct HeldMessage {
+    pub(super) from: SessionKey,
+    pub(super) channel: ChannelKey,
+    /// The viewer that sent it; `None` for the master.
+    pub(super) viewer: Option<Box<str>>,
+    pub(super) launch: Launch,
+    pub(super) payload: Box<str>,
+    pub(super) recipient: Box<str>,
+    /// It goes on after the next message for this connection, if that is earlier.
+    pub(super) behind: Option<SessionKey>,
+}
+
+/// What is due at some time.
+#[derive(Debug)]
+pub(super) enum Later {
+    Message(HeldMessage),
+    Close {
+        session: SessionKey,
+        code: u16,
+        reason: Box<str>,
+    },
+}
+
+/// A connection that is sent nothing.
+#[derive(Clone, Copy, Debug)]
+struct Mute {
+    until: Now,
+    /// It is to be closed once all has been sent.
+    closes: bool,
+}
+
+/// All of it, by when it is due.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    later: BTreeMap<(Now, u64), Later>,
+    /// Numbers those of one moment.
+    serial: u64,
+    messages: usize,
+    bytes: usize,
+    mutes: BTreeMap<SessionKey, Mute>,
+}
+
+impl Held {
+    /// Holds a message back; false, and counted, when there is no room.
+    pub(super) fn hold(&mut self, message: HeldMessage, until: Now, counts: &FaultCounts) -> bool {
+        let bytes = message.bytes();
+        if self.messages >= FAULT_HELD_MAX || self.bytes + bytes > FAULT_HELD_BYTES_MAX {
+            counts.overflow();
+            return false;
+        }
+        self.messages += 1;
+        self.bytes += bytes;
+        self.put(until, Later::Message(message));
+        true
+    }
+
+    /// A close frame is sent at this moment.
+    pub(super) fn close_at(&mut self, at: Now, session: SessionKey, code: u16, reason: Box<str>) {
+        self.put(
+            at,
+            Later::Close {
+                session,
+                code,
+                reason,
+            },
+        );
+    }
+
+    fn put(&mut self, at: Now, what: Later) {
+        self.serial += 1;
+        self.later.insert((at, self.serial), what);
+    }
+
+    /// The next thing that is due.
+    pub(super) fn take_due(&mut self, now: Now) -> Option<Later> {
+        let (&(at, serial), _) = self.later.first_key_value()?;
+        if at > now {
+            return None;
+        }
+        self.take((at, serial))
+    }
+
+    /// The message that waits for the next one to this connection.
+    pub(super) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
+        let waits = |what: &Later| match what {
+            Later::Message(message) => message.behind == Some(session),
+            Later::Close { .. } => false,
+        };
+        let place = self
+            .later
+            .iter()
+            .find(|(_, what)| waits(what))
+            .map(|(place, _)| *place)?;
+        match self.take(place)? {
+            Later::Message(message) => Some(message),
+            Later::Close { .. } => None,
+        }
+    }
+
+    fn take(&mut self, place: (Now, u64)) -> Option<Later> {
+        let what = self.later.remove(&place)?;
+        if let Later::Message(message) = &what {
+            self.messages -= 1;
+            self.bytes -= message.bytes();
+        }
+        Some(what)
+    }
+
+    /// Nothing is sent to this connection until then.
+    pub(super) fn mute(&mut self, session: SessionKey, until: Now) {
+        let mute = self.mutes.entry(session).or_insert(Mute {
+            until,
+            closes: false,
+        });
+        mute.until = mute.until.max(until);
+    }
+
+    /// Whether nothing is sent to it.
+    pub(super) fn is_mute(&self, session: SessionKey) -> bool {
+        self.mutes.contains_key(&session)
+    }
+
+    /// Whether its end waits until it is sent something again. It does then.
+    pub(super) fn defers_close(&mut self, session: SessionKey) -> bool {
+        match self.mutes.get_mut(&session) {
+            Some(mute) if mute.until != NEVER => {
+                mute.closes = true;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// A connection that is sent something again, and whether it then ends.
+    pub(super) fn take_unmuted(&mut self, now: Now) -> Option<(SessionKey, bool)> {
+        let over = self.mutes.iter().find(|(_, mute)| mute.until <= now);
+        let session = over.map(|(session, _)| *session)?;
+        let mute = self.mutes.remove(&session)?;
+        Some((session, mute.closes))
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget(&mut self, session: SessionKey) {
+        self.mutes.remove(&session);
+    }
+
+    /// When something is due.
+    pub(super) fn next(&self) -> Option<Now> {
+        let later = self.later.first_key_value().map(|(&(at, _), _)| at);
+        let mutes = self.mutes.values().map(|mute| mute.until).min();
+        let next = later.into_iter().chain(mutes).min();
+        next.filter(|next| *next != NEVER)
+    }
+}
+
+impl HeldMessage {
+    fn bytes(&self) -> usize {
+        let viewer = self.viewer.as_ref().map_or(0, |viewer| viewer.len());
+        size_of::<Self>() + self.payload.len() + self.recipient.len() + viewer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use codec::signal::Action;
+
+    fn message(behind: Option<SessionKey>, bytes: usize) -> HeldMessage {
+        HeldMessage {
+            from: SessionKey::new(0, 0),
+            channel: ChannelKey::new(0, 0),
+            viewer: None,
+            launch: Launch {
+                action: Action::SdpOffer,
+                expires: NEVER,
+                order: 1,
+                sender_bytes: 0,
+                call: false,
+                counted: true,
+                accepted_us: None,
+            },
+            payload: "A".repeat(bytes).into(),
+            recipient: "v1".into(),
+            behind,
+        }
+    }
+
+    #[test]
+    fn messages_are_held_up_to_a_number_and_up_to_bytes() {
+        let (mut held, counts) = (Held::default(), FaultCounts::default());
+        for _ in 0..FAULT_HELD_MAX + 3 {
+            held.hold(message(None, 1), Now(5), &counts);
+        }
+        assert_eq!((held.messages, counts.overflowed()), (FAULT_HELD_MAX, 3));
+        while held.take_due(Now(5)).is_some() {}
+        assert_eq!((held.messages, held.bytes, held.next()), (0, 0, None));
+        for _ in 0..5 {
+            held.hold(message(None, 1 << 20), Now(5), &counts);
+        }
+        assert_eq!((held.messages, counts.overflowed()), (3, 3 + 2));
+    }
+
+    #[test]
+    fn what_is_due_comes_in_order() {
+        let (mut held, counts) = (Held::default(), FaultCounts::default());
+        let session = SessionKey::new(7, 0);
+        held.close_at(Now(9), session, 1001, "".into());
+        held.hold(message(None, 1), Now(5), &counts);
+        held.hold(message(Some(session), 2), Now(5), &counts);
+        assert_eq!(held.next(), Some(Now(5)));
+        assert!(held.take_due(Now(4)).is_none());
+        assert!(held.take_behind(SessionKey::new(8, 0)).is_none());
+        assert_eq!(
+            held.take_behind(session).map(|it| it.payload.len()),
+            Some(2)
+        );
+        assert!(matches!(held.take_due(Now(9)), Some(Later::Message(_))));
+        assert!(matches!(held.take_due(Now(9)), Some(Later::Close { .. })));
+    }
+
+    #[test]
+    fn a_mute_connection_ends_when_it_is_sent_something_again() {
+        let mut held = Held::default();
+        let (one, other) = (SessionKey::new(1, 0), SessionKey::new(2, 0));
+        held.mute(one, Now(5));
+        held.mute(other, NEVER);
+        assert!(held.defers_close(one) && !held.defers_close(other));
+        assert_eq!(held.next(), Some(Now(5)));
+        assert_eq!(held.take_unmuted(Now(5)), Some((one, true)));
+        assert_eq!((held.take_unmuted(Now(5)), held.next()), (None, None));
+        assert!(held.is_mute(other));
+        held.forget(other);
+        assert!(!held.is_mute(other));
+    }
+}

@@ -1,0 +1,248 @@
+//! What faults do to messages, between their route and their recipient's outbox.
+
+use super::held::HeldMessage;
+use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
+use super::{Faults, SharedRule};
+use crate::channel::Route;
+use crate::event::Outcome;
+use crate::id::SessionKey;
+use crate::limits::FAULT_REORDER_MS;
+use crate::session::{Launch, Session};
+use crate::shard::books::Books;
+use crate::shard::directory::Directory;
+use crate::shard::relay::{self, Passing};
+use crate::shard::sockets::Sockets;
+use crate::shard::{backlog, road};
+use crate::time::{Moment, Now};
+use codec::signal::{Delivery, Role};
+
+/// What faults do to a message that has its route; true when it is dealt with.
+#[cold]
+pub(in crate::shard) fn on_message(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    route: Route,
+    at: Moment,
+) -> bool {
+    let Some(faults) = sockets.faults.as_deref() else {
+        return false;
+    };
+    if let Some(rule) = rule_of(faults, directory, passing, false, at.now)
+        && let FaultAct::Message(act) = &rule.act
+    {
+        return on_arrival(sockets, directory, books, passing, act, &rule.counts, at);
+    }
+    let Route::To(to) = route else {
+        return false;
+    };
+    if let Some(rule) = rule_of(faults, directory, passing, true, at.now)
+        && let FaultAct::Delivery(act) = &rule.act
+        && on_delivery(
+            sockets,
+            directory,
+            books,
+            passing,
+            (to, *act, &rule.counts),
+            at,
+        )
+    {
+        return true;
+    }
+    // What was to come after the next message for this recipient comes after this one.
+    let behind = sockets.faults.as_deref_mut();
+    let Some(behind) = behind.and_then(|faults| faults.held.take_behind(to)) else {
+        return false;
+    };
+    relay::deliver(sockets, directory, books, to, passing, at);
+    release(sockets, directory, books, behind, at);
+    true
+}
+
+/// The rule for a message when it arrives, or for its delivery: then its recipient is what it is about.
+fn rule_of(
+    faults: &Faults,
+    directory: &Directory,
+    passing: &Passing<'_>,
+    delivery: bool,
+    now: Now,
+) -> Option<SharedRule> {
+    let channel = directory.channels.get(passing.channel)?;
+    let sender = passing.delivery.sender;
+    let (role, client_id) = match (delivery, sender) {
+        (false, Some(id)) => (Role::Viewer, Some(id)),
+        (false, None) | (true, Some(_)) => (Role::Master, None),
+        (true, None) => (Role::Viewer, Some(passing.recipient)),
+    };
+    let subject = Subject {
+        channel: Some(channel.record.arn.name()),
+        role: Some(role),
+        client_id,
+        operation: None,
+        action: Some(passing.launch.action),
+    };
+    let kind = |act: &FaultAct| match act {
+        FaultAct::Message(_) => !delivery,
+        FaultAct::Delivery(_) => delivery,
+        FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Session(_) => false,
+    };
+    faults.pick(kind, &subject, now)
+}
+
+fn on_arrival(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    act: &MessageAct,
+    counts: &FaultCounts,
+    at: Moment,
+) -> bool {
+    match act {
+        MessageAct::Drop => {
+            passing.end(books, Outcome::Withdrawn);
+            true
+        }
+        MessageAct::Expire => {
+            passing.end(books, Outcome::Expired);
+            true
+        }
+        MessageAct::Status {
+            error_type,
+            status_code,
+            description,
+        } => {
+            passing.end(books, Outcome::Refused);
+            let (to, id) = (passing.from, passing.correlation_id);
+            relay::status_with(sockets, directory, books, to, id, at, |out, id| {
+                codec::signal::status_response(out, id, error_type, *status_code, description);
+            });
+            true
+        }
+        MessageAct::Delay(ms) => hold(sockets, books, passing, at.now.after(*ms), None, counts),
+    }
+}
+
+fn on_delivery(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    (to, act, counts): (SessionKey, DeliveryAct, &FaultCounts),
+    at: Moment,
+) -> bool {
+    match act {
+        DeliveryAct::Drop => {
+            passing.end(books, Outcome::Withdrawn);
+            true
+        }
+        DeliveryAct::Delay(ms) => hold(sockets, books, passing, at.now.after(ms), None, counts),
+        DeliveryAct::Reorder => {
+            let until = at.now.after(FAULT_REORDER_MS);
+            hold(sockets, books, passing, until, Some(to), counts)
+        }
+        DeliveryAct::Duplicate => {
+            relay::deliver(sockets, directory, books, to, passing, at);
+            copy(sockets, directory, books, to, passing);
+            true
+        }
+    }
+}
+
+/// Holds a message back, in the gauge of pending ones; false when there is no room: it goes on at once.
+fn hold(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    passing: &Passing<'_>,
+    until: Now,
+    behind: Option<SessionKey>,
+    counts: &FaultCounts,
+) -> bool {
+    let Some(faults) = sockets.faults.as_deref_mut() else {
+        return false;
+    };
+    let message = HeldMessage {
+        from: passing.from,
+        channel: passing.channel,
+        viewer: passing.delivery.sender.map(Into::into),
+        launch: passing.launch,
+        payload: passing.delivery.payload.into(),
+        recipient: passing.recipient.into(),
+        behind,
+    };
+    let held = faults.held.hold(message, until, counts);
+    books.counters.pending_messages += u64::from(held);
+    held
+}
+
+/// A message that was held back goes on, wherever its recipient is by then.
+pub(super) fn release(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    message: HeldMessage,
+    at: Moment,
+) {
+    books.counters.pending_messages -= 1;
+    let launch = Launch {
+        accepted_us: None, // how long it took says nothing about the broker
+        ..message.launch
+    };
+    let passing = Passing {
+        from: message.from,
+        channel: message.channel,
+        launch,
+        delivery: Delivery {
+            action: launch.action,
+            payload: &message.payload,
+            sender: message.viewer.as_deref(),
+        },
+        recipient: &message.recipient,
+        correlation_id: None,
+    };
+    let hasher = &directory.hasher;
+    let Some(channel) = directory.channels.get_mut(message.channel) else {
+        return passing.end(books, Outcome::Withdrawn);
+    };
+    let role = message
+        .viewer
+        .as_ref()
+        .map_or(Role::Master, |_| Role::Viewer);
+    let route = channel
+        .wake(hasher)
+        .route(role, launch.action, &message.recipient);
+    road::hand_on(sockets, directory, books, route, &passing, at);
+}
+
+/// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.
+fn copy(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    to: SessionKey,
+    passing: &Passing<'_>,
+) {
+    let bytes = passing.delivery.frame_bytes();
+    let shard_full = books.counters.outbox_bytes + bytes as u64 > sockets.rules.outbox_bytes as u64;
+    let most = sockets.settings.limits.outbox_bytes;
+    let open = |session: &&mut Session| session.open().is_some();
+    let Some(session) = sockets.sessions.get_mut(to).filter(open) else {
+        return;
+    };
+    if shard_full || session.outbox.bytes() + bytes > most {
+        return;
+    }
+    let launch = Launch {
+        counted: false,
+        accepted_us: None,
+        ..passing.launch
+    };
+    let spares = &mut sockets.scratch.spares;
+    let pushed = session
+        .outbox
+        .push_message(spares, launch, |out| passing.delivery.write(out));
+    books.counters.outbox_bytes += pushed as u64;
+    backlog::weigh(sockets, directory, to);
+    sockets.touch(to);
+}

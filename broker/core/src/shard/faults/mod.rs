@@ -1,0 +1,416 @@
+//! Faults that tests script: under `--dev` only. A production shard has none of this.
+//!
+//! They act at three places: where a connection or call is admitted ([`on_connect`], [`on_call`]), where a message has
+//! its route ([`on_message`]), and where a WebSocket opens or a fault is made ([`on_session`]). The first rule that
+//! matches and is not spent acts. The books hold: what a fault drops is withdrawn, what it holds back is in the gauge
+//! of pending messages, and the copy of a duplicate is not counted.
+//!
+//! In reading order: `rule` (what a fault is), `held` (what faults hold back), this page (requests and connections),
+//! `messages`.
+
+mod held;
+mod messages;
+mod rule;
+
+pub(super) use messages::on_message;
+pub use rule::{
+    Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
+    SessionAct, SharedRule,
+};
+
+use super::books::Books;
+use super::directory::Directory;
+use super::respond::{self, JSON, Purpose, Response};
+use super::sockets::Sockets;
+use super::{inspect, leave, timers};
+use crate::event::{UpgradeOutcome, UpgradeRole};
+use crate::id::SessionKey;
+use crate::journal::EndReason;
+use crate::limits::{FAULTS_DUE_PER_TICK, FAULTS_MAX};
+use crate::machine::Output;
+use crate::session::{Admission, NEVER, PendingCall, Session, SessionState};
+use crate::time::{Moment, Now};
+use codec::control::{Call, Operation, Selector, error_body};
+use codec::signal::Role;
+use codec::ws::close;
+use held::{Held, Later};
+use rule::Subject;
+
+/// The faults of a shard, and what they hold back.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// In the order in which they were made, each with its end.
+    rules: Vec<(Now, SharedRule)>,
+    held: Held,
+}
+
+impl Faults {
+    /// Takes a rule in. The side thread makes at most [`FAULTS_MAX`], so there is room.
+    fn add(&mut self, rule: SharedRule, now: Now) {
+        self.rules
+            .retain(|(end, rule)| *end > now && !rule.is_spent());
+        if self.rules.len() < FAULTS_MAX {
+            let end = rule.lasts_ms.map_or(NEVER, |ms| now.after(ms));
+            self.rules.push((end, rule));
+        }
+    }
+
+    /// The first rule of a kind that is to act on this.
+    fn pick(
+        &self,
+        kind: impl Fn(&FaultAct) -> bool,
+        subject: &Subject<'_>,
+        now: Now,
+    ) -> Option<SharedRule> {
+        let acts = |(end, rule): &&(Now, SharedRule)| {
+            *end > now
+                && kind(&rule.act)
+                && !rule.is_spent()
+                && rule.matches.covers(subject)
+                && rule.hit()
+        };
+        self.rules.iter().find(acts).map(|(_, rule)| rule.clone())
+    }
+}
+
+impl Sockets {
+    /// Whether a fault keeps everything from being sent to this connection.
+    #[inline]
+    pub(super) fn is_mute(&self, key: SessionKey) -> bool {
+        let faults = self.faults.as_deref();
+        faults.is_some_and(|faults| faults.held.is_mute(key))
+    }
+
+    /// Whether a connection that is still open is mute: nothing of it is due until it no longer is.
+    pub(super) fn stands_still(&self, key: SessionKey) -> bool {
+        let open = |session: &Session| {
+            matches!(session.state, SessionState::Http(_) | SessionState::Open(_))
+        };
+        self.is_mute(key) && self.sessions.get(key).is_some_and(open)
+    }
+
+    /// Whether the end of a connection waits until it is sent its answer.
+    pub(super) fn defers_close(&mut self, key: SessionKey) -> bool {
+        let faults = self.faults.as_deref_mut();
+        faults.is_some_and(|faults| faults.held.defers_close(key))
+    }
+
+    /// When a fault has something to do.
+    pub(super) fn next_fault(&self) -> Option<Now> {
+        self.faults.as_deref().and_then(|faults| faults.held.next())
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget_faults(&mut self, key: SessionKey) {
+        if let Some(faults) = &mut self.faults {
+            faults.held.forget(key);
+        }
+    }
+
+    fn mute(&mut self, key: SessionKey, until: Now) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.dirty = false; // what was announced is not sent: it is to be announced again
+        }
+        if let Some(faults) = &mut self.faults {
+            faults.held.mute(key, until);
+        }
+    }
+
+    /// Sends what waited meanwhile. The deadlines of the connection begin again.
+    fn unmute(&mut self, key: SessionKey, closes: bool, at: Moment) {
+        let timeouts = &self.settings.timeouts;
+        let (answer_due, deadline) = (
+            at.now.after(timeouts.answer_ms),
+            at.now.after(timeouts.keep_alive_ms),
+        );
+        if let Some(http) = self.http(key) {
+            if http.answer_due != NEVER {
+                http.answer_due = answer_due;
+            }
+            http.deadline = http.deadline.max(deadline);
+        }
+        self.touch(key);
+        self.arm(key, at.now.after(1));
+        if closes {
+            self.close_when_sent(key, at);
+        }
+    }
+}
+
+/// What a fault does to a request for a WebSocket; true when the request is dealt with.
+pub(super) fn on_connect(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    admission: &Admission,
+    at: Moment,
+) -> bool {
+    let client_id = admission.client_id.as_deref();
+    let role = client_id.map_or(Role::Master, |_| Role::Viewer);
+    let subject = Subject {
+        channel: Some(admission.arn.name()),
+        role: Some(role),
+        client_id,
+        ..Subject::default()
+    };
+    let connects = |act: &FaultAct| matches!(act, FaultAct::Connect(_));
+    let rule = (sockets.faults.as_deref()).and_then(|it| it.pick(connects, &subject, at.now));
+    let Some(FaultAct::Connect(act)) = rule.as_deref().map(|rule| &rule.act) else {
+        return false;
+    };
+    let role = match role {
+        Role::Master => UpgradeRole::Master,
+        Role::Viewer => UpgradeRole::Viewer,
+    };
+    disturb(
+        sockets,
+        directory,
+        books,
+        key,
+        Purpose::Upgrade(role),
+        true,
+        act,
+        at,
+    )
+}
+
+/// What a fault does to a call; true when the call is dealt with.
+pub(super) fn on_call(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    asked: &PendingCall,
+    call: &Call,
+    at: Moment,
+) -> bool {
+    let subject = Subject {
+        channel: channel_of(call),
+        operation: Some(asked.operation),
+        ..Subject::default()
+    };
+    let calls = |act: &FaultAct| matches!(act, FaultAct::Api(_));
+    let rule = (sockets.faults.as_deref()).and_then(|it| it.pick(calls, &subject, at.now));
+    let Some(FaultAct::Api(act)) = rule.as_deref().map(|rule| &rule.act) else {
+        return false;
+    };
+    let purpose = Purpose::Api(asked.operation);
+    disturb(
+        sockets,
+        directory,
+        books,
+        key,
+        purpose,
+        asked.close,
+        act,
+        at,
+    )
+}
+
+/// The name of the channel that a call is about.
+fn channel_of(call: &Call) -> Option<&str> {
+    match call {
+        Call::Create(create) => Some(create.name.as_str()),
+        Call::Describe(describe) => Some(selected(&describe.channel)),
+        Call::MediaStorage(storage) => Some(selected(&storage.channel)),
+        Call::List(_) | Call::MappedResource(_) => None,
+        Call::Update(_)
+        | Call::Delete(_)
+        | Call::Tag(_)
+        | Call::Untag(_)
+        | Call::ListTags(_)
+        | Call::Endpoint(_)
+        | Call::UpdateMediaStorage(_)
+        | Call::Ice(_)
+        | Call::Alexa(_)
+        | Call::Join(_)
+        | Call::JoinAsViewer(_) => call.arn().map(codec::aws::ChannelArn::name),
+    }
+}
+
+fn selected(channel: &Selector) -> &str {
+    match channel {
+        Selector::ByName(name) => name.as_str(),
+        Selector::ByArn(arn) => arn.name(),
+    }
+}
+
+/// Acts on a request; true when it is dealt with.
+fn disturb(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    purpose: Purpose,
+    close: bool,
+    act: &RequestAct,
+    at: Moment,
+) -> bool {
+    match act {
+        RequestAct::Refuse {
+            error_type,
+            status,
+            message,
+        } => {
+            let operation: Option<Operation> = match purpose {
+                Purpose::Api(operation) => Some(operation),
+                Purpose::Upgrade(role) => {
+                    books
+                        .counters
+                        .upgrade(role, outcome_of(*status, error_type));
+                    None
+                }
+                Purpose::Sts(_) | Purpose::Unknown => None,
+            };
+            let mut body = Vec::new();
+            error_body(&mut body, operation, message);
+            let answer = Response {
+                purpose,
+                status: *status,
+                error_type: Some(error_type),
+                content_type: JSON,
+                body: &body,
+                close,
+            };
+            respond::respond(sockets, books, key, &answer, at);
+            true
+        }
+        RequestAct::Delay(ms) => {
+            sockets.mute(key, at.now.after(*ms));
+            false
+        }
+        RequestAct::Hang => {
+            sockets.mute(key, NEVER);
+            true
+        }
+        RequestAct::Reset => {
+            sockets.output(Output::Reset(key));
+            leave::abort(sockets, directory, books, key, at);
+            true
+        }
+    }
+}
+
+/// What an upgrade that a fault refuses is counted as.
+fn outcome_of(status: u16, error_type: &str) -> UpgradeOutcome {
+    match status {
+        401 => UpgradeOutcome::Unauthenticated,
+        403 => UpgradeOutcome::Forbidden,
+        404 => UpgradeOutcome::NotFound,
+        500.. => UpgradeOutcome::Unavailable,
+        _ if error_type.contains("Limit") => UpgradeOutcome::Limited,
+        _ => UpgradeOutcome::Invalid,
+    }
+}
+
+/// Takes a fault in; one about sessions acts on those that are open.
+pub(super) fn add_fault(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    rule: SharedRule,
+    at: Moment,
+) {
+    let Some(faults) = &mut sockets.faults else {
+        return;
+    };
+    let about_sessions = matches!(rule.act, FaultAct::Session(_));
+    faults.add(rule, at.now);
+    if about_sessions {
+        for slot in 0..sockets.sessions.slots() {
+            if let Some(key) = sockets.sessions.at(slot) {
+                on_session(sockets, directory, books, key, at);
+            }
+        }
+    }
+}
+
+/// What a fault does to an open WebSocket.
+pub(super) fn on_session(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    let session = sockets.sessions.get(key).and_then(Session::open);
+    let Some(web_socket) = session.filter(|it| !it.superseded) else {
+        return;
+    };
+    let channel = directory.channels.get(web_socket.channel);
+    let subject = Subject {
+        channel: channel.map(|channel| channel.record.arn.name()),
+        role: Some(web_socket.role.on_wire()),
+        client_id: web_socket.role.client_id(),
+        ..Subject::default()
+    };
+    let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
+    let rule = (sockets.faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
+    let Some(FaultAct::Session(act)) = rule.as_deref().map(|rule| &rule.act) else {
+        return;
+    };
+    match act {
+        SessionAct::GoAway { grace_ms } => {
+            timers::go_away(sockets, directory, books, key);
+            let (end, text) = (at.now.after(*grace_ms), "Going away");
+            close_later(sockets, end, key, close::GOING_AWAY, text);
+        }
+        SessionAct::Close {
+            code,
+            reason,
+            after_ms: 0,
+        } => {
+            let ending = (EndReason::Operator, *code, &**reason);
+            leave::close_with(sockets, directory, books, key, ending, at);
+        }
+        SessionAct::Close {
+            code,
+            reason,
+            after_ms,
+        } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
+        SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
+        SessionAct::ReconnectIce => {
+            inspect::reconnect(sockets, directory, books, key, at);
+        }
+    }
+}
+
+fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
+    if let Some(faults) = &mut sockets.faults {
+        faults.held.close_at(when, key, code, reason.into());
+    }
+}
+
+/// What faults held back until now goes on.
+pub(super) fn tick(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    at: Moment,
+) {
+    for _ in 0..FAULTS_DUE_PER_TICK {
+        let due = sockets.faults.as_deref_mut();
+        match due.and_then(|faults| faults.held.take_due(at.now)) {
+            Some(Later::Message(message)) => {
+                messages::release(sockets, directory, books, message, at);
+            }
+            Some(Later::Close {
+                session,
+                code,
+                reason,
+            }) => {
+                let ending = (EndReason::Operator, code, &*reason);
+                leave::close_with(sockets, directory, books, session, ending, at);
+            }
+            None => break,
+        }
+    }
+    for _ in 0..FAULTS_DUE_PER_TICK {
+        let due = sockets.faults.as_deref_mut();
+        match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
+            Some((key, closes)) => sockets.unmute(key, closes, at),
+            None => break,
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! A fault as a request describes it. What is wrong with it is named by its key, with what is allowed.
+
+use super::body::Body;
+use broker_core::shard::{
+    Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, Glob, MessageAct,
+    RequestAct, SessionAct,
+};
+use codec::control::Operation;
+use codec::signal::{Action, Role};
+use serde_json::Value;
+
+/// Where a fault acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    Connect,
+    Api,
+    Message,
+    Delivery,
+    Session,
+}
+
+/// Reads a fault.
+///
+/// # Errors
+/// The text for the client.
+pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
+    let on = body
+        .text("on", on)?
+        .ok_or_else(|| format!("on: missing; {ON}"))?;
+    let matches = matches(on, body.object("match")?)?;
+    let act = act(on, &mut body)?;
+    let rule = FaultRule {
+        matches,
+        act,
+        skip: body.number("skip", 0..=TIMES_MAX)?.unwrap_or_default(),
+        times: times(&mut body)?,
+        chance: chance(&mut body)?,
+        lasts_ms: body.span("for", 1..=LASTS_MS_MAX)?,
+        counts: FaultCounts::default(),
+    };
+    body.end("on, match, do, skip, times, for, probability, seed")?;
+    Ok(rule)
+}
+
+fn on(text: &str) -> Result<On, String> {
+    Ok(match text {
+        "connect" => On::Connect,
+        "api" => On::Api,
+        "message" => On::Message,
+        "delivery" => On::Delivery,
+        "session" => On::Session,
+        _ => return Err(ON.into()),
+    })
+}
+
+fn matches(on: On, mut body: Body) -> Result<FaultMatch, String> {
+    let found = FaultMatch {
+        channel: body.text("channel", glob)?,
+        role: body.text("role", role)?,
+        client_id: body.text("clientId", glob)?,
+        operation: body.text("operation", operation)?,
+        action: body.text("action", action)?,
+    };
+    let unused = match on {
+        On::Api => [
+            ("role", found.role.is_some()),
+            ("clientId", found.client_id.is_some()),
+            ("action", found.action.is_some()),
+        ],
+        On::Connect | On::Session => [
+            ("operation", found.operation.is_some()),
+            ("action", found.action.is_some()),
+            ("", false),
+        ],
+        On::Message | On::Delivery => [
+            ("operation", found.operation.is_some()),
+            ("", false),
+            ("", false),
+        ],
+    };
+    if let Some((key, _)) = unused.iter().find(|(_, used)| *used) {
+        let allowed = match on {
+            On::Api => "channel, operation",
+            On::Connect | On::Session => "channel, role, clientId",
+            On::Message | On::Delivery => "channel, role, clientId, action",
+        };
+        return Err(format!(
+            "match.{key}: not with this \"on\"; allowed {allowed}"
+        ));
+    }
+    body.end("channel, role, clientId, operation, action")?;
+    Ok(found)
+}
+
+fn glob(text: &str) -> Result<Glob, String> {
+    if (1..=256).contains(&text.len()) {
+        Ok(Glob::new(text))
+    } else {
+        Err("allowed 1 to 256 characters; * is any text, ? any one character".into())
+    }
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    match text {
+        "master" => Ok(Role::Master),
+        "viewer" => Ok(Role::Viewer),
+        _ => Err("allowed master, viewer".into()),
+    }
+}
+
+fn operation(text: &str) -> Result<Operation, String> {
+    let mut all = Operation::ALL.iter().copied();
+    all.find(|operation| operation.name() == text)
+        .ok_or_else(|| {
+            let names: Vec<&str> = Operation::ALL.iter().map(|it| it.name()).collect();
+            format!("allowed {}", names.join(", "))
+        })
+}
+
+fn action(text: &str) -> Result<Action, String> {
+    let mut all = Action::ALL.into_iter();
+    all.find(|action| action.as_str() == text)
+        .ok_or_else(|| "allowed SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE".into())
+}
+
+/// `do`: the name of what is done, or an object of that one key and how.
+fn act(on: On, body: &mut Body) -> Result<FaultAct, String> {
+    let (name, mut how) = body.choice("do", allowed(on))?;
+    let act = match on {
+        On::Connect => request_act(&name, &mut how)?.map(FaultAct::Connect),
+        On::Api => request_act(&name, &mut how)?.map(FaultAct::Api),
+        On::Message => message_act(&name, &mut how)?.map(FaultAct::Message),
+        On::Delivery => delivery_act(&name, &mut how)?.map(FaultAct::Delivery),
+        On::Session => session_act(&name, &mut how)?.map(FaultAct::Session),
+    };
+    let Some(act) = act else {
+        return Err(format!(
+            "do.{name}: not with this \"on\"; allowed {}",
+            allowed(on)
+        ));
+    };
+    how.end(match name.as_str() {
+        "refuse" => "error, status, message",
+        "throttle" => "message",
+        "status" => "errorType, statusCode, description",
+        "delay" => "a duration in place of an object",
+        "goAway" => "grace",
+        "close" => "code, reason, after",
+        "stall" => "for",
+        _ => "no keys",
+    })?;
+    Ok(act)
+}
+
+fn allowed(on: On) -> &'static str {
+    match on {
+        On::Connect | On::Api => "refuse, throttle, delay, hang, reset",
+        On::Message => "drop, delay, status, expire",
+        On::Delivery => "drop, delay, duplicate, reorder",
+        On::Session => "goAway, close, stall, reconnectIce",
+    }
+}
+
+fn request_act(name: &str, how: &mut Body) -> Result<Option<RequestAct>, String> {
+    Ok(Some(match name {
+        "refuse" => refusal(how)?,
+        "throttle" => RequestAct::Refuse {
+            error_type: "ClientLimitExceededException",
+            status: 400,
+            message: how
+                .text("message", line)?
+                .unwrap_or_else(|| "Rate exceeded.".into()),
+        },
+        "delay" => RequestAct::Delay(delay(how)?),
+        "hang" => RequestAct::Hang,
+        "reset" => RequestAct::Reset,
+        _ => return Ok(None),
+    }))
+}
+
+fn refusal(how: &mut Body) -> Result<RequestAct, String> {
+    let error = how.text("error", |text| {
+        let found = ERRORS.iter().find(|(name, _)| *name == text);
+        found.copied().ok_or_else(|| {
+            let names: Vec<&str> = ERRORS.iter().map(|(name, _)| *name).collect();
+            format!("allowed {}", names.join(", "))
+        })
+    })?;
+    let status = how.number("status", 400..=599)?;
+    let status = status.and_then(|status| u16::try_from(status).ok());
+    let (error_type, status) = match (error, status) {
+        (Some((name, usual)), status) => (name, status.unwrap_or(usual)),
+        (None, Some(status @ 500..)) => ("InternalFailure", status),
+        (None, Some(403)) => ("AccessDeniedException", 403),
+        (None, Some(404)) => ("ResourceNotFoundException", 404),
+        (None, Some(status)) => ("InvalidArgumentException", status),
+        (None, None) => return Err("do.refuse: allowed error, status, or both".into()),
+    };
+    let message = how.text("message", line)?;
+    Ok(RequestAct::Refuse {
+        error_type,
+        status,
+        message: message.unwrap_or_else(|| "A test had this request refused.".into()),
+    })
+}
+
+fn message_act(name: &str, how: &mut Body) -> Result<Option<MessageAct>, String> {
+    Ok(Some(match name {
+        "drop" => MessageAct::Drop,
+        "delay" => MessageAct::Delay(delay(how)?),
+        "expire" => MessageAct::Expire,
+        "status" => {
+            let code = how.number("statusCode", 100..=599)?.unwrap_or(400);
+            let description = how.text("description", line)?;
+            MessageAct::Status {
+                error_type: how
+                    .text("errorType", word)?
+                    .unwrap_or_else(|| "InternalFailure".into()),
+                status_code: u16::try_from(code).unwrap_or(400),
+                description: description
+                    .unwrap_or_else(|| "A test had this message refused.".into()),
+            }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn delivery_act(name: &str, how: &mut Body) -> Result<Option<DeliveryAct>, String> {
+    Ok(Some(match name {
+        "drop" => DeliveryAct::Drop,
+        "delay" => DeliveryAct::Delay(delay(how)?),
+        "duplicate" => DeliveryAct::Duplicate,
+        "reorder" => DeliveryAct::Reorder,
+        _ => return Ok(None),
+    }))
+}
+
+fn session_act(name: &str, how: &mut Body) -> Result<Option<SessionAct>, String> {
+    Ok(Some(match name {
+        "goAway" => SessionAct::GoAway {
+            grace_ms: how.span("grace", 0..=DELAY_MS_MAX)?.unwrap_or(GRACE_MS),
+        },
+        "close" => SessionAct::Close {
+            code: close_code(how)?,
+            reason: how.text("reason", reason)?.unwrap_or_default(),
+            after_ms: how.span("after", 0..=DELAY_MS_MAX)?.unwrap_or_default(),
+        },
+        "stall" => SessionAct::Stall(how.span("for", 1..=DELAY_MS_MAX)?),
+        "reconnectIce" => SessionAct::ReconnectIce,
+        _ => return Ok(None),
+    }))
+}
+
+fn delay(how: &mut Body) -> Result<u64, String> {
+    let ms = how.span("", 1..=DELAY_MS_MAX)?;
+    ms.ok_or_else(|| "do.delay: allowed a duration from \"1ms\" to \"10m\"".into())
+}
+
+fn close_code(how: &mut Body) -> Result<u16, String> {
+    let code = how.number("code", 1000..=4999)?.unwrap_or(1001);
+    let code = u16::try_from(code).ok().filter(|code| sendable(*code));
+    code.ok_or_else(|| "do.close.code: allowed 1000 to 1003, 1007 to 1014, 3000 to 4999".into())
+}
+
+/// What may be in a close frame (RFC 6455 section 7.4).
+fn sendable(code: u16) -> bool {
+    !matches!(code, 1004..=1006 | 1015..=2999)
+}
+
+/// A text of a close frame: 123 bytes at most.
+fn reason(text: &str) -> Result<Box<str>, String> {
+    if text.len() <= 123 {
+        Ok(text.into())
+    } else {
+        Err("allowed 0 to 123 bytes".into())
+    }
+}
+
+/// A text that needs no escape in JSON.
+fn line(text: &str) -> Result<Box<str>, String> {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if (1..=1024).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(text.into())
+    } else {
+        Err("allowed 1 to 1024 characters of ASCII without quotes and backslashes".into())
+    }
+}
+
+fn word(text: &str) -> Result<Box<str>, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric();
+    if (1..=256).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(text.into())
+    } else {
+        Err("allowed 1 to 256 letters and digits".into())
+    }
+}
+
+/// By default once.
+fn times(body: &mut Body) -> Result<Option<u64>, String> {
+    let rule = "allowed 1 to 1000000, or \"always\"";
+    match body.take("times") {
+        None => Ok(Some(1)),
+        Some(Value::String(text)) if text == "always" => Ok(None),
+        Some(value) => match value
+            .as_u64()
+            .filter(|times| (1..=TIMES_MAX).contains(times))
+        {
+            Some(times) => Ok(Some(times)),
+            None => Err(body.fault("times", &value, rule)),
+        },
+    }
+}
+
+fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
+    let seed = body.number("seed", 0..=u64::MAX)?;
+    match (body.take("probability"), seed) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err("seed: allowed with probability only".into()),
+        (Some(_), None) => {
+            Err("probability: allowed with seed only, so that runs are alike".into())
+        }
+        (Some(value), Some(seed)) => {
+            let part = value.as_f64().filter(|part| *part > 0.0 && *part <= 1.0);
+            let rule = "allowed a number above 0 and up to 1";
+            let part = part.ok_or_else(|| body.fault("probability", &value, rule))?;
+            Ok(Some(Chance::new(seed, part)))
+        }
+    }
+}
+
+/// Errors of the service's models and those that AWS services have in common, each with its usual status.
+const ERRORS: [(&str, u16); 24] = [
+    ("AccessDeniedException", 403),
+    ("AccountChannelLimitExceededException", 400),
+    ("ClientLimitExceededException", 400),
+    ("DeviceStreamLimitExceededException", 400),
+    ("ExpiredTokenException", 403),
+    ("IncompleteSignature", 400),
+    ("InternalFailure", 500),
+    ("InvalidArgumentException", 400),
+    ("InvalidClientException", 400),
+    ("InvalidDeviceException", 400),
+    ("InvalidResourceFormatException", 400),
+    ("InvalidSignatureException", 403),
+    ("MissingAuthenticationTokenException", 403),
+    ("NotAuthorizedException", 401),
+    ("ResourceInUseException", 400),
+    ("ResourceNotFoundException", 404),
+    ("SerializationException", 400),
+    ("ServiceUnavailable", 503),
+    ("SessionExpiredException", 400),
+    ("TagsPerResourceExceededLimitException", 400),
+    ("ThrottlingException", 400),
+    ("UnknownOperationException", 404),
+    ("UnrecognizedClientException", 403),
+    ("VersionMismatchException", 400),
+];
+
+const ON: &str = "allowed connect, api, message, delivery, session";
+
+/// Matches that a fault acts on, or skips.
+const TIMES_MAX: u64 = 1_000_000;
+
+/// The longest time that something is held back: 10 minutes.
+const DELAY_MS_MAX: u64 = 600_000;
+
+/// The longest life of a fault that has an end.
+const LASTS_MS_MAX: u64 = 86_400_000;
+
+/// How long a client has after GO_AWAY unless the fault says otherwise.
+const GRACE_MS: u64 = 5000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: &Value) -> Result<FaultRule, String> {
+        Body::parse(value.to_string().as_bytes()).and_then(parse)
+    }
+
+    #[test]
+    fn every_act_is_read_where_it_belongs_and_refused_elsewhere() {
+        let acts = [
+            (
+                "refuse",
+                json!({ "error": "AccessDeniedException" }),
+                "connect api",
+            ),
+            ("throttle", json!({}), "connect api"),
+            ("delay", json!("3s"), "connect api message delivery"),
+            ("hang", json!(true), "connect api"),
+            ("reset", json!(true), "connect api"),
+            ("drop", json!(true), "message delivery"),
+            (
+                "status",
+                json!({ "errorType": "InternalFailure", "statusCode": 500 }),
+                "message",
+            ),
+            ("expire", json!(true), "message"),
+            ("duplicate", json!(true), "delivery"),
+            ("reorder", json!(true), "delivery"),
+            ("goAway", json!({ "grace": "5s" }), "session"),
+            (
+                "close",
+                json!({ "code": 1001, "reason": "bye", "after": "2s" }),
+                "session",
+            ),
+            ("stall", json!(true), "session"),
+            ("reconnectIce", json!(true), "session"),
+        ];
+        for (name, how, places) in acts {
+            for on in ["connect", "api", "message", "delivery", "session"] {
+                let rule = read(&json!({ "on": on, "do": { name: how } }));
+                let belongs = places.split(' ').any(|place| place == on);
+                assert_eq!(rule.is_ok(), belongs, "{on} {name}: {rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_is_read_whole() {
+        let rule = read(&json!({
+            "on": "api",
+            "match": { "channel": "cam-*", "operation": "GetIceServerConfig" },
+            "do": { "refuse": { "error": "AccessDeniedException", "message": "No." } },
+            "skip": 2, "times": "always", "for": "60s", "probability": 0.5, "seed": 7,
+        }))
+        .unwrap();
+        let refuse = RequestAct::Refuse {
+            error_type: "AccessDeniedException",
+            status: 403,
+            message: "No.".into(),
+        };
+        assert_eq!(rule.act, FaultAct::Api(refuse));
+        assert_eq!(
+            (rule.skip, rule.times, rule.lasts_ms),
+            (2, None, Some(60_000))
+        );
+        assert_eq!(
+            rule.chance,
+            Some(Chance {
+                seed: 7,
+                of_2_32: 1 << 31
+            })
+        );
+        assert_eq!(rule.matches.operation, Some(Operation::GetIceServerConfig));
+        let rule = read(&json!({ "on": "message", "do": "drop" })).unwrap();
+        assert_eq!((rule.skip, rule.times), (0, Some(1)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_is_allowed() {
+        for (fault, starts) in WRONG {
+            let text = Body::parse(fault.as_bytes()).and_then(parse).unwrap_err();
+            assert!(text.starts_with(starts), "{fault}: {text}");
+        }
+    }
+
+    #[rustfmt::skip] // a table, a request and its answer per entry
+    const WRONG: &[(&str, &str)] = &[
+        (r#"{}"#, "on: missing; allowed connect,"),
+        (r#"{"on":"upgrade","do":"drop"}"#, "on = \"upgrade\": allowed connect,"),
+        (r#"{"on":"message"}"#, "do: missing; allowed drop, delay, status, expire"),
+        (r#"{"on":"message","do":{"drop":true,"expire":true}}"#, "do: allowed one of"),
+        (r#"{"on":"message","do":"refuse"}"#, "do.refuse: not with this \"on\"; allowed drop,"),
+        (r#"{"on":"message","do":{"delay":"11m"}}"#, "do.delay = \"11m\": allowed a duration"),
+        (r#"{"on":"message","do":"delay"}"#, "do.delay: allowed a duration"),
+        (r#"{"on":"message","do":"drop","time":1}"#, "time: unknown key; allowed on, match,"),
+        (r#"{"on":"message","do":"drop","times":0}"#, "times = 0: allowed 1 to 1000000"),
+        (r#"{"on":"message","do":"drop","skip":-1}"#, "skip = -1: allowed 0 to 1000000"),
+        (r#"{"on":"message","do":"drop","for":"0s"}"#, "for = \"0s\": allowed a duration"),
+        (r#"{"on":"message","do":"drop","probability":0.1}"#, "probability: allowed with seed"),
+        (r#"{"on":"message","do":"drop","probability":2,"seed":1}"#, "probability = 2: allowed"),
+        (r#"{"on":"message","do":"drop","match":{"role":"both"}}"#, "match.role = \"both\": allowed"),
+        (r#"{"on":"message","do":"drop","match":{"rolle":"x"}}"#, "match.rolle: unknown key; allowed"),
+        (r#"{"on":"message","do":"drop","match":[]}"#, "match = []: allowed an object"),
+        (r#"{"on":"api","do":"hang","match":{"action":"SDP_OFFER"}}"#, "match.action: not with"),
+        (r#"{"on":"api","do":{"refuse":{}}}"#, "do.refuse: allowed error, status"),
+        (r#"{"on":"api","do":{"refuse":{"error":"Nope"}}}"#, "do.refuse.error = \"Nope\": allowed A"),
+        (r#"{"on":"api","do":{"refuse":{"status":200}}}"#, "do.refuse.status = 200: allowed 400"),
+        (r#"{"on":"api","do":{"hang":{"for":1}}}"#, "do.hang.for: unknown key"),
+        (r#"{"on":"session","do":{"close":{"code":1006}}}"#, "do.close.code: allowed 1000 to"),
+    ];
+}
