@@ -36,20 +36,29 @@ pub struct DevCertificate {
     pub made: bool,
 }
 
-/// The certificate in `directory` if it is whole and valid for another week at `now`, else one made now.
+/// The certificate in `directory` if it is whole, valid for another week at `now` and has all these names beside those
+/// of loopback, else one made now.
 ///
 /// # Errors
 /// The files cannot be written.
-pub fn development(directory: &Path, now: SystemTime) -> io::Result<DevCertificate> {
+pub fn development(
+    directory: &Path,
+    hosts: &[String],
+    now: SystemTime,
+) -> io::Result<DevCertificate> {
+    let names: Vec<&str> = NAMES
+        .into_iter()
+        .chain(hosts.iter().map(String::as_str))
+        .collect();
     let place = |name| directory.join(name);
     let (ca, cert, key) = (
         place("dev-ca.pem"),
         place("dev-cert.pem"),
         place("dev-key.pem"),
     );
-    let made = !is_good(&ca, &cert, &key, now + RENEW_BEFORE);
+    let made = !is_good(&ca, &cert, &key, &names, now + RENEW_BEFORE);
     if made {
-        let made = make(now)
+        let made = make(&names, now)
             .map_err(|error| io::Error::other(format!("the development certificate: {error}")))?;
         write(&key, &made.key, 0o600)?;
         write(&cert, &made.cert, 0o644)?;
@@ -66,8 +75,8 @@ pub fn development(directory: &Path, now: SystemTime) -> io::Result<DevCertifica
     })
 }
 
-/// Whether the three files belong together and serve every name of ours at `at`.
-fn is_good(ca: &Path, cert: &Path, key: &Path, at: SystemTime) -> bool {
+/// Whether the three files belong together and serve every one of `names` at `at`.
+fn is_good(ca: &Path, cert: &Path, key: &Path, names: &[&str], at: SystemTime) -> bool {
     let check = || -> Result<(), Box<dyn Error>> {
         let leaf = CertificateDer::from_pem_file(cert)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -81,8 +90,8 @@ fn is_good(ca: &Path, cert: &Path, key: &Path, at: SystemTime) -> bool {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
         let at = UnixTime::since_unix_epoch(at.duration_since(SystemTime::UNIX_EPOCH)?);
-        for name in NAMES {
-            verifier.verify_server_cert(&leaf, &[], &ServerName::try_from(name)?, &[], at)?;
+        for name in names {
+            verifier.verify_server_cert(&leaf, &[], &ServerName::try_from(*name)?, &[], at)?;
         }
         Ok(())
     };
@@ -95,7 +104,7 @@ struct Pem {
     key: String,
 }
 
-fn make(now: SystemTime) -> Result<Pem, rcgen::Error> {
+fn make(names: &[&str], now: SystemTime) -> Result<Pem, rcgen::Error> {
     let (from, to) = (now - CLOCK_SLACK, now + VALID);
     let mut ca = CertificateParams::default();
     ca.distinguished_name
@@ -106,7 +115,8 @@ fn make(now: SystemTime) -> Result<Pem, rcgen::Error> {
     let ca_key = KeyPair::generate()?;
     let ca_cert = ca.self_signed(&ca_key)?;
 
-    let mut leaf = CertificateParams::new(NAMES.map(String::from))?;
+    let mut leaf =
+        CertificateParams::new(names.iter().copied().map(String::from).collect::<Vec<_>>())?;
     leaf.distinguished_name
         .push(DnType::CommonName, "Heliograph development server");
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -175,17 +185,23 @@ mod tests {
     fn a_certificate_is_kept_while_it_is_valid() {
         let directory = Directory::new("kept");
         let now = SystemTime::now();
-        let first = development(&directory.0, now).unwrap();
+        let first = development(&directory.0, &[], now).unwrap();
         assert!(first.made);
         let ca = fs::read(&first.ca).unwrap();
-        assert!(!development(&directory.0, now + 300 * DAY).unwrap().made);
+        assert!(
+            !development(&directory.0, &[], now + 300 * DAY)
+                .unwrap()
+                .made
+        );
         assert_eq!(fs::read(&first.ca).unwrap(), ca);
         assert_eq!(
             fs::metadata(&first.files.key).unwrap().permissions().mode() & 0o777,
             0o600
         );
         assert!(
-            development(&directory.0, now + 391 * DAY).unwrap().made,
+            development(&directory.0, &[], now + 391 * DAY)
+                .unwrap()
+                .made,
             "a week before its end it is made again"
         );
         assert_ne!(fs::read(&first.ca).unwrap(), ca);
@@ -195,8 +211,8 @@ mod tests {
     fn damaged_missing_or_foreign_files_are_made_anew() {
         let (directory, other) = (Directory::new("damaged"), Directory::new("foreign"));
         let now = SystemTime::now();
-        let ours = development(&directory.0, now).unwrap();
-        let theirs = development(&other.0, now).unwrap();
+        let ours = development(&directory.0, &[], now).unwrap();
+        let theirs = development(&other.0, &[], now).unwrap();
         for (own, foreign) in [
             (&ours.ca, &theirs.ca),
             (&ours.files.cert, &theirs.files.cert),
@@ -209,11 +225,22 @@ mod tests {
             ];
             for damage in damages {
                 damage(own, foreign);
-                assert!(development(&directory.0, now).unwrap().made);
-                assert!(!development(&directory.0, now).unwrap().made);
+                assert!(development(&directory.0, &[], now).unwrap().made);
+                assert!(!development(&directory.0, &[], now).unwrap().made);
                 load(&ours.files).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn another_name_makes_another_certificate_and_fewer_do_not() {
+        let directory = Directory::new("names");
+        let now = SystemTime::now();
+        let two = ["bench.test".to_owned(), "192.0.2.7".to_owned()];
+        let made = |hosts: &[String]| development(&directory.0, hosts, now).unwrap().made;
+        assert!(made(&[]) && made(&two));
+        assert!(!made(&two) && !made(&two[1..]) && !made(&[]));
+        assert!(made(&["2001:db8::7".to_owned()]));
     }
 
     fn load(files: &TlsFiles) -> Result<crate::tls_files::Presented, String> {

@@ -393,8 +393,9 @@ fn a_second_signal_ends_a_drain_at_once_with_exit_code_1() {
 fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
     let (directory, other) = (Directory::new(), Directory::new());
     let first =
-        broker::certificate::development(&directory.0, std::time::SystemTime::now()).unwrap();
-    let second = broker::certificate::development(&other.0, std::time::SystemTime::now()).unwrap();
+        broker::certificate::development(&directory.0, &[], std::time::SystemTime::now()).unwrap();
+    let second =
+        broker::certificate::development(&other.0, &[], std::time::SystemTime::now()).unwrap();
     let (cert, key) = (
         first.files.cert.to_str().unwrap(),
         first.files.key.to_str().unwrap(),

@@ -370,7 +370,7 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.ends_with("allowed loopback addresses only, since --dev lets everybody in"),
+        error.ends_with("since --dev lets everybody in; --allow-remote permits others"),
         "{error}"
     );
     let error = dev("auth = 'sigv4'", &[]).unwrap_err().to_string();

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>) {
     authentication(settings, reader);
     origins(settings, reader);
+    hosts(settings, reader);
     listeners(settings, reader);
     admin(settings, reader);
     limits(settings, reader);
@@ -81,19 +82,31 @@ fn origins(settings: &Settings, reader: &mut Reader<'_>) {
     }
 }
 
+fn hosts(settings: &Settings, reader: &mut Reader<'_>) {
+    if !settings.dev && !settings.dev_hosts.is_empty() {
+        let rule = "allowed with --dev";
+        reader.fault("dev_hosts", settings.dev_hosts.join(" "), rule);
+    }
+    if settings.dev_hosts.len() > DEV_HOSTS_MAX {
+        let rule = format!("allowed at most {DEV_HOSTS_MAX} names and addresses");
+        reader.fault("dev_hosts", settings.dev_hosts.len(), rule);
+    }
+}
+
 fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
     for (nth, listen) in settings.listen.iter().enumerate() {
         let earlier = settings.listen.iter().take(nth);
         if earlier.clone().any(|other| clash(other.addr, listen.addr)) {
             reader.fault("listen", listen, "allowed each address and port once");
         }
-        if !listen.addr.ip().is_loopback() && settings.dev {
+        let is_open = !listen.addr.ip().is_loopback() && !settings.allow_remote;
+        if is_open && settings.dev {
             reader.fault(
                 "listen",
                 listen,
-                "allowed loopback addresses only, since --dev lets everybody in",
+                "allowed loopback addresses only, since --dev lets everybody in; --allow-remote permits others",
             );
-        } else if !listen.addr.ip().is_loopback() && settings.auth == Auth::None {
+        } else if is_open && settings.auth == Auth::None {
             reader.fault(
                 "listen",
                 listen,
@@ -118,6 +131,13 @@ fn listeners(settings: &Settings, reader: &mut Reader<'_>) {
 }
 
 fn admin(settings: &Settings, reader: &mut Reader<'_>) {
+    if settings.admin.try_page && !settings.dev && settings.admin.token_file.is_none() {
+        reader.fault(
+            "admin.try",
+            "true",
+            "allowed with admin.token_file, since the page gives away credentials",
+        );
+    }
     let Some(addr) = settings.admin.listen else {
         return;
     };
@@ -135,11 +155,11 @@ fn admin(settings: &Settings, reader: &mut Reader<'_>) {
     if addr.ip().is_loopback() {
         return;
     }
-    if settings.dev {
+    if settings.dev && !settings.allow_remote {
         reader.fault(
             "admin.listen",
             addr,
-            "allowed loopback addresses only, under --dev",
+            "allowed loopback addresses only, under --dev without --allow-remote",
         );
     } else if settings.admin.token_file.is_none() {
         reader.fault(
@@ -254,6 +274,9 @@ const ICE_MAX: usize = 5;
 
 /// Each listener is a descriptor per shard.
 const LISTENERS_MAX: usize = 64;
+
+/// Each is a name of the development certificate.
+const DEV_HOSTS_MAX: usize = 16;
 
 /// Each is compared with the origin of a request.
 const ORIGINS_MAX: usize = 64;

@@ -91,6 +91,13 @@ pub struct ServeFlags {
     /// connects to it, a generated certificate, a drain of one second [default: off]
     #[arg(long)]
     pub dev: bool,
+    /// Let a --dev server listen off loopback: every machine that reaches it can use any channel. The admin listener
+    /// needs its token there, as in every mode [default: off]
+    #[arg(long, requires = "dev")]
+    pub allow_remote: bool,
+    /// Open the page to try a --dev server in a browser (xdg-open) once it serves [default: off]
+    #[arg(long, requires = "dev")]
+    pub open: bool,
     /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 #[must_use]
 pub fn json(settings: &Settings) -> Value {
     let ice: Vec<_> = settings.ice.iter().map(ice).collect();
-    let mut document = json!({ "dev": settings.dev, "ice": ice });
+    let mut document = json!({
+        "dev": settings.dev,
+        "allow_remote": settings.allow_remote,
+        "ice": ice,
+    });
     for key in KEYS {
         let place = match key.table() {
             "" => &mut document[key.name()],

@@ -98,6 +98,7 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     reader.document(&document, |top| file::read(top, &mut settings));
     check::certificate(&mut settings, &mut reader);
     flags.keys.apply(&mut settings, &mut reader);
+    (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);
     settings.fewer_shards = settings.dev && settings.shards == 0;
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
     let is_written = reader.place_of("limits.channels_per_account") != Place::Default;

@@ -109,7 +109,7 @@ fn files(settings: &Settings, data_dir: &DataDir) -> Result<(TlsFiles, Option<Pa
     if let Some(files) = &settings.tls {
         return Ok((files.clone(), None));
     }
-    let found = certificate::development(data_dir.path(), SystemTime::now());
+    let found = certificate::development(data_dir.path(), &settings.dev_hosts, SystemTime::now());
     let DevCertificate { ca, files, made } =
         found.map_err(|error| fatal("the development certificate cannot be written", &error))?;
     if made {

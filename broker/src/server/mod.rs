@@ -144,6 +144,9 @@ fn announce(settings: &Settings, connections: usize, data_dir: &DataDir) {
         tracing::debug!("memory: {term}");
     }
     tracing::info!(shards = settings.shards, connections, data_dir = %data_dir.path().display(), "serving");
+    if settings.allow_remote {
+        tracing::warn!("--allow-remote: {ALLOW_REMOTE}");
+    }
 }
 
 fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
@@ -226,6 +229,10 @@ fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Sha
 fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::Fatal(format!("{what}: {error}"))
 }
+
+/// What everybody must know who starts a development server for other machines.
+const ALLOW_REMOTE: &str =
+    "every machine that reaches the client listeners can use any channel; no signature is checked";
 
 /// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";

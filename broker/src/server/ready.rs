@@ -1,17 +1,48 @@
 //! The one line on stdout.
 
+use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
 
-/// Reports on stdout that every listener of every shard accepts, and where.
+/// Reports on stdout that every listener of every shard accepts, and where; then opens the page, if that was asked for.
 pub(super) fn tell(settings: &Settings, ca: Option<&Path>) {
     let mut out = std::io::stdout().lock();
     // A closed stdout is the starter's business, not a reason to end.
-    let told = writeln!(out, "{}", line(settings, ca)).and_then(|()| out.flush());
+    let mut text = format!("{}\n", line(settings, ca));
+    if let Some(url) = settings.try_url().filter(|_| out.is_terminal()) {
+        let _ = writeln!(text, "\n  Try it in a browser: {url}\n");
+    }
+    let told = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     if let Err(error) = told {
         tracing::warn!(%error, "the ready line could not be written");
+    }
+    open_try(settings);
+}
+
+/// Starts the operator's browser with the page to try the service, if that was asked for. Nothing waits for it.
+fn open_try(settings: &Settings) {
+    let Some(url) = settings.try_url().filter(|_| settings.open_try) else {
+        return;
+    };
+    let open = move || {
+        // What is started inherits the mask of its thread: a browser must end on a signal.
+        let started = side::unblock_signals().and_then(|()| {
+            let mut command = Command::new("xdg-open");
+            command.arg(&url).stdin(Stdio::null()).stdout(Stdio::null());
+            command.stderr(Stdio::null()).status()
+        });
+        match started {
+            Ok(status) if status.success() => {}
+            Ok(status) => tracing::warn!(%url, %status, "xdg-open could not open the page"),
+            Err(error) => tracing::warn!(%url, %error, "xdg-open could not be started"),
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("open".into()).spawn(open) {
+        tracing::warn!(%error, "no thread for xdg-open");
     }
 }
 
@@ -31,6 +62,9 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
     if let Some(ca) = ca {
         let _ = write!(line, " ca={}", ca.display());
     }
+    if let Some(url) = settings.try_url() {
+        let _ = write!(line, " try={url}");
+    }
     line
 }
 
@@ -45,8 +79,18 @@ mod tests {
         assert_eq!(
             line(&settings, Some(Path::new("heliograph-data/dev-ca.pem"))),
             "ready http://127.0.0.1:8080 https://127.0.0.1:8443 admin=http://127.0.0.1:9090 \
-             ca=heliograph-data/dev-ca.pem"
+             ca=heliograph-data/dev-ca.pem try=http://127.0.0.1:9090/try"
         );
+        settings.admin.listen = Some("0.0.0.0:9090".parse().unwrap());
+        let ends = |settings: &Settings, end: &str| assert!(line(settings, None).ends_with(end));
+        ends(
+            &settings,
+            " admin=http://0.0.0.0:9090 try=http://localhost:9090/try",
+        );
+        settings.dev_hosts = vec!["2001:db8::7".into()];
+        ends(&settings, " try=http://[2001:db8::7]:9090/try");
+        settings.dev = false;
+        ends(&settings, " admin=http://0.0.0.0:9090");
         settings.listen = vec![Listen {
             scheme: Scheme::Https,
             addr: "[::1]:1".parse().unwrap(),

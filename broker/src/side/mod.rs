@@ -37,7 +37,9 @@ pub use history::{History, ShardLook};
 pub use log::{Log, log_to_stderr};
 pub use metrics::{ProcessState, Report};
 pub use overview::Look;
-pub use process::{avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors};
+pub use process::{
+    avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors, unblock_signals,
+};
 pub use scrape::Scraper;
 pub use shared::Shared;
 pub use status::{Status, StatusBoard};

@@ -24,7 +24,7 @@ pub fn block_signals() -> io::Result<()> {
 ///
 /// # Errors
 /// As [`block_signals`].
-pub(super) fn unblock_signals() -> io::Result<()> {
+pub fn unblock_signals() -> io::Result<()> {
     change_mask(libc::SIG_UNBLOCK)
 }
 

@@ -12,6 +12,9 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("dev", "off"),
     ("config", "none"),
     ("dev_origins", "none"),
+    ("allow_remote", "off"),
+    ("dev_hosts", "none"),
+    ("open", "off"),
     (
         "shards",
         "one per CPU that the process may use; with --dev fewer if locked memory is short",

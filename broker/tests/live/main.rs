@@ -90,6 +90,7 @@ mod pending;
 mod process;
 mod recorded;
 mod reload;
+mod remote;
 mod session;
 mod signed;
 mod signed_bounds;

@@ -5,12 +5,14 @@
 //! defaults are the table [`KEYS`].
 
 mod keys;
+mod pages;
 mod parts;
 mod quotas;
 mod table;
 pub mod value;
 
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
+pub use pages::host_text;
 pub use quotas::{Quotas, Rate};
 pub use table::KEYS;
 
@@ -68,6 +70,13 @@ pub struct Settings {
     /// Origins of pages that may use a server without signatures beside those of loopback, as browsers write them;
     /// empty where requests are signed, since there any may.
     pub dev_origins: Vec<String>,
+    /// Whether listeners off loopback are allowed although no signature is asked for (`--dev` only).
+    pub allow_remote: bool,
+    /// Names and addresses by which clients reach a development server beside loopback: they enter its certificate, and
+    /// its pages may use it.
+    pub dev_hosts: Vec<String>,
+    /// Whether a browser is started with the page to try the service, once it serves (`--dev` only).
+    pub open_try: bool,
     /// Where the process keeps its files.
     pub data_dir: PathBuf,
     /// The form of log lines on stderr.
@@ -148,17 +157,6 @@ impl Settings {
         self.profile == Profile::Strict
     }
 
-    /// The URL of the admin listener, without a slash at the end, for a client that reached this machine as `host`.
-    #[must_use]
-    pub fn admin_url(&self, host: &str) -> Option<String> {
-        let addr = self.admin.listen?;
-        Some(if addr.ip().is_unspecified() && !host.is_empty() {
-            format!("http://{host}:{}", addr.port())
-        } else {
-            format!("http://{addr}")
-        })
-    }
-
     /// The port of the first listener of `scheme`, as configured.
     #[must_use]
     pub fn port(&self, scheme: Scheme) -> Option<u16> {
@@ -207,6 +205,8 @@ pub struct Admin {
     pub origins: Vec<String>,
     /// A file with the bearer token that admin requests off loopback need.
     pub token_file: Option<PathBuf>,
+    /// Whether `/try` is there without `--dev`.
+    pub try_page: bool,
 }
 
 /// Which numbers the defaults come from.

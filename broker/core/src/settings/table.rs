@@ -118,6 +118,12 @@ pub const KEYS: &[Key] = &[
         .flag(flag("--dev-origin", "ORIGIN",
             "Origin of pages that may use a server without signatures, such as https://app.example:3000; repeatable. \
              Pages of loopback always may")),
+    Key::new("dev_hosts", list!("names and addresses", dev_hosts, value::dev_host, may_be_empty: true)).default("")
+        .doc("such as [\"bench.example\", \"192.0.2.7\"]: how other machines reach a --dev server; enters its \
+              certificate, and pages of these hosts may use it. With --dev only")
+        .flag(flag("--dev-host", "NAME|IP",
+            "Name or IP address by which other machines reach a --dev server: it enters the generated certificate, and \
+             pages of that host may use the server; repeatable")),
 
     Key::new("tls.cert", Kind::Path {
             get: |s| s.tls.as_ref().map(|files| &*files.cert),
@@ -150,6 +156,8 @@ pub const KEYS: &[Key] = &[
         .doc("one line; needed off loopback, where requests carry `Authorization: Bearer <token>`"),
     Key::new("admin.origins", list!("origins", admin.origins, value::origin, may_be_empty: true)).default("")
         .doc("such as [\"https://ops.example.com\"]: what browsers see of the console behind a proxy that ends TLS"),
+    Key::new("admin.try", Kind::Switch(field!(admin.try_page))).default("false")
+        .doc("true serves /try and POST /try/session, which needs token_file; --dev serves the page anyway"),
 
     Key::new("advertise.domain", some_text!(advertise.domain, value::domain))
         .doc("wss://m-<8 hex>.<domain> and so on, a name for each channel and role; not together with the next two"),

@@ -126,6 +126,14 @@ pub fn origin(text: &str) -> Checked<String> {
     Ok(usual.unwrap_or(&origin).to_owned())
 }
 
+/// A name or an address by which clients reach a server. IPv6 addresses are written without brackets.
+pub(super) fn dev_host(text: &str) -> Checked<String> {
+    if text.parse::<IpAddr>().is_ok() || is_host(text) {
+        return Ok(text.into());
+    }
+    Err("allowed a host name or an IP address, such as bench.example or 192.0.2.7".into())
+}
+
 /// A domain that labels are put before. Source: RFC 1035 section 2.3.4: 253 characters, labels of 63; eleven are ours.
 pub fn domain(text: &str) -> Checked<String> {
     if is_host(text) && text.len() <= 253 - "m-01234567.".len() {

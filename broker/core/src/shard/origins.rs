@@ -6,7 +6,7 @@
 //! checked as well: a page whose own name was made to resolve to loopback (DNS rebinding) is of our origin, but names
 //! itself there.
 
-use crate::settings::{Auth, Settings};
+use crate::settings::{Auth, Settings, host_text};
 use codec::http::Head;
 use std::net::IpAddr;
 
@@ -19,6 +19,8 @@ pub(super) struct Origins {
     named: Vec<String>,
     /// Hosts by which clients may know us, beside loopback and addresses.
     hosts: Vec<String>,
+    /// Of these, those whose pages may use the server, on any port: ours are served by the admin listener.
+    own: Vec<String>,
     /// Hosts below this domain too.
     domain: Option<String>,
 }
@@ -27,15 +29,19 @@ impl Origins {
     pub(super) fn of(settings: &Settings) -> Self {
         let advertise = &settings.advertise;
         let endpoints = [&advertise.wss, &advertise.https].into_iter().flatten();
-        let hosts = settings.dev_origins.iter().chain(endpoints);
+        let urls = settings.dev_origins.iter().chain(endpoints);
+        let hosts =
+            urls.filter_map(|url| Some(host_of(url.split_once("://")?.1).to_ascii_lowercase()));
+        let own: Vec<String> = settings
+            .dev_hosts
+            .iter()
+            .map(|host| host_text(host))
+            .collect();
         Self {
             guarded: settings.auth == Auth::None,
             named: settings.dev_origins.clone(),
-            hosts: hosts
-                .filter_map(|origin| {
-                    Some(host_of(origin.split_once("://")?.1).to_ascii_lowercase())
-                })
-                .collect(),
+            hosts: hosts.chain(own.clone()).collect(),
+            own,
             domain: advertise.domain.as_deref().map(str::to_ascii_lowercase),
         }
     }
@@ -67,7 +73,9 @@ impl Origins {
         }
         let web = ["http://", "https://"];
         let rest = web.iter().find_map(|scheme| origin.strip_prefix(scheme));
-        rest.is_some_and(|rest| is_loopback(host_of(rest)))
+        rest.map(host_of).is_some_and(|host| {
+            is_loopback(host) || self.own.iter().any(|own| own.eq_ignore_ascii_case(host))
+        })
     }
 
     fn is_ours(&self, host: &str) -> bool {
@@ -112,11 +120,11 @@ fn is_loopback(host: &str) -> bool {
 
 const FOREIGN_ORIGIN: &str = "A page of this Origin may not use a server without signatures: allowed are pages of \
                               localhost and \
-    loopback addresses. Start the server with --dev-origin ORIGIN to allow this one.";
+    loopback addresses. Start the server with --dev-origin ORIGIN to allow this one, or --dev-host NAME for every port of a host.";
 
 const FOREIGN_HOST: &str = "Host must be localhost, an IP address or a name of [advertise]: a foreign page may have \
                             given its own \
-    name to this address. Start the server with --dev-origin http://NAME to allow this one.";
+    name to this address. Start the server with --dev-host NAME or --dev-origin http://NAME to allow this one.";
 
 #[cfg(test)]
 mod tests {
@@ -216,6 +224,41 @@ mod tests {
             refused(&settings, "Host: evilkvs.example"),
             Some(FOREIGN_HOST)
         );
+    }
+
+    #[test]
+    fn hosts_of_a_development_server_may_on_every_port() {
+        let mut settings = dev();
+        settings.dev_hosts = vec![
+            "Bench.test".into(),
+            "192.0.2.7".into(),
+            "2001:db8::7".into(),
+        ];
+        for host in ["bench.test", "192.0.2.7", "[2001:db8::7]"] {
+            for lines in [
+                format!("Host: {host}:8080\r\nOrigin: http://{host}:9090"),
+                format!("Host: {host}\r\nOrigin: https://{host}"),
+            ] {
+                assert_eq!(refused(&settings, &lines), None, "{lines}");
+            }
+        }
+        for (lines, refusal) in [
+            (
+                "Host: localhost\r\nOrigin: http://192.0.2.8:9090",
+                FOREIGN_ORIGIN,
+            ),
+            (
+                "Host: localhost\r\nOrigin: http://bench.test.evil.example",
+                FOREIGN_ORIGIN,
+            ),
+            (
+                "Host: localhost\r\nOrigin: ftp://bench.test",
+                FOREIGN_ORIGIN,
+            ),
+            ("Host: other.test", FOREIGN_HOST),
+        ] {
+            assert_eq!(refused(&settings, lines), Some(refusal), "{lines}");
+        }
     }
 
     #[test]

@@ -56,6 +56,12 @@ fn page(settings: &Settings, host: &str, peer: Peer) -> String {
     };
     let scheme = if peer.tls { "https" } else { "http" };
     let mut page = String::from(HEAD);
+    if settings.allow_remote {
+        page.push_str(
+            "<p><strong>Started with --allow-remote: every machine that reaches this address can use any \
+             channel.</strong></p>",
+        );
+    }
     match settings.admin_url(host_name(host)) {
         Some(admin) => {
             let _ = write!(
@@ -123,6 +129,9 @@ mod tests {
             page.contains("--endpoint-url https://bench.test:8443 "),
             "{page}"
         );
+        assert!(!page.contains("--allow-remote"), "{page}");
+        settings.allow_remote = true;
+        assert!(shown(&settings, "localhost", false).contains("--allow-remote"));
         settings.admin.listen = None;
         assert!(!shown(&settings, "localhost", false).contains("href=\"http"));
     }

@@ -1,0 +1,165 @@
+//! A development server for other machines: what `--allow-remote` and `--dev-host` permit, and what they do not.
+
+use crate::http::{exchange, get};
+use crate::process::{Broker, fresh_directory, run_to_end};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+/// Checks these flags with a configuration file of this text; whether they are accepted, and what was said.
+fn checked(text: &str, flags: &[&str]) -> (bool, String) {
+    let directory = fresh_directory();
+    let file = directory.join("broker.toml");
+    fs::write(&file, text).expect("a file under target/");
+    let file = file.to_str().expect("a path in UTF-8");
+    let (code, said) = run_to_end(&[&["check-config", file], flags].concat());
+    let _ = fs::remove_dir_all(&directory);
+    (code == Some(0), said)
+}
+
+#[test]
+fn listeners_off_loopback_are_allowed_when_asked_for() {
+    let open = [
+        "--listen",
+        "http://0.0.0.0:8080",
+        "--listen",
+        "https://[::]:8443",
+    ];
+    let dev = [&["--dev"], &open[..]].concat();
+    let (accepted, said) = checked("", &dev);
+    assert!(
+        !accepted && said.contains("--allow-remote permits others"),
+        "{said}"
+    );
+    let (accepted, said) = checked("", &[&dev[..], &["--allow-remote"]].concat());
+    assert!(accepted, "{said}");
+    // It is a matter of --dev alone, and says nothing of the admin listener, which gives away more.
+    let (accepted, said) = checked(
+        "",
+        &[
+            "--auth",
+            "none",
+            "--allow-remote",
+            "--listen",
+            "http://0.0.0.0:8080",
+        ],
+    );
+    assert!(!accepted && said.contains("--dev"), "{said}");
+    let admin = ["--dev", "--allow-remote", "--admin", "0.0.0.0:9090"];
+    let (accepted, said) = checked("", &admin);
+    assert!(!accepted && said.contains("admin.token_file"), "{said}");
+}
+
+#[test]
+fn the_admin_listener_off_loopback_needs_its_token() {
+    let directory = fresh_directory();
+    let token = directory.join("token");
+    fs::write(&token, "a-token-of-32-characters-or-more\n").expect("a file under target/");
+    let text = format!("[admin]\ntoken_file = {token:?}\n");
+    let flags = ["--dev", "--allow-remote", "--admin", "0.0.0.0:9090"];
+    let (accepted, said) = checked(&text, &flags);
+    assert!(accepted, "{said}");
+    let (accepted, said) = checked(&text, &["--dev", "--admin", "0.0.0.0:9090"]);
+    assert!(
+        !accepted && said.contains("without --allow-remote"),
+        "{said}"
+    );
+    let _ = fs::remove_dir_all(&directory);
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    for host in [
+        "",
+        "bench test",
+        "http://bench.test",
+        "bench.test:80",
+        "[::1]",
+    ] {
+        let (accepted, said) = checked("", &["--dev", "--dev-host", host]);
+        assert!(
+            !accepted && said.contains("allowed a host name or an IP address"),
+            "{host}: {said}"
+        );
+    }
+    let (accepted, said) = checked("dev_hosts = [\"bench.test\"]", &["--auth", "none"]);
+    assert!(!accepted && said.contains("allowed with --dev"), "{said}");
+}
+
+#[test]
+fn a_host_of_its_own_is_in_the_certificate_the_host_check_and_the_origins() {
+    let flags = [
+        "--dev",
+        "--allow-remote",
+        "--dev-host",
+        "bench.test",
+        "--dev-host",
+        "192.0.2.7",
+        "--listen",
+        "http://127.0.0.1:0",
+        "--listen",
+        "https://127.0.0.1:0",
+    ];
+    let broker = Broker::start(&flags, 1);
+    broker.logged(&["--allow-remote", "any channel"], 1);
+    for host in ["bench.test", "192.0.2.7", "localhost"] {
+        let call = format!(
+            "POST /listSignalingChannels HTTP/1.1\r\nHost: {host}:8080\r\nOrigin: http://{host}:9090\r\n\
+             Content-Length: 2\r\n\r\n{{}}"
+        );
+        let answer = exchange(broker.plain, call.as_bytes());
+        assert_eq!(answer.status, 200, "{host}: {answer:?}");
+        assert_eq!(status_over_tls(&broker, host), Ok(404), "{host}");
+    }
+    let foreign =
+        b"POST /listSignalingChannels HTTP/1.1\r\nHost: bench.test\r\nOrigin: http://evil.test\r\n\
+        Content-Length: 2\r\n\r\n{}";
+    assert_eq!(exchange(broker.plain, foreign).status, 403);
+    let refused = status_over_tls(&broker, "other.test").expect_err("a name of nobody");
+    assert!(refused.contains("not valid for name"), "{refused}");
+    let visit = b"GET / HTTP/1.1\r\nHost: bench.test\r\nAccept: text/html\r\n\r\n";
+    assert!(
+        exchange(broker.plain, visit)
+            .text()
+            .contains("--allow-remote")
+    );
+    let config = get(broker.admin, "/config").json();
+    assert_eq!(config["allow_remote"], true);
+    assert_eq!(
+        config["dev_hosts"],
+        serde_json::json!(["bench.test", "192.0.2.7"])
+    );
+}
+
+/// The status of an unknown path, asked by a client that verifies the certificate for this name.
+fn status_over_tls(broker: &Broker, name: &str) -> Result<u16, String> {
+    let authority = broker
+        .authority
+        .as_ref()
+        .expect("a development certificate");
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(authority).expect("a certificate"))
+        .expect("an authority");
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let client = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let socket = TcpStream::connect(broker.tls).expect("a connection");
+    let mut stream = StreamOwned::new(client, socket);
+    stream
+        .write_all(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .map_err(|error| error.to_string())?;
+    let mut answer = [0; 12];
+    stream
+        .read_exact(&mut answer)
+        .map_err(|error| error.to_string())?;
+    String::from_utf8_lossy(&answer)[9..]
+        .parse()
+        .map_err(|_| "no status".to_owned())
+}
