@@ -5,7 +5,7 @@ use super::{Failure, check, session_key};
 use crate::edge::Post;
 use crate::side::{
     Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState, Report,
-    Scraper, ShardLook, Shows, Survey, Whom,
+    Scraper, ShardLook, Shows, Survey, Tries, Whom,
 };
 use crate::tls_files::NotAfter;
 use broker_core::id::ShardId;
@@ -48,6 +48,7 @@ pub(super) fn shows(
         report.map(|report| Report { process, ..report })
     });
     Shows {
+        tries: Tries::default(),
         scrape,
         inspect: inspect(placement.clone(), Arc::clone(mailboxes)),
         look: look(Arc::clone(mailboxes)),

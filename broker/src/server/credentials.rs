@@ -4,12 +4,14 @@ use super::reload::{Stamp, Subject, stamps};
 use super::{Failure, post_to_all};
 use crate::config::{Loaded, load_credentials};
 use crate::edge::Post;
+use crate::side::InForce;
 use broker_core::auth::Credentials;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Letter, Shard};
 use mailbox::Mailbox;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The credentials file in force. One per process that asks for signatures, on the main thread.
 pub(super) struct CredentialsFile {
@@ -19,6 +21,8 @@ pub(super) struct CredentialsFile {
     files: Vec<PathBuf>,
     /// What shards have, and what they had before: the last of them is freed here, where it stalls no shard.
     in_force: Vec<Arc<Credentials>>,
+    /// What the side thread has.
+    of_side: watch::Sender<Arc<Credentials>>,
     /// Of the shards, which get each new set of principals.
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
 }
@@ -50,6 +54,7 @@ impl CredentialsFile {
             path,
             account_id: settings.account_id.clone(),
             in_force: Vec::new(),
+            of_side: watch::Sender::default(),
             mailboxes: Arc::clone(mailboxes),
         };
         // Which files there are is known once they were read: then they are stamped, and read once more, so that no
@@ -63,12 +68,18 @@ impl CredentialsFile {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
+        file.of_side.send_replace(Arc::clone(&loaded.credentials));
         file.in_force.push(Arc::clone(&loaded.credentials));
         Ok(Some(Found {
             file,
             credentials: loaded.credentials,
             read,
         }))
+    }
+
+    /// The principals in force, for threads other than those of shards.
+    pub(super) fn in_force(&self) -> InForce {
+        self.of_side.subscribe()
     }
 
     fn load(&mut self) -> Result<Loaded, String> {
@@ -98,6 +109,7 @@ impl Subject for CredentialsFile {
         post_to_all(&self.mailboxes, || {
             Post::Letter(Letter::Credentials(Arc::clone(&loaded.credentials)))
         });
+        self.of_side.send_replace(Arc::clone(&loaded.credentials));
         self.in_force.retain(|old| Arc::strong_count(old) > 1);
         self.in_force.push(loaded.credentials);
         tracing::info!(principals, "credentials in force");

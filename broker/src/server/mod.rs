@@ -27,6 +27,7 @@ pub(crate) mod session_key;
 mod shards;
 mod supervisor;
 mod threads;
+mod tries;
 mod watch;
 
 pub(crate) use check::token;
@@ -84,9 +85,11 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let mut registry = Registry::open(&data_dir, &placement, &mailboxes, &status)?;
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
-    let shows = admin::shows(
+    let in_force = who.as_ref().map(|found| found.file.in_force());
+    let mut shows = admin::shows(
         &settings, &placement, &mailboxes, &registry, log, not_after, token,
     );
+    shows.tries = tries::tries(&settings, in_force, &session_keys, log)?;
     let history = shows.history.clone();
     let page = admin_listener.map(|listener| AdminPage { listener, shows });
     let captures = page.as_ref().and_then(|page| page.shows.captures());

@@ -123,7 +123,7 @@ pub(super) fn seeds() -> Result<[u64; 4], Failure> {
     Ok(seeds)
 }
 
-fn random() -> Result<[u8; 32], Failure> {
+pub(super) fn random() -> Result<[u8; 32], Failure> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|_| Failure::Fatal("the system gives no random bytes".into()))?;

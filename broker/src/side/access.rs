@@ -63,6 +63,11 @@ impl Access {
         }
     }
 
+    /// Whether requests need a token.
+    pub(super) fn wants_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether a request may be answered.
     pub(super) fn check(
         &self,

@@ -11,7 +11,8 @@ use super::exposition::Format;
 use super::metrics::Report;
 use super::overview::{self, Overview};
 use super::status::{Status, StatusBoard};
-use super::{Shows, channels};
+use super::try_session::Tries;
+use super::{Shows, channels, try_page};
 use crate::config;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -55,9 +56,10 @@ pub(super) struct Admin {
     pub(super) hub: Arc<Hub>,
     pub(super) backups: Arc<Backups>,
     pub(super) settings: Arc<Settings>,
-    access: Access,
+    pub(super) access: Access,
     /// Under `--dev` only.
     pub(super) dev: Option<Arc<Dev>>,
+    pub(super) tries: Arc<Tries>,
 }
 
 /// Serves `listener` forever, within the bounds of [`Door`].
@@ -80,6 +82,7 @@ pub(super) async fn serve(
         settings: shows.settings,
         dev: shows.dev.map(Dev::new).map(Arc::new),
         access: Access::new(shows.token, &origins),
+        tries: Arc::new(shows.tries),
     };
     let routes = Router::new()
         .route("/", get(assets::index))
@@ -96,6 +99,7 @@ pub(super) async fn serve(
         .route("/ice/reconnect", post(channels::reconnect))
         .route("/backup", post(backup::backup))
         .merge(dev::routes(admin.dev.is_some()))
+        .merge(try_page::routes(&admin))
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -306,6 +310,7 @@ mod tests {
             log: Arc::default(),
             backup: Backup::none(),
             settings: Arc::default(),
+            tries: Tries::default(),
             token: token.map(str::to_owned),
             dev: None,
         };

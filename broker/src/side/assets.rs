@@ -28,6 +28,16 @@ const ASSETS: &[Asset] = assets!(
     "dom.js",
     "format.js",
     "state.js",
+    "try/camera.js",
+    "try/figures.js",
+    "try/line.js",
+    "try/signaling.js",
+    "try/sources.js",
+    "try/strip.js",
+    "try/try.css",
+    "try/try.html",
+    "try/try.js",
+    "try/viewer.js",
     "views/channel.js",
     "views/channels.js",
     "views/dev.js",
@@ -139,13 +149,13 @@ mod tests {
                 assert!(named.contains(path), "{}: {path}", asset.path);
             }
         }
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/console/views");
-        for entry in fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(
-                named.contains(&*format!("views/{name}")),
-                "{name} is not served"
-            );
+        for folder in ["try", "views"] {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/console/").to_owned() + folder;
+            for entry in fs::read_dir(path).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let path = format!("{folder}/{name}");
+                assert!(named.contains(&*path), "{path} is not served");
+            }
         }
     }
 

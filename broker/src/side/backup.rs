@@ -223,6 +223,7 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let what = Arc::into_inner(backups).unwrap().what;
         let shows = Shows {
+            tries: crate::side::Tries::default(),
             scrape: Box::new(|| None),
             inspect: Box::new(|_, _| Vec::new()),
             look: Box::new(Vec::new),

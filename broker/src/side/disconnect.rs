@@ -43,7 +43,7 @@ pub(super) async fn disconnect(
 }
 
 /// A page of another origin cannot send this type without being asked whether it may.
-fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Fault> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();

@@ -28,3 +28,9 @@ pub(super) const FEED_EVENTS_PER_SECOND: u32 = 200;
 /// Lines of the log that are kept for those that begin to watch it, and their bytes. The oldest make room.
 pub(super) const LOG_LINES_KEPT_MAX: usize = 2000;
 pub(crate) const LOG_BYTES_KEPT_MAX: usize = 512 * 1024;
+
+/// Bytes of a request for a session of `/try`: a channel's name and a client id of 256 characters each, and room.
+pub(crate) const TRY_SESSION_BODY_BYTES_MAX: usize = 4096;
+
+/// Sessions of `/try` that are given a minute: a page needs two, each of which serves for a quarter of an hour.
+pub(crate) const TRY_SESSIONS_PER_MINUTE: usize = 5;

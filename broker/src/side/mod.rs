@@ -2,8 +2,8 @@
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `door`, `backup`, `channels`,
-//! `disconnect`, `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`, `events`, `feed`, `dev` (pages for
-//! tests), `process`, `log`, `log_line`.
+//! `disconnect`, `try_page`, `try_session`, `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`,
+//! `events`, `feed`, `dev` (pages for tests), `process`, `log`, `log_line`.
 
 mod access;
 mod admin;
@@ -27,6 +27,8 @@ mod scrape;
 mod shared;
 mod status;
 mod survey;
+mod try_page;
+mod try_session;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
@@ -44,6 +46,7 @@ pub use scrape::Scraper;
 pub use shared::Shared;
 pub use status::{Status, StatusBoard};
 pub use survey::Survey;
+pub use try_session::{InForce, Lender, Tries};
 
 use broker_core::settings::Settings;
 use crossbeam_channel::Sender;
@@ -86,6 +89,8 @@ pub struct Shows {
     pub backup: Backup,
     /// The configuration, its listeners with their actual ports.
     pub settings: Arc<Settings>,
+    /// What `/try` has beside the settings.
+    pub tries: Tries,
     /// The bearer token that every request needs, off loopback.
     pub token: Option<String>,
     /// What `/dev` is served by, under `--dev`.

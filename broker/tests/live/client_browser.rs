@@ -3,7 +3,9 @@
 
 use crate::client_coturn::TurnServer;
 use crate::clients::{credentials, run, scripts};
-use crate::process::Broker;
+use crate::process::{Broker, fresh_directory};
+use crate::tls::Identity;
+use std::fs;
 use std::process::Command;
 
 #[test]
@@ -59,6 +61,48 @@ fn screenshots() -> std::path::PathBuf {
         .map_or_else(|| scripts("../../target"), Into::into)
         .join("screenshots")
 }
+
+/// The page to try the service, as a visitor uses it.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn try_page() {
+    run(node("try.mjs"), &Broker::dev(2));
+}
+
+/// The same where requests are signed, over TLS and without --dev: the page gets sessions for the admin token.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn try_page_signed() {
+    let (identity, directory) = (Identity::new("127.0.0.1"), fresh_directory());
+    let file = |name: &str, text: String| {
+        let path = directory.join(name);
+        fs::write(&path, text).expect("a file under target/");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    };
+    let token = file("token", TOKEN.into());
+    let Identity { cert, key, .. } = &identity;
+    let config = format!(
+        "[admin]\ntry = true\ntoken_file = {token:?}\n[tls]\ncert = {cert:?}\nkey = {key:?}\n"
+    );
+    let config = file("broker.toml", config);
+    let credentials = credentials();
+    let credentials = credentials.to_str().expect("a path in UTF-8");
+    let listen = [
+        "--listen",
+        "http://127.0.0.1:0",
+        "--listen",
+        "https://127.0.0.1:0",
+    ];
+    let files = ["--credentials", credentials, "--config", &config];
+    let mut broker = Broker::start(&[listen, files].concat(), 2);
+    broker.authority = Some(identity.ca.clone());
+    let mut command = node("try_signed.mjs");
+    command.env("HELIOGRAPH_TOKEN", TOKEN);
+    run(command, &broker);
+    let _ = fs::remove_dir_all(&directory);
+}
+
+const TOKEN: &str = "the-admin-token-of-these-tests";
 
 fn node(script: &str) -> Command {
     let mut command = Command::new("node");

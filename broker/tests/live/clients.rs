@@ -1,7 +1,7 @@
 //! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
 //! against a broker of their own.
 
-use crate::process::{Broker, ended_within, fresh_directory};
+use crate::process::{Broker, binary, ended_within, fresh_directory};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -84,6 +84,8 @@ pub(crate) fn run(mut command: Command, broker: &Broker) {
     let mut script = command
         .env("HELIOGRAPH_HTTP", format!("http://{}", broker.plain))
         .env("HELIOGRAPH_HTTPS", format!("https://{}", broker.tls))
+        .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
+        .env("HELIOGRAPH_BROKER", binary())
         .env("HELIOGRAPH_CA", authority)
         .env("HELIOGRAPH_CLIENTS", clients())
         .env("NODE_EXTRA_CA_CERTS", authority)

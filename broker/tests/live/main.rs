@@ -107,4 +107,5 @@ mod start;
 mod supervisor;
 mod takeover;
 mod tls;
+mod try_page;
 mod welcome;

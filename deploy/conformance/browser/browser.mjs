@@ -32,7 +32,7 @@ export const settings = {
     iceTransportPolicy: process.env.HELIOGRAPH_ICE_TRANSPORT ?? 'all', // 'relay': media goes through the TURN server or nowhere
 };
 
-// Starts Chromium and the server of its pages, hands `work` a way to open pages, and ends both whatever happens. `signal` is that
+// Starts Chromium and the server of its pages, hands `work` a way to open pages and the browser, and ends both whatever happens. `signal` is that
 // of the test: when its time is over the browser goes, and whatever waits for a page fails.
 export async function withBrowser(signal, work) {
     const pages = await pageServer();
@@ -55,7 +55,7 @@ export async function withBrowser(signal, work) {
         });
         signal.addEventListener('abort', () => browser.close());
         try {
-            await work((name) => openPage(browser, pages.url, name));
+            await work((name) => openPage(browser, pages.url, name), browser);
         } finally {
             await browser.close();
         }

@@ -2,6 +2,7 @@
 
 use super::principal::Principal;
 use crate::limits::PRINCIPALS_MAX;
+use codec::aws::policy::{Decision, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +51,23 @@ impl Credentials {
             }
         }
         Ok(Self { by_id })
+    }
+
+    /// The first principal of an account, by access key id, that may do this and has not ended. Those whose keys came
+    /// with a token of elsewhere are left out: that token would be needed too.
+    #[must_use]
+    pub fn first_allowed(
+        &self,
+        account: &str,
+        request: &Request<'_>,
+        now_s: u64,
+    ) -> Option<&Arc<Principal>> {
+        self.by_id.values().find(|principal| {
+            principal.account == account
+                && principal.session_token.is_none()
+                && principal.expires_s.is_none_or(|end| end > now_s)
+                && principal.decide(request) == Decision::Allow
+        })
     }
 
     /// The principal of an access key id.

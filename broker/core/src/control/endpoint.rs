@@ -5,6 +5,7 @@ use crate::machine::Peer;
 use crate::settings::{Listen, Scheme, Settings};
 use codec::control::Protocol;
 use codec::signal::Role;
+use std::net::Ipv4Addr;
 
 /// What the answer depends on beside the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,22 @@ pub fn endpoint(
         .map(|(protocol, url)| (*protocol, url.as_str()))
         .collect();
     codec::control::endpoint(out, &pairs);
+}
+
+/// The WebSocket endpoint of a channel, as discovery returns it to a client that reaches this machine as `host`.
+#[must_use]
+pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Identity) -> String {
+    let asked = EndpointRequest {
+        protocols: &[],
+        role,
+        host,
+        peer: Peer {
+            remote: (Ipv4Addr::LOCALHOST, 0).into(),
+            listener: 0,
+            tls: false,
+        },
+    };
+    url(settings, &asked, identity, Protocol::Wss)
 }
 
 fn url(

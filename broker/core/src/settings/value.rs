@@ -127,7 +127,7 @@ pub fn origin(text: &str) -> Checked<String> {
 }
 
 /// A name or an address by which clients reach a server. IPv6 addresses are written without brackets.
-pub(super) fn dev_host(text: &str) -> Checked<String> {
+pub fn dev_host(text: &str) -> Checked<String> {
     if text.parse::<IpAddr>().is_ok() || is_host(text) {
         return Ok(text.into());
     }

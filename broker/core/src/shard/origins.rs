@@ -120,7 +120,8 @@ fn is_loopback(host: &str) -> bool {
 
 const FOREIGN_ORIGIN: &str = "A page of this Origin may not use a server without signatures: allowed are pages of \
                               localhost and \
-    loopback addresses. Start the server with --dev-origin ORIGIN to allow this one, or --dev-host NAME for every port of a host.";
+    loopback addresses. Start the server with --dev-origin ORIGIN to allow this one, or --dev-host NAME for every port \
+    of a host.";
 
 const FOREIGN_HOST: &str = "Host must be localhost, an IP address or a name of [advertise]: a foreign page may have \
                             given its own \

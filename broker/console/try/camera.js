@@ -1,0 +1,75 @@
+// The camera: the master of its channel, with a peer connection for each viewer that sends an offer.
+
+import { Line } from './line.js';
+
+export class Camera {
+    // `show` gets what changes: { state, viewers, problem, heard }.
+    constructor(channel, context, stream, show) {
+        Object.assign(this, { stream, show, note: context.note });
+        this.viewers = new Map(); // by client id: { connection, chat, described }
+        this.line = new Line({ role: 'master' }, channel, context, show, {
+            offer: (offer, from) => this.answer(offer, from),
+            candidate: (candidate, from) => this.candidate(candidate, from),
+        });
+    }
+
+    connections() {
+        return [...this.viewers.values()].map(({ connection }) => connection);
+    }
+
+    async answer(offer, from) {
+        this.forget(from); // a page that was reloaded
+        const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
+        const viewer = { connection, chat: undefined, described: connection.setRemoteDescription(offer) };
+        this.viewers.set(from, viewer);
+        connection.onicecandidate = ({ candidate }) => candidate && this.line.send('ICE_CANDIDATE', candidate, from);
+        connection.onconnectionstatechange = () => {
+            if (['failed', 'closed'].includes(connection.connectionState) && this.viewers.get(from) === viewer) {
+                this.forget(from);
+            }
+            this.count();
+        };
+        connection.ondatachannel = ({ channel }) => {
+            viewer.chat = channel;
+            channel.onmessage = ({ data }) => this.show({ heard: [from, `${data}`] });
+            channel.onclose = () => this.viewers.get(from) === viewer && this.forget(from);
+            this.count();
+        };
+        try {
+            await viewer.described;
+            this.stream.getVideoTracks().forEach((track) => connection.addTrack(track, this.stream));
+            await connection.setLocalDescription(await connection.createAnswer());
+        } catch (error) {
+            this.note('answer', {}).fail(`the offer of ${from} cannot be answered: ${error.message}`);
+            return this.forget(from);
+        }
+        this.line.send('SDP_ANSWER', connection.localDescription, from);
+        return undefined;
+    }
+
+    async candidate(candidate, from) {
+        const viewer = this.viewers.get(from);
+        await viewer?.described.catch(() => undefined);
+        await viewer?.connection.addIceCandidate(candidate).catch((error) => this.note('candidate', {}).fail(error.message));
+    }
+
+    forget(id) {
+        this.viewers.get(id)?.connection.close();
+        this.viewers.delete(id);
+        this.count();
+    }
+
+    count() {
+        const chats = [...this.viewers.values()].filter(({ chat }) => chat?.readyState === 'open');
+        this.show({ viewers: this.viewers.size, canSay: chats.length > 0 });
+    }
+
+    say(text) {
+        [...this.viewers.values()].forEach(({ chat }) => chat?.readyState === 'open' && chat.send(text));
+    }
+
+    close() {
+        this.line.close();
+        [...this.viewers.keys()].forEach((id) => this.forget(id));
+    }
+}

@@ -1,0 +1,72 @@
+// A signaling connection that comes back by itself: after a loss it is opened again, at growing distances.
+
+import { Signaling } from './signaling.js';
+
+const RETRY_MS = [300, 600, 1200, 2500, 5000];
+
+export class Line {
+    // `on` gets the messages that arrive; `show` what state the line is in.
+    constructor(side, channel, context, show, on) {
+        Object.assign(this, { side, show, note: context.note, iceServers: [], wanted: false, losses: 0 });
+        this.signaling = new Signaling(side, channel, {
+            ...context,
+            on: { ...on, closed: (why) => this.lost(why), notice: (payload, from, type) => this.notice(type) },
+        });
+    }
+
+    // Opens it; a first time that fails is not tried again, since then something is to be corrected.
+    async open() {
+        this.wanted = true;
+        this.show({ state: 'connecting' });
+        this.iceServers = await this.signaling.open();
+        this.losses = 0;
+        if (!this.wanted) {
+            this.signaling.close();
+        } else {
+            this.show({ state: 'ready' });
+        }
+    }
+
+    lost(why) {
+        this.note('signaling lost', { detail: why }).warn(`closed: ${why}. What is connected stays connected.`);
+        this.retry();
+    }
+
+    retry() {
+        if (!this.wanted) {
+            return;
+        }
+        const wait = RETRY_MS[Math.min(this.losses, RETRY_MS.length - 1)];
+        this.losses += 1;
+        this.show({ state: 'lost' });
+        clearTimeout(this.timer);
+        this.timer = setTimeout(() => this.wanted && this.open().catch(() => this.retry()), wait);
+    }
+
+    notice(type) {
+        if (type === 'GO_AWAY') {
+            this.note('GO_AWAY', {}).warn('the broker asks to connect again');
+            this.drop();
+            this.open().catch(() => this.retry());
+        }
+    }
+
+    send(action, payload, recipient) {
+        if (!this.signaling.send(action, payload, recipient) && this.wanted) {
+            this.note(action, { way: 'out' }).fail('not sent: there is no signaling connection');
+        }
+    }
+
+    // Ends the signaling and keeps the peer connections.
+    drop() {
+        this.wanted = false;
+        clearTimeout(this.timer);
+        this.signaling.close();
+        this.show({ state: 'dropped' });
+    }
+
+    close() {
+        this.drop();
+        this.show({ state: 'idle' });
+    }
+}

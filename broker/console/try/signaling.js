@@ -1,0 +1,147 @@
+// A client of the signaling protocol: from a channel's name to an open WebSocket, and messages both ways. Where the broker
+// checks no signatures it makes the calls that an SDK makes; else the broker gives it a presigned URL for one channel and role.
+// `note` gets every step, with its bytes; `on` gets what arrives.
+
+const ACTIONS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
+
+export class Signaling {
+    // `side` is { role: 'master' | 'viewer', clientId }, `settings` what /try/settings answered, `admin` fetches from there.
+    constructor(side, channel, { settings, admin, note, on }) {
+        Object.assign(this, { side, channel, settings, admin, note, on });
+        this.session = undefined;
+        this.socket = undefined;
+    }
+
+    // Resolves with the ICE servers once the WebSocket is open. The error of a refusal carries its reason.
+    async open() {
+        const { url, iceServers } = this.settings.signed ? await this.borrow() : await this.discover();
+        await this.connect(url);
+        return iceServers;
+    }
+
+    // A session of the broker: its URL serves for reconnects too, until it expires.
+    async borrow() {
+        if (this.session === undefined || Date.parse(this.session.credentials.expiration) < Date.now() + 10_000) {
+            const body = JSON.stringify({ channel: this.channel, ...this.side });
+            const step = this.note('POST /try/session', { way: 'out', bytes: body.length });
+            const { status, answer, bytes } = await this.admin('/try/session', body).catch(() => {
+                throw step.fail('the admin listener does not answer');
+            });
+            if (status !== 200) {
+                throw step.fail(answer.error ?? `status ${status}`);
+            }
+            step.done({ bytes, detail: answer.channelArn });
+            this.session = answer;
+        }
+        return this.session;
+    }
+
+    // The channel's ARN, which is created if it is absent, and its ICE servers.
+    async discover() {
+        const arn = (await this.find()) ?? (await this.call('CreateSignalingChannel', { ChannelName: this.channel })).ChannelARN;
+        const ice = await this.call('GetIceServerConfig', { ChannelARN: arn, ClientId: this.side.clientId }, '/v1/get-ice-server-config');
+        const iceServers = ice.IceServerList.map(({ Uris, Username, Password }) => ({ urls: Uris, username: Username, credential: Password }));
+        const query = [`X-Amz-ChannelARN=${encodeURIComponent(arn)}`];
+        if (this.side.clientId !== undefined) {
+            query.push(`X-Amz-ClientId=${encodeURIComponent(this.side.clientId)}`);
+        }
+        return { url: `${this.settings.ws}/?${query.join('&')}`, iceServers };
+    }
+
+    async find() {
+        const ChannelNameCondition = { ComparisonOperator: 'BEGINS_WITH', ComparisonValue: this.channel };
+        let NextToken;
+        do {
+            const page = await this.call('ListSignalingChannels', { ChannelNameCondition, MaxResults: 10, NextToken });
+            const found = page.ChannelInfoList.find(({ ChannelName }) => ChannelName === this.channel);
+            if (found) {
+                return found.ChannelARN;
+            }
+            NextToken = page.NextToken;
+        } while (NextToken);
+        return undefined;
+    }
+
+    async call(operation, request, path = `/${operation[0].toLowerCase()}${operation.slice(1)}`) {
+        const body = JSON.stringify(request);
+        const step = this.note(operation, { way: 'out', bytes: body.length });
+        let response, text;
+        try {
+            response = await fetch(this.settings.http + path, { method: 'POST', body });
+            text = await response.text();
+        } catch {
+            throw step.fail(`nothing answers at ${this.settings.http}`);
+        }
+        const answer = JSON.parse(text || '{}');
+        if (!response.ok) {
+            const [type, id] = ['x-amzn-ErrorType', 'x-amzn-RequestId'].map((name) => response.headers.get(name));
+            throw step.fail(`${response.status} ${type}: ${answer.message ?? answer.Message ?? ''} (request ${id})`);
+        }
+        step.done({ bytes: text.length });
+        return answer;
+    }
+
+    connect(url) {
+        const step = this.note('WebSocket', { way: 'out', bytes: 0 });
+        const socket = new WebSocket(url);
+        this.socket = socket;
+        let open = false;
+        return new Promise((resolve, reject) => {
+            socket.onopen = () => {
+                open = true;
+                step.done({ detail: 'open' });
+                resolve();
+            };
+            socket.onmessage = ({ data }) => this.receive(data);
+            socket.onclose = async ({ code, reason }) => {
+                if (!open) {
+                    reject(step.fail(await this.why()));
+                } else if (this.socket === socket) {
+                    this.socket = undefined;
+                    this.on.closed(`${code}${reason ? ` ${reason}` : ''}`);
+                }
+            };
+        });
+    }
+
+    // A browser does not show why a WebSocket was refused; the broker's list of refusals does.
+    async why() {
+        const query = new URLSearchParams({ channel: this.channel, limit: 1 });
+        const found = await this.admin(`/refusals?${query}`).catch(() => undefined);
+        const refusal = found?.answer?.refusals?.[0];
+        return refusal ? `${refusal.says} ${refusal.do}` : 'the WebSocket was refused, or nothing answers there: see the log of the broker';
+    }
+
+    receive(data) {
+        const message = data ? JSON.parse(data) : {};
+        const { messageType, messagePayload, senderClientId, statusResponse } = message;
+        const what = messageType ?? 'empty message';
+        const step = this.note(what, { way: 'in', bytes: data.length, detail: senderClientId && `from ${senderClientId}` });
+        if (statusResponse) {
+            step.fail(`${statusResponse.statusCode} ${statusResponse.errorType}: ${statusResponse.description ?? ''}`);
+        } else {
+            step.done();
+            this.on[ACTIONS[messageType] ?? 'notice']?.(messagePayload && decode(messagePayload), senderClientId, messageType);
+        }
+    }
+
+    // Whether it was handed to the socket.
+    send(action, payload, recipientClientId) {
+        if (this.socket?.readyState !== WebSocket.OPEN) {
+            return false;
+        }
+        const text = JSON.stringify({ action, recipientClientId, messagePayload: encode(payload), correlationId: `${Date.now()}` });
+        this.socket.send(text);
+        this.note(action, { way: 'out', bytes: text.length, detail: recipientClientId && `to ${recipientClientId}` }).done();
+        return true;
+    }
+
+    close() {
+        const socket = this.socket;
+        this.socket = undefined;
+        socket?.close();
+    }
+}
+
+const encode = (value) => btoa(String.fromCharCode(...new TextEncoder().encode(JSON.stringify(value))));
+const decode = (text) => JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(text), (char) => char.charCodeAt(0))));

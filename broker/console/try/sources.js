@@ -1,0 +1,67 @@
+// Where the camera's picture comes from: a device, the screen, or a test card that needs no permission and no device.
+
+export const canCapture = navigator.mediaDevices !== undefined; // absent where the page is not of loopback and not https
+
+// A stream and what ends it. The error of a denied permission is a sentence that says what to do.
+export async function open(source) {
+    if (source === 'card') {
+        return testCard();
+    }
+    if (!canCapture) {
+        throw new Error('Browsers give cameras to pages of loopback or https only. Use the test card, or open this page on the machine of the broker.');
+    }
+    try {
+        const stream = await (source === 'screen'
+            ? navigator.mediaDevices.getDisplayMedia({ video: true })
+            : navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } }));
+        return { stream, stop: () => stream.getTracks().forEach((track) => track.stop()) };
+    } catch (error) {
+        throw new Error(ADVICE[error.name] ?? `${error.name}: ${error.message}`);
+    }
+}
+
+const ADVICE = {
+    NotAllowedError: 'Permission was denied. Allow it beside the address of this page and start again, or use the test card.',
+    NotFoundError: 'This machine has no camera. Use the test card, or the screen.',
+    NotReadableError: 'Another program uses the camera. Close it there, or use the test card.',
+};
+
+// The bars of EBU's test pattern at 75 %, a clock, and a dot that moves, so that a still picture is seen to be one.
+export const BARS = [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 0, 191], [191, 0, 0], [0, 0, 191]];
+
+function testCard() {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [640, 360];
+    const context = canvas.getContext('2d', { alpha: false });
+    const bar = canvas.width / BARS.length;
+    const paint = () => {
+        const { width, height } = canvas;
+        BARS.forEach((colour, n) => {
+            context.fillStyle = `rgb(${colour})`;
+            context.fillRect(Math.floor(n * bar), 0, Math.ceil(bar), height * 0.7);
+        });
+        context.fillStyle = '#10161d';
+        context.fillRect(0, height * 0.7, width, height * 0.3);
+        const now = new Date();
+        context.fillStyle = '#e7ebf0';
+        context.textBaseline = 'middle';
+        context.font = '600 44px ui-monospace, Menlo, "DejaVu Sans Mono", monospace';
+        context.fillText(`${now.toTimeString().slice(0, 8)}.${Math.floor(now.getMilliseconds() / 100)}`, 28, height * 0.85);
+        const turn = (now.getTime() % 2000) / 2000;
+        context.beginPath();
+        context.arc(width - 64 + 30 * Math.cos(turn * 2 * Math.PI), height * 0.85 + 30 * Math.sin(turn * 2 * Math.PI), 11, 0, 2 * Math.PI);
+        context.fillStyle = '#74a5ff';
+        context.fill();
+    };
+    paint();
+    const timer = setInterval(paint, 40);
+    const stream = canvas.captureStream(25);
+    return {
+        stream,
+        painted: true,
+        stop() {
+            clearInterval(timer);
+            stream.getTracks().forEach((track) => track.stop());
+        },
+    };
+}

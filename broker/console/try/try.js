@@ -1,0 +1,247 @@
+// The page: what the buttons do, and what is shown of the two sides. #role=viewer&channel=NAME shows one side alone.
+
+import { Camera } from './camera.js';
+import { watch } from './figures.js';
+import { canCapture, open as openSource } from './sources.js';
+import { clear, note } from './strip.js';
+import { Viewer } from './viewer.js';
+
+const get = (id) => document.getElementById(id);
+const hash = new URLSearchParams(location.hash.slice(1));
+const sides = { camera: side('camera'), viewer: side('viewer') };
+const clientId = `viewer-${random()}`;
+const STATES = {
+    idle: '', connecting: 'connecting …', ready: 'signaling open', lost: 'signaling lost, trying again …',
+    dropped: 'signaling dropped; media stays', failed: 'not connected',
+};
+let settings, camera, source, viewer;
+
+// What belongs to one card: its parts, and what shows a change of its side.
+function side(name) {
+    const card = get(name);
+    const part = (selector) => card.querySelector(selector);
+    const [video, problem, chat] = [part('video'), part('.problem'), part('.chat ol')];
+    const [run, drop, input, send] = [part('.run'), part('.drop'), part('.chat input'), part('.chat button')];
+    const all = { card, video, run, drop, again: part('.again'), ended: () => undefined };
+    all.figures = (values) => {
+        for (const [key, value] of Object.entries(values)) {
+            const place = part(`[data-figure=${key}]`);
+            if (place) {
+                place.textContent = value || '–';
+            }
+        }
+    };
+    all.show = (change) => {
+        if (change.state !== undefined) {
+            card.dataset.state = change.state;
+            part('.state').textContent = STATES[change.state];
+            drop.textContent = change.state === 'dropped' ? 'Reopen signaling' : 'Drop signaling';
+            drop.disabled = !['ready', 'dropped', 'lost'].includes(change.state);
+        }
+        if ('problem' in change) {
+            problem.textContent = change.problem ?? '';
+            problem.hidden = !change.problem;
+        }
+        if ('stream' in change) {
+            video.srcObject = change.stream ?? null;
+            part('.screen').dataset.on = change.stream !== undefined;
+        }
+        if ('viewers' in change) {
+            all.figures({ viewers: `${change.viewers}` });
+        }
+        if ('canSay' in change) {
+            [input.disabled, send.disabled] = [!change.canSay, !change.canSay];
+        }
+        if (change.heard) {
+            say(chat, ...change.heard);
+        }
+    };
+    part('.chat form').addEventListener('submit', (event) => {
+        event.preventDefault();
+        if (input.value !== '') {
+            (name === 'camera' ? camera : viewer).say(input.value);
+            say(chat, 'you', input.value);
+            input.value = '';
+        }
+    });
+    drop.addEventListener('click', () => {
+        const { line } = name === 'camera' ? camera : viewer;
+        if (card.dataset.state === 'dropped') {
+            line.open().catch(() => line.retry());
+        } else {
+            note(name, 'signaling dropped', {}).done({ detail: 'by you' });
+            line.drop();
+        }
+    });
+    return all;
+}
+
+function say(chat, who, text) {
+    const [line, name] = [document.createElement('li'), document.createElement('b')];
+    name.textContent = who;
+    line.append(name, ` ${text}`);
+    chat.append(line);
+    while (chat.childElementCount > 50) {
+        chat.firstElementChild.remove();
+    }
+    chat.scrollTop = chat.scrollHeight;
+}
+
+const context = (name) => ({ settings, admin, note: (what, step) => note(name, what, step) });
+
+async function startCamera() {
+    const { show, run, again, figures } = sides.camera;
+    stopCamera();
+    show({ problem: undefined, state: 'connecting' });
+    const chosen = document.querySelector('[name=source]:checked').value;
+    try {
+        source = await openSource(chosen);
+    } catch (error) {
+        note('camera', `source: ${chosen}`, {}).fail(error.message);
+        return show({ problem: error.message, state: 'idle' });
+    }
+    const opened = source;
+    opened.stream.getVideoTracks()[0].addEventListener('ended', () => opened === source && stopCamera());
+    show({ stream: source.stream });
+    camera = new Camera(get('channel').value, context('camera'), source.stream, show);
+    const started = camera;
+    sides.camera.ended = watch(() => started.connections(), figures);
+    [run.textContent, again.disabled] = ['Stop camera', false];
+    return camera.line.open().catch((error) => {
+        stopCamera();
+        show({ problem: error.message, state: 'failed' });
+        throw error;
+    });
+}
+
+function stopCamera() {
+    const { show, run, again, figures, ended } = sides.camera;
+    ended();
+    camera?.close();
+    source?.stop();
+    [camera, source] = [undefined, undefined];
+    [run.textContent, again.disabled] = ['Start camera', true];
+    figures({ picture: undefined, bitrate: undefined });
+    show({ stream: undefined, problem: undefined, canSay: false, viewers: 0 });
+}
+
+async function startViewer() {
+    const { show, run, figures, video, card } = sides.viewer;
+    stopViewer();
+    const began = performance.now();
+    delete card.dataset.firstFrame;
+    show({ problem: undefined });
+    figures({ first: undefined });
+    video.requestVideoFrameCallback?.(() => {
+        card.dataset.firstFrame = `${performance.now() - began}`;
+        const text = `${Math.round(performance.now() - began)} ms`;
+        note('viewer', 'first frame', {}).done({ detail: `${text} after Watch` });
+        figures({ first: text });
+    });
+    viewer = new Viewer(clientId, get('channel').value, context('viewer'), show);
+    const started = viewer;
+    sides.viewer.ended = watch(() => started.connections(), figures);
+    run.textContent = 'Stop watching';
+    return viewer.open().catch((error) => {
+        stopViewer();
+        show({ problem: error.message, state: 'failed' });
+        throw error;
+    });
+}
+
+function stopViewer() {
+    const { show, run, figures, ended } = sides.viewer;
+    ended();
+    viewer?.close();
+    viewer = undefined;
+    run.textContent = 'Watch';
+    figures({ picture: undefined, bitrate: undefined, rtt: undefined, path: undefined });
+    show({ stream: undefined, problem: undefined });
+}
+
+// Fetches from the listener of this page, with the token if there is one.
+async function admin(path, body) {
+    const token = sessionStorage.getItem('token');
+    const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...(body && { 'Content-Type': 'application/json' }) };
+    const response = await fetch(path, { method: body ? 'POST' : 'GET', headers, body });
+    const text = await response.text();
+    return { status: response.status, answer: text.startsWith('{') ? JSON.parse(text) : {}, bytes: text.length };
+}
+
+async function begin() {
+    if (hash.has('token')) {
+        sessionStorage.setItem('token', hash.get('token'));
+        hash.delete('token');
+        history.replaceState(null, '', `/try${hash.size ? `#${hash}` : ''}`);
+    }
+    const wanted = document.documentElement.dataset.token === 'wanted';
+    get('login').hidden = !wanted || sessionStorage.getItem('token') !== null;
+    if (!get('login').hidden) {
+        return;
+    }
+    const found = await admin('/try/settings').catch(() => ({ status: 0 }));
+    if (found.status !== 200) {
+        sessionStorage.removeItem('token');
+        get('login').hidden = !wanted;
+        get('login-problem').textContent = found.answer?.error ?? 'The broker does not answer.';
+        return;
+    }
+    settings = found.answer;
+    get('channel').value ||= hash.get('channel') ?? settings.channel;
+    get('ribbon').hidden = !settings.warning;
+    get('ribbon').textContent = settings.warning ?? '';
+    link();
+    const alone = { viewer: sides.viewer, camera: sides.camera }[hash.get('role')];
+    [sides.camera.run, sides.viewer.run, get('both')].forEach((button) => {
+        button.disabled = false;
+    });
+    if (alone) {
+        document.body.dataset.alone = hash.get('role');
+    }
+    document.body.dataset.ready = 'yes';
+    if (alone === sides.viewer) {
+        startViewer().catch(() => undefined);
+    }
+}
+
+function link() {
+    get('tab').href = `/try#${new URLSearchParams({ role: 'viewer', channel: get('channel').value })}`;
+}
+
+function random() {
+    return [...crypto.getRandomValues(new Uint8Array(3))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+document.querySelector(`[name=source][value=${canCapture ? 'camera' : 'card'}]`).checked = true;
+document.querySelector('#viewer .who').textContent = clientId;
+get('channel').addEventListener('input', link);
+get('clear').addEventListener('click', clear);
+get('start').addEventListener('submit', (event) => {
+    event.preventDefault();
+    startCamera().then(() => camera && startViewer()).catch(() => undefined);
+});
+get('login').addEventListener('submit', (event) => {
+    event.preventDefault();
+    sessionStorage.setItem('token', get('token').value);
+    begin();
+});
+sides.camera.run.addEventListener('click', () => {
+    const run = camera ? async () => (stopCamera(), sides.camera.show({ state: 'idle' })) : startCamera;
+    run().catch(() => undefined);
+});
+sides.viewer.run.addEventListener('click', () => {
+    const run = viewer ? async () => stopViewer() : startViewer;
+    run().catch(() => undefined);
+});
+sides.camera.again.addEventListener('click', () => {
+    note('camera', 'reconnect', {}).done({ detail: 'by you' });
+    startCamera().catch(() => undefined);
+});
+document.addEventListener('visibilitychange', () => {
+    if (document.hidden && source?.painted) {
+        note('camera', 'test card', {}).warn('this tab is in the background: browsers let it paint one frame a second');
+    }
+});
+document.querySelectorAll('[name=source]').forEach((choice) => choice.addEventListener('change', () => camera && startCamera().catch(() => undefined)));
+addEventListener('hashchange', () => location.reload());
+begin();

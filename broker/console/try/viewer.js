@@ -1,0 +1,97 @@
+// The viewer: one offer to the master of its channel, one peer connection.
+
+import { Line } from './line.js';
+
+const ANSWER_WITHIN_MS = 4000;
+
+export class Viewer {
+    // `show` gets what changes: { state, stream, problem, heard }.
+    constructor(clientId, channel, context, show) {
+        Object.assign(this, { show, note: context.note, connection: undefined, described: undefined });
+        this.line = new Line({ role: 'viewer', clientId }, channel, context, show, {
+            answer: (answer) => this.answer(answer),
+            candidate: (candidate) => this.candidate(candidate),
+        });
+    }
+
+    connections() {
+        return this.connection ? [this.connection] : [];
+    }
+
+    async open() {
+        await this.line.open();
+        await this.offer();
+    }
+
+    async offer() {
+        const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
+        this.connection = connection;
+        const began = performance.now();
+        connection.onicecandidate = ({ candidate }) => candidate && this.line.send('ICE_CANDIDATE', candidate);
+        connection.onconnectionstatechange = () => connection === this.connection && this.changed(began);
+        connection.ontrack = ({ streams, track }) => this.show({ stream: streams[0] ?? new MediaStream([track]) });
+        connection.addTransceiver('video', { direction: 'recvonly' });
+        this.chat = connection.createDataChannel('chat');
+        this.chat.onopen = () => this.show({ canSay: true });
+        this.chat.onclose = () => {
+            this.show({ canSay: false });
+            if (connection === this.connection) {
+                this.note('peer connection', {}).warn('ended by the camera');
+                this.show({ problem: 'The camera has ended the connection. Watch again when it is back.' });
+            }
+        };
+        this.chat.onmessage = ({ data }) => this.show({ heard: ['camera', `${data}`] });
+        await connection.setLocalDescription(await connection.createOffer());
+        this.described = new Promise((resolve) => {
+            this.describe = resolve;
+        });
+        this.line.send('SDP_OFFER', connection.localDescription);
+        clearTimeout(this.patience);
+        this.patience = setTimeout(() => {
+            this.note('no answer', {}).warn('is a camera started on this channel? The broker keeps the offer, and delivers it when one connects');
+            this.show({ problem: 'The offer waits at the broker for a camera on this channel.' });
+        }, ANSWER_WITHIN_MS);
+    }
+
+    async answer(answer) {
+        clearTimeout(this.patience);
+        this.show({ problem: undefined });
+        await this.connection.setRemoteDescription(answer);
+        this.describe();
+    }
+
+    async candidate(candidate) {
+        const { connection } = this;
+        await this.described;
+        await connection.addIceCandidate(candidate).catch((error) => this.note('candidate', {}).fail(error.message));
+    }
+
+    changed(began) {
+        const state = this.connection.connectionState;
+        if (state === 'connected') {
+            this.note('peer connection', {}).done({ detail: `connected after ${Math.round(performance.now() - began)} ms` });
+            this.show({ problem: undefined });
+        } else if (state === 'failed') {
+            const relay = this.line.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
+            const reason = `Signaling is done; ICE failed: no pair of addresses works${relay ? ', nor the relay' : ', and [[ice]] has no relay'}.`;
+            this.note('peer connection', {}).fail(reason);
+            this.show({ problem: reason, state: 'failed' });
+        } else if (state === 'disconnected') {
+            this.note('peer connection', {}).warn('no packets arrive: the camera is gone, or its network');
+            this.show({ problem: 'The camera sends nothing any more. Watch again when it is back.' });
+        }
+    }
+
+    say(text) {
+        this.chat.send(text);
+    }
+
+    close() {
+        clearTimeout(this.patience);
+        this.line.close();
+        const { connection } = this;
+        this.connection = undefined;
+        connection?.close();
+        this.show({ canSay: false });
+    }
+}

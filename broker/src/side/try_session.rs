@@ -1,0 +1,426 @@
+//! `POST /try/session`: what a page needs to be one master, or one viewer, of one channel for a quarter of an hour.
+//!
+//! The keys are temporary credentials as GetFederationToken gives them: sealed, not stored. They stand for the first
+//! principal of the credentials file that may connect in this way, so they never allow what the file does not, and end
+//! with that principal.
+
+use super::access::bears;
+use super::admin::{Admin, error, json};
+use super::channels::rfc3339;
+use super::disconnect::is_json;
+use super::door::Seat;
+use super::limits::TRY_SESSIONS_PER_MINUTE;
+use super::try_page::host_name;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use broker_core::auth::{Credentials, Grant, Nonces, SessionKeys, Temporary};
+use broker_core::control::{ice, web_socket_url};
+use broker_core::id::Identity;
+use broker_core::journal::{Audit, Entry, Journal};
+use broker_core::settings::Settings;
+use broker_core::shard::{Question, Reply};
+use broker_core::time::Wall;
+use codec::aws::policy::{Action, Request};
+use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
+use codec::aws::{ChannelArn, ClientId};
+use codec::signal::Role;
+use serde_json::{Value, json as value};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Mutex, watch};
+
+/// What `/try` has beside the settings.
+#[derive(Default)]
+pub struct Tries {
+    /// The token of the admin listener; sessions are given for it alone, on loopback too.
+    pub token: Option<Arc<str>>,
+    /// The channel that the page proposes.
+    pub channel: String,
+    /// Gives sessions; `None` where no signature is asked for.
+    pub lender: Option<Mutex<Lender>>,
+}
+
+/// The principals in force, for threads other than those of shards.
+pub type InForce = watch::Receiver<Arc<Credentials>>;
+
+/// Gives sessions, a few a minute.
+pub struct Lender {
+    credentials: InForce,
+    session_keys: Arc<SessionKeys>,
+    nonces: Nonces,
+    journal: Box<dyn Journal>,
+    /// When the latest were given.
+    given: VecDeque<Instant>,
+}
+
+/// What a session is for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wish {
+    channel: String,
+    role: Role,
+    client_id: Option<String>,
+}
+
+/// A session.
+struct Session {
+    keys: Temporary,
+    expires_s: u64,
+    request_id: String,
+}
+
+/// What an answer lacks: a status and a text for the caller.
+type Fault = (StatusCode, String);
+
+/// Answers with credentials, a presigned URL and ICE servers.
+pub(super) async fn session(
+    State(admin): State<Admin>,
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            return error(rejection.status(), "the body is too large, or was cut off");
+        }
+    };
+    let query = query.unwrap_or_default();
+    match give(&admin, seat.remote(), &query, &headers, &body).await {
+        Ok(answer) => (
+            [(header::CACHE_CONTROL, "no-store")],
+            json(StatusCode::OK, &answer),
+        )
+            .into_response(),
+        Err((code, text)) => error(code, &text),
+    }
+}
+
+async fn give(
+    admin: &Admin,
+    remote: SocketAddr,
+    query: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Value, Fault> {
+    let fault = |code, text: &str| (code, text.to_owned());
+    let Some(lender) = &admin.tries.lender else {
+        return Err(fault(
+            StatusCode::CONFLICT,
+            "requests are not signed here: connect without a session",
+        ));
+    };
+    let token = admin.tries.token.as_deref();
+    let token =
+        token.ok_or_else(|| fault(StatusCode::FORBIDDEN, "sessions need [admin] token_file"))?;
+    if !bears(headers, token) {
+        return Err(fault(
+            StatusCode::UNAUTHORIZED,
+            "Authorization: Bearer <token> is missing or wrong",
+        ));
+    }
+    is_json(headers).map_err(|(code, text)| fault(code, text))?;
+    let wish = Wish::of(body)?;
+    let identity = admin
+        .identity(&wish.channel, query)
+        .map_err(|(code, text)| fault(code, text))?;
+    let arn = arn_of(admin, identity.clone()).await?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut lender = lender.lock().await;
+    let session = lender.lend(&wish, &arn, now.as_secs(), Instant::now(), remote)?;
+    Ok(answer(
+        &admin.settings,
+        &wish,
+        &identity,
+        &arn,
+        &session,
+        host_name(headers),
+        now,
+    ))
+}
+
+/// The ARN of a channel that exists.
+async fn arn_of(admin: &Admin, identity: Identity) -> Result<ChannelArn, Fault> {
+    let reply = admin
+        .ask_home(identity.clone(), Question::Channel(identity))
+        .await;
+    match reply {
+        Some((_, Reply::Channel(Some(view)))) => Ok(view.record.arn),
+        Some(_) => Err((
+            StatusCode::NOT_FOUND,
+            "there is no such channel: create it with CreateSignalingChannel first".into(),
+        )),
+        None => Err((
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a shard does not answer".into(),
+        )),
+    }
+}
+
+impl Wish {
+    /// `{"channel","role","clientId"}`.
+    fn of(body: &[u8]) -> Result<Self, Fault> {
+        let fault = |text: &str| (StatusCode::BAD_REQUEST, text.to_owned());
+        let body: Value =
+            serde_json::from_slice(body).map_err(|_| fault("the body: allowed a JSON object"))?;
+        let members = body
+            .as_object()
+            .ok_or_else(|| fault("the body: allowed a JSON object"))?;
+        if let Some(other) = members
+            .keys()
+            .find(|key| !["channel", "role", "clientId"].contains(&key.as_str()))
+        {
+            return Err(fault(&format!(
+                "{other}: allowed are channel, role and clientId"
+            )));
+        }
+        let text = |key| members.get(key).and_then(Value::as_str);
+        let channel =
+            text("channel").ok_or_else(|| fault("channel: allowed the name of a channel"))?;
+        let role = match text("role") {
+            Some("master") => Role::Master,
+            Some("viewer") => Role::Viewer,
+            Some(_) | None => return Err(fault("role: allowed \"master\" and \"viewer\"")),
+        };
+        let client_id = match (role, members.get("clientId")) {
+            (Role::Master, None | Some(Value::Null)) => None,
+            (Role::Master, Some(_)) => return Err(fault("clientId: allowed for viewers only")),
+            (Role::Viewer, id) => {
+                let id = id
+                    .and_then(Value::as_str)
+                    .and_then(|id| ClientId::parse(id).ok());
+                let rule = "clientId: allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -";
+                Some(id.ok_or_else(|| fault(rule))?.as_str().to_owned())
+            }
+        };
+        Ok(Self {
+            channel: channel.to_owned(),
+            role,
+            client_id,
+        })
+    }
+
+    fn action(&self) -> Action {
+        match self.role {
+            Role::Master => Action::ConnectAsMaster,
+            Role::Viewer => Action::ConnectAsViewer,
+        }
+    }
+
+    /// Exactly one channel, role and client id.
+    fn policy(&self, arn: &str) -> String {
+        let mut statement = value!({
+            "Effect": "Allow",
+            "Action": [self.action().as_str(), Action::GetIceServerConfig.as_str()],
+            "Resource": arn,
+        });
+        if let Some(id) = &self.client_id {
+            statement["Condition"] = value!({ "StringEquals": { "kinesisvideo:ClientId": id } });
+        }
+        value!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
+    }
+}
+
+impl Lender {
+    /// `nonces` are its own: no shard draws the same.
+    #[must_use]
+    pub fn new(
+        credentials: InForce,
+        session_keys: Arc<SessionKeys>,
+        nonces: Nonces,
+        journal: Box<dyn Journal>,
+    ) -> Self {
+        Self {
+            credentials,
+            session_keys,
+            nonces,
+            journal,
+            given: VecDeque::new(),
+        }
+    }
+
+    fn lend(
+        &mut self,
+        wish: &Wish,
+        arn: &ChannelArn,
+        now_s: u64,
+        at: Instant,
+        remote: SocketAddr,
+    ) -> Result<Session, Fault> {
+        self.make_room(at)?;
+        let text = arn.to_string();
+        let request = Request {
+            action: wish.action(),
+            resource: &text,
+            client_id: wish.client_id.as_deref(),
+        };
+        let credentials = Arc::clone(&self.credentials.borrow());
+        let request_id = self.request_id();
+        let parent = credentials
+            .first_allowed(arn.account(), &request, now_s)
+            .ok_or_else(|| {
+                let action = request.action.as_str();
+                (
+                    StatusCode::FORBIDDEN,
+                    format!("no principal of the credentials file may {action} on {text}"),
+                )
+            })?;
+        if !self.journal.keep_place() {
+            return Err((
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the log has no room for the audit line".into(),
+            ));
+        }
+        let expires_s = (now_s + SESSION_S).min(parent.expires_s.unwrap_or(u64::MAX));
+        let grant = Grant {
+            account: &parent.account,
+            parent_access_key_id: &parent.access_key_id,
+            parent_secret: parent.secret.reveal(),
+            name: NAME,
+            policy: &wish.policy(&text),
+            expires_s,
+        };
+        let Ok(keys) = self.session_keys.seal(&self.nonces.draw(), &grant) else {
+            self.journal.give_back();
+            return Err((
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the session cannot be sealed".into(),
+            ));
+        };
+        self.journal.note_kept(Entry::Audit(Audit {
+            caller: Some(parent.name.as_str().into()),
+            operation: "TrySession",
+            channel_arn: Some(text.into()),
+            outcome: "ok",
+            request_id: request_id.as_str().into(),
+            remote,
+        }));
+        Ok(Session {
+            keys,
+            expires_s,
+            request_id,
+        })
+    }
+
+    /// Counts one more session of this minute.
+    fn make_room(&mut self, at: Instant) -> Result<(), Fault> {
+        while self
+            .given
+            .front()
+            .is_some_and(|first| at.duration_since(*first) >= MINUTE)
+        {
+            self.given.pop_front();
+        }
+        if self.given.len() >= TRY_SESSIONS_PER_MINUTE {
+            let text = format!(
+                "try_sessions_per_minute: allowed {TRY_SESSIONS_PER_MINUTE}; use the sessions given, or wait"
+            );
+            return Err((StatusCode::TOO_MANY_REQUESTS, text));
+        }
+        self.given.push_back(at);
+        Ok(())
+    }
+
+    /// A UUID of version 4 form.
+    fn request_id(&mut self) -> String {
+        let mut hex =
+            data_encoding::HEXLOWER.encode(self.nonces.draw().get(..16).unwrap_or_default());
+        hex.replace_range(12..13, "4");
+        hex.replace_range(16..17, "a");
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        format!(
+            "{}-{}-{}-{}-{}",
+            part(0, 8),
+            part(8, 12),
+            part(12, 16),
+            part(16, 20),
+            part(20, 32)
+        )
+    }
+}
+
+fn answer(
+    settings: &Settings,
+    wish: &Wish,
+    identity: &Identity,
+    arn: &ChannelArn,
+    session: &Session,
+    host: &str,
+    now: Duration,
+) -> Value {
+    let endpoint = web_socket_url(settings, wish.role, host, identity);
+    let (scheme, authority) = endpoint.split_once("://").unwrap_or(("wss", &endpoint));
+    let keys = &session.keys;
+    let signing = Keys {
+        access_key_id: &keys.access_key_id,
+        secret_access_key: keys.secret_access_key.reveal(),
+        session_token: Some(keys.session_token.reveal()),
+    };
+    let (arn, life_s) = (
+        arn.to_string(),
+        session.expires_s.saturating_sub(now.as_secs()).max(1),
+    );
+    let upgrade = Upgrade {
+        host: authority,
+        channel_arn: &arn,
+        client_id: wish.client_id.as_deref(),
+        expires_s: u32::try_from(life_s).unwrap_or(1),
+        now_s: now.as_secs(),
+    };
+    let target = Signer::new(signing, identity.region()).presign(&upgrade);
+    value!({
+        "credentials": {
+            "accessKeyId": keys.access_key_id,
+            "secretAccessKey": keys.secret_access_key.reveal(),
+            "sessionToken": keys.session_token.reveal(),
+            "expiration": rfc3339(Wall(session.expires_s * 1000)),
+        },
+        "endpoint": endpoint,
+        "channelArn": arn,
+        "url": format!("{scheme}://{authority}{target}"),
+        "iceServers": ice_servers(settings, wish, now),
+        "requestId": session.request_id,
+    })
+}
+
+/// The configured servers as a browser's peer connection takes them.
+fn ice_servers(settings: &Settings, wish: &Wish, now: Duration) -> Vec<Value> {
+    if settings.ice.is_empty() {
+        return Vec::new();
+    }
+    let wall = Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let mut body = Vec::new();
+    ice(
+        &mut body,
+        &settings.ice,
+        "",
+        wish.client_id.as_deref().unwrap_or("MASTER"),
+        wall,
+    );
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let servers = body["IceServerList"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let entry = |server: &Value| {
+        value!({
+            "urls": server["Uris"],
+            "username": server["Username"],
+            "credential": server["Password"],
+        })
+    };
+    servers.iter().map(entry).collect()
+}
+
+/// Of how long a session is.
+const SESSION_S: u64 = 15 * 60;
+const MINUTE: Duration = Duration::from_secs(60);
+/// The federated user of all sessions, as GetCallerIdentity names it.
+const NAME: &str = "try-page";

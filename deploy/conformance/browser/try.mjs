@@ -1,0 +1,150 @@
+// The page /try in Chromium: a camera and a viewer, chat, and what is shown when something stops.
+
+import test from 'node:test';
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { withBrowser } from './browser.mjs';
+import { chats, firstFrame, narrow, seesBars, state, stepsOf, useTestCard, visit } from './visitor.mjs';
+
+const timeout = 90_000;
+const admin = process.env.HELIOGRAPH_ADMIN;
+
+test('camera and viewer in one tab', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const page = await visit(browser, `${admin}/try`);
+        await useTestCard(page);
+        await page.click('#both');
+        await seesBars(page);
+        await chats(page, page);
+        // A start of everything is slower than a watch, and a busy machine than an idle one.
+        const frames = [];
+        for (let watch = 0; watch < 5 && !(Math.min(...frames) <= 1000); watch += 1) {
+            await page.click('#viewer .run');
+            await page.click('#viewer .run');
+            frames.push(await firstFrame(page));
+        }
+        console.log(`first frames after Watch: ${frames.map(Math.round)} ms`);
+        assert.ok(Math.min(...frames) <= 1000, `${frames}`);
+        const steps = await stepsOf(page);
+        for (const step of ['ListSignalingChannels', 'GetIceServerConfig', 'WebSocket', 'SDP_OFFER', 'SDP_ANSWER', 'ICE_CANDIDATE']) {
+            for (const side of ['camera', 'viewer']) {
+                assert.ok(steps.some((it) => it.side === side && it.what === step && /\d B|open/.test(it.more)), `${side} ${step}`);
+            }
+        }
+        assert.deepEqual(steps.filter(({ failed }) => failed), []);
+        // Figures come once a second.
+        await page.waitForFunction(() => /640 × 360/.test(document.querySelector('#viewer [data-figure=picture]').textContent));
+        await page.waitForFunction(() => /bit\/s/.test(document.querySelector('#viewer [data-figure=bitrate]').textContent));
+        await page.waitForFunction(() => /host → .*udp/.test(document.querySelector('#viewer [data-figure=path]').textContent));
+        // Signaling that is dropped leaves the media, and a camera that reconnects serves a viewer again.
+        await page.click('#viewer .drop');
+        await state(page, 'viewer', 'dropped');
+        await chats(page, page);
+        await page.click('#viewer .drop');
+        await state(page, 'viewer', 'ready');
+        await page.click('#camera .again');
+        await state(page, 'camera', 'ready');
+        await page.click('#viewer .run');
+        await page.click('#viewer .run');
+        await seesBars(page);
+        await narrow(page);
+        await page.finish();
+    });
+});
+
+test('camera and viewer of two people', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const camera = await visit(browser, `${admin}/try`);
+        await useTestCard(camera);
+        await camera.click('#camera .run');
+        await state(camera, 'camera', 'ready');
+        const link = await camera.getAttribute('#tab', 'href');
+        const viewer = await visit(browser, admin + link);
+        await seesBars(viewer);
+        await chats(camera, viewer);
+        assert.equal(await viewer.isVisible('#camera'), false);
+        await viewer.close();
+        await camera.waitForFunction(() => document.querySelector('[data-figure=viewers]').textContent === '0');
+        await camera.finish();
+    });
+});
+
+test('an offer waits for its camera', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const page = await visit(browser, `${admin}/try#channel=try-late`);
+        await useTestCard(page);
+        await page.click('#viewer .run');
+        await page.waitForFunction(() => /waits at the broker/.test(document.querySelector('#viewer .problem').textContent));
+        await page.click('#camera .run');
+        await seesBars(page);
+        assert.equal(await page.isVisible('#viewer .problem'), false);
+        await page.finish();
+    });
+});
+
+test('a camera that is not allowed', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const page = await visit(browser, `${admin}/try`);
+        assert.equal(await page.isChecked('[value=camera]'), true);
+        await page.click('#both');
+        await page.waitForFunction(() => document.querySelector('#camera .problem').textContent !== '');
+        const advice = await page.innerText('#camera .problem');
+        assert.match(advice, /use the test card/i);
+        const failed = (await stepsOf(page)).filter((step) => step.failed);
+        assert.deepEqual(failed.map(({ side, more }) => [side, more]), [['camera', advice]]);
+        await useTestCard(page);
+        await page.click('#both');
+        await seesBars(page);
+        assert.equal(await page.isVisible('#camera .problem'), false);
+        await page.finish();
+    });
+});
+
+test('a broker that stops and starts again', { timeout }, async ({ signal }) => {
+    const directory = await mkdtemp(join(tmpdir(), 'heliograph-'));
+    let broker = await start(directory, 0);
+    try {
+        await withBrowser(signal, async (_, browser) => {
+            const page = await visit(browser, `${broker.admin}/try`);
+            await useTestCard(page);
+            await page.click('#both');
+            await seesBars(page);
+            await broker.stop();
+            await state(page, 'camera', 'lost');
+            await state(page, 'viewer', 'lost');
+            await chats(page, page); // what is connected stays connected
+            broker = await start(directory, broker.port);
+            await state(page, 'camera', 'ready');
+            await state(page, 'viewer', 'ready');
+            await page.click('#viewer .run');
+            await page.click('#viewer .run');
+            await seesBars(page);
+            // Only what could not be reached meanwhile, or was refused since the broker was about to leave.
+            await page.finish(/ERR_CONNECTION_REFUSED|WebSocket connection to|status of 503/);
+        });
+    } finally {
+        await broker.stop();
+        await rm(directory, { recursive: true, force: true });
+    }
+});
+
+// A broker of this script's own, on a port that it may have had before.
+async function start(directory, port) {
+    const flags = ['serve', '--dev', '--shards', '1', '--listen', `http://127.0.0.1:${port}`, '--admin', '127.0.0.1:0', '--data-dir', join(directory, 'data')];
+    const child = spawn(process.env.HELIOGRAPH_BROKER, flags, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    const ready = await Promise.race([new Promise((resolve) => createInterface(child.stdout).once('line', resolve)), ended]);
+    const [, listener, admin] = /^ready http:\/\/\S+:(\d+) admin=(\S+)/.exec(ready) ?? assert.fail(`no ready line: ${ready}`);
+    return {
+        port: listener,
+        admin,
+        async stop() {
+            child.kill('SIGTERM');
+            await ended;
+        },
+    };
+}

@@ -1,0 +1,88 @@
+// A visitor of /try: opens the page, presses its buttons, and looks at what it shows. Each page must keep to its content security
+// policy, log no error, and fetch nothing from elsewhere: `finish` asserts it.
+
+import assert from 'node:assert/strict';
+
+const bars = [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 0, 191], [191, 0, 0], [0, 0, 191]];
+const near = 60; // of 255, per colour: video is lossy
+
+// Opens a page of a browser profile of its own, and notes what it must not do.
+export async function visit(browser, url, { ready = 'body[data-ready=yes]' } = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 1000 } });
+    await context.addInitScript(() => {
+        window.violations = [];
+        addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => window.violations.push(`${violatedDirective} ${blockedURI}`));
+    });
+    const page = await context.newPage();
+    page.setDefaultTimeout(45_000);
+    const [errors, requests] = [[], []];
+    page.on('console', (message) => {
+        console.log(`page: ${message.text()}`);
+        if (message.type() === 'error') {
+            errors.push(message.text());
+        }
+    });
+    page.on('pageerror', (error) => errors.push(error.stack));
+    page.on('request', (request) => requests.push(request.url()));
+    await page.goto(url);
+    await page.waitForSelector(ready);
+    page.finish = async (expected) => {
+        assert.deepEqual(await page.evaluate(() => window.violations), []);
+        assert.deepEqual(errors.filter((text) => !expected?.test(text)), []);
+        const { hostname } = new URL(url);
+        assert.deepEqual(requests.filter((it) => !it.startsWith('data:') && new URL(it).hostname !== hostname), []);
+        await context.close();
+    };
+    return page;
+}
+
+export const useTestCard = (page) => page.check('[name=source][value=card]');
+export const state = (page, side, wanted) => page.waitForSelector(`#${side}[data-state=${wanted}]`);
+
+export async function firstFrame(page) {
+    await page.waitForSelector('#viewer[data-first-frame]');
+    return Number(await page.getAttribute('#viewer', 'data-first-frame'));
+}
+
+// Waits until the viewer's picture has the colours that the camera painted.
+export async function seesBars(page) {
+    await firstFrame(page);
+    const look = (wanted) => {
+        const video = document.querySelector('#viewer video');
+        const canvas = document.createElement('canvas');
+        [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+        const context = canvas.getContext('2d', { willReadFrequently: true });
+        context.drawImage(video, 0, 0);
+        return wanted.bars.every((bar, n) => {
+            const at = ((n + 0.5) / wanted.bars.length) * canvas.width;
+            const got = context.getImageData(at, canvas.height / 3, 1, 1).data;
+            return bar.every((value, part) => Math.abs(value - got[part]) < wanted.near);
+        });
+    };
+    await page.waitForFunction(look, { bars, near });
+}
+
+export async function chats(camera, viewer) {
+    const text = `hello, größe <b>${Math.random()}</b>`;
+    await viewer.waitForSelector('#viewer .chat input:enabled');
+    await viewer.fill('#viewer .chat input', text);
+    await viewer.click('#viewer .chat button');
+    await camera.waitForSelector(`#camera .chat li:has-text("${text}")`);
+    await camera.fill('#camera .chat input', `${text} back`);
+    await camera.click('#camera .chat button');
+    await viewer.waitForSelector(`#viewer .chat li:has-text("${text} back")`);
+    assert.equal(await viewer.locator('#viewer .chat li b b').count(), 0, 'markup is text');
+}
+
+export const stepsOf = (page) => page.$$eval('#steps li', (rows) => rows.map((row) => ({
+    side: row.classList.contains('camera') ? 'camera' : 'viewer',
+    failed: row.classList.contains('failed'),
+    what: row.querySelector('.what').textContent,
+    more: row.querySelector('.more').textContent,
+})));
+
+// Nothing is cut off on a small phone.
+export async function narrow(page) {
+    await page.setViewportSize({ width: 360, height: 740 });
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'wider than 360 px');
+}
