@@ -199,6 +199,26 @@ pub(super) fn alter(
     }
 }
 
+/// Deletes a channel for nobody who waits; false when it cannot begin: a change is under way, or too many are.
+pub(super) fn delete(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    at: Moment,
+) -> bool {
+    if directory.changes.under_way.contains_key(&key) {
+        return false;
+    }
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return true;
+    };
+    channel.state = Life::Deleting;
+    directory.changes.deleting += 1;
+    submit(sockets, directory, books, key, None, Step::Delete, at);
+    (directory.channels.get(key)).is_none_or(|channel| channel.state == Life::Deleting)
+}
+
 fn submit(
     sockets: &mut Sockets,
     directory: &mut Directory,

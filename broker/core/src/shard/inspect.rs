@@ -5,6 +5,7 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::faults::{self, SharedRule};
+use super::reset::{self, Reset, ResetStep};
 use super::sockets::Sockets;
 use super::{frames, leave, outboxes};
 use crate::channel::{Channel, Life, Towards};
@@ -52,6 +53,8 @@ pub enum Question {
     },
     /// A fault that a test makes, under `--dev`.
     AddFault(SharedRule),
+    /// The end of what a test has made, under `--dev`; nothing elsewhere.
+    Reset(Reset),
 }
 
 /// Some connections of a channel.
@@ -80,6 +83,8 @@ pub enum Reply {
     Disconnected(Option<u64>),
     /// That it is done.
     Done,
+    /// What a step of a reset has done.
+    Reset(ResetStep),
 }
 
 /// One channel in a page.
@@ -178,6 +183,10 @@ pub(super) fn answer_operator(
             channel: None,
             from,
         } => reconnect_some(sockets, directory, books, from, at),
+        Question::Reset(reset) if sockets.settings.dev => {
+            Reply::Reset(reset::step(sockets, directory, books, reset, at))
+        }
+        Question::Reset(_) => Reply::Reset(ResetStep::default()),
         Question::AddFault(rule) => {
             faults::add_fault(sockets, directory, books, rule, at);
             Reply::Done

@@ -51,6 +51,7 @@ mod permits;
 mod relay;
 mod request_bytes;
 mod requests;
+mod reset;
 mod respond;
 mod road;
 mod shares;
@@ -76,6 +77,7 @@ pub use faults::{
 pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
+pub use reset::{Reset, ResetStep};
 pub use snapshot::Snapshot;
 pub use start::Start;
 

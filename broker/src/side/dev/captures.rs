@@ -127,6 +127,14 @@ impl Kept {
         self.rows.range(first..)
     }
 
+    /// Forgets copies; returns how many.
+    pub(super) fn forget(&mut self, which: impl Fn(&Captured) -> bool) -> usize {
+        let before = self.rows.len();
+        self.rows.retain(|(_, copy)| !which(copy));
+        self.bytes = self.rows.iter().map(|(_, copy)| size(copy)).sum();
+        before - self.rows.len()
+    }
+
     /// The number of the last copy there was.
     pub(super) fn last(&self) -> u64 {
         self.last
@@ -182,6 +190,8 @@ mod tests {
         }
         assert_eq!(kept.after(0).count(), 15, "16 MiB with what is around them");
         assert!(kept.bytes <= KEPT_BYTES_MAX);
+        assert_eq!(kept.forget(|copy| &*copy.channel == "b"), 15);
+        assert_eq!((kept.after(0).count(), kept.bytes), (0, 0));
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ pub(super) struct FaultList {
 
 /// A fault, as it is shown.
 #[derive(Debug)]
-struct Listed {
+pub(super) struct Listed {
     id: String,
     /// As it was asked for.
     asked: Value,
@@ -109,7 +109,7 @@ pub(super) async fn remove(State(admin): State<Admin>, Path(id): Path<String>) -
 
 impl FaultList {
     /// Ends faults; returns how many. What they hold back goes on when it is due.
-    fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
+    pub(super) fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
         let before = self.faults.len();
         self.faults.retain(|fault| {
             let goes = which(fault);
@@ -126,6 +126,12 @@ impl Listed {
     /// Whether it does nothing any more.
     fn is_over(&self, now_ms: u64) -> bool {
         self.rule.is_spent() || self.ends_ms.is_some_and(|end| end <= now_ms)
+    }
+
+    /// Whether its pattern of channels begins with this.
+    pub(super) fn is_about(&self, prefix: &str) -> bool {
+        let channel = self.asked.pointer("/match/channel").and_then(Value::as_str);
+        channel.is_some_and(|channel| channel.starts_with(prefix))
     }
 
     fn shown(&self, now_ms: u64) -> Value {

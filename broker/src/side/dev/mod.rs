@@ -2,7 +2,7 @@
 //!
 //! In reading order: this page; `body` (what a request says, or which key of it is wrong); `query` (the same of its
 //! parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`;
-//! `faults` and `fault_rule`.
+//! `faults` and `fault_rule`; `reset`.
 
 mod body;
 mod captures;
@@ -12,6 +12,7 @@ mod fault_rule;
 mod faults;
 mod messages;
 mod query;
+mod reset;
 mod summary;
 
 pub use captures::Captures;
@@ -21,7 +22,7 @@ use super::admin::{Admin, error};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{any, delete, get};
+use axum::routing::{any, delete, get, post};
 use clock::Clocks;
 use faults::FaultList;
 use std::sync::Arc;
@@ -89,6 +90,7 @@ pub(super) fn routes(dev: bool) -> Router<Admin> {
         )
         .route("/dev/faults/{id}", delete(faults::remove))
         .route("/dev/messages", get(messages::list))
+        .route("/dev/reset", post(reset::reset))
         .route("/dev", any(unknown))
         .route("/dev/{*page}", any(unknown))
 }
@@ -102,4 +104,4 @@ async fn unknown() -> Response {
 }
 
 const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/faults, /dev/faults/{id}, \
-                            /dev/messages";
+                            /dev/messages, /dev/reset";

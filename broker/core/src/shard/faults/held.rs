@@ -93,15 +93,21 @@ impl Held {
 
     /// The message that waits for the next one to this connection.
     pub(super) fn take_behind(&mut self, session: SessionKey) -> Option<HeldMessage> {
-        let waits = |what: &Later| match what {
-            Later::Message(message) => message.behind == Some(session),
+        self.take_message(|message| message.behind == Some(session))
+    }
+
+    /// A message of this channel.
+    pub(super) fn take_of(&mut self, channel: ChannelKey) -> Option<HeldMessage> {
+        self.take_message(|message| message.channel == channel)
+    }
+
+    fn take_message(&mut self, which: impl Fn(&HeldMessage) -> bool) -> Option<HeldMessage> {
+        let meant = |what: &Later| match what {
+            Later::Message(message) => which(message),
             Later::Close { .. } => false,
         };
-        let place = self
-            .later
-            .iter()
-            .find(|(_, what)| waits(what))
-            .map(|(place, _)| *place)?;
+        let mut all = self.later.iter();
+        let place = all.find(|(_, what)| meant(what)).map(|(place, _)| *place)?;
         match self.take(place)? {
             Later::Message(message) => Some(message),
             Later::Close { .. } => None,

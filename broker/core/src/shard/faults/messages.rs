@@ -4,8 +4,8 @@ use super::held::HeldMessage;
 use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
 use super::{Faults, SharedRule};
 use crate::channel::Route;
-use crate::event::Outcome;
-use crate::id::SessionKey;
+use crate::event::{Kind, Outcome};
+use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
 use crate::session::{Launch, Session};
 use crate::shard::books::Books;
@@ -213,6 +213,18 @@ pub(super) fn release(
         .wake(hasher)
         .route(role, launch.action, &message.recipient);
     road::hand_on(sockets, directory, books, route, &passing, at);
+}
+
+/// Messages of a channel that faults hold back are withdrawn.
+pub(in crate::shard) fn withdraw(sockets: &mut Sockets, books: &mut Books, channel: ChannelKey) {
+    let Some(faults) = sockets.faults.as_deref_mut() else {
+        return;
+    };
+    while let Some(message) = faults.held.take_of(channel) {
+        books.counters.pending_messages -= 1;
+        let kind = Kind::Known(message.launch.action);
+        books.counters.end(kind, Outcome::Withdrawn);
+    }
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.

@@ -12,7 +12,7 @@ mod held;
 mod messages;
 mod rule;
 
-pub(super) use messages::on_message;
+pub(super) use messages::{on_message, withdraw};
 pub use rule::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
     SessionAct, SharedRule,

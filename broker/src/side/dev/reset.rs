@@ -1,0 +1,111 @@
+//! `POST /dev/reset`: what a test has made ends, all of it or that of a prefix, so that tests that run at the same time
+//! can share one broker.
+
+use super::Dev;
+use super::body::Body;
+use super::clock::Change;
+use crate::side::admin::{Admin, error, json};
+use crate::side::channels::silent;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::shard::{Question, Reply, Reset, ResetStep};
+use serde_json::json as value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Ends connections, channels, faults and copies of messages; without a prefix the skew of the calendar too. Answers
+/// when all of it is done.
+pub(super) async fn reset(State(admin): State<Admin>, body: Bytes) -> Response {
+    let Some(dev) = &admin.dev else {
+        return super::absent().await;
+    };
+    let prefix = match parse(&body) {
+        Ok(prefix) => prefix,
+        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
+    };
+    let faults = dev.end_faults(&prefix).await;
+    let Some((connections, channels)) = admin.end_channels(&prefix).await else {
+        return silent();
+    };
+    let forgotten =
+        |kept: &mut super::captures::Kept| kept.forget(|copy| copy.channel.starts_with(&*prefix));
+    let messages = dev.captures.with(forgotten).await;
+    if prefix.is_empty() && !matches!(admin.shift_clocks(Change::NO_SKEW).await, Ok((_, Some(_)))) {
+        return silent();
+    }
+    let done = value!({
+        "connections": connections,
+        "channels": channels,
+        "faults": faults,
+        "messages": messages,
+    });
+    json(StatusCode::OK, &done)
+}
+
+impl Admin {
+    /// Ends the channels of a prefix with their connections: how many there were of both; `None` when a shard does not
+    /// answer, or the store takes too long.
+    async fn end_channels(&self, prefix: &str) -> Option<(u64, u64)> {
+        let until = Instant::now() + DONE_WITHIN;
+        let (mut connections, mut channels) = (0, 0);
+        let mut only = None;
+        loop {
+            let reset = Reset {
+                prefix: prefix.into(),
+                only: only.take(),
+            };
+            let (mut left, mut deleting) = (Vec::new(), 0);
+            for (_, reply) in self.ask_all(Question::Reset(reset)).await? {
+                if let Reply::Reset(step) = reply {
+                    let ResetStep {
+                        connections: closed,
+                        channels: ended,
+                        left: of_shard,
+                        deleting: of_store,
+                    } = step;
+                    connections += closed;
+                    channels += ended;
+                    left.extend(of_shard);
+                    deleting += of_store;
+                }
+            }
+            if left.is_empty() && deleting == 0 {
+                return Some((connections, channels));
+            }
+            if Instant::now() > until {
+                return None;
+            }
+            only = Some(left);
+            sleep(AGAIN).await;
+        }
+    }
+}
+
+impl Dev {
+    /// Ends the faults whose channels begin with a prefix; without one, all.
+    async fn end_faults(&self, prefix: &str) -> usize {
+        let mut list = self.faults.lock().await;
+        list.remove(|fault| prefix.is_empty() || fault.is_about(prefix))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<String, String> {
+    let mut body = Body::parse(bytes)?;
+    let prefix = body.text("channelPrefix", |text| {
+        if (1..=256).contains(&text.len()) {
+            Ok(text.to_owned())
+        } else {
+            Err("allowed 1 to 256 characters, or null for all channels".into())
+        }
+    })?;
+    body.end("channelPrefix")?;
+    Ok(prefix.unwrap_or_default())
+}
+
+/// How long deletions may take to become durable.
+const DONE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often that is looked at.
+const AGAIN: Duration = Duration::from_millis(2);
