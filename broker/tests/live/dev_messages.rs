@@ -12,6 +12,14 @@ on_shards!(
     the_newest_messages_are_kept,
 );
 
+#[test]
+fn without_capture_a_request_says_why_there_are_no_messages() {
+    let broker = Broker::configured("[options]\ncapture = false\n", 1);
+    let answer = get(broker.admin, "/dev/messages");
+    assert_eq!(answer.status, 409);
+    assert!(answer.text().contains("options.capture"), "{answer:?}");
+}
+
 /// The description of an offer: one section of video, H264, recvonly.
 const OFFER: &str = concat!(
     "eyJ0eXBlIjoib2ZmZXIiLCJzZHAiOiJ2PTBcclxubT12aWRlbyA5IFVEUC9UTFMvUlRQL1NBVlBGIDk2",

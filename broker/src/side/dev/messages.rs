@@ -32,6 +32,12 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     let Some(dev) = &admin.dev else {
         return super::absent().await;
     };
+    if !admin.settings.capture {
+        return error(
+            StatusCode::CONFLICT,
+            "no messages are kept: options.capture is false in the configuration",
+        );
+    }
     match parse(query.as_deref()) {
         Ok(wanted) => json(StatusCode::OK, &wait_for(&dev.captures, &wanted).await),
         Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
