@@ -237,7 +237,7 @@ pub const ENVELOPE_BYTES_MAX: usize = 14 + 96 + 256;
 /// what is kept of them, so that a load test pays for few.
 pub const CAPTURES_PER_SECOND_MAX: u32 = 1000;
 
-/// Channels that a test's reset ends in one step (`/dev/reset`): the store takes that many at once with room for others.
+/// Channels that a reset by a test ends in one step (`/dev/reset`): the store takes that many at once with room left.
 pub const RESET_CHANNELS_PER_STEP: u64 = 256;
 
 /// Faults that a test may have made at one time (`/dev/faults`).
