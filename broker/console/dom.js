@@ -55,9 +55,9 @@ export function keyed(parent, items, key, make, update) {
       row = make(item);
       row.setAttribute('data-key', name);
     }
-    update(/** @type {HTMLElement} */ (row), item);
     if (row === place) place = place.nextElementSibling;
     else parent.insertBefore(row, place);
+    update(/** @type {HTMLElement} */ (row), item);
   }
   for (const row of old.values()) row.remove();
 }

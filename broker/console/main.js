@@ -51,7 +51,7 @@ function show() {
 function happened(name, data) {
   state = reduce(state, name, data);
   if (name === 'snapshot' || name === 'overview' || name === 'draining') status(state.status);
-  for (const part of document.querySelectorAll('#dev, [data-page=dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
+  for (const part of document.querySelectorAll('[data-dev]')) /** @type {HTMLElement} */ (part).hidden = !state.node?.dev;
   view.update?.(state);
 }
 

@@ -1,9 +1,8 @@
 // What happened in the sessions of a channel: a lane for each viewer, its events as marks, and hints in words.
 
 import { h, keyed, put, svg } from '../dom.js';
-import { bytes, clock, millis } from '../format.js';
+import { bytes, clock, number } from '../format.js';
 
-const WIDTH = 1000;
 const HEIGHT = 34;
 
 const MARKS = { SDP_OFFER: 'offer', SDP_ANSWER: 'answer', ICE_CANDIDATE: 'candidate' };
@@ -12,7 +11,7 @@ export function timeline() {
   const lanes = h('div', { class: 'lanes' });
   const note = h('p', { class: 'quiet' }, 'Loading …');
   const key = h('p', { class: 'legend' }, ...[['join', 'joined or left'], ['offer', 'offer'], ['answer', 'answer'],
-    ['candidate', 'candidate'], ['kept', 'kept']].map(([kind, text]) => h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
+    ['candidate', 'candidate'], ['kept', 'kept'], ['dropped', 'dropped']].map(([kind, text]) => h('span', {}, h('i', { class: `key mark-${kind}` }), text)));
   const whole = h('div', {}, key, lanes, note);
   key.hidden = true;
   return {
@@ -39,7 +38,7 @@ function since(trace) {
 
 function make(one) {
   return h('details', { class: 'lane' }, h('summary', {}, h('span', { class: 'who' }, one.clientId), h('span', { class: 'quiet' }),
-    svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' })),
+    svg('svg', { 'aria-hidden': 'true' })),
   h('ul', { class: 'hints' }), h('ol', { class: 'events' }));
 }
 
@@ -51,15 +50,17 @@ function draw(row, one) {
   if (row.getAttribute('data-drawn') === drawn) return;
   row.setAttribute('data-drawn', drawn);
   put(summary.children[1], one.left === null || one.left === undefined ? 'connected' : `left: ${one.reason ?? ''}`);
-  // The beginning of a session is crowded: the root of time gives it room.
-  const x = (ms) => 12 + (WIDTH - 24) * Math.sqrt(Math.max(0, ms) / last);
-  summary.lastElementChild.replaceChildren(
-    svg('line', { class: 'lane-line', x1: x(0), x2: x(last), y1: HEIGHT / 2, y2: HEIGHT / 2 }),
-    ...events.map((event) => mark(event, x(event.ms))));
+  const picture = summary.lastElementChild;
+  const width = picture.clientWidth || 600;
+  // Events come in bursts: half of a place is its time, half its number, so that those of a burst stay apart.
+  const x = (event, place) => 10 + (width - 20) * (Math.max(0, event.ms) / last + place / Math.max(1, events.length - 1)) / 2;
+  picture.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
+  picture.replaceChildren(svg('line', { class: 'lane-line', x1: 10, x2: width - 10, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
+    ...events.map((event, place) => mark(event, x(event, place))));
   keyed(list, (one.hints ?? []).map((text) => ({ text })), (hint) => hint.text, () => h('li'), (item, hint) => put(item, hint.text));
   keyed(all, events.map((event, number) => ({ event, number })), ({ number }) => String(number),
     () => h('li', {}, h('b'), h('span')), (item, { event }) => {
-      put(item.firstElementChild, `+${millis(event.ms)}`);
+      put(item.firstElementChild, after(event.ms));
       put(item.lastElementChild, words(event));
     });
 }
@@ -67,10 +68,13 @@ function draw(row, one) {
 function mark(event, x) {
   const middle = HEIGHT / 2;
   const kind = MARKS[event.action] ?? 'join';
-  const title = svg('title', {}, `+${millis(event.ms)} ${words(event)}`);
+  const title = svg('title', {}, `${after(event.ms)} ${words(event)}`);
   const kept = event.route === 'kept' ? ' mark-kept' : '';
   if (kind === 'join') {
     return svg('line', { class: 'mark mark-join', x1: x, x2: x, y1: 4, y2: HEIGHT - 4 }, title);
+  }
+  if (event.kind === 'dropped') {
+    return svg('path', { class: 'mark mark-dropped', d: `M${x - 5} ${middle - 5}l10 10M${x + 5} ${middle - 5}l-10 10` }, title);
   }
   const up = event.from === 'viewer' || event.kind === 'delivered';
   const path = kind === 'candidate' ? `M${x - 2} ${middle - 6}h4v12h-4z`
@@ -78,11 +82,15 @@ function mark(event, x) {
   return svg('path', { class: `mark mark-${kind}${kept}`, d: path }, title);
 }
 
+function after(ms) {
+  return ms < 1000 ? `+${number(ms)} ms` : `+${(ms / 1000).toFixed(2)} s`;
+}
+
 function words(event) {
   const size = event.bytes ? `, ${bytes(event.bytes)}` : '';
   const from = event.from ? ` from the ${event.from}` : '';
-  const route = event.route ? `, ${event.route}` : '';
-  const after = event.after ? ` after it was ${event.after}` : '';
-  const reason = event.reason ? `: ${event.reason}` : '';
-  return `${event.action ?? event.kind}${from}${event.action && event.kind !== 'message' ? ` ${event.kind}` : ''}${after}${size}${route}${reason}`;
+  const route = event.route ? `, ${event.route === 'to' ? 'delivered' : event.route}` : '';
+  const before = event.after ? ` after it was ${event.after}` : '';
+  const reason = event.reason ?? event.why ? `: ${event.reason ?? event.why}` : '';
+  return `${event.action ?? event.kind}${from}${event.action && event.kind !== 'message' ? ` ${event.kind}` : ''}${before}${size}${route}${reason}`;
 }

@@ -19,6 +19,7 @@ const admin = process.env.HELIOGRAPH_ADMIN;
 const data = process.env.HELIOGRAPH_HTTP;
 const pictures = process.env.HELIOGRAPH_SCREENSHOTS;
 const milliseconds = 30_000;
+if (pictures !== undefined) await mkdir(pictures, { recursive: true });
 
 /** Opens a page, and notes what it must not do. */
 async function open(browser, options = {}) {
@@ -217,8 +218,54 @@ test('numbers, times, links and events are read as people expect', { timeout: 60
     await page.innocent();
 }));
 
+// Refusals and traces as the listener writes them, with what only a hostile client would put there.
+const refusal = (number, more) => ({ requestId: `0b5cd5a2-7a8d-4f5e-9a55-${String(number).padStart(12, '0')}`,
+    at: new Date(Date.UTC(2026, 10, 21, 3, 12, number)).toISOString(), shard: 1, status: 403, errorType: 'AccessDeniedException',
+    check: 'signature_expired', says: 'The signature was made 16 minutes ago; it may be 5 minutes old.', do: 'Set the clock of the device.',
+    operation: 'ConnectAsViewer', channel: 'cam-17', clientId: 'phone-3', keyId: 'AKIDEXAMPLE', principal: 'camera-fleet',
+    remote: '10.0.4.7:5512', clockSkewSeconds: -960, ...more });
+const refusals = [refusal(7, {}), refusal(5, { check: 'channel_stale_arn', clockSkewSeconds: null, clientId: '<b>bold</b>',
+    says: 'A channel of this name exists, but it was created at another time.', do: 'Describe the channel again and use its ARN.' })];
+const trace = { channel: 'cam-17', recording: true, reachesBackTo: '2026-11-21T03:12:07.000Z', truncated: false, master: [], viewers: [
+    { clientId: 'phone-3', connection: 7, remote: '10.0.4.9:1', joined: '2026-11-21T03:12:10.000Z', left: '2026-11-21T03:12:24.000Z',
+        reason: 'peer_closed', hints: ['the master received the offer 12.4 s ago and has sent nothing'], events: [{ ms: 0, kind: 'join' },
+            { ms: 3.1, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'to' }, { ms: 14_000, kind: 'leave', reason: 'peer_closed' }] },
+    { clientId: 'web-9', connection: 8, remote: '10.0.4.9:2', joined: '2026-11-21T03:12:30.000Z', left: null, reason: null,
+        hints: ['the offer waited 12.4 s: no master was connected', 'signaling took 62 ms; what fails after it is ICE or TURN, not the broker'],
+        events: [{ ms: 0, kind: 'join' }, { ms: 4, kind: 'message', action: 'SDP_OFFER', from: 'viewer', bytes: 6372, route: 'kept' },
+            { ms: 12_400, kind: 'delivered', action: 'SDP_OFFER', after: 'kept' },
+            { ms: 12_440, kind: 'message', action: 'SDP_ANSWER', from: 'master', bytes: 5100, route: 'to' },
+            ...[12_460, 12_470, 12_500, 12_530].map((ms) => ({ ms, kind: 'message', action: 'ICE_CANDIDATE', from: 'master', bytes: 180, route: 'to' }))] }] };
+
+test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBrowser(async (browser) => {
+    const peer = await enter('cam-17');
+    for (const width of [1280, 360]) {
+        const page = await open(browser, { viewport: { width, height: 900 } });
+        await page.route('**/refusals?*', (route) => route.fulfill({ json: { refusals, kept: 2, since: refusals[1].at, suppressed: 12 } }));
+        await page.route('**/refusals/*', (route) => route.fulfill({ json: { ...refusals[0], source: 'kept',
+            explain: { canonicalRequest: 'GET\n/\nX-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=0a1b2c3d…' } } }));
+        await page.route('**/channels/cam-17/trace*', (route) => route.fulfill({ json: trace }));
+        await page.goto(`${admin}/#/why/phone-3`);
+        await page.getByText('2 found').waitFor();
+        await page.getByText('12 more were counted').waitFor();
+        await page.getByText('The signature was made 16 minutes ago').click();
+        await page.getByText('Set the clock of the device.').waitFor();
+        await page.getByText('X-Amz-Algorithm=AWS4-HMAC-SHA256').waitFor();
+        await page.getByText('A channel of this name exists').click();
+        await page.getByText('<b>bold</b>', { exact: true }).waitFor();
+        if (pictures !== undefined) await page.screenshot({ path: join(pictures, `refusals-${width}.png`), fullPage: true });
+        await page.goto(`${admin}/#/channels/cam-17`);
+        await page.locator('summary', { hasText: 'web-9' }).click();
+        await page.getByText('the offer waited 12.4 s: no master was connected').waitFor();
+        await page.getByText('SDP_OFFER delivered after it was kept', { exact: true }).waitFor();
+        await page.getByText('left: peer_closed').waitFor();
+        if (pictures !== undefined) await page.screenshot({ path: join(pictures, `trace-${width}.png`), fullPage: true });
+        await page.innocent();
+    }
+    peer.close();
+}));
+
 test('pictures at two widths, light and dark', { skip: pictures === undefined, timeout: 120_000 }, () => withBrowser(async (browser) => {
-    await mkdir(pictures, { recursive: true });
     const places = (process.env.HELIOGRAPH_PLACES ?? '#/ #/channels #/why #/log').split(' ');
     for (const width of [1280, 360]) {
         for (const colorScheme of ['light', 'dark']) {
