@@ -120,11 +120,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
 
-    let mut reloader = Reloader::default();
-    tls.into_iter()
-        .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
-    who.into_iter()
-        .for_each(|found| reloader.watch(Box::new(found.file), found.read));
+    let reloader = reloader(tls, who);
     let drain_ms = settings.timeouts.drain_ms;
     Watch {
         shards,
@@ -140,6 +136,16 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     .until_the_end()?;
     registry.close();
     Ok(())
+}
+
+/// What reads the files again that may change.
+fn reloader(tls: Option<certificate::Found>, who: Option<credentials::Found>) -> Reloader {
+    let mut reloader = Reloader::default();
+    tls.into_iter()
+        .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));
+    who.into_iter()
+        .for_each(|found| reloader.watch(Box::new(found.file), found.read));
+    reloader
 }
 
 /// What the log says when everything runs.
