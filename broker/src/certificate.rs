@@ -52,7 +52,7 @@ pub fn development(
         .collect();
     let place = |name| directory.join(name);
     let (ca, cert, key) = (
-        place("dev-ca.pem"),
+        place(AUTHORITY),
         place("dev-cert.pem"),
         place("dev-key.pem"),
     );
@@ -147,6 +147,9 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 }
 
 /// The names that a server on loopback is called by.
+/// The file of the development certificate's authority.
+pub(crate) const AUTHORITY: &str = "dev-ca.pem";
+
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

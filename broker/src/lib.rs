@@ -13,11 +13,13 @@
 //! | [`tls_files`] [`certificate`] | what TLS listeners present; the development certificate |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
 //! | [`backup`] | the registry's backups |
+//! | [`env`] | the environment of clients of a running broker |
 
 pub mod backup;
 pub mod certificate;
 pub mod config;
 pub mod edge;
+pub mod env;
 mod files;
 pub mod memory;
 pub mod registry;

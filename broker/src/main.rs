@@ -2,6 +2,7 @@
 
 use broker::backup;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
+use broker::env;
 use broker::server::{self, Checked, Failure};
 use broker::side;
 use clap::Parser;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         Command::CheckConfig { file, flags } => check_config(file, flags),
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
+        Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 use super::KeyFlags;
 use broker_core::settings::value;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use codec::aws::{ChannelArn, ClientId};
 use std::path::PathBuf;
 
@@ -33,6 +33,35 @@ pub enum Command {
     Presign(PresignFlags),
     /// Write a consistent copy of a running broker's data directory
     Backup(BackupFlags),
+    /// Print the environment for clients of a running --dev broker: endpoints, region, keys, trust
+    Env(EnvFlags),
+}
+
+/// The flags of `broker env`.
+#[derive(Args, Clone, Debug)]
+pub struct EnvFlags {
+    /// The admin listener of the broker: http://HOST:PORT
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", value_parser = admin_url)]
+    pub admin: String,
+    /// File with the token of that listener [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The form: for a shell to evaluate, a file of variables, JSON, or the file $GITHUB_ENV
+    #[arg(long, value_name = "FORM", value_enum, default_value = "sh")]
+    pub format: EnvFormat,
+}
+
+/// Forms of the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EnvFormat {
+    /// `export NAME='value'`.
+    Sh,
+    /// `NAME="value"`.
+    Dotenv,
+    /// One object.
+    Json,
+    /// `NAME=value`.
+    Github,
 }
 
 /// The flags of `broker backup`.
@@ -98,6 +127,14 @@ pub struct ServeFlags {
     /// Open the page to try a --dev server in a browser (xdg-open) once it serves [default: off]
     #[arg(long, requires = "dev")]
     pub open: bool,
+    /// Endpoints that discovery of a --dev server returns have the scheme and port of the request, not those of the TLS
+    /// listener [default: off]
+    #[arg(long, requires = "dev")]
+    pub plain: bool,
+    /// File to write, as JSON, with what the ready line says and the environment of clients, once every listener
+    /// accepts [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
     /// Configuration file (TOML); every key is in deploy/broker.toml [default: none]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

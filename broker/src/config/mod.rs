@@ -28,7 +28,7 @@ pub use credentials::{Loaded, load_credentials};
 pub use credentials_summary::credentials_summary;
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, Place};
-pub use flags::{Arguments, BackupFlags, Command, PresignFlags, ServeFlags};
+pub use flags::{Arguments, BackupFlags, Command, EnvFlags, EnvFormat, PresignFlags, ServeFlags};
 pub use json::json;
 pub use key_flags::KeyFlags;
 pub use summary::summary;
@@ -37,7 +37,7 @@ use crate::files;
 use broker_core::settings::{Profile, Settings, value};
 use document::Reader;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What `broker serve` would run with: the file that the flags name, overridden by the flags. The files that it names
 /// in turn are not looked at.
@@ -99,6 +99,10 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     check::certificate(&mut settings, &mut reader);
     flags.keys.apply(&mut settings, &mut reader);
     (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);
+    (settings.plain, settings.ready_file) = (flags.plain, flags.ready_file.clone());
+    if settings.data_dir == Path::new(IN_MEMORY) {
+        (settings.data_dir, settings.data_dir_ends) = (memory_directory(), true);
+    }
     settings.fewer_shards = settings.dev && settings.shards == 0;
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
     let is_written = reader.place_of("limits.channels_per_account") != Place::Default;
@@ -109,6 +113,22 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     let (faults, places) = reader.end();
     Draft::new(file, Some(settings), faults, places)
 }
+
+/// A directory of its own in memory, where the machine has such a place.
+fn memory_directory() -> PathBuf {
+    let shared = Path::new("/dev/shm");
+    let parent = if shared.is_dir() {
+        shared.into()
+    } else {
+        std::env::temp_dir()
+    };
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let nanos = started.map_or(0, |since| since.as_nanos());
+    parent.join(format!("heliograph-{}-{nanos}", std::process::id()))
+}
+
+/// The data directory of those who want none.
+const IN_MEMORY: &str = ":memory:";
 
 /// Longest configuration file; a hundred times the documented sample.
 const FILE_BYTES_MAX: usize = 1024 * 1024;

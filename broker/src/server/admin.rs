@@ -1,5 +1,6 @@
 //! What the admin listener asks the process, and whom it answers.
 
+use super::environment::environment;
 use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
@@ -59,7 +60,8 @@ pub(super) fn shows(
         token,
         dev: settings.dev.then(|| DevTools {
             clocks: clocks(Arc::clone(mailboxes)),
-            captures: Captures::default(),
+            captures: settings.dev_capture.then(Captures::default),
+            environment: environment(settings),
         }),
     }
 }

@@ -17,6 +17,7 @@ mod certificate;
 mod check;
 mod credentials;
 pub(crate) mod data_dir;
+mod environment;
 mod failure;
 mod listeners;
 mod pulse;
@@ -68,7 +69,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let memlock = memlock()?;
     threads::probe()?;
     let (mut bound, admin_listener) = bind(&mut settings)?;
-    let data_dir = DataDir::open(&settings.data_dir)?;
+    let data_dir = data_dir(&settings)?;
     let token = admin::token(&settings)?;
     let edge = edge_settings(&settings, connections);
     let threads = threads::prepare(&mut settings, &edge.ring, memlock)?;
@@ -116,7 +117,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     status.set(Status::Ok);
     announce(&settings, connections, &data_dir);
     let ca = tls.as_ref().and_then(|found| found.ca.as_deref());
-    ready::tell(&settings, ca);
+    ready::tell(&settings, ca)?;
     let supervisor = Supervisor::of_environment();
     supervisor.ready();
 
@@ -146,6 +147,14 @@ fn reloader(tls: Option<certificate::Found>, who: Option<credentials::Found>) ->
     who.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.file), found.read));
     reloader
+}
+
+fn data_dir(settings: &Settings) -> Result<DataDir, Failure> {
+    if settings.data_dir_ends {
+        DataDir::temporary(&settings.data_dir)
+    } else {
+        DataDir::open(&settings.data_dir)
+    }
 }
 
 /// What the log says when everything runs.

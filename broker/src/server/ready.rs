@@ -1,15 +1,26 @@
 //! The one line on stdout.
 
+use super::Failure;
+use super::environment::{authority, environment};
 use crate::side;
 use broker_core::settings::{Listen, Scheme, Settings};
+use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::fs;
+use std::io::{self, IsTerminal, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
 /// Reports on stdout that every listener of every shard accepts, and where; then opens the page, if that was asked for.
-pub(super) fn tell(settings: &Settings, ca: Option<&Path>) {
+///
+/// # Errors
+/// The file of the same content cannot be written.
+pub(super) fn tell(settings: &Settings, ca: Option<&Path>) -> Result<(), Failure> {
+    if let Some(path) = &settings.ready_file {
+        write_file(path, settings)
+            .map_err(|error| Failure::Fatal(format!("--ready-file {}: {error}", path.display())))?;
+    }
     let mut out = std::io::stdout().lock();
     // A closed stdout is the starter's business, not a reason to end.
     let mut text = format!("{}\n", line(settings, ca));
@@ -21,6 +32,32 @@ pub(super) fn tell(settings: &Settings, ca: Option<&Path>) {
         tracing::warn!(%error, "the ready line could not be written");
     }
     open_try(settings);
+    Ok(())
+}
+
+/// Writes the file whole or not at all: who sees it can read it.
+fn write_file(path: &Path, settings: &Settings) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let unfinished = path.with_file_name(name);
+    fs::write(&unfinished, format!("{:#}\n", document(settings)))?;
+    fs::rename(&unfinished, path)
+}
+
+fn document(settings: &Settings) -> Value {
+    let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
+    let variables = environment(settings).into_iter();
+    let variables: Map<String, Value> = variables
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    json!({
+        "listen": listen,
+        "admin": settings.admin.listen.map(|addr| format!("http://{addr}")),
+        "ca": authority(settings).map(|path| path.display().to_string()),
+        "region": settings.region,
+        "pid": std::process::id(),
+        "environment": variables,
+    })
 }
 
 /// Starts the operator's browser with the page to try the service, if that was asked for. Nothing waits for it.

@@ -101,7 +101,7 @@ impl Shows {
     /// Where shards send copies of messages, if anybody may ask for them.
     #[must_use]
     pub fn captures(&self) -> Option<Captures> {
-        self.dev.as_ref().map(|dev| dev.captures.clone())
+        self.dev.as_ref().and_then(|dev| dev.captures.clone())
     }
 }
 

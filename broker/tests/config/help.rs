@@ -13,6 +13,8 @@ const IN_WORDS: &[(&str, &str)] = &[
     ("config", "none"),
     ("dev_origins", "none"),
     ("allow_remote", "off"),
+    ("plain", "off"),
+    ("ready_file", "none"),
     ("dev_hosts", "none"),
     ("open", "off"),
     (

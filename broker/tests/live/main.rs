@@ -15,7 +15,7 @@
 //! * [`origins`]: which pages of browsers may use a broker.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`events`], [`logs`], [`books`]: what operators see and watch, and that it adds up under load.
-//! * [`dev_clock`], [`dev_faults`], [`dev_messages`], [`dev_reset`]: the pages for tests.
+//! * [`dev_clock`], [`dev_environment`], [`dev_faults`], [`dev_messages`], [`dev_reset`]: the pages for tests.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
 //!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
@@ -69,6 +69,7 @@ mod deletion;
 mod descriptors;
 mod desync;
 mod dev_clock;
+mod dev_environment;
 mod dev_faults;
 mod dev_messages;
 mod dev_reset;

@@ -80,7 +80,9 @@ fn url(
     if let Some(fixed) = fixed {
         return fixed.clone();
     }
-    let listener = listener(settings, asked.peer);
+    let own = settings.listen.get(usize::from(asked.peer.listener));
+    let own = own.copied().filter(|_| settings.plain);
+    let listener = own.unwrap_or_else(|| listener(settings, asked.peer));
     let (scheme, default_port) = match (listener.scheme, web_socket) {
         (Scheme::Https, true) => ("wss", 443),
         (Scheme::Https, false) => ("https", 443),

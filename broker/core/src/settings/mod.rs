@@ -77,8 +77,16 @@ pub struct Settings {
     pub dev_hosts: Vec<String>,
     /// Whether a browser is started with the page to try the service, once it serves (`--dev` only).
     pub open_try: bool,
+    /// Whether copies of messages are kept for `/dev/messages`, under `--dev`.
+    pub dev_capture: bool,
+    /// Whether endpoints that discovery returns have the scheme and port of the request (`--dev` only).
+    pub plain: bool,
+    /// Written with what the ready line says, once every listener accepts.
+    pub ready_file: Option<PathBuf>,
     /// Where the process keeps its files.
     pub data_dir: PathBuf,
+    /// Whether that directory ends with the process.
+    pub data_dir_ends: bool,
     /// The form of log lines on stderr.
     pub log_format: LogFormat,
     /// The credentials file of `--auth sigv4`.

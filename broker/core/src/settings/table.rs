@@ -99,7 +99,8 @@ pub const KEYS: &[Key] = &[
         .flag(flag("--auth", "NAME", "Authentication of requests: sigv4 or none (loopback only)")),
     Key::new("data_dir", Kind::Path { get: |s| Some(&s.data_dir), set: |s, path| s.data_dir = path })
         .default("heliograph-data")
-        .doc("created if absent; one process at a time")
+        .doc("created if absent; one process at a time. \":memory:\" is a new directory in memory that ends with the \
+              process")
         .flag(flag("--data-dir", "DIR", "Directory for the broker's files")),
     Key::new("log_format", text!(log_format, value::word)).default("text")
         .doc("\"text\" or \"json\"; on stderr. RUST_LOG sets what is logged, such as RUST_LOG=debug")
@@ -124,6 +125,8 @@ pub const KEYS: &[Key] = &[
         .flag(flag("--dev-host", "NAME|IP",
             "Name or IP address by which other machines reach a --dev server: it enters the generated certificate, and \
              pages of that host may use the server; repeatable")),
+    Key::new("dev_capture", Kind::Switch(field!(dev_capture))).default("true")
+        .doc("whether --dev keeps copies of messages for /dev/messages; false for load tests"),
 
     Key::new("tls.cert", Kind::Path {
             get: |s| s.tls.as_ref().map(|files| &*files.cert),

@@ -18,13 +18,15 @@ mod summary;
 pub use captures::Captures;
 pub use clock::MoveClocks;
 
-use super::admin::{Admin, error};
+use super::admin::{Admin, error, json};
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
 use clock::Clocks;
 use faults::FaultList;
+use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -34,8 +36,10 @@ use tokio::sync::Mutex;
 pub struct DevTools {
     /// Moves the clocks of all shards.
     pub clocks: MoveClocks,
-    /// Copies of messages.
-    pub captures: Captures,
+    /// Copies of messages, if they are kept.
+    pub captures: Option<Captures>,
+    /// The environment of clients.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// What the pages for tests remember.
@@ -43,6 +47,7 @@ pub(super) struct Dev {
     /// One move at a time.
     clocks: Arc<Mutex<Clocks>>,
     captures: Captures,
+    environment: Vec<(&'static str, String)>,
     faults: Mutex<FaultList>,
     began: Instant,
     /// How far the clocks of the shards are ahead.
@@ -52,10 +57,12 @@ pub(super) struct Dev {
 impl Dev {
     /// Call it on the side thread's runtime.
     pub(super) fn new(tools: DevTools) -> Self {
-        tokio::spawn(tools.captures.clone().keep_all());
+        let captures = tools.captures.unwrap_or_default();
+        tokio::spawn(captures.clone().keep_all());
         Self {
             clocks: Arc::new(Mutex::new(Clocks::new(tools.clocks))),
-            captures: tools.captures,
+            captures,
+            environment: tools.environment,
             faults: Mutex::default(),
             began: Instant::now(),
             advanced_ms: AtomicU64::new(0),
@@ -89,10 +96,20 @@ pub(super) fn routes(dev: bool) -> Router<Admin> {
                 .delete(faults::remove_all),
         )
         .route("/dev/faults/{id}", delete(faults::remove))
+        .route("/dev/environment", get(environment))
         .route("/dev/messages", get(messages::list))
         .route("/dev/reset", post(reset::reset))
         .route("/dev", any(unknown))
         .route("/dev/{*page}", any(unknown))
+}
+
+/// `GET /dev/environment`: the variables for clients.
+async fn environment(State(admin): State<Admin>) -> Response {
+    let variables = admin.dev.as_ref().map(|dev| {
+        let text = |(name, value): &(&str, String)| ((*name).into(), value.as_str().into());
+        Value::Object(dev.environment.iter().map(text).collect())
+    });
+    json(StatusCode::OK, &variables.unwrap_or_default())
 }
 
 async fn absent() -> Response {
@@ -103,5 +120,5 @@ async fn unknown() -> Response {
     error(StatusCode::NOT_FOUND, NO_SUCH_PAGE)
 }
 
-const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/faults, /dev/faults/{id}, \
-                            /dev/messages, /dev/reset";
+const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/environment, /dev/faults, \
+                            /dev/faults/{id}, /dev/messages, /dev/reset";

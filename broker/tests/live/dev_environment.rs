@@ -1,0 +1,145 @@
+//! What a test starts its clients with: the ready file, `broker env`, `--plain`, a data directory in memory.
+
+use crate::http::{call, create, get};
+use crate::process::{Broker, command, ended_within, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+const DEV: [&str; 5] = [
+    "--dev",
+    "--listen",
+    "http://127.0.0.1:0",
+    "--listen",
+    "https://127.0.0.1:0",
+];
+
+#[test]
+fn discovery_answers_as_it_was_asked_under_plain() {
+    for (plain, scheme) in [(true, "ws"), (false, "wss")] {
+        let flags: &[&str] = if plain { &["--plain"] } else { &[] };
+        let broker = Broker::start(&[&DEV[..], flags].concat(), 2);
+        let arn = create(broker.plain, "cam", 60);
+        let wanted = json!({
+            "ChannelARN": arn,
+            "SingleMasterChannelEndpointConfiguration": { "Protocols": ["WSS", "HTTPS"], "Role": "VIEWER" },
+        });
+        let answer = call(broker.plain, "/getSignalingChannelEndpoint", &wanted).ok();
+        let list = answer["ResourceEndpointList"]
+            .as_array()
+            .expect("a list")
+            .clone();
+        let port = if plain {
+            broker.plain.port()
+        } else {
+            broker.tls.port()
+        };
+        for endpoint in list {
+            let url = endpoint["ResourceEndpoint"].as_str().expect("a URL");
+            let scheme = if endpoint["Protocol"] == "WSS" {
+                scheme
+            } else {
+                &scheme.replace("ws", "http")
+            };
+            assert_eq!(url, format!("{scheme}://127.0.0.1:{port}"));
+        }
+    }
+}
+
+#[test]
+fn the_environment_names_endpoints_keys_and_trust() {
+    let broker = Broker::dev(1);
+    let admin = format!("http://{}", broker.admin);
+    let print = |format: &str| {
+        let output = command()
+            .args(["env", "--admin", &admin, "--format", format])
+            .output()
+            .expect("broker env runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("a text")
+    };
+    let variables: Value = serde_json::from_str(&print("json")).expect("JSON");
+    let endpoint = format!("https://localhost:{}", broker.tls.port());
+    assert_eq!(
+        variables["AWS_ENDPOINT_URL_KINESIS_VIDEO"],
+        endpoint.as_str()
+    );
+    assert_eq!(variables["AWS_ACCESS_KEY_ID"], "test");
+    let ca = variables["AWS_CA_BUNDLE"].as_str().expect("a path");
+    assert_eq!(Some(Path::new(ca)), broker.authority.as_deref());
+    assert_eq!(variables, get(broker.admin, "/dev/environment").json());
+    let shell = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "eval \"$0\" && printf %s \"$AWS_ENDPOINT_URL_KINESIS_VIDEO\"",
+            &print("sh"),
+        ])
+        .output()
+        .expect("sh runs");
+    assert_eq!(String::from_utf8_lossy(&shell.stdout), endpoint);
+    assert!(print("github").contains("AWS_REGION=us-west-2\n"));
+    assert!(print("dotenv").contains("AWS_REGION=\"us-west-2\"\n"));
+    let production = Broker::strict_channels(1);
+    let refused = command()
+        .args(["env", "--admin", &format!("http://{}", production.admin)])
+        .output()
+        .expect("broker env runs");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("needs --dev"));
+}
+
+#[test]
+fn the_ready_file_is_whole_and_a_directory_in_memory_ends_with_the_process() {
+    let ready = std::env::temp_dir().join(format!("heliograph-ready-{}", std::process::id()));
+    let _ = fs::remove_file(&ready);
+    let mut child = command()
+        .args([
+            "serve",
+            "--shards",
+            "1",
+            "--admin",
+            "127.0.0.1:0",
+            "--data-dir",
+            ":memory:",
+        ])
+        .args(DEV)
+        .arg("--ready-file")
+        .arg(&ready)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the broker starts");
+    let text = until("the ready file", || fs::read_to_string(&ready).ok());
+    let _ = fs::remove_file(&ready);
+    let file: Value = serde_json::from_str(&text).expect("a whole file");
+    assert_eq!(file["pid"], child.id());
+    let listen = file["listen"].as_array().expect("a list");
+    let plain = listen[0]
+        .as_str()
+        .and_then(|url| url.strip_prefix("http://"))
+        .expect("plain");
+    let ca = PathBuf::from(file["ca"].as_str().expect("a path"));
+    let directory = ca.parent().expect("a directory").to_owned();
+    assert!(
+        ca.is_file() && directory.join("lock").is_file(),
+        "{}",
+        directory.display()
+    );
+    create(plain.parse().expect("an address"), "cam", 60);
+    assert_eq!(file["environment"]["AWS_CA_BUNDLE"], file["ca"]);
+    let pid = child.id().to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status();
+    assert!(killed.is_ok_and(|status| status.success()));
+    let ended = ended_within(&mut child, Duration::from_secs(10)).expect("it ends");
+    assert!(ended.success(), "{ended:?}");
+    assert!(!directory.exists(), "{}", directory.display());
+}
