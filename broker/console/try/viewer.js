@@ -3,6 +3,7 @@
 import { Line } from './line.js';
 
 const ANSWER_WITHIN_MS = 4000;
+const CONNECTED_WITHIN_MS = 8000; // a browser takes half a minute to give up, and forever without any address
 
 export class Viewer {
     // `show` gets what changes: { state, stream, problem, heard }.
@@ -27,7 +28,14 @@ export class Viewer {
         const connection = new RTCPeerConnection({ iceServers: this.line.iceServers });
         this.connection = connection;
         const began = performance.now();
-        connection.onicecandidate = ({ candidate }) => candidate && this.line.send('ICE_CANDIDATE', candidate);
+        const found = { here: 0, there: 0 };
+        this.found = found;
+        connection.onicecandidate = ({ candidate }) => {
+            if (candidate) {
+                found.here += 1;
+                this.line.send('ICE_CANDIDATE', candidate);
+            }
+        };
         connection.onconnectionstatechange = () => connection === this.connection && this.changed(began);
         connection.ontrack = ({ streams, track }) => this.show({ stream: streams[0] ?? new MediaStream([track]) });
         connection.addTransceiver('video', { direction: 'recvonly' });
@@ -56,12 +64,14 @@ export class Viewer {
     async answer(answer) {
         clearTimeout(this.patience);
         this.show({ problem: undefined });
+        this.patience = setTimeout(() => this.stuck(), CONNECTED_WITHIN_MS);
         await this.connection.setRemoteDescription(answer);
         this.describe();
     }
 
     async candidate(candidate) {
         const { connection } = this;
+        this.found.there += 1;
         await this.described;
         await connection.addIceCandidate(candidate).catch((error) => this.note('candidate', {}).fail(error.message));
     }
@@ -69,17 +79,25 @@ export class Viewer {
     changed(began) {
         const state = this.connection.connectionState;
         if (state === 'connected') {
+            clearTimeout(this.patience);
             this.note('peer connection', {}).done({ detail: `connected after ${Math.round(performance.now() - began)} ms` });
             this.show({ problem: undefined });
         } else if (state === 'failed') {
-            const relay = this.line.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
-            const reason = `Signaling is done; ICE failed: no pair of addresses works${relay ? ', nor the relay' : ', and [[ice]] has no relay'}.`;
-            this.note('peer connection', {}).fail(reason);
-            this.show({ problem: reason, state: 'failed' });
+            this.stuck();
         } else if (state === 'disconnected') {
             this.note('peer connection', {}).warn('no packets arrive: the camera is gone, or its network');
             this.show({ problem: 'The camera sends nothing any more. Watch again when it is back.' });
         }
+    }
+
+    // Signaling is over, and no packet has come through.
+    stuck() {
+        clearTimeout(this.patience);
+        const relay = this.line.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
+        const { here, there } = this.found;
+        const reason = `Signaling is done, and ICE finds no way between the two: ${here} addresses here, ${there} there, ${relay ? 'a' : 'no'} relay in [[ice]].`;
+        this.note('peer connection', {}).fail(reason);
+        this.show({ problem: reason });
     }
 
     say(text) {

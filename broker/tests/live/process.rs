@@ -152,6 +152,14 @@ impl Broker {
         Self::launch(command, &DEV, 2)
     }
 
+    /// `broker serve --dev --open`, which finds programs in this directory first.
+    pub(crate) fn opening(programs: &Path) -> Self {
+        let mut command = command();
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", programs.display()));
+        Self::launch(command, &[&DEV[..], &["--open"]].concat(), 1)
+    }
+
     /// `broker serve --dev` with this configuration file, where `command` is the binary or what becomes it.
     pub(crate) fn wrapped(command: Command, config: &Path, shards: u16) -> Self {
         let config = config.to_str().expect("a path in UTF-8");

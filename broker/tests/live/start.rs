@@ -1,8 +1,12 @@
 //! Starts that are refused: the exit code, and a text that says what to do.
 
 use crate::process::{Broker, command, fresh_directory, run_to_end};
+use std::fs;
 use std::net::TcpListener;
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const BASE: [&str; 3] = ["serve", "--admin", "127.0.0.1:0"];
 
@@ -130,6 +134,45 @@ fn a_signal_ends_an_empty_broker_at_once() {
             "{signal}"
         );
     }
+}
+
+/// What is started is the desktop's own program, which a signal must be able to end.
+#[test]
+fn the_page_is_opened_when_that_is_asked_for() {
+    let programs = fresh_directory();
+    let opened = programs.join("opened");
+    let record = format!(
+        "grep SigBlk /proc/$$/status > {opened:?}.part; echo \"$@\" >> {opened:?}.part; mv {opened:?}.part {opened:?}"
+    );
+    program(&programs, &record);
+    let broker = Broker::opening(&programs);
+    let until = Instant::now() + Duration::from_secs(20);
+    while !opened.exists() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let said = fs::read_to_string(&opened).expect("xdg-open was started");
+    let (blocked, page) = said.split_once('\n').expect("two lines");
+    assert_eq!(page, format!("http://{}/try\n", broker.admin));
+    let blocked = blocked.trim_start_matches("SigBlk:").trim();
+    let blocked = u64::from_str_radix(blocked, 16).expect("a mask");
+    assert_eq!(blocked & 0x4003, 0, "SIGHUP, SIGINT and SIGTERM: {said}");
+    let _ = fs::remove_dir_all(&programs);
+}
+
+#[test]
+fn a_page_that_cannot_be_opened_is_a_warning() {
+    let programs = fresh_directory();
+    program(&programs, "exit 3");
+    let broker = Broker::opening(&programs);
+    broker.logged(&["WARN", "xdg-open could not open the page", "/try"], 1);
+    let _ = fs::remove_dir_all(&programs);
+}
+
+/// Writes an `xdg-open` that does this.
+fn program(directory: &Path, script: &str) {
+    let path = directory.join("xdg-open");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a file under target/");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
 }
 
 /// Exit code 2, and a text.

@@ -104,6 +104,26 @@ test('a camera that is not allowed', { timeout }, async ({ signal }) => {
     });
 });
 
+test('two sides that no address joins', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const before = () => {
+            const Connection = window.RTCPeerConnection;
+            window.RTCPeerConnection = function RelayOnly(settings) {
+                return new Connection({ ...settings, iceTransportPolicy: 'relay' });
+            };
+        };
+        const page = await visit(browser, `${admin}/try`, { before });
+        await useTestCard(page);
+        await page.click('#both');
+        await page.waitForFunction(() => /ICE finds no way/.test(document.querySelector('#viewer .problem').textContent));
+        const problem = await page.innerText('#viewer .problem');
+        assert.match(problem, /^Signaling is done.* 0 addresses here, 0 there, no relay/);
+        const last = (await stepsOf(page)).at(-1);
+        assert.deepEqual([last.side, last.failed, last.more], ['viewer', true, problem]);
+        await page.finish();
+    });
+});
+
 test('a broker that stops and starts again', { timeout }, async ({ signal }) => {
     const directory = await mkdtemp(join(tmpdir(), 'heliograph-'));
     let broker = await start(directory, 0);
