@@ -30,7 +30,12 @@ impl Model {
         };
         let freed = self.bytes_of(&going);
         let pending = &self.channels[channel].pending;
-        let full = self.bytes_of(pending) + new.bytes() > limits.pending_bytes_per_channel + freed;
+        let bytes = self.bytes_of(pending) + new.bytes();
+        let most = limits.pending_bytes_per_channel + freed;
+        if self.departures > 0 && bytes <= most && bytes + self.expired_bytes > most {
+            self.give_up(); // whether something expired before or after that does not show
+        }
+        let full = bytes > most;
         if full || (mine.is_empty() && self.keys(channel) >= 64) {
             return Err(Full);
         }
