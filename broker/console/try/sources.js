@@ -16,13 +16,13 @@ export async function open(source) {
             : navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 }, height: { ideal: 720 } } }));
         return { stream, stop: () => stream.getTracks().forEach((track) => track.stop()) };
     } catch (error) {
-        throw new Error(ADVICE[error.name] ?? `${error.name}: ${error.message}`);
+        throw Object.assign(new Error(ADVICE[error.name] ?? `${error.name}: ${error.message}`), { absent: error.name === 'NotFoundError' });
     }
 }
 
 const ADVICE = {
     NotAllowedError: 'Permission was denied. Allow it beside the address of this page and start again, or use the test card.',
-    NotFoundError: 'This machine has no camera. Use the test card, or the screen.',
+    NotFoundError: 'This machine has no camera: the test card takes its place.',
     NotReadableError: 'Another program uses the camera. Close it there, or use the test card.',
 };
 

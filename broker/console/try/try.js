@@ -97,6 +97,11 @@ async function startCamera() {
     try {
         source = await openSource(chosen);
     } catch (error) {
+        if (error.absent && chosen === 'camera') {
+            note('camera', `source: ${chosen}`, {}).warn(error.message);
+            document.querySelector('[name=source][value=card]').checked = true;
+            return startCamera();
+        }
         note('camera', `source: ${chosen}`, {}).fail(error.message);
         return show({ problem: error.message, state: 'idle' });
     }

@@ -88,7 +88,7 @@ test('an offer waits for its camera', { timeout }, async ({ signal }) => {
 
 test('a camera that is not allowed', { timeout }, async ({ signal }) => {
     await withBrowser(signal, async (_, browser) => {
-        const page = await visit(browser, `${admin}/try`);
+        const page = await visit(browser, `${admin}/try`, { before: camerasFail, argument: 'NotAllowedError' });
         assert.equal(await page.isChecked('[value=camera]'), true);
         await page.click('#both');
         await page.waitForFunction(() => document.querySelector('#camera .problem').textContent !== '');
@@ -100,6 +100,17 @@ test('a camera that is not allowed', { timeout }, async ({ signal }) => {
         await page.click('#both');
         await seesBars(page);
         assert.equal(await page.isVisible('#camera .problem'), false);
+        await page.finish();
+    });
+});
+
+test('a machine without a camera', { timeout }, async ({ signal }) => {
+    await withBrowser(signal, async (_, browser) => {
+        const page = await visit(browser, `${admin}/try`, { before: camerasFail, argument: 'NotFoundError' });
+        await page.click('#both'); // nothing else: one click shows a picture
+        await seesBars(page);
+        assert.equal(await page.isChecked('[value=card]'), true);
+        assert.match((await stepsOf(page))[0].more, /the test card takes its place/);
         await page.finish();
     });
 });
@@ -151,6 +162,11 @@ test('a broker that stops and starts again', { timeout }, async ({ signal }) => 
         await rm(directory, { recursive: true, force: true });
     }
 });
+
+// In the page: no camera can be opened, for this reason.
+function camerasFail(name) {
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', name));
+}
 
 // A broker of this script's own, on a port that it may have had before.
 async function start(directory, port) {

@@ -7,13 +7,13 @@ const bars = [[191, 191, 191], [191, 191, 0], [0, 191, 191], [0, 191, 0], [191, 
 const near = 60; // of 255, per colour: video is lossy
 
 // Opens a page of a browser profile of its own, and notes what it must not do.
-export async function visit(browser, url, { ready = 'body[data-ready=yes]', before = () => {} } = {}) {
+export async function visit(browser, url, { ready = 'body[data-ready=yes]', before = () => {}, argument } = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 1000 } });
     await context.addInitScript(() => {
         window.violations = [];
         addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => window.violations.push(`${violatedDirective} ${blockedURI}`));
     });
-    await context.addInitScript(before);
+    await context.addInitScript(before, argument);
     const page = await context.newPage();
     page.setDefaultTimeout(45_000);
     const [errors, requests] = [[], []];
