@@ -5,7 +5,11 @@
 //! as the operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
 
 use crate::edge::{EdgeSettings, Post};
-use crate::side::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
+use crate::side::limits::{
+    LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
+    REFUSALS_KEPT_BYTES_MAX,
+};
+use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
     CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, MAILBOX_CONTROL_PLACES,
     SPARE_OUTBOX_BYTES_MAX, calls_per_pair, mailbox_open_places, signing_keys_per_shard,
@@ -75,7 +79,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         times: 1,
     };
     let signed = settings.auth == Auth::Sigv4;
-    vec![
+    let mut terms = vec![
         // A buffer that doubled when it grew, and the copy that the kernel reads from.
         per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
         // Each message is an allocation with a header and a place in a list: twice the bytes of a small candidate.
@@ -125,8 +129,28 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         ),
         once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
         once("the store's cache", store::limits::CACHE_BYTES, 1),
+    ];
+    terms.extend(of_the_log());
+    terms
+}
+
+/// What the log and its thread hold, once in the process.
+fn of_the_log() -> [Term; 4] {
+    let once = |name, count, bytes| Term {
+        name,
+        count,
+        bytes,
+        times: 1,
+    };
+    [
         once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
         once("audit lines", LOG_AUDITS_WAITING_MAX, LOG_LINE_BYTES),
+        once(
+            "explained refusals",
+            LOG_EXPLAINED_WAITING_MAX,
+            EXPLAINED_BYTES_MAX + KIB,
+        ),
+        once("refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
     ]
 }
 
@@ -165,7 +189,7 @@ const WAITING_CALL_BYTES: usize = 12 * KIB;
 const SIGNING_KEY_BYTES: usize = 1536;
 
 /// See [`LOG_LINES_WAITING_MAX`].
-const LOG_LINE_BYTES: usize = 512;
+const LOG_LINE_BYTES: usize = 1024;
 
 const _: () = assert!(CHANGES_PER_SHARD_MAX <= store::limits::QUEUE_CHANGES_MAX);
 

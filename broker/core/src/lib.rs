@@ -6,10 +6,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`id`] [`time`] [`limits`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
+//! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
 //! | [`settings`] | what the operator configured, with its defaults |
 //! | `quota` | token buckets |
 //! | [`auth`] | who a caller is and what they may do |
+//! | [`refusal_id`] | request ids of refusals, which say why |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
 //! | [`crowd`] | connections by address, and who makes room |
@@ -19,6 +20,7 @@
 
 pub mod auth;
 mod channel;
+pub mod check;
 pub mod control;
 pub mod crowd;
 pub mod event;
@@ -29,6 +31,7 @@ pub mod machine;
 pub mod placement;
 mod quota;
 pub mod record;
+pub mod refusal_id;
 pub mod registry;
 mod session;
 pub mod settings;

@@ -13,7 +13,7 @@ use super::{Descriptors, Listener, entropy};
 use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, Peer};
-use codec::http::{Meta, respond};
+use codec::http::{ErrorHead, Meta, respond};
 use ring::Key;
 use socket2::SockRef;
 use std::io::{self, Read};
@@ -264,7 +264,10 @@ fn refusal(out: &mut Vec<u8>, wall_ms: u64, status: u16, error_type: &str, body:
         out,
         &meta,
         status,
-        Some(error_type),
+        Some(ErrorHead {
+            error_type,
+            why: None,
+        }),
         "application/json",
         body,
     );

@@ -26,7 +26,7 @@ impl<M: Machine> Edge<M> {
                 // The caller may have stopped waiting.
                 Post::Scrape(answer) => drop(answer.try_send(self.scraped())),
                 Post::Inspect(question, answer) => {
-                    let reply = self.machine.inspect(question, self.at);
+                    let reply = self.machine.inspect(*question, self.at);
                     self.drain();
                     drop(answer.try_send((self.id, reply)));
                 }

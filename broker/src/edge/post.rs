@@ -21,8 +21,9 @@ pub enum Post<M: Machine> {
     Letter(M::Letter),
     /// Answer with the counters as they stand between two turns. A receiver that is gone does no harm.
     Scrape(Sender<Scraped<M::Snapshot>>),
-    /// Answer an operator's question, between two turns. A receiver that is gone does no harm.
-    Inspect(M::Question, Sender<(ShardId, M::Reply)>),
+    /// Answer an operator's question, between two turns. A receiver that is gone does no harm. In a box, since it is
+    /// rare and longer than all other letters, whose places in mailboxes are counted by the million.
+    Inspect(Box<M::Question>, Sender<(ShardId, M::Reply)>),
     /// The clocks differ from the system's by this much from here on. Answered with the moment, once all that is due
     /// by it is done.
     Shift(Shift, Sender<(ShardId, Moment)>),

@@ -5,10 +5,11 @@ use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
 use crate::side::{
-    Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState, Report,
-    Scraper, ShardLook, Shows, Survey, Tries, Whom,
+    Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState, Refusals,
+    Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
 };
 use crate::tls_files::NotAfter;
+use broker_core::auth::SessionKeys;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
 use broker_core::settings::Settings;
@@ -26,8 +27,9 @@ pub(super) fn shows(
     registry: &Registry,
     log: &Log,
     not_after: NotAfter,
-    token: Option<String>,
+    (token, session_keys): (Option<String>, &SessionKeys),
 ) -> Shows {
+    let refusals = Refusals::new(log, session_keys, settings.shards);
     let (log, tail) = (log.clone(), log.tail());
     let profile = settings.profile.into();
     // This is within a second of the process's start.
@@ -55,6 +57,7 @@ pub(super) fn shows(
         look: look(Arc::clone(mailboxes)),
         history: History::shared(mailboxes.len(), Instant::now()),
         log: tail,
+        refusals,
         backup: backup(settings, registry),
         settings: Arc::clone(settings),
         token,
@@ -88,7 +91,7 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
                 home..home + 1
             }
         };
-        let post = |to| Post::Inspect(question.clone(), to);
+        let post = |to| Post::Inspect(Box::new(question.clone()), to);
         let answers = survey.ask(shards, ANSWER_MAX, post).into_iter();
         let reply =
             |(shard, answer): (_, Option<(_, Reply)>)| (shard, answer.map(|(_, reply)| reply));

@@ -87,8 +87,9 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
     let in_force = who.as_ref().map(|found| found.file.in_force());
+    let secrets = (token, &*session_keys);
     let mut shows = admin::shows(
-        &settings, &placement, &mailboxes, &registry, log, not_after, token,
+        &settings, &placement, &mailboxes, &registry, log, not_after, secrets,
     );
     shows.tries = tries::tries(&settings, in_force, &session_keys, log)?;
     let history = shows.history.clone();

@@ -12,7 +12,7 @@ use super::metrics::Report;
 use super::overview::{self, Overview};
 use super::status::{Status, StatusBoard};
 use super::try_session::Tries;
-use super::{Shows, channels, try_page};
+use super::{Refusals, Shows, channels, refusals, try_page};
 use crate::config;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -55,6 +55,7 @@ pub(super) struct Admin {
     pub(super) overview: Arc<Overview>,
     pub(super) hub: Arc<Hub>,
     pub(super) backups: Arc<Backups>,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) settings: Arc<Settings>,
     pub(super) access: Access,
     /// Under `--dev` only.
@@ -79,6 +80,7 @@ pub(super) async fn serve(
         overview: Arc::new(Overview::new(shows.look, shows.history, &shows.settings)),
         hub: Arc::new(Hub::new(shows.log)),
         backups: Arc::new(Backups::new(shows.backup)),
+        refusals: Arc::new(shows.refusals),
         settings: shows.settings,
         dev: shows.dev.map(Dev::new).map(Arc::new),
         access: Access::new(shows.token, &origins),
@@ -97,6 +99,8 @@ pub(super) async fn serve(
         .route("/overview", get(overview::overview))
         .route("/events", get(events::events))
         .route("/ice/reconnect", post(channels::reconnect))
+        .route("/refusals", get(refusals::list))
+        .route("/refusals/{id}", get(refusals::one))
         .route("/backup", post(backup::backup))
         .merge(dev::routes(admin.dev.is_some()))
         .merge(try_page::routes(&admin))
@@ -248,7 +252,8 @@ const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, \
-                            /channels/{name}, /channels/{name}/disconnect, /ice/reconnect, /backup";
+                            /channels/{name}, /channels/{name}/disconnect, /refusals, /refusals/{id}, /ice/reconnect, \
+                            /backup";
 
 #[cfg(test)]
 mod tests {
@@ -308,6 +313,7 @@ mod tests {
             look: Box::new(Vec::new),
             history: Shared::new(History::new(0, Instant::now())),
             log: Arc::default(),
+            refusals: Refusals::none(),
             backup: Backup::none(),
             settings: Arc::default(),
             tries: Tries::default(),
@@ -398,6 +404,9 @@ mod tests {
             ("GET /channels?prefix=%FF HTTP/1.1", 400),
             ("GET /channels/a%0Ab HTTP/1.1", 400),
             ("GET /channels/one HTTP/1.1", 404),
+            ("GET /refusals?limit=0 HTTP/1.1", 400),
+            ("GET /refusals?chanel=x HTTP/1.1", 400),
+            ("GET /refusals/none HTTP/1.1", 404),
             ("POST /ice/reconnect?channel=arn:aws:nothing HTTP/1.1", 400),
         ] {
             let (got, text) = ask(Status::Ok, None, true, request);

@@ -224,6 +224,7 @@ mod tests {
         let what = Arc::into_inner(backups).unwrap().what;
         let shows = Shows {
             tries: crate::side::Tries::default(),
+            refusals: super::super::Refusals::none(),
             scrape: Box::new(|| None),
             inspect: Box::new(|_, _| Vec::new()),
             look: Box::new(Vec::new),

@@ -1,8 +1,19 @@
 //! Bounds of the log and of event streams, each with its reason and what happens when it is full.
 
-/// Entries and lines that wait for the log thread: at some 300 bytes each they are 1.8 MiB. One more is dropped and
+/// Entries and lines that wait for the log thread: at some 500 bytes each they are 3 MiB. One more is dropped and
 /// counted: `heliograph_log_dropped_total`.
 pub(crate) const LOG_LINES_WAITING_MAX: usize = 6144;
+
+/// Refusals that wait for the log thread with what their signature was compared with, some 2 KiB each; while more lines
+/// wait, that part is left out.
+pub(crate) const LOG_EXPLAINED_WAITING_MAX: usize = 1024;
+
+/// Refusals that are kept in memory for `/refusals`, about 500 bytes each without what their signature was compared
+/// with. One more pushes out the oldest of the network with most.
+pub(crate) const REFUSALS_KEPT_MAX: usize = 4096;
+
+/// Bytes of these refusals; more push out others in the same way.
+pub(crate) const REFUSALS_KEPT_BYTES_MAX: usize = 8 << 20;
 
 /// Audit entries of changes that were made, and places kept for changes under way, beside [`LOG_LINES_WAITING_MAX`]:
 /// 0.6 MiB. When all are taken, changes are refused with 503 and counted (`heliograph_audit_refused_total`), so that

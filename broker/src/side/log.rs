@@ -10,8 +10,9 @@
 //! formatted on the log thread, by the same formatter as every other line.
 
 use super::feed::LogTail;
-use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_LINES_WAITING_MAX};
+use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use super::log_line;
+use super::recent::Recent;
 use broker_core::journal::{Entry, Journal};
 use broker_core::settings::LogFormat;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -31,7 +32,14 @@ use tracing_subscriber::fmt::MakeWriter;
 pub struct Log {
     to: Sender<Item>,
     places: Arc<Places>,
+    kept: Kept,
+}
+
+/// What the log thread keeps in memory of what it wrote.
+#[derive(Clone, Debug, Default)]
+struct Kept {
     tail: Arc<LogTail>,
+    recent: Arc<Recent>,
 }
 
 /// Who may use which of the queue's places.
@@ -61,6 +69,11 @@ impl Account {
         let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
         let order = Ordering::Relaxed;
         self.taken.fetch_update(order, order, one_more).is_ok()
+    }
+
+    /// Whether more than this many are taken.
+    fn exceeds(&self, taken: usize) -> bool {
+        self.taken.load(Ordering::Relaxed) > taken
     }
 
     fn give_back(&self) {
@@ -103,8 +116,8 @@ pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
         LogFormat::Json => lines.json().init(),
     }
     thread::Builder::new().name("log".into()).spawn({
-        let (places, tail) = (Arc::clone(&log.places), log.tail());
-        move || write_all(&items, &places, &tail, stderr)
+        let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
+        move || write_all(&items, &places, &kept, stderr)
     })?;
     Ok(log)
 }
@@ -117,14 +130,25 @@ impl Log {
             audits: Account::new(audits),
             dropped: AtomicU64::new(0),
         });
-        let tail = Arc::default();
-        (Self { to, places, tail }, from)
+        let kept = Kept::default();
+        (Self { to, places, kept }, from)
+    }
+
+    /// A log that nobody reads: for tests.
+    #[cfg(test)]
+    pub(super) fn silent() -> Self {
+        Self::new(0, 0).0
     }
 
     /// A shard's way to the log.
     #[must_use]
     pub fn journal(&self) -> Box<dyn Journal> {
         Box::new(self.clone())
+    }
+
+    /// The last refusals that were noted.
+    pub(super) fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.kept.recent)
     }
 
     /// How many lines and entries found the queue full.
@@ -136,7 +160,7 @@ impl Log {
     /// The last lines, for pages that show them.
     #[must_use]
     pub fn tail(&self) -> Arc<LogTail> {
-        Arc::clone(&self.tail)
+        Arc::clone(&self.kept.tail)
     }
 
     /// Waits until everything logged so far is written, `limit` at most twice.
@@ -159,7 +183,13 @@ impl Log {
 }
 
 impl Journal for Log {
-    fn note(&mut self, entry: Entry) {
+    fn note(&mut self, mut entry: Entry) {
+        // The largest part of an entry by far, which a log that is stuck must not gather.
+        if let Entry::Refused(refused) = &mut entry
+            && self.places.lines.exceeds(LOG_EXPLAINED_WAITING_MAX)
+        {
+            refused.explain = None;
+        }
         self.offer(Item::Entry(entry));
     }
 
@@ -210,7 +240,7 @@ impl Write for Lines<'_> {
 }
 
 /// The log thread: writes until nobody is left who could log.
-fn write_all(items: &Receiver<Item>, places: &Places, tail: &LogTail, mut sink: impl Write) {
+fn write_all(items: &Receiver<Item>, places: &Places, kept: &Kept, mut sink: impl Write) {
     for item in items {
         match &item {
             Item::Entry(_) | Item::Line(_) => places.lines.give_back(),
@@ -219,11 +249,15 @@ fn write_all(items: &Receiver<Item>, places: &Places, tail: &LogTail, mut sink: 
         }
         // A sink that is gone is nothing to tell anybody of: there is no other place for it.
         let mut write = |line: &[u8]| {
-            tail.push(line);
+            kept.tail.push(line);
             sink.write_all(line)
         };
         let _ = match item {
-            Item::Entry(entry) | Item::Change(entry) => write(&formatted(&entry)),
+            Item::Entry(entry) | Item::Change(entry) => {
+                let line = formatted(&entry);
+                kept.recent.note(entry);
+                write(&line)
+            }
             Item::Line(line) => write(&line),
             Item::Flush(done) => {
                 let flushed = sink.flush();
@@ -284,10 +318,9 @@ mod tests {
         let (log, items) = Log::new(4, 2);
         let (allow, allowed) = unbounded();
         let (written, lines) = unbounded();
-        let places = Arc::clone(&log.places);
-        let tail = log.tail();
+        let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
         let gate = Gate { allowed, written };
-        let thread = thread::spawn(move || write_all(&items, &places, &tail, gate));
+        let thread = thread::spawn(move || write_all(&items, &places, &kept, gate));
         for number in 0..100_u8 {
             log.offer(Item::Line([number].into()));
         }
@@ -318,10 +351,10 @@ mod tests {
         assert!(log.keep_place());
         log.note_kept(Entry::Suppressed { refusals: 2 });
         assert_eq!(log.dropped(), 5);
-        let (places, tail) = (Arc::clone(&log.places), log.tail());
+        let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
         drop(log);
         let mut written = Vec::new();
-        write_all(&items, &places, &tail, &mut written);
+        write_all(&items, &places, &kept, &mut written);
         assert!(written.starts_with(&[0, 1, 2, 3]));
         let taken = |account: &Account| account.taken.load(Ordering::Relaxed);
         assert_eq!((taken(&places.lines), taken(&places.audits)), (0, 0));

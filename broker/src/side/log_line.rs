@@ -13,24 +13,7 @@ use tracing::{error, info, warn};
 pub(super) fn write(entry: &Entry) {
     match entry {
         Entry::ConnectionEnd(end) => connection_end(end),
-        Entry::Refused(refused) => {
-            let Refused {
-                request_id,
-                status,
-                error_type,
-                remote,
-                what,
-            } = refused;
-            info!(
-                target: TARGET,
-                what,
-                status,
-                error_type,
-                %remote,
-                request_id = &**request_id,
-                "refused"
-            );
-        }
+        Entry::Refused(refused) => write_refused(refused),
         Entry::Suppressed { refusals } => {
             warn!(target: TARGET, refusals, "too many refusals to log")
         }
@@ -70,6 +53,40 @@ fn connection_end(end: &ConnectionEnd) {
         out = messages_out,
         %reason,
         "connection ended"
+    );
+}
+
+fn write_refused(refused: &Refused) {
+    let Refused {
+        request_id,
+        at: _,
+        status,
+        error_type,
+        check,
+        remote,
+        what,
+        action: _,
+        channel,
+        client_id,
+        key_id,
+        principal,
+        clock_skew_s,
+        explain: _,
+    } = refused;
+    info!(
+        target: TARGET,
+        what,
+        status,
+        error_type,
+        check = check.id(),
+        channel = channel.as_deref().map(|name| cut(name, ID_CHARS)),
+        client_id = client_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        key_id = key_id.as_deref().map(|id| cut(id, ID_CHARS)),
+        principal = principal.as_deref().map(|name| cut(name, ID_CHARS)),
+        clock_skew_s,
+        %remote,
+        request_id = &**request_id,
+        "refused"
     );
 }
 

@@ -202,6 +202,16 @@ const METRICS: &[Row<View>] = &[
         },
     },
     Row {
+        name: "heliograph_refusals_total",
+        help: "Requests refused, by the check that they did not pass",
+        kind: exposition::Kind::Counter,
+        read: |it, to| {
+            for (check, count) in it.sum.counters.refusals.each() {
+                to.labelled([("check", check.id())], count);
+            }
+        },
+    },
+    Row {
         name: "heliograph_connection_ends_total",
         help: "WebSocket connections that ended, by reason",
         kind: exposition::Kind::Counter,
@@ -642,6 +652,8 @@ mod tests {
             "heliograph_delivery_seconds_bucket{le=\"0.000016\"} 0",
             "heliograph_session_setup_seconds_bucket{le=\"+Inf\"} 0",
             "heliograph_log_suppressed_total 0",
+            "heliograph_refusals_total{check=\"http_malformed\"} 0",
+            "heliograph_refusals_total{check=\"internal_failure\"} 0",
         ] {
             has(&text, series);
         }

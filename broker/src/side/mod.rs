@@ -2,8 +2,8 @@
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `door`, `backup`, `channels`,
-//! `disconnect`, `try_page`, `try_session`, `survey`, `scrape`, `metrics`, `exposition`, `history`, `overview`,
-//! `events`, `feed`, `dev` (pages for tests), `process`, `log`, `log_line`.
+//! `disconnect`, `try_page`, `try_session`, `survey`, `refusals`, `recent`, `scrape`, `metrics`, `exposition`,
+//! `history`, `overview`, `events`, `feed`, `dev` (pages for tests), `process`, `log`, `log_line`.
 
 mod access;
 mod admin;
@@ -23,6 +23,8 @@ mod log_line;
 mod metrics;
 mod overview;
 mod process;
+mod recent;
+mod refusals;
 mod scrape;
 mod shared;
 mod status;
@@ -42,6 +44,7 @@ pub use overview::Look;
 pub use process::{
     avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors, unblock_signals,
 };
+pub use refusals::Refusals;
 pub use scrape::Scraper;
 pub use shared::Shared;
 pub use status::{Status, StatusBoard};
@@ -85,6 +88,8 @@ pub struct Shows {
     pub history: Shared<History>,
     /// The last lines of the log.
     pub log: Arc<LogTail>,
+    /// What is known of refusals.
+    pub refusals: Refusals,
     /// What a backup is made of.
     pub backup: Backup,
     /// The configuration, its listeners with their actual ports.

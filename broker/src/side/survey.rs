@@ -143,7 +143,7 @@ mod tests {
             channel: None,
             from: 0,
         };
-        Post::Inspect(question, to)
+        Post::Inspect(Box::new(question), to)
     }
 
     fn answer(mailbox: &Mailbox<Post<Shard>>, shard: u16) {

@@ -21,14 +21,23 @@ pub struct Meta<'a> {
     pub close: bool,
 }
 
-/// Appends a response. `error_type` is the bare exception name of an error; an empty `content_type` writes none.
+/// What the head of an error says beside its status.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorHead<'a> {
+    /// The bare exception name.
+    pub error_type: &'a str,
+    /// Where an operator reads why; none in production.
+    pub why: Option<&'a str>,
+}
+
+/// Appends a response; an empty `content_type` writes none.
 ///
 /// 426 tells the WebSocket version that would do (RFC 6455 section 4.4).
 pub fn respond(
     out: &mut Vec<u8>,
     meta: &Meta<'_>,
     status: u16,
-    error_type: Option<&str>,
+    error: Option<ErrorHead<'_>>,
     content_type: &str,
     body: &[u8],
 ) {
@@ -37,8 +46,11 @@ pub fn respond(
     if !content_type.is_empty() {
         field(out, "Content-Type", content_type.as_bytes());
     }
-    if let Some(error_type) = error_type {
-        field(out, "x-amzn-ErrorType", error_type.as_bytes());
+    if let Some(error) = error {
+        field(out, "x-amzn-ErrorType", error.error_type.as_bytes());
+        if let Some(why) = error.why {
+            field(out, "x-heliograph-why", why.as_bytes());
+        }
     }
     if status == 426 {
         field(out, "Upgrade", b"websocket");
@@ -169,7 +181,10 @@ mod tests {
             &mut out,
             &META,
             404,
-            Some("ResourceNotFoundException"),
+            Some(ErrorHead {
+                error_type: "ResourceNotFoundException",
+                why: None,
+            }),
             "application/json",
             body,
         );

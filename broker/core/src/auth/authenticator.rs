@@ -1,12 +1,13 @@
 //! From a request to its caller.
 
-use super::caller::{Caller, Session};
+use super::caller::{Caller, Session, SessionKeyId};
 use super::credentials::Credentials;
 use super::principal::Principal;
 use super::session_keys::{Opened, SessionKeys};
+use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
 use codec::aws::policy::Policy;
-use codec::aws::sigv4::{Key, Refusal, Rules, Scope, Service, SigningKeys, Verifier};
+use codec::aws::sigv4::{Key, Refusal, Rules, Scope, Service, SigningKeys, Verifier, Window};
 use codec::http::Head;
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,42 @@ pub struct Authenticator {
     keys: SigningKeys,
     credentials: Arc<Credentials>,
     session_keys: Arc<SessionKeys>,
+}
+
+/// Why a signature is refused: what the caller reads, and the check that tells operators more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    /// What the caller reads.
+    pub refusal: Refusal,
+    /// Why.
+    pub check: Check,
+}
+
+impl From<Refusal> for Unsigned {
+    fn from(refusal: Refusal) -> Self {
+        let check = match refusal {
+            Refusal::Missing => Check::SignatureMissing,
+            Refusal::Malformed(_) => Check::SignatureMalformed,
+            Refusal::Duplicate(_) => Check::ParameterTwice,
+            Refusal::Expired {
+                window: Window::Tolerance(_),
+                ..
+            } => Check::SignatureExpired,
+            Refusal::Expired {
+                window: Window::Expires(_),
+                ..
+            } => Check::UrlExpired,
+            Refusal::Early { .. } => Check::SignatureEarly,
+            Refusal::Scope(Scope::Service(_)) => Check::ScopeService,
+            Refusal::Scope(Scope::Region) => Check::ScopeRegion,
+            Refusal::Scope(Scope::Terminator | Scope::Date { .. }) => Check::ScopeMalformed,
+            Refusal::UnknownKey => Check::UnknownKey,
+            Refusal::Token => Check::TokenMismatch,
+            Refusal::TokenExpired => Check::TokenExpired,
+            Refusal::Mismatch => Check::SignatureMismatch,
+        };
+        Self { refusal, check }
+    }
 }
 
 /// Whose key a request says it is signed with.
@@ -86,11 +123,11 @@ impl Authenticator {
         head: &Head<'_>,
         service: Service,
         now_s: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Unsigned> {
         let claim = self
             .verifier
             .read(head, &scope_rules(&self.rules, service, now_s))?;
-        check_region(&self.rules, service, claim.region())
+        Ok(check_region(&self.rules, service, claim.region())?)
     }
 
     /// Who signed a request with this whole body: the signature first, then the token, then the end of the key.
@@ -104,7 +141,7 @@ impl Authenticator {
         body: &[u8],
         service: Service,
         now_s: u64,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, Unsigned> {
         let rules = scope_rules(&self.rules, service, now_s);
         let claim = self.verifier.read(head, &rules)?;
         check_region(&self.rules, service, claim.region())?;
@@ -113,23 +150,55 @@ impl Authenticator {
         let key = signer
             .as_ref()
             .map(|signer| signer.key(token, self.rules.own_tolerances));
-        claim.verify(key.as_ref(), body, &mut self.keys)?;
+        let verified = claim.verify(key.as_ref().ok(), body, &mut self.keys);
+        verified.map_err(|refusal| refined(refusal, &signer))?;
         let region = self.rules.region.clone();
         match signer {
-            Some(Signer::Principal(principal)) => Ok(Caller::principal(principal, region)),
-            Some(Signer::Federated(parent, opened)) => {
+            Ok(Signer::Principal(principal)) => Ok(Caller::principal(principal, region)),
+            Ok(Signer::Federated(parent, opened)) => {
                 let expires_s = ends(&parent, &opened);
                 let session = Session {
                     parent,
                     policy: Policy::parse_session(&opened.policy).ok(),
                     name: opened.name,
+                    key_id: SessionKeyId::of(id),
                     expires_s,
                 };
                 Ok(Caller::session(session, region))
             }
-            None => Err(Refusal::UnknownKey),
+            Err(check) => Err(Unsigned {
+                refusal: Refusal::UnknownKey,
+                check,
+            }),
         }
     }
+
+    /// Who may sign.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The canonical request and the string to sign of the last request, as far as they were written: see
+    /// [`Verifier::canonical_request`].
+    #[must_use]
+    pub fn compared(&self) -> (&[u8], &[u8]) {
+        (
+            self.verifier.canonical_request(),
+            self.verifier.string_to_sign(),
+        )
+    }
+}
+
+/// Why a request is refused, as far as it depends on whose key it names: callers do not learn that.
+fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
+    let unsigned = Unsigned::from(refusal);
+    let check = match (unsigned.check, signer) {
+        (Check::UnknownKey, Err(check)) => *check,
+        (Check::TokenExpired, Ok(Signer::Principal(_))) => Check::KeyExpired,
+        (check, _) => check,
+    };
+    Unsigned { check, ..unsigned }
 }
 
 impl Signer {
@@ -161,15 +230,21 @@ fn find(
     session_keys: &SessionKeys,
     access_key_id: &str,
     token: Option<&[u8]>,
-) -> Option<Signer> {
+) -> Result<Signer, Check> {
     if let Some(principal) = credentials.find(access_key_id) {
-        return Some(Signer::Principal(Arc::clone(principal)));
+        return Ok(Signer::Principal(Arc::clone(principal)));
     }
-    let opened = session_keys.open(access_key_id, token?)?;
-    let parent = credentials.find(&opened.parent_access_key_id)?;
+    let token = token.ok_or(Check::UnknownKey)?;
+    let opened = session_keys.open(access_key_id, token);
+    let opened = opened.ok_or(Check::TokenUnsealed)?;
+    let parent = credentials.find(&opened.parent_access_key_id);
+    let parent = parent.ok_or(Check::TokenOrphaned)?;
     let is_its =
         parent.account == opened.account && session_keys.was_issued_with(&opened, &parent.secret);
-    is_its.then(|| Signer::Federated(Arc::clone(parent), opened))
+    if !is_its {
+        return Err(Check::TokenOrphaned);
+    }
+    Ok(Signer::Federated(Arc::clone(parent), opened))
 }
 
 /// A grant does not outlive its parent.

@@ -1,6 +1,8 @@
 //! The caller of a verified request.
 
 use super::principal::{Principal, Secret};
+use super::session_keys::ACCESS_KEY_ID_BYTES;
+use crate::check::Check;
 use aws_lc_rs::digest::{SHA256, digest};
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Decision, Policy, Request};
@@ -31,10 +33,27 @@ enum Who {
 pub(super) struct Session {
     pub(super) parent: Arc<Principal>,
     pub(super) name: String,
+    pub(super) key_id: SessionKeyId,
     /// `None`: no rights.
     pub(super) policy: Option<Policy>,
     /// The earlier end of the grant and its parent.
     pub(super) expires_s: u64,
+}
+
+/// The access key id of temporary credentials, which all have the same length: no memory is taken for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionKeyId([u8; ACCESS_KEY_ID_BYTES]);
+
+impl SessionKeyId {
+    /// An id that was found to be one of ours.
+    pub(super) fn of(id: &str) -> Self {
+        let bytes = id.as_bytes().first_chunk();
+        Self(bytes.copied().unwrap_or([b'-'; ACCESS_KEY_ID_BYTES]))
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 impl Caller {
@@ -87,6 +106,16 @@ impl Caller {
         match &self.who {
             Who::Anyone(_) => false,
             Who::Principal(_) | Who::Session(_) => true,
+        }
+    }
+
+    /// The access key id that requests are signed with; `None` for anyone.
+    #[must_use]
+    pub fn access_key_id(&self) -> Option<&str> {
+        match &self.who {
+            Who::Anyone(_) => None,
+            Who::Principal(principal) => Some(&principal.access_key_id),
+            Who::Session(session) => Some(session.key_id.as_str()),
         }
     }
 
@@ -179,6 +208,33 @@ impl Caller {
                     && session.policy.as_ref().is_some_and(own)
                     && session.parent.decide(&request) == Decision::Allow
             }
+        }
+    }
+
+    /// Which check of policies a caller without permission did not pass: for operators, who must know whether to add a
+    /// statement or to remove one.
+    #[must_use]
+    pub fn policy_check(&self, action: Action, resource: &str, client_id: Option<&str>) -> Check {
+        let request = Request {
+            action,
+            resource,
+            client_id,
+        };
+        let own = |session: &Session| {
+            let policy = session.policy.as_ref();
+            policy.map_or(Decision::NoMatch, |policy| policy.decide(&request))
+        };
+        let denied = match &self.who {
+            Who::Anyone(_) => false,
+            Who::Principal(principal) => principal.decide(&request) == Decision::Deny,
+            Who::Session(session) => {
+                own(session) == Decision::Deny || session.parent.decide(&request) == Decision::Deny
+            }
+        };
+        if denied {
+            Check::PolicyExplicitDeny
+        } else {
+            Check::PolicyNoAllow
         }
     }
 

@@ -19,7 +19,7 @@ mod nonces;
 mod principal;
 mod session_keys;
 
-pub use authenticator::{Authenticator, SignatureRules};
+pub use authenticator::{Authenticator, SignatureRules, Unsigned};
 pub use caller::{Caller, federated_user_arn};
 pub use credentials::{Credentials, CredentialsError};
 pub use nonces::Nonces;

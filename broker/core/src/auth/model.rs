@@ -1,7 +1,8 @@
 //! Callers compared with a slow, plain model: documents as JSON values, wildcards by their definition.
 
-use super::caller::Session;
+use super::caller::{Session, SessionKeyId};
 use super::{Caller, Principal};
+use crate::check::Check;
 use codec::aws::ChannelArn;
 use codec::aws::policy::{Action, Policy};
 use serde_json::Value;
@@ -131,6 +132,7 @@ fn federated(role: &[&str], policy: Option<&str>) -> Caller {
     let session = Session {
         parent: principal(role),
         name: "web-1".into(),
+        key_id: SessionKeyId::of("ASIAABCDEFGHIJKLMNOP"),
         policy: policy.map(|text| Policy::parse_session(text).unwrap()),
         expires_s: 1,
     };
@@ -156,6 +158,11 @@ fn principals_may_what_the_model_says() {
         for (action, resource, client) in questions() {
             let (allowed, denied) = judge(role, action, resource, client);
             let may = caller.may(action, resource, client);
+            if !may {
+                let check = [Check::PolicyNoAllow, Check::PolicyExplicitDeny][usize::from(denied)];
+                let told = caller.policy_check(action, resource, client);
+                assert_eq!(told, check, "{role:?} {action:?} {resource} {client:?}");
+            }
             assert_eq!(
                 may,
                 allowed && !denied,
@@ -182,6 +189,12 @@ fn temporary_credentials_may_what_both_sides_allow() {
                     && parent == (true, false)
                     && action != Action::GetFederationToken;
                 let may = caller.may(action, resource, client);
+                if !may {
+                    let denied = own.1 || parent.1;
+                    let check =
+                        [Check::PolicyNoAllow, Check::PolicyExplicitDeny][usize::from(denied)];
+                    assert_eq!(caller.policy_check(action, resource, client), check);
+                }
                 assert_eq!(
                     may, wanted,
                     "{role:?} {session:?} {action:?} {resource} {client:?}"

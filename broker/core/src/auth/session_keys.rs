@@ -181,6 +181,13 @@ impl SessionKeys {
         tag.is_some_and(|tag| verify_slices_are_equal(&tag, &issuer.tag).is_ok())
     }
 
+    /// The keys under which request ids of refusals are made (the first) and read. `None` where there is no previous
+    /// key.
+    #[must_use]
+    pub fn refusal_keys(&self) -> [Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>>; 2] {
+        [Some(&self.current), self.previous.as_ref()].map(|sealer| sealer?.refusal_key())
+    }
+
     fn sealer(&self, fingerprint: [u8; FINGERPRINT_BYTES]) -> Option<&Sealer> {
         let sealers = [Some(&self.current), self.previous.as_ref()];
         let mut sealers = sealers.into_iter().flatten();
@@ -255,6 +262,14 @@ impl Sealer {
         first.unwrap_or_default()
     }
 
+    fn refusal_key(&self) -> Option<Zeroizing<[u8; REFUSAL_KEY_BYTES]>> {
+        let mut key = Zeroizing::new([0; REFUSAL_KEY_BYTES]);
+        let info = [b"heliograph refusal ids".as_slice()];
+        let material = self.derive.expand(&info, RefusalKeyLength).ok()?;
+        material.fill(&mut *key).ok()?;
+        Some(key)
+    }
+
     fn derive(&self, version: u8, mark: &[u8]) -> Option<Derived> {
         let mut bytes = Zeroizing::new([0; DERIVED_BYTES]);
         let name = if version == UNBOUND {
@@ -277,6 +292,14 @@ struct DerivedLength;
 impl KeyType for DerivedLength {
     fn len(&self) -> usize {
         DERIVED_BYTES
+    }
+}
+
+struct RefusalKeyLength;
+
+impl KeyType for RefusalKeyLength {
+    fn len(&self) -> usize {
+        REFUSAL_KEY_BYTES
     }
 }
 
@@ -357,6 +380,8 @@ pub const NONCE_BYTES: usize = 32;
 /// Longest session token in characters: it is part of URLs, whose heads have 16 KiB.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
+/// A key of AES-128.
+const REFUSAL_KEY_BYTES: usize = 16;
 const VERSION: u8 = 2;
 /// Tokens without an issuer.
 const UNBOUND: u8 = 1;
@@ -366,7 +391,8 @@ const MARK_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
 const DERIVED_BYTES: usize = 32 + 10 + 30;
 const PREFIX: &str = "ASIA";
-const ACCESS_KEY_ID_BYTES: usize = PREFIX.len() + 16;
+/// Length of the access key ids of temporary credentials.
+pub(super) const ACCESS_KEY_ID_BYTES: usize = PREFIX.len() + 16;
 const ACCOUNT_BYTES_MAX: usize = 12;
 const ID_BYTES_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 32;

@@ -2,13 +2,16 @@
 
 mod access;
 mod histogram;
+mod purpose;
 
 pub use access::{
     AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
     UPGRADE_ROLES, UpgradeOutcome, UpgradeRole,
 };
 pub use histogram::{BOUNDS, BUCKETS, Histogram};
+pub use purpose::{PURPOSES, Purpose};
 
+use crate::check::ByCheck;
 use crate::journal::{END_REASONS, EndReason};
 use access::status_index;
 use codec::signal::Action;
@@ -134,6 +137,8 @@ pub struct Counters {
     pub requests: [[u64; STATUSES]; REQUESTED],
     /// Signatures and policies that kept somebody out.
     pub auth_failures: [u64; AUTH_FAILURES],
+    /// Refusals by check.
+    pub refusals: ByCheck,
     /// Frames delivered that are longer than each of [`LARGE_FRAMES`].
     pub large_frames: [u64; LARGE_FRAMES.len()],
     /// From the read that brought a message to its last byte's being handed to the kernel. Messages that were kept for
@@ -228,6 +233,7 @@ impl Counters {
         for (sum, one) in self.large_frames.iter_mut().zip(other.large_frames) {
             *sum += one;
         }
+        self.refusals.add(&other.refusals);
         for (sum, one) in self.connection_ends.iter_mut().zip(other.connection_ends) {
             *sum += one;
         }

@@ -67,6 +67,8 @@ pub struct Admission {
     pub accept: [u8; 28],
     /// The client offered the subprotocol `wss`, which is then echoed.
     pub wss: bool,
+    /// Who connects.
+    pub caller: Caller,
 }
 
 /// What is kept of a request head while its body is awaited.
@@ -104,6 +106,8 @@ pub(crate) struct PendingCall {
     pub close: bool,
     /// Who calls.
     pub caller: Caller,
+    /// The name of the channel that the call is about: for the log, if it is refused.
+    pub channel: Option<Box<str>>,
     /// What the call is about, where an audit line tells of it: a channel's ARN, or the name of one to be made.
     pub subject: Option<Box<str>>,
     /// The log keeps a place for that line.

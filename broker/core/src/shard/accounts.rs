@@ -11,7 +11,8 @@ use super::calls;
 use super::directory::Directory;
 use super::home::RATE_EXCEEDED;
 use super::sockets::Sockets;
-use super::{Answer, Query, QueryKind};
+use super::{Answer, Fault, Query, QueryKind};
+use crate::check::Check;
 use crate::id::{Identity, SessionKey, ShardId};
 use crate::session::{Expected, PendingCall};
 use crate::settings::Rate;
@@ -84,7 +85,8 @@ impl Directory {
         if bucket.take(rate, at.now) {
             Answer::Done
         } else {
-            Answer::Fault(ErrorKind::ClientLimitExceeded, RATE_EXCEEDED.into())
+            let kind = ErrorKind::ClientLimitExceeded;
+            Fault::new(Check::RateAccount, kind, RATE_EXCEEDED).into()
         }
     }
 
@@ -108,7 +110,8 @@ impl Directory {
         (self.counts_channels(operation) && channels >= most as u64).then(|| {
             let message =
                 format!("The account has {most} channels, which is as many as it may have.");
-            Answer::Fault(ErrorKind::AccountChannelLimitExceeded, message.into())
+            let kind = ErrorKind::AccountChannelLimitExceeded;
+            Fault::new(Check::ChannelsFull, kind, message).into()
         })
     }
 

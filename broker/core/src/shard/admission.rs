@@ -5,15 +5,16 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::evidence::Evidence;
 use super::gate::Gate;
-use super::home::RATE_EXCEEDED;
+use super::home::{RATE_EXCEEDED, absent};
 use super::leave::slot_of;
-use super::respond::Purpose;
 use super::sockets::Sockets;
-use super::{changes, drain, faults, leave, outboxes, relay, respond, unsent};
-use crate::auth::Caller;
+use super::{Fault, changes, drain, faults, leave, outboxes, relay, respond, unsent};
+use crate::auth::{Caller, Unsigned};
 use crate::channel::{Joined, Life, Metered, TableFull};
-use crate::event::{Place, UpgradeOutcome, UpgradeRole};
+use crate::check::Check;
+use crate::event::{Place, Purpose, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::record::{Record, Version};
@@ -21,7 +22,7 @@ use crate::session::{Admission, NEVER, Role, SessionState, Terms, WebSocket};
 use crate::settings::GoAway;
 use crate::time::{Moment, Now, Wall};
 use codec::aws::policy::Action;
-use codec::aws::{ChannelArn, ClientId, sigv4};
+use codec::aws::{ChannelArn, ClientId};
 use codec::control::ErrorKind;
 use codec::http::{Head, Meta, Upgrade, decode, pairs, switching_protocols};
 use std::rc::Rc;
@@ -39,16 +40,14 @@ const SINGLE: [&str; 9] = [
     "X-Amz-Security-Token",
 ];
 
-type Refusal = (ErrorKind, &'static str);
-
 /// Why an upgrade is refused by the shard that accepted its connection.
 pub(super) enum NotAdmitted {
     /// Its signature.
-    Unsigned(sigv4::Refusal),
-    /// Its parameters, or its channel cannot exist.
-    Refused(ErrorKind, &'static str),
-    /// The policy of this caller, who asked for that channel.
-    Denied(Caller, Action, ChannelArn),
+    Unsigned(Unsigned),
+    /// Its parameters, or its channel cannot exist. Who asks, if that is known.
+    Refused(Fault, Option<Caller>),
+    /// The policy of this caller, who asked for that channel; under which client id.
+    Denied(Caller, Action, ChannelArn, Option<Box<str>>),
 }
 
 /// Reads what an upgrade asks for.
@@ -62,12 +61,17 @@ pub(super) fn admission(
     asked: &Upgrade<'_>,
     at: Moment,
 ) -> Result<Admission, NotAdmitted> {
-    let invalid = |message| NotAdmitted::Refused(ErrorKind::InvalidArgument, message);
+    let invalid = |check, message| {
+        let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
+        NotAdmitted::Refused(fault, None)
+    };
     let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
         // As the signature reads them: `X-Amz%2DClientId` is that parameter too.
-        let name = decode(name)
-            .map_err(|_| invalid("A query parameter's name is not percent-encoded UTF-8."))?;
+        let name = decode(name).map_err(|_| {
+            let message = "A query parameter's name is not percent-encoded UTF-8.";
+            invalid(Check::QueryMalformed, message)
+        })?;
         let Some(place) = SINGLE.iter().position(|known| *known == name) else {
             continue;
         };
@@ -75,39 +79,67 @@ pub(super) fn admission(
             continue;
         };
         if slot.replace(value).is_some() {
-            return Err(invalid("A query parameter was given twice."));
+            let message = "A query parameter was given twice.";
+            return Err(invalid(Check::ParameterTwice, message));
         }
     }
     let caller = gate.authenticate_upgrade(head, at);
     let caller = caller.map_err(NotAdmitted::Unsigned)?;
     let [arn, client_id, ..] = found;
-    let arn = arn.ok_or_else(|| invalid("X-Amz-ChannelARN is required."))?;
-    let arn = decode(arn).map_err(|_| invalid("X-Amz-ChannelARN is not percent-encoded UTF-8."))?;
-    let arn = ChannelArn::parse(&arn, sockets.settings.strict())
-        .map_err(|error| invalid(error.message()))?;
-    let client_id = match sockets.role_of_host(head.host().unwrap_or_default()) {
-        Some(codec::signal::Role::Master) => None,
-        Some(codec::signal::Role::Viewer) => Some(client_id.unwrap_or_default()),
-        None => client_id,
+    let (arn, client_id) = match parameters(sockets, head, arn, client_id) {
+        Ok(named) => named,
+        Err((check, message)) => {
+            let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
+            return Err(NotAdmitted::Refused(fault, Some(caller)));
+        }
     };
-    let client_id = client_id.map(viewer_id).transpose().map_err(invalid)?;
     let action = if client_id.is_some() {
         Action::ConnectAsViewer
     } else {
         Action::ConnectAsMaster
     };
     if !caller.may(action, arn.as_str(), client_id.as_deref()) {
-        return Err(NotAdmitted::Denied(caller, action, arn));
+        return Err(NotAdmitted::Denied(caller, action, arn, client_id));
     }
     if !caller.sees(&arn) {
-        return Err(NotAdmitted::Refused(ErrorKind::ResourceNotFound, NOT_FOUND));
+        let fault = absent(Check::AccountHidden);
+        return Err(NotAdmitted::Refused(fault, Some(caller)));
     }
     Ok(Admission {
         arn,
         client_id,
         accept: codec::ws::accept_key(asked.key),
         wss: asked.offers_wss,
+        caller,
     })
+}
+
+/// A channel, and the client id of a viewer.
+type Named = (ChannelArn, Option<Box<str>>);
+
+/// What an upgrade names, or what is wrong with it.
+fn parameters(
+    sockets: &Sockets,
+    head: &Head<'_>,
+    arn: Option<&str>,
+    client_id: Option<&str>,
+) -> Result<Named, (Check, &'static str)> {
+    let malformed = |message| (Check::ArnMalformed, message);
+    let arn = arn.ok_or_else(|| malformed("X-Amz-ChannelARN is required."))?;
+    let undecoded = malformed("X-Amz-ChannelARN is not percent-encoded UTF-8.");
+    let arn = decode(arn).map_err(|_| undecoded)?;
+    let arn = ChannelArn::parse(&arn, sockets.settings.strict())
+        .map_err(|error| malformed(error.message()))?;
+    let client_id = match sockets.role_of_host(head.host().unwrap_or_default()) {
+        Some(codec::signal::Role::Master) => None,
+        Some(codec::signal::Role::Viewer) => {
+            Some(client_id.ok_or((Check::RoleHostMismatch, CLIENT_ID))?)
+        }
+        None => client_id,
+    };
+    let client_id = client_id.map(viewer_id).transpose();
+    let client_id = client_id.map_err(|message| (Check::ClientIdMalformed, message))?;
+    Ok((arn, client_id))
 }
 
 impl Sockets {
@@ -141,36 +173,37 @@ impl Sockets {
 pub(super) fn refuse_upgrade(
     sockets: &mut Sockets,
     books: &mut Books,
+    gate: &Gate,
     key: SessionKey,
     purpose: Purpose,
-    refusal: &NotAdmitted,
+    (head, refusal): (&Head<'_>, &NotAdmitted),
     at: Moment,
 ) {
+    let of = |caller| Evidence {
+        caller,
+        ..Evidence::of_head(head)
+    };
     match refusal {
-        NotAdmitted::Unsigned(refusal) => {
-            respond::respond_unsigned(sockets, books, key, purpose, refusal, true, at);
+        NotAdmitted::Unsigned(unsigned) => {
+            let evidence = gate.evidence(Some(head));
+            respond::respond_unsigned(sockets, books, key, purpose, unsigned, &evidence, true, at);
         }
-        NotAdmitted::Refused(kind, message) => {
-            respond::respond_error(sockets, books, key, purpose, *kind, message, true, at);
+        NotAdmitted::Refused(fault, caller) => {
+            let evidence = of(caller.as_ref());
+            respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
         }
-        NotAdmitted::Denied(caller, action, arn) => {
-            let (id, kind) = (books.request_id(), ErrorKind::AccessDenied);
+        NotAdmitted::Denied(caller, action, arn, client_id) => {
+            let kind = ErrorKind::AccessDenied;
+            let check = caller.policy_check(*action, arn.as_str(), client_id.as_deref());
+            let id = books.refusal_id(check, purpose, purpose.status(kind), at.wall);
             if let Some(mut audit) = sockets.audit_of(key, &id, caller, action.name()) {
                 audit.channel_arn = Some(arn.as_str().into());
                 audit.outcome = kind.error_type();
-                books.diary.denied(at.now, || audit);
+                books.diary.denied(at.now, audit);
             }
-            let message = caller.denial(*action, arn.as_str());
-            respond::respond_error_as(
-                sockets,
-                books,
-                key,
-                &id,
-                purpose,
-                (kind, &message),
-                true,
-                at,
-            );
+            let fault = Fault::new(check, kind, caller.denial(*action, arn.as_str()));
+            let told = (purpose, &fault, &of(Some(caller)));
+            respond::respond_error_as(sockets, books, key, &id, told, true, at);
         }
     }
 }
@@ -184,8 +217,8 @@ pub(super) fn admit(
     admission: &Admission,
     at: Moment,
 ) -> bool {
-    let purpose = purpose_of(admission);
-    if drain::refuses_in_drain(sockets, books, key, purpose, at) {
+    let (purpose, evidence) = (purpose_of(admission), Evidence::of_admission(admission));
+    if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return false;
     }
     if sockets.faults.is_some() && faults::on_connect(sockets, directory, books, key, admission, at)
@@ -202,8 +235,8 @@ pub(super) fn admit(
             Ok((channel, joined))
         });
     match joined {
-        Err((kind, message)) => {
-            respond::respond_error(sockets, books, key, purpose, kind, message, true, at);
+        Err(fault) => {
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
             false
         }
         Ok((channel, joined)) => {
@@ -232,17 +265,21 @@ fn channel_to_join(
     books: &mut Books,
     arn: &ChannelArn,
     at: Moment,
-) -> Result<ChannelKey, Refusal> {
-    let not_found = (ErrorKind::ResourceNotFound, NOT_FOUND);
-    if let Some(&key) = directory.names.get(&Identity::of(arn)) {
+) -> Result<ChannelKey, Fault> {
+    let identity = Identity::of(arn);
+    if let Some(&key) = directory.names.get(&identity) {
         let found = directory
             .channels
             .get(key)
             .is_some_and(|channel| channel.record.arn == *arn && channel.state == Life::Active);
-        return if found { Ok(key) } else { Err(not_found) };
+        return if found {
+            Ok(key)
+        } else {
+            Err(directory.not_found(&identity, Some(arn)))
+        };
     }
     if !sockets.settings.dev {
-        return Err(not_found);
+        return Err(absent(Check::ChannelAbsent));
     }
     let record = Record {
         arn: arn.clone(),
@@ -255,12 +292,12 @@ fn channel_to_join(
         .changes
         .last_created
         .max(record.created.min(at.wall));
-    let full = (
-        ErrorKind::ServiceUnavailable,
-        "The server has as many channels as it may have.",
-    );
     // In use at once: it was not reported as durable.
-    let key = directory.insert_channel(record, Life::Active).ok_or(full)?;
+    let key = directory.insert_channel(record, Life::Active);
+    let key = key.ok_or_else(|| {
+        let message = "The server has as many channels as it may have.";
+        Fault::new(Check::ChannelsFull, ErrorKind::ServiceUnavailable, message)
+    })?;
     changes::keep_channel(sockets, directory, books, key, at);
     Ok(key)
 }
@@ -273,24 +310,27 @@ fn join(
     role: &Role,
     session: SessionKey,
     at: Moment,
-) -> Result<Joined, Refusal> {
-    let limited = |message| (ErrorKind::ClientLimitExceeded, message);
+) -> Result<Joined, Fault> {
+    let limited = |check, message| Fault::new(check, ErrorKind::ClientLimitExceeded, message);
     let settings = &sockets.settings;
     let Some(channel) = directory.channels.get_mut(key) else {
-        return Err((ErrorKind::ResourceNotFound, NOT_FOUND));
+        return Err(absent(Check::ChannelAbsent));
     };
     let what = match role {
         Role::Master => Metered::ConnectAsMaster,
         Role::Viewer(_) => Metered::ConnectAsViewer,
     };
     if !channel.may(what, &settings.quotas, at.now) {
-        return Err(limited(RATE_EXCEEDED));
+        return Err(limited(Check::RateConnect, RATE_EXCEEDED));
     }
     let viewers_max = settings.limits.viewers_per_channel;
     let members = &mut channel.wake(&directory.hasher).members;
     let joined = members
         .join(slot_of(role), session, viewers_max)
-        .map_err(|TableFull| limited("The channel has as many viewers as it may have."))?;
+        .map_err(|TableFull| {
+            let message = "The channel has as many viewers as it may have.";
+            limited(Check::ViewersFull, message)
+        })?;
     channel.count(what, &settings.quotas, at.now); // a connect that was refused costs nothing
     leave::arm_channel(sockets, directory, key, at);
     Ok(joined)
@@ -414,14 +454,15 @@ pub(super) fn purpose_of(admission: &Admission) -> Purpose {
 }
 
 fn viewer_id(text: &str) -> Result<Box<str>, &'static str> {
-    let invalid = "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].";
-    let text = decode(text).map_err(|_| invalid)?;
-    let id = ClientId::parse(&text).map_err(|_| invalid)?;
+    let text = decode(text).map_err(|_| CLIENT_ID)?;
+    let id = ClientId::parse(&text).map_err(|_| CLIENT_ID)?;
     if id.is_reserved() {
         return Err("X-Amz-ClientId must not begin with AWS_.");
     }
     Ok(id.as_str().into())
 }
+
+const CLIENT_ID: &str = "X-Amz-ClientId must be 1 to 256 characters of [a-zA-Z0-9_.-].";
 
 /// The error for a channel that does not exist, in the words of the service.
 pub(super) const NOT_FOUND: &str = "The requested channel is not found or not active.";

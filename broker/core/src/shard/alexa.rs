@@ -8,9 +8,10 @@ use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
 use super::waits::{Call, Room};
-use super::{Answer, Letter, calls};
+use super::{Answer, Fault, Letter, calls};
 use super::{answers, backlog, home, leave};
 use crate::channel::{Channel, Waiting};
+use crate::check::Check;
 use crate::event::{Kind, Outcome};
 use crate::id::{CallRef, ChannelKey, Identity, SessionKey};
 use crate::limits::WAITING_CALLS_PER_CHANNEL_MAX;
@@ -90,7 +91,7 @@ fn room_for_offer(
     sender: &str,
 ) -> Result<Option<Call>, Answer> {
     if caller.shard != sockets.shards.id && !directory.waits.has_place() {
-        return Err(calls::too_busy());
+        return Err(calls::too_busy().into());
     }
     let Some(channel) = directory.channels.get(key) else {
         return Ok(None);
@@ -351,8 +352,7 @@ pub(super) fn fail_calls(
     directory: &mut Directory,
     books: &mut Books,
     key: ChannelKey,
-    kind: ErrorKind,
-    message: &str,
+    fault: &Fault,
     at: Moment,
 ) {
     while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) {
@@ -365,7 +365,7 @@ pub(super) fn fail_calls(
             directory,
             books,
             &call,
-            Answer::Fault(kind, message.into()),
+            Answer::Fault(fault.clone()),
             at,
         );
     }
@@ -401,8 +401,9 @@ fn wait_ms(ttl_seconds: u32, most_ms: u64) -> u64 {
     }
 }
 
-fn over_limit(message: &str) -> Answer {
-    Answer::Fault(ErrorKind::ClientLimitExceeded, message.into())
+fn over_limit(message: &'static str) -> Answer {
+    let kind = ErrorKind::ClientLimitExceeded;
+    Fault::new(Check::AlexaCallsFull, kind, message).into()
 }
 
 const CHANNEL_FULL: &str =

@@ -2,12 +2,15 @@
 
 use super::books::Books;
 use super::directory::Directory;
-use super::respond::{JSON, Purpose, Response};
+use super::evidence::Evidence;
+use super::respond::{JSON, Response};
 use super::sockets::Sockets;
-use super::{Answer, pages};
+use super::{Answer, Fault, pages};
 use super::{calls, respond};
 use crate::auth::Caller;
+use crate::check::Check;
 use crate::control;
+use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey};
 use crate::journal::Audit;
 use crate::record::Listed;
@@ -52,8 +55,8 @@ pub(super) fn take_answer(
             Some(refused) => refuse_audited(sockets, books, key, &asked, refused, at),
         }
     } else {
-        let id = books.request_id();
         let answer = refused_where_it_is(&wanted, answer);
+        let id = id_of(books, &asked, &answer, at);
         audit(sockets, books, key, &id, &asked, &answer, at);
         respond_answer(sockets, books, key, &id, &asked, wanted, answer, at);
     }
@@ -71,10 +74,26 @@ pub(super) fn refuse_audited(
     refused: Answer,
     at: Moment,
 ) {
-    let id = books.request_id();
+    let id = id_of(books, asked, &refused, at);
     audit(sockets, books, key, &id, asked, &refused, at);
     let wanted = Expected::Nothing;
     respond_answer(sockets, books, key, &id, asked, wanted, refused, at);
+}
+
+/// The request id of a call's answer.
+fn id_of(books: &mut Books, asked: &PendingCall, answer: &Answer, at: Moment) -> String {
+    match answer {
+        Answer::Fault(fault) => {
+            let purpose = Purpose::Api(asked.operation);
+            let status = respond::status_of(purpose, fault);
+            books.refusal_id(fault.check, purpose, status, at.wall)
+        }
+        Answer::Record(..)
+        | Answer::Page(..)
+        | Answer::Done
+        | Answer::Number(_)
+        | Answer::Answer(_) => books.request_id(),
+    }
 }
 
 /// A line for each change, made or not, and for each call that a policy refuses.
@@ -95,14 +114,17 @@ fn audit(
         return;
     };
     audit.channel_arn.clone_from(&asked.subject);
-    if let Answer::Fault(kind, _) = answer {
-        let denied = matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized);
-        audit.outcome = kind.error_type();
+    if let Answer::Fault(fault) = answer {
+        let denied = matches!(
+            fault.kind,
+            ErrorKind::AccessDenied | ErrorKind::NotAuthorized
+        );
+        audit.outcome = fault.kind.error_type();
         if asked.place_kept {
             books.diary.unchanged();
         }
         if denied || asked.subject.is_some() {
-            books.diary.denied(at.now, || audit);
+            books.diary.denied(at.now, audit);
         }
         return;
     }
@@ -172,8 +194,9 @@ pub(super) fn respond_answer(
 ) {
     let purpose = Purpose::Api(asked.operation);
     let mut body = Vec::new();
+    let internal = internal_failure();
     let fault = match &answer {
-        Answer::Fault(kind, message) => Some((*kind, &**message)),
+        Answer::Fault(fault) => Some(fault),
         Answer::Record(..)
         | Answer::Page(..)
         | Answer::Done
@@ -181,27 +204,19 @@ pub(super) fn respond_answer(
         | Answer::Answer(_) => {
             let fits = sockets.write_answer(&mut body, key, asked, wanted, &answer, at);
             debug_assert!(fits, "an answer that does not fit its question");
-            (!fits).then_some((ErrorKind::InternalFailure, "Internal failure."))
+            (!fits).then_some(&internal)
         }
     };
     match fault {
-        Some((kind, message)) => {
-            respond::respond_error_as(
-                sockets,
-                books,
-                key,
-                id,
-                purpose,
-                (kind, message),
-                asked.close,
-                at,
-            );
+        Some(fault) => {
+            let told = (purpose, fault, &Evidence::of_call(asked));
+            respond::respond_error_as(sockets, books, key, id, told, asked.close, at);
         }
         None => {
             let response = Response {
                 purpose,
                 status: 200,
-                error_type: None,
+                refusal: None,
                 content_type: JSON,
                 body: &body,
                 close: asked.close,
@@ -286,9 +301,16 @@ impl Sockets {
 /// Media storage is refused to a channel that is there; to any other in the words for that.
 fn refused_where_it_is(wanted: &Expected, answer: Answer) -> Answer {
     if let (Expected::NoMediaStorage, Answer::Record(..)) = (wanted, &answer) {
-        return Answer::Fault(ErrorKind::InvalidArgument, MEDIA_STORAGE_REFUSED.into());
+        let kind = ErrorKind::InvalidArgument;
+        return Fault::new(Check::MediaStorageAbsent, kind, MEDIA_STORAGE_REFUSED).into();
     }
     answer
+}
+
+/// The error when we contradict ourselves.
+pub(super) fn internal_failure() -> Fault {
+    let kind = ErrorKind::InternalFailure;
+    Fault::new(Check::InternalFailure, kind, "Internal failure.")
 }
 
 /// What an answer makes of what was wanted.

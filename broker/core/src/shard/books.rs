@@ -2,8 +2,11 @@
 
 use super::capture::{Capture, Copies};
 use super::delivery_times::DeliveryTimes;
-use crate::event::Counters;
+use crate::check::Check;
+use crate::event::{Counters, Purpose};
 use crate::journal::{Diary, Journal};
+use crate::refusal_id::{RefusalIds, printed};
+use crate::time::Wall;
 
 /// The books of a shard. Nothing that the shard does depends on them, but on gauges of bytes and on the places of
 /// audit lines.
@@ -14,10 +17,11 @@ pub(super) struct Books {
     pub(super) delivery_times: DeliveryTimes,
     /// Frames taken in since the start.
     pub(super) frames: u64,
-    /// Request ids and versions of channels are drawn from it.
+    /// Request ids of answers that refuse nothing, and versions of channels, are drawn from it.
     pub(super) random: fastrand::Rng,
     /// Where copies of messages go, under `--dev`.
     pub(super) copies: Option<Box<Copies>>,
+    refusal_ids: RefusalIds,
 }
 
 impl Books {
@@ -25,6 +29,7 @@ impl Books {
         journal: Box<dyn Journal>,
         copies: Option<Box<dyn Capture>>,
         random: fastrand::Rng,
+        refusal_ids: RefusalIds,
     ) -> Self {
         Self {
             counters: Counters::default(),
@@ -33,6 +38,24 @@ impl Books {
             frames: 0,
             random,
             copies: copies.map(Copies::new).map(Box::new),
+            refusal_ids,
         }
+    }
+
+    /// A new request id: a UUID of version 4 form from the shard's generator.
+    pub(super) fn request_id(&mut self) -> String {
+        let bits = self.random.u128(..);
+        printed(bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+    }
+
+    /// The request id of a refusal, which says why: see [`crate::refusal_id`].
+    pub(super) fn refusal_id(
+        &mut self,
+        check: Check,
+        purpose: Purpose,
+        status: u16,
+        at: Wall,
+    ) -> String {
+        printed(self.refusal_ids.next(check, purpose, status, at))
     }
 }

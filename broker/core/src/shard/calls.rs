@@ -2,11 +2,12 @@
 
 use super::books::Books;
 use super::directory::Directory;
-use super::respond::Purpose;
 use super::sockets::Sockets;
-use super::{Alteration, Answer, Letter, Query, QueryKind};
+use super::{Alteration, Answer, Fault, Letter, Query, QueryKind};
 use super::{accounts, alexa, answers, faults, home, respond};
 use crate::auth::Caller;
+use crate::check::Check;
+use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
 use crate::limits::{
     LIST_MERGED_MAX, LIST_PAGE_MAX, REPLY_MS_MAX, calls_per_pair, changes_per_pair,
@@ -18,16 +19,14 @@ use codec::aws::ChannelArn;
 use codec::control::{Call, ErrorKind, ListSignalingChannels, Selector};
 
 /// The error when a mailbox or a table of calls is full.
-pub(super) fn too_busy() -> Answer {
-    Answer::Fault(
-        ErrorKind::ServiceUnavailable,
-        "The server is busy. Try again.".into(),
-    )
+pub(super) fn too_busy() -> Fault {
+    let message = "The server is busy. Try again.";
+    Fault::new(Check::MailboxFull, ErrorKind::ServiceUnavailable, message)
 }
 
 /// The error for a change whose audit line has no place.
-fn unauditable() -> Answer {
-    Answer::Fault(ErrorKind::ServiceUnavailable, UNAUDITABLE.into())
+fn unauditable() -> Fault {
+    Fault::new(Check::AuditFull, ErrorKind::ServiceUnavailable, UNAUDITABLE)
 }
 
 /// Why changes are refused while the log has no place for their audit lines.
@@ -44,6 +43,7 @@ pub(super) fn begin(
     call: Call,
     at: Moment,
 ) {
+    asked.channel = call.channel_name().map(Into::into);
     if sockets.faults.is_some()
         && faults::on_call(sockets, directory, books, key, &asked, &call, at)
     {
@@ -57,7 +57,8 @@ pub(super) fn begin(
     if asked.subject.is_some() {
         asked.place_kept = books.diary.keep_place();
         if !asked.place_kept {
-            return answers::refuse_audited(sockets, books, key, &asked, unauditable(), at);
+            let refused = unauditable().into();
+            return answers::refuse_audited(sockets, books, key, &asked, refused, at);
         }
     }
     if directory.asks_for_permit(asked.operation) {
@@ -249,7 +250,10 @@ pub(super) fn send_query(
             *asking += 1;
             sockets.output(Output::Post(home, Letter::Query(caller, Box::new(query))));
         }
-        None => answers::take_answer(sockets, directory, books, caller, too_busy(), at),
+        None => {
+            let answer = too_busy().into();
+            answers::take_answer(sockets, directory, books, caller, answer, at);
+        }
     }
 }
 
@@ -331,7 +335,8 @@ pub(super) fn refused(
 ) {
     if let Letter::Query(caller, query) = letter {
         sockets.heard_from(sockets.home_of(&query.kind));
-        answers::take_answer(sockets, directory, books, caller, too_busy(), at);
+        let answer = too_busy().into();
+        answers::take_answer(sockets, directory, books, caller, answer, at);
     }
 }
 

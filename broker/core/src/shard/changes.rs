@@ -8,13 +8,15 @@
 //! Until a change is durable nobody sees it: neither a channel that is being created nor an update.
 //! One change of a channel is under way at a time, so that what is read, changed and written cannot be mixed up.
 
+use super::altered::altered;
 use super::books::Books;
 use super::directory::Directory;
-use super::home::not_found;
+use super::home::absent;
 use super::sockets::Sockets;
-use super::{Alteration, Answer, Query, QueryKind};
-use super::{alexa, census, home, kept, leave};
+use super::{Alteration, Answer, Fault, Query, QueryKind};
+use super::{alexa, answers, census, home, kept, leave};
 use crate::channel::Life;
+use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::journal::EndReason;
 use crate::limits::{CHANGES_PER_SHARD_MAX, CHANGES_WAITING_PER_CHANNEL_MAX};
@@ -23,7 +25,7 @@ use crate::registry::{Change, Store, StoreError, Submitted};
 use crate::time::{Moment, Wall};
 use ahash::RandomState;
 use codec::aws::{ChannelArn, ChannelName};
-use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, TAGS_MAX, Tag};
+use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation};
 use std::collections::{HashMap, VecDeque};
 
 /// A change that the store has, and who waits for its end.
@@ -78,14 +80,8 @@ pub(super) fn create(
 ) {
     if directory.names.contains_key(identity) {
         let message = "A channel with this name exists already in this account and region.";
-        return home::send_answer(
-            sockets,
-            directory,
-            books,
-            caller,
-            Answer::Fault(ErrorKind::ResourceInUse, message.into()),
-            at,
-        );
+        let fault = Fault::new(Check::ChannelExists, ErrorKind::ResourceInUse, message);
+        return home::send_answer(sockets, directory, books, caller, fault.into(), at);
     }
     // The creation time tells a channel from an earlier one of its name, also when both fall into one millisecond or
     // the clock was set back.
@@ -103,8 +99,8 @@ pub(super) fn create(
         .ok()
     });
     let Some(arn) = arn else {
-        let answer = Answer::Fault(ErrorKind::InternalFailure, "Internal failure.".into());
-        return home::send_answer(sockets, directory, books, caller, answer, at);
+        let fault = answers::internal_failure();
+        return home::send_answer(sockets, directory, books, caller, fault.into(), at);
     };
     let record = Record {
         arn,
@@ -116,8 +112,9 @@ pub(super) fn create(
     directory.changes.last_created = created;
     let Some(key) = directory.insert_channel(record, Life::Creating) else {
         let message = "The server has as many channels as it may have.";
-        let answer = Answer::Fault(ErrorKind::AccountChannelLimitExceeded, message.into());
-        return home::send_answer(sockets, directory, books, caller, answer, at);
+        let kind = ErrorKind::AccountChannelLimitExceeded;
+        let fault = Fault::new(Check::ChannelsFull, kind, message);
+        return home::send_answer(sockets, directory, books, caller, fault.into(), at);
     };
     submit(
         sockets,
@@ -153,7 +150,8 @@ pub(super) fn alter(
     at: Moment,
 ) {
     let Some(key) = directory.find(&arn) else {
-        return home::send_answer(sockets, directory, books, caller, not_found(), at);
+        let fault = directory.not_found(&Identity::of(&arn), Some(&arn));
+        return home::send_answer(sockets, directory, books, caller, fault.into(), at);
     };
     if let Some(changing) = directory.changes.under_way.get_mut(&key) {
         if changing.waiting.len() < CHANGES_WAITING_PER_CHANNEL_MAX {
@@ -166,14 +164,16 @@ pub(super) fn alter(
             return;
         }
         let message = "Too many changes of this channel are under way. Try again.";
-        let answer = Answer::Fault(ErrorKind::ClientLimitExceeded, message.into());
-        return home::send_answer(sockets, directory, books, caller, answer, at);
+        let kind = ErrorKind::ClientLimitExceeded;
+        let fault = Fault::new(Check::ChangesFull, kind, message);
+        return home::send_answer(sockets, directory, books, caller, fault.into(), at);
     }
     let Some(channel) = directory.channels.get_mut(key) else {
-        return home::send_answer(sockets, directory, books, caller, not_found(), at);
+        let fault = absent(Check::ChannelAbsent);
+        return home::send_answer(sockets, directory, books, caller, fault.into(), at);
     };
     match altered(&channel.record, alteration, &mut books.random) {
-        Err(answer) => home::send_answer(sockets, directory, books, caller, answer, at),
+        Err(fault) => home::send_answer(sockets, directory, books, caller, fault.into(), at),
         Ok(None) => {
             channel.state = Life::Deleting;
             directory.changes.deleting += 1;
@@ -309,7 +309,7 @@ fn make(
     at: Moment,
 ) -> Answer {
     let Some(channel) = directory.channels.get_mut(key) else {
-        return not_found();
+        return absent(Check::ChannelAbsent).into();
     };
     match step {
         Step::Create => {
@@ -338,11 +338,15 @@ fn unmake(
     error: &StoreError,
     at: Moment,
 ) -> Answer {
-    let message = match error {
-        StoreError::Busy => "Too many changes are under way. Try again.",
+    let (check, message) = match error {
+        StoreError::Busy => (
+            Check::ChangesFull,
+            "Too many changes are under way. Try again.",
+        ),
         StoreError::Failed(text) => {
             books.diary.trouble(at.now, text.clone());
-            "The registry takes no changes at the moment. Try again later."
+            let message = "The registry takes no changes at the moment. Try again later.";
+            (Check::StoreFailed, message)
         }
     };
     let channel = directory.channels.get_mut(key);
@@ -355,7 +359,7 @@ fn unmake(
         (Step::Delete, Some(channel)) => channel.state = Life::Active,
         (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
     }
-    Answer::Fault(ErrorKind::ServiceUnavailable, message.into())
+    Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
 }
 
 /// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free.
@@ -373,8 +377,7 @@ fn end_channel(
         directory,
         books,
         key,
-        ErrorKind::ResourceNotFound,
-        super::admission::NOT_FOUND,
+        &absent(Check::ChannelDeleting),
         at,
     );
     directory.free_name(identity);
@@ -427,53 +430,6 @@ impl Directory {
             }
         }
     }
-}
-
-/// The record that an alteration makes of another; `None` when the channel ends.
-fn altered(
-    record: &Record,
-    alteration: Alteration,
-    random: &mut fastrand::Rng,
-) -> Result<Option<Record>, Answer> {
-    let mut next = record.clone();
-    match alteration {
-        Alteration::Update(version, ttl_seconds) => {
-            check_version(record, Some(&version))?;
-            next.ttl_seconds = ttl_seconds;
-            next.version = Version::draw(random);
-        }
-        Alteration::Tag(tags) => {
-            for tag in tags {
-                set_tag(&mut next.tags, tag);
-            }
-            if next.tags.len() > TAGS_MAX {
-                let message = format!("A channel has at most {TAGS_MAX} tags.");
-                let kind = ErrorKind::TagsPerResourceExceededLimit;
-                return Err(Answer::Fault(kind, message.into()));
-            }
-        }
-        Alteration::Untag(keys) => next.tags.retain(|tag| !keys.contains(&tag.key)),
-        Alteration::Delete(version) => {
-            check_version(record, version.as_deref())?;
-            return Ok(None);
-        }
-    }
-    Ok(Some(next))
-}
-
-fn set_tag(tags: &mut Vec<Tag>, tag: Tag) {
-    match tags.iter_mut().find(|old| old.key == tag.key) {
-        Some(old) => old.value = tag.value,
-        None => tags.push(tag),
-    }
-}
-
-fn check_version(record: &Record, version: Option<&str>) -> Result<(), Answer> {
-    if version.is_none_or(|version| version == record.version.as_str()) {
-        return Ok(());
-    }
-    let message = "CurrentVersion is not the version of the channel. Describe it again.";
-    Err(Answer::Fault(ErrorKind::VersionMismatch, message.into()))
 }
 
 /// The partition of channels that we create.

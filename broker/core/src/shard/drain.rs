@@ -10,9 +10,11 @@
 
 use super::books::Books;
 use super::directory::Directory;
-use super::respond::Purpose;
+use super::evidence::Evidence;
 use super::sockets::Sockets;
-use super::{alexa, leave, respond, timers};
+use super::{Fault, alexa, leave, respond, timers};
+use crate::check::Check;
+use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::DRAIN_STEP_MS;
@@ -84,11 +86,12 @@ pub(super) fn refuses_in_drain(
     books: &mut Books,
     key: SessionKey,
     purpose: Purpose,
+    evidence: &Evidence<'_>,
     at: Moment,
 ) -> bool {
     if sockets.drains() {
-        let kind = ErrorKind::ServiceUnavailable;
-        respond::respond_error(sockets, books, key, purpose, kind, SHUTTING_DOWN, true, at);
+        let fault = shutting_down();
+        respond::respond_error(sockets, books, key, purpose, &fault, evidence, true, at);
     }
     sockets.drains()
 }
@@ -165,20 +168,15 @@ pub(super) fn look_at_drain(
 
 fn fail_all_calls(sockets: &mut Sockets, directory: &mut Directory, books: &mut Books, at: Moment) {
     for key in directory.waits.channels() {
-        alexa::fail_calls(
-            sockets,
-            directory,
-            books,
-            key,
-            ErrorKind::ServiceUnavailable,
-            SHUTTING_DOWN,
-            at,
-        );
+        alexa::fail_calls(sockets, directory, books, key, &shutting_down(), at);
     }
 }
 
 /// The error while the process is about to end.
-pub(super) const SHUTTING_DOWN: &str = "The server is shutting down.";
+pub(super) fn shutting_down() -> Fault {
+    let message = "The server is shutting down.";
+    Fault::new(Check::Draining, ErrorKind::ServiceUnavailable, message)
+}
 
 /// Time for the answers of waiting calls to reach their callers.
 const LAST_CALL_MS: u64 = 500;

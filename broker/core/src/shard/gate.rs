@@ -1,7 +1,8 @@
 //! The signature of a request, checked by the shard that accepted its connection.
 
 use super::directory::Directory;
-use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys};
+use super::evidence::{Evidence, SignatureEvidence};
+use crate::auth::{Authenticator, Caller, Credentials, Nonces, SessionKeys, Unsigned};
 use crate::session::Target;
 use crate::time::Moment;
 use codec::aws::sigv4::{Refusal, Service};
@@ -29,7 +30,7 @@ impl Gate {
         head: &Head<'_>,
         target: Target,
         at: Moment,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Unsigned> {
         match &mut self.authenticator {
             Some(authenticator) => authenticator.precheck(head, service(target), at.wall.0 / 1000),
             None => Ok(()),
@@ -43,7 +44,7 @@ impl Gate {
         body: &[u8],
         target: Target,
         at: Moment,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, Unsigned> {
         let Some(authenticator) = &mut self.authenticator else {
             return Ok(self.anyone.clone());
         };
@@ -57,12 +58,31 @@ impl Gate {
         &mut self,
         head: &Head<'_>,
         at: Moment,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, Unsigned> {
         match &mut self.authenticator {
             Some(authenticator) => {
                 authenticator.check(head, &[], Service::KinesisVideo, at.wall.0 / 1000)
             }
             None => Ok(self.anyone.clone()),
+        }
+    }
+}
+
+impl Gate {
+    /// What is noted of a request whose signature was just found wrong.
+    pub(super) fn evidence<'a>(&'a self, head: Option<&'a Head<'a>>) -> Evidence<'a> {
+        let signature = self.authenticator.as_ref().map(|authenticator| {
+            let (canonical_request, string_to_sign) = authenticator.compared();
+            SignatureEvidence {
+                credentials: authenticator.credentials(),
+                canonical_request,
+                string_to_sign,
+            }
+        });
+        Evidence {
+            head,
+            signature,
+            ..Evidence::default()
         }
     }
 }

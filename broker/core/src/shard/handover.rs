@@ -3,14 +3,14 @@
 use super::Parcel;
 use super::books::Books;
 use super::directory::Directory;
+use super::evidence::Evidence;
 use super::sockets::Sockets;
-use super::{admission, respond, road};
+use super::{admission, calls, respond, road};
 use crate::event::Place;
 use crate::id::{Identity, SessionKey};
 use crate::machine::Output;
 use crate::session::{Admission, HttpStage, Session, SessionState};
 use crate::time::Moment;
-use codec::control::ErrorKind;
 
 impl Sockets {
     /// Announces that the connection goes to its channel's home; [`release_parcel`] follows.
@@ -99,15 +99,9 @@ pub(super) fn bounce_parcel(
     at: Moment,
 ) -> SessionKey {
     let key = sockets.take_session(parcel.peer, at);
-    respond::respond_error(
-        sockets,
-        books,
-        key,
-        admission::purpose_of(&parcel.admission),
-        ErrorKind::ServiceUnavailable,
-        "The server is busy. Try again.",
-        true,
-        at,
-    );
+    let purpose = admission::purpose_of(&parcel.admission);
+    let evidence = Evidence::of_admission(&parcel.admission);
+    let fault = calls::too_busy();
+    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
     key
 }

@@ -2,13 +2,15 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::evidence::Evidence;
 use super::gate::Gate;
 use super::requests::Step;
-use super::respond::Purpose;
+use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::sts::answer_sts;
-use super::{admission, calls, drain, leave, outboxes, respond, welcome};
-use crate::event::{Requested, UpgradeRole};
+use super::{Fault, admission, calls, drain, leave, outboxes, respond, welcome};
+use crate::check::Check;
+use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::SessionKey;
 use crate::session::{HttpStage, PendingBody, PendingCall, Target};
 use crate::time::Moment;
@@ -40,16 +42,17 @@ pub(super) fn take_head(
     let head = match Head::parse(bytes, &sockets.rules.head) {
         Ok(head) => head,
         Err(error) => {
-            let (status, message) = (error.status(), error.message());
-            return refuse_step(sockets, books, key, Purpose::Unknown, status, message, at);
+            let (fault, evidence) = (error.into(), Evidence::default());
+            return refuse_step(sockets, books, key, Purpose::Unknown, fault, &evidence, at);
         }
     };
-    if let Some(refusal) = sockets.rules.origins.refusal(&head) {
+    if let Some(fault) = sockets.rules.origins.refusal(&head) {
         let purpose = match head.header("upgrade") {
             Some(_) => upgrade_of(&head),
             None => Purpose::Unknown,
         };
-        return refuse_step(sockets, books, key, purpose, 403, refusal, at);
+        let evidence = Evidence::of_head(&head);
+        return refuse_step(sockets, books, key, purpose, fault, &evidence, at);
     }
     let request = Request {
         head,
@@ -63,16 +66,9 @@ pub(super) fn take_head(
         }
         Ok(None) => {}
         Err(error) => {
-            let (status, message) = (error.status(), error.message());
-            return refuse_step(
-                sockets,
-                books,
-                key,
-                upgrade_of(&request.head),
-                status,
-                message,
-                at,
-            );
+            let purpose = upgrade_of(&request.head);
+            let evidence = Evidence::of_head(&request.head);
+            return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
         }
     }
     match request.head.method() {
@@ -85,15 +81,10 @@ pub(super) fn take_head(
                 .is_some_and(|query| query.contains("X-Amz-ChannelARN")) =>
         {
             let message = "This request must ask for a WebSocket: Upgrade: websocket.";
-            refuse_step(
-                sockets,
-                books,
-                key,
-                upgrade_of(&request.head),
-                400,
-                message,
-                at,
-            )
+            let fault = HeadFault::new(Check::NotWebsocket, 400, message);
+            let purpose = upgrade_of(&request.head);
+            let evidence = Evidence::of_head(&request.head);
+            refuse_step(sockets, books, key, purpose, fault, &evidence, at)
         }
         "GET" | "HEAD" if welcome::is_visit(&sockets.settings, &request.head) => {
             let close = ends_with(&request.head);
@@ -120,12 +111,14 @@ fn take_upgrade(
         leave::finish(sockets, directory, books, key, at);
         return Step::Over;
     }
-    if drain::refuses_in_drain(sockets, books, key, purpose, at) {
+    let evidence = Evidence::of_head(&request.head);
+    if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return Step::Over;
     }
     match admission::admission(sockets, gate, &request.head, asked, at) {
         Err(refusal) => {
-            admission::refuse_upgrade(sockets, books, key, purpose, &refusal, at);
+            let head = &request.head;
+            admission::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);
             Step::Over
         }
         Ok(admission) if sockets.sends_home(&admission) => {
@@ -186,16 +179,9 @@ fn unknown_operation(
     let close = ends_with(&request.head);
     let message = "There is no such operation: see the path, and that the method is POST.";
     let kind = ErrorKind::UnknownOperation;
-    respond::respond_error(
-        sockets,
-        books,
-        key,
-        Purpose::Unknown,
-        kind,
-        message,
-        close,
-        at,
-    );
+    let fault = Fault::new(Check::OperationUnknown, kind, message);
+    let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(&request.head));
+    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, close, at);
     next(request, close)
 }
 
@@ -227,13 +213,15 @@ fn begin_call(
         Ok(Body::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
         Ok(Body::None) => 0, // a POST without any length is an error
         Err(error) => {
-            let (status, message) = (error.status(), error.message());
-            return refuse_step(sockets, books, key, Purpose::Unknown, status, message, at);
+            let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
+            return refuse_step(sockets, books, key, purpose, error.into(), &evidence, at);
         }
     };
     if length > sockets.settings.limits.body_bytes {
         let message = "The request body is too large.";
-        return refuse_step(sockets, books, key, Purpose::Unknown, 413, message, at);
+        let fault = HeadFault::new(Check::BodyTooLarge, 413, message);
+        let (purpose, evidence) = (Purpose::Unknown, Evidence::of_head(head));
+        return refuse_step(sockets, books, key, purpose, fault, &evidence, at);
     }
     let is_form = || head.header("content-type").is_some_and(sts::is_form);
     let target = match Operation::from_path(head.path()) {
@@ -241,13 +229,15 @@ fn begin_call(
         None if head.path() == "/" && is_form() => Target::Sts,
         None => return unknown_operation(sockets, books, key, request, at),
     };
-    if drain::refuses_in_drain(sockets, books, key, Purpose::of(target), at) {
+    let purpose = purpose_of(target);
+    if drain::refuses_in_drain(sockets, books, key, purpose, &Evidence::of_head(head), at) {
         return Step::Over;
     }
     let waits = request.after.len() < length;
-    if waits && let Err(refusal) = gate.precheck(head, target, at) {
+    if waits && let Err(unsigned) = gate.precheck(head, target, at) {
         // Its body is not waited for, so nobody knows where the next request begins.
-        respond::respond_unsigned(sockets, books, key, Purpose::of(target), &refusal, true, at);
+        let evidence = gate.evidence(Some(head));
+        respond::respond_unsigned(sockets, books, key, purpose, &unsigned, &evidence, true, at);
         return Step::Over;
     }
     if head.expects_continue() && waits {
@@ -294,15 +284,12 @@ pub(super) fn take_body(
     } = *awaited;
     let caller = match gate.authenticate(head.as_deref(), body, target, at) {
         Ok(caller) => caller,
-        Err(refusal) => {
+        Err(unsigned) => {
+            let head = head.as_deref();
+            let head = head.and_then(|text| Head::parse(text, &gate.head).ok());
+            let (purpose, evidence) = (purpose_of(target), gate.evidence(head.as_ref()));
             return respond::respond_unsigned(
-                sockets,
-                books,
-                key,
-                Purpose::of(target),
-                &refusal,
-                close,
-                at,
+                sockets, books, key, purpose, &unsigned, &evidence, close, at,
             );
         }
     };
@@ -317,23 +304,19 @@ pub(super) fn take_body(
                 host,
                 close,
                 caller,
+                channel: None,
                 subject: None,
                 place_kept: false,
             };
             calls::begin(sockets, directory, books, key, asked, call, at);
         }
         Err(error) => {
-            let (kind, message) = (error.kind, error.message);
-            respond::respond_error(
-                sockets,
-                books,
-                key,
-                Purpose::Api(operation),
-                kind,
-                &message,
-                close,
-                at,
-            );
+            let evidence = Evidence {
+                caller: Some(&caller),
+                ..Evidence::default()
+            };
+            let (purpose, fault) = (Purpose::Api(operation), error.into());
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, close, at);
         }
     }
 }
@@ -343,11 +326,11 @@ pub(super) fn refuse_step(
     books: &mut Books,
     key: SessionKey,
     purpose: Purpose,
-    status: u16,
-    message: &str,
+    fault: HeadFault,
+    evidence: &Evidence<'_>,
     at: Moment,
 ) -> Step {
-    respond::refuse_head(sockets, books, key, purpose, status, message, at);
+    respond::refuse_head(sockets, books, key, purpose, &fault, evidence, at);
     Step::Over
 }
 

@@ -3,12 +3,13 @@
 use super::admission::NOT_FOUND;
 use super::books::Books;
 use super::directory::Directory;
-use super::drain::SHUTTING_DOWN;
+use super::drain::shutting_down;
 use super::pages::PageOf;
 use super::sockets::Sockets;
-use super::{Answer, Letter, Query, QueryKind};
+use super::{Answer, Fault, Letter, Query, QueryKind};
 use super::{alexa, answers, changes, leave, pages};
 use crate::channel::{Channel, Life, Metered};
+use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
 use crate::machine::Output;
 use crate::time::Moment;
@@ -86,8 +87,8 @@ pub(super) fn serve(
                     sockets, directory, books, caller, key, &sender, &payload, at,
                 );
             }
-            Some(_) => Answer::Fault(ErrorKind::ServiceUnavailable, SHUTTING_DOWN.into()),
-            None => not_found(),
+            Some(_) => shutting_down().into(),
+            None => directory.not_found(&Identity::of(&arn), Some(&arn)).into(),
         },
     };
     send_answer(sockets, directory, books, caller, answer, at);
@@ -157,10 +158,8 @@ fn over_rate(
         leave::arm_channel(sockets, directory, key, at);
         return None;
     }
-    Some(Answer::Fault(
-        ErrorKind::ClientLimitExceeded,
-        RATE_EXCEEDED.into(),
-    ))
+    let kind = ErrorKind::ClientLimitExceeded;
+    Some(Fault::new(Check::RateChannel, kind, RATE_EXCEEDED).into())
 }
 
 impl Directory {
@@ -172,15 +171,16 @@ impl Directory {
             .filter(|channel| arn.is_none_or(|arn| channel.record.arn == *arn));
         let Some((channel, status)) = channel.and_then(|channel| Some((channel, status(channel)?)))
         else {
-            return not_found();
+            return self.not_found(identity, arn).into();
         };
         let ending = channel.state == Life::Deleting;
         if ending && operation == Operation::GetSignalingChannelEndpoint {
             let message = "The channel is being deleted.";
-            return Answer::Fault(ErrorKind::ResourceInUse, message.into());
+            let kind = ErrorKind::ResourceInUse;
+            return Fault::new(Check::ChannelDeleting, kind, message).into();
         }
         if ending && operation == Operation::GetIceServerConfig {
-            return not_found();
+            return self.not_found(identity, arn).into();
         }
         Answer::Record(channel.record.clone(), status)
     }
@@ -195,8 +195,29 @@ pub(super) fn status(channel: &Channel) -> Option<ChannelStatus> {
     }
 }
 
-pub(super) fn not_found() -> Answer {
-    Answer::Fault(ErrorKind::ResourceNotFound, NOT_FOUND.into())
+impl Directory {
+    /// The refusal of a channel that is not there, or not in use, for callers the same whatever the reason. `arn`:
+    /// what they called it, if not by its name.
+    pub(super) fn not_found(&self, identity: &Identity, arn: Option<&ChannelArn>) -> Fault {
+        let channel = self.names.get(identity);
+        let channel = channel.and_then(|&key| self.channels.get(key));
+        let check = match channel.map(|channel| (channel, channel.state)) {
+            None | Some((_, Life::Creating)) => Check::ChannelAbsent,
+            Some((channel, Life::Active | Life::Deleting))
+                if arn.is_some_and(|arn| channel.record.arn != *arn) =>
+            {
+                Check::ChannelStaleArn
+            }
+            Some((_, Life::Deleting)) => Check::ChannelDeleting,
+            Some((_, Life::Active)) => Check::ChannelAbsent,
+        };
+        absent(check)
+    }
+}
+
+/// The refusal of a channel that is not there, in the words of the service.
+pub(super) fn absent(check: Check) -> Fault {
+    Fault::new(check, ErrorKind::ResourceNotFound, NOT_FOUND)
 }
 
 /// The error for callers over their rate.

@@ -1,13 +1,15 @@
 //! Letters between shards: a connection on its way to its channel's shard, a question about a channel, and its reply.
 
 use crate::auth::{Caller, Credentials};
+use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::machine::Peer;
 use crate::record::{Listed, Record};
 use crate::registry::StoreError;
 use crate::session::Admission;
 use codec::aws::ChannelArn;
-use codec::control::{ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
+use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A letter to a shard.
@@ -128,7 +130,58 @@ pub enum Answer {
     /// The master's answer; `None` when it did not come in time.
     Answer(Option<Box<str>>),
     /// Refused.
-    Fault(ErrorKind, Box<str>),
+    Fault(Fault),
+}
+
+/// Why a call or an upgrade is refused: the error that its caller reads, and the check that says why to operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The rule that was not passed.
+    pub check: Check,
+    /// The error's type.
+    pub kind: ErrorKind,
+    /// The error's text.
+    pub message: Cow<'static, str>,
+}
+
+impl Fault {
+    /// A refusal.
+    #[must_use]
+    pub fn new(check: Check, kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            check,
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<Fault> for Answer {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<ApiError> for Fault {
+    /// The body of a call is not what its operation takes.
+    fn from(error: ApiError) -> Self {
+        let check = match error.kind {
+            ErrorKind::Serialization => Check::BodyMalformed,
+            ErrorKind::TagsPerResourceExceededLimit => Check::TagsFull,
+            ErrorKind::InvalidArgument
+            | ErrorKind::ResourceNotFound
+            | ErrorKind::ResourceInUse
+            | ErrorKind::VersionMismatch
+            | ErrorKind::AccountChannelLimitExceeded
+            | ErrorKind::ClientLimitExceeded
+            | ErrorKind::AccessDenied
+            | ErrorKind::NotAuthorized
+            | ErrorKind::UnknownOperation
+            | ErrorKind::InternalFailure
+            | ErrorKind::ServiceUnavailable => Check::ArgumentInvalid,
+        };
+        Self::new(check, error.kind, error.message)
+    }
 }
 
 /// A connection on its way home: what its request head said, and what came behind it.

@@ -22,6 +22,7 @@
 mod accounts;
 mod admission;
 mod alexa;
+mod altered;
 mod answers;
 mod backlog;
 mod books;
@@ -33,6 +34,7 @@ mod deadlines;
 mod delivery_times;
 mod directory;
 mod drain;
+mod evidence;
 mod faults;
 mod frames;
 mod gate;
@@ -76,7 +78,7 @@ pub use faults::{
 };
 pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
-pub use letter::{Alteration, Answer, Letter, Parcel, Query, QueryKind};
+pub use letter::{Alteration, Answer, Fault, Letter, Parcel, Query, QueryKind};
 pub use reset::{Reset, ResetStep};
 pub use snapshot::Snapshot;
 pub use start::Start;
@@ -86,6 +88,7 @@ use crate::channel::Life;
 use crate::event::Counters;
 use crate::id::SessionKey;
 use crate::machine::{Input, Intake, Machine, Output, Peer};
+use crate::refusal_id::RefusalIds;
 use crate::session::{NEVER, SessionState};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
@@ -124,8 +127,9 @@ impl Shard {
             copies,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
-        let random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
+        let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let sockets = Sockets::new(settings.clone(), id, placement);
+        let refusal_ids = RefusalIds::new(&session_keys, id, random.u64(..));
         let gate = Gate {
             authenticator,
             anyone: Caller::anyone(&settings.account_id),
@@ -136,7 +140,7 @@ impl Shard {
         let mut shard = Self {
             sockets,
             directory: Directory::new(settings, hasher, store, newest, waiting_calls),
-            books: Books::new(journal, copies, random),
+            books: Books::new(journal, copies, random, refusal_ids),
             gate,
         };
         for record in records {

@@ -6,6 +6,8 @@
 //! checked as well: a page whose own name was made to resolve to loopback (DNS rebinding) is of our origin, but names
 //! itself there.
 
+use super::respond::HeadFault;
+use crate::check::Check;
 use crate::settings::{Auth, Settings, host_text};
 use codec::http::Head;
 use std::net::IpAddr;
@@ -47,7 +49,7 @@ impl Origins {
     }
 
     /// Why a request is refused with 403, if it is.
-    pub(super) fn refusal(&self, head: &Head<'_>) -> Option<&'static str> {
+    pub(super) fn refusal(&self, head: &Head<'_>) -> Option<HeadFault> {
         if !self.guarded {
             return None;
         }
@@ -55,12 +57,13 @@ impl Origins {
             .header("origin")
             .is_some_and(|origin| !self.takes(origin))
         {
-            return Some(FOREIGN_ORIGIN);
+            let check = Check::OriginForeign;
+            return Some(HeadFault::new(check, 403, FOREIGN_ORIGIN));
         }
         // A request without Host is another fault (RFC 9112 section 3.2).
         let host = head.host().map(host_of);
         host.is_some_and(|host| !self.is_ours(host))
-            .then_some(FOREIGN_HOST)
+            .then_some(HeadFault::new(Check::HostForeign, 403, FOREIGN_HOST))
     }
 
     fn takes(&self, origin: &str) -> bool {
@@ -139,7 +142,8 @@ mod tests {
             header_lines: 64,
         };
         let head = Head::parse(text.as_bytes(), &limits).unwrap();
-        Origins::of(settings).refusal(&head)
+        let refusal = Origins::of(settings).refusal(&head);
+        refusal.map(|fault| fault.message)
     }
 
     fn dev() -> Settings {

@@ -1,10 +1,11 @@
 //! Permissions: policies are checked before anything is revealed of a channel. See codec/PROTOCOL.md, AUTH.
 
-use super::Answer;
 use super::directory::Directory;
-use super::home::not_found;
+use super::home::absent;
+use super::{Answer, Fault};
 use crate::auth::Caller;
 use crate::channel::Life;
+use crate::check::Check;
 use crate::id::Identity;
 use codec::aws::policy::Action;
 use codec::control::{Call, Operation, StreamSelector};
@@ -21,7 +22,8 @@ impl Directory {
                 None
             };
             let denied = denial(caller, operation, arn.as_str(), client_id);
-            return denied.or_else(|| (!caller.sees(arn)).then(not_found));
+            let hidden = || absent(Check::AccountHidden).into();
+            return denied.or_else(|| (!caller.sees(arn)).then(hidden));
         }
         let resource = if let Call::Create(create) = call {
             unborn(&self.named(caller, create.name.as_str()), "channel")
@@ -70,7 +72,8 @@ fn denial(
     let action: Action = operation.policy_action();
     (!caller.may(action, resource, client_id)).then(|| {
         let message = caller.denial(action, resource);
-        Answer::Fault(operation.denied(), message.into())
+        let check = caller.policy_check(action, resource, client_id);
+        Fault::new(check, operation.denied(), message).into()
     })
 }
 

@@ -7,11 +7,14 @@
 
 use super::books::Books;
 use super::directory::Directory;
-use super::respond::Purpose;
+use super::evidence::Evidence;
+use super::respond::purpose_of;
 use super::shares::Shares;
 use super::sockets::Sockets;
-use super::{leave, respond};
+use super::{Fault, leave, respond};
+use crate::check::Check;
 use crate::crowd::Origin;
+use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::PAYERS_PER_INPUT;
@@ -121,7 +124,7 @@ fn make_pay(
             http.buffer = Vec::new();
             return sockets.charge(key);
         }
-        HttpStage::AwaitBody(awaited) => Purpose::of(awaited.target),
+        HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
         HttpStage::AwaitHead | HttpStage::AwaitTls | HttpStage::AwaitHandover(..) => {
             Purpose::Unknown
         }
@@ -130,8 +133,9 @@ fn make_pay(
     if answers || !asks {
         return abort_at_once(sockets, directory, books, key, at);
     }
-    let kind = ErrorKind::ServiceUnavailable;
-    respond::respond_error(sockets, books, key, purpose, kind, FULL, true, at);
+    let fault = Fault::new(Check::RequestsFull, ErrorKind::ServiceUnavailable, FULL);
+    let evidence = Evidence::default();
+    respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
     sockets.charge(key);
 }
 

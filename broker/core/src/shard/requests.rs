@@ -2,10 +2,11 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::evidence::Evidence;
 use super::gate::Gate;
-use super::respond::Purpose;
 use super::sockets::Sockets;
 use super::{heads, request_bytes, road};
+use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::session::{HttpStage, NEVER, SessionState};
 use crate::time::Moment;
@@ -198,9 +199,9 @@ fn request_step(
                 heads::take_head(sockets, directory, books, gate, key, head, after, at)
             }
             Err(error) => {
-                let (status, message) = (error.status(), error.message());
                 sockets.note_method(key, rest);
-                heads::refuse_step(sockets, books, key, Purpose::Unknown, status, message, at)
+                let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
+                heads::refuse_step(sockets, books, key, purpose, error.into(), &evidence, at)
             }
         },
         HttpStage::AwaitBody(awaited) => {

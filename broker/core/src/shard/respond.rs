@@ -1,78 +1,43 @@
 //! Responses: written, counted, and logged when they refuse something.
 
+use super::Fault;
 use super::books::Books;
+use super::evidence::{Evidence, named};
 use super::outboxes;
 use super::sockets::Sockets;
 use super::sts::refuse_sts;
-use crate::event::{AuthFailure, Requested, UpgradeOutcome, UpgradeRole};
+use crate::auth::Unsigned;
+use crate::check::Check;
+use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::id::SessionKey;
 use crate::journal::Refused;
 use crate::session::Target;
 use crate::time::Moment;
-use codec::aws::sigv4;
-use codec::control::{ErrorKind, Family, Operation, error_body};
-use codec::http::{Meta, respond as write_response};
+use codec::control::{ErrorKind, error_body};
+use codec::http::{ErrorHead, HeadError, Meta, UpgradeError, respond as write_response};
 use codec::sts;
-
-/// What a response answers: how it is counted, and how its errors look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A call of the service's API.
-    Api(Operation),
-    /// A call of STS; which one is not known until its body was read.
-    Sts(Requested),
-    /// A request for a WebSocket.
-    Upgrade(UpgradeRole),
-    /// A request that is neither, or that could not be understood.
-    Unknown,
-}
 
 /// A response.
 pub(super) struct Response<'a> {
     pub(super) purpose: Purpose,
     pub(super) status: u16,
-    /// The error's type, if it is one.
-    pub(super) error_type: Option<&'static str>,
+    /// What makes it a refusal, if it is one.
+    pub(super) refusal: Option<Refusal<'a>>,
     pub(super) content_type: &'static str,
     pub(super) body: &'a [u8],
     /// The connection ends with it.
     pub(super) close: bool,
 }
 
-impl Purpose {
-    pub(super) fn of(target: Target) -> Self {
-        match target {
-            Target::Api(operation) => Self::Api(operation),
-            Target::Sts => Self::Sts(Requested::Unknown),
-        }
-    }
-
-    /// The word of the log.
-    fn word(self) -> &'static str {
-        match self {
-            Self::Api(operation) => operation.name(),
-            Self::Sts(requested) => {
-                let labels = Requested::labels();
-                labels.get(requested.index()).copied().unwrap_or("sts")
-            }
-            Self::Upgrade(_) => "upgrade",
-            Self::Unknown => "head",
-        }
-    }
-
-    fn family(self) -> Family {
-        match self {
-            Self::Api(operation) => operation.family(),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => Family::WebSocket,
-        }
-    }
-
-    fn operation(self) -> Option<Operation> {
-        match self {
-            Self::Api(operation) => Some(operation),
-            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => None,
-        }
-    }
+/// What makes a response a refusal.
+#[derive(Clone, Copy)]
+pub(super) struct Refusal<'a> {
+    /// The error's type.
+    pub(super) error_type: &'static str,
+    /// Why.
+    pub(super) check: Check,
+    /// What is known of the request.
+    pub(super) evidence: &'a Evidence<'a>,
 }
 
 /// Answers, and goes on to the next request or ends the connection.
@@ -83,7 +48,10 @@ pub(super) fn respond(
     answer: &Response<'_>,
     at: Moment,
 ) {
-    let id = books.request_id();
+    let id = match answer.refusal {
+        Some(refusal) => books.refusal_id(refusal.check, answer.purpose, answer.status, at.wall),
+        None => books.request_id(),
+    };
     respond_as(sockets, books, key, &id, answer, at);
 }
 
@@ -99,7 +67,7 @@ pub(super) fn respond_as(
     let Response {
         purpose,
         status,
-        error_type,
+        refusal,
         content_type,
         body,
         close,
@@ -110,9 +78,16 @@ pub(super) fn respond_as(
         request_id: id,
         close,
     };
+    // One click from a browser's network panel; in development only.
+    let why = refusal.and(sockets.rules.why_url.as_deref());
+    let why = why.map(|url| format!("{url}{id}"));
+    let error = refusal.map(|refusal| ErrorHead {
+        error_type: refusal.error_type,
+        why: why.as_deref(),
+    });
     let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
     outboxes::push_response(sockets, books, key, |out| {
-        write_response(out, &meta, status, error_type, content_type, body);
+        write_response(out, &meta, status, error, content_type, body);
         if bodiless {
             out.truncate(out.len() - body.len());
         }
@@ -123,8 +98,9 @@ pub(super) fn respond_as(
         Purpose::Unknown => books.counters.request(Requested::Unknown, status),
         Purpose::Upgrade(_) => {} // counted by its outcome
     }
-    if let Some(error_type) = error_type {
-        note_refusal(sockets, books, key, id, purpose, (status, error_type), at);
+    if let Some(refusal) = refusal {
+        books.counters.refusals.count(refusal.check);
+        note_refusal(sockets, books, key, id, answer, &refusal, at);
     }
     sockets.next_request(key, close, at);
 }
@@ -134,19 +110,34 @@ fn note_refusal(
     books: &mut Books,
     key: SessionKey,
     id: &str,
-    purpose: Purpose,
-    (status, error_type): (u16, &'static str),
+    answer: &Response<'_>,
+    refusal: &Refusal<'_>,
     at: Moment,
 ) {
     let Some(remote) = sockets.sessions.get(key).map(|session| session.peer.remote) else {
         return;
     };
-    books.diary.refused(at.now, || Refused {
-        request_id: id.into(),
-        status,
-        error_type,
-        remote,
-        what: purpose.word(),
+    books.diary.refused(at.now, remote.ip(), || {
+        let claimed = refusal.evidence.claimed();
+        let key_id = claimed.key_id.as_deref();
+        let text = |text: Option<&str>| text.map(named);
+        let skew = |signed: i64| signed.saturating_sub_unsigned(at.wall.0 / 1000);
+        Refused {
+            request_id: id.into(),
+            at: at.wall,
+            status: answer.status,
+            error_type: refusal.error_type,
+            check: refusal.check,
+            remote,
+            what: answer.purpose.word(),
+            action: answer.purpose.action(),
+            channel: text(claimed.channel.as_deref()),
+            client_id: text(claimed.client_id.as_deref()),
+            key_id: text(key_id),
+            principal: text(refusal.evidence.principal(key_id)),
+            clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
+            explain: refusal.evidence.explain(),
+        }
     });
 }
 
@@ -163,7 +154,7 @@ pub(super) fn respond_json(
     let answer = Response {
         purpose,
         status: 200,
-        error_type: None,
+        refusal: None,
         content_type: JSON,
         body,
         close,
@@ -177,22 +168,14 @@ pub(super) fn respond_error(
     books: &mut Books,
     key: SessionKey,
     purpose: Purpose,
-    kind: ErrorKind,
-    message: &str,
+    fault: &Fault,
+    evidence: &Evidence<'_>,
     close: bool,
     at: Moment,
 ) {
-    let id = books.request_id();
-    respond_error_as(
-        sockets,
-        books,
-        key,
-        &id,
-        purpose,
-        (kind, message),
-        close,
-        at,
-    );
+    let id = books.refusal_id(fault.check, purpose, status_of(purpose, fault), at.wall);
+    let told = (purpose, fault, evidence);
+    respond_error_as(sockets, books, key, &id, told, close, at);
 }
 
 /// The same with a request id that is in an audit line.
@@ -201,33 +184,48 @@ pub(super) fn respond_error_as(
     books: &mut Books,
     key: SessionKey,
     id: &str,
-    purpose: Purpose,
-    (kind, message): (ErrorKind, &str),
+    (purpose, fault, evidence): (Purpose, &Fault, &Evidence<'_>),
     close: bool,
     at: Moment,
 ) {
     if let Purpose::Sts(requested) = purpose {
-        // Nothing but a drain refuses a call of STS before it is read.
-        let error = sts::Error::new(sts::ErrorKind::ServiceUnavailable, message.to_owned());
-        return refuse_sts(sockets, books, key, id, requested, &error, close, at);
+        let kind = sts::ErrorKind::ServiceUnavailable;
+        let error = sts::Error::new(kind, fault.message.clone());
+        let refused = (fault.check, &error, evidence);
+        return refuse_sts(sockets, books, key, id, requested, refused, close, at);
     }
     if let Purpose::Upgrade(role) = purpose {
-        books.counters.upgrade(role, outcome_of(kind));
+        books.counters.upgrade(role, outcome_of(fault.kind));
     }
-    if matches!(kind, ErrorKind::AccessDenied | ErrorKind::NotAuthorized) {
+    if matches!(
+        fault.kind,
+        ErrorKind::AccessDenied | ErrorKind::NotAuthorized
+    ) {
         books.counters.auth_failure(AuthFailure::Policy);
     }
     let mut body = Vec::new();
-    error_body(&mut body, purpose.operation(), message);
+    error_body(&mut body, purpose.operation(), &fault.message);
     let answer = Response {
         purpose,
-        status: kind.status(purpose.family()),
-        error_type: Some(kind.error_type()),
+        status: status_of(purpose, fault),
+        refusal: Some(Refusal {
+            error_type: fault.kind.error_type(),
+            check: fault.check,
+            evidence,
+        }),
         content_type: JSON,
         body: &body,
         close,
     };
     respond_as(sockets, books, key, id, &answer, at);
+}
+
+/// The status of a fault. Of calls of STS nothing but a server without room refuses one before it is read.
+pub(super) fn status_of(purpose: Purpose, fault: &Fault) -> u16 {
+    match purpose {
+        Purpose::Sts(_) => sts::ErrorKind::ServiceUnavailable.status(),
+        Purpose::Api(_) | Purpose::Upgrade(_) | Purpose::Unknown => purpose.status(fault.kind),
+    }
 }
 
 /// Answers a signature that is not right.
@@ -236,10 +234,12 @@ pub(super) fn respond_unsigned(
     books: &mut Books,
     key: SessionKey,
     purpose: Purpose,
-    refusal: &sigv4::Refusal,
+    unsigned: &Unsigned,
+    evidence: &Evidence<'_>,
     close: bool,
     at: Moment,
 ) {
+    let Unsigned { refusal, check } = *unsigned;
     books
         .counters
         .auth_failure(AuthFailure::Signature(refusal.reason()));
@@ -249,24 +249,21 @@ pub(super) fn respond_unsigned(
             .upgrade(role, UpgradeOutcome::Unauthenticated);
     }
     if let Purpose::Sts(requested) = purpose {
-        let id = books.request_id();
-        return refuse_sts(
-            sockets,
-            books,
-            key,
-            &id,
-            requested,
-            &(*refusal).into(),
-            close,
-            at,
-        );
+        let error: sts::Error = refusal.into();
+        let id = books.refusal_id(check, purpose, error.kind.status(), at.wall);
+        let refused = (check, &error, evidence);
+        return refuse_sts(sockets, books, key, &id, requested, refused, close, at);
     }
     let mut body = Vec::new();
     error_body(&mut body, None, &refusal.to_string());
     let answer = Response {
         purpose,
         status: refusal.status(),
-        error_type: Some(refusal.error_type()),
+        refusal: Some(Refusal {
+            error_type: refusal.error_type(),
+            check,
+            evidence,
+        }),
         content_type: JSON,
         body: &body,
         close,
@@ -280,24 +277,80 @@ pub(super) fn refuse_head(
     books: &mut Books,
     key: SessionKey,
     purpose: Purpose,
-    status: u16,
-    message: &str,
+    fault: &HeadFault,
+    evidence: &Evidence<'_>,
     at: Moment,
 ) {
     if let Purpose::Upgrade(role) = purpose {
         books.counters.upgrade(role, UpgradeOutcome::Invalid);
     }
     let mut body = Vec::new();
-    error_body(&mut body, None, message);
+    error_body(&mut body, None, fault.message);
     let answer = Response {
         purpose,
-        status,
-        error_type: Some(ErrorKind::InvalidArgument.error_type()),
+        status: fault.status,
+        refusal: Some(Refusal {
+            error_type: ErrorKind::InvalidArgument.error_type(),
+            check: fault.check,
+            evidence,
+        }),
         content_type: JSON,
         body: &body,
         close: true,
     };
     respond(sockets, books, key, &answer, at);
+}
+
+/// What is wrong with a head, or with a body that nobody read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadFault {
+    pub(super) check: Check,
+    pub(super) status: u16,
+    pub(super) message: &'static str,
+}
+
+impl HeadFault {
+    pub(super) const fn new(check: Check, status: u16, message: &'static str) -> Self {
+        Self {
+            check,
+            status,
+            message,
+        }
+    }
+}
+
+impl From<HeadError> for HeadFault {
+    fn from(error: HeadError) -> Self {
+        let check = match error {
+            HeadError::TooLarge | HeadError::TooManyHeaders => Check::HeadTooLarge,
+            HeadError::Malformed(_) => Check::HttpMalformed,
+            HeadError::UnsupportedVersion => Check::HttpVersion,
+            HeadError::LengthRequired => Check::BodyLengthMissing,
+        };
+        Self::new(check, error.status(), error.message())
+    }
+}
+
+impl From<UpgradeError> for HeadFault {
+    fn from(error: UpgradeError) -> Self {
+        let check = match error {
+            UpgradeError::BadVersion => Check::WebsocketVersion,
+            UpgradeError::NotGet
+            | UpgradeError::NotConnection
+            | UpgradeError::MissingKey
+            | UpgradeError::BadKey
+            | UpgradeError::Body => Check::HandshakeMalformed,
+        };
+        Self::new(check, error.status(), error.message())
+    }
+}
+
+/// Whose call it is, as its answer is counted.
+pub(super) fn purpose_of(target: Target) -> Purpose {
+    match target {
+        Target::Api(operation) => Purpose::Api(operation),
+        Target::Sts => Purpose::Sts(Requested::Unknown),
+    }
 }
 
 impl Sockets {
@@ -315,24 +368,6 @@ impl Sockets {
         if close {
             self.close_when_sent(key, at);
         }
-    }
-}
-
-impl Books {
-    /// A new request id: a UUID of version 4 form from the shard's generator.
-    pub(super) fn request_id(&mut self) -> String {
-        let bits = self.random.u128(..);
-        let bits = bits & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
-        let hex = format!("{bits:032x}");
-        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-        format!(
-            "{}-{}-{}-{}-{}",
-            part(0, 8),
-            part(8, 12),
-            part(12, 16),
-            part(16, 20),
-            part(20, 32)
-        )
     }
 }
 

@@ -72,6 +72,12 @@ impl Start {
     }
 }
 
+/// Where a page of the admin listener says why a request was refused, up to its id; `None` but in development.
+fn why_url(settings: &Settings) -> Option<Box<str>> {
+    let url = settings.admin_url("localhost")?;
+    settings.dev.then(|| format!("{url}/#/why/").into())
+}
+
 /// The configured bounds in the form in which the codec takes them.
 #[derive(Debug)]
 pub(super) struct Bounds {
@@ -84,6 +90,8 @@ pub(super) struct Bounds {
     pub(super) origins: super::origins::Origins,
     /// Bytes that wait for the connections of this shard.
     pub(super) outbox_bytes: usize,
+    /// In development, the page of refusals, up to their id.
+    pub(super) why_url: Option<Box<str>>,
 }
 
 impl Bounds {
@@ -108,6 +116,7 @@ impl Bounds {
             request_bytes: settings.request_bytes_per_shard(),
             origins: super::origins::Origins::of(settings),
             outbox_bytes: settings.outbox_bytes_of_shard(),
+            why_url: why_url(settings),
         }
     }
 }

@@ -4,12 +4,14 @@
 
 use super::books::Books;
 use super::calls::UNAUDITABLE;
+use super::evidence::Evidence;
 use super::gate::Gate;
 use super::respond;
-use super::respond::{Purpose, Response};
+use super::respond::{Refusal, Response};
 use super::sockets::Sockets;
 use crate::auth::{Caller, Grant, SealError, Secret, federated_user_arn};
-use crate::event::{AuthFailure, Requested};
+use crate::check::Check;
+use crate::event::{AuthFailure, Purpose, Requested};
 use crate::id::SessionKey;
 use crate::time::Moment;
 use codec::aws::policy::{Action, Policy};
@@ -37,7 +39,7 @@ pub(super) fn answer_sts(
     at: Moment,
 ) {
     let strict = sockets.settings.strict();
-    let id = books.request_id();
+    let mut id = books.request_id();
     let mut out = Vec::new();
     let (requested, result) = match sts::parse(body, &sts::Rules { strict }) {
         Ok(Request::GetCallerIdentity) => {
@@ -62,28 +64,46 @@ pub(super) fn answer_sts(
             };
             let granted = if books.diary.keep_place() {
                 let granted = grant(books, gate, &mut out, caller, &wish, &id, at);
-                audit_grant(sockets, books, key, caller, granted.as_ref().err(), &id, at);
-                granted
+                if let Err((check, error)) = &granted {
+                    let purpose = Purpose::Sts(Requested::FederationToken);
+                    id = books.refusal_id(*check, purpose, error.kind.status(), at.wall);
+                }
+                let error = granted.as_ref().err().map(|(_, error)| error);
+                audit_grant(sockets, books, key, caller, error, &id, at);
+                granted.map_err(|refused| (refused, Some(id.clone())))
             } else {
-                Err(Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE))
+                let error = Error::new(ErrorKind::ServiceUnavailable, UNAUDITABLE);
+                Err(((Check::AuditFull, error), None))
             };
             (Requested::FederationToken, granted)
         }
-        Err(error) => (Requested::Unknown, Err(error)),
+        Err(error) => {
+            let refused = (check_of(error.kind), error);
+            (Requested::Unknown, Err((refused, None)))
+        }
     };
     match result {
         Ok(()) => {
             let answer = Response {
                 purpose: Purpose::Sts(requested),
                 status: 200,
-                error_type: None,
+                refusal: None,
                 content_type: sts::CONTENT_TYPE,
                 body: &out,
                 close,
             };
             respond::respond_as(sockets, books, key, &id, &answer, at);
         }
-        Err(error) => refuse_sts(sockets, books, key, &id, requested, &error, close, at),
+        Err(((check, error), noted)) => {
+            let (purpose, status) = (Purpose::Sts(requested), error.kind.status());
+            let id = noted.unwrap_or_else(|| books.refusal_id(check, purpose, status, at.wall));
+            let evidence = Evidence {
+                caller: Some(caller),
+                ..Evidence::default()
+            };
+            let refused = (check, &error, &evidence);
+            refuse_sts(sockets, books, key, &id, requested, refused, close, at);
+        }
     }
 }
 
@@ -94,7 +114,7 @@ pub(super) fn refuse_sts(
     key: SessionKey,
     id: &str,
     requested: Requested,
-    error: &Error,
+    (check, error, evidence): (Check, &Error, &Evidence<'_>),
     close: bool,
     at: Moment,
 ) {
@@ -103,7 +123,11 @@ pub(super) fn refuse_sts(
     let answer = Response {
         purpose: Purpose::Sts(requested),
         status: error.kind.status(),
-        error_type: Some(error.kind.code()),
+        refusal: Some(Refusal {
+            error_type: error.kind.code(),
+            check,
+            evidence,
+        }),
         content_type: sts::CONTENT_TYPE,
         body: &body,
         close,
@@ -120,18 +144,20 @@ fn grant(
     wish: &Wish,
     id: &str,
     at: Moment,
-) -> Result<(), Error> {
+) -> Result<(), (Check, Error)> {
     let arn = federated_user_arn(caller.account(), &wish.name);
     if !caller.may(Action::GetFederationToken, &arn, None) {
         books.counters.auth_failure(AuthFailure::Policy);
         let message = caller.denial(Action::GetFederationToken, &arn);
-        return Err(Error::new(ErrorKind::AccessDenied, message));
+        let check = caller.policy_check(Action::GetFederationToken, &arn, None);
+        return Err((check, Error::new(ErrorKind::AccessDenied, message)));
     }
     let policy = wish.policy.as_deref().unwrap_or_default();
     if !policy.is_empty() {
-        let checked = Policy::parse_session(policy);
-        checked
-            .map_err(|fault| Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string()))?;
+        Policy::parse_session(policy).map_err(|fault| {
+            let error = Error::new(ErrorKind::MalformedPolicyDocument, fault.to_string());
+            (Check::SessionPolicyMalformed, error)
+        })?;
     }
     let until = at.wall.0 / 1000 + u64::from(wish.duration_s);
     let expires_s = until.min(caller.expires_s().unwrap_or(u64::MAX));
@@ -146,9 +172,13 @@ fn grant(
     let sealed = |error| match error {
         SealError::TooLong => {
             let message = "The policy must be at most 2048 bytes of UTF-8.";
-            Error::new(ErrorKind::PackedPolicyTooLarge, message)
+            let error = Error::new(ErrorKind::PackedPolicyTooLarge, message);
+            (Check::SessionPolicyMalformed, error)
         }
-        SealError::Library => Error::new(ErrorKind::InternalFailure, "Internal failure."),
+        SealError::Library => {
+            let error = Error::new(ErrorKind::InternalFailure, "Internal failure.");
+            (Check::InternalFailure, error)
+        }
     };
     let nonce = gate.nonces.draw();
     let temporary = gate.session_keys.seal(&nonce, &grant).map_err(sealed)?;
@@ -182,9 +212,31 @@ fn audit_grant(
         (Some(mut audit), Some(error)) => {
             books.diary.unchanged();
             audit.outcome = error.kind.code();
-            books.diary.denied(at.now, || audit);
+            books.diary.denied(at.now, audit);
         }
         (None, _) => books.diary.unchanged(),
+    }
+}
+
+/// Why a request that cannot be understood is refused.
+fn check_of(kind: ErrorKind) -> Check {
+    match kind {
+        ErrorKind::MissingAction | ErrorKind::InvalidAction => Check::OperationUnknown,
+        ErrorKind::PackedPolicyTooLarge | ErrorKind::MalformedPolicyDocument => {
+            Check::SessionPolicyMalformed
+        }
+        ErrorKind::InvalidQueryParameter
+        | ErrorKind::ValidationError
+        | ErrorKind::InvalidParameterValue
+        | ErrorKind::Throttling
+        | ErrorKind::IncompleteSignature
+        | ErrorKind::MissingAuthenticationToken
+        | ErrorKind::SignatureDoesNotMatch
+        | ErrorKind::InvalidClientTokenId
+        | ErrorKind::ExpiredToken
+        | ErrorKind::AccessDenied
+        | ErrorKind::InternalFailure
+        | ErrorKind::ServiceUnavailable => Check::ArgumentInvalid,
     }
 }
 

@@ -1,14 +1,17 @@
 //! Deadlines that have passed: overdue heads, silent and old connections, expired messages and calls.
 
-use super::Answer;
 use super::books::Books;
 use super::directory::Directory;
+use super::evidence::Evidence;
 use super::gate::Gate;
-use super::respond::Purpose;
+use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
-use super::{alexa, answers, calls, drain, faults, kept, leave, outboxes, pages, respond, turns};
+use super::{
+    Fault, alexa, answers, calls, drain, faults, kept, leave, outboxes, pages, respond, turns,
+};
 use crate::channel::Channel;
-use crate::event::{Kind, Outcome};
+use crate::check::Check;
+use crate::event::{Kind, Outcome, Purpose};
 use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
@@ -176,12 +179,15 @@ fn request_overdue(
         HttpStage::AwaitHead if http.buffer.is_empty() => sockets.close_when_sent(key, at),
         HttpStage::AwaitHead => {
             let message = "The request head did not come in time.";
-            respond::refuse_head(sockets, books, key, Purpose::Unknown, 408, message, at)
+            let fault = HeadFault::new(Check::HeadTimeout, 408, message);
+            let (purpose, evidence) = (Purpose::Unknown, Evidence::default());
+            respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
         }
         HttpStage::AwaitBody(awaited) => {
             let message = "The request body did not come in time.";
-            let purpose = Purpose::of(awaited.target);
-            respond::refuse_head(sockets, books, key, purpose, 408, message, at)
+            let fault = HeadFault::new(Check::BodyTimeout, 408, message);
+            let (purpose, evidence) = (purpose_of(awaited.target), Evidence::default());
+            respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
         }
         HttpStage::AwaitReply(..) => reply_overdue(sockets, directory, books, key, at),
         HttpStage::AwaitHandover(..) => leave::abort(sockets, directory, books, key, at),
@@ -208,8 +214,8 @@ fn reply_overdue(
         serial: http.serial,
     };
     let message = "The call took too long. Whether it changed anything is not known.";
-    let fault = Answer::Fault(ErrorKind::ServiceUnavailable, message.into());
-    answers::take_answer(sockets, directory, books, caller, fault, at);
+    let fault = Fault::new(Check::ReplyTimeout, ErrorKind::ServiceUnavailable, message);
+    answers::take_answer(sockets, directory, books, caller, fault.into(), at);
 }
 
 fn open_due(

@@ -4,9 +4,10 @@
 //! operation.
 
 use super::books::Books;
-use super::respond::{self, Purpose, Response};
+use super::respond::{self, Response};
 use super::sockets::Sockets;
 use crate::control::host_name;
+use crate::event::Purpose;
 use crate::id::SessionKey;
 use crate::machine::Peer;
 use crate::settings::Settings;
@@ -38,7 +39,7 @@ pub(super) fn answer_visit(
     let answer = Response {
         purpose: Purpose::Unknown,
         status: 200,
-        error_type: None,
+        refusal: None,
         content_type: "text/html; charset=utf-8",
         body: page.as_bytes(),
         close,

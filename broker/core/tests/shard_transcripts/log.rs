@@ -1,7 +1,11 @@
 //! What the log tells of connections.
 
 use crate::script::Script;
-use broker_core::journal::Entry;
+use broker_core::auth::SessionKeys;
+use broker_core::check::Check;
+use broker_core::journal::{Entry, Refused};
+use broker_core::refusal_id::RefusalReader;
+use broker_core::time::Wall;
 use std::sync::atomic::Ordering;
 
 #[test]
@@ -110,8 +114,8 @@ fn refused_changes_are_limited_like_other_refusals() {
         script.play("a > delete nothing | a < 404 ResourceNotFoundException");
     }
     let noted = script.log().count();
-    assert_eq!(noted, 50, "within one second");
-    assert_eq!(script.counters().log_suppressed, 30);
+    assert_eq!(noted, 10, "of one network within one second");
+    assert_eq!(script.counters().log_suppressed, 70);
 }
 
 #[test]
@@ -129,4 +133,49 @@ fn a_change_whose_caller_vanishes_has_its_line() {
         .log()
         .filter(|entry| matches!(entry, Entry::Audit(_)));
     assert_eq!(audits.count(), 1);
+}
+
+/// The lines of refusals, each of whose ids says the same.
+fn refused(script: &Script) -> Vec<Refused> {
+    let reader = RefusalReader::new(&SessionKeys::new(&[0; 32], None));
+    let refused = script.log().filter_map(|entry| match entry {
+        Entry::Refused(refused) => Some(*refused),
+        Entry::ConnectionEnd(_)
+        | Entry::Audit(_)
+        | Entry::Suppressed { .. }
+        | Entry::StoreTrouble { .. } => None,
+    });
+    let refused: Vec<Refused> = refused.collect();
+    for line in &refused {
+        let says = reader.read(&line.request_id, Wall(u64::MAX), 2);
+        let says = says.expect("an id of ours");
+        let noted = (line.at, line.status, line.check, line.what);
+        let word = says.purpose.word();
+        assert_eq!((says.at, says.status, says.check, word), noted);
+    }
+    refused
+}
+
+#[test]
+fn a_refusal_has_its_check_and_what_the_request_named() {
+    let mut script = Script::with(2, false, |settings| {
+        settings.limits.viewers_per_channel = 1;
+    });
+    script.play(
+        "a connects                               |
+         v1 connects                              | v1 < 404 ResourceNotFoundException; v1 < end
+         a > describe cam                         | a < 404 ResourceNotFoundException",
+    );
+    let lines = refused(&script);
+    let line = |number: usize| {
+        let line: &Refused = &lines[number];
+        let names = (line.channel.as_deref(), line.client_id.as_deref());
+        (line.check, line.action, names)
+    };
+    let absent = Check::ChannelAbsent;
+    let viewer = Some("ConnectAsViewer");
+    assert_eq!(line(0), (absent, viewer, (Some("cam"), Some("v1"))));
+    let describe = Some("DescribeSignalingChannel");
+    assert_eq!(line(1), (absent, describe, (Some("cam"), None)));
+    assert_eq!(lines.len(), 2);
 }

@@ -11,7 +11,9 @@ use broker_core::id::{CallRef, SessionKey, ShardId};
 use broker_core::journal::Entry;
 use broker_core::limits::ANSWER_BYTES_MAX;
 use broker_core::machine::{Machine, Output};
+use broker_core::refusal_id::RefusalId;
 use broker_core::shard::{Letter, QueryKind, Shard};
+use broker_core::time::Wall;
 use std::collections::BTreeSet;
 
 impl World {
@@ -187,7 +189,8 @@ impl World {
         for item in fresh {
             self.sockets[conn].seen += 1;
             let expected = self.model.conns[conn].expects.front();
-            if expected.is_some_and(|expected| fits(expected, item)) {
+            if let Some(expected) = expected.filter(|expected| fits(expected, item)) {
+                self.id_is_right(conn, expected, item);
                 self.model.conns[conn].expects.pop_front();
             } else if clock {
                 if self.model.ends_now(conn) {
@@ -271,14 +274,47 @@ impl World {
         }
     }
 
+    /// What a request id says of a refusal.
+    fn id_says(&self, id: &str) -> Option<RefusalId> {
+        let shards = u16::try_from(self.shards.len()).expect("few");
+        self.reader.read(id, Wall(self.model.wall), shards)
+    }
+
+    /// The id of a response says why it refuses, if it does.
+    fn id_is_right(&self, conn: ConnId, expected: &Expect, item: &Item) {
+        let (Expect::Response(status, refusal, ..), Item::Response(response)) = (expected, item)
+        else {
+            return;
+        };
+        let says = self.id_says(&response.request_id);
+        let says = says.map(|says| (usize::from(says.shard.0), says.status, says.check));
+        let shard = self.sockets[conn].shard;
+        let wanted = refusal.map(|refusal| (shard, *status, refusal.check));
+        assert_eq!(says, wanted, "what the request id of {response:?} says");
+    }
+
     /// The log has the lines that it should have, and no other.
     fn noted_as_predicted(&mut self, shard: usize) {
         let mut wanted = std::mem::take(&mut self.model.out.notes);
         for mut entry in self.journals[shard].try_iter() {
-            if let Entry::Refused(broker_core::journal::Refused { request_id, .. })
-            | Entry::Audit(broker_core::journal::Audit { request_id, .. }) = &mut entry
-            {
-                assert_eq!(std::mem::take(request_id).len(), 36, "a request id");
+            match &mut entry {
+                Entry::Refused(refused) => {
+                    let id = std::mem::take(&mut refused.request_id);
+                    let says = self.id_says(&id).expect("the id of a refusal says why");
+                    assert_eq!(usize::from(says.shard.0), shard, "{refused:?}");
+                    let noted = (refused.at, refused.status, refused.check);
+                    assert_eq!((says.at, says.status, says.check), noted);
+                    let noted = (refused.what, refused.action);
+                    assert_eq!((says.purpose.word(), says.purpose.action()), noted);
+                }
+                Entry::Audit(audit) => {
+                    let id = std::mem::take(&mut audit.request_id);
+                    let refused = !matches!(audit.outcome, "ok" | "unanswered");
+                    assert_eq!(self.id_says(&id).is_some(), refused, "{audit:?}");
+                    assert_eq!(id.len(), 36, "a request id");
+                }
+                Entry::ConnectionEnd(_) | Entry::Suppressed { .. } | Entry::StoreTrouble { .. } => {
+                }
             }
             let same = |(note, or): &(Entry, _)| {
                 let mut note = note.clone();
@@ -400,9 +436,9 @@ const LOSSES: [Outcome; 5] = [
 fn fits(expected: &Expect, item: &Item) -> bool {
     match (expected, item) {
         (Expect::Upgraded, Item::Response(response)) => response.status == 101,
-        (Expect::Response(status, error, body, close), Item::Response(response)) => {
+        (Expect::Response(status, refusal, body, close), Item::Response(response)) => {
             *status == response.status
-                && *error == response.error
+                && refusal.map_or("", |refusal| refusal.error) == response.error
                 && *close == response.close
                 && holds(body, response)
         }

@@ -31,6 +31,8 @@ pub(crate) enum Item {
 pub(crate) struct Response {
     /// The status.
     pub(crate) status: u16,
+    /// `x-amzn-RequestId`.
+    pub(crate) request_id: String,
     /// `x-amzn-ErrorType`, empty if there is none.
     pub(crate) error: String,
     /// Whether the connection ends with it.
@@ -83,7 +85,7 @@ fn response(bytes: &[u8]) -> (usize, Item) {
     let status_line = lines.next().expect("a status line");
     let status = status_line[9..12].parse().expect("a status");
     let (mut error, mut close, mut length) = (String::new(), false, 0);
-    let (mut date, mut request_id) = (false, false);
+    let (mut date, mut request_id) = (false, String::new());
     for line in lines {
         let (name, value) = line.split_once(": ").expect("a header line");
         match name.to_ascii_lowercase().as_str() {
@@ -91,14 +93,16 @@ fn response(bytes: &[u8]) -> (usize, Item) {
             "connection" => close = value == "close",
             "content-length" => length = value.parse().expect("a length"),
             "date" => date = true,
-            "x-amzn-requestid" => request_id = true,
+            "x-amzn-requestid" => request_id = value.to_owned(),
             _ => {}
         }
     }
-    assert!(date && request_id, "each response has both: {head}");
+    let both = date && request_id.len() == 36;
+    assert!(both, "each response has both: {head}");
     let body = &bytes[head_end + 4..head_end + 4 + length];
     let response = Response {
         status,
+        request_id,
         error,
         close,
         body: String::from_utf8(body.to_vec()).expect("a UTF-8 body"),

@@ -7,15 +7,18 @@ use crate::clients::account_of;
 use crate::faults::Plan;
 use crate::ledger::Ledger;
 use crate::model::timers::GRAIN_MS;
-use crate::model::{Caller, Conn, ConnId, Model, Question, Told};
+use crate::model::{Caller, Conn, ConnId, Model, Question, Refusal, Told};
 use crate::notes::Notes;
 use crate::socket::{Role, Socket, Stage};
 use crate::store::{Given, SimStore, trouble};
 use crate::words::Piece;
+use broker_core::auth::SessionKeys;
+use broker_core::check::Check;
 use broker_core::id::{ChannelKey, Identity, SessionKey, ShardId};
 use broker_core::journal::Entry;
 use broker_core::machine::{Input, Intake, Machine, Peer};
 use broker_core::placement::Placement;
+use broker_core::refusal_id::RefusalReader;
 use broker_core::shard::{Letter, Parcel, Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
 use std::cell::{Cell, RefCell};
@@ -27,8 +30,12 @@ use std::sync::mpsc::{Receiver, channel};
 pub(crate) struct World {
     pub(crate) random: fastrand::Rng,
     pub(crate) plan: Plan,
+    /// From how many networks clients come: the log shares its lines out among them.
+    pub(crate) networks: usize,
     pub(crate) shards: Vec<Shard>,
     pub(crate) journals: Vec<Receiver<Entry>>,
+    /// Reads the request ids of refusals.
+    pub(crate) reader: RefusalReader,
     pub(crate) stores: Vec<Receiver<Given>>,
     /// What each store has not reported, in order.
     pub(crate) changes: Vec<VecDeque<Change>>,
@@ -93,6 +100,8 @@ impl World {
         let placement = Placement::new([seed, 2, 3, 4], count);
         let verdicts = plan.verdicts(seed);
         let (waiting_calls, places) = (plan.waiting_calls, plan.audits);
+        let keys = Arc::new(SessionKeys::new(&[7; 32], None));
+        let reader = RefusalReader::new(&keys);
         let (mut journals, mut stores) = (Vec::new(), Vec::new());
         let shards = (0..count).map(|id| {
             let seeds = [seed ^ u64::from(id), 5, 6, 7];
@@ -107,6 +116,7 @@ impl World {
                 given,
             };
             let start = Start {
+                session_keys: Arc::clone(&keys),
                 journal: Box::new(Notes { to: notes, places }),
                 store: Box::new(store),
                 waiting_calls,
@@ -136,9 +146,11 @@ impl World {
             drained: vec![false; shards.len()],
             shards,
             journals,
+            reader,
             stores,
             changes: vec![VecDeque::new(); usize::from(count)],
             plan,
+            networks: [1, 3, 61][usize::try_from(seed % 3).expect("small")],
             sockets: Vec::new(),
             callers: BTreeMap::new(),
             model,
@@ -176,9 +188,11 @@ impl World {
 
     /// A client connects; `None` when the shard has no room.
     pub(crate) fn connect(&mut self, shard: usize, tls: bool, role: Role) -> Option<ConnId> {
+        let network = self.sockets.len() % self.networks;
+        let network = u8::try_from(network).expect("few");
         let port = 1024 + u16::try_from(self.sockets.len()).expect("few");
         let peer = Peer {
-            remote: ([127, 0, 0, 1], port).into(),
+            remote: ([127, 0, network, 1], port).into(),
             listener: u16::from(tls),
             tls,
         };
@@ -400,7 +414,8 @@ impl World {
     pub(crate) fn refuse(&mut self, shard: usize, letter: Letter, caller: Caller, home: usize) {
         self.hit("fault: letter refused");
         self.before(shard);
-        let told = Told::Fault(503, "ServiceUnavailable");
+        let refusal = Refusal::new(Check::MailboxFull, "ServiceUnavailable");
+        let told = Told::Fault(503, refusal);
         self.model.heard_back(caller, home, told);
         self.handle(shard, Input::Refused(letter));
     }

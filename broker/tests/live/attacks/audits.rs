@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 /// Requests that an attacker has under way on its connection.
 const PIPELINED: usize = 50;
 
-/// Lines about refusals that each shard may log within a second.
-const REFUSALS_PER_SECOND: f64 = 50.0;
+/// Lines about refusals of one network that each shard may log within a second.
+const REFUSALS_PER_SECOND: f64 = 10.0;
 
 /// Changes whose lines wait in the log's queue at most, and more than are ever needed to fill it.
 const QUEUED: usize = 2048;

@@ -130,6 +130,9 @@ impl Verifier {
             canonical_request,
             string_to_sign,
         } = self;
+        // What is shown of a request that is refused early must not be another one's.
+        canonical_request.clear();
+        string_to_sign.clear();
         let header = header::read(head).map_err(Refusal::Malformed)?;
         let found = query.read(head.query().unwrap_or_default(), decoded);
         let decoded: &'a [u8] = decoded;
@@ -190,14 +193,14 @@ impl Verifier {
         Ok(claim)
     }
 
-    /// The canonical request that was hashed last, for tests and for debugging a signer. It may hold a session
-    /// token: never log it.
+    /// The canonical request of the head that was read last, as far as it was written: empty when the request was
+    /// refused before that. It may hold a session token, which must be cut out before it is shown.
     #[must_use]
     pub fn canonical_request(&self) -> &[u8] {
         &self.canonical_request
     }
 
-    /// The string to sign that was signed last.
+    /// The string to sign of the same request; empty before it was made.
     #[must_use]
     pub fn string_to_sign(&self) -> &[u8] {
         &self.string_to_sign

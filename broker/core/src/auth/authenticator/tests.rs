@@ -93,7 +93,7 @@ impl Signed<'_> {
         &self,
         authenticator: &mut Authenticator,
         service: Service,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, Unsigned> {
         let text = self.head(b"body");
         check(authenticator, &text, b"body", service, NOW)
     }
@@ -105,7 +105,7 @@ fn check(
     body: &[u8],
     service: Service,
     now_s: u64,
-) -> Result<Caller, Refusal> {
+) -> Result<Caller, Unsigned> {
     let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
     let checked = authenticator.check(&head, body, service, now_s);
     if checked.is_ok() {
@@ -143,7 +143,49 @@ fn upgrade(temporary: &Temporary, now_s: u64) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-fn refusal(result: Result<Caller, Refusal>) -> Refusal {
+fn refusal(result: Result<Caller, Unsigned>) -> Refusal {
+    unsigned(result).refusal
+}
+
+const fn unsigned_as(refusal: Refusal, check: Check) -> Unsigned {
+    Unsigned { refusal, check }
+}
+
+#[test]
+fn what_was_compared_is_that_of_the_last_request() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let compared = |authenticator: &Authenticator| {
+        let (canonical, string) = authenticator.compared();
+        (canonical.to_vec(), string.to_vec())
+    };
+    let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
+    assert_eq!(refusal(wrong), Refusal::Mismatch);
+    let (canonical, string) = compared(&authenticator);
+    assert!(canonical.starts_with(b"POST\n/x\n") && string.starts_with(b"AWS4-HMAC-SHA256\n"));
+    let unsigned = "POST /y HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let missing = check(
+        &mut authenticator,
+        unsigned,
+        b"",
+        Service::KinesisVideo,
+        NOW,
+    );
+    assert_eq!(refusal(missing), Refusal::Missing);
+    assert_eq!(compared(&authenticator), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_token_of_another_issuer_is_not_an_unknown_key() {
+    let mut authenticator = authenticator(vec![principal("AKIDA")]);
+    let others = SessionKeys::new(&[9; 32], None);
+    let temporary = others.seal(&[1; 32], &grant("AKIDA", ALLOW_ALL)).unwrap();
+    let text = upgrade(&temporary, NOW);
+    let refused = check(&mut authenticator, &text, b"", Service::KinesisVideo, NOW);
+    let unsealed = unsigned_as(Refusal::UnknownKey, Check::TokenUnsealed);
+    assert_eq!(unsigned(refused), unsealed);
+}
+
+fn unsigned(result: Result<Caller, Unsigned>) -> Unsigned {
     result.map(|caller| caller.arn()).unwrap_err()
 }
 
@@ -176,7 +218,10 @@ fn wrong_secrets_and_unknown_keys_are_told_apart() {
     let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
     assert_eq!(refusal(wrong), Refusal::Mismatch);
     let unknown = Signed::of("AKIDX", "another").check(&mut authenticator, Service::KinesisVideo);
-    assert_eq!(refusal(unknown), Refusal::UnknownKey);
+    assert_eq!(
+        unsigned(unknown),
+        unsigned_as(Refusal::UnknownKey, Check::UnknownKey)
+    );
 }
 
 #[test]
@@ -206,7 +251,8 @@ fn fixed_tokens_and_ends_of_principals_hold() {
         Service::KinesisVideo,
         NOW + 1,
     );
-    assert_eq!(refusal(late), Refusal::TokenExpired);
+    let expired = unsigned_as(Refusal::TokenExpired, Check::KeyExpired);
+    assert_eq!(unsigned(late), expired, "a key of a principal, not a token");
 }
 
 #[test]
@@ -278,9 +324,11 @@ fn a_token_is_worth_no_more_than_its_parent() {
         check(&mut authenticator, &text, b"", Service::KinesisVideo, now_s)
     };
     assert!(ask("AKIDA", NOW + 9).is_ok());
-    assert_eq!(refusal(ask("AKIDA", NOW + 10)), Refusal::TokenExpired);
-    assert_eq!(refusal(ask("AKIDB", NOW)), Refusal::UnknownKey);
-    assert_eq!(refusal(ask("AKIDGONE", NOW)), Refusal::UnknownKey);
+    let expired = unsigned_as(Refusal::TokenExpired, Check::TokenExpired);
+    assert_eq!(unsigned(ask("AKIDA", NOW + 10)), expired);
+    let orphaned = unsigned_as(Refusal::UnknownKey, Check::TokenOrphaned);
+    assert_eq!(unsigned(ask("AKIDB", NOW)), orphaned);
+    assert_eq!(unsigned(ask("AKIDGONE", NOW)), orphaned);
     let old = authenticator.replace_credentials(Arc::new(Credentials::default()));
     assert_eq!(old.len(), 2);
     let gone = check(
@@ -382,7 +430,11 @@ fn scopes_are_of_this_region_and_sts_may_be_global() {
         let result = signer.check(&mut authenticator, checked);
         assert_eq!(result.is_ok(), right, "{region} {service}");
         if let Err(refusal) = result {
-            assert!(matches!(refusal, Refusal::Scope(_)), "{refusal:?}");
+            let unsigned = refusal;
+            assert!(
+                matches!(unsigned.refusal, Refusal::Scope(_)),
+                "{unsigned:?}"
+            );
             let text = signer.head(b"");
             let head = Head::parse(text.as_bytes(), &HeadLimits::default()).unwrap();
             assert_eq!(authenticator.precheck(&head, checked, NOW), Err(refusal));

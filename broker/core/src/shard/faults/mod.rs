@@ -20,10 +20,12 @@ pub use rule::{
 
 use super::books::Books;
 use super::directory::Directory;
-use super::respond::{self, JSON, Purpose, Response};
+use super::evidence::Evidence;
+use super::respond::{self, JSON, Refusal, Response};
 use super::sockets::Sockets;
 use super::{inspect, leave, timers};
-use crate::event::{UpgradeOutcome, UpgradeRole};
+use crate::check::Check;
+use crate::event::{Purpose, UpgradeOutcome, UpgradeRole};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::{FAULTS_DUE_PER_TICK, FAULTS_MAX};
@@ -168,7 +170,7 @@ pub(super) fn on_connect(
         directory,
         books,
         key,
-        Purpose::Upgrade(role),
+        (Purpose::Upgrade(role), &Evidence::of_admission(admission)),
         true,
         act,
         at,
@@ -196,12 +198,13 @@ pub(super) fn on_call(
         return false;
     };
     let purpose = Purpose::Api(asked.operation);
+    let evidence = Evidence::of_call(asked);
     disturb(
         sockets,
         directory,
         books,
         key,
-        purpose,
+        (purpose, &evidence),
         asked.close,
         act,
         at,
@@ -242,7 +245,7 @@ fn disturb(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
-    purpose: Purpose,
+    (purpose, evidence): (Purpose, &Evidence<'_>),
     close: bool,
     act: &RequestAct,
     at: Moment,
@@ -268,7 +271,11 @@ fn disturb(
             let answer = Response {
                 purpose,
                 status: *status,
-                error_type: Some(error_type),
+                refusal: Some(Refusal {
+                    error_type,
+                    check: Check::FaultInjected,
+                    evidence,
+                }),
                 content_type: JSON,
                 body: &body,
                 close,

@@ -1,7 +1,8 @@
 //! Alexa offers at their channel. See codec/PROTOCOL.md, ALEXA.
 
-use super::{Caller, Channel, ConnId, Model, Stage, Told, Waiting};
+use super::{Caller, Channel, ConnId, LIMITED, Model, Refusal, Stage, Told, UNAVAILABLE, Waiting};
 use crate::words::Offer;
+use broker_core::check::Check;
 use broker_core::event::{Kind, Outcome};
 use codec::signal::Action;
 
@@ -85,7 +86,8 @@ impl Model {
         let home = self.channels[channel].home;
         if home != caller.shard && self.shards[home].places.len() >= 2 * self.waiting_most {
             self.met("Alexa call refused: no place");
-            return self.tell(home, caller, Told::Fault(503, "ServiceUnavailable"));
+            let refusal = Refusal::new(Check::MailboxFull, UNAVAILABLE);
+            return self.tell(home, caller, Told::Fault(503, refusal));
         }
         let calls = &self.channels[channel].calls;
         if !calls.iter().any(|call| call.sender == offer.sender) {
@@ -284,14 +286,14 @@ impl Model {
     }
 
     /// Ends every call of a channel with a fault, the newest first.
-    pub(super) fn fail_calls(&mut self, channel: usize, status: u16, error: &'static str) {
+    pub(super) fn fail_calls(&mut self, channel: usize, status: u16, refusal: Refusal) {
         while let Some(call) = self.channels[channel].calls.pop() {
             self.met("Alexa call failed");
             self.close_call(channel, &call, Outcome::Withdrawn);
             let home = self.channels[channel].home;
-            self.answer_offer(home, call.caller, Told::Fault(status, error));
+            self.answer_offer(home, call.caller, Told::Fault(status, refusal));
         }
     }
 }
 
-const LIMIT: Told = Told::Fault(400, "ClientLimitExceededException");
+const LIMIT: Told = Told::Fault(400, Refusal::new(Check::AlexaCallsFull, LIMITED));

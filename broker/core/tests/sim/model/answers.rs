@@ -1,7 +1,9 @@
 //! What callers read.
 
-use super::{Body, Told};
-use crate::words::Call;
+use super::connections::name_of;
+use super::{Body, Named, Refusal, Told};
+use crate::words::{Call, Offer};
+use broker_core::check::Check;
 
 /// What an audit line says a call was about; `None` for calls that change nothing.
 pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
@@ -20,11 +22,35 @@ pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
     }
 }
 
-/// Status, error and body.
-pub(super) fn response(call: &Call, told: Told) -> (u16, &'static str, Body) {
-    let exactly = |text: String| (200, "", Body::Exactly(text));
+/// What the line of a call's refusal names.
+pub(super) fn named(call: &Call) -> Named {
+    let channel = match call {
+        Call::Create(name, ..) | Call::DescribeName(name) | Call::Storage(name, true) => name,
+        Call::DescribeArn(arn)
+        | Call::Delete(arn, _)
+        | Call::Endpoint(arn)
+        | Call::Ice(arn)
+        | Call::Update(arn, ..)
+        | Call::Tag(arn, _)
+        | Call::Untag(arn, _)
+        | Call::Tags(arn)
+        | Call::Storage(arn, false)
+        | Call::UpdateStorage(arn, _)
+        | Call::Join(arn, _)
+        | Call::Alexa(Offer { arn, .. }) => name_of(arn),
+        Call::List(..) | Call::Mapped | Call::Broken | Call::Missing => return Named::default(),
+    };
+    Named {
+        channel: Some(channel.to_owned()),
+        viewer: None,
+    }
+}
+
+/// Status, refusal and body.
+pub(super) fn response(call: &Call, told: Told) -> (u16, Option<Refusal>, Body) {
+    let exactly = |text: String| (200, None, Body::Exactly(text));
     match (call, told) {
-        (_, Told::Fault(status, error)) => (status, error, Body::Error),
+        (_, Told::Fault(status, refusal)) => (status, Some(refusal), Body::Error),
         (Call::Create(..), Told::Record(record)) => {
             exactly(format!(r#"{{"ChannelARN":"{}"}}"#, record.arn))
         }
@@ -42,15 +68,15 @@ pub(super) fn response(call: &Call, told: Told) -> (u16, &'static str, Body) {
             ];
             let version = record.version.as_ref();
             parts.extend(version.map(|version| format!(r#""Version":"{version}""#)));
-            (200, "", Body::Holds(parts))
+            (200, None, Body::Holds(parts))
         }
         (Call::Endpoint(_), Told::Record(_)) => {
             let parts = [r#""Protocol":"WSS""#, r#""Protocol":"HTTPS""#];
-            (200, "", Body::Holds(parts.map(str::to_owned).into()))
+            (200, None, Body::Holds(parts.map(str::to_owned).into()))
         }
         (Call::Ice(_), Told::Record(_)) => (
             200,
-            "",
+            None,
             Body::Holds(vec![r#"{"IceServerList":[{"#.to_owned()]),
         ),
         (Call::Tags(_), Told::Record(record)) => {
@@ -64,17 +90,18 @@ pub(super) fn response(call: &Call, told: Told) -> (u16, &'static str, Body) {
             r#"{"MediaStorageConfiguration":{"StreamARN":null,"Status":"DISABLED"}}"#.to_owned(),
         ),
         (Call::UpdateStorage(_, true) | Call::Join(..), Told::Record(_)) => {
-            (400, "InvalidArgumentException", Body::Error)
+            let refusal = Refusal::new(Check::MediaStorageAbsent, "InvalidArgumentException");
+            (400, Some(refusal), Body::Error)
         }
         (Call::UpdateStorage(_, false), Told::Record(_))
         | (Call::Delete(..) | Call::Update(..) | Call::Tag(..) | Call::Untag(..), Told::Done) => {
-            (200, "", Body::Empty)
+            (200, None, Body::Empty)
         }
         (Call::Mapped, Told::Done) => {
             exactly(r#"{"MappedResourceConfigurationList":[]}"#.to_owned())
         }
-        (Call::List(..), Told::Page(names, more)) => (200, "", Body::Names(names, more)),
-        (Call::Alexa(_), Told::Answer(answer)) => (200, "", Body::Answer(answer)),
+        (Call::List(..), Told::Page(names, more)) => (200, None, Body::Names(names, more)),
+        (Call::Alexa(_), Told::Answer(answer)) => (200, None, Body::Answer(answer)),
         (call, told) => panic!("{told:?} is no answer to {call:?}"),
     }
 }

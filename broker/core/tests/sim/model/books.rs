@@ -1,12 +1,15 @@
 //! What operators see: requests and upgrades counted, durations measured, and the lines of the log.
 
-use super::{ConnId, Model, Queued, Stage};
-use broker_core::event::{
-    BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome, UpgradeRole,
-};
+use super::connections::role_of;
+use super::{ConnId, Model, Named, Queued, Refusal, Stage};
+pub(crate) use broker_core::event::Purpose;
+use broker_core::event::{BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome};
 use broker_core::journal::{Audit, ConnectionEnd, EndReason, Entry, Refused};
+use broker_core::time::Wall;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Refusals that are logged within one second of the clock; the others are counted.
 const REFUSALS_TOLD: u32 = 50;
@@ -14,13 +17,8 @@ const REFUSALS_TOLD: u32 = 50;
 /// The same of failures of the store.
 const TROUBLES_TOLD: u32 = 5;
 
-/// What a response answers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Purpose {
-    Api(Operation),
-    Upgrade,
-    Unknown,
-}
+/// The same of those from one /24 network.
+const REFUSALS_OF_NETWORK: u32 = 10;
 
 /// What a shard has logged of refusals.
 #[derive(Default)]
@@ -28,6 +26,8 @@ pub(crate) struct DiaryModel {
     second: u64,
     told: u32,
     untold: u64,
+    /// How many were logged of each network.
+    networks: BTreeMap<[u8; 3], u32>,
     /// The second of the last failure of the store, and how many were logged in it.
     troubles: (u64, u32),
 }
@@ -44,49 +44,76 @@ impl Model {
         id: ConnId,
         purpose: Purpose,
         status: u16,
-        error: &'static str,
+        refused: Option<(Refusal, Named)>,
     ) {
         let shard = self.conns[id].shard;
-        let (requested, what) = match purpose {
-            Purpose::Api(operation) => (Some(Requested::Api(operation)), operation.name()),
-            Purpose::Unknown => (Some(Requested::Unknown), "head"),
-            Purpose::Upgrade => (None, "upgrade"),
+        let requested = match purpose {
+            Purpose::Api(operation) => Some(Requested::Api(operation)),
+            Purpose::Sts(requested) => Some(requested),
+            Purpose::Unknown => Some(Requested::Unknown),
+            Purpose::Upgrade(_) => None,
         };
         if let Some(requested) = requested {
             self.shards[shard].counters.request(requested, status);
         }
-        if error.is_empty() {
+        let Some((refusal, named)) = refused else {
             return;
-        }
+        };
+        self.shards[shard].counters.refusals.count(refusal.check);
+        self.met(refusal.check.id());
         let remote = self.conns[id].remote;
-        let refused = Entry::Refused(Refused {
+        let refused = Entry::Refused(Box::new(Refused {
             request_id: "".into(),
+            at: Wall(self.wall),
             status,
-            error_type: error,
+            error_type: refusal.error,
+            check: refusal.check,
             remote,
-            what,
-        });
-        self.note_limited(shard, refused);
+            what: purpose.word(),
+            action: purpose.action(),
+            channel: named.channel.map(Into::into),
+            client_id: named.viewer.map(Into::into),
+            key_id: None,
+            principal: None,
+            clock_skew_s: None,
+            explain: None,
+        }));
+        self.note_limited(shard, remote, refused);
     }
 
-    /// Whether as many refusals are logged in this second as may be: then it does not show which of one tick are not.
-    pub(super) fn diary_is_full(&self, shard: usize) -> bool {
+    /// Whether some refusals of this second are not logged any more: then it does not show which of one tick are not.
+    pub(super) fn diary_leaves_out(&self, shard: usize) -> bool {
         let diary = &self.shards[shard].diary;
-        diary.second == self.now / 1000 && diary.told == REFUSALS_TOLD
+        let mut networks = diary.networks.values();
+        let full = diary.told == REFUSALS_TOLD || networks.any(|told| *told == REFUSALS_OF_NETWORK);
+        diary.second == self.now / 1000 && full
     }
 
     /// A line that peers can cause at will.
-    fn note_limited(&mut self, shard: usize, entry: Entry) {
+    fn note_limited(&mut self, shard: usize, remote: SocketAddr, entry: Entry) {
         let now = self.now;
         let this = &mut self.shards[shard];
         if this.diary.second != now / 1000 {
             (this.diary.second, this.diary.told) = (now / 1000, 0);
+            this.diary.networks.clear();
         }
-        if this.diary.told == REFUSALS_TOLD {
+        let SocketAddr::V4(remote) = remote else {
+            panic!("clients have addresses of IPv4")
+        };
+        let [a, b, c, _] = remote.ip().octets();
+        let of_network = this.diary.networks.entry([a, b, c]).or_default();
+        let full = this.diary.told == REFUSALS_TOLD;
+        if full || *of_network == REFUSALS_OF_NETWORK {
             this.diary.untold += 1;
             this.counters.log_suppressed += 1;
-            return self.met("refusals not logged");
+            self.out.left_out = true;
+            return self.met(if full {
+                "refusals not logged"
+            } else {
+                "refusals of one network not logged"
+            });
         }
+        *of_network += 1;
         this.diary.told += 1;
         let refusals = std::mem::take(&mut this.diary.untold);
         if refusals > 0 {
@@ -112,11 +139,7 @@ impl Model {
 
     /// An upgrade was answered.
     pub(super) fn upgraded(&mut self, shard: usize, viewer: bool, outcome: UpgradeOutcome) {
-        let role = if viewer {
-            UpgradeRole::Viewer
-        } else {
-            UpgradeRole::Master
-        };
+        let role = role_of(viewer);
         self.shards[shard].counters.upgrade(role, outcome);
     }
 
@@ -152,7 +175,7 @@ impl Model {
         });
         match outcome {
             "ok" | "unanswered" => self.note(audit),
-            _ => self.note_limited(shard, audit),
+            _ => self.note_limited(shard, remote, audit),
         }
     }
 

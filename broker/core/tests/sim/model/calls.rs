@@ -1,12 +1,14 @@
 //! API calls, and Alexa offers at their channel. See codec/PROTOCOL.md, HTTP to MEDIA.
 
-use super::answers::{response, subject};
+use super::answers::{named, response, subject};
 use super::changes::Life;
 use super::connections::name_of;
 use super::{
-    Body, CALLERS, Caller, Channel, ConnId, Model, Purpose, Question, Record, Reply, Stage, Told,
+    CALLERS, Caller, Channel, ConnId, LIMITED, Model, NOT_FOUND, Named, Purpose, Question, Record,
+    Refusal, Reply, Stage, Told, UNAVAILABLE,
 };
 use crate::words::{Call, Offer};
+use broker_core::check::Check;
 use broker_core::event::Outcome;
 use broker_core::journal::EndReason;
 
@@ -26,17 +28,17 @@ impl Model {
         let purpose = Purpose::Api(call.operation());
         match call {
             Call::Broken => {
-                let error = "SerializationException";
-                return self.respond(id, purpose, 400, error, Body::Error, false);
+                let refusal = Refusal::new(Check::BodyMalformed, "SerializationException");
+                return self.refuse(id, purpose, 400, refusal, Named::default(), false);
             }
             Call::Alexa(Offer { ref payload, .. }) if payload.len() > OFFER_BYTES => {
                 self.met("Alexa offer too long");
-                let error = "InvalidArgumentException";
-                return self.respond(id, purpose, 400, error, Body::Error, false);
+                let refusal = Refusal::new(Check::ArgumentInvalid, "InvalidArgumentException");
+                return self.refuse(id, purpose, 400, refusal, Named::default(), false);
             }
             Call::Missing => {
-                let error = "InvalidArgumentException";
-                return self.respond(id, purpose, 400, error, Body::Error, false);
+                let refusal = Refusal::new(Check::ArgumentInvalid, "InvalidArgumentException");
+                return self.refuse(id, purpose, 400, refusal, Named::default(), false);
             }
             _ => {}
         }
@@ -138,12 +140,12 @@ impl Model {
         }
         shard.counters.audit_refused += 1;
         self.met("change refused: the log has no place for its line");
-        let error = "ServiceUnavailable";
-        let refused = Told::Fault(503, error);
+        let refusal = Refusal::new(Check::AuditFull, UNAVAILABLE);
+        let refused = Told::Fault(503, refusal);
         let about = subject(call, &refused).expect("a change has a subject");
-        self.audited(id, call.operation(), about, error);
+        self.audited(id, call.operation(), about, UNAVAILABLE);
         let purpose = Purpose::Api(call.operation());
-        self.respond(id, purpose, 503, error, Body::Error, false);
+        self.refuse(id, purpose, 503, refusal, named(call), false);
         false
     }
 
@@ -158,7 +160,8 @@ impl Model {
             self.out.asks.push_back((caller, home, question));
         } else {
             self.met("call refused: too many between two shards");
-            self.told(caller, Told::Fault(503, "ServiceUnavailable"));
+            let refusal = Refusal::new(Check::MailboxFull, UNAVAILABLE);
+            self.told(caller, Told::Fault(503, refusal));
         }
     }
 
@@ -176,7 +179,7 @@ impl Model {
             Question::Call => {
                 if self.over_rate(&call) {
                     self.met("call refused: rate of the channel");
-                    Told::Fault(400, "ClientLimitExceededException")
+                    Told::Fault(400, Refusal::new(Check::RateChannel, LIMITED))
                 } else {
                     return self.serve(home, caller, call);
                 }
@@ -209,9 +212,10 @@ impl Model {
     /// A question that is allowed and counted.
     pub(super) fn serve(&mut self, home: usize, caller: Caller, call: Call) {
         let told = match call {
-            Call::Create(name, ..) if self.named(&name).is_some() => {
-                Told::Fault(400, "ResourceInUseException")
-            }
+            Call::Create(name, ..) if self.named(&name).is_some() => Told::Fault(
+                400,
+                Refusal::new(Check::ChannelExists, "ResourceInUseException"),
+            ),
             Call::Create(name, ttl, tags) => {
                 // Never the time of an earlier channel, also when the clock was set back.
                 let created = self.wall.max(self.shards[home].last_created + 1);
@@ -237,11 +241,13 @@ impl Model {
             | Call::Storage(ref arn, false)
             | Call::UpdateStorage(ref arn, _)
             | Call::Join(ref arn, _) => match (self.record(self.by_arn(arn)), &call) {
-                (Told::Record(record), Call::Endpoint(_)) if record.deleting => {
-                    Told::Fault(400, "ResourceInUseException")
-                }
+                (Told::Fault(..), _) => Told::Fault(404, self.absent(arn)),
+                (Told::Record(record), Call::Endpoint(_)) if record.deleting => Told::Fault(
+                    400,
+                    Refusal::new(Check::ChannelDeleting, "ResourceInUseException"),
+                ),
                 (Told::Record(record), Call::Ice(_)) if record.deleting => {
-                    Told::Fault(404, "ResourceNotFoundException")
+                    Told::Fault(404, Refusal::new(Check::ChannelDeleting, NOT_FOUND))
                 }
                 (told, _) => told,
             },
@@ -251,9 +257,9 @@ impl Model {
                     if !self.drains(home) {
                         return self.take_offer(channel, caller, &offer);
                     }
-                    Told::Fault(503, "ServiceUnavailable")
+                    Told::Fault(503, Refusal::new(Check::Draining, UNAVAILABLE))
                 }
-                Some(_) | None => Told::Fault(404, "ResourceNotFoundException"),
+                Some(_) | None => Told::Fault(404, self.absent(&offer.arn)),
             },
             Call::Broken | Call::Missing | Call::Mapped => panic!("never asked"),
         };
@@ -277,7 +283,7 @@ impl Model {
     pub(super) fn record(&self, channel: Option<usize>) -> Told {
         let channel = channel.map(|channel| &self.channels[channel]);
         match channel.filter(|channel| channel.life != Life::Creating) {
-            None => Told::Fault(404, "ResourceNotFoundException"),
+            None => Told::Fault(404, Refusal::new(Check::ChannelAbsent, NOT_FOUND)),
             Some(channel) => Told::Record(Box::new(Record {
                 name: channel.name.clone(),
                 arn: channel.arn.clone(),
@@ -350,9 +356,9 @@ impl Model {
 
     /// An answer that asks nobody.
     fn reply_now(&mut self, id: ConnId, call: &Call) {
-        let (status, error, body) = response(call, Told::Done);
+        let (status, _, body) = response(call, Told::Done);
         let purpose = Purpose::Api(call.operation());
-        self.respond(id, purpose, status, error, body, false);
+        self.respond(id, purpose, status, None, body, false);
     }
 
     /// A call has its answer.
@@ -364,11 +370,13 @@ impl Model {
             self.shards[shard].audits_kept -= usize::from(reply.place_kept);
         }
         let (purpose, subject) = (Purpose::Api(call.operation()), subject(call, &told));
-        let (status, error, body) = response(call, told);
+        let (status, refusal, body) = response(call, told);
         if let Some(subject) = subject.filter(|_| !noted) {
+            let error = refusal.map_or("", |refusal| refusal.error);
             self.audited(id, call.operation(), subject, error);
         }
-        self.respond(id, purpose, status, error, body, false);
+        let refusal = refusal.map(|refusal| (refusal, named(call)));
+        self.respond(id, purpose, status, refusal, body, false);
         self.answered.push_back(id);
     }
 
@@ -405,7 +413,11 @@ impl Model {
     /// A channel is deleted.
     pub(super) fn end_channel(&mut self, channel: usize) {
         self.met("channel deleted");
-        self.fail_calls(channel, 404, "ResourceNotFoundException");
+        self.fail_calls(
+            channel,
+            404,
+            Refusal::new(Check::ChannelDeleting, NOT_FOUND),
+        );
         let gone = &mut self.channels[channel];
         gone.alive = false;
         let home = gone.home;

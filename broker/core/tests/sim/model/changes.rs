@@ -1,9 +1,10 @@
 //! Changes of channels: durable before they are made, one of a channel at a time, then answered. See codec/PROTOCOL.md,
 //! CHAN and MEDIA.
 
-use super::{Caller, Channel, Model, Told};
+use super::{Caller, Channel, LIMITED, Model, Refusal, Told, UNAVAILABLE};
 use crate::store::{Given, Verdict, trouble};
 use crate::words::Call;
+use broker_core::check::Check;
 use broker_core::registry::StoreError;
 use std::collections::VecDeque;
 
@@ -72,7 +73,7 @@ impl Model {
     /// A call that changes a channel, or waits until it may.
     pub(super) fn alter(&mut self, home: usize, caller: Caller, arn: &str, call: Call) {
         let Some(channel) = self.by_arn(arn) else {
-            let told = Told::Fault(404, "ResourceNotFoundException");
+            let told = Told::Fault(404, self.absent(arn));
             return self.tell(home, caller, told);
         };
         if let Some(changing) = &mut self.channels[channel].changing {
@@ -81,11 +82,11 @@ impl Model {
                 return self.met("change waits for the one before");
             }
             self.met("too many changes wait");
-            let told = Told::Fault(400, "ClientLimitExceededException");
+            let told = Told::Fault(400, Refusal::new(Check::ChangesFull, LIMITED));
             return self.tell(home, caller, told);
         }
         match altered(&self.channels[channel], call) {
-            Err(error) => self.tell(home, caller, Told::Fault(400, error)),
+            Err(refusal) => self.tell(home, caller, Told::Fault(400, refusal)),
             Ok(step) => {
                 if matches!(step, Step::Delete) {
                     self.channels[channel].life = Life::Deleting;
@@ -148,16 +149,20 @@ impl Model {
             self.make(channel, number, step, version)
         } else {
             self.met("change not kept");
-            if let StoreError::Failed(error) = trouble(number) {
-                self.store_failed(home, error);
-            }
+            let check = match trouble(number) {
+                StoreError::Failed(error) => {
+                    self.store_failed(home, error);
+                    Check::StoreFailed
+                }
+                StoreError::Busy => Check::ChangesFull,
+            };
             let this = &mut self.channels[channel];
             match step {
                 Step::Create if this.life == Life::Creating => this.alive = false,
                 Step::Delete => this.life = Life::Active,
                 Step::Create | Step::Replace(..) => {}
             }
-            Told::Fault(503, "ServiceUnavailable")
+            Told::Fault(503, Refusal::new(check, UNAVAILABLE))
         };
         if let Some(caller) = caller {
             self.tell(home, caller, told);
@@ -233,13 +238,14 @@ impl Model {
     }
 }
 
-fn altered(channel: &Channel, call: Call) -> Result<Step, &'static str> {
+fn altered(channel: &Channel, call: Call) -> Result<Step, Refusal> {
+    let stale = Refusal::new(Check::ChannelVersionStale, "VersionMismatchException");
     let current = |version: &str| channel.version.as_deref() == Some(version);
     let mut tags = channel.tags.clone();
     match call {
-        Call::Update(_, version, _) if !current(&version) => Err("VersionMismatchException"),
+        Call::Update(_, version, _) if !current(&version) => Err(stale),
         Call::Update(_, _, ttl) => Ok(Step::Replace(u64::from(ttl), tags, true)),
-        Call::Delete(_, Some(version)) if !current(&version) => Err("VersionMismatchException"),
+        Call::Delete(_, Some(version)) if !current(&version) => Err(stale),
         Call::Delete(..) => Ok(Step::Delete),
         Call::Tag(_, more) => {
             for (key, value) in more {
@@ -249,7 +255,8 @@ fn altered(channel: &Channel, call: Call) -> Result<Step, &'static str> {
                 }
             }
             if tags.len() > TAGS {
-                return Err("TagsPerResourceExceededLimitException");
+                let error = "TagsPerResourceExceededLimitException";
+                return Err(Refusal::new(Check::TagsFull, error));
             }
             Ok(Step::Replace(channel.ttl, tags, false))
         }

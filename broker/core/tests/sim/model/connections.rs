@@ -1,9 +1,10 @@
 //! Connections: what they are fed, how they are admitted, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
 use super::changes::Life;
-use super::{Body, Channel, Conn, ConnId, Expect, Model, Purpose, Stage, Ws};
+use super::{Body, Channel, Conn, ConnId, Expect, Model, Named, Purpose, Refusal, Stage, Ws};
 use crate::words::Piece;
-use broker_core::event::{Place, UpgradeOutcome};
+use broker_core::check::Check;
+use broker_core::event::{Place, UpgradeOutcome, UpgradeRole};
 use broker_core::id::SessionKey;
 use broker_core::journal::EndReason;
 use broker_core::settings::GoAway;
@@ -113,15 +114,16 @@ impl Model {
         id: ConnId,
         purpose: Purpose,
         status: u16,
-        error: &'static str,
+        refused: Option<(Refusal, Named)>,
         body: Body,
         close: bool,
     ) {
         let close = close || self.drains(self.conns[id].shard);
-        self.responded(id, purpose, status, error);
-        let bytes = response_bytes(status, error, &body, close);
+        let refusal = refused.as_ref().map(|(refusal, _)| *refusal);
+        self.responded(id, purpose, status, refused);
+        let bytes = self.response_bytes(status, refusal, &body, close);
         self.conns[id].unsure += usize::from(bytes.is_none());
-        let response = Expect::Response(status, error, body, close);
+        let response = Expect::Response(status, refusal, body, close);
         self.expect(id, response, bytes.unwrap_or_default());
         let deadline = self.now + self.settings.timeouts.keep_alive_ms;
         let conn = &mut self.conns[id];
@@ -134,6 +136,26 @@ impl Model {
         if close {
             self.finish(id);
         }
+    }
+
+    /// An error, then the next request or the end.
+    pub(super) fn refuse(
+        &mut self,
+        id: ConnId,
+        purpose: Purpose,
+        status: u16,
+        refusal: Refusal,
+        named: Named,
+        close: bool,
+    ) {
+        self.respond(
+            id,
+            purpose,
+            status,
+            Some((refusal, named)),
+            Body::Error,
+            close,
+        );
     }
 
     /// A connection from another shard, at its channel's home.
@@ -158,28 +180,42 @@ impl Model {
     pub(crate) fn bounce(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
         (conn.live, conn.place) = (true, Place::Http.index());
-        let Stage::AwaitHandover(_, viewer, _) = &conn.stage else {
+        let stage = std::mem::replace(&mut conn.stage, Stage::AwaitHead);
+        let Stage::AwaitHandover(arn, viewer, _) = stage else {
             panic!("only an upgrade travels")
         };
-        let viewer = viewer.is_some();
-        self.refuse_upgrade(id, viewer, UpgradeOutcome::Unavailable);
+        let upgrade = (&*arn, viewer.as_deref());
+        self.refuse_upgrade(id, upgrade, UpgradeOutcome::Unavailable, Check::MailboxFull);
     }
 
     /// An upgrade is refused.
-    pub(super) fn refuse_upgrade(&mut self, id: ConnId, viewer: bool, outcome: UpgradeOutcome) {
+    pub(super) fn refuse_upgrade(
+        &mut self,
+        id: ConnId,
+        (arn, viewer): (&str, Option<&str>),
+        outcome: UpgradeOutcome,
+        check: Check,
+    ) {
         let (status, error) = match outcome {
             UpgradeOutcome::NotFound => (404, "ResourceNotFoundException"),
             UpgradeOutcome::Limited => (400, "ClientLimitExceededException"),
             UpgradeOutcome::Unavailable => (503, "ServiceUnavailable"),
             other => panic!("nobody is refused as {other:?}"),
         };
-        self.upgraded(self.conns[id].shard, viewer, outcome);
-        self.respond(id, Purpose::Upgrade, status, error, Body::Error, true);
+        self.upgraded(self.conns[id].shard, viewer.is_some(), outcome);
+        let purpose = Purpose::Upgrade(role_of(viewer.is_some()));
+        let named = Named {
+            channel: Some(name_of(arn).to_owned()),
+            viewer: viewer.map(str::to_owned),
+        };
+        self.refuse(id, purpose, status, Refusal::new(check, error), named, true);
     }
 
     pub(super) fn admit(&mut self, id: ConnId, arn: &str, viewer: Option<String>, wss: bool) {
+        let upgrade = (arn, viewer.as_deref());
         if self.drains(self.conns[id].shard) {
-            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
+            let outcome = UpgradeOutcome::Unavailable;
+            return self.refuse_upgrade(id, upgrade, outcome, Check::Draining);
         }
         let channel = match self.named(name_of(arn)) {
             Some(channel) => {
@@ -195,11 +231,13 @@ impl Model {
         };
         let Some(channel) = channel else {
             self.met("upgrade refused: no such channel");
-            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::NotFound);
+            let check = self.absent(arn).check;
+            return self.refuse_upgrade(id, upgrade, UpgradeOutcome::NotFound, check);
         };
         if !self.may_connect(channel, viewer.is_some()) {
             self.met("upgrade refused: rate");
-            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
+            let outcome = UpgradeOutcome::Limited;
+            return self.refuse_upgrade(id, upgrade, outcome, Check::RateConnect);
         }
         if self.out.ticks && self.member_is_due(channel) {
             self.give_up(); // admitted first, or that first
@@ -208,7 +246,8 @@ impl Model {
         let full = viewers.len() >= self.settings.limits.viewers_per_channel;
         if full && viewer.as_ref().is_some_and(|id| !viewers.contains_key(id)) {
             self.met("upgrade refused: viewers full");
-            return self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Limited);
+            let outcome = UpgradeOutcome::Limited;
+            return self.refuse_upgrade(id, upgrade, outcome, Check::ViewersFull);
         }
         self.count_connect(channel, viewer.is_some());
         self.welcome(id, channel, viewer, wss);
@@ -369,31 +408,54 @@ fn slots_push(channel: &mut Channel, viewer: &Option<String>, older: ConnId) {
     channel.superseded.push((viewer.clone(), older));
 }
 
-/// The length of an answer whose body the model knows: it tells whether the next request is begun, and after an Alexa
-/// call's messages may be delivered in the same step.
-fn response_bytes(status: u16, error: &'static str, body: &Body, close: bool) -> Option<usize> {
-    let text = match body {
-        Body::Answer(None) => r#"{"Answer":null}"#,
-        Body::Answer(Some(answer)) => &format!(r#"{{"Answer":"{answer}"}}"#),
-        Body::Empty => "{}",
-        Body::Exactly(text) => text,
-        Body::Error | Body::Holds(_) | Body::Names(..) => return None,
-    };
-    let meta = codec::http::Meta {
-        wall_ms: 0,
-        request_id: super::REQUEST_ID,
-        close,
-    };
-    let mut out = Vec::new();
-    codec::http::respond(
-        &mut out,
-        &meta,
-        status,
-        Some(error).filter(|error| !error.is_empty()),
-        "application/json",
-        text.as_bytes(),
-    );
-    Some(out.len())
+impl Model {
+    /// The length of an answer whose body the model knows: it tells whether the next request is begun, and after an
+    /// Alexa call's messages may be delivered in the same step.
+    fn response_bytes(
+        &self,
+        status: u16,
+        refusal: Option<Refusal>,
+        body: &Body,
+        close: bool,
+    ) -> Option<usize> {
+        let text = match body {
+            Body::Answer(None) => r#"{"Answer":null}"#,
+            Body::Answer(Some(answer)) => &format!(r#"{{"Answer":"{answer}"}}"#),
+            Body::Empty => "{}",
+            Body::Exactly(text) => text,
+            Body::Error | Body::Holds(_) | Body::Names(..) => return None,
+        };
+        let meta = codec::http::Meta {
+            wall_ms: 0,
+            request_id: super::REQUEST_ID,
+            close,
+        };
+        let admin = self.settings.admin_url("").filter(|_| self.settings.dev);
+        let why = admin.map(|url| format!("{url}/#/why/{}", super::REQUEST_ID));
+        let error = refusal.map(|refusal| codec::http::ErrorHead {
+            error_type: refusal.error,
+            why: why.as_deref(),
+        });
+        let mut out = Vec::new();
+        codec::http::respond(
+            &mut out,
+            &meta,
+            status,
+            error,
+            "application/json",
+            text.as_bytes(),
+        );
+        Some(out.len())
+    }
+}
+
+/// As whom an upgrade wants to connect.
+pub(super) fn role_of(viewer: bool) -> UpgradeRole {
+    if viewer {
+        UpgradeRole::Viewer
+    } else {
+        UpgradeRole::Master
+    }
 }
 
 /// The channel's name in an ARN.

@@ -23,6 +23,7 @@ pub(crate) mod timers;
 use crate::store::Verdicts;
 use crate::words::{Call, Piece};
 use books::Purpose;
+use broker_core::check::Check;
 use broker_core::event::{Counters, Kind, Outcome};
 use broker_core::id::{ChannelKey, SessionKey};
 use broker_core::journal::EndReason;
@@ -30,7 +31,7 @@ use broker_core::settings::Settings;
 use changes::Life;
 use codec::control::Operation;
 use codec::signal::Action;
-pub(crate) use predicted::{Body, Expect, Predicted};
+pub(crate) use predicted::{Body, Expect, Named, Predicted, Refusal};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,6 +84,11 @@ pub(crate) struct Model {
 
 /// The account of all callers.
 pub(crate) const CALLERS: &str = "123456789012";
+
+/// Error types.
+const NOT_FOUND: &str = "ResourceNotFoundException";
+const UNAVAILABLE: &str = "ServiceUnavailable";
+const LIMITED: &str = "ClientLimitExceededException";
 
 /// As long as every request id.
 const REQUEST_ID: &str = "01234567-0123-0123-0123-0123456789ab";
@@ -354,7 +360,7 @@ pub(crate) enum Told {
     Number(usize),
     Done,
     Answer(Option<String>),
-    Fault(u16, &'static str),
+    Fault(u16, Refusal),
 }
 
 /// What callers learn of a channel.
@@ -435,6 +441,19 @@ impl Model {
         self.channels
             .iter()
             .position(|one| one.alive && one.arn == arn && one.life != Life::Creating)
+    }
+
+    /// Why nothing is at an ARN: what callers do not learn.
+    pub(crate) fn absent(&self, arn: &str) -> Refusal {
+        let channel = self.named(connections::name_of(arn));
+        let channel = channel.map(|channel| &self.channels[channel]);
+        let check = match channel {
+            None => Check::ChannelAbsent,
+            Some(channel) if channel.life == Life::Creating => Check::ChannelAbsent,
+            Some(channel) if channel.arn != arn => Check::ChannelStaleArn,
+            Some(_) => Check::ChannelDeleting,
+        };
+        Refusal::new(check, NOT_FOUND)
     }
 
     pub(crate) fn receive(&mut self, shard: usize, kind: Kind) {

@@ -1,6 +1,7 @@
 //! What one input must lead to.
 
 use super::{Caller, ConnId, Question, Told, changes};
+use broker_core::check::Check;
 use broker_core::journal::{EndReason, Entry};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -8,11 +9,33 @@ use std::collections::{BTreeSet, VecDeque};
 #[derive(Clone, Debug)]
 pub(crate) enum Expect {
     Upgraded,
-    Response(u16, &'static str, Body, bool),
+    /// Status, refusal, body, and whether the connection ends.
+    Response(u16, Option<Refusal>, Body, bool),
     Status(String),
     ReconnectIce,
     Pong(Vec<u8>),
     Close(u16, String),
+}
+
+/// What a refusal must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) check: Check,
+    /// The error's type.
+    pub(crate) error: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn new(check: Check, error: &'static str) -> Self {
+        Self { check, error }
+    }
+}
+
+/// What a request named, for the line of its refusal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Named {
+    pub(crate) channel: Option<String>,
+    pub(crate) viewer: Option<String>,
 }
 
 /// What a response body must hold.
@@ -45,6 +68,8 @@ pub(crate) struct Predicted {
     pub(crate) overs: VecDeque<(Caller, usize)>,
     pub(crate) touched: BTreeSet<ConnId>,
     pub(crate) submissions: VecDeque<changes::Submission>,
+    /// A refusal was not logged, since there were too many.
+    pub(crate) left_out: bool,
     /// Lines of the log, without their request ids; for an end, another reason that may stand there.
     pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
 }

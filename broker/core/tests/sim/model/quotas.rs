@@ -1,7 +1,8 @@
 //! Rates and quotas, judged by what was taken when: a bucket is the list of its takings. See codec/PROTOCOL.md, RATE.
 
-use super::{Caller, ConnId, Model, Permit, Question, Stage, Told};
+use super::{Caller, ConnId, LIMITED, Model, Permit, Question, Refusal, Stage, Told};
 
+use broker_core::check::Check;
 use broker_core::settings::Rate;
 use codec::control::Operation;
 use codec::signal::Action;
@@ -142,7 +143,7 @@ impl Model {
         if take(taken, rate, now) {
             Told::Done
         } else {
-            Told::Fault(400, "ClientLimitExceededException")
+            Told::Fault(400, Refusal::new(Check::RateAccount, LIMITED))
         }
     }
 
@@ -169,7 +170,8 @@ impl Model {
         let (channels, call, place_kept) = (permit.channels, reply.call.clone(), reply.place_kept);
         if self.counts_channels(call.operation()) && channels >= limit {
             self.met("call refused: channels of the account");
-            return Some(Told::Fault(400, "AccountChannelLimitExceededException"));
+            let error = "AccountChannelLimitExceededException";
+            return Some(Told::Fault(400, Refusal::new(Check::ChannelsFull, error)));
         }
         self.permitted(caller, call, place_kept);
         self.answered.push_back(caller.conn);

@@ -1,9 +1,10 @@
 //! Requests of a connection, in turn: how many are answered at once, and which wait. For whom, and for what.
 
 use super::connections::name_of;
-use super::{ConnId, Model, Purpose, Stage};
+use super::{ConnId, Model, Named, Purpose, Refusal, Stage, UNAVAILABLE};
 use crate::model::Body;
 use crate::words::Piece;
+use broker_core::check::Check;
 use broker_core::event::UpgradeOutcome;
 use broker_core::limits::{
     ANSWER_BYTES_MAX, FRESH_REQUESTS_PER_TURN, REQUESTS_PER_VISIT, WAITING_REQUESTS_PER_TICK,
@@ -111,8 +112,15 @@ impl Model {
     /// A request for a path that does not exist.
     fn answer_lost(&mut self, id: ConnId) {
         let body = Body::Exactly(LOST.to_owned());
-        let error = "UnknownOperationException";
-        self.respond(id, Purpose::Unknown, 404, error, body, false);
+        let refusal = Refusal::new(Check::OperationUnknown, "UnknownOperationException");
+        let refusal = Some((refusal, Named::default()));
+        self.respond(id, Purpose::Unknown, 404, refusal, body, false);
+    }
+
+    /// A request of a page that may not use a server without signatures.
+    fn answer_foreign(&mut self, id: ConnId) {
+        let refusal = Refusal::new(Check::OriginForeign, "InvalidArgumentException");
+        self.refuse(id, Purpose::Unknown, 403, refusal, Named::default(), true);
     }
 
     /// Goes through requests as far as they are awaited, but no more than this many heads and bodies; returns how many
@@ -152,8 +160,9 @@ impl Model {
             let shard = conn.shard;
             match piece {
                 Piece::Upgrade { .. } if conn.ended => self.end_waiting_upgrade(id),
-                Piece::Upgrade { viewer, .. } if self.drains(shard) => {
-                    self.refuse_upgrade(id, viewer.is_some(), UpgradeOutcome::Unavailable);
+                Piece::Upgrade { arn, viewer, .. } if self.drains(shard) => {
+                    let upgrade = (&*arn, viewer.as_deref());
+                    self.refuse_upgrade(id, upgrade, UpgradeOutcome::Unavailable, Check::Draining);
                 }
                 Piece::Upgrade { arn, viewer, wss } => {
                     let home = (self.home)(name_of(&arn));
@@ -168,14 +177,12 @@ impl Model {
                     }
                 }
                 // With signatures any page may try.
-                Piece::Foreign if self.settings.auth == Auth::None => {
-                    let error = "InvalidArgumentException";
-                    self.respond(id, Purpose::Unknown, 403, error, Body::Error, true)
-                }
+                Piece::Foreign if self.settings.auth == Auth::None => self.answer_foreign(id),
                 Piece::Lost | Piece::Foreign => self.answer_lost(id),
                 Piece::Head(operation) if self.drains(shard) => {
                     let purpose = Purpose::Api(operation);
-                    self.respond(id, purpose, 503, "ServiceUnavailable", Body::Error, true);
+                    let refusal = Refusal::new(Check::Draining, UNAVAILABLE);
+                    self.refuse(id, purpose, 503, refusal, Named::default(), true);
                 }
                 Piece::Head(operation) => {
                     let deadline = self.now + self.settings.timeouts.body_ms;

@@ -3,8 +3,12 @@
 //!
 //! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
 
-use super::{Caller, ConnId, DrainModel, Expect, Model, Purpose, Stage, Told, Ws};
+use super::{
+    Caller, ConnId, DrainModel, Expect, Model, Named, Purpose, Refusal, Stage, Told, UNAVAILABLE,
+    Ws,
+};
 use crate::wire::{Item, Response};
+use broker_core::check::Check;
 use broker_core::journal::EndReason;
 
 /// The grain of the wheel and of the world's clock, in milliseconds.
@@ -85,7 +89,8 @@ impl Model {
             drain.calls_ended = true;
             for channel in 0..self.channels.len() {
                 if self.channels[channel].home == shard {
-                    self.fail_calls(channel, 503, "ServiceUnavailable");
+                    let refusal = Refusal::new(Check::Draining, UNAVAILABLE);
+                    self.fail_calls(channel, 503, refusal);
                 }
             }
         }
@@ -123,10 +128,11 @@ impl Model {
                 shard,
             };
             self.note_unanswered(caller.conn);
-            self.told(caller, Told::Fault(503, "ServiceUnavailable"));
+            let refusal = Refusal::new(Check::ReplyTimeout, UNAVAILABLE);
+            self.told(caller, Told::Fault(503, refusal));
             ended += 1;
         }
-        if ended > 1 && self.diary_is_full(shard) {
+        if ended > 1 && self.diary_leaves_out(shard) {
             self.give_up(); // which of them are logged follows from the order of their deadlines
         }
     }
@@ -280,19 +286,21 @@ impl Model {
     /// A request did not come in time.
     fn observe_408(&mut self, id: ConnId, response: &Response) {
         let conn = &self.conns[id];
-        let (part, purpose) = match conn.stage {
-            Stage::AwaitHead => (conn.partial, Purpose::Unknown),
-            Stage::AwaitBody(operation) => (true, Purpose::Api(operation)),
+        let (part, purpose, check) = match conn.stage {
+            Stage::AwaitHead => (conn.partial, Purpose::Unknown, Check::HeadTimeout),
+            Stage::AwaitBody(operation) => (true, Purpose::Api(operation), Check::BodyTimeout),
             _ => panic!("connection {id} got {response:?} in {:?}", conn.stage),
         };
         assert!(
             self.now >= conn.deadline && part && response.status == 408 && response.close,
             "an early or unknown response: {response:?}"
         );
-        if self.diary_is_full(self.conns[id].shard) && !self.out.notes.is_empty() {
+        let others = self.out.left_out || !self.out.notes.is_empty();
+        if others && self.diary_leaves_out(self.conns[id].shard) {
             self.give_up();
         }
-        self.responded(id, purpose, 408, "InvalidArgumentException");
+        let refusal = Refusal::new(check, "InvalidArgumentException");
+        self.responded(id, purpose, 408, Some((refusal, Named::default())));
         self.met("head or body came too slowly: 408");
         self.finish(id);
     }

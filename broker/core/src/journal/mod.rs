@@ -3,8 +3,12 @@
 //! No entry has a field for a query string, a payload, a signature or a secret, so none can get there by mistake. What
 //! comes from the wire (client ids, names, ARNs) is escaped and cut where it is written.
 
-use crate::limits::{REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND};
-use crate::time::Now;
+mod diary;
+mod refused;
+
+pub use diary::{Diary, Prefix};
+pub use refused::{EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
+
 use codec::signal::Role;
 use codec::ws::{FrameError, close};
 use std::fmt;
@@ -45,7 +49,7 @@ pub enum Entry {
     /// A WebSocket connection is over. One for each that was admitted.
     ConnectionEnd(ConnectionEnd),
     /// A request or upgrade was refused. Limited per shard: see [`Diary::refused`].
-    Refused(Refused),
+    Refused(Box<Refused>),
     /// Some refusals were not noted, since there were too many within a second.
     Suppressed {
         /// How many.
@@ -79,21 +83,6 @@ pub struct ConnectionEnd {
     pub messages_out: u32,
     /// Why it ended.
     pub reason: EndReason,
-}
-
-/// A refused request or upgrade.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The request id that the answer carries.
-    pub request_id: Box<str>,
-    /// The status of the answer.
-    pub status: u16,
-    /// The error type of the answer, such as `ResourceNotFoundException`.
-    pub error_type: &'static str,
-    /// The peer's address.
-    pub remote: SocketAddr,
-    /// What was asked for: an operation's name, `upgrade`, or `head` when that much was not understood.
-    pub what: &'static str,
 }
 
 /// An API call that changes something, or that the policy refused.
@@ -205,179 +194,9 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// One shard's way to the journal: what peers can cause at will is limited here.
-pub struct Diary {
-    journal: Box<dyn Journal>,
-    refusals: Limiter,
-    troubles: Limiter,
-    /// Refusals that were not noted since the last one that was.
-    untold: u64,
-    suppressed: u64,
-    /// Changes that were not begun since their entry had no place.
-    unauditable: u64,
-}
-
-/// This many entries within one second of the clock.
-#[derive(Debug)]
-struct Limiter {
-    most: u32,
-    second: u64,
-    noted: u32,
-}
-
-impl Limiter {
-    const fn new(most: u32) -> Self {
-        Self {
-            most,
-            second: 0,
-            noted: 0,
-        }
-    }
-
-    /// Whether one more is noted.
-    fn lets(&mut self, now: Now) -> bool {
-        let second = now.0 / 1000;
-        if second != self.second {
-            (self.second, self.noted) = (second, 0);
-        }
-        let lets = self.noted < self.most;
-        self.noted += u32::from(lets);
-        lets
-    }
-}
-
-impl Diary {
-    /// A diary that nothing was written in.
-    #[must_use]
-    pub fn new(journal: Box<dyn Journal>) -> Self {
-        Self {
-            journal,
-            refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND),
-            troubles: Limiter::new(STORE_TROUBLES_LOGGED_PER_SECOND),
-            untold: 0,
-            suppressed: 0,
-            unauditable: 0,
-        }
-    }
-
-    /// Keeps a place for the entry of a change; false, and counted, when there is none: then the change is refused. A
-    /// place that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
-    pub fn keep_place(&mut self) -> bool {
-        let kept = self.journal.keep_place();
-        self.unauditable += u64::from(!kept);
-        kept
-    }
-
-    /// Notes a change in the place that was kept for it.
-    pub fn changed(&mut self, audit: Audit) {
-        self.journal.note_kept(Entry::Audit(audit));
-    }
-
-    /// The change for which a place was kept was not made.
-    pub fn unchanged(&mut self) {
-        self.journal.give_back();
-    }
-
-    /// How many changes were refused since their entry had no place.
-    #[must_use]
-    pub fn unauditable(&self) -> u64 {
-        self.unauditable
-    }
-
-    /// Notes a failure of the store: [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them, the others are counted.
-    pub fn trouble(&mut self, now: Now, error: Box<str>) {
-        if self.troubles.lets(now) {
-            self.journal.note(Entry::StoreTrouble { error });
-        } else {
-            self.suppressed += 1;
-        }
-    }
-
-    /// How many refusals were not noted since the start, those of the store included.
-    #[must_use]
-    pub fn suppressed(&self) -> u64 {
-        self.suppressed
-    }
-
-    /// Notes an entry.
-    pub fn note(&mut self, entry: Entry) {
-        self.journal.note(entry);
-    }
-
-    /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, the others are counted, and
-    /// their number is noted with the next one.
-    pub fn refused(&mut self, now: Now, refused: impl FnOnce() -> Refused) {
-        self.limited(now, || Entry::Refused(refused()));
-    }
-
-    /// Notes that a policy refused something, or that a change was refused, within the same limit.
-    pub fn denied(&mut self, now: Now, audit: impl FnOnce() -> Audit) {
-        self.limited(now, || Entry::Audit(audit()));
-    }
-
-    fn limited(&mut self, now: Now, entry: impl FnOnce() -> Entry) {
-        if !self.refusals.lets(now) {
-            self.untold += 1;
-            self.suppressed += 1;
-            return;
-        }
-        match std::mem::take(&mut self.untold) {
-            0 => {}
-            refusals => self.journal.note(Entry::Suppressed { refusals }),
-        }
-        self.journal.note(entry());
-    }
-}
-
-impl fmt::Debug for Diary {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("Diary")
-            .field("suppressed", &self.suppressed)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::{Sender, unbounded};
-
-    struct Kept(Sender<Entry>);
-
-    impl Journal for Kept {
-        fn note(&mut self, entry: Entry) {
-            self.0.send(entry).unwrap();
-        }
-    }
-
-    fn refused() -> Refused {
-        Refused {
-            request_id: "r".into(),
-            status: 404,
-            error_type: "ResourceNotFoundException",
-            remote: ([127, 0, 0, 1], 9).into(),
-            what: "upgrade",
-        }
-    }
-
-    #[test]
-    fn refusals_are_limited_by_the_second_and_what_was_left_out_is_told() {
-        let (to, kept) = unbounded();
-        let mut diary = Diary::new(Box::new(Kept(to)));
-        for _ in 0..REFUSALS_LOGGED_PER_SECOND {
-            diary.refused(Now(1_999), refused);
-        }
-        for _ in 0..3 {
-            diary.refused(Now(1_999), || unreachable!("it is not noted"));
-        }
-        diary.refused(Now(2_000), refused);
-        assert_eq!(diary.suppressed(), 3);
-        let entries: Vec<Entry> = kept.try_iter().collect();
-        let most = REFUSALS_LOGGED_PER_SECOND as usize;
-        assert_eq!(entries.len(), most + 2);
-        assert_eq!(entries[most], Entry::Suppressed { refusals: 3 });
-        assert_eq!(entries[most + 1], Entry::Refused(refused()));
-    }
 
     #[test]
     fn a_reason_is_one_word_with_the_code_of_a_protocol_error() {

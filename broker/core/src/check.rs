@@ -1,0 +1,406 @@
+//! Why requests are refused: a closed set.
+//!
+//! Every refusal of an API call, an upgrade or a head carries exactly one check: the rule that it did not pass. Callers
+//! read an error of the service, which often says less, since a stranger must not learn which channels exist; operators
+//! find the check in the log, in `heliograph_refusals_total{check}` and by the request id of the answer.
+//!
+//! The table of `deploy/README.md`, "Why was I refused", is this one; a test holds them equal.
+
+use strum::{EnumCount, EnumMessage, EnumString, FromRepr, IntoStaticStr, VariantArray};
+
+/// The rule that a refused request did not pass.
+///
+/// The text of each variant is the sentence that operators read, `message` is what to do about it. Names and numbers
+/// never change, since ids of refusals that were sent hold the numbers: a new check is added behind the last one.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    EnumCount,
+    EnumMessage,
+    EnumString,
+    FromRepr,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+#[repr(u8)]
+pub enum Check {
+    /// The head of the request breaks a rule of HTTP.
+    #[strum(
+        message = "Look at what sent it: a scanner, a proxy, or a client that speaks TLS to a plain port."
+    )]
+    HttpMalformed = 0,
+    /// The request has a version of HTTP other than 1.0 and 1.1.
+    #[strum(message = "Let the proxy in front speak HTTP/1.1 to the broker.")]
+    HttpVersion = 1,
+    /// The head of the request is longer, or has more lines, than `[limits]` allow.
+    #[strum(
+        message = "Shorten its URL or headers (long policies make long session tokens), or raise \
+                       `head_bytes` or `header_lines`."
+    )]
+    HeadTooLarge = 2,
+    /// The head of the request did not arrive whole within `[timeouts] head`.
+    #[strum(message = "Look at the network between the client and the broker.")]
+    HeadTimeout = 3,
+    /// The request has a body without Content-Length.
+    #[strum(message = "Send Content-Length; chunked bodies are not accepted.")]
+    BodyLengthMissing = 4,
+    /// The body of the request is larger than `[limits] body_bytes`.
+    #[strum(
+        message = "Send less (the longest payload of an Alexa offer is 10,000 bytes), or raise `body_bytes`."
+    )]
+    BodyTooLarge = 5,
+    /// The body of the request did not arrive whole within `[timeouts] body`.
+    #[strum(
+        message = "Look at the network between the client and the broker, and at the client's Content-Length."
+    )]
+    BodyTimeout = 6,
+    /// There is no operation of this path and method.
+    #[strum(
+        message = "Check the client's endpoint URL, and whether the operation is one that this service has."
+    )]
+    OperationUnknown = 7,
+    /// The page that sent it is of an origin that may not use a server without signatures.
+    #[strum(message = "Start the broker with `--dev-origin ORIGIN`.")]
+    OriginForeign = 8,
+    /// The request names a host by which this server is not known.
+    #[strum(
+        message = "Use localhost or an address, name the host in `[advertise]`, or start with \
+                       `--dev-origin http://NAME`."
+    )]
+    HostForeign = 9,
+    /// The URL is that of a WebSocket, but the request does not ask for one.
+    #[strum(message = "Let the proxy in front pass on the headers Upgrade and Connection.")]
+    NotWebsocket = 10,
+    /// The opening handshake of the WebSocket lacks a part or has a wrong one.
+    #[strum(
+        message = "Let the proxy in front pass on Connection, Sec-WebSocket-Key and HTTP/1.1; or correct the \
+                       client."
+    )]
+    HandshakeMalformed = 11,
+    /// The client wants a version of WebSocket other than 13.
+    #[strum(message = "Update the client's WebSocket library.")]
+    WebsocketVersion = 12,
+    /// The query string is not percent-encoded UTF-8.
+    #[strum(message = "Encode the URL once, as RFC 3986 says.")]
+    QueryMalformed = 13,
+    /// A query parameter of the protocol is given twice.
+    #[strum(message = "Build the URL from an endpoint that has no query of its own.")]
+    ParameterTwice = 14,
+    /// X-Amz-ChannelARN is missing, or is not the ARN of a signaling channel.
+    #[strum(
+        message = "Use the ChannelARN that CreateSignalingChannel or DescribeSignalingChannel returned."
+    )]
+    ArnMalformed = 15,
+    /// X-Amz-ClientId is not 1 to 256 characters of `[a-zA-Z0-9_.-]`, or begins with `AWS_`.
+    #[strum(message = "Choose another client id.")]
+    ClientIdMalformed = 16,
+    /// The endpoint is that of viewers, but the URL has no X-Amz-ClientId.
+    #[strum(
+        message = "Ask GetSignalingChannelEndpoint for the role MASTER, or add the client id of the viewer."
+    )]
+    RoleHostMismatch = 17,
+    /// The request has no signature.
+    #[strum(
+        message = "Give the client credentials; behind a proxy, let it pass on the header Authorization."
+    )]
+    SignatureMissing = 18,
+    /// The signature lacks a part, or a part cannot be read.
+    #[strum(message = "Sign with an AWS SDK, and send the URL or the headers as it made them.")]
+    SignatureMalformed = 19,
+    /// The request was signed longer ago than the tolerance of clocks allows.
+    #[strum(message = "Set the client's clock (NTP), or give its principal a `clock_tolerance`.")]
+    SignatureExpired = 20,
+    /// The request was signed in the future, by more than the tolerance of clocks allows.
+    #[strum(message = "Set the client's clock (NTP), and compare the clock of this server.")]
+    SignatureEarly = 21,
+    /// The presigned URL was used after its X-Amz-Expires.
+    #[strum(
+        message = "Sign a URL for each connection; a client that reconnects must not use the old one again."
+    )]
+    UrlExpired = 22,
+    /// The credential is scoped to another service.
+    #[strum(message = "Sign for the service `kinesisvideo`, and calls of STS for `sts`.")]
+    ScopeService = 23,
+    /// The credential is scoped to another region than the server's.
+    #[strum(message = "Set the client's region to that of the broker (`region`).")]
+    ScopeRegion = 24,
+    /// The scope of the credential has another day than the request, or another end than `aws4_request`.
+    #[strum(message = "Sign with an AWS SDK: day and scope of a signature belong together.")]
+    ScopeMalformed = 25,
+    /// No principal has this access key id.
+    #[strum(
+        message = "Add the principal to the credentials file, or correct the key that the client uses."
+    )]
+    UnknownKey = 26,
+    /// The session token was not sealed by this broker's session key.
+    #[strum(
+        message = "Get temporary credentials from this broker (GetFederationToken): those of AWS, and those of \
+                       before a change of `session.key`, do not count here."
+    )]
+    TokenUnsealed = 27,
+    /// The principal that asked for these temporary credentials is gone, or has another secret since.
+    #[strum(message = "Get new temporary credentials.")]
+    TokenOrphaned = 28,
+    /// The session token is missing, is another than the principal's, or the principal has none.
+    #[strum(message = "Compare `session_token` of the principal with what the client uses.")]
+    TokenMismatch = 29,
+    /// The temporary credentials have ended.
+    #[strum(message = "Let the client get new temporary credentials before the old ones end.")]
+    TokenExpired = 30,
+    /// The principal's key has ended (`expires` of the credentials file).
+    #[strum(message = "Give the client a new key, or the principal a later `expires`.")]
+    KeyExpired = 31,
+    /// The signature is not that of this key over this request.
+    #[strum(
+        message = "Compare the secret; then the canonical request below with what the client signed: a proxy that \
+                       changes Host, path or query breaks signatures."
+    )]
+    SignatureMismatch = 32,
+    /// The signature is right, but no policy of the principal allows this.
+    #[strum(
+        message = "Allow the action on this channel in the principal's policies; for temporary credentials also \
+                       in the policy that they were asked for with."
+    )]
+    PolicyNoAllow = 33,
+    /// The signature is right, but a policy of the principal denies this.
+    #[strum(message = "Look for the statement with \"Effect\": \"Deny\": it wins over all others.")]
+    PolicyExplicitDeny = 34,
+    /// The channel is of another account or region than the caller, for whom it does not exist.
+    #[strum(
+        message = "Compare region and account of the ARN with `region` and the principal's account."
+    )]
+    AccountHidden = 35,
+    /// There is no channel of this name.
+    #[strum(message = "Create it (CreateSignalingChannel), or correct the name.")]
+    ChannelAbsent = 36,
+    /// The channel exists with another creation time: it was deleted and created again since the ARN was learned.
+    #[strum(message = "Let the client describe the channel by its name again.")]
+    ChannelStaleArn = 37,
+    /// The channel is being deleted, or was while the request waited.
+    #[strum(
+        message = "Wait for the end of the deletion, then create it again if it is still needed."
+    )]
+    ChannelDeleting = 38,
+    /// A channel of this name exists in this account and region.
+    #[strum(message = "Use that one, or choose another name.")]
+    ChannelExists = 39,
+    /// CurrentVersion is not the version of the channel: something else changed it since.
+    #[strum(message = "Describe the channel, and ask again with its version.")]
+    ChannelVersionStale = 40,
+    /// The channel has as many viewers as `[limits] viewers_per_channel` allows.
+    #[strum(
+        message = "Raise `viewers_per_channel`, or look for viewers that connect under ever new client ids."
+    )]
+    ViewersFull = 41,
+    /// The account, or the server, has as many channels as it may have.
+    #[strum(message = "Delete channels that nobody uses, or raise `channels_per_account`.")]
+    ChannelsFull = 42,
+    /// The channel would have more than 50 tags.
+    #[strum(message = "Remove tags first (UntagResource).")]
+    TagsFull = 43,
+    /// As many SendAlexaOfferToMaster calls wait for the channel, or for the account, as may.
+    #[strum(message = "Look whether the channel's master is connected and answers.")]
+    AlexaCallsFull = 44,
+    /// The channel gets more connects than `[quotas]` allow.
+    #[strum(
+        message = "Look for a client that reconnects without a pause; or raise `connect_master` or \
+                       `connect_viewer`."
+    )]
+    RateConnect = 45,
+    /// The channel gets more calls of this operation than `[quotas]` allow.
+    #[strum(
+        message = "Let the client keep what it learned (endpoints, ICE servers) for a while; or raise the quota."
+    )]
+    RateChannel = 46,
+    /// The account makes more calls of this operation than `[quotas]` allow.
+    #[strum(
+        message = "Let clients keep what they learned for a while; or raise the quota of accounts."
+    )]
+    RateAccount = 47,
+    /// Too many changes of this channel, or of all channels, are under way.
+    #[strum(message = "Try again; if it lasts, look at how long the disk takes (`fsync`).")]
+    ChangesFull = 48,
+    /// The body is not one JSON object whose members have the right types.
+    #[strum(message = "Look at what the client sends; an AWS SDK makes it right.")]
+    BodyMalformed = 49,
+    /// A member or parameter is missing or breaks its constraints; the answer names it.
+    #[strum(message = "Read the text of the answer: it names the member and what is allowed.")]
+    ArgumentInvalid = 50,
+    /// Media storage is not offered by this service.
+    #[strum(message = "Leave media storage disabled.")]
+    MediaStorageAbsent = 51,
+    /// The policy of GetFederationToken cannot be read, or is longer than 2,048 bytes.
+    #[strum(
+        message = "Read the text of the answer, which names line and column; wildcards and fewer statements make \
+                       a policy shorter."
+    )]
+    SessionPolicyMalformed = 52,
+    /// The server was about to end.
+    #[strum(message = "Nothing: clients connect again, to the next process or to another node.")]
+    Draining = 53,
+    /// A shard had no room for another connection or call.
+    #[strum(
+        message = "Look at `heliograph_shard_busy_ratio` and `heliograph_mailbox_refused_total`: more shards, or \
+                       fewer connects at once."
+    )]
+    MailboxFull = 54,
+    /// Unfinished requests, or answers that nobody reads, hold as many bytes as they may.
+    #[strum(
+        message = "Look for the address that holds them: it pays first. Raise `request_bytes` if they are all \
+                       yours."
+    )]
+    RequestsFull = 55,
+    /// The registry did not take the change: its disk is full or failing.
+    #[strum(
+        message = "Read the log's `the registry takes no changes`; free the disk; look at `/ready`."
+    )]
+    StoreFailed = 56,
+    /// The log has no place for the audit line of a change, so the change is not made.
+    #[strum(message = "Look at what reads the broker's stderr: it is stuck or slow.")]
+    AuditFull = 57,
+    /// The call was not answered within 150 seconds; whether it changed anything is not known.
+    #[strum(
+        message = "Look for a silent shard and at the time that commits take; then describe the channel."
+    )]
+    ReplyTimeout = 58,
+    /// A fault of the broker.
+    #[strum(message = "Report it, with the log lines around it.")]
+    InternalFailure = 59,
+    /// A fault that a test scripted (`/dev/faults`).
+    #[strum(message = "Look at `GET /dev/faults`; `DELETE /dev/faults` ends them all.")]
+    FaultInjected = 60,
+}
+
+/// How many checks there are.
+pub const CHECKS: usize = Check::COUNT;
+
+impl Check {
+    /// Every check, in the order of [`Check::index`].
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The check's number, which is also its place in a table.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The check of a number; `None` if there is none.
+    #[must_use]
+    pub const fn of_index(number: u8) -> Option<Self> {
+        Self::from_repr(number)
+    }
+
+    /// The stable id: the label of the metric, and the word of log and JSON.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        self.into()
+    }
+
+    /// What happened, in one sentence.
+    #[must_use]
+    pub fn says(self) -> &'static str {
+        self.get_documentation().unwrap_or_default()
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        self.get_message().unwrap_or_default()
+    }
+}
+
+/// Counters by check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByCheck([u64; CHECKS]);
+
+impl Default for ByCheck {
+    fn default() -> Self {
+        Self([0; CHECKS])
+    }
+}
+
+impl ByCheck {
+    /// Counts one refusal.
+    pub fn count(&mut self, check: Check) {
+        if let Some(count) = self.0.get_mut(check.index()) {
+            *count += 1;
+        }
+    }
+
+    /// Each check with its count.
+    pub fn each(&self) -> impl Iterator<Item = (Check, u64)> + '_ {
+        Check::ALL.iter().copied().zip(self.0)
+    }
+
+    /// Adds another shard's counts to these.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, one) in self.0.iter_mut().zip(other.0) {
+            *sum += one;
+        }
+    }
+}
+
+const _: () = assert!(
+    CHECKS <= 255,
+    "an id of a refusal has eight bits for its check"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_check_has_its_number_id_sentence_and_remedy() {
+        let mut texts = BTreeSet::new();
+        for (number, &check) in Check::ALL.iter().enumerate() {
+            assert_eq!(check.index(), number, "{check:?}");
+            assert_eq!(Check::of_index(u8::try_from(number).unwrap()), Some(check));
+            assert_eq!(check.id().parse(), Ok(check));
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            assert!(check.id().bytes().all(plain), "{}", check.id());
+            for text in [check.says(), check.remedy()] {
+                assert!(text.ends_with('.') && text.len() < 260, "{check:?}: {text}");
+                assert!(
+                    !text.contains('\n') && !text.contains("  "),
+                    "{check:?}: {text}"
+                );
+            }
+            assert!(texts.insert(check.says()) && texts.insert(check.id()));
+        }
+        assert_eq!(Check::of_index(u8::try_from(CHECKS).unwrap()), None);
+    }
+
+    #[test]
+    fn ids_are_those_that_were_sent_before() {
+        for (number, id) in [
+            (0, "http_malformed"),
+            (18, "signature_missing"),
+            (32, "signature_mismatch"),
+            (36, "channel_absent"),
+            (59, "internal_failure"),
+            (60, "fault_injected"),
+        ] {
+            assert_eq!(Check::of_index(number).map(Check::id), Some(id));
+        }
+    }
+
+    #[test]
+    fn counts_are_kept_apart_and_added() {
+        let mut one = ByCheck::default();
+        one.count(Check::Draining);
+        one.count(Check::Draining);
+        one.count(Check::InternalFailure);
+        let mut sum = one.clone();
+        sum.add(&one);
+        let counted: Vec<_> = sum.each().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(Check::Draining, 4), (Check::InternalFailure, 2)]);
+    }
+}

@@ -1,0 +1,124 @@
+//! What a response answers.
+
+use super::access::{Requested, UpgradeRole};
+use codec::control::{ErrorKind, Family, Operation};
+
+/// What a response answers: how it is counted, and how its errors look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A call of the service's API.
+    Api(Operation),
+    /// A call of STS; which one is not known until its body was read.
+    Sts(Requested),
+    /// A request for a WebSocket.
+    Upgrade(UpgradeRole),
+    /// A request that is neither, or that could not be understood.
+    Unknown,
+}
+
+/// How many purposes there are.
+pub const PURPOSES: usize = Operation::ALL.len() + OTHERS.len();
+
+impl Purpose {
+    /// The word of the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Api(operation) => operation.name(),
+            Self::Sts(requested) => {
+                let labels = Requested::labels();
+                labels.get(requested.index()).copied().unwrap_or("sts")
+            }
+            Self::Upgrade(_) => "upgrade",
+            Self::Unknown => "head",
+        }
+    }
+
+    /// What errors look like.
+    #[must_use]
+    pub fn family(self) -> Family {
+        match self {
+            Self::Api(operation) => operation.family(),
+            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => Family::WebSocket,
+        }
+    }
+
+    /// The status of an error.
+    #[must_use]
+    pub fn status(self, kind: ErrorKind) -> u16 {
+        kind.status(self.family())
+    }
+
+    /// The operation of the service's API, if it is one.
+    #[must_use]
+    pub fn operation(self) -> Option<Operation> {
+        match self {
+            Self::Api(operation) => Some(operation),
+            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => None,
+        }
+    }
+
+    /// What policies call it, and audit lines; `None` if it was not understood that far.
+    #[must_use]
+    pub fn action(self) -> Option<&'static str> {
+        match self {
+            Self::Api(operation) => Some(operation.name()),
+            Self::Sts(Requested::Api(_) | Requested::Unknown) | Self::Unknown => None,
+            Self::Sts(Requested::FederationToken | Requested::CallerIdentity) => Some(self.word()),
+            Self::Upgrade(UpgradeRole::Master) => Some("ConnectAsMaster"),
+            Self::Upgrade(UpgradeRole::Viewer) => Some("ConnectAsViewer"),
+        }
+    }
+
+    /// Its number, below [`PURPOSES`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        let operations = Operation::ALL.len();
+        let other = |purpose| OTHERS.iter().position(|other| *other == purpose);
+        match self {
+            Self::Api(operation) => operation.index(),
+            Self::Sts(_) | Self::Upgrade(_) | Self::Unknown => {
+                operations + other(self).unwrap_or(OTHERS.len() - 1)
+            }
+        }
+    }
+
+    /// The purpose of a number; `None` if there is none.
+    #[must_use]
+    pub fn of_index(number: usize) -> Option<Self> {
+        match number.checked_sub(Operation::ALL.len()) {
+            None => Operation::ALL.get(number).copied().map(Self::Api),
+            Some(other) => OTHERS.get(other).copied(),
+        }
+    }
+}
+
+/// Those that are no operation of the service's API.
+const OTHERS: [Purpose; 6] = [
+    Purpose::Sts(Requested::FederationToken),
+    Purpose::Sts(Requested::CallerIdentity),
+    Purpose::Sts(Requested::Unknown),
+    Purpose::Upgrade(UpgradeRole::Master),
+    Purpose::Upgrade(UpgradeRole::Viewer),
+    Purpose::Unknown,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_purpose_has_its_number() {
+        for number in 0..PURPOSES {
+            let purpose = Purpose::of_index(number).unwrap();
+            assert_eq!(purpose.index(), number, "{purpose:?}");
+        }
+        assert_eq!(Purpose::of_index(PURPOSES), None);
+        assert_eq!(Purpose::Unknown.action(), None);
+        let viewer = Purpose::Upgrade(UpgradeRole::Viewer);
+        assert_eq!(
+            (viewer.word(), viewer.action()),
+            ("upgrade", Some("ConnectAsViewer"))
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! One shard's way to the journal: what peers can cause at will is limited here.
+
+use super::{Audit, Entry, Journal, Refused};
+use crate::limits::{
+    REFUSALS_LOGGED_PER_PREFIX, REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
+};
+use crate::time::Now;
+use std::fmt;
+use std::net::IpAddr;
+
+/// One shard's way to the journal: what peers can cause at will is limited here.
+pub struct Diary {
+    journal: Box<dyn Journal>,
+    refusals: Limiter,
+    /// From where the refusals of this second came that were noted: at most as many as may be.
+    prefixes: Vec<(Prefix, u32)>,
+    troubles: Limiter,
+    /// Refusals that were not noted since the last one that was.
+    untold: u64,
+    suppressed: u64,
+    /// Changes that were not begun since their entry had no place.
+    unauditable: u64,
+}
+
+/// This many entries within one second of the clock.
+#[derive(Debug)]
+struct Limiter {
+    most: u32,
+    second: u64,
+    noted: u32,
+}
+
+impl Limiter {
+    const fn new(most: u32) -> Self {
+        Self {
+            most,
+            second: 0,
+            noted: 0,
+        }
+    }
+
+    /// Whether a second has begun in which nothing was noted.
+    fn begins(&mut self, now: Now) -> bool {
+        let second = now.0 / 1000;
+        let begins = second != self.second;
+        if begins {
+            (self.second, self.noted) = (second, 0);
+        }
+        begins
+    }
+
+    /// Whether one more is noted.
+    fn lets(&mut self, now: Now) -> bool {
+        self.begins(now);
+        let lets = self.noted < self.most;
+        self.noted += u32::from(lets);
+        lets
+    }
+}
+
+/// Where a peer is, as the log shares its lines out: the /24 network of an IPv4 address, the /48 of an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Prefix {
+    /// An IPv4 network.
+    V4([u8; 3]),
+    /// An IPv6 network.
+    V6([u8; 6]),
+}
+
+impl Prefix {
+    /// The network of an address. An IPv4-mapped IPv6 address is one of IPv4.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => {
+                let [a, b, c, _] = address.octets();
+                Self::V4([a, b, c])
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, ..] = address.octets();
+                Self::V6([a, b, c, d, e, f])
+            }
+        }
+    }
+}
+
+impl Diary {
+    /// A diary that nothing was written in.
+    #[must_use]
+    pub fn new(journal: Box<dyn Journal>) -> Self {
+        Self {
+            journal,
+            refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND),
+            prefixes: Vec::new(),
+            troubles: Limiter::new(STORE_TROUBLES_LOGGED_PER_SECOND),
+            untold: 0,
+            suppressed: 0,
+            unauditable: 0,
+        }
+    }
+
+    /// Keeps a place for the entry of a change; false, and counted, when there is none: then the change is refused. A
+    /// place that was kept ends with [`Diary::changed`] or [`Diary::unchanged`].
+    pub fn keep_place(&mut self) -> bool {
+        let kept = self.journal.keep_place();
+        self.unauditable += u64::from(!kept);
+        kept
+    }
+
+    /// Notes a change in the place that was kept for it.
+    pub fn changed(&mut self, audit: Audit) {
+        self.journal.note_kept(Entry::Audit(audit));
+    }
+
+    /// The change for which a place was kept was not made.
+    pub fn unchanged(&mut self) {
+        self.journal.give_back();
+    }
+
+    /// How many changes were refused since their entry had no place.
+    #[must_use]
+    pub fn unauditable(&self) -> u64 {
+        self.unauditable
+    }
+
+    /// Notes a failure of the store: [`STORE_TROUBLES_LOGGED_PER_SECOND`] of them, the others are counted.
+    pub fn trouble(&mut self, now: Now, error: Box<str>) {
+        if self.troubles.lets(now) {
+            self.journal.note(Entry::StoreTrouble { error });
+        } else {
+            self.suppressed += 1;
+        }
+    }
+
+    /// How many refusals were not noted since the start, those of the store included.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    /// Notes an entry.
+    pub fn note(&mut self, entry: Entry) {
+        self.journal.note(entry);
+    }
+
+    /// Notes a refusal, made only if it is noted: [`REFUSALS_LOGGED_PER_SECOND`] of them, and
+    /// [`REFUSALS_LOGGED_PER_PREFIX`] of one network. The others are counted, and their number is noted with the next
+    /// one.
+    pub fn refused(&mut self, now: Now, remote: IpAddr, refused: impl FnOnce() -> Refused) {
+        self.limited(now, remote, || Entry::Refused(Box::new(refused())));
+    }
+
+    /// Notes that a policy refused something, or that a change was refused, within the same limit.
+    pub fn denied(&mut self, now: Now, audit: Audit) {
+        self.limited(now, audit.remote.ip(), || Entry::Audit(audit));
+    }
+
+    fn limited(&mut self, now: Now, remote: IpAddr, entry: impl FnOnce() -> Entry) {
+        if !self.lets_refusal(now, Prefix::of(remote)) {
+            self.untold += 1;
+            self.suppressed += 1;
+            return;
+        }
+        match std::mem::take(&mut self.untold) {
+            0 => {}
+            refusals => self.journal.note(Entry::Suppressed { refusals }),
+        }
+        self.journal.note(entry());
+    }
+
+    /// Whether one more refusal from there is noted: one network that floods hides no other.
+    fn lets_refusal(&mut self, now: Now, prefix: Prefix) -> bool {
+        if self.refusals.begins(now) {
+            self.prefixes.clear();
+        }
+        let known = self.prefixes.iter().position(|(known, _)| *known == prefix);
+        let noted = known.and_then(|place| self.prefixes.get_mut(place));
+        match noted {
+            Some((_, noted)) if *noted >= REFUSALS_LOGGED_PER_PREFIX => false,
+            Some((_, noted)) => {
+                let lets = self.refusals.lets(now);
+                *noted += u32::from(lets);
+                lets
+            }
+            None => {
+                let lets = self.refusals.lets(now);
+                if lets {
+                    self.prefixes.push((prefix, 1));
+                }
+                lets
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Diary {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Diary")
+            .field("suppressed", &self.suppressed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Check;
+    use crate::time::Wall;
+    use crossbeam_channel::{Receiver, Sender, unbounded};
+    use std::net::SocketAddr;
+
+    struct Kept(Sender<Entry>);
+
+    impl Journal for Kept {
+        fn note(&mut self, entry: Entry) {
+            self.0.send(entry).unwrap();
+        }
+    }
+
+    fn remote(network: u8) -> SocketAddr {
+        ([192, 0, network, 1], 9).into()
+    }
+
+    fn refused(remote: SocketAddr) -> Refused {
+        Refused {
+            request_id: "r".into(),
+            at: Wall(7),
+            status: 404,
+            error_type: "ResourceNotFoundException",
+            check: Check::ChannelAbsent,
+            remote,
+            what: "head",
+            action: None,
+            channel: None,
+            client_id: None,
+            key_id: None,
+            principal: None,
+            clock_skew_s: None,
+            explain: None,
+        }
+    }
+
+    fn note(diary: &mut Diary, now: u64, network: u8) {
+        let remote = remote(network);
+        diary.refused(Now(now), remote.ip(), || refused(remote));
+    }
+
+    #[test]
+    fn refusals_are_limited_by_the_second_and_what_was_left_out_is_counted() {
+        let (to, kept) = unbounded();
+        let mut diary = Diary::new(Box::new(Kept(to)));
+        for number in 0..REFUSALS_LOGGED_PER_SECOND {
+            note(&mut diary, 1_999, u8::try_from(number % 7).unwrap());
+        }
+        for _ in 0..3 {
+            let remote = remote(9).ip();
+            diary.refused(Now(1_999), remote, || unreachable!("it is not noted"));
+        }
+        note(&mut diary, 2_000, 9);
+        assert_eq!(diary.suppressed(), 3);
+        let entries: Vec<Entry> = kept.try_iter().collect();
+        let most = REFUSALS_LOGGED_PER_SECOND as usize;
+        assert_eq!(entries.len(), most + 2);
+        assert_eq!(entries[most], Entry::Suppressed { refusals: 3 });
+        assert_eq!(
+            entries[most + 1],
+            Entry::Refused(Box::new(refused(remote(9))))
+        );
+    }
+
+    #[test]
+    fn one_network_hides_no_other() {
+        let (to, kept) = unbounded();
+        let mut diary = Diary::new(Box::new(Kept(to)));
+        for _ in 0..1000 {
+            note(&mut diary, 1_000, 1);
+        }
+        note(&mut diary, 1_500, 2);
+        note(&mut diary, 1_500, 1);
+        let from = |kept: &Receiver<Entry>, network| {
+            let entries = kept.try_iter();
+            let entry = Entry::Refused(Box::new(refused(remote(network))));
+            entries.filter(|one| *one == entry).count()
+        };
+        assert_eq!(
+            kept.len(),
+            REFUSALS_LOGGED_PER_PREFIX as usize + 2,
+            "with one that counts"
+        );
+        assert_eq!(from(&kept, 2), 1);
+        note(&mut diary, 2_000, 1);
+        assert_eq!(from(&kept, 1), 1, "a new second");
+        assert!(diary.prefixes.len() <= REFUSALS_LOGGED_PER_SECOND as usize);
+    }
+
+    #[test]
+    fn networks_are_those_that_one_holder_has() {
+        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("192.0.2.254"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.9"));
+        assert_ne!(of("192.0.2.1"), of("192.0.3.1"));
+        assert_eq!(of("2001:db8:1::1"), of("2001:db8:1:ffff::2"));
+        assert_ne!(of("2001:db8:1::1"), of("2001:db8:2::1"));
+    }
+}

@@ -1,0 +1,56 @@
+//! What is noted of a refused request, for operators alone.
+
+use crate::check::Check;
+use crate::time::Wall;
+use std::net::SocketAddr;
+
+/// A refused request or upgrade. Texts from the wire are as the request gave them, cut at [`NAMED_CHARS_MAX`]
+/// characters; none is a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The request id that the answer carries.
+    pub request_id: Box<str>,
+    /// When it was answered.
+    pub at: Wall,
+    /// The status of the answer.
+    pub status: u16,
+    /// The error type of the answer, such as `ResourceNotFoundException`.
+    pub error_type: &'static str,
+    /// Why.
+    pub check: Check,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// What was asked for: an operation's name, `upgrade`, or `head` when that much was not understood.
+    pub what: &'static str,
+    /// The same as policies call it: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
+    pub action: Option<&'static str>,
+    /// The name of the channel that the request named; its text, if that is no ARN.
+    pub channel: Option<Box<str>>,
+    /// The viewer's client id that the request named.
+    pub client_id: Option<Box<str>>,
+    /// The access key id that the request says it is signed with.
+    pub key_id: Option<Box<str>>,
+    /// Who signed it; where the signature was not found right, the owner of that key id.
+    pub principal: Option<Box<str>>,
+    /// When the request says it was signed, minus the server's clock, in seconds. A presigned URL is signed before it
+    /// is used, so a negative number may be its age.
+    pub clock_skew_s: Option<i64>,
+    /// How the signature was checked, if it came to that and was not right.
+    pub explain: Option<Box<Explain>>,
+}
+
+/// What a signature was compared with. Values that are secret are cut to eight characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explain {
+    /// The canonical request, at most [`EXPLAINED_BYTES_MAX`] bytes of it. It ends early where a header that was signed
+    /// did not come.
+    pub canonical_request: Box<str>,
+    /// The scope in the string to sign: day, region, service.
+    pub scope: Box<str>,
+}
+
+/// Most characters of a text from the wire that are noted.
+pub const NAMED_CHARS_MAX: usize = 256;
+
+/// Most bytes that are noted of a canonical request, and of a scope.
+pub const EXPLAINED_BYTES_MAX: usize = 2048;

@@ -1,0 +1,397 @@
+//! Why requests were refused: `GET /refusals` and `GET /refusals/{id}`.
+//!
+//! What is kept is searched; an id alone is enough for what is not kept any more, since ids of refusals say themselves
+//! when, where and why. Every text of the wire is escaped by the JSON library.
+
+use super::Log;
+use super::admin::{Admin, error, json};
+use super::channels::{Fault, rfc3339};
+use super::recent::Recent;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::auth::SessionKeys;
+use broker_core::check::Check;
+use broker_core::journal::{Explain, Refused};
+use broker_core::limits::LIST_PAGE_MAX;
+use broker_core::refusal_id::{RefusalId, RefusalReader};
+use broker_core::time::Wall;
+use codec::aws::ChannelArn;
+use codec::aws::sigv4::Stamp;
+use codec::http::{decode, pairs};
+use serde_json::{Value, json as value};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What is known of refusals.
+#[derive(Debug)]
+pub struct Refusals {
+    recent: Arc<Recent>,
+    reader: RefusalReader,
+    shards: u16,
+}
+
+/// Which refusals are wanted. All that is named must fit.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Filter {
+    id: Option<String>,
+    channel: Option<String>,
+    client: Option<String>,
+    key: Option<String>,
+    remote: Option<IpAddr>,
+    check: Option<Check>,
+    since: Option<Wall>,
+    limit: Option<usize>,
+}
+
+/// `GET /refusals?id=&channel=&client=&key=&remote=&check=&since=&limit=`: what is kept, the newest first.
+pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let filter = match Filter::parse(query.as_deref().unwrap_or_default()) {
+        Ok(filter) => filter,
+        Err((code, text)) => return error(code, text),
+    };
+    json(StatusCode::OK, &admin.refusals.list(&filter))
+}
+
+/// `GET /refusals/{id}`: one refusal, with what its signature was compared with, or what its id alone says.
+pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    match admin.refusals.one(&plain_id(&id)) {
+        Some(refusal) => json(StatusCode::OK, &refusal),
+        None => error(StatusCode::NOT_FOUND, NOT_OURS),
+    }
+}
+
+impl Refusals {
+    /// Of a broker of this many shards, whose log is this.
+    #[must_use]
+    pub fn new(log: &Log, keys: &SessionKeys, shards: usize) -> Self {
+        Self {
+            recent: log.recent(),
+            reader: RefusalReader::new(keys),
+            shards: u16::try_from(shards).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Of no broker: for tests.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
+    }
+
+    fn list(&self, filter: &Filter) -> Value {
+        let most = filter.limit.unwrap_or(LIMIT_DEFAULT);
+        let found = self.recent.find(most, |refused| filter.fits(refused));
+        let rows = found.refusals.iter();
+        let rows: Vec<Value> = rows.map(|refused| self.row(refused)).collect();
+        value!({
+            "refusals": rows,
+            "kept": found.kept,
+            "since": found.since.map(rfc3339),
+            "suppressed": found.suppressed,
+        })
+    }
+
+    fn one(&self, id: &str) -> Option<Value> {
+        let found = self.recent.find(1, |refused| &*refused.request_id == id);
+        let Some(refused) = found.refusals.first() else {
+            return Some(of_id(id, &self.read(id)?));
+        };
+        let mut refusal = self.row(refused);
+        refusal["explain"] = refused.explain.as_deref().map(explained).into();
+        refusal["source"] = "kept".into();
+        Some(refusal)
+    }
+
+    fn read(&self, id: &str) -> Option<RefusalId> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(u64::MAX, |now| {
+            now.as_millis().try_into().unwrap_or(u64::MAX)
+        });
+        self.reader.read(id, Wall(now), self.shards)
+    }
+
+    fn row(&self, refused: &Refused) -> Value {
+        let shard = self.read(&refused.request_id).map(|says| says.shard.0);
+        value!({
+            "requestId": refused.request_id,
+            "at": rfc3339(refused.at),
+            "shard": shard,
+            "status": refused.status,
+            "errorType": refused.error_type,
+            "check": refused.check.id(),
+            "says": refused.check.says(),
+            "do": refused.check.remedy(),
+            "operation": refused.action,
+            "channel": refused.channel,
+            "clientId": refused.client_id,
+            "keyId": refused.key_id,
+            "principal": refused.principal,
+            "remote": refused.remote.to_string(),
+            "clockSkewSeconds": refused.clock_skew_s,
+        })
+    }
+}
+
+/// What an id says of a refusal that is not kept.
+fn of_id(id: &str, says: &RefusalId) -> Value {
+    value!({
+        "requestId": id,
+        "at": rfc3339(says.at),
+        "shard": says.shard.0,
+        "status": says.status,
+        "errorType": null,
+        "check": says.check.id(),
+        "says": says.check.says(),
+        "do": says.check.remedy(),
+        "operation": says.purpose.action(),
+        "channel": null,
+        "clientId": null,
+        "keyId": null,
+        "principal": null,
+        "remote": null,
+        "clockSkewSeconds": null,
+        "explain": null,
+        "source": "id",
+    })
+}
+
+fn explained(explain: &Explain) -> Value {
+    // The last line but one, if it is whole.
+    let mut lines = explain.canonical_request.rsplit('\n');
+    let is_whole = lines.next().is_some_and(|hash| hash.len() == SHA256_DIGITS);
+    let signed_headers = lines.next().filter(|_| is_whole);
+    value!({
+        "canonicalRequest": explain.canonical_request,
+        "signedHeaders": signed_headers,
+        "stringToSignScope": explain.scope,
+    })
+}
+
+impl Filter {
+    fn parse(query: &str) -> Result<Self, Fault> {
+        let mut filter = Self::default();
+        for (name, text) in pairs(query) {
+            let decoded =
+                decode(text).map_err(|_| bad("the query is not percent-encoded UTF-8"))?;
+            let text = decoded.into_owned();
+            if text.is_empty() {
+                continue;
+            }
+            match name {
+                "id" => filter.id = Some(plain_id(&text)),
+                "channel" => filter.channel = Some(channel_name(text)),
+                "client" => filter.client = Some(text),
+                "key" => filter.key = Some(text),
+                "remote" => filter.remote = Some(address(&text).ok_or(BAD_REMOTE)?),
+                "check" => filter.check = Some(text.parse().map_err(|_| bad(BAD_CHECK))?),
+                "since" => filter.since = Some(moment(&text).ok_or(BAD_SINCE)?),
+                "limit" => {
+                    let limit = text.parse().ok();
+                    let limit = limit.filter(|limit| (1..=LIST_PAGE_MAX).contains(limit));
+                    filter.limit = Some(limit.ok_or(BAD_LIMIT)?);
+                }
+                _ => return Err(bad(BAD_NAME)),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn fits(&self, refused: &Refused) -> bool {
+        let text = |wanted: &Option<String>, found: &Option<Box<str>>| {
+            wanted.is_none() || wanted.as_deref() == found.as_deref()
+        };
+        let id = self.id.as_deref();
+        let remote = refused.remote.ip().to_canonical();
+        id.is_none_or(|id| id == &*refused.request_id)
+            && text(&self.channel, &refused.channel)
+            && text(&self.client, &refused.client_id)
+            && text(&self.key, &refused.key_id)
+            && self.remote.is_none_or(|wanted| wanted == remote)
+            && self.check.is_none_or(|check| check == refused.check)
+            && self.since.is_none_or(|since| refused.at >= since)
+    }
+}
+
+/// An id as people paste it.
+fn plain_id(text: &str) -> String {
+    text.trim().to_ascii_lowercase()
+}
+
+/// A channel by its name, or by its ARN.
+fn channel_name(text: String) -> String {
+    match ChannelArn::parse(&text, false) {
+        Ok(arn) => arn.name().to_owned(),
+        Err(_) => text,
+    }
+}
+
+/// An address, with a port or without.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let socket = || text.parse().ok().map(|socket: SocketAddr| socket.ip());
+    let address = bare.parse().ok().or_else(socket)?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+/// A moment of RFC 3339 in UTC, to the second: `2026-01-02T03:04:05Z`.
+fn moment(text: &str) -> Option<Wall> {
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let time = rest.strip_suffix(['Z', 'z'])?;
+    let time = time.split_once('.').map_or(time, |(whole, _)| whole);
+    let (date, time) = (
+        date.split('-').collect::<String>(),
+        time.split(':').collect::<String>(),
+    );
+    let stamp = Stamp::parse(format!("{date}T{time}Z").as_bytes())?;
+    let seconds = u64::try_from(stamp.epoch()).ok()?;
+    Some(Wall(seconds * 1000))
+}
+
+const fn bad(text: &'static str) -> Fault {
+    (StatusCode::BAD_REQUEST, text)
+}
+
+const NOT_OURS: &str = "not an id of this broker: allowed the 36 characters of x-amzn-RequestId, or of RequestId, in \
+                        an answer that refused something; answers that did not have random ids";
+const BAD_NAME: &str = "allowed parameters: id, channel, client, key, remote, check, since, limit";
+const BAD_LIMIT: Fault = bad("limit: allowed 1 to 1000");
+const BAD_REMOTE: Fault = bad("remote: allowed an IP address");
+const BAD_CHECK: &str =
+    "check: allowed an id of the table in deploy/README.md, such as signature_expired";
+const BAD_SINCE: Fault = bad("since: allowed a moment in UTC, such as 2026-01-02T03:04:05Z");
+const LIMIT_DEFAULT: usize = 100;
+const SHA256_DIGITS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use broker_core::event::Purpose;
+    use broker_core::id::ShardId;
+    use broker_core::journal::Entry;
+    use broker_core::refusal_id::{RefusalIds, printed};
+
+    const AT: Wall = Wall(1_767_323_045_123);
+
+    fn refusals() -> (Refusals, String) {
+        let keys = SessionKeys::new(&[1; 32], None);
+        let mut ids = RefusalIds::new(&keys, ShardId(1), 7);
+        let id = printed(ids.next(Check::SignatureMismatch, Purpose::Unknown, 403, AT));
+        let refusals = Refusals {
+            recent: Arc::new(Recent::default()),
+            reader: RefusalReader::new(&keys),
+            shards: 2,
+        };
+        (refusals, id)
+    }
+
+    fn refused(id: &str) -> Refused {
+        Refused {
+            request_id: id.into(),
+            at: AT,
+            status: 403,
+            error_type: "InvalidSignatureException",
+            check: Check::SignatureMismatch,
+            remote: ([10, 0, 0, 1], 9).into(),
+            what: "upgrade",
+            action: Some("ConnectAsViewer"),
+            channel: Some("cam\"<b>\n".into()),
+            client_id: Some("v1".into()),
+            key_id: Some("AKID".into()),
+            principal: Some("fleet".into()),
+            clock_skew_s: Some(-312),
+            explain: Some(Box::new(Explain {
+                canonical_request: format!("GET\n/\n\nhost:h\n\nhost\n{}", "0".repeat(64)).into(),
+                scope: "20260102/r/s/t".into(),
+            })),
+        }
+    }
+
+    #[test]
+    fn a_kept_refusal_is_shown_in_full_and_one_that_is_not_by_its_id() {
+        let (refusals, id) = refusals();
+        let one = refusals.one(&id).unwrap();
+        assert_eq!(one["source"], "id");
+        assert_eq!((&one["shard"], &one["status"]), (&1.into(), &403.into()));
+        assert_eq!(one["check"], "signature_mismatch");
+        assert_eq!(one["at"], "2026-01-02T03:04:05.123Z");
+        assert!(one["channel"].is_null() && one["explain"].is_null());
+        refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
+        let kept = refusals.one(&id).unwrap();
+        assert_eq!(
+            (&kept["source"], &kept["shard"]),
+            (&"kept".into(), &1.into())
+        );
+        assert_eq!(kept["explain"]["signedHeaders"], "host");
+        assert_eq!(kept["clockSkewSeconds"], -312);
+        assert_eq!(kept["channel"], "cam\"<b>\n");
+        assert!(kept.to_string().contains(r#""channel":"cam\"<b>\n""#));
+        assert_eq!(refusals.one("00000000-0000-4000-8000-000000000000"), None);
+        // Both have the same members, whatever is known.
+        let keys = |value: &Value| {
+            let members = value.as_object().unwrap();
+            members.keys().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&one), keys(&kept));
+    }
+
+    #[test]
+    fn each_filter_finds_and_leaves_out() {
+        let (refusals, id) = refusals();
+        refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
+        let upper = id.to_uppercase();
+        let count = |query: &str| {
+            let filter = Filter::parse(query).unwrap();
+            refusals.list(&filter)["refusals"].as_array().unwrap().len()
+        };
+        for (fits, other) in [
+            ("", "id=00000000-0000-4000-8000-000000000000"),
+            (&*format!("id={upper}"), "channel=cam"),
+            ("channel=cam%22%3Cb%3E%0A", "channel=x"),
+            ("client=v1", "client=v"),
+            ("key=AKID", "key=akid"),
+            ("remote=10.0.0.1", "remote=10.0.0.2"),
+            ("remote=10.0.0.1:77", "remote=%5B::1%5D:77"),
+            ("remote=::ffff:10.0.0.1", "remote=::1"),
+            ("check=signature_mismatch", "check=draining"),
+            ("since=2026-01-02T03:04:05Z", "since=2026-01-02T03:04:06Z"),
+            ("client=v1&key=AKID&limit=1", "client=v1&key=AKIE"),
+        ] {
+            assert_eq!((count(fits), count(other)), (1, 0), "{fits} | {other}");
+        }
+        let list = refusals.list(&Filter::default());
+        assert_eq!((&list["kept"], &list["suppressed"]), (&1.into(), &0.into()));
+        assert_eq!(list["since"], "2026-01-02T03:04:05.123Z");
+    }
+
+    #[test]
+    fn an_arn_is_as_good_as_the_name() {
+        let arn = "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fcam-1%2F17";
+        let filter = Filter::parse(&format!("channel={arn}")).unwrap();
+        assert_eq!(filter.channel.as_deref(), Some("cam-1"));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_what_is_allowed() {
+        for query in [
+            "remote=x",
+            "remote=10.0.0",
+            "check=nonsense",
+            "check=Draining",
+            "since=yesterday",
+            "since=2026-01-02T03:04:05%2B01:00",
+            "limit=0",
+            "limit=1001",
+            "limit=x",
+            "channel=%FF",
+            "chanel=x",
+        ] {
+            let (code, text) = Filter::parse(query).unwrap_err();
+            assert_eq!(code, StatusCode::BAD_REQUEST);
+            assert!(
+                text.contains("allowed") || text.contains("UTF-8"),
+                "{query}: {text}"
+            );
+        }
+    }
+}
