@@ -64,9 +64,9 @@ enum Topic {
 impl Hub {
     pub(super) fn new(log: Arc<LogTail>) -> Self {
         Self {
-            overview: Feed::new(),
+            overview: Feed::of_states(),
             log,
-            notices: Feed::new(),
+            notices: Feed::of_states(),
             channels: Shared::default(),
             places: Arc::new(Semaphore::new(STREAMS_MAX)),
         }
@@ -85,7 +85,7 @@ impl Hub {
             return None;
         }
         let watched = channels.entry(channel.clone()).or_insert_with(|| Watched {
-            feed: Arc::new(Feed::new()),
+            feed: Arc::new(Feed::of_states()),
             sent: None,
             at: Instant::now(),
         });
@@ -218,11 +218,11 @@ async fn forward(
     kept: Option<Arc<Feed>>,
     to: mpsc::Sender<io::Result<Bytes>>,
 ) {
-    let send = async |event: &Event| to.send(Ok(bytes(event))).await.is_ok();
+    let send = async |event: Event| to.send(Ok(event)).await.is_ok();
     loop {
         let (first, mut from) = begin(&admin, &topic, kept.as_deref()).await;
         if let Some(first) = first
-            && !send(&first).await
+            && !send(first).await
         {
             return;
         }
@@ -232,12 +232,16 @@ async fn forward(
                 next = from.recv() => next,
             };
             match next {
-                Ok(event) if send(&event).await => {}
-                Ok(_) | Err(RecvError::Closed) => return,
+                Ok(event) => {
+                    if !send(event).await {
+                        return;
+                    }
+                }
+                Err(RecvError::Closed) => return,
                 Err(RecvError::Lagged(missed)) => break missed,
             }
         };
-        if !send(&event("lagged", &value!({ "missed": missed }))).await {
+        if !send(event("lagged", &value!({ "missed": missed }))).await {
             return;
         }
     }
@@ -269,7 +273,7 @@ async fn begin(
             (Some(event("snapshot", &state)), from)
         }
         Topic::Channel(channel) => {
-            let from = kept.map_or_else(|| Feed::new().subscribe(), Feed::subscribe);
+            let from = kept.map_or_else(|| Feed::of_states().subscribe(), Feed::subscribe);
             let state = channel_event(admin, channel).await;
             (Some(event("channel", &state)), from)
         }
@@ -321,10 +325,6 @@ async fn beat(to: mpsc::Sender<io::Result<Bytes>>) {
             return;
         }
     }
-}
-
-fn bytes(event: &Event) -> Bytes {
-    Bytes::copy_from_slice(event.as_bytes())
 }
 
 /// The body of a stream; its place is free when the connection drops it.

@@ -1,17 +1,18 @@
 //! Events for the pages that watch: each topic is a feed, and log lines are kept for those that begin to watch.
 
 use super::limits::{
-    FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX, LOG_BYTES_KEPT_MAX, LOG_LINES_KEPT_MAX,
+    FEED_EVENTS_PER_SECOND, FEED_EVENTS_WAITING_MAX, FEED_STATES_WAITING_MAX, LOG_BYTES_KEPT_MAX,
+    LOG_LINES_KEPT_MAX,
 };
 use super::shared::Shared;
+use axum::body::Bytes;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::broadcast;
 
-/// An event as it is sent: `event: …`, `data: …` and an empty line.
-pub(super) type Event = Arc<str>;
+/// An event as it is sent: `event: …`, `data: …` and an empty line. All streams share its bytes.
+pub(super) type Event = Bytes;
 
 /// The text of an event. JSON has no line breaks, so one line of data is enough.
 pub(super) fn event(name: &str, data: &Value) -> Event {
@@ -34,8 +35,18 @@ struct Pace {
 }
 
 impl Feed {
-    pub(super) fn new() -> Self {
-        let (to, _) = broadcast::channel(FEED_EVENTS_WAITING_MAX);
+    /// Of events that each matter.
+    pub(super) fn of_events() -> Self {
+        Self::new(FEED_EVENTS_WAITING_MAX)
+    }
+
+    /// Of states, of which the newest matters.
+    pub(super) fn of_states() -> Self {
+        Self::new(FEED_STATES_WAITING_MAX)
+    }
+
+    fn new(most: usize) -> Self {
+        let (to, _) = broadcast::channel(most);
         let pace = Pace {
             since: Instant::now(),
             sent: 0,
@@ -107,7 +118,7 @@ impl Default for LogTail {
     fn default() -> Self {
         Self {
             lines: Shared::default(),
-            feed: Feed::new(),
+            feed: Feed::of_events(),
         }
     }
 }
@@ -173,13 +184,14 @@ mod tests {
     use tokio::sync::broadcast::error::TryRecvError;
 
     fn received(from: &mut broadcast::Receiver<Event>) -> Vec<String> {
-        let next = || from.try_recv().ok().map(|event| event.to_string());
+        let text = |event: Bytes| String::from_utf8(event.to_vec()).unwrap();
+        let next = || from.try_recv().ok().map(text);
         std::iter::from_fn(next).collect()
     }
 
     #[test]
     fn a_flood_is_cut_and_its_size_reported() {
-        let feed = Feed::new();
+        let feed = Feed::of_events();
         feed.send("e", || unreachable!("nobody watches"));
         let mut watcher = feed.subscribe();
         for number in 0..FEED_EVENTS_PER_SECOND + 30 {
@@ -197,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_watcher_that_is_behind_learns_how_many_it_lost() {
-        let feed = Feed::new();
+        let feed = Feed::of_events();
         let mut slow = feed.subscribe();
         let more = FEED_EVENTS_WAITING_MAX + 3;
         for second in 0..more {

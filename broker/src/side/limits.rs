@@ -29,9 +29,12 @@ pub(super) const WATCHED_CHANNELS_MAX: usize = 16;
 /// Topics of one stream.
 pub(super) const TOPICS_MAX: usize = 8;
 
-/// Events that wait for a watcher, by topic. A watcher that is further behind loses the oldest, learns how many, and
-/// gets the state of its topics again.
+/// Log lines that wait for a watcher. A watcher that is further behind loses the oldest, learns how many, and gets the
+/// state of its topic again.
 pub(super) const FEED_EVENTS_WAITING_MAX: usize = 256;
+
+/// States that wait for a watcher, of the service or of a channel: a channel with 10,000 viewers is 2.5 MB of text.
+pub(super) const FEED_STATES_WAITING_MAX: usize = 4;
 
 /// Events of a topic within a second. Further ones are counted and reported as one.
 pub(super) const FEED_EVENTS_PER_SECOND: u32 = 200;
