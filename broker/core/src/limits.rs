@@ -243,6 +243,13 @@ pub const CAPTURES_PER_SECOND_MAX: u32 = 1000;
 /// Channels that a reset by a test ends in one step (`/dev/reset`): the store takes that many at once with room left.
 pub const RESET_CHANNELS_PER_STEP: u64 = 256;
 
+/// Findings of a shard about what the cloud service would have refused (`/dev/parity`), each of a rule and a channel.
+/// Those of further channels are counted together.
+pub const FINDINGS_MAX: usize = 1024;
+
+/// Channels whose rates those findings follow.
+pub const PARITY_BUCKETS_MAX: usize = 4096;
+
 /// Faults that a test may have made at one time (`/dev/faults`).
 pub const FAULTS_MAX: usize = 64;
 

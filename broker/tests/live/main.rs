@@ -15,7 +15,8 @@
 //! * [`origins`]: which pages of browsers may use a broker.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
 //! * [`inspector`], [`events`], [`logs`], [`books`]: what operators see and watch, and that it adds up under load.
-//! * [`dev_clock`], [`dev_environment`], [`dev_faults`], [`dev_messages`], [`dev_reset`]: the pages for tests.
+//! * [`dev_clock`], [`dev_environment`], [`dev_faults`], [`dev_messages`], [`dev_parity`], [`dev_reset`]: the pages for
+//!   tests.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
 //!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
@@ -72,6 +73,7 @@ mod dev_clock;
 mod dev_environment;
 mod dev_faults;
 mod dev_messages;
+mod dev_parity;
 mod dev_reset;
 mod drain;
 mod durable;

@@ -10,7 +10,7 @@ use super::gate::Gate;
 use super::home::{RATE_EXCEEDED, absent};
 use super::leave::slot_of;
 use super::sockets::Sockets;
-use super::{Fault, changes, drain, faults, leave, outboxes, relay, respond, unsent};
+use super::{Fault, changes, drain, faults, leave, outboxes, parity, relay, respond, unsent};
 use crate::auth::{Caller, Unsigned};
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::check::Check;
@@ -387,6 +387,7 @@ fn welcome(
     }
     relay::deliver_kept(sockets, directory, books, channel, &role, at);
     if sockets.faults.is_some() {
+        parity::on_join(sockets, directory, channel, &role, at);
         faults::on_session(sockets, directory, books, key, at);
     }
     sockets.arm_open(key, at.now);

@@ -45,6 +45,9 @@ impl Sockets {
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
         self.forget_faults(key);
+        if let Some(parity) = &mut self.parity {
+            parity.forget_session(key);
+        }
         Some(session)
     }
 }

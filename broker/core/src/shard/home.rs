@@ -7,7 +7,7 @@ use super::drain::shutting_down;
 use super::pages::PageOf;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Letter, Query, QueryKind};
-use super::{alexa, answers, changes, leave, pages};
+use super::{alexa, answers, changes, leave, pages, parity};
 use crate::channel::{Channel, Life, Metered};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
@@ -141,7 +141,9 @@ fn over_rate(
     at: Moment,
 ) -> Option<Answer> {
     let what = Metered::Call(operation);
-    what.rate(&sockets.settings.quotas)?;
+    if sockets.parity.is_none() {
+        what.rate(&sockets.settings.quotas)?;
+    }
     let key = match kind {
         QueryKind::Look(identity, None) => directory.names.get(identity).copied(),
         QueryKind::Look(_, Some(arn))
@@ -153,6 +155,7 @@ fn over_rate(
         | QueryKind::Count { .. } => None,
     };
     let key = key?;
+    parity::on_metered(sockets, directory, key, what, at);
     let channel = directory.channels.get_mut(key)?;
     if channel.count(what, &sockets.settings.quotas, at.now) {
         leave::arm_channel(sockets, directory, key, at);

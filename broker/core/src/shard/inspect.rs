@@ -5,6 +5,7 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::faults::{self, SharedRule};
+use super::parity::{self, Finding};
 use super::reset::{self, Reset, ResetStep};
 use super::sockets::Sockets;
 use super::{frames, leave, outboxes};
@@ -55,6 +56,8 @@ pub enum Question {
     AddFault(SharedRule),
     /// The end of what a test has made, under `--dev`; nothing elsewhere.
     Reset(Reset),
+    /// What the strict profile would have refused, under `--dev`.
+    Parity,
 }
 
 /// Some connections of a channel.
@@ -85,6 +88,8 @@ pub enum Reply {
     Done,
     /// What a step of a reset has done.
     Reset(ResetStep),
+    /// What it would have refused.
+    Findings(Vec<Finding>),
 }
 
 /// One channel in a page.
@@ -185,6 +190,10 @@ pub(super) fn answer_operator(
         } => reconnect_some(sockets, directory, books, from, at),
         Question::Reset(reset) if sockets.settings.dev => {
             Reply::Reset(reset::step(sockets, directory, books, reset, at))
+        }
+        Question::Parity => {
+            let findings = sockets.parity.as_deref().map(parity::Parity::findings);
+            Reply::Findings(findings.unwrap_or_default())
         }
         Question::Reset(_) => Reply::Reset(ResetStep::default()),
         Question::AddFault(rule) => {

@@ -49,6 +49,7 @@ mod letter;
 mod origins;
 mod outboxes;
 mod pages;
+mod parity;
 mod permits;
 mod relay;
 mod request_bytes;
@@ -79,6 +80,7 @@ pub use faults::{
 pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Fault, Letter, Parcel, Query, QueryKind};
+pub use parity::Finding;
 pub use reset::{Reset, ResetStep};
 pub use snapshot::Snapshot;
 pub use start::Start;

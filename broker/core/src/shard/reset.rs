@@ -46,6 +46,9 @@ pub(super) fn step(
         end_mute_requests(sockets, directory, books, at);
     }
     let prefix = &*reset.prefix;
+    if let Some(parity) = &mut sockets.parity {
+        parity.forget(prefix);
+    }
     let all = || {
         let names = directory.names.keys();
         let meant = names.filter(|identity| identity.name().starts_with(prefix));

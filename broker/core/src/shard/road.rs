@@ -16,7 +16,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::frames::{self, Aside, Reader};
 use super::sockets::Sockets;
-use super::{alexa, backlog, faults, leave, relay, request_bytes, unsent};
+use super::{alexa, backlog, faults, leave, parity, relay, request_bytes, unsent};
 use crate::channel::Route;
 use crate::event::{Kind, Outcome};
 use crate::id::SessionKey;
@@ -107,10 +107,11 @@ fn pass(
     if books.copies.is_some() {
         passing.copy(directory, books, &route, at);
     }
-    if sockets.faults.is_some()
-        && faults::on_message(sockets, directory, books, &passing, route, at)
-    {
-        return sockets.still_open(from);
+    if sockets.faults.is_some() {
+        parity::on_message(sockets, directory, &passing, at);
+        if faults::on_message(sockets, directory, books, &passing, route, at) {
+            return sockets.still_open(from);
+        }
     }
     // Route → outbox.
     hand_on(sockets, directory, books, route, &passing, at);

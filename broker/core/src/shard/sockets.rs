@@ -11,6 +11,7 @@ use super::census::Census;
 use super::deadlines::Wheel;
 use super::drain::Drain;
 use super::faults::Faults;
+use super::parity::Parity;
 use super::request_bytes::RequestBytes;
 use super::start::Bounds;
 use super::tables::Table;
@@ -46,6 +47,8 @@ pub(super) struct Sockets {
     pub(super) census: Census,
     /// Under `--dev` only.
     pub(super) faults: Option<Box<Faults>>,
+    /// Under `--dev` only, unless the strict profile is enforced.
+    pub(super) parity: Option<Box<Parity>>,
 }
 
 /// Memory that is used again.
@@ -101,6 +104,7 @@ impl Sockets {
             },
             census: Census::default(),
             faults: settings.dev.then(Box::default),
+            parity: (settings.dev && !settings.strict()).then(Box::default),
             settings,
         }
     }

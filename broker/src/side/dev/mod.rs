@@ -2,7 +2,7 @@
 //!
 //! In reading order: this page; `body` (what a request says, or which key of it is wrong); `query` (the same of its
 //! parameters); `clock`; `captures` (copies of messages), `messages` and `summary` (what they say); `connections`;
-//! `faults` and `fault_rule`; `reset`.
+//! `faults` and `fault_rule`; `parity`; `reset`.
 
 mod body;
 mod captures;
@@ -11,6 +11,7 @@ mod connections;
 mod fault_rule;
 mod faults;
 mod messages;
+mod parity;
 mod query;
 mod reset;
 mod summary;
@@ -98,6 +99,7 @@ pub(super) fn routes(dev: bool) -> Router<Admin> {
         .route("/dev/faults/{id}", delete(faults::remove))
         .route("/dev/environment", get(environment))
         .route("/dev/messages", get(messages::list))
+        .route("/dev/parity", get(parity::list))
         .route("/dev/reset", post(reset::reset))
         .route("/dev", any(unknown))
         .route("/dev/{*page}", any(unknown))
@@ -121,4 +123,4 @@ async fn unknown() -> Response {
 }
 
 const NO_SUCH_PAGE: &str = "no such page: /dev/clock, /dev/connections, /dev/environment, /dev/faults, \
-                            /dev/faults/{id}, /dev/messages, /dev/reset";
+                            /dev/faults/{id}, /dev/messages, /dev/parity, /dev/reset";

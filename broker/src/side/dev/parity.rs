@@ -1,0 +1,48 @@
+//! `GET /dev/parity`: what the cloud service would have refused, and this broker did not.
+
+use super::query::Parameters;
+use crate::side::admin::{Admin, error, json};
+use crate::side::channels::{rfc3339, silent};
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use broker_core::shard::{Finding, Question, Reply};
+use serde_json::{Value, json as value};
+
+/// Answers with the findings of all shards, the first ones first.
+pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let channel = match Parameters::parse(query.as_deref(), &["channel"]) {
+        Ok(parameters) => parameters.glob("channel"),
+        Err(fault) => return error(StatusCode::BAD_REQUEST, &fault),
+    };
+    let Some(answers) = admin.ask_all(Question::Parity).await else {
+        return silent();
+    };
+    let mut found: Vec<Finding> = Vec::new();
+    for (_, reply) in answers {
+        if let Reply::Findings(of_shard) = reply {
+            found.extend(of_shard);
+        }
+    }
+    found.retain(|finding| {
+        channel
+            .as_ref()
+            .is_none_or(|glob| glob.covers(&finding.channel))
+    });
+    found.sort_by(|one, other| {
+        let first = one.first.cmp(&other.first);
+        first.then_with(|| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)))
+    });
+    let found: Vec<Value> = found.iter().map(row).collect();
+    json(StatusCode::OK, &value!({ "findings": found }))
+}
+
+fn row(finding: &Finding) -> Value {
+    value!({
+        "rule": finding.rule,
+        "channel": finding.channel,
+        "count": finding.count,
+        "firstAt": rfc3339(finding.first),
+        "says": finding.says,
+    })
+}

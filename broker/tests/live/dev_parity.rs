@@ -1,0 +1,91 @@
+//! `/dev/parity`: what the cloud service would have refused.
+
+use crate::http::{admin, call, create, get};
+use crate::peer::{Peer, answer, candidate, offer, to_viewer};
+use crate::process::Broker;
+use serde_json::{Value, json};
+
+on_shards!(
+    what_the_cloud_would_refuse_is_served_and_found,
+    a_session_within_the_limits_has_no_finding,
+);
+
+fn what_the_cloud_would_refuse_is_served_and_found(broker: &Broker) {
+    let arn = create(broker.plain, "lavish", 60);
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v0");
+    viewer.send(&offer(&"A".repeat(13_016)));
+    viewer.expect_silence();
+    master.send(&answer("v0", "AAAA"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "AAAA"));
+    for _ in 0..101 {
+        viewer.send(&candidate("AAAA"));
+    }
+    viewer.expect_silence();
+    for _ in 0..20 {
+        Peer::viewer(broker, &arn, "v1").close();
+    }
+    for _ in 0..30 {
+        call(
+            broker.plain,
+            "/describeSignalingChannel",
+            &json!({ "ChannelARN": arn }),
+        )
+        .ok();
+    }
+    let found = findings(broker, "?channel=lav*");
+    let says = |rule: &str| {
+        let finding = found.iter().find(|it| it["rule"] == rule);
+        finding.map(|it| it["says"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(
+        says("payload_over_10240").as_deref(),
+        Some("SDP_OFFER of 13,016 characters; the cloud service takes 10,240")
+    );
+    for rule in ["rate_candidate", "rate_connect_viewer", "rate_call"] {
+        assert!(says(rule).is_some(), "{rule}: {found:?}");
+    }
+    assert_eq!(findings(broker, "?channel=other").len(), 0);
+    admin(
+        broker.admin,
+        "POST",
+        "/dev/reset",
+        r#"{"channelPrefix":"lavish"}"#,
+    );
+    assert_eq!(findings(broker, "").len(), 0);
+    drop((master, viewer));
+}
+
+#[test]
+fn more_viewers_than_the_cloud_takes_are_found() {
+    let broker = &Broker::configured("[limits]\nviewers_per_channel = 20\n", 1);
+    let arn = create(broker.plain, "crowded", 60);
+    let viewer = |number| Peer::viewer(broker, &arn, &format!("v{number}"));
+    let mut viewers: Vec<Peer> = (1..=10).map(viewer).collect();
+    assert_eq!(findings(broker, ""), Vec::<Value>::new());
+    viewers.push(viewer(11));
+    let found = findings(broker, "");
+    assert_eq!((&found[0]["rule"], found.len()), (&json!("viewers"), 1));
+    drop(viewers);
+}
+
+fn a_session_within_the_limits_has_no_finding(broker: &Broker) {
+    let arn = create(broker.plain, "modest", 60);
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    viewer.send(&offer(&"A".repeat(10_240)));
+    viewer.expect_silence();
+    master.send(&answer("v1", "AAAA"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "AAAA"));
+    assert_eq!(findings(broker, ""), Vec::<Value>::new());
+    drop((master, viewer));
+}
+
+fn findings(broker: &Broker, query: &str) -> Vec<Value> {
+    let answer = get(broker.admin, &format!("/dev/parity{query}"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["findings"]
+        .as_array()
+        .expect("a list")
+        .clone()
+}
