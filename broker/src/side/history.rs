@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use crate::edge::Scraped;
-use broker_core::event::{Histogram, PLACES};
+use broker_core::event::{Counters, Histogram, PLACES};
 use broker_core::id::ShardId;
 use broker_core::shard::Snapshot;
 use serde_json::{Value, json as value};
@@ -34,7 +34,7 @@ pub(super) struct Point {
     pub(super) delivery: Quantiles,
     /// Microseconds.
     pub(super) setup: Quantiles,
-    /// Refusals a second by reason: those that occurred.
+    /// Refusals a second by check: those that occurred.
     pub(super) refused: BTreeMap<&'static str, f64>,
     pub(super) shards: Vec<ShardPoint>,
 }
@@ -129,19 +129,13 @@ impl Meter {
     }
 }
 
-/// Upgrades that were refused, by outcome: the label, the count, and the count before.
-fn refusals<'c>(
-    counters: &'c broker_core::event::Counters,
-    before: &'c broker_core::event::Counters,
-) -> impl Iterator<Item = (&'static str, u64, u64)> + 'c {
-    use broker_core::event::UpgradeOutcome;
-    let of = |counters: &broker_core::event::Counters, place: usize| -> u64 {
-        let rows = counters.upgrades.iter();
-        rows.filter_map(|row| row.get(place)).sum()
-    };
-    let outcomes = UpgradeOutcome::LABELS.iter().enumerate();
-    let refused = outcomes.filter(|(place, _)| *place != UpgradeOutcome::Accepted.index());
-    refused.map(move |(place, label)| (*label, of(counters, place), of(before, place)))
+/// Refusals by check: its id, the count, and the count before.
+fn refusals(
+    counters: &Counters,
+    before: &Counters,
+) -> impl Iterator<Item = (&'static str, u64, u64)> {
+    let both = counters.refusals.each().zip(before.refusals.each());
+    both.map(|((check, count), (_, before))| (check.id(), count, before))
 }
 
 #[expect(
@@ -349,12 +343,16 @@ const POINT_EVERY: Duration = Duration::from_millis(1900);
 mod tests {
     use super::*;
     use crate::edge::EdgeCounts;
+    use broker_core::check::Check;
 
     fn scraped(shard: u16, received: u64, busy_us: u64) -> Scraped<Snapshot> {
         let mut snapshot = Snapshot::default();
         snapshot.counters.received[0] = received;
         snapshot.counters.delivery.observe(100, received);
         snapshot.connections[3] = 7;
+        for _ in 0..received / 50 {
+            snapshot.counters.refusals.count(Check::UnknownKey);
+        }
         let edge = EdgeCounts {
             busy_us,
             connections: 9,
@@ -388,6 +386,7 @@ mod tests {
         assert_eq!((&json["t"], &json["draining"]), (&3.into(), &true.into()));
         assert_eq!(json["shards"][0]["busy"], 0.25);
         assert_eq!(json["connections"]["viewer"], 7);
+        assert_eq!(json["refusedPerSecond"], value!({ "unknown_key": 2.0 }));
         let p50 = json["deliveryUs"]["p50"].as_f64().unwrap();
         assert!((88.0..112.0).contains(&p50), "{p50}");
         assert_eq!(json["setupMs"]["p50"], Value::Null);
