@@ -12,9 +12,10 @@
 //! | [`memory`] | what the process may hold at most |
 //! | [`tls_files`] [`certificate`] | what TLS listeners present; the development certificate |
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
-//! | [`backup`] | the registry's backups |
+//! | [`backup`] [`why`] | subcommands that ask a running broker |
 //! | [`env`] | the environment of clients of a running broker |
 
+mod admin_client;
 pub mod backup;
 pub mod certificate;
 pub mod config;
@@ -26,3 +27,4 @@ pub mod registry;
 pub mod server;
 pub mod side;
 pub mod tls_files;
+pub mod why;

@@ -5,6 +5,7 @@ use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, 
 use broker::env;
 use broker::server::{self, Checked, Failure};
 use broker::side;
+use broker::why;
 use clap::Parser;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
 use std::io::Write;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::CheckConfig { file, flags } => check_config(file, flags),
         Command::Presign(flags) => print_presigned(flags),
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
+        Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
     };
     match result {

@@ -2,6 +2,7 @@
 //! that exist, settings that go together, texts that parse.
 
 use broker::config::{Arguments, Command, Cpus, check_text};
+use broker_core::check::Check;
 use broker_core::settings::{Settings, Timeouts};
 use clap::Parser;
 use serde_json::Value;
@@ -272,6 +273,26 @@ fn the_seccomp_profile_allows_what_it_must_and_nothing_of_the_kind_it_is_for() {
 }
 
 /// Debian 12 has npm 9.2, which ends with "Invalid comparator" at an alias (`npm:NAME@VERSION`) among the overrides.
+#[test]
+fn the_table_of_checks_is_that_of_the_broker() {
+    let page = include_str!("../../deploy/README.md");
+    let (_, section) = page
+        .split_once("## Why was I refused\n")
+        .expect("the section");
+    let (_, table) = section.split_once("|---|---|---|\n").expect("a table");
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let rows: Vec<&str> = rows.collect();
+    let wanted = Check::ALL.iter().map(|check| {
+        let (id, says, remedy) = (check.id(), check.says(), check.remedy());
+        format!("| `{id}` | {says} | {remedy} |")
+    });
+    let wanted: Vec<String> = wanted.collect();
+    for (row, wanted) in rows.iter().zip(&wanted) {
+        assert_eq!(row, wanted);
+    }
+    assert_eq!(rows.len(), wanted.len());
+}
+
 #[test]
 fn the_clients_packages_are_read_by_debians_npm() {
     for folder in ["js", "browser"] {

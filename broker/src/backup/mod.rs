@@ -14,9 +14,10 @@ mod fetch;
 mod folder;
 pub(crate) mod wire;
 
+use crate::admin_client;
 use crate::config::BackupFlags;
 use crate::registry;
-use crate::server::{Failure, data_dir::DataDir, session_key, token};
+use crate::server::{Failure, data_dir::DataDir, session_key};
 use fetch::Answer;
 use folder::Folder;
 use serde_json::json;
@@ -101,13 +102,8 @@ impl Key {
 
 /// Asks a running broker.
 fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, Key), Failure> {
-    let token = flags.token_file.as_ref().map(|path| {
-        token(path).map_err(|rule| {
-            Failure::Configuration(format!("--token-file {}: {rule}", path.display()))
-        })
-    });
-    let token = token.transpose()?.map(Zeroizing::new);
-    let host = flags.admin.strip_prefix("http://").unwrap_or(&flags.admin);
+    let token = admin_client::token_of(flags.token_file.as_deref())?;
+    let host = admin_client::host(&flags.admin);
     let Answer { body, data_dir } =
         fetch::ask(host, token.as_ref().map(|token| token.as_str())).map_err(Failure::Fatal)?;
     let (mut sent, mut rows) = (None, 0);

@@ -33,6 +33,8 @@ pub enum Command {
     Presign(PresignFlags),
     /// Write a consistent copy of a running broker's data directory
     Backup(BackupFlags),
+    /// Say why a request was refused: by the request id of its answer, or by what the request named
+    Why(WhyFlags),
     /// Print the environment for clients of a running --dev broker: endpoints, region, keys, trust
     Env(EnvFlags),
 }
@@ -89,6 +91,57 @@ pub struct BackupFlags {
     #[arg(long)]
     pub without_session_key: bool,
     /// Print the summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `broker why`.
+#[derive(Args, Clone, Debug)]
+pub struct WhyFlags {
+    /// The request id of the answer (x-amzn-RequestId) [default: none]
+    #[arg(
+        value_name = "ID",
+        conflicts_with_all = ["channel", "client", "key", "remote", "check", "since"]
+    )]
+    pub id: Option<String>,
+    /// Requests that named this channel, by its name or ARN [default: any]
+    #[arg(long, value_name = "NAME")]
+    pub channel: Option<String>,
+    /// Requests of this client id [default: any]
+    #[arg(long, value_name = "ID")]
+    pub client: Option<String>,
+    /// Requests signed with this access key id [default: any]
+    #[arg(long, value_name = "ID")]
+    pub key: Option<String>,
+    /// Requests from this IP address [default: any]
+    #[arg(long, value_name = "ADDRESS")]
+    pub remote: Option<String>,
+    /// Requests that did not pass this check, such as signature_expired [default: any]
+    #[arg(long, value_name = "CHECK")]
+    pub check: Option<String>,
+    /// Requests since this moment, such as 2026-01-02T03:04:05Z [default: any]
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// How many at most, the newest first
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
+    pub limit: u16,
+    /// The admin listener of the broker: http://HOST:PORT
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090",
+        value_parser = admin_url
+    )]
+    pub admin: String,
+    /// File with the token of that listener [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print the listener's answer as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -28,7 +28,9 @@ pub use credentials::{Loaded, load_credentials};
 pub use credentials_summary::credentials_summary;
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, Place};
-pub use flags::{Arguments, BackupFlags, Command, EnvFlags, EnvFormat, PresignFlags, ServeFlags};
+pub use flags::{
+    Arguments, BackupFlags, Command, EnvFlags, EnvFormat, PresignFlags, ServeFlags, WhyFlags,
+};
 pub use json::json;
 pub use key_flags::KeyFlags;
 pub use summary::summary;

@@ -93,6 +93,7 @@ mod peer;
 mod pending;
 mod process;
 mod recorded;
+mod refusals;
 mod reload;
 mod remote;
 mod session;

@@ -171,6 +171,13 @@ impl Broker {
         Self::launch_in(directory, true, command(), arguments, shards)
     }
 
+    /// The same, with everything in its log that any part of it has to say.
+    pub(crate) fn talkative_again(directory: &Path, arguments: &[&str], shards: u16) -> Self {
+        let mut command = command();
+        command.env("RUST_LOG", "trace");
+        Self::launch_in(directory, true, command, arguments, shards)
+    }
+
     fn launch(command: Command, arguments: &[&str], shards: u16) -> Self {
         Self::launch_in(&fresh_directory(), false, command, arguments, shards)
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Makes a test of one and one of three shards out of each `fn scenario(service: &Service)` named; after each, the
 /// broker must have kept every secret to itself, and the books must balance.
@@ -95,6 +95,39 @@ impl Service {
         service
     }
 
+    /// With this credentials file, and the `broker.toml` and the data of this directory, which outlives the broker.
+    pub(crate) fn in_directory(directory: &Path, credentials: &str, shards: u16) -> Self {
+        fs::write(directory.join("credentials.toml"), credentials).expect("a file under target/");
+        let service = Self {
+            broker: Self::broker_in(directory, shards),
+            directory: directory.to_owned(),
+            secrets: RefCell::default(),
+        };
+        for (name, _) in PRINCIPALS {
+            service.keep(&Signer::new(name).secret);
+        }
+        service
+    }
+
+    fn broker_in(directory: &Path, shards: u16) -> Broker {
+        let path = |name: &str| {
+            let path = directory.join(name);
+            path.to_str().expect("a path in UTF-8").to_owned()
+        };
+        let (config, file) = (path("broker.toml"), path("credentials.toml"));
+        let arguments = ["--auth", "sigv4", "--listen", "http://127.0.0.1:0"];
+        let files = ["--config", &config, "--credentials", &file];
+        Broker::talkative_again(directory, &[&arguments[..], &files[..]].concat(), shards)
+    }
+
+    /// Ends the broker, as [`Service::end`] does, and starts another one with its data.
+    pub(crate) fn restart(self, then: &mut dyn FnMut(&Broker)) {
+        let (directory, shards) = (self.directory.clone(), self.broker.shards);
+        self.assert_kept_to_itself();
+        drop(self);
+        then(&Self::broker_in(&directory, shards));
+    }
+
     /// Notes what nobody may see.
     pub(crate) fn keep(&self, secret: &str) {
         self.secrets.borrow_mut().insert(secret.to_owned());
@@ -179,10 +212,16 @@ impl Service {
 
     /// Asserts that no secret, token or signature was revealed, and that the counters balance.
     pub(crate) fn end(self) {
+        self.assert_kept_to_itself();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+
+    fn assert_kept_to_itself(&self) {
         self.broker.assert_balanced();
         let shown = ["/metrics", "/config", "/channels"];
         let shown = shown.map(|path| crate::http::get(self.broker.admin, path).text());
         assert!(shown.iter().all(|text| text.len() > 20), "{shown:?}");
+        let shown = [&shown[..], &refusals(&self.broker)].concat();
         assert!(self.broker.log().contains("TRACE"), "a log that says all");
         for secret in self.secrets.borrow().iter() {
             let spellings = [secret.clone(), crate::peer::percent_encoded(secret)];
@@ -191,8 +230,17 @@ impl Service {
                 assert!(!found, "{secret} in\n{text}");
             }
         }
-        let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The pages about refusals: the list, and each one in full.
+fn refusals(broker: &Broker) -> Vec<String> {
+    let list = crate::http::get(broker.admin, "/refusals?limit=1000");
+    let rows = list.json();
+    let rows = rows["refusals"].as_array().expect("a list").iter();
+    let ids = rows.map(|row| row["requestId"].as_str().expect("an id").to_owned());
+    let page = |id: String| crate::http::get(broker.admin, &format!("/refusals/{id}")).text();
+    ids.map(page).chain([list.text()]).collect()
 }
 
 /// How a request is refused.
