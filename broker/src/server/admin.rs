@@ -5,8 +5,8 @@ use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
 use crate::side::{
-    Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState, Refusals,
-    Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
+    BUDGETS, Backup, Captures, DevTools, History, Inspect, Log, Look, MoveClocks, ProcessState,
+    Refusals, Report, Scraper, ShardLook, Shows, Survey, Tries, Whom,
 };
 use crate::tls_files::NotAfter;
 use broker_core::auth::SessionKeys;
@@ -16,6 +16,8 @@ use broker_core::settings::Settings;
 use broker_core::shard::{Reply, Shard};
 use broker_core::time::Moment;
 use mailbox::Mailbox;
+use rustix::fs::statvfs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +37,8 @@ pub(super) fn shows(
     // This is within a second of the process's start.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
     let started = started.map_or(0, |since| since.as_secs());
+    let budgets = budgets(settings);
+    let data_dir = settings.data_dir.clone();
     let mut scraper = Scraper::new(Arc::clone(mailboxes));
     let scrape = Box::new(move || {
         let report = scraper.scrape(ANSWER_MAX);
@@ -46,7 +50,9 @@ pub(super) fn shows(
             tls_not_after: not_after.seconds(),
             profile,
             started,
-            streams: 0,
+            budgets,
+            data_dir_free: free_bytes(&data_dir),
+            ..ProcessState::default()
         };
         report.map(|report| Report { process, ..report })
     });
@@ -67,6 +73,22 @@ pub(super) fn shows(
             environment: environment(settings),
         }),
     }
+}
+
+/// The budgets of all shards together, in the order of [`BUDGETS`](crate::side::BUDGETS).
+fn budgets(settings: &Settings) -> [u64; BUDGETS.len()] {
+    let of_shard = [
+        settings.outbox_bytes_of_shard(),
+        settings.pending_bytes_of_shard(),
+        settings.request_bytes_per_shard(),
+    ];
+    of_shard.map(|bytes| bytes as u64 * settings.shards as u64)
+}
+
+/// What the file system of a directory has left for processes without privileges.
+fn free_bytes(directory: &Path) -> Option<u64> {
+    let state = statvfs(directory).ok()?;
+    Some(state.f_bavail.saturating_mul(state.f_frsize))
 }
 
 /// What moves the clocks of all shards.

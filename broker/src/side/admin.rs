@@ -146,6 +146,7 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     match report.ok().flatten() {
         Some(mut report) => {
             report.process.streams = admin.hub.streams() as u64;
+            report.process.status = admin.status.status();
             let kind = [(header::CONTENT_TYPE, format.content_type())];
             (kind, report.text(format)).into_response()
         }

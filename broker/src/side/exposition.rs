@@ -146,34 +146,49 @@ impl Samples<'_> {
     }
 }
 
-/// The whole text of `rows`.
-pub(super) fn exposition<V>(rows: &[Row<V>], view: &V, format: Format) -> String {
-    let mut text = String::with_capacity(TEXT_BYTES);
-    for row in rows {
-        let family = match (format, row.kind) {
-            (Format::OpenMetrics, Kind::Counter) => row.name.trim_end_matches("_total"),
-            (Format::Text, _) | (_, Kind::Gauge | Kind::Histogram) => row.name,
-        };
-        let kind = match row.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
-        let help = row.help;
-        put(
-            &mut text,
-            format_args!("# HELP {family} {help}.\n# TYPE {family} {kind}\n"),
-        );
-        let mut samples = Samples {
-            text: &mut text,
-            name: row.name,
-        };
-        (row.read)(view, &mut samples);
+/// A text of metrics, made table by table.
+pub(super) struct Exposition {
+    format: Format,
+    text: String,
+}
+
+impl Exposition {
+    /// A text without metrics.
+    pub(super) fn new(format: Format) -> Self {
+        let text = String::with_capacity(TEXT_BYTES);
+        Self { format, text }
     }
-    if format == Format::OpenMetrics {
-        text.push_str("# EOF\n");
+
+    /// Adds the metrics of a table, read off `view`.
+    pub(super) fn table<V>(&mut self, rows: &[Row<V>], view: &V) {
+        let text = &mut self.text;
+        for row in rows {
+            let family = match (self.format, row.kind) {
+                (Format::OpenMetrics, Kind::Counter) => row.name.trim_end_matches("_total"),
+                (Format::Text, _) | (_, Kind::Gauge | Kind::Histogram) => row.name,
+            };
+            let kind = match row.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let help = row.help;
+            put(
+                text,
+                format_args!("# HELP {family} {help}.\n# TYPE {family} {kind}\n"),
+            );
+            let name = row.name;
+            (row.read)(view, &mut Samples { text, name });
+        }
     }
-    text
+
+    /// The whole text.
+    pub(super) fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
 }
 
 /// Writing to a string does not fail.
@@ -229,10 +244,16 @@ mod tests {
         },
     ];
 
+    fn exposition(format: Format) -> String {
+        let mut text = Exposition::new(format);
+        text.table(ROWS, &2);
+        text.finish()
+    }
+
     #[test]
     fn both_formats_have_the_same_samples_and_their_own_headers() {
-        let text = exposition(ROWS, &2, Format::Text);
-        let open = exposition(ROWS, &2, Format::OpenMetrics);
+        let text = exposition(Format::Text);
+        let open = exposition(Format::OpenMetrics);
         assert!(text.starts_with("# HELP things_total Things.\n# TYPE things_total counter\n"));
         assert!(open.starts_with("# HELP things Things.\n# TYPE things counter\nthings_total{"));
         let samples = |text: &str| -> Vec<String> {

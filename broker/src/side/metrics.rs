@@ -1,15 +1,19 @@
-//! The metrics as one table: the sums of the shards' counters, and the system's figures of the process.
+//! The metrics as tables: the sums of the shards' counters here, what is of the process as a whole in `process`.
 //!
 //! Every series exists from the first scrape on, at 0; label values come from closed sets, never from the wire.
 
-use super::exposition::{self, Format, Row, Samples, exposition, seconds};
-use super::process::cpu_time;
+mod process;
+
+use super::exposition::{self, Exposition, Format, Row, Samples, seconds};
 use crate::edge::{AcceptErrors, EdgeCounts, Handshakes, Scraped};
 use broker_core::event::{
     AuthFailure, Kind, LARGE_FRAMES, Outcome, Place, Requested, STATUS, UpgradeOutcome, UpgradeRole,
 };
 use broker_core::journal::EndReason;
 use broker_core::shard::Snapshot;
+
+pub(super) use process::COMMIT;
+pub use process::{BUDGETS, ProcessState};
 
 /// The state of the whole process at one scrape.
 #[derive(Clone, Debug)]
@@ -22,21 +26,6 @@ pub struct Report {
     pub process: ProcessState,
 }
 
-/// What a report has of the process as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProcessState {
-    /// When the first certificate that is presented ends, in seconds since 1970; 0 without TLS.
-    pub tls_not_after: u64,
-    /// Lines and entries that found the log's queue full.
-    pub log_dropped: u64,
-    /// The name of the profile that limits come from.
-    pub profile: &'static str,
-    /// When the process started, in seconds since 1970.
-    pub started: u64,
-    /// Event streams that are open.
-    pub streams: u64,
-}
-
 impl Report {
     /// The metrics text.
     pub(super) fn text(self, format: Format) -> String {
@@ -44,7 +33,11 @@ impl Report {
         for shard in &self.shards {
             sum.add(&shard.snapshot);
         }
-        exposition(METRICS, &View { report: self, sum }, format)
+        let process = self.process;
+        let mut text = Exposition::new(format);
+        text.table(METRICS, &View { report: self, sum });
+        text.table(process::METRICS, &process);
+        text.finish()
     }
 }
 
@@ -69,7 +62,7 @@ impl View {
     }
 }
 
-/// Every metric, in the order of the text.
+/// Every metric of the shards, in the order of the text.
 const METRICS: &[Row<View>] = &[
     Row {
         name: "heliograph_connections",
@@ -375,70 +368,7 @@ const METRICS: &[Row<View>] = &[
             }
         },
     },
-    Row {
-        name: "heliograph_tls_not_after_seconds",
-        help: "When the first certificate that is presented ends, in seconds since 1970; 0 without TLS",
-        kind: exposition::Kind::Gauge,
-        read: |it, to| to.one(it.report.process.tls_not_after),
-    },
-    Row {
-        name: "heliograph_log_dropped_total",
-        help: "Lines that were not logged because stderr was too slow",
-        kind: exposition::Kind::Counter,
-        read: |it, to| to.one(it.report.process.log_dropped),
-    },
-    Row {
-        name: "heliograph_streams",
-        help: "Event streams of the admin listener that are open",
-        kind: exposition::Kind::Gauge,
-        read: |it, to| to.one(it.report.process.streams),
-    },
-    Row {
-        name: "heliograph_build_info",
-        help: "Always 1: the version and commit that run, and the profile of limits",
-        kind: exposition::Kind::Gauge,
-        read: |it, to| {
-            let version = env!("CARGO_PKG_VERSION");
-            let profile = it.report.process.profile;
-            let labels = [
-                ("version", version),
-                ("commit", COMMIT),
-                ("profile", profile),
-            ];
-            to.labelled(labels, 1);
-        },
-    },
-    Row {
-        name: "process_start_time_seconds",
-        help: "When the process started, in seconds since 1970",
-        kind: exposition::Kind::Gauge,
-        read: |it, to| to.one(it.report.process.started),
-    },
-    Row {
-        name: "process_cpu_seconds_total",
-        help: "Processor time used, user and system",
-        kind: exposition::Kind::Counter,
-        read: |_, to| to.one(cpu_time().as_secs_f64()),
-    },
-    Row {
-        name: "process_resident_memory_bytes",
-        help: "Memory in use",
-        kind: exposition::Kind::Gauge,
-        read: |_, to| to.one(resident_bytes()),
-    },
-    Row {
-        name: "process_open_fds",
-        help: "Open descriptors",
-        kind: exposition::Kind::Gauge,
-        read: |_, to| to.one(open_descriptors()),
-    },
 ];
-
-/// The commit that was built, if the build was given it.
-pub(super) const COMMIT: &str = match option_env!("HELIOGRAPH_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
 
 /// A sample for each label.
 fn labelled(to: &mut Samples<'_>, name: &str, labels: &[&str], counts: &[u64]) {
@@ -460,21 +390,9 @@ fn crossed<const N: usize>(
     }
 }
 
-/// From `/proc`, 0 without it.
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
-/// From `/proc`, 0 without it; not counting the one that reads the list.
-fn open_descriptors() -> u64 {
-    std::fs::read_dir("/proc/self/fd").map_or(0, |list| (list.count() as u64).saturating_sub(1))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::status::Status;
     use super::*;
     use broker_core::id::ShardId;
     use codec::aws::sigv4::Reason;
@@ -492,6 +410,8 @@ mod tests {
                 tls_not_after: 1_800_000_000,
                 profile: "strict",
                 started: 1_700_000_000,
+                status: Status::Draining,
+                budgets: [1, 2, 3],
                 ..ProcessState::default()
             },
         }
@@ -545,6 +465,14 @@ mod tests {
             "heliograph_connections_cut_total{reason=\"evicted\"} 0",
             "heliograph_shard_busy_ratio{shard=\"0\"} 0.25",
             "heliograph_tls_not_after_seconds 1800000000",
+            "heliograph_status{status=\"draining\"} 1",
+            "heliograph_status{status=\"starting\"} 0",
+            "heliograph_status{status=\"ok\"} 0",
+            "heliograph_status{status=\"store_failed\"} 0",
+            "heliograph_budget_bytes{budget=\"outbox\"} 1",
+            "heliograph_budget_bytes{budget=\"pending\"} 2",
+            "heliograph_budget_bytes{budget=\"requests\"} 3",
+            "heliograph_data_dir_free_bytes NaN",
             "process_start_time_seconds 1700000000",
             "heliograph_connection_ends_total{reason=\"protocol_error\"} 0",
             "heliograph_connection_ends_total{reason=\"slow_consumer\"} 0",
@@ -560,6 +488,7 @@ mod tests {
             "process_cpu_seconds_total",
             "process_resident_memory_bytes",
             "process_open_fds",
+            "process_max_fds",
         ] {
             let line = text
                 .lines()
@@ -703,12 +632,15 @@ mod tests {
     #[test]
     fn names_follow_the_rules_of_prometheus() {
         let mut seen = std::collections::BTreeSet::new();
-        for row in METRICS {
-            assert!(seen.insert(row.name), "{} twice", row.name);
-            let total = row.name.ends_with("_total");
-            assert_eq!(total, row.kind == exposition::Kind::Counter, "{}", row.name);
-            let known = row.name.starts_with("heliograph_") || row.name.starts_with("process_");
-            assert!(known && !row.help.ends_with('.'), "{}", row.name);
+        let shards = METRICS.iter().map(|row| (row.name, row.help, row.kind));
+        let process = process::METRICS.iter();
+        let process = process.map(|row| (row.name, row.help, row.kind));
+        for (name, help, kind) in shards.chain(process) {
+            assert!(seen.insert(name), "{name} twice");
+            let total = name.ends_with("_total");
+            assert_eq!(total, kind == exposition::Kind::Counter, "{name}");
+            let known = name.starts_with("heliograph_") || name.starts_with("process_");
+            assert!(known && !help.ends_with('.'), "{name}");
         }
     }
 }

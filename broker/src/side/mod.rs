@@ -39,7 +39,7 @@ pub use door::ADMIN_DESCRIPTORS_MAX;
 pub use feed::LogTail;
 pub use history::{History, ShardLook};
 pub use log::{Log, log_to_stderr};
-pub use metrics::{ProcessState, Report};
+pub use metrics::{BUDGETS, ProcessState, Report};
 pub use overview::Look;
 pub use process::{
     avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors, unblock_signals,

@@ -78,6 +78,11 @@ pub fn raise_descriptors() -> u64 {
     limit.unwrap_or(u64::MAX)
 }
 
+/// The limit of open files.
+pub(super) fn open_files_max() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// The time since the machine's start, as `CLOCK_MONOTONIC` tells it: what service managers compare with their own.
 #[must_use]
 pub fn monotonic() -> Duration {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use strum::{FromRepr, IntoStaticStr};
+use strum::{FromRepr, IntoStaticStr, VariantArray};
 
 /// One word about the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRepr, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRepr, IntoStaticStr, VariantArray)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// Listeners do not accept yet.
+    #[default]
     Starting,
     /// All is well.
     Ok,
