@@ -85,6 +85,7 @@ debian_packages() {
   [ -n "$(command -v npm)" ] || missing+=(npm)
   [ -n "$(command -v turnserver)" ] || missing+=(coturn)
   [ -n "$(command -v chromium)" ] || missing+=(chromium)
+  [ -n "$(command -v promtool)" ] || missing+=(prometheus)   # it checks metrics, rules and alerts
   [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
   [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
   [ "${#missing[@]}" -gt 0 ] || return 0
@@ -100,16 +101,18 @@ debian_packages() {
 }
 
 # Runs an installation whose packages start no service, neither at once nor at the next boot: coturn would be an open door on
-# a developer's machine. /usr/share/doc/init-system-helpers/README.policy-rc.d.gz says what the file means.
+# a developer's machine, and of prometheus only promtool is wanted. /usr/share/doc/init-system-helpers/README.policy-rc.d.gz says what the file means.
 without_services() {
-  local policy=/usr/sbin/policy-rc.d code=0
+  local policy=/usr/sbin/policy-rc.d code=0 service
   if [ ! -e "$policy" ]; then
     trap "rm -f $policy" EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
   fi
   "$@" || code=$?
-  case " $* " in *" coturn "*) systemctl disable coturn 2>/dev/null || true ;; esac
+  for service in coturn prometheus; do
+    case " $* " in *" $service "*) systemctl disable "$service" 2>/dev/null || true ;; esac
+  done
   return "$code"
 }
 

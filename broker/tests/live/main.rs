@@ -24,6 +24,8 @@
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; notifications to a service manager.
 //! * [`confined`]: under the seccomp profile of `deploy/`; [`health`]: the health check of its compose file.
+//! * [`dashboards`]: rules, alerts, dashboard and runbook of `deploy/`, by [`promtool`] and against a live scrape;
+//!   [`promql`] reads their expressions.
 //! * [`recorded`]: requests of real clients, byte for byte.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;
 //!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
@@ -66,6 +68,7 @@ mod client_coturn;
 mod clients;
 mod configured;
 mod confined;
+mod dashboards;
 mod deletion;
 mod descriptors;
 mod desync;
@@ -92,6 +95,8 @@ mod origins;
 mod peer;
 mod pending;
 mod process;
+mod promql;
+mod promtool;
 mod recorded;
 mod refusals;
 mod reload;
