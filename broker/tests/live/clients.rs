@@ -36,6 +36,7 @@ client_on_shards!(
     boto3_alexa => python("test_alexa"),
     botocore_models => python("test_models"),
     aws_cli => python("test_cli"),
+    prometheus_parsers => python("test_metrics"),
     javascript_session => node("session.mjs"),
     javascript_peer_connection => node("peer_connection.mjs"),
 );
@@ -86,6 +87,7 @@ pub(crate) fn run(mut command: Command, broker: &Broker) {
         .env("HELIOGRAPH_HTTPS", format!("https://{}", broker.tls))
         .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
         .env("HELIOGRAPH_BROKER", binary())
+        .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
         .env("HELIOGRAPH_CA", authority)
         .env("HELIOGRAPH_CLIENTS", clients())
         .env("NODE_EXTRA_CA_CERTS", authority)

@@ -26,6 +26,7 @@
 //! * [`confined`]: under the seccomp profile of `deploy/`; [`health`]: the health check of its compose file.
 //! * [`dashboards`]: rules, alerts, dashboard and runbook of `deploy/`, by [`promtool`] and against a live scrape;
 //!   [`promql`] reads their expressions.
+//! * [`log_schema`]: lines of the log in JSON, against the schema of `deploy/`.
 //! * [`recorded`]: requests of real clients, byte for byte.
 //! * [`clients`]: AWS CLI, boto3, the official JavaScript SDK; [`client_browser`]: the same in pages of Chromium;
 //!   [`client_coturn`]: a TURN server. Ignored unless `deploy/ci/check.sh` installed them.
@@ -89,6 +90,7 @@ mod health;
 mod http;
 mod idle;
 mod inspector;
+mod log_schema;
 mod logs;
 mod memlock;
 mod origins;

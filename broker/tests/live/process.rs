@@ -337,6 +337,8 @@ impl Drop for Broker {
                 self.ready,
                 log_of(&self.directory)
             );
+        } else {
+            crate::log_schema::assert_valid(&self.log());
         }
         if !self.keeps {
             let _ = fs::remove_dir_all(&self.directory);
