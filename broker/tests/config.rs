@@ -108,7 +108,7 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[options]|x = true",
-        "f.toml:2:1: options.x = true: unknown key, allowed master_offers, capture",
+        "f.toml:2:1: options.x = true: unknown key, allowed master_offers",
     ),
     (
         "[quotas]|sdp = { rate = 5, bursts = 25 }",

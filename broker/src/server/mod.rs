@@ -94,10 +94,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     shows.tries = tries::tries(&settings, in_force, &session_keys, log)?;
     let history = shows.history.clone();
     let page = admin_listener.map(|listener| AdminPage { listener, shows });
-    let captures = page
-        .as_ref()
-        .filter(|_| settings.capture)
-        .and_then(|page| page.shows.captures());
+    let captures = page.as_ref().and_then(|page| page.shows.captures());
     side::start(page, status.clone(), commands)
         .map_err(|error| fatal("the side thread cannot be started", &error))?;
 

@@ -14,10 +14,10 @@ on_shards!(
 
 #[test]
 fn without_capture_a_request_says_why_there_are_no_messages() {
-    let broker = Broker::configured("[options]\ncapture = false\n", 1);
+    let broker = Broker::configured("dev_capture = false\n", 1);
     let answer = get(broker.admin, "/dev/messages");
     assert_eq!(answer.status, 409);
-    assert!(answer.text().contains("options.capture"), "{answer:?}");
+    assert!(answer.text().contains("dev_capture"), "{answer:?}");
 }
 
 /// The description of an offer: one section of video, H264, recvonly.

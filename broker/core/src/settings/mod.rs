@@ -105,8 +105,6 @@ pub struct Settings {
     pub signaling: Signaling,
     /// Extensions that AWS does not have.
     pub options: Options,
-    /// Under `--dev`, whether copies of messages are kept for `/dev/messages`.
-    pub capture: bool,
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
     pub ice: Vec<Ice>,
 }

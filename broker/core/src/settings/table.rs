@@ -281,8 +281,6 @@ pub const KEYS: &[Key] = &[
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),
-    Key::new("options.capture", Kind::Switch(field!(capture))).default("true")
-        .doc("with --dev only: /dev/messages shows the last messages with their payloads, up to 16 MiB of them"),
 ];
 
 const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {

@@ -32,10 +32,10 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     let Some(dev) = &admin.dev else {
         return super::absent().await;
     };
-    if !admin.settings.capture {
+    if !admin.settings.dev_capture {
         return error(
             StatusCode::CONFLICT,
-            "no messages are kept: options.capture is false in the configuration",
+            "no messages are kept: dev_capture is false in the configuration",
         );
     }
     match parse(query.as_deref()) {

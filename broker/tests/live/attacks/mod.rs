@@ -71,10 +71,7 @@ pub(crate) fn full() -> bool {
 /// else.
 pub(crate) fn broker(configuration: &str, shards: u16) -> Broker {
     // Copies of messages for tests have bounds of their own, and would be counted as the attack's.
-    Broker::configured(
-        &format!("{configuration}\n[options]\ncapture = false\n"),
-        shards,
-    )
+    Broker::configured(&format!("dev_capture = false\n{configuration}"), shards)
 }
 
 /// One attack to be run beside healthy clients.
