@@ -7,6 +7,7 @@ use benches::fixture::{Case, VIEWER, cases, upgrade_head, upgrade_head_of_master
 use benches::harness::{ThreadTime, Timer, group, run};
 use benches::rival::Relay;
 use broker_core::id::{SessionKey, ShardId};
+use broker_core::limits::RECORDER_NOTES;
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::placement::Placement;
 use broker_core::settings::{Profile, Settings};
@@ -24,6 +25,7 @@ fn main() {
         for case in cases() {
             for window in [1, 4] {
                 relay_to_viewer(criterion, &case, window);
+                record(criterion, &case, window);
             }
         }
         let [ice, ..] = cases();
@@ -72,6 +74,32 @@ fn relay_to_viewer(criterion: &mut Timer, case: &Case, window: usize) {
             })
         });
     });
+    group.finish();
+}
+
+/// What the flight recorder adds to that: without it, and with a ring of the default length.
+fn record(criterion: &mut Timer, case: &Case, window: usize) {
+    let name = format!("{}-window-{window}", case.name);
+    let read = case.frames(Role::Master, window);
+    let expected = events(case, None, window);
+    let mut group = group(criterion, "shard/record", &name, window, read.len());
+    for notes in [0, RECORDER_NOTES] {
+        let mut driver = Driver::recording(notes);
+        let master = driver.connect(&upgrade_head_of_master("demo"));
+        let viewer = driver.connect(&upgrade_head("demo", VIEWER));
+        let seen = driver.receive(master, &mut read.clone());
+        assert_eq!(seen, [(viewer, expected.clone())]);
+        let mut buffer = read.clone();
+        group.bench_function(format!("notes-{notes}"), |bencher| {
+            bencher.iter(|| {
+                buffer.copy_from_slice(&read);
+                driver.handle(master, &mut buffer);
+                driver.flush(|_, bytes| {
+                    black_box(bytes);
+                });
+            });
+        });
+    }
     group.finish();
 }
 
@@ -156,7 +184,14 @@ struct Driver {
 
 impl Driver {
     fn new() -> Self {
-        let settings = Arc::new(Settings::new(Profile::Default, true));
+        Self::recording(RECORDER_NOTES)
+    }
+
+    /// The same with this many notes of the flight recorder.
+    fn recording(notes: usize) -> Self {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.recorder.notes = notes;
+        let settings = Arc::new(settings);
         let start = Start::bare(settings, ShardId(0), Placement::new(SEEDS, 1), SEEDS);
         let shard = Shard::new(start);
         Self {

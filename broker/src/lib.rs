@@ -14,6 +14,7 @@
 //! | [`server`] [`side`] | start, reload and end of the process; its admin listener and log |
 //! | [`backup`] [`why`] | subcommands that ask a running broker |
 //! | [`env`] | the environment of clients of a running broker |
+//! | [`trace`] | what happened on a channel of a running broker |
 
 mod admin_client;
 pub mod backup;
@@ -27,4 +28,5 @@ pub mod registry;
 pub mod server;
 pub mod side;
 pub mod tls_files;
+pub mod trace;
 pub mod why;

@@ -5,6 +5,7 @@ use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, 
 use broker::env;
 use broker::server::{self, Checked, Failure};
 use broker::side;
+use broker::trace;
 use broker::why;
 use clap::Parser;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
+        Command::Trace(flags) => trace::run(flags, &mut std::io::stdout()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ use crate::side::limits::{
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
-    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, MAILBOX_CONTROL_PLACES,
+    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES,
     SPARE_OUTBOX_BYTES_MAX, calls_per_pair, mailbox_open_places, signing_keys_per_shard,
     spare_outboxes, waiting_calls_per_shard,
 };
@@ -112,6 +112,11 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
             "waiting Alexa calls",
             waiting_calls_per_shard(shards),
             WAITING_CALL_BYTES,
+        ),
+        per_shard(
+            "notes of the recorder",
+            settings.recorder_notes_of_shard(),
+            NOTE_BYTES,
         ),
         per_shard(
             "signing keys",

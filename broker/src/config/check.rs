@@ -2,7 +2,7 @@
 
 use super::cpus::Cpus;
 use super::document::Reader;
-use broker_core::limits::ENVELOPE_BYTES_MAX;
+use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
 use broker_core::settings::value::Span;
 use broker_core::settings::{Auth, Scheme, Settings};
 use std::net::SocketAddr;
@@ -17,6 +17,11 @@ pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>
     limits(settings, reader);
     timeouts(settings, reader);
     advertise(settings, reader);
+    let notes = settings.recorder.notes;
+    if notes > 0 && (notes < RECORDER_NOTES_LEAST || !notes.is_power_of_two()) {
+        let rule = "allowed 0 for off, or a power of two from 1024 to 4194304";
+        reader.fault("recorder.notes", notes, rule);
+    }
     if settings.ice.len() > ICE_MAX {
         reader.fault(
             "ice",

@@ -3,7 +3,7 @@
 use super::KeyFlags;
 use broker_core::settings::value;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use codec::aws::{ChannelArn, ClientId};
+use codec::aws::{ChannelArn, ChannelName, ClientId};
 use std::path::PathBuf;
 
 /// A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
@@ -33,6 +33,8 @@ pub enum Command {
     Presign(PresignFlags),
     /// Write a consistent copy of a running broker's data directory
     Backup(BackupFlags),
+    /// Show what happened on a channel: who joined, offered, answered and left, and what that suggests
+    Trace(TraceFlags),
     /// Say why a request was refused: by the request id of its answer, or by what the request named
     Why(WhyFlags),
     /// Print the environment for clients of a running --dev broker: endpoints, region, keys, trust
@@ -91,6 +93,34 @@ pub struct BackupFlags {
     #[arg(long)]
     pub without_session_key: bool,
     /// Print the summary as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `broker trace`.
+#[derive(Args, Clone, Debug)]
+pub struct TraceFlags {
+    /// The channel's name
+    #[arg(value_name = "CHANNEL", value_parser = channel_name)]
+    pub channel: String,
+    /// Only the viewer of this client id [default: all]
+    #[arg(long, value_name = "ID", value_parser = client_id)]
+    pub client: Option<String>,
+    /// Go on, and print what is new every second
+    #[arg(long)]
+    pub follow: bool,
+    /// The admin listener of the broker: http://HOST:PORT
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9090",
+        value_parser = admin_url
+    )]
+    pub admin: String,
+    /// File with the token of that listener [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print the listener's answer as JSON; with --follow a line each time that something changed
     #[arg(long)]
     pub json: bool,
 }
@@ -206,6 +236,12 @@ fn web_socket(text: &str) -> Result<String, String> {
 
 fn channel_arn(text: &str) -> Result<ChannelArn, String> {
     ChannelArn::parse(text, false).map_err(|error| error.message().to_owned())
+}
+
+fn channel_name(text: &str) -> Result<String, String> {
+    ChannelName::parse(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -".into())
 }
 
 fn client_id(text: &str) -> Result<String, String> {

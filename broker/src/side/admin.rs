@@ -12,7 +12,7 @@ use super::metrics::Report;
 use super::overview::{self, Overview};
 use super::status::{Status, StatusBoard};
 use super::try_session::Tries;
-use super::{Refusals, Shows, channels, refusals, try_page};
+use super::{Refusals, Shows, channels, refusals, trace, try_page};
 use crate::config;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -98,6 +98,7 @@ pub(super) async fn serve(
         .route("/channels/{name}/disconnect", post(disconnect::disconnect))
         .route("/overview", get(overview::overview))
         .route("/events", get(events::events))
+        .route("/channels/{name}/trace", get(trace::trace))
         .route("/ice/reconnect", post(channels::reconnect))
         .route("/refusals", get(refusals::list))
         .route("/refusals/{id}", get(refusals::one))
@@ -253,7 +254,8 @@ const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, \
-                            /channels/{name}, /channels/{name}/disconnect, /refusals, /refusals/{id}, /ice/reconnect, \
+                            /channels/{name}, /channels/{name}/trace, /channels/{name}/disconnect, /refusals, \
+                            /refusals/{id}, /ice/reconnect, \
                             /backup";
 
 #[cfg(test)]

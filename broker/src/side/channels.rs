@@ -59,10 +59,7 @@ pub(super) async fn document(admin: &Admin, identity: &Identity) -> Result<Value
     match admin.ask_home(identity.clone(), question).await {
         None => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
         Some((shard, Reply::Channel(Some(view)))) => Ok(channel(shard, &view)),
-        Some(_) => Err((
-            StatusCode::NOT_FOUND,
-            "no such channel in this account and region: see /channels",
-        )),
+        Some(_) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
     }
 }
 
@@ -155,7 +152,7 @@ fn page_of(query: &str) -> Result<Wanted, Fault> {
 }
 
 /// The first parameter of a name, decoded; an empty one is as good as none.
-fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
+pub(super) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault> {
     let found = pairs(query).find(|(other, _)| *other == name);
     let text = found.map(|(_, text)| decode(text)).transpose();
     let text = text.map_err(|_| {
@@ -275,6 +272,10 @@ pub(super) fn rfc3339(at: Wall) -> String {
 }
 
 const SILENT: &str = "a shard does not answer";
+/// Of what is asked for by a name.
+pub(super) const NO_SUCH_CHANNEL: &str =
+    "no such channel in this account and region: see /channels";
+
 const LIMIT_DEFAULT: usize = 100;
 const BAD_TOKEN: Fault = (
     StatusCode::BAD_REQUEST,

@@ -36,6 +36,8 @@ fn connection_end(end: &ConnectionEnd) {
         duration_ms,
         messages_in,
         messages_out,
+        offered_ms,
+        answered_ms,
         reason,
     } = end;
     let role = match role {
@@ -51,6 +53,8 @@ fn connection_end(end: &ConnectionEnd) {
         duration_ms,
         "in" = messages_in,
         out = messages_out,
+        offered_ms,
+        answered_ms,
         %reason,
         "connection ended"
     );
@@ -199,6 +203,8 @@ mod tests {
             duration_ms: 1234,
             messages_in: 2,
             messages_out: 3,
+            offered_ms: Some(4),
+            answered_ms: None,
             reason,
         })
     }
@@ -214,6 +220,7 @@ mod tests {
             "duration_ms=1234",
             "in=2",
             "out=3",
+            "offered_ms=4",
             "reason=slow_consumer",
         ] {
             assert!(text.contains(field), "{field}: {text}");
@@ -226,6 +233,8 @@ mod tests {
             (&2.into(), &"viewer".into())
         );
         assert_eq!(fields["reason"], "slow_consumer");
+        assert_eq!(fields["offered_ms"], 4);
+        assert!(!text.contains("answered_ms") && fields.get("answered_ms").is_none());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `door`, `backup`, `channels`,
-//! `disconnect`, `try_page`, `try_session`, `survey`, `refusals`, `recent`, `scrape`, `metrics`, `exposition`,
+//! `disconnect`, `trace`, `story`, `hints`, `try_page`, `try_session`, `survey`, `refusals`, `recent`, `scrape`,
+//! `metrics`, `exposition`,
 //! `history`, `overview`, `events`, `feed`, `dev` (pages for tests), `process`, `log`, `log_line`.
 
 mod access;
@@ -16,6 +17,7 @@ mod door;
 mod events;
 mod exposition;
 mod feed;
+mod hints;
 mod history;
 pub(crate) mod limits;
 mod log;
@@ -28,7 +30,9 @@ mod refusals;
 mod scrape;
 mod shared;
 mod status;
+mod story;
 mod survey;
+mod trace;
 mod try_page;
 mod try_session;
 

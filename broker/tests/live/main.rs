@@ -119,5 +119,6 @@ mod start;
 mod supervisor;
 mod takeover;
 mod tls;
+mod trace;
 mod try_page;
 mod welcome;

@@ -128,8 +128,8 @@ impl Pending {
     }
 
     /// Gives up one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest
-    /// message) its oldest candidate, else its oldest message.
-    pub(crate) fn evict(&mut self) -> Option<Message> {
+    /// message) its oldest candidate, else its oldest message. With it comes whose it was.
+    pub(crate) fn evict(&mut self) -> Option<(Towards, Rc<str>, Message)> {
         let place = (0..self.keys.len()).max_by_key(|place| {
             let key = self.keys.get(*place);
             let bytes = key.map_or(0, PendingKey::bytes);
@@ -141,10 +141,11 @@ impl Pending {
         let oldest = key.messages.iter().position(candidate).unwrap_or(0);
         let message = key.messages.remove(oldest)?;
         self.bytes -= message.frame.len();
+        let (towards, viewer) = (key.towards, Rc::clone(&key.viewer));
         if key.messages.is_empty() {
             self.keys.remove(place);
         }
-        Some(message)
+        Some((towards, viewer, message))
     }
 
     /// Takes all messages of one key out, in order.
@@ -173,15 +174,16 @@ impl Pending {
             .collect()
     }
 
-    /// Drops what expired by `now`, calling `expired` for each.
-    pub(crate) fn expire(&mut self, now: Now, mut expired: impl FnMut(&Message)) {
+    /// Drops what expired by `now`, calling `expired` for each, with its direction and viewer.
+    pub(crate) fn expire(&mut self, now: Now, mut expired: impl FnMut(Towards, &str, &Message)) {
         let mut freed = 0;
         for key in &mut self.keys {
+            let (towards, viewer) = (key.towards, &*key.viewer);
             key.messages.retain(|message| {
                 let stays = message.expires > now;
                 if !stays {
                     freed += message.frame.len();
-                    expired(message);
+                    expired(towards, viewer, message);
                 }
                 stays
             });
@@ -488,7 +490,7 @@ mod tests {
                 .unwrap();
         }
         let evicted: Vec<u64> = std::iter::from_fn(|| pending.evict())
-            .map(|message| message.order)
+            .map(|(_, _, message)| message.order)
             .collect();
         assert_eq!(evicted, [2, 3, 0, 1]);
         assert!(pending.is_empty() && pending.bytes() == 0);
@@ -527,7 +529,7 @@ mod tests {
         }
         assert_eq!(pending.next_expiry(), Some(Now(101)));
         let mut expired = Vec::new();
-        pending.expire(Now(101), |message| expired.push(message.order));
+        pending.expire(Now(101), |_, _, message| expired.push(message.order));
         assert_eq!(
             (expired.as_slice(), pending.next_expiry()),
             (&[1][..], Some(Now(102)))

@@ -15,6 +15,7 @@ pub(crate) use web_socket::{Due, Role, Tally, Terms, WebSocket};
 
 use crate::event::Place;
 use crate::id::{ChannelKey, TimerId};
+use crate::journal::EndReason;
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
 use crate::machine::Peer;
 use crate::time::Now;
@@ -64,6 +65,8 @@ pub(crate) struct Ending {
     pub was: Option<(ChannelKey, Role)>,
     /// What the log says of a WebSocket when it has ended.
     pub tally: Option<Tally>,
+    /// Why it ends: the first thing that happened.
+    pub reason: Option<EndReason>,
 }
 
 impl Session {
@@ -174,6 +177,28 @@ impl Session {
             SessionState::AwaitGone(ending) => ending.tally.as_mut(),
             SessionState::Http(_) => None,
         }
+    }
+
+    /// Why a WebSocket ends, if that is known.
+    #[must_use]
+    pub(crate) fn reason(&self) -> Option<EndReason> {
+        match &self.state {
+            SessionState::Open(web_socket) => web_socket.reason,
+            SessionState::AwaitCloseEcho(web_socket, _) => web_socket.reason,
+            SessionState::AwaitGone(ending) => ending.reason,
+            SessionState::Http(_) => None,
+        }
+    }
+
+    /// A WebSocket ends for this reason, unless it had one before.
+    pub(crate) fn because(&mut self, reason: EndReason) {
+        let known = match &mut self.state {
+            SessionState::Open(web_socket) => &mut web_socket.reason,
+            SessionState::AwaitCloseEcho(web_socket, _) => &mut web_socket.reason,
+            SessionState::AwaitGone(ending) if ending.tally.is_some() => &mut ending.reason,
+            SessionState::AwaitGone(_) | SessionState::Http(_) => return,
+        };
+        known.get_or_insert(reason);
     }
 
     /// The HTTP state, if it is one.

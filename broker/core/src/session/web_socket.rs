@@ -47,14 +47,46 @@ pub(crate) struct Tally {
     pub messages_in: u32,
     /// Messages that were handed to it whole; stays at its greatest.
     pub messages_out: u32,
-    /// Why it ends: the first thing that happened.
-    pub reason: Option<EndReason>,
+    /// From its admission to its first offer and to the first answer that was handed to it, if it is a viewer;
+    /// [`NOT_YET`] without. In milliseconds, saturating.
+    offered_ms: u32,
+    answered_ms: u32,
 }
 
+/// No span yet.
+const NOT_YET: u32 = u32::MAX;
+
 impl Tally {
-    /// It ends for this reason, unless it had one before.
-    pub(crate) fn because(&mut self, reason: EndReason) {
-        self.reason.get_or_insert(reason);
+    /// Of a connection that was just admitted.
+    fn of(now: Now) -> Self {
+        Self {
+            opened: now,
+            messages_in: 0,
+            messages_out: 0,
+            offered_ms: NOT_YET,
+            answered_ms: NOT_YET,
+        }
+    }
+
+    fn span(&self, now: Now) -> u32 {
+        u32::try_from(now.since(self.opened)).map_or(NOT_YET - 1, |ms| ms.min(NOT_YET - 1))
+    }
+
+    /// An offer of a viewer was accepted.
+    pub(crate) fn offered(&mut self, now: Now) {
+        self.offered_ms = self.offered_ms.min(self.span(now));
+    }
+
+    /// From the admission of a viewer to its first offer.
+    #[must_use]
+    pub(crate) fn offered_ms(&self) -> Option<u32> {
+        Some(self.offered_ms).filter(|ms| *ms != NOT_YET)
+    }
+
+    /// From the admission of a viewer to the first answer that was handed to it.
+    #[must_use]
+    pub(crate) fn answered_ms(&self) -> Option<u32> {
+        Some(self.answered_ms).filter(|ms| *ms != NOT_YET)
     }
 }
 
@@ -84,10 +116,10 @@ pub(crate) struct WebSocket {
     told_to_go: bool,
     /// An operator asked it to come back: it is closed for that, not for its age.
     recalled: bool,
-    /// An SDP_ANSWER was handed to it.
-    answered: bool,
     /// What the log says of it when it ends.
     pub tally: Tally,
+    /// Why it ends: the first thing that happened. Not in the tally, where it would cost each connection a word.
+    pub(super) reason: Option<EndReason>,
     /// It may get GO_AWAY and RECONNECT_ICE_SERVER: see [`Terms::notices`].
     notices: bool,
     times: Times,
@@ -144,13 +176,8 @@ impl WebSocket {
             rates: MessageRates::default(),
             told_to_go: false,
             recalled: false,
-            answered: false,
-            tally: Tally {
-                opened: now,
-                messages_in: 0,
-                messages_out: 0,
-                reason: None,
-            },
+            tally: Tally::of(now),
+            reason: None,
             notices: terms.notices,
             times: Times {
                 ends: terms.ends,
@@ -176,8 +203,11 @@ impl WebSocket {
 
     /// An SDP_ANSWER was handed to it: how long after its admission, if it is a viewer and this is the first.
     pub(crate) fn first_answer(&mut self, now: Now) -> Option<u64> {
-        let first = !std::mem::replace(&mut self.answered, true);
-        (first && self.role != Role::Master).then(|| now.since(self.tally.opened))
+        let first = self.tally.answered_ms == NOT_YET && self.role != Role::Master;
+        first.then(|| {
+            self.tally.answered_ms = self.tally.span(now);
+            now.since(self.tally.opened)
+        })
     }
 
     /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs. Returns whether a

@@ -103,6 +103,8 @@ pub struct Settings {
     pub quotas: Quotas,
     /// Who gets which notices of the service.
     pub signaling: Signaling,
+    /// What shards remember of what happened.
+    pub recorder: Recorder,
     /// Extensions that AWS does not have.
     pub options: Options,
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
@@ -387,6 +389,13 @@ pub enum GoAway {
     Always,
     /// Nobody.
     Never,
+}
+
+/// What shards remember of what happened on their channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorder {
+    /// Notes of one shard, a power of two; 0 is off. See [`Settings::recorder_notes_of_shard`].
+    pub notes: usize,
 }
 
 /// Extensions that AWS does not have.

@@ -1,7 +1,7 @@
 //! One shard's part of each budget of the process.
 
 use super::Settings;
-use crate::limits::{ENVELOPE_BYTES_MAX, share};
+use crate::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES, recorder_notes, share};
 
 impl Settings {
     /// One shard's part of [`Limits::connections`](super::Limits::connections), rounded up.
@@ -36,6 +36,16 @@ impl Settings {
             self.limits.pending_bytes_per_shard,
             self.limits.pending_bytes_total,
         )
+    }
+
+    /// Notes of one shard's flight recorder: as configured. The default is less on more than 16 shards, which leaves
+    /// the process within its budget.
+    #[must_use]
+    pub fn recorder_notes_of_shard(&self) -> usize {
+        match self.recorder.notes {
+            RECORDER_NOTES => recorder_notes(self.shards),
+            written => written,
+        }
     }
 
     fn part(&self, of_shard: usize, total: usize) -> usize {

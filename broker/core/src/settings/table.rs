@@ -5,7 +5,7 @@
 
 use super::keys::{Field, Flag, Key, Kind};
 use super::value;
-use crate::limits::SHARDS_MAX;
+use crate::limits::{RECORDER_NOTES_MOST, SHARDS_MAX};
 
 /// How a number or switch is read and written.
 macro_rules! field {
@@ -278,6 +278,10 @@ pub const KEYS: &[Key] = &[
         .doc("which clients get GO_AWAY and RECONNECT_ICE_SERVER. The C SDK deadlocks on both: \"auto\" omits clients \
               that offer the subprotocol wss, as it does. They are closed with 1001 instead, within the last \
               go_away_grace of connection_age"),
+
+    Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
+        .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \
+              `broker trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),

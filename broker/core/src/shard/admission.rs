@@ -10,7 +10,7 @@ use super::gate::Gate;
 use super::home::{RATE_EXCEEDED, absent};
 use super::leave::slot_of;
 use super::sockets::Sockets;
-use super::{Fault, changes, drain, faults, leave, outboxes, parity, relay, respond, unsent};
+use super::{Fault, changes, drain, faults, leave, outboxes, parity, respond, unsent};
 use crate::auth::{Caller, Unsigned};
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::check::Check;
@@ -372,7 +372,9 @@ fn welcome(
             Place::Viewer
         },
     );
+    books.recorder.joined(at, channel, key, &role);
     if let Some(older) = joined.superseded {
+        books.recorder.superseded(at, channel, older, key);
         supersede(sockets, directory, books, older, channel, &role, at);
     }
     if let Some(evicted) = joined.evicted {
@@ -385,7 +387,7 @@ fn welcome(
             at,
         );
     }
-    relay::deliver_kept(sockets, directory, books, channel, &role, at);
+    unsent::deliver_kept(sockets, directory, books, channel, &role, at);
     if sockets.faults.is_some() {
         parity::on_join(sockets, directory, channel, &role, at);
         faults::on_session(sockets, directory, books, key, at);

@@ -2,6 +2,7 @@
 
 use super::capture::{Capture, Copies};
 use super::delivery_times::DeliveryTimes;
+use super::recorder::Recorder;
 use crate::check::Check;
 use crate::event::{Counters, Purpose};
 use crate::journal::{Diary, Journal};
@@ -13,6 +14,8 @@ use crate::time::Wall;
 pub(super) struct Books {
     pub(super) counters: Counters,
     pub(super) diary: Diary,
+    /// What happened, for who asks about a channel. Here, since every step has the books to count what it notes.
+    pub(super) recorder: Recorder,
     /// Messages delivered in this turn, not measured yet.
     pub(super) delivery_times: DeliveryTimes,
     /// Frames taken in since the start.
@@ -28,12 +31,14 @@ impl Books {
     pub(super) fn new(
         journal: Box<dyn Journal>,
         copies: Option<Box<dyn Capture>>,
+        recorder: Recorder,
         random: fastrand::Rng,
         refusal_ids: RefusalIds,
     ) -> Self {
         Self {
             counters: Counters::default(),
             diary: Diary::new(journal),
+            recorder,
             delivery_times: DeliveryTimes::default(),
             frames: 0,
             random,

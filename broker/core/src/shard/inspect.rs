@@ -8,6 +8,7 @@ use super::faults::{self, SharedRule};
 use super::parity::{self, Finding};
 use super::reset::{self, Reset, ResetStep};
 use super::sockets::Sockets;
+use super::trace::{self, TracePlace, TraceStep};
 use super::{frames, leave, outboxes};
 use crate::channel::{Channel, Life, Towards};
 use crate::id::{ChannelKey, Identity, SessionKey};
@@ -37,6 +38,15 @@ pub enum Question {
     },
     /// One channel.
     Channel(Identity),
+    /// What happened on one channel, newest first.
+    Trace {
+        /// The channel.
+        identity: Identity,
+        /// Where this step begins: where the one before says; `None` for the first.
+        from: Option<TracePlace>,
+        /// How many events at most.
+        limit: usize,
+    },
     /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are
     /// closed.
     ReconnectIce {
@@ -80,6 +90,8 @@ pub enum Reply {
     Page(Vec<ChannelLine>, bool),
     /// The channel, if it lives there.
     Channel(Option<Box<ChannelView>>),
+    /// One step of a channel's trace, if the channel lives there.
+    Trace(Option<Box<TraceStep>>),
     /// How many connections were notified in this step, and where the next step begins, if any.
     Reconnected(u64, Option<usize>),
     /// The number of connections that are being closed, or `None` when the channel does not live there.
@@ -179,6 +191,15 @@ pub(super) fn answer_operator(
                 key.and_then(|key| view(sockets, directory, *key, at))
                     .map(Box::new),
             )
+        }
+        Question::Trace {
+            identity,
+            from,
+            limit,
+        } => {
+            let recorder = &books.recorder;
+            let step = trace::step(sockets, directory, recorder, &identity, from, limit, at);
+            Reply::Trace(step.map(Box::new))
         }
         Question::ReconnectIce {
             channel: Some(identity),

@@ -2,11 +2,13 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::recorder::{Passage, Passed};
 use super::shares::{Account, Shares};
 use crate::channel::{Channel, Full, Message, Room, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::ChannelKey;
 use crate::settings::Settings;
+use crate::time::Moment;
 use std::rc::Rc;
 
 /// Who keeps how much.
@@ -38,6 +40,7 @@ pub(super) fn store(
     towards: Towards,
     viewer: &Rc<str>,
     message: Message,
+    at: Moment,
 ) -> Result<(), Full> {
     let most = directory.settings.limits.pending_bytes_per_channel;
     let what = (message.action, message.frame.len());
@@ -47,9 +50,8 @@ pub(super) fn store(
     let pending = &channel.wake(&directory.hasher).pending;
     let growth = pending
         .growth(towards, viewer, what, most)
-        .filter(|growth| make_room(directory, books, key, *growth))
+        .filter(|growth| make_room(directory, books, key, *growth, at))
         .ok_or(Full)?;
-    let counters = &mut books.counters;
     let Some(channel) = directory.channels.get_mut(key) else {
         return Err(Full);
     };
@@ -60,8 +62,8 @@ pub(super) fn store(
         shard_bytes: growth,
     };
     let kept = pending.keep(towards, viewer, message, room, |old| {
-        counters.pending_messages -= 1;
-        counters.end(Kind::Known(old.action), Outcome::Overwritten);
+        let whose = (key, towards, &**viewer);
+        drop_kept(books, whose, old, Lost::Overwritten, at);
     });
     kept_changed(directory, books, key, before);
     kept
@@ -75,6 +77,7 @@ pub(super) fn put_back(
     towards: Towards,
     viewer: &Rc<str>,
     messages: Vec<Message>,
+    at: Moment,
 ) {
     let Some(channel) = directory.channels.get_mut(key) else {
         return;
@@ -85,12 +88,49 @@ pub(super) fn put_back(
     let all = pending.take_with(towards, viewer, messages);
     kept_changed(directory, books, key, before);
     for message in all {
-        let action = message.action;
-        if store(directory, books, key, towards, viewer, message).is_err() {
+        let (action, bytes) = (message.action, message.frame.len());
+        if store(directory, books, key, towards, viewer, message, at).is_err() {
             books.counters.pending_messages -= 1;
             books.counters.end(Kind::Known(action), Outcome::Overflow);
+            let passed = Passed {
+                action: Some(action),
+                towards,
+                passage: Passage::Evicted,
+                bytes,
+            };
+            books.recorder.went(at, key, passed, viewer, None);
         }
     }
+}
+
+/// Why a kept message is dropped.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lost {
+    /// A newer one took its place.
+    Overwritten,
+    /// Nobody came for it in time.
+    Expired,
+    /// It made room for another channel's.
+    Evicted,
+}
+
+/// Counts and notes a kept message that is dropped: of which channel, which way it went, and the viewer at its end.
+pub(super) fn drop_kept(
+    books: &mut Books,
+    (channel, towards, viewer): (ChannelKey, Towards, &str),
+    message: &Message,
+    why: Lost,
+    at: Moment,
+) {
+    let (outcome, passage) = match why {
+        Lost::Overwritten => (Outcome::Overwritten, Passage::Overwritten),
+        Lost::Expired => (Outcome::Expired, Passage::Expired),
+        Lost::Evicted => (Outcome::Evicted, Passage::Evicted),
+    };
+    books.counters.pending_messages -= 1;
+    books.counters.end(Kind::Known(message.action), outcome);
+    let passed = Passed::of(message, towards, passage);
+    books.recorder.went(at, channel, passed, viewer, None);
 }
 
 /// A channel kept `before` bytes until now: the books of the shard follow.
@@ -136,7 +176,13 @@ pub(super) fn kept_withdrawn(
 /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this
 /// channel would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest
 /// one.
-fn make_room(directory: &mut Directory, books: &mut Books, key: ChannelKey, more: usize) -> bool {
+fn make_room(
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    more: usize,
+    at: Moment,
+) -> bool {
     let most = directory.kept.most as u64;
     while books.counters.pending_bytes + more as u64 > most {
         let Some(channel) = directory.channels.get(key) else {
@@ -147,12 +193,12 @@ fn make_room(directory: &mut Directory, books: &mut Books, key: ChannelKey, more
         let Some(payer) = directory.kept.shares.payer(account, own, more) else {
             return false;
         };
-        evict(directory, books, payer);
+        evict(directory, books, payer, at);
     }
     true
 }
 
-fn evict(directory: &mut Directory, books: &mut Books, key: ChannelKey) {
+fn evict(directory: &mut Directory, books: &mut Books, key: ChannelKey, at: Moment) {
     let Some(channel) = directory.channels.get_mut(key) else {
         return;
     };
@@ -161,11 +207,9 @@ fn evict(directory: &mut Directory, books: &mut Books, key: ChannelKey) {
     let evicted = pending.evict();
     debug_assert!(evicted.is_some(), "who pays holds something");
     kept_changed(directory, books, key, before);
-    if let Some(message) = evicted {
-        books.counters.pending_messages -= 1;
-        books
-            .counters
-            .end(Kind::Known(message.action), Outcome::Evicted);
+    if let Some((towards, viewer, message)) = evicted {
+        let whose = (key, towards, &*viewer);
+        drop_kept(books, whose, &message, Lost::Evicted, at);
     }
     if let Some(channel) = directory.channels.get_mut(key) {
         channel.rest();

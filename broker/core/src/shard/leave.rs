@@ -2,6 +2,7 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::recorder::Leaver;
 use super::sockets::Sockets;
 use super::timers::Timer;
 use super::{answers, backlog, calls, outboxes, unsent};
@@ -57,6 +58,7 @@ pub(super) fn close_with(
             deadline,
             was: None,
             tally: None,
+            reason: None,
         })),
     );
     if let SessionState::Open(web_socket) = state {
@@ -130,8 +132,8 @@ pub(super) fn cut_slow(
 impl Sockets {
     /// Notes why a connection ends, unless that is known.
     pub(super) fn because(&mut self, key: SessionKey, reason: EndReason) {
-        if let Some(tally) = self.sessions.get_mut(key).and_then(Session::tally_mut) {
-            tally.because(reason);
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.because(reason);
         }
     }
 
@@ -144,12 +146,13 @@ impl Sockets {
             ending.deadline = deadline;
             return false;
         }
-        let tally = session.tally_mut().copied();
+        let (tally, reason) = (session.tally_mut().copied(), session.reason());
         let ending = |was| {
             SessionState::AwaitGone(Box::new(Ending {
                 deadline,
                 was,
                 tally,
+                reason,
             }))
         };
         session.state = match std::mem::replace(&mut session.state, ending(None)) {
@@ -217,7 +220,7 @@ pub(super) fn gone(
     if session.cut {
         sockets.cut_shrinks(session.outbox.bytes());
     }
-    let tally = session.tally_mut().copied();
+    let (tally, reason) = (session.tally_mut().copied(), session.reason());
     let was = match session.state {
         SessionState::AwaitGone(ending) => ending.was,
         SessionState::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
@@ -233,7 +236,7 @@ pub(super) fn gone(
             &session.peer,
             channel,
             &role,
-            &tally,
+            (&tally, reason),
             at,
         );
     }
@@ -253,6 +256,36 @@ pub(super) fn gone(
     }
 }
 
+/// Notes for the recorder that a connection leaves its channel.
+fn note_leave(sockets: &Sockets, books: &mut Books, key: SessionKey, at: Moment) {
+    let Some(session) = sockets.sessions.get(key) else {
+        return;
+    };
+    let Some(web_socket) = session.open() else {
+        return;
+    };
+    let leaver = Leaver {
+        session: key,
+        role: &web_socket.role,
+        remote: session.peer.remote,
+        opened: web_socket.opened(),
+        reason: session.reason().unwrap_or_else(|| sockets.cut_off()),
+    };
+    books.recorder.left(at, web_socket.channel, &leaver);
+}
+
+impl Sockets {
+    /// Why a connection ends that the edge cuts off without a word of ours: the end of the process, or a socket that
+    /// failed.
+    fn cut_off(&self) -> EndReason {
+        if self.drains() {
+            EndReason::Drain
+        } else {
+            EndReason::PeerGone
+        }
+    }
+}
+
 /// Counts the end of a WebSocket connection, and notes its line in the log.
 fn note_end(
     sockets: &Sockets,
@@ -261,20 +294,14 @@ fn note_end(
     peer: &Peer,
     channel: ChannelKey,
     role: &Role,
-    tally: &Tally,
+    (tally, reason): (&Tally, Option<EndReason>),
     at: Moment,
 ) {
     let name = match directory.channels.get(channel) {
         Some(channel) => Some(channel.record.arn.name().into()),
         None => directory.former_name(channel),
     };
-    // What the edge cuts off without a word of ours is the end of the process, or a socket that failed.
-    let cut_off = if sockets.drains() {
-        EndReason::Drain
-    } else {
-        EndReason::PeerGone
-    };
-    let reason = tally.reason.unwrap_or(cut_off);
+    let reason = reason.unwrap_or_else(|| sockets.cut_off());
     books.counters.connection_end(reason);
     books.diary.note(Entry::ConnectionEnd(ConnectionEnd {
         role: role.on_wire(),
@@ -284,6 +311,8 @@ fn note_end(
         duration_ms: at.now.since(tally.opened),
         messages_in: tally.messages_in,
         messages_out: tally.messages_out,
+        offered_ms: tally.offered_ms(),
+        answered_ms: tally.answered_ms(),
         reason,
     }));
 }
@@ -318,6 +347,7 @@ fn leave(
         web_socket.role.clone(),
         web_socket.superseded,
     );
+    note_leave(sockets, books, key, at);
     if let Some(live) = directory
         .channels
         .get_mut(channel)

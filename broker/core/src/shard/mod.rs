@@ -51,6 +51,7 @@ mod outboxes;
 mod pages;
 mod parity;
 mod permits;
+mod recorder;
 mod relay;
 mod request_bytes;
 mod requests;
@@ -64,6 +65,7 @@ mod start;
 mod sts;
 mod tables;
 mod timers;
+mod trace;
 #[cfg(test)]
 mod transitions;
 mod turns;
@@ -81,9 +83,11 @@ pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Fault, Letter, Parcel, Query, QueryKind};
 pub use parity::Finding;
+pub use recorder::Passage;
 pub use reset::{Reset, ResetStep};
 pub use snapshot::Snapshot;
 pub use start::Start;
+pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 
 use crate::auth::Caller;
 use crate::channel::Life;
@@ -97,6 +101,7 @@ use ahash::RandomState;
 use books::Books;
 use directory::Directory;
 use gate::Gate;
+use recorder::Recorder;
 use sockets::Sockets;
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
@@ -130,6 +135,7 @@ impl Shard {
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
+        let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
         let sockets = Sockets::new(settings.clone(), id, placement);
         let refusal_ids = RefusalIds::new(&session_keys, id, random.u64(..));
         let gate = Gate {
@@ -142,7 +148,7 @@ impl Shard {
         let mut shard = Self {
             sockets,
             directory: Directory::new(settings, hasher, store, newest, waiting_calls),
-            books: Books::new(journal, copies, random, refusal_ids),
+            books: Books::new(journal, copies, recorder, random, refusal_ids),
             gate,
         };
         for record in records {

@@ -4,16 +4,17 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::frames::Aside;
+use super::recorder::{Passage, Passed};
 use super::sockets::Sockets;
-use super::unsent::kept_message;
+use super::unsent::{away_from, kept_message};
 use super::{alexa, backlog, capture, frames, kept, leave, outboxes};
-use crate::channel::{Channel, Message, Route, Towards};
+use crate::channel::{Route, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::{Launch, Role, Session};
 use crate::time::Moment;
 use codec::aws::CorrelationId;
-use codec::signal::{Delivery, Fault, FaultKind, Request, StatusFault};
+use codec::signal::{Action, Delivery, Fault, FaultKind, Request, StatusFault};
 use std::rc::Rc;
 
 /// The sender of a message.
@@ -34,9 +35,41 @@ pub(super) struct Passing<'a> {
 }
 
 impl Passing<'_> {
+    /// It for a note.
+    #[inline]
+    fn passed(&self, passage: Passage, bytes: usize) -> Passed {
+        Passed {
+            action: Some(self.launch.action),
+            towards: self.towards(),
+            passage,
+            bytes,
+        }
+    }
+
+    fn towards(&self) -> Towards {
+        if self.delivery.sender.is_some() {
+            Towards::Master
+        } else {
+            Towards::Viewer
+        }
+    }
+
+    /// Notes what became of it, when that is not that it goes to another connection.
+    fn note(&self, books: &mut Books, passage: Passage, at: Moment) {
+        let passed = self.passed(passage, self.delivery.frame_bytes());
+        let viewer = Some(self.recipient).filter(|_| self.delivery.sender.is_none());
+        (books.recorder).came(at, self.channel, passed, self.from, viewer);
+    }
+
     /// Counts how it ended.
     pub(super) fn end(&self, books: &mut Books, outcome: Outcome) {
         books.counters.end(Kind::Known(self.launch.action), outcome);
+    }
+
+    /// It is for an Alexa call that is over, or that takes no candidates.
+    pub(super) fn too_late(&self, books: &mut Books, at: Moment) {
+        self.end(books, Outcome::Withdrawn);
+        self.note(books, Passage::TooLateForCall, at);
     }
 }
 
@@ -61,20 +94,46 @@ pub(super) fn admit(
         books.counters.end(kind, Outcome::Withdrawn);
         return Err(Aside::Ended);
     };
+    let sender = Sender {
+        session: from,
+        channel: web_socket.channel,
+        role: web_socket.role.clone(),
+    };
     if web_socket.rates.take(request.action, quotas, at.now) {
-        return Ok(Sender {
-            session: from,
-            channel: web_socket.channel,
-            role: web_socket.role.clone(),
-        });
+        if let Role::Viewer(_) = sender.role
+            && request.action == Action::SdpOffer
+        {
+            web_socket.tally.offered(at.now);
+        }
+        return Ok(sender);
     }
     books.counters.end(kind, Outcome::Throttled);
     if books.copies.is_some() {
         capture::copy_refused(sockets, directory, books, from, Some(request), at);
     }
+    note_throttled(books, &sender, request, at);
     let (id, fault) = (request.correlation_id, StatusFault::RateExceeded);
     status(sockets, directory, books, from, id, fault, at);
     Err(frames::idle_frame(sockets, directory, books, from, at))
+}
+
+/// Notes a message whose sender is too fast.
+fn note_throttled(books: &mut Books, sender: &Sender, request: &Request<'_>, at: Moment) {
+    let viewer = sender.role.client_id();
+    let delivery = Delivery {
+        action: request.action,
+        payload: request.payload,
+        sender: viewer,
+    };
+    let passed = Passed {
+        action: Some(request.action),
+        towards: away_from(&sender.role),
+        passage: Passage::Throttled,
+        bytes: delivery.frame_bytes(),
+    };
+    let recipient = request.recipient.map(|id| id.as_str());
+    let named = recipient.filter(|_| viewer.is_none());
+    (books.recorder).came(at, sender.channel, passed, sender.session, named);
 }
 
 /// Message → route.
@@ -162,6 +221,8 @@ pub(super) fn deliver(
             passing.delivery.write(out)
         });
     debug_assert_eq!(pushed, bytes, "a delivery is as long as it says");
+    let passed = passing.passed(Passage::Relayed, bytes);
+    (books.recorder).relayed(at, passing.channel, passed, passing.from, to);
     books.counters.outbox_bytes += pushed as u64;
     books.counters.outbox_messages += 1;
     if session.behind {
@@ -180,12 +241,7 @@ fn deliver_after_cutting(
     at: Moment,
 ) {
     leave::cut_slow(sockets, directory, books, to, at);
-    let towards = if passing.delivery.sender.is_some() {
-        Towards::Master
-    } else {
-        Towards::Viewer
-    };
-    keep(sockets, directory, books, towards, passing, at);
+    keep(sockets, directory, books, passing.towards(), passing, at);
 }
 
 /// Route → kept for an absent recipient.
@@ -208,9 +264,18 @@ pub(super) fn keep(
     if directory.channels.get(passing.channel).is_none() {
         return books.counters.end(Kind::Known(action), Outcome::Withdrawn);
     }
-    match kept::store(directory, books, passing.channel, towards, &viewer, message) {
+    match kept::store(
+        directory,
+        books,
+        passing.channel,
+        towards,
+        &viewer,
+        message,
+        at,
+    ) {
         Ok(()) => {
             books.counters.pending_messages += 1;
+            passing.note(books, Passage::Kept, at);
             leave::arm_channel(sockets, directory, passing.channel, at);
         }
         Err(crate::channel::Full) => overflow(sockets, directory, books, passing, at),
@@ -227,6 +292,7 @@ fn overflow(
     books
         .counters
         .end(Kind::Known(passing.launch.action), Outcome::Overflow);
+    passing.note(books, Passage::Overflow, at);
     status(
         sockets,
         directory,
@@ -250,6 +316,7 @@ pub(super) fn answer_call(
     let payload = passing.delivery.payload;
     if sockets.settings.strict() && payload.len() > ALEXA_ANSWER_BYTES_STRICT {
         books.counters.end(kind, Outcome::Refused);
+        passing.note(books, Passage::Refused, at);
         let fault = StatusFault::Payload {
             payload_bytes: ALEXA_ANSWER_BYTES_STRICT,
         };
@@ -273,8 +340,9 @@ pub(super) fn answer_call(
         at,
     ) {
         books.counters.end(kind, Outcome::Delivered);
+        passing.note(books, Passage::AnsweredCall, at);
     } else {
-        books.counters.end(kind, Outcome::Withdrawn);
+        passing.too_late(books, at);
     }
 }
 
@@ -288,7 +356,7 @@ pub(super) fn refuse_message(
     at: Moment,
 ) {
     let kind = match fault.kind {
-        FaultKind::MasterOffer => Kind::Known(codec::signal::Action::SdpOffer),
+        FaultKind::MasterOffer => Kind::Known(Action::SdpOffer),
         FaultKind::Malformed
         | FaultKind::UnsupportedAction
         | FaultKind::Payload
@@ -297,6 +365,18 @@ pub(super) fn refuse_message(
     };
     books.counters.receive(kind);
     books.counters.end(kind, Outcome::Refused);
+    if let Some(web_socket) = sockets.web_socket(from) {
+        let passed = Passed {
+            action: match kind {
+                Kind::Known(action) => Some(action),
+                Kind::Unknown => None,
+            },
+            towards: away_from(&web_socket.role),
+            passage: Passage::Refused,
+            bytes: 0,
+        };
+        (books.recorder).came(at, web_socket.channel, passed, from, None);
+    }
     if books.copies.is_some() {
         capture::copy_refused(sockets, directory, books, from, None, at);
     }
@@ -353,89 +433,6 @@ pub(super) fn status_with(
     outboxes::push_control(sockets, directory, books, to, |out| {
         write(out, correlation_id)
     });
-}
-
-/// Moves what is kept for a role into its current connection's outbox, oldest first; to a master also the offers of
-/// waiting calls.
-///
-/// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the
-/// next message.
-pub(super) fn deliver_kept(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: ChannelKey,
-    role: &Role,
-    at: Moment,
-) {
-    let counters = &mut books.counters;
-    let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
-        return;
-    };
-    let to = match role {
-        Role::Master => live.members.to_master(),
-        Role::Viewer(id) => live.members.to_viewer(id),
-    };
-    let Some(to) = to else { return };
-    let before = live.pending.bytes();
-    live.pending.expire(at.now, |message| {
-        counters.pending_messages -= 1;
-        counters.end(Kind::Known(message.action), Outcome::Expired);
-    });
-    let groups = match role {
-        Role::Master => live.pending.take_for_master(),
-        Role::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
-    };
-    kept::kept_changed(directory, books, key, before);
-    for (rank, messages) in groups {
-        if *role == Role::Master {
-            alexa::give_offers(sockets, directory, books, key, rank);
-        }
-        push_kept(sockets, directory, books, to, messages);
-    }
-    if *role == Role::Master {
-        alexa::give_offers(sockets, directory, books, key, u64::MAX);
-    }
-    sockets.touch(to);
-}
-
-fn push_kept(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    to: SessionKey,
-    messages: impl IntoIterator<Item = Message>,
-) {
-    let Some(session) = sockets.sessions.get_mut(to) else {
-        return;
-    };
-    for message in messages {
-        let Message {
-            action,
-            expires,
-            order,
-            sender_bytes,
-            frame,
-        } = message;
-        let launch = Launch {
-            action,
-            expires,
-            order,
-            sender_bytes,
-            call: false,
-            counted: true,
-            accepted_us: None,
-        };
-        let pushed = session
-            .outbox
-            .push_message(&mut sockets.scratch.spares, launch, |out| {
-                out.extend_from_slice(&frame)
-            });
-        books.counters.outbox_bytes += pushed as u64;
-        books.counters.pending_messages -= 1;
-        books.counters.outbox_messages += 1;
-    }
-    backlog::weigh(sockets, directory, to);
 }
 
 /// Longest answer to an Alexa call under the strict profile, in characters. Source: SendAlexaOfferToMaster, "Answer".

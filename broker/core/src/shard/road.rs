@@ -132,7 +132,7 @@ pub(super) fn hand_on(
         Route::To(to) => relay::deliver(sockets, directory, books, to, passing, at),
         Route::Keep(towards) => relay::keep(sockets, directory, books, towards, passing, at),
         Route::AnswersCall => relay::answer_call(sockets, directory, books, passing, at),
-        Route::TooLateForCall => passing.end(books, Outcome::Withdrawn),
+        Route::TooLateForCall => passing.too_late(books, at),
     }
 }
 

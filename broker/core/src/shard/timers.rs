@@ -4,6 +4,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::evidence::Evidence;
 use super::gate::Gate;
+use super::kept::Lost;
 use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::{
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::channel::Channel;
 use crate::check::Check;
-use crate::event::{Kind, Outcome, Purpose};
+use crate::event::Purpose;
 use crate::id::{CallRef, ChannelKey, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::PIPELINED_BYTES_MAX;
@@ -241,7 +242,7 @@ fn open_due(
         Due::Unanswered if paused || web_socket.stood_still(&sockets.settings.timeouts, at.now) => {
             web_socket.pinged(at.now);
         }
-        Due::GoAway => go_away(sockets, directory, books, key),
+        Due::GoAway => go_away(sockets, directory, books, key, at),
         Due::Idle => leave::close_web_socket(sockets, directory, books, key, EndReason::Idle, at),
         Due::Unanswered => {
             leave::close_web_socket(sockets, directory, books, key, EndReason::Unanswered, at)
@@ -263,11 +264,13 @@ pub(super) fn go_away(
     directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
+    at: Moment,
 ) {
     let Some(web_socket) = sockets.web_socket(key) else {
         return;
     };
     if !web_socket.superseded && web_socket.tell_to_go() {
+        books.recorder.told_to_go(at, web_socket.channel, key);
         outboxes::push_control(sockets, directory, books, key, |out| {
             out.extend_from_slice(codec::signal::GO_AWAY)
         });
@@ -281,15 +284,13 @@ fn channel_due(
     key: ChannelKey,
     at: Moment,
 ) {
-    let counters = &mut books.counters;
     let Some(channel) = directory.channels.get_mut(key) else {
         return;
     };
     if let Some(live) = channel.live_mut() {
         let before = live.pending.bytes();
-        live.pending.expire(at.now, |message| {
-            counters.pending_messages -= 1;
-            counters.end(Kind::Known(message.action), Outcome::Expired);
+        live.pending.expire(at.now, |towards, viewer, message| {
+            kept::drop_kept(books, (key, towards, viewer), message, Lost::Expired, at);
         });
         kept::kept_changed(directory, books, key, before);
     }

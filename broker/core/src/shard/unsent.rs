@@ -3,8 +3,10 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::kept::Lost;
+use super::recorder::{Passage, Passed};
 use super::sockets::Sockets;
-use super::{alexa, backlog, kept, leave, relay};
+use super::{alexa, backlog, kept, leave};
 use crate::channel::{Channel, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
@@ -67,7 +69,7 @@ pub(super) fn release_slot(
         .get_mut(channel)
         .and_then(Channel::live_mut);
     if live.is_some_and(|live| live.members.release(by)) {
-        relay::deliver_kept(sockets, directory, books, channel, &role, at);
+        deliver_kept(sockets, directory, books, channel, &role, at);
         if let Some(channel) = directory.channels.get_mut(channel) {
             channel.rest();
         }
@@ -103,15 +105,14 @@ pub(super) fn give_back(
         }
         let viewer: Rc<str> = match role {
             Role::Viewer(id) => id.clone(),
-            Role::Master => sender_of(&frame, launch.sender_bytes).into(),
+            Role::Master => viewer_of(role, &frame, launch.sender_bytes).into(),
         };
-        messages.push((viewer, kept_message(launch, frame)));
+        let message = kept_message(launch, frame);
+        let passed = Passed::of(&message, towards(role), Passage::Returned);
+        (books.recorder).went(at, key, passed, &viewer, Some(from));
+        messages.push((viewer, message));
     }
-    let towards = if *role == Role::Master {
-        Towards::Master
-    } else {
-        Towards::Viewer
-    };
+    let towards = towards(role);
     if directory.channels.get(key).is_none() {
         for (_, message) in &messages {
             books
@@ -133,14 +134,121 @@ pub(super) fn give_back(
             towards,
             &viewer,
             mine.into_iter().map(|(_, message)| message).collect(),
+            at,
         );
     }
-    relay::deliver_kept(sockets, directory, books, key, role, at);
+    deliver_kept(sockets, directory, books, key, role, at);
     leave::arm_channel(sockets, directory, key, at);
 }
 
-/// The sender's id in a frame of ours: it is before the closing quote and brace.
-fn sender_of(frame: &[u8], sender_bytes: u16) -> &str {
+/// Moves what is kept for a role into its current connection's outbox, oldest first; to a master also the offers of
+/// waiting calls.
+///
+/// No bound is looked at: a whole pending store fits an empty outbox, and a peer that does not read is cut off by the
+/// next message.
+pub(super) fn deliver_kept(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    role: &Role,
+    at: Moment,
+) {
+    let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut) else {
+        return;
+    };
+    let to = match role {
+        Role::Master => live.members.to_master(),
+        Role::Viewer(id) => live.members.to_viewer(id),
+    };
+    let Some(to) = to else { return };
+    let before = live.pending.bytes();
+    live.pending.expire(at.now, |towards, viewer, message| {
+        kept::drop_kept(books, (key, towards, viewer), message, Lost::Expired, at);
+    });
+    let groups = match role {
+        Role::Master => live.pending.take_for_master(),
+        Role::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
+    };
+    kept::kept_changed(directory, books, key, before);
+    for (rank, messages) in groups {
+        if *role == Role::Master {
+            alexa::give_offers(sockets, directory, books, key, rank);
+        }
+        push_kept(sockets, directory, books, to, (key, role), messages, at);
+    }
+    if *role == Role::Master {
+        alexa::give_offers(sockets, directory, books, key, u64::MAX);
+    }
+    sockets.touch(to);
+}
+
+fn push_kept(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    to: SessionKey,
+    (channel, role): (ChannelKey, &Role),
+    messages: impl IntoIterator<Item = Message>,
+    at: Moment,
+) {
+    let Some(session) = sockets.sessions.get_mut(to) else {
+        return;
+    };
+    for message in messages {
+        let passed = Passed::of(&message, towards(role), Passage::Delivered);
+        let viewer = viewer_of(role, &message.frame, message.sender_bytes);
+        (books.recorder).went(at, channel, passed, viewer, Some(to));
+        let Message {
+            action,
+            expires,
+            order,
+            sender_bytes,
+            frame,
+        } = message;
+        let launch = Launch {
+            action,
+            expires,
+            order,
+            sender_bytes,
+            call: false,
+            counted: true,
+            accepted_us: None,
+        };
+        let pushed = session
+            .outbox
+            .push_message(&mut sockets.scratch.spares, launch, |out| {
+                out.extend_from_slice(&frame)
+            });
+        books.counters.outbox_bytes += pushed as u64;
+        books.counters.pending_messages -= 1;
+        books.counters.outbox_messages += 1;
+    }
+    backlog::weigh(sockets, directory, to);
+}
+
+/// Which way messages for a role go.
+pub(super) fn towards(role: &Role) -> Towards {
+    match role {
+        Role::Master => Towards::Master,
+        Role::Viewer(_) => Towards::Viewer,
+    }
+}
+
+/// Which way messages of a role go.
+pub(super) fn away_from(role: &Role) -> Towards {
+    match role {
+        Role::Master => Towards::Viewer,
+        Role::Viewer(_) => Towards::Master,
+    }
+}
+
+/// The viewer at the other end of a message for `role`, or at this one. In a frame for a master the sender's id is
+/// before the closing quote and brace.
+pub(super) fn viewer_of<'a>(role: &'a Role, frame: &'a [u8], sender_bytes: u16) -> &'a str {
+    if let Role::Viewer(id) = role {
+        return id;
+    }
     let end = frame.len().saturating_sub(2);
     let begin = end.saturating_sub(usize::from(sender_bytes));
     frame

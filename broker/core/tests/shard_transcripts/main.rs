@@ -19,6 +19,7 @@ mod script;
 mod store;
 mod takeover;
 mod timers;
+mod trace;
 mod waiting;
 #[expect(
     dead_code,

@@ -209,6 +209,15 @@ impl Script {
         all
     }
 
+    /// What each shard answers an operator.
+    pub(crate) fn inspect(&mut self, question: &Question) -> Vec<Reply> {
+        let at = self.at;
+        let answers = self.shards.iter_mut();
+        answers
+            .map(|shard| shard.inspect(question.clone(), at))
+            .collect()
+    }
+
     /// Entries of all shards' timer wheels, and how many sessions and channels there are.
     pub(crate) fn timers(&self) -> (u64, u64) {
         let mut sum = broker_core::shard::Snapshot::default();

@@ -359,7 +359,7 @@ pub(super) fn on_session(
     };
     match act {
         SessionAct::GoAway { grace_ms } => {
-            timers::go_away(sockets, directory, books, key);
+            timers::go_away(sockets, directory, books, key, at);
             let (end, text) = (at.now.after(*grace_ms), "Going away");
             close_later(sockets, end, key, close::GOING_AWAY, text);
         }

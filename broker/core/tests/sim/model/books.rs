@@ -198,6 +198,8 @@ impl Model {
             duration_ms: self.now - ws.opened,
             messages_in: ws.messages_in,
             messages_out: ws.messages_out,
+            offered_ms: ws.setup[0].map(|ms| u32::try_from(ms).expect("hours")),
+            answered_ms: ws.setup[1].map(|ms| u32::try_from(ms).expect("hours")),
             reason: ws.reason.expect("something ended it"),
         };
         let note = (Entry::ConnectionEnd(end), ws.or_reason);
@@ -219,11 +221,10 @@ impl Model {
         }
         let Some(ws) = &mut conn.ws else { return };
         ws.messages_out += 1;
-        if message.action == Action::SdpAnswer && matches!(conn.stage, Stage::Open) {
-            let first = !std::mem::replace(&mut ws.answered, true);
-            if first && ws.viewer.is_some() {
-                observe(&mut counters.session_setup, (now - ws.opened) * 1000);
-            }
+        let answer = message.action == Action::SdpAnswer && matches!(conn.stage, Stage::Open);
+        if answer && ws.setup[1].is_none() && ws.viewer.is_some() {
+            ws.setup[1] = Some(now - ws.opened);
+            observe(&mut counters.session_setup, (now - ws.opened) * 1000);
         }
     }
 }

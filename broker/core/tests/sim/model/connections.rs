@@ -337,7 +337,7 @@ impl Model {
             ends,
             recalled: false,
             message_began: None,
-            answered: false,
+            setup: [None; 2],
             messages_in: 0,
             messages_out: 0,
             idle: (0, 0),

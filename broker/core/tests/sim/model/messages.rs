@@ -89,6 +89,11 @@ impl Model {
                     self.status(id, text.correlation.as_deref(), error, "Rate exceeded.");
                     return self.idle_frame(id);
                 }
+                let now = self.now;
+                let ws = self.conns[id].ws.as_mut().expect("open");
+                if action == Action::SdpOffer && ws.viewer.is_some() {
+                    ws.setup[0].get_or_insert(now - ws.opened);
+                }
                 self.relay(id, action, payload, text);
             }
             Err(Refused(kind, told)) => {

@@ -279,8 +279,9 @@ pub(crate) struct Ws {
     pub(crate) ends: u64,
     pub(crate) recalled: bool,
     pub(crate) message_began: Option<u64>,
-    /// An SDP_ANSWER was handed to it.
-    pub(crate) answered: bool,
+    /// How long after its admission a viewer sent its first offer that was within its rate, and the first SDP_ANSWER
+    /// was handed to it.
+    pub(crate) setup: [Option<u64>; 2],
     pub(crate) messages_in: u32,
     pub(crate) messages_out: u32,
     /// A second of the clock, and how many frames without effect came in it.

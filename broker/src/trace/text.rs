@@ -1,0 +1,307 @@
+//! A trace as people read it. What comes from the wire is escaped: it must not move a terminal's cursor.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The whole trace: who the masters were, then each viewer with what happened and what that suggests.
+pub(super) fn whole(trace: &Value) -> String {
+    let mut out = head(trace);
+    for master in list(&trace["master"]) {
+        line(&mut out, &format!("master  {}", connection(master)));
+    }
+    for viewer in list(&trace["viewers"]) {
+        line(&mut out, "");
+        line(
+            &mut out,
+            &format!("viewer {}  {}", name(viewer), connection(viewer)),
+        );
+        for event in list(&viewer["events"]) {
+            let what = what(event);
+            line(&mut out, &format!("{}  {what}", moment(event)));
+        }
+        for hint in list(&viewer["hints"]) {
+            line(&mut out, &format!("    * {}", plain(text(hint))));
+        }
+    }
+    if list(&trace["viewers"]).is_empty() {
+        line(&mut out, "no viewer in this time");
+    }
+    if trace["truncated"] == true {
+        line(&mut out, "older events were left out");
+    }
+    out
+}
+
+/// What was printed of a trace that is followed.
+#[derive(Default)]
+pub(super) struct Printer {
+    /// The serial numbers below this one were seen.
+    next: Option<u64>,
+    /// The last hints of each connection.
+    hints: BTreeMap<String, Vec<String>>,
+}
+
+impl Printer {
+    /// What is new since the last time.
+    pub(super) fn news(&mut self, trace: &Value) -> String {
+        let mut out = if self.next.is_none() {
+            head(trace)
+        } else {
+            String::new()
+        };
+        let from = self.next.unwrap_or_default();
+        let mut events = Vec::new();
+        for viewer in list(&trace["viewers"]) {
+            for event in list(&viewer["events"]) {
+                let serial = event["serial"].as_u64().unwrap_or_default();
+                if serial >= from {
+                    events.push((serial, viewer, event));
+                }
+            }
+        }
+        events.sort_by_key(|(serial, ..)| *serial);
+        let newest = events.last().map(|(serial, ..)| serial + 1);
+        self.next = Some(newest.unwrap_or(from).max(from));
+        for (_, viewer, event) in &events {
+            let (name, what) = (name(viewer), what(event));
+            line(&mut out, &format!("{name}  {}  {what}", moment(event)));
+        }
+        for viewer in list(&trace["viewers"]) {
+            self.hint(&mut out, viewer);
+        }
+        let known: Vec<String> = list(&trace["viewers"]).iter().map(key).collect();
+        self.hints
+            .retain(|connection, _| known.contains(connection));
+        out
+    }
+
+    /// Hints that a viewer did not have the last time; those that only count on (a wait that goes on) once.
+    fn hint(&mut self, out: &mut String, viewer: &Value) {
+        let hints: Vec<String> = list(&viewer["hints"])
+            .iter()
+            .map(|hint| plain(text(hint)))
+            .collect();
+        let known = self.hints.entry(key(viewer)).or_default();
+        let kind = |hint: &str| hint.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+        for hint in &hints {
+            if !known.iter().any(|other| kind(other) == kind(hint)) {
+                line(out, &format!("{}  * {hint}", name(viewer)));
+            }
+        }
+        *known = hints;
+    }
+}
+
+fn key(viewer: &Value) -> String {
+    format!("{} {}", viewer["connection"], viewer["clientId"])
+}
+
+fn head(trace: &Value) -> String {
+    let mut out = String::new();
+    let channel = plain(text(&trace["channel"]));
+    let since = match trace["reachesBackTo"].as_str() {
+        Some(since) => format!("what its shard knows since {}", plain(since)),
+        None => "nothing is recorded: [recorder] notes = 0".to_owned(),
+    };
+    line(&mut out, &format!("channel {channel}, {since}"));
+    out
+}
+
+fn connection(one: &Value) -> String {
+    if one["connection"].is_null() {
+        return "was not connected".to_owned();
+    }
+    let remote = plain(text(&one["remote"]));
+    let joined = plain(text(&one["joined"]));
+    let until = match (one["left"].as_str(), one["reason"].as_str()) {
+        (Some(left), reason) => format!("to {} ({})", plain(left), plain(reason.unwrap_or("?"))),
+        (None, _) => "until now".to_owned(),
+    };
+    format!("{remote}  {joined} {until}")
+}
+
+fn name(viewer: &Value) -> String {
+    viewer["clientId"]
+        .as_str()
+        .map_or_else(|| "?".to_owned(), plain)
+}
+
+fn moment(event: &Value) -> String {
+    format!("{:>11.1} ms", event["ms"].as_f64().unwrap_or_default())
+}
+
+/// One event: what happened, which way it went, how long it is, and what became of it.
+fn what(event: &Value) -> String {
+    let action = plain(text(&event["action"]));
+    let away = match event["from"].as_str() {
+        Some("viewer") => "to the master",
+        Some(_) => "to the viewer",
+        None => "",
+    };
+    let bytes = event["bytes"]
+        .as_u64()
+        .map_or_else(String::new, |bytes| format!("{bytes} B"));
+    let more = ["route", "after", "why", "reason", "by"].map(|member| match &event[member] {
+        Value::Null => String::new(),
+        Value::String(text) => plain(text),
+        other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            other.to_string()
+        }
+    });
+    let more = more.concat();
+    match text(&event["kind"]) {
+        "message" => {
+            let end = match more.as_str() {
+                "to" => "relayed",
+                other => other,
+            };
+            format!("{action:<13} {away}  {bytes:>7}  {end}")
+                .trim_end()
+                .to_owned()
+        }
+        "delivered" => format!("{action:<13} {away}  {bytes:>7}  delivered, was kept"),
+        "returned" => format!("{action:<13} {away}  {bytes:>7}  came back unsent"),
+        "dropped" => format!("{action:<13} {away}  {bytes:>7}  dropped: {more}"),
+        "left" => format!("left: {more}"),
+        "superseded" => format!("superseded by connection {more} of the same client id"),
+        "go_away" => "GO_AWAY".to_owned(),
+        other => plain(other),
+    }
+}
+
+/// A text without anything that a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        let obeyed = c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if obeyed {
+            plain.extend(c.escape_unicode());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn line(out: &mut String, text: &str) {
+    let written = writeln!(out, "{text}");
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn trace() -> Value {
+        json!({
+            "channel": "cam", "recording": true, "reachesBackTo": "2026-11-20T12:00:00.000Z", "truncated": true,
+            "master": [{
+                "connection": 1, "remote": "10.0.0.1:2", "joined": "2026-11-20T12:00:02.000Z", "left": null,
+                "reason": null, "refused": 0,
+            }],
+            "viewers": [{
+                "connection": 2, "clientId": "v1", "remote": "10.0.0.3:4", "joined": "2026-11-20T12:00:01.000Z",
+                "left": "2026-11-20T12:00:09.000Z", "reason": "peer_closed",
+                "events": [
+                    { "kind": "join", "ms": 0.0, "serial": 4 },
+                    {
+                        "kind": "message", "action": "SDP_OFFER", "from": "viewer", "bytes": 6372, "route": "kept",
+                        "ms": 3.1, "serial": 5,
+                    },
+                    {
+                        "kind": "delivered", "action": "SDP_OFFER", "from": "viewer", "bytes": 6372, "after": "kept",
+                        "ms": 1000.0, "serial": 7,
+                    },
+                    {
+                        "kind": "message", "action": "SDP_ANSWER", "from": "master", "bytes": 4000, "route": "to",
+                        "ms": 1062.4, "serial": 8,
+                    },
+                    { "kind": "left", "reason": "peer_closed", "ms": 8000.0, "serial": 12 },
+                ],
+                "hints": ["the offer waited 997 ms: no master was connected"],
+            }],
+        })
+    }
+
+    #[test]
+    fn a_trace_reads_from_the_top() {
+        let wanted = "\
+channel cam, what its shard knows since 2026-11-20T12:00:00.000Z
+master  10.0.0.1:2  2026-11-20T12:00:02.000Z until now
+
+viewer v1  10.0.0.3:4  2026-11-20T12:00:01.000Z to 2026-11-20T12:00:09.000Z (peer_closed)
+        0.0 ms  join
+        3.1 ms  SDP_OFFER     to the master   6372 B  kept
+     1000.0 ms  SDP_OFFER     to the master   6372 B  delivered, was kept
+     1062.4 ms  SDP_ANSWER    to the viewer   4000 B  relayed
+     8000.0 ms  left: peer_closed
+    * the offer waited 997 ms: no master was connected
+older events were left out
+";
+        assert_eq!(whole(&trace()), wanted);
+    }
+
+    #[test]
+    fn what_is_followed_is_printed_once() {
+        let (mut printer, mut trace) = (Printer::default(), trace());
+        let first = printer.news(&trace);
+        assert_eq!(first.lines().count(), 1 + 5 + 1, "{first}");
+        assert_eq!(printer.news(&trace), "");
+        trace["viewers"][0]["hints"][0] = "the offer waited 998 ms: no master was connected".into();
+        assert_eq!(printer.news(&trace), "", "the same hint");
+        let events = trace["viewers"][0]["events"].as_array_mut().unwrap();
+        events.push(json!({ "kind": "go_away", "ms": 9000.0, "serial": 13 }));
+        assert_eq!(printer.news(&trace), "v1       9000.0 ms  GO_AWAY\n");
+        trace["viewers"][0]["hints"][0] = "another".into();
+        assert_eq!(printer.news(&trace), "v1  * another\n");
+    }
+
+    #[test]
+    fn nothing_of_the_wire_reaches_the_terminal_as_it_is() {
+        let wild = "v\r\n\x1b[2J\0\x7f\u{9b}1m\u{202e}<script>";
+        let mut trace = trace();
+        trace["viewers"][0]["clientId"] = wild.into();
+        trace["viewers"][0]["reason"] = wild.into();
+        trace["viewers"][0]["hints"][0] = wild.into();
+        trace["viewers"][0]["events"][1]["action"] = wild.into();
+        trace["viewers"][0]["events"][1]["route"] = wild.into();
+        trace["viewers"][0]["events"][0]["kind"] = wild.into();
+        for text in [whole(&trace), Printer::default().news(&trace)] {
+            let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(bad), "{text:?}");
+            assert!(
+                text.contains("\\u{1b}[2J") && text.contains("<script>"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_recorder_that_is_off_says_so() {
+        let off = json!({ "channel": "cam", "recording": false, "reachesBackTo": null, "viewers": [], "master": [] });
+        let text = whole(&off);
+        assert!(text.contains("[recorder] notes = 0"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_no_failure() {
+        for odd in [
+            json!(null),
+            json!([1]),
+            json!({ "viewers": [1, { "events": [{}] }], "master": "x" }),
+        ] {
+            assert!(!whole(&odd).is_empty() && !Printer::default().news(&odd).is_empty());
+        }
+    }
+}
