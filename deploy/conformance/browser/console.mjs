@@ -139,7 +139,7 @@ test('the console shows what happens', { timeout: 120_000 }, () => withBrowser(a
 
     // Forward and back, and a channel that does not exist.
     await page.goto(`${admin}/#/channels/absent`);
-    await page.getByText('no such channel').waitFor();
+    await page.locator('.notice', { hasText: 'no such channel' }).waitFor();
     await page.goBack();
     await page.getByRole('heading', { name: 'Log' }).waitFor();
     await page.innocent();
