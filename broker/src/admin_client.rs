@@ -1,6 +1,9 @@
 //! Requests of subcommands to the admin listener of a running broker.
 
+use crate::config::AdminFlags;
 use crate::server::{Failure, token};
+use crate::terminal::plain;
+use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
@@ -47,6 +50,63 @@ pub(crate) fn token_of(file: Option<&Path>) -> Result<Option<Zeroizing<String>>,
         })
     };
     Ok(file.map(read).transpose()?.map(Zeroizing::new))
+}
+
+/// An answer that is not what was asked for.
+pub(crate) struct Refusal {
+    host: String,
+    /// The status, such as `404`.
+    pub(crate) status: String,
+    /// What the broker says of it, fit for a terminal.
+    pub(crate) why: String,
+}
+
+impl From<Refusal> for Failure {
+    fn from(it: Refusal) -> Self {
+        let Refusal { host, status, why } = it;
+        Self::Fatal(format!(
+            "the broker at http://{host} refuses: {status}: {why}"
+        ))
+    }
+}
+
+/// The JSON document at `target`, or why there is none.
+///
+/// # Errors
+/// [`Failure::Configuration`] for a token file that cannot be used, [`Failure::Fatal`] when nobody answers, or no
+/// broker.
+pub(crate) fn get(flags: &AdminFlags, target: &str) -> Result<Result<Value, Refusal>, Failure> {
+    let host = host(&flags.admin);
+    let token = token_of(flags.token_file.as_deref())?;
+    let token = token.as_ref().map(|token| token.as_str());
+    let answer = ask(host, "GET", target, token).map_err(|error| {
+        Failure::Fatal(format!(
+            "the broker at http://{host} does not answer: {error}: if its admin listener is elsewhere, --admin URL"
+        ))
+    })?;
+    let status = answer.status.clone();
+    let found = status == "200";
+    let text = answer.text(if found {
+        DOCUMENT_BYTES_MAX
+    } else {
+        REFUSAL_BYTES_MAX
+    });
+    let text = text.unwrap_or_default();
+    let document = serde_json::from_str::<Value>(&text).ok();
+    match document {
+        Some(document) if found => Ok(Ok(document)),
+        None if found => Err(Failure::Fatal(format!(
+            "the broker at http://{host} does not answer as one does: is --admin its admin listener?"
+        ))),
+        document => {
+            let error = document
+                .as_ref()
+                .and_then(|document| document["error"].as_str());
+            let why = plain(error.unwrap_or(&text).trim());
+            let host = host.to_owned();
+            Ok(Err(Refusal { host, status, why }))
+        }
+    }
 }
 
 /// The `HOST:PORT` of `--admin`.
@@ -132,5 +192,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Longest head of an answer, in bytes: the broker's has some 200.
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
+/// Longest document: 5,000 events at some 200 bytes and their viewers, or 1,000 refusals with the longest names.
+const DOCUMENT_BYTES_MAX: u64 = 16 << 20;
 /// What is shown of a refusal.
 pub(crate) const REFUSAL_BYTES_MAX: u64 = 4 * 1024;

@@ -27,6 +27,7 @@ pub mod memory;
 pub mod registry;
 pub mod server;
 pub mod side;
+mod terminal;
 pub mod tls_files;
 pub mod trace;
 pub mod why;

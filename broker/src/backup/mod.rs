@@ -102,8 +102,8 @@ impl Key {
 
 /// Asks a running broker.
 fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, Key), Failure> {
-    let token = admin_client::token_of(flags.token_file.as_deref())?;
-    let host = admin_client::host(&flags.admin);
+    let token = admin_client::token_of(flags.asked.token_file.as_deref())?;
+    let host = admin_client::host(&flags.asked.admin);
     let Answer { body, data_dir } =
         fetch::ask(host, token.as_ref().map(|token| token.as_str())).map_err(Failure::Fatal)?;
     let (mut sent, mut rows) = (None, 0);

@@ -41,15 +41,23 @@ pub enum Command {
     Env(EnvFlags),
 }
 
-/// The flags of `broker env`.
+/// The flags of each command that asks a running broker.
 #[derive(Args, Clone, Debug)]
-pub struct EnvFlags {
+pub struct AdminFlags {
     /// The admin listener of the broker: http://HOST:PORT
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", value_parser = admin_url)]
     pub admin: String,
     /// File with the token of that listener [default: none]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+/// The flags of `broker env`.
+#[derive(Args, Clone, Debug)]
+pub struct EnvFlags {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AdminFlags,
     /// The form: for a shell to evaluate, a file of variables, JSON, or the file $GITHUB_ENV
     #[arg(long, value_name = "FORM", value_enum, default_value = "sh")]
     pub format: EnvFormat,
@@ -74,20 +82,11 @@ pub struct BackupFlags {
     /// The directory to write, absent or empty. It will contain secrets; only its owner may enter it
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
-    /// The admin listener of the broker: http://HOST:PORT
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9090",
-        value_parser = admin_url,
-        conflicts_with = "data_dir"
-    )]
-    pub admin: String,
-    /// File with the token of that listener [default: none]
-    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
-    pub token_file: Option<PathBuf>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AdminFlags,
     /// Copy the data directory of a stopped broker instead [default: none]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["admin", "token_file"])]
     pub data_dir: Option<PathBuf>,
     /// Leave out session.key; a restore then ends the temporary credentials issued so far
     #[arg(long)]
@@ -109,17 +108,9 @@ pub struct TraceFlags {
     /// Go on, and print what is new every second
     #[arg(long)]
     pub follow: bool,
-    /// The admin listener of the broker: http://HOST:PORT
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9090",
-        value_parser = admin_url
-    )]
-    pub admin: String,
-    /// File with the token of that listener [default: none]
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AdminFlags,
     /// Print the listener's answer as JSON; with --follow a line each time that something changed
     #[arg(long)]
     pub json: bool,
@@ -160,17 +151,9 @@ pub struct WhyFlags {
         value_parser = clap::value_parser!(u16).range(1..=1000)
     )]
     pub limit: u16,
-    /// The admin listener of the broker: http://HOST:PORT
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9090",
-        value_parser = admin_url
-    )]
-    pub admin: String,
-    /// File with the token of that listener [default: none]
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asked: AdminFlags,
     /// Print the listener's answer as JSON
     #[arg(long)]
     pub json: bool,

@@ -1,5 +1,6 @@
 //! A trace as people read it. What comes from the wire is escaped: it must not move a terminal's cursor.
 
+use crate::terminal::plain;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -168,21 +169,6 @@ fn what(event: &Value) -> String {
         "go_away" => "GO_AWAY".to_owned(),
         other => plain(other),
     }
-}
-
-/// A text without anything that a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        let obeyed = c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if obeyed {
-            plain.extend(c.escape_unicode());
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
 }
 
 fn text(value: &Value) -> &str {

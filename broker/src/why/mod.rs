@@ -2,7 +2,7 @@
 
 mod text;
 
-use crate::admin_client::{self, REFUSAL_BYTES_MAX};
+use crate::admin_client;
 use crate::config::WhyFlags;
 use crate::server::Failure;
 use codec::http::encode;
@@ -39,39 +39,13 @@ pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
 }
 
 fn ask(flags: &WhyFlags) -> Result<Value, Failure> {
-    let host = admin_client::host(&flags.admin);
-    let token = admin_client::token_of(flags.token_file.as_deref())?;
-    let token = token.as_ref().map(|token| token.as_str());
-    let answer = admin_client::ask(host, "GET", &target(flags), token).map_err(|error| {
-        Failure::Fatal(format!(
-            "the broker at http://{host} does not answer: {error}: if its admin listener is elsewhere, --admin URL"
-        ))
-    })?;
-    let status = answer.status.clone();
-    let most = if status == "200" {
-        ANSWER_BYTES_MAX
-    } else {
-        REFUSAL_BYTES_MAX
-    };
-    let document = answer.text(most).ok();
-    let document = document.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    match (status.as_str(), document) {
-        ("200", Some(document)) => Ok(document),
-        ("200", None) => Err(Failure::Fatal(format!(
-            "the broker at http://{host} does not answer as one does: is --admin its admin listener?"
-        ))),
-        ("404", Some(document)) if flags.id.is_some() => {
-            let why = text::plain(&document["error"]).unwrap_or_default();
-            Err(Failure::Fatal(why))
+    admin_client::get(&flags.asked, &target(flags))?.map_err(|refusal| {
+        if refusal.status == "404" && flags.id.is_some() {
+            Failure::Fatal(refusal.why)
+        } else {
+            refusal.into()
         }
-        (_, document) => {
-            let why = document.and_then(|document| text::plain(&document["error"]));
-            let why = why.unwrap_or_default();
-            Err(Failure::Fatal(format!(
-                "the broker at http://{host} refuses: {status}: {why}"
-            )))
-        }
-    }
+    })
 }
 
 fn target(flags: &WhyFlags) -> String {
@@ -97,9 +71,6 @@ fn target(flags: &WhyFlags) -> String {
     }
     target
 }
-
-/// Longest answer: 1,000 refusals with the longest names.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! A refusal as people read it. Characters that could move a terminal's cursor are escaped.
 
+use crate::terminal;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -51,7 +52,7 @@ pub(super) fn refusal(row: &Value) -> String {
     if let Some(text) = row["explain"]["canonicalRequest"].as_str() {
         out.push_str("  The canonical request that the signature was compared with:\n");
         for line in text.split('\n') {
-            let _ = writeln!(out, "    {}", escaped(line));
+            let _ = writeln!(out, "    {}", terminal::plain(line));
         }
     }
     out
@@ -61,23 +62,11 @@ pub(super) fn refusal(row: &Value) -> String {
 pub(super) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
-        Value::String(text) => Some(escaped(text)),
+        Value::String(text) => Some(terminal::plain(text)),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             Some(value.to_string())
         }
     }
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out
 }
 
 #[cfg(test)]
