@@ -208,6 +208,26 @@ mod tests {
         }
     }
 
+    /// Else a head that arrives byte by byte would cost the square of its length.
+    #[test]
+    fn each_byte_is_looked_at_once() {
+        for seen in 3..HEAD.len() {
+            let mut scanner = HeadScanner::new();
+            assert_eq!(scanner.end(&HEAD[..seen], &LIMITS), Ok(None));
+            // Line feeds in what was seen would be refused, if it were looked at again.
+            let mut altered = vec![b'\n'; seen];
+            altered.extend_from_slice(&HEAD[seen..]);
+            // The end is known by its last four bytes, some of which may have been seen.
+            let kept = seen.saturating_sub(3);
+            altered[kept..seen].copy_from_slice(&HEAD[kept..seen]);
+            assert_eq!(
+                scanner.end(&altered, &LIMITS),
+                Ok(Some(HEAD.len())),
+                "{seen}"
+            );
+        }
+    }
+
     #[test]
     fn one_empty_line_may_come_first() {
         for (text, expected) in [
