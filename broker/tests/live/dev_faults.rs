@@ -43,7 +43,7 @@ fn requests_are_refused_as_often_as_the_fault_says(broker: &Broker) {
     describe(name).ok();
     for _ in 0..2 {
         assert_eq!(
-            describe(name).refused(403, "AccessDeniedException"),
+            describe(name).refused(401, "AccessDeniedException"),
             "Not today."
         );
     }

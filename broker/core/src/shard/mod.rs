@@ -76,8 +76,8 @@ mod welcome;
 pub use crate::channel::Towards;
 pub use capture::{Capture, Captured, Fate};
 pub use faults::{
-    Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
-    SessionAct, SharedRule,
+    Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, MessageAct,
+    RequestAct, SessionAct, SharedRule,
 };
 pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};

@@ -2,8 +2,8 @@
 
 use super::body::Body;
 use broker_core::shard::{
-    Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, Glob, MessageAct,
-    RequestAct, SessionAct,
+    Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, Glob,
+    MessageAct, RequestAct, SessionAct,
 };
 use codec::control::Operation;
 use codec::signal::{Action, Role};
@@ -164,13 +164,14 @@ fn allowed(on: On) -> &'static str {
 fn request_act(name: &str, how: &mut Body) -> Result<Option<RequestAct>, String> {
     Ok(Some(match name {
         "refuse" => refusal(how)?,
-        "throttle" => RequestAct::Refuse {
-            error_type: "ClientLimitExceededException",
-            status: 400,
-            message: how
-                .text("message", line)?
-                .unwrap_or_else(|| "Rate exceeded.".into()),
-        },
+        "throttle" => {
+            let message = how.text("message", line)?;
+            refuse(
+                "ClientLimitExceededException",
+                None,
+                message.unwrap_or_else(|| "Rate exceeded.".into()),
+            )?
+        }
         "delay" => RequestAct::Delay(delay(how)?),
         "hang" => RequestAct::Hang,
         "reset" => RequestAct::Reset,
@@ -179,29 +180,39 @@ fn request_act(name: &str, how: &mut Body) -> Result<Option<RequestAct>, String>
 }
 
 fn refusal(how: &mut Body) -> Result<RequestAct, String> {
-    let error = how.text("error", |text| {
-        let found = ERRORS.iter().find(|(name, _)| *name == text);
-        found.copied().ok_or_else(|| {
-            let names: Vec<&str> = ERRORS.iter().map(|(name, _)| *name).collect();
-            format!("allowed {}", names.join(", "))
-        })
-    })?;
+    let name = how.text("error", error_name)?;
     let status = how.number("status", 400..=599)?;
     let status = status.and_then(|status| u16::try_from(status).ok());
-    let (error_type, status) = match (error, status) {
-        (Some((name, usual)), status) => (name, status.unwrap_or(usual)),
-        (None, Some(status @ 500..)) => ("InternalFailure", status),
-        (None, Some(403)) => ("AccessDeniedException", 403),
-        (None, Some(404)) => ("ResourceNotFoundException", 404),
-        (None, Some(status)) => ("InvalidArgumentException", status),
+    let name = match (name, status) {
+        (Some(name), _) => name,
+        (None, Some(500..)) => "InternalFailure",
+        (None, Some(403)) => "AccessDeniedException",
+        (None, Some(404)) => "ResourceNotFoundException",
+        (None, Some(_)) => "InvalidArgumentException",
         (None, None) => return Err("do.refuse: allowed error, status, or both".into()),
     };
     let message = how.text("message", line)?;
+    let message = message.unwrap_or_else(|| "A test had this request refused.".into());
+    refuse(name, status, message)
+}
+
+fn refuse(name: &str, status: Option<u16>, message: Box<str>) -> Result<RequestAct, String> {
+    let error = FaultError::named(name).ok_or_else(allowed_errors)?;
     Ok(RequestAct::Refuse {
-        error_type,
+        error,
         status,
-        message: message.unwrap_or_else(|| "A test had this request refused.".into()),
+        message,
     })
+}
+
+fn error_name(text: &str) -> Result<&'static str, String> {
+    let found = FaultError::named(text);
+    found.map(|error| error.name).ok_or_else(allowed_errors)
+}
+
+fn allowed_errors() -> String {
+    let names: Vec<&str> = FaultError::names().collect();
+    format!("allowed {}", names.join(", "))
 }
 
 fn message_act(name: &str, how: &mut Body) -> Result<Option<MessageAct>, String> {
@@ -328,34 +339,6 @@ fn chance(body: &mut Body) -> Result<Option<Chance>, String> {
     }
 }
 
-/// Errors of the service's models and those that AWS services have in common, each with its usual status.
-const ERRORS: [(&str, u16); 24] = [
-    ("AccessDeniedException", 403),
-    ("AccountChannelLimitExceededException", 400),
-    ("ClientLimitExceededException", 400),
-    ("DeviceStreamLimitExceededException", 400),
-    ("ExpiredTokenException", 403),
-    ("IncompleteSignature", 400),
-    ("InternalFailure", 500),
-    ("InvalidArgumentException", 400),
-    ("InvalidClientException", 400),
-    ("InvalidDeviceException", 400),
-    ("InvalidResourceFormatException", 400),
-    ("InvalidSignatureException", 403),
-    ("MissingAuthenticationTokenException", 403),
-    ("NotAuthorizedException", 401),
-    ("ResourceInUseException", 400),
-    ("ResourceNotFoundException", 404),
-    ("SerializationException", 400),
-    ("ServiceUnavailable", 503),
-    ("SessionExpiredException", 400),
-    ("TagsPerResourceExceededLimitException", 400),
-    ("ThrottlingException", 400),
-    ("UnknownOperationException", 404),
-    ("UnrecognizedClientException", 403),
-    ("VersionMismatchException", 400),
-];
-
 const ON: &str = "allowed connect, api, message, delivery, session";
 
 /// Matches that a fault acts on, or skips.
@@ -428,8 +411,8 @@ mod tests {
         }))
         .unwrap();
         let refuse = RequestAct::Refuse {
-            error_type: "AccessDeniedException",
-            status: 403,
+            error: FaultError::named("AccessDeniedException").unwrap(),
+            status: None,
             message: "No.".into(),
         };
         assert_eq!(rule.act, FaultAct::Api(refuse));

@@ -5,13 +5,15 @@
 //! matches and is not spent acts. The books hold: what a fault drops is withdrawn, what it holds back is in the gauge
 //! of pending messages, and the copy of a duplicate is not counted.
 //!
-//! In reading order: `rule` (what a fault is), `held` (what faults hold back), this page (requests and connections),
-//! `messages`.
+//! In reading order: `rule` (what a fault is), `error` (what requests are refused with), `held` (what faults hold
+//! back), this page (requests and connections), `messages`.
 
+mod error;
 mod held;
 mod messages;
 mod rule;
 
+pub use error::FaultError;
 pub(super) use messages::{on_message, withdraw};
 pub use rule::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
@@ -32,7 +34,7 @@ use crate::limits::{FAULTS_DUE_PER_TICK, FAULTS_MAX};
 use crate::machine::Output;
 use crate::session::{Admission, NEVER, PendingCall, Session, SessionState};
 use crate::time::{Moment, Now};
-use codec::control::{Call, Operation, Selector, error_body};
+use codec::control::{Call, Operation, Selector};
 use codec::signal::Role;
 use codec::ws::close;
 use held::{Held, Later};
@@ -252,27 +254,27 @@ fn disturb(
 ) -> bool {
     match act {
         RequestAct::Refuse {
-            error_type,
+            error,
             status,
             message,
         } => {
+            let status = |operation| status.unwrap_or_else(|| error.status(operation));
             let operation: Option<Operation> = match purpose {
                 Purpose::Api(operation) => Some(operation),
                 Purpose::Upgrade(role) => {
                     books
                         .counters
-                        .upgrade(role, outcome_of(*status, error_type));
+                        .upgrade(role, outcome_of(status(None), error.name));
                     None
                 }
                 Purpose::Sts(_) | Purpose::Unknown => None,
             };
-            let mut body = Vec::new();
-            error_body(&mut body, operation, message);
+            let body = error.body(operation, message);
             let answer = Response {
                 purpose,
-                status: *status,
+                status: status(operation),
                 refusal: Some(Refusal {
-                    error_type,
+                    error_type: error.name,
                     check: Check::FaultInjected,
                     evidence,
                 }),

@@ -2,6 +2,7 @@
 //!
 //! A rule is the same value on every shard, so that its counts hold for the process.
 
+use super::error::FaultError;
 use crate::shard::Glob;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
@@ -62,10 +63,10 @@ pub enum FaultAct {
 pub enum RequestAct {
     /// It is refused.
     Refuse {
-        /// The bare name of the error.
-        error_type: &'static str,
-        /// The HTTP status.
-        status: u16,
+        /// The error.
+        error: &'static FaultError,
+        /// The HTTP status, unless it is the error's own.
+        status: Option<u16>,
         /// The text.
         message: Box<str>,
     },
