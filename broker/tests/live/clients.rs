@@ -1,5 +1,5 @@
 //! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
-//! against a broker of their own.
+//! against a broker of their own; and the helpers of deploy/testing, with the same clients.
 
 use crate::process::{Broker, binary, ended_within, fresh_directory};
 use std::fs::{self, File};
@@ -48,6 +48,41 @@ fn wrong_and_temporary_keys_of_aws_cli() {
     python("test_signed", &Broker::signed(&credentials(), 2));
 }
 
+/// Each fault that a test can make, as boto3 sees it.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn faults_of_boto3() {
+    python("test_faults", &Broker::dev(2));
+}
+
+/// The same of the official SDK and the AWS SDK for JavaScript; those of messages and sessions as well.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn faults_of_javascript() {
+    node("faults.mjs", &Broker::dev(2));
+}
+
+/// Another emulator in the same program.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn moto() {
+    python("test_moto", &Broker::dev(2));
+}
+
+/// The plugin of deploy/testing starts brokers of its own.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn pytest_plugin() {
+    alone(python_script("test_plugin"));
+}
+
+/// So does the module for node.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn node_helper() {
+    alone(node_script("helper.mjs"));
+}
+
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn wrong_and_temporary_keys_of_javascript() {
@@ -60,17 +95,26 @@ pub(crate) fn credentials() -> PathBuf {
 }
 
 fn python(script: &str, broker: &Broker) {
-    let mut command = Command::new(clients().join("python/bin/python"));
-    command
-        .args(["-m", "unittest", "--verbose", script])
-        .current_dir(scripts("python"));
-    run(command, broker);
+    run(python_script(script), broker);
 }
 
 fn node(script: &str, broker: &Broker) {
+    run(node_script(script), broker);
+}
+
+fn python_script(script: &str) -> Command {
+    let mut command = Command::new(clients().join("python/bin/python"));
+    command
+        .args(["-m", "unittest", "--verbose", script])
+        .env("PYTHONPATH", workspace().join("deploy/testing/python"))
+        .current_dir(scripts("python"));
+    command
+}
+
+fn node_script(script: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(scripts("js").join(script));
-    run(command, broker);
+    command
 }
 
 /// Runs a script against a broker that nobody else uses; shows what it said if it failed.
@@ -79,18 +123,29 @@ pub(crate) fn run(mut command: Command, broker: &Broker) {
         .authority
         .as_ref()
         .expect("a development certificate");
+    command
+        .env("HELIOGRAPH_HTTP", format!("http://{}", broker.plain))
+        .env("HELIOGRAPH_HTTPS", format!("https://{}", broker.tls))
+        .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
+        .env("HELIOGRAPH_CA", authority)
+        .env("NODE_EXTRA_CA_CERTS", authority);
+    alone(command);
+    assert_eq!(
+        broker.further_output(),
+        Vec::<String>::new(),
+        "stdout carries the ready line alone"
+    );
+    broker.assert_balanced();
+}
+
+/// Runs a script that starts its brokers itself; shows what it said if it failed.
+fn alone(mut command: Command) {
     let directory = fresh_directory();
     let said = directory.join("said");
     let file = File::create(&said).expect("a file under target/");
     let mut script = command
-        .env("HELIOGRAPH_HTTP", format!("http://{}", broker.plain))
-        .env("HELIOGRAPH_HTTPS", format!("https://{}", broker.tls))
-        .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
         .env("HELIOGRAPH_BROKER", binary())
-        .env("HELIOGRAPH_ADMIN", format!("http://{}", broker.admin))
-        .env("HELIOGRAPH_CA", authority)
         .env("HELIOGRAPH_CLIENTS", clients())
-        .env("NODE_EXTRA_CA_CERTS", authority)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .stdout(file.try_clone().expect("a second handle"))
@@ -106,12 +161,6 @@ pub(crate) fn run(mut command: Command, broker: &Broker) {
         status.is_some_and(|status| status.success()),
         "{status:?}\n{said}"
     );
-    assert_eq!(
-        broker.further_output(),
-        Vec::<String>::new(),
-        "stdout carries the ready line alone"
-    );
-    broker.assert_balanced();
 }
 
 fn clients() -> PathBuf {

@@ -1,6 +1,7 @@
 // Where the broker is, and clients for it. The Rust test that runs these scripts sets the environment:
 //
 // HELIOGRAPH_HTTPS     base URL of the TLS listener (NODE_EXTRA_CA_CERTS names the authority of its certificate)
+// HELIOGRAPH_ADMIN     base URL of the admin listener
 // HELIOGRAPH_CLIENTS   directory with js/node_modules, as deploy/ci/check.sh installs it
 
 import { createRequire } from 'node:module';
@@ -25,8 +26,12 @@ export const region = 'us-west-2';
 export const tests = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY' };
 const milliseconds = 15_000;
 
-export function control(credentials = tests) {
-    return new KinesisVideo({ region, credentials, endpoint: process.env.HELIOGRAPH_HTTPS, maxAttempts: 1 });
+export function control(credentials = tests, maxAttempts = 1) {
+    return new KinesisVideo({ region, credentials, endpoint: process.env.HELIOGRAPH_HTTPS, maxAttempts });
+}
+
+export function signaling(endpoint, credentials = tests) {
+    return new KinesisVideoSignaling({ region, credentials, endpoint, maxAttempts: 1 });
 }
 
 export async function newChannel() {
@@ -44,8 +49,7 @@ export async function endpoints(channelARN, role) {
 }
 
 export async function iceServers(channelARN, endpoint, credentials = tests, clientId = undefined) {
-    const signaling = new KinesisVideoSignaling({ region, credentials, endpoint, maxAttempts: 1 });
-    const { IceServerList } = await signaling.getIceServerConfig({ ChannelARN: channelARN, ClientId: clientId });
+    const { IceServerList } = await signaling(endpoint, credentials).getIceServerConfig({ ChannelARN: channelARN, ClientId: clientId });
     return IceServerList;
 }
 

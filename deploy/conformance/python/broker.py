@@ -3,6 +3,7 @@
 HELIOGRAPH_HTTP   base URL of the plain listener
 HELIOGRAPH_HTTPS  base URL of the TLS listener
 HELIOGRAPH_CA     file with the authority of its certificate
+HELIOGRAPH_ADMIN  base URL of the admin listener
 """
 
 import json
@@ -20,6 +21,7 @@ from websockets.sync.client import connect
 HTTP = os.environ["HELIOGRAPH_HTTP"]
 HTTPS = os.environ["HELIOGRAPH_HTTPS"]
 CA = os.environ["HELIOGRAPH_CA"]
+ADMIN = os.environ["HELIOGRAPH_ADMIN"]
 REGION = "us-west-2"
 ACCOUNT = "123456789012"
 SECONDS = 15  # how long anything may take

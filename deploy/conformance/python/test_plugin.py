@@ -1,0 +1,189 @@
+"""The pytest plugin: its README as printed, its errors, many workers, and the end of its broker."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+SECONDS = 60
+PYTEST = Path(sys.executable).with_name("pytest")
+PLUGIN = Path(__file__).resolve().parents[2] / "testing" / "python"
+PATH = ["-p", "heliograph_testing"]
+
+# What a test leaves behind is gone in the next one of its worker.
+TIDY = '''
+import boto3, pytest, ssl
+from websockets.sync.client import connect
+
+def send(heliograph, name, text):
+    arn = boto3.client("kinesisvideo").create_signaling_channel(ChannelName=heliograph.channel(name))["ChannelARN"]
+    url = heliograph.endpoint.replace("https", "wss") + f"/?X-Amz-ChannelARN={arn}&X-Amz-ClientId=v1"
+    trust = ssl.create_default_context(cafile=heliograph.environment["AWS_CA_BUNDLE"])
+    viewer = connect(url, ssl=trust, proxy=None)
+    viewer.send(text)
+    return viewer
+
+@pytest.mark.parametrize("number", range(32))
+def test_leaves_much_behind(heliograph, number, worker_id):
+    with open(f"{worker_id}.admin", "a") as file:
+        print(heliograph.admin, file=file)
+    assert heliograph.clock.now()["wallSkew"] == "0s"
+    assert heliograph.request("GET", "/dev/faults")["faults"] == []
+    assert boto3.client("kinesisvideo").list_signaling_channels()["ChannelInfoList"] == []
+    assert heliograph.connections().now() == heliograph.messages().now() == heliograph.parity.findings() == []
+    heliograph.parity.assert_none()
+    viewer = send(heliograph, "cam", '{"action":"SDP_OFFER","messagePayload":"%s"}' % ("A" * 12_000))
+    [message] = heliograph.messages("cam", action="SDP_OFFER", sender="v?", to="MASTER").wait(1)
+    assert message["outcome"] == "kept"
+    with pytest.raises(AssertionError, match="(?s)1 of 2 messages within 10ms .*cam.*SDP_OFFER"):
+        heliograph.messages("cam").wait(2, "10ms")
+    with pytest.raises(AssertionError, match="payload_over_10240"):
+        heliograph.parity.assert_none()
+    heliograph.faults.hang(times="always")
+    heliograph.faults.refuse(status=503, channel=None, operation="ListSignalingChannels", times="always")
+    heliograph.faults.stall(role="viewer")
+    heliograph.clock.skew("-10m")
+'''
+
+WAITS = '''
+import os, time
+def test_waits(heliograph):
+    with open("half", "w") as file:
+        print(heliograph.admin, heliograph.environment["AWS_CA_BUNDLE"], file=file)
+    os.rename("half", "ready")
+    time.sleep(600)
+'''
+
+
+class Plugin(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def start(self, *arguments, path=PLUGIN, **environment):
+        # Only what the plugin sets may tell a test where its broker is.
+        others = ("AWS_", "NODE_", "PYTHONPATH")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        return subprocess.Popen(
+            [PYTEST, "-p", "no:cacheprovider", *arguments],
+            cwd=self.folder,
+            env={**kept, "PYTHONPATH": str(path), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def pytest(self, *arguments, **options):
+        """The exit code and the output."""
+        process = self.start(*arguments, **options)
+        output, _ = process.communicate(timeout=SECONDS)
+        return process.returncode, output
+
+    def write(self, name, text):
+        (self.folder / name).write_text(text)
+
+    def write_readme(self):
+        """Writes the files that the README shows."""
+        text = (PLUGIN / "README.md").read_text()
+        files = dict(re.findall(r"^`(\w+\.py)`[^`]*\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+        self.assertEqual(sorted(files), ["camera.py", "test_camera.py"])
+        for name, content in files.items():
+            self.write(name, content)
+        # The page above shows one test of the same kind.
+        page = (PLUGIN.parent / "README.md").read_text()
+        [example] = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        self.write("test_example.py", "from test_camera import camera\n\n" + example)
+
+    def test_the_readme_works_as_printed(self):
+        installed = self.folder / "installed"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+        copy = self.folder / "copy"
+        shutil.copytree(PLUGIN, copy)
+        subprocess.run([*pip, "--target", installed, copy], check=True, timeout=SECONDS)
+        self.write_readme()
+        code, output = self.pytest("test_camera.py", "test_example.py", path=installed)
+        self.assertEqual(code, 0, output)
+        self.assertIn("3 passed", output)
+        self.assertIn("plugins: ", output)
+        self.assertIn("heliograph-testing-0.1.0", output)
+
+    def test_it_works_without_installation(self):
+        self.write_readme()
+        code, output = self.pytest(*PATH, "test_camera.py")
+        self.assertEqual(code, 0, output)
+        self.assertIn("2 passed", output)
+
+    def test_what_is_missing_is_named(self):
+        self.write("test_it.py", "def test_with(heliograph): pass\ndef test_without(): pass\n")
+        code, output = self.pytest(*PATH, HELIOGRAPH_BROKER="/nowhere/broker")
+        self.assertEqual(code, 1, output)
+        self.assertIn("no program '/nowhere/broker': set HELIOGRAPH_BROKER to the path", output)
+        self.assertIn("1 passed, 1 error", output)
+        self.assertNotIn("Traceback", output)
+
+    def test_a_broker_that_does_not_start_is_quoted(self):
+        self.write("test_it.py", "def test_with(heliograph): pass\n")
+        self.write("broker", "#!/bin/sh\necho 'the disk is full' >&2\nexit 7\n")
+        (self.folder / "broker").chmod(0o755)
+        code, output = self.pytest(*PATH, HELIOGRAPH_BROKER=str(self.folder / "broker"))
+        self.assertEqual(code, 1, output)
+        self.assertIn("the broker ended with exit code 7 at its start: ", output)
+        self.assertIn("the disk is full", output)
+
+    def test_a_fault_that_is_wrong_is_quoted(self):
+        self.write("test_it.py", 'def test_wrong(heliograph): heliograph.faults.refuse("Nope")\n')
+        code, output = self.pytest(*PATH)
+        self.assertEqual(code, 1, output)
+        self.assertIn('HeliographError: POST /dev/faults: do.refuse.error = "Nope": allowed AccessDenied', output)
+
+    def test_eight_workers_have_a_broker_each_and_leave_nothing_behind(self):
+        self.write("test_it.py", TIDY)
+        code, output = self.pytest(*PATH, "-n", "8")
+        self.assertEqual(code, 0, output)
+        self.assertIn("32 passed", output)
+        brokers = [set(file.read_text().split()) for file in self.folder.glob("*.admin")]
+        self.assertEqual(len(brokers), 8)
+        self.assertEqual([len(of_worker) for of_worker in brokers], [1] * 8)
+        self.assertEqual(len(set.union(*brokers)), 8)
+
+    def test_the_broker_ends_with_the_session(self):
+        self.write("test_it.py", WAITS)
+        for name in ("SIGINT", "SIGTERM", "SIGKILL"):
+            with self.subTest(name):
+                process = self.start(*PATH)
+                try:
+                    self.until(lambda: (self.folder / "ready").exists() or process.poll() is not None)
+                    admin, authority = (self.folder / "ready").read_text().split()
+                    (self.folder / "ready").unlink()
+                    self.assertTrue(self.answers(admin) and os.path.exists(authority))
+                    process.send_signal(getattr(signal, name))
+                    output, _ = process.communicate(timeout=SECONDS)
+                finally:
+                    process.kill()
+                self.assertNotEqual(process.returncode, 0, output)
+                self.until(lambda: not self.answers(admin) and not os.path.exists(authority))
+
+    def answers(self, admin):
+        host, port = admin.removeprefix("http://").split(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    def until(self, met):
+        end = time.monotonic() + SECONDS
+        while not met():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,121 @@
+/** Starts a broker, with further arguments of `broker serve`, which ends with stop() or with this process. */
+export function start(...more: string[]): Promise<Heliograph>;
+
+/** A running `broker serve --dev`, by its admin listener, and the prefix of one test. */
+export class Heliograph {
+    constructor(admin: string, environment: Record<string, string>);
+    readonly admin: string;
+    /** By which clients find the broker: what `broker env` prints. */
+    readonly environment: Record<string, string>;
+    /** The URL of the API. */
+    readonly endpoint: string;
+    readonly prefix: string;
+    readonly faults: Faults;
+    readonly clock: Clock;
+    readonly parity: Parity;
+    channel(name: string): string;
+    messages(channel?: string, wanted?: { action?: string; from?: string; to?: string }): Query<Message>;
+    connections(channel?: string, wanted?: { role?: Role; clientId?: string }): Query<Connection>;
+    why(requestId: string): Promise<Refusal>;
+    reset(): Promise<{ connections: number; channels: number; faults: number; messages: number }>;
+    stop(): Promise<void>;
+    request(method: string, path: string, body?: unknown): Promise<any>;
+}
+
+export type Role = 'master' | 'viewer';
+export type Action = 'SDP_OFFER' | 'SDP_ANSWER' | 'ICE_CANDIDATE';
+export type On = 'connect' | 'api' | 'message' | 'delivery' | 'session';
+
+export interface Query<Row> {
+    now(): Promise<Row[]>;
+    wait(count?: number, within?: string): Promise<Row[]>;
+}
+
+export interface Message {
+    seq: number;
+    at: string;
+    channel: string;
+    from: string;
+    to: string;
+    action: Action | null;
+    bytes: number;
+    outcome: string;
+    payload: any;
+    sdp: any;
+    candidate: any;
+}
+
+export interface Connection {
+    channel: string;
+    role: Role;
+    clientId: string | null;
+    connectedAt: string;
+    remote: string;
+    tls: boolean;
+    messagesIn: number;
+    messagesOut: number;
+}
+
+export interface Refusal {
+    requestId: string;
+    status: number;
+    errorType: string;
+    check: string;
+    says: string;
+    do: string;
+    [more: string]: unknown;
+}
+
+/** What a fault is about, and how often it acts. */
+export interface About {
+    channel?: string | null;
+    role?: Role;
+    clientId?: string;
+    operation?: string;
+    action?: Action;
+    skip?: number;
+    times?: number | 'always';
+    for?: string;
+    probability?: number;
+    seed?: number;
+}
+
+export interface OnRequest extends About {
+    on?: 'connect' | 'api';
+}
+
+export interface Faults {
+    refuse(error?: string, more?: OnRequest & { status?: number; message?: string }): Promise<Fault>;
+    throttle(more?: OnRequest & { message?: string }): Promise<Fault>;
+    delay(span: string, more: About & { on: Exclude<On, 'session'> }): Promise<Fault>;
+    hang(more?: OnRequest): Promise<Fault>;
+    reset(more?: OnRequest): Promise<Fault>;
+    drop(more?: About & { on?: 'message' | 'delivery' }): Promise<Fault>;
+    expire(more?: About): Promise<Fault>;
+    status(errorType?: string, more?: About & { statusCode?: number; description?: string }): Promise<Fault>;
+    duplicate(more?: About): Promise<Fault>;
+    reorder(more?: About): Promise<Fault>;
+    goAway(more?: About & { grace?: string }): Promise<Fault>;
+    close(more?: About & { code?: number; reason?: string; after?: string }): Promise<Fault>;
+    stall(more?: About & { span?: string }): Promise<Fault>;
+    reconnectIce(more?: About): Promise<Fault>;
+    make(fault: About & { on: On; do: unknown }): Promise<Fault>;
+}
+
+export interface Fault {
+    readonly id: string;
+    hits(): Promise<number>;
+    shown(): Promise<any>;
+    end(): Promise<void>;
+}
+
+export interface Clock {
+    now(): Promise<{ now: string; advanced: string; wallSkew: string }>;
+    advance(span: string): Promise<{ now: string; advanced: string; wallSkew: string }>;
+    skew(span: string): Promise<{ now: string; advanced: string; wallSkew: string }>;
+}
+
+export interface Parity {
+    findings(): Promise<{ rule: string; channel: string; count: number; firstAt: string; says: string }[]>;
+    assertNone(): Promise<void>;
+}
