@@ -3,7 +3,7 @@
 use super::caller::{Caller, Session, SessionKeyId};
 use super::credentials::Credentials;
 use super::principal::Principal;
-use super::session_keys::{Opened, SessionKeys};
+use super::session_keys::{OpenedToken, SessionKeys};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
 use codec::aws::policy::Policy;
@@ -71,7 +71,7 @@ impl From<Refusal> for Unsigned {
 /// Whose key a request says it is signed with.
 enum Signer {
     Principal(Arc<Principal>),
-    Federated(Arc<Principal>, Opened),
+    Federated(Arc<Principal>, OpenedToken),
 }
 
 impl Authenticator {
@@ -248,7 +248,7 @@ fn find(
 }
 
 /// A grant does not outlive its parent.
-fn ends(parent: &Principal, opened: &Opened) -> u64 {
+fn ends(parent: &Principal, opened: &OpenedToken) -> u64 {
     opened.expires_s.min(parent.expires_s.unwrap_or(u64::MAX))
 }
 

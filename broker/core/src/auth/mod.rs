@@ -25,7 +25,7 @@ pub use credentials::{Credentials, CredentialsError};
 pub use nonces::Nonces;
 pub use principal::{Principal, Secret};
 pub use session_keys::{
-    Grant, NONCE_BYTES, Opened, SealError, SessionKeys, TOKEN_BYTES_MAX, Temporary,
+    Grant, NONCE_BYTES, OpenedToken, SealError, SessionKeys, TOKEN_BYTES_MAX, Temporary,
 };
 
 #[cfg(test)]
