@@ -1,0 +1,94 @@
+//! `check-config`: its summary, or the errors of a file.
+
+use crate::support::{Directory, broker, run, stderr, stdout};
+use std::fs;
+
+#[test]
+fn check_config_says_what_a_file_amounts_to_or_what_is_wrong_with_it() {
+    let directory = Directory::new();
+    let good = directory.file(
+        "good.toml",
+        "auth = 'none'\nshards = 3\n[limits]\nviewers_per_channel = 4\n",
+    );
+    let output = run(broker(&["check-config"]).arg(&good));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("3 on CPUs") && stdout(&output).contains("4 viewers a channel"),
+        "{}",
+        stdout(&output)
+    );
+
+    let bad = directory.file("bad.toml", "shards = 0\nlimit = 1\nauth = 'none'\n");
+    let output = run(broker(&["check-config"]).arg(&bad));
+    assert_eq!(output.status.code(), Some(2));
+    let expected = format!(
+        "{0}:1:10: shards = 0: allowed 1 to 256\n{0}:2:1: limit = 1: unknown key, allowed ",
+        bad.display()
+    );
+    assert!(
+        stderr(&output).starts_with(&expected),
+        "{}",
+        stderr(&output)
+    );
+    assert!(output.stdout.is_empty());
+    let served = run(broker(&["serve", "--dev", "--config"]).arg(&bad));
+    assert_eq!(
+        (served.status.code(), stderr(&served)),
+        (Some(2), stderr(&output))
+    );
+
+    let output = run(broker(&["check-config"]).arg(directory.0.join("absent.toml")));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("absent.toml: cannot be read"),
+        "{}",
+        stderr(&output)
+    );
+
+    let files = directory.file(
+        "tls.toml",
+        "auth = 'none'\n[tls]\ncert = 'nowhere.pem'\nkey = 'nowhere.key'\n",
+    );
+    let output = run(broker(&["check-config"]).arg(&files));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("tls.cert = nowhere.pem: allowed a PEM file"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn check_config_says_who_may_do_what() {
+    let directory = Directory::new();
+    let keys = directory.file(
+        "keys.toml",
+        "[[principal]]\nname = 'fleet'\naccess_key_id = 'AKIDEXAMPLE'\nsecret_access_key = \
+         '0123456789abcdef'\npolicies = ['p']\n\
+         [policy.p]\ndocument = \
+         '{\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"kinesisvideo:ConnectAsMaster\",\"Resource\":\"*\"}}'\n",
+    );
+    let text = format!(
+        "auth = 'none'\naccount_id = '210987654321'\ncredentials = '{}'\n",
+        keys.display()
+    );
+    let file = directory.file("c.toml", &text);
+    let output = run(broker(&["check-config"]).arg(&file));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let told = "principal   fleet, account 210987654321, key AKIDEXAMPLE: may ConnectAsMaster\n";
+    assert!(stdout(&output).contains(told), "{}", stdout(&output));
+    assert!(!stdout(&output).contains("0123456789abcdef"));
+
+    fs::write(&keys, "[[principal]]\nname = 'fleet'\n").unwrap();
+    let output = run(broker(&["check-config"]).arg(&file));
+    assert_eq!(output.status.code(), Some(2));
+    let expected = format!(
+        "{}:2:1: principal[0] = {{ … }}: access_key_id needed\n",
+        keys.display()
+    );
+    assert!(
+        stderr(&output).starts_with(&expected),
+        "{}",
+        stderr(&output)
+    );
+}

@@ -1,0 +1,260 @@
+//! Files, directories and listeners: certificates, the data directory, the admin listener, ICE servers.
+
+use super::Case;
+
+pub(super) const CASES: &[Case] = &[
+    (
+        "credentials = 'absent.toml'",
+        "",
+        &[
+            "c.toml:1:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os \
+             error 2)",
+        ],
+    ),
+    (
+        "auth = 'none'|credentials = 'absent.toml'",
+        "",
+        &[
+            "c.toml:2:15: credentials = absent.toml: allowed a file that can be read: No such file or directory (os \
+             error 2)",
+        ],
+    ),
+    (
+        "{keys}|[quotas]|ice = 5|sdp = { rate = -1, bursts = 2 }",
+        "{one}",
+        &[
+            "c.toml:3:7: quotas.ice = 5: allowed a table: [quotas.ice]",
+            "c.toml:4:16: quotas.sdp.rate = -1: allowed 0 to 1000000",
+            "c.toml:4:20: quotas.sdp.bursts = 2: unknown key, allowed rate, burst",
+        ],
+    ),
+    (
+        "{keys}|data_dir = ''",
+        "{one}",
+        &["c.toml:2:12: data_dir = '': allowed a text that is not empty"],
+    ),
+    (
+        "{keys}|data_dir = 'file'",
+        "{one}",
+        &[
+            "c.toml:2:12: data_dir = file: allowed a directory that can be made and written: not a directory",
+        ],
+    ),
+    (
+        "{keys}|data_dir = 'file/below'",
+        "{one}",
+        &[
+            "c.toml:2:12: data_dir = file/below: allowed a directory that can be made and written: Not a directory (os \
+             error 20)",
+        ],
+    ),
+    (
+        "{keys}|data_dir = 'link'",
+        "{one}",
+        &[
+            "c.toml:2:12: data_dir = link: allowed a directory that can be made and written: No such file or directory \
+             (os error 2)",
+        ],
+    ),
+    (
+        "{keys}|data_dir = '/proc/nowhere'",
+        "{one}",
+        &[
+            "c.toml:2:12: data_dir = /proc/nowhere: allowed a directory that can be made and written: No such file or \
+             directory (os error 2)",
+        ],
+    ),
+    (
+        "{keys}|[admin]|listen = '9090'",
+        "{one}",
+        &["c.toml:3:10: admin.listen = '9090': allowed ADDR:PORT, such as 127.0.0.1:9090, or off"],
+    ),
+    (
+        "{keys}|[admin]|listen = '0.0.0.0:9090'",
+        "{one}",
+        &[
+            "c.toml:3:10: admin.listen = 0.0.0.0:9090: allowed loopback addresses, or others with admin.token_file",
+        ],
+    ),
+    (
+        "{keys}|[admin]|listen = '0.0.0.0:9090'|token_file = 'absent.token'",
+        "{one}",
+        &[
+            "c.toml:4:14: admin.token_file = absent.token: allowed a file that can be read: No such file or directory \
+             (os error 2)",
+        ],
+    ),
+    (
+        "{keys}|[admin]|listen = '0.0.0.0:9090'|token_file = 'short.token'",
+        "{one}",
+        &[
+            "c.toml:4:14: admin.token_file = short.token: allowed one line of at least 16 printable ASCII characters",
+        ],
+    ),
+    (
+        "{keys}|[admin]|listen = '0.0.0.0:9090'|token_file = 'two.token'",
+        "{one}",
+        &[
+            "c.toml:4:14: admin.token_file = two.token: allowed one line of at least 16 printable ASCII characters",
+        ],
+    ),
+    (
+        "{keys}|[admin]|token_file = 'folder'",
+        "{one}",
+        &[
+            "c.toml:3:14: admin.token_file = folder: allowed a file that can be read: Is a directory (os error 21)",
+        ],
+    ),
+    (
+        "{keys}|[admin]|listen = '127.0.0.1:8080'",
+        "{one}",
+        &[
+            "c.toml:3:10: admin.listen = 127.0.0.1:8080: allowed an address and port that no other listener has",
+        ],
+    ),
+    (
+        "{keys}|listen = ['https://127.0.0.1:0']",
+        "{one}",
+        &[
+            "c.toml:2:10: listen = https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or \
+             [tls] cert and key in the file; --dev makes one of its own",
+        ],
+    ),
+    (
+        "{keys}|[tls]|cert = 'own.pem'",
+        "{one}",
+        &["c.toml:2:1: tls = { … }: allowed cert and key together"],
+    ),
+    (
+        "{keys}|[tls]|client_ca = 'own.pem'",
+        "{one}",
+        &["c.toml:2:1: tls = { … }: allowed client_ca together with cert and key"],
+    ),
+    (
+        "{keys}|[tls]|cert = 'absent.pem'|key = 'absent.key'|client_ca = 'absent.ca'",
+        "{one}",
+        &[
+            "c.toml:3:8: tls.cert = absent.pem: allowed a PEM file with one certificate or a chain, the leaf first: it \
+             cannot be read: No such file or directory (os error 2)",
+            "c.toml:4:7: tls.key = absent.key: allowed a PEM file with an unencrypted private key: it cannot be read: \
+             No such file or directory (os error 2)",
+            "c.toml:5:13: tls.client_ca = absent.ca: allowed a PEM file with the certificates of authorities: it \
+             cannot be read: No such file or directory (os error 2)",
+        ],
+    ),
+    (
+        "{keys}|listen = ['https://127.0.0.1:0']|[tls]|cert = 'own.pem'|key = 'other.key'",
+        "{one}",
+        &[
+            "c.toml:5:7: tls.key = other.key: allowed the private key of the first certificate in own.pem (own): it is \
+             the key of another one",
+        ],
+    ),
+    (
+        "{keys}|[tls]|cert = 'own.key'|key = 'own.pem'",
+        "{one}",
+        &[
+            "c.toml:3:8: tls.cert = own.key: allowed a PEM file with one certificate or a chain, the leaf first: there \
+             is no `-----BEGIN CERTIFICATE-----` in it, but a private key: are cert and key swapped?",
+            "c.toml:4:7: tls.key = own.pem: allowed a PEM file with an unencrypted private key: there is no \
+             `-----BEGIN PRIVATE KEY-----` in it, but a certificate: are cert and key swapped?",
+        ],
+    ),
+    (
+        "{keys}|[tls]|cert = 'expired.pem'|key = 'expired.key'",
+        "{one}",
+        &[
+            "c.toml:3:8: tls.cert = expired.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+             certificate 1 (expired) has expired: it ended 2023-11-15 22:13:20 UTC, and this machine's clock says …",
+        ],
+    ),
+    (
+        "{keys}|[tls]|cert = 'future.pem'|key = 'future.key'",
+        "{one}",
+        &[
+            "c.toml:3:8: tls.cert = future.pem: allowed a PEM file with one certificate or a chain, the leaf first: \
+             certificate 1 (future) is not yet valid: it begins 2286-11-20 17:46:40 UTC, and this machine's clock says \
+             …",
+        ],
+    ),
+    (
+        "{keys}|[tls]|cert = 'empty'|key = 'folder'|client_ca = 'file'",
+        "{one}",
+        &[
+            "c.toml:3:8: tls.cert = empty: allowed a PEM file with one certificate or a chain, the leaf first: it is \
+             empty",
+            "c.toml:4:7: tls.key = folder: allowed a PEM file with an unencrypted private key: it is not a file",
+            "c.toml:5:13: tls.client_ca = file: allowed a PEM file with the certificates of authorities: there is no \
+             `-----BEGIN CERTIFICATE-----` in it",
+        ],
+    ),
+    (
+        "{keys}|[tls]|cert = 'half.pem'|key = 'half.key'",
+        "{one}",
+        &[
+            "c.toml:3:8: tls.cert = half.pem: allowed a PEM file with one certificate or a chain, the leaf first: a \
+             section in it has no end: was it written whole?",
+            "c.toml:4:7: tls.key = half.key: allowed a PEM file with an unencrypted private key: a section in it has \
+             no end: was it written whole?",
+        ],
+    ),
+    (
+        "{keys}|[[ice]]|ttl = '10s'",
+        "{one}",
+        &[
+            "c.toml:3:1: ice[0] = { … }: allowed entries with urls",
+            "c.toml:3:7: ice[0].ttl = '10s': allowed a duration from …",
+        ],
+    ),
+    (
+        "{keys}|[[ice]]|urls = ['http://a']|username = 'u'",
+        "{one}",
+        &[
+            "c.toml:3:1: ice[0] = { … }: allowed one of username with password, secret, secret_file",
+            "c.toml:3:8: ice[0].urls = ['http://a']: allowed stun:, turn: or turns: URLs of at most 127 characters",
+        ],
+    ),
+    (
+        "{keys}|[[ice]]|urls = ['turn:a']",
+        "{one}",
+        &[
+            "c.toml:3:1: ice[0] = { … }: allowed without username and password, secret or secret_file for stun: URLs \
+             only",
+        ],
+    ),
+    (
+        "{keys}|[[ice]]|urls = ['turn:a']|secret = 'se cret'|ttl = 5",
+        "{one}",
+        &[
+            "c.toml:4:10: ice[0].secret = <redacted>: allowed 1 to 256 printable ASCII characters without space, \" \
+             and \\",
+            "c.toml:5:7: ice[0].ttl = 5: allowed a duration from …",
+        ],
+    ),
+    (
+        "{keys}|[[ice]]|urls = ['turn:a']|secret_file = 'absent.secret'|[[ice]]|urls = ['turn:a']|secret_file = \
+         'empty'",
+        "{one}",
+        &[
+            "c.toml:4:15: ice[0].secret_file = 'absent.secret': allowed a file that can be read (No such file or \
+             directory (os error 2))",
+            "c.toml:7:15: ice[1].secret_file = 'empty': allowed a file with one secret a line",
+        ],
+    ),
+    (
+        "{keys}|[[ice]]|urls = ['turn:a']|secret = 'secret'|username = 'u'|password = 'p'",
+        "{one}",
+        &["c.toml:3:1: ice[0] = { … }: allowed one of username with password, secret, secret_file"],
+    ),
+    (
+        "{keys}|ice = 5",
+        "{one}",
+        &["c.toml:2:7: ice = 5: allowed a list of tables: [[ice]]"],
+    ),
+    (
+        "{keys}|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = \
+         ['stun:a']|[[ice]]|urls = ['stun:a']|[[ice]]|urls = ['stun:a']|",
+        "{one}",
+        &["c.toml:2:1: ice = 6 entries: allowed at most 5 entries"],
+    ),
+];

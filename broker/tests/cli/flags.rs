@@ -1,0 +1,122 @@
+//! Flags and subcommands: help, what is allowed, `presign`.
+
+use crate::support::{Directory, broker, run, stderr, stdout};
+
+#[test]
+fn without_a_command_the_help_is_shown_and_the_exit_code_is_2() {
+    let output = run(&mut broker(&[]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("check-config"),
+        "{}",
+        stderr(&output)
+    );
+    for help in [&["--help"][..], &["serve", "--help"]] {
+        let output = run(&mut broker(help));
+        assert_eq!(output.status.code(), Some(0));
+        assert!(
+            stdout(&output).contains("Usage: broker"),
+            "{}",
+            stdout(&output)
+        );
+    }
+}
+
+#[test]
+fn a_wrong_flag_tells_what_is_allowed() {
+    for (flags, allowed) in [
+        (["--shards", "0"], "allowed 1 to 256"),
+        (
+            ["--listen", "127.0.0.1:1"],
+            "allowed http://ADDR:PORT or https://ADDR:PORT",
+        ),
+        (
+            ["--admin", "9090"],
+            "allowed ADDR:PORT, such as 127.0.0.1:9090, or off",
+        ),
+        (["--profile", "lax"], "allowed \"default\", \"strict\""),
+        (["--auth", "basic"], "allowed \"sigv4\", \"none\""),
+        (["--account-id", "1"], "allowed 12 digits"),
+        (["--cpus", "1-0"], "allowed a list of CPU numbers"),
+        (["--tls-cert", "a.pem"], "--tls-key"),
+    ] {
+        let output = run(&mut broker(&[&["serve", "--dev"][..], &flags].concat()));
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(
+            stderr(&output).contains(allowed),
+            "{flags:?}: {}",
+            stderr(&output)
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn without_credentials_the_last_line_says_how_to_try_it() {
+    let directory = Directory::new();
+    let empty = directory.file("empty.toml", "");
+    for flags in [&[][..], &["--config", empty.to_str().unwrap()]] {
+        let output = run(broker(&[&["serve"][..], flags].concat()).current_dir(&directory.0));
+        assert_eq!(output.status.code(), Some(2));
+        let text = stderr(&output);
+        assert!(text.contains("--credentials FILE"), "{text}");
+        assert_eq!(text.lines().last(), Some("To try it: broker serve --dev"));
+    }
+    // What has nothing to do with credentials does not end so.
+    let output = run(&mut broker(&[
+        "serve",
+        "--auth",
+        "none",
+        "--listen",
+        "http://0.0.0.0:0",
+    ]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        !stderr(&output).contains("To try it"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn presign_prints_a_url_or_says_what_it_lacks() {
+    let arn = "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/1700000000000";
+    let flags = [
+        "presign",
+        "--endpoint",
+        "wss://localhost:8443",
+        "--channel-arn",
+        arn,
+        "--client-id",
+        "v",
+    ];
+    let keys = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", ""),
+    ];
+    let output = run(broker(&flags).envs(keys));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let url = stdout(&output);
+    assert!(
+        url.starts_with(
+            "wss://localhost:8443/?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-ChannelARN=arn%3Aaws%3A"
+        ),
+        "{url}"
+    );
+    assert!(
+        url.contains("%2Feu-west-1%2Fkinesisvideo%2Faws4_request&")
+            && url.contains("&X-Amz-Expires=300&"),
+        "{url}"
+    );
+    let output = run(broker(&flags).env_clear());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("AWS_ACCESS_KEY_ID"),
+        "{}",
+        stderr(&output)
+    );
+    let output =
+        run(broker(&["presign", "--endpoint", "wss://a/b", "--channel-arn", arn]).envs(keys));
+    assert_eq!(output.status.code(), Some(2));
+}

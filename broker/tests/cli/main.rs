@@ -1,0 +1,11 @@
+//! The command line from outside: exit codes, what is written to which stream, signals. Why a start is refused is
+//! tested in `live/start.rs` as well; here are the cases that need files or a process with little memory or few files.
+
+#![expect(clippy::unwrap_used, reason = "support code of tests")]
+
+mod check_config;
+mod corpus;
+mod flags;
+mod signals;
+mod start;
+mod support;

@@ -1,0 +1,183 @@
+//! A server from its ready line to its end: drains, a second signal, a hangup.
+
+use crate::support::{Directory, LIMIT, Server, get, until};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+#[test]
+fn the_ready_line_follows_the_flags_and_nothing_else_is_said_on_stdout() {
+    let directory = Directory::new();
+    let flags = [
+        "--listen",
+        "https://127.0.0.1:0",
+        "--listen",
+        "http://[::1]:0",
+        "--listen",
+        "http://127.0.0.1:0",
+    ];
+    let mut server = Server::start(
+        &directory.0,
+        &[&flags[..], &["--admin", "off", "--log-format", "json"]].concat(),
+    );
+    let words: Vec<_> = server.ready.split(' ').collect();
+    assert_eq!(words.len(), 6, "{}", server.ready);
+    assert!(
+        words[0] == "ready" && words[1].starts_with("https://127.0.0.1:"),
+        "{}",
+        server.ready
+    );
+    assert!(
+        words[2].starts_with("http://[::1]:") && words[3].starts_with("http://127.0.0.1:"),
+        "{}",
+        server.ready
+    );
+    assert_eq!(
+        words[4..],
+        ["admin=off", "ca=heliograph-data/dev-ca.pem"],
+        "{}",
+        server.ready
+    );
+    server.signal("TERM");
+    assert_eq!(server.code(), Some(0));
+    let mut rest = String::new();
+    server.stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+    for name in ["dev-ca.pem", "dev-cert.pem", "dev-key.pem"] {
+        assert!(
+            directory.0.join("heliograph-data").join(name).is_file(),
+            "{name}"
+        );
+    }
+}
+
+/// A developer does not wait for an idle client, and the log says how to stop at once.
+#[test]
+fn a_drain_takes_a_second_under_dev_and_says_how_to_stop_now() {
+    let directory = Directory::new();
+    let config = directory.file("written.toml", "[timeouts]\ndrain = '1100ms'\n");
+    let config = config.to_str().unwrap();
+    for (flags, within) in [
+        (&[][..], "within_ms=1000"),
+        (&["--config", config][..], "within_ms=1100"),
+    ] {
+        let mut server = Server::start(&directory.0, &[&LISTEN[..], flags].concat());
+        let idle = idle_client(&server);
+        server.signal("INT");
+        assert_eq!(server.code(), Some(0), "{}", server.log());
+        let log = server.log();
+        let told = log.lines().find(|line| line.contains("draining"));
+        assert!(
+            told.is_some_and(
+                |line| line.contains("press Ctrl-C again to stop now") && line.contains(within)
+            ),
+            "{log}"
+        );
+        drop(idle);
+    }
+}
+
+/// An idle client keeps a drain going; the second signal does not wait.
+#[test]
+fn a_second_signal_ends_a_drain_at_once_with_exit_code_1() {
+    let directory = Directory::new();
+    let config = directory.file("slow.toml", "[timeouts]\ndrain = '20s'\n");
+    let flags = ["--config", config.to_str().unwrap()];
+    let mut server = Server::start(&directory.0, &[&LISTEN[..], &flags].concat());
+    let _idle = idle_client(&server);
+    server.signal("INT");
+    let ready = until(|| {
+        let answer = get(&server.address(2), "/ready");
+        answer.contains("draining").then_some(answer)
+    });
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    assert!(get(&server.address(2), "/live").starts_with("HTTP/1.1 200"));
+    server.signal("TERM");
+    assert_eq!(server.code(), Some(1));
+}
+
+#[test]
+fn a_hangup_reads_the_certificate_again_and_a_bad_one_changes_nothing() {
+    let (directory, other) = (Directory::new(), Directory::new());
+    let first =
+        broker::certificate::development(&directory.0, &[], std::time::SystemTime::now()).unwrap();
+    let second =
+        broker::certificate::development(&other.0, &[], std::time::SystemTime::now()).unwrap();
+    let (cert, key) = (
+        first.files.cert.to_str().unwrap(),
+        first.files.key.to_str().unwrap(),
+    );
+    let flags = [
+        "--listen",
+        "https://127.0.0.1:0",
+        "--admin",
+        "off",
+        "--tls-cert",
+        cert,
+        "--tls-key",
+        key,
+    ];
+    let server = Server::start(&directory.0, &flags);
+    assert!(!server.ready.contains("ca="), "{}", server.ready);
+    let ca = fs::read(&first.ca).unwrap();
+    assert!(handshake(&server.address(1), &ca));
+    assert!(!handshake(
+        &server.address(1),
+        &fs::read(&second.ca).unwrap()
+    ));
+
+    fs::copy(&second.files.cert, &first.files.cert).unwrap(); // without its key: not a pair
+    server.signal("HUP");
+    until(|| {
+        server
+            .log()
+            .contains("the certificate stays as it was")
+            .then_some(())
+    });
+    assert!(handshake(&server.address(1), &ca));
+
+    fs::copy(&second.files.key, &first.files.key).unwrap();
+    server.signal("HUP");
+    let second_ca = fs::read(&second.ca).unwrap();
+    until(|| handshake(&server.address(1), &second_ca).then_some(()));
+}
+
+const LISTEN: [&str; 4] = ["--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0"];
+
+/// A master that says nothing, and does not answer a close either.
+fn idle_client(server: &Server) -> TcpStream {
+    let mut client = TcpStream::connect(server.address(1)).unwrap();
+    let request = "GET /?X-Amz-ChannelARN=arn:aws:kinesisvideo:us-west-2:123456789012:channel/a/1700000000000 \
+                   HTTP/1.1\r\nHost: localhost\r\n\
+                   Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+                   dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let mut head = [0; 12];
+    client.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+    client
+}
+
+/// Whether a TLS client that trusts `ca` gets through its handshake.
+fn handshake(addr: &str, ca: &[u8]) -> bool {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(rustls::pki_types::CertificateDer::from_pem_slice(ca).unwrap())
+        .unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = versions.with_root_certificates(roots).with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let mut connection = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    while connection.is_handshaking() {
+        if connection.complete_io(&mut socket).is_err() {
+            return false;
+        }
+    }
+    true
+}

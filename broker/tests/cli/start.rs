@@ -1,0 +1,80 @@
+//! What a start checks: the admin port, the data directory, limits of the process.
+
+use crate::support::{Directory, broker, run, stderr};
+use std::net::TcpListener;
+use std::process::Command;
+
+#[test]
+fn the_admin_port_and_the_data_directory_are_checked() {
+    let directory = Directory::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let output = run(broker(&[
+        "serve",
+        "--dev",
+        "--listen",
+        "http://127.0.0.1:0",
+        "--admin",
+        &addr,
+    ])
+    .current_dir(&directory.0));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains(&format!("admin.listen = {addr}: the port is in use")),
+        "{}",
+        stderr(&output)
+    );
+
+    let file = directory.file("no-directory", "");
+    let flags = [
+        "serve",
+        "--dev",
+        "--listen",
+        "http://127.0.0.1:0",
+        "--admin",
+        "off",
+        "--data-dir",
+    ];
+    let output = run(broker(&flags).arg(&file));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("allowed a directory that can be made and written"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn too_few_descriptors_are_told_with_the_remedy() {
+    let directory = Directory::new();
+    let flags = "serve --dev --listen http://127.0.0.1:0 --admin off --shards 2";
+    let script = format!(
+        "ulimit -n 60; exec {} {flags}",
+        env!("CARGO_BIN_EXE_broker")
+    );
+    let output = run(Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&directory.0));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("limit of open files is 60")
+            && stderr(&output).contains("ulimit -n"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn too_little_locked_memory_is_told_with_the_remedy() {
+    let directory = Directory::new();
+    let flags = "serve --dev --listen http://127.0.0.1:0 --admin off --shards 1";
+    let script = format!(
+        "ulimit -l 64; exec {} {flags}",
+        env!("CARGO_BIN_EXE_broker")
+    );
+    let output = run(Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&directory.0));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("ulimit -l"), "{}", stderr(&output));
+}
