@@ -1,0 +1,134 @@
+use super::*;
+use crate::settings::Profile;
+
+fn master() -> WebSocket {
+    let terms = Terms {
+        notices: true,
+        ends: Now(3_600_000),
+    };
+    WebSocket::new(ChannelKey::default(), Role::Master, terms, Now(0))
+}
+
+#[test]
+fn a_silent_client_is_pinged_then_cut_at_the_idle_limit() {
+    let timeouts = Timeouts {
+        pong_ms: 0,
+        ..Timeouts::of(Profile::Default)
+    };
+    let mut session = master();
+    assert_eq!(session.due(&timeouts, Now(0)), Due::At(Now(60_000)));
+    assert_eq!(session.due(&timeouts, Now(60_000)), Due::Ping);
+    session.pinged(Now(60_000));
+    assert_eq!(session.due(&timeouts, Now(60_001)), Due::At(Now(600_000)));
+    assert_eq!(session.due(&timeouts, Now(600_000)), Due::Idle);
+    assert!(
+        session.heard(false, Now(599_999)),
+        "the next ping comes before the idle limit"
+    );
+    assert_eq!(session.due(&timeouts, Now(600_000)), Due::At(Now(660_000)));
+    assert!(!session.heard(false, Now(600_001)));
+}
+
+#[test]
+fn a_ping_that_no_frame_follows_ends_the_connection() {
+    let timeouts = Timeouts::of(Profile::Default);
+    let mut session = master();
+    session.pinged(Now(60_030));
+    assert_eq!(session.due(&timeouts, Now(60_031)), Due::At(Now(91_000)));
+    assert_eq!(session.due(&timeouts, Now(91_000)), Due::Unanswered);
+    assert!(!session.stood_still(&timeouts, Now(93_000)));
+    assert!(session.stood_still(&timeouts, Now(93_001)));
+    let mut superseded = master();
+    superseded.pinged(Now(60_030));
+    superseded.superseded = true;
+    assert_eq!(
+        superseded.due(&timeouts, Now(91_000)),
+        Due::At(Now(600_000))
+    );
+    session.heard(false, Now(90_001));
+    assert_eq!(session.due(&timeouts, Now(91_000)), Due::At(Now(151_000)));
+}
+
+#[test]
+fn silence_is_measured_in_whole_seconds() {
+    let timeouts = Timeouts::of(Profile::Default);
+    for (heard, pinged) in [(0, 60_000), (1, 61_000), (999, 61_000), (1_000, 61_000)] {
+        let mut session = master();
+        session.heard(false, Now(heard));
+        assert_eq!(session.due(&timeouts, Now(heard)), Due::At(Now(pinged)));
+    }
+    assert_eq!(whole_second(NEVER), NEVER);
+}
+
+#[test]
+fn a_connection_without_notices_is_closed_at_once_when_it_is_recalled() {
+    let timeouts = Timeouts {
+        idle_ms: u64::MAX,
+        ping_ms: 0,
+        ..Timeouts::of(Profile::Default)
+    };
+    let mut session = master();
+    session.notices = false;
+    assert!(!session.tell_to_go());
+    assert_eq!(session.due(&timeouts, Now(5)), Due::At(Now(3_600_000)));
+    session.recall(Now(70));
+    session.recall(Now(80));
+    assert_eq!(session.due(&timeouts, Now(5)), Due::At(Now(70)));
+    assert_eq!(session.due(&timeouts, Now(70)), Due::Old);
+    assert_eq!(session.end(), EndReason::IceReconnect);
+}
+
+#[test]
+fn an_hour_ends_with_a_minute_of_notice() {
+    let timeouts = Timeouts {
+        ping_ms: 0,
+        idle_ms: u64::MAX,
+        ..Timeouts::of(Profile::Default)
+    };
+    let mut session = master();
+    assert_eq!(
+        session.due(&timeouts, Now(3_539_999)),
+        Due::At(Now(3_540_000))
+    );
+    assert_eq!(session.due(&timeouts, Now(3_540_000)), Due::GoAway);
+    assert!(session.tell_to_go() && !session.tell_to_go());
+    assert_eq!(
+        session.due(&timeouts, Now(3_540_000)),
+        Due::At(Now(3_600_000))
+    );
+    assert_eq!(session.due(&timeouts, Now(3_600_000)), Due::Old);
+}
+
+#[test]
+fn a_superseded_connection_is_neither_pinged_nor_told() {
+    let mut session = master();
+    session.superseded = true;
+    let timeouts = Timeouts {
+        idle_ms: u64::MAX,
+        ..Timeouts::of(Profile::Default)
+    };
+    assert_eq!(
+        session.due(&timeouts, Now(3_550_000)),
+        Due::At(Now(3_600_000))
+    );
+}
+
+#[test]
+fn a_message_must_end_within_ten_seconds_of_its_first_byte() {
+    let timeouts = Timeouts::of(Profile::Default);
+    let mut session = master();
+    session.heard(true, Now(100));
+    session.heard(true, Now(9_000));
+    assert_eq!(session.due(&timeouts, Now(10_099)), Due::At(Now(10_100)));
+    assert_eq!(session.due(&timeouts, Now(10_100)), Due::SlowMessage);
+    session.heard(false, Now(10_000));
+    assert_eq!(session.due(&timeouts, Now(10_100)), Due::At(Now(70_000)));
+}
+
+#[test]
+fn frames_without_effect_are_counted_by_the_second() {
+    let mut session = master();
+    assert!((0..200).all(|_| session.count_idle_frame(Now(5))));
+    assert!(!session.count_idle_frame(Now(999)));
+    assert!(session.count_idle_frame(Now(1000)));
+}

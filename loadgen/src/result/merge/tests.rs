@@ -1,0 +1,147 @@
+use super::*;
+use hdrhistogram::Histogram;
+use proptest::prelude::*;
+
+fn histogram(values: &[u64]) -> Histogram<u64> {
+    let mut histogram = Histogram::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+    values
+        .iter()
+        .for_each(|&value| histogram.saturating_record(value));
+    histogram
+}
+
+/// What one part saw: spans by the second in which they ended.
+fn part(name: u64, seen: &[(u64, u64)]) -> Document {
+    let mut document = Document::new(
+        "sessions",
+        "http://t",
+        Arguments::new(),
+        format!("2026-01-01T00:00:0{name}Z"),
+    );
+    document
+        .arguments
+        .insert("part".into(), format!("{name}/3").into());
+    document.arguments.insert("rate".into(), 10.into());
+    document.ok = true;
+    document.duration_s = 5.0;
+    let spans: Vec<u64> = seen.iter().map(|(_, span)| *span).collect();
+    let count = seen.len() as u64;
+    document.latency_us.message = Spread::of(&histogram(&spans));
+    document.schedule_lag_us = ScheduleLag::of(&histogram(&spans));
+    document.messages.sent = Some(count);
+    document.messages.lost = Some(0);
+    document.errors.insert("status:403".into(), count);
+    document.cpu = Cpu::of(count as f64 * 2.0, Some(8.0), count, 0);
+    document.intervals = (1..=5)
+        .map(|second| {
+            let own: Vec<u64> = seen
+                .iter()
+                .filter(|(at, _)| *at == second)
+                .map(|(_, span)| *span)
+                .collect();
+            let interval = Interval {
+                t_s: second as f64,
+                messages: Some(own.len() as u64),
+                open: Some(count),
+                ..Interval::default()
+            };
+            interval.with_latencies(&histogram(&own))
+        })
+        .collect();
+    document
+}
+
+fn seen() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    proptest::collection::vec((1_u64..=5, 1_u64..100_000_000), 1..40)
+}
+
+proptest! {
+    #[test]
+    fn parts_are_worth_the_whole(a in seen(), b in seen(), c in seen()) {
+        let parts = [part(0, &a), part(1, &b), part(2, &c)];
+        let sum = merge(&parts).unwrap();
+        let whole = part(0, &[a, b, c].concat());
+        prop_assert_eq!(&sum.latency_us, &whole.latency_us);
+        prop_assert_eq!(&sum.schedule_lag_us, &whole.schedule_lag_us);
+        prop_assert_eq!(&sum.intervals, &whole.intervals);
+        prop_assert_eq!(sum.messages, whole.messages);
+        prop_assert_eq!(&sum.errors, &whole.errors);
+        prop_assert!((sum.cpu.driver_us_per_message.unwrap() - 2e6).abs() < 1.0);
+        prop_assert_eq!(sum.cpu.server_s, Some(8.0));
+
+        // Neither the order nor the grouping matters.
+        let [a, b, c] = parts;
+        let ab = merge(&[a.clone(), b.clone()]).unwrap();
+        let cb = merge(&[c.clone(), b]).unwrap();
+        let mut one = merge(&[ab, c]).unwrap();
+        let other = merge(&[cb, a]).unwrap();
+        prop_assert_eq!(&one.arguments["part"], &serde_json::json!(["0/3", "1/3", "2/3"]));
+        prop_assert!((one.cpu.driver_s.unwrap() - other.cpu.driver_s.unwrap()).abs() < 1e-6);
+        one.cpu = other.cpu;
+        prop_assert_eq!(&one, &other);
+    }
+
+    #[test]
+    fn documents_survive_the_file(a in seen()) {
+        let mut document = part(1, &a);
+        document.cpu = Cpu::of(3.0, Some(8.0), 4, 2); // decimal fractions may be read one bit off
+        prop_assert_eq!(Document::parse(&document.json().unwrap()).unwrap(), document);
+    }
+}
+
+#[test]
+fn one_part_is_the_whole() {
+    let one = part(1, &[(1, 10), (3, 20)]);
+    assert_eq!(merge(std::slice::from_ref(&one)), Ok(one));
+    assert_eq!(merge(&[]), Err(MergeError::Nothing));
+}
+
+#[test]
+fn one_bad_part_spoils_the_whole() {
+    let good = part(1, &[(1, 10)]);
+    let mut bad = part(2, &[(1, 10)]);
+    bad.ok = false;
+    bad.messages.lost = Some(2);
+    bad.sessions.failed = Some(1);
+    let sum = merge(&[good, bad]).unwrap();
+    assert!(!sum.ok);
+    assert_eq!((sum.messages.lost, sum.verdict().exit_code()), (Some(2), 1));
+    assert_eq!(sum.sessions.failed, None, "one part does not know");
+}
+
+#[test]
+fn quantiles_without_their_histogram_are_not_made_up() {
+    let mut one = part(1, &[(1, 10)]);
+    one.intervals[0].hdr = None;
+    one.schedule_lag_us.hdr = None;
+    let sum = merge(&[one, part(2, &[(1, 1000)])]).unwrap();
+    assert_eq!(
+        (sum.intervals[0].p99_us, sum.intervals[0].messages),
+        (None, Some(2))
+    );
+    assert_eq!(
+        (sum.schedule_lag_us.p99, sum.schedule_lag_us.max),
+        (None, Some(1000))
+    );
+}
+
+#[test]
+fn other_runs_are_refused() {
+    let one = part(1, &[(1, 10)]);
+    let mut other = one.clone();
+    other.mode = "relay".into();
+    let error = merge(&[one, other]).unwrap_err().to_string();
+    assert!(error.contains("mode is sessions and relay"), "{error}");
+}
+
+#[test]
+fn seconds_are_aligned_though_the_clocks_drift() {
+    let mut one = part(1, &[(2, 10)]);
+    one.intervals[1].t_s = 2.04;
+    let sum = merge(&[one, part(2, &[(2, 10)])]).unwrap();
+    assert_eq!(sum.intervals.len(), 5);
+    assert_eq!(
+        (sum.intervals[1].t_s, sum.intervals[1].messages),
+        (2.04, Some(2))
+    );
+}
