@@ -1,7 +1,9 @@
 //! Signatures: a request's head to who signed it, and the hashing in it beside another crate's.
 
 use benches::harness::{Group, Timer, group, run};
-use codec::aws::sigv4::{Form, Key, Refusal, Rules, Service, SigningKey, SigningKeys, Verifier};
+use codec::aws::sigv4::{
+    AccessKey, Form, Refusal, RequestRules, Service, SigningKey, SigningKeys, Verifier,
+};
 use codec::http::{Head, HeadLimits};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
@@ -173,7 +175,7 @@ impl Case {
         verifier: &mut Verifier,
         keys: &mut SigningKeys,
     ) -> Result<Form, Refusal> {
-        let key = Key {
+        let key = AccessKey {
             secret_access_key: SECRET,
             session_token: self.token.as_deref(),
             expires_s: None,
@@ -304,7 +306,7 @@ fn text(value: &Value) -> &str {
     value.as_str().expect("a recording's text")
 }
 
-const RULES: Rules<'_> = Rules {
+const RULES: RequestRules<'_> = RequestRules {
     service: Service::KinesisVideo,
     region: Some("us-east-1"),
     now_s: 1_767_323_055,

@@ -2,15 +2,19 @@
 
 use codec::aws::ChannelArn;
 use codec::control::{
-    ApiError, Call, ErrorKind, Operation, Protocol, Rules, Selector, StreamSelector, page_token,
-    parse,
+    ApiError, BodyRules, Call, ErrorKind, Operation, Protocol, Selector, StreamSelector,
+    page_token, parse,
 };
 use codec::signal::Role;
 
 const ARN: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123";
 
 fn call(operation: Operation, body: &str) -> Result<Call, ApiError> {
-    parse(operation, &mut body.as_bytes().to_vec(), &Rules::default())
+    parse(
+        operation,
+        &mut body.as_bytes().to_vec(),
+        &BodyRules::default(),
+    )
 }
 
 /// `ok`, or the error type and the text.
@@ -107,7 +111,7 @@ fn bodies_that_are_no_object_are_serialization_errors() {
         }
         let mut broken = *b"{\"a\":\"?\"}";
         broken[6] = 0xff;
-        let error = parse(operation, &mut broken, &Rules::default()).unwrap_err();
+        let error = parse(operation, &mut broken, &BodyRules::default()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Serialization);
     }
 }
@@ -326,7 +330,7 @@ fn a_stream_of_another_partition_is_not_for_strict_rules() {
     let verdict = |partition: &str, strict| {
         let body = format!(r#"{{"StreamARN":"arn:{partition}:kinesisvideo:r:1:stream/s/1"}}"#);
         let operation = Operation::DescribeMappedResourceConfiguration;
-        parse(operation, &mut body.into_bytes(), &Rules { strict })
+        parse(operation, &mut body.into_bytes(), &BodyRules { strict })
     };
     assert!(verdict("aws", true).is_ok() && verdict("aws-cn", false).is_ok());
     let error = verdict("aws-cn", true).unwrap_err();
@@ -376,7 +380,7 @@ fn arns_are_checked_and_strict_rules_want_aws() {
         }
         let judge = |arn: &str, strict| {
             let mut body = with(member, arn).into_bytes();
-            parse(operation, &mut body, &Rules { strict })
+            parse(operation, &mut body, &BodyRules { strict })
         };
         assert_eq!(
             judge(ARN, true).unwrap().arn().map(ChannelArn::as_str),

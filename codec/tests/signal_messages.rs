@@ -1,6 +1,6 @@
 //! What clients send, and what becomes of it: recorded frames, then every rule and every fault.
 
-use codec::signal::{Action, FaultKind, Parser, Role, Rules};
+use codec::signal::{Action, FaultKind, MessageRules, Parser, Role};
 use serde_json::Value;
 
 #[test]
@@ -28,7 +28,9 @@ fn recorded_frames_mean_what_their_clients_meant() {
             let master = client["role"] == "MASTER" && action != "SDP_OFFER";
             let role = if master { Role::Master } else { Role::Viewer };
             let (mut parser, mut bytes) = (Parser::new(), text.clone().into_bytes());
-            let request = parser.parse(&mut bytes, role, &Rules::DEFAULT).unwrap();
+            let request = parser
+                .parse(&mut bytes, role, &MessageRules::DEFAULT)
+                .unwrap();
             let payload = either("messagePayload", "MessagePayload")
                 .unwrap()
                 .replace('-', "+")
@@ -50,7 +52,7 @@ fn recorded_frames_mean_what_their_clients_meant() {
 }
 
 /// Reads `text` and says in one line what it is, or why not and who gets a response.
-fn verdict(text: &str, role: Role, rules: &Rules) -> String {
+fn verdict(text: &str, role: Role, rules: &MessageRules) -> String {
     let (mut parser, mut bytes) = (Parser::new(), text.as_bytes().to_vec());
     match parser.parse(&mut bytes, role, rules) {
         Ok(request) => {
@@ -70,7 +72,7 @@ fn verdict(text: &str, role: Role, rules: &Rules) -> String {
     }
 }
 
-fn table(role: Role, rules: &Rules, cases: &[(&str, &str)]) {
+fn table(role: Role, rules: &MessageRules, cases: &[(&str, &str)]) {
     for (text, expected) in cases {
         assert_eq!(verdict(text, role, rules), *expected, "{text}");
     }
@@ -80,7 +82,7 @@ fn table(role: Role, rules: &Rules, cases: &[(&str, &str)]) {
 fn viewers_speak_to_the_master_alone() {
     table(
         Role::Viewer,
-        &Rules::DEFAULT,
+        &MessageRules::DEFAULT,
         &[
             (
                 r#"{"action":"SDP_OFFER","messagePayload":"QQ=="}"#,
@@ -138,17 +140,17 @@ fn masters_name_a_viewer_and_do_not_offer() {
             "Recipient id c",
         ),
     ];
-    table(Role::Master, &Rules::DEFAULT, &cases);
+    table(Role::Master, &MessageRules::DEFAULT, &cases);
     let offer = r#"{"action":"SDP_OFFER","messagePayload":"A","recipientClientId":"v","correlationId":"c"}"#;
     let bare = r#"{"action":"SDP_OFFER","messagePayload":"A","correlationId":"c"}"#;
     table(
         Role::Master,
-        &Rules::DEFAULT,
+        &MessageRules::DEFAULT,
         &[(offer, "MasterOffer id c"), (bare, "MasterOffer id c")],
     );
-    let rules = Rules {
+    let rules = MessageRules {
         master_offers: true,
-        ..Rules::DEFAULT
+        ..MessageRules::DEFAULT
     };
     table(
         Role::Master,
@@ -161,7 +163,7 @@ fn masters_name_a_viewer_and_do_not_offer() {
 fn spelling_escapes_and_blanks_do_not_matter() {
     table(
         Role::Master,
-        &Rules::DEFAULT,
+        &MessageRules::DEFAULT,
         &[
             (
                 "\r\n{\t\"Action\" :\"SDP_ANSWER\" \
@@ -190,7 +192,7 @@ fn spelling_escapes_and_blanks_do_not_matter() {
 
 #[test]
 fn each_fault_is_told_to_whom_it_can_be_told() {
-    table(Role::Viewer, &Rules::DEFAULT, FAULTS);
+    table(Role::Viewer, &MessageRules::DEFAULT, FAULTS);
 }
 
 /// What viewers may send wrongly, and what it is: the fault, and the id of its response.
@@ -326,7 +328,10 @@ fn bounds_are_exact() {
         let (payload, id) = ("A".repeat(payload), "c".repeat(id));
         format!(r#"{{"action":"SDP_OFFER","messagePayload":"{payload}","correlationId":"{id}"}}"#)
     };
-    for (rules, bytes) in [(Rules::DEFAULT, 32_768), (Rules::STRICT, 10_240)] {
+    for (rules, bytes) in [
+        (MessageRules::DEFAULT, 32_768),
+        (MessageRules::STRICT, 10_240),
+    ] {
         assert!(verdict(&message(bytes, 256), Role::Viewer, &rules).starts_with("SDP_OFFER"));
         assert!(verdict(&message(bytes + 1, 1), Role::Viewer, &rules).starts_with("Payload"));
         assert_eq!(
@@ -339,15 +344,15 @@ fn bounds_are_exact() {
         format!(r#"{{"x":{open}{close},"action":"SDP_OFFER","messagePayload":"A"}}"#)
     };
     assert_eq!(
-        verdict(&nested(8), Role::Viewer, &Rules::DEFAULT),
+        verdict(&nested(8), Role::Viewer, &MessageRules::DEFAULT),
         "SDP_OFFER A to - id -"
     );
     assert_eq!(
-        verdict(&nested(9), Role::Viewer, &Rules::DEFAULT),
+        verdict(&nested(9), Role::Viewer, &MessageRules::DEFAULT),
         "NotJson id -"
     );
     assert_eq!(
-        verdict(&nested(30_000), Role::Viewer, &Rules::DEFAULT),
+        verdict(&nested(30_000), Role::Viewer, &MessageRules::DEFAULT),
         "NotJson id -"
     );
 }
@@ -359,16 +364,19 @@ fn url_safe_payloads_are_made_standard_or_refused() {
         r#"{"action":"SDP_OFFER","messagePayload":"a\u002d_="}"#,
     ] {
         assert_eq!(
-            verdict(text, Role::Viewer, &Rules::DEFAULT),
+            verdict(text, Role::Viewer, &MessageRules::DEFAULT),
             "SDP_OFFER a+/= to - id -"
         );
-        assert_eq!(verdict(text, Role::Viewer, &Rules::STRICT), "Payload id -");
+        assert_eq!(
+            verdict(text, Role::Viewer, &MessageRules::STRICT),
+            "Payload id -"
+        );
     }
 }
 
 #[test]
 fn faults_have_their_status() {
-    let rules = Rules::STRICT;
+    let rules = MessageRules::STRICT;
     for kind in [
         FaultKind::Malformed,
         FaultKind::UnsupportedAction,
@@ -398,7 +406,7 @@ fn one_parser_reads_one_message_after_the_other() {
         let mut text = format!(r#"{{"action":"ICE_CANDIDATE","messagePayload":"{payload}"{odd}}}"#)
             .into_bytes();
         let request = parser
-            .parse(&mut text, Role::Viewer, &Rules::DEFAULT)
+            .parse(&mut text, Role::Viewer, &MessageRules::DEFAULT)
             .unwrap();
         assert_eq!(
             (request.action, request.payload),
@@ -406,7 +414,7 @@ fn one_parser_reads_one_message_after_the_other() {
         );
         assert!(
             parser
-                .parse(&mut b"{]".to_vec(), Role::Viewer, &Rules::DEFAULT)
+                .parse(&mut b"{]".to_vec(), Role::Viewer, &MessageRules::DEFAULT)
                 .is_err()
         );
     }

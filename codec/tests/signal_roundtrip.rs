@@ -3,13 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use codec::signal::client::{EventParser, Outgoing};
-use codec::signal::{Action, Delivery, GO_AWAY, Parser, RECONNECT_ICE_SERVER, Role, Rules};
+use codec::signal::{Action, Delivery, GO_AWAY, MessageRules, Parser, RECONNECT_ICE_SERVER, Role};
 use codec::ws::{Item, Receiver, Side};
 
 /// The text of the one frame in `bytes`.
 fn text_of(side: Side, bytes: &mut [u8]) -> String {
     let mut receiver = Receiver::new(side);
-    let rules = codec::ws::Rules {
+    let rules = codec::ws::FrameRules {
         message_bytes: 100_000,
         fragments: 1,
     };
@@ -37,7 +37,7 @@ fn what_a_client_writes_the_service_reads_and_back() {
         let mut text = text_of(Side::Server, &mut frame).into_bytes();
         let mut parser = Parser::new();
         let request = parser
-            .parse(&mut text, Role::Master, &Rules::DEFAULT)
+            .parse(&mut text, Role::Master, &MessageRules::DEFAULT)
             .unwrap();
         assert_eq!(request.recipient.unwrap().as_str(), "v1");
         let mut frame = Vec::new();

@@ -1,12 +1,12 @@
 //! STS requests: what botocore sends is understood, every bound holds on both of its sides, and what could change the
 //! rights of credentials is never ignored.
 
-use codec::sts::{Error, Request, Rules, is_form, parse};
+use codec::sts::{Error, FormRules, Request, is_form, parse};
 
 const FED: &str = "Action=GetFederationToken&Version=2011-06-15";
 
 fn request(body: &str) -> Result<Request, Error> {
-    parse(body.as_bytes(), &Rules::default())
+    parse(body.as_bytes(), &FormRules::default())
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn every_bound_holds_on_both_sides() {
             Some(body) => (true, body),
             None => (false, body),
         };
-        let verdict = match parse(expand(body).as_bytes(), &Rules { strict }) {
+        let verdict = match parse(expand(body).as_bytes(), &FormRules { strict }) {
             Ok(_) => "ok".to_owned(),
             Err(error) => {
                 assert_eq!(error.kind.status(), 400, "{line}");
@@ -74,7 +74,7 @@ fn requests_know_their_names() {
 fn bytes_that_are_no_text_are_refused() {
     let mut body = format!("{FED}&Name=bob&Policy=").into_bytes();
     body.push(0xff);
-    let error = parse(&body, &Rules::default()).unwrap_err();
+    let error = parse(&body, &FormRules::default()).unwrap_err();
     assert_eq!(error.message, "The request body is not UTF-8.");
 }
 

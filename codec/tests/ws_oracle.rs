@@ -2,7 +2,7 @@
 
 use codec::ws::fuzzing::{Owned, run};
 use codec::ws::{
-    Kind, Opcode, Rules, Side, close_frame, close_frame_masked, frame, frame_masked, header,
+    FrameRules, Kind, Opcode, Side, close_frame, close_frame_masked, frame, frame_masked, header,
 };
 use std::io::{self, Cursor, Read, Write};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
-const RULES: Rules = Rules {
+const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 20,
     fragments: 100,
 };
@@ -94,7 +94,7 @@ fn we_read_tungstenites_fragments_and_it_reads_ours() {
             ours.extend_from_slice(piece);
         }
         theirs.flush().expect("room");
-        let rules = Rules {
+        let rules = FrameRules {
             fragments: 1000,
             ..RULES
         };

@@ -1,9 +1,9 @@
 //! The receiver by transcript: bytes of a stream, and what they mean, however they are cut.
 
 use codec::ws::fuzzing::{Owned, Seen, model, run};
-use codec::ws::{FrameError, Item, Kind, Receiver, Rules, Side, mask};
+use codec::ws::{FrameError, FrameRules, Item, Kind, Receiver, Side, mask};
 
-const RULES: Rules = Rules {
+const RULES: FrameRules = FrameRules {
     message_bytes: 1000,
     fragments: 4,
 };
@@ -275,7 +275,7 @@ fn a_cut_frame_is_lent_from_the_box_which_then_goes() {
 #[test]
 fn a_declared_length_costs_no_memory() {
     // 2⁶² bytes announced, as many allowed, three there.
-    let rules = Rules {
+    let rules = FrameRules {
         message_bytes: usize::MAX,
         fragments: 1,
     };

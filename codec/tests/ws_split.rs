@@ -2,7 +2,7 @@
 
 use codec::ws::fuzzing::{Owned, model, run};
 use codec::ws::{
-    Kind, Opcode, Rules, Side, close_frame, close_frame_masked, frame, frame_masked, header,
+    FrameRules, Kind, Opcode, Side, close_frame, close_frame_masked, frame, frame_masked, header,
     header_bytes, mask,
 };
 use proptest::collection::vec;
@@ -52,7 +52,7 @@ proptest! {
         for item in &items {
             encode(&mut stream, side, item, key);
         }
-        let rules = Rules { message_bytes: 70_000, fragments: 1 };
+        let rules = FrameRules { message_bytes: 70_000, fragments: 1 };
         let seen = run(side, &rules, &stream, cuts.into_iter().cycle());
         prop_assert_eq!(seen.error, None);
         prop_assert!(seen.idle);
@@ -75,7 +75,7 @@ proptest! {
         }
         header(&mut stream, opcode, true, rest.len());
         stream.extend_from_slice(rest);
-        let rules = Rules { message_bytes: text.len(), fragments: 9 };
+        let rules = FrameRules { message_bytes: text.len(), fragments: 9 };
         let mut seen = run(Side::Client, &rules, &stream, cuts.into_iter().cycle());
         prop_assert_eq!(seen.error, None);
         prop_assert_eq!(seen.items.pop(), Some(Owned::Message(Kind::Text, text.into_bytes())));
@@ -114,9 +114,9 @@ fn sides() -> impl Strategy<Value = Side> {
     select(&[Side::Server, Side::Client][..])
 }
 
-fn rules() -> impl Strategy<Value = Rules> {
+fn rules() -> impl Strategy<Value = FrameRules> {
     (select(&[0, 16, 130, 1000, 70_000][..]), 0_u32..6).prop_map(|(message_bytes, fragments)| {
-        Rules {
+        FrameRules {
             message_bytes,
             fragments,
         }

@@ -6,7 +6,7 @@
 
 mod support;
 
-use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
+use codec::ws::{self, FrameRules, Item, Opcode, Receiver, Side};
 use loadgen::measure::Tally;
 use loadgen::peer::Name;
 use loadgen::schedule::Share;
@@ -25,7 +25,7 @@ const TERMS: Terms = Terms {
 };
 /// The channel under test: not the first one.
 const CHANNEL: u32 = 5;
-const RULES: Rules = Rules {
+const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 16,
     fragments: 1,
 };

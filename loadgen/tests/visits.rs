@@ -6,7 +6,7 @@
 
 mod support;
 
-use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
+use codec::ws::{self, FrameRules, Item, Opcode, Receiver, Side};
 use loadgen::measure::Tally;
 use loadgen::schedule::Share;
 use loadgen::visit::{CANDIDATES_MAX, Crew, Desk, Heard, Party, Stage, Terms, Verdict, Viewer};
@@ -22,7 +22,7 @@ const TERMS: Terms = Terms {
     viewers: 0,
     window: 0,
 };
-const RULES: Rules = Rules {
+const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 16,
     fragments: 1,
 };

@@ -3,7 +3,7 @@
 use super::{Decode, Digits, Encode, Parse, ReadHead, Seen, Shake, Write};
 use codec::base64;
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, switching_protocols, upgrade};
-use codec::signal::{Delivery, Parser, Request, Role, Rules};
+use codec::signal::{Delivery, MessageRules, Parser, Request, Role};
 use codec::ws::{self, Item, Opcode, Receiver, Side};
 
 /// The codec.
@@ -16,7 +16,7 @@ pub struct Intake {
     read: Box<[u8]>,
     buffer: Box<[u8]>,
     receiver: Receiver,
-    rules: ws::Rules,
+    rules: ws::FrameRules,
 }
 
 impl Decode for Heliograph<Intake> {
@@ -27,7 +27,7 @@ impl Decode for Heliograph<Intake> {
             read: read.into(),
             buffer: read.into(),
             receiver: Receiver::new(Side::Server),
-            rules: ws::Rules {
+            rules: ws::FrameRules {
                 message_bytes: codec::limits::MESSAGE_BYTES,
                 fragments: 64,
             },
@@ -77,7 +77,10 @@ impl Parse for Heliograph<Parser> {
     }
 
     fn parse<T>(&mut self, text: &mut [u8], see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
-        let request = self.0.parse(text, Role::Master, &Rules::DEFAULT).ok()?;
+        let request = self
+            .0
+            .parse(text, Role::Master, &MessageRules::DEFAULT)
+            .ok()?;
         Some(see(&request))
     }
 }

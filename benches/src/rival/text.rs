@@ -3,7 +3,7 @@
 
 use codec::aws::{ClientId, CorrelationId};
 use codec::base64::{Alphabet, alphabet, is_well_formed};
-use codec::signal::{Action, Request, Rules};
+use codec::signal::{Action, MessageRules, Request};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -51,7 +51,7 @@ pub fn judge<'t>(text: &'t Text<'_>) -> Option<Request<'t>> {
     let payload = text.payload.as_str()?;
     let lawful =
         is_well_formed(payload.as_bytes()) || alphabet(payload.as_bytes()) == Alphabet::Standard;
-    if payload.is_empty() || payload.len() > Rules::DEFAULT.payload_bytes || !lawful {
+    if payload.is_empty() || payload.len() > MessageRules::DEFAULT.payload_bytes || !lawful {
         return None;
     }
     let correlation_id = match &text.correlation {
@@ -59,7 +59,7 @@ pub fn judge<'t>(text: &'t Text<'_>) -> Option<Request<'t>> {
         Member::Text(id) => Some(CorrelationId::parse(id).ok()?),
         Member::Other => return None,
     };
-    if action == Action::SdpOffer && !Rules::DEFAULT.master_offers {
+    if action == Action::SdpOffer && !MessageRules::DEFAULT.master_offers {
         return None;
     }
     Some(Request {

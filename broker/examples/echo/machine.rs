@@ -9,7 +9,7 @@ use broker_core::machine::{Input, Intake, Machine, Output, Peer};
 use broker_core::time::{Moment, Now};
 use codec::http::{Head, HeadLimits, HeadScanner, Meta, respond, switching_protocols, upgrade};
 use codec::ws::{
-    FrameError, Item, Kind, Opcode, Receiver, Rules, Side, accept_key, close_frame, frame,
+    FrameError, FrameRules, Item, Kind, Opcode, Receiver, Side, accept_key, close_frame, frame,
 };
 use std::collections::VecDeque;
 
@@ -467,7 +467,7 @@ fn meta(at: Moment) -> Meta<'static> {
 }
 
 /// 16 MiB, the most that Autobahn sends.
-const RULES: Rules = Rules {
+const RULES: FrameRules = FrameRules {
     message_bytes: 16 << 20,
     fragments: 1 << 20,
 };

@@ -5,11 +5,11 @@ use crate::completion::Key;
 /// A slab of sends under way. A send's user data is its place here, so a completion finds its buffer without a search.
 #[derive(Default)]
 pub(crate) struct Flight {
-    places: Vec<Place>,
+    places: Vec<SendSlot>,
     free: Vec<u32>,
 }
 
-enum Place {
+enum SendSlot {
     Free,
     Taken { key: Key, bytes: Vec<u8> },
 }
@@ -17,7 +17,7 @@ enum Place {
 impl Flight {
     /// Takes a buffer in. Its heap block does not move until [`Self::land`], whatever happens to the slab.
     pub(crate) fn launch(&mut self, key: Key, bytes: Vec<u8>) -> u32 {
-        let taken = Place::Taken { key, bytes };
+        let taken = SendSlot::Taken { key, bytes };
         if let Some(place) = self.free.pop() {
             self.places[place as usize] = taken;
             return place;
@@ -31,8 +31,8 @@ impl Flight {
     /// The buffer at `place`, for the entry that points at it.
     pub(crate) fn bytes(&self, place: u32) -> &[u8] {
         match &self.places[place as usize] {
-            Place::Taken { bytes, .. } => bytes,
-            Place::Free => &[],
+            SendSlot::Taken { bytes, .. } => bytes,
+            SendSlot::Free => &[],
         }
     }
 
@@ -42,12 +42,12 @@ impl Flight {
     /// When nothing is there: a completion came twice.
     pub(crate) fn land(&mut self, place: Key) -> (Key, Vec<u8>) {
         let place = u32::try_from(place.bits()).expect("made by launch");
-        match std::mem::replace(&mut self.places[place as usize], Place::Free) {
-            Place::Taken { key, bytes } => {
+        match std::mem::replace(&mut self.places[place as usize], SendSlot::Free) {
+            SendSlot::Taken { key, bytes } => {
                 self.free.push(place);
                 (key, bytes)
             }
-            Place::Free => panic!("a send completed twice"),
+            SendSlot::Free => panic!("a send completed twice"),
         }
     }
 }

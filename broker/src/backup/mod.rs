@@ -44,9 +44,9 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
         None => running(flags, &folder)?,
     };
     let key = match key {
-        Key::Found(key) => Some(key),
-        Key::Missing(_) if flags.without_session_key => None,
-        Key::Missing(why) => {
+        SessionKeyText::Found(key) => Some(key),
+        SessionKeyText::Missing(_) if flags.without_session_key => None,
+        SessionKeyText::Missing(why) => {
             return Err(Failure::Fatal(format!(
                 "the key of temporary credentials cannot be had: {why}: run it as the broker's user, or with the \
                  --token-file of \
@@ -82,13 +82,13 @@ pub fn run(flags: &BackupFlags) -> Result<String, Failure> {
 }
 
 /// The text of `session.key`.
-enum Key {
+enum SessionKeyText {
     Found(Zeroizing<String>),
     /// Why not.
     Missing(String),
 }
 
-impl Key {
+impl SessionKeyText {
     fn of(data_dir: &Path) -> Self {
         match session_key::text(data_dir) {
             Ok(text) => Self::Found(text),
@@ -101,7 +101,7 @@ impl Key {
 }
 
 /// Asks a running broker.
-fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, Key), Failure> {
+fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, SessionKeyText), Failure> {
     let token = admin_client::token_of(flags.asked.token_file.as_deref())?;
     let host = admin_client::host(&flags.asked.admin);
     let Answer { body, data_dir } =
@@ -123,15 +123,15 @@ fn running(flags: &BackupFlags, folder: &Folder) -> Result<(u64, Key), Failure> 
     });
     made.map_err(|error| Failure::Fatal(format!("no backup from http://{host}: {error}")))?;
     let key = match (sent, data_dir) {
-        (Some(text), _) => Key::Found(text),
-        (None, Some(data_dir)) => Key::of(&data_dir),
-        (None, None) => Key::Missing("the broker gives it for its token only".into()),
+        (Some(text), _) => SessionKeyText::Found(text),
+        (None, Some(data_dir)) => SessionKeyText::of(&data_dir),
+        (None, None) => SessionKeyText::Missing("the broker gives it for its token only".into()),
     };
     Ok((rows, key))
 }
 
 /// Copies the directory of a broker that does not run.
-fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, Key), Failure> {
+fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, SessionKeyText), Failure> {
     if !data_dir.join("store.redb").is_file() {
         return Err(Failure::Configuration(format!(
             "--data-dir {}: allowed the data directory of a broker, with its store.redb",
@@ -166,7 +166,7 @@ fn stopped(data_dir: &Path, folder: &Folder) -> Result<(u64, Key), Failure> {
             data_dir.display()
         ))
     })?;
-    Ok((rows, Key::of(data_dir)))
+    Ok((rows, SessionKeyText::of(data_dir)))
 }
 
 /// Reads what was written as a start would.

@@ -2,7 +2,7 @@
 
 use super::credentials_files::{Files, SecretFile};
 use super::document::{Raw, Reader, Section, text};
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, ValuePlace};
 use broker_core::auth::{Credentials, Principal, Secret};
 use broker_core::limits::PRINCIPALS_MAX;
 use broker_core::settings::value::{self, Checked};
@@ -213,8 +213,8 @@ impl Book {
     fn warn(&self, reader: &Reader<'_>, path: &Path, warnings: &mut Vec<String>) {
         let mut warn = |key: &str, text: String| {
             let place = match reader.place_of(key) {
-                Place::File { line, column } => format!("{}:{line}:{column}", path.display()),
-                Place::Flag(_) | Place::Default => path.display().to_string(),
+                ValuePlace::File { line, column } => format!("{}:{line}:{column}", path.display()),
+                ValuePlace::Flag(_) | ValuePlace::Default => path.display().to_string(),
             };
             warnings.push(format!("{place}: {text}"));
         };

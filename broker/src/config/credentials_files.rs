@@ -1,6 +1,6 @@
 //! The files of a credentials file: itself, policies, secrets. Bounded, and checked for permissions that are too wide.
 
-use super::error::{Fault, Place};
+use super::error::{Fault, ValuePlace};
 use crate::files::{self, Content, ReadError};
 use broker_core::settings::value::{self, Checked};
 use codec::aws::policy::{POLICY_BYTES_MAX, Policy, PolicyError};
@@ -40,7 +40,7 @@ impl Files {
         let main = self.main.clone();
         let content = self.secretive(main.clone(), MAIN_BYTES_MAX);
         content.map_err(|rule| Fault {
-            place: Place::Default,
+            place: ValuePlace::Default,
             key: String::new(),
             value: String::new(),
             rule,

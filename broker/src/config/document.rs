@@ -3,7 +3,7 @@
 //! A [`Reader`] holds what was found so far, a [`Section`] walks one table. A section names the keys it knows by asking
 //! for them; what is left in the table when it ends is unknown.
 
-use super::error::{Fault, Place};
+use super::error::{Fault, ValuePlace};
 use broker_core::settings::value::{self, Checked};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
@@ -18,7 +18,7 @@ pub(super) struct Reader<'t> {
     /// Values of unknown keys are not quoted: they may be secrets under a misspelt key.
     confidential: bool,
     pub(super) faults: Vec<Fault>,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, ValuePlace>,
     /// Keys whose value could not be read: what they hold instead is not worth a second complaint.
     wrong: BTreeSet<String>,
 }
@@ -84,8 +84,8 @@ impl<'t> Reader<'t> {
     }
 
     /// Where `key` was written; by flag or in the file.
-    pub(super) fn place_of(&self, key: &str) -> Place {
-        self.places.get(key).cloned().unwrap_or(Place::Default)
+    pub(super) fn place_of(&self, key: &str) -> ValuePlace {
+        self.places.get(key).cloned().unwrap_or(ValuePlace::Default)
     }
 
     /// Whether the value of `key`, or of a key of that table, is wrong: what follows from its absence is not worth
@@ -99,13 +99,13 @@ impl<'t> Reader<'t> {
     }
 
     /// All faults, and where each key was written.
-    pub(super) fn end(self) -> (Vec<Fault>, BTreeMap<String, Place>) {
+    pub(super) fn end(self) -> (Vec<Fault>, BTreeMap<String, ValuePlace>) {
         (self.faults, self.places)
     }
 
     /// Notes that `flag` overrides `key`.
     pub(super) fn flag(&mut self, key: &str, flag: &'static str) {
-        self.places.insert(key.into(), Place::Flag(flag));
+        self.places.insert(key.into(), ValuePlace::Flag(flag));
     }
 
     /// Notes that the value of `key` breaks a rule, unless it could not be read at all.
@@ -122,12 +122,12 @@ impl<'t> Reader<'t> {
         });
     }
 
-    fn place(&self, span: &Range<usize>) -> Place {
+    fn place(&self, span: &Range<usize>) -> ValuePlace {
         let line = self.lines.partition_point(|begin| *begin <= span.start);
         let begin = self.lines.get(line.saturating_sub(1)).copied();
         let before = self.text.get(begin.unwrap_or_default()..span.start);
         let column = before.unwrap_or_default().chars().count() + 1;
-        Place::File { line, column }
+        ValuePlace::File { line, column }
     }
 
     /// A value as it is in the file, on one line and cut off when long.

@@ -1,6 +1,6 @@
 //! A configuration as it was read, with all errors so far, those of the files that it names included.
 
-use super::error::{ConfigError, Fault, Place};
+use super::error::{ConfigError, Fault, ValuePlace};
 use broker_core::settings::Settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Draft {
     settings: Option<Settings>,
     faults: Vec<Fault>,
     /// Where each key was written.
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, ValuePlace>,
 }
 
 impl Draft {
@@ -22,7 +22,7 @@ impl Draft {
         file: Option<&Path>,
         settings: Option<Settings>,
         faults: Vec<Fault>,
-        places: BTreeMap<String, Place>,
+        places: BTreeMap<String, ValuePlace>,
     ) -> Self {
         Self {
             file: file.map(Path::to_path_buf),
@@ -42,7 +42,7 @@ impl Draft {
     /// Notes that the value of `key` breaks a rule, such as `allowed a file that can be read`.
     pub fn fault(&mut self, key: &str, value: impl ToString, rule: impl Into<String>) {
         self.faults.push(Fault {
-            place: self.places.get(key).cloned().unwrap_or(Place::Default),
+            place: self.places.get(key).cloned().unwrap_or(ValuePlace::Default),
             key: key.into(),
             value: value.to_string(),
             rule: rule.into(),

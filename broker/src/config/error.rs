@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Where the value was written.
-    pub place: Place,
+    pub place: ValuePlace,
     /// The key with its tables, such as `limits.payload_bytes`; empty when the file as a whole is at fault.
     pub key: String,
     /// The value as written, cut off when long; `<redacted>` for a secret.
@@ -18,7 +18,7 @@ pub struct Fault {
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum ValuePlace {
     /// In the file, counted from 1; columns in characters.
     File {
         /// Line.
@@ -82,7 +82,7 @@ impl fmt::Display for ConfigError {
                 rule,
             } = fault;
             match place {
-                Place::File { line, column } => {
+                ValuePlace::File { line, column } => {
                     let file = self
                         .file
                         .as_deref()
@@ -93,9 +93,9 @@ impl fmt::Display for ConfigError {
                     }
                     to.write_str(rule)?;
                 }
-                Place::Flag(flag) => write!(to, "{flag} {value}: {rule}")?,
-                Place::Default if key.is_empty() => to.write_str(rule)?,
-                Place::Default => write!(to, "{key} = {value} (default): {rule}")?,
+                ValuePlace::Flag(flag) => write!(to, "{flag} {value}: {rule}")?,
+                ValuePlace::Default if key.is_empty() => to.write_str(rule)?,
+                ValuePlace::Default => write!(to, "{key} = {value} (default): {rule}")?,
             }
         }
         for other in &self.others {

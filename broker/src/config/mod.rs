@@ -27,7 +27,7 @@ pub use cpus::Cpus;
 pub use credentials::{Loaded, load_credentials};
 pub use credentials_summary::credentials_summary;
 pub use draft::Draft;
-pub use error::{ConfigError, Fault, Place};
+pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, Command, EnvFlags, EnvFormat, PresignFlags, ServeFlags,
     TraceFlags, WhyFlags,
@@ -53,7 +53,7 @@ pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
         Ok(read) => settle(Some(path), &read.content, flags, machine),
         Err(error) => {
             let fault = Fault {
-                place: Place::Default,
+                place: ValuePlace::Default,
                 key: String::new(),
                 value: String::new(),
                 rule: format!("{}: cannot be read: {error}", path.display()),
@@ -108,7 +108,7 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     }
     settings.fewer_shards = settings.dev && settings.shards == 0;
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
-    let is_written = reader.place_of("limits.channels_per_account") != Place::Default;
+    let is_written = reader.place_of("limits.channels_per_account") != ValuePlace::Default;
     if settings.strict() && !is_written && LARGE_REGIONS.contains(&settings.region.as_str()) {
         settings.limits.channels_per_account = 10_000;
     }

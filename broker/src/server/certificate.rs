@@ -24,7 +24,7 @@ pub(super) struct Certificate {
 }
 
 /// A start with a certificate.
-pub(super) struct Found {
+pub(super) struct InitialCertificate {
     pub(super) certificate: Certificate,
     /// What shards present at first.
     pub(super) config: Arc<ServerConfig>,
@@ -44,7 +44,7 @@ impl Certificate {
         data_dir: &DataDir,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
         not_after: &NotAfter,
-    ) -> Result<Option<Found>, Failure> {
+    ) -> Result<Option<InitialCertificate>, Failure> {
         if settings.port(Scheme::Https).is_none() {
             return Ok(None);
         }
@@ -61,7 +61,7 @@ impl Certificate {
             mailboxes: Arc::clone(mailboxes),
         };
         certificate.note(&presented);
-        Ok(Some(Found {
+        Ok(Some(InitialCertificate {
             certificate,
             config: presented.config,
             ca,

@@ -4,7 +4,7 @@
 //!
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 
-use crate::config::{ConfigError, Draft, Loaded, Place, load_credentials};
+use crate::config::{ConfigError, Draft, Loaded, ValuePlace, load_credentials};
 use crate::files;
 use crate::tls_files::{self, TlsFault};
 use broker_core::settings::Settings;
@@ -140,7 +140,7 @@ fn of_credentials(
 ) -> Option<ConfigError> {
     let path = settings.credentials.as_ref()?.display().to_string();
     let whole = match error.faults() {
-        [fault] if fault.key.is_empty() && fault.place == Place::Default => &fault.rule,
+        [fault] if fault.key.is_empty() && fault.place == ValuePlace::Default => &fault.rule,
         [] | [_, ..] => return Some(error),
     };
     let rule = whole.strip_prefix(&format!("{path}: ")).unwrap_or(whole);

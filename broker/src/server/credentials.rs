@@ -28,7 +28,7 @@ pub(super) struct CredentialsFile {
 }
 
 /// A start with credentials.
-pub(super) struct Found {
+pub(super) struct InitialCredentials {
     pub(super) file: CredentialsFile,
     /// What shards begin with.
     pub(super) credentials: Arc<Credentials>,
@@ -44,7 +44,7 @@ impl CredentialsFile {
     pub(super) fn find(
         settings: &Settings,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-    ) -> Result<Option<Found>, Failure> {
+    ) -> Result<Option<InitialCredentials>, Failure> {
         let path = match (settings.auth, &settings.credentials) {
             (Auth::Sigv4, Some(path)) => path.clone(),
             (Auth::Sigv4 | Auth::None, _) => return Ok(None),
@@ -70,7 +70,7 @@ impl CredentialsFile {
         }
         file.of_side.send_replace(Arc::clone(&loaded.credentials));
         file.in_force.push(Arc::clone(&loaded.credentials));
-        Ok(Some(Found {
+        Ok(Some(InitialCredentials {
             file,
             credentials: loaded.credentials,
             read,

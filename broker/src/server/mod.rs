@@ -138,7 +138,10 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
 }
 
 /// What reads the files again that may change.
-fn reloader(tls: Option<certificate::Found>, who: Option<credentials::Found>) -> Reloader {
+fn reloader(
+    tls: Option<certificate::InitialCertificate>,
+    who: Option<credentials::InitialCredentials>,
+) -> Reloader {
     let mut reloader = Reloader::default();
     tls.into_iter()
         .for_each(|found| reloader.watch(Box::new(found.certificate), found.read));

@@ -127,13 +127,13 @@ impl Admin {
 
 /// A page that was asked for.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+struct PageQuery {
     prefix: String,
     after: Option<Identity>,
     limit: usize,
 }
 
-fn page_of(query: &str) -> Result<Wanted, Fault> {
+fn page_of(query: &str) -> Result<PageQuery, Fault> {
     let limit = match parameter(query, "limit")? {
         None => LIMIT_DEFAULT,
         Some(text) => {
@@ -144,7 +144,7 @@ fn page_of(query: &str) -> Result<Wanted, Fault> {
         }
     };
     let after = parameter(query, "token")?.map(|token| after(&token).ok_or(BAD_TOKEN));
-    Ok(Wanted {
+    Ok(PageQuery {
         prefix: parameter(query, "prefix")?.unwrap_or_default(),
         after: after.transpose()?,
         limit,

@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use crate::edge::Scraped;
-use broker_core::event::{Counters, Histogram, PLACES};
+use broker_core::event::{CONNECTION_ROLES, Counters, Histogram};
 use broker_core::id::ShardId;
 use broker_core::shard::Snapshot;
 use serde_json::{Value, json as value};
@@ -26,7 +26,7 @@ pub(super) struct Point {
     /// Milliseconds since 1970.
     pub(super) at_ms: u64,
     /// Connections by place; of a silent shard those of its last answer.
-    pub(super) connections: [u64; PLACES],
+    pub(super) connections: [u64; CONNECTION_ROLES],
     pub(super) channels: u64,
     pub(super) pending_messages: u64,
     pub(super) messages_per_second: f64,
@@ -190,7 +190,7 @@ impl ShardPoint {
 impl Point {
     /// As `/overview` shows it.
     pub(super) fn json(&self, draining: bool) -> Value {
-        let connections = broker_core::event::Place::LABELS.iter();
+        let connections = broker_core::event::ConnectionRole::LABELS.iter();
         let connections = connections.zip(self.connections);
         let connections: serde_json::Map<String, Value> = connections
             .map(|(place, count)| ((*place).to_owned(), count.into()))
@@ -246,7 +246,7 @@ const COLUMNS: [Column; 8] = [
 
 #[expect(clippy::cast_precision_loss, reason = "a count of connections")]
 fn of_place(point: &Point, label: &str) -> Option<f64> {
-    let mut places = broker_core::event::Place::LABELS.iter();
+    let mut places = broker_core::event::ConnectionRole::LABELS.iter();
     let place = places.position(|place| *place == label)?;
     point.connections.get(place).map(|count| *count as f64)
 }

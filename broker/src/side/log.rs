@@ -32,12 +32,12 @@ use tracing_subscriber::fmt::MakeWriter;
 pub struct Log {
     to: Sender<Item>,
     places: Arc<Places>,
-    kept: Kept,
+    kept: LogMemory,
 }
 
 /// What the log thread keeps in memory of what it wrote.
 #[derive(Clone, Debug, Default)]
-struct Kept {
+struct LogMemory {
     tail: Arc<LogTail>,
     recent: Arc<Recent>,
 }
@@ -130,7 +130,7 @@ impl Log {
             audits: Account::new(audits),
             dropped: AtomicU64::new(0),
         });
-        let kept = Kept::default();
+        let kept = LogMemory::default();
         (Self { to, places, kept }, from)
     }
 
@@ -240,7 +240,7 @@ impl Write for Lines<'_> {
 }
 
 /// The log thread: writes until nobody is left who could log.
-fn write_all(items: &Receiver<Item>, places: &Places, kept: &Kept, mut sink: impl Write) {
+fn write_all(items: &Receiver<Item>, places: &Places, kept: &LogMemory, mut sink: impl Write) {
     for item in items {
         match &item {
             Item::Entry(_) | Item::Line(_) => places.lines.give_back(),

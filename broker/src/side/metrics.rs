@@ -7,7 +7,8 @@ mod process;
 use super::exposition::{self, Exposition, Format, Row, Samples, seconds};
 use crate::edge::{AcceptErrors, EdgeCounts, Handshakes, Scraped};
 use broker_core::event::{
-    AuthFailure, Kind, LARGE_FRAMES, Outcome, Place, Requested, STATUS, UpgradeOutcome, UpgradeRole,
+    AuthFailure, ConnectionRole, Kind, LARGE_FRAMES, Outcome, Requested, STATUS, UpgradeOutcome,
+    UpgradeRole,
 };
 use broker_core::journal::EndReason;
 use broker_core::shard::Snapshot;
@@ -68,7 +69,7 @@ const METRICS: &[Row<View>] = &[
         name: "heliograph_connections",
         help: "Connections by role",
         kind: exposition::Kind::Gauge,
-        read: |it, to| labelled(to, "role", Place::LABELS, &it.sum.connections),
+        read: |it, to| labelled(to, "role", ConnectionRole::LABELS, &it.sum.connections),
     },
     Row {
         name: "heliograph_channels",

@@ -18,7 +18,7 @@ pub(super) struct Recent(Shared<Ring>);
 
 /// What was found, and what it was looked for in.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct RefusalMatches {
     /// The newest first.
     pub(super) refusals: Vec<Arc<Refused>>,
     /// How many are kept.
@@ -55,8 +55,8 @@ impl Recent {
     }
 
     /// The newest that fit, at most this many.
-    pub(super) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> Found {
-        self.locked(|ring| Found {
+    pub(super) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
+        self.locked(|ring| RefusalMatches {
             refusals: ring
                 .newest()
                 .filter(|row| fits(row))

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 /// mailbox, and costs the time limit once: from then on it is known to be silent.
 pub struct Survey<M: Machine, A> {
     mailboxes: Arc<[Mailbox<Post<M>>]>,
-    shards: Vec<Awaited<A>>,
+    shards: Vec<SurveyedShard<A>>,
 }
 
-struct Awaited<A> {
+struct SurveyedShard<A> {
     /// Where the answer arrives while the question is under way.
     from: Option<Receiver<A>>,
     /// Since when there has been no answer, also for want of room in the mailbox.
@@ -31,7 +31,7 @@ impl<M: Machine, A> Survey<M, A> {
     /// A survey of the shards behind `mailboxes`.
     #[must_use]
     pub fn new(mailboxes: Arc<[Mailbox<Post<M>>]>) -> Self {
-        let one = |_| Awaited {
+        let one = |_| SurveyedShard {
             from: None,
             silent_since: None,
         };

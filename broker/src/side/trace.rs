@@ -22,7 +22,7 @@ pub(super) async fn trace(
     let query = query.unwrap_or_default();
     let asked = match admin
         .identity(&name, &query)
-        .and_then(|identity| Ok((identity, Wanted::of(&query)?)))
+        .and_then(|identity| Ok((identity, TraceQuery::of(&query)?)))
     {
         Ok(asked) => asked,
         Err((code, text)) => return error(code, text),
@@ -37,13 +37,13 @@ pub(super) async fn trace(
 
 /// What was asked for.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+struct TraceQuery {
     client: Option<String>,
     since: Option<Wall>,
     limit: usize,
 }
 
-impl Wanted {
+impl TraceQuery {
     fn of(query: &str) -> Result<Self, (StatusCode, &'static str)> {
         let refused = |text| (StatusCode::BAD_REQUEST, text);
         let limit = match parameter(query, "limit")? {
@@ -126,7 +126,7 @@ impl Clocks {
 }
 
 /// The whole answer.
-fn document(name: &str, reading: Reading, wanted: &Wanted) -> Value {
+fn document(name: &str, reading: Reading, wanted: &TraceQuery) -> Value {
     let (wall, now) = reading.read;
     let (clocks, since_us) = (Clocks(wall, now), reading.since_us);
     let mut story = Story::of(reading);

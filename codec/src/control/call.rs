@@ -1,6 +1,6 @@
 //! Parsing a body into a typed call.
 
-use super::constraint::Rules;
+use super::constraint::BodyRules;
 use super::error::ApiError;
 use super::member::Body;
 use super::operation::Operation;
@@ -129,7 +129,7 @@ impl Call {
 /// JSON type, is given twice, or when an integer does not fit 64 bits; [`super::ErrorKind::InvalidArgument`] when a
 /// required member is missing or a member breaks its constraints; [`super::ErrorKind::TagsPerResourceExceededLimit`]
 /// when Create or TagResource brings too many tags.
-pub fn parse(operation: Operation, body: &mut [u8], rules: &Rules) -> Result<Call, ApiError> {
+pub fn parse(operation: Operation, body: &mut [u8], rules: &BodyRules) -> Result<Call, ApiError> {
     let body = Body::parse(body)?;
     let object = body.object()?;
     let call = match operation {

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 /// How bodies are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct BodyRules {
     /// Only ARNs of the partition `aws`, as the signaling model's pattern has it. Off, any partition is taken: devices
     /// in `aws-cn` and `aws-us-gov` exist.
     pub strict: bool,
@@ -48,7 +48,7 @@ pub(super) fn client_id(name: &'static str, text: &str) -> Result<OwnedClientId,
 }
 
 /// The required `ChannelARN`.
-pub(super) fn channel_arn(text: Option<&str>, rules: &Rules) -> Result<ChannelArn, ApiError> {
+pub(super) fn channel_arn(text: Option<&str>, rules: &BodyRules) -> Result<ChannelArn, ApiError> {
     arn("ChannelARN", text, rules)
 }
 
@@ -56,14 +56,14 @@ pub(super) fn channel_arn(text: Option<&str>, rules: &Rules) -> Result<ChannelAr
 pub(super) fn arn(
     name: &'static str,
     text: Option<&str>,
-    rules: &Rules,
+    rules: &BodyRules,
 ) -> Result<ChannelArn, ApiError> {
     let text = required(name, text)?;
     ChannelArn::parse(text, rules.strict).map_err(|error| not_arn(name, error))
 }
 
 /// A `StreamARN`, which is a channel's except the word `stream`: the stream's name in it.
-pub(super) fn stream_arn<'b>(text: &'b str, rules: &Rules) -> Result<&'b str, ApiError> {
+pub(super) fn stream_arn<'b>(text: &'b str, rules: &BodyRules) -> Result<&'b str, ApiError> {
     const NAME: &str = "StreamARN";
     let no_stream = || ApiError::invalid("StreamARN must name a resource of the kind stream.");
     match ChannelArn::parse(text, false) {

@@ -1,6 +1,6 @@
 //! DeleteSignalingChannel, `/deleteSignalingChannel`.
 
-use super::constraint::{Rules, channel_arn, version};
+use super::constraint::{BodyRules, channel_arn, version};
 use super::error::ApiError;
 use super::member::Object;
 use super::write;
@@ -16,7 +16,7 @@ pub struct DeleteSignalingChannel {
 }
 
 impl DeleteSignalingChannel {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, current] = object.members(["ChannelARN", "CurrentVersion"])?;
         let (arn, current) = (arn.text()?, current.text()?);
 

@@ -1,6 +1,6 @@
 //! DescribeMappedResourceConfiguration, `/describeMappedResourceConfiguration`.
 
-use super::constraint::{Rules, channel_name, integer, only_page, stream_arn};
+use super::constraint::{BodyRules, channel_name, integer, only_page, stream_arn};
 use super::error::ApiError;
 use super::member::Object;
 use super::owned::OwnedName;
@@ -27,7 +27,7 @@ pub enum StreamSelector {
 }
 
 impl DescribeMappedResourceConfiguration {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn, max_results, next_token] =
             object.members(["StreamName", "StreamARN", "MaxResults", "NextToken"])?;
         let (name, arn) = (name.text()?, arn.text()?);

@@ -1,6 +1,6 @@
 //! DescribeMediaStorageConfiguration, `/describeMediaStorageConfiguration`.
 
-use super::constraint::Rules;
+use super::constraint::BodyRules;
 use super::describe_signaling_channel::Selector;
 use super::error::ApiError;
 use super::member::Object;
@@ -13,7 +13,7 @@ pub struct DescribeMediaStorageConfiguration {
 }
 
 impl DescribeMediaStorageConfiguration {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let channel = Selector::parse(object, rules)?;
         Ok(Self { channel })
     }

@@ -1,7 +1,7 @@
 //! DescribeSignalingChannel, `/describeSignalingChannel`.
 
 use super::channel_info::{ChannelInfo, channel_info};
-use super::constraint::{Rules, channel_arn, channel_name};
+use super::constraint::{BodyRules, channel_arn, channel_name};
 use super::error::ApiError;
 use super::member::Object;
 use super::owned::OwnedName;
@@ -35,7 +35,7 @@ impl Selector {
     }
 
     /// Of the members `ChannelName` and `ChannelARN`, one or both; others are the caller's business.
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [name, arn] = object.members(["ChannelName", "ChannelARN"])?;
         let (name, arn) = (name.text()?, arn.text()?);
 
@@ -56,7 +56,7 @@ impl Selector {
 }
 
 impl DescribeSignalingChannel {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let channel = Selector::parse(object, rules)?;
         Ok(Self { channel })
     }

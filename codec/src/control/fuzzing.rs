@@ -3,8 +3,8 @@
 use super::call::{Call, parse};
 use super::operation::Operation;
 use super::{
-    DescribeMediaStorageConfiguration, DescribeSignalingChannel, Rules, Selector, StreamSelector,
-    TAGS_MAX, error_body,
+    BodyRules, DescribeMediaStorageConfiguration, DescribeSignalingChannel, Selector,
+    StreamSelector, TAGS_MAX, error_body,
 };
 
 /// Parses `data` (its first byte picks operation and rules, the rest is the body) and checks what must hold of any
@@ -16,7 +16,7 @@ pub fn fuzz(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else {
         return;
     };
-    let rules = Rules {
+    let rules = BodyRules {
         strict: choice & 0x80 != 0,
     };
     let Some(&operation) = Operation::ALL.get(usize::from(choice & 0x7f) % Operation::ALL.len())
@@ -33,7 +33,7 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
-fn check(operation: Operation, call: &Call, rules: Rules) {
+fn check(operation: Operation, call: &Call, rules: BodyRules) {
     assert_eq!(call.operation(), operation);
     if let Some(arn) = call.arn() {
         assert!(

@@ -1,6 +1,6 @@
 //! GetIceServerConfig, `/v1/get-ice-server-config`.
 
-use super::constraint::{Rules, channel_arn, client_id};
+use super::constraint::{BodyRules, channel_arn, client_id};
 use super::error::ApiError;
 use super::member::Object;
 use super::owned::OwnedClientId;
@@ -28,7 +28,7 @@ impl GetIceServerConfig {
             .map_or("kvs", OwnedClientId::as_str)
     }
 
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, client, service, username] =
             object.members(["ChannelARN", "ClientId", "Service", "Username"])?;
         let (arn, client) = (arn.text()?, client.text()?);

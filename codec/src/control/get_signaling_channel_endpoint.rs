@@ -1,6 +1,6 @@
 //! GetSignalingChannelEndpoint, `/getSignalingChannelEndpoint`.
 
-use super::constraint::{Rules, channel_arn};
+use super::constraint::{BodyRules, channel_arn};
 use super::error::ApiError;
 use super::member::{Member, Object};
 use super::write;
@@ -41,7 +41,7 @@ impl Protocol {
 }
 
 impl GetSignalingChannelEndpoint {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, configuration] =
             object.members(["ChannelARN", "SingleMasterChannelEndpointConfiguration"])?;
         let arn = arn.text()?;

@@ -3,7 +3,7 @@
 //! On AWS they make the service itself call the master or a viewer. Here they have no response to write: the answer to
 //! a caller who may is [`super::MEDIA_STORAGE_REFUSED`]. Their members begin with a small letter, unlike all others.
 
-use super::constraint::{Rules, arn, client_id, required};
+use super::constraint::{BodyRules, arn, client_id, required};
 use super::error::ApiError;
 use super::member::Object;
 use super::owned::OwnedClientId;
@@ -17,7 +17,7 @@ pub struct JoinStorageSession {
 }
 
 impl JoinStorageSession {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [channel] = object.members(["channelArn"])?;
         let arn = arn("channelArn", channel.text()?, rules)?;
         Ok(Self { arn })
@@ -34,7 +34,7 @@ pub struct JoinStorageSessionAsViewer {
 }
 
 impl JoinStorageSessionAsViewer {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [channel, client] = object.members(["channelArn", "clientId"])?;
         let (channel, client) = (channel.text()?, client.text()?);
 

@@ -1,6 +1,6 @@
 //! ListTagsForResource, `/ListTagsForResource`.
 
-use super::constraint::{Rules, arn, only_page};
+use super::constraint::{BodyRules, arn, only_page};
 use super::error::ApiError;
 use super::member::Object;
 use super::tag::Tag;
@@ -15,7 +15,7 @@ pub struct ListTagsForResource {
 }
 
 impl ListTagsForResource {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [resource, next_token] = object.members(["ResourceARN", "NextToken"])?;
         let (resource, next_token) = (resource.text()?, next_token.text()?);
 

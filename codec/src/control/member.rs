@@ -38,7 +38,7 @@ impl<'t, 'b> Object<'t, 'b> {
         self,
         names: [&'static str; N],
     ) -> Result<[Member<'t, 'b>; N], ApiError> {
-        let mut found = names.map(|name| Found {
+        let mut found = names.map(|name| NamedMember {
             seen: false,
             member: Member { name, value: None },
         });
@@ -110,7 +110,7 @@ impl<'t, 'b> Member<'t, 'b> {
     }
 }
 
-struct Found<'t, 'b> {
+struct NamedMember<'t, 'b> {
     seen: bool,
     member: Member<'t, 'b>,
 }

@@ -46,7 +46,7 @@ mod write;
 
 pub use call::{Call, parse};
 pub use channel_info::{ChannelInfo, ChannelStatus};
-pub use constraint::Rules;
+pub use constraint::BodyRules;
 pub use create_signaling_channel::{CreateSignalingChannel, create};
 pub use delete_signaling_channel::{DeleteSignalingChannel, delete};
 pub use describe_mapped_resource_configuration::{

@@ -1,6 +1,6 @@
 //! SendAlexaOfferToMaster, `/v1/send-alexa-offer-to-master`.
 
-use super::constraint::{Rules, channel_arn, client_id, required};
+use super::constraint::{BodyRules, channel_arn, client_id, required};
 use super::error::ApiError;
 use super::member::Object;
 use super::owned::OwnedClientId;
@@ -24,7 +24,7 @@ pub struct SendAlexaOfferToMaster {
 }
 
 impl SendAlexaOfferToMaster {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, sender, payload] =
             object.members(["ChannelARN", "SenderClientId", "MessagePayload"])?;
         let (arn, sender, payload) = (arn.text()?, sender.text()?, payload.text()?);

@@ -1,6 +1,6 @@
 //! TagResource, `/TagResource`.
 
-use super::constraint::{Rules, arn, required};
+use super::constraint::{BodyRules, arn, required};
 use super::error::ApiError;
 use super::member::Object;
 use super::tag::{self, Tag};
@@ -17,7 +17,7 @@ pub struct TagResource {
 }
 
 impl TagResource {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [resource, tags] = object.members(["ResourceARN", "Tags"])?;
         let (resource, tags) = (resource.text()?, tag::read(tags)?);
 

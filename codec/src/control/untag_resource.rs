@@ -1,6 +1,6 @@
 //! UntagResource, `/UntagResource`.
 
-use super::constraint::{Rules, arn, required};
+use super::constraint::{BodyRules, arn, required};
 use super::error::ApiError;
 use super::member::Object;
 use super::tag::{self, TAGS_MAX};
@@ -17,7 +17,7 @@ pub struct UntagResource {
 }
 
 impl UntagResource {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [resource, keys] = object.members(["ResourceARN", "TagKeyList"])?;
         let (resource, keys) = (resource.text()?, keys.texts()?);
 

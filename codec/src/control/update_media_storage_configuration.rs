@@ -1,6 +1,6 @@
 //! UpdateMediaStorageConfiguration, `/updateMediaStorageConfiguration`.
 
-use super::constraint::{Rules, channel_arn, required, stream_arn};
+use super::constraint::{BodyRules, channel_arn, required, stream_arn};
 use super::error::ApiError;
 use super::member::{Member, Object};
 use super::write;
@@ -20,7 +20,7 @@ pub struct UpdateMediaStorageConfiguration {
 }
 
 impl UpdateMediaStorageConfiguration {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, configuration] = object.members(["ChannelARN", "MediaStorageConfiguration"])?;
         let (arn, configuration) = (arn.text()?, read_configuration(configuration)?);
 

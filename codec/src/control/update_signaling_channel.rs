@@ -1,6 +1,6 @@
 //! UpdateSignalingChannel, `/updateSignalingChannel`.
 
-use super::constraint::{Rules, channel_arn, required, ttl_seconds, version};
+use super::constraint::{BodyRules, channel_arn, required, ttl_seconds, version};
 use super::error::ApiError;
 use super::member::Object;
 use super::write;
@@ -18,7 +18,7 @@ pub struct UpdateSignalingChannel {
 }
 
 impl UpdateSignalingChannel {
-    pub(super) fn parse(object: Object<'_, '_>, rules: &Rules) -> Result<Self, ApiError> {
+    pub(super) fn parse(object: Object<'_, '_>, rules: &BodyRules) -> Result<Self, ApiError> {
         let [arn, current, configuration] =
             object.members(["ChannelARN", "CurrentVersion", "SingleMasterConfiguration"])?;
         let (arn, current) = (arn.text()?, current.text()?);

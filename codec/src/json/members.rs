@@ -35,14 +35,14 @@ pub(crate) enum Member {
 
 /// The members that the service knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
+pub(crate) enum MemberName {
     Action,
     Payload,
     Recipient,
     Correlation,
 }
 
-impl Key {
+impl MemberName {
     /// The known member of a name: the first letter in either case, the rest exact.
     pub(crate) fn of(name: &[u8]) -> Option<Self> {
         match name {
@@ -69,25 +69,25 @@ pub(crate) struct Members {
     pub(crate) twice: bool,
     /// The correlation id is one of them, so that none of the two can be echoed.
     pub(crate) correlation_twice: bool,
-    /// Which members were seen, a bit for each [`Key`].
+    /// Which members were seen, a bit for each [`MemberName`].
     seen: u8,
 }
 
 impl Members {
     /// Takes in a member.
-    pub(crate) fn set(&mut self, key: Key, value: Member) {
+    pub(crate) fn set(&mut self, key: MemberName, value: Member) {
         let bit = 1 << key as u8;
         if self.seen & bit != 0 {
             self.twice = true;
-            self.correlation_twice |= key == Key::Correlation;
+            self.correlation_twice |= key == MemberName::Correlation;
             return;
         }
         self.seen |= bit;
         *match key {
-            Key::Action => &mut self.action,
-            Key::Payload => &mut self.payload,
-            Key::Recipient => &mut self.recipient,
-            Key::Correlation => &mut self.correlation,
+            MemberName::Action => &mut self.action,
+            MemberName::Payload => &mut self.payload,
+            MemberName::Recipient => &mut self.recipient,
+            MemberName::Correlation => &mut self.correlation,
         } = value;
     }
 }
@@ -103,14 +103,14 @@ mod tests {
     #[test]
     fn only_the_first_letter_is_folded() {
         for (name, key) in [
-            ("action", Some(Key::Action)),
-            ("Action", Some(Key::Action)),
-            ("messagePayload", Some(Key::Payload)),
-            ("MessagePayload", Some(Key::Payload)),
-            ("recipientClientId", Some(Key::Recipient)),
-            ("RecipientClientId", Some(Key::Recipient)),
-            ("correlationId", Some(Key::Correlation)),
-            ("CorrelationId", Some(Key::Correlation)),
+            ("action", Some(MemberName::Action)),
+            ("Action", Some(MemberName::Action)),
+            ("messagePayload", Some(MemberName::Payload)),
+            ("MessagePayload", Some(MemberName::Payload)),
+            ("recipientClientId", Some(MemberName::Recipient)),
+            ("RecipientClientId", Some(MemberName::Recipient)),
+            ("correlationId", Some(MemberName::Correlation)),
+            ("CorrelationId", Some(MemberName::Correlation)),
             ("ACTION", None),
             ("actionx", None),
             ("actio", None),
@@ -119,19 +119,19 @@ mod tests {
             ("senderClientId", None),
             ("", None),
         ] {
-            assert_eq!(Key::of(name.as_bytes()), key, "{name}");
+            assert_eq!(MemberName::of(name.as_bytes()), key, "{name}");
         }
     }
 
     #[test]
     fn a_second_value_is_noticed_and_not_taken() {
         let mut members = Members::default();
-        members.set(Key::Action, Member::Absent);
+        members.set(MemberName::Action, Member::Absent);
         assert!(!members.twice);
-        members.set(Key::Action, Member::Other);
+        members.set(MemberName::Action, Member::Other);
         assert!(members.twice && members.action == Member::Absent && !members.correlation_twice);
-        members.set(Key::Correlation, Member::Other);
-        members.set(Key::Correlation, Member::Absent);
+        members.set(MemberName::Correlation, Member::Other);
+        members.set(MemberName::Correlation, Member::Absent);
         assert!(members.correlation_twice && members.correlation == Member::Other);
     }
 }

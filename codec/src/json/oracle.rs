@@ -1,6 +1,6 @@
 //! The scanner against simd-json, and both against serde_json, over generated and mutated texts.
 
-use super::members::{Key, Member, Members};
+use super::members::{Member, MemberName, Members};
 use super::{TapeReader, scan};
 use crate::limits::JSON_DEPTH;
 use proptest::prelude::*;
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 /// What a reader found, with strings instead of places.
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
+struct MemberTexts {
     values: [Option<String>; 4],
     twice: bool,
     correlation_twice: bool,
 }
 
-fn found(members: &Members, text: &[u8]) -> Found {
+fn found(members: &Members, text: &[u8]) -> MemberTexts {
     let value = |member| match member {
         Member::Absent => None,
         Member::Other => Some("(other)".to_owned()),
@@ -27,7 +27,7 @@ fn found(members: &Members, text: &[u8]) -> Found {
         members.correlation,
     ]
     .map(value);
-    Found {
+    MemberTexts {
         values,
         twice: members.twice,
         correlation_twice: members.correlation_twice,
@@ -70,10 +70,16 @@ fn compare(text: &str) -> bool {
 }
 
 fn wanted(members: &serde_json::Map<String, Value>) -> [Option<String>; 4] {
-    [Key::Action, Key::Payload, Key::Recipient, Key::Correlation].map(|key| {
+    [
+        MemberName::Action,
+        MemberName::Payload,
+        MemberName::Recipient,
+        MemberName::Correlation,
+    ]
+    .map(|key| {
         let (_, value) = members
             .iter()
-            .find(|(name, _)| Key::of(name.as_bytes()) == Some(key))?;
+            .find(|(name, _)| MemberName::of(name.as_bytes()) == Some(key))?;
         match value {
             Value::Null => None,
             Value::String(text) => Some(format!("={text}")),

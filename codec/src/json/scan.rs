@@ -8,7 +8,7 @@
 //! start. The text must be valid UTF-8, which the WebSocket layer has proven; then a quote or backslash byte is never
 //! a part of a longer character.
 
-use super::members::{Key, Member, Members, Span};
+use super::members::{Member, MemberName, Members, Span};
 use crate::aws::is_word_byte;
 use crate::base64;
 use memchr::memchr2;
@@ -25,8 +25,8 @@ pub(crate) fn scan(text: &[u8]) -> Option<Members> {
         rest = blank(blank(after).strip_prefix(b":")?).strip_prefix(b"\"")?;
         let start = text.len() - rest.len();
         let (value, after) = match key {
-            Some(Key::Payload) => payload(rest, &mut members)?,
-            Some(Key::Action | Key::Recipient | Key::Correlation) => {
+            Some(MemberName::Payload) => payload(rest, &mut members)?,
+            Some(MemberName::Action | MemberName::Recipient | MemberName::Correlation) => {
                 word(rest).or_else(|| plain(rest))?
             }
             None => plain(rest)?,
@@ -50,12 +50,12 @@ pub(crate) fn scan(text: &[u8]) -> Option<Members> {
 
 /// A member's name behind its opening quote: which one it is, and what follows its closing quote.
 #[inline]
-fn name(rest: &[u8]) -> Option<(Option<Key>, &[u8])> {
-    let (key, tail): (Key, &[u8]) = match rest.split_first()? {
-        (b'a' | b'A', _) => (Key::Action, b"ction\""),
-        (b'm' | b'M', _) => (Key::Payload, b"essagePayload\""),
-        (b'r' | b'R', _) => (Key::Recipient, b"ecipientClientId\""),
-        (b'c' | b'C', _) => (Key::Correlation, b"orrelationId\""),
+fn name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
+    let (key, tail): (MemberName, &[u8]) = match rest.split_first()? {
+        (b'a' | b'A', _) => (MemberName::Action, b"ction\""),
+        (b'm' | b'M', _) => (MemberName::Payload, b"essagePayload\""),
+        (b'r' | b'R', _) => (MemberName::Recipient, b"ecipientClientId\""),
+        (b'c' | b'C', _) => (MemberName::Correlation, b"orrelationId\""),
         _ => return unknown_name(rest),
     };
     match rest.get(1..).and_then(|rest| rest.strip_prefix(tail)) {
@@ -64,9 +64,9 @@ fn name(rest: &[u8]) -> Option<(Option<Key>, &[u8])> {
     }
 }
 
-fn unknown_name(rest: &[u8]) -> Option<(Option<Key>, &[u8])> {
+fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     let (name, after) = plain(rest)?;
-    Some((Key::of(name), after))
+    Some((MemberName::of(name), after))
 }
 
 /// The payload behind its opening quote. Base64 holds no control characters, so one check stands for both.

@@ -4,7 +4,7 @@
 //! Memory: the buffers grow to what the largest text asked for, at most about 40 bytes for each byte of a message (a
 //! text of nothing but commas). There is one reader per shard.
 
-use super::members::{Key, Member, Members, Span};
+use super::members::{Member, MemberName, Members, Span};
 use super::value::{Object, Value};
 use crate::limits::JSON_DEPTH;
 use simd_json::tape::{Node, Tape};
@@ -32,7 +32,7 @@ impl TapeReader {
         self.walk(text, |nodes| {
             let mut members = Members::default();
             for (name, value) in Value::of(nodes).object()?.entries() {
-                if let Some(key) = Key::of(name.as_bytes()) {
+                if let Some(key) = MemberName::of(name.as_bytes()) {
                     members.set(key, member(value, base));
                 }
             }

@@ -1,7 +1,7 @@
 //! The entry of fuzzers and of the seeded test: the flat scanner and simd-json must agree, and nothing may panic.
 
 use super::client::EventParser;
-use super::request::{Fault, Request, Role, Rules, judge};
+use super::request::{Fault, MessageRules, Request, Role, judge};
 use super::{Delivery, FaultKind, Parser};
 use crate::json;
 
@@ -15,9 +15,9 @@ pub fn fuzz(data: &[u8]) {
     let (mut parser, mut tape) = (Parser::new(), json::TapeReader::new());
     for role in [Role::Master, Role::Viewer] {
         for rules in [
-            Rules::DEFAULT,
-            Rules::STRICT,
-            Rules {
+            MessageRules::DEFAULT,
+            MessageRules::STRICT,
+            MessageRules {
                 payload_bytes: 8,
                 url_safe: true,
                 master_offers: true,
@@ -42,7 +42,7 @@ pub fn fuzz(data: &[u8]) {
 }
 
 /// What every request promises, and that its delivery is read back as it was written.
-fn check(request: &Request<'_>, role: Role, rules: &Rules) {
+fn check(request: &Request<'_>, role: Role, rules: &MessageRules) {
     assert!((1..=rules.payload_bytes).contains(&request.payload.len()));
     assert!(
         request

@@ -21,5 +21,5 @@ mod status;
 pub mod fuzzing;
 
 pub use event::{Delivery, GO_AWAY, RECONNECT_ICE_SERVER};
-pub use request::{Action, Fault, FaultKind, Parser, Request, Role, Rules};
+pub use request::{Action, Fault, FaultKind, MessageRules, Parser, Request, Role};
 pub use status::{StatusFault, status_response};

@@ -66,7 +66,7 @@ pub enum Role {
 
 /// What an operator may choose about messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct MessageRules {
     /// Longest payload in bytes of base64 text.
     pub payload_bytes: usize,
     /// Whether `-` and `_` are taken and rewritten to `+` and `/`; else they are outside the alphabet.
@@ -75,7 +75,7 @@ pub struct Rules {
     pub master_offers: bool,
 }
 
-impl Rules {
+impl MessageRules {
     /// The rules of the default profile.
     pub const DEFAULT: Self = Self {
         payload_bytes: limits::PAYLOAD_BYTES,
@@ -95,7 +95,7 @@ impl Rules {
 pub struct Request<'a> {
     /// The action.
     pub action: Action,
-    /// Base64 text of the standard alphabet, 1 to [`Rules::payload_bytes`] bytes; never decoded.
+    /// Base64 text of the standard alphabet, 1 to [`MessageRules::payload_bytes`] bytes; never decoded.
     pub payload: &'a str,
     /// Whom a master means; `None` for viewers, whatever they wrote.
     pub recipient: Option<ClientId<'a>>,
@@ -123,7 +123,7 @@ pub enum FaultKind {
 impl FaultKind {
     /// The status to answer under `rules`; `None` for what is never answered.
     #[must_use]
-    pub const fn status(self, rules: &Rules) -> Option<StatusFault> {
+    pub const fn status(self, rules: &MessageRules) -> Option<StatusFault> {
         match self {
             Self::Malformed => Some(StatusFault::Malformed),
             Self::UnsupportedAction => Some(StatusFault::UnsupportedAction),
@@ -170,7 +170,7 @@ impl Parser {
         &'a mut self,
         text: &'a mut [u8],
         role: Role,
-        rules: &Rules,
+        rules: &MessageRules,
     ) -> Result<Request<'a>, Fault<'a>> {
         let Some(members) = json::read(text, &mut self.tape) else {
             return Err(Fault {
@@ -199,7 +199,7 @@ pub(super) fn judge<'a>(
     members: &Members,
     text: &'a mut [u8],
     role: Role,
-    rules: &Rules,
+    rules: &MessageRules,
 ) -> Result<Request<'a>, Fault<'a>> {
     let payload = check_payload(members, text, rules);
     let text = Text::new(text);
@@ -268,7 +268,7 @@ fn correlation<'a>(
 }
 
 /// The payload's place when its length and alphabet are right; afterwards it is of the standard alphabet.
-fn check_payload(members: &Members, text: &mut [u8], rules: &Rules) -> Option<Span> {
+fn check_payload(members: &Members, text: &mut [u8], rules: &MessageRules) -> Option<Span> {
     let Member::Text(span) = members.payload else {
         return None;
     };

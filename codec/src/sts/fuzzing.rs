@@ -1,7 +1,7 @@
 //! The fuzz entry of this module. A fuzz target calls it, and so does a test with seeded inputs.
 
 use super::{
-    DURATION_S_MAX, Error, POLICY_CHARS_MAX, Request, Rules, error_body, is_form, parse, xml,
+    DURATION_S_MAX, Error, FormRules, POLICY_CHARS_MAX, Request, error_body, is_form, parse, xml,
 };
 
 /// Parses `data` (its first byte picks the rules, the rest is the body) and checks what must hold of any result; then
@@ -13,7 +13,7 @@ pub fn fuzz(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else {
         return;
     };
-    let rules = Rules {
+    let rules = FormRules {
         strict: choice & 1 != 0,
     };
     match parse(body, &rules) {

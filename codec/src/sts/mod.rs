@@ -24,7 +24,7 @@ mod xml;
 pub mod fuzzing;
 
 pub use error::{Error, ErrorKind, error_body};
-pub use request::{Request, Rules, is_form, parse};
+pub use request::{FormRules, Request, is_form, parse};
 pub use response::{CallerIdentity, FederationToken, caller_identity, federation_token};
 
 /// The path of every request.

@@ -6,7 +6,7 @@ use super::{DURATION_S_DEFAULT, DURATION_S_MAX, POLICY_CHARS_MAX, VERSION};
 
 /// How requests are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct FormRules {
     /// As AWS: no token lives for less than 900 s. Off, 60 s are enough.
     pub strict: bool,
 }
@@ -65,7 +65,7 @@ pub fn is_form(content_type: &str) -> bool {
 /// the action does not know; [`ErrorKind::MissingAction`] and [`ErrorKind::InvalidAction`];
 /// [`ErrorKind::InvalidParameterValue`] when managed policies or session tags are asked for;
 /// [`ErrorKind::ValidationError`] when a parameter is missing or breaks its constraints.
-pub fn parse(body: &[u8], rules: &Rules) -> Result<Request, Error> {
+pub fn parse(body: &[u8], rules: &FormRules) -> Result<Request, Error> {
     let mut form = Form::parse(body)?;
     let action = form.take("Action").filter(|action| !action.is_empty());
     let action = action.ok_or_else(|| {
@@ -91,7 +91,7 @@ pub fn parse(body: &[u8], rules: &Rules) -> Result<Request, Error> {
     }
 }
 
-fn get_federation_token(mut form: Form, rules: &Rules) -> Result<Request, Error> {
+fn get_federation_token(mut form: Form, rules: &FormRules) -> Result<Request, Error> {
     let (name, policy) = (form.take("Name"), form.take("Policy"));
     let duration = form.take("DurationSeconds");
     nothing_ignored(&form)?;
@@ -170,7 +170,7 @@ fn checked_policy(policy: &str) -> Result<Box<str>, Error> {
 }
 
 /// `DurationSeconds`: decimal digits.
-fn checked_duration(duration: Option<&str>, rules: &Rules) -> Result<u32, Error> {
+fn checked_duration(duration: Option<&str>, rules: &FormRules) -> Result<u32, Error> {
     let Some(text) = duration else {
         return Ok(DURATION_S_DEFAULT);
     };

@@ -8,7 +8,7 @@
 
 use super::close::CloseFrame;
 use super::header::{Header, Opcode, Side};
-use super::{FrameError, Item, Kind, Receiver, Rules};
+use super::{FrameError, FrameRules, Item, Kind, Receiver};
 
 /// An item that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn fuzz(data: &[u8]) {
         2 => [300, 5],
         _ => [70_000, 100],
     };
-    let rules = Rules {
+    let rules = FrameRules {
         message_bytes,
         fragments: u32::try_from(fragments).unwrap_or(u32::MAX),
     };
@@ -82,7 +82,12 @@ pub fn fuzz(data: &[u8]) {
 ///
 /// # Panics
 /// When the receiver breaks its own contract.
-pub fn run(side: Side, rules: &Rules, stream: &[u8], reads: impl Iterator<Item = usize>) -> Seen {
+pub fn run(
+    side: Side,
+    rules: &FrameRules,
+    stream: &[u8],
+    reads: impl Iterator<Item = usize>,
+) -> Seen {
     let mut receiver = Receiver::new(side);
     let mut stream = stream.to_vec();
     let mut rest = &mut stream[..];
@@ -130,7 +135,7 @@ pub fn run(side: Side, rules: &Rules, stream: &[u8], reads: impl Iterator<Item =
 }
 
 /// What a stream means, said in the plainest way: all of it in memory, copied, std's UTF-8.
-pub fn model(side: Side, rules: &Rules, mut stream: &[u8]) -> Seen {
+pub fn model(side: Side, rules: &FrameRules, mut stream: &[u8]) -> Seen {
     let mut seen = Seen {
         items: Vec::new(),
         error: None,
@@ -156,7 +161,7 @@ pub fn model(side: Side, rules: &Rules, mut stream: &[u8]) -> Seen {
 /// The next frame of a stream, or the unfinished one at its end.
 fn model_frame(
     side: Side,
-    rules: &Rules,
+    rules: &FrameRules,
     stream: &mut &[u8],
     message: &mut Option<(Kind, u32, Vec<u8>)>,
     seen: &mut Seen,

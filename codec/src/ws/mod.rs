@@ -30,5 +30,5 @@ pub use encoder::{close_frame, close_frame_masked, frame, frame_masked, header, 
 pub use error::FrameError;
 pub use header::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, Opcode, Side};
 pub use mask::mask;
-pub use receiver::{Item, Kind, Receiver, Rules};
+pub use receiver::{FrameRules, Item, Kind, Receiver};
 pub use upgrade::{accept_key, request, valid_key};

@@ -12,7 +12,7 @@
 use super::close::CloseFrame;
 use super::header::{CONTROL, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, OPCODE, Opcode, Side};
 use super::mask::mask;
-use super::receiver::{Found, Kind, Place, Rules, What, settle};
+use super::receiver::{FrameRules, Kind, LocatedItem, PayloadPlace, What, settle};
 use super::{FrameError, utf8};
 
 /// The rare state of a receiver. One exists per connection that is inside a frame or message, until its end was lent.
@@ -42,7 +42,7 @@ struct Frame {
     taken: usize,
 }
 
-/// A data message under way: `proven ≤ bytes.len() ≤ Rules::message_bytes`.
+/// A data message under way: `proven ≤ bytes.len() ≤ FrameRules::message_bytes`.
 #[derive(Debug)]
 struct Message {
     kind: Kind,
@@ -75,9 +75,9 @@ impl Partial {
     pub(super) fn find(
         &mut self,
         side: Side,
-        rules: &Rules,
+        rules: &FrameRules,
         bytes: &mut [u8],
-    ) -> Result<(usize, Option<Found>), FrameError> {
+    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
         self.forget_lent();
         let mut used = 0;
         loop {
@@ -95,9 +95,9 @@ impl Partial {
                         settle(what, &header, bytes.get_mut(used..end).unwrap_or_default())?;
                         return Ok((
                             end,
-                            Some(Found {
+                            Some(LocatedItem {
                                 what,
-                                place: Place::Bytes(used, end),
+                                place: PayloadPlace::Bytes(used, end),
                             }),
                         ));
                     }
@@ -192,7 +192,7 @@ impl Partial {
     }
 
     /// Checks a header in its place: order of fragments, their number, the message's size.
-    fn admit(&mut self, header: &Header, rules: &Rules) -> Result<(), FrameError> {
+    fn admit(&mut self, header: &Header, rules: &FrameRules) -> Result<(), FrameError> {
         let before = match (header.opcode, &mut self.message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
             (Opcode::Text | Opcode::Binary, None) => 0,
@@ -227,7 +227,7 @@ impl Partial {
         &mut self,
         frame: Frame,
         rest: &mut [u8],
-    ) -> Result<(usize, Option<Found>), FrameError> {
+    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
         let Frame { header, taken } = frame;
         let left = header.payload_bytes - taken as u64;
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
@@ -252,9 +252,9 @@ impl Partial {
         };
         Ok((
             count,
-            what.map(|what| Found {
+            what.map(|what| LocatedItem {
                 what,
-                place: Place::Kept,
+                place: PayloadPlace::Kept,
             }),
         ))
     }

@@ -11,7 +11,7 @@
 //! itself, then in its place among the others), text as its bytes arrive, a close frame's body when it is complete.
 //! So any cutting gives the same items and the same error.
 //!
-//! Each call first finds out *where* the next item is (a small value, [`Found`]) and then lends it, so that the
+//! Each call first finds out *where* the next item is (a small value, [`LocatedItem`]) and then lends it, so that the
 //! borrow of the item begins after the last moment at which something can go wrong.
 
 use super::FrameError;
@@ -22,7 +22,7 @@ use super::partial::Partial;
 
 /// What a receiver takes. The same for all connections of a kind, so it is not kept in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct FrameRules {
     /// Longest message in bytes, over all its fragments. Checked on each header, before the payload arrives.
     pub message_bytes: usize,
     /// How many frames a message may have, empty ones included; 0 is like 1.
@@ -45,7 +45,8 @@ pub enum Item<'a> {
     Message {
         /// Text or binary.
         kind: Kind,
-        /// The payload, unmasked; valid UTF-8 if it is text. At most [`Rules::message_bytes`]; may be changed in place.
+        /// The payload, unmasked; valid UTF-8 if it is text. At most [`FrameRules::message_bytes`]; may be changed in
+        /// place.
         payload: &'a mut [u8],
     },
     /// A ping with its payload, to be answered by a pong with the same (RFC 6455 section 5.5.3).
@@ -60,9 +61,9 @@ pub enum Item<'a> {
 ///
 /// The caller hands over the bytes of each read and loops until there is no further item:
 /// ```
-/// use codec::ws::{Item, Kind, Receiver, Rules, Side};
+/// use codec::ws::{Item, Kind, Receiver, FrameRules, Side};
 ///
-/// let rules = Rules { message_bytes: 64 * 1024, fragments: 64 };
+/// let rules = FrameRules { message_bytes: 64 * 1024, fragments: 64 };
 /// let mut receiver = Receiver::new(Side::Client);
 /// let mut read = *b"\x81\x05hello\x89\x00";
 /// let mut bytes = &mut read[..];
@@ -93,9 +94,9 @@ const _: () = assert!(
 
 /// Where an item is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct LocatedItem {
     pub(super) what: What,
-    pub(super) place: Place,
+    pub(super) place: PayloadPlace,
 }
 
 /// What an item is.
@@ -109,7 +110,7 @@ pub(super) enum What {
 
 /// Where an item's payload is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum PayloadPlace {
     /// In the caller's bytes, from here to there.
     Bytes(usize, usize),
     /// In the box.
@@ -139,7 +140,7 @@ impl Receiver {
     #[inline]
     pub fn next<'a>(
         &'a mut self,
-        rules: &Rules,
+        rules: &FrameRules,
         bytes: &'a mut [u8],
     ) -> Result<(usize, Option<Item<'a>>), FrameError> {
         let (used, found) = match self.find(rules, bytes) {
@@ -188,9 +189,9 @@ impl Receiver {
     #[inline]
     fn find(
         &mut self,
-        rules: &Rules,
+        rules: &FrameRules,
         bytes: &mut [u8],
-    ) -> Result<(usize, Option<Found>), FrameError> {
+    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
         if self.partial.is_none() && self.failed.is_none() {
             if bytes.is_empty() {
                 return Ok((0, None));
@@ -205,9 +206,9 @@ impl Receiver {
                 settle(what, &header, bytes.get_mut(start..end).unwrap_or_default())?;
                 return Ok((
                     end,
-                    Some(Found {
+                    Some(LocatedItem {
                         what,
-                        place: Place::Bytes(start, end),
+                        place: PayloadPlace::Bytes(start, end),
                     }),
                 ));
             }
@@ -219,9 +220,9 @@ impl Receiver {
     #[inline(never)]
     fn find_kept(
         &mut self,
-        rules: &Rules,
+        rules: &FrameRules,
         bytes: &mut [u8],
-    ) -> Result<(usize, Option<Found>), FrameError> {
+    ) -> Result<(usize, Option<LocatedItem>), FrameError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -234,10 +235,10 @@ impl Receiver {
     }
 
     #[inline]
-    fn lend<'a>(&'a mut self, found: Found, bytes: &'a mut [u8]) -> Option<Item<'a>> {
+    fn lend<'a>(&'a mut self, found: LocatedItem, bytes: &'a mut [u8]) -> Option<Item<'a>> {
         let payload = match found.place {
-            Place::Bytes(from, to) => bytes.get_mut(from..to)?,
-            Place::Kept => self.partial.as_mut()?.kept(found.what)?,
+            PayloadPlace::Bytes(from, to) => bytes.get_mut(from..to)?,
+            PayloadPlace::Kept => self.partial.as_mut()?.kept(found.what)?,
         };
         Some(match found.what {
             What::Message(kind) => Item::Message { kind, payload },

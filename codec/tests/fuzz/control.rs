@@ -1,7 +1,7 @@
 //! Hostile bodies: seeded mutations of real ones, deep nesting, and agreement with another JSON parser.
 
 use super::seeded::{Seeded, runs};
-use codec::control::{ErrorKind, Operation, Rules, fuzzing, parse};
+use codec::control::{BodyRules, ErrorKind, Operation, fuzzing, parse};
 use std::fmt::Write as _;
 
 #[test]
@@ -64,7 +64,7 @@ fn nesting_costs_no_stack() {
             let call = parse(
                 Operation::DescribeSignalingChannel,
                 &mut body,
-                &Rules::default(),
+                &BodyRules::default(),
             );
             assert_eq!(call.is_ok(), taken, "{depth}");
         }
@@ -84,7 +84,7 @@ fn many_members_and_items_are_read_in_time() {
     let error = parse(
         Operation::CreateSignalingChannel,
         &mut body.into_bytes(),
-        &Rules::default(),
+        &BodyRules::default(),
     );
     assert_eq!(
         error.map_err(|error| error.kind),
@@ -100,7 +100,7 @@ fn many_members_and_items_are_read_in_time() {
         parse(
             Operation::CreateSignalingChannel,
             &mut body.into_bytes(),
-            &Rules::default()
+            &BodyRules::default()
         )
         .is_ok()
     );
@@ -111,7 +111,7 @@ fn agree(body: &[u8]) {
     let ours = parse(
         Operation::ListSignalingChannels,
         &mut body.to_vec(),
-        &Rules::default(),
+        &BodyRules::default(),
     );
     let broken = "The request body is not valid JSON.";
     let ours = !matches!(&ours, Err(error) if error.message == broken);

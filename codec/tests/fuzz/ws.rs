@@ -2,7 +2,7 @@
 
 use super::seeded::{self, Seeded, runs};
 use codec::ws::fuzzing::{fuzz, model};
-use codec::ws::{Rules, Side, mask};
+use codec::ws::{FrameRules, Side, mask};
 
 #[test]
 fn seeded_inputs() {
@@ -38,7 +38,7 @@ fn meaning(input: &[u8]) -> (usize, bool) {
     } else {
         Side::Client
     };
-    let rules = Rules {
+    let rules = FrameRules {
         message_bytes: 70_000,
         fragments: 100,
     };

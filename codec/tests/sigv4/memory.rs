@@ -1,7 +1,7 @@
 //! After warm-up a verification allocates nothing.
 
 use crate::support::{Call, Shard, Signer};
-use codec::aws::sigv4::Rules;
+use codec::aws::sigv4::RequestRules;
 use codec::http::{Head, HeadLimits};
 
 #[test]
@@ -25,7 +25,7 @@ fn verifying_allocates_nothing_after_warm_up() {
         .replace("00\r", "\r");
     assert!(presigned != sloppy && signed != forged);
     let mut shard = Shard::new();
-    let late = Rules {
+    let late = RequestRules {
         now_s: signer.time + 86_400,
         ..signer.rules()
     };

@@ -2,7 +2,9 @@
 //! refusals, and absurd requests. Everything is signed by aws-sigv4.
 
 use crate::support::{Call, NOON, SECRET, Shard, Signer};
-use codec::aws::sigv4::{Form, Key, Malformed, Refusal, Rules, Scope, Service, Window};
+use codec::aws::sigv4::{
+    AccessKey, Form, Malformed, Refusal, RequestRules, Scope, Service, Window,
+};
 use codec::http::{Head, HeadLimits};
 
 #[test]
@@ -16,7 +18,7 @@ fn the_header_counts_when_both_forms_are_there() {
     assert_eq!(verify(&signer, &presigned), Ok(Form::Strict));
     assert_eq!(verify(&signer, &both), Ok(Form::Header));
     // The query is an ordinary part of what the header signs: its signature is not left out, its expiry not looked at.
-    let late = Rules {
+    let late = RequestRules {
         now_s: NOON + 200,
         ..signer.rules()
     };
@@ -86,15 +88,15 @@ fn a_clock_may_be_off_by_the_tolerance_of_its_key() {
         signer.sign(Call::new("POST", "/", "{}")),
         signer.presign(Call::new("GET", "/", ""), 60),
     );
-    let day = Key {
+    let day = AccessKey {
         clock_tolerance_s: Some(24 * 60 * 60),
         ..signer.key()
     };
-    let minute = Key {
+    let minute = AccessKey {
         clock_tolerance_s: Some(90),
         ..signer.key()
     };
-    let vast = Key {
+    let vast = AccessKey {
         clock_tolerance_s: Some(u64::MAX),
         ..signer.key()
     };
@@ -115,14 +117,14 @@ fn a_clock_may_be_off_by_the_tolerance_of_its_key() {
         (&query, &minute, NOON - 91, false),
         (&query, &usual, NOON - 300, true),
     ] {
-        let rules = Rules {
+        let rules = RequestRules {
             now_s: now,
             ..signer.rules()
         };
         let verdict = Shard::new().verify(&call.head(), &call.body, &rules, Some(key));
         assert_eq!(verdict.is_ok(), ok, "{now} {verdict:?}");
     }
-    let rules = Rules {
+    let rules = RequestRules {
         now_s: NOON + 91,
         ..signer.rules()
     };
@@ -143,7 +145,7 @@ fn a_clock_may_be_off_by_the_tolerance_of_its_key() {
         "{refusal}"
     );
     // A server may allow more, or less, to those whose key says nothing.
-    let wide = Rules {
+    let wide = RequestRules {
         now_s: NOON + 600,
         clock_tolerance_s: 600,
         ..signer.rules()
@@ -188,7 +190,7 @@ fn tokens_belong_to_their_key() {
             assert_eq!(found.map(drop), verdict);
         }
         // The signature comes first: a stranger learns nothing of tokens.
-        let wrong = Key {
+        let wrong = AccessKey {
             secret_access_key: "wrong",
             ..brief.key()
         };
@@ -200,7 +202,7 @@ fn tokens_belong_to_their_key() {
             (NOON, Err(Refusal::TokenExpired)),
             (0, Err(Refusal::TokenExpired)),
         ] {
-            let key = Key {
+            let key = AccessKey {
                 expires_s: Some(expires),
                 ..brief.key()
             };
@@ -234,7 +236,7 @@ fn unknown_keys_are_refused_whatever_they_signed_and_fill_no_table() {
         );
         assert!(shard.keys.len() <= 1);
     }
-    let late = Rules {
+    let late = RequestRules {
         now_s: NOON + 301,
         ..signer.rules()
     };
@@ -308,7 +310,7 @@ fn scope_is_this_service_and_region() {
         refusal,
         Err(Refusal::Scope(Scope::Service(Service::KinesisVideo)))
     );
-    let away = Rules {
+    let away = RequestRules {
         region: Some("eu-west-1"),
         ..sts.rules()
     };
@@ -316,7 +318,7 @@ fn scope_is_this_service_and_region() {
         shard.verify(&call.head(), &call.body, &away, Some(&sts.key())),
         Err(Refusal::Scope(Scope::Region))
     );
-    let any = Rules {
+    let any = RequestRules {
         region: None,
         ..sts.rules()
     };

@@ -5,7 +5,7 @@ use aws_sigv4::http_request::{
     PayloadChecksumKind, SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
-use codec::aws::sigv4::{Form, Key, Refusal, Rules, Service, SigningKeys, Verifier};
+use codec::aws::sigv4::{AccessKey, Form, Refusal, RequestRules, Service, SigningKeys, Verifier};
 use codec::http::{Head, HeadLimits, encode};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -161,8 +161,8 @@ impl Signer {
     }
 
     /// The key of this signer as a broker holds it.
-    pub(crate) fn key(&self) -> Key<'_> {
-        Key {
+    pub(crate) fn key(&self) -> AccessKey<'_> {
+        AccessKey {
             secret_access_key: SECRET,
             session_token: self.token.as_deref(),
             expires_s: None,
@@ -171,8 +171,8 @@ impl Signer {
     }
 
     /// The rules of a server at the moment of signing.
-    pub(crate) fn rules(&self) -> Rules<'static> {
-        Rules {
+    pub(crate) fn rules(&self) -> RequestRules<'static> {
+        RequestRules {
             service: self.service,
             region: Some(REGION),
             now_s: self.time,
@@ -200,8 +200,8 @@ impl Shard {
         &mut self,
         head: &str,
         body: &[u8],
-        rules: &Rules<'_>,
-        key: Option<&Key<'_>>,
+        rules: &RequestRules<'_>,
+        key: Option<&AccessKey<'_>>,
     ) -> Result<Form, Refusal> {
         let Ok(head) = Head::parse(head.as_bytes(), &HeadLimits::default()) else {
             return Err(Refusal::Mismatch);

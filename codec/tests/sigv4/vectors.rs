@@ -2,7 +2,7 @@
 //! captured calls verify at their own time; and nothing that was signed can be changed.
 
 use codec::aws::sigv4::{
-    Key, Reason, Refusal, Rules, Service, SigningKey, SigningKeys, Stamp, Verifier,
+    AccessKey, Reason, Refusal, RequestRules, Service, SigningKey, SigningKeys, Stamp, Verifier,
 };
 use codec::http::{Head, HeadLimits};
 use serde_json::Value;
@@ -111,7 +111,7 @@ fn captured_calls_verify_at_their_own_time() {
                     .map(|token| codec::http::decode(token).unwrap().into_owned())
             });
         let now = u64::try_from(Stamp::parse(date.as_bytes()).unwrap().epoch()).unwrap();
-        let key = Key {
+        let key = AccessKey {
             session_token: token.as_deref(),
             ..key()
         };
@@ -285,7 +285,7 @@ impl<'a> Bench<'a> {
             .iter()
             .find(|entry| entry["access_key_id"] == claim.access_key_id());
         let token = vector.get("session_token_of_key");
-        let key = known.map(|entry| Key {
+        let key = known.map(|entry| AccessKey {
             secret_access_key: text(&entry["secret_access_key"]),
             session_token: token.map_or_else(|| entry["session_token"].as_str(), Value::as_str),
             ..key()
@@ -304,7 +304,7 @@ impl<'a> Bench<'a> {
         body: &[u8],
         region: &str,
         now: u64,
-        key: Option<&Key<'_>>,
+        key: Option<&AccessKey<'_>>,
     ) -> Result<(), Refusal> {
         let claim = self.verifier.read(head, &rules(region, now))?;
         claim.verify(key, body, &mut self.keys).map(drop)
@@ -315,8 +315,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn rules(region: &str, now_s: u64) -> Rules<'_> {
-    Rules {
+fn rules(region: &str, now_s: u64) -> RequestRules<'_> {
+    RequestRules {
         service: Service::KinesisVideo,
         region: Some(region),
         now_s,
@@ -324,8 +324,8 @@ fn rules(region: &str, now_s: u64) -> Rules<'_> {
     }
 }
 
-fn key() -> Key<'static> {
-    Key {
+fn key() -> AccessKey<'static> {
+    AccessKey {
         secret_access_key: SECRET,
         session_token: None,
         expires_s: None,
@@ -334,10 +334,10 @@ fn key() -> Key<'static> {
 }
 
 /// The key that signed an accepted vector.
-pub(crate) fn key_of(vector: &Value) -> Key<'_> {
+pub(crate) fn key_of(vector: &Value) -> AccessKey<'_> {
     let temporary = vector.to_string().contains("ASIAEXAMPLE").then_some(TOKEN);
     let own = vector.get("session_token_of_key").and_then(Value::as_str);
-    Key {
+    AccessKey {
         session_token: own.or(temporary),
         ..key()
     }

@@ -4,7 +4,7 @@ use super::board::Phase;
 use super::lines::News;
 use super::worker::Worker;
 use crate::options::Mode;
-use crate::visit::{Call, Heard, Inquiry, Party, Peer, Stage, Verdict, Viewer};
+use crate::visit::{Call, Discovery, Heard, Party, Peer, Stage, Verdict, Viewer};
 
 impl Worker<'_> {
     /// Goes on after news.
@@ -33,7 +33,7 @@ impl Worker<'_> {
         let now_ns = self.now_ns();
         let begun_ns = self.lines.step(line, now_ns);
         // With API calls before it, a session's first connection is that of the first call.
-        let asks = self.crew.inquiry(line).map(Inquiry::next);
+        let asks = self.crew.discovery(line).map(Discovery::next);
         let is_first = !self.shared.plan.discover || asks == Some(Some(Call::Endpoint));
         let since_ns = match self.crew.party(line) {
             Party::Viewer(viewer) if viewer.attempts == 0 && is_first => viewer.due_ns,
@@ -58,7 +58,7 @@ impl Worker<'_> {
         if secured && self.is_measured(line) {
             self.crew.desk.latencies.tls.record_ns(now_ns - since_ns);
         }
-        if self.crew.inquiry(line).is_some() {
+        if self.crew.discovery(line).is_some() {
             self.call(line);
         } else {
             self.ask(line);

@@ -53,7 +53,7 @@ struct Sample {
 }
 
 /// What the opening came to.
-struct Opened {
+struct OpeningResult {
     /// Whether the load can begin.
     all: bool,
     /// The server's memory and the number of connections after the first ones.
@@ -119,13 +119,13 @@ impl<'a, 'w> Conductor<'a, 'w> {
     }
 
     /// Has those connect who are to be there before the load begins.
-    fn open(&self) -> Opened {
+    fn open(&self) -> OpeningResult {
         match self.plan.mode {
-            Mode::Storm | Mode::Connect => Opened {
+            Mode::Storm | Mode::Connect => OpeningResult {
                 all: true,
                 base: None,
             },
-            Mode::Sessions => Opened {
+            Mode::Sessions => OpeningResult {
                 all: self.open_masters(),
                 base: None,
             },
@@ -154,7 +154,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
 
     /// Waits until all peers are open, the first ones before the others, so that the growth of the server can be
     /// separated from what it needs anyway.
-    fn open_peers(&self) -> Opened {
+    fn open_peers(&self) -> OpeningResult {
         let wanted = self.plan.connections();
         let tried = |sum: &Sum| sum.opened + sum.failed;
         self.watch.say(&format!("opening {wanted} connections"));
@@ -173,7 +173,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             last = self.board.sum();
             if !moved || tried(&last) >= wanted || signal::stopped() || last.over > 0 {
                 let all = last.open == wanted;
-                return Opened { all, base };
+                return OpeningResult { all, base };
             }
         }
     }

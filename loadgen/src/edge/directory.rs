@@ -1,7 +1,7 @@
 //! The endpoints that a worker knows, and who waits for one that is being looked up.
 
 use super::lines::Route;
-use super::lookup::{Ask, ENDPOINTS_MAX, Found, Lookup};
+use super::lookup::{ENDPOINTS_MAX, Lookup, LookupAnswer, LookupRequest};
 use super::worker::Worker;
 use crate::address::Endpoint;
 use ahash::AHashMap;
@@ -10,14 +10,14 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 /// One per worker.
 pub(super) struct Directory {
-    places: AHashMap<Endpoint, Place>,
-    asks: Option<Sender<Ask>>,
-    reply: Sender<Found>,
-    found: Receiver<Found>,
+    places: AHashMap<Endpoint, EndpointState>,
+    asks: Option<Sender<LookupRequest>>,
+    reply: Sender<LookupAnswer>,
+    found: Receiver<LookupAnswer>,
 }
 
 /// How far an endpoint is.
-enum Place {
+enum EndpointState {
     /// It has a route of this number.
     Route(u16),
     /// It is being looked up; these connections wait, each a line and its generation. As many as there are lines at
@@ -49,7 +49,7 @@ impl Directory {
         let numbered = routes.iter().zip(0..);
         Self {
             places: numbered
-                .map(|(route, number)| (endpoint(route), Place::Route(number)))
+                .map(|(route, number)| (endpoint(route), EndpointState::Route(number)))
                 .collect(),
             asks: lookup.map(Lookup::asks),
             reply,
@@ -60,8 +60,8 @@ impl Directory {
     /// The way to an endpoint, for this connection.
     pub(super) fn way(&mut self, endpoint: &Endpoint, connection: (u32, u32)) -> Way {
         match self.places.get_mut(endpoint) {
-            Some(Place::Route(number)) => return Way::Known(*number),
-            Some(Place::Asked(waiting)) => {
+            Some(EndpointState::Route(number)) => return Way::Known(*number),
+            Some(EndpointState::Asked(waiting)) => {
                 waiting.push(connection);
                 return Way::Asked;
             }
@@ -70,7 +70,7 @@ impl Directory {
         if self.places.len() >= ENDPOINTS_MAX {
             return Way::Refused("endpoints_too_many");
         }
-        let ask = Ask {
+        let ask = LookupRequest {
             endpoint: endpoint.clone(),
             reply: self.reply.clone(),
         };
@@ -82,19 +82,19 @@ impl Directory {
             return Way::Refused("endpoint_lookup_ended");
         }
         self.places
-            .insert(endpoint.clone(), Place::Asked(vec![connection]));
+            .insert(endpoint.clone(), EndpointState::Asked(vec![connection]));
         Way::Asked
     }
 
     /// Takes down the route of an endpoint, or that there is none; gives who waits.
     fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
         let before = match route {
-            Some(number) => self.places.insert(endpoint, Place::Route(number)),
+            Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
             None => self.places.remove(&endpoint),
         };
         match before {
-            Some(Place::Asked(waiting)) => waiting,
-            Some(Place::Route(_)) | None => Vec::new(),
+            Some(EndpointState::Asked(waiting)) => waiting,
+            Some(EndpointState::Route(_)) | None => Vec::new(),
         }
     }
 }
@@ -112,8 +112,8 @@ impl Worker<'_> {
                 .settle(endpoint, route.as_ref().ok().copied());
             for (line, generation) in waiting {
                 // It may have timed out meanwhile.
-                let waits =
-                    self.lines.generation(line) == generation && self.crew.inquiry(line).is_some();
+                let waits = self.lines.generation(line) == generation
+                    && self.crew.discovery(line).is_some();
                 match &route {
                     Ok(_) if waits => self.call(line),
                     Err(kind) if waits => self.lost(line, kind),

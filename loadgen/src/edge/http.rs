@@ -2,7 +2,7 @@
 //!
 //! The API calls of sessions (`--discover`) do not use it. They are load: their connections count in the figures, are
 //! made on schedule from `--source-addresses`, and share the ring of their worker, which must not block. Those are
-//! written by [`crate::visit::write_call`] and read by [`crate::visit::Inquiry`].
+//! written by [`crate::visit::write_call`] and read by [`crate::visit::Discovery`].
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use super::line::kind_of;
 use super::worker::Worker;
 use crate::options::Mode;
 use crate::peer::{client_id, unsigned_target};
-use crate::visit::{self, Inquiry, Party, Peer, Role, Stage, Viewer};
+use crate::visit::{self, Discovery, Party, Peer, Role, Stage, Viewer};
 use codec::aws::sigv4::signer;
 
 impl Worker<'_> {
@@ -104,12 +104,12 @@ impl Worker<'_> {
             Party::Peer(_) => (0, Role::Viewer),
         };
         let discovers = self.shared.plan.discover;
-        let inquiry = discovers.then(|| Box::new(Inquiry::new(role)));
-        self.connect_over(route, party, inquiry);
+        let discovery = discovers.then(|| Box::new(Discovery::new(role)));
+        self.connect_over(route, party, discovery);
     }
 
     /// Begins a party's connection over a route, for these calls or for its messages.
-    fn connect_over(&mut self, route: u16, party: Party, inquiry: Option<Box<Inquiry>>) {
+    fn connect_over(&mut self, route: u16, party: Party, discovery: Option<Box<Discovery>>) {
         let plan = self.shared.plan;
         let number = match &party {
             Party::Nobody => return,
@@ -126,8 +126,8 @@ impl Worker<'_> {
                 let now_ns = self.now_ns();
                 self.lines.step(line, now_ns);
                 self.crew.seat(line, party);
-                if let Some(inquiry) = inquiry {
-                    self.crew.inquire(line, inquiry);
+                if let Some(discovery) = discovery {
+                    self.crew.begin_discovery(line, discovery);
                 }
                 self.be_patient(line);
             }
@@ -151,21 +151,21 @@ impl Worker<'_> {
     /// Makes a party's next API call, on its line or where the service wants it; after the last one it connects where
     /// the service wants that.
     pub(super) fn call(&mut self, line: u32) {
-        let Some(inquiry) = self.crew.inquiry(line) else {
+        let Some(discovery) = self.crew.discovery(line) else {
             return;
         };
         let here = self.lines.route_number(line);
-        let way = match inquiry.place() {
+        let way = match discovery.place() {
             None => Way::Known(here),
             Some(endpoint) => {
                 let connection = (line, self.lines.generation(line));
                 self.directory.way(endpoint, connection)
             }
         };
-        match (way, inquiry.next()) {
+        match (way, discovery.next()) {
             (Way::Asked, _) => {}
             (Way::Refused(kind), _) => self.lost(line, kind),
-            (Way::Known(route), Some(call)) if route == here && !inquiry.is_over() => {
+            (Way::Known(route), Some(call)) if route == here && !discovery.is_over() => {
                 self.write_call(line, call);
             }
             (Way::Known(route), _) => self.move_on(line, route),
@@ -174,18 +174,18 @@ impl Worker<'_> {
 
     /// Goes on over another connection.
     fn move_on(&mut self, line: u32, route: u16) {
-        let Some((mut party, mut inquiry)) = self.crew.move_on(line) else {
+        let Some((mut party, mut discovery)) = self.crew.move_on(line) else {
             return;
         };
         self.lines.cut(line);
-        inquiry.move_on();
-        let calls = inquiry.next().is_some();
+        discovery.move_on();
+        let calls = discovery.next().is_some();
         if let Party::Viewer(viewer) = &mut party
             && !calls
         {
             viewer.stage = Stage::AwaitOpen;
         }
-        self.connect_over(route, party, calls.then_some(inquiry));
+        self.connect_over(route, party, calls.then_some(discovery));
     }
 
     fn write_call(&mut self, line: u32, call: visit::Call) {

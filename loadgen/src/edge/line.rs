@@ -25,7 +25,7 @@ pub(super) struct Line {
     pub(super) tried: u8,
     /// Where it connects from; `None` leaves it to the kernel.
     pub(super) source: Option<Ipv4Addr>,
-    pub(super) state: State,
+    pub(super) state: LineState,
     /// A connect is in the kernel.
     pub(super) connecting: bool,
     /// A receive is armed.
@@ -40,7 +40,7 @@ pub(super) struct Line {
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum LineState {
     /// There is none.
     #[default]
     Free,
@@ -63,7 +63,7 @@ impl Line {
     /// Whether nothing in the kernel refers to the socket any more and nothing waits to be sent.
     pub(super) const fn is_over(&self) -> bool {
         let quiet = !self.connecting && !self.receiving && !self.sending;
-        matches!(self.state, State::Ending) && quiet && (self.cut || self.out.is_empty())
+        matches!(self.state, LineState::Ending) && quiet && (self.cut || self.out.is_empty())
     }
 
     /// Whether it is sensible to send: nothing is under way that forbids it.

@@ -8,7 +8,7 @@
 //! Each step is reported as [`News`]. A line is freed when nothing in the kernel refers to its socket: neither connect
 //! nor receive nor send. Sends of a turn are gathered: one for each line that has something to say.
 
-use super::line::{Line, State, index_of, kind_of, narrow};
+use super::line::{Line, LineState, index_of, kind_of, narrow};
 use super::machine::bind_address_no_port;
 use super::tls::Client;
 use crate::address::Target;
@@ -111,7 +111,7 @@ impl Lines {
 
     fn connect(&mut self, index: u32, socket: Socket, target: SocketAddr) {
         let line = &mut self.lines[index as usize];
-        line.state = State::Connecting;
+        line.state = LineState::Connecting;
         line.connecting = true;
         self.ring.connect(socket.as_fd(), line.key(index), target);
         line.socket = Some(socket);
@@ -156,7 +156,7 @@ impl Lines {
 
     /// Whether a line is taken, also by a connection that ends.
     pub(super) fn is_taken(&self, index: u32) -> bool {
-        self.lines[index as usize].state != State::Free
+        self.lines[index as usize].state != LineState::Free
     }
 
     /// Takes down that a step begins; gives when the last one began.
@@ -182,7 +182,10 @@ impl Lines {
         for index in std::mem::take(&mut self.rearm) {
             let line = &self.lines[index as usize];
             if !line.receiving
-                && matches!(line.state, State::Securing | State::Up | State::Ending)
+                && matches!(
+                    line.state,
+                    LineState::Securing | LineState::Up | LineState::Ending
+                )
                 && !line.cut
             {
                 self.arm(index);
@@ -235,16 +238,16 @@ impl Lines {
         let bytes = self.ring.bytes(&mut lent);
         let mut ready = false;
         let heard = match (&mut line.tls, line.state) {
-            (_, State::Free | State::Connecting | State::Ending) => None,
-            (None, State::Securing | State::Up) => Some(
+            (_, LineState::Free | LineState::Connecting | LineState::Ending) => None,
+            (None, LineState::Securing | LineState::Up) => Some(
                 crew.receive(index, bytes, &mut line.out)
                     .map_err(|error| error.kind()),
             ),
-            (Some(tls), State::Securing | State::Up) => {
+            (Some(tls), LineState::Securing | LineState::Up) => {
                 self.plain.clear();
                 self.reply.clear();
                 let taken = tls.receive(bytes, &mut self.plain, &mut line.out);
-                ready = line.state == State::Securing && !tls.is_handshaking();
+                ready = line.state == LineState::Securing && !tls.is_handshaking();
                 match taken {
                     Err(error) => Some(Err(kind_of(&error))),
                     Ok(()) if self.plain.is_empty() => None,
@@ -259,7 +262,7 @@ impl Lines {
             }
         };
         if ready {
-            line.state = State::Up;
+            line.state = LineState::Up;
             self.news.push_back(News::Ready(index));
         }
         self.lines[index as usize] = line;
@@ -271,7 +274,7 @@ impl Lines {
     /// Has somebody write on a line, and queues it for sending.
     pub(super) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let line = &mut self.lines[index as usize];
-        if line.state != State::Up {
+        if line.state != LineState::Up {
             return;
         }
         if line.out.capacity() == 0 {
@@ -293,8 +296,8 @@ impl Lines {
     /// Sends what waits on a line and expects nothing more but its end.
     pub(super) fn finish(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
-        if line.state != State::Free {
-            line.state = State::Ending;
+        if line.state != LineState::Free {
+            line.state = LineState::Ending;
         }
         self.mark(index);
         self.release(index);
@@ -303,10 +306,10 @@ impl Lines {
     /// Ends a line at once. What the kernel holds of it completes by that.
     pub(super) fn cut(&mut self, index: u32) {
         let line = &mut self.lines[index as usize];
-        if line.state == State::Free {
+        if line.state == LineState::Free {
             return;
         }
-        line.state = State::Ending;
+        line.state = LineState::Ending;
         line.cut = true;
         if let Some(socket) = &line.socket {
             // Fails if the peer was faster, which is as well.
@@ -318,7 +321,7 @@ impl Lines {
     fn broken(&mut self, index: u32, kind: String) {
         if !matches!(
             self.lines[index as usize].state,
-            State::Free | State::Ending
+            LineState::Free | LineState::Ending
         ) {
             self.news.push_back(News::Broken(index, kind));
         }
@@ -328,7 +331,7 @@ impl Lines {
     fn connected(&mut self, index: u32, result: io::Result<()>) {
         let line = &mut self.lines[index as usize];
         line.connecting = false;
-        if line.state != State::Connecting {
+        if line.state != LineState::Connecting {
             return self.release(index);
         }
         if let Err(error) = result {
@@ -339,7 +342,7 @@ impl Lines {
             };
             return self.broken(index, kind_of(&error));
         }
-        line.state = State::Up;
+        line.state = LineState::Up;
         self.news.push_back(News::Connected(index));
         self.arm(index);
         let route = self.route(index);
@@ -347,7 +350,7 @@ impl Lines {
             None => self.news.push_back(News::Ready(index)),
             Some(client) => {
                 let line = &mut self.lines[index as usize];
-                line.state = State::Securing;
+                line.state = LineState::Securing;
                 match client.connect(&mut line.out) {
                     Ok(tls) => line.tls = Some(Box::new(tls)),
                     Err(error) => return self.broken(index, kind_of(&error)),

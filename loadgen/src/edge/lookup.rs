@@ -13,26 +13,26 @@ use std::thread;
 /// The thread that looks endpoints up, one per process. It ends when nobody can ask any more; nobody waits for that.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    asks: Sender<Ask>,
+    asks: Sender<LookupRequest>,
 }
 
 /// An endpoint, and the way there or under which name its failure is counted.
-pub(super) type Found = (Endpoint, Result<Arc<Route>, String>);
+pub(super) type LookupAnswer = (Endpoint, Result<Arc<Route>, String>);
 
 /// One question.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct LookupRequest {
     pub(super) endpoint: Endpoint,
-    pub(super) reply: Sender<Found>,
+    pub(super) reply: Sender<LookupAnswer>,
 }
 
 impl Lookup {
     /// Begins the thread; what it finds must be allowed by the plan.
     pub(super) fn start(plan: &Plan) -> Self {
-        let (asks, inbox) = mpsc::channel::<Ask>();
+        let (asks, inbox) = mpsc::channel::<LookupRequest>();
         let mut finder = Finder::new(plan);
         thread::spawn(move || {
-            for Ask { endpoint, reply } in inbox {
+            for LookupRequest { endpoint, reply } in inbox {
                 let found = finder.find(&endpoint);
                 // The worker may be through by now.
                 let _ = reply.send((endpoint, found));
@@ -42,7 +42,7 @@ impl Lookup {
     }
 
     /// A way to ask.
-    pub(super) fn asks(&self) -> Sender<Ask> {
+    pub(super) fn asks(&self) -> Sender<LookupRequest> {
         self.asks.clone()
     }
 }

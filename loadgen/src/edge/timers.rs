@@ -152,7 +152,7 @@ impl Worker<'_> {
         match self.crew.party(line) {
             Party::Nobody => {}
             Party::Master(channel) => {
-                if self.crew.inquiry(line).is_some() {
+                if self.crew.discovery(line).is_some() {
                     self.lost(line, "timeout_call");
                 } else if !self.crew.is_master_open(*channel) {
                     self.lost(line, "timeout_upgrade");

@@ -1,18 +1,18 @@
 //! One client connection's protocol: upgrade request, frames, closing handshake. Bytes in, [`Event`]s out.
 
-use codec::ws::{self, FrameError, Item, Opcode, Receiver, Rules, Side, close};
+use codec::ws::{self, FrameError, FrameRules, Item, Opcode, Receiver, Side, close};
 use fastrand::Rng;
 
 /// The client's side of a WebSocket connection, without its socket. One per peer and connection.
 #[derive(Debug)]
 pub struct Link {
-    state: State,
+    state: LinkState,
     /// Beside the state, not in it: an event lent from here must not keep the state from changing.
     receiver: Receiver,
 }
 
 #[derive(Debug)]
-enum State {
+enum LinkState {
     /// The request is sent, or will be; its answer is awaited.
     AwaitAnswer(Box<Opening>),
     /// Messages travel.
@@ -71,7 +71,7 @@ impl Link {
         ws::request(out, host, target, &key);
         let head = Vec::new();
         Self {
-            state: State::AwaitAnswer(Box::new(Opening { key, head })),
+            state: LinkState::AwaitAnswer(Box::new(Opening { key, head })),
             receiver: Receiver::new(Side::Client),
         }
     }
@@ -80,7 +80,7 @@ impl Link {
     #[must_use]
     pub const fn ended() -> Self {
         Self {
-            state: State::Ended,
+            state: LinkState::Ended,
             receiver: Receiver::new(Side::Client),
         }
     }
@@ -88,14 +88,14 @@ impl Link {
     /// Whether messages may be sent.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        matches!(self.state, LinkState::Open)
     }
 
     /// Begins the closing handshake with code 1000. Does nothing unless messages may be sent.
     pub fn close(&mut self, random: &mut Rng, out: &mut Vec<u8>) {
         if self.is_open() {
             ws::close_frame_masked(out, close::NORMAL, "", key(random));
-            self.state = State::AwaitCloseEcho;
+            self.state = LinkState::AwaitCloseEcho;
         }
     }
 
@@ -111,27 +111,27 @@ impl Link {
         out: &mut Vec<u8>,
     ) -> Result<(usize, Option<Event<'a>>), LinkError> {
         let open = match &mut self.state {
-            State::AwaitAnswer(opening) => {
+            LinkState::AwaitAnswer(opening) => {
                 let (used, opened) = match opening.take_in(bytes) {
                     Ok(step) => step,
                     Err(error) => {
-                        self.state = State::Ended;
+                        self.state = LinkState::Ended;
                         return Err(error);
                     }
                 };
                 if opened {
-                    self.state = State::Open;
+                    self.state = LinkState::Open;
                 }
                 return Ok((used, opened.then_some(Event::Opened)));
             }
-            State::Open => true,
-            State::AwaitCloseEcho => false,
-            State::Ended => return Ok((bytes.len(), None)),
+            LinkState::Open => true,
+            LinkState::AwaitCloseEcho => false,
+            LinkState::Ended => return Ok((bytes.len(), None)),
         };
         let (used, item) = match self.receiver.next(&RULES, bytes) {
             Ok(step) => step,
             Err(error) => {
-                self.state = State::Ended;
+                self.state = LinkState::Ended;
                 return Err(LinkError::Frame(error));
             }
         };
@@ -143,7 +143,7 @@ impl Link {
                 None
             }
             Some(Item::Close(frame)) => {
-                self.state = State::Ended;
+                self.state = LinkState::Ended;
                 let code = frame.map(|frame| frame.code);
                 if open {
                     let echo = code.unwrap_or(close::NORMAL);
@@ -221,7 +221,7 @@ fn key(random: &mut Rng) -> [u8; 4] {
 const END: &[u8] = b"\r\n\r\n";
 
 /// A client that was asked for less would refuse what a service may send.
-const RULES: Rules = Rules {
+const RULES: FrameRules = FrameRules {
     message_bytes: 1 << 20,
     fragments: 1 << 16,
 };

@@ -9,7 +9,7 @@ pub use relay::Relay;
 
 use super::book::Book;
 use super::desk::Desk;
-use super::inquiry::{Inquiry, Reply};
+use super::discovery::{Discovery, Reply};
 use super::viewer::{Stage, Viewer};
 use crate::peer::{Event, Link, LinkError, Name};
 use crate::schedule::Share;
@@ -91,7 +91,7 @@ pub struct Crew {
 struct Person {
     link: Link,
     /// The API calls that are made on this line, before another one serves the party.
-    inquiry: Option<Box<Inquiry>>,
+    discovery: Option<Box<Discovery>>,
     party: Party,
 }
 
@@ -128,7 +128,7 @@ impl Crew {
         if self.people.len() <= place {
             self.people.resize_with(place + 1, || Person {
                 link: Link::ended(),
-                inquiry: None,
+                discovery: None,
                 party: Party::Nobody,
             });
         }
@@ -138,7 +138,7 @@ impl Crew {
         if let Some(person) = self.people.get_mut(place) {
             *person = Person {
                 link: Link::ended(),
-                inquiry: None,
+                discovery: None,
                 party,
             };
         }
@@ -168,27 +168,27 @@ impl Crew {
     }
 
     /// Has the party on a line make API calls there, before another line serves it.
-    pub fn inquire(&mut self, line: u32, inquiry: Box<Inquiry>) {
+    pub fn begin_discovery(&mut self, line: u32, discovery: Box<Discovery>) {
         if let Some(person) = self.people.get_mut(line as usize) {
-            person.inquiry = Some(inquiry);
+            person.discovery = Some(discovery);
         }
     }
 
     /// The API calls that are made on a line; `None` if it serves for messages, or for nobody.
     #[must_use]
-    pub fn inquiry(&self, line: u32) -> Option<&Inquiry> {
-        self.people.get(line as usize)?.inquiry.as_deref()
+    pub fn discovery(&self, line: u32) -> Option<&Discovery> {
+        self.people.get(line as usize)?.discovery.as_deref()
     }
 
     /// Takes a party off a line on which it made API calls, for another one.
-    pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<Inquiry>)> {
+    pub fn move_on(&mut self, line: u32) -> Option<(Party, Box<Discovery>)> {
         let person = self.people.get_mut(line as usize)?;
-        let inquiry = person.inquiry.take()?;
+        let discovery = person.discovery.take()?;
         let party = std::mem::replace(&mut person.party, Party::Nobody);
         if let Party::Viewer(viewer) = &party {
             self.lines.remove(&viewer.session);
         }
-        Some((party, inquiry))
+        Some((party, discovery))
     }
 
     /// Begins a line's upgrade: appends the request for this host and target.
@@ -211,8 +211,8 @@ impl Crew {
         let Some(person) = self.people.get_mut(line as usize) else {
             return Ok(Heard::Nothing);
         };
-        if let Some(inquiry) = &mut person.inquiry {
-            return Ok(match inquiry.take_in(bytes) {
+        if let Some(discovery) = &mut person.discovery {
+            return Ok(match discovery.take_in(bytes) {
                 Reply::Part => Heard::Nothing,
                 Reply::Answered => Heard::Answered,
                 Reply::Refused(kind) => {
@@ -287,7 +287,7 @@ impl Crew {
             return Party::Nobody;
         };
         person.link = Link::ended();
-        person.inquiry = None;
+        person.discovery = None;
         let party = std::mem::replace(&mut person.party, Party::Nobody);
         match &party {
             Party::Nobody | Party::Peer(_) => {}

@@ -21,11 +21,11 @@ pub mod answer;
 mod book;
 mod crew;
 mod desk;
-mod inquiry;
+mod discovery;
 mod viewer;
 
 pub use book::{Arrival, Book, CANDIDATES_MAX};
 pub use crew::{Crew, Heard, LINE_BYTES, Party, Peer, Relay, Verdict};
 pub use desk::{Desk, Terms};
-pub use inquiry::{Call, Inquiry, Reply, Role, write_call};
+pub use discovery::{Call, Discovery, Reply, Role, write_call};
 pub use viewer::{Stage, Viewer};

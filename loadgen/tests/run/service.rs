@@ -1,7 +1,7 @@
 //! A small service on loopback: a relay behind an HTTP listener that answers every API call alike.
 
 use crate::support::{Fault, Relay};
-use codec::ws::{self, Item, Opcode, Receiver, Rules, Side};
+use codec::ws::{self, FrameRules, Item, Opcode, Receiver, Side};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -160,7 +160,7 @@ pub(crate) fn serve(
         .insert((channel.to_owned(), place), copy);
     socket.write_all(answer.as_bytes()).ok()?;
     let mut receiver = Receiver::new(Side::Server);
-    let rules = Rules {
+    let rules = FrameRules {
         message_bytes: 1 << 16,
         fragments: 1,
     };

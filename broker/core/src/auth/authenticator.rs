@@ -7,7 +7,9 @@ use super::session_keys::{OpenedToken, SessionKeys};
 use crate::check::Check;
 use crate::limits::SIGNING_KEYS_PER_SHARD_MAX;
 use codec::aws::policy::Policy;
-use codec::aws::sigv4::{Key, Refusal, Rules, Scope, Service, SigningKeys, Verifier, Window};
+use codec::aws::sigv4::{
+    AccessKey, Refusal, RequestRules, Scope, Service, SigningKeys, Verifier, Window,
+};
 use codec::http::Head;
 use std::fmt;
 use std::sync::Arc;
@@ -202,19 +204,19 @@ fn refined(refusal: Refusal, signer: &Result<Signer, Check>) -> Unsigned {
 }
 
 impl Signer {
-    fn key<'a>(&'a self, token: Option<&'a [u8]>, own_tolerances: bool) -> Key<'a> {
+    fn key<'a>(&'a self, token: Option<&'a [u8]>, own_tolerances: bool) -> AccessKey<'a> {
         let tolerance = |principal: &Principal| {
             let own = principal.clock_tolerance_s;
             own.filter(|_| own_tolerances)
         };
         match self {
-            Self::Principal(principal) => Key {
+            Self::Principal(principal) => AccessKey {
                 secret_access_key: principal.secret.reveal(),
                 session_token: principal.session_token.as_ref().map(|token| token.reveal()),
                 expires_s: principal.expires_s,
                 clock_tolerance_s: tolerance(principal),
             },
-            Self::Federated(parent, opened) => Key {
+            Self::Federated(parent, opened) => AccessKey {
                 secret_access_key: opened.secret_access_key.reveal(),
                 // It was opened, so it is base64, and it is the right one.
                 session_token: token.and_then(|token| std::str::from_utf8(token).ok()),
@@ -252,12 +254,12 @@ fn ends(parent: &Principal, opened: &OpenedToken) -> u64 {
     opened.expires_s.min(parent.expires_s.unwrap_or(u64::MAX))
 }
 
-fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> Rules<'_> {
+fn scope_rules(rules: &SignatureRules, service: Service, now_s: u64) -> RequestRules<'_> {
     let region = match service {
         Service::KinesisVideo => rules.region.as_deref(),
         Service::Sts => None, // see `check_region`
     };
-    Rules {
+    RequestRules {
         service,
         region,
         now_s,

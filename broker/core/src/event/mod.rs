@@ -85,7 +85,7 @@ pub const OUTCOMES: usize = Outcome::COUNT;
 /// The role of a connection, as the gauge `heliograph_connections{role}` counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
-pub enum Place {
+pub enum ConnectionRole {
     /// Its TLS handshake is under way.
     Handshake,
     /// It speaks HTTP.
@@ -99,10 +99,10 @@ pub enum Place {
 }
 
 /// How many places there are.
-pub const PLACES: usize = Place::COUNT;
+pub const CONNECTION_ROLES: usize = ConnectionRole::COUNT;
 
-impl Place {
-    /// The labels in the order of [`Place::index`].
+impl ConnectionRole {
+    /// The labels in the order of [`ConnectionRole::index`].
     pub const LABELS: &'static [&'static str] = Self::VARIANTS;
 
     /// The place's index in a table of gauges.

@@ -13,7 +13,7 @@ pub(crate) use rates::MessageRates;
 pub(crate) use wait::Wait;
 pub(crate) use web_socket::{Due, Role, Tally, Terms, WebSocket};
 
-use crate::event::Place;
+use crate::event::ConnectionRole;
 use crate::id::{ChannelKey, TimerId};
 use crate::journal::EndReason;
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
@@ -32,7 +32,7 @@ pub(crate) struct Session {
     /// Its place in the shard's timer wheel.
     pub timer: TimerId,
     /// Which gauge counts it.
-    pub place: Place,
+    pub place: ConnectionRole,
     /// An [`crate::machine::Output::Send`] is under way.
     pub dirty: bool,
     /// Its socket had no room, and it has not taken everything since.
@@ -86,9 +86,9 @@ impl Session {
             outbox: Outbox::default(),
             timer: TimerId::default(),
             place: if peer.tls {
-                Place::Handshake
+                ConnectionRole::Handshake
             } else {
-                Place::Http
+                ConnectionRole::Http
             },
             dirty: false,
             behind: false,

@@ -14,7 +14,7 @@ use super::{Fault, changes, drain, faults, leave, outboxes, parity, respond, uns
 use crate::auth::{Caller, Unsigned};
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::check::Check;
-use crate::event::{Place, Purpose, UpgradeOutcome, UpgradeRole};
+use crate::event::{ConnectionRole, Purpose, UpgradeOutcome, UpgradeRole};
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::record::{Record, Version};
@@ -367,9 +367,9 @@ fn welcome(
     sockets.place(
         key,
         if role == Role::Master {
-            Place::Master
+            ConnectionRole::Master
         } else {
-            Place::Viewer
+            ConnectionRole::Viewer
         },
     );
     books.recorder.joined(at, channel, key, &role);
@@ -441,7 +441,7 @@ fn supersede(
     if let Some(web_socket) = sockets.web_socket(older) {
         web_socket.superseded = true;
     }
-    sockets.place(older, Place::Superseded);
+    sockets.place(older, ConnectionRole::Superseded);
     if *role == Role::Master {
         directory.offers_lost_their_master(channel);
     }

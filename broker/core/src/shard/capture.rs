@@ -75,7 +75,7 @@ pub(super) struct Copies {
 }
 
 /// What a copy is made of.
-struct Seen<'a> {
+struct CopySource<'a> {
     channel: ChannelKey,
     towards: Option<Towards>,
     viewer: &'a str,
@@ -105,7 +105,7 @@ impl Copies {
 }
 
 /// Hands a copy over, if anybody takes copies.
-fn copy(directory: &Directory, books: &mut Books, seen: &Seen<'_>, at: Moment) {
+fn copy(directory: &Directory, books: &mut Books, seen: &CopySource<'_>, at: Moment) {
     let Some(copies) = &mut books.copies else {
         return;
     };
@@ -137,7 +137,7 @@ impl Passing<'_> {
             Some(viewer) => (Towards::Master, viewer),
             None => (Towards::Viewer, self.recipient),
         };
-        let seen = Seen {
+        let seen = CopySource {
             channel: self.channel,
             towards: Some(towards),
             viewer,
@@ -162,7 +162,7 @@ pub(super) fn copy_refused(
     let Some(web_socket) = sockets.web_socket(from) else {
         return;
     };
-    let seen = Seen {
+    let seen = CopySource {
         channel: web_socket.channel,
         towards: None,
         viewer: web_socket.role.client_id().unwrap_or_default(),

@@ -3,7 +3,7 @@
 use super::directory::Directory;
 use super::sockets::Sockets;
 use crate::channel::Channel;
-use crate::event::{PLACES, Place};
+use crate::event::{CONNECTION_ROLES, ConnectionRole};
 use crate::id::{ChannelKey, SessionKey};
 use crate::machine::Peer;
 use crate::session::Session;
@@ -12,15 +12,15 @@ use crate::time::Moment;
 /// How many connections there are of each kind.
 #[derive(Debug, Default)]
 pub(super) struct Census {
-    /// All sessions, by [`Place`].
-    pub(super) places: [u64; PLACES],
+    /// All sessions, by [`ConnectionRole`].
+    pub(super) places: [u64; CONNECTION_ROLES],
     /// Connections that were admitted as WebSockets and are not gone.
     pub(super) web_sockets: usize,
 }
 
 impl Sockets {
     /// Moves a session from one gauge to another.
-    pub(super) fn place(&mut self, key: SessionKey, place: Place) {
+    pub(super) fn place(&mut self, key: SessionKey, place: ConnectionRole) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -29,7 +29,7 @@ impl Sockets {
         self.count_place(place, true);
     }
 
-    pub(super) fn count_place(&mut self, place: Place, comes: bool) {
+    pub(super) fn count_place(&mut self, place: ConnectionRole, comes: bool) {
         if let Some(gauge) = self.census.places.get_mut(place.index()) {
             *gauge = if comes {
                 *gauge + 1

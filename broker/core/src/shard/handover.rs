@@ -6,7 +6,7 @@ use super::directory::Directory;
 use super::evidence::Evidence;
 use super::sockets::Sockets;
 use super::{admission, calls, respond, road};
-use crate::event::Place;
+use crate::event::ConnectionRole;
 use crate::id::{Identity, SessionKey};
 use crate::machine::Output;
 use crate::session::{Admission, HttpStage, Session, SessionState};
@@ -38,7 +38,7 @@ impl Sockets {
     fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
         let deadline = at.now.after(self.settings.timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
-        session.place = Place::Http;
+        session.place = ConnectionRole::Http;
         if let SessionState::Http(http) = &mut session.state {
             http.stage = HttpStage::AwaitHead;
         }

@@ -33,7 +33,7 @@ impl Sockets {
         http.stage = HttpStage::AwaitHead;
         http.deadline = deadline;
         self.arm(key, deadline);
-        self.place(key, crate::event::Place::Http);
+        self.place(key, crate::event::ConnectionRole::Http);
     }
 }
 

@@ -1,12 +1,12 @@
 //! A copy of one shard's counters and gauges between two turns, and how shards add up.
 
-use crate::event::{Counters, PLACES};
+use crate::event::{CONNECTION_ROLES, Counters};
 
 /// What a scrape sees of one shard; the sum is what it sees of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Connections by [`Place`].
-    pub connections: [u64; PLACES],
+    /// Connections by [`ConnectionRole`].
+    pub connections: [u64; CONNECTION_ROLES],
     /// Channels that exist, those included that are being created or deleted.
     pub channels: u64,
     /// Channels whose deletion is not durable yet.

@@ -82,9 +82,9 @@ fn why_url(settings: &Settings) -> Option<Box<str>> {
 #[derive(Debug)]
 pub(super) struct Bounds {
     pub(super) head: HeadLimits,
-    pub(super) frames: codec::ws::Rules,
-    pub(super) messages: codec::signal::Rules,
-    pub(super) calls: codec::control::Rules,
+    pub(super) frames: codec::ws::FrameRules,
+    pub(super) messages: codec::signal::MessageRules,
+    pub(super) calls: codec::control::BodyRules,
     /// This shard's part of `limits.request_bytes`.
     pub(super) request_bytes: usize,
     pub(super) origins: super::origins::Origins,
@@ -103,16 +103,16 @@ impl Bounds {
                 head_bytes: limits.head_bytes,
                 header_lines: limits.header_lines,
             },
-            frames: codec::ws::Rules {
+            frames: codec::ws::FrameRules {
                 message_bytes: limits.message_bytes,
                 fragments: crate::limits::FRAGMENTS_PER_MESSAGE_MAX,
             },
-            messages: codec::signal::Rules {
+            messages: codec::signal::MessageRules {
                 payload_bytes: limits.payload_bytes,
                 url_safe: !strict,
                 master_offers: settings.options.master_offers,
             },
-            calls: codec::control::Rules { strict },
+            calls: codec::control::BodyRules { strict },
             request_bytes: settings.request_bytes_per_shard(),
             origins: super::origins::Origins::of(settings),
             outbox_bytes: settings.outbox_bytes_of_shard(),

@@ -41,7 +41,7 @@ pub(super) fn answer_sts(
     let strict = sockets.settings.strict();
     let mut id = books.request_id();
     let mut out = Vec::new();
-    let (requested, result) = match sts::parse(body, &sts::Rules { strict }) {
+    let (requested, result) = match sts::parse(body, &sts::FormRules { strict }) {
         Ok(Request::GetCallerIdentity) => {
             let (arn, user_id) = (caller.arn(), caller.user_id());
             let identity = CallerIdentity {

@@ -1,7 +1,7 @@
 //! What no step may exceed, and what is left at the end.
 
 use crate::world::{Post, Tag, World};
-use broker_core::event::PLACES;
+use broker_core::event::CONNECTION_ROLES;
 use broker_core::machine::Machine;
 
 impl World {
@@ -31,7 +31,7 @@ impl World {
         for (number, shard) in self.shards.iter().enumerate() {
             let snapshot = shard.snapshot();
             let counters = &snapshot.counters;
-            assert_eq!(snapshot.connections, [0; PLACES]);
+            assert_eq!(snapshot.connections, [0; CONNECTION_ROLES]);
             let gauges = [
                 counters.pending_messages,
                 counters.pending_bytes,

@@ -6,7 +6,7 @@ use crate::socket::Stage;
 use crate::store::Verdict;
 use crate::wire::{Item, Response};
 use crate::world::{Change, Post, Tag, World};
-use broker_core::event::{Outcome, PLACES};
+use broker_core::event::{CONNECTION_ROLES, Outcome};
 use broker_core::id::{CallRef, SessionKey, ShardId};
 use broker_core::journal::Entry;
 use broker_core::limits::ANSWER_BYTES_MAX;
@@ -375,7 +375,7 @@ impl World {
             messages += of_messages as u64;
             control += (own - of_messages) as u64;
         }
-        let mut places = [0; PLACES];
+        let mut places = [0; CONNECTION_ROLES];
         for conn in self.model.conns.iter() {
             if conn.live && conn.shard == shard {
                 places[conn.place] += 1;

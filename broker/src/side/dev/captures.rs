@@ -1,7 +1,7 @@
 //! Copies of messages on their way from the shards to `/dev/messages`, and those that are kept for it.
 //!
 //! ```text
-//!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► Kept
+//!  a shard's Capture ── Captured ──► one bounded queue ──► drained by each request, and by a task ──► NewestCopies
 //! ```
 //! A shard never waits: what finds the queue full is counted and lost. What a client has received was copied before it
 //! was sent, so a request that comes after it sees the copy.
@@ -23,13 +23,13 @@ struct Shared {
     /// Bytes of the copies in the queue.
     queued_bytes: AtomicUsize,
     missed: AtomicU64,
-    kept: Mutex<Kept>,
+    kept: Mutex<NewestCopies>,
     news: Notify,
 }
 
 /// The newest copies, with their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct NewestCopies {
     rows: VecDeque<(u64, Captured)>,
     bytes: usize,
     /// The number of the last copy.
@@ -72,7 +72,7 @@ impl Captures {
     }
 
     /// The copies, with all that have arrived.
-    pub(super) async fn with<T>(&self, use_kept: impl FnOnce(&mut Kept) -> T) -> T {
+    pub(super) async fn with<T>(&self, use_kept: impl FnOnce(&mut NewestCopies) -> T) -> T {
         let mut kept = self.0.kept.lock().await;
         while let Ok(copy) = self.0.from.try_recv() {
             let order = Ordering::Relaxed;
@@ -108,7 +108,7 @@ impl Capture for Captures {
     }
 }
 
-impl Kept {
+impl NewestCopies {
     fn push(&mut self, copy: Captured) {
         self.last += 1;
         self.bytes += size(&copy);
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept_by_number_and_by_bytes() {
-        let mut kept = Kept::default();
+        let mut kept = NewestCopies::default();
         for _ in 0..KEPT_MAX + 5 {
             kept.push(copy("a", 4));
         }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 /// Which connections a request is about.
 #[derive(Debug)]
-struct Wanted {
+struct ConnectionQuery {
     channel: Option<Glob>,
     role: Option<Role>,
     client_id: Option<Glob>,
@@ -53,7 +53,7 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
 
 impl Admin {
     /// The first connections that match; `None` when a shard does not answer.
-    async fn connections(&self, wanted: &Wanted) -> Option<Vec<Value>> {
+    async fn connections(&self, wanted: &ConnectionQuery) -> Option<Vec<Value>> {
         let mut found = Vec::new();
         for identity in self.channels_in_use(wanted.channel.as_ref()).await? {
             let question = Question::Channel(identity.clone());
@@ -114,7 +114,7 @@ impl Admin {
     }
 }
 
-impl Wanted {
+impl ConnectionQuery {
     fn among<'a>(&'a self, view: &'a ChannelView) -> impl Iterator<Item = Value> + 'a {
         let peers = view.master.iter().chain(&view.viewers);
         let wanted = peers.filter(|peer| self.covers(peer));
@@ -129,7 +129,7 @@ impl Wanted {
     }
 }
 
-fn parse(query: Option<&str>) -> Result<Wanted, String> {
+fn parse(query: Option<&str>) -> Result<ConnectionQuery, String> {
     let parameters = Parameters::parse(query, &PARAMETERS)?;
     let role = match parameters.text("role") {
         None => None,
@@ -142,7 +142,7 @@ fn parse(query: Option<&str>) -> Result<Wanted, String> {
     let usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let limit = usize(number("limit", 1..=most)?.unwrap_or(most));
     let min = usize(number("min", 0..=limit as u64)?.unwrap_or(1));
-    Ok(Wanted {
+    Ok(ConnectionQuery {
         channel: parameters.glob("channel"),
         role,
         client_id: parameters.glob("clientId"),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// Which messages a request is about.
 #[derive(Debug)]
-struct Wanted {
+struct MessageQuery {
     channel: Option<Glob>,
     action: Option<String>,
     from: Option<Glob>,
@@ -44,7 +44,7 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     }
 }
 
-async fn wait_for(captures: &Captures, wanted: &Wanted) -> Value {
+async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> Value {
     let until = Instant::now() + wanted.wait;
     loop {
         let mut news = std::pin::pin!(captures.news());
@@ -75,7 +75,7 @@ async fn wait_for(captures: &Captures, wanted: &Wanted) -> Value {
     }
 }
 
-impl Wanted {
+impl MessageQuery {
     fn covers(&self, copy: &Captured) -> bool {
         let (from, to) = ends(copy);
         let glob = |glob: &Option<Glob>, text: Option<&str>| {
@@ -93,13 +93,13 @@ impl Wanted {
     }
 }
 
-fn parse(query: Option<&str>) -> Result<Wanted, String> {
+fn parse(query: Option<&str>) -> Result<MessageQuery, String> {
     let parameters = Parameters::parse(query, &PARAMETERS)?;
     let number = |name, range| parameters.number(name, range);
     let usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let limit = usize(number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT));
     let min = usize(number("min", 0..=limit as u64)?.unwrap_or(1));
-    Ok(Wanted {
+    Ok(MessageQuery {
         channel: parameters.glob("channel"),
         action: parameters.text("action").map(str::to_owned),
         from: parameters.glob("from"),

@@ -29,8 +29,9 @@ pub(super) async fn reset(State(admin): State<Admin>, body: Bytes) -> Response {
     let Some((connections, channels)) = admin.end_channels(&prefix).await else {
         return silent();
     };
-    let forgotten =
-        |kept: &mut super::captures::Kept| kept.forget(|copy| copy.channel.starts_with(&*prefix));
+    let forgotten = |kept: &mut super::captures::NewestCopies| {
+        kept.forget(|copy| copy.channel.starts_with(&*prefix))
+    };
     let messages = dev.captures.with(forgotten).await;
     if prefix.is_empty() && !matches!(admin.shift_clocks(Change::NO_SKEW).await, Ok((_, Some(_)))) {
         return silent();

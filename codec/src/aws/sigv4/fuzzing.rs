@@ -1,6 +1,6 @@
 //! The entry of fuzzers and of the seeded test: whatever the request, no panic, and no unsigned request is accepted.
 
-use super::{Key, Rules, Service, SigningKeys, Verifier};
+use super::{AccessKey, RequestRules, Service, SigningKeys, Verifier};
 use crate::http::{Head, HeadLimits};
 
 /// Verifies `data`, a request head with its body behind it, with a key of the test vectors and with none.
@@ -17,13 +17,13 @@ pub fn fuzz(data: &[u8]) {
     let mut verifier = Verifier::new();
     let mut keys = SigningKeys::new(8);
     for now_s in [1_767_323_055, 1_795_151_075] {
-        let rules = Rules {
+        let rules = RequestRules {
             service: Service::KinesisVideo,
             region: None,
             now_s,
             clock_tolerance_s: 300,
         };
-        let key = Key {
+        let key = AccessKey {
             secret_access_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
             session_token: None,
             expires_s: None,

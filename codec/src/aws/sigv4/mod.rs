@@ -46,7 +46,7 @@ pub use key::SigningKey;
 pub use refusal::{Malformed, Reason, Refusal, Scope, Window};
 pub use signing_keys::SigningKeys;
 pub use stamp::Stamp;
-pub use verify::{Claim, Form, Key, Rules, Signed, Verified, Verifier};
+pub use verify::{AccessKey, Claim, Form, RequestRules, Signed, Verified, Verifier};
 
 /// How far a client's clock may be off by default, in seconds.
 ///

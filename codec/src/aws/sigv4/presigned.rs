@@ -1,6 +1,6 @@
 //! The query form: a presigned URL carries the parts as query parameters.
 
-use super::query::{Found, Parameter};
+use super::query::{Parameter, ProtocolParameters};
 use super::refusal::Malformed;
 use super::stamp::Stamp;
 use super::{ALGORITHM, EXPIRES_S_MAX};
@@ -17,7 +17,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// Whether a query carries a signature, or a piece of one.
-pub(super) fn is_signed(found: &Found, decoded: &[u8]) -> bool {
+pub(super) fn is_signed(found: &ProtocolParameters, decoded: &[u8]) -> bool {
     let mut pieces = [
         Parameter::Algorithm,
         Parameter::Credential,
@@ -28,7 +28,10 @@ pub(super) fn is_signed(found: &Found, decoded: &[u8]) -> bool {
 }
 
 /// Reads the parts out of the decoded query.
-pub(super) fn read<'a>(found: &Found, decoded: &'a [u8]) -> Result<Parts<'a>, Malformed> {
+pub(super) fn read<'a>(
+    found: &ProtocolParameters,
+    decoded: &'a [u8],
+) -> Result<Parts<'a>, Malformed> {
     let value = |parameter| {
         found
             .value(parameter, decoded)

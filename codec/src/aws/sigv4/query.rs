@@ -68,7 +68,7 @@ pub(super) struct Query {
 
 /// What a query holds besides its pairs in order.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ProtocolParameters {
     /// Where the values of the protocol's parameters were decoded to; the first of each.
     values: [Option<(usize, usize)>; Parameter::COUNT],
     /// The first parameter of the protocol that occurs twice.
@@ -102,7 +102,7 @@ pub(super) enum Encoding {
     Raw,
 }
 
-impl Found {
+impl ProtocolParameters {
     /// The value of a parameter, out of the text that it was decoded to.
     pub(super) fn value<'a>(&self, parameter: Parameter, decoded: &'a [u8]) -> Option<&'a [u8]> {
         let (start, end) = self.values.get(parameter as usize).copied().flatten()?;
@@ -112,12 +112,12 @@ impl Found {
 
 impl Query {
     /// Takes the pairs of a query in, `decoded` what they say. Empty pairs are left out.
-    pub(super) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> Found {
+    pub(super) fn read(&mut self, query: &str, decoded: &mut Vec<u8>) -> ProtocolParameters {
         self.pairs.clear();
         self.strict.clear();
         decoded.clear();
         let query = query.as_bytes();
-        let mut found = Found::default();
+        let mut found = ProtocolParameters::default();
         let mut canonical = true;
         let mut start = 0;
         while let Some(rest) = query.get(start..).filter(|rest| !rest.is_empty()) {
@@ -147,7 +147,7 @@ impl Query {
         &mut self,
         text: &[u8],
         start: usize,
-        found: &mut Found,
+        found: &mut ProtocolParameters,
         decoded: &mut Vec<u8>,
     ) -> Result<bool, Malformed> {
         let equals = memchr(b'=', text);
@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(found.value(Parameter::Date, &decoded), None);
     }
 
-    fn read(query: &str) -> Found {
+    fn read(query: &str) -> ProtocolParameters {
         Query::default().read(query, &mut Vec::new())
     }
 

@@ -15,7 +15,7 @@ use std::fmt;
 
 /// What this server asks of a request at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules<'a> {
+pub struct RequestRules<'a> {
     /// The service of the scope.
     pub service: Service,
     /// The region of the scope; `None` takes any.
@@ -29,14 +29,15 @@ pub struct Rules<'a> {
 
 /// A key as the caller looked it up.
 #[derive(Clone, Copy)]
-pub struct Key<'a> {
+pub struct AccessKey<'a> {
     /// The secret.
     pub secret_access_key: &'a str,
     /// The token that a temporary key must come with; a key without one must come without.
     pub session_token: Option<&'a str>,
     /// When a temporary key ends, in seconds since 1970 UTC: from this second on it is expired.
     pub expires_s: Option<u64>,
-    /// How far this client's clock may be off, in seconds, if not as [`Rules`] say; at most [`CLOCK_TOLERANCE_S_MAX`].
+    /// How far this client's clock may be off, in seconds, if not as [`RequestRules`] say; at most
+    /// [`CLOCK_TOLERANCE_S_MAX`].
     pub clock_tolerance_s: Option<u64>,
 }
 
@@ -122,7 +123,7 @@ impl Verifier {
     pub fn read<'a>(
         &'a mut self,
         head: &'a Head<'a>,
-        rules: &Rules<'_>,
+        rules: &RequestRules<'_>,
     ) -> Result<Claim<'a>, Refusal> {
         let Self {
             query,
@@ -241,7 +242,7 @@ impl<'a> Claim<'a> {
     /// secret can learn.
     pub fn verify(
         self,
-        key: Option<&Key<'_>>,
+        key: Option<&AccessKey<'_>>,
         body: &[u8],
         keys: &mut SigningKeys,
     ) -> Result<Verified<'a>, Refusal> {
@@ -334,7 +335,7 @@ impl<'a> Claim<'a> {
 }
 
 /// Whether the token is the key's, and the key still lives.
-fn check_token(key: &Key<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(), Refusal> {
+fn check_token(key: &AccessKey<'_>, sent: Option<&[u8]>, now: Stamp) -> Result<(), Refusal> {
     let is_right = match (key.session_token, sent) {
         (Some(own), Some(sent)) => verify_slices_are_equal(own.as_bytes(), sent).is_ok(),
         (None, None) => true,
@@ -360,9 +361,9 @@ fn payload_hash(body: &[u8]) -> [u8; 64] {
     hex(digest(&SHA256, body).as_ref())
 }
 
-impl fmt::Debug for Key<'_> {
+impl fmt::Debug for AccessKey<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Key")
+        out.write_str("AccessKey")
     }
 }
 
@@ -392,7 +393,7 @@ pub(super) const EMPTY_SHA256: &[u8; 64] =
 const UNKNOWN_ID: &str = "";
 
 /// As long as real secrets are.
-const UNKNOWN: Key<'static> = Key {
+const UNKNOWN: AccessKey<'static> = AccessKey {
     secret_access_key: "0000000000000000000000000000000000000000",
     session_token: None,
     expires_s: None,

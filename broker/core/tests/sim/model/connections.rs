@@ -4,7 +4,7 @@ use super::changes::Life;
 use super::{Body, Channel, Conn, ConnId, Expect, Model, Named, Purpose, Refusal, Stage, Ws};
 use crate::words::Piece;
 use broker_core::check::Check;
-use broker_core::event::{Place, UpgradeOutcome, UpgradeRole};
+use broker_core::event::{ConnectionRole, UpgradeOutcome, UpgradeRole};
 use broker_core::id::SessionKey;
 use broker_core::journal::EndReason;
 use broker_core::settings::GoAway;
@@ -25,7 +25,12 @@ impl Model {
             remote,
             tls,
             live: true,
-            place: if tls { Place::Handshake } else { Place::Http }.index(),
+            place: if tls {
+                ConnectionRole::Handshake
+            } else {
+                ConnectionRole::Http
+            }
+            .index(),
             stage: if tls {
                 Stage::AwaitTls
             } else {
@@ -59,7 +64,7 @@ impl Model {
         let deadline = self.now + self.settings.timeouts.head_ms;
         let conn = &mut self.conns[conn];
         conn.stage = Stage::AwaitHead;
-        conn.place = Place::Http.index();
+        conn.place = ConnectionRole::Http.index();
         conn.deadline = deadline;
     }
 
@@ -162,7 +167,7 @@ impl Model {
     pub(crate) fn adopt(&mut self, id: ConnId, shard: usize) {
         self.out.touched.insert(id);
         let conn = &mut self.conns[id];
-        (conn.shard, conn.live, conn.place) = (shard, true, Place::Http.index());
+        (conn.shard, conn.live, conn.place) = (shard, true, ConnectionRole::Http.index());
         conn.served = false;
         let stage = std::mem::replace(&mut conn.stage, Stage::AwaitHead);
         let Stage::AwaitHandover(arn, viewer, wss) = stage else {
@@ -179,7 +184,7 @@ impl Model {
     /// A connection that the other shard had no room for.
     pub(crate) fn bounce(&mut self, id: ConnId) {
         let conn = &mut self.conns[id];
-        (conn.live, conn.place) = (true, Place::Http.index());
+        (conn.live, conn.place) = (true, ConnectionRole::Http.index());
         let stage = std::mem::replace(&mut conn.stage, Stage::AwaitHead);
         let Stage::AwaitHandover(arn, viewer, _) = stage else {
             panic!("only an upgrade travels")
@@ -320,9 +325,9 @@ impl Model {
         let conn = &mut self.conns[id];
         conn.stage = Stage::Open;
         conn.place = if viewer.is_none() {
-            Place::Master
+            ConnectionRole::Master
         } else {
-            Place::Viewer
+            ConnectionRole::Viewer
         }
         .index();
         conn.ws = Some(Ws {
@@ -359,7 +364,7 @@ impl Model {
             });
             slots_push(&mut self.channels[channel], &viewer, older);
             let evicted = self.evict(channel, &viewer);
-            self.conns[older].place = Place::Superseded.index();
+            self.conns[older].place = ConnectionRole::Superseded.index();
             self.conns[older]
                 .ws
                 .as_mut()

@@ -158,7 +158,7 @@ impl Model {
         let ws = self.conns[id].ws.as_ref().expect("open");
         let (channel, sender) = (ws.channel, ws.viewer.clone());
         let recipient = text.recipient.clone().unwrap_or_default();
-        if self.conns[id].place == broker_core::event::Place::Superseded.index() {
+        if self.conns[id].place == broker_core::event::ConnectionRole::Superseded.index() {
             self.met("message of a superseded connection");
         }
         let waits = sender.is_none()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// A party's calls, one after the other. Lives while they are made, on one connection or on several.
 #[derive(Debug)]
-pub struct Inquiry {
+pub struct Discovery {
     role: Role,
     answered: u8,
     /// The part of the answer that has arrived.
@@ -56,7 +56,7 @@ pub enum Reply {
     Refused(String),
 }
 
-impl Inquiry {
+impl Discovery {
     /// No call was made yet.
     #[must_use]
     pub const fn new(role: Role) -> Self {
@@ -215,23 +215,23 @@ mod tests {
 
     #[test]
     fn calls_follow_each_other_and_their_endpoints() {
-        let mut inquiry = Inquiry::new(Role::Viewer);
+        let mut discovery = Discovery::new(Role::Viewer);
         assert_eq!(
-            (inquiry.next(), inquiry.place()),
+            (discovery.next(), discovery.place()),
             (Some(Call::Endpoint), None)
         );
         let answer = endpoints(&format!("{HTTPS},{WSS}"));
-        assert_eq!(inquiry.take_in(&answer[..20]), Reply::Part);
-        assert_eq!(inquiry.take_in(&answer[20..]), Reply::Answered);
-        let authority = |inquiry: &Inquiry| inquiry.place().unwrap().authority.clone();
-        assert_eq!(inquiry.next(), Some(Call::IceServers));
-        assert_eq!(authority(&inquiry), "r-1.example.test:8443");
-        assert!(!inquiry.is_over());
-        assert_eq!(inquiry.take_in(WELL), Reply::Answered);
-        assert_eq!(inquiry.next(), None);
-        assert_eq!(authority(&inquiry), "v-1.example.test");
+        assert_eq!(discovery.take_in(&answer[..20]), Reply::Part);
+        assert_eq!(discovery.take_in(&answer[20..]), Reply::Answered);
+        let authority = |discovery: &Discovery| discovery.place().unwrap().authority.clone();
+        assert_eq!(discovery.next(), Some(Call::IceServers));
+        assert_eq!(authority(&discovery), "r-1.example.test:8443");
+        assert!(!discovery.is_over());
+        assert_eq!(discovery.take_in(WELL), Reply::Answered);
+        assert_eq!(discovery.next(), None);
+        assert_eq!(authority(&discovery), "v-1.example.test");
 
-        let mut master = Inquiry::new(Role::Master);
+        let mut master = Discovery::new(Role::Master);
         assert_eq!(master.take_in(&answer), Reply::Answered);
         assert_eq!(master.next(), None);
         assert_eq!(authority(&master), "v-1.example.test");
@@ -284,25 +284,25 @@ mod tests {
         let bad = Reply::Refused("bad_endpoint_in_answer".into());
         let injected = r#"{"Protocol":"WSS","ResourceEndpoint":"wss://a\r\nX: y"}"#;
         for list in ["", WSS, HTTPS, "1", &format!("{HTTPS},{injected}")] {
-            let reply = Inquiry::new(Role::Viewer).take_in(&endpoints(list));
+            let reply = Discovery::new(Role::Viewer).take_in(&endpoints(list));
             assert_eq!(reply, bad, "{list}");
         }
-        assert_eq!(Inquiry::new(Role::Viewer).take_in(WELL), bad);
+        assert_eq!(Discovery::new(Role::Viewer).take_in(WELL), bad);
     }
 
     #[test]
     fn refusals_are_named() {
         let refused = b"HTTP/1.1 404 No\r\nx-amzn-ErrorType: ResourceNotFoundException\r\nContent-Length: 0\r\n\r\n";
         let name = Reply::Refused("call_404_ResourceNotFoundException".into());
-        assert_eq!(Inquiry::new(Role::Viewer).take_in(refused), name);
-        let mut master = Inquiry::new(Role::Master);
+        assert_eq!(Discovery::new(Role::Viewer).take_in(refused), name);
+        let mut master = Discovery::new(Role::Master);
         assert_eq!(master.take_in(refused), Reply::Answered);
         assert_eq!((master.next(), master.place()), (None, None));
         let bad = Reply::Refused("bad_answer_to_a_call".into());
-        assert_eq!(Inquiry::new(Role::Viewer).take_in(b"\0"), bad);
+        assert_eq!(Discovery::new(Role::Viewer).take_in(b"\0"), bad);
         let endless = "a".repeat(ANSWER_BYTES_MAX);
         assert_eq!(
-            Inquiry::new(Role::Viewer)
+            Discovery::new(Role::Viewer)
                 .take_in(format!("HTTP/1.1 200 OK\r\nA: {endless}").as_bytes()),
             bad
         );
