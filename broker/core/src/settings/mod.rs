@@ -4,17 +4,23 @@
 //! and the rates. Every key that is written, in the file or as a flag, wins over both. The keys with their ranges and
 //! defaults are the table [`KEYS`].
 
+mod ice;
 mod keys;
+mod limits;
 mod pages;
 mod parts;
 mod quotas;
 mod table;
+mod timeouts;
 pub mod value;
 
+pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
+pub use limits::Limits;
 pub use pages::host_text;
 pub use quotas::{Quotas, Rate};
 pub use table::KEYS;
+pub use timeouts::Timeouts;
 
 use crate::auth::SignatureRules;
 use codec::aws::sigv4::CLOCK_TOLERANCE_S;
@@ -276,99 +282,6 @@ pub struct Advertise {
     pub https: Option<String>,
 }
 
-/// Bounds in bytes and pieces. `default()` is all zeros: the defaults of the configuration are [`Limits::of`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Viewers connected to one channel at a time. Source: KVS WebRTC service quotas, "ConnectAsViewer".
-    pub viewers_per_channel: usize,
-    /// Channels of one account; 0 is no limit. Source: KVS WebRTC service quotas, "CreateSignalingChannel".
-    pub channels_per_account: usize,
-    /// Longest `messagePayload` in characters of base64 text.
-    pub payload_bytes: usize,
-    /// Longest WebSocket frame and message in bytes.
-    pub message_bytes: usize,
-    /// Longest HTTP request head in bytes, its empty line included.
-    pub head_bytes: usize,
-    /// Most header lines of a request head.
-    pub header_lines: usize,
-    /// Longest HTTP request body in bytes.
-    pub body_bytes: usize,
-    /// Most bytes of unfinished requests, of those that wait and of answers not taken, on all HTTP connections of the
-    /// process, and of unfinished messages on its WebSockets. See [`Settings::request_bytes_per_shard`].
-    pub request_bytes: usize,
-    /// Most bytes that wait for one connection. At least [`Limits::pending_bytes_per_channel`].
-    pub outbox_bytes: usize,
-    /// Most bytes that wait for all connections. See [`Settings::outbox_bytes_of_shard`].
-    pub outbox_bytes_total: usize,
-    /// Most bytes that wait for all connections of one shard; 0 for an even part of the total.
-    pub outbox_bytes_per_shard: usize,
-    /// Most bytes of undelivered messages kept for one channel.
-    pub pending_bytes_per_channel: usize,
-    /// Most bytes of undelivered messages kept. See [`Settings::pending_bytes_of_shard`].
-    pub pending_bytes_total: usize,
-    /// Most bytes of undelivered messages kept by one shard; 0 for an even part of the total.
-    pub pending_bytes_per_shard: usize,
-    /// Most client connections of the process. For one more a connection makes room that was not let in: see
-    /// `crowd.rs`. See [`Settings::connections_per_shard`].
-    pub connections: usize,
-    /// Most TLS handshakes under way on one shard: see `EdgeSettings::handshakes` of the edge.
-    pub handshakes_per_shard: usize,
-    /// Most TLS handshakes under way from one address; 0 for no limit but the one above.
-    pub handshakes_per_address: usize,
-}
-
-impl Limits {
-    /// The defaults of `profile`.
-    #[must_use]
-    pub fn of(profile: Profile) -> Self {
-        Settings::new(profile, false).limits
-    }
-}
-
-/// Spans of time in milliseconds. 0 stands for "off" where a field says so. `default()` is all zeros: the defaults of
-/// the configuration are [`Timeouts::of`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    /// From the accepted connection (TLS: from the end of its handshake) to the whole request head.
-    pub head_ms: u64,
-    /// From the accepted connection to the end of its TLS handshake.
-    pub tls_ms: u64,
-    /// From the end of a request head to the end of its body.
-    pub body_ms: u64,
-    /// Without any frame from the client. Source: KVS WebRTC service quotas, "idle connection timeout".
-    pub idle_ms: u64,
-    /// Age at which a WebSocket connection ends; 0 is off. Source: KVS WebRTC service quotas, "connection duration".
-    pub connection_age_ms: u64,
-    /// From GO_AWAY to the close. Source: KVS WebRTC service quotas, "GO_AWAY".
-    pub go_away_grace_ms: u64,
-    /// Silence after which the server pings, on the next whole second; 0 is off.
-    pub ping_ms: u64,
-    /// From a ping to the end of a connection from which nothing has come since, on the next whole second; 0 is off.
-    pub pong_ms: u64,
-    /// Unacknowledged bytes end the connection after this (`TCP_USER_TIMEOUT`); 0 is the kernel's own.
-    pub tcp_user_ms: u64,
-    /// Between two requests of one HTTP connection.
-    pub keep_alive_ms: u64,
-    /// Within which an HTTP peer takes some of the answers that wait for it.
-    pub answer_ms: u64,
-    /// From our close frame, or our FIN, to the peer's.
-    pub close_ms: u64,
-    /// From SIGTERM to the end of the process; under `--dev` one second, since nobody wants to wait for an idle client.
-    pub drain_ms: u64,
-    /// Longest wait of a SendAlexaOfferToMaster call below its channel's MessageTtlSeconds; 0 is off.
-    pub alexa_wait_max_ms: u64,
-    /// How far a signer's clock may be off.
-    pub clock_tolerance_ms: u64,
-}
-
-impl Timeouts {
-    /// The defaults of `profile`.
-    #[must_use]
-    pub fn of(profile: Profile) -> Self {
-        Settings::new(profile, false).timeouts
-    }
-}
-
 /// Who gets which notices of the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signaling {
@@ -403,45 +316,4 @@ pub struct Recorder {
 pub struct Options {
     /// Whether a master may send SDP_OFFER to a viewer.
     pub master_offers: bool,
-}
-
-/// One entry of GetIceServerConfig.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ice {
-    /// `stun:`, `turn:` and `turns:` URLs in the order in which clients see them: 1 to 4.
-    pub urls: Vec<String>,
-    /// What a client shows the server.
-    pub credential: IceCredential,
-    /// How long the answer is good for: 30 to 86 400 seconds. Source: GetIceServerConfig, `Ttl`.
-    pub ttl_seconds: u32,
-}
-
-/// What a client shows a STUN or TURN server. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub enum IceCredential {
-    /// Nothing: STUN only. The answer carries placeholders, since clients refuse entries without credentials.
-    None,
-    /// A fixed user.
-    Fixed {
-        /// The user's name.
-        username: String,
-        /// The user's password.
-        password: String,
-    },
-    /// Time-limited credentials are minted with the first secret (coturn's `static-auth-secret`); the others are those
-    /// that the TURN server still takes during a rotation. At least one.
-    Secrets(Vec<String>),
-}
-
-impl fmt::Debug for IceCredential {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => to.write_str("None"),
-            Self::Fixed {
-                username,
-                password: _,
-            } => write!(to, "Fixed({username:?}, <redacted>)"),
-            Self::Secrets(secrets) => write!(to, "Secrets(<{} redacted>)", secrets.len()),
-        }
-    }
 }
