@@ -1,8 +1,9 @@
 //! The credentials file: principals and policies. All errors are found in one pass; what looks forgotten is a warning.
 
 use super::credentials_files::{Files, SecretFile};
-use super::document::{Raw, Reader, Section, text};
+use super::document::Reader;
 use super::error::{ConfigError, ValuePlace};
+use super::section::{Raw, Section, text};
 use broker_core::auth::{Credentials, Principal, Secret};
 use broker_core::limits::PRINCIPALS_MAX;
 use broker_core::settings::value::{self, Checked};

@@ -1,7 +1,7 @@
 //! The configuration file, read by the table of keys.
 
-use super::document::{Raw, Section, integer, list, text};
 use super::ice;
+use super::section::{Raw, Section, integer, list, text};
 use broker_core::settings::value::Checked;
 use broker_core::settings::{Field, KEYS, Key, Kind, RATE_MAX, Rate, Settings, size};
 

@@ -1,6 +1,6 @@
 //! The entries of `[[ice]]`.
 
-use super::document::{Raw, Section, list, text};
+use super::section::{Raw, Section, list, text};
 use crate::files;
 use broker_core::settings::value::{self, Checked};
 use broker_core::settings::{Ice, IceCredential};

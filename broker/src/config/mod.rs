@@ -20,6 +20,7 @@ mod flags;
 mod ice;
 mod json;
 mod key_flags;
+mod section;
 mod summary;
 
 pub(crate) use broker_core::settings::value::{Span, duration};
