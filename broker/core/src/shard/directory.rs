@@ -5,14 +5,15 @@
 //! the channels hold.
 
 use super::changes::Changes;
-use super::kept::Kept;
+use super::kept::PendingBudget;
 use super::pages::PageTurn;
 use super::tables::Table;
 use super::waits::Waits;
-use crate::channel::Channel;
+use crate::channel::{Channel, Life};
 use crate::id::{ChannelKey, Identity};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::quota::Bucket;
+use crate::record::Record;
 use crate::registry::Store;
 use crate::settings::Settings;
 use crate::time::Wall;
@@ -35,7 +36,7 @@ pub(super) struct Directory {
     /// What was used up of the rates of accounts: one bucket for each account and operation.
     pub(super) account_rates: HashMap<(Identity, Operation), Bucket, RandomState>,
     pub(super) changes: Changes,
-    pub(super) kept: Kept,
+    pub(super) kept: PendingBudget,
     /// Alexa calls that wait here.
     pub(super) waits: Waits,
     pub(super) pages: PageTurn,
@@ -57,11 +58,38 @@ impl Directory {
             former: BTreeMap::new(),
             account_rates: HashMap::with_hasher(hasher.clone()),
             changes: Changes::new(store, newest, hasher.clone()),
-            kept: Kept::of(&settings),
+            kept: PendingBudget::of(&settings),
             waits: Waits::new(waiting_calls, hasher.clone()),
             pages: PageTurn::default(),
             hasher,
             settings,
+        }
+    }
+
+    /// Puts a record into the tables; no channel of its name exists before. `None` when there is no room.
+    pub(super) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
+        let identity = Identity::of(&record.arn);
+        let channel = Channel::new(record, state);
+        let key = self.channels.insert(channel).ok()?;
+        match self.tenants.get_mut(identity.tenant()) {
+            Some(channels) => *channels += 1,
+            None => drop(self.tenants.insert(identity.tenant().into(), 1)),
+        }
+        self.names.insert(identity, key);
+        Some(key)
+    }
+
+    /// The name of a channel that is gone, or was never made, is free.
+    pub(super) fn free_name(&mut self, identity: &Identity) {
+        if self.names.remove(identity).is_none() {
+            return;
+        }
+        let tenant = identity.tenant();
+        if let Some(channels) = self.tenants.get_mut(tenant) {
+            *channels -= 1;
+            if *channels == 0 {
+                self.tenants.remove(tenant);
+            }
         }
     }
 }

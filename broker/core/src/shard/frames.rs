@@ -4,7 +4,7 @@
 use super::books::Books;
 use super::directory::Directory;
 use super::sockets::Sockets;
-use super::{leave, outboxes, relay, request_bytes};
+use super::{leave, outboxes, request_bytes, status};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_BYTES_WHEN_FULL, PONGS_PER_RECEIVE_MAX};
@@ -148,7 +148,7 @@ pub(super) fn understand<'a>(
     parser
         .parse(text, role, &sockets.rules.messages)
         .map_err(|fault| {
-            relay::refuse_message(sockets, directory, books, key, &fault, at);
+            status::refuse_message(sockets, directory, books, key, &fault, at);
             idle_frame(sockets, directory, books, key, at)
         })
 }

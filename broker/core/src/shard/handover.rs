@@ -5,7 +5,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::evidence::Evidence;
 use super::sockets::Sockets;
-use super::{admission, calls, respond, road};
+use super::{admission, calls, respond, road, upgrades};
 use crate::event::ConnectionRole;
 use crate::id::{Identity, SessionKey};
 use crate::machine::Output;
@@ -99,7 +99,7 @@ pub(super) fn bounce_parcel(
     at: Moment,
 ) -> SessionKey {
     let key = sockets.take_session(parcel.peer, at);
-    let purpose = admission::purpose_of(&parcel.admission);
+    let purpose = upgrades::purpose_of(&parcel.admission);
     let evidence = Evidence::of_admission(&parcel.admission);
     let fault = calls::too_busy();
     respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);

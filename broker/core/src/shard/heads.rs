@@ -8,7 +8,7 @@ use super::requests::Step;
 use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::sts::answer_sts;
-use super::{Fault, admission, calls, drain, leave, outboxes, respond, welcome};
+use super::{Fault, admission, calls, drain, leave, outboxes, respond, upgrades, welcome};
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::SessionKey;
@@ -115,10 +115,10 @@ fn take_upgrade(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return Step::Over;
     }
-    match admission::admission(sockets, gate, &request.head, asked, at) {
+    match upgrades::admission(sockets, gate, &request.head, asked, at) {
         Err(refusal) => {
             let head = &request.head;
-            admission::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);
+            upgrades::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);
             Step::Over
         }
         Ok(admission) if sockets.sends_home(&admission) => {

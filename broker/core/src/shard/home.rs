@@ -1,6 +1,5 @@
 //! Calls on the shard that owns their channel.
 
-use super::admission::NOT_FOUND;
 use super::books::Books;
 use super::directory::Directory;
 use super::drain::shutting_down;
@@ -55,12 +54,21 @@ pub(super) fn serve(
     let answer = match kind {
         QueryKind::Look(identity, arn) => directory.look(operation, &identity, arn.as_ref()),
         QueryKind::Create(identity, create) => {
-            return changes::create(sockets, directory, books, caller, &identity, create, at);
+            match changes::create(directory, books, &identity, create, at) {
+                Ok(begun) => {
+                    return changes::submit(sockets, directory, books, begun, Some(caller), at);
+                }
+                Err(fault) => fault.into(),
+            }
         }
         QueryKind::Change(arn, alteration) => {
-            return changes::alter(
-                sockets, directory, books, caller, arn, alteration, operation, at,
-            );
+            match changes::alter(directory, books, caller, arn, alteration, operation) {
+                Ok(Some(begun)) => {
+                    return changes::submit(sockets, directory, books, begun, Some(caller), at);
+                }
+                Ok(None) => return,
+                Err(fault) => fault.into(),
+            }
         }
         QueryKind::Page {
             of: _,
@@ -222,6 +230,9 @@ impl Directory {
 pub(super) fn absent(check: Check) -> Fault {
     Fault::new(check, ErrorKind::ResourceNotFound, NOT_FOUND)
 }
+
+/// The error for a channel that does not exist, in the words of the service.
+const NOT_FOUND: &str = "The requested channel is not found or not active.";
 
 /// The error for callers over their rate.
 pub(super) const RATE_EXCEEDED: &str = "Rate exceeded.";

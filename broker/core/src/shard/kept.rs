@@ -11,15 +11,15 @@ use crate::settings::Settings;
 use crate::time::Moment;
 use std::rc::Rc;
 
-/// Who keeps how much.
+/// The bytes that each account and channel keeps, and their bound.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct PendingBudget {
     pub(super) shares: Shares,
     /// Bytes that the shard may keep.
     pub(super) most: usize,
 }
 
-impl Kept {
+impl PendingBudget {
     pub(super) fn of(settings: &Settings) -> Self {
         Self {
             shares: Shares::default(),

@@ -30,6 +30,7 @@ mod calls;
 mod capture;
 mod census;
 mod changes;
+mod commits;
 mod deadlines;
 mod delivery_times;
 mod directory;
@@ -62,6 +63,7 @@ mod shares;
 mod snapshot;
 mod sockets;
 mod start;
+mod status;
 mod sts;
 mod tables;
 mod timers;
@@ -70,6 +72,7 @@ mod trace;
 mod transitions;
 mod turns;
 mod unsent;
+mod upgrades;
 mod waits;
 mod welcome;
 
@@ -378,7 +381,7 @@ impl Shard {
             }
             Letter::CallOver(caller) => directory.waits.free(caller),
             Letter::Committed(key, result) => {
-                changes::committed(sockets, directory, books, key, result, at);
+                commits::committed(sockets, directory, books, key, result, at);
             }
             Letter::Credentials(credentials) => {
                 gate::replace_credentials(directory, gate, credentials);

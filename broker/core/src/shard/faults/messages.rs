@@ -12,7 +12,7 @@ use crate::shard::books::Books;
 use crate::shard::directory::Directory;
 use crate::shard::relay::{self, Passing};
 use crate::shard::sockets::Sockets;
-use crate::shard::{backlog, road};
+use crate::shard::{backlog, road, status};
 use crate::time::{Moment, Now};
 use codec::signal::{Delivery, Role};
 
@@ -115,7 +115,7 @@ fn on_arrival(
         } => {
             passing.end(books, Outcome::Refused);
             let (to, id) = (passing.from, passing.correlation_id);
-            relay::status_with(sockets, directory, books, to, id, at, |out, id| {
+            status::status_with(sockets, directory, books, to, id, at, |out, id| {
                 codec::signal::status_response(out, id, error_type, *status_code, description);
             });
             true

@@ -1,0 +1,167 @@
+//! The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
+
+use super::books::Books;
+use super::changes::{Changing, Step};
+use super::directory::Directory;
+use super::home::absent;
+use super::sockets::Sockets;
+use super::{Answer, Fault};
+use super::{alexa, census, home, kept, leave};
+use crate::channel::Life;
+use crate::check::Check;
+use crate::id::{ChannelKey, Identity};
+use crate::journal::EndReason;
+use crate::registry::StoreError;
+use crate::time::Moment;
+use codec::control::{ChannelStatus, ErrorKind};
+
+/// The store has reported a change.
+pub(super) fn committed(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    result: Result<(), StoreError>,
+    at: Moment,
+) {
+    if let Some(changing) = directory.changes.under_way.remove(&key) {
+        conclude(sockets, directory, books, key, changing, result, at);
+    }
+}
+
+/// Makes a change, or not, answers its caller, and serves the changes that waited for it.
+pub(super) fn conclude(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    changing: Changing,
+    result: Result<(), StoreError>,
+    at: Moment,
+) {
+    let Changing {
+        caller,
+        step,
+        mut waiting,
+    } = changing;
+    if matches!(step, Step::Delete) {
+        directory.changes.deleting -= 1;
+    }
+    let answer = match result {
+        Ok(()) => make(sockets, directory, books, key, step, at),
+        Err(error) => unmake(sockets, directory, books, key, &step, &error, at),
+    };
+    if let Some(caller) = caller {
+        home::send_answer(sockets, directory, books, caller, answer, at);
+    }
+    while let Some((caller, query)) = waiting.pop_front() {
+        home::serve(sockets, directory, books, caller, *query, at);
+        if let Some(next) = directory.changes.under_way.get_mut(&key) {
+            next.waiting.append(&mut waiting);
+        }
+    }
+}
+
+/// What is durable happens.
+fn make(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    step: Step,
+    at: Moment,
+) -> Answer {
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return absent(Check::ChannelAbsent).into();
+    };
+    match step {
+        Step::Create => {
+            channel.state = Life::Active;
+            Answer::Record(channel.record.clone(), ChannelStatus::Active)
+        }
+        Step::Replace(record) => {
+            channel.record = record;
+            Answer::Done
+        }
+        Step::Delete => {
+            let identity = Identity::of(&channel.record.arn);
+            end_channel(sockets, directory, books, key, &identity, at);
+            Answer::Done
+        }
+    }
+}
+
+/// What is not durable did not happen.
+fn unmake(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    step: &Step,
+    error: &StoreError,
+    at: Moment,
+) -> Answer {
+    let (check, message) = match error {
+        StoreError::Busy => (
+            Check::ChangesFull,
+            "Too many changes are under way. Try again.",
+        ),
+        StoreError::Failed(text) => {
+            books.diary.trouble(at.now, text.clone());
+            let message = "The registry takes no changes at the moment. Try again later.";
+            (Check::StoreFailed, message)
+        }
+    };
+    let channel = directory.channels.get_mut(key);
+    match (step, channel) {
+        (Step::Create, Some(channel)) if channel.state == Life::Creating => {
+            let identity = Identity::of(&channel.record.arn);
+            directory.free_name(&identity);
+            census::remove_channel(sockets, directory, key);
+        }
+        (Step::Delete, Some(channel)) => channel.state = Life::Active,
+        (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
+    }
+    Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
+}
+
+/// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free.
+/// See codec/PROTOCOL.md, CHAN-5.
+fn end_channel(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: ChannelKey,
+    identity: &Identity,
+    at: Moment,
+) {
+    alexa::fail_calls(
+        sockets,
+        directory,
+        books,
+        key,
+        &absent(Check::ChannelDeleting),
+        at,
+    );
+    directory.free_name(identity);
+    let Some(channel) = census::remove_channel(sockets, directory, key) else {
+        return;
+    };
+    if channel.connections > 0 {
+        let name = channel.record.arn.name().into();
+        directory.former.insert(key, (name, channel.connections));
+    }
+    kept::kept_withdrawn(directory, books, key, &channel);
+    sockets.backlog_withdrawn(key, &channel);
+    let Some(live) = channel.live() else { return };
+    for session in live.members.all() {
+        leave::close_web_socket(
+            sockets,
+            directory,
+            books,
+            session,
+            EndReason::ChannelDeleted,
+            at,
+        );
+    }
+}
