@@ -7,7 +7,7 @@
 //! cargo run -p benches --bin record               # the figures of the last run as CSV
 //! ```
 //! Groups are `<module>/<operation>/<case>`, with the libraries side by side in each:
-//! `frame/decode/ice-200B/heliograph`, `frame/decode/ice-200B/tungstenite`. Beside each time stand messages and bytes
+//! `frame/decode/ice-200B/heliograph`, `frame/decode/ice-200B/tungstenite`. Beside each time are messages and bytes
 //! per second.
 //!
 //! | bench | what is timed | beside |
@@ -33,9 +33,9 @@
 //!   then disturb only through the caches.
 //! * The profile is `bench` of the workspace: thin LTO. The shipped binaries are built with fat LTO.
 //!
-//! Absent: masking of tungstenite, which it keeps private; alphabets of base64, which no crate tells without decoding;
-//! and fastwebsockets, whose frames come and go through tokio's traits alone. Recorded runs are in `benches/record/`,
-//! each with its machine beside it. Compare ratios within one run only.
+//! Absent: masking of tungstenite, which it keeps private; alphabets of base64, which no crate recognises without
+//! decoding; and fastwebsockets, whose frames come and go through tokio's traits alone. Recorded runs are in
+//! `benches/record/`, each with its machine beside it. Compare ratios within one run only.
 
 pub mod fixture;
 pub mod harness;

@@ -85,7 +85,7 @@ fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     print(&summary)
 }
 
-/// What `serve` runs with and `check-config` tells of.
+/// What `serve` runs with and `check-config` summarises.
 fn checked(flags: &ServeFlags) -> Result<Checked, ConfigError> {
     let draft = config::draft(flags, &Cpus::of_this_process());
     server::check(draft, SystemTime::now())

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use store::{CommitError, Committer, OpenError, Refused};
 
-/// Whom to tell of a change: the shard, and the channel there.
+/// Who gets the result of a change: the shard, and the channel there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The channel's home.

@@ -1,7 +1,7 @@
 //! Base64 text: the one place that calls base64-simd.
 //!
-//! Payloads are never decoded. What is asked of them is only that they hold nothing but characters of an alphabet,
-//! so that they can stand in JSON without escapes; length and padding are the clients' business.
+//! Payloads are never decoded. What is required of them is only that they hold nothing but characters of an alphabet,
+//! so that they can be in JSON without escapes; length and padding are the clients' business.
 
 use base64_simd::STANDARD;
 

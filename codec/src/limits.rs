@@ -2,7 +2,7 @@
 
 /// Longest request head in bytes, request line and final empty line included.
 ///
-/// Session tokens reach several KiB and stand in URLs; the C SDK builds URIs of up to 10,000 characters
+/// Session tokens reach several KiB and are part of URLs; the C SDK builds URIs of up to 10,000 characters
 /// (`MAX_URI_CHAR_LEN`). Longer is 431.
 pub const HEAD_BYTES: usize = 16 * 1024;
 

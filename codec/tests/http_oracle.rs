@@ -1,4 +1,4 @@
-//! httparse on its own as the judge of request heads: what it refuses we refuse, and of what both take we tell the
+//! httparse on its own as the judge of request heads: what it refuses we refuse, and of what both take we report the
 //! same.
 
 use codec::http::{Head, HeadLimits, HeadScanner};

@@ -181,7 +181,7 @@ fn the_longest_message_is_taken_and_one_more_byte_is_refused_on_its_header() {
 //# endpoint MUST _Fail the WebSocket Connection_.
 #[test]
 fn text_is_refused_before_its_end() {
-    // Surrogates and beyond U+10FFFF: the second byte tells, in the middle of a frame that goes on.
+    // Surrogates and beyond U+10FFFF: the second byte shows it, in the middle of a frame that goes on.
     for bad in [
         &b"ab\xED\xA0"[..],
         b"\xF4\x90",

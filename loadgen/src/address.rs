@@ -31,7 +31,7 @@ pub struct Endpoint {
     pub authority: String,
 }
 
-/// Why a text names no target or no addresses. Told to the operator; the program ends with exit code 2.
+/// Why a text names no target or no addresses. Shown to the operator; the program ends with exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressError {
     /// Not `http://`, `https://`, `ws://` or `wss://` with a host and perhaps a port.

@@ -37,7 +37,7 @@ impl Tally {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Errors(BTreeMap<String, u64>);
 
-/// Kinds of failures told apart in one run.
+/// Kinds of failures that are distinguished in one run.
 const ERROR_KINDS_MAX: usize = 256;
 
 impl Errors {
@@ -157,7 +157,7 @@ pub struct Connections {
     pub peak: u64,
 }
 
-/// The longest span that a histogram tells from longer ones.
+/// The longest span that a histogram distinguishes from longer ones.
 const LONGEST_US: u64 = 3_600_000_000;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a run takes, and what this machine allows: told before anything is opened.
+//! What a run takes, and what this machine allows: reported before anything is opened.
 
 use crate::edge::Limits;
 use crate::options::{Mode, Options};

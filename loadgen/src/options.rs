@@ -86,7 +86,7 @@ impl CommandLine {
     /// for the flags in it, in front of those given.
     ///
     /// # Errors
-    /// What to tell the operator: a flag's fault, or the file's with its place.
+    /// The text for the operator: a flag's fault, or the file's with its place.
     pub fn read(
         words: Vec<String>,
         read: impl Fn(&Path) -> std::io::Result<String>,
@@ -280,7 +280,7 @@ pub struct Options {
     /// Make the channels by API before the run and remove them after it (sessions, storm)
     #[arg(long)]
     pub create_channels: bool,
-    /// This process is one of several: it tells its progress and waits for the word to begin, on its standard streams
+    /// This process is one of several: it reports its progress and waits for the word to begin, on its standard streams
     #[arg(long, hide = true)]
     #[serde(skip)]
     pub in_step: bool,

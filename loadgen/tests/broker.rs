@@ -447,7 +447,7 @@ impl Broker {
         assert_eq!(self.channels(), 0);
     }
 
-    /// How many channels there are, as far as one page tells them.
+    /// How many channels there are, as far as one page has them.
     fn channels(&self) -> usize {
         let page: Value = serde_json::from_str(&self.get("/channels")).unwrap();
         page["channels"].as_array().unwrap().len()

@@ -59,7 +59,7 @@ impl Write for SerdeJson {
         Self(Vec::new())
     }
 
-    /// A frame begins with its length, which a serializer does not tell ahead: the text is written beside it first.
+    /// A frame begins with its length, which a serializer does not know ahead: the text is written beside it first.
     fn write(&mut self, delivery: &Delivery<'_>, out: &mut Vec<u8>) {
         self.0.clear();
         serde_json::to_writer(&mut self.0, &Event::of(delivery))

@@ -127,7 +127,7 @@ pub const LIST_MERGED_MAX: usize = 2 * LIST_PAGE_MAX;
 /// millisecond. The page that exceeds it is still made; further ones wait for the next turn, in order.
 pub const RECORDS_PER_TURN: u64 = 2000;
 
-/// Connections that one step of POST /ice/reconnect tells: each is a send of its own, some 5 µs, in the same turn.
+/// Connections that one step of POST /ice/reconnect notifies: each is a send of its own, some 5 µs, in the same turn.
 pub const RECONNECTS_PER_STEP: usize = 256;
 
 /// Entries of one page of ListSignalingChannels, whatever MaxResults says (codec/PROTOCOL.md, CHAN-3).
@@ -169,7 +169,7 @@ pub const fn spare_outboxes(shards: usize) -> usize {
     share(1024, shards, 4, SPARE_OUTBOXES_MAX)
 }
 
-/// Sessions told or closed in one step of a drain, so that a step stays short.
+/// Sessions notified or closed in one step of a drain, so that a step stays short.
 pub const DRAIN_STEP_MS: u64 = 50;
 
 /// Refused requests that one shard notes in the log within a second. The others are counted:

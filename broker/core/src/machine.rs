@@ -160,14 +160,14 @@ pub trait Machine {
     /// [`Input::Refused`]); an answer, a cancel or a drain never is, the reserve of the mailbox holds it.
     fn refusable(letter: &Self::Letter) -> bool;
 
-    /// The counters as they stand.
+    /// The counters at this moment.
     fn snapshot(&self) -> Self::Snapshot;
 
     /// Answers an operator, between two turns. Outputs may follow it.
     fn inspect(&mut self, question: Self::Question, at: Moment) -> Self::Reply;
 
     /// Items taken in since the start, such as frames: what a turn may take of them is bounded, since many small ones
-    /// in few bytes cost more than the bytes tell.
+    /// in few bytes cost more than the number of bytes suggests.
     fn work(&self) -> u64 {
         0
     }

@@ -53,7 +53,7 @@ pub struct Record {
     pub tags: Vec<Tag>,
 }
 
-/// What a page of channels tells of one: all but the tags, of which a channel may have some 80 KiB.
+/// What a page of channels has of one: all but the tags, of which a channel may have some 80 KiB.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// See [`Record::arn`].
@@ -69,7 +69,7 @@ pub struct Listed {
 }
 
 impl Record {
-    /// What a page tells of the channel.
+    /// What a page has of the channel.
     #[must_use]
     pub fn listed(&self, status: ChannelStatus) -> Listed {
         Listed {

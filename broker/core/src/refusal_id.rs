@@ -5,7 +5,7 @@
 //! block = 0 16 | milliseconds since 1970 42 | shard 8 | status - 400 8 | check 8 | purpose 6 | counter 40      bits
 //! key   = HKDF-SHA-256(session key)
 //! ```
-//! The leading zeros, and fields that must be ones that exist, tell our ids from others: one random UUID in some
+//! The leading zeros, and fields that must be ones that exist, distinguish our ids from others: one random UUID in some
 //! hundred million reads as an id. Time, shard and counter make each block another one, so no id occurs twice; one
 //! block needs no mode of operation. Only holders of the session key can read an id: to clients it is random. It
 //! outlives the process as long as `session.key` does, and its predecessor in that file reads too.
@@ -51,7 +51,7 @@ pub struct RefusalReader {
 }
 
 impl RefusalIds {
-    /// Ids of a shard. `first`, of which 40 bits are used, tells ids of nodes that share a session key apart: random.
+    /// Ids of a shard. `first`, of which 40 bits are used, distinguishes ids of nodes that share a session key: random.
     #[must_use]
     pub fn new(keys: &SessionKeys, shard: ShardId, first: u64) -> Self {
         let [current, _] = keys.refusal_keys();

@@ -39,7 +39,7 @@ impl AsFd for EventFd {
 
 impl Door for EventFd {
     fn ring(&self) {
-        // Fails only when the counter is at its end, and then the reader has been told already.
+        // Fails only when the counter is at its end, and then the reader is notified already.
         let _ = (&self.0).write(&1_u64.to_ne_bytes());
     }
 }

@@ -105,8 +105,8 @@ mod tests {
     use loom::sync::{Arc, Notify};
     use loom::thread;
 
-    /// Two producers with a letter each, a reader that sleeps as told until it has both: no interleaving may leave it
-    /// waiting forever (loom reports that as a deadlock).
+    /// Two producers with a letter each, a reader that sleeps as the protocol says until it has both: no interleaving
+    /// may leave it waiting forever (loom reports that as a deadlock).
     fn no_lost_wake_up(sleeps: fn(usize) -> Sleep) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);

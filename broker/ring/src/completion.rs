@@ -36,7 +36,7 @@ impl Key {
     }
 }
 
-/// What one operation came to. `more` tells that the same operation is still armed and will complete again; `false` is
+/// What one operation came to. `more`: the same operation is still armed and will complete again; `false` is
 /// its final completion, after which nothing in the kernel refers to the descriptor on its behalf.
 #[derive(Debug)]
 pub enum Completion {

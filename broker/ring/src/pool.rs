@@ -41,7 +41,7 @@ pub(crate) struct Pool {
     count: u16,
     buffer_bytes: u32,
     tail: u16,
-    /// Tells pools apart, so that a buffer of one is never looked up in another.
+    /// Distinguishes pools, so that a buffer of one is never looked up in another.
     serial: u32,
 }
 

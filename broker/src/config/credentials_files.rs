@@ -88,7 +88,7 @@ impl Files {
         Ok(folder.join(written))
     }
 
-    /// Tells whether it is read for the first time.
+    /// Returns whether it is read for the first time.
     fn note(&mut self, path: &Path) -> bool {
         let is_first = self.known.insert(path.into());
         if is_first {

@@ -55,7 +55,7 @@ pub struct AdminFlags {
 /// The flags of `broker env`.
 #[derive(Args, Clone, Debug)]
 pub struct EnvFlags {
-    /// Whom to ask.
+    /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
     /// The form: for a shell to evaluate, a file of variables, JSON, or the file $GITHUB_ENV
@@ -82,7 +82,7 @@ pub struct BackupFlags {
     /// The directory to write, absent or empty. It will contain secrets; only its owner may enter it
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
-    /// Whom to ask.
+    /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
     /// Copy the data directory of a stopped broker instead [default: none]
@@ -108,7 +108,7 @@ pub struct TraceFlags {
     /// Go on, and print what is new every second
     #[arg(long)]
     pub follow: bool,
-    /// Whom to ask.
+    /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
     /// Print the listener's answer as JSON; with --follow a line each time that something changed
@@ -151,7 +151,7 @@ pub struct WhyFlags {
         value_parser = clap::value_parser!(u16).range(1..=1000)
     )]
     pub limit: u16,
-    /// Whom to ask.
+    /// The broker to query.
     #[command(flatten)]
     pub asked: AdminFlags,
     /// Print the listener's answer as JSON

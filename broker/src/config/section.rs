@@ -5,7 +5,6 @@ use super::document::{REDACTED, Reader};
 use super::error::Fault;
 use broker_core::settings::value::{self, Checked};
 use std::ops::RangeInclusive;
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// One table of the document.
@@ -46,8 +45,8 @@ impl<'d, 't> Section<'d, '_, 't> {
         self.read(key, &mut (), store);
     }
 
-    /// Reads `key` with `check` into `target`; leaves `target` alone when the key is absent or wrong. Tells whether the
-    /// key is there and right.
+    /// Reads `key` with `check` into `target`; leaves `target` alone when the key is absent or wrong. Returns whether
+    /// the key is there and right.
     pub(super) fn read<T>(
         &mut self,
         key: &'static str,
@@ -57,7 +56,7 @@ impl<'d, 't> Section<'d, '_, 't> {
         self.read_telling_all(key, target, |value| check(value).map_err(|rule| vec![rule]))
     }
 
-    /// The same with a `check` that tells of several faults of one value.
+    /// The same with a `check` that finds several faults of one value.
     fn read_telling_all<T>(
         &mut self,
         key: &'static str,

@@ -130,7 +130,7 @@ impl Connection {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
-    /// Counts receive buffers of this turn and tells whether the last of its share was among them.
+    /// Counts receive buffers of this turn and returns whether the last of its share was among them.
     pub(super) fn spent(&mut self, turn: u32, buffers: u16, most: u16) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);

@@ -1,7 +1,8 @@
 //! How a connection leaves a shard: handed over, closed, or cut off.
 //!
-//! Polite is: everything sent, TLS told, our end shut, the peer's end awaited. close(2) comes last and only when the
-//! kernel has completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
+//! Polite is: everything sent, TLS closed by its alert, our end shut, the peer's end awaited. close(2) comes last and
+//! only when the kernel has completed whatever was armed: under an armed receive it would send no FIN and keep the
+//! socket open.
 
 use super::accept::{say_and_close, unavailable};
 use super::connection::{Connection, Stage};

@@ -19,7 +19,7 @@ pub enum Post<M: Machine> {
     Handover(Box<Handover<M>>),
     /// A letter of the machine, from another shard's machine or from the side thread (drain, reload).
     Letter(M::Letter),
-    /// Answer with the counters as they stand between two turns. A receiver that is gone does no harm.
+    /// Answer with the counters between two turns. A receiver that is gone does no harm.
     Scrape(Sender<Scraped<M::Snapshot>>),
     /// Answer an operator's question, between two turns. A receiver that is gone does no harm. In a box, since it is
     /// rare and longer than all other letters, whose places in mailboxes are counted by the million.

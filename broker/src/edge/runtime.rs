@@ -219,7 +219,8 @@ impl<M: Machine> Edge<M> {
         traffic
     }
 
-    /// Tells the machine when this turn's sends were over, if it had any: the one clock read that measuring them costs.
+    /// Reports to the machine when this turn's sends were over, if it had any: the one clock read that measuring them
+    /// costs.
     fn tell_flushed(&mut self) -> Option<Instant> {
         if !std::mem::take(&mut self.reported) {
             return None;

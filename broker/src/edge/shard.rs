@@ -121,14 +121,14 @@ impl<M: Machine> Edge<M> {
         &self.mailboxes[self.id.index()]
     }
 
-    /// Tells the machine something and obeys. Not for [`Input::Received`], whose bytes are borrowed from here: that
-    /// one is handled in place and followed by [`Self::drain`].
+    /// Gives the machine an input and obeys its outputs. Not for [`Input::Received`], whose bytes are borrowed from
+    /// here: that one is handled in place and followed by [`Self::drain`].
     pub(super) fn feed(&mut self, input: Input<'_, M::Letter>) {
         self.machine.handle(input, self.at);
         self.drain();
     }
 
-    /// Tells the machine that this many bytes were handed to the kernel.
+    /// Reports to the machine that this many bytes were handed to the kernel.
     pub(super) fn report_sent(&mut self, session: SessionKey, bytes: usize) {
         self.reported = true;
         self.feed(Input::Sent { session, bytes });

@@ -47,7 +47,7 @@ impl Table {
     /// Takes a connection in.
     ///
     /// # Panics
-    /// When the slot is taken: the machine gave a key out whose session it was not told to be gone.
+    /// When the slot is taken: the machine gave a key out whose session was not reported as gone.
     pub(super) fn insert(&mut self, session: SessionKey, connection: Connection) {
         while self.chunks.len() <= session.slot() / CHUNK {
             self.chunks.push((0..CHUNK).map(|_| None).collect());

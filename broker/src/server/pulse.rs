@@ -87,7 +87,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 /// A turn takes milliseconds. A shard that is silent for longer than this is reported, and again each time it has
 /// doubled.
 const SILENT: Duration = Duration::from_secs(1);
-/// A shard that is silent for so long is stuck: the service manager is no more told that all is well.
+/// A shard that is silent for so long is stuck: the service manager's watchdog is no longer fed.
 const STUCK: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! ```text
 //!   look:  stamps as when last read ──► nothing
 //!          other than then, and other than at the last look ──► wait for the next look
-//!          other than then, and the same as at the last look ──► read: in force, or told why not
+//!          other than then, and the same as at the last look ──► read: in force, or logged why not
 //! ```
 //! Looks are by path, so a symbolic link that is swapped (as Kubernetes does with mounted secrets) is a change as well.
 
@@ -29,7 +29,7 @@ pub(super) trait Subject {
     /// What is wrong, where, and what is allowed.
     fn reload(&mut self) -> Result<(), String>;
 
-    /// Tells the operator what will need care soon. Called once a day.
+    /// Logs what will need the operator's care soon. Called once a day.
     fn remind(&self) {}
 }
 
@@ -47,7 +47,7 @@ struct Watched {
     changed: Option<Vec<Stamp>>,
 }
 
-/// A file as far as a look tells: `None` when there is none.
+/// A file as a look finds it: `None` when there is none.
 pub(super) type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 impl Reloader {
@@ -73,7 +73,7 @@ impl Reloader {
         self.watched.iter_mut().for_each(Watched::reload);
     }
 
-    /// Tells the operator what will need care soon.
+    /// Logs what will need the operator's care soon.
     pub(super) fn remind(&self) {
         self.watched
             .iter()

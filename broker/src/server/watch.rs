@@ -115,7 +115,7 @@ impl Watch {
         ))
     }
 
-    /// Until every shard has told what `wanted` knows, or `limit` is over: whether they all have.
+    /// Until every shard has reported what `wanted` looks for, or `limit` is over: whether they all have.
     fn wait_for_all(
         &mut self,
         limit: Duration,

@@ -63,7 +63,7 @@ pub(super) async fn document(admin: &Admin, identity: &Identity) -> Result<Value
     }
 }
 
-/// `POST /ice/reconnect[?channel=]`: tells clients to fetch ICE servers again, a bounded number in each step.
+/// `POST /ice/reconnect[?channel=]`: has clients fetch ICE servers again, a bounded number in each step.
 pub(super) async fn reconnect(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let channel = match parameter(&query, "channel") {
@@ -125,7 +125,7 @@ impl Admin {
     }
 }
 
-/// A page that was asked for.
+/// The parameters of a request for a page.
 #[derive(Debug, PartialEq, Eq)]
 struct PageQuery {
     prefix: String,

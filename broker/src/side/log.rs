@@ -247,7 +247,7 @@ fn write_all(items: &Receiver<Item>, places: &Places, kept: &LogMemory, mut sink
             Item::Change(_) => places.audits.give_back(),
             Item::Flush(_) => {}
         }
-        // A sink that is gone is nothing to tell anybody of: there is no other place for it.
+        // A sink that is gone is reported nowhere: there is no other place for it.
         let mut write = |line: &[u8]| {
             kept.tail.push(line);
             sink.write_all(line)

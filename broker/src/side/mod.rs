@@ -1,6 +1,6 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
-//! It lets signals in (all other threads block them) and tells the main thread of them, and it serves the admin
+//! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `door`, `backup`, `channels`,
 //! `disconnect`, `trace`, `story`, `hints`, `try_page`, `try_session`, `survey`, `refusals`, `recent`, `scrape`,
 //! `metrics`, `exposition`,

@@ -83,7 +83,7 @@ pub(super) fn open_files_max() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The time since the machine's start, as `CLOCK_MONOTONIC` tells it: what service managers compare with their own.
+/// The time since the machine's start, by `CLOCK_MONOTONIC`: what service managers compare with their own.
 #[must_use]
 pub fn monotonic() -> Duration {
     clock(ClockId::Monotonic)

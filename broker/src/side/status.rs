@@ -28,7 +28,7 @@ impl Status {
     }
 }
 
-/// The process's status, shared between the main thread, which sets it, and the side thread, which tells it.
+/// The process's status, shared between the main thread, which sets it, and the side thread, which shows it.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
 
@@ -44,7 +44,7 @@ impl StatusBoard {
         self.0.status.store(status as u8, Ordering::Relaxed);
     }
 
-    /// Sets whether the registry's store fails, which [`StatusBoard::status`] tells while all else is well. True when
+    /// Sets whether the registry's store fails, which [`StatusBoard::status`] shows while all else is well. True when
     /// it was otherwise before.
     pub fn set_store_failed(&self, failed: bool) -> bool {
         self.0.store_failed.swap(failed, Ordering::Relaxed) != failed

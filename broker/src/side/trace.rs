@@ -35,7 +35,7 @@ pub(super) async fn trace(
     }
 }
 
-/// What was asked for.
+/// The parameters of a request for a trace.
 #[derive(Debug, PartialEq, Eq)]
 struct TraceQuery {
     client: Option<String>,

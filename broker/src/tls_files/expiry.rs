@@ -34,7 +34,7 @@ impl Expiry {
         self.not_after
     }
 
-    /// What to tell the operator at `now`; `None` while more than 30 days are left.
+    /// The warning for the operator at `now`; `None` while more than 30 days are left.
     #[must_use]
     pub fn notice(&self, now: SystemTime) -> Option<(Urgency, String)> {
         let now = now

@@ -1,4 +1,4 @@
-//! `broker why`: why a request was refused, as its broker's admin listener tells it.
+//! `broker why`: why a request was refused, as its broker's admin listener reports it.
 
 mod text;
 

@@ -225,7 +225,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
         Snapshot::of(database, &self.gate)
     }
 
-    /// Commits a batch and tells of each change.
+    /// Commits a batch and reports each change.
     fn finish(&mut self, batch: &mut Vec<Change<T>>) {
         let result = self.commit(batch);
         let health = result
@@ -274,7 +274,7 @@ impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
     }
 
     /// Waits for a letter. Looks for room from time to time while there was none: those who ask for changes may have
-    /// been told to stay away, so that no change would ever tell.
+    /// been kept away, so that no change would ever show it.
     fn next(&mut self) -> Option<Letter<T>> {
         while self.health.load(Ordering::Relaxed) == FULL {
             match self.letters.recv_timeout(PROBE_PAUSE) {

@@ -15,7 +15,7 @@
 //! * The slot that the flag names was synced before the flag was, so it and all below it must verify, or the file is
 //!   damaged.
 //! * A newer commit in the other slot was cut off before it was confirmed (or the flag flipped). If it is complete, it
-//!   counts: its maker may not have been told, but nothing contradicts it. If not, it is as if it had never begun.
+//!   counts: its result may not have been reported, but nothing contradicts it. If not, it is as if it had never begun.
 
 use crate::disk::Disk;
 use crate::map::database_repairing;

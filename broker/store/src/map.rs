@@ -148,7 +148,7 @@ pub(crate) struct Parts {
     pub(crate) disk: Arc<Disk>,
     /// What holds the lock.
     pub(crate) lock: File,
-    /// A file whose writing tells whether there is room.
+    /// A file whose writing shows whether there is room.
     pub(crate) probe: PathBuf,
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn database(backend: impl StorageBackend) -> Result<Database, Databas
     database_repairing(backend, |_| true)
 }
 
-/// Opens the engine, which asks before each step of a repair, telling its progress from 0 to 1, whether it may go on.
+/// Opens the engine, which asks before each step of a repair, reporting its progress from 0 to 1, whether it may go on.
 pub(crate) fn database_repairing(
     backend: impl StorageBackend,
     may_go_on: impl Fn(f64) -> bool + 'static,

@@ -41,7 +41,7 @@ client_on_shards!(
     javascript_peer_connection => node("peer_connection.mjs"),
 );
 
-/// Clients whose keys are wrong, are lent, or may not: only a broker that checks them can tell.
+/// Clients whose keys are wrong, are lent, or may not: only a broker that checks them notices.
 #[test]
 #[ignore = "needs the clients that deploy/ci/check.sh installs"]
 fn wrong_and_temporary_keys_of_aws_cli() {

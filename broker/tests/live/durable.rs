@@ -179,7 +179,7 @@ fn channels_that_came_by_connecting_keep_their_arn() {
     let mut broker = home.start_dev(3);
     let mut peers: Vec<Peer> = arns.iter().map(|arn| Peer::master(&broker, arn)).collect();
     peers.push(Peer::viewer(&broker, &arns[0], "viewer"));
-    // They are in use at once, and kept a moment later: a change waits for that, so its answer tells.
+    // They are in use at once, and kept a moment later: a change waits for that, so its answer shows it.
     for arn in &arns {
         let tag = json!([{"Key": "k", "Value": "v"}]);
         call(

@@ -133,7 +133,7 @@ struct Name {
     last_time: u64,
 }
 
-/// A channel as its client knows it. An empty text is not known, since the answer that tells it did not come.
+/// A channel as its client knows it. An empty text is not known, since the answer that has it did not come.
 #[derive(Clone, Debug, Default)]
 struct Known {
     arn: String,
@@ -153,7 +153,7 @@ impl Known {
         }
     }
 
-    /// Whether this is what was `seen`, where `before` tells what an unknown text is not.
+    /// Whether this is what was `seen`, where `before` has what an unknown text is not.
     fn is(&self, seen: &Self, before: Option<&Self>) -> bool {
         let other = |part: fn(&Self) -> &String| before.is_none_or(|old| part(old) != part(seen));
         let same = |part: fn(&Self) -> &String| {

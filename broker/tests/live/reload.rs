@@ -43,7 +43,7 @@ fn half_written_files_change_nothing_and_are_told_once() {
             .log()
             .contains("a section in it has no end: was it written whole?")
     );
-    // Long enough for many looks; a signal makes the broker look and tell once more.
+    // Long enough for many looks; a signal makes the broker look and log once more.
     broker.signal("HUP");
     until("the second complaint", || {
         (told(&broker) == 2).then_some(())

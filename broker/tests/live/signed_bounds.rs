@@ -51,7 +51,7 @@ fn clocks_may_be_off_by_their_tolerance(service: &Service) {
             service.refuses(&call, &EARLY, "ahead");
         }
     }
-    // The words tell the window, by which clients set their clocks.
+    // The text names the window, by which clients set their clocks.
     let told = |call: &Call| service.send(call).text();
     let behind = told(&describe(service, &admin.ahead(-400)));
     assert!(

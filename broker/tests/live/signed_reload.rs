@@ -112,7 +112,7 @@ fn a_broken_file_changes_nothing_and_is_told_once() {
         "{log}"
     );
     assert!(is_known(&service, &staying) && !is_known(&service, &Signer::new("coming")));
-    // Looked at again and again, told when the operator asks.
+    // Looked at again and again, logged when the operator sends SIGHUP.
     service.broker.signal("HUP");
     until("the second complaint", || {
         (told(&service) == 2).then_some(())

@@ -4,7 +4,7 @@ use super::{ChannelName, check_word};
 use crate::limits::ARN_BYTES;
 use std::fmt;
 
-/// A channel's ARN: its checked text, and where the parts stand in it.
+/// A channel's ARN: its checked text, and where the parts are in it.
 ///
 /// One per connection being admitted and one per channel record; compares, orders and hashes by its text.
 ///
@@ -33,7 +33,7 @@ pub enum ArnError {
 }
 
 impl ArnError {
-    /// What to tell the peer.
+    /// The text for the peer.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {

@@ -73,7 +73,7 @@ pub(crate) fn check_word(text: &[u8]) -> Result<(), WordError> {
     Ok(())
 }
 
-/// Whether a byte may stand in a client id, correlation id or channel name.
+/// Whether a byte may occur in a client id, correlation id or channel name.
 #[inline]
 pub(crate) fn is_word_byte(byte: u8) -> bool {
     WORD.get(usize::from(byte)).is_some_and(|&word| word)

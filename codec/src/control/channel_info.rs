@@ -43,7 +43,7 @@ impl ChannelStatus {
     }
 }
 
-/// Appends a channel as an object. Members stand in this order and `SingleMasterConfiguration` has one member only:
+/// Appends a channel as an object. Members are in this order and `SingleMasterConfiguration` has one member only:
 /// the C SDK reads the tokens flat, whatever object they are in.
 pub(super) fn channel_info(out: &mut Vec<u8>, info: &ChannelInfo<'_>) {
     write::member(out, b'{', "ChannelName");

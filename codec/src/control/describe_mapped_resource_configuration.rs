@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 /// What `MaxResults` may be. Source: model `kinesisvideo`, shape `MappedResourceConfigurationListLimit`.
 const MAX_RESULTS: RangeInclusive<u32> = 1..=1;
 
-/// Tells which channels store into a stream. None does: there are no streams here.
+/// Returns which channels store into a stream. None does: there are no streams here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMappedResourceConfiguration {
     /// Which stream.

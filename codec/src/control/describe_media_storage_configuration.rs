@@ -5,7 +5,7 @@ use super::describe_signaling_channel::Selector;
 use super::error::ApiError;
 use super::member::Object;
 
-/// Tells whether what a channel's peers send each other is stored. It never is.
+/// Returns whether what a channel's peers send each other is stored. It never is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeMediaStorageConfiguration {
     /// Which channel.

@@ -8,7 +8,7 @@ use super::owned::OwnedName;
 use super::write;
 use crate::aws::ChannelArn;
 
-/// Tells what a channel is.
+/// Describes a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribeSignalingChannel {
     /// Which channel.

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 /// How many protocols may be asked for. Source: API Reference, "SingleMasterChannelEndpointConfiguration".
 const PROTOCOLS: RangeInclusive<usize> = 1..=5;
 
-/// Tells where to connect. The answer grants nothing: permission is checked at connect.
+/// Returns where to connect. The answer grants nothing: permission is checked at connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetSignalingChannelEndpoint {
     /// Which channel.

@@ -7,7 +7,7 @@ use super::tag::Tag;
 use super::write;
 use crate::aws::ChannelArn;
 
-/// Tells which tags a channel has.
+/// Lists the tags of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListTagsForResource {
     /// Which channel.

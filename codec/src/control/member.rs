@@ -14,7 +14,7 @@ impl<'b> Body<'b> {
     pub(super) fn parse(body: &'b mut [u8]) -> Result<Self, ApiError> {
         match simd_json::to_tape(body) {
             Ok(tape) => Ok(Self(tape)),
-            // simd-json's own words tell of its inside, and its position counts from a block's start.
+            // simd-json's own words are about its inside, and its position counts from a block's start.
             Err(_) => Err(ApiError::serialization(
                 "The request body is not valid JSON.",
             )),

@@ -13,7 +13,7 @@ use strum::{IntoStaticStr, VariantArray};
 pub enum Operation {
     /// Makes a channel.
     CreateSignalingChannel,
-    /// Tells what a channel is, by name or ARN.
+    /// Describes a channel, by name or ARN.
     DescribeSignalingChannel,
     /// Lists channels by name, in pages.
     ListSignalingChannels,
@@ -25,15 +25,15 @@ pub enum Operation {
     TagResource,
     /// Takes tags off a channel.
     UntagResource,
-    /// Tells which tags a channel has.
+    /// Lists the tags of a channel.
     ListTagsForResource,
-    /// Tells where to connect.
+    /// Returns where to connect.
     GetSignalingChannelEndpoint,
-    /// Tells whether a channel's media are stored.
+    /// Returns whether a channel's media are stored.
     DescribeMediaStorageConfiguration,
     /// Switches a channel's media storage on or off.
     UpdateMediaStorageConfiguration,
-    /// Tells which channels store into a stream.
+    /// Returns which channels store into a stream.
     DescribeMappedResourceConfiguration,
     /// Hands out STUN and TURN servers with credentials.
     GetIceServerConfig,

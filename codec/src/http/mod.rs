@@ -1,7 +1,8 @@
 //! The part of HTTP/1.1 that a signaling service needs: request heads, the upgrade, query strings, whole responses.
 //!
 //! The road of a request: [`HeadScanner`] finds where the head ends while bytes arrive, [`Head`] parses it once it is
-//! whole, [`upgrade`] tells a WebSocket from a call, [`respond`] and its siblings write the answer in one piece.
+//! whole, [`upgrade`] distinguishes a WebSocket from a call, [`respond`] and its siblings write the answer in one
+//! piece.
 
 mod date;
 mod head;

@@ -13,7 +13,7 @@ pub enum QueryError {
 }
 
 impl QueryError {
-    /// What to tell the peer: plain ASCII without quotes.
+    /// The text for the peer: plain ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl QueryError {
     }
 }
 
-/// The pairs of a query as they stand, undecoded: a name without `=` has an empty value, empty pairs are left out.
+/// The pairs of a query, undecoded: a name without `=` has an empty value, empty pairs are left out.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     parts.map(|part| part.split_once('=').unwrap_or((part, "")))

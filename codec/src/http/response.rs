@@ -32,7 +32,7 @@ pub struct ErrorHead<'a> {
 
 /// Appends a response; an empty `content_type` writes none.
 ///
-/// 426 tells the WebSocket version that would do (RFC 6455 section 4.4).
+/// 426 names the WebSocket version that is supported (RFC 6455 section 4.4).
 pub fn respond(
     out: &mut Vec<u8>,
     meta: &Meta<'_>,
@@ -79,7 +79,7 @@ pub fn preflight(out: &mut Vec<u8>, meta: &Meta<'_>, requested_headers: Option<&
 
 /// Appends the answer that turns a connection into a WebSocket, `accept` as `ws::accept_key` computes it.
 ///
-/// `Upgrade` and `Connection` stand alone on their lines: old releases of the C SDK's library compare the whole
+/// `Upgrade` and `Connection` are alone on their lines: old releases of the C SDK's library compare the whole
 /// value.
 pub fn switching_protocols(out: &mut Vec<u8>, meta: &Meta<'_>, accept: &[u8; 28], wss: bool) {
     out.reserve(RESERVE);

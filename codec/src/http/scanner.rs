@@ -33,7 +33,7 @@ pub enum HeadError {
     Malformed(&'static str),
     /// A version other than 1.0 and 1.1 (RFC 9110 section 15.6.6): 505.
     UnsupportedVersion,
-    /// A body whose length is not told by `Content-Length` (RFC 9110 section 15.5.12): 411.
+    /// A body whose length is not given by `Content-Length` (RFC 9110 section 15.5.12): 411.
     LengthRequired,
 }
 
@@ -49,7 +49,7 @@ impl HeadError {
         }
     }
 
-    /// What to tell the peer: plain ASCII without quotes.
+    /// The text for the peer: plain ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -152,7 +152,7 @@ fn check_first(bytes: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// Whether a byte may stand in a token: a method, a header's name, a connection option (RFC 9110 section 5.6.2).
+/// Whether a byte may occur in a token: a method, a header's name, a connection option (RFC 9110 section 5.6.2).
 pub(super) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

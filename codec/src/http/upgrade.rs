@@ -42,7 +42,7 @@ impl UpgradeError {
         }
     }
 
-    /// What to tell the peer: plain ASCII without quotes.
+    /// The text for the peer: plain ASCII without quotes.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {

@@ -5,8 +5,8 @@
 //! be quicker, never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated
 //! texts.
 //!
-//! What both find is where the values of the four known members stand in the text. simd-json undoes
-//! escapes in place, so its strings stand in the text as well.
+//! What both find is where the values of the four known members are in the text. simd-json undoes
+//! escapes in place, so its strings are in the text as well.
 //!
 //! Where simd-json and RFC 8259 differ: numbers beyond 64 bits and beyond the range of a double are grammatical, and
 //! refused.

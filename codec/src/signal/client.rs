@@ -54,7 +54,7 @@ pub struct Incoming<'a> {
     pub payload: Option<&'a str>,
     /// The viewer that sent it; towards masters only.
     pub sender: Option<&'a str>,
-    /// What a status response tells.
+    /// What a status response reports.
     pub status: Option<Status<'a>>,
 }
 

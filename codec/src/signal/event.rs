@@ -50,7 +50,7 @@ impl Delivery<'_> {
     }
 }
 
-/// The frame that tells a client to finish, and to connect again if it wants; the service closes within a minute.
+/// The frame by which a client is to finish, and to connect again if it wants; the service closes within a minute.
 ///
 /// Source: WebRTC guide, "Asynchronous message reception", "Disconnect".
 pub const GO_AWAY: &[u8] = b"\x81\x19{\"messageType\":\"GO_AWAY\"}";

@@ -2,7 +2,7 @@
 //! responses to faults.
 //!
 //! Order of the checks: is it JSON; is it well-formed (types, repeated members, correlation id); then action,
-//! payload, whether a master offers, recipient. The first fault is the one told, so each message has at most one. A
+//! payload, whether a master offers, recipient. The first fault is the one reported, so each message has at most one. A
 //! master's offer is refused before its recipient is looked at, since naming one would not help.
 
 use super::status::StatusFault;
@@ -106,7 +106,7 @@ pub struct Request<'a> {
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// A known member twice or of a wrong JSON type, or a correlation id against its pattern (told to nobody).
+    /// A known member twice or of a wrong JSON type, or a correlation id against its pattern (not reported).
     Malformed,
     /// No action, or one that does not exist.
     UnsupportedAction,
@@ -116,7 +116,7 @@ pub enum FaultKind {
     Recipient,
     /// A master sent an offer, and the rules say that offers come from viewers.
     MasterOffer,
-    /// Not one JSON object, or nested too deep. Never told: nothing in it can be trusted.
+    /// Not one JSON object, or nested too deep. Never reported: nothing in it can be trusted.
     NotJson,
 }
 

@@ -6,7 +6,7 @@
 use crate::aws::CorrelationId;
 use crate::ws::{self, Opcode};
 
-/// Every fault that a status response can tell.
+/// Every fault that a status response can report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFault {
     /// The action is missing or unknown.

@@ -10,7 +10,7 @@ use strum::{IntoStaticStr, VariantArray};
 pub struct Error {
     /// The code.
     pub kind: ErrorKind,
-    /// One or two sentences. Of the request it tells at most a short word or a number.
+    /// One or two sentences. Of the request it quotes at most a short word or a number.
     pub message: Cow<'static, str>,
 }
 

@@ -24,7 +24,7 @@ pub enum Request {
         /// How long they are good, in seconds: 60 (under strict rules 900) to [`DURATION_S_MAX`].
         duration_s: u32,
     },
-    /// Tells who the caller is. Everybody may ask.
+    /// Returns who the caller is. Allowed to everyone.
     GetCallerIdentity,
 }
 

@@ -56,7 +56,7 @@ const DICTIONARY: &[&[u8]] = &[
     b"&Version=2011-06-15",
 ];
 
-/// The bodies of the transcript, as they stand in it.
+/// The bodies of the transcript, as they are in it.
 fn corpus() -> Vec<Vec<u8>> {
     let fed = "Action=GetFederationToken&Version=2011-06-15";
     let lines = include_str!("../data/sts_verdicts.txt").lines();

@@ -93,7 +93,7 @@ pub(super) struct Sum {
 }
 
 impl Gauge {
-    /// Tells all failures of its worker until here. Called once a turn: their names are looked at only when there are
+    /// Reports all failures of its worker until here. Called once a turn: their names are looked at only when there are
     /// more than were reported.
     pub(super) fn tell(&self, errors: &Errors) {
         let load = |class: &AtomicU64| class.load(Ordering::Relaxed);
@@ -144,7 +144,7 @@ impl Board {
         (moment != u64::MAX).then_some(moment)
     }
 
-    /// Tells every worker where the schedule begins.
+    /// Announces to every worker where the schedule begins.
     pub(super) fn begin_at(&self, moment_ns: u64) {
         self.begins_ns.store(moment_ns, Ordering::Relaxed);
     }
@@ -189,7 +189,7 @@ mod tests {
         errors.count_many("refused_404_ResourceNotFoundException", 3);
         errors.count_many("refused_404_Else", 2);
         board.gauges[0].tell(&errors);
-        // Told once more, they do not count twice.
+        // Reported once more, they do not count twice.
         board.gauges[0].tell(&errors);
         let sum = board.sum().classes;
         assert_eq!(sum[ErrorKind::Refused.class()], 2);

@@ -15,7 +15,7 @@ pub(super) struct Line {
     pub(super) out: Vec<u8>,
     /// When the present step of connecting began, nanoseconds of the run's clock.
     pub(super) since_ns: u64,
-    /// Tells the completions and deadlines of this connection from an earlier one's.
+    /// Distinguishes the completions and deadlines of this connection from an earlier one's.
     pub(super) generation: u32,
     /// Which of the routes it takes.
     pub(super) route: u16,

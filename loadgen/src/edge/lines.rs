@@ -40,10 +40,10 @@ pub(super) enum News {
     Ready(u32),
     /// Bytes came: [`Lines::read`] them.
     Bytes(u32, Lent),
-    /// The connection ended otherwise than we wanted, for this reason. It was cut. Told once, and not after an end of
-    /// ours.
+    /// The connection ended otherwise than we wanted, for this reason. It was cut. Reported once, and not after an end
+    /// of ours.
     Broken(u32, String),
-    /// The line is free. Told once for each that was opened.
+    /// The line is free. Reported once for each that was opened.
     Freed(u32),
 }
 

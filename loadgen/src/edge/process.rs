@@ -1,4 +1,4 @@
-//! What the kernel tells of a process: CPU time and memory, from `/proc`.
+//! What the kernel reports of a process: CPU time and memory, from `/proc`.
 
 use std::fs;
 use std::io;

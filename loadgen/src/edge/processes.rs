@@ -1,6 +1,6 @@
 //! A run in several processes on one machine: each has a part of it, they begin together, and their reports are merged.
 //!
-//! Each part tells its progress on its standard output ([`PartNews`]). When all connections are open it says so and
+//! Each part reports its progress on its standard output ([`PartNews`]). When all connections are open it says so and
 //! waits; when all parts wait, each is sent the moment to begin on its standard input.
 
 use super::run::{Start, check_moment};
@@ -108,7 +108,7 @@ struct Part {
     progress: Option<Progress>,
 }
 
-/// What the part at a place tells; `None`: it has ended.
+/// What the part at a place reports; `None`: it has ended.
 type News = (usize, Option<PartNews>);
 
 impl Part {

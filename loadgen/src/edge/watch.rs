@@ -43,12 +43,12 @@ impl<'a> Watch<'a> {
         }))
     }
 
-    /// Tells the audience a line.
+    /// Prints a line.
     pub(super) fn say(&self, line: &str) {
         self.0.borrow_mut().audience.say(line);
     }
 
-    /// Tells the audience that the load waits for its word.
+    /// Reports that the load waits for the word to begin.
     pub(super) fn ready(&self) {
         self.0.borrow_mut().audience.ready();
     }

@@ -121,7 +121,7 @@ pub fn visible(text: &str) -> String {
         .collect()
 }
 
-/// Most runs side by side: as many as there are colours that the eye tells apart.
+/// Most runs side by side: as many as there are colours that the eye distinguishes.
 pub const RUNS_MAX: usize = 8;
 
 const STYLE: &str = include_str!("style.css");

@@ -15,10 +15,10 @@ pub const STAMP_BYTES: usize = 72;
 /// Longest payload in characters. No service takes more than this in one message.
 pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
 
-/// What a payload tells about its message.
+/// What a payload says about its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Tells the messages of one run from what an earlier run left behind.
+    /// Distinguishes the messages of one run from what an earlier run left behind.
     pub run: u32,
     /// The channel, counted from 0.
     pub channel: u32,

@@ -11,7 +11,7 @@ use crate::visit;
 use std::time::Duration;
 
 impl Options {
-    /// Checks the flags against each other. `run` tells this run's messages from others'; `variable` looks an
+    /// Checks the flags against each other. `run` distinguishes this run's messages from others'; `variable` looks an
     /// environment variable up, for the keys.
     ///
     /// # Errors

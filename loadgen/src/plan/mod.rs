@@ -24,7 +24,7 @@ use codec::aws::sigv4::signer::Signer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A run, checked: everything in it can be done as far as the command line can tell.
+/// A run, checked: everything in it can be done as far as the command line shows.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Kind of load.

@@ -13,7 +13,7 @@ use std::fmt;
 
 /// Every figure of a run.
 ///
-/// Members that schema 1 does not list, and why they stand here: `verdict` (the exit code is known from the file
+/// Members that schema 1 does not list, and why they are here: `verdict` (the exit code is known from the file
 /// alone), `latency_us.setup`, `connections.cycles` (the yield of mode connect), figures for each connection beside
 /// those for each message, and `hdr` of intervals and of the schedule lag, without which these would not merge exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,7 +146,7 @@ impl Document {
     }
 }
 
-/// Why a text is no document. Told to the operator.
+/// Why a text is no document. Shown to the operator.
 #[derive(Debug)]
 pub enum DocumentError {
     /// Longer than allowed.

@@ -131,7 +131,7 @@ impl ErrorKind {
 }
 
 impl ErrorKind {
-    /// Its place among [`CLASSES`], which is a closed set: statuses that are not told apart share one.
+    /// Its place among [`CLASSES`], which is a closed set: statuses that are not distinguished share one.
     #[must_use]
     pub const fn class(self) -> usize {
         match self {

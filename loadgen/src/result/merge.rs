@@ -35,7 +35,7 @@ pub fn merge(parts: &[Document]) -> Result<Document, MergeError> {
     Ok(sum)
 }
 
-/// Why documents were not merged. Told to the operator.
+/// Why documents were not merged. Shown to the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MergeError {
     /// None was given.

@@ -33,7 +33,7 @@ pub enum Sense {
 }
 
 impl Document {
-    /// Messages that arrived each second of the measured span, if the log tells it.
+    /// Messages that arrived each second of the measured span, if the log has them.
     #[must_use]
     pub fn messages_per_s(&self) -> Option<f64> {
         let seen = self.intervals.iter().map(|interval| interval.messages);

@@ -34,7 +34,7 @@ pub struct Schedule {
     drawn: Option<(u32, Vec<u64>)>,
 }
 
-/// A schedule that cannot be. Told to the operator; exit code 2.
+/// A schedule that cannot be. Shown to the operator; exit code 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleError {
     /// Of sessions, rate and duration neither of the pairs that make a schedule is given.

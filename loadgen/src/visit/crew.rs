@@ -60,7 +60,7 @@ pub enum Heard {
 pub enum Verdict {
     /// Everything was sent and received.
     Completed,
-    /// The session's time is over while its connections stand: what is missing is lost.
+    /// The session's time is over while its connections are open: what is missing is lost.
     TimedOut,
     /// The session's connection, or its master's, broke: what was under way cannot be held against the service.
     Broken,

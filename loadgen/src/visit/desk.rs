@@ -9,7 +9,7 @@ use fastrand::Rng;
 /// What is the same for every party of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Tells this run's messages from others'.
+    /// Distinguishes this run's messages from others'.
     pub run: u32,
     /// Characters of a candidate's payload.
     pub payload_bytes: usize,

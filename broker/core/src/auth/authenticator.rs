@@ -14,7 +14,7 @@ use codec::http::Head;
 use std::fmt;
 use std::sync::Arc;
 
-/// What the operator asks of signatures.
+/// What the operator requires of signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureRules {
     /// The region that requests must be scoped to, and the one whose channels exist; `None`: any.
@@ -34,7 +34,7 @@ pub struct Authenticator {
     session_keys: Arc<SessionKeys>,
 }
 
-/// Why a signature is refused: what the caller reads, and the check that tells operators more.
+/// Why a signature is refused: what the caller reads, and the check, by which operators learn more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsigned {
     /// What the caller reads.

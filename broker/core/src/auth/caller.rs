@@ -20,7 +20,7 @@ pub struct Caller {
 
 #[derive(Clone, Debug)]
 enum Who {
-    /// Nobody was asked.
+    /// No signature was required.
     Anyone(Arc<str>),
     /// A principal itself.
     Principal(Arc<Principal>),
@@ -28,7 +28,7 @@ enum Who {
     Session(Arc<Session>),
 }
 
-/// What temporary credentials stand for.
+/// What temporary credentials grant.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) parent: Arc<Principal>,
@@ -100,7 +100,7 @@ impl Caller {
         }
     }
 
-    /// Whether a signature told who it is.
+    /// Whether a signature proved who it is.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         match &self.who {

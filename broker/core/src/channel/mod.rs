@@ -38,7 +38,7 @@ pub(crate) struct Channel {
     rates: Option<Box<Rates>>,
 }
 
-/// The states of a channel. A change that is not durable yet is not told to anybody but by these.
+/// The states of a channel. A change that is not durable yet is shown to nobody except by these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// Not durable yet: its name is taken, and callers do not see it.

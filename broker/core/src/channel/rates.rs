@@ -78,7 +78,7 @@ impl Rates {
         taken
     }
 
-    /// Forgets every bucket that is full again; tells when the next look is worth it.
+    /// Forgets every bucket that is full again; returns when the next look is worth it.
     pub(crate) fn settle(&mut self, quotas: &Quotas, now: Now) -> Option<Now> {
         let full_in = |what: Metered, bucket: &Bucket| {
             what.rate(quotas)

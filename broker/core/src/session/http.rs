@@ -108,7 +108,7 @@ pub(crate) struct PendingCall {
     pub caller: Caller,
     /// The name of the channel that the call is about: for the log, if it is refused.
     pub channel: Option<Box<str>>,
-    /// What the call is about, where an audit line tells of it: a channel's ARN, or the name of one to be made.
+    /// What the call is about, where an audit line names it: a channel's ARN, or the name of one to be made.
     pub subject: Option<Box<str>>,
     /// The log keeps a place for that line.
     pub place_kept: bool,

@@ -39,7 +39,7 @@ pub(crate) struct Session {
     pub behind: bool,
     /// It was cut off since it does not read.
     pub cut: bool,
-    /// Bytes that stand in the shard's books of connections that are behind.
+    /// Bytes that are counted in the shard's books of connections that are behind.
     pub weight: u32,
 }
 

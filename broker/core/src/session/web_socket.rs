@@ -152,7 +152,7 @@ pub(crate) enum Due {
     At(Now),
     /// The client was silent for long: ping it.
     Ping,
-    /// Its time is nearly over: tell it.
+    /// Its time is nearly over: send GO_AWAY.
     GoAway,
     /// Nothing came for the whole idle limit: close 1001.
     Idle,
@@ -210,7 +210,7 @@ impl WebSocket {
         })
     }
 
-    /// Bytes came. `begun` tells whether they ended within a message or frame, whose time then runs. Returns whether a
+    /// Bytes came. `begun`: whether they ended within a message or frame, whose time then runs. Returns whether a
     /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
         self.times.last_frame = now;
@@ -287,7 +287,7 @@ impl WebSocket {
             .then(|| whole_second(self.times.pinged.after(timeouts.pong_ms)))
     }
 
-    /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor told to go.
+    /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor sent GO_AWAY.
     ///
     /// What comes by silence alone comes on whole seconds, so that one turn serves all clients of a second.
     #[must_use]

@@ -152,7 +152,7 @@ impl Settings {
         self.cpus.get(shard % self.cpus.len().max(1)).copied()
     }
 
-    /// What is asked of signatures: `--dev` takes any region, the strict profile heeds no tolerance but AWS's.
+    /// What is required of signatures: `--dev` takes any region, the strict profile heeds no tolerance but AWS's.
     #[must_use]
     pub fn signature_rules(&self) -> SignatureRules {
         let tolerance_s = self.timeouts.clock_tolerance_ms.div_ceil(1000);
@@ -245,7 +245,7 @@ pub enum Auth {
     /// AWS Signature Version 4.
     #[default]
     Sigv4,
-    /// Nobody is asked. Only on loopback.
+    /// No signature is required. Only on loopback.
     None,
 }
 

@@ -106,7 +106,7 @@ pub fn endpoint(text: &str, schemes: [&str; 2]) -> Checked<String> {
     Err(rule())
 }
 
-/// The origin of a page as browsers write it (RFC 6454 section 6.2): without the port that the scheme stands for.
+/// The origin of a page as browsers write it (RFC 6454 section 6.2): without the default port of the scheme.
 pub fn dev_origin(text: &str) -> Checked<String> {
     if text == "null" {
         return Ok(text.into());

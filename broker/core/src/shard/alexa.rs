@@ -128,7 +128,7 @@ fn end_for_another(
     }
 }
 
-/// Tells the caller of a call that waited what came of it.
+/// Answers the caller of a call that waited.
 fn answer_offer(
     sockets: &mut Sockets,
     directory: &mut Directory,

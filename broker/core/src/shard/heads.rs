@@ -199,7 +199,7 @@ fn next(request: &Request<'_>, close: bool) -> Step {
     }
 }
 
-/// A POST: whose call it is tells its path, its body is awaited.
+/// A POST: its path names the operation, its body is awaited.
 fn begin_call(
     sockets: &mut Sockets,
     books: &mut Books,

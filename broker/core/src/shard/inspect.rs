@@ -371,7 +371,7 @@ fn reconnect_some(
     Reply::Reconnected(told as u64, (next < slots).then_some(next))
 }
 
-/// Tells one connection, or has it come back; false when it is no current one, or does not read.
+/// Notifies one connection, or closes it to come back; false when it is no current one, or does not read.
 ///
 /// Each connection that comes back costs up to four calls and an upgrade, so they are closed one after the other,
 /// [`RECALL_STEP_MS`] apart.

@@ -60,7 +60,7 @@ pub enum QueryKind {
     Change(ChannelArn, Alteration),
     /// The shard's records of one account whose names begin with the first text and come after the second, by name.
     Page {
-        /// The shard asked: no channel tells it.
+        /// The shard that is asked: no channel determines it.
         of: ShardId,
         /// `region:account:` and the prefix of the name.
         prefix: Box<str>,
@@ -73,7 +73,7 @@ pub enum QueryKind {
     Permit(Identity),
     /// How many channels of one account the shard has (strict profile).
     Count {
-        /// The shard asked: no channel tells it.
+        /// The shard that is asked: no channel determines it.
         of: ShardId,
         /// `region:account:`.
         prefix: Box<str>,

@@ -12,7 +12,7 @@ use crate::settings::{Auth, Settings, host_text};
 use codec::http::Head;
 use std::net::IpAddr;
 
-/// What is asked of `Origin` and `Host`.
+/// What is required of `Origin` and `Host`.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     /// Whether anything is.

@@ -1,4 +1,4 @@
-//! What the log tells of connections.
+//! What the log has of connections.
 
 use crate::script::Script;
 use broker_core::auth::SessionKeys;

@@ -78,7 +78,7 @@ fn nobody_is_told_of_a_channel_that_is_not_durable() {
     ));
 }
 
-/// Nothing is wrong with the store then, and the operator is not told that there were.
+/// Nothing is wrong with the store then, and no trouble is logged.
 #[test]
 fn a_busy_store_asks_for_another_try() {
     let mut script = Script::with(2, false, |_| ());

@@ -507,7 +507,7 @@ impl Script {
 }
 
 impl Client {
-    /// What it has whole and has not told yet.
+    /// What it has received whole and not returned yet.
     fn reads(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Some(end) = whole(&self.stream[self.read..], self.upgraded) {

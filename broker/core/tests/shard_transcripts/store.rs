@@ -1,4 +1,4 @@
-//! A store that tells of changes when the transcript says so.
+//! A store that reports changes when the transcript says so.
 
 use broker_core::id::ChannelKey;
 use broker_core::registry::{Change, Store, StoreError, Submitted};

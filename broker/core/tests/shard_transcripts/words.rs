@@ -179,7 +179,7 @@ const BORN: &str = "1700000000000";
 /// The calendar in the first moment of a transcript.
 pub(crate) const FIRST_MOMENT: u64 = 1_767_323_075_123;
 
-/// The channel that everybody means unless told otherwise.
+/// The channel of every step that names no other.
 pub(crate) const CHANNEL: &str = "cam";
 
 const MASK: [u8; 4] = [1, 2, 3, 4];

@@ -104,7 +104,7 @@ impl World {
         let bytes = match self.random.u32(0..20) {
             0 => self.random.usize(1000..4000),
             1 => self.random.usize(300..1000),
-            // As old builds of the C SDK cannot hold; told by a counter.
+            // As old builds of the C SDK cannot hold; counted.
             2 if !self.plan.strict && self.random.u32(0..8) == 0 => {
                 self.random.usize(7_000..24_000)
             }

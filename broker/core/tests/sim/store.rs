@@ -1,5 +1,5 @@
-//! The store of the simulation: it keeps at once, later, or not at all, as the seed says, and tells the world what it
-//! was given.
+//! The store of the simulation: it keeps at once, later, or not at all, as the seed says, and reports to the world what
+//! it was given.
 
 use broker_core::id::ChannelKey;
 use broker_core::registry::{Change, Store, StoreError, Submitted};

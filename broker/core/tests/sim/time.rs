@@ -58,7 +58,7 @@ impl World {
         self.model.nothing_overdue();
     }
 
-    /// The end of the process, told to every shard.
+    /// The end of the process, announced to every shard.
     pub(crate) fn drain(&mut self) {
         self.hit("drain");
         let within = [2_000, 20_000][self.random.usize(0..2)];

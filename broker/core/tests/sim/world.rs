@@ -1,7 +1,7 @@
 //! The world around the machines: a clock, sockets, mailboxes. It plays the edge to the letter of
 //! `broker/core/src/machine.rs`.
 //!
-//! Each operation tells the model first, then the machine, then has everything compared (`check`).
+//! Each operation drives the model first, then the machine, then has everything compared (`check`).
 
 use crate::clients::account_of;
 use crate::faults::Plan;
@@ -395,7 +395,7 @@ impl World {
         self.after(shard, false);
     }
 
-    /// A store tells of its oldest changes, up to this many.
+    /// A store reports its oldest changes, up to this many.
     pub(crate) fn commit(&mut self, shard: usize, most: usize) {
         let many = most.min(self.changes[shard].len());
         for change in self.changes[shard].drain(..many).collect::<Vec<_>>() {

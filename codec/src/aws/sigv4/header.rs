@@ -61,7 +61,7 @@ fn moment(head: &Head<'_>) -> Result<Stamp, Malformed> {
     Stamp::parse_date_header(date.as_bytes()).ok_or(Malformed::Date)
 }
 
-/// The value of a header that may stand once.
+/// The value of a header that may occur once.
 fn single<'a>(head: &Head<'a>, name: &'static str) -> Result<Option<&'a str>, Malformed> {
     let mut values = head
         .headers()

@@ -15,7 +15,7 @@
 //!   for signers that escape too little (the iOS, Android and JavaScript SDKs, each in its way). Raw is tried when
 //!   strict fails and differs from it. There is no third form.
 //! * A key that nobody knows is verified all the same, under a secret of ours, and then refused: how long an answer
-//!   takes tells nothing about which access key ids exist, except one derivation (a microsecond) on the first request
+//!   takes says nothing about which access key ids exist, except one derivation (a microsecond) on the first request
 //!   of a key and day.
 //!
 //! There is no clock, no I/O and no randomness here: the moment is an argument, and the derived keys live in a

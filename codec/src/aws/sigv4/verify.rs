@@ -13,7 +13,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt;
 
-/// What this server asks of a request at this moment.
+/// What this server requires of a request at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRules<'a> {
     /// The service of the scope.

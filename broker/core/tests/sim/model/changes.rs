@@ -130,7 +130,7 @@ impl Model {
         }
     }
 
-    /// The store tells of the change of a channel.
+    /// The store reports the change of a channel.
     pub(crate) fn committed(&mut self, channel: usize, kept: bool) {
         let changing = self.channels[channel].changing.take();
         self.conclude(channel, changing.expect("it was under way"), kept);

@@ -414,7 +414,7 @@ fn slots_push(channel: &mut Channel, viewer: &Option<String>, older: ConnId) {
 }
 
 impl Model {
-    /// The length of an answer whose body the model knows: it tells whether the next request is begun, and after an
+    /// The length of an answer whose body the model knows: it shows whether the next request is begun, and after an
     /// Alexa call's messages may be delivered in the same step.
     fn response_bytes(
         &self,

@@ -502,7 +502,7 @@ impl Model {
         self.conns[conn].behind &= self.conns[conn].bytes > 0;
     }
 
-    /// The counters of a shard as they should stand, except the bytes of outboxes.
+    /// The expected counters of a shard, except the bytes of outboxes.
     pub(crate) fn counters(&self, shard: usize) -> Counters {
         let mut counters = self.shards[shard].counters.clone();
         for channel in self.channels.iter().filter(|one| one.home == shard) {

@@ -70,6 +70,6 @@ pub(crate) struct Predicted {
     pub(crate) submissions: VecDeque<changes::Submission>,
     /// A refusal was not logged, since there were too many.
     pub(crate) left_out: bool,
-    /// Lines of the log, without their request ids; for an end, another reason that may stand there.
+    /// Lines of the log, without their request ids; for an end, another reason that may be there.
     pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
 }
