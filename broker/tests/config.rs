@@ -250,7 +250,7 @@ fn every_fault_names_place_key_value_and_what_is_allowed() {
 }
 
 #[test]
-fn all_faults_are_told_at_once_in_their_order() {
+fn all_faults_are_listed_in_order() {
     let error =
         check("shards = 0|x = 1|[limits]|payload_bytes = 0|[timeouts]|idle = 'x'").unwrap_err();
     let keys: Vec<_> = error
@@ -304,7 +304,7 @@ fn an_empty_file_gives_the_defaults() {
 
 /// As nobody can be let in without them, a file is wrong without them, whether it says sigv4 or nothing.
 #[test]
-fn credentials_are_needed_unless_nobody_is_asked() {
+fn credentials_are_needed_unless_auth_is_none() {
     let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
                 with \
                 every listener on loopback";

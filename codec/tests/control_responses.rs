@@ -165,7 +165,7 @@ fn ice_members_are_in_the_order_of_aws() {
 }
 
 #[test]
-fn alexa_answers_or_says_null() {
+fn alexa_responses_have_an_answer_or_null() {
     assert_eq!(
         written(|out| alexa(out, Some("eyJ0=="))),
         r#"{"Answer":"eyJ0=="}"#

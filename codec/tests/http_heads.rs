@@ -28,7 +28,7 @@ fn recorded(value: &Value) -> Vec<u8> {
 }
 
 #[test]
-fn every_recorded_call_parses_and_tells_its_body() {
+fn every_recorded_call_parses_with_the_length_of_its_body() {
     let heads: Vec<Value> = serde_json::from_str(include_str!("data/http_heads.json")).unwrap();
     assert_eq!(heads.len(), 39);
     for value in &heads {
@@ -240,7 +240,7 @@ const GOOD: [&str; 5] = [
 ];
 
 #[test]
-fn upgrades_are_told_from_calls_and_from_mistakes() {
+fn upgrades_calls_and_faults_are_distinguished() {
     for (change, expected) in [
         ("", Ok(Some(false))),
         (

@@ -191,7 +191,7 @@ fn spelling_escapes_and_blanks_do_not_matter() {
 }
 
 #[test]
-fn each_fault_is_told_to_whom_it_can_be_told() {
+fn each_fault_has_its_status_where_it_can_be_sent() {
     table(Role::Viewer, &MessageRules::DEFAULT, FAULTS);
 }
 

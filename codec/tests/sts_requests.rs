@@ -36,7 +36,7 @@ fn every_bound_holds_on_both_sides() {
 }
 
 #[test]
-fn a_federation_token_is_asked_for_with_all_members() {
+fn a_federation_token_is_requested_with_all_members() {
     let body = "Action=GetFederationToken&Version=2011-06-15&Name=a%2Bb&DurationSeconds=0900&\
                 Policy=%7B+%22a%22%3A%221%2B2%22%7D";
     let expected = Request::GetFederationToken {

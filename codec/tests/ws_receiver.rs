@@ -256,7 +256,7 @@ fn whole_frames_leave_nothing_behind() {
 }
 
 #[test]
-fn a_cut_frame_is_lent_from_the_box_which_then_goes() {
+fn a_cut_frame_is_lent_from_the_box_which_is_then_freed() {
     let mut bytes = stream(Side::Server, &[(0x82, &[7; 900]), (0x89, b"x")]);
     let mut receiver = Receiver::new(Side::Server);
     let (first, second) = bytes.split_at_mut(500);

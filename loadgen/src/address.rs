@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_not_looked_up_before_it_is_asked() {
+    fn endpoints_are_not_looked_up_before_they_are_needed() {
         let endpoint = Endpoint::parse("wss://v-1.example.invalid").unwrap();
         assert_eq!((endpoint.port, endpoint.tls), (443, true));
         assert_eq!(endpoint.authority, "v-1.example.invalid");

@@ -63,7 +63,7 @@ fn sessions() {
 
 /// Without --tls-ca the system's authorities count, for the target and for what discovery names.
 #[test]
-fn the_system_says_whom_to_trust() {
+fn the_authorities_of_the_system_are_trusted() {
     let broker = Broker::dev();
     let (plain, tls) = (broker.url("http://"), broker.url("https://"));
     let few = "--sessions 5 --duration 0.5 --channels 1";

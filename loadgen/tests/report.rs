@@ -95,7 +95,7 @@ fn one_report_ends_as_its_run_did() {
 }
 
 #[test]
-fn several_stand_side_by_side_on_a_page() {
+fn several_runs_are_side_by_side_on_a_page() {
     let folder = Folder::new("several");
     let (one, other) = (
         folder.file("before.json", &document(10, 500, 0)),

@@ -302,7 +302,7 @@ fn candidates_trickle_one_by_one_each_way() {
 }
 
 #[test]
-fn a_master_that_is_away_says_its_candidates_when_it_is_back() {
+fn an_absent_master_sends_its_candidates_when_it_returns() {
     let terms = Terms {
         trickle_ns: 1,
         ..TERMS

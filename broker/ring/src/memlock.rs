@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn registered_buffers_are_let_go_of() {
+    fn registered_buffers_are_released() {
         let io = IoUring::new(1).unwrap();
         let region = Region::new(PAGE).unwrap();
         let buffer = libc::iovec {

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_hangs_is_told_of_and_not_asked_twice() {
+    fn a_shard_that_hangs_is_reported_and_not_queried_twice() {
         let mailboxes: Vec<_> = (0..2).map(|_| Mailbox::new(8, 4).unwrap()).collect();
         let mailboxes: Arc<[_]> = mailboxes.into();
         let start = Instant::now();

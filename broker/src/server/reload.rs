@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_read_once_it_rests() {
+    fn a_changed_file_is_read_once_it_no_longer_changes() {
         let mut case = Case::new("unchanged");
         assert!(case.look(3).is_empty());
         fs::write(&case.file, "sec").unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_told_once_and_a_better_one_is_taken() {
+    fn an_invalid_file_is_logged_once_and_a_valid_one_is_loaded() {
         let mut case = Case::new("bad");
         fs::write(&case.file, "bad").unwrap();
         assert_eq!(case.look(5), ["kept"]);

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_its_place_is_told() {
+    fn a_folder_in_its_place_is_an_error() {
         let folder = Folder::new();
         fs::create_dir(folder.0.join(NAME)).unwrap();
         let error = open(&folder.0).map(|_| ()).unwrap_err();

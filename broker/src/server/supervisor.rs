@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manager_by_path_or_by_name_is_told() {
+    fn a_manager_by_path_or_by_name_is_notified() {
         let id = std::process::id();
         let path = env::temp_dir().join(format!("heliograph-notify-{id}"));
         let _ = std::fs::remove_file(&path);

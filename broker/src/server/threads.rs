@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_says_what_is_needed_what_fits_and_who_holds_the_rest() {
+    fn the_error_names_the_need_the_room_and_other_holders() {
         let alone = Need::of(5, 8 * MIB, 300 * KIB, 8 * MIB - 8 * KIB);
         let text = alone.refusal(8, 8 * MIB);
         let expected = "8 shards need 13 MiB of locked memory, the limit is 8 MiB: --shards 5, or raise it to 13 MiB \

@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_tells_browsers_what_they_may_do() {
+    fn every_answer_has_the_security_headers_of_browsers() {
         for (request, status) in [
             ("GET /live HTTP/1.1", "200"),
             ("GET /nothing HTTP/1.1", "404"),
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_have_the_format_that_was_asked_for() {
+    fn metrics_have_the_requested_format() {
         let accept = "GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text";
         for (request, kind, ends) in [
             ("GET /metrics HTTP/1.1", "text/plain; version=0.0.4", false),

@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_makes_room_and_who_asks_at_once_is_answered() {
+    fn the_oldest_makes_room_and_a_prompt_request_is_answered() {
         serve(LIFE, |to| {
             let mut idle: Vec<_> = (0..CONNECTIONS_MAX).map(|_| connect(to)).collect();
             for _ in 0..3 {

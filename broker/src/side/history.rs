@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_shard_has_a_row_that_says_so_and_the_others_live_on() {
+    fn a_silent_shard_has_a_row_and_others_are_not_affected() {
         let start = Instant::now();
         let mut meter = Meter::new(start);
         let both = [

@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_is_told_under_its_labels() {
+    fn counters_have_their_labels() {
         let mut snapshot = Snapshot::default();
         let counters = &mut snapshot.counters;
         counters.upgrade(UpgradeRole::Viewer, UpgradeOutcome::NotFound);

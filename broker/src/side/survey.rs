@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_shards_that_are_meant_are_asked() {
+    fn only_the_named_shards_are_queried() {
         let mailboxes = mailboxes();
         let mut survey = Survey::new(Arc::clone(&mailboxes));
         assert_eq!(survey.ask(1..2, Duration::ZERO, question).len(), 1);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_answered_late_is_asked_again_and_answers_come_in_order() {
+    fn a_late_shard_is_queried_again_and_answers_are_in_order() {
         let mailboxes = mailboxes();
         let mut survey = Survey::new(Arc::clone(&mailboxes));
         survey.ask(0..2, Duration::from_millis(5), question);

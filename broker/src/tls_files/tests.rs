@@ -83,7 +83,7 @@ impl Drop for Case {
 }
 
 #[test]
-fn a_chain_is_taken_in_order_and_refused_in_another() {
+fn a_chain_is_accepted_in_order_and_refused_in_another() {
     let case = Case::new();
     let root = make("root", None);
     let middle = make("middle", Some(&root));
@@ -131,7 +131,7 @@ fn a_chain_is_taken_in_order_and_refused_in_another() {
 }
 
 #[test]
-fn a_stray_certificate_is_taken_and_told() {
+fn a_stray_certificate_is_accepted_with_a_warning() {
     let case = Case::new();
     let (own, other) = (make("own", None), make("other", None));
     let both = own.cert.clone() + &other.cert;

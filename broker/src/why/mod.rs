@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_escaped() {
+    fn parameters_are_escaped() {
         assert_eq!(target(&flags(&["a/b?c "])), "/refusals/a%2Fb%3Fc");
         assert_eq!(target(&flags(&[])), "/refusals?limit=20");
         let line = ["--client", "v&1", "--remote", "::1", "--limit", "3"];

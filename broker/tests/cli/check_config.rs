@@ -4,7 +4,7 @@ use crate::support::{Directory, broker, run, stderr, stdout};
 use std::fs;
 
 #[test]
-fn check_config_says_what_a_file_amounts_to_or_what_is_wrong_with_it() {
+fn check_config_summarises_a_file_or_lists_its_errors() {
     let directory = Directory::new();
     let good = directory.file(
         "good.toml",
@@ -59,7 +59,7 @@ fn check_config_says_what_a_file_amounts_to_or_what_is_wrong_with_it() {
 }
 
 #[test]
-fn check_config_says_who_may_do_what() {
+fn check_config_summarises_permissions() {
     let directory = Directory::new();
     let keys = directory.file(
         "keys.toml",

@@ -23,7 +23,7 @@ fn without_a_command_the_help_is_shown_and_the_exit_code_is_2() {
 }
 
 #[test]
-fn a_wrong_flag_tells_what_is_allowed() {
+fn an_invalid_flag_is_refused_with_what_is_allowed() {
     for (flags, allowed) in [
         (["--shards", "0"], "allowed 1 to 256"),
         (
@@ -52,7 +52,7 @@ fn a_wrong_flag_tells_what_is_allowed() {
 }
 
 #[test]
-fn without_credentials_the_last_line_says_how_to_try_it() {
+fn without_credentials_the_last_line_is_how_to_try_it() {
     let directory = Directory::new();
     let empty = directory.file("empty.toml", "");
     for flags in [&[][..], &["--config", empty.to_str().unwrap()]] {
@@ -79,7 +79,7 @@ fn without_credentials_the_last_line_says_how_to_try_it() {
 }
 
 #[test]
-fn presign_prints_a_url_or_says_what_it_lacks() {
+fn presign_prints_a_url_or_names_what_is_missing() {
     let arn = "arn:aws:kinesisvideo:eu-west-1:123456789012:channel/a/1700000000000";
     let flags = [
         "presign",

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 #[test]
-fn the_ready_line_follows_the_flags_and_nothing_else_is_said_on_stdout() {
+fn the_ready_line_follows_the_flags_and_nothing_else_is_on_stdout() {
     let directory = Directory::new();
     let flags = [
         "--listen",

@@ -45,7 +45,7 @@ fn the_admin_port_and_the_data_directory_are_checked() {
 }
 
 #[test]
-fn too_few_descriptors_are_told_with_the_remedy() {
+fn too_few_descriptors_are_reported_with_the_remedy() {
     let directory = Directory::new();
     let flags = "serve --dev --listen http://127.0.0.1:0 --admin off --shards 2";
     let script = format!(
@@ -65,7 +65,7 @@ fn too_few_descriptors_are_told_with_the_remedy() {
 }
 
 #[test]
-fn too_little_locked_memory_is_told_with_the_remedy() {
+fn too_little_locked_memory_is_reported_with_the_remedy() {
     let directory = Directory::new();
     let flags = "serve --dev --listen http://127.0.0.1:0 --admin off --shards 1";
     let script = format!(

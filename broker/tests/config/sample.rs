@@ -45,7 +45,7 @@ fn no_key_is_in_the_sample_twice() {
 }
 
 #[test]
-fn the_sample_as_it_stands_gives_the_defaults() {
+fn the_unchanged_sample_gives_the_defaults() {
     assert_gives("", SAMPLE, Profile::Default, false);
 }
 

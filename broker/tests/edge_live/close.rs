@@ -9,7 +9,7 @@ use std::time::Duration;
 use tungstenite::Message;
 
 #[test]
-fn the_end_is_said_after_the_last_byte() {
+fn fin_follows_the_last_byte() {
     let bench = Bench::start(1);
     for tls in [false, true] {
         let mut wire = bench.wire(tls);

@@ -59,7 +59,7 @@ fn a_machine_without_handshake_room_closes() {
 
 /// Runs the test below in a process that may open 64 descriptors only.
 #[test]
-fn out_of_descriptors_accepting_rests_and_recovers() {
+fn out_of_descriptors_accepting_pauses_and_recovers() {
     let this = std::env::current_exe().unwrap();
     let child = format!(
         "ulimit -n 64; exec '{}' --exact descriptors::starved --ignored --nocapture",

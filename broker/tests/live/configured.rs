@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::time::{Instant, SystemTime};
 
 #[test]
-fn advertised_hosts_tell_the_role() {
+fn advertised_hosts_determine_the_role() {
     for shards in [1, 4] {
         let broker = Broker::configured("[advertise]\ndomain = \"signal.example.test\"\n", shards);
         let arn = create(broker.plain, "demo", 60);

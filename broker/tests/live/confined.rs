@@ -79,7 +79,7 @@ fn the_shipped_profile_is_a_profile() {
 }
 
 #[test]
-fn a_profile_without_io_uring_is_told_with_the_remedy() {
+fn a_profile_without_io_uring_is_reported_with_the_remedy() {
     let directory = fresh_directory();
     let text = fs::read_to_string(shipped()).expect("the shipped profile");
     let narrow = directory.join("seccomp.json");

@@ -23,7 +23,7 @@ const OF_PROMETHEUS: [&str; 2] = ["up", "scrape_duration_seconds"];
 const OF_TARGETS: [&str; 2] = ["job", "instance"];
 
 #[test]
-fn every_metric_that_is_asked_for_exists() {
+fn every_metric_in_use_exists() {
     let broker = Broker::dev(2);
     let scrape = Scraped::of(&get(broker.admin, "/metrics").text());
     let recorded = recorded();

@@ -17,7 +17,7 @@ const DEV: [&str; 5] = [
 ];
 
 #[test]
-fn discovery_answers_as_it_was_asked_under_plain() {
+fn discovery_answers_with_the_scheme_of_the_request_under_plain() {
     for (plain, scheme) in [(true, "ws"), (false, "wss")] {
         let flags: &[&str] = if plain { &["--plain"] } else { &[] };
         let broker = Broker::start(&[&DEV[..], flags].concat(), 2);

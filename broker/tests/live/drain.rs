@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const GO_AWAY: &str = r#"{"messageType":"GO_AWAY"}"#;
 
 #[test]
-fn a_drain_tells_everybody_and_then_closes() {
+fn a_drain_sends_go_away_to_all_and_then_closes() {
     for shards in [1, 2] {
         let mut broker = slowly_drained(shards);
         let started = drained(&mut broker);

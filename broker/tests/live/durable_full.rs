@@ -22,7 +22,7 @@ fn a_full_disk_stops_changes_alone_and_only_while_it_is_full() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_the_start_is_told() {
+fn a_disk_that_is_full_at_the_start_is_reported() {
     run_on_a_small_disk("durable_full::starts_full");
 }
 

@@ -77,7 +77,7 @@ fn a_second_broker_of_the_user_takes_what_the_first_has_left() {
 }
 
 #[test]
-fn a_broker_for_which_nothing_is_left_says_who_holds_it() {
+fn a_broker_without_locked_memory_names_the_holders() {
     let Some(user) = User::new() else { return };
     let Some(fit) = user.fit(MIB) else { return };
     let _first = user.started(MIB, &STRICT, Some(fit));

@@ -21,7 +21,7 @@ fn ask(broker: &Broker, start: &str, lines: &str) -> Answer {
 }
 
 #[test]
-fn foreign_pages_are_refused_under_dev_and_told_what_to_do() {
+fn foreign_pages_are_refused_under_dev_with_the_remedy() {
     let broker = Broker::dev(2);
     for start in [UPGRADE, CALL, PREFLIGHT] {
         let foreign = ask(

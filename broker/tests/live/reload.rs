@@ -31,7 +31,7 @@ fn a_replaced_certificate_is_presented_and_nobody_is_cut_off() {
 }
 
 #[test]
-fn half_written_files_change_nothing_and_are_told_once() {
+fn half_written_files_change_nothing_and_are_logged_once() {
     let (identity, next) = (Identity::new("localhost"), Identity::new("localhost"));
     let broker = identity.serve(2, "");
     let mut pair = HealthyPair::secure_as(&broker, &identity.client(BOTH, None));

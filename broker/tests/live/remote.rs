@@ -22,7 +22,7 @@ fn checked(text: &str, flags: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn listeners_off_loopback_are_allowed_when_asked_for() {
+fn listeners_off_loopback_need_allow_remote() {
     let open = [
         "--listen",
         "http://0.0.0.0:8080",

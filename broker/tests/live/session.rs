@@ -146,7 +146,7 @@ fn spellings_of_all_clients_are_understood() {
 }
 
 #[test]
-fn a_viewer_reaches_the_master_only_whatever_it_asks_for() {
+fn a_viewer_reaches_only_the_master_whatever_recipient_it_names() {
     let broker = Broker::dev(1);
     let arn = arn("demo");
     let mut master = Peer::master(&broker, &arn);

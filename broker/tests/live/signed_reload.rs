@@ -98,7 +98,7 @@ fn told(service: &Service) -> usize {
 }
 
 #[test]
-fn a_broken_file_changes_nothing_and_is_told_once() {
+fn an_invalid_file_changes_nothing_and_is_logged_once() {
     let service = Service::with(&file(&["staying"]), &[], 3);
     let staying = Signer::new("staying");
     let broken =
@@ -208,7 +208,7 @@ fn files_that_the_file_names_count_as_well() {
 }
 
 #[test]
-fn a_rotated_secret_ends_the_tokens_that_were_asked_for_with_it() {
+fn a_rotated_secret_ends_the_tokens_it_requested() {
     let service = Service::with(&file(&["rotating"]), &[], 3);
     let before = Signer::new("rotating");
     let (granted, _) = federate(&service, &before, EVERYTHING);

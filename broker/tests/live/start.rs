@@ -84,7 +84,7 @@ fn wrong_flags_are_refused() {
 }
 
 #[test]
-fn the_version_is_told() {
+fn the_version_is_printed() {
     let output = command().arg("--version").output().expect("it runs");
     assert!(output.status.success());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -138,7 +138,7 @@ fn a_signal_ends_an_empty_broker_at_once() {
 
 /// What is started is the desktop's own program, which a signal must be able to end.
 #[test]
-fn the_page_is_opened_when_that_is_asked_for() {
+fn the_page_is_opened_with_the_flag_open() {
     let programs = fresh_directory();
     let opened = programs.join("opened");
     // Builtins alone: a shell blocks all signals of its own while it starts a program.

@@ -214,7 +214,7 @@ fn a_start_with_files_that_cannot_work_is_refused() {
 }
 
 #[test]
-fn the_end_of_a_certificate_is_shown_and_told_in_time() {
+fn the_end_of_a_certificate_is_shown_and_logged_in_time() {
     let now = SystemTime::now();
     let end = now + Duration::from_secs(3 * 24 * 60 * 60 + 60);
     let identity = Identity::valid("localhost", now - Duration::from_secs(60), end);

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_stand_as_they_came() {
+    fn pairs_are_in_the_order_of_the_query() {
         let found: Vec<_> = pairs("a=1&b&&c==2&=&%41=%2B+").collect();
         assert_eq!(
             found,

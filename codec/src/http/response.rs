@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_gets_back_what_it_asked_for_and_nothing_else() {
+    fn a_preflight_gets_the_headers_it_requested_and_no_others() {
         let mut out = Vec::new();
         preflight(
             &mut out,

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_told_at_once() {
+    fn garbage_is_refused_at_once() {
         assert_eq!(
             HeadScanner::new()
                 .end(b"GET / HTTP/1.1\n", &LIMITS)

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn ascii_is_told_wherever_it_ends() {
+    fn ascii_is_recognised_at_any_length() {
         let key = [0x80, 0xFF, 0x01, 0x7F];
         for length in 0..40 {
             for spoilt in 0..=length {

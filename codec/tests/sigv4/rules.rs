@@ -58,7 +58,7 @@ fn what_is_sloppily_escaped_is_tried_raw() {
 }
 
 #[test]
-fn parameters_of_the_protocol_have_one_spelling_and_stand_once() {
+fn parameters_of_the_protocol_have_one_spelling_and_occur_once() {
     let signer = Signer::default();
     let call = signer.presign(Call::new("GET", "/", "").pair("X-Amz-ClientId", "v"), 60);
     let wire = call.head();
@@ -329,7 +329,7 @@ fn scope_is_this_service_and_region() {
 }
 
 #[test]
-fn a_claim_tells_who_it_says_it_is() {
+fn a_claim_has_the_access_key_id_of_the_request() {
     let signer = Signer {
         token: Some("a+b".to_owned()),
         ..Signer::default()
@@ -417,7 +417,7 @@ fn malformed_parts_are_named() {
 }
 
 #[test]
-fn too_many_parameters_are_told_wherever_the_signature_stands() {
+fn too_many_parameters_are_refused_wherever_the_signature_is() {
     let signer = Signer::default();
     let signed = signer.presign(Call::new("GET", "/", ""), 60).head();
     let many = "a=1&".repeat(200);

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_by_class() {
+    fn failures_are_counted_by_class() {
         let board = Board::new(2);
         assert_eq!(board.sum(), Sum::default());
         let mut errors = Errors::default();

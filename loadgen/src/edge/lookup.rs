@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_has_the_name_and_port_that_were_told() {
+    fn a_route_has_the_given_name_and_port() {
         let mut finder = finder(Trust::Anyone, false, Family::V4);
         let route = find(&mut finder, "wss://localhost").unwrap();
         assert!(route.tls.is_some() && route.target.address.is_ipv4());

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_tell_what_they_would_show() {
+    fn parts_report_what_they_would_show() {
         let progress = Progress {
             phase: "measuring".into(),
             errors: vec![("a\nb".into(), 1)],

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_leaves_only_what_was_said() {
+    fn a_bar_leaves_only_finished_lines() {
         assert_eq!(shown(Mode::Bar), "opening 10 connections\nclosing\n");
     }
 

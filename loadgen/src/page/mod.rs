@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_runs_and_no_more() {
+    fn the_number_of_runs_is_limited() {
         let many = vec![run("a"); RUNS_MAX + 1];
         assert!(page(&many[..RUNS_MAX]).is_ok());
         assert_eq!(page(&many).unwrap_err(), PageError(RUNS_MAX + 1));

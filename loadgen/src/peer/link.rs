@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_with_their_reason() {
+    fn refusals_have_their_reason() {
         for (answer, kind) in [
             ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "refused_503"),
             (

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_are_told_apart() {
+    fn arrivals_are_classified() {
         use Arrival::{Again, InOrder, Late};
         for (numbers, arrivals, missing_of_five) in [
             (&[0, 1, 2, 3, 4][..], &[InOrder; 5][..], 0),

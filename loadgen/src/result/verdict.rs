@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn saturation_is_said_first() {
+    fn saturation_is_reported_first() {
         let mut document = well();
         document.saturated = Some(Saturated::Cpu);
         assert!(
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_limits_the_driver_is_said() {
+    fn the_limit_of_the_driver_is_named() {
         let of = |mode: &str, ending, change: &dyn Fn(&mut Document)| {
             judged(mode, ending, change).saturated
         };

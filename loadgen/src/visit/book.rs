@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrivals_are_told_apart() {
+    fn arrivals_are_classified() {
         use Arrival::{Again, InOrder, Late, Unknown};
         for (numbers, arrivals, missing) in [
             (&[0, 1, 2, 3][..], &[InOrder; 4][..], 0),

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn each_role_asks_as_itself() {
+    fn each_role_makes_its_own_calls() {
         let body = |client_id| Call::Endpoint.request("arn:x", client_id).1;
         assert!(body(None).contains("\"MASTER\"") && body(Some("v")).contains("\"VIEWER\""));
         let (_, body) = Call::IceServers.request("arn:x", Some("v"));

@@ -6,7 +6,7 @@ use crate::service::reception;
 /// Calls and connections go where the service says, under the name that it says; nothing but the first call goes to the
 /// target.
 #[test]
-fn sessions_go_where_discovery_says() {
+fn sessions_connect_to_discovered_endpoints() {
     let (connections, relay) = reception(None);
     let (calls, desk) = reception(None);
     let named = format!("localhost:{}", connections.port());

@@ -76,7 +76,7 @@ fn quiet_runs_say_why_they_failed() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
+fn wrong_usage_is_exit_code_2_with_what_is_allowed() {
     for (flags, word) in [
         ("", "--target"),
         (
@@ -120,7 +120,7 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
 }
 
 #[test]
-fn plans_and_reports_are_told_without_a_target() {
+fn plans_and_reports_need_no_target() {
     let tell = |words: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
             .args(words.split(' '))

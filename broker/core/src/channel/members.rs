@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_master_wins_and_the_fifth_older_one_goes() {
+    fn the_newest_master_wins_and_the_fifth_older_one_is_evicted() {
         let mut members = members();
         let mut evicted = Vec::new();
         for number in 0..7 {

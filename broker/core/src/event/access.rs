@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_stand_where_their_index_says() {
+    fn labels_are_at_their_index() {
         for reason in sigv4::Reason::ALL.iter().copied() {
             let failure = AuthFailure::Signature(reason);
             assert_eq!(AuthFailure::labels()[failure.index()], reason.as_str());

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_has_room_for_so_many_copies() {
+    fn copies_of_a_second_are_limited() {
         let mut copies = Copies::new(Box::new(Nowhere));
         let at = |ms| Moment {
             now: Now(ms),

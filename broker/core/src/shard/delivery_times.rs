@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_never_told_of_a_flush_keeps_a_bounded_number() {
+    fn deliveries_without_a_flush_are_bounded() {
         let (mut times, mut into) = (DeliveryTimes::default(), Histogram::default());
         for moment in 0..1000 {
             times.record(moment, at(moment), &mut into);

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_most_makes_room_for_whoever_has_less() {
+    fn the_account_with_most_calls_makes_room_for_one_with_fewer() {
         let mut waits = waits(6);
         for order in 0..4 {
             waits.begin("greedy", (channel(1), order));

@@ -176,7 +176,7 @@ fn calls_cross_shards_and_back() {
 }
 
 #[test]
-fn a_caller_that_hangs_up_before_its_account_is_asked_offers_nothing() {
+fn a_caller_that_hangs_up_before_its_permit_offers_nothing() {
     let account = Identity::new("us-west-2", "123456789012", "");
     let elsewhere = |shards: &u16| Placement::new(SEEDS, *shards).home(&account) != ShardId(0);
     let shards = (2..20).find(elsewhere).expect("one of them");

@@ -3,7 +3,7 @@
 use crate::script::Script;
 
 #[test]
-fn everybody_is_told_then_closed_and_messages_go_on_meanwhile() {
+fn all_get_go_away_then_close_and_messages_pass_meanwhile() {
     let mut script = Script::dev();
     script.play(
         "m connects                               | m < 101

@@ -8,7 +8,7 @@ const OPENING: &str = "m connects                        | m < 101
                        v1 connects                       | v1 < 101";
 
 #[test]
-fn a_fault_is_told_to_whom_gave_a_correlation_id() {
+fn a_fault_with_a_correlation_id_gets_a_status_response() {
     let mut script = Script::dev();
     script.play(OPENING);
     script.play(
@@ -31,7 +31,7 @@ fn a_fault_is_told_to_whom_gave_a_correlation_id() {
 }
 
 #[test]
-fn without_a_usable_correlation_id_only_the_counter_tells() {
+fn a_fault_without_a_usable_correlation_id_is_only_counted() {
     let mut script = Script::dev();
     script.play(OPENING);
     script.play(

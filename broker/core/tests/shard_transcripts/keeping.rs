@@ -87,7 +87,7 @@ fn each_message_expires_by_itself() {
 }
 
 #[test]
-fn thirty_two_candidates_are_kept_and_the_oldest_goes() {
+fn thirty_two_candidates_are_kept_and_the_oldest_is_evicted() {
     let mut script = Script::dev();
     script.play("v1 connects | v1 < 101");
     for number in 0..34 {
@@ -100,7 +100,7 @@ fn thirty_two_candidates_are_kept_and_the_oldest_goes() {
 }
 
 #[test]
-fn a_full_store_refuses_and_says_so_to_whom_asks() {
+fn a_full_store_refuses_with_a_status_response() {
     let mut script = Script::with(1, true, |settings| {
         settings.limits.pending_bytes_per_channel = 200;
     });
@@ -139,7 +139,7 @@ fn sixty_four_keys_are_kept() {
 }
 
 #[test]
-fn a_reader_that_stops_is_closed_and_gets_the_rest_when_it_is_back() {
+fn a_slow_reader_is_closed_and_gets_unsent_messages_when_it_returns() {
     let mut script = Script::with(1, true, |settings| {
         settings.limits.outbox_bytes = 250;
         settings.limits.pending_bytes_per_channel = 250;

@@ -63,7 +63,7 @@ fn media_storage_is_refused_where_the_channel_is_there() {
 }
 
 #[test]
-fn nobody_is_told_of_a_channel_that_is_not_durable() {
+fn a_channel_that_is_not_durable_is_invisible() {
     Script::with(2, false, |_| ()).play(&format!(
         "a connects                               |
          store waits                              |
@@ -80,7 +80,7 @@ fn nobody_is_told_of_a_channel_that_is_not_durable() {
 
 /// Nothing is wrong with the store then, and no trouble is logged.
 #[test]
-fn a_busy_store_asks_for_another_try() {
+fn a_busy_store_answers_try_again() {
     let mut script = Script::with(2, false, |_| ());
     script.play(&format!(
         r#"a connects |
@@ -224,7 +224,7 @@ fn rates_are_those_of_the_quotas_and_come_back() {
 }
 
 #[test]
-fn who_sends_too_fast_is_told_and_nothing_else_is_lost() {
+fn messages_above_the_rate_get_a_status_response_and_nothing_else_is_lost() {
     let mut script = Script::with(1, true, |settings| {
         settings.quotas.off = false;
         settings.quotas.sdp.burst = 2;

@@ -34,7 +34,7 @@ fn the_same_client_id_again_takes_the_place_of_the_older_viewer() {
 }
 
 #[test]
-fn what_the_older_master_did_not_get_goes_to_the_newer_one() {
+fn messages_unsent_to_the_older_master_go_to_the_newer_one() {
     Script::dev().play(
         "m connects                               | m < 101
          v1 connects                              | v1 < 101

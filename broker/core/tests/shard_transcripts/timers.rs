@@ -162,7 +162,7 @@ fn a_client_of_the_subprotocol_wss_is_closed_without_notice_within_that_minute()
 }
 
 #[test]
-fn whoever_must_not_be_told_is_closed_instead() {
+fn a_connection_without_notices_is_closed_instead() {
     for (go_away, told) in [
         (GoAway::Auto, [false, true]),
         (GoAway::Always, [true, true]),

@@ -127,7 +127,7 @@ fn a_cancelled_receive_loses_nothing() {
 }
 
 #[test]
-fn shutdown_ends_an_armed_receive_and_only_then_close_says_the_end() {
+fn shutdown_ends_an_armed_receive_and_close_sends_fin_only_then() {
     let mut ring = small_ring();
     let (mut client, server) = tcp_pair();
     ring.receive_many(server.as_fd(), KEY);
@@ -174,7 +174,7 @@ fn a_send_waits_for_room_and_is_whole() {
 }
 
 #[test]
-fn a_send_to_who_stops_reading_and_goes_is_partial_or_an_error() {
+fn a_send_to_a_peer_that_stops_reading_and_closes_is_partial_or_an_error() {
     let mut ring = small_ring();
     let (client, server) = tcp_pair();
     ring.send(server.as_fd(), KEY, vec![7; 32 << 20], 0);

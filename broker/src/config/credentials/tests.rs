@@ -135,7 +135,7 @@ fn nothing_shows_a_secret() {
 }
 
 #[test]
-fn the_summary_says_who_may_what() {
+fn the_summary_lists_permissions_of_each_principal() {
     let (folder, loaded) = good();
     assert_eq!(
         crate::config::credentials_summary(&loaded),
@@ -320,7 +320,7 @@ const BROKEN: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn every_fault_is_told_with_its_place() {
+fn every_fault_has_its_place() {
     let folder = Folder::new();
     folder.write("good.secret", "0123456789abcdef");
     folder.write("bad.secret", "hidden");
@@ -348,7 +348,7 @@ fn every_fault_is_told_with_its_place() {
 }
 
 #[test]
-fn a_policy_that_does_not_load_is_told_once() {
+fn an_invalid_policy_is_reported_once() {
     let folder = Folder::new();
     let error = folder.load(&format!(
         "{ONE}|policies = ['p']|[policy.p]|file = 'none.json'"

@@ -84,7 +84,7 @@ fn after_a_failed_sync_nothing_is_written_or_synced_again() {
 }
 
 #[test]
-fn all_of_a_failed_batch_is_told() {
+fn every_change_of_a_failed_batch_is_reported() {
     let dir = dir("batch", 0);
     let (tell, told) = mpsc::channel();
     let (hold, held) = mpsc::channel::<()>();
@@ -112,7 +112,7 @@ fn all_of_a_failed_batch_is_told() {
 }
 
 #[test]
-fn an_error_says_what_to_do_and_tells_nothing_of_the_change() {
+fn an_error_has_a_remedy_and_nothing_of_the_change() {
     let dir = dir("text", 0);
     let running = Running::start(&dir);
     running.no_room(0);

@@ -59,7 +59,7 @@ fn closing_commits_what_waits_and_then_refuses() {
 }
 
 #[test]
-fn a_full_queue_refuses_and_says_nothing_of_it_later() {
+fn a_change_refused_by_a_full_queue_is_not_reported_later() {
     let dir = Dir::new();
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();

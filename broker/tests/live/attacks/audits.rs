@@ -54,7 +54,7 @@ fn refused_creates_do_not_flood_the_log() {
 }
 
 #[test]
-fn no_change_goes_unaudited_when_nobody_reads_the_log() {
+fn no_change_is_made_without_its_audit_line() {
     let (mut broker, mut pipe) = Broker::into_pipe(2);
     let mut pair = HealthyPair::new(&broker);
     let arn = create(broker.plain, "audited", 60);

@@ -17,7 +17,7 @@ fn one(members: &str) -> String {
 }
 
 #[test]
-fn a_denial_wins_wherever_it_stands() {
+fn a_denial_wins_in_any_position() {
     let allow = r#"{"Sid": "a", "Effect": "Allow", "Action": "kinesisvideo:*", "Resource": "*"}"#;
     let deny = r#"{"Effect": "Deny", "Action": ["kinesisvideo:DeleteSignalingChannel"], "Resource": ["arn:aws:kinesisvideo:*:*:channel/demo/*"]}"#;
     for statements in [format!("[{allow}, {deny}]"), format!("[{deny}, {allow}]")] {
@@ -98,7 +98,7 @@ fn refused(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn all_faults_of_a_document_are_told_in_their_order() {
+fn all_faults_of_a_document_are_listed_in_order() {
     let text = "{\"Version\": \"2020\", \"Statment\": 1, \"Statement\": [\n\
         {\"Effect\": \"allow\", \"Action\": [\"kinesisvideo:Nothing\", 5], \"Resource\": \"cam\"},\n\
         {\"Action\": \"*\", \"NotResource\": [\"*\"], \"Condition\": {\"Bool\": {\"a\": []}, \"StringLike\": \
@@ -297,7 +297,7 @@ fn bounds_hold_on_both_sides() {
 }
 
 #[test]
-fn what_is_allowed_somewhere_can_be_told() {
+fn allowed_actions_are_listed() {
     let policy = Policy::parse(&one(
         r#""Effect": "Allow", "Action": "kinesisvideo:ConnectAs*", "Resource": "*""#,
     ));
@@ -308,7 +308,7 @@ fn what_is_allowed_somewhere_can_be_told() {
 }
 
 #[test]
-fn an_operation_asks_for_its_action() {
+fn an_operation_has_its_action() {
     for operation in crate::control::Operation::ALL.iter().copied() {
         assert_eq!(operation.policy_action().as_str(), operation.action());
     }

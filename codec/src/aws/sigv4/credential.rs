@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_are_told_apart() {
+    fn scopes_are_distinguished() {
         let moment = b"20260102T030405Z";
         let check = |scope: &str, region| {
             let text = format!("AKID/{scope}");

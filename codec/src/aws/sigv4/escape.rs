@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn decoding_tells_what_encoding_gives_back() {
+    fn decoding_knows_what_encoding_gives_back() {
         for (text, decoded, strict) in [
             ("", "", true),
             ("a-b_c.d~9", "a-b_c.d~9", true),

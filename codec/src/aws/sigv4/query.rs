@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_twice_is_found() {
+    fn duplicate_parameters_are_found() {
         let (mut query, mut decoded) = (Query::default(), Vec::new());
         let found = query.read("X-Amz-Date=%31&X-Amz-Date=2&b&b", &mut decoded);
         assert_eq!(found.twice, Some(Parameter::Date));

@@ -213,7 +213,7 @@ fn a_principal_is_found_by_its_signature() {
 }
 
 #[test]
-fn wrong_secrets_and_unknown_keys_are_told_apart() {
+fn wrong_secrets_and_unknown_keys_have_different_errors() {
     let mut authenticator = authenticator(vec![principal("AKIDA")]);
     let wrong = Signed::of("AKIDA", "another").check(&mut authenticator, Service::KinesisVideo);
     assert_eq!(refusal(wrong), Refusal::Mismatch);

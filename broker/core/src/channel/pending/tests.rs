@@ -46,7 +46,7 @@ fn the_latest_offer_and_answer_stay_and_an_offer_drops_older_candidates() {
 }
 
 #[test]
-fn of_candidates_the_oldest_goes_first() {
+fn the_oldest_candidate_is_evicted_first() {
     let mut pending = Pending::default();
     let mut dropped = Vec::new();
     for order in 0..40 {
@@ -141,7 +141,7 @@ fn a_master_gets_the_oldest_offer_first_each_with_its_candidates() {
 }
 
 #[test]
-fn what_comes_back_stands_before_what_is_newer() {
+fn returned_messages_are_before_newer_ones() {
     let mut pending = Pending::default();
     let (mut dropped, viewer) = (Vec::new(), id("v"));
     let mut keep = |pending: &mut Pending, message| {

@@ -78,7 +78,7 @@ fn a_message_is_done_with_its_last_byte() {
 }
 
 #[test]
-fn what_was_begun_stays_and_the_rest_comes_back() {
+fn a_begun_message_stays_and_the_others_are_returned() {
     let (mut outbox, mut spares) = outbox_of(&[
         ("one", Some(1)),
         ("PONG", None),

@@ -100,7 +100,7 @@ fn an_hour_ends_with_a_minute_of_notice() {
 }
 
 #[test]
-fn a_superseded_connection_is_neither_pinged_nor_told() {
+fn a_superseded_connection_gets_neither_ping_nor_go_away() {
     let mut session = master();
     session.superseded = true;
     let timeouts = Timeouts {

@@ -47,7 +47,7 @@ fn each_comes_at_its_time_or_one_slot_late() {
 }
 
 #[test]
-fn an_owner_has_one_entry_whatever_it_asks_for() {
+fn an_owner_has_one_entry_whatever_its_deadlines() {
     let (mut wheel, mut owners) = (Wheel::default(), Owners::default());
     let mut random = fastrand::Rng::with_seed(5);
     let mut wanted: Vec<u64> = (0..50).map(|_| random.u64(1..600_000)).collect();
