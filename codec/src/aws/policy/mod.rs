@@ -20,6 +20,7 @@ mod error;
 pub mod fuzzing;
 mod pattern;
 mod read;
+mod rules;
 mod statement;
 
 pub use action::Action;

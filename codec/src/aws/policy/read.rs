@@ -1,11 +1,15 @@
-//! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is decided
-//! here.
+//! From JSON text to statements. serde_json reads the text and knows the position; what is allowed there is in
+//! `rules.rs`.
 
 use super::action::Actions;
 use super::error::PolicyError;
 use super::pattern::Pattern;
+use super::rules::{
+    self, CLIENT_ID, DOCUMENT_MEMBERS, IGNORED, Members, STATEMENT_MEMBERS, bounded, excerpt,
+    free_of_variables,
+};
 use super::statement::{Condition, Statement};
-use super::{ENTRIES_MAX, Effect, PATTERN_BYTES_MAX, STATEMENTS_MAX};
+use super::{ENTRIES_MAX, Effect, STATEMENTS_MAX};
 use serde::de::{
     DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
@@ -68,20 +72,12 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut seen = Seen::default();
+        let mut seen = Members::default();
         let mut statements = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
             match self.0.or(seen.note(&name, DOCUMENT_MEMBERS), IGNORED)? {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
-                "Version" => {
-                    map.next_value_seed(Text(self.0, "Version", |text: &str| match text {
-                        "2012-10-17" | "2008-10-17" => Ok(()),
-                        _ => Err(format!(
-                            "Version {}: allowed \"2012-10-17\", \"2008-10-17\"",
-                            excerpt(text)
-                        )),
-                    }))?
-                }
+                "Version" => map.next_value_seed(Text(self.0, "Version", rules::version))?,
                 "Id" => map.next_value_seed(Text(self.0, "Id", |_: &str| Ok(())))?,
                 _ => map.next_value_seed(Statements(self.0, &mut statements))?, // the one that is left
             }
@@ -146,7 +142,7 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Statement, M::Error> {
         let forgive = self.0;
-        let mut seen = Seen::default();
+        let mut seen = Members::default();
         let (mut effect, mut actions) = (None, None::<Actions>);
         let (mut resources, mut conditions) = (Vec::new(), Vec::new());
         while let Some(name) = map.next_key::<String>()? {
@@ -154,7 +150,7 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
                 IGNORED => drop(map.next_value::<IgnoredAny>()?),
                 "Sid" => map.next_value_seed(Text(forgive, "Sid", |_: &str| Ok(())))?,
                 "Effect" => map.next_value_seed(Text(forgive, "Effect", |text: &str| {
-                    effect = Some(read_effect(text)?);
+                    effect = Some(rules::effect(text)?);
                     Ok(())
                 }))?,
                 "Action" => map.next_value_seed(Texts(forgive, "Action", |text: &str| {
@@ -163,23 +159,13 @@ impl<'de> Visitor<'de> for OneStatement<'_> {
                     Ok(())
                 }))?,
                 "Resource" => map.next_value_seed(Texts(forgive, "Resource", |text: &str| {
-                    resources.push(read_resource(text)?);
+                    resources.push(rules::resource(text)?);
                     Ok(())
                 }))?,
                 _ => map.next_value_seed(Conditions(forgive, &mut conditions))?, // the one that is left
             }
         }
-        // What is there but wrong was reported at its place.
-        let missing: Vec<_> = ["Effect", "Action", "Resource"]
-            .into_iter()
-            .filter(|name| !seen.0.contains(name))
-            .collect();
-        let whole = if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("the statement lacks {}", missing.join(", ")))
-        };
-        forgive.or(whole, ())?;
+        forgive.or(seen.require(&["Effect", "Action", "Resource"]), ())?;
         // What is missing or wrong has no value: such a statement is skipped, never used.
         let (effect, actions) = (effect.unwrap_or(Effect::Deny), actions.unwrap_or_default());
         Ok(Statement {
@@ -375,97 +361,3 @@ impl<'de, F: FnMut(&str) -> Result<(), String>> Visitor<'de> for Texts<'_, F> {
         self.0.or(some, ())
     }
 }
-
-/// The members that an object had so far.
-#[derive(Default)]
-struct Seen(Vec<&'static str>);
-
-impl Seen {
-    /// The known member of a name, if it is one and occurs for the first time.
-    fn note(&mut self, name: &str, known: &[&'static str]) -> Result<&'static str, String> {
-        let Some(&member) = known.iter().find(|member| **member == name) else {
-            let why = if UNEVALUATED.contains(&name) {
-                "not evaluated here"
-            } else {
-                "unknown member"
-            };
-            return Err(format!(
-                "{}: {why}, allowed {}",
-                excerpt(name),
-                known.join(", ")
-            ));
-        };
-        if self.0.contains(&member) {
-            return Err(format!("{member}: allowed once"));
-        }
-        self.0.push(member);
-        Ok(member)
-    }
-}
-
-fn read_effect(text: &str) -> Result<Effect, String> {
-    match text {
-        "Allow" => Ok(Effect::Allow),
-        "Deny" => Ok(Effect::Deny),
-        _ => Err(format!(
-            "Effect {}: allowed \"Allow\", \"Deny\"",
-            excerpt(text)
-        )),
-    }
-}
-
-fn read_resource(text: &str) -> Result<Pattern, String> {
-    let text = free_of_variables(bounded(text)?)?;
-    if text != "*" && !text.starts_with("arn:") {
-        return Err(format!(
-            "resource {}: allowed \"*\" or an ARN such as \
-             \"arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/*\", with * and ? anywhere",
-            excerpt(text)
-        ));
-    }
-    Ok(Pattern::new(text))
-}
-
-/// A denial with a variable that nobody fills in would deny nothing, so such a text does not load.
-fn free_of_variables(text: &str) -> Result<&str, String> {
-    if text.contains("${") {
-        return Err(format!(
-            "{}: variables are not evaluated here",
-            excerpt(text)
-        ));
-    }
-    Ok(text)
-}
-
-fn bounded(text: &str) -> Result<&str, String> {
-    if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
-        return Err(format!(
-            "{}: allowed 1 to {PATTERN_BYTES_MAX} bytes",
-            excerpt(text)
-        ));
-    }
-    Ok(text)
-}
-
-/// A text in quotes, cut off when long.
-fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(EXCERPT_CHARS_MAX) {
-        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
-        None => format!("{text:?}"),
-    }
-}
-
-/// Stands for a member that is read over.
-const IGNORED: &str = "";
-
-const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
-
-const STATEMENT_MEMBERS: &[&str] = &["Sid", "Effect", "Action", "Resource", "Condition"];
-
-/// Members that IAM has and that change who may do what, so they are distinguished from misspelt ones.
-const UNEVALUATED: &[&str] = &["NotAction", "NotResource", "Principal", "NotPrincipal"];
-
-/// The one condition key. Ours: AWS has none for a client id.
-const CLIENT_ID: &str = "kinesisvideo:ClientId";
-
-const EXCERPT_CHARS_MAX: usize = 80;

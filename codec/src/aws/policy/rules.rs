@@ -1,0 +1,122 @@
+//! What a policy document may hold: its members and their values.
+
+use super::pattern::Pattern;
+use super::{Effect, PATTERN_BYTES_MAX};
+
+/// The members that an object had so far.
+#[derive(Default)]
+pub(super) struct Members(Vec<&'static str>);
+
+impl Members {
+    /// The known member of a name, if it is one and occurs for the first time.
+    pub(super) fn note(
+        &mut self,
+        name: &str,
+        known: &[&'static str],
+    ) -> Result<&'static str, String> {
+        let Some(&member) = known.iter().find(|member| **member == name) else {
+            let why = if UNEVALUATED.contains(&name) {
+                "not evaluated here"
+            } else {
+                "unknown member"
+            };
+            return Err(format!(
+                "{}: {why}, allowed {}",
+                excerpt(name),
+                known.join(", ")
+            ));
+        };
+        if self.0.contains(&member) {
+            return Err(format!("{member}: allowed once"));
+        }
+        self.0.push(member);
+        Ok(member)
+    }
+
+    /// That a statement had these members. What is there but wrong was reported at its place.
+    pub(super) fn require(&self, names: &[&'static str]) -> Result<(), String> {
+        let missing = names.iter().filter(|name| !self.0.contains(name));
+        let missing: Vec<_> = missing.copied().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!("the statement lacks {}", missing.join(", ")))
+    }
+}
+
+pub(super) fn version(text: &str) -> Result<(), String> {
+    match text {
+        "2012-10-17" | "2008-10-17" => Ok(()),
+        _ => Err(format!(
+            "Version {}: allowed \"2012-10-17\", \"2008-10-17\"",
+            excerpt(text)
+        )),
+    }
+}
+
+pub(super) fn effect(text: &str) -> Result<Effect, String> {
+    match text {
+        "Allow" => Ok(Effect::Allow),
+        "Deny" => Ok(Effect::Deny),
+        _ => Err(format!(
+            "Effect {}: allowed \"Allow\", \"Deny\"",
+            excerpt(text)
+        )),
+    }
+}
+
+pub(super) fn resource(text: &str) -> Result<Pattern, String> {
+    let text = free_of_variables(bounded(text)?)?;
+    if text != "*" && !text.starts_with("arn:") {
+        return Err(format!(
+            "resource {}: allowed \"*\" or an ARN such as \
+             \"arn:aws:kinesisvideo:us-west-2:123456789012:channel/demo/*\", with * and ? anywhere",
+            excerpt(text)
+        ));
+    }
+    Ok(Pattern::new(text))
+}
+
+/// A denial with a variable that nobody fills in would deny nothing, so such a text does not load.
+pub(super) fn free_of_variables(text: &str) -> Result<&str, String> {
+    if text.contains("${") {
+        return Err(format!(
+            "{}: variables are not evaluated here",
+            excerpt(text)
+        ));
+    }
+    Ok(text)
+}
+
+pub(super) fn bounded(text: &str) -> Result<&str, String> {
+    if text.is_empty() || text.len() > PATTERN_BYTES_MAX {
+        return Err(format!(
+            "{}: allowed 1 to {PATTERN_BYTES_MAX} bytes",
+            excerpt(text)
+        ));
+    }
+    Ok(text)
+}
+
+/// A text in quotes, cut off when long.
+pub(super) fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT_CHARS_MAX) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+/// In place of a member that is read over.
+pub(super) const IGNORED: &str = "";
+
+pub(super) const DOCUMENT_MEMBERS: &[&str] = &["Version", "Id", "Statement"];
+
+pub(super) const STATEMENT_MEMBERS: &[&str] = &["Sid", "Effect", "Action", "Resource", "Condition"];
+
+/// Members that IAM has and that change who may do what, so they are distinguished from misspelt ones.
+const UNEVALUATED: &[&str] = &["NotAction", "NotResource", "Principal", "NotPrincipal"];
+
+/// The one condition key. Ours: AWS has none for a client id.
+pub(super) const CLIENT_ID: &str = "kinesisvideo:ClientId";
+
+const EXCERPT_CHARS_MAX: usize = 80;
