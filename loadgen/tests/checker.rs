@@ -6,12 +6,12 @@
 
 mod support;
 
-use codec::ws::{self, FrameRules, Item, Opcode, Receiver, Side};
+use codec::ws::{Item, Receiver, Side};
 use loadgen::measure::Tally;
 use loadgen::peer::Name;
 use loadgen::schedule::Share;
 use loadgen::visit::{Crew, Desk, Heard, Party, Peer, Stage, Terms};
-use support::{Fault, Relay};
+use support::{Fault, RULES, Relay, accepted};
 
 const TERMS: Terms = Terms {
     run: 7,
@@ -25,10 +25,6 @@ const TERMS: Terms = Terms {
 };
 /// The channel under test: not the first one.
 const CHANNEL: u32 = 5;
-const RULES: FrameRules = FrameRules {
-    message_bytes: 1 << 16,
-    fragments: 1,
-};
 
 /// A master on line 0 and two viewers on lines 1 and 2, connected.
 struct Channel {
@@ -49,17 +45,7 @@ impl Channel {
             let mut request = Vec::new();
             crew.ask(place, "h", "/", &mut request);
             let request = String::from_utf8(request).unwrap();
-            let key = request
-                .split("Key: ")
-                .nth(1)
-                .unwrap()
-                .split('\r')
-                .next()
-                .unwrap();
-            let accept = ws::accept_key(key);
-            let accept = std::str::from_utf8(&accept).unwrap();
-            let mut answer =
-                format!("HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes();
+            let mut answer = accepted(&request).unwrap().into_bytes();
             let heard = crew.receive(place, &mut answer, &mut Vec::new()).unwrap();
             assert_eq!(heard, Heard::Opened);
             let Party::Peer(peer) = crew.party(place) else {
@@ -83,8 +69,7 @@ impl Channel {
             for from in 0..3 {
                 let mut sent = std::mem::take(&mut outs[from]);
                 for delivery in self.relayed(relay, from, &mut sent) {
-                    let mut frame = Vec::new();
-                    ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
+                    let mut frame = delivery.frame();
                     let out = &mut outs[delivery.to as usize];
                     self.crew.receive(delivery.to, &mut frame, out).unwrap();
                 }

@@ -6,11 +6,11 @@
 
 mod support;
 
-use codec::ws::{self, FrameRules, Item, Opcode, Receiver, Side};
+use codec::ws::{Item, Receiver, Side};
 use loadgen::measure::Tally;
 use loadgen::schedule::Share;
 use loadgen::visit::{CANDIDATES_MAX, Crew, Desk, Heard, Party, Stage, Terms, Verdict, Viewer};
-use support::{Fault, Relay};
+use support::{Fault, RULES, Relay, accepted};
 
 const TERMS: Terms = Terms {
     run: 7,
@@ -21,10 +21,6 @@ const TERMS: Terms = Terms {
     channels: 1,
     viewers: 0,
     window: 0,
-};
-const RULES: FrameRules = FrameRules {
-    message_bytes: 1 << 16,
-    fragments: 1,
 };
 
 /// A master on line 0 and the viewers of sessions 0 and 1 on lines 1 and 2, as places 0 to 2 of a relay.
@@ -53,17 +49,7 @@ impl Channel {
         let mut request = Vec::new();
         self.crew.ask(line, "h", "/", &mut request);
         let request = String::from_utf8(request).unwrap();
-        let key = request
-            .split("Key: ")
-            .nth(1)
-            .unwrap()
-            .split('\r')
-            .next()
-            .unwrap();
-        let accept = ws::accept_key(key);
-        let accept = std::str::from_utf8(&accept).unwrap();
-        let mut answer =
-            format!("HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n").into_bytes();
+        let mut answer = accepted(&request).unwrap().into_bytes();
         self.receivers[place] = Receiver::new(Side::Server);
         let heard = self
             .crew
@@ -135,8 +121,7 @@ impl Channel {
             match item {
                 Some(Item::Message { payload, .. }) => {
                     for delivery in self.relay.route(from.try_into().unwrap(), payload) {
-                        let mut frame = Vec::new();
-                        ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
+                        let mut frame = delivery.frame();
                         let out = &mut self.outs[delivery.to as usize];
                         self.crew.receive(delivery.to, &mut frame, out).unwrap();
                     }

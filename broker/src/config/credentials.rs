@@ -94,10 +94,10 @@ fn policy(section: &mut Section<'_, '_, '_>, name: &str, book: &mut Book, files:
     if let Err(rule) = user_name(name) {
         section.fault("{ … }", format!("the name: {rule}"));
     }
-    section.text_telling_all("file", &mut from_file, |text| files.policy(text).map(Some));
-    section.text_telling_all("document", &mut written, |text| {
+    section.text_with_faults("file", &mut from_file, |text| files.policy(text).map(Some));
+    section.text_with_faults("document", &mut written, |text| {
         let told = |error: &PolicyError| format!("the document is no policy: {error}");
-        let policy = Policy::parse_telling_all(text);
+        let policy = Policy::parse_with_faults(text);
         policy
             .map(Some)
             .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>())
@@ -158,7 +158,7 @@ fn principal(
             "allowed with either secret_access_key or secret_access_key_file",
         );
     }
-    if !missing.is_empty() || section.complained() {
+    if !missing.is_empty() || section.has_faults() {
         return None;
     }
     let policies = names

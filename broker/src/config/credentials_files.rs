@@ -60,7 +60,7 @@ impl Files {
             0 => format!("{path}: {error}"),
             line => format!("{path}:{line}:{}: {}", error.column(), error.rule()),
         };
-        Policy::parse_telling_all(&content.content)
+        Policy::parse_with_faults(&content.content)
             .map_err(|errors| errors.iter().map(told).collect::<Vec<_>>())
     }
 

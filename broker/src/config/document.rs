@@ -17,9 +17,9 @@ pub(super) struct Reader<'t> {
     /// Values of unknown keys are not quoted: they may be secrets under a misspelt key.
     pub(super) confidential: bool,
     pub(super) faults: Vec<Fault>,
-    pub(super) places: BTreeMap<String, ValuePlace>,
+    places: BTreeMap<String, ValuePlace>,
     /// Keys whose value could not be read: what they hold instead is not worth a second complaint.
-    pub(super) wrong: BTreeSet<String>,
+    wrong: BTreeSet<String>,
 }
 
 impl<'t> Reader<'t> {
@@ -107,7 +107,27 @@ impl<'t> Reader<'t> {
         });
     }
 
-    pub(super) fn place(&self, span: &Range<usize>) -> ValuePlace {
+    /// Notes where a key was written, or the table of that path.
+    pub(super) fn note_place(&mut self, key: &str, span: &Range<usize>) {
+        let place = self.place(span);
+        self.places.insert(key.into(), place);
+    }
+
+    /// Notes that the value of `key` cannot be read, for each of these reasons.
+    pub(super) fn unreadable(
+        &mut self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        rules: Vec<String>,
+    ) {
+        let value = self.excerpt(key, value);
+        for rule in rules {
+            self.fault(key, &value, rule);
+        }
+        self.wrong.insert(key.into());
+    }
+
+    fn place(&self, span: &Range<usize>) -> ValuePlace {
         let line = self.lines.partition_point(|begin| *begin <= span.start);
         let begin = self.lines.get(line.saturating_sub(1)).copied();
         let before = self.text.get(begin.unwrap_or_default()..span.start);

@@ -2,9 +2,9 @@
 //! the table when it ends is unknown.
 
 use super::document::{REDACTED, Reader};
-use super::error::Fault;
 use broker_core::settings::value::{self, Checked};
 use std::ops::RangeInclusive;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// One table of the document.
@@ -37,7 +37,7 @@ impl<'d, 't> Section<'d, '_, 't> {
             all_known: false,
         };
         read(&mut section);
-        section.complain_of_unknown_keys();
+        section.refuse_unknown_keys();
     }
 
     /// Hands the value of `key`, if it is there, to `store`, which says what is allowed instead.
@@ -53,49 +53,48 @@ impl<'d, 't> Section<'d, '_, 't> {
         target: &mut T,
         check: impl FnOnce(&Raw<'d>) -> Checked<T>,
     ) -> bool {
-        self.read_telling_all(key, target, |value| check(value).map_err(|rule| vec![rule]))
+        self.read_with_faults(key, target, |value| check(value).map_err(|rule| vec![rule]))
     }
 
     /// The same with a `check` that finds several faults of one value.
-    fn read_telling_all<T>(
+    fn read_with_faults<T>(
         &mut self,
         key: &'static str,
         target: &mut T,
         check: impl FnOnce(&Raw<'d>) -> Result<T, Vec<String>>,
     ) -> bool {
-        self.known.push(key);
-        let Some(value) = self.table.get(key) else {
+        let Some((path, value)) = self.value(key) else {
             return false;
         };
-        let place = self.reader.place(&value.span());
-        let path = format!("{}{key}", self.path);
-        self.reader.places.insert(path.clone(), place.clone());
         match check(value.get_ref()) {
-            Ok(checked) => *target = checked,
+            Ok(checked) => {
+                *target = checked;
+                true
+            }
             Err(rules) => {
-                self.reader.wrong.insert(path.clone());
-                let value = self.reader.excerpt(&path, value);
-                let faults = rules.into_iter().map(|rule| Fault {
-                    place: place.clone(),
-                    key: path.clone(),
-                    value: value.clone(),
-                    rule,
-                });
-                self.reader.faults.extend(faults);
-                return false;
+                self.reader.unreadable(&path, value, rules);
+                false
             }
         }
-        true
+    }
+
+    /// The value of `key` with its path, if it is there. The key is known from here on.
+    fn value(&mut self, key: &'static str) -> Option<(String, &'d Spanned<DeValue<'d>>)> {
+        self.known.push(key);
+        let value = self.table.get(key)?;
+        let path = format!("{}{key}", self.path);
+        self.reader.note_place(&path, &value.span());
+        Some((path, value))
     }
 
     /// A text that `check` understands, or has several faults.
-    pub(super) fn text_telling_all<T>(
+    pub(super) fn text_with_faults<T>(
         &mut self,
         key: &'static str,
         target: &mut T,
         check: impl FnOnce(&str) -> Result<T, Vec<String>>,
     ) -> bool {
-        self.read_telling_all(key, target, |value| match value.as_str() {
+        self.read_with_faults(key, target, |value| match value.as_str() {
             Some(text) => check(text),
             None => Err(vec!["allowed a text in quotes".into()]),
         })
@@ -127,22 +126,23 @@ impl<'d, 't> Section<'d, '_, 't> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_, '_, 't>),
     ) -> bool {
-        self.known.push(key);
-        let Some(value) = self.table.get(key) else {
+        let Some((path, value)) = self.value(key) else {
             return false;
         };
-        let path = format!("{}{key}", self.path);
-        let place = self.reader.place(&value.span());
-        self.reader.places.insert(path.clone(), place.clone());
+        self.enter(&path, value, read)
+    }
+
+    /// Reads a value that should be a table; false if it is none.
+    fn enter(
+        &mut self,
+        path: &str,
+        value: &Spanned<DeValue<'_>>,
+        read: impl FnOnce(&mut Section<'_, '_, 't>),
+    ) -> bool {
         let Some(table) = value.get_ref().as_table() else {
-            let value = self.reader.excerpt(&path, value);
-            let rule = format!("allowed a table: [{path}]");
-            self.reader.faults.push(Fault {
-                place,
-                key: path,
-                value,
-                rule,
-            });
+            let value = self.reader.excerpt(path, value);
+            self.reader
+                .fault(path, value, format!("allowed a table: [{path}]"));
             return false;
         };
         Section::walk(self.reader, format!("{path}."), table, read);
@@ -155,12 +155,9 @@ impl<'d, 't> Section<'d, '_, 't> {
         key: &'static str,
         mut read: impl FnMut(usize, &mut Section<'_, '_, 't>),
     ) {
-        self.known.push(key);
-        let Some(value) = self.table.get(key) else {
+        let Some((path, value)) = self.value(key) else {
             return;
         };
-        let path = format!("{}{key}", self.path);
-        let place = self.reader.place(&value.span());
         let entries = value.get_ref().as_array();
         let tables = entries.and_then(|entries| {
             entries
@@ -171,21 +168,13 @@ impl<'d, 't> Section<'d, '_, 't> {
         let Some(tables) = tables else {
             let value = self.reader.excerpt(&path, value);
             let rule = format!("allowed a list of tables: [[{path}]]");
-            self.reader.faults.push(Fault {
-                place,
-                key: path,
-                value,
-                rule,
-            });
-            return;
+            return self.reader.fault(&path, value, rule);
         };
-        self.reader.places.insert(path.clone(), place);
         for (nth, table) in tables.into_iter().enumerate() {
             let path = format!("{path}[{nth}]");
             let keys = table.iter().map(|(key, _)| key.span());
             let first = keys.min_by_key(|span| span.start).unwrap_or(0..0);
-            let place = self.reader.place(&first);
-            self.reader.places.insert(path.clone(), place);
+            self.reader.note_place(&path, &first);
             Section::walk(self.reader, format!("{path}."), table, |section| {
                 read(nth, section)
             });
@@ -202,20 +191,8 @@ impl<'d, 't> Section<'d, '_, 't> {
             for (name, value) in section.table {
                 let name = name.get_ref().as_ref();
                 let path = format!("{}{name}", section.path);
-                let place = section.reader.place(&value.span());
-                section.reader.places.insert(path.clone(), place);
-                match value.get_ref().as_table() {
-                    Some(table) => {
-                        Section::walk(section.reader, format!("{path}."), table, |inner| {
-                            read(name, inner)
-                        });
-                    }
-                    None => {
-                        let value = section.reader.excerpt(&path, value);
-                        let rule = format!("allowed a table: [{path}]");
-                        section.reader.fault(&path, value, rule);
-                    }
-                }
+                section.reader.note_place(&path, &value.span());
+                section.enter(&path, value, |inner| read(name, inner));
             }
             section.all_known = true;
         });
@@ -227,7 +204,7 @@ impl<'d, 't> Section<'d, '_, 't> {
     }
 
     /// Whether a value of this table is wrong, so that what follows from its absence is not worth saying.
-    pub(super) fn complained(&self) -> bool {
+    pub(super) fn has_faults(&self) -> bool {
         self.reader
             .faults
             .iter()
@@ -240,7 +217,7 @@ impl<'d, 't> Section<'d, '_, 't> {
         self.reader.fault(&path, value, rule);
     }
 
-    fn complain_of_unknown_keys(self) {
+    fn refuse_unknown_keys(self) {
         if self.all_known {
             return;
         }
@@ -248,20 +225,15 @@ impl<'d, 't> Section<'d, '_, 't> {
             if self.known.contains(&key.get_ref().as_ref()) {
                 continue;
             }
-            let place = self.reader.place(&key.span());
             let path = format!("{}{}", self.path, key.get_ref());
+            self.reader.note_place(&path, &key.span());
             let value = if self.reader.confidential {
                 REDACTED.into()
             } else {
                 self.reader.excerpt(&path, value)
             };
             let rule = format!("unknown key, allowed {}", self.known.join(", "));
-            self.reader.faults.push(Fault {
-                place,
-                key: path,
-                value,
-                rule,
-            });
+            self.reader.fault(&path, value, rule);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Directory, broker, run, stderr};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Output};
 
 #[test]
 fn the_admin_port_and_the_data_directory_are_checked() {
@@ -46,15 +46,7 @@ fn the_admin_port_and_the_data_directory_are_checked() {
 
 #[test]
 fn too_few_descriptors_are_reported_with_the_remedy() {
-    let directory = Directory::new();
-    let flags = "serve --dev --listen http://127.0.0.1:0 --admin off --shards 2";
-    let script = format!(
-        "ulimit -n 60; exec {} {flags}",
-        env!("CARGO_BIN_EXE_broker")
-    );
-    let output = run(Command::new("sh")
-        .args(["-c", &script])
-        .current_dir(&directory.0));
+    let output = limited("-n 60", 2);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(
         stderr(&output).contains("limit of open files is 60")
@@ -66,15 +58,20 @@ fn too_few_descriptors_are_reported_with_the_remedy() {
 
 #[test]
 fn too_little_locked_memory_is_reported_with_the_remedy() {
-    let directory = Directory::new();
-    let flags = "serve --dev --listen http://127.0.0.1:0 --admin off --shards 1";
-    let script = format!(
-        "ulimit -l 64; exec {} {flags}",
-        env!("CARGO_BIN_EXE_broker")
-    );
-    let output = run(Command::new("sh")
-        .args(["-c", &script])
-        .current_dir(&directory.0));
+    let output = limited("-l 64", 1);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("ulimit -l"), "{}", stderr(&output));
+}
+
+/// A start under a limit of `ulimit`.
+fn limited(limit: &str, shards: usize) -> Output {
+    let directory = Directory::new();
+    let flags = format!("serve --dev --listen http://127.0.0.1:0 --admin off --shards {shards}");
+    let script = format!(
+        "ulimit {limit}; exec {} {flags}",
+        env!("CARGO_BIN_EXE_broker")
+    );
+    run(Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(&directory.0))
 }

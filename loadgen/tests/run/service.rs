@@ -1,7 +1,7 @@
 //! A small service on loopback: a relay behind an HTTP listener that answers every API call alike.
 
-use crate::support::{Fault, Relay};
-use codec::ws::{self, FrameRules, Item, Opcode, Receiver, Side};
+use crate::support::{Fault, RULES, Relay, accepted};
+use codec::ws::{self, Item, Opcode, Receiver, Side};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -144,15 +144,12 @@ pub(crate) fn serve(
         head = listen()?;
     }
     reception.receive_upgrade(&head);
-    let key = head.split("Key: ").nth(1)?.split('\r').next()?;
     let target = head.split(' ').nth(1)?;
     let (channel, place) = match target.split_once("&X-Amz-ClientId=viewer-") {
         Some((channel, place)) => (channel, place.parse().ok()?),
         None => (target, 0),
     };
-    let accept = ws::accept_key(key);
-    let accept = std::str::from_utf8(&accept).ok()?;
-    let answer = format!("HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
+    let answer = accepted(&head)?;
     let copy = socket.try_clone().ok()?;
     sockets
         .lock()
@@ -160,25 +157,19 @@ pub(crate) fn serve(
         .insert((channel.to_owned(), place), copy);
     socket.write_all(answer.as_bytes()).ok()?;
     let mut receiver = Receiver::new(Side::Server);
-    let rules = FrameRules {
-        message_bytes: 1 << 16,
-        fragments: 1,
-    };
     let mut read = vec![0; 1 << 16];
     loop {
         let count = socket.read(&mut read).ok()?;
         let mut rest = &mut read[..count];
         while !rest.is_empty() {
-            let (used, item) = receiver.next(&rules, rest).ok()?;
+            let (used, item) = receiver.next(&RULES, rest).ok()?;
             match item {
                 Some(Item::Message { payload, .. }) => {
                     // Both locks are held while writing, so that the order of routing is the order of sending.
                     let (mut relay, mut sockets) = (relay.lock().unwrap(), sockets.lock().unwrap());
                     for delivery in relay.route(place, payload) {
-                        let mut frame = Vec::new();
-                        ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
                         let to = sockets.get_mut(&(channel.to_owned(), delivery.to))?;
-                        to.write_all(&frame).ok()?;
+                        to.write_all(&delivery.frame()).ok()?;
                     }
                 }
                 Some(Item::Close(_)) => {

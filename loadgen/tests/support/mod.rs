@@ -1,7 +1,24 @@
 //! A relay of one channel that does its work well except one fault, of which it makes one in this many messages. It
 //! shares no code with the broker: JSON by serde_json, routing in ten lines.
 
+use codec::ws::{self, FrameRules, Opcode};
 use serde_json::{Value, json};
+
+/// What a service takes from its clients.
+pub(crate) const RULES: FrameRules = FrameRules {
+    message_bytes: 1 << 16,
+    fragments: 1,
+};
+
+/// The answer that accepts an upgrade with this head; `None` if the head has no key.
+pub(crate) fn accepted(head: &str) -> Option<String> {
+    let key = head.split("Key: ").nth(1)?.split('\r').next()?;
+    let accept = ws::accept_key(key);
+    let accept = std::str::from_utf8(&accept).ok()?;
+    Some(format!(
+        "HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    ))
+}
 
 /// What a relay does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +37,15 @@ pub(crate) struct Delivery {
     pub(crate) from: u32,
     pub(crate) to: u32,
     pub(crate) text: String,
+}
+
+impl Delivery {
+    /// Its frame.
+    pub(crate) fn frame(&self) -> Vec<u8> {
+        let mut frame = Vec::new();
+        ws::frame(&mut frame, Opcode::Text, self.text.as_bytes());
+        frame
+    }
 }
 
 /// A channel of two viewers.

@@ -67,8 +67,8 @@ pub(super) fn close_with(
     sockets.arm(key, deadline);
 }
 
-/// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves here.
-pub(super) fn finish(
+/// Takes a connection out of its channel, and out of its calls, if it is in any.
+fn depart(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
@@ -78,6 +78,17 @@ pub(super) fn finish(
     leave(sockets, directory, books, key, at);
     calls::hang_up(sockets, directory, books, key);
     answers::note_unanswered(sockets, books, key);
+}
+
+/// Lets the edge send what is queued and end the connection. A WebSocket has left its channel before, or leaves here.
+pub(super) fn finish(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    at: Moment,
+) {
+    depart(sockets, directory, books, key, at);
     sockets.close_when_sent(key, at);
 }
 
@@ -107,9 +118,7 @@ pub(super) fn abort(
     if matches!(state, Some(SessionState::AwaitGone(ending)) if ending.deadline == NEVER) {
         return;
     }
-    leave(sockets, directory, books, key, at);
-    calls::hang_up(sockets, directory, books, key);
-    answers::note_unanswered(sockets, books, key);
+    depart(sockets, directory, books, key, at);
     sockets.end(key, NEVER);
     sockets.output(Output::Abort(key));
 }
@@ -209,9 +218,7 @@ pub(super) fn gone(
     key: SessionKey,
     at: Moment,
 ) {
-    leave(sockets, directory, books, key, at);
-    calls::hang_up(sockets, directory, books, key);
-    answers::note_unanswered(sockets, books, key);
+    depart(sockets, directory, books, key, at);
     let Some(mut session) = sockets.remove_session(key) else {
         return;
     };

@@ -92,7 +92,7 @@ impl Policy {
     /// # Errors
     /// All faults in their order, [`FAULTS_MAX`] at most; what is no JSON, or a list or an object where none may be,
     /// ends the reading. Takes as many readings as there are faults.
-    pub fn parse_telling_all(text: &str) -> Result<Self, Vec<PolicyError>> {
+    pub fn parse_with_faults(text: &str) -> Result<Self, Vec<PolicyError>> {
         let first = match Self::parse(text) {
             Ok(policy) => return Ok(policy),
             Err(error) => error,

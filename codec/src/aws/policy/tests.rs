@@ -104,7 +104,7 @@ fn all_faults_of_a_document_are_listed_in_order() {
         {\"Action\": \"*\", \"NotResource\": [\"*\"], \"Condition\": {\"Bool\": {\"a\": []}, \"StringLike\": \
         {\"b\": \"c\"}}},\n\
         {\"Effect\": \"Allow\", \"Action\": [], \"Resource\": \"*\"}]}";
-    let faults = Policy::parse_telling_all(text).unwrap_err();
+    let faults = Policy::parse_with_faults(text).unwrap_err();
     let wanted = [
         (1, "Version \"2020\""),
         (1, "\"Statment\": unknown member"),
@@ -127,18 +127,18 @@ fn all_faults_of_a_document_are_listed_in_order() {
     }
     assert_eq!(Policy::parse(text).unwrap_err(), faults[0]);
     // What is no JSON ends it, and so does a bound.
-    let cut = Policy::parse_telling_all(&text[..text.len() - 2]).unwrap_err();
+    let cut = Policy::parse_with_faults(&text[..text.len() - 2]).unwrap_err();
     assert_eq!(cut.len(), wanted.len() + 1);
     let many = one(&format!(
         r#""Effect": "Allow", "Resource": "*", "Action": [{}"x"]"#,
         "\"x\", ".repeat(50)
     ));
     assert_eq!(
-        Policy::parse_telling_all(&many).unwrap_err().len(),
+        Policy::parse_with_faults(&many).unwrap_err().len(),
         FAULTS_MAX
     );
     assert!(
-        Policy::parse_telling_all(
+        Policy::parse_with_faults(
             r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#
         )
         .is_ok()
