@@ -195,8 +195,7 @@ fn messages_of_another_run_are_no_fault_of_this_one() {
     other.crew.start(0, &mut out);
     let mut relay = Relay::new(Fault::Nothing);
     for delivery in other.relayed(&mut relay, 0, &mut out) {
-        let mut frame = Vec::new();
-        ws::frame(&mut frame, Opcode::Text, delivery.text.as_bytes());
+        let mut frame = delivery.frame();
         channel
             .crew
             .receive(delivery.to, &mut frame, &mut Vec::new())

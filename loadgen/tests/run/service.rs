@@ -1,7 +1,7 @@
 //! A small service on loopback: a relay behind an HTTP listener that answers every API call alike.
 
 use crate::support::{Fault, RULES, Relay, accepted};
-use codec::ws::{self, Item, Opcode, Receiver, Side};
+use codec::ws::{self, Item, Receiver, Side};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
