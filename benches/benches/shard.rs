@@ -1,6 +1,9 @@
 //! A whole shard without its edge: bytes of a receive to the recipient's outbox and on to "sent"; a request head to
 //! the 101.
 //!
+//! The shard is one in production: channels are in the registry, rates are off, and nothing that `--dev` adds for tests
+//! (faults, findings of the strict profile) is looked at.
+//!
 //! Not in these figures: system calls, TLS, the clock.
 
 use benches::fixture::{Case, VIEWER, cases, upgrade_head, upgrade_head_of_master};
@@ -10,9 +13,12 @@ use broker_core::id::{SessionKey, ShardId};
 use broker_core::limits::RECORDER_NOTES;
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::placement::Placement;
+use broker_core::record::{Record, Version};
 use broker_core::settings::{Profile, Settings};
 use broker_core::shard::{Letter, Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
+use codec::aws::ChannelArn;
+use codec::http::{decode, pairs};
 use codec::signal::{Delivery, Role};
 use criterion::measurement::Measurement;
 use std::hint::black_box;
@@ -40,7 +46,7 @@ fn relay_to_viewer(criterion: &mut Timer, case: &Case, window: usize) {
     let read = case.frames(Role::Master, window);
     let expected = events(case, None, window);
     let viewers: Vec<String> = (0..9).map(|number| format!("viewer-{number}")).collect();
-    let mut driver = Driver::new();
+    let mut driver = Driver::new(&["demo".into()]);
     let master = driver.connect(&upgrade_head_of_master("demo"));
     for viewer in &viewers {
         driver.connect(&upgrade_head("demo", viewer));
@@ -84,7 +90,7 @@ fn record(criterion: &mut Timer, case: &Case, window: usize) {
     let expected = events(case, None, window);
     let mut group = group(criterion, "shard/record", &name, window, read.len());
     for notes in [0, RECORDER_NOTES] {
-        let mut driver = Driver::recording(notes);
+        let mut driver = Driver::recording(&["demo".into()], notes);
         let master = driver.connect(&upgrade_head_of_master("demo"));
         let viewer = driver.connect(&upgrade_head("demo", VIEWER));
         let seen = driver.receive(master, &mut read.clone());
@@ -106,7 +112,7 @@ fn record(criterion: &mut Timer, case: &Case, window: usize) {
 /// A viewer sends one message to its master.
 fn relay_to_master(criterion: &mut Timer, case: &Case) {
     let read = case.frames(Role::Viewer, 1);
-    let mut driver = Driver::new();
+    let mut driver = Driver::new(&["demo".into()]);
     let master = driver.connect(&upgrade_head_of_master("demo"));
     let viewer = driver.connect(&upgrade_head("demo", VIEWER));
     let seen = driver.receive(viewer, &mut read.clone());
@@ -129,12 +135,14 @@ fn relay_to_master(criterion: &mut Timer, case: &Case) {
 /// Accepted → head → parsed → admitted → 101 → sent, for one viewer of a channel whose master is there. Leaving is not
 /// timed.
 fn connect(criterion: &mut Timer) {
-    let mut driver = Driver::new();
     let channels = (10..10 + CHANNELS).map(|number| format!("demo-{number}"));
+    let channels: Vec<String> = channels.collect();
+    let mut driver = Driver::new(&channels);
     let heads: Vec<String> = channels
+        .iter()
         .map(|channel| {
-            driver.connect(&upgrade_head_of_master(&channel));
-            upgrade_head(&channel, VIEWER)
+            driver.connect(&upgrade_head_of_master(channel));
+            upgrade_head(channel, VIEWER)
         })
         .collect();
     let bytes = heads.iter().map(String::len).max().unwrap_or_default();
@@ -183,17 +191,22 @@ struct Driver {
 }
 
 impl Driver {
-    fn new() -> Self {
-        Self::recording(RECORDER_NOTES)
+    /// A shard with these channels.
+    fn new(channels: &[String]) -> Self {
+        Self::recording(channels, RECORDER_NOTES)
     }
 
     /// The same with this many notes of the flight recorder.
-    fn recording(notes: usize) -> Self {
-        let mut settings = Settings::new(Profile::Default, true);
+    fn recording(channels: &[String], notes: usize) -> Self {
+        let mut settings = Settings::new(Profile::Default, false);
+        settings.quotas.off = true;
         settings.recorder.notes = notes;
         let settings = Arc::new(settings);
         let start = Start::bare(settings, ShardId(0), Placement::new(SEEDS, 1), SEEDS);
-        let shard = Shard::new(start);
+        let shard = Shard::new(Start {
+            records: channels.iter().map(|channel| record_of(channel)).collect(),
+            ..start
+        });
         Self {
             shard,
             dirty: Vec::new(),
@@ -262,6 +275,21 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+/// The record of the channel that upgrades to it name.
+fn record_of(channel: &str) -> Record {
+    let head = upgrade_head_of_master(channel);
+    let query = head.split(['?', ' ']).nth(2).expect("a query");
+    let arn = pairs(query).find(|(name, _)| *name == "X-Amz-ChannelARN");
+    let arn = decode(arn.expect("an ARN").1).expect("encoded text");
+    Record {
+        arn: ChannelArn::parse(&arn, false).expect("an ARN"),
+        ttl_seconds: 60,
+        created: AT.wall,
+        version: Version::from_bytes(*b"AAAAAAAAAAAAAAAAAAAA").expect("letters"),
+        tags: Vec::new(),
     }
 }
 
