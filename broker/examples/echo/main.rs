@@ -17,6 +17,7 @@ mod machine;
     reason = "the edge's tests scrape, drain and stop it; this program runs until it is killed"
 )]
 mod server;
+mod session;
 
 use broker::edge::{EdgeSettings, ShardEvent};
 use clap::Parser;

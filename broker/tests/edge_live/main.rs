@@ -17,5 +17,7 @@ mod mover;
 mod secure;
 #[path = "../../examples/echo/server.rs"]
 mod server;
+#[path = "../../examples/echo/session.rs"]
+mod session;
 mod shares;
 mod support;

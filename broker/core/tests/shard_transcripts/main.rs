@@ -6,6 +6,7 @@
 
 mod alexa;
 mod calls;
+mod client;
 mod connections;
 mod drain;
 mod faults;

@@ -18,10 +18,10 @@
 //!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
 //! ```
 
+use crate::client::Client;
 use crate::notes::Notes;
 use crate::store::{Changes, SlowStore};
-use crate::wire::{self, Item};
-use crate::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken, words};
+use crate::words::{CHANNEL, FIRST_MOMENT, arn, millis, spoken};
 use broker_core::id::{Identity, SessionKey, ShardId};
 use broker_core::journal::Entry;
 use broker_core::limits::RECONNECTS_PER_STEP;
@@ -57,21 +57,6 @@ pub(crate) struct Script {
     /// Connections are handed over at once; else never, as if answers before that were not taken.
     leaving: bool,
     at: Moment,
-}
-
-struct Client {
-    name: String,
-    shard: usize,
-    key: SessionKey,
-    /// What the server sent, how much of it was read, and whether it is frames.
-    stream: Vec<u8>,
-    read: usize,
-    upgraded: bool,
-    /// The machine announced that it has something to send, and it was not all taken.
-    announced: bool,
-    stalled: bool,
-    ending: bool,
-    over: bool,
 }
 
 impl Script {
@@ -333,18 +318,7 @@ impl Script {
             tls: false,
         };
         let key = self.shards[0].open(peer, self.at).expect("there is room");
-        self.clients.push(Client {
-            name: name.to_owned(),
-            shard: 0,
-            key,
-            stream: Vec::new(),
-            read: 0,
-            upgraded: false,
-            announced: false,
-            stalled: false,
-            ending: false,
-            over: false,
-        });
+        self.clients.push(Client::new(name, key));
     }
 
     /// One input, and everything that follows from it.
@@ -504,50 +478,4 @@ impl Script {
         let places = self.shards.iter().map(|shard| shard.snapshot().call_places);
         places.sum()
     }
-}
-
-impl Client {
-    /// What it has received whole and not returned yet.
-    fn reads(&mut self) -> Vec<String> {
-        let mut told = Vec::new();
-        while let Some(end) = whole(&self.stream[self.read..], self.upgraded) {
-            let end = self.read + end;
-            let item = wire::read(&self.stream[..end], self.read, self.upgraded).remove(0);
-            self.read = item.end;
-            if let Item::Response(response) = &item.item {
-                self.upgraded |= response.status == 101;
-            }
-            told.push(format!("{} < {}", self.name, words(&item.item)));
-        }
-        told
-    }
-}
-
-/// The length of the first thing, if all of it has come.
-fn whole(bytes: &[u8], upgraded: bool) -> Option<usize> {
-    let length = if upgraded {
-        let head = if *bytes.get(1)? == 126 { 4 } else { 2 };
-        let long = || {
-            Some(usize::from(u16::from_be_bytes([
-                *bytes.get(2)?,
-                *bytes.get(3)?,
-            ])))
-        };
-        head + if head == 4 {
-            long()?
-        } else {
-            usize::from(bytes[1])
-        }
-    } else {
-        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        let text = std::str::from_utf8(&bytes[..head]).expect("ASCII");
-        let length = text.split("Content-Length: ").nth(1);
-        head + length.map_or(0, |rest| {
-            rest.split('\r')
-                .next()
-                .and_then(|n| n.parse().ok())
-                .expect("a number")
-        })
-    };
-    (bytes.len() >= length).then_some(length)
 }

@@ -1,0 +1,83 @@
+//! A client of a transcript: what the server sent it, and how far it has read.
+
+use crate::wire::{self, Item};
+use crate::words::words;
+use broker_core::id::SessionKey;
+
+/// One connection of a transcript.
+pub(crate) struct Client {
+    pub(crate) name: String,
+    pub(crate) shard: usize,
+    pub(crate) key: SessionKey,
+    /// What the server sent, how much of it was read, and whether it is frames.
+    pub(crate) stream: Vec<u8>,
+    pub(crate) read: usize,
+    pub(crate) upgraded: bool,
+    /// The machine announced that it has something to send, and it was not all taken.
+    pub(crate) announced: bool,
+    pub(crate) stalled: bool,
+    pub(crate) ending: bool,
+    pub(crate) over: bool,
+}
+
+impl Client {
+    /// A connection that has said nothing, on shard 0.
+    pub(crate) fn new(name: &str, key: SessionKey) -> Self {
+        Self {
+            name: name.to_owned(),
+            shard: 0,
+            key,
+            stream: Vec::new(),
+            read: 0,
+            upgraded: false,
+            announced: false,
+            stalled: false,
+            ending: false,
+            over: false,
+        }
+    }
+
+    /// What it has received whole and not returned yet.
+    pub(crate) fn reads(&mut self) -> Vec<String> {
+        let mut received = Vec::new();
+        while let Some(end) = whole(&self.stream[self.read..], self.upgraded) {
+            let end = self.read + end;
+            let item = wire::read(&self.stream[..end], self.read, self.upgraded).remove(0);
+            self.read = item.end;
+            if let Item::Response(response) = &item.item {
+                self.upgraded |= response.status == 101;
+            }
+            received.push(format!("{} < {}", self.name, words(&item.item)));
+        }
+        received
+    }
+}
+
+/// The length of the first thing, if all of it has come.
+fn whole(bytes: &[u8], upgraded: bool) -> Option<usize> {
+    let length = if upgraded {
+        let head = if *bytes.get(1)? == 126 { 4 } else { 2 };
+        let long = || {
+            Some(usize::from(u16::from_be_bytes([
+                *bytes.get(2)?,
+                *bytes.get(3)?,
+            ])))
+        };
+        head + if head == 4 {
+            long()?
+        } else {
+            usize::from(bytes[1])
+        }
+    } else {
+        let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let text = std::str::from_utf8(&bytes[..head]).expect("ASCII");
+        let length = text.split("Content-Length: ").nth(1);
+        head + length.map_or(0, |rest| {
+            rest.split('\r')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .expect("a number")
+        })
+    };
+    (bytes.len() >= length).then_some(length)
+}
