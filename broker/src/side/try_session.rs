@@ -4,6 +4,8 @@
 //! principal of the credentials file that may connect in this way, so they never allow what the file does not, and end
 //! with that principal.
 
+mod request;
+
 use super::access::bears;
 use super::admin::{Admin, error, json};
 use super::channels::rfc3339;
@@ -23,10 +25,10 @@ use broker_core::journal::{Audit, Entry, Journal};
 use broker_core::settings::Settings;
 use broker_core::shard::{Question, Reply};
 use broker_core::time::Wall;
-use codec::aws::policy::{Action, Request};
+use codec::aws::ChannelArn;
+use codec::aws::policy::Request;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
-use codec::aws::{ChannelArn, ClientId};
-use codec::signal::Role;
+use request::SessionRequest;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -56,14 +58,6 @@ pub struct Lender {
     journal: Box<dyn Journal>,
     /// When the latest were given.
     given: VecDeque<Instant>,
-}
-
-/// What a session is for.
-#[derive(Debug, PartialEq, Eq)]
-struct Wish {
-    channel: String,
-    role: Role,
-    client_id: Option<String>,
 }
 
 /// A session.
@@ -125,19 +119,19 @@ async fn give(
         ));
     }
     is_json(headers).map_err(|(code, text)| fault(code, text))?;
-    let wish = Wish::of(body)?;
+    let wanted = SessionRequest::of(body)?;
     let identity = admin
-        .identity(&wish.channel, query)
+        .identity(&wanted.channel, query)
         .map_err(|(code, text)| fault(code, text))?;
     let arn = arn_of(admin, identity.clone()).await?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let mut lender = lender.lock().await;
-    let session = lender.lend(&wish, &arn, now.as_secs(), Instant::now(), remote)?;
+    let session = lender.lend(&wanted, &arn, now.as_secs(), Instant::now(), remote)?;
     Ok(answer(
         &admin.settings,
-        &wish,
+        &wanted,
         &identity,
         &arn,
         &session,
@@ -164,70 +158,6 @@ async fn arn_of(admin: &Admin, identity: Identity) -> Result<ChannelArn, Fault> 
     }
 }
 
-impl Wish {
-    /// `{"channel","role","clientId"}`.
-    fn of(body: &[u8]) -> Result<Self, Fault> {
-        let fault = |text: &str| (StatusCode::BAD_REQUEST, text.to_owned());
-        let body: Value =
-            serde_json::from_slice(body).map_err(|_| fault("the body: allowed a JSON object"))?;
-        let members = body
-            .as_object()
-            .ok_or_else(|| fault("the body: allowed a JSON object"))?;
-        if let Some(other) = members
-            .keys()
-            .find(|key| !["channel", "role", "clientId"].contains(&key.as_str()))
-        {
-            return Err(fault(&format!(
-                "{other}: allowed are channel, role and clientId"
-            )));
-        }
-        let text = |key| members.get(key).and_then(Value::as_str);
-        let channel =
-            text("channel").ok_or_else(|| fault("channel: allowed the name of a channel"))?;
-        let role = match text("role") {
-            Some("master") => Role::Master,
-            Some("viewer") => Role::Viewer,
-            Some(_) | None => return Err(fault("role: allowed \"master\" and \"viewer\"")),
-        };
-        let client_id = match (role, members.get("clientId")) {
-            (Role::Master, None | Some(Value::Null)) => None,
-            (Role::Master, Some(_)) => return Err(fault("clientId: allowed for viewers only")),
-            (Role::Viewer, id) => {
-                let id = id
-                    .and_then(Value::as_str)
-                    .and_then(|id| ClientId::parse(id).ok());
-                let rule = "clientId: allowed 1 to 256 of the characters a-z A-Z 0-9 _ . -";
-                Some(id.ok_or_else(|| fault(rule))?.as_str().to_owned())
-            }
-        };
-        Ok(Self {
-            channel: channel.to_owned(),
-            role,
-            client_id,
-        })
-    }
-
-    fn action(&self) -> Action {
-        match self.role {
-            Role::Master => Action::ConnectAsMaster,
-            Role::Viewer => Action::ConnectAsViewer,
-        }
-    }
-
-    /// Exactly one channel, role and client id.
-    fn policy(&self, arn: &str) -> String {
-        let mut statement = value!({
-            "Effect": "Allow",
-            "Action": [self.action().as_str(), Action::GetIceServerConfig.as_str()],
-            "Resource": arn,
-        });
-        if let Some(id) = &self.client_id {
-            statement["Condition"] = value!({ "StringEquals": { "kinesisvideo:ClientId": id } });
-        }
-        value!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
-    }
-}
-
 impl Lender {
     /// `nonces` are its own: no shard draws the same.
     #[must_use]
@@ -248,7 +178,7 @@ impl Lender {
 
     fn lend(
         &mut self,
-        wish: &Wish,
+        wanted: &SessionRequest,
         arn: &ChannelArn,
         now_s: u64,
         at: Instant,
@@ -257,9 +187,9 @@ impl Lender {
         self.make_room(at)?;
         let text = arn.to_string();
         let request = Request {
-            action: wish.action(),
+            action: wanted.action(),
             resource: &text,
-            client_id: wish.client_id.as_deref(),
+            client_id: wanted.client_id.as_deref(),
         };
         let credentials = Arc::clone(&self.credentials.borrow());
         let request_id = self.request_id();
@@ -284,7 +214,7 @@ impl Lender {
             parent_access_key_id: &parent.access_key_id,
             parent_secret: parent.secret.reveal(),
             name: NAME,
-            policy: &wish.policy(&text),
+            policy: &wanted.policy(&text),
             expires_s,
         };
         let Ok(keys) = self.session_keys.seal(&self.nonces.draw(), &grant) else {
@@ -348,14 +278,14 @@ impl Lender {
 
 fn answer(
     settings: &Settings,
-    wish: &Wish,
+    wanted: &SessionRequest,
     identity: &Identity,
     arn: &ChannelArn,
     session: &Session,
     host: &str,
     now: Duration,
 ) -> Value {
-    let endpoint = web_socket_url(settings, wish.role, host, identity);
+    let endpoint = web_socket_url(settings, wanted.role, host, identity);
     let (scheme, authority) = endpoint.split_once("://").unwrap_or(("wss", &endpoint));
     let keys = &session.keys;
     let signing = Keys {
@@ -370,7 +300,7 @@ fn answer(
     let upgrade = Upgrade {
         host: authority,
         channel_arn: &arn,
-        client_id: wish.client_id.as_deref(),
+        client_id: wanted.client_id.as_deref(),
         expires_s: u32::try_from(life_s).unwrap_or(1),
         now_s: now.as_secs(),
     };
@@ -385,13 +315,13 @@ fn answer(
         "endpoint": endpoint,
         "channelArn": arn,
         "url": format!("{scheme}://{authority}{target}"),
-        "iceServers": ice_servers(settings, wish, now),
+        "iceServers": ice_servers(settings, wanted, now),
         "requestId": session.request_id,
     })
 }
 
 /// The configured servers as a browser's peer connection takes them.
-fn ice_servers(settings: &Settings, wish: &Wish, now: Duration) -> Vec<Value> {
+fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Duration) -> Vec<Value> {
     if settings.ice.is_empty() {
         return Vec::new();
     }
@@ -401,7 +331,7 @@ fn ice_servers(settings: &Settings, wish: &Wish, now: Duration) -> Vec<Value> {
         &mut body,
         &settings.ice,
         "",
-        wish.client_id.as_deref().unwrap_or("MASTER"),
+        wanted.client_id.as_deref().unwrap_or("MASTER"),
         wall,
     );
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
