@@ -31,6 +31,7 @@ mod capture;
 mod census;
 mod changes;
 mod commits;
+mod courses;
 mod deadlines;
 mod delivery_times;
 mod directory;
