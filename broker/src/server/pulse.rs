@@ -23,7 +23,7 @@ struct Rhythm {
 
 /// What one look found out, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum ShardChange {
     /// This shard has not answered for so long.
     Silent(usize, Duration),
     /// This shard was silent, and has answered.
@@ -49,19 +49,19 @@ impl Pulse {
         &mut self,
         now: Instant,
         mut note: impl FnMut(Scraped<Snapshot>),
-    ) -> Vec<Finding> {
+    ) -> Vec<ShardChange> {
         let mut findings = Vec::new();
         for (shard, rhythm) in self.shards.iter_mut().enumerate() {
             let silence = self.survey.silence(shard, now);
             if let Some(answer) = self.survey.take(shard) {
                 note(answer);
                 if rhythm.report_at > SILENT {
-                    findings.push(Finding::Back(shard, silence.unwrap_or_default()));
+                    findings.push(ShardChange::Back(shard, silence.unwrap_or_default()));
                 }
                 rhythm.report_at = SILENT;
             } else if let Some(silence) = silence.filter(|silence| *silence > rhythm.report_at) {
                 rhythm.report_at *= 2;
-                findings.push(Finding::Silent(shard, silence));
+                findings.push(ShardChange::Silent(shard, silence));
             }
             let waits = self.survey.silence(shard, now).is_some();
             if waits || now.saturating_duration_since(rhythm.asked) >= ASK_EVERY {
@@ -123,9 +123,9 @@ mod tests {
         assert_eq!(pulse.poll(at(2), drop), []);
         answer(&mailboxes[0], 0);
         assert_eq!(pulse.poll(at(3), drop), []);
-        let silent = |seconds| Finding::Silent(1, Duration::from_secs(seconds));
+        let silent = |seconds| ShardChange::Silent(1, Duration::from_secs(seconds));
         for second in 4..12 {
-            let told: &[Finding] = match second {
+            let told: &[ShardChange] = match second {
                 4 => &[silent(2)],
                 5 => &[silent(3)],
                 7 => &[silent(5)],
@@ -142,7 +142,7 @@ mod tests {
         assert!(!pulse.is_well(at(12)), "stuck");
         answer(&mailboxes[1], 1);
         assert!(mailboxes[1].is_empty(), "asked once in all that time");
-        let back = Finding::Back(1, Duration::from_secs(11));
+        let back = ShardChange::Back(1, Duration::from_secs(11));
         assert_eq!(pulse.poll(at(13), drop), [back]);
         assert!(pulse.is_well(at(13)));
     }

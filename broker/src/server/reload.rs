@@ -36,10 +36,10 @@ pub(super) trait Subject {
 /// All that can be reloaded. One per process, on the main thread.
 #[derive(Default)]
 pub(super) struct Reloader {
-    watched: Vec<Watched>,
+    watched: Vec<WatchedFiles>,
 }
 
-struct Watched {
+struct WatchedFiles {
     subject: Box<dyn Subject>,
     /// The files as they were when they were last read, well or not.
     read: Vec<Stamp>,
@@ -53,7 +53,7 @@ pub(super) type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 impl Reloader {
     /// Watches what was read when its files were as `read` says: take those [`stamps`] before reading.
     pub(super) fn watch(&mut self, subject: Box<dyn Subject>, read: Vec<Stamp>) {
-        self.watched.push(Watched {
+        self.watched.push(WatchedFiles {
             subject,
             read,
             changed: None,
@@ -70,7 +70,7 @@ impl Reloader {
         if self.is_empty() {
             tracing::info!("nothing to reload");
         }
-        self.watched.iter_mut().for_each(Watched::reload);
+        self.watched.iter_mut().for_each(WatchedFiles::reload);
     }
 
     /// Logs what will need the operator's care soon.
@@ -82,11 +82,11 @@ impl Reloader {
 
     /// Looks at every file, and reads again what has changed and is the same since the look before.
     pub(super) fn look(&mut self) {
-        self.watched.iter_mut().for_each(Watched::look);
+        self.watched.iter_mut().for_each(WatchedFiles::look);
     }
 }
 
-impl Watched {
+impl WatchedFiles {
     fn look(&mut self) {
         let stamps = stamps(&self.subject.files());
         if stamps == self.read {

@@ -1,6 +1,6 @@
 //! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
 
-use super::pulse::{Finding, Pulse};
+use super::pulse::{Pulse, ShardChange};
 use super::reload::Reloader;
 use super::supervisor::Supervisor;
 use super::{Failure, fatal, post_to_all};
@@ -162,14 +162,14 @@ impl Watch {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
             match finding {
-                Finding::Silent(shard, silence) => {
+                ShardChange::Silent(shard, silence) => {
                     tracing::warn!(
                         shard,
                         ?silence,
                         "the shard does not answer: it is stuck or has no CPU"
                     );
                 }
-                Finding::Back(shard, silence) => {
+                ShardChange::Back(shard, silence) => {
                     tracing::warn!(shard, ?silence, "the shard answers again");
                 }
             }
@@ -187,7 +187,7 @@ impl Watch {
 
 impl Rounds {
     /// Collects what shards answered and asks again.
-    fn look(&mut self, now: Instant) -> Vec<Finding> {
+    fn look(&mut self, now: Instant) -> Vec<ShardChange> {
         let mut history = self.history.lock();
         let findings = self.pulse.poll(now, |answer| history.note(answer));
         history.close(now);

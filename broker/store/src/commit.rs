@@ -164,7 +164,7 @@ where
 {
     let (queue, letters) = bounded(QUEUE_CHANGES_MAX);
     let health = Arc::new(AtomicU8::new(FINE));
-    let committing = Committing {
+    let committing = CommitThread {
         letters,
         on_done,
         on_room,
@@ -187,7 +187,7 @@ where
 }
 
 /// What the thread owns. `database` is `None` after a failed batch, until the next one opens it again.
-struct Committing<T, F, R> {
+struct CommitThread<T, F, R> {
     letters: Receiver<Letter<T>>,
     on_done: F,
     on_room: R,
@@ -203,7 +203,7 @@ struct Committing<T, F, R> {
     _lock: File,
 }
 
-impl<T, F: FnMut(Done<T>), R: FnMut()> Committing<T, F, R> {
+impl<T, F: FnMut(Done<T>), R: FnMut()> CommitThread<T, F, R> {
     fn run(mut self) {
         let mut batch = Vec::new();
         let mut open = true;

@@ -12,7 +12,7 @@
 use super::close::CloseFrame;
 use super::header::{CONTROL, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Header, OPCODE, Opcode, Side};
 use super::mask::mask;
-use super::receiver::{FrameRules, Kind, LocatedItem, PayloadPlace, What, settle};
+use super::receiver::{FrameRules, ItemKind, Kind, LocatedItem, PayloadPlace, settle};
 use super::{FrameError, utf8};
 
 /// The rare state of a receiver. One exists per connection that is inside a frame or message, until its end was lent.
@@ -114,10 +114,10 @@ impl Partial {
     }
 
     /// The payload of an item that was found here.
-    pub(super) fn kept(&mut self, what: What) -> Option<&mut [u8]> {
+    pub(super) fn kept(&mut self, what: ItemKind) -> Option<&mut [u8]> {
         match what {
-            What::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
-            What::Ping | What::Pong | What::Close => {
+            ItemKind::Message(_) => self.message.as_mut().map(|message| &mut message.bytes[..]),
+            ItemKind::Ping | ItemKind::Pong | ItemKind::Close => {
                 self.control.get_mut(..usize::from(self.control_bytes))
             }
         }
@@ -241,9 +241,9 @@ impl Partial {
             });
         }
         let what = match header.opcode {
-            Opcode::Ping => self.take_control(What::Ping, bytes, done)?,
-            Opcode::Pong => self.take_control(What::Pong, bytes, done)?,
-            Opcode::Close => self.take_control(What::Close, bytes, done)?,
+            Opcode::Ping => self.take_control(ItemKind::Ping, bytes, done)?,
+            Opcode::Pong => self.take_control(ItemKind::Pong, bytes, done)?,
+            Opcode::Close => self.take_control(ItemKind::Close, bytes, done)?,
             Opcode::Text => self.take_data(Kind::Text, &header, left, bytes)?,
             // A continuation has a message to go on with, whose kind is known.
             Opcode::Binary | Opcode::Continuation => {
@@ -262,10 +262,10 @@ impl Partial {
     /// Takes in a part of a control frame's payload.
     fn take_control(
         &mut self,
-        what: What,
+        what: ItemKind,
         bytes: &[u8],
         done: bool,
-    ) -> Result<Option<What>, FrameError> {
+    ) -> Result<Option<ItemKind>, FrameError> {
         let mut filled = self.control_bytes;
         for (kept, byte) in self.control.iter_mut().skip(usize::from(filled)).zip(bytes) {
             *kept = *byte;
@@ -275,7 +275,7 @@ impl Partial {
         if !done {
             return Ok(None);
         }
-        if what == What::Close {
+        if what == ItemKind::Close {
             CloseFrame::parse(self.control.get(..usize::from(filled)).unwrap_or_default())?;
         }
         Ok(Some(what))
@@ -288,7 +288,7 @@ impl Partial {
         header: &Header,
         left: u64,
         bytes: &[u8],
-    ) -> Result<Option<What>, FrameError> {
+    ) -> Result<Option<ItemKind>, FrameError> {
         let message = self.message.get_or_insert_with(|| Message::new(kind));
         message.reserve(header.fin.then_some(left), bytes.len());
         message.bytes.extend_from_slice(bytes);
@@ -297,7 +297,7 @@ impl Partial {
         if !finished {
             return Ok(None);
         }
-        let what = What::Message(message.finish()?);
+        let what = ItemKind::Message(message.finish()?);
         self.lent = true;
         Ok(Some(what))
     }
@@ -354,17 +354,17 @@ impl Header {
     /// What the frame is as an item by itself and where its payload ends, if it is an item by itself and the payload,
     /// which starts at `from`, is whole in the caller's `length` bytes.
     #[inline]
-    pub(super) fn item_in(&self, from: usize, length: usize) -> Option<(What, usize)> {
+    pub(super) fn item_in(&self, from: usize, length: usize) -> Option<(ItemKind, usize)> {
         let end = from.checked_add(usize::try_from(self.payload_bytes).ok()?)?;
         if end > length {
             return None;
         }
         let what = match self.opcode {
-            Opcode::Text => What::Message(Kind::Text),
-            Opcode::Binary => What::Message(Kind::Binary),
-            Opcode::Ping => What::Ping,
-            Opcode::Pong => What::Pong,
-            Opcode::Close => What::Close,
+            Opcode::Text => ItemKind::Message(Kind::Text),
+            Opcode::Binary => ItemKind::Message(Kind::Binary),
+            Opcode::Ping => ItemKind::Ping,
+            Opcode::Pong => ItemKind::Pong,
+            Opcode::Close => ItemKind::Close,
             Opcode::Continuation => return None,
         };
         self.fin.then_some((what, end))

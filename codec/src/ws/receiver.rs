@@ -95,13 +95,13 @@ const _: () = assert!(
 /// Where an item is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocatedItem {
-    pub(super) what: What,
+    pub(super) what: ItemKind,
     pub(super) place: PayloadPlace,
 }
 
 /// What an item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum ItemKind {
     Message(Kind),
     Ping,
     Pong,
@@ -241,10 +241,10 @@ impl Receiver {
             PayloadPlace::Kept => self.partial.as_mut()?.kept(found.what)?,
         };
         Some(match found.what {
-            What::Message(kind) => Item::Message { kind, payload },
-            What::Ping => Item::Ping(payload),
-            What::Pong => Item::Pong(payload),
-            What::Close => Item::Close(CloseFrame::parse(payload).ok()?), // checked when it was found
+            ItemKind::Message(kind) => Item::Message { kind, payload },
+            ItemKind::Ping => Item::Ping(payload),
+            ItemKind::Pong => Item::Pong(payload),
+            ItemKind::Close => Item::Close(CloseFrame::parse(payload).ok()?), // checked when it was found
         })
     }
 }
@@ -254,7 +254,11 @@ impl Receiver {
 /// # Errors
 /// Text that is not UTF-8; a bad body of a close frame.
 #[inline]
-pub(super) fn settle(what: What, header: &Header, payload: &mut [u8]) -> Result<(), FrameError> {
+pub(super) fn settle(
+    what: ItemKind,
+    header: &Header,
+    payload: &mut [u8],
+) -> Result<(), FrameError> {
     let ascii = match header.key {
         NO_KEY => false,
         key => mask_and_look(payload, key, 0),
@@ -264,12 +268,12 @@ pub(super) fn settle(what: What, header: &Header, payload: &mut [u8]) -> Result<
         //# When an endpoint is to interpret a byte stream as UTF-8 but finds
         //# that the byte stream is not, in fact, a valid UTF-8 stream, that
         //# endpoint MUST _Fail the WebSocket Connection_.
-        What::Message(Kind::Text) if !ascii => match simdutf8::basic::from_utf8(payload) {
+        ItemKind::Message(Kind::Text) if !ascii => match simdutf8::basic::from_utf8(payload) {
             Ok(_) => Ok(()),
             Err(_) => Err(FrameError::TextNotUtf8),
         },
-        What::Close => CloseFrame::parse(payload).map(|_| ()),
-        What::Message(Kind::Text | Kind::Binary) | What::Ping | What::Pong => Ok(()),
+        ItemKind::Close => CloseFrame::parse(payload).map(|_| ()),
+        ItemKind::Message(Kind::Text | Kind::Binary) | ItemKind::Ping | ItemKind::Pong => Ok(()),
     }
 }
 

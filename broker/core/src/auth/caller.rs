@@ -13,13 +13,13 @@ use std::sync::Arc;
 /// connection to its home shard, and stays what it was when the credentials are replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    who: Who,
+    who: CallerKind,
     /// The region that exists here; `None`: any does.
     region: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
-enum Who {
+enum CallerKind {
     /// No signature was required.
     Anyone(Arc<str>),
     /// A principal itself.
@@ -61,21 +61,21 @@ impl Caller {
     #[must_use]
     pub fn anyone(account: &str) -> Self {
         Self {
-            who: Who::Anyone(account.into()),
+            who: CallerKind::Anyone(account.into()),
             region: None,
         }
     }
 
     pub(super) const fn principal(principal: Arc<Principal>, region: Option<Arc<str>>) -> Self {
         Self {
-            who: Who::Principal(principal),
+            who: CallerKind::Principal(principal),
             region,
         }
     }
 
     pub(super) fn session(session: Session, region: Option<Arc<str>>) -> Self {
         Self {
-            who: Who::Session(Arc::new(session)),
+            who: CallerKind::Session(Arc::new(session)),
             region,
         }
     }
@@ -84,9 +84,9 @@ impl Caller {
     #[must_use]
     pub fn account(&self) -> &str {
         match &self.who {
-            Who::Anyone(account) => account,
-            Who::Principal(principal) => &principal.account,
-            Who::Session(session) => &session.parent.account,
+            CallerKind::Anyone(account) => account,
+            CallerKind::Principal(principal) => &principal.account,
+            CallerKind::Session(session) => &session.parent.account,
         }
     }
 
@@ -94,9 +94,9 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.who {
-            Who::Anyone(_) => "-",
-            Who::Principal(principal) => &principal.name,
-            Who::Session(session) => &session.name,
+            CallerKind::Anyone(_) => "-",
+            CallerKind::Principal(principal) => &principal.name,
+            CallerKind::Session(session) => &session.name,
         }
     }
 
@@ -104,8 +104,8 @@ impl Caller {
     #[must_use]
     pub const fn is_known(&self) -> bool {
         match &self.who {
-            Who::Anyone(_) => false,
-            Who::Principal(_) | Who::Session(_) => true,
+            CallerKind::Anyone(_) => false,
+            CallerKind::Principal(_) | CallerKind::Session(_) => true,
         }
     }
 
@@ -113,9 +113,9 @@ impl Caller {
     #[must_use]
     pub fn access_key_id(&self) -> Option<&str> {
         match &self.who {
-            Who::Anyone(_) => None,
-            Who::Principal(principal) => Some(&principal.access_key_id),
-            Who::Session(session) => Some(session.key_id.as_str()),
+            CallerKind::Anyone(_) => None,
+            CallerKind::Principal(principal) => Some(&principal.access_key_id),
+            CallerKind::Session(session) => Some(session.key_id.as_str()),
         }
     }
 
@@ -123,9 +123,9 @@ impl Caller {
     #[must_use]
     pub fn parent_access_key_id(&self) -> Option<&str> {
         match &self.who {
-            Who::Anyone(_) => None,
-            Who::Principal(principal) => Some(&principal.access_key_id),
-            Who::Session(session) => Some(&session.parent.access_key_id),
+            CallerKind::Anyone(_) => None,
+            CallerKind::Principal(principal) => Some(&principal.access_key_id),
+            CallerKind::Session(session) => Some(&session.parent.access_key_id),
         }
     }
 
@@ -133,9 +133,9 @@ impl Caller {
     #[must_use]
     pub fn parent_secret(&self) -> Option<&Secret> {
         match &self.who {
-            Who::Anyone(_) => None,
-            Who::Principal(principal) => Some(&principal.secret),
-            Who::Session(session) => Some(&session.parent.secret),
+            CallerKind::Anyone(_) => None,
+            CallerKind::Principal(principal) => Some(&principal.secret),
+            CallerKind::Session(session) => Some(&session.parent.secret),
         }
     }
 
@@ -143,8 +143,8 @@ impl Caller {
     #[must_use]
     pub fn is_federated(&self) -> bool {
         match &self.who {
-            Who::Anyone(_) | Who::Principal(_) => false,
-            Who::Session(_) => true,
+            CallerKind::Anyone(_) | CallerKind::Principal(_) => false,
+            CallerKind::Session(_) => true,
         }
     }
 
@@ -152,9 +152,9 @@ impl Caller {
     #[must_use]
     pub fn expires_s(&self) -> Option<u64> {
         match &self.who {
-            Who::Anyone(_) => None,
-            Who::Principal(principal) => principal.expires_s,
-            Who::Session(session) => Some(session.expires_s),
+            CallerKind::Anyone(_) => None,
+            CallerKind::Principal(principal) => principal.expires_s,
+            CallerKind::Session(session) => Some(session.expires_s),
         }
     }
 
@@ -162,9 +162,11 @@ impl Caller {
     #[must_use]
     pub fn arn(&self) -> String {
         match &self.who {
-            Who::Anyone(account) => format!("arn:aws:iam::{account}:root"),
-            Who::Principal(principal) => principal.arn(),
-            Who::Session(session) => federated_user_arn(&session.parent.account, &session.name),
+            CallerKind::Anyone(account) => format!("arn:aws:iam::{account}:root"),
+            CallerKind::Principal(principal) => principal.arn(),
+            CallerKind::Session(session) => {
+                federated_user_arn(&session.parent.account, &session.name)
+            }
         }
     }
 
@@ -175,13 +177,13 @@ impl Caller {
     #[must_use]
     pub fn user_id(&self) -> String {
         match &self.who {
-            Who::Anyone(account) => account.to_string(),
-            Who::Principal(principal) => {
+            CallerKind::Anyone(account) => account.to_string(),
+            CallerKind::Principal(principal) => {
                 let hash = digest(&SHA256, principal.arn().as_bytes());
                 let (bytes, _) = hash.as_ref().split_first_chunk().unwrap_or((&[0; 10], &[]));
                 format!("AIDA{}", BASE32.encode(bytes))
             }
-            Who::Session(session) => format!("{}:{}", session.parent.account, session.name),
+            CallerKind::Session(session) => format!("{}:{}", session.parent.account, session.name),
         }
     }
 
@@ -200,9 +202,9 @@ impl Caller {
             client_id,
         };
         match &self.who {
-            Who::Anyone(_) => true,
-            Who::Principal(principal) => principal.decide(&request) == Decision::Allow,
-            Who::Session(session) => {
+            CallerKind::Anyone(_) => true,
+            CallerKind::Principal(principal) => principal.decide(&request) == Decision::Allow,
+            CallerKind::Session(session) => {
                 let own = |policy: &Policy| policy.decide(&request) == Decision::Allow;
                 action != Action::GetFederationToken
                     && session.policy.as_ref().is_some_and(own)
@@ -225,9 +227,9 @@ impl Caller {
             policy.map_or(Decision::NoMatch, |policy| policy.decide(&request))
         };
         let denied = match &self.who {
-            Who::Anyone(_) => false,
-            Who::Principal(principal) => principal.decide(&request) == Decision::Deny,
-            Who::Session(session) => {
+            CallerKind::Anyone(_) => false,
+            CallerKind::Principal(principal) => principal.decide(&request) == Decision::Deny,
+            CallerKind::Session(session) => {
                 own(session) == Decision::Deny || session.parent.decide(&request) == Decision::Deny
             }
         };
@@ -257,8 +259,8 @@ impl Caller {
             .as_deref()
             .is_none_or(|region| region == arn.region());
         let of_account = match &self.who {
-            Who::Anyone(_) => true,
-            Who::Principal(_) | Who::Session(_) => self.account() == arn.account(),
+            CallerKind::Anyone(_) => true,
+            CallerKind::Principal(_) | CallerKind::Session(_) => self.account() == arn.account(),
         };
         of_region && of_account
     }

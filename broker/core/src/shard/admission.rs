@@ -2,7 +2,7 @@
 //! when a connection joins. See codec/PROTOCOL.md, CON. What needs only the request is in `upgrades.rs`.
 
 use super::books::Books;
-use super::changes::{self, Step};
+use super::changes::{self, ChangeStep};
 use super::directory::Directory;
 use super::evidence::Evidence;
 use super::home::{RATE_EXCEEDED, absent};
@@ -114,7 +114,14 @@ fn channel_to_join(
         let message = "The server has as many channels as it may have.";
         Fault::new(Check::ChannelsFull, ErrorKind::ServiceUnavailable, message)
     })?;
-    changes::submit(sockets, directory, books, (key, Step::Create), None, at);
+    changes::submit(
+        sockets,
+        directory,
+        books,
+        (key, ChangeStep::Create),
+        None,
+        at,
+    );
     Ok(key)
 }
 

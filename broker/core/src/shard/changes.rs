@@ -30,17 +30,17 @@ use std::collections::{HashMap, VecDeque};
 
 /// A change that the store has, and who waits for its end.
 #[derive(Debug)]
-pub(super) struct Changing {
+pub(super) struct ChangeUnderWay {
     /// Who gets the result; a channel that was created by a connect has nobody.
     pub(super) caller: Option<CallRef>,
-    pub(super) step: Step,
+    pub(super) step: ChangeStep,
     /// Later changes of the same channel, in order.
     pub(super) waiting: VecDeque<(CallRef, Box<Query>)>,
 }
 
 /// What happens once a change is durable.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum ChangeStep {
     Create,
     Replace(Record),
     Delete,
@@ -50,7 +50,7 @@ pub(super) enum Step {
 pub(super) struct Changes {
     pub(super) store: Box<dyn Store>,
     /// Changes that the store has not reported.
-    pub(super) under_way: HashMap<ChannelKey, Changing, RandomState>,
+    pub(super) under_way: HashMap<ChannelKey, ChangeUnderWay, RandomState>,
     /// Channels whose deletion is not durable yet.
     pub(super) deleting: u64,
     /// When the youngest channel was made: a name made again at once is another channel all the same.
@@ -69,7 +69,7 @@ impl Changes {
 }
 
 /// A change that was begun and is to be submitted: of which channel, and what it is.
-pub(super) type Begun = (ChannelKey, Step);
+pub(super) type BegunChange = (ChannelKey, ChangeStep);
 
 /// Enters a new channel into the tables, to be created.
 pub(super) fn create(
@@ -78,7 +78,7 @@ pub(super) fn create(
     identity: &Identity,
     create: CreateSignalingChannel,
     at: Moment,
-) -> Result<Begun, Fault> {
+) -> Result<BegunChange, Fault> {
     if directory.names.contains_key(identity) {
         let message = "A channel with this name exists already in this account and region.";
         return Err(Fault::new(
@@ -116,7 +116,7 @@ pub(super) fn create(
         let kind = ErrorKind::AccountChannelLimitExceeded;
         Fault::new(Check::ChannelsFull, kind, message)
     })?;
-    Ok((key, Step::Create))
+    Ok((key, ChangeStep::Create))
 }
 
 /// Begins a change of a channel; `None`: it waits for the change before.
@@ -127,7 +127,7 @@ pub(super) fn alter(
     arn: ChannelArn,
     alteration: Alteration,
     operation: Operation,
-) -> Result<Option<Begun>, Fault> {
+) -> Result<Option<BegunChange>, Fault> {
     let Some(key) = directory.find(&arn) else {
         return Err(directory.not_found(&Identity::of(&arn), Some(&arn)));
     };
@@ -148,11 +148,11 @@ pub(super) fn alter(
     let channel = directory.channels.get_mut(key);
     let channel = channel.ok_or_else(|| absent(Check::ChannelAbsent))?;
     let step = match altered(&channel.record, alteration, &mut books.random)? {
-        Some(record) => Step::Replace(record),
+        Some(record) => ChangeStep::Replace(record),
         None => {
             channel.state = Life::Deleting;
             directory.changes.deleting += 1;
-            Step::Delete
+            ChangeStep::Delete
         }
     };
     Ok(Some((key, step)))
@@ -174,7 +174,14 @@ pub(super) fn delete(
     };
     channel.state = Life::Deleting;
     directory.changes.deleting += 1;
-    submit(sockets, directory, books, (key, Step::Delete), None, at);
+    submit(
+        sockets,
+        directory,
+        books,
+        (key, ChangeStep::Delete),
+        None,
+        at,
+    );
     (directory.channels.get(key)).is_none_or(|channel| channel.state == Life::Deleting)
 }
 
@@ -183,7 +190,7 @@ pub(super) fn submit(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
-    (key, step): Begun,
+    (key, step): BegunChange,
     caller: Option<CallRef>,
     at: Moment,
 ) {
@@ -191,16 +198,16 @@ pub(super) fn submit(
         return;
     };
     let change = match &step {
-        Step::Create => Change::Put(&channel.record),
-        Step::Replace(record) => Change::Put(record),
-        Step::Delete => Change::Remove(&channel.record.arn),
+        ChangeStep::Create => Change::Put(&channel.record),
+        ChangeStep::Replace(record) => Change::Put(record),
+        ChangeStep::Delete => Change::Remove(&channel.record.arn),
     };
     let submitted = if directory.changes.under_way.len() < CHANGES_PER_SHARD_MAX {
         directory.changes.store.submit(key, change)
     } else {
         Err(StoreError::Busy)
     };
-    let changing = Changing {
+    let changing = ChangeUnderWay {
         caller,
         step,
         waiting: VecDeque::new(),

@@ -1,7 +1,7 @@
 //! The end of a change of the registry: what is durable happens, what is not did not, and its caller gets the answer.
 
 use super::books::Books;
-use super::changes::{Changing, Step};
+use super::changes::{ChangeStep, ChangeUnderWay};
 use super::directory::Directory;
 use super::home::absent;
 use super::sockets::Sockets;
@@ -35,16 +35,16 @@ pub(super) fn conclude(
     directory: &mut Directory,
     books: &mut Books,
     key: ChannelKey,
-    changing: Changing,
+    changing: ChangeUnderWay,
     result: Result<(), StoreError>,
     at: Moment,
 ) {
-    let Changing {
+    let ChangeUnderWay {
         caller,
         step,
         mut waiting,
     } = changing;
-    if matches!(step, Step::Delete) {
+    if matches!(step, ChangeStep::Delete) {
         directory.changes.deleting -= 1;
     }
     let answer = match result {
@@ -68,22 +68,22 @@ fn make(
     directory: &mut Directory,
     books: &mut Books,
     key: ChannelKey,
-    step: Step,
+    step: ChangeStep,
     at: Moment,
 ) -> Answer {
     let Some(channel) = directory.channels.get_mut(key) else {
         return absent(Check::ChannelAbsent).into();
     };
     match step {
-        Step::Create => {
+        ChangeStep::Create => {
             channel.state = Life::Active;
             Answer::Record(channel.record.clone(), ChannelStatus::Active)
         }
-        Step::Replace(record) => {
+        ChangeStep::Replace(record) => {
             channel.record = record;
             Answer::Done
         }
-        Step::Delete => {
+        ChangeStep::Delete => {
             let identity = Identity::of(&channel.record.arn);
             end_channel(sockets, directory, books, key, &identity, at);
             Answer::Done
@@ -97,7 +97,7 @@ fn unmake(
     directory: &mut Directory,
     books: &mut Books,
     key: ChannelKey,
-    step: &Step,
+    step: &ChangeStep,
     error: &StoreError,
     at: Moment,
 ) -> Answer {
@@ -114,13 +114,13 @@ fn unmake(
     };
     let channel = directory.channels.get_mut(key);
     match (step, channel) {
-        (Step::Create, Some(channel)) if channel.state == Life::Creating => {
+        (ChangeStep::Create, Some(channel)) if channel.state == Life::Creating => {
             let identity = Identity::of(&channel.record.arn);
             directory.free_name(&identity);
             census::remove_channel(sockets, directory, key);
         }
-        (Step::Delete, Some(channel)) => channel.state = Life::Active,
-        (Step::Create | Step::Replace(_) | Step::Delete, _) => {}
+        (ChangeStep::Delete, Some(channel)) => channel.state = Life::Active,
+        (ChangeStep::Create | ChangeStep::Replace(_) | ChangeStep::Delete, _) => {}
     }
     Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
 }

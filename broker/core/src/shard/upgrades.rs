@@ -36,7 +36,7 @@ const SINGLE: [&str; 9] = [
 ];
 
 /// Why an upgrade is refused by the shard that accepted its connection.
-pub(super) enum NotAdmitted {
+pub(super) enum UpgradeRefusal {
     /// Its signature.
     Unsigned(Unsigned),
     /// Its parameters, or its channel cannot exist. Who asks, if that is known.
@@ -55,10 +55,10 @@ pub(super) fn admission(
     head: &Head<'_>,
     asked: &Upgrade<'_>,
     at: Moment,
-) -> Result<Admission, NotAdmitted> {
+) -> Result<Admission, UpgradeRefusal> {
     let invalid = |check, message| {
         let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
-        NotAdmitted::Refused(fault, None)
+        UpgradeRefusal::Refused(fault, None)
     };
     let mut found: [Option<&str>; SINGLE.len()] = [None; SINGLE.len()];
     for (name, value) in pairs(head.query().unwrap_or_default()) {
@@ -79,13 +79,13 @@ pub(super) fn admission(
         }
     }
     let caller = gate.authenticate_upgrade(head, at);
-    let caller = caller.map_err(NotAdmitted::Unsigned)?;
+    let caller = caller.map_err(UpgradeRefusal::Unsigned)?;
     let [arn, client_id, ..] = found;
     let (arn, client_id) = match parameters(sockets, head, arn, client_id) {
         Ok(named) => named,
         Err((check, message)) => {
             let fault = Fault::new(check, ErrorKind::InvalidArgument, message);
-            return Err(NotAdmitted::Refused(fault, Some(caller)));
+            return Err(UpgradeRefusal::Refused(fault, Some(caller)));
         }
     };
     let action = if client_id.is_some() {
@@ -94,11 +94,11 @@ pub(super) fn admission(
         Action::ConnectAsMaster
     };
     if !caller.may(action, arn.as_str(), client_id.as_deref()) {
-        return Err(NotAdmitted::Denied(caller, action, arn, client_id));
+        return Err(UpgradeRefusal::Denied(caller, action, arn, client_id));
     }
     if !caller.sees(&arn) {
         let fault = absent(Check::AccountHidden);
-        return Err(NotAdmitted::Refused(fault, Some(caller)));
+        return Err(UpgradeRefusal::Refused(fault, Some(caller)));
     }
     Ok(Admission {
         arn,
@@ -110,7 +110,7 @@ pub(super) fn admission(
 }
 
 /// A channel, and the client id of a viewer.
-type Named = (ChannelArn, Option<Box<str>>);
+type UpgradeTarget = (ChannelArn, Option<Box<str>>);
 
 /// What an upgrade names, or what is wrong with it.
 fn parameters(
@@ -118,7 +118,7 @@ fn parameters(
     head: &Head<'_>,
     arn: Option<&str>,
     client_id: Option<&str>,
-) -> Result<Named, (Check, &'static str)> {
+) -> Result<UpgradeTarget, (Check, &'static str)> {
     let malformed = |message| (Check::ArnMalformed, message);
     let arn = arn.ok_or_else(|| malformed("X-Amz-ChannelARN is required."))?;
     let undecoded = malformed("X-Amz-ChannelARN is not percent-encoded UTF-8.");
@@ -171,7 +171,7 @@ pub(super) fn refuse_upgrade(
     gate: &Gate,
     key: SessionKey,
     purpose: Purpose,
-    (head, refusal): (&Head<'_>, &NotAdmitted),
+    (head, refusal): (&Head<'_>, &UpgradeRefusal),
     at: Moment,
 ) {
     let of = |caller| Evidence {
@@ -179,15 +179,15 @@ pub(super) fn refuse_upgrade(
         ..Evidence::of_head(head)
     };
     match refusal {
-        NotAdmitted::Unsigned(unsigned) => {
+        UpgradeRefusal::Unsigned(unsigned) => {
             let evidence = gate.evidence(Some(head));
             respond::respond_unsigned(sockets, books, key, purpose, unsigned, &evidence, true, at);
         }
-        NotAdmitted::Refused(fault, caller) => {
+        UpgradeRefusal::Refused(fault, caller) => {
             let evidence = of(caller.as_ref());
             respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
         }
-        NotAdmitted::Denied(caller, action, arn, client_id) => {
+        UpgradeRefusal::Denied(caller, action, arn, client_id) => {
             let kind = ErrorKind::AccessDenied;
             let check = caller.policy_check(*action, arn.as_str(), client_id.as_deref());
             let id = books.refusal_id(check, purpose, purpose.status(kind), at.wall);
