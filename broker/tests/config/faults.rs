@@ -1,16 +1,54 @@
-//! The configuration file: what it may say, what each fault says of itself, and how flags and profiles join in.
+//! Errors of a configuration file, with their whole lines.
 
-use broker::config::{Arguments, Command, Cpus, ServeFlags, check_text, load_text, summary};
-use broker_core::settings::{
-    Auth, GoAway, IceCredential, Limits, Profile, Quotas, Rate, Settings, Timeouts,
-};
-use clap::Parser;
+use super::{check, machine};
+use broker::config::check_text;
 use std::path::Path;
 
-#[path = "config/help.rs"]
-mod help;
-#[path = "config/sample.rs"]
-mod sample;
+#[test]
+fn every_fault_names_place_key_value_and_what_is_allowed() {
+    for (text, expected) in BROKEN {
+        let error = check(text).expect_err(text).to_string();
+        assert_eq!(&error, expected, "for {text}");
+    }
+}
+
+#[test]
+fn all_faults_are_listed_in_order() {
+    let error =
+        check("shards = 0|x = 1|[limits]|payload_bytes = 0|[timeouts]|idle = 'x'").unwrap_err();
+    let keys: Vec<_> = error
+        .faults()
+        .iter()
+        .map(|fault| fault.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        ["shards", "x", "limits.payload_bytes", "timeouts.idle"]
+    );
+    assert_eq!(error.to_string().lines().count(), 4);
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let whole = include_str!("../../../deploy/broker.toml").replace("\n#", "\n");
+    for end in (0..whole.len())
+        .step_by(7)
+        .filter(|end| whole.is_char_boundary(*end))
+    {
+        let _ = check_text(Path::new("f.toml"), &whole[..end], &machine());
+    }
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..2000 {
+        let mut bytes = whole.clone().into_bytes();
+        for _ in 0..random.usize(1..6) {
+            let place = random.usize(..bytes.len());
+            bytes[place] = random.u8(b' '..127);
+        }
+        if let Ok(text) = String::from_utf8(bytes) {
+            let _ = check_text(Path::new("f.toml"), &text, &machine());
+        }
+    }
+}
 
 /// Every fault with its whole line. A `|` in the text is a line break.
 const BROKEN: &[(&str, &str)] = &[
@@ -240,222 +278,3 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:4:7: ice[0].ttl = '59s': allowed a duration from \"1m\" to \"1d\"",
     ),
 ];
-
-#[test]
-fn every_fault_names_place_key_value_and_what_is_allowed() {
-    for (text, expected) in BROKEN {
-        let error = check(text).expect_err(text).to_string();
-        assert_eq!(&error, expected, "for {text}");
-    }
-}
-
-#[test]
-fn all_faults_are_listed_in_order() {
-    let error =
-        check("shards = 0|x = 1|[limits]|payload_bytes = 0|[timeouts]|idle = 'x'").unwrap_err();
-    let keys: Vec<_> = error
-        .faults()
-        .iter()
-        .map(|fault| fault.key.as_str())
-        .collect();
-    assert_eq!(
-        keys,
-        ["shards", "x", "limits.payload_bytes", "timeouts.idle"]
-    );
-    assert_eq!(error.to_string().lines().count(), 4);
-}
-
-#[test]
-fn no_text_makes_the_reader_panic() {
-    let whole = include_str!("../../deploy/broker.toml").replace("\n#", "\n");
-    for end in (0..whole.len())
-        .step_by(7)
-        .filter(|end| whole.is_char_boundary(*end))
-    {
-        let _ = check_text(Path::new("f.toml"), &whole[..end], &machine());
-    }
-    let mut random = fastrand::Rng::with_seed(7);
-    for _ in 0..2000 {
-        let mut bytes = whole.clone().into_bytes();
-        for _ in 0..random.usize(1..6) {
-            let place = random.usize(..bytes.len());
-            bytes[place] = random.u8(b' '..127);
-        }
-        if let Ok(text) = String::from_utf8(bytes) {
-            let _ = check_text(Path::new("f.toml"), &text, &machine());
-        }
-    }
-}
-
-#[test]
-fn an_empty_file_gives_the_defaults() {
-    let settings = check("").unwrap();
-    assert_eq!(
-        settings,
-        Settings {
-            shards: 2,
-            cpus: vec![0, 1],
-            credentials: Some("keys.toml".into()),
-            ..Settings::default()
-        }
-    );
-    assert!(summary(&settings).contains("http://127.0.0.1:8080"));
-}
-
-/// As nobody can be let in without them, a file is wrong without them, whether it says sigv4 or nothing.
-#[test]
-fn credentials_are_needed_unless_auth_is_none() {
-    let rule = "allowed with a credentials file: --credentials FILE, or credentials in the file; else --dev, or none \
-                with \
-                every listener on loopback";
-    for (text, place) in [
-        ("auth = 'sigv4'", "f.toml:1:8: auth = sigv4"),
-        ("", "auth = sigv4 (default)"),
-    ] {
-        let error = check_text(Path::new("f.toml"), text, &machine()).unwrap_err();
-        assert_eq!(error.to_string(), format!("{place}: {rule}"));
-    }
-    check_text(Path::new("f.toml"), "auth = 'none'", &machine()).unwrap();
-}
-
-#[test]
-fn strict_and_dev_change_defaults_and_what_is_written_wins() {
-    let strict = check("profile = 'strict'|[limits]|message_bytes = 40000").unwrap();
-    assert_eq!(
-        strict.limits,
-        Limits {
-            message_bytes: 40_000,
-            channels_per_account: 10_000, // of us-west-2
-            ..Limits::of(Profile::Strict)
-        }
-    );
-    assert_eq!(
-        (strict.limits.payload_bytes, strict.timeouts.ping_ms),
-        (10_240, 0)
-    );
-    assert_eq!(strict.signaling.go_away, GoAway::Always);
-    let written = check("profile = 'strict'|[signaling]|go_away = 'never'").unwrap();
-    assert_eq!(written.signaling.go_away, GoAway::Never);
-    assert_eq!(check("").unwrap().signaling.go_away, GoAway::Auto);
-    assert_eq!(strict.timeouts, Timeouts::of(Profile::Strict));
-
-    let dev = |text: &str, profile: &[&str]| {
-        let flags = flags(&[&["--dev"], profile].concat());
-        load_text(
-            Path::new("f.toml"),
-            &text.replace('|', "\n"),
-            &flags,
-            &machine(),
-        )
-    };
-    let settings = dev("", &[]).unwrap();
-    assert_eq!(
-        (settings.auth, settings.listen.len(), settings.quotas.off),
-        (Auth::None, 2, true)
-    );
-    assert!(!dev("", &["--profile", "strict"]).unwrap().quotas.off);
-    assert!(!dev("[quotas]|off = false", &[]).unwrap().quotas.off);
-    assert_eq!(
-        dev("profile = 'strict'", &[]).unwrap().limits.payload_bytes,
-        10_240
-    );
-    assert_eq!(
-        dev("profile = 'strict'", &["--profile", "default"])
-            .unwrap()
-            .limits
-            .payload_bytes,
-        32_768
-    );
-    let error = dev("listen = ['http://0.0.0.0:80']", &[])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.ends_with("since --dev lets everybody in; --allow-remote permits others"),
-        "{error}"
-    );
-    let error = dev("auth = 'sigv4'", &[]).unwrap_err().to_string();
-    assert!(
-        error.starts_with("f.toml:1:8: auth = sigv4: allowed with a credentials file"),
-        "{error}"
-    );
-}
-
-#[test]
-fn flags_override_the_file_and_are_named_in_faults() {
-    let flags = flags(&[
-        "--auth=none",
-        "--listen=https://127.0.0.1:0",
-        "--shards=7",
-        "--region=eu-central-1",
-    ]);
-    let text = "auth = 'sigv4'\nshards = 3\nregion = 'x'\nlisten = ['http://0.0.0.0:1']\n[tls]\ncert = 'a'\nkey = 'b'";
-    let settings = load_text(Path::new("f.toml"), text, &flags, &machine()).unwrap();
-    assert_eq!(
-        (settings.shards, settings.region.as_str(), settings.auth),
-        (7, "eu-central-1", Auth::None)
-    );
-    assert_eq!(
-        (0..7)
-            .map(|shard| settings.cpu(shard).unwrap())
-            .collect::<Vec<_>>(),
-        [0, 1, 0, 1, 0, 1, 0]
-    );
-
-    let error = load_text(Path::new("f.toml"), "", &flags, &machine())
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        error,
-        "--listen https://127.0.0.1:0: allowed with a certificate: --tls-cert FILE --tls-key FILE, or [tls] cert and \
-         key in \
-         the file; --dev makes one of its own"
-    );
-}
-
-#[test]
-fn quotas_and_ice_servers_are_read() {
-    let settings = check(
-        "[quotas]|sdp = { rate = 7 }|ice = { burst = 3 }|[[ice]]|urls = ['stun:a']|[[ice]]|urls = \
-                          ['turn:b']|username = 'u'|password = 'p'|ttl = '1h'",
-    )
-    .unwrap();
-    let expected = Quotas {
-        sdp: Rate { rate: 7, burst: 35 },
-        ice: Rate { rate: 20, burst: 3 },
-        ..Quotas::of(Profile::Default, false)
-    };
-    assert_eq!(settings.quotas, expected);
-    assert_eq!(settings.ice[0].credential, IceCredential::None);
-    assert_eq!(
-        (settings.ice[0].ttl_seconds, settings.ice[1].ttl_seconds),
-        (300, 3600)
-    );
-    assert!(
-        !format!("{settings:?}").contains("\"p\""),
-        "passwords are never printed"
-    );
-}
-
-/// The settings of a file that lacks no credentials.
-fn check(text: &str) -> Result<Settings, broker::config::ConfigError> {
-    let flags = flags(&["--credentials", "keys.toml"]);
-    let text = text.replace('|', "\n");
-    load_text(Path::new("f.toml"), &text, &flags, &machine())
-}
-
-/// The flags of a command line.
-fn flags(words: &[&str]) -> ServeFlags {
-    let words = [&["broker", "serve"], words].concat();
-    let arguments = Arguments::try_parse_from(words).expect("flags");
-    let Command::Serve(flags) = arguments.command else {
-        panic!("it serves")
-    };
-    *flags
-}
-
-fn machine() -> Cpus {
-    Cpus {
-        allowed: vec![0, 1],
-        count: 2,
-    }
-}
