@@ -174,7 +174,7 @@ fn issued(authority: &X509Certificate<'_>, certificate: &X509Certificate<'_>) ->
 }
 
 /// # Errors
-/// It is valid only later, or is no more.
+/// It is not yet valid, or has expired.
 fn valid(certificate: &X509Certificate<'_>, place: usize, now: SystemTime) -> Result<(), String> {
     let validity = certificate.validity();
     let (from, to) = (

@@ -10,12 +10,12 @@
 //! The issuer binds a token to the secret with which it was asked for: when the principal's secret or access key id is
 //! another one, or the principal is gone, the token is worth nothing. Tokens of version 1 have no issuer. They are
 //! accepted until they end, which is within the longest duration of a grant after an upgrade from a version that made
-//! them: to refuse them would cut off every browser that has one, and who must be rid of one at once removes the
-//! principal or `session.key`, as before.
+//! them: to refuse them would cut off every browser that has one, and an operator who must revoke one at once removes
+//! the principal or `session.key`, as before.
 //!
-//! Everything hangs on the mark, and the mark on nonce and grant. So each token is sealed under a key of its own, and
-//! a nonce that came twice would give the same token for the same grant and unrelated ones for others: harmless. `key`
-//! says which session key it was, so that a rotation does not try both.
+//! Everything is derived from the mark, and the mark from nonce and grant. So each token is sealed under a key of its
+//! own, and a nonce that came twice would give the same token for the same grant and unrelated ones for others:
+//! harmless. `key` says which session key it was, so that a rotation does not try both.
 //!
 //! Source: STS API Reference, "GetFederationToken" (lengths); RFC 5869 (HKDF); NIST SP 800-38D (GCM).
 

@@ -14,7 +14,7 @@ use crate::time::Wall;
 pub(super) struct Books {
     pub(super) counters: Counters,
     pub(super) diary: Diary,
-    /// What happened, for who asks about a channel. Here, since every step has the books to count what it notes.
+    /// What happened on channels, for operators. Here, since every step has the books to count what it notes.
     pub(super) recorder: Recorder,
     /// Messages delivered in this turn, not measured yet.
     pub(super) delivery_times: DeliveryTimes,

@@ -76,7 +76,7 @@ pub(super) fn permitted(
     call: Call,
     at: Moment,
 ) {
-    // Who hung up meanwhile does so once: the offer would wait for its whole time.
+    // A caller that hung up meanwhile does so once: the offer would wait for its whole time.
     let ended = sockets.http(key).is_some_and(|http| http.ended);
     if ended && matches!(call, Call::Alexa(_)) {
         return sockets.close_when_sent(key, at); // earlier answers go out

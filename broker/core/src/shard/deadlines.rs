@@ -4,11 +4,11 @@
 //!   near   256 slots of 64 ms, 16 s in all     each slot a list of entries, doubly linked
 //!   far    256 slots of 16 s, 70 min in all
 //! ```
-//! Each owner (a session, a channel) has one place, its [`TimerId`], and a place is in at most one list: who asks for
-//! an earlier call moves its entry, in constant time, so there are never more entries than owners. Who asks for a
-//! later one changes nothing (the owner, called early, looks whether its own deadline has moved), so a session that is
-//! active all the time costs the wheel nothing. An entry beyond the far ring waits in its last slot and is looked at
-//! again. An entry comes at most one near slot late and never early.
+//! Each owner (a session, a channel) has one place, its [`TimerId`], and a place is in at most one list: an earlier
+//! deadline moves its entry, in constant time, so there are never more entries than owners. A later deadline changes
+//! nothing (the owner, called early, looks whether its own deadline has moved), so a session that is active all the
+//! time costs the wheel nothing. An entry beyond the far ring waits in its last slot and is looked at again. An entry
+//! comes at most one near slot late and never early.
 
 use crate::id::TimerId;
 use crate::time::Now;

@@ -53,7 +53,7 @@ impl Gate {
         authenticator.check(&head, body, service(target), at.wall.0 / 1000)
     }
 
-    /// Who asks for a WebSocket. Nothing follows the head that could be signed.
+    /// The caller of an upgrade. Nothing follows the head that could be signed.
     pub(super) fn authenticate_upgrade(
         &mut self,
         head: &Head<'_>,

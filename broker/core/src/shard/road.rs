@@ -7,7 +7,7 @@
 //!                                   relay::admit         its sender, within its rate
 //!                                   relay::route         message → where it goes
 //!                                   relay::deliver       → the recipient's outbox; or kept, or the answer of a call
-//!  sent    ── delivered: counted and measured; offers of calls; the slot of who lost it; the next request
+//!  sent    ── delivered: counted and measured; offers of calls; a slot that is released; the next request
 //! ```
 //! The steps are inlined into the road: each is called here alone, and returns more than fits into registers. Called as
 //! functions they cost a fifth of a small message.

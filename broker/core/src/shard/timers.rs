@@ -295,7 +295,7 @@ fn channel_due(
         kept::kept_changed(directory, books, key, before);
     }
     alexa::expire_calls(sockets, directory, books, key, at);
-    // Who lost its slot and does not take the rest of what it has begun keeps its successor waiting.
+    // A connection that lost its slot and does not take the rest of a message keeps its successor waiting.
     while let Some(live) = directory.channels.get_mut(key).and_then(Channel::live_mut)
         && let Some(stuck) = live.members.take_overdue(at.now)
     {

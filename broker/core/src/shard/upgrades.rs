@@ -39,7 +39,7 @@ const SINGLE: [&str; 9] = [
 pub(super) enum UpgradeRefusal {
     /// Its signature.
     Unsigned(Unsigned),
-    /// Its parameters, or its channel cannot exist. Who asks, if that is known.
+    /// Its parameters, or its channel cannot exist. With the caller, if it is known.
     Refused(Fault, Option<Caller>),
     /// The policy of this caller, who asked for that channel; under which client id.
     Denied(Caller, Action, ChannelArn, Option<Box<str>>),

@@ -54,7 +54,7 @@ pub struct Verifier {
 /// A request whose parts, scope and clock are as they should be, and whose signature is still to be checked. Lives
 /// while the key is looked up.
 ///
-/// It borrows the [`Verifier`]: who has to wait for the request's body reads the head again when the body is there.
+/// It borrows the [`Verifier`]: a caller that waits for the request's body reads the head again when the body is there.
 pub struct Claim<'a> {
     head: &'a Head<'a>,
     now: Stamp,

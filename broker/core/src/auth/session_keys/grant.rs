@@ -9,7 +9,7 @@ use codec::aws::policy::SESSION_POLICY_BYTES_MAX;
 pub struct Grant<'a> {
     /// The account: 12 digits.
     pub account: &'a str,
-    /// The access key id of the principal who asked.
+    /// The access key id of the principal that requested it.
     pub parent_access_key_id: &'a str,
     /// That principal's secret: only while it is the same, the grant counts.
     pub parent_secret: &'a str,

@@ -6,8 +6,8 @@
 //!  word 2   who: 48        | length of the message, low 16 bits
 //!  word 3   whom: 48       | high 16 bits
 //! ```
-//! Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they belong to: who reads
-//! backwards meets that one first.
+//! Notes of a name or an address have data in words 0, 2 and 3. They precede the note that they belong to: a
+//! reader that goes backwards meets that one first.
 
 use crate::channel::{Message, Towards};
 use crate::journal::EndReason;
