@@ -1,11 +1,15 @@
 //! Request bodies: what real clients send is understood, and every bound holds on both of its sides.
 
+#[path = "support/repeated.rs"]
+mod repeated;
+
 use codec::aws::ChannelArn;
 use codec::control::{
     ApiError, BodyRules, Call, ErrorKind, Operation, Protocol, Selector, StreamSelector,
     page_token, parse,
 };
 use codec::signal::Role;
+use repeated::repeated;
 
 const ARN: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:channel/demo/1700000000123";
 
@@ -399,16 +403,7 @@ const ROWS: usize = 299;
 
 /// `@ARN` and its like, and `<text*times>`, written out.
 fn expand(body: &str) -> String {
-    let mut out = String::new();
-    let mut rest = body;
-    while let Some((before, after)) = rest.split_once('<') {
-        let (repeated, after) = after.split_once('>').expect("closed");
-        let (text, times) = repeated.split_once('*').expect("text*times");
-        out.push_str(before);
-        out.push_str(&text.repeat(times.parse().expect("a number")));
-        rest = after;
-    }
-    out.push_str(rest);
+    let out = repeated(body);
     let member = |name: &str| format!("\"{name}\":\"{ARN}\"");
     out.replace("@ARN", &member("ChannelARN"))
         .replace("@RESOURCE", &member("ResourceARN"))

@@ -1,7 +1,11 @@
 //! STS requests: what botocore sends is understood, every bound holds on both of its sides, and what could change the
 //! rights of credentials is never ignored.
 
+#[path = "support/repeated.rs"]
+mod repeated;
+
 use codec::sts::{Error, FormRules, Request, is_form, parse};
+use repeated::repeated;
 
 const FED: &str = "Action=GetFederationToken&Version=2011-06-15";
 
@@ -101,16 +105,7 @@ const ROWS: usize = 71;
 
 /// `@FED`, `@ID` and `<text*times>` written out.
 fn expand(body: &str) -> String {
-    let mut out = String::new();
-    let mut rest = body;
-    while let Some((before, after)) = rest.split_once('<') {
-        let (repeated, after) = after.split_once('>').expect("closed");
-        let (text, times) = repeated.split_once('*').expect("text*times");
-        out.push_str(before);
-        out.push_str(&text.repeat(times.parse().expect("a number")));
-        rest = after;
-    }
-    out.push_str(rest);
-    out.replace("@FED", FED)
+    repeated(body)
+        .replace("@FED", FED)
         .replace("@ID", "Action=GetCallerIdentity&Version=2011-06-15")
 }
