@@ -101,6 +101,7 @@ impl World {
         touched.extend(self.model.out.touched.iter().copied());
         self.nothing_missing(shard, &touched);
         self.noted_as_predicted(shard);
+        self.recorded_as_predicted(shard, clock);
         self.stored_as_predicted(shard);
         self.books(shard);
         // A machine looks whether its drain is over after each input; opening and adopting are none.

@@ -43,7 +43,7 @@ pub(crate) struct Plan {
     /// Whether connects, messages and calls of a channel have rates; and calls of the account.
     rates: bool,
     account_rates: bool,
-    /// A seed of these rates.
+    /// A seed of these rates, and of what changes nothing that happens.
     rate_seed: u64,
     account_channels: usize,
     store: Kind,
@@ -249,6 +249,7 @@ impl Plan {
         };
         let mut settings = Settings::new(profile, self.dev);
         settings.shards = self.shards;
+        settings.recorder.notes = self.recorder_notes();
         settings.dev_origins = vec!["http://h".into()]; // as which its clients know it
         self.set_rates(&mut settings.quotas);
         settings.limits.channels_per_account = self.account_channels;
@@ -274,6 +275,12 @@ impl Plan {
         }
         settings.signaling.go_away = self.go_away.unwrap_or(settings.signaling.go_away);
         settings
+    }
+
+    /// Notes of a shard's flight recorder.
+    fn recorder_notes(&self) -> usize {
+        let mut random = fastrand::Rng::with_seed(!self.rate_seed);
+        [0, 16, 64, 512, 1 << 16][random.usize(0..5)]
     }
 
     /// What becomes of changes.
@@ -438,6 +445,16 @@ pub(crate) const MUST_HIT: &[&str] = &[
     "change not kept",
     "channels inspected",
     "channel inspected",
+    "trace read",
+    "traces of all channels read",
+    "trace read on",
+    "trace read on: its oldest notes were overwritten",
+    "trace of a channel whose name another one had",
+    "trace of a channel that is not here",
+    "trace without an end whose name was overwritten",
+    "trace without a name that was overwritten",
+    "events of one tick in any order",
+    "nothing recorded",
     "notified to fetch ICE servers again",
     "recalled to fetch ICE servers again",
     "unanswered ping ends the connection",

@@ -27,10 +27,11 @@ impl World {
         } else {
             self.page(shard);
         }
+        self.read_trace(shard);
         self.after(shard, false);
     }
 
-    fn ask(&mut self, shard: usize, question: Question) -> Reply {
+    pub(crate) fn ask(&mut self, shard: usize, question: Question) -> Reply {
         self.trace(shard, &question);
         let at = self.at();
         self.shards[shard].inspect(question, at)
@@ -145,7 +146,7 @@ impl World {
         assert_eq!(found.outbox_bytes, wanted.bytes, "bytes that wait");
     }
 
-    fn identity(&self, name: &str) -> Identity {
+    pub(crate) fn identity(&self, name: &str) -> Identity {
         Identity::new("us-west-2", &account_of(name, self.plan.accounts), name)
     }
 

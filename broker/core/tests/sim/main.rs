@@ -22,6 +22,7 @@ mod letters;
 mod model;
 mod notes;
 mod reader;
+mod recorder;
 mod socket;
 mod store;
 mod time;

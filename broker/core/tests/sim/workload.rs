@@ -22,6 +22,7 @@ impl World {
         }
         self.wind_down();
         self.at_rest();
+        self.read_all_traces();
         self.drain_nothing();
     }
 

@@ -9,6 +9,7 @@ use crate::ledger::Ledger;
 use crate::model::timers::GRAIN_MS;
 use crate::model::{Caller, Conn, ConnId, Model, Question, Refusal, Told};
 use crate::notes::Notes;
+use crate::recorder::Traces;
 use crate::socket::{Role, Socket, Stage};
 use crate::store::{Given, SimStore, trouble};
 use crate::words::Piece;
@@ -52,6 +53,7 @@ pub(crate) struct World {
     pub(crate) drained: Vec<bool>,
     /// What is compared next was an input.
     pub(crate) input: bool,
+    pub(crate) traces: Traces,
     /// Each input is printed: for the replay of one seed.
     pub(crate) traced: bool,
 }
@@ -103,8 +105,9 @@ impl World {
         let keys = Arc::new(SessionKeys::new(&[7; 32], None));
         let reader = RefusalReader::new(&keys);
         let (mut journals, mut stores) = (Vec::new(), Vec::new());
+        let seeds = |id: u16| [seed ^ u64::from(id), 5, 6, 7];
         let shards = (0..count).map(|id| {
-            let seeds = [seed ^ u64::from(id), 5, 6, 7];
+            let seeds = seeds(id);
             let (notes, journal) = channel();
             journals.push(journal);
             let (given, taken) = channel();
@@ -159,6 +162,7 @@ impl World {
             step: 0,
             ticks_due: Vec::new(),
             input: false,
+            traces: Traces::new(seed, (0..count).map(seeds)),
             traced: crate::setting("SIM_TRACE").is_some(),
         }
     }

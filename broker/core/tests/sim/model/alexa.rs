@@ -107,7 +107,7 @@ impl Model {
         let wait = if most == 0 { ttl } else { ttl.min(most) };
         let expires = self.now + wait;
         let (payload, sender) = (&offer.payload, &offer.sender);
-        let message = self.accept(Action::SdpOffer, payload, true, sender, u64::MAX, true);
+        let message = self.accept(Action::SdpOffer, payload, true, sender, u64::MAX, None);
         self.channels[channel].calls.push(Waiting {
             caller,
             sender: sender.clone(),

@@ -1,6 +1,7 @@
 //! Connections: what they are fed, how they are admitted, and how they end. See codec/PROTOCOL.md, CON to LIFE.
 
 use super::changes::Life;
+use super::trail::What;
 use super::{Body, Channel, Conn, ConnId, Expect, Model, Named, Purpose, Refusal, Stage, Ws};
 use crate::words::Piece;
 use broker_core::check::Check;
@@ -314,11 +315,7 @@ impl Model {
         let bytes = self.upgraded_bytes[usize::from(wss)];
         self.expect(id, Expect::Upgraded, bytes);
         let shard = self.conns[id].shard;
-        let notices = match self.settings.signaling.go_away {
-            GoAway::Auto => !wss,
-            GoAway::Always => true,
-            GoAway::Never => false,
-        };
+        let notices = self.notices(wss);
         let ends = self.end_of(shard, notices);
         self.upgraded(shard, viewer.is_some(), UpgradeOutcome::Accepted);
         let now = self.now;
@@ -350,6 +347,7 @@ impl Model {
             reason: None,
             or_reason: None,
         });
+        self.happens(channel, What::Joined(id));
         let slots = &mut self.channels[channel];
         slots.vacant.retain(|(slot, _)| *slot != viewer);
         let older = match &viewer {
@@ -362,6 +360,7 @@ impl Model {
             } else {
                 "viewer superseded"
             });
+            self.happens(channel, What::Superseded(older, id));
             slots_push(&mut self.channels[channel], &viewer, older);
             let evicted = self.evict(channel, &viewer);
             self.conns[older].place = ConnectionRole::Superseded.index();
@@ -381,6 +380,15 @@ impl Model {
             }
         }
         self.deliver_kept(channel, viewer.as_deref());
+    }
+
+    /// Whether a client may get GO_AWAY and RECONNECT_ICE_SERVER.
+    fn notices(&self, wss: bool) -> bool {
+        match self.settings.signaling.go_away {
+            GoAway::Auto => !wss,
+            GoAway::Always => true,
+            GoAway::Never => false,
+        }
     }
 
     /// At most four superseded connections a slot and 44 a channel.

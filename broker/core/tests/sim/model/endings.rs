@@ -1,5 +1,6 @@
 //! How connections end, and what goes back. See codec/PROTOCOL.md, LIFE.
 
+use super::trail::What;
 use super::{ConnId, Expect, Model, Queued, Stage};
 use broker_core::journal::EndReason;
 
@@ -96,6 +97,9 @@ impl Model {
             return;
         };
         let (channel, viewer, superseded) = (ws.channel, ws.viewer.clone(), ws.superseded);
+        let reason = ws.reason.expect("something ends it");
+        let what = What::Left(id, reason, ws.or_reason);
+        self.happens(channel, what);
         self.conns[id].stage = Stage::AwaitEcho(self.now, false);
         let slots = &mut self.channels[channel];
         slots.superseded.retain(|(_, other)| *other != id);

@@ -3,6 +3,7 @@
 
 use super::{ConnId, Message, Model, Queued};
 use broker_core::event::Outcome;
+use broker_core::shard::Passage;
 use codec::signal::Action;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ impl Model {
         for gone in going {
             self.met("kept message overwritten");
             self.end(shard, self.messages[gone].action, Outcome::Overwritten);
+            self.record_kept(channel, gone, Passage::Overwritten, None);
             (self.channels[channel].pending).retain(|number| *number != gone);
         }
         let pending = &mut self.channels[channel].pending;
@@ -117,6 +119,7 @@ impl Model {
         let shard = self.channels[channel].home;
         self.met("kept message made room for another channel");
         self.end(shard, self.messages[gone].action, Outcome::Evicted);
+        self.record_kept(channel, gone, Passage::Evicted, None);
         (self.channels[channel].pending).retain(|number| *number != gone);
     }
 
@@ -161,6 +164,9 @@ impl Model {
             }
         }
         left.retain(|one| !self.messages[one.number].call);
+        for one in &left {
+            self.record_kept(channel, one.number, Passage::Returned, Some(from));
+        }
         if !self.channels[channel].alive {
             for one in left {
                 self.end(home, self.messages[one.number].action, Outcome::Withdrawn);
@@ -187,6 +193,7 @@ impl Model {
                         self.give_up();
                     }
                     self.end(home, self.messages[number].action, Outcome::Overflow);
+                    self.record_kept(channel, number, Passage::Evicted, None);
                 }
             }
         }
@@ -225,6 +232,7 @@ impl Model {
             if self.messages[number].call {
                 self.give_offer(channel, number, to);
             } else {
+                self.record_kept(channel, number, Passage::Delivered, Some(to));
                 self.queue(to, number, true, false);
             }
         }
@@ -243,6 +251,7 @@ impl Model {
             self.met("kept message expired");
             let home = self.channels[channel].home;
             self.end(home, self.messages[number].action, Outcome::Expired);
+            self.record_kept(channel, number, Passage::Expired, None);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::words::{Piece, Shape, Text};
 use broker_core::event::{Kind, Outcome};
 use broker_core::journal::EndReason;
 use broker_core::limits::CONTROL_BYTES_MAX;
+use broker_core::shard::Passage;
 use codec::signal::Action;
 use codec::ws::FrameError;
 
@@ -85,6 +86,7 @@ impl Model {
                 if !self.count_message(id, action) {
                     self.met("message throttled");
                     self.end(shard, action, Outcome::Throttled);
+                    self.record_came(id, action, &payload, text, Passage::Throttled);
                     let error = "ClientLimitExceededException";
                     self.status(id, text.correlation.as_deref(), error, "Rate exceeded.");
                     return self.idle_frame(id);
@@ -100,6 +102,7 @@ impl Model {
                 self.receive(shard, kind);
                 self.shards[shard].counters.end(kind, Outcome::Refused);
                 self.met("message refused");
+                self.record_refused(id, kind);
                 if let Some((error, description)) = told {
                     self.status(id, text.correlation.as_deref(), error, &description);
                 }
@@ -169,27 +172,31 @@ impl Model {
         if waits && action == Action::SdpAnswer {
             if self.settings.strict() && payload.len() > 10_000 {
                 self.end(shard, action, Outcome::Refused);
+                self.record_came(id, action, &payload, text, Passage::Refused);
                 let description = "messagePayload must be 1 to 10000 base64 characters.";
                 let correlation = text.correlation.as_deref();
                 return self.status(id, correlation, "InvalidArgumentException", description);
             }
+            self.record_came(id, action, &payload, text, Passage::AnsweredCall);
             self.end_call(channel, &recipient, Some(payload));
             return self.end(shard, action, Outcome::Delivered);
         }
         if waits && action == Action::IceCandidate {
             self.met("candidate for an Alexa call");
+            self.record_came(id, action, &payload, text, Passage::TooLateForCall);
             return self.end(shard, action, Outcome::Withdrawn);
         }
         let expires = self.now + self.channels[channel].ttl * 1000;
         let to_master = sender.is_some();
         let viewer = sender.unwrap_or(recipient);
-        let number = self.accept(action, &payload, to_master, &viewer, expires, false);
+        let number = self.accept(action, &payload, to_master, &viewer, expires, Some(id));
         let to = self.reach(channel, (!to_master).then_some(viewer.as_str()));
         let told = match to {
             Some(to) => self.deliver(to, channel, number),
-            None => self.keep(channel, number),
+            None => self.keep_new(channel, number),
         };
         if let Err(Full) = told {
+            self.record_came(id, action, &payload, text, Passage::Overflow);
             self.met("message refused: no room");
             self.end(shard, action, Outcome::Overflow);
             let description = "Too many undelivered messages.";
@@ -206,24 +213,17 @@ impl Model {
         to_master: bool,
         viewer: &str,
         expires: u64,
-        call: bool,
+        from: Option<ConnId>,
     ) -> usize {
-        let sender = if to_master {
-            format!(r#","senderClientId":"{viewer}""#)
-        } else {
-            String::new()
-        };
-        let action_name = action.as_str();
         self.messages.push(Message {
             action,
             expires,
             accepted: self.now,
-            text: format!(
-                r#"{{"messagePayload":"{payload}","messageType":"{action_name}"{sender}}}"#
-            ),
+            text: delivery(action, payload, to_master.then_some(viewer)),
             to_master,
             viewer: viewer.to_owned(),
-            call,
+            from,
+            call: from.is_none(),
         });
         self.messages.len() - 1
     }
@@ -249,7 +249,7 @@ impl Model {
     ) -> Result<(), Full> {
         self.shed(self.conns[to].shard);
         if !matches!(self.conns[to].stage, Stage::Open) {
-            return self.keep(channel, number);
+            return self.keep_new(channel, number);
         }
         let limits = &self.settings.limits;
         let bytes = self.messages[number].bytes();
@@ -258,13 +258,21 @@ impl Model {
         let shard_full = all + bytes > self.settings.outbox_bytes_of_shard();
         if waiting + bytes > limits.outbox_bytes {
             self.cut_slow(to);
-            return self.keep(channel, number);
+            return self.keep_new(channel, number);
         }
         if shard_full {
             self.met("shard's outboxes full");
             return Err(Full);
         }
+        self.record_relayed(channel, number, to);
         self.queue(to, number, true, true);
+        Ok(())
+    }
+
+    /// Keeps a message that came just now.
+    fn keep_new(&mut self, channel: usize, number: usize) -> Result<(), Full> {
+        self.keep(channel, number)?;
+        self.record_new_kept(channel, number);
         Ok(())
     }
 
@@ -341,6 +349,13 @@ impl Model {
         let bytes = crate::wire::frame_bytes(text.len());
         self.expect(id, Expect::Status(text), bytes);
     }
+}
+
+/// The text that a recipient reads. `sender`: a viewer.
+pub(super) fn delivery(action: Action, payload: &str, sender: Option<&str>) -> String {
+    let sender = sender.map(|id| format!(r#","senderClientId":"{id}""#));
+    let (action, sender) = (action.as_str(), sender.unwrap_or_default());
+    format!(r#"{{"messagePayload":"{payload}","messageType":"{action}"{sender}}}"#)
 }
 
 /// The log's word for a violation that ends a connection with this code.

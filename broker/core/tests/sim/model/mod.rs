@@ -19,6 +19,7 @@ pub(crate) mod predicted;
 pub(crate) mod quotas;
 pub(crate) mod requests;
 pub(crate) mod timers;
+pub(crate) mod trail;
 
 use crate::store::Verdicts;
 use crate::words::{Call, Piece};
@@ -121,6 +122,7 @@ pub(crate) struct ShardModel {
     pub(crate) quiet: u32,
     /// When the last connection is closed that was to come back for ICE servers.
     pub(crate) recalled: u64,
+    pub(crate) trail: trail::Trail,
 }
 
 impl ShardModel {
@@ -213,6 +215,8 @@ pub(crate) struct Message {
     pub(crate) to_master: bool,
     /// The viewer at either end.
     pub(crate) viewer: String,
+    /// The connection that sent it; none of a call.
+    pub(crate) from: Option<ConnId>,
     pub(crate) call: bool,
 }
 

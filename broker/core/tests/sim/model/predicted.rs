@@ -1,6 +1,6 @@
 //! What one input must lead to.
 
-use super::{Caller, ConnId, Question, Told, changes};
+use super::{Caller, ConnId, Question, Told, changes, trail};
 use broker_core::check::Check;
 use broker_core::journal::{EndReason, Entry};
 use std::collections::{BTreeSet, VecDeque};
@@ -72,4 +72,6 @@ pub(crate) struct Predicted {
     pub(crate) left_out: bool,
     /// Lines of the log, without their request ids; for an end, another reason that may be there.
     pub(crate) notes: Vec<(Entry, Option<EndReason>)>,
+    /// Events for the flight recorder, each with its channel.
+    pub(crate) trail: Vec<(usize, trail::What)>,
 }

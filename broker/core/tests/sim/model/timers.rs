@@ -3,6 +3,7 @@
 //!
 //! The world's clock moves in steps of the wheel's grain, so that "due" is the same for both.
 
+use super::trail::What;
 use super::{
     Caller, ConnId, DrainModel, Expect, Model, Named, Purpose, Refusal, Stage, Told, UNAVAILABLE,
     Ws,
@@ -246,6 +247,8 @@ impl Model {
                     "a GO_AWAY that is not due"
                 );
                 ws.told = true;
+                let channel = ws.channel;
+                self.happens(channel, What::ToldToGo(id));
                 if old {
                     "old connection told to go"
                 } else {

@@ -1,0 +1,183 @@
+//! What the flight recorder gets to note. See the theory of operation in `core/src/shard/recorder.rs`: of each event
+//! the model knows how many notes it takes, so it knows the serial numbers too, and which notes are overwritten.
+
+use super::messages::delivery;
+use super::{ConnId, Model};
+use crate::words::Text;
+use broker_core::event::Kind;
+use broker_core::journal::EndReason;
+use broker_core::shard::Passage;
+use codec::signal::Action;
+
+/// What one shard recorded since its start.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// In the order of their serial numbers.
+    pub(crate) events: Vec<Recorded>,
+    /// Notes so far.
+    pub(crate) written: u64,
+}
+
+/// One event.
+pub(crate) struct Recorded {
+    pub(crate) channel: usize,
+    pub(crate) at: u64,
+    /// The number of its first note, which has a part of a name, and that of its last one, which is the event's.
+    pub(crate) first: u64,
+    pub(crate) serial: u64,
+    pub(crate) what: What,
+}
+
+/// What an event is.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Joined(ConnId),
+    /// With its reason, or what else that may be.
+    Left(ConnId, EndReason, Option<EndReason>),
+    Superseded(ConnId, ConnId),
+    ToldToGo(ConnId),
+    Message(Passing),
+}
+
+/// Something of a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Passing {
+    pub(crate) action: Option<Action>,
+    pub(crate) to_master: bool,
+    pub(crate) passage: Passage,
+    pub(crate) bytes: usize,
+    pub(crate) from: Option<ConnId>,
+    pub(crate) to: Option<ConnId>,
+    /// The viewer whose connection is not named.
+    pub(crate) viewer: Option<String>,
+}
+
+impl Passing {
+    /// Whether a master wrote the client id.
+    pub(crate) fn is_named(&self) -> bool {
+        self.from.is_some() && self.viewer.is_some()
+    }
+}
+
+/// Bytes of a client id in one note.
+const NAME_BYTES: usize = 24;
+
+impl Model {
+    /// An event of a channel.
+    pub(super) fn happens(&mut self, channel: usize, what: What) {
+        self.out.trail.push((channel, what));
+    }
+
+    /// How many notes with names and addresses precede that of an event.
+    pub(crate) fn notes_before(&self, what: &What) -> u64 {
+        let pieces = |name: Option<&str>| name.map_or(0, |name| name.len().div_ceil(NAME_BYTES));
+        let notes = match what {
+            What::Joined(_) | What::Superseded(..) | What::ToldToGo(_) => 0,
+            What::Left(conn, ..) => {
+                let ws = self.conns[*conn].ws.as_ref().expect("it had a slot");
+                1 + pieces(ws.viewer.as_deref())
+            }
+            What::Message(passing) if passing.is_named() => pieces(passing.viewer.as_deref()),
+            What::Message(_) => 0,
+        };
+        notes as u64
+    }
+
+    /// A message went from one connection to another.
+    pub(super) fn record_relayed(&mut self, channel: usize, number: usize, to: ConnId) {
+        let from = self.messages[number].from;
+        let passing = Passing {
+            from,
+            to: Some(to),
+            viewer: None,
+            ..self.passing(number, Passage::Relayed)
+        };
+        self.happens(channel, What::Message(passing));
+    }
+
+    /// A message came and is kept.
+    pub(super) fn record_new_kept(&mut self, channel: usize, number: usize) {
+        let message = &self.messages[number];
+        let (from, to_master) = (message.from, message.to_master);
+        let mut passing = Passing {
+            from,
+            ..self.passing(number, Passage::Kept)
+        };
+        passing.viewer.take_if(|_| to_master);
+        self.happens(channel, What::Message(passing));
+    }
+
+    /// Something became of a message that was kept or in an outbox; `to` got it or had it.
+    pub(super) fn record_kept(
+        &mut self,
+        channel: usize,
+        number: usize,
+        passage: Passage,
+        to: Option<ConnId>,
+    ) {
+        let passing = Passing {
+            to,
+            ..self.passing(number, passage)
+        };
+        self.happens(channel, What::Message(passing));
+    }
+
+    fn passing(&self, number: usize, passage: Passage) -> Passing {
+        let message = &self.messages[number];
+        Passing {
+            action: Some(message.action),
+            to_master: message.to_master,
+            passage,
+            bytes: message.bytes(),
+            from: None,
+            to: None,
+            viewer: Some(message.viewer.clone()),
+        }
+    }
+
+    /// A message that was understood came and went no further.
+    pub(super) fn record_came(
+        &mut self,
+        id: ConnId,
+        action: Action,
+        payload: &str,
+        text: &Text,
+        passage: Passage,
+    ) {
+        let ws = self.conns[id].ws.as_ref().expect("open");
+        let delivered = delivery(action, payload, ws.viewer.as_deref());
+        let viewer = match ws.viewer {
+            None => text.recipient.clone(),
+            Some(_) => None,
+        };
+        let passing = Passing {
+            action: Some(action),
+            to_master: ws.viewer.is_some(),
+            passage,
+            bytes: crate::wire::frame_bytes(delivered.len()),
+            from: Some(id),
+            to: None,
+            viewer,
+        };
+        self.happens(ws.channel, What::Message(passing));
+    }
+
+    /// A message that breaks a rule came.
+    pub(super) fn record_refused(&mut self, id: ConnId, kind: Kind) {
+        let ws = self.conns[id].ws.as_ref().expect("open");
+        let action = match kind {
+            Kind::Known(action) => Some(action),
+            Kind::Unknown => None,
+        };
+        let passing = Passing {
+            action,
+            to_master: ws.viewer.is_some(),
+            passage: Passage::Refused,
+            bytes: 0,
+            from: Some(id),
+            to: None,
+            viewer: None,
+        };
+        self.happens(ws.channel, What::Message(passing));
+    }
+}
