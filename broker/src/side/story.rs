@@ -342,3 +342,6 @@ fn nearest(connections: &[Connection], places: &[usize], at_us: u64) -> Option<u
     let before = places.iter().rfind(joined);
     before.or_else(|| places.first()).copied()
 }
+
+#[cfg(test)]
+mod tests;
