@@ -2,8 +2,10 @@
 
 use super::Failure;
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A locked data directory. The lock ends with the process, whatever ends it.
 #[derive(Debug)]
@@ -89,12 +91,93 @@ fn remove_leftovers(path: &Path) {
     let entries = path.parent().and_then(|parent| fs::read_dir(parent).ok());
     for entry in entries.into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let process = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("heliograph-")?.split('-').next());
-        let process = process.and_then(|text| text.parse::<u32>().ok());
-        if process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+        let process = name.to_str().and_then(process_of);
+        let gone = process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists());
+        if gone && is_left(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path()); // another user's stays
         }
+    }
+}
+
+/// The process of a temporary directory of this name: `heliograph-`, its number, and when it started, in nanoseconds.
+/// Nobody gives such a name to a directory that is to stay.
+fn process_of(name: &str) -> Option<u32> {
+    let (process, started) = name.strip_prefix("heliograph-")?.split_once('-')?;
+    let digits = started.len() >= 18 && started.bytes().all(|byte| byte.is_ascii_digit());
+    process.parse().ok().filter(|_| digits)
+}
+
+/// Whether no process has the lock of a data directory. One may be of another container that shares this file system
+/// and has process numbers of its own.
+fn is_left(path: &Path) -> bool {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let lock = path.join("lock");
+    // Whatever else has that name might keep who opens it waiting.
+    let is_file = fs::symlink_metadata(&lock).map(|found| found.is_file());
+    match is_file {
+        Err(error) => is_dir && error.kind() == io::ErrorKind::NotFound && is_old(path),
+        Ok(is_file) => {
+            is_dir && is_file && File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok())
+        }
+    }
+}
+
+/// Whether a directory without a lock is not one that was made just now.
+fn is_old(path: &Path) -> bool {
+    let made = fs::metadata(path).and_then(|found| found.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
+}
+
+/// From the making of a directory to its lock.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Beyond the numbers that Linux gives to processes.
+    const NOBODY: u32 = u32::MAX;
+
+    #[test]
+    fn directories_of_killed_processes_are_removed_and_nothing_else() {
+        let parent = std::env::temp_dir().join(format!("leftovers-{}", std::process::id()));
+        fs::create_dir_all(&parent).unwrap();
+        let make = |name: &str, locked: bool| {
+            let path = parent.join(name);
+            fs::create_dir(&path).unwrap();
+            if locked {
+                fs::write(path.join("lock"), "").unwrap();
+            }
+            path
+        };
+        let killed = make(&format!("heliograph-{NOBODY}-1795236066869557548"), true);
+        let served = make(&format!("heliograph-{NOBODY}-1795236066869557549"), true);
+        let lock = File::open(served.join("lock")).unwrap();
+        lock.try_lock().unwrap();
+        let others = [
+            served,
+            make(&format!("heliograph-{NOBODY}-1795236066869557550"), false),
+            make(&format!("heliograph-{NOBODY}-data"), true),
+            make(&format!("heliograph-{NOBODY}"), true),
+            make(
+                &format!("heliograph-{}-1795236066869557551", std::process::id()),
+                true,
+            ),
+        ];
+        let (link, target) = (
+            parent.join(format!("heliograph-{NOBODY}-1795236066869557552")),
+            make("target", true),
+        );
+        symlink(&target, &link).unwrap();
+        let started = DataDir::temporary(&parent.join("heliograph-1-1")).unwrap();
+        assert!(!killed.exists(), "its process was killed");
+        for other in others.iter().chain([&link, &target]) {
+            assert!(other.exists(), "{} stays", other.display());
+        }
+        let own = started.path().to_owned();
+        drop(started);
+        assert!(!own.exists(), "it ends with the process");
+        fs::remove_dir_all(&parent).unwrap();
     }
 }

@@ -40,8 +40,22 @@ fn write_file(path: &Path, settings: &Settings) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let unfinished = path.with_file_name(name);
-    fs::write(&unfinished, format!("{:#}\n", document(settings)))?;
-    fs::rename(&unfinished, path)
+    let written = write_new(&unfinished, &format!("{:#}\n", document(settings)));
+    let done = written.and_then(|()| fs::rename(&unfinished, path));
+    if done.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    done
+}
+
+/// Writes a file that is not there yet. What has its name, a process of the same number may have left, or somebody put
+/// there a link to a file of ours: it is removed, not followed.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::File::create_new(path)?.write_all(text.as_bytes())
 }
 
 fn document(settings: &Settings) -> Value {
@@ -109,6 +123,29 @@ fn line(settings: &Settings, ca: Option<&Path>) -> String {
 mod tests {
     use super::*;
     use broker_core::settings::Profile;
+
+    #[test]
+    fn the_file_is_written_whole_and_follows_no_link() {
+        let dir = std::env::temp_dir().join(format!("heliograph-ready-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (file, victim) = (dir.join("ready.json"), dir.join("victim"));
+        let settings = Settings::new(Profile::Default, true);
+        fs::write(&victim, "precious").unwrap();
+        let planted = dir.join(format!("ready.json.{}", std::process::id()));
+        std::os::unix::fs::symlink(&victim, &planted).unwrap();
+        std::os::unix::fs::symlink(&victim, &file).unwrap();
+        write_file(&file, &settings).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        let written: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(written["pid"], std::process::id());
+        assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
+        // A directory in its place: nothing is left behind.
+        let taken = dir.join("taken");
+        fs::create_dir(&taken).unwrap();
+        assert!(write_file(&taken, &settings).is_err());
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn the_line_is_the_contract() {
