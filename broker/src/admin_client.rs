@@ -81,7 +81,8 @@ pub(crate) fn get(flags: &AdminFlags, target: &str) -> Result<Result<Value, Refu
     let token = token.as_ref().map(|token| token.as_str());
     let answer = ask(host, "GET", target, token).map_err(|error| {
         Failure::Fatal(format!(
-            "the broker at http://{host} does not answer: {error}: if its admin listener is elsewhere, --admin URL"
+            "the broker at http://{host} does not answer: {error}: is it running? If its admin listener is elsewhere, \
+             --admin URL"
         ))
     })?;
     let status = answer.status.clone();
@@ -95,17 +96,17 @@ pub(crate) fn get(flags: &AdminFlags, target: &str) -> Result<Result<Value, Refu
     let document = serde_json::from_str::<Value>(&text).ok();
     match document {
         Some(document) if found => Ok(Ok(document)),
-        None if found => Err(Failure::Fatal(format!(
-            "the broker at http://{host} does not answer as one does: is --admin its admin listener?"
-        ))),
-        document => {
-            let error = document
-                .as_ref()
-                .and_then(|document| document["error"].as_str());
-            let why = plain(error.unwrap_or(&text).trim());
-            let host = host.to_owned();
-            Ok(Err(Refusal { host, status, why }))
-        }
+        document => match document.as_ref().and_then(|it| it["error"].as_str()) {
+            Some(error) => {
+                let (host, why) = (host.to_owned(), plain(error.trim()));
+                Ok(Err(Refusal { host, status, why }))
+            }
+            None => Err(Failure::Fatal(format!(
+                "who listens at http://{host} does not answer as a broker does (status {}): is --admin its admin \
+                 listener?",
+                plain(&status)
+            ))),
+        },
     }
 }
 

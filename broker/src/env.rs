@@ -2,7 +2,7 @@
 
 use crate::admin_client;
 use crate::config::{EnvFlags, EnvFormat};
-use crate::server::Failure;
+use crate::server::{Failure, NAMES};
 use serde_json::{Map, Value};
 
 /// Asks the broker; returns what is to be printed.
@@ -11,7 +11,10 @@ use serde_json::{Map, Value};
 /// The broker does not answer, or is not one for tests.
 pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
     match admin_client::get(&flags.asked, "/dev/environment")?? {
-        Value::Object(variables) => Ok(written(flags.format, &variables)),
+        Value::Object(mut variables) => {
+            variables.retain(|name, value| is_ours(name, value));
+            Ok(written(flags.format, &variables))
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(Failure::Fatal(format!(
                 "{} is no broker's admin listener",
@@ -19,6 +22,13 @@ pub fn run(flags: &EnvFlags) -> Result<String, Failure> {
             )))
         }
     }
+}
+
+/// Whether a shell may have a variable. Who listens at that port may be anybody on this machine, and what this command
+/// prints is evaluated: nothing else enters the environment, and no value ends a line.
+fn is_ours(name: &str, value: &Value) -> bool {
+    let text = value.as_str();
+    NAMES.contains(&name) && text.is_some_and(|text| !text.contains(char::is_control))
 }
 
 fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
@@ -39,6 +49,22 @@ fn written(format: EnvFormat, variables: &Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_variables_that_a_broker_gives_enter_an_environment() {
+        for (name, value, ours) in [
+            ("AWS_REGION", Value::from("us-west-2"), true),
+            ("HELIOGRAPH_ADMIN", Value::from("http://127.0.0.1:1"), true),
+            ("LD_PRELOAD", Value::from("/tmp/x.so"), false),
+            ("AWS_CONFIG_FILE", Value::from("/tmp/x"), false),
+            ("A;reboot;B", Value::from("x"), false),
+            ("AWS_REGION", Value::from("a\nLD_PRELOAD=x"), false),
+            ("AWS_REGION", Value::from("a\u{1b}[2J"), false),
+            ("AWS_REGION", Value::from(7), false),
+        ] {
+            assert_eq!(is_ours(name, &value), ours, "{name} {value}");
+        }
+    }
 
     #[test]
     fn each_format_quotes_as_its_reader_does() {

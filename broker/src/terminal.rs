@@ -5,7 +5,7 @@ pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         let obeyed = c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if obeyed {
             plain.extend(c.escape_default());
         } else {
@@ -22,6 +22,7 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_written_out() {
         assert_eq!(plain("v\u{1b}[2J\n"), r"v\u{1b}[2J\n");
+        assert_eq!(plain("\u{61c}1"), r"\u{61c}1");
         assert_eq!(plain("a\u{202e}b\u{2066}"), r"a\u{202e}b\u{2066}");
         assert_eq!(plain("Grüße 日本"), "Grüße 日本");
     }

@@ -1,6 +1,7 @@
 //! The request to a running broker: `POST /backup` at its admin listener.
 
 use crate::admin_client::{REFUSAL_BYTES_MAX, ask as request};
+use crate::terminal::plain;
 use std::io::BufReader;
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -29,8 +30,9 @@ pub(super) fn ask(host: &str, token: Option<&str>) -> Result<Answer, String> {
         let status = answer.status.clone();
         let text = answer.text(REFUSAL_BYTES_MAX).unwrap_or_default();
         return Err(format!(
-            "the broker at http://{host} refuses: {status}: {}",
-            text.trim()
+            "the broker at http://{host} refuses: {}: {}",
+            plain(&status),
+            plain(text.trim())
         ));
     }
     let data_dir = answer.header(crate::side::DATA_DIR_HEADER);

@@ -3,6 +3,22 @@
 use broker_core::settings::{Auth, Listen, Scheme, Settings};
 use std::path::PathBuf;
 
+/// The names of all variables.
+pub(crate) const NAMES: [&str; 12] = [
+    "AWS_ENDPOINT_URL_KINESIS_VIDEO",
+    "AWS_ENDPOINT_URL_KINESIS_VIDEO_SIGNALING",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "AWS_KVS_CACERT_PATH",
+    "CONTROL_PLANE_URI",
+    "HELIOGRAPH_ADMIN",
+];
+
 /// The variables, by name. The endpoint is the TLS listener, if there is one and `--plain` does not say otherwise,
 /// since discovery names it.
 #[must_use]
@@ -77,6 +93,22 @@ mod tests {
         all.into_iter()
             .find(|(other, _)| *other == name)
             .map(|(_, value)| value)
+    }
+
+    #[test]
+    fn every_variable_has_a_name_that_clients_take_over() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.listen[1].addr.set_port(443);
+        let mut found: Vec<&str> = Vec::new();
+        for auth in [Auth::None, Auth::Sigv4] {
+            settings.auth = auth;
+            found.extend(environment(&settings).into_iter().map(|(name, _)| name));
+        }
+        found.sort_unstable();
+        found.dedup();
+        let mut names = NAMES;
+        names.sort_unstable();
+        assert_eq!(found, names);
     }
 
     #[test]

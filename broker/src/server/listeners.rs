@@ -79,6 +79,11 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
+    let flags = if key == "listen" {
+        "--listen URL, for each, chooses others"
+    } else {
+        "--admin ADDR:PORT chooses another"
+    };
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "an enum of std: three of its kinds have a remedy that we know"
@@ -86,7 +91,8 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
-                "the port is in use, allowed a free one, or port 0 for any (`ss -ltnp sport = :{}` shows who has it)",
+                "the port is in use, allowed a free one, or port 0 for any (`ss -ltnp sport = :{}` shows who has it; \
+                 {flags})",
                 addr.port()
             )
         }

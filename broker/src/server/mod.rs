@@ -33,6 +33,7 @@ mod watch;
 
 pub(crate) use check::token;
 pub use check::{Checked, check};
+pub(crate) use environment::NAMES;
 pub use failure::Failure;
 
 use crate::edge::{EdgeSettings, Post};

@@ -4,8 +4,11 @@ use crate::http::{call, create, get};
 use crate::process::{Broker, command, ended_within, until};
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 const DEV: [&str; 5] = [
@@ -44,6 +47,44 @@ fn discovery_answers_with_the_scheme_of_the_request_under_plain() {
                 &scheme.replace("ws", "http")
             };
             assert_eq!(url, format!("{scheme}://127.0.0.1:{port}"));
+        }
+    }
+}
+
+/// Who listens at the port of an admin listener may be anybody: neither the terminal nor a shell obeys it.
+#[test]
+fn a_stranger_in_place_of_a_broker_is_not_believed() {
+    let variables = r#"{"AWS_REGION":"us-west-2","LD_PRELOAD":"/tmp/x.so","A;reboot;B":"x","CONTROL_PLANE_URI":"a\nb"}"#;
+    let html = "<h1>\u{1b}[2JNot here</h1>\n";
+    for (status, body, code, said) in [
+        ("200 OK", variables, 0, "AWS_REGION=us-west-2\n"),
+        ("404 Not Found", html, 1, "does not answer as a broker does"),
+        ("200 OK", html, 1, "does not answer as a broker does"),
+        (
+            "500 \u{1b}[2J",
+            "{\"error\":\"\u{1b}[2J\"}",
+            1,
+            "does not answer as a broker does",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let admin = format!("http://{}", listener.local_addr().expect("an address"));
+        let output = thread::scope(|scope| {
+            scope.spawn(move || {
+                let (mut stream, _) = listener.accept().expect("it is asked");
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request);
+                let _ = write!(stream, "HTTP/1.0 {status}\r\n\r\n{body}");
+            });
+            let mut env = command();
+            env.args(["env", "--format", "github", "--admin", &admin]);
+            env.output().expect("broker env runs")
+        });
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(said) && !text.contains('\u{1b}'), "{text:?}");
+        if code == 0 {
+            assert_eq!(text, said, "nothing else");
         }
     }
 }
