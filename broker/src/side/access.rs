@@ -9,7 +9,7 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -90,12 +90,13 @@ impl Access {
 
     /// False when a browser says that the request comes from a page of another origin.
     fn is_of_our_origin(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return true;
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let origin = match (origins.next(), origins.next()) {
+            (None, _) => return true,
+            (Some(origin), None) => origin.as_bytes(),
+            (Some(_), Some(_)) => return false,
         };
-        let origin = origin.as_bytes();
-        let host = headers.get(header::HOST);
-        let host = host.map_or(&b""[..], |host| host.as_bytes());
+        let host = the_host(headers).map_or(&b""[..], HeaderValue::as_bytes);
         let mut ours = self.origins.iter();
         origin.strip_prefix(b"http://") == Some(host) || ours.any(|it| it.as_bytes() == origin)
     }
@@ -103,15 +104,18 @@ impl Access {
     /// Whether the request names the listener by an address, or as the operator does. A name that a foreign server
     /// gives to our address would make its page one of our origin; a request with the token comes from no such page.
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let Some(host) = host else {
+        let Some(host) = the_host(headers).and_then(|host| host.to_str().ok()) else {
             return false;
         };
         let named = |origin: &String| origin.split_once("://").is_some_and(|(_, it)| it == host);
         is_address(host) || self.origins.iter().any(named)
     }
+}
+
+/// `Host`, unless there are several: then it is not known which of them a browser or a proxy has looked at.
+fn the_host(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    hosts.next().filter(|_| hosts.next().is_none())
 }
 
 /// Whether `Authorization` has the token.
@@ -135,6 +139,9 @@ fn is_address(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };
+    if host.contains('@') {
+        return false; // a user's name has no place in Host (RFC 9110 section 7.2)
+    }
     let name = authority.host();
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
@@ -153,7 +160,6 @@ fn is_public(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     fn check(access: &Access, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {
         let (method, path) = line.split_once(' ').unwrap();
@@ -240,12 +246,38 @@ mod tests {
         assert_eq!(host("evil.example"), Some(Refusal::Host));
         assert_eq!(host("localhost.evil.example"), Some(Refusal::Host));
         assert_eq!(host(""), Some(Refusal::Host));
+        for other in [
+            "localhost.",
+            "127.1",
+            "::1",
+            "user@127.0.0.1",
+            "evil.example@localhost",
+        ] {
+            assert_eq!(host(other), Some(Refusal::Host), "{other}");
+        }
         for ours in ["127.0.0.1:9090", "[::1]:9090", "LocalHost:9"] {
             assert_eq!(host(ours), None, "{ours}");
         }
         let access = Access::new(Some("t".into()), &[]);
         let bearer = [("host", "any.example"), ("authorization", "Bearer t")];
         assert_eq!(check(&access, "GET /config", &bearer), None);
+    }
+
+    #[test]
+    fn several_hosts_or_origins_are_none_of_ours() {
+        let access = Access::default();
+        let mut two = HeaderMap::new();
+        two.append("host", HeaderValue::from_static("localhost:9090"));
+        let check = |headers: &HeaderMap| access.check(&Method::GET, "/config", headers).err();
+        assert_eq!(check(&two), None);
+        two.append("host", HeaderValue::from_static("evil.example"));
+        assert_eq!(check(&two), Some(Refusal::Host));
+        let mut two = HeaderMap::new();
+        two.append("host", HeaderValue::from_static("localhost:9090"));
+        for origin in ["http://localhost:9090", "http://evil.example"] {
+            two.append("origin", HeaderValue::from_static(origin));
+        }
+        assert_eq!(check(&two), Some(Refusal::Origin));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::try_session::Tries;
 use super::{Refusals, Shows, channels, refusals, trace, try_page};
 use crate::config;
 use axum::Router;
+use axum::body::to_bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -108,6 +109,7 @@ pub(super) async fn serve(
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::map_response(errors_as_json))
         .layer(middleware::map_response(for_browsers))
         .layer(middleware::map_response(last_answer))
         .with_state(admin.clone());
@@ -205,6 +207,25 @@ async fn authorise(State(admin): State<Admin>, request: Request, next: Next) -> 
             .insert(header::WWW_AUTHENTICATE, scheme);
     }
     response
+}
+
+/// What the framework refuses by itself (a method, a path that is no UTF-8, a long body) has the form of every other
+/// refusal.
+async fn errors_as_json(response: Response) -> Response {
+    let (status, headers) = (response.status(), response.headers());
+    let kind = headers.get(header::CONTENT_TYPE);
+    let is_ours = kind.is_some_and(|kind| kind == "application/json");
+    if is_ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        return error(
+            status,
+            "not with this method: the header Allow names others",
+        );
+    }
+    let text = to_bytes(response.into_body(), BODY_BYTES_MAX).await;
+    error(status, &String::from_utf8_lossy(&text.unwrap_or_default()))
 }
 
 /// What every answer says to browsers, unless it says something else itself: nothing but our own files and requests,
@@ -406,6 +427,9 @@ mod tests {
             ("GET /channels?token=x HTTP/1.1", 400),
             ("GET /channels?prefix=%FF HTTP/1.1", 400),
             ("GET /channels/a%0Ab HTTP/1.1", 400),
+            ("GET /channels/%FF HTTP/1.1", 400),
+            ("GET /ice/reconnect HTTP/1.1", 405),
+            ("PUT /channels HTTP/1.1", 405),
             ("GET /channels/one HTTP/1.1", 404),
             ("GET /refusals?limit=0 HTTP/1.1", 400),
             ("GET /refusals?chanel=x HTTP/1.1", 400),
@@ -418,10 +442,8 @@ mod tests {
                 "{request}: {got} {text}"
             );
         }
-        assert_eq!(
-            ask(Status::Ok, None, true, "GET /ice/reconnect HTTP/1.1").0,
-            405
-        );
+        let answer = answer(Status::Ok, None, true, "PUT /channels HTTP/1.1");
+        assert!(answer.contains("\r\nallow: GET,HEAD\r\n"), "{answer}");
     }
 
     #[test]

@@ -239,10 +239,15 @@ const COLUMNS: [Column; 8] = [
     ("deliveryP99Us", |it| it.delivery.p99),
     ("setupP50Ms", |it| it.setup.p50.map(|us| us / 1e3)),
     ("setupP99Ms", |it| it.setup.p99.map(|us| us / 1e3)),
-    ("refusedPerSecond", |it| Some(it.refused.values().sum())),
+    ("refusedPerSecond", |it| Some(refused(it))),
     ("masters", |it| of_place(it, "master")),
     ("viewers", |it| of_place(it, "viewer")),
 ];
+
+/// All refusals: 0, not -0 as a sum of nothing would be.
+fn refused(point: &Point) -> f64 {
+    point.refused.values().fold(0.0, |all, one| all + one)
+}
 
 #[expect(clippy::cast_precision_loss, reason = "a count of connections")]
 fn of_place(point: &Point, label: &str) -> Option<f64> {
@@ -390,6 +395,8 @@ mod tests {
         let p50 = json["deliveryUs"]["p50"].as_f64().unwrap();
         assert!((88.0..112.0).contains(&p50), "{p50}");
         assert_eq!(json["setupMs"]["p50"], Value::Null);
+        let none = Meter::new(start).point(start, 1, &[]);
+        assert!(refused(&none).is_sign_positive());
     }
 
     #[test]

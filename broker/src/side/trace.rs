@@ -275,6 +275,9 @@ fn rounded(ms: f64) -> f64 {
 fn moment(text: &str) -> Option<Wall> {
     let text = text.strip_suffix('Z')?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "000"));
+    if whole.len() != "2026-11-20T12:00:01".len() {
+        return None; // so that no number is too large to reckon with
+    }
     let mut numbers = [0; 6];
     let mut parts = whole.split(['-', 'T', ':']);
     for number in &mut numbers {
@@ -299,3 +302,39 @@ const LIMIT_MAX: usize = 5_000;
 
 /// Events that are read for one answer: those of the default ring. At some 150 bytes each they are 10 MiB.
 const EVENTS_MAX: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_as_it_is_written_or_not_at_all() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:01Z", 1000),
+            ("2026-11-20T12:00:01Z", 1_795_176_001_000),
+            ("2026-11-20T12:00:01.5Z", 1_795_176_001_500),
+            ("2026-11-20T12:00:01.1234567Z", 1_795_176_001_123),
+        ] {
+            assert_eq!(moment(text), Some(Wall(ms)), "{text}");
+        }
+        let large = i64::MAX;
+        for text in [
+            "",
+            "Z",
+            "2026-02-30T12:00:01Z",
+            "2026-11-20 12:00:01Z",
+            "2026-11-20T24:00:00Z",
+            "2026-11-20T12:00:01",
+            "2026-11-20T12:00:01.5é0Z",
+            "2026-1-20T12:00:0001Z",
+            "1969-12-31T23:59:59Z",
+            "99999999-1-1T0:0:0Z",
+            "1-1-1T1:1:99999999Z",
+            &format!("{large}-01-01T00:00:00Z"),
+            &format!("2026-01-01T{large}:00:00Z"),
+            &format!("2026-{large}-{large}T00:{large}:{large}Z"),
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
+    }
+}

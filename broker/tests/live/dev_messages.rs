@@ -4,6 +4,7 @@ use crate::http::get;
 use crate::peer::{Peer, answer, candidate, offer, to_master, to_viewer, viewer_query};
 use crate::process::{Broker, arn};
 use serde_json::{Value, json};
+use std::fs;
 use std::thread;
 
 on_shards!(
@@ -143,6 +144,34 @@ fn the_newest_messages_are_kept(broker: &Broker) {
     let missed = page["missed"].as_u64().expect("a number");
     assert_eq!(rest["next"].as_u64().expect("a number") + missed, 3000);
     master.close();
+    viewer.close();
+}
+
+/// Some KiB of JSON that are some MiB once they are parsed.
+#[test]
+fn a_page_of_large_documents_takes_no_more_memory_than_its_text() {
+    let broker = Broker::dev(1);
+    let bomb = format!("[{}0]", r#"{"":0},"#.repeat(3000));
+    let payload = base64_simd::STANDARD.encode_to_string(bomb.as_bytes());
+    let mut viewer = Peer::viewer(&broker, &arn("heavy"), "v1");
+    for _ in 0..64 {
+        viewer.send(&candidate(&payload));
+    }
+    viewer.expect_silence();
+    let most = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", broker.id()));
+        let status = status.expect("the broker is there");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("the peak of resident memory")
+    };
+    let before = most();
+    let page = messages(&broker, "channel=heavy&action=ICE_CANDIDATE");
+    assert_eq!(rows(&page).len(), 64);
+    assert_eq!(rows(&page)[63]["payload"][2999], json!({ "": 0 }));
+    let more = most() - before;
+    // 64 documents at once are 200 MiB.
+    assert!(more < 48 << 10, "{more} KiB more");
     viewer.close();
 }
 

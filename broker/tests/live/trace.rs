@@ -161,6 +161,14 @@ fn what_cannot_be_meant_is_refused(broker: &Broker) {
         ("/channels/there/trace?limit=5001", 400),
         ("/channels/there/trace?since=yesterday", 400),
         ("/channels/there/trace?since=2026-02-30T00:00:00Z", 400),
+        (
+            "/channels/there/trace?since=9223372036854775807-01-01T00:00:00Z",
+            400,
+        ),
+        (
+            "/channels/there/trace?since=2026-01-01T9223372036854775807:00:00Z",
+            400,
+        ),
         ("/channels/there/trace?client=%FF", 400),
         ("/channels/there/trace?client=%3Cscript%3E%1B%5B2J", 200),
     ] {

@@ -121,6 +121,7 @@ impl Body {
         let Some((name, value)) = one else {
             return Err(format!("{}{key}: allowed one of {allowed}", self.path));
         };
+        let name = excerpt(&name);
         let path = format!("{}{key}.{name}", self.path);
         let body = match value {
             Value::Null | Value::Bool(true) => Self::of(&format!("{path}."), Map::new()),
@@ -140,20 +141,25 @@ impl Body {
         match self.members.keys().next() {
             None => Ok(()),
             Some(key) => Err(format!(
-                "{}{key}: unknown key; allowed {allowed}",
-                self.path
+                "{}{}: unknown key; allowed {allowed}",
+                self.path,
+                excerpt(key)
             )),
         }
     }
 
     /// The text for a value that is not allowed.
     pub(super) fn fault(&self, key: &str, value: &Value, rule: &str) -> String {
-        let shown: String = value.to_string().chars().take(SHOWN_MAX).collect();
+        let shown = excerpt(&value.to_string());
         format!("{}{key} = {shown}: {rule}", self.path)
     }
 }
 
-/// Characters of a wrong value that its answer repeats.
+fn excerpt(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect()
+}
+
+/// Characters of a wrong key or value that its answer repeats.
 const SHOWN_MAX: usize = 80;
 
 #[cfg(test)]
@@ -193,5 +199,11 @@ mod tests {
         let body = Body::parse(b"").unwrap();
         let value = Value::String("x".repeat(1000));
         assert!(body.fault("key", &value, "allowed little").len() < 120);
+        let long = "x".repeat(1000);
+        let text = format!(r#"{{"do":{{"{long}":1}},"{long}":2}}"#);
+        let mut body = Body::parse(text.as_bytes()).unwrap();
+        let (name, how) = body.choice("do", "little").unwrap();
+        assert!(name.len() < 120 && how.end("little").unwrap_err().len() < 120);
+        assert!(body.end("little").unwrap_err().len() < 120);
     }
 }

@@ -1,13 +1,13 @@
 //! `GET /dev/messages`: what clients have sent each other, decoded; waits for messages that are yet to come.
 
-use super::captures::Captures;
+use super::captures::{Captures, NewestCopies};
 use super::query::Parameters;
 use super::summary;
-use crate::side::admin::{Admin, error, json};
+use crate::side::admin::{Admin, error};
 use crate::side::channels::rfc3339;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use broker_core::shard::{Captured, Glob, Towards};
 use serde_json::{Value, json as value};
 use std::time::Duration;
@@ -39,40 +39,56 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
         );
     }
     match parse(query.as_deref()) {
-        Ok(wanted) => json(StatusCode::OK, &wait_for(&dev.captures, &wanted).await),
+        Ok(wanted) => {
+            let kind = [(header::CONTENT_TYPE, "application/json")];
+            (kind, wait_for(&dev.captures, &wanted).await).into_response()
+        }
         Err(fault) => error(StatusCode::BAD_REQUEST, &fault),
     }
 }
 
-async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> Value {
+async fn wait_for(captures: &Captures, wanted: &MessageQuery) -> String {
     let until = Instant::now() + wanted.wait;
     loop {
         let mut news = std::pin::pin!(captures.news());
         news.as_mut().enable();
-        let (page, found) = captures
-            .with(|kept| {
-                let after = kept.after(wanted.after);
-                let found = after.filter(|(_, copy)| wanted.covers(copy));
-                let rows: Vec<_> = found.take(wanted.limit).collect();
-                // A whole page ends with its last row, any other with all that there is.
-                let next = match rows.last() {
-                    Some((number, _)) if rows.len() == wanted.limit => *number,
-                    Some(_) | None => kept.last().max(wanted.after),
-                };
-                let found = rows.len();
-                let rows: Vec<Value> = rows
-                    .into_iter()
-                    .map(|(seq, copy)| row(*seq, copy))
-                    .collect();
-                let missed = captures.missed();
-                let page = value!({ "messages": rows, "next": next, "missed": missed });
-                (page, found)
-            })
-            .await;
-        if found >= wanted.min || timeout_at(until, news).await.is_err() {
+        let missed = captures.missed();
+        let min = if Instant::now() < until {
+            wanted.min
+        } else {
+            0
+        };
+        let page = captures.with(|kept| page(kept, wanted, min, missed)).await;
+        if let Some(page) = page {
             return page;
         }
+        let _ = timeout_at(until, news).await;
     }
+}
+
+/// The answer, once there are `min` messages. It is written message by message: some KiB of a payload, as values, may
+/// take some MiB.
+fn page(kept: &NewestCopies, wanted: &MessageQuery, min: usize, missed: u64) -> Option<String> {
+    let after = kept.after(wanted.after);
+    let found = after.filter(|(_, copy)| wanted.covers(copy));
+    let rows: Vec<_> = found.take(wanted.limit).collect();
+    if rows.len() < min {
+        return None;
+    }
+    // A whole page ends with its last row, any other with all that there is.
+    let next = match rows.last() {
+        Some((number, _)) if rows.len() == wanted.limit => *number,
+        Some(_) | None => kept.last().max(wanted.after),
+    };
+    let mut page = String::from("{\"messages\":[");
+    for (place, (seq, copy)) in rows.into_iter().enumerate() {
+        if place > 0 {
+            page.push(',');
+        }
+        page.push_str(&row(*seq, copy).to_string());
+    }
+    page.push_str(&format!("],\"missed\":{missed},\"next\":{next}}}"));
+    Some(page)
 }
 
 impl MessageQuery {
@@ -172,6 +188,13 @@ mod tests {
             .collect()
     }
 
+    async fn answer(captures: &Captures, wanted: &MessageQuery) -> Value {
+        let text = wait_for(captures, wanted).await;
+        let page: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(page.to_string(), text, "written as any other document");
+        page
+    }
+
     #[tokio::test]
     async fn messages_are_found_by_what_they_are() {
         let captures = Captures::default();
@@ -189,11 +212,11 @@ mod tests {
             ("limit=2", &[1, 2], 2),
             ("after=9", &[], 9),
         ] {
-            let page = wait_for(&captures, &parse(Some(query)).unwrap()).await;
+            let page = answer(&captures, &parse(Some(query)).unwrap()).await;
             assert_eq!(numbers(&page), found, "{query}");
             assert_eq!(page["next"], next, "{query}");
         }
-        let page = wait_for(&captures, &parse(Some("limit=1")).unwrap()).await;
+        let page = answer(&captures, &parse(Some("limit=1")).unwrap()).await;
         let first = &page["messages"][0];
         assert_eq!(
             (&first["from"], &first["to"]),
@@ -210,11 +233,11 @@ mod tests {
         let captures = Captures::default();
         let began = Instant::now();
         let wanted = parse(Some("wait=50ms")).unwrap();
-        let page = wait_for(&captures, &wanted).await;
+        let page = answer(&captures, &wanted).await;
         assert!(numbers(&page).is_empty() && began.elapsed() >= Duration::from_millis(50));
         let mut shard = captures.of_shard();
         let wanted = parse(Some("min=2&wait=25s&action=SDP_OFFER")).unwrap();
-        let (page, ()) = tokio::join!(wait_for(&captures, &wanted), async {
+        let (page, ()) = tokio::join!(answer(&captures, &wanted), async {
             for action in [Action::SdpOffer, Action::SdpAnswer, Action::SdpOffer] {
                 tokio::task::yield_now().await;
                 shard.take(copy("cam-1", Towards::Master, action));
