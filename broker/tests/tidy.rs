@@ -42,6 +42,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("placement", &["id"]),
     ("control", &["id", "machine", "settings", "time"]),
     ("crowd", &["time"]),
+    ("cluster", &["time"]),
 ];
 
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.

@@ -41,6 +41,7 @@ main() {
   step 300 "model of the wake protocol" model
   step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-2000000}" cargo test --workspace --locked --test fuzz
   step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test --workspace --locked --test sim
+  step 300 "simulation of clusters, short" env CLUSTER_SEEDS="${CLUSTER_SEEDS:-5000}" cargo test --workspace --locked --test cluster_sim
   step 300 "benches, each once" cargo test --workspace --locked --bench '*'
   # One at a time, as a user builds them: together they would share features that neither has alone.
   step 900 "release binary: broker" cargo build --release --locked -p broker

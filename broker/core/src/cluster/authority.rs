@@ -1,0 +1,244 @@
+//! Going on: until when this node may admit, and when it is alone.
+//!
+//! ```text
+//!            first registration           nobody answers, and somebody could take
+//!  Starting ───────────────────► Answered ───────────────────────────────────► Alone
+//!                                 │    ▲                                        │
+//!      nobody answers, and nobody │    │ somebody answers                       │ somebody answers
+//!      is known who could take    ▼    │                                        ▼
+//!                               Exception            Answered, or after the second time in 10 minutes Held
+//! ```
+//! A stopped process begins again at `Asking`: it waits for one round of questions before it decides.
+
+use super::limits::{ALONE_AGAIN_MS, GAP_MS, HAS_ETCD_MS, ROUND_MS, TICK_MS};
+use crate::time::Now;
+
+/// Whether a node may serve what it owns, and until when. One per process.
+#[derive(Debug)]
+pub struct Authority {
+    standing: Standing,
+    valid_until: Now,
+    /// When the newest question was sent to which etcd showed the slots.
+    etcd: Option<Now>,
+    /// The end of the last gap in the ticks.
+    gap: Option<Now>,
+    /// When this node was last alone.
+    alone_at: Option<Now>,
+    held_until: Option<Now>,
+    reach_ms: u64,
+    ttl_ms: u64,
+}
+
+/// Why a node serves, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It never registered: it serves nothing.
+    Starting,
+    /// etcd or a peer answers.
+    Answered,
+    /// Nobody answers, and as far as this node knows nobody can take: it goes on.
+    Exception,
+    /// It was stopped, and waits for one round of questions.
+    Asking,
+    /// Nobody answers, and somebody may take.
+    Alone,
+    /// It was alone twice in a short time, and waits although somebody answers.
+    Held,
+}
+
+impl Authority {
+    /// Of a process that never registered.
+    #[must_use]
+    pub fn new(reach_ms: u64, ttl_ms: u64) -> Self {
+        Self {
+            standing: Standing::Starting,
+            valid_until: Now(0),
+            etcd: None,
+            gap: None,
+            alone_at: None,
+            held_until: None,
+            reach_ms,
+            ttl_ms,
+        }
+    }
+
+    /// Admissions are valid before this moment.
+    #[must_use]
+    pub fn valid_until(&self) -> Now {
+        self.valid_until
+    }
+
+    /// Why the node serves, or does not.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// etcd showed the slots in answer to a question sent at `asked`.
+    pub fn etcd_answers(&mut self, asked: Now) {
+        if self.gap.is_none_or(|gap| asked >= gap) {
+            self.etcd = self.etcd.max(Some(asked));
+        }
+    }
+
+    /// etcd has another history: whatever it answered does not count.
+    pub fn lose_etcd(&mut self) {
+        self.etcd = None;
+    }
+
+    /// Whether etcd answered lately.
+    #[must_use]
+    pub fn has_etcd(&self, now: Now) -> bool {
+        self.etcd
+            .is_some_and(|asked| now.since(asked) <= HAS_ETCD_MS)
+    }
+
+    /// The process registered for the first time, or again.
+    pub fn registers(&mut self) {
+        if self.standing == Standing::Starting {
+            self.standing = Standing::Alone;
+        }
+    }
+
+    /// The process was stopped until `now`.
+    pub fn gap(&mut self, now: Now) {
+        self.etcd = None;
+        self.gap = Some(now);
+        self.valid_until = Now(0);
+        match self.standing {
+            Standing::Answered | Standing::Exception => self.standing = Standing::Asking,
+            Standing::Starting | Standing::Asking | Standing::Alone | Standing::Held => {}
+        }
+    }
+
+    /// Decides, given when the newest question was sent that a peer answered, and whether any peer may take.
+    ///
+    /// True when the node has just become alone.
+    pub fn decide(&mut self, peers: Option<Now>, may_be_taken: bool, now: Now) -> bool {
+        let until = self
+            .etcd
+            .max(peers)
+            .map_or(Now(0), |asked| asked.after(self.reach_ms));
+        match self.standing {
+            Standing::Starting => return false,
+            Standing::Held if self.held_until.is_some_and(|held| now < held) => return false,
+            Standing::Held | Standing::Alone if until > now => {
+                return self.answered_again(until, now);
+            }
+            Standing::Alone | Standing::Held => return false,
+            Standing::Answered | Standing::Exception | Standing::Asking => {}
+        }
+        let asking = self
+            .gap
+            .is_some_and(|gap| now.since(gap) < ROUND_MS + GAP_MS / 2);
+        if until > now.after(TICK_MS) || (until > now && may_be_taken) {
+            self.standing = Standing::Answered;
+            self.valid_until = until;
+        } else if asking {
+            self.valid_until = until;
+            self.standing = Standing::Asking;
+        } else if !may_be_taken {
+            self.standing = Standing::Exception;
+            self.valid_until = now.after(GAP_MS).max(until);
+        } else {
+            return self.becomes_alone(now);
+        }
+        false
+    }
+
+    fn becomes_alone(&mut self, now: Now) -> bool {
+        let is_again = self
+            .alone_at
+            .is_some_and(|before| now.since(before) < ALONE_AGAIN_MS);
+        self.held_until = is_again.then_some(Now(0));
+        self.alone_at = Some(now);
+        self.valid_until = Now(0);
+        self.standing = Standing::Alone;
+        true
+    }
+
+    fn answered_again(&mut self, until: Now, now: Now) -> bool {
+        if self.standing == Standing::Alone && self.held_until.is_some() {
+            self.standing = Standing::Held;
+            self.held_until = Some(now.after(self.ttl_ms));
+            return false;
+        }
+        self.held_until = None;
+        self.standing = Standing::Answered;
+        self.valid_until = until;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that registered at 0 and was answered then.
+    fn answered() -> Authority {
+        let mut authority = Authority::new(8_000, 10_000);
+        authority.registers();
+        authority.etcd_answers(Now(0));
+        assert!(!authority.decide(None, true, Now(0)));
+        assert_eq!(authority.standing(), Standing::Answered);
+        authority
+    }
+
+    #[test]
+    fn nothing_is_served_before_the_first_registration() {
+        let mut authority = Authority::new(8_000, 10_000);
+        authority.etcd_answers(Now(5));
+        authority.decide(Some(Now(5)), false, Now(6));
+        assert_eq!(authority.standing(), Standing::Starting);
+        assert_eq!(authority.valid_until(), Now(0));
+    }
+
+    #[test]
+    fn an_answer_counts_from_its_question_on() {
+        let mut authority = answered();
+        assert_eq!(authority.valid_until(), Now(8_000));
+        assert!(!authority.decide(Some(Now(3_000)), true, Now(7_900)));
+        assert_eq!(authority.valid_until(), Now(11_000));
+        assert!(authority.decide(Some(Now(3_000)), true, Now(11_000)));
+        assert_eq!(authority.standing(), Standing::Alone);
+        assert_eq!(authority.valid_until(), Now(0));
+    }
+
+    #[test]
+    fn where_nobody_can_take_a_node_goes_on_tick_by_tick() {
+        let mut authority = answered();
+        for now in [7_800, 9_000, 60_000] {
+            assert!(!authority.decide(None, false, Now(now)));
+            assert_eq!(authority.standing(), Standing::Exception);
+            assert!(authority.valid_until() >= Now(now + GAP_MS));
+        }
+        assert!(authority.decide(None, true, Now(60_500)));
+        assert_eq!(authority.standing(), Standing::Alone);
+    }
+
+    #[test]
+    fn a_node_that_was_alone_twice_waits_a_ttl() {
+        let mut authority = answered();
+        assert!(authority.decide(None, true, Now(8_000)));
+        authority.decide(Some(Now(9_000)), true, Now(9_100));
+        assert_eq!(authority.valid_until(), Now(17_000));
+        assert!(authority.decide(Some(Now(9_000)), true, Now(17_000)));
+        authority.decide(Some(Now(18_000)), true, Now(18_100));
+        assert_eq!(authority.standing(), Standing::Held);
+        assert_eq!(authority.valid_until(), Now(0));
+        authority.decide(Some(Now(28_000)), true, Now(28_100));
+        assert_eq!(authority.standing(), Standing::Answered);
+    }
+
+    #[test]
+    fn a_stopped_process_asks_before_it_decides() {
+        let mut authority = answered();
+        authority.gap(Now(30_000));
+        assert_eq!(authority.valid_until(), Now(0));
+        authority.etcd_answers(Now(29_000));
+        assert!(!authority.decide(None, false, Now(30_500)));
+        assert_eq!(authority.standing(), Standing::Asking);
+        assert_eq!(authority.valid_until(), Now(0));
+        assert!(authority.decide(None, true, Now(32_000)));
+    }
+}

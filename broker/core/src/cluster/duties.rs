@@ -1,0 +1,456 @@
+//! What a node does by itself: questions, keepalives, claims, transfers; and what is decided after each input.
+
+use super::calls::Purpose;
+use super::limits::{
+    ABSENT_MS, GRACE_MS, PARCEL_WAIT_MS, ROUND_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS,
+};
+use super::message::{
+    Call, Compare, Ending, Held, Output, Packed, Parcel, ParcelSent, Question, Target, Transaction,
+};
+use super::node::Cluster;
+use super::plan::rebalance;
+use super::registration::Place;
+use super::slots::{Own, Stage};
+use super::types::{Epoch, Key, NodeId, Owner, ParcelId, Revision, RosterState, Slot, Value};
+use crate::time::Now;
+
+impl Cluster {
+    /// Time has passed.
+    pub(super) fn tick(&mut self, stuck: bool, now: Now) {
+        self.last_tick = now;
+        self.stuck = stuck;
+        for call in self.calls.overdue(now) {
+            if !matches!(
+                call.purpose,
+                Purpose::Progress | Purpose::KeepAlive(_) | Purpose::Write(..)
+            ) {
+                self.calls.want_read();
+            }
+        }
+        if now >= self.next_round {
+            self.next_round = now.after(ROUND_MS);
+            self.ask(now);
+            self.write_off(now);
+            if !self.other_history {
+                self.call_etcd(now);
+            }
+        }
+        if !self.other_history {
+            self.calls.end_blind_watch(now);
+            self.read(now);
+            self.register(now);
+        }
+        for id in self.parcels.expire(now) {
+            self.outputs.push_back(Output::Discard(id));
+        }
+        self.give_up_unloaded(now);
+        self.check_transfers(now);
+    }
+
+    /// The process was stopped until `now`: nothing from before counts, and everybody is asked at once.
+    pub(super) fn gap(&mut self, now: Now) {
+        self.last_tick = now;
+        self.silence.gap(now);
+        self.authority.gap(now);
+        self.plan.gap();
+        self.view.lose_currency();
+        self.next_round = now;
+    }
+
+    /// What follows from any input: own slots as the view has them, the right to serve, loads, claims, transfers.
+    pub(super) fn settle(&mut self, now: Now) {
+        if self.ended {
+            return;
+        }
+        self.reconcile(now);
+        match self
+            .registering
+            .place(&self.view, 2 * self.ttl_ms + ABSENT_MS, now)
+        {
+            Place::Removed => return self.end(Ending::Removed),
+            Place::Taken => return self.end(Ending::NameTaken),
+            Place::Own | Place::Occupied => {}
+        }
+        if self.registering.notices(&self.view) {
+            self.view.renew_currency(now);
+            self.authority.registers();
+        }
+        let may_be_taken = self.may_be_taken();
+        let peers = self.silence.newest_answered();
+        if self.authority.decide(peers, may_be_taken, now) {
+            self.outputs.push_back(Output::Alone);
+        }
+        for held in self.slots.start_loads(now) {
+            self.outputs.push_back(Output::Load(held));
+        }
+        if self.can_act(now) {
+            self.claim(now);
+            self.transfer(now);
+        }
+        self.finish_drain(now);
+    }
+
+    /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, nothing unsure.
+    pub(super) fn can_act(&self, now: Now) -> bool {
+        !self.stuck
+            && !self.other_history
+            && self.authority.has_etcd(now)
+            && self.registering.current(&self.view).is_some()
+    }
+
+    /// The operator ends this node. Without etcd nothing can be given away.
+    pub(super) fn drain(&mut self, now: Now) {
+        let can_give = self.can_act(now);
+        self.transfers.drain(now);
+        if !can_give {
+            self.say_goodbye(now);
+        }
+    }
+
+    /// The operator spreads the slots: each node gives what is above its part, as of its view.
+    pub(super) fn rebalance(&mut self) {
+        let is_there = |node: &NodeId| {
+            self.view.registration(*node).is_some()
+                && self.view.roster(*node) == Some(RosterState::Here)
+        };
+        let nodes: Vec<NodeId> = self.view.nodes().filter(is_there).collect();
+        let moves = rebalance(&self.view, &nodes);
+        let mine = moves
+            .into_iter()
+            .filter(|&(_, giver, _)| giver == self.me.node);
+        self.transfers
+            .plan(mine.map(|(slot, _, taker)| (slot, taker)).collect());
+    }
+
+    /// Another node took a parcel, or refused it.
+    pub(super) fn parcel_answered(&mut self, from: NodeId, id: ParcelId, taken: bool, now: Now) {
+        let offered = self.slots.iter().find_map(|(slot, own)| match own.stage {
+            Stage::Offered { parcel, target, .. } if parcel == id => {
+                Some((slot, own.epoch, target))
+            }
+            Stage::Offered { .. } | Stage::Waiting { .. } | Stage::Loading { .. } => None,
+            Stage::Ready | Stage::Vacating | Stage::Leaving { .. } => None,
+        });
+        let Some((slot, epoch, target)) =
+            offered.filter(|(_, _, target)| target.owner.node == from)
+        else {
+            return;
+        };
+        if taken && self.can_act(now) {
+            self.slots.enter(
+                slot,
+                Stage::Leaving {
+                    parcel: id,
+                    since: now,
+                },
+            );
+            self.send_transfer(Held { slot, epoch }, id, target, now);
+        } else {
+            self.transfers.avoid(from, now);
+            self.resume(slot, epoch, Packed::Kept);
+        }
+    }
+
+    /// Writes a channel's record under its slot's epoch: one of an earlier owner fails.
+    pub(super) fn write_record(&mut self, held: Held, number: u32, now: Now) {
+        let transaction = Transaction {
+            compares: vec![at(Key::Slot(held.slot), held.epoch)],
+            puts: vec![(Key::Record(held.slot, number), Value::Record)],
+            reads: false,
+        };
+        let purpose = Purpose::Write(held.slot, number);
+        self.call(purpose, Call::Transaction(transaction), now);
+    }
+
+    /// Sends a read if one is due.
+    pub(super) fn read(&mut self, now: Now) {
+        if self.calls.read_is_due(now) {
+            self.call(Purpose::Read, Call::Read, now);
+        }
+    }
+
+    /// The next step towards a registration, if there is none.
+    pub(super) fn register(&mut self, now: Now) {
+        let is_waiting =
+            self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
+        let is_registered = self.registering.current(&self.view).is_some();
+        if is_waiting || is_registered || self.stuck || self.ended || self.calls.is_unsure() {
+            return;
+        }
+        let patience_ms = 2 * self.ttl_ms + ABSENT_MS;
+        if self.registering.place(&self.view, patience_ms, now) != Place::Own {
+            return;
+        }
+        if !self.registering.has_lease() {
+            return self.call(Purpose::Grant, Call::Grant, now);
+        }
+        let is_stopping = self.transfers.is_draining();
+        if let Some(attempt) = self.registering.attempt(&self.view, is_stopping) {
+            self.call(Purpose::Register, Call::Transaction(attempt), now);
+        }
+    }
+
+    /// Asks every node that is here, registered, or owns a slot.
+    fn ask(&mut self, now: Now) {
+        let mut owns = vec![false; self.view.nodes().count()];
+        for owner in self.view.slots().iter().filter_map(|record| record.owner) {
+            if let Some(place) = owns.get_mut(owner.node.index()) {
+                *place = true;
+            }
+        }
+        let complete = self.view.complete();
+        for node in self.view.nodes().filter(|node| *node != self.me.node) {
+            let is_asked = owns[node.index()]
+                || self.view.roster(node) == Some(RosterState::Here)
+                || self.view.registration(node).is_some();
+            if is_asked {
+                self.silence.asks(node, now);
+                let question = Question {
+                    asked: now,
+                    complete,
+                };
+                self.outputs.push_back(Output::Ask(node, question));
+            }
+        }
+    }
+
+    /// Notes whose slots could be taken, as long as etcd answers.
+    fn write_off(&mut self, now: Now) {
+        if !self.authority.has_etcd(now) || self.other_history {
+            return;
+        }
+        for node in self.view.nodes() {
+            let is_silent = self.silence.asked_for(node, now, self.ttl_ms)
+                && !self.silence.reaches(node, now)
+                && (self.silence.ever_answered(node) || self.plan.runs_for(GRACE_MS, now));
+            let is_gone = self.view.absent_ms(node) >= ABSENT_MS;
+            self.silence.write_off(node, is_silent && is_gone);
+        }
+    }
+
+    /// Whether any node of the roster may be on a side of the cluster that takes slots.
+    fn may_be_taken(&self) -> bool {
+        self.view.nodes().any(|node| {
+            node != self.me.node
+                && self.view.roster(node) == Some(RosterState::Here)
+                && self.silence.may_take(node)
+        })
+    }
+
+    fn call_etcd(&mut self, now: Now) {
+        if let Some(registration) = self.registering.current(&self.view).filter(|_| !self.stuck) {
+            let lease = registration.lease;
+            self.call(Purpose::KeepAlive(lease), Call::KeepAlive(lease), now);
+        }
+        if let Some(watch) = self.calls.watch() {
+            self.call(Purpose::Progress, Call::Progress(watch), now);
+        }
+        let roster = self.view.roster(self.me.node);
+        if self.transfers.is_draining() && roster == Some(RosterState::Here) && self.can_act(now) {
+            let key = Key::Roster(self.me.node);
+            let transaction = Transaction {
+                compares: vec![at(key, self.view.roster_at(self.me.node))],
+                puts: vec![(key, Value::Roster(RosterState::Away))],
+                reads: false,
+            };
+            self.call(Purpose::Away, Call::Transaction(transaction), now);
+        }
+    }
+
+    /// Claims what this node may claim, in one transaction at a time, from a view without doubt.
+    fn claim(&mut self, now: Now) {
+        let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
+        if is_busy || self.calls.is_unsure() || self.transfers.is_draining() {
+            return;
+        }
+        let mut owners: Vec<NodeId> = Vec::new();
+        let mut claimed = Vec::new();
+        for number in 0..self.view.slots().len() {
+            let slot = Slot(u16::try_from(number).unwrap_or(u16::MAX));
+            let is_wanted = self.plan.may_claim(slot, &self.view, &self.silence, now);
+            if !is_wanted || self.slots.is_shunned(slot, now) || self.slots.own(slot).is_some() {
+                continue;
+            }
+            let record = self.view.slot(slot);
+            let former = record.owner.map(|owner| owner.node);
+            if let Some(node) = former.filter(|node| *node != self.me.node)
+                && !owners.contains(&node)
+            {
+                owners.push(node);
+            }
+            claimed.push((slot, record.epoch));
+            if claimed.len() + owners.len() >= SLOTS_PER_CLAIM {
+                break;
+            }
+        }
+        if claimed.is_empty() {
+            return;
+        }
+        let mut compares: Vec<Compare> = claimed
+            .iter()
+            .map(|&(slot, epoch)| at(Key::Slot(slot), epoch))
+            .collect();
+        owners.push(self.me.node);
+        for node in owners {
+            compares.push(at(Key::Registration(node), self.view.registration_at(node)));
+        }
+        let puts = claimed
+            .iter()
+            .map(|&(slot, _)| (Key::Slot(slot), owned(self.me, None)));
+        let transaction = Transaction {
+            compares,
+            puts: puts.collect(),
+            reads: false,
+        };
+        self.call(Purpose::Claim, Call::Transaction(transaction), now);
+    }
+
+    /// Offers the next slots that are given away.
+    fn transfer(&mut self, now: Now) {
+        for (slot, Own { epoch, .. }, target) in
+            self.transfers
+                .next(&self.slots, &self.view, &self.silence, now)
+        {
+            let parcel = self.transfers.next_parcel();
+            self.slots.enter(
+                slot,
+                Stage::Offered {
+                    parcel,
+                    target,
+                    since: now,
+                },
+            );
+            let held = Held { slot, epoch };
+            self.outputs.push_back(Output::Pause(held, parcel));
+            let sent = ParcelSent::Ahead;
+            let id = parcel;
+            let parcel = Parcel {
+                id,
+                slot,
+                epoch,
+                sent,
+            };
+            self.outputs
+                .push_back(Output::Send(target.owner.node, parcel));
+        }
+    }
+
+    fn send_transfer(&mut self, held: Held, parcel: ParcelId, target: Target, now: Now) {
+        let transaction = Transaction {
+            compares: vec![
+                at(Key::Slot(held.slot), held.epoch),
+                at(Key::Registration(target.owner.node), target.registered),
+            ],
+            puts: vec![(Key::Slot(held.slot), owned(target.owner, Some(parcel)))],
+            reads: false,
+        };
+        let purpose = Purpose::Transfer(held.slot, held.epoch);
+        self.call(purpose, Call::Transaction(transaction), now);
+    }
+
+    /// Ends transfers that take too long. One whose outcome is unknown is settled by a new epoch of the own slot.
+    fn check_transfers(&mut self, now: Now) {
+        let own: Vec<(Slot, Own)> = self
+            .slots
+            .iter()
+            .filter(|(_, own)| own.parcel().is_some())
+            .collect();
+        for (slot, Own { epoch, stage }) in own {
+            match stage {
+                Stage::Offered { since, target, .. } if now.since(since) >= PARCEL_WAIT_MS => {
+                    self.transfers.avoid(target.owner.node, now);
+                    self.resume(slot, epoch, Packed::Kept);
+                }
+                Stage::Leaving { since, .. } => {
+                    self.check_leaving(Held { slot, epoch }, since, now)
+                }
+                Stage::Offered { .. } | Stage::Waiting { .. } | Stage::Loading { .. } => {}
+                Stage::Ready | Stage::Vacating => {}
+            }
+        }
+    }
+
+    fn check_leaving(&mut self, held: Held, since: Now, now: Now) {
+        let is_under_way = self.calls.awaits(&Purpose::Transfer(held.slot, held.epoch))
+            || self.calls.awaits(&Purpose::Retake(held.slot, held.epoch));
+        if is_under_way {
+            return;
+        }
+        if self.can_act(now) {
+            let transaction = Transaction {
+                compares: vec![at(Key::Slot(held.slot), held.epoch)],
+                puts: vec![(Key::Slot(held.slot), owned(self.me, None))],
+                reads: false,
+            };
+            let purpose = Purpose::Retake(held.slot, held.epoch);
+            self.call(purpose, Call::Transaction(transaction), now);
+        } else if now.since(since) >= UNKNOWN_MAX_MS {
+            self.resume(held.slot, held.epoch, Packed::Withdrawn);
+        }
+    }
+
+    /// Gives up slots that could not be loaded: others try.
+    fn give_up_unloaded(&mut self, now: Now) {
+        let has_etcd = self.authority.has_etcd(now);
+        for held in self.slots.overdue(has_etcd, now) {
+            self.slots.shun(held.slot, now);
+            self.slots.enter(held.slot, Stage::Vacating);
+        }
+        if !self.can_act(now) {
+            return;
+        }
+        let vacating: Vec<(Slot, Epoch)> = self
+            .slots
+            .iter()
+            .filter(|(_, own)| own.stage == Stage::Vacating)
+            .map(|(slot, own)| (slot, own.epoch))
+            .take(SLOTS_PER_CLAIM)
+            .collect();
+        if vacating.is_empty() || self.calls.awaits(&Purpose::Vacate) {
+            return;
+        }
+        for (slot, epoch) in vacating {
+            let none = Value::Slot {
+                owner: None,
+                parcel: None,
+            };
+            let transaction = Transaction {
+                compares: vec![at(Key::Slot(slot), epoch)],
+                puts: vec![(Key::Slot(slot), none)],
+                reads: false,
+            };
+            self.call(Purpose::Vacate, Call::Transaction(transaction), now);
+        }
+    }
+
+    fn finish_drain(&mut self, now: Now) {
+        if self.transfers.is_draining()
+            && (self.slots.count() == 0 || self.transfers.is_hopeless(now))
+        {
+            self.say_goodbye(now);
+        }
+    }
+
+    fn say_goodbye(&mut self, now: Now) {
+        let peers = self.view.nodes().filter(|node| *node != self.me.node);
+        for node in peers {
+            self.outputs.push_back(Output::Farewell(node));
+        }
+        if let Some(registration) = self.registering.current(&self.view) {
+            self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);
+        }
+        let left = u16::try_from(self.slots.count()).unwrap_or(u16::MAX);
+        self.end(Ending::Drained { left });
+    }
+}
+
+fn at(key: Key, at: Revision) -> Compare {
+    Compare { key, at }
+}
+
+fn owned(owner: Owner, parcel: Option<ParcelId>) -> Value {
+    Value::Slot {
+        owner: Some(owner),
+        parcel,
+    }
+}

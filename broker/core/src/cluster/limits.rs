@@ -1,0 +1,95 @@
+//! Bounds and spans of the cluster. Spans are milliseconds of the node's own monotonic clock.
+
+/// Slots of a cluster: the number of parts that channels are divided into. It never changes.
+pub const SLOTS: u16 = 4_096;
+
+/// Nodes that one cluster may have, over its whole life, in the list of names that a driver keeps.
+pub const NODES_MAX: usize = 256;
+
+/// Life of a registration without a keepalive, unless configured otherwise (5 s to 60 s).
+pub const TTL_MS: u64 = 10_000;
+
+/// From one tick to the next.
+pub const TICK_MS: u64 = 500;
+
+/// From one round of questions, keepalives and progress requests to the next.
+pub const ROUND_MS: u64 = 1_000;
+
+/// By how much an answer loses its value before a registration ends: an owner stops before anybody may take.
+pub const MARGIN_MS: u64 = 2_000;
+
+/// A longer span without a tick means that the process was stopped: nothing from before it counts.
+pub const GAP_MS: u64 = 2_000;
+
+/// How long a registration must be absent from a current view before its slots may be taken.
+pub const ABSENT_MS: u64 = 2_000;
+
+/// Progress reports of the watch that are further apart than this leave a gap in what the view knows.
+pub const PROGRESS_GAP_MS: u64 = 2_500;
+
+/// A node *has etcd* while etcd's last answer that shows the slots is not older than this.
+pub const HAS_ETCD_MS: u64 = 3_000;
+
+/// After this long without a reply the outcome of a call is unknown, and the state is read back.
+pub const CALL_MS: u64 = 3_000;
+
+/// The slots are read as a whole this often, whatever the watch reports.
+pub const READ_EVERY_MS: u64 = 60_000;
+
+/// How long others leave a node's slots to its next incarnation.
+pub const RESTARTED_MS: u64 = 5_000;
+
+/// How long the other nodes leave a slot to the one that rendezvous hashing names, at least.
+pub const FALLBACK_MS: u64 = 1_000;
+
+/// What chance adds to [`FALLBACK_MS`], at most, so that the others do not all claim at once.
+pub const FALLBACK_SPREAD_MS: u64 = 1_000;
+
+/// For this long after its start a node takes no slot of an owner that did not answer it since then.
+pub const GRACE_MS: u64 = 30_000;
+
+/// How long after the first registration slots that nobody ever owned are claimed.
+pub const FIRST_CLAIM_MS: u64 = 10_000;
+
+/// An owner that cannot serve a slot within this span, with etcd answering, gives it up.
+pub const LOAD_MAX_MS: u64 = 10_000;
+
+/// How long a node leaves a slot that it could not load to the others.
+pub const SHUN_MS: u64 = 30_000;
+
+/// Slots in one claim: etcd takes 128 operations a transaction.
+pub const SLOTS_PER_CLAIM: usize = 100;
+
+/// Slots whose records are read at a time.
+pub const LOADS_MAX: usize = 8;
+
+/// Slots that one node transfers at a time.
+pub const TRANSFERS_MAX: usize = 8;
+
+/// How long a drain waits for a node that can take its slots.
+pub const DRAIN_MAX_MS: u64 = 25_000;
+
+/// How long a transfer waits for a parcel's answer, and a slot for the next attempt.
+pub const PARCEL_WAIT_MS: u64 = 3_000;
+
+/// How long a parcel is kept for a transfer that does not come: the life of a pending message.
+pub const PARCEL_KEPT_MS: u64 = 120_000;
+
+/// Parcels that one node keeps for transfers to come; further ones are refused, and the giver asks another node.
+pub const PARCELS_MAX: usize = 8 * 64;
+
+/// How long a transfer without an outcome keeps its slot from being served.
+pub const UNKNOWN_MAX_MS: u64 = 10_000;
+
+/// A node that is alone for the second time within this span waits a whole TTL before it serves again.
+pub const ALONE_AGAIN_MS: u64 = 600_000;
+
+const _: () = {
+    assert!(GAP_MS >= 2 * TICK_MS, "an ordinary tick is no gap");
+    assert!(ROUND_MS.is_multiple_of(TICK_MS), "rounds begin at ticks");
+    assert!(HAS_ETCD_MS > 2 * ROUND_MS, "one lost question is no outage");
+    assert!(
+        SLOTS_PER_CLAIM <= 126,
+        "two compares for registrations are left of 128"
+    );
+};

@@ -1,0 +1,285 @@
+//! What goes in and out of a node's part of the cluster: calls of etcd, questions and answers between nodes, orders
+//! to the shards.
+
+use super::types::{
+    Change, Epoch, EtcdId, Incarnation, Key, LeaseId, NodeId, Owner, ParcelId, Revision, Slot,
+    SlotRecord, Snapshot, Value,
+};
+use crate::time::Now;
+use std::sync::Arc;
+
+/// Numbers a call of etcd within one process; a reply carries the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// Numbers a watch within one process; what comes of an earlier one is not counted as progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WatchId(pub u32);
+
+/// A key at the revision that the transaction expects; 0 means that there is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compare {
+    /// The key.
+    pub key: Key,
+    /// The revision of its last change.
+    pub at: Revision,
+}
+
+/// Compares, then puts: all of them or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// Without all of these nothing is put.
+    pub compares: Vec<Compare>,
+    /// What is put; a registration is put under its lease.
+    pub puts: Vec<(Key, Value)>,
+    /// Whether the reply shows all slots, registrations and members, whatever came of the compares.
+    pub reads: bool,
+}
+
+/// What is asked of etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A lease of the configured TTL.
+    Grant,
+    /// Another TTL for a lease.
+    KeepAlive(LeaseId),
+    /// The end of a lease and of the keys under it.
+    Revoke(LeaseId),
+    /// A linearizable read of all slots, registrations and members.
+    Read,
+    /// A transaction.
+    Transaction(Transaction),
+    /// A watch of slots, registrations and members that replaces the earlier one.
+    Watch {
+        /// Its number.
+        watch: WatchId,
+        /// The first revision whose changes are wanted.
+        from: Revision,
+    },
+    /// Up to which revision the watch has delivered.
+    Progress(WatchId),
+}
+
+/// What etcd answers to a call. A watch has no reply of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The lease.
+    Granted(LeaseId),
+    /// The lease lives on: its remaining time was more than 0.
+    KeptAlive,
+    /// There is no such lease.
+    LeaseGone,
+    /// What was read.
+    Snapshot(Snapshot),
+    /// A transaction's outcome, which is durable.
+    Outcome {
+        /// Whether it was made.
+        committed: bool,
+        /// The store's revision after it.
+        revision: Revision,
+        /// Which etcd cluster answered.
+        etcd: EtcdId,
+        /// What it read, if it reads.
+        snapshot: Option<Snapshot>,
+    },
+    /// Up to which revision the watch has delivered.
+    Progress(Revision),
+    /// Nothing was changed: the quota is used up, or the call was not sent.
+    Refused,
+}
+
+/// A slot that a node serves, and since which epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The slot.
+    pub slot: Slot,
+    /// The epoch of its owner.
+    pub epoch: Epoch,
+}
+
+/// What nodes ask each other once a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// When it was asked, by the clock of the node that asks; the answer repeats it.
+    pub asked: Now,
+    /// Up to where the node that asks knows every change of a slot: later ones belong in the answer.
+    pub complete: Revision,
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The question's.
+    pub asked: Now,
+    /// The process that answers.
+    pub incarnation: Incarnation,
+    /// Whether etcd answered it within [`super::limits::HAS_ETCD_MS`].
+    pub has_etcd: bool,
+    /// Whether it is stopping: no target for transfers.
+    pub stopping: bool,
+    /// What it serves, in the order of slots.
+    pub serves: Arc<[Held]>,
+    /// Slot changes that it knows and the node that asked may not: at most one for each slot.
+    pub changes: Vec<(Slot, SlotRecord)>,
+    /// The highest revision of etcd that it knows.
+    pub newest: Revision,
+}
+
+/// Pending messages of a slot, offered to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// Its number.
+    pub id: ParcelId,
+    /// The slot.
+    pub slot: Slot,
+    /// The giver's epoch.
+    pub epoch: Epoch,
+    /// Sent ahead of a transfer, or after the slot was lost to the receiver.
+    pub sent: ParcelSent,
+}
+
+/// When a parcel is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParcelSent {
+    /// Before the transfer: kept until etcd shows a change of owner with its number.
+    Ahead,
+    /// After the receiver became the owner in another way: delivered at once, or refused.
+    Late,
+}
+
+/// What happens to a node. One input, then all outputs, then the next input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Time has passed: at least every [`super::limits::TICK_MS`]. `stuck`: a shard does not answer its pulse.
+    Tick {
+        /// Whether a shard hangs.
+        stuck: bool,
+    },
+    /// etcd answered a call.
+    Reply(CallId, Reply),
+    /// Changes that the watch delivers, in order.
+    Changed(WatchId, Vec<Change>),
+    /// A watch ended: its connection, or what it wanted was compacted.
+    WatchEnded(WatchId),
+    /// Another node asks.
+    Question(NodeId, Question),
+    /// Another node answers.
+    Answer(NodeId, Answer),
+    /// The host of a node refused the connection: no process listens there.
+    Refused(NodeId),
+    /// A node ends in order.
+    Goodbye(NodeId, Incarnation),
+    /// The records of a slot are in memory, or could not be read.
+    Loaded {
+        /// The slot and the epoch that it was loaded for.
+        held: Held,
+        /// Whether all of them are there.
+        whole: bool,
+    },
+    /// Another node offers a slot's pending messages.
+    Parcel(NodeId, Parcel),
+    /// Another node took a parcel, or refused it.
+    ParcelAnswer {
+        /// Who.
+        from: NodeId,
+        /// Its number.
+        id: ParcelId,
+        /// Whether it has the messages.
+        taken: bool,
+    },
+    /// A change of a channel's record in a slot, to be written under the slot's epoch.
+    Write(Slot, u32),
+    /// The operator ends this node in order (SIGTERM).
+    Drain,
+    /// The operator asks that slots be spread evenly.
+    Rebalance,
+}
+
+/// What is to be done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A call of etcd.
+    Etcd(CallId, Call),
+    /// A question to another node.
+    Ask(NodeId, Question),
+    /// An answer to another node.
+    Tell(NodeId, Answer),
+    /// The end of this node, announced to another one.
+    Farewell(NodeId),
+    /// A parcel for another node.
+    Send(NodeId, Parcel),
+    /// Whether a parcel was taken.
+    Receipt {
+        /// Who offered it.
+        to: NodeId,
+        /// Its number.
+        id: ParcelId,
+        /// Whether it was taken.
+        taken: bool,
+    },
+    /// Read the records of a slot.
+    Load(Held),
+    /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
+    Serve(Held, Option<ParcelId>),
+    /// Put a parcel's messages into a slot that is served.
+    Merge(Held, ParcelId),
+    /// Drop a parcel.
+    Discard(ParcelId),
+    /// Stop admitting to a slot and pack its pending messages; its sockets are read no further.
+    Pause(Held, ParcelId),
+    /// Serve on after [`Self::Pause`].
+    Resume(Held, Packed),
+    /// Close a slot's connections and drop its records.
+    Release(Held, Cause),
+    /// Close all connections over 2 s: this node is alone. Records are kept.
+    Alone,
+    /// A write is refused with 503: the slot is not served here, or etcd does not answer.
+    WriteRefused(Slot, u32),
+    /// The process ends.
+    Exit(Ending),
+}
+
+/// What becomes of packed messages when the slot stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packed {
+    /// They are pending again: no other node will use the parcel.
+    Kept,
+    /// Another node may use the parcel: here they are counted as withdrawn.
+    Withdrawn,
+}
+
+/// Why a slot is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It was transferred; the parcel has its pending messages.
+    Transferred,
+    /// A newer epoch has another owner. Pending messages are packed as the parcel, if there is one, and sent.
+    Superseded(Option<ParcelId>),
+    /// This process could not load it.
+    NotLoaded,
+    /// The process ends.
+    Ends,
+}
+
+/// Why the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// A drain is over; the number of slots that were left.
+    Drained {
+        /// Slots without a node that could take them.
+        left: u16,
+    },
+    /// The node was removed from the roster (exit code 1).
+    Removed,
+    /// Another machine runs under this node's name (exit code 2).
+    NameTaken,
+}
+
+/// A target of transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Who would own the slot.
+    pub owner: Owner,
+    /// The revision of its registration, which the transaction compares.
+    pub registered: Revision,
+}

@@ -1,0 +1,41 @@
+//! Several nodes, one service: which node owns which channels, without I/O, clock or randomness.
+//!
+//! Channels are divided into [`limits::SLOTS`] slots. A slot has one owner, which a key of etcd names; the *epoch* is
+//! the revision of that key. Slot keys carry no lease: a node that loses its lease does not lose its slots.
+//!
+//! * **Taking** a slot needs etcd: its owner's registration is absent, *and* the owner does not answer the taker that
+//!   it serves the slot ([`plan`], [`silence`]). The claim's transaction compares the epoch and the registration.
+//! * **Going on** needs no etcd: an owner serves until it learns of a newer epoch, or is alone ([`authority`]).
+//! * **Giving** is a transfer: the pending messages first, then the owner's key ([`transfer`]).
+//!
+//! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
+//! the node's own monotonic clock, which goes on while the machine sleeps.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`types`] [`message`] [`limits`] | the words, what goes in and out, bounds |
+//! | [`view`] | what is known of etcd's keys |
+//! | [`silence`] | which nodes answer, and what |
+//! | [`authority`] | until when this node may admit |
+//! | [`plan`] | who takes which slot, and when |
+//! | [`slots`] | the own slots: loaded, served, given |
+//! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
+//! | `calls` `registration` | calls of etcd under way; the registration under a lease |
+
+pub mod authority;
+mod calls;
+mod duties;
+pub mod limits;
+pub mod message;
+mod node;
+mod ownership;
+mod parcels;
+pub mod plan;
+mod registration;
+pub mod silence;
+pub mod slots;
+pub mod transfer;
+pub mod types;
+pub mod view;
+
+pub use node::{Cluster, Config, Memory};

@@ -1,0 +1,368 @@
+//! One node's part of the cluster: what each input changes. What follows from time alone is in `duties`.
+
+use super::authority::{Authority, Standing};
+use super::calls::{Calls, Purpose, UnderWay};
+use super::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
+use super::message::{Answer, Call, CallId, Held, Input, Output, Packed, Question, Reply, WatchId};
+use super::parcels::Parcels;
+use super::plan::Plan;
+use super::registration::Registering;
+use super::silence::Silence;
+use super::slots::{Slots, Stage};
+use super::transfer::Transfers;
+use super::types::{
+    Change, EtcdId, NodeId, Owner, Revision, RosterState, Slot, SlotRecord, Snapshot,
+};
+use super::view::View;
+use crate::time::Now;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What a process is given at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// The node and this start of it.
+    pub me: Owner,
+    /// Slots of the cluster: [`super::limits::SLOTS`], fewer in tests.
+    pub slots: u16,
+    /// Life of a registration without a keepalive, in milliseconds.
+    pub ttl_ms: u64,
+    /// What the data directory remembers; nothing of it when the operator accepts etcd as it is.
+    pub memory: Memory,
+    /// Decides what chance decides.
+    pub seed: u64,
+}
+
+/// What the data directory keeps of etcd from one start to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The highest revision that anybody showed.
+    pub newest: Revision,
+    /// Which etcd cluster it was.
+    pub etcd: Option<EtcdId>,
+    /// etcd showed another history, and no operator accepted it.
+    pub other_history: bool,
+}
+
+/// One node's part of the cluster. One per process, in none of the shards.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(super) me: Owner,
+    pub(super) ttl_ms: u64,
+    pub(super) view: View,
+    pub(super) silence: Silence,
+    pub(super) authority: Authority,
+    pub(super) plan: Plan,
+    pub(super) slots: Slots,
+    pub(super) transfers: Transfers,
+    pub(super) parcels: Parcels,
+    pub(super) calls: Calls,
+    pub(super) registering: Registering,
+    pub(super) other_history: bool,
+    /// A shard hangs: this node neither registers nor answers.
+    pub(super) stuck: bool,
+    pub(super) ended: bool,
+    pub(super) last_tick: Now,
+    pub(super) next_round: Now,
+    pub(super) outputs: VecDeque<Output>,
+}
+
+impl Cluster {
+    /// A process that starts at `now` and knows nothing but what its data directory kept.
+    #[must_use]
+    pub fn new(config: &Config, now: Now) -> Self {
+        let reach_ms = config.ttl_ms.saturating_sub(MARGIN_MS);
+        let memory = config.memory;
+        Self {
+            me: config.me,
+            ttl_ms: config.ttl_ms,
+            view: View::new(config.slots, memory.newest, memory.etcd),
+            silence: Silence::new(config.slots, reach_ms),
+            authority: Authority::new(reach_ms, config.ttl_ms),
+            plan: Plan::new(config.me, config.slots, config.ttl_ms, now, config.seed),
+            slots: Slots::new(config.slots),
+            transfers: Transfers::new(config.me),
+            parcels: Parcels::default(),
+            calls: Calls::default(),
+            registering: Registering::new(config.me),
+            other_history: memory.other_history,
+            stuck: false,
+            ended: false,
+            last_tick: now,
+            next_round: now,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input; then [`Self::poll_output`] until it returns `None`.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        if self.ended {
+            return;
+        }
+        if now.since(self.last_tick) > GAP_MS {
+            self.gap(now);
+        }
+        match input {
+            Input::Tick { stuck } => self.tick(stuck, now),
+            Input::Reply(id, reply) => self.replied(id, reply, now),
+            Input::Changed(watch, changes) => self.changed(watch, &changes, now),
+            Input::WatchEnded(watch) => self.watch_ended(watch, now),
+            Input::Question(from, question) => self.answer(from, question, now),
+            Input::Answer(from, answer) => self.answered(from, &answer, now),
+            Input::Refused(node) => self.silence.parts(node),
+            Input::Goodbye(node, incarnation) => {
+                if self
+                    .silence
+                    .word(node)
+                    .is_none_or(|word| word.incarnation == incarnation)
+                {
+                    self.silence.parts(node);
+                }
+            }
+            Input::Loaded { held, whole } => self.loaded(held, whole, now),
+            Input::Parcel(from, parcel) => self.offered(from, parcel, now),
+            Input::ParcelAnswer { from, id, taken } => self.parcel_answered(from, id, taken, now),
+            Input::Write(slot, number) => self.write(slot, number, now),
+            Input::Drain => self.drain(now),
+            Input::Rebalance => self.rebalance(),
+        }
+        self.settle(now);
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether a client of `slot` is admitted at `now`, and under which epoch.
+    #[must_use]
+    pub fn admits(&self, slot: Slot, now: Now) -> Option<Held> {
+        let own = self.slots.own(slot)?;
+        let epoch = own.epoch;
+        let serves = own.stage == Stage::Ready && now < self.authority.valid_until();
+        (serves && !self.stuck && !self.ended).then_some(Held { slot, epoch })
+    }
+
+    /// Admissions to slots that are served are valid before this moment.
+    #[must_use]
+    pub fn valid_until(&self) -> Now {
+        self.authority.valid_until()
+    }
+
+    /// Why this node serves, or does not.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.authority.standing()
+    }
+
+    /// What this node knows of a slot: where to find its channels.
+    #[must_use]
+    pub fn record(&self, slot: Slot) -> SlotRecord {
+        self.view.slot(slot)
+    }
+
+    /// Whether the roster has `node` here, as far as is known.
+    #[must_use]
+    pub fn expects(&self, node: NodeId) -> bool {
+        self.view.roster(node) == Some(RosterState::Here)
+    }
+
+    /// Whether this node asks `node`: it is here, registered, or owns a slot, as far as is known.
+    #[must_use]
+    pub fn asks(&self, node: NodeId) -> bool {
+        let owns = |record: &SlotRecord| record.owner.is_some_and(|owner| owner.node == node);
+        self.expects(node)
+            || self.view.registration(node).is_some()
+            || self.view.slots().iter().any(owns)
+    }
+
+    /// What the data directory is to keep.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory {
+            newest: self.view.newest(),
+            etcd: self.view.etcd(),
+            other_history: self.other_history,
+        }
+    }
+
+    fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
+        let Some(call) = self.calls.replied(id) else {
+            return;
+        };
+        match reply {
+            Reply::Granted(lease) => {
+                self.registering.granted(lease);
+                self.register(now);
+            }
+            Reply::KeptAlive => {}
+            Reply::LeaseGone => {
+                if let Purpose::KeepAlive(lease) = call.purpose {
+                    self.registering.lease_gone(lease);
+                    self.register(now);
+                }
+            }
+            Reply::Snapshot(snapshot) => self.was_read(&call, &snapshot, now),
+            Reply::Outcome {
+                committed,
+                revision,
+                etcd,
+                snapshot,
+            } => {
+                if self.is_other_history(&call, revision, etcd) {
+                    return;
+                }
+                self.view.raise(revision);
+                if let Some(snapshot) = snapshot {
+                    self.was_read(&call, &snapshot, now);
+                }
+                self.concluded(&call, committed, revision, now);
+            }
+            Reply::Progress(revision) => self.progressed(&call, revision, now),
+            Reply::Refused => self.refused(&call, now),
+        }
+    }
+
+    /// A linearizable reply shows at least what was known when it was asked for; one that does not has another history.
+    fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
+        let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
+        if is_other {
+            self.other_history = true;
+            self.authority.lose_etcd();
+            self.calls.close_watch();
+        }
+        is_other
+    }
+
+    fn was_read(&mut self, call: &UnderWay, snapshot: &Snapshot, now: Now) {
+        if self.is_other_history(call, snapshot.revision, snapshot.etcd) {
+            return;
+        }
+        if self.view.contradicts(snapshot, call.known) {
+            self.is_other_history(call, Revision(0), snapshot.etcd);
+            return;
+        }
+        self.view.apply_snapshot(snapshot, now);
+        self.authority.etcd_answers(call.sent);
+        self.calls.was_read(now);
+        self.watch(now);
+    }
+
+    fn watch(&mut self, now: Now) {
+        if let Some(watch) = self.calls.open_watch(self.view.complete(), now) {
+            let id = self.calls.number();
+            self.outputs.push_back(Output::Etcd(id, watch));
+        }
+    }
+
+    fn progressed(&mut self, call: &UnderWay, revision: Revision, now: Now) {
+        if call.purpose == Purpose::Progress && revision >= self.view.complete() {
+            self.view.complete_to(revision);
+            self.view.current_at(call.sent);
+            self.authority.etcd_answers(call.sent);
+            self.calls.progressed(now);
+        }
+    }
+
+    fn concluded(&mut self, call: &UnderWay, committed: bool, revision: Revision, now: Now) {
+        if committed {
+            let changes: Vec<Change> = call
+                .puts
+                .iter()
+                .map(|&(key, value)| Change {
+                    revision,
+                    key,
+                    value: Some(value),
+                })
+                .collect();
+            self.view.apply_puts(&changes, now);
+            return;
+        }
+        match call.purpose {
+            Purpose::Transfer(slot, epoch) => self.resume(slot, epoch, Packed::Kept),
+            Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Read => {}
+            Purpose::Progress | Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
+            Purpose::Away | Purpose::Revoke | Purpose::Write(..) => {}
+        }
+        self.calls.want_read();
+        self.read(now);
+    }
+
+    /// Nothing was changed.
+    fn refused(&mut self, call: &UnderWay, now: Now) {
+        match call.purpose {
+            Purpose::Transfer(slot, epoch) => {
+                self.transfers.rest(now);
+                self.resume(slot, epoch, Packed::Kept);
+            }
+            Purpose::Write(slot, number) => {
+                self.outputs.push_back(Output::WriteRefused(slot, number));
+            }
+            Purpose::Read => self.calls.want_read(),
+            Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Progress => {}
+            Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
+            Purpose::Away | Purpose::Revoke => {}
+        }
+    }
+
+    fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
+        if self.calls.watch() == Some(watch) && !self.other_history {
+            self.view.apply_changes(changes, now);
+        }
+    }
+
+    /// What ended the watch may also have changed etcd's history, so the next one begins with a read.
+    fn watch_ended(&mut self, watch: WatchId, now: Now) {
+        if self.calls.watch() == Some(watch) && !self.other_history {
+            self.calls.close_watch();
+            self.calls.want_read();
+            self.read(now);
+        }
+    }
+
+    fn answer(&mut self, from: NodeId, question: Question, now: Now) {
+        if self.stuck {
+            return;
+        }
+        let serves = if now < self.authority.valid_until() {
+            self.slots.held()
+        } else {
+            Arc::from([])
+        };
+        let answer = Answer {
+            asked: question.asked,
+            incarnation: self.me.incarnation,
+            has_etcd: self.authority.has_etcd(now),
+            stopping: self.transfers.is_draining(),
+            serves,
+            changes: self.view.changes_after(question.complete),
+            newest: self.view.newest(),
+        };
+        self.outputs.push_back(Output::Tell(from, answer));
+    }
+
+    /// An answer counts only after the slot changes that it shows were applied.
+    fn answered(&mut self, from: NodeId, answer: &Answer, now: Now) {
+        if from.index() >= NODES_MAX || from == self.me.node {
+            return;
+        }
+        for &(slot, record) in &answer.changes {
+            self.view.learn(slot, record);
+        }
+        self.view.raise(answer.newest);
+        self.silence.answers(from, answer, now);
+    }
+
+    fn write(&mut self, slot: Slot, number: u32, now: Now) {
+        match self.admits(slot, now) {
+            Some(held) if self.can_act(now) => self.write_record(held, number, now),
+            Some(_) | None => self.outputs.push_back(Output::WriteRefused(slot, number)),
+        }
+    }
+
+    /// Sends a call of etcd.
+    pub(super) fn call(&mut self, purpose: Purpose, call: Call, now: Now) {
+        let id = self.calls.send(purpose, &call, self.view.newest(), now);
+        self.outputs.push_back(Output::Etcd(id, call));
+    }
+}

@@ -1,0 +1,156 @@
+//! The own slots as the view has them: what is gained is loaded and served, what is lost is released, with its pending
+//! messages and parcels.
+
+use super::message::{Cause, Ending, Held, Output, Packed, Parcel, ParcelSent};
+use super::node::Cluster;
+use super::slots::{Own, Stage};
+use super::types::{NodeId, Revision, Slot, SlotRecord};
+use crate::time::Now;
+
+impl Cluster {
+    pub(super) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
+        if self.slots.loaded(held, whole, now) {
+            let record = self.view.slot(held.slot);
+            let (parcel, late) = self.parcels.take(held.slot, record);
+            self.outputs.push_back(Output::Serve(held, parcel));
+            for id in late {
+                self.outputs.push_back(Output::Merge(held, id));
+            }
+        }
+    }
+
+    pub(super) fn offered(&mut self, from: NodeId, parcel: Parcel, now: Now) {
+        let id = parcel.id;
+        let own = self.slots.own(parcel.slot);
+        let taken = match parcel.sent {
+            ParcelSent::Ahead => {
+                own.is_none()
+                    && self.can_act(now)
+                    && !self.transfers.is_draining()
+                    && self.view.slot(parcel.slot).epoch <= parcel.epoch
+                    && self.keeps(parcel, now)
+            }
+            ParcelSent::Late => match own.filter(|own| own.epoch > parcel.epoch) {
+                Some(Own {
+                    epoch,
+                    stage: Stage::Ready,
+                }) => {
+                    let held = Held {
+                        slot: parcel.slot,
+                        epoch,
+                    };
+                    self.outputs.push_back(Output::Merge(held, id));
+                    true
+                }
+                Some(Own {
+                    stage: Stage::Waiting { .. } | Stage::Loading { .. },
+                    ..
+                }) => self.keeps(parcel, now),
+                Some(_) | None => false,
+            },
+        };
+        if !taken {
+            self.outputs.push_back(Output::Discard(id));
+        }
+        self.outputs.push_back(Output::Receipt {
+            to: from,
+            id,
+            taken,
+        });
+    }
+
+    fn keeps(&mut self, parcel: Parcel, now: Now) -> bool {
+        let kept = self.parcels.keep(parcel, now);
+        if let Ok(Some(earlier)) = kept {
+            self.outputs.push_back(Output::Discard(earlier));
+        }
+        kept.is_ok()
+    }
+
+    /// Serves on after a transfer that was not made.
+    pub(super) fn resume(&mut self, slot: Slot, epoch: Revision, packed: Packed) {
+        let own = self.slots.own(slot);
+        if own.is_some_and(|own| own.epoch == epoch && own.parcel().is_some()) {
+            self.slots.enter(slot, Stage::Ready);
+            self.outputs
+                .push_back(Output::Resume(Held { slot, epoch }, packed));
+        }
+    }
+
+    /// Brings the own slots in line with the view.
+    pub(super) fn reconcile(&mut self, now: Now) {
+        for slot in self.view.take_changed() {
+            let record = self.view.slot(slot);
+            let is_mine = record.owner == Some(self.me);
+            match self.slots.own(slot) {
+                Some(own) if own.epoch == record.epoch => {}
+                Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
+                    // Retaken under a new epoch: the transfer was not made, and cannot be made any more.
+                    self.slots.gain(slot, record.epoch, now);
+                    self.slots.enter(slot, Stage::Ready);
+                    let epoch = record.epoch;
+                    self.outputs
+                        .push_back(Output::Resume(Held { slot, epoch }, Packed::Kept));
+                }
+                Some(own) => {
+                    self.release(slot, own, record, now);
+                    if is_mine {
+                        self.slots.gain(slot, record.epoch, now);
+                    }
+                }
+                None if is_mine => self.slots.gain(slot, record.epoch, now),
+                None => {}
+            }
+            if !is_mine {
+                for id in self.parcels.forget(slot, record) {
+                    self.outputs.push_back(Output::Discard(id));
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, slot: Slot, own: Own, record: SlotRecord, now: Now) {
+        self.slots.lose(slot);
+        let epoch = own.epoch;
+        let held = Held { slot, epoch };
+        let Some(owner) = record.owner else {
+            self.outputs
+                .push_back(Output::Release(held, Cause::NotLoaded));
+            return;
+        };
+        if own.parcel().is_some() && own.parcel() == record.parcel {
+            self.transfers.gave(now);
+            self.outputs
+                .push_back(Output::Release(held, Cause::Transferred));
+            return;
+        }
+        // What is pending follows the slot, unless it may have been delivered elsewhere.
+        let may_be_elsewhere = matches!(own.stage, Stage::Leaving { .. });
+        let follows = own.is_held() && !may_be_elsewhere && owner.node != self.me.node;
+        let id = follows.then(|| self.transfers.next_parcel());
+        self.outputs
+            .push_back(Output::Release(held, Cause::Superseded(id)));
+        if let Some(id) = id {
+            let sent = ParcelSent::Late;
+            let parcel = Parcel {
+                id,
+                slot,
+                epoch,
+                sent,
+            };
+            self.outputs.push_back(Output::Send(owner.node, parcel));
+        }
+    }
+
+    /// The process ends: everything is released.
+    pub(super) fn end(&mut self, ending: Ending) {
+        let own: Vec<(Slot, Own)> = self.slots.iter().collect();
+        for (slot, Own { epoch, .. }) in own {
+            self.slots.lose(slot);
+            let held = Held { slot, epoch };
+            self.outputs.push_back(Output::Release(held, Cause::Ends));
+        }
+        self.ended = true;
+        self.outputs.push_back(Output::Exit(ending));
+    }
+}

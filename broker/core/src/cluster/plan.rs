@@ -1,0 +1,335 @@
+//! Who takes what: a function of the view, the same on every node that has the same view.
+
+use super::limits::{
+    ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, GRACE_MS, RESTARTED_MS,
+};
+use super::silence::Silence;
+use super::types::{Epoch, Incarnation, NodeId, Owner, RosterState, Slot, SlotRecord};
+use super::view::View;
+use crate::time::Now;
+
+/// When this node may claim which slot. One per process.
+#[derive(Debug)]
+pub struct Plan {
+    me: Owner,
+    started: Now,
+    ttl_ms: u64,
+    prospects: Vec<Prospect>,
+    random: fastrand::Rng,
+}
+
+/// What is noted of a slot while it could be taken, under the epoch that it has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Prospect {
+    epoch: Epoch,
+    /// Since when its owner's process is known to have a successor.
+    followed: Option<Now>,
+    /// Since when nothing protects the slot.
+    free: Option<Now>,
+    /// How long this node leaves it to the one that rendezvous hashing names.
+    fallback_ms: u64,
+}
+
+/// Why a slot may be claimed at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Not yet.
+    Protected,
+    /// Now, or once the node named by hashing had its time.
+    Free,
+    /// By this node, which owned it before it was restarted.
+    Own,
+    /// Once the owner's next process had its time.
+    Followed,
+}
+
+impl Plan {
+    /// A plan of a process that started at `started`; `seed` decides what chance decides.
+    #[must_use]
+    pub fn new(me: Owner, slots: u16, ttl_ms: u64, started: Now, seed: u64) -> Self {
+        Self {
+            me,
+            started,
+            ttl_ms,
+            prospects: vec![Prospect::default(); usize::from(slots)],
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// The process was stopped: what was free must be found so again.
+    pub fn gap(&mut self) {
+        self.prospects.fill(Prospect::default());
+    }
+
+    /// Whether this node may claim `slot` now.
+    pub fn may_claim(&mut self, slot: Slot, view: &View, silence: &Silence, now: Now) -> bool {
+        let record = view.slot(slot);
+        if record.owner == Some(self.me) {
+            return false;
+        }
+        let Some(mut prospect) = self.prospects.get(slot.index()).copied() else {
+            return false;
+        };
+        if prospect.epoch != record.epoch {
+            prospect = Prospect {
+                epoch: record.epoch,
+                ..Prospect::default()
+            };
+        }
+        let turn = self.turn(slot, record, view, silence, now);
+        let may = match turn {
+            Turn::Own => true,
+            Turn::Protected => {
+                prospect.free = None;
+                if let Some(owner) = record.owner.filter(|owner| followed(*owner, view, silence)) {
+                    debug_assert!(owner != self.me, "own slots are no prospects");
+                    prospect.followed.get_or_insert(now);
+                }
+                false
+            }
+            Turn::Free => {
+                let since = self.freed(&mut prospect, now);
+                now.since(since) >= prospect.fallback_ms || self.is_named(slot, record, view)
+            }
+            Turn::Followed => {
+                self.freed(&mut prospect, now);
+                let since = *prospect.followed.get_or_insert(now);
+                now.since(since) >= RESTARTED_MS
+            }
+        };
+        if let Some(place) = self.prospects.get_mut(slot.index()) {
+            *place = prospect;
+        }
+        may
+    }
+
+    /// Whether the slots of `owner` could be taken, were they not served: its registration is absent or another's.
+    #[must_use]
+    pub fn is_deregistered(owner: Owner, view: &View) -> bool {
+        match view.registration(owner.node) {
+            Some(registration) => registration.incarnation != owner.incarnation,
+            None => view.absent_ms(owner.node) >= ABSENT_MS,
+        }
+    }
+
+    /// Whether this process has run for `span_ms`.
+    #[must_use]
+    pub fn runs_for(&self, span_ms: u64, now: Now) -> bool {
+        now.since(self.started) >= span_ms
+    }
+
+    fn freed(&mut self, prospect: &mut Prospect, now: Now) -> Now {
+        if prospect.free.is_none() {
+            prospect.fallback_ms = FALLBACK_MS + self.random.u64(0..=FALLBACK_SPREAD_MS);
+        }
+        *prospect.free.get_or_insert(now)
+    }
+
+    fn turn(
+        &self,
+        slot: Slot,
+        record: SlotRecord,
+        view: &View,
+        silence: &Silence,
+        now: Now,
+    ) -> Turn {
+        let Some(owner) = record.owner else {
+            let since = view.first_registration().map_or(0, |at| now.since(at));
+            let is_first = record.epoch == Epoch::default();
+            let is_due = !is_first || since >= FIRST_CLAIM_MS;
+            return if is_due { Turn::Free } else { Turn::Protected };
+        };
+        let is_mine = owner.node == self.me.node;
+        if is_mine && owner.incarnation.directory == self.me.incarnation.directory {
+            return Turn::Own;
+        }
+        if !Self::is_deregistered(owner, view)
+            || !self.is_out_of_grace(owner.node, view, silence, now)
+        {
+            return Turn::Protected;
+        }
+        let silent = if is_mine {
+            now.since(self.started) >= self.ttl_ms
+        } else {
+            silence.is_silent(owner.node, slot, record.epoch, now, self.ttl_ms)
+        };
+        match (silent, !is_mine && followed(owner, view, silence)) {
+            (false, _) => Turn::Protected,
+            (true, true) => Turn::Followed,
+            (true, false) => Turn::Free,
+        }
+    }
+
+    fn is_out_of_grace(&self, owner: NodeId, view: &View, silence: &Silence, now: Now) -> bool {
+        self.runs_for(GRACE_MS, now)
+            || owner == self.me.node
+            || silence.ever_answered(owner)
+            || view.roster(owner) != Some(RosterState::Here)
+    }
+
+    /// Whether rendezvous hashing names this node, over the registered ones that are here.
+    ///
+    /// The node that owned the slot is left out: its next process claims it at once, or on an empty directory late.
+    fn is_named(&self, slot: Slot, record: SlotRecord, view: &View) -> bool {
+        let candidates = view.nodes().filter(|&node| {
+            view.registration(node).is_some()
+                && view.roster(node) == Some(RosterState::Here)
+                && record.owner.is_none_or(|owner| owner.node != node)
+        });
+        named(slot, candidates) == Some(self.me.node)
+    }
+}
+
+/// Whether the process that owns a slot is known to have a successor that claims the slot at once.
+///
+/// A successor on another directory, as after a host was replaced, waits as any taker does: nobody waits for it.
+fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
+    let follows = |other: Incarnation| {
+        other != owner.incarnation && other.directory == owner.incarnation.directory
+    };
+    let registered = view.registration(owner.node);
+    registered.is_some_and(|registration| follows(registration.incarnation))
+        || silence
+            .word(owner.node)
+            .is_some_and(|word| follows(word.incarnation))
+}
+
+/// The node that rendezvous hashing names for a slot. It changes for few slots when a node comes or leaves.
+#[must_use]
+pub fn named(slot: Slot, nodes: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+    nodes.max_by_key(|&node| (weight(slot, node), node))
+}
+
+/// A well mixed number for a slot on a node (the finaliser of SplitMix64).
+fn weight(slot: Slot, node: NodeId) -> u64 {
+    let mut bits =
+        (u64::from(slot.0) << 32 | u64::from(node.0)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// Which slots each owner gives to whom, so that all nodes of `nodes` have an equal part, give or take one.
+///
+/// Every node that has the same view finds the same list; a slot is in it at most once, and no node both gives and
+/// takes. Slots of owners that are not in `nodes` stay as they are.
+#[must_use]
+pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
+    let mut counts = vec![0usize; nodes.len()];
+    let place = |node: NodeId| nodes.iter().position(|&other| other == node);
+    let numbered = (0u16..).zip(view.slots());
+    let owned: Vec<(Slot, usize)> = numbered
+        .filter_map(|(number, record)| Some((Slot(number), place(record.owner?.node)?)))
+        .collect();
+    for &(_, owner) in &owned {
+        counts[owner] += 1;
+    }
+    let Some(part) = owned.len().checked_div(nodes.len()) else {
+        return Vec::new();
+    };
+    // Each node below the equal part takes what it lacks; what is left above it goes one by one to the others.
+    let lacks =
+        |(index, &count): (usize, &usize)| std::iter::repeat_n(index, part.saturating_sub(count));
+    let lacking: Vec<usize> = counts.iter().enumerate().flat_map(lacks).collect();
+    let fitting = |(index, &count): (usize, &usize)| (count <= part).then_some(index);
+    let one_more: Vec<usize> = counts.iter().enumerate().filter_map(fitting).collect();
+    let surplus = |most: usize| {
+        let mut seen = vec![0usize; nodes.len()];
+        let mut surplus = Vec::new();
+        for &(slot, owner) in &owned {
+            seen[owner] += 1;
+            if seen[owner] > most {
+                surplus.push((slot, owner));
+            }
+        }
+        surplus
+    };
+    let must = surplus(part + 1);
+    let may = surplus(part)
+        .into_iter()
+        .filter(|given| !must.contains(given));
+    let rest = lacking.len().saturating_sub(must.len());
+    let givers = must.iter().copied().chain(may.take(rest));
+    givers
+        .zip(lacking.iter().chain(&one_more))
+        .map(|((slot, giver), &taker)| (slot, nodes[giver], nodes[taker]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::types::Revision;
+
+    #[test]
+    fn hashing_moves_only_the_slots_of_the_node_that_leaves() {
+        let nodes = [NodeId(0), NodeId(1), NodeId(2)];
+        for number in 0..4096 {
+            let before = named(Slot(number), nodes.into_iter());
+            let after = named(Slot(number), nodes.into_iter().take(2));
+            assert!(
+                before == after || before == Some(NodeId(2)),
+                "slot {number}"
+            );
+        }
+    }
+
+    #[test]
+    fn slots_spread_over_all_nodes() {
+        let mut counts = [0u32; 5];
+        for number in 0..4096 {
+            let node = named(Slot(number), (0..5).map(NodeId)).unwrap();
+            counts[node.index()] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (700..950).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn rebalancing_leaves_equal_parts_with_the_fewest_moves() {
+        for (counts, moved) in [
+            (vec![9, 0, 0], 6),
+            (vec![5, 3, 3], 1),
+            (vec![4, 4, 3], 0),
+            (vec![0, 1, 9, 2], 6),
+            (vec![7, 7, 1], 4),
+            (vec![1, 0], 0),
+        ] {
+            let slots: u16 = counts.iter().sum();
+            let mut view = View::new(slots, Revision(0), None);
+            let owners = (0u16..)
+                .zip(&counts)
+                .flat_map(|(node, &count)| std::iter::repeat_n(NodeId(node), usize::from(count)));
+            for (number, node) in (0u16..).zip(owners) {
+                let incarnation = Incarnation {
+                    directory: 1,
+                    start: 1,
+                };
+                let record = SlotRecord {
+                    epoch: Revision(1),
+                    owner: Some(Owner { node, incarnation }),
+                    parcel: None,
+                };
+                view.learn(Slot(number), record);
+            }
+            let nodes: Vec<NodeId> = (0u16..)
+                .zip(&counts)
+                .map(|(node, _)| NodeId(node))
+                .collect();
+            let moves = rebalance(&view, &nodes);
+            assert_eq!(moves.len(), moved, "{counts:?}: {moves:?}");
+            let mut after = counts.clone();
+            for (_, giver, taker) in moves {
+                after[giver.index()] -= 1;
+                after[taker.index()] += 1;
+            }
+            let least = after.iter().min().unwrap();
+            assert!(
+                after.iter().all(|count| count - least <= 1),
+                "{counts:?} became {after:?}"
+            );
+        }
+    }
+}

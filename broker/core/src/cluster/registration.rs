@@ -1,0 +1,131 @@
+//! The registration: a key under a lease, which says that this process is there.
+//!
+//! What is registered is what the view shows: of several attempts without a known outcome the one that was made counts,
+//! with its lease.
+
+use super::message::{Compare, Transaction};
+use super::types::{Key, LeaseId, Owner, Registration, Revision, RosterState, Value};
+use super::view::View;
+use crate::time::Now;
+
+/// The state of one process's registration.
+#[derive(Debug)]
+pub(super) struct Registering {
+    me: Owner,
+    /// A lease for the next attempt.
+    granted: Option<LeaseId>,
+    /// A lease that no longer exists, whatever the view shows.
+    gone: Option<LeaseId>,
+    /// The roster had this node while it was registered.
+    joined: bool,
+    /// The newest registration of this process that was noticed.
+    noticed: Revision,
+    /// Since when another machine's registration under this name is in the way.
+    foreign_since: Option<Now>,
+}
+
+/// What the roster and the registrations mean for this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It may register, or is registered.
+    Own,
+    /// Another machine's registration has the name; it may lapse.
+    Occupied,
+    /// Another machine has the name.
+    Taken,
+    /// The node was removed.
+    Removed,
+}
+
+impl Registering {
+    /// Of a process that did not register.
+    #[must_use]
+    pub(super) fn new(me: Owner) -> Self {
+        Self {
+            me,
+            granted: None,
+            gone: None,
+            joined: false,
+            noticed: Revision(0),
+            foreign_since: None,
+        }
+    }
+
+    /// The registration of this process, as far as is known.
+    #[must_use]
+    pub(super) fn current(&self, view: &View) -> Option<Registration> {
+        view.registered(self.me)
+            .filter(|registration| self.gone != Some(registration.lease))
+    }
+
+    /// Whether the view shows a registration of this process that was not noticed before, however it came there: the
+    /// reply to its transaction may be lost.
+    pub(super) fn notices(&mut self, view: &View) -> bool {
+        let newest = self
+            .current(view)
+            .map_or(self.noticed, |registration| registration.revision);
+        let is_new = newest > self.noticed;
+        self.noticed = newest;
+        is_new
+    }
+
+    /// A lease was granted.
+    pub(super) fn granted(&mut self, lease: LeaseId) {
+        self.granted = Some(lease);
+    }
+
+    /// A lease that can be used for the next attempt.
+    #[must_use]
+    pub(super) fn has_lease(&self) -> bool {
+        self.granted.is_some()
+    }
+
+    /// A lease no longer exists.
+    pub(super) fn lease_gone(&mut self, lease: LeaseId) {
+        self.gone = Some(lease);
+    }
+
+    /// What the roster and the registrations mean. Another machine's registration is waited for, `patience_ms` long.
+    pub(super) fn place(&mut self, view: &View, patience_ms: u64, now: Now) -> Place {
+        let is_member = view.roster(self.me.node).is_some();
+        if self.joined && !is_member {
+            return Place::Removed;
+        }
+        let foreign = view.registration(self.me.node).filter(|registration| {
+            registration.incarnation.directory != self.me.incarnation.directory
+        });
+        if foreign.is_none() {
+            self.foreign_since = None;
+            self.joined |= is_member && view.registered(self.me).is_some();
+            return Place::Own;
+        }
+        let since = *self.foreign_since.get_or_insert(now);
+        if self.joined || now.since(since) >= patience_ms {
+            Place::Taken
+        } else {
+            Place::Occupied
+        }
+    }
+
+    /// The next attempt: under the lease that was granted, if the registration and the roster are as the view has them.
+    pub(super) fn attempt(&mut self, view: &View, is_stopping: bool) -> Option<Transaction> {
+        let lease = self.granted.take()?;
+        let registration = Key::Registration(self.me.node);
+        let roster = Key::Roster(self.me.node);
+        let at = |key, at| Compare { key, at };
+        let incarnation = self.me.incarnation;
+        let mut puts = vec![(registration, Value::Registration { incarnation, lease })];
+        let is_here = view.roster(self.me.node) == Some(RosterState::Here);
+        if !self.joined && !is_here && !is_stopping {
+            puts.push((roster, Value::Roster(RosterState::Here)));
+        }
+        Some(Transaction {
+            compares: vec![
+                at(registration, view.registration_at(self.me.node)),
+                at(roster, view.roster_at(self.me.node)),
+            ],
+            puts,
+            reads: true,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! The slots that this process owns: what etcd says is its own is loaded, then served.
+
+use super::limits::{LOAD_MAX_MS, LOADS_MAX, SHUN_MS};
+use super::message::{Held, Target};
+use super::types::{Epoch, ParcelId, Slot};
+use crate::time::Now;
+use std::sync::Arc;
+
+/// The state of the own slots. One per process.
+#[derive(Debug)]
+pub struct Slots {
+    own: Vec<Option<Own>>,
+    loading: usize,
+    count: usize,
+    /// When a load last succeeded, or could first be tried: slots that wait behind others are overdue by this.
+    progress: Now,
+    /// By slot: until when it is left to others, since its records could not be read.
+    shunned: Vec<Option<Now>>,
+    held: Arc<[Held]>,
+    held_is_old: bool,
+}
+
+/// One own slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Since which epoch it is owned.
+    pub epoch: Epoch,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far an own slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Other slots are loaded first, or the load is tried again.
+    Waiting {
+        /// Tried since, with etcd answering.
+        since: Option<Now>,
+    },
+    /// Its records are read.
+    Loading {
+        /// Tried since, with etcd answering.
+        since: Now,
+    },
+    /// Served, while the node may.
+    Ready,
+    /// Its owner-less value is being written.
+    Vacating,
+    /// Its pending messages are with another node, which has not answered.
+    Offered {
+        /// The parcel.
+        parcel: ParcelId,
+        /// The other node.
+        target: Target,
+        /// Since when.
+        since: Now,
+    },
+    /// The transaction of its transfer is under way, or its outcome is unknown.
+    Leaving {
+        /// The parcel.
+        parcel: ParcelId,
+        /// Since when.
+        since: Now,
+    },
+}
+
+impl Own {
+    /// Whether the node holds the slot's channels: it serves them, or keeps them still for a transfer.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        match self.stage {
+            Stage::Ready | Stage::Offered { .. } | Stage::Leaving { .. } => true,
+            Stage::Waiting { .. } | Stage::Loading { .. } | Stage::Vacating => false,
+        }
+    }
+
+    /// The parcel that may be in another node's hands.
+    #[must_use]
+    pub fn parcel(&self) -> Option<ParcelId> {
+        match self.stage {
+            Stage::Offered { parcel, .. } | Stage::Leaving { parcel, .. } => Some(parcel),
+            Stage::Waiting { .. } | Stage::Loading { .. } | Stage::Ready | Stage::Vacating => None,
+        }
+    }
+}
+
+impl Slots {
+    /// None of `slots` is owned.
+    #[must_use]
+    pub fn new(slots: u16) -> Self {
+        Self {
+            own: vec![None; usize::from(slots)],
+            loading: 0,
+            count: 0,
+            progress: Now(0),
+            shunned: vec![None; usize::from(slots)],
+            held: Arc::from([]),
+            held_is_old: false,
+        }
+    }
+
+    /// The state of a slot, if it is owned.
+    #[must_use]
+    pub fn own(&self, slot: Slot) -> Option<Own> {
+        self.own.get(slot.index()).copied().flatten()
+    }
+
+    /// How many slots are owned.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// All own slots in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, Own)> {
+        (0u16..)
+            .zip(&self.own)
+            .filter_map(|(number, own)| own.map(|own| (Slot(number), own)))
+    }
+
+    /// What is served, in order.
+    pub fn held(&mut self) -> Arc<[Held]> {
+        if self.held_is_old {
+            let held = self.iter().filter(|(_, own)| own.is_held());
+            self.held = held
+                .map(|(slot, Own { epoch, .. })| Held { slot, epoch })
+                .collect();
+            self.held_is_old = false;
+        }
+        self.held.clone()
+    }
+
+    /// The slot is owned from `epoch` on.
+    pub fn gain(&mut self, slot: Slot, epoch: Epoch, now: Now) {
+        if self.loading == 0 {
+            self.progress = now;
+        }
+        let stage = Stage::Waiting { since: None };
+        self.set(slot, Some(Own { epoch, stage }));
+    }
+
+    /// The slot is no longer owned.
+    pub fn lose(&mut self, slot: Slot) {
+        self.set(slot, None);
+    }
+
+    /// An own slot comes to another stage.
+    pub fn enter(&mut self, slot: Slot, stage: Stage) {
+        if let Some(own) = self.own(slot) {
+            self.set(slot, Some(Own { stage, ..own }));
+        }
+    }
+
+    /// The next slots to load, as many as may be loaded at a time.
+    pub fn start_loads(&mut self, now: Now) -> Vec<Held> {
+        if self.loading >= LOADS_MAX || self.count == 0 {
+            return Vec::new();
+        }
+        let waiting = self.iter().filter_map(|(slot, own)| match own.stage {
+            Stage::Waiting { since } => Some((slot, own.epoch, since)),
+            Stage::Loading { .. } | Stage::Ready | Stage::Vacating => None,
+            Stage::Offered { .. } | Stage::Leaving { .. } => None,
+        });
+        let next: Vec<_> = waiting.take(LOADS_MAX - self.loading).collect();
+        for &(slot, _, since) in &next {
+            let since = since.unwrap_or(now);
+            self.enter(slot, Stage::Loading { since });
+        }
+        next.into_iter()
+            .map(|(slot, epoch, _)| Held { slot, epoch })
+            .collect()
+    }
+
+    /// The records of a slot are there, or were not read. True when it is served from here on.
+    pub fn loaded(&mut self, held: Held, whole: bool, now: Now) -> bool {
+        let Some(own) = self.own(held.slot).filter(|own| own.epoch == held.epoch) else {
+            return false;
+        };
+        let Stage::Loading { since } = own.stage else {
+            return false;
+        };
+        if whole {
+            self.progress = now;
+            self.enter(held.slot, Stage::Ready);
+        } else {
+            let since = Some(since);
+            self.enter(held.slot, Stage::Waiting { since });
+        }
+        whole
+    }
+
+    /// Slots that could not be loaded for too long. While etcd does not answer (`has_etcd`), the span begins again.
+    ///
+    /// A slot that waits behind others is overdue only if none of them is loaded: many slots take their time.
+    pub fn overdue(&mut self, has_etcd: bool, now: Now) -> Vec<Held> {
+        if !has_etcd {
+            self.progress = now;
+        }
+        let progress = self.progress;
+        let mut overdue = Vec::new();
+        for (number, place) in (0u16..).zip(&mut self.own) {
+            let Some(own) = place else { continue };
+            let tried = match &mut own.stage {
+                Stage::Waiting { since } => since.as_mut(),
+                Stage::Loading { since } => Some(since),
+                Stage::Ready | Stage::Vacating => continue,
+                Stage::Offered { .. } | Stage::Leaving { .. } => continue,
+            };
+            let since = match tried {
+                Some(since) if has_etcd => *since,
+                Some(since) => {
+                    *since = now;
+                    now
+                }
+                None => progress,
+            };
+            if now.since(since) >= LOAD_MAX_MS {
+                let (slot, epoch) = (Slot(number), own.epoch);
+                overdue.push(Held { slot, epoch });
+            }
+        }
+        overdue
+    }
+
+    /// The slot is left to others for a while.
+    pub fn shun(&mut self, slot: Slot, now: Now) {
+        if let Some(place) = self.shunned.get_mut(slot.index()) {
+            *place = Some(now.after(SHUN_MS));
+        }
+    }
+
+    /// Whether the slot is left to others.
+    #[must_use]
+    pub fn is_shunned(&self, slot: Slot, now: Now) -> bool {
+        let until = self.shunned.get(slot.index()).copied().flatten();
+        until.is_some_and(|until| now < until)
+    }
+
+    fn set(&mut self, slot: Slot, next: Option<Own>) {
+        let Some(place) = self.own.get_mut(slot.index()) else {
+            return;
+        };
+        let is_loading =
+            |own: &Option<Own>| own.is_some_and(|own| matches!(own.stage, Stage::Loading { .. }));
+        self.loading -= usize::from(is_loading(place));
+        self.loading += usize::from(is_loading(&next));
+        self.count -= usize::from(place.is_some());
+        self.count += usize::from(next.is_some());
+        *place = next;
+        self.held_is_old = true;
+    }
+}

@@ -1,0 +1,167 @@
+//! The words of the cluster: nodes, incarnations, slots, epochs, and what etcd's keys hold.
+
+/// A node's number in the list of names that the driver keeps, below [`super::limits::NODES_MAX`]. One per name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u16);
+
+impl NodeId {
+    /// The node's place in a list of all nodes.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One start of a node's process.
+///
+/// Two of the same directory are ordered by `start`: a directory is locked, so the later one proves that the earlier
+/// one has ended. Of two directories etcd's order alone says which is newer, never the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation {
+    /// Drawn at random when the data directory was made.
+    pub directory: u32,
+    /// Counts the starts on that directory, from 1.
+    pub start: u32,
+}
+
+/// One of the parts that channels are divided into, below [`super::limits::SLOTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// The slot's place in a list of all slots.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A revision of etcd's store; 0 is before the first change, and as a key's revision it means that there is no key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// The one that follows.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The revision at which a slot's key was last written: higher is newer. Every write of an owner is fenced by it.
+pub type Epoch = Revision;
+
+/// A lease of etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub u64);
+
+/// The id of an etcd cluster, as each of its answers carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EtcdId(pub u64);
+
+/// The pending messages of one slot on their way to its next owner. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParcelId {
+    /// Who packed it.
+    pub giver: Incarnation,
+    /// Counts the parcels of that incarnation.
+    pub number: u32,
+}
+
+/// Who owns a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    /// The node.
+    pub node: NodeId,
+    /// Its process.
+    pub incarnation: Incarnation,
+}
+
+/// A slot's key: who owns it since which epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotRecord {
+    /// 0: nobody ever owned it.
+    pub epoch: Epoch,
+    /// None: the last owner could not serve it.
+    pub owner: Option<Owner>,
+    /// The parcel that belongs to this change of owner. One of a transfer that was given up is thereby never used.
+    pub parcel: Option<ParcelId>,
+}
+
+/// A node's registration: a key that lives as long as its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The process that registered.
+    pub incarnation: Incarnation,
+    /// The lease that holds the key.
+    pub lease: LeaseId,
+    /// When the key was written.
+    pub revision: Revision,
+}
+
+/// What the roster has of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RosterState {
+    /// It belongs to the cluster and is expected to run.
+    Here,
+    /// It belongs to the cluster and was drained.
+    Away,
+}
+
+/// A key of the cluster in etcd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A slot's owner. No lease; never deleted, since its revision orders everything.
+    Slot(Slot),
+    /// A node's registration, under a lease.
+    Registration(NodeId),
+    /// A node's membership.
+    Roster(NodeId),
+    /// A channel's record in a slot. Not watched.
+    Record(Slot, u32),
+}
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// See [`SlotRecord`], whose epoch is the key's revision.
+    Slot {
+        /// Its owner.
+        owner: Option<Owner>,
+        /// The parcel of this change.
+        parcel: Option<ParcelId>,
+    },
+    /// See [`Registration`].
+    Registration {
+        /// The process.
+        incarnation: Incarnation,
+        /// The lease that the key is under.
+        lease: LeaseId,
+    },
+    /// A node's membership.
+    Roster(RosterState),
+    /// A channel's record.
+    Record,
+}
+
+/// A key as of the revision that last changed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The change's revision.
+    pub revision: Revision,
+    /// The key.
+    pub key: Key,
+    /// None: it was deleted.
+    pub value: Option<Value>,
+}
+
+/// All slots, registrations and members as of one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The revision of the whole.
+    pub revision: Revision,
+    /// Which etcd cluster answered.
+    pub etcd: EtcdId,
+    /// Every key that there is, with the revision of its last change.
+    pub entries: Vec<Change>,
+}

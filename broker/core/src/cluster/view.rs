@@ -1,0 +1,441 @@
+//! What a node knows of etcd's keys: per key the higher revision wins, whether it came by a read, a watch or a peer.
+
+use super::limits::{NODES_MAX, PROGRESS_GAP_MS};
+use super::types::{
+    Change, Epoch, EtcdId, Key, NodeId, Owner, Registration, Revision, RosterState, Slot,
+    SlotRecord, Snapshot, Value,
+};
+use crate::time::Now;
+
+/// The slots, registrations and members as one node knows them. One per process.
+///
+/// `complete ≤ newest`: every change up to `complete` is applied, and single slots may be known beyond it.
+#[derive(Debug)]
+pub struct View {
+    slots: Vec<SlotRecord>,
+    nodes: Vec<NodeView>,
+    complete: Revision,
+    newest: Revision,
+    etcd: Option<EtcdId>,
+    /// Slots whose record changed since [`Self::take_changed`].
+    changed: Vec<Slot>,
+    currency: Currency,
+    first_registration: Option<Now>,
+}
+
+/// What is known of one node.
+#[derive(Clone, Copy, Debug, Default)]
+struct NodeView {
+    roster: Option<RosterState>,
+    roster_as_of: Revision,
+    registration: Option<Registration>,
+    registration_as_of: Revision,
+    /// Since when its registration is known to be absent.
+    absent_since: Option<Now>,
+}
+
+/// Since when, and until when, the view misses nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Currency {
+    since: Now,
+    until: Option<Now>,
+}
+
+impl View {
+    /// A view of `slots` slots that knows nothing but the highest revision of an earlier start.
+    #[must_use]
+    pub fn new(slots: u16, newest: Revision, etcd: Option<EtcdId>) -> Self {
+        Self {
+            slots: vec![SlotRecord::default(); usize::from(slots)],
+            nodes: Vec::new(),
+            complete: Revision(0),
+            newest,
+            etcd,
+            changed: Vec::new(),
+            currency: Currency::default(),
+            first_registration: None,
+        }
+    }
+
+    /// Every slot's record, in order.
+    #[must_use]
+    pub fn slots(&self) -> &[SlotRecord] {
+        &self.slots
+    }
+
+    /// The record of a slot; of one that does not exist the record of a slot that nobody owns.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> SlotRecord {
+        self.slots.get(slot.index()).copied().unwrap_or_default()
+    }
+
+    /// Every change up to this revision is known.
+    #[must_use]
+    pub fn complete(&self) -> Revision {
+        self.complete
+    }
+
+    /// The highest revision that anybody showed.
+    #[must_use]
+    pub fn newest(&self) -> Revision {
+        self.newest
+    }
+
+    /// Which etcd cluster this is about.
+    #[must_use]
+    pub fn etcd(&self) -> Option<EtcdId> {
+        self.etcd
+    }
+
+    /// Notes a revision that somebody showed.
+    pub fn raise(&mut self, revision: Revision) {
+        self.newest = self.newest.max(revision);
+    }
+
+    /// A node's membership.
+    #[must_use]
+    pub fn roster(&self, node: NodeId) -> Option<RosterState> {
+        self.node(node).roster
+    }
+
+    /// The revision that a transaction must compare a node's membership with; 0 when it has none.
+    #[must_use]
+    pub fn roster_at(&self, node: NodeId) -> Revision {
+        let known = self.node(node);
+        known.roster.map_or(Revision(0), |_| known.roster_as_of)
+    }
+
+    /// A node's registration.
+    #[must_use]
+    pub fn registration(&self, node: NodeId) -> Option<Registration> {
+        self.node(node).registration
+    }
+
+    /// The registration of this very process of a node.
+    #[must_use]
+    pub fn registered(&self, owner: Owner) -> Option<Registration> {
+        self.registration(owner.node)
+            .filter(|registration| registration.incarnation == owner.incarnation)
+    }
+
+    /// The revision that a transaction must compare a node's registration with; 0 when there is none.
+    #[must_use]
+    pub fn registration_at(&self, node: NodeId) -> Revision {
+        self.registration(node)
+            .map_or(Revision(0), |registration| registration.revision)
+    }
+
+    /// All nodes that any key names.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
+    }
+
+    /// When this process first saw a registration, its own included.
+    #[must_use]
+    pub fn first_registration(&self) -> Option<Now> {
+        self.first_registration
+    }
+
+    /// For how long, in milliseconds, a node's registration was absent while the view missed nothing.
+    #[must_use]
+    pub fn absent_ms(&self, node: NodeId) -> u64 {
+        let (Some(absent), Some(until)) = (self.node(node).absent_since, self.currency.until)
+        else {
+            return 0;
+        };
+        until.since(absent.max(self.currency.since))
+    }
+
+    /// The watch showed all changes of before `asked`, when its progress was requested.
+    pub fn current_at(&mut self, asked: Now) {
+        match self.currency.until {
+            Some(until) if asked.since(until) <= PROGRESS_GAP_MS => {
+                self.currency.until = Some(until.max(asked));
+            }
+            Some(_) | None => self.renew_currency(asked),
+        }
+    }
+
+    /// The view may have missed something before `now`: absence is counted from there on.
+    pub fn renew_currency(&mut self, now: Now) {
+        self.currency = Currency {
+            since: now,
+            until: Some(now),
+        };
+    }
+
+    /// Nothing is current, after a gap in this process's own ticks.
+    pub fn lose_currency(&mut self) {
+        self.currency.until = None;
+    }
+
+    /// Applies all keys as of one revision. Those that it does not have are absent.
+    pub fn apply_snapshot(&mut self, snapshot: &Snapshot, now: Now) {
+        self.etcd = Some(snapshot.etcd);
+        self.raise(snapshot.revision);
+        let mut registered = [false; NODES_MAX];
+        let mut members = [false; NODES_MAX];
+        for entry in &snapshot.entries {
+            match entry.key {
+                Key::Registration(node) => mark(&mut registered, node),
+                Key::Roster(node) => mark(&mut members, node),
+                Key::Slot(_) | Key::Record(..) => {}
+            }
+            self.apply(entry, now);
+        }
+        for node in self.nodes() {
+            for (key, is_there) in [
+                (Key::Registration(node), registered[node.index()]),
+                (Key::Roster(node), members[node.index()]),
+            ] {
+                if !is_there {
+                    let gone = Change {
+                        revision: snapshot.revision,
+                        key,
+                        value: None,
+                    };
+                    self.apply(&gone, now);
+                }
+            }
+        }
+        self.complete = self.complete.max(snapshot.revision);
+    }
+
+    /// Applies changes of the watch that follows [`Self::complete`].
+    pub fn apply_changes(&mut self, changes: &[Change], now: Now) {
+        for change in changes {
+            self.apply(change, now);
+            self.raise(change.revision);
+            self.complete = self.complete.max(change.revision);
+        }
+    }
+
+    /// Applies what an own transaction put. The watch may still owe earlier changes.
+    pub fn apply_puts(&mut self, puts: &[Change], now: Now) {
+        for put in puts {
+            self.apply(put, now);
+        }
+    }
+
+    /// The watch has shown everything up to `revision`.
+    pub fn complete_to(&mut self, revision: Revision) {
+        self.raise(revision);
+        self.complete = self.complete.max(revision);
+    }
+
+    /// Takes a slot's record from anywhere: the higher epoch wins.
+    pub fn learn(&mut self, slot: Slot, record: SlotRecord) {
+        let Some(known) = self.slots.get_mut(slot.index()) else {
+            return;
+        };
+        if record.epoch > known.epoch {
+            *known = record;
+            self.changed.push(slot);
+            self.raise(record.epoch);
+            if let Some(owner) = record.owner {
+                self.grow(owner.node);
+            }
+        }
+    }
+
+    /// The slots whose record changed since the last call; some may be named twice.
+    pub fn take_changed(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Slots with an epoch beyond `complete`, for a peer that knows no more.
+    #[must_use]
+    pub fn changes_after(&self, complete: Revision) -> Vec<(Slot, SlotRecord)> {
+        if self.newest <= complete {
+            return Vec::new();
+        }
+        let numbered = (0u16..).zip(&self.slots);
+        numbered
+            .filter(|(_, record)| record.epoch > complete)
+            .map(|(number, record)| (Slot(number), *record))
+            .collect()
+    }
+
+    /// Whether a snapshot has a slot at a lower epoch than is known.
+    #[must_use]
+    pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
+        let epoch_of = |slot: Slot| -> Epoch { self.slot(slot).epoch };
+        snapshot.entries.iter().any(|entry| match entry.key {
+            Key::Slot(slot) => entry.revision < epoch_of(slot) && epoch_of(slot) <= known,
+            Key::Registration(_) | Key::Roster(_) | Key::Record(..) => false,
+        })
+    }
+
+    fn apply(&mut self, change: &Change, now: Now) {
+        match (change.key, change.value) {
+            (Key::Slot(slot), Some(Value::Slot { owner, parcel })) => {
+                let epoch = change.revision;
+                self.learn(
+                    slot,
+                    SlotRecord {
+                        epoch,
+                        owner,
+                        parcel,
+                    },
+                );
+            }
+            (Key::Registration(node), value) => self.registers(node, change.revision, value, now),
+            (Key::Roster(node), value) => {
+                let Some(known) = self.grow(node) else { return };
+                if change.revision >= known.roster_as_of {
+                    known.roster_as_of = change.revision;
+                    known.roster = match value {
+                        Some(Value::Roster(state)) => Some(state),
+                        Some(_) | None => None,
+                    };
+                }
+            }
+            // A slot's key is never deleted, and records are not watched.
+            (Key::Slot(_) | Key::Record(..), _) => {}
+        }
+    }
+
+    fn registers(&mut self, node: NodeId, revision: Revision, value: Option<Value>, now: Now) {
+        let Some(known) = self.grow(node) else { return };
+        if revision < known.registration_as_of {
+            return;
+        }
+        known.registration_as_of = revision;
+        known.registration = match value {
+            Some(Value::Registration { incarnation, lease }) => Some(Registration {
+                incarnation,
+                lease,
+                revision,
+            }),
+            Some(_) | None => None,
+        };
+        if known.registration.is_some() {
+            known.absent_since = None;
+            self.first_registration.get_or_insert(now);
+        } else {
+            known.absent_since.get_or_insert(now);
+        }
+    }
+
+    /// The place of a node, made if need be; none beyond [`NODES_MAX`], which the driver's list keeps to.
+    fn grow(&mut self, node: NodeId) -> Option<&mut NodeView> {
+        if node.index() >= NODES_MAX {
+            return None;
+        }
+        if self.nodes.len() <= node.index() {
+            self.nodes.resize(node.index() + 1, NodeView::default());
+        }
+        self.nodes.get_mut(node.index())
+    }
+
+    fn node(&self, node: NodeId) -> NodeView {
+        self.nodes.get(node.index()).copied().unwrap_or_default()
+    }
+}
+
+fn mark(set: &mut [bool; NODES_MAX], node: NodeId) {
+    if let Some(place) = set.get_mut(node.index()) {
+        *place = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::{Incarnation, LeaseId};
+    use super::*;
+
+    const NODE: NodeId = NodeId(3);
+    const INCARNATION: Incarnation = Incarnation {
+        directory: 1,
+        start: 1,
+    };
+
+    fn registered(revision: u64) -> Change {
+        let lease = LeaseId(1);
+        let incarnation = INCARNATION;
+        Change {
+            revision: Revision(revision),
+            key: Key::Registration(NODE),
+            value: Some(Value::Registration { incarnation, lease }),
+        }
+    }
+
+    fn gone(revision: u64) -> Change {
+        Change {
+            value: None,
+            ..registered(revision)
+        }
+    }
+
+    fn snapshot(revision: u64, entries: Vec<Change>) -> Snapshot {
+        Snapshot {
+            revision: Revision(revision),
+            etcd: EtcdId(1),
+            entries,
+        }
+    }
+
+    fn at_epoch(epoch: u64) -> SlotRecord {
+        SlotRecord {
+            epoch: Revision(epoch),
+            ..SlotRecord::default()
+        }
+    }
+
+    #[test]
+    fn the_higher_epoch_wins_in_any_order() {
+        let mut view = View::new(2, Revision(0), None);
+        for epoch in [5, 7, 6, 7] {
+            view.learn(Slot(1), at_epoch(epoch));
+        }
+        view.learn(Slot(2), at_epoch(9));
+        assert_eq!(view.slot(Slot(1)).epoch, Revision(7));
+        assert_eq!(view.take_changed(), [Slot(1), Slot(1)]);
+        assert_eq!(view.newest(), Revision(7));
+        assert_eq!(view.changes_after(Revision(6)), [(Slot(1), at_epoch(7))]);
+        assert_eq!(view.changes_after(Revision(7)), []);
+    }
+
+    #[test]
+    fn an_older_snapshot_deletes_nothing_that_is_newer() {
+        let mut view = View::new(1, Revision(0), None);
+        view.apply_changes(&[registered(10)], Now(1));
+        view.apply_snapshot(&snapshot(9, Vec::new()), Now(2));
+        assert_eq!(view.registration_at(NODE), Revision(10));
+        view.apply_snapshot(&snapshot(11, Vec::new()), Now(3));
+        assert_eq!(view.registration_at(NODE), Revision(0));
+        view.apply_changes(&[registered(10)], Now(4));
+        assert_eq!(view.registration(NODE), None);
+        assert_eq!(view.complete(), Revision(11));
+    }
+
+    #[test]
+    fn absence_is_counted_while_the_view_is_current() {
+        let mut view = View::new(1, Revision(0), None);
+        view.apply_changes(&[registered(2)], Now(0));
+        view.current_at(Now(0));
+        view.apply_changes(&[gone(3)], Now(1_000));
+        for (asked, absent) in [(1_500, 500), (3_500, 2_500), (7_000, 0), (8_000, 1_000)] {
+            view.current_at(Now(asked));
+            assert_eq!(view.absent_ms(NODE), absent, "{asked}");
+        }
+        view.renew_currency(Now(9_000));
+        assert_eq!(view.absent_ms(NODE), 0);
+        view.apply_changes(&[registered(4)], Now(9_000));
+        view.current_at(Now(9_900));
+        assert_eq!(view.absent_ms(NODE), 0);
+    }
+
+    #[test]
+    fn nodes_beyond_the_bound_are_passed_over() {
+        let mut view = View::new(1, Revision(0), None);
+        let beyond = NodeId(u16::MAX);
+        let change = Change {
+            key: Key::Registration(beyond),
+            ..registered(2)
+        };
+        view.apply_snapshot(&snapshot(2, vec![change]), Now(1));
+        assert_eq!(view.registration(beyond), None);
+        assert_eq!(view.nodes().count(), 0);
+    }
+}

@@ -1,0 +1,233 @@
+//! Worlds aimed at one rule each, which worlds of chance meet too rarely.
+
+use crate::classes::SETTLED_MS;
+use crate::net::ETCD;
+use crate::script::{Script, Step, cut_both, cut_off};
+
+/// The script of an aimed world.
+pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.delay_max = script.delay_max.min(40);
+    match rng.u32(..12) {
+        0 => came_back_blind(script, rng),
+        1 => lease_ends_behind_a_cut(script, rng),
+        2 => late_answers(script, rng),
+        3 => restarted_without_etcd(script, rng),
+        4 => stuck(script, rng),
+        5 => first_claimer_in_grace(script, rng),
+        6 => etcd_and_a_host_lost(script, rng),
+        7 => transfer_without_an_outcome(script, rng),
+        8 => transfer_given_up(script, rng),
+        9 => cannot_load(script, rng),
+        10 => exception_behind_a_cut(script, rng),
+        _ => asked_by_all(script, rng),
+    }
+}
+
+/// A node is cut off until its slots are taken, and then reaches etcd first, with a watch that shows nothing.
+fn came_back_blind(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "came back blind";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let until = at + rng.u64(14_000..20_000);
+    cut_both(&mut script.steps, host, ETCD, at, until);
+    script.steps.push((until - 100, Step::Blind(host)));
+    script
+        .steps
+        .push((until + rng.u64(500..3_000), Step::See(host)));
+    for other in (0..script.hosts).filter(|other| *other != host) {
+        cut_both(&mut script.steps, host, other, at, until + 8_000);
+    }
+    script.heals(until + 8_000, SETTLED_MS);
+}
+
+/// The link between two nodes is cut for longer than a registration lives; then a lease ends without reason, while the
+/// other node's watch may be blind for a moment. Nothing moves: the owner registers again at once.
+fn lease_ends_behind_a_cut(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "lease ends behind a cut";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let until = at + rng.u64(15_000..20_000);
+    for other in (0..script.hosts).filter(|other| *other != host) {
+        cut_both(&mut script.steps, host, other, at, until);
+        if rng.bool() {
+            let blind = until - 2_900 + rng.u64(50..100);
+            script.steps.push((blind, Step::Blind(other)));
+            script.steps.push((blind + 2_800, Step::See(other)));
+        }
+    }
+    script.steps.push((until - 2_900, Step::Revoke(host)));
+    script.moves_max = Some(0);
+    script.unserved_max = Some(0);
+    script.heals(until, 6_000);
+}
+
+/// Answers wait on their way for seconds, and arrive when no question gets through any more.
+fn late_answers(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "late answers";
+    script.sends_again = true;
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let turn = at + rng.u64(2_000..7_000);
+    let until = turn + rng.u64(10_000..20_000);
+    let others = (0..script.hosts).filter(|other| *other != host);
+    for other in others.chain([ETCD]) {
+        script.steps.push((at, Step::Cut(other, host)));
+        script.steps.push((turn, Step::Cut(host, other)));
+        script.steps.push((turn, Step::Mend(other, host)));
+        script.steps.push((until, Step::Mend(host, other)));
+    }
+    script.heals(until, SETTLED_MS);
+}
+
+/// A process is restarted where it reaches its peers, but not etcd: the others take its slots.
+fn restarted_without_etcd(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "restarted without etcd";
+    let at = script.begins + rng.u64(1_000..3_000);
+    let host = rng.usize(..script.hosts);
+    let end = at + 2 * SETTLED_MS + u64::from(script.slots) * 60;
+    cut_both(&mut script.steps, host, ETCD, at, end);
+    script.steps.push((at, Step::Kill(host)));
+    script.steps.push((at + 100, Step::Start(host)));
+    script.unserved(SETTLED_MS);
+    script.heals(end, 3_000);
+}
+
+/// A shard hangs: the node serves nothing, and the others take its slots.
+fn stuck(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "stuck shard";
+    let at = script.begins + rng.u64(1_000..3_000);
+    let host = rng.usize(..script.hosts);
+    let end = at + 2 * SETTLED_MS + u64::from(script.slots) * 60;
+    script.steps.push((at, Step::Stick(host)));
+    script.unserved(SETTLED_MS);
+    script.heals(end, 3_000);
+}
+
+/// A host is lost and another process restarted, which never reached it: the third node takes the slots in time.
+fn first_claimer_in_grace(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "first claimer in grace";
+    script.members = 3;
+    script.hosts = 3;
+    let at = script.begins + rng.u64(1_000..3_000);
+    let host = rng.usize(..3);
+    script.steps.push((at, Step::Lose(host)));
+    let restarted = (host + 1) % 3;
+    script.steps.push((at + 50, Step::Kill(restarted)));
+    script.steps.push((at + 150, Step::Start(restarted)));
+    script.unserved(SETTLED_MS);
+    script.heals(at + 150, SETTLED_MS + 5_000);
+}
+
+/// etcd is down, and later all hosts but one are lost: that one goes on.
+fn etcd_and_a_host_lost(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "etcd and hosts lost";
+    let at = script.begins + rng.u64(..2_000);
+    let stays = rng.usize(..script.hosts);
+    script.steps.push((at, Step::EtcdDown));
+    let lost = at + rng.u64(13_000..18_000);
+    for other in (0..script.hosts).filter(|other| *other != stays) {
+        script.steps.push((lost, Step::Lose(other)));
+    }
+    script.steady.push(stays);
+    let until = lost + rng.u64(10_000..20_000);
+    script.steps.push((
+        until,
+        Step::EtcdUp {
+            revokes: rng.bool(),
+        },
+    ));
+    script.heals(until, SETTLED_MS);
+}
+
+/// A node is drained while etcd's answers, or its calls, are lost: transfers have no known outcome.
+fn transfer_without_an_outcome(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "transfer without an outcome";
+    script.delay_max = 40;
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let cut = at + rng.u64(..100);
+    let until = cut + rng.u64(500..20_000);
+    script.steps.push((
+        at,
+        if rng.bool() {
+            Step::Drain(host)
+        } else {
+            Step::Rebalance
+        },
+    ));
+    match rng.u8(..3) {
+        0 => cut_both(&mut script.steps, host, ETCD, cut, until),
+        1 => {
+            script.steps.push((cut, Step::Cut(ETCD, host)));
+            script.steps.push((until, Step::Mend(ETCD, host)));
+        }
+        _ => {
+            script.steps.push((cut, Step::EtcdFreeze));
+            script.steps.push((
+                until,
+                Step::EtcdUp {
+                    revokes: rng.bool(),
+                },
+            ));
+        }
+    }
+    script.heals(until.max(at + 26_000), SETTLED_MS);
+}
+
+/// A node's transfers are refused, since etcd is full; later its host is lost, and another node takes the slots without
+/// the parcels that it still has.
+fn transfer_given_up(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "transfer given up";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    script.steps.push((at, Step::Full(true)));
+    script.steps.push((at + 100, Step::Drain(host)));
+    let lost = at + rng.u64(1_000..20_000);
+    script.steps.push((lost, Step::Lose(host)));
+    script.heals(lost, SETTLED_MS);
+}
+
+/// A process that is restarted claims its slots, but cannot load them: it gives them up, and the others take them.
+fn cannot_load(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "cannot load";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    script.steps.push((at, Step::CannotLoad(host)));
+    script.steps.push((at, Step::Kill(host)));
+    script.steps.push((at + 100, Step::Start(host)));
+    script.unserved(SETTLED_MS);
+    script.heals(at + 2 * SETTLED_MS, SETTLED_MS);
+}
+
+/// etcd is down, then a node is cut off, then etcd is back for the others: the price of the exception.
+fn exception_behind_a_cut(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "exception behind a cut";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let until = at + rng.u64(30_000..40_000);
+    script.steps.push((at, Step::EtcdDown));
+    cut_off(script, host, at + 6_000, until);
+    let back = Step::EtcdUp {
+        revokes: rng.bool(),
+    };
+    script.steps.push((at + rng.u64(7_000..12_000), back));
+    script.heals(until, SETTLED_MS);
+}
+
+/// A node is asked by all others, but none of its questions is answered: it is alone.
+fn asked_by_all(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "asked by all";
+    let at = script.begins + rng.u64(..2_000);
+    let host = rng.usize(..script.hosts);
+    let until = at + rng.u64(10_000..20_000);
+    if rng.bool() {
+        cut_off(script, host, at, until);
+    } else {
+        let others = (0..script.hosts).filter(|other| *other != host);
+        for other in others.chain([ETCD]) {
+            script.steps.push((at, Step::Cut(host, other)));
+            script.steps.push((until, Step::Mend(host, other)));
+        }
+    }
+    script.heals(until, SETTLED_MS);
+}

@@ -1,0 +1,487 @@
+//! What must hold in every world.
+//!
+//! | rule | what |
+//! |---|---|
+//! | I1 | one process serves a slot under one epoch |
+//! | I2 | two nodes admit to a slot only while no node that knows better answers the older owner, and 2 s more |
+//! |    | a node admits only within the reach of a question that was answered; both except by the exception |
+//! | I3 | all slots are served within a span of the end of all faults |
+//! | I4 | no claim while the owner says to the claimer that it serves |
+//! | I5 | at most one move per slot and drain, none where nothing should move |
+//! | I6 | a node that joins takes nothing until asked (none where nothing should move) |
+//! | I7 | no pending message is with two owners; a drain loses none |
+//! | I8 | a record is written only by the process that owns its slot |
+
+use crate::host::Host;
+use crate::net::{ETCD, Net};
+use crate::script::Script;
+use crate::world::TTL_MS;
+use broker_core::cluster::Cluster;
+use broker_core::cluster::authority::Standing;
+use broker_core::cluster::limits::{CALL_MS, MARGIN_MS, TICK_MS};
+use broker_core::cluster::message::{Answer, Call, Ending, Held};
+use broker_core::cluster::types::{Epoch, Key, NodeId, Owner, ParcelId, Slot, Value};
+use broker_core::time::Now;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Time that a node has to release a slot once it gets answers from a node that knows better.
+const RELEASE_MS: u64 = 2_000;
+
+pub(crate) struct Check {
+    /// What broke, if something did.
+    pub(crate) fault: Option<String>,
+    pub(crate) met: BTreeMap<&'static str, u64>,
+    /// By slot: who owned it last by etcd, and who served it under which epoch.
+    slots: Vec<SlotCheck>,
+    doubled: usize,
+    overlaps: Vec<Overlap>,
+    /// By claimer: what owners said of slots.
+    words: BTreeMap<(usize, Slot), (Epoch, u64)>,
+    /// By message: with how many owners it is.
+    active: Vec<u8>,
+    /// Parcels whose messages are with their giver again.
+    void: BTreeSet<ParcelId>,
+    /// By host and peer: the question that the peer answered last, and when it said that it had etcd, unless it has
+    /// left since.
+    had_etcd: BTreeMap<(usize, usize), (Now, Option<u64>)>,
+    /// By host: when etcd last showed it the slots.
+    etcd: Vec<u64>,
+    /// By host: when it sent the newest question that was answered, by its own clock.
+    contacts: Vec<Now>,
+    pub(crate) lost: u64,
+    pub(crate) moves: u64,
+}
+
+#[derive(Clone, Default)]
+struct SlotCheck {
+    owner: Option<Owner>,
+    served: Vec<(Epoch, Owner)>,
+    /// Hosts that serve it, while they may.
+    ready: u8,
+    /// Moves since the last operation that may move it.
+    moves: u32,
+    unserved_since: Option<u64>,
+}
+
+/// A host that admits to a slot although another one does under a newer epoch.
+struct Overlap {
+    slot: usize,
+    older: usize,
+    /// Since when an answer of a node that knows better can come through.
+    peers: Option<u64>,
+    /// Since when etcd can answer.
+    etcd: Option<u64>,
+    seen: bool,
+}
+
+impl Check {
+    pub(crate) fn new(slots: usize, hosts: usize) -> Self {
+        Self {
+            fault: None,
+            met: BTreeMap::new(),
+            slots: vec![SlotCheck::default(); slots],
+            doubled: 0,
+            overlaps: Vec::new(),
+            words: BTreeMap::new(),
+            active: Vec::new(),
+            void: BTreeSet::new(),
+            had_etcd: BTreeMap::new(),
+            etcd: vec![0; hosts],
+            contacts: vec![Now(0); hosts],
+            lost: 0,
+            moves: 0,
+        }
+    }
+
+    pub(crate) fn met(&mut self, what: &'static str) {
+        *self.met.entry(what).or_default() += 1;
+    }
+
+    fn breaks(&mut self, what: String) {
+        self.fault.get_or_insert(what);
+    }
+
+    /// etcd has a new owner of a slot.
+    pub(crate) fn commits(&mut self, slot: Slot, owner: Option<Owner>) {
+        let known = &mut self.slots[slot.index()];
+        let Some(owner) = owner else { return };
+        if known.owner.is_some_and(|before| before.node != owner.node) {
+            self.moves += 1;
+            known.moves += 1;
+            if known.moves > 1 {
+                *self.met.entry("slot moved more than once").or_default() += 1;
+            }
+        }
+        known.owner = Some(owner);
+    }
+
+    /// All nodes have ended, and begin again on a restored etcd, whose revisions repeat.
+    pub(crate) fn forgets_history(&mut self) {
+        for slot in &mut self.slots {
+            slot.served.clear();
+        }
+    }
+
+    /// Moves are counted from here on.
+    pub(crate) fn begins_operation(&mut self) {
+        for slot in &mut self.slots {
+            slot.moves = 0;
+        }
+    }
+
+    /// I1.
+    pub(crate) fn serves(&mut self, held: Held, owner: Owner, now: u64) {
+        let served = &mut self.slots[held.slot.index()].served;
+        match served.iter().find(|(epoch, _)| *epoch == held.epoch) {
+            Some(&(_, other)) if other != owner => {
+                self.breaks(format!(
+                    "I1 at {now}: {held:?} is served by {owner:?} and {other:?}"
+                ));
+            }
+            Some(_) => {}
+            None => served.push((held.epoch, owner)),
+        }
+    }
+
+    pub(crate) fn counts(&mut self, slot: Slot, before: bool, after: bool) {
+        let ready = &mut self.slots[slot.index()].ready;
+        let doubled_before = *ready >= 2;
+        *ready = *ready + u8::from(after) - u8::from(before);
+        let doubled_after = *ready >= 2;
+        self.doubled = self.doubled + usize::from(doubled_after) - usize::from(doubled_before);
+    }
+
+    /// Whether any slot may be admitted to by two hosts.
+    pub(crate) fn is_doubled(&self) -> bool {
+        self.doubled > 0 || !self.overlaps.is_empty()
+    }
+
+    /// I2.
+    pub(crate) fn overlaps(
+        &mut self,
+        now: u64,
+        hosts: &[Host],
+        net: &Net,
+        etcd_is_up: bool,
+        slow: u64,
+    ) {
+        for overlap in &mut self.overlaps {
+            overlap.seen = false;
+        }
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].ready < 2 {
+                continue;
+            }
+            let newest = hosts
+                .iter()
+                .filter_map(|host| host.admits(slot, now))
+                .map(|held| held.epoch)
+                .max();
+            for older in 0..hosts.len() {
+                let Some(held) = hosts[older].admits(slot, now) else {
+                    continue;
+                };
+                if Some(held.epoch) != newest {
+                    self.overlap(slot, older, held.epoch, now, hosts, net, etcd_is_up);
+                }
+            }
+        }
+        self.overlaps.retain(|overlap| overlap.seen);
+        let peers_ms = RELEASE_MS + 2 * slow;
+        let etcd_ms = RELEASE_MS + CALL_MS + 2 * TICK_MS + 4 * slow;
+        let is_late = |overlap: &&Overlap| {
+            overlap.peers.is_some_and(|since| now - since > peers_ms)
+                || overlap.etcd.is_some_and(|since| now - since > etcd_ms)
+        };
+        if let Some(late) = self.overlaps.iter().find(is_late) {
+            let (slot, older) = (late.slot, late.older);
+            self.breaks(format!(
+                "I2 at {now}: host {older} admits to slot {slot}, newer elsewhere; answers {:?}, etcd {:?}",
+                late.peers, late.etcd
+            ));
+        }
+    }
+
+    fn overlap(
+        &mut self,
+        slot: usize,
+        older: usize,
+        epoch: Epoch,
+        now: u64,
+        hosts: &[Host],
+        net: &Net,
+        etcd: bool,
+    ) {
+        let host = &hosts[older];
+        let Some(cluster) = &host.cluster else { return };
+        if cluster.standing() == Standing::Exception {
+            *self.met.entry("overlap by the exception").or_default() += 1;
+            return;
+        }
+        let number = Slot(u16::try_from(slot).expect("few slots"));
+        let knows = |other: &Host| {
+            let better = other
+                .cluster
+                .as_ref()
+                .map(|cluster| cluster.record(number).epoch);
+            let memory = other.cluster.as_ref().map(Cluster::memory);
+            // What a forgotten history had is no better knowledge.
+            let is_of_etcd = memory.is_some_and(|memory| !memory.other_history);
+            is_of_etcd
+                && other.runs()
+                && !other.is_stuck
+                && better.is_some_and(|better| better > epoch)
+        };
+        let answers = hosts.iter().any(|other| {
+            knows(other) && net.passes(older, other.node.index()) && cluster.asks(other.node)
+        });
+        let reads =
+            etcd && net.passes(older, ETCD) && !host.is_blind && !cluster.memory().other_history;
+        let known = self
+            .overlaps
+            .iter_mut()
+            .find(|known| known.slot == slot && known.older == older);
+        let place = if let Some(known) = known {
+            known
+        } else {
+            *self.met.entry("overlap").or_default() += 1;
+            self.overlaps.push(Overlap {
+                slot,
+                older,
+                peers: None,
+                etcd: None,
+                seen: true,
+            });
+            self.overlaps.last_mut().expect("one was pushed")
+        };
+        place.seen = true;
+        place.peers = answers.then(|| place.peers.unwrap_or(now));
+        place.etcd = reads.then(|| place.etcd.unwrap_or(now));
+    }
+
+    /// An owner says to a node what it serves.
+    pub(crate) fn answered(&mut self, to: usize, answer: &Answer, now: u64) {
+        for held in answer.serves.iter() {
+            self.words.insert((to, held.slot), (held.epoch, now));
+        }
+    }
+
+    /// I4.
+    pub(crate) fn calls(&mut self, host: usize, me: NodeId, call: &Call, now: u64) {
+        let Call::Transaction(transaction) = call else {
+            return;
+        };
+        for &(key, value) in &transaction.puts {
+            let (
+                Key::Slot(slot),
+                Value::Slot {
+                    owner: Some(owner), ..
+                },
+            ) = (key, value)
+            else {
+                continue;
+            };
+            let before = self.slots[slot.index()].owner;
+            if owner.node != me || before.is_some_and(|before| before.node == me) {
+                continue;
+            }
+            let compared = transaction
+                .compares
+                .iter()
+                .find(|compare| compare.key == key);
+            let word = self.words.get(&(host, slot));
+            if let (Some(compare), Some(&(epoch, at))) = (compared, word)
+                && compare.at == epoch
+                && now - at < TTL_MS
+            {
+                self.breaks(format!(
+                    "I4 at {now}: host {host} claims {slot:?} at {epoch:?}, served at {at}"
+                ));
+            }
+        }
+    }
+
+    /// I2: a host got an answer that shows the slots, to a question that it sent at `asked`.
+    pub(crate) fn contact(&mut self, host: usize, asked: Now) {
+        let contact = &mut self.contacts[host];
+        *contact = (*contact).max(asked);
+    }
+
+    /// I2: etcd shows the slots to a host.
+    pub(crate) fn etcd_shows(&mut self, host: usize, now: u64) {
+        self.etcd[host] = now;
+    }
+
+    /// I2: a peer says whether it has etcd, in answer to a question of `asked`.
+    pub(crate) fn says(&mut self, host: usize, answer: (NodeId, Now), has_etcd: bool, now: u64) {
+        let (peer, asked) = answer;
+        let known = self.had_etcd.entry((host, peer.index())).or_default();
+        if asked >= known.0 {
+            *known = (asked, has_etcd.then_some(now));
+        }
+    }
+
+    /// I2: a peer leaves, or nothing listens on its host.
+    pub(crate) fn leaves(&mut self, host: usize, peer: NodeId) {
+        if let Some(known) = self.had_etcd.get_mut(&(host, peer.index())) {
+            known.1 = None;
+        }
+    }
+
+    /// I2: the exception is for hosts of which no peer had etcd last, except those that could be taken from since.
+    fn exceptions(&mut self, now: u64, hosts: &[Host]) {
+        for (number, host) in hosts.iter().enumerate() {
+            let Some(cluster) = host.cluster.as_ref().filter(|_| host.runs()) else {
+                continue;
+            };
+            if cluster.standing() != Standing::Exception {
+                continue;
+            }
+            let can_take = |peer: &Host| {
+                let word = self.had_etcd.get(&(number, peer.node.index()));
+                let had_etcd = word.and_then(|(_, at)| *at);
+                let is_written_off = |at: u64| self.etcd[number] >= at + TTL_MS - MARGIN_MS;
+                cluster.expects(peer.node) && had_etcd.is_some_and(|at| !is_written_off(at))
+            };
+            if let Some(peer) = hosts.iter().find(|peer| can_take(peer)) {
+                let peer = peer.node;
+                return self.breaks(format!(
+                    "I2 at {now}: host {number} goes on although {peer:?} may take"
+                ));
+            }
+        }
+    }
+
+    /// I2: no host admits that is alone.
+    fn contacts(&mut self, now: u64, hosts: &[Host]) {
+        for (number, host) in hosts.iter().enumerate() {
+            let Some(cluster) = &host.cluster else {
+                continue;
+            };
+            let clock = host.clock(now);
+            let since = clock.since(self.contacts[number]);
+            let admits = host.runs() && clock < cluster.valid_until();
+            if admits && since > TTL_MS - MARGIN_MS && cluster.standing() != Standing::Exception {
+                self.breaks(format!(
+                    "I2 at {now}: host {number} admits {since} ms after its last answer"
+                ));
+            }
+        }
+    }
+
+    /// I8: a record was written by a process to a slot that has this owner.
+    pub(crate) fn writes(&mut self, slot: Slot, writer: Owner, owner: Option<Owner>, now: u64) {
+        if owner != Some(writer) {
+            self.breaks(format!(
+                "I8 at {now}: {writer:?} writes to {slot:?} of {owner:?}"
+            ));
+        }
+        self.met("record written");
+    }
+
+    /// I3: looks at all slots.
+    pub(crate) fn looks(&mut self, now: u64, hosts: &[Host], script: &Script) {
+        self.contacts(now, hosts);
+        self.exceptions(now, hosts);
+        if now < script.begins {
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            let served = hosts.iter().any(|host| host.admits(slot, now).is_some());
+            let known = &mut self.slots[slot];
+            if served {
+                known.unserved_since = None;
+                continue;
+            }
+            let since = *known.unserved_since.get_or_insert(now);
+            let too_long = script.unserved_max.is_some_and(|most| now - since > most);
+            let owner = known.owner.map(|owner| owner.node.index());
+            let is_steady =
+                known.moves == 0 && owner.is_some_and(|owner| script.steady.contains(&owner));
+            if too_long || is_steady || now >= script.settled {
+                self.breaks(format!(
+                    "I3 at {now}: slot {slot} of {owner:?} is unserved since {since}"
+                ));
+                return;
+            }
+        }
+    }
+
+    /// The world is over: what is counted must fit the script.
+    pub(crate) fn ends(&mut self, now: u64, script: &Script) {
+        if script.moves_max.is_some_and(|most| self.moves > most) {
+            self.breaks(format!(
+                "I5 at {now}: {} moves, at most {:?}",
+                self.moves, script.moves_max
+            ));
+        }
+        if script.moves_once && self.met.contains_key("slot moved more than once") {
+            self.breaks(format!("I5 at {now}: a slot moved twice in one operation"));
+        }
+        if script.none_lost && self.lost > 0 {
+            self.breaks(format!("I7 at {now}: {} messages lost", self.lost));
+        }
+        if script.none_lost && self.active.contains(&0) {
+            self.breaks(format!("I7 at {now}: messages are with nobody"));
+        }
+    }
+
+    pub(crate) fn exits(&mut self, ending: Ending) {
+        self.met(match ending {
+            Ending::Drained { left: 0 } => "drained",
+            Ending::Drained { .. } => "drained, slots left",
+            Ending::Removed => "removed",
+            Ending::NameTaken => "name taken",
+        });
+    }
+
+    /// A process begins: what was said to the one before is forgotten.
+    pub(crate) fn started(&mut self, host: usize) {
+        self.contacts[host] = Now(0);
+        self.etcd[host] = 0;
+        self.had_etcd.retain(|(of, _), _| *of != host);
+        self.words.retain(|(to, _), _| *to != host);
+    }
+
+    /// A client's message is accepted.
+    pub(crate) fn accepts(&mut self) -> u32 {
+        self.active.push(1);
+        u32::try_from(self.active.len() - 1).expect("few messages")
+    }
+
+    /// I7: messages are with an owner.
+    pub(crate) fn active(&mut self, messages: &[u32], now: u64) {
+        for &message in messages {
+            let count = &mut self.active[message as usize];
+            *count += 1;
+            if *count > 1 {
+                self.breaks(format!("I7 at {now}: message {message} is with two owners"));
+            }
+        }
+    }
+
+    /// I7: a giver has the messages of a parcel again.
+    pub(crate) fn voids(&mut self, parcel: ParcelId) {
+        self.void.insert(parcel);
+    }
+
+    /// I7: a parcel's messages are delivered.
+    pub(crate) fn delivers(&mut self, parcel: ParcelId, now: u64) {
+        if self.void.contains(&parcel) {
+            self.breaks(format!(
+                "I7 at {now}: {parcel:?} is delivered, and was taken back"
+            ));
+        }
+    }
+
+    /// Messages are packed, or their owner is no more.
+    pub(crate) fn idle(&mut self, messages: &[u32]) {
+        for &message in messages {
+            self.active[message as usize] -= 1;
+        }
+    }
+
+    pub(crate) fn lost(&mut self, messages: &[u32]) {
+        self.lost += messages.len() as u64;
+    }
+}

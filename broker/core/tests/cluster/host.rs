@@ -1,0 +1,161 @@
+//! A host: the process of a node, its data directory, its clock.
+
+use broker_core::cluster::message::Held;
+use broker_core::cluster::types::{Incarnation, NodeId, Owner, ParcelId, Slot};
+use broker_core::cluster::{Cluster, Config, Memory};
+use broker_core::time::Now;
+use std::collections::BTreeMap;
+
+/// A host that runs a node's process, or does not.
+pub(crate) struct Host {
+    pub(crate) node: NodeId,
+    /// Counts the processes of this host: what is meant for an earlier one is lost.
+    pub(crate) process: u32,
+    pub(crate) cluster: Option<Cluster>,
+    /// False: not even the host answers.
+    pub(crate) is_up: bool,
+    /// Whether the operator wants it to run.
+    pub(crate) is_wanted: bool,
+    pub(crate) pause: Pause,
+    /// A shard hangs.
+    pub(crate) is_stuck: bool,
+    /// Records cannot be loaded.
+    pub(crate) cannot_load: bool,
+    /// The watch shows nothing of what happened since, though its progress goes on for a moment.
+    pub(crate) is_blind: bool,
+    directory: u32,
+    starts: u32,
+    memory: Memory,
+    /// By how much the node's clock is behind the world's.
+    behind: u64,
+    pub(crate) started: u64,
+    /// When each call of this process was sent, by its clock.
+    pub(crate) calls: Vec<Now>,
+    /// Pending messages by slot.
+    pub(crate) pending: BTreeMap<Slot, Vec<u32>>,
+    /// Own messages that are packed.
+    pub(crate) packed: BTreeMap<ParcelId, (Slot, Vec<u32>)>,
+    /// Parcels of others.
+    pub(crate) kept: BTreeMap<ParcelId, Vec<u32>>,
+    /// Slots that are admitted to while the node may.
+    pub(crate) serving: Vec<Option<Held>>,
+}
+
+/// Whether the process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    None,
+    /// Stopped (SIGSTOP): its clock goes on.
+    Stopped,
+    /// The virtual machine is frozen, its clock with it.
+    Frozen {
+        since: u64,
+    },
+}
+
+impl Host {
+    pub(crate) fn new(number: usize, slots: u16, directory: u32) -> Self {
+        Self {
+            node: NodeId(u16::try_from(number).expect("few nodes")),
+            process: 0,
+            cluster: None,
+            is_up: true,
+            is_wanted: true,
+            pause: Pause::None,
+            is_stuck: false,
+            cannot_load: false,
+            is_blind: false,
+            directory,
+            starts: 1,
+            memory: Memory::default(),
+            behind: 0,
+            started: 0,
+            calls: Vec::new(),
+            pending: BTreeMap::new(),
+            packed: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            serving: vec![None; usize::from(slots)],
+        }
+    }
+
+    /// Who the process is, or the last one was.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner {
+            node: self.node,
+            incarnation: Incarnation {
+                directory: self.directory,
+                start: self.starts,
+            },
+        }
+    }
+
+    pub(crate) fn clock(&self, now: u64) -> Now {
+        Now(now - self.behind)
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.cluster.is_some() && self.pause == Pause::None
+    }
+
+    pub(crate) fn start(&mut self, ttl_ms: u64, seed: u64, now: u64) {
+        assert!(self.cluster.is_none(), "one process a host");
+        self.process += 1;
+        self.starts += 1;
+        self.started = now;
+        self.pause = Pause::None;
+        self.is_stuck = false;
+        let config = Config {
+            me: self.owner(),
+            slots: u16::try_from(self.serving.len()).expect("few slots"),
+            ttl_ms,
+            memory: self.memory,
+            seed,
+        };
+        self.cluster = Some(Cluster::new(&config, self.clock(now)));
+    }
+
+    /// The process is no more. What it had in memory is lost: the numbers of those messages.
+    pub(crate) fn end(&mut self) -> Vec<u32> {
+        if let Some(cluster) = self.cluster.take() {
+            self.memory = cluster.memory();
+        }
+        self.process += 1;
+        self.pause = Pause::None;
+        self.serving.fill(None);
+        self.calls.clear();
+        self.packed.clear();
+        self.kept.clear();
+        let pending = std::mem::take(&mut self.pending);
+        pending.into_values().flatten().collect()
+    }
+
+    /// Another machine takes the name: an empty data directory.
+    pub(crate) fn replace(&mut self, directory: u32) {
+        self.directory = directory;
+        self.starts = 0;
+        self.memory = Memory::default();
+        self.is_up = true;
+    }
+
+    /// The operator accepts etcd as it is.
+    pub(crate) fn accept(&mut self) {
+        self.memory = Memory::default();
+    }
+
+    pub(crate) fn thaw(&mut self, now: u64) {
+        if let Pause::Frozen { since } = self.pause {
+            self.behind += now - since;
+        }
+        self.pause = Pause::None;
+    }
+
+    /// What clients of a slot meet here: admitted under this epoch, or not.
+    pub(crate) fn admits(&self, slot: usize, now: u64) -> Option<Held> {
+        if !self.runs() || self.is_stuck {
+            return None;
+        }
+        let held = self.serving[slot]?;
+        let cluster = self.cluster.as_ref()?;
+        (self.clock(now) < cluster.valid_until()).then_some(held)
+    }
+}

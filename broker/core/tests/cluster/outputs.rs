@@ -1,0 +1,262 @@
+//! What a node wants done, and what becomes of its pending messages.
+
+use crate::world::{What, World};
+use broker_core::cluster::message::{
+    Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply,
+};
+use broker_core::cluster::types::{NodeId, ParcelId, Slot};
+
+impl World {
+    /// Notes which question or call an answer proves contact by: only one that shows the slots does.
+    pub(crate) fn contacts(&mut self, to: usize, input: &Input) {
+        match input {
+            Input::Answer(from, answer) => {
+                self.check.contact(to, answer.asked);
+                let said = (*from, answer.asked);
+                self.check.says(to, said, answer.has_etcd, self.now);
+            }
+            Input::Goodbye(from, _) | Input::Refused(from) => {
+                self.check.leaves(to, *from);
+            }
+            Input::Reply(id, Reply::Snapshot(_) | Reply::Progress(_))
+            | Input::Reply(
+                id,
+                Reply::Outcome {
+                    snapshot: Some(_), ..
+                },
+            ) => {
+                let calls = &self.hosts[to].calls;
+                if let Some(&sent) = usize::try_from(id.0).ok().and_then(|id| calls.get(id)) {
+                    self.check.contact(to, sent);
+                    self.check.etcd_shows(to, self.now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives a process an input, and does what it wants done.
+    pub(crate) fn input(&mut self, number: usize, input: Input) {
+        let host = &mut self.hosts[number];
+        let clock = host.clock(self.now);
+        let Some(cluster) = &mut host.cluster else {
+            return;
+        };
+        cluster.handle(input, clock);
+        let mut outputs = Vec::new();
+        while let Some(output) = cluster.poll_output() {
+            outputs.push(output);
+        }
+        for output in outputs {
+            self.output(number, output);
+        }
+        self.overlaps();
+    }
+
+    fn output(&mut self, number: usize, output: Output) {
+        let process = self.hosts[number].process;
+        let me = self.hosts[number].node;
+        match output {
+            Output::Etcd(id, call) => self.send_call(number, id, call),
+            Output::Ask(to, question) => {
+                let input = Input::Question(me, question);
+                let at = self.now + self.net.delay(&mut self.rng);
+                let (from, to) = (number, to.index());
+                self.push(
+                    at,
+                    What::Asks {
+                        from,
+                        process,
+                        to,
+                        input,
+                    },
+                );
+            }
+            Output::Tell(to, answer) => {
+                self.tell(number, to, Input::Answer(me, answer), Vec::new())
+            }
+            Output::Farewell(to) => {
+                let input = Input::Goodbye(me, self.hosts[number].owner().incarnation);
+                self.tell(number, to, input, Vec::new());
+            }
+            Output::Send(to, parcel) => self.send_parcel(number, to, parcel),
+            Output::Receipt { to, id, taken } => {
+                self.tell(
+                    number,
+                    to,
+                    Input::ParcelAnswer {
+                        from: me,
+                        id,
+                        taken,
+                    },
+                    Vec::new(),
+                );
+            }
+            Output::Load(held) => self.load(number, held),
+            Output::Serve(..)
+            | Output::Merge(..)
+            | Output::Discard(_)
+            | Output::Pause(..)
+            | Output::Resume(..) => {
+                self.slot_output(number, output);
+            }
+            Output::Release(held, cause) => self.released(number, held, cause),
+            Output::Alone => self.check.met("alone"),
+            Output::WriteRefused(..) => self.check.met("write refused"),
+            Output::Exit(ending) => {
+                self.check.exits(ending);
+                self.hosts[number].is_wanted = false;
+                self.end_process(number);
+            }
+        }
+    }
+
+    fn send_call(&mut self, number: usize, id: CallId, call: Call) {
+        let host = &mut self.hosts[number];
+        self.check.calls(number, host.node, &call, self.now);
+        host.calls.push(host.clock(self.now));
+        let (from, process) = (number, host.process);
+        let at = self.now + self.net.delay(&mut self.rng);
+        self.push(
+            at,
+            What::Calls {
+                from,
+                process,
+                id,
+                call,
+            },
+        );
+    }
+
+    fn send_parcel(&mut self, number: usize, to: NodeId, parcel: Parcel) {
+        let host = &mut self.hosts[number];
+        let me = host.node;
+        let packed = match parcel.sent {
+            ParcelSent::Ahead => host.packed.get(&parcel.id).cloned(),
+            // What follows a lost slot is sent once.
+            ParcelSent::Late => host.packed.remove(&parcel.id),
+        };
+        let messages = packed.map(|(_, messages)| messages).unwrap_or_default();
+        self.tell(number, to, Input::Parcel(me, parcel), messages);
+    }
+
+    fn load(&mut self, number: usize, held: Held) {
+        let process = self.hosts[number].process;
+        let delay = self.rng.u64(1..=self.loads_max);
+        let delay = if self.hosts[number].cannot_load {
+            1_000
+        } else {
+            delay
+        };
+        self.push(
+            self.now + delay,
+            What::Loaded {
+                host: number,
+                process,
+                held,
+            },
+        );
+    }
+
+    pub(crate) fn tell(&mut self, from: usize, to: NodeId, input: Input, messages: Vec<u32>) {
+        let process = self.hosts[to.index()].process;
+        self.send(from, to.index(), process, input, messages);
+    }
+
+    fn slot_output(&mut self, number: usize, output: Output) {
+        match output {
+            Output::Serve(held, parcel) => {
+                self.serves(number, held);
+                if let Some(id) = parcel {
+                    self.unpack_kept(number, held, id);
+                }
+            }
+            Output::Merge(held, id) => self.unpack_kept(number, held, id),
+            Output::Discard(id) => {
+                self.hosts[number].kept.remove(&id);
+            }
+            Output::Pause(held, id) => {
+                self.set_serving(number, held.slot, None);
+                let host = &mut self.hosts[number];
+                let messages = host.pending.remove(&held.slot).unwrap_or_default();
+                self.check.idle(&messages);
+                host.packed.insert(id, (held.slot, messages));
+            }
+            Output::Resume(held, packed) => {
+                self.serves(number, held);
+                let messages = self.unpack_own(number, held.slot, packed);
+                if packed == Packed::Kept {
+                    self.check.active(&messages, self.now);
+                    self.hosts[number]
+                        .pending
+                        .entry(held.slot)
+                        .or_default()
+                        .extend(messages);
+                } else {
+                    self.check.lost(&messages);
+                }
+            }
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn serves(&mut self, number: usize, held: Held) {
+        self.set_serving(number, held.slot, Some(held));
+        self.check
+            .serves(held, self.hosts[number].owner(), self.now);
+    }
+
+    pub(crate) fn set_serving(&mut self, number: usize, slot: Slot, held: Option<Held>) {
+        let place = &mut self.hosts[number].serving[slot.index()];
+        self.check.counts(slot, place.is_some(), held.is_some());
+        *place = held;
+    }
+
+    fn unpack_kept(&mut self, number: usize, held: Held, id: ParcelId) {
+        let host = &mut self.hosts[number];
+        let messages = host.kept.remove(&id).unwrap_or_default();
+        self.check.delivers(id, self.now);
+        self.check.active(&messages, self.now);
+        host.pending.entry(held.slot).or_default().extend(messages);
+    }
+
+    /// What this host packed of a slot, which the parcels no longer hold if the messages are `Kept`.
+    fn unpack_own(&mut self, number: usize, slot: Slot, packed: Packed) -> Vec<u32> {
+        let of_slot = |_: &ParcelId, packed: &mut (Slot, Vec<u32>)| packed.0 == slot;
+        let parcels = self.hosts[number].packed.extract_if(.., of_slot);
+        let mut all = Vec::new();
+        for (id, (_, messages)) in parcels {
+            if packed == Packed::Kept {
+                self.check.voids(id);
+            }
+            all.extend(messages);
+        }
+        all
+    }
+
+    fn released(&mut self, number: usize, held: Held, cause: Cause) {
+        self.set_serving(number, held.slot, None);
+        let host = &mut self.hosts[number];
+        let mut messages = host.pending.remove(&held.slot).unwrap_or_default();
+        self.check.idle(&messages);
+        let packed = self.unpack_own(number, held.slot, Packed::Withdrawn);
+        match cause {
+            // An offered parcel of the slot comes along: its transfer was not made.
+            Cause::Superseded(Some(id)) => {
+                messages.extend(packed);
+                self.hosts[number].packed.insert(id, (held.slot, messages));
+            }
+            Cause::Transferred => {}
+            Cause::Superseded(None) | Cause::NotLoaded | Cause::Ends => {
+                self.check.lost(&messages);
+                self.check.lost(&packed);
+            }
+        }
+        self.check.met(match cause {
+            Cause::Superseded(_) => "released to a newer epoch",
+            Cause::Transferred => "released by a transfer",
+            Cause::NotLoaded => "released, not loaded",
+            Cause::Ends => "released at the end",
+        });
+    }
+}

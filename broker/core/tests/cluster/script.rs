@@ -1,0 +1,261 @@
+//! What happens to a world: its class, its faults and when they end, and what must not happen meanwhile.
+
+use crate::host::Pause;
+use crate::net::ETCD;
+use crate::world::{EtcdState, World};
+use broker_core::cluster::message::Input;
+use broker_core::cluster::types::EtcdId;
+
+/// A world's plan.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) class: &'static str,
+    /// All hosts, and how many of them belong to the cluster from the beginning.
+    pub(crate) hosts: usize,
+    pub(crate) members: usize,
+    pub(crate) slots: u16,
+    pub(crate) delay_max: u64,
+    pub(crate) sends_again: bool,
+    /// No slot ever had an owner.
+    pub(crate) is_new: bool,
+    /// By how much each watch lags.
+    pub(crate) lag: Vec<u64>,
+    pub(crate) steps: Vec<(u64, Step)>,
+    /// All slots are served from here on, except for what faults do.
+    pub(crate) begins: u64,
+    /// Whatever happened, all slots are served from here on.
+    pub(crate) settled: u64,
+    pub(crate) ends: u64,
+    pub(crate) moves_max: Option<u64>,
+    pub(crate) moves_once: bool,
+    pub(crate) unserved_max: Option<u64>,
+    pub(crate) none_lost: bool,
+    /// Hosts that serve all that they own, whatever happens to others.
+    pub(crate) steady: Vec<usize>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Cut(usize, usize),
+    Mend(usize, usize),
+    /// The process ends at once; its host refuses connections.
+    Kill(usize),
+    /// The host is gone.
+    Lose(usize),
+    /// The host is back, if it was gone, and the process starts.
+    Start(usize),
+    /// Another machine takes a lost host's name.
+    Replace(usize, u32),
+    Stop(usize),
+    Freeze(usize),
+    Continue(usize),
+    Stick(usize),
+    Unstick(usize),
+    Blind(usize),
+    See(usize),
+    CannotLoad(usize),
+    CanLoad(usize),
+    EtcdDown,
+    EtcdFreeze,
+    /// etcd works again; all registrations are lost, or begin again.
+    EtcdUp {
+        revokes: bool,
+    },
+    RevokeAll,
+    Revoke(usize),
+    Compact,
+    EndWatches,
+    Full(bool),
+    BackUp,
+    /// etcd is rolled back to the backup, and has this id.
+    Restore(u64),
+    /// All nodes are stopped and started again; the operator accepts etcd as it is.
+    Accept,
+    Drain(usize),
+    Rebalance,
+    Remove(usize),
+    /// Moves are counted from here on.
+    Operation,
+    /// All faults are over.
+    Heal,
+}
+
+impl Step {
+    pub(crate) fn happens(self, world: &mut World) {
+        match self {
+            Self::Cut(from, to) => world.net.cut(from, to),
+            Self::Mend(from, to) => {
+                world.net.mend(from, to);
+                world.release();
+            }
+            Self::Kill(host) => world.end_process(host),
+            Self::Lose(host) => {
+                world.end_process(host);
+                world.hosts[host].is_up = false;
+                world.hosts[host].is_wanted = false;
+            }
+            Self::Start(host) => {
+                world.hosts[host].is_up = true;
+                world.start(host);
+            }
+            Self::Replace(host, directory) => {
+                if world.hosts[host].cluster.is_none() {
+                    world.hosts[host].replace(directory);
+                    world.start(host);
+                }
+            }
+            Self::Stop(host) => pause(world, host, Pause::Stopped),
+            Self::Freeze(host) => {
+                let since = world.now;
+                pause(world, host, Pause::Frozen { since });
+            }
+            Self::Continue(host) => {
+                let now = world.now;
+                world.hosts[host].thaw(now);
+                world.release();
+            }
+            Self::Stick(host) => world.hosts[host].is_stuck = true,
+            Self::Unstick(host) => world.hosts[host].is_stuck = false,
+            Self::Blind(host) => world.hosts[host].is_blind = true,
+            Self::See(host) => {
+                world.hosts[host].is_blind = false;
+                world.deliver(host);
+            }
+            Self::CannotLoad(host) => world.hosts[host].cannot_load = true,
+            Self::CanLoad(host) => world.hosts[host].cannot_load = false,
+            other => other.happens_to_cluster(world),
+        }
+    }
+
+    /// A step of etcd, of the operator, or of the whole.
+    fn happens_to_cluster(self, world: &mut World) {
+        match self {
+            Self::EtcdDown => world.etcd_state = EtcdState::Down,
+            Self::EtcdFreeze => world.etcd_state = EtcdState::Frozen,
+            Self::EtcdUp { revokes } => etcd_up(world, revokes),
+            Self::RevokeAll => {
+                world.etcd.revoke_all();
+                world.publish();
+            }
+            Self::Revoke(host) => {
+                let node = world.hosts[host].node;
+                world.etcd.revoke(node);
+                world.publish();
+            }
+            Self::Compact => world.etcd.compact(),
+            Self::EndWatches => world.end_watches(),
+            Self::Full(is_full) => world.etcd.is_full = is_full,
+            Self::BackUp => world.etcd.back_up(),
+            Self::Restore(id) => {
+                let now = world.now;
+                world.etcd.restore(EtcdId(id), now);
+                world.publish();
+                world.end_watches();
+            }
+            Self::Accept => {
+                world.check.forgets_history();
+                for host in 0..world.hosts.len() {
+                    world.end_process(host);
+                    world.hosts[host].accept();
+                    if world.hosts[host].is_up && world.hosts[host].is_wanted {
+                        world.push_in(500, Self::Start(host));
+                    }
+                }
+            }
+            Self::Drain(host) => {
+                if world.hosts[host].runs() {
+                    world.input(host, Input::Drain);
+                }
+            }
+            Self::Rebalance => {
+                for host in 0..world.hosts.len() {
+                    if world.hosts[host].runs() {
+                        world.input(host, Input::Rebalance);
+                    }
+                }
+            }
+            Self::Remove(host) => {
+                let node = world.hosts[host].node;
+                world.etcd.remove(node);
+                world.hosts[host].is_wanted = false;
+                world.publish();
+            }
+            Self::Operation => world.check.begins_operation(),
+            Self::Heal => heal(world),
+            other => unreachable!("{other:?}"),
+        }
+    }
+}
+
+fn pause(world: &mut World, host: usize, pause: Pause) {
+    if world.hosts[host].runs() {
+        world.hosts[host].pause = pause;
+    }
+}
+
+fn etcd_up(world: &mut World, revokes: bool) {
+    if world.etcd_state == EtcdState::Up {
+        return;
+    }
+    let was_down = world.etcd_state == EtcdState::Down;
+    world.etcd_state = EtcdState::Up;
+    if revokes {
+        world.etcd.revoke_all();
+    } else {
+        let now = world.now;
+        world.etcd.extend_all(now);
+    }
+    world.publish();
+    if was_down {
+        world.end_watches();
+    } else {
+        for host in 0..world.hosts.len() {
+            world.deliver(host);
+        }
+    }
+    world.release();
+}
+
+fn heal(world: &mut World) {
+    world.net.mend_all();
+    let now = world.now;
+    for number in 0..world.hosts.len() {
+        let host = &mut world.hosts[number];
+        host.thaw(now);
+        host.is_stuck = false;
+        host.is_blind = false;
+        host.cannot_load = false;
+        if host.is_wanted && host.is_up && host.cluster.is_none() {
+            world.start(number);
+        }
+    }
+    world.etcd.is_full = false;
+    etcd_up(world, false);
+    for host in 0..world.hosts.len() {
+        world.deliver(host);
+    }
+    world.release();
+}
+
+/// Both ways between two ends.
+pub(crate) fn cut_both(
+    steps: &mut Vec<(u64, Step)>,
+    one: usize,
+    other: usize,
+    from: u64,
+    until: u64,
+) {
+    steps.push((from, Step::Cut(one, other)));
+    steps.push((from, Step::Cut(other, one)));
+    steps.push((until, Step::Mend(one, other)));
+    steps.push((until, Step::Mend(other, one)));
+}
+
+/// A host that nobody reaches.
+pub(crate) fn cut_off(script: &mut Script, host: usize, from: u64, until: u64) {
+    cut_both(&mut script.steps, host, ETCD, from, until);
+    for other in (0..script.hosts).filter(|other| *other != host) {
+        cut_both(&mut script.steps, host, other, from, until);
+    }
+}

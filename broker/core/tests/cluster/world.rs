@@ -1,0 +1,435 @@
+//! One world: hosts, the network, etcd, and what happens to them, from one seed.
+
+use crate::check::Check;
+use crate::etcd::Etcd;
+use crate::host::{Host, Pause};
+use crate::net::{ETCD, End, Net};
+use crate::script::{Script, Step};
+use crate::traffic::Stream;
+use broker_core::cluster::limits::TICK_MS;
+use broker_core::cluster::message::{Call, CallId, Held, Input, Reply};
+use broker_core::cluster::types::{Key, RosterState, Slot, Value};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt::Write as _;
+
+/// Life of a registration in all worlds, in milliseconds.
+pub(crate) const TTL_MS: u64 = 10_000;
+
+/// From one look at all slots to the next.
+pub(crate) const SAMPLE_MS: u64 = 200;
+
+/// Messages on a cut way are given up after this long.
+const SENT_AGAIN_MS: u64 = 15_000;
+
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) net: Net,
+    pub(crate) etcd: Etcd,
+    pub(crate) etcd_state: EtcdState,
+    pub(crate) check: Check,
+    pub(crate) script: Script,
+    pub(crate) log: Option<String>,
+    pub(crate) watches: Vec<Option<Stream>>,
+    /// How much of etcd's history watches were sent.
+    pub(crate) published: usize,
+    queue: BinaryHeap<Reverse<Event>>,
+    sequence: u64,
+    /// What waits for a process that is stopped, a way that is cut, or an etcd that is frozen.
+    waiting: Vec<(u64, What)>,
+    pub(crate) loads_max: u64,
+}
+
+/// How etcd is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EtcdState {
+    Up,
+    Down,
+    Frozen,
+}
+
+struct Event {
+    at: u64,
+    sequence: u64,
+    what: What,
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+impl Eq for Event {}
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// An event.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Tick(usize, u32),
+    /// An input for a node's process, from another end; with the messages of a parcel.
+    Arrives {
+        from: End,
+        to: usize,
+        process: u32,
+        input: Input,
+        messages: Vec<u32>,
+    },
+    /// A question for whatever process runs on a host by then.
+    Asks {
+        from: usize,
+        process: u32,
+        to: usize,
+        input: Input,
+    },
+    /// A call at etcd.
+    Calls {
+        from: usize,
+        process: u32,
+        id: CallId,
+        call: Call,
+    },
+    Loaded {
+        host: usize,
+        process: u32,
+        held: Held,
+    },
+    Step(usize),
+    Sample,
+}
+
+impl What {
+    /// Part of a watch: never lost while the watch lives.
+    fn is_stream(&self) -> bool {
+        match self {
+            Self::Arrives { input, .. } => {
+                matches!(
+                    input,
+                    Input::Changed(..) | Input::Reply(_, Reply::Progress(_))
+                )
+            }
+            Self::Tick(..) | Self::Asks { .. } | Self::Calls { .. } => false,
+            Self::Loaded { .. } | Self::Step(_) | Self::Sample => false,
+        }
+    }
+}
+
+/// What keeps something from happening.
+enum Obstacle {
+    None,
+    /// It happens when a process goes on, a way is mended, or etcd thaws.
+    Waits,
+    Lost,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let script = Script::new(&mut rng);
+        let slots = script.slots;
+        let mut hosts: Vec<Host> = (0..script.hosts)
+            .map(|number| Host::new(number, slots, u32::try_from(number).unwrap_or(0) + 1))
+            .collect();
+        for host in &mut hosts {
+            host.is_wanted = host.node.index() < script.members;
+        }
+        let net = Net::new(1, script.delay_max, script.sends_again);
+        let mut world = Self {
+            now: 0,
+            hosts,
+            net,
+            etcd: Etcd::new(slots, TTL_MS),
+            etcd_state: EtcdState::Up,
+            check: Check::new(usize::from(slots), script.hosts),
+            log: None,
+            watches: vec![None; script.hosts],
+            published: 0,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            waiting: Vec::new(),
+            loads_max: rng.u64(5..400),
+            rng,
+            script,
+        };
+        world.populate();
+        world
+    }
+
+    /// The cluster existed before, unless the script wants a new one: every slot has an owner that is to start again.
+    fn populate(&mut self) {
+        if !self.script.is_new {
+            for host in &self.hosts[..self.script.members] {
+                self.etcd
+                    .seed(Key::Roster(host.node), Value::Roster(RosterState::Here));
+            }
+            for slot in 0..self.script.slots {
+                let host = &self.hosts[self.rng.usize(..self.script.members)];
+                let owner = Some(host.owner());
+                self.etcd.seed(
+                    Key::Slot(Slot(slot)),
+                    Value::Slot {
+                        owner,
+                        parcel: None,
+                    },
+                );
+            }
+        }
+        self.published = self.etcd.history.len();
+        for number in 0..self.script.members {
+            self.start(number);
+        }
+        for index in 0..self.script.steps.len() {
+            let at = self.script.steps[index].0;
+            self.push(at, What::Step(index));
+        }
+        self.push(SAMPLE_MS, What::Sample);
+    }
+
+    /// Runs to the end, or until a rule is broken.
+    pub(crate) fn run(&mut self) {
+        while let Some(Reverse(event)) = self.queue.pop() {
+            if event.at > self.script.ends {
+                return self.check.ends(self.now, &self.script);
+            }
+            self.now = event.at;
+            self.happens(event.what);
+            if self.check.fault.is_some() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn push_in(&mut self, delay: u64, what: Step) {
+        self.script.steps.push((self.now + delay, what));
+        let index = self.script.steps.len() - 1;
+        self.push(self.now + delay, What::Step(index));
+    }
+
+    pub(crate) fn push(&mut self, at: u64, what: What) {
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.queue.push(Reverse(Event { at, sequence, what }));
+    }
+
+    fn happens(&mut self, what: What) {
+        match self.obstacle(&what) {
+            Obstacle::None => {}
+            Obstacle::Waits => return self.waiting.push((self.now, what)),
+            Obstacle::Lost => return,
+        }
+        if let Some(log) = &mut self.log {
+            let _ = writeln!(log, "{} {what:?}", self.now);
+        }
+        match what {
+            What::Tick(host, process) => {
+                if self.hosts[host].process == process {
+                    let stuck = self.hosts[host].is_stuck;
+                    self.push(self.now + TICK_MS, What::Tick(host, process));
+                    self.input(host, Input::Tick { stuck });
+                }
+            }
+            What::Arrives {
+                to,
+                process,
+                input,
+                messages,
+                ..
+            } => {
+                if self.hosts[to].process == process {
+                    self.arrives(to, input, messages);
+                }
+            }
+            What::Asks {
+                from,
+                process,
+                to,
+                input,
+            } => self.asked(from, process, to, input),
+            What::Calls {
+                from,
+                process,
+                id,
+                call,
+            } => self.called(from, process, id, call),
+            What::Loaded {
+                host,
+                process,
+                held,
+            } => self.loaded(host, process, held),
+            What::Step(index) => {
+                let step = self.script.steps[index].1.clone();
+                step.happens(self);
+            }
+            What::Sample => {
+                self.push(self.now + SAMPLE_MS, What::Sample);
+                self.sample();
+            }
+        }
+    }
+
+    /// What keeps something from happening now.
+    fn obstacle(&self, what: &What) -> Obstacle {
+        let (from, to) = match what {
+            What::Arrives { from, to, .. } => (*from, *to),
+            What::Asks { from, to, .. } => (*from, *to),
+            What::Calls { from, .. } => (*from, ETCD),
+            What::Tick(host, _) | What::Loaded { host, .. } => (*host, *host),
+            What::Step(_) | What::Sample => return Obstacle::None,
+        };
+        if self.net.is_cut(from, to) {
+            return if self.net.sends_again || what.is_stream() {
+                Obstacle::Waits
+            } else {
+                Obstacle::Lost
+            };
+        }
+        if to != ETCD && self.hosts[to].pause != Pause::None {
+            return Obstacle::Waits;
+        }
+        if to == ETCD {
+            return match self.etcd_state {
+                EtcdState::Up => Obstacle::None,
+                EtcdState::Down => Obstacle::Lost,
+                EtcdState::Frozen => Obstacle::Waits,
+            };
+        }
+        Obstacle::None
+    }
+
+    /// What waited may happen: a process goes on, a way is mended, etcd thaws.
+    pub(crate) fn release(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (since, what) in waiting {
+            let is_old = self.now - since > SENT_AGAIN_MS;
+            let is_local = matches!(what, What::Tick(..) | What::Loaded { .. });
+            if is_local || what.is_stream() || !is_old {
+                self.push(self.now, what);
+            }
+        }
+    }
+
+    fn asked(&mut self, from: usize, process: u32, to: usize, input: Input) {
+        let host = &self.hosts[to];
+        if host.cluster.is_some() {
+            return self.arrives(to, input, Vec::new());
+        }
+        if host.is_up {
+            let refused = Input::Refused(host.node);
+            self.send(to, from, process, refused, Vec::new());
+        }
+    }
+
+    fn loaded(&mut self, host: usize, process: u32, held: Held) {
+        if self.hosts[host].process != process {
+            return;
+        }
+        let whole = self.etcd_state == EtcdState::Up
+            && self.net.passes(host, ETCD)
+            && !self.hosts[host].cannot_load;
+        self.input(host, Input::Loaded { held, whole });
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        from: End,
+        to: usize,
+        process: u32,
+        input: Input,
+        messages: Vec<u32>,
+    ) {
+        let at = self.now + self.net.delay(&mut self.rng);
+        self.push(
+            at,
+            What::Arrives {
+                from,
+                to,
+                process,
+                input,
+                messages,
+            },
+        );
+    }
+
+    fn arrives(&mut self, to: usize, input: Input, messages: Vec<u32>) {
+        if let Input::Parcel(_, parcel) = &input {
+            self.hosts[to].kept.insert(parcel.id, messages);
+        }
+        self.contacts(to, &input);
+        if let Input::Answer(_, answer) = &input {
+            self.check.answered(to, answer, self.now);
+        }
+        self.input(to, input);
+    }
+
+    /// Clients send, owners write; all slots are looked at.
+    fn sample(&mut self) {
+        if self.etcd_state == EtcdState::Up {
+            self.etcd.expire(self.now);
+            self.publish();
+        }
+        let slot = self.rng.usize(..usize::from(self.script.slots));
+        let number = self.rng.usize(..self.hosts.len());
+        if let Some(held) = self.hosts[number].admits(slot, self.now) {
+            let message = self.check.accepts();
+            self.hosts[number]
+                .pending
+                .entry(held.slot)
+                .or_default()
+                .push(message);
+        }
+        let number = self.rng.usize(..self.hosts.len());
+        if self.hosts[number].admits(slot, self.now).is_some() {
+            self.input(
+                number,
+                Input::Write(Slot(u16::try_from(slot).expect("few slots")), 1),
+            );
+        }
+        self.check.looks(self.now, &self.hosts, &self.script);
+        self.overlaps();
+    }
+
+    pub(crate) fn overlaps(&mut self) {
+        if self.check.is_doubled() {
+            let etcd_is_up = self.etcd_state == EtcdState::Up;
+            let slow = self.script.delay_max + self.script.lag.iter().max().copied().unwrap_or(0);
+            self.check
+                .overlaps(self.now, &self.hosts, &self.net, etcd_is_up, slow);
+        }
+    }
+
+    /// Starts the process of a host.
+    pub(crate) fn start(&mut self, number: usize) {
+        let seed = self.rng.u64(..);
+        let now = self.now;
+        let host = &mut self.hosts[number];
+        if host.cluster.is_some() || !host.is_up {
+            return;
+        }
+        host.is_wanted = true;
+        host.start(TTL_MS, seed, now);
+        let process = host.process;
+        let offset = self.rng.u64(..TICK_MS);
+        self.push(now + offset, What::Tick(number, process));
+        self.check.started(number);
+    }
+
+    /// Ends the process of a host at once.
+    pub(crate) fn end_process(&mut self, number: usize) {
+        for slot in 0..self.script.slots {
+            self.set_serving(number, Slot(slot), None);
+        }
+        let lost = self.hosts[number].end();
+        self.check.idle(&lost);
+        self.check.lost(&lost);
+    }
+}
