@@ -117,6 +117,11 @@ impl Pool {
         }
     }
 
+    /// The size of each buffer.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes as usize
+    }
+
     /// Hands the buffer to the kernel.
     ///
     /// # Panics

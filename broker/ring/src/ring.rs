@@ -145,6 +145,12 @@ impl Ring {
         self.pool.bytes(lent)
     }
 
+    /// Whether a receive filled its buffer, so that the socket may hold more.
+    #[must_use]
+    pub fn fills(&self, lent: &Lent) -> bool {
+        lent.len() == self.pool.buffer_bytes()
+    }
+
     /// Gives a received buffer back to the pool. It can no longer be read.
     ///
     /// # Panics

@@ -10,6 +10,7 @@
 //!    └───────────── Abort, Stop, a broken socket ───────────┘
 //! ```
 
+use super::limits::FILLED_IN_A_ROW;
 use super::tls::Tls;
 use broker_core::id::{SessionKey, ShardId};
 use broker_core::time::Now;
@@ -33,7 +34,9 @@ pub(super) struct Connection {
     /// Nothing can be sent any more.
     pub(super) broken: bool,
     /// Receive buffers taken in the turn `turn`.
-    pub(super) taken: u16,
+    pub(super) taken: u8,
+    /// Receives in a row that filled their buffer: the peer sends more than is read. Stops at the highest.
+    pub(super) filled: u8,
     pub(super) turn: u32,
     /// Plaintext bytes of the send in flight.
     pub(super) launched: u32,
@@ -113,6 +116,7 @@ impl Connection {
             ended: false,
             broken: false,
             taken: 0,
+            filled: 0,
             turn: 0,
             launched: 0,
             discarded: 0,
@@ -130,8 +134,24 @@ impl Connection {
         self.tls.as_ref().is_some_and(|tls| tls.handshaking())
     }
 
+    /// Notes whether a receive filled its buffer, and returns whether the peer has just become a flood: see
+    /// [`FILLED_IN_A_ROW`].
+    pub(super) fn filled(&mut self, whole: bool) -> bool {
+        self.filled = if whole {
+            self.filled.saturating_add(1)
+        } else {
+            0
+        };
+        self.filled == FILLED_IN_A_ROW
+    }
+
+    /// Whether the peer may have one buffer at a time only.
+    pub(super) fn floods(&self) -> bool {
+        self.filled >= FILLED_IN_A_ROW
+    }
+
     /// Counts receive buffers of this turn and returns whether the last of its share was among them.
-    pub(super) fn spent(&mut self, turn: u32, buffers: u16, most: u16) -> bool {
+    pub(super) fn spent(&mut self, turn: u32, buffers: u8, most: u8) -> bool {
         if self.turn != turn {
             (self.turn, self.taken) = (turn, 0);
         }
@@ -165,6 +185,22 @@ mod tests {
         Session,
         /// The kernel, which completes what is armed on a socket that was shut down or is being cancelled.
         Kernel,
+    }
+
+    #[test]
+    fn a_flood_is_a_row_of_full_buffers() {
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let session = SessionKey::unpack(0);
+        let mut connection = Connection::new(session, socket.into(), None);
+        for _ in 1..FILLED_IN_A_ROW {
+            assert!(!connection.filled(true));
+        }
+        assert!(!connection.floods());
+        assert!(connection.filled(true), "told once");
+        for _ in 0..1_000 {
+            assert!(!connection.filled(true) && connection.floods());
+        }
+        assert!(!connection.filled(false) && !connection.floods());
     }
 
     #[test]

@@ -49,6 +49,9 @@ impl<M: Machine> Edge<M> {
         match received {
             Received::Bytes(lent) => {
                 let before = self.machine.work();
+                if connection.filled(self.ring.fills(&lent)) {
+                    self.cap(session);
+                }
                 self.take(session, lent);
                 self.charge(session, self.machine.work() - before);
             }
@@ -72,7 +75,7 @@ impl<M: Machine> Edge<M> {
     /// One receive buffer of a peer was served, and this many items were in it: those of many small ones count as more
     /// buffers.
     fn charge(&mut self, session: SessionKey, items: u64) {
-        let more = u16::try_from(items / ITEMS_PER_BUFFER).unwrap_or(u16::MAX);
+        let more = u8::try_from(items / ITEMS_PER_BUFFER).unwrap_or(u8::MAX);
         let turn = self.turn;
         if let Some(connection) = self.table.get_mut(session)
             && connection.spent(turn, more.saturating_add(1), BUFFERS_PER_PEER)

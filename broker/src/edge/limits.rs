@@ -21,7 +21,12 @@ pub(super) const TICKS_PER_TURN: usize = 4;
 
 /// Receive buffers that one peer gets in one turn (128 KiB of 8 KiB buffers); then its receive is cancelled and
 /// listed. The cancellation acts one turn later, so the pool is larger than this.
-pub(super) const BUFFERS_PER_PEER: u16 = 16;
+pub(super) const BUFFERS_PER_PEER: u8 = 16;
+
+/// Receives in a row that fill their buffers (128 KiB of 8 KiB buffers), after which a peer is read by single receives,
+/// until one finds less than a buffer: a multishot receive takes all that a flood has sent, so that a few of them would
+/// empty the pool, and everybody else's next bytes would be served behind all of its buffers.
+pub(super) const FILLED_IN_A_ROW: u8 = 16;
 
 /// Listed receives armed again in one turn, in turn.
 pub(super) const REARMS_PER_TURN: usize = 32;

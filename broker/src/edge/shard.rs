@@ -247,8 +247,13 @@ impl<M: Machine> Edge<M> {
                 connection.receive = Receive::Once;
             }
             (Intake::Many, Receive::Idle) => {
-                self.ring.receive_many(socket, key);
-                connection.receive = Receive::Many;
+                if connection.floods() {
+                    self.ring.receive_once(socket, key);
+                    connection.receive = Receive::Once;
+                } else {
+                    self.ring.receive_many(socket, key);
+                    connection.receive = Receive::Many;
+                }
                 self.settle_guest(session);
             }
             (Intake::Paused, Receive::Once | Receive::Many) => {

@@ -159,6 +159,9 @@ impl Pair {
     }
 
     fn exchange(mut self, control: &Control) -> Latencies {
+        if super::full() {
+            super::gauges::go_first();
+        }
         let mut seen = Latencies::default();
         while !control.over.load(Ordering::SeqCst) {
             let phase = control.phase.load(Ordering::SeqCst);

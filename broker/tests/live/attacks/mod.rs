@@ -12,8 +12,8 @@
 //! and the [`Outcome`]. Healthy clients come from [`HEALTHY`], attackers from any other address of loopback.
 //!
 //! Two ways to run: `cargo test` (seconds, asserts counts and bytes) and `ATTACKS=full` (longer, of a release binary,
-//! with the shard on a CPU of its own; asserts times as well and prints one table line per attack:
-//! `deploy/ci/attacks.sh`).
+//! with the shard on a CPU of its own; prints one table line per attack, and which times are above their bounds: other
+//! work on the machine adds to times, so `deploy/ci/attacks.sh` repeats those attacks before it judges).
 
 mod admin;
 mod all_budgets;
@@ -62,7 +62,7 @@ const TURN_MS_MAX: f64 = 20.0;
 /// Healthy p99 under attack at most, in milliseconds, or three times the quiet one if that is more (full runs).
 const P99_MS_MAX: f64 = 5.0;
 
-/// Whether times are asserted and attacks last longer.
+/// Whether times are judged and attacks last longer.
 pub(crate) fn full() -> bool {
     std::env::var("ATTACKS").is_ok_and(|value| value == "full")
 }
@@ -218,9 +218,11 @@ impl<'b> Trial<'b> {
             let (quiet, attacked) = (p99_ms(&latencies.quiet), p99_ms(&latencies.attacked));
             let turn = self.broker.scrape().sum("heliograph_turn_seconds") * 1000.0;
             let mib = |footprint: &Footprint| footprint.resident_bytes >> 20;
-            // For the script: one row of a Markdown table.
+            let test = thread::current().name().unwrap_or_default().to_owned();
+            // For the script: one row of a Markdown table, and what is above its bound.
             eprintln!(
-                "| {} | {:.0}/s | {quiet:.2} ms | {attacked:.2} ms | {turn:.1} ms | {:.0} % | {} / {} / {} MiB |",
+                "row {test} | {} | {:.0}/s | {quiet:.2} ms | {attacked:.2} ms | {turn:.1} ms | {:.0} % \
+                 | {} / {} / {} MiB |",
                 self.name,
                 outcome.did as f64 / outcome.took.as_secs_f64(),
                 busy * 100.0,
@@ -228,16 +230,18 @@ impl<'b> Trial<'b> {
                 mib(&outcome.peak),
                 mib(&outcome.after),
             );
-            assert!(
-                turn <= TURN_MS_MAX,
-                "{}: a turn of {turn} ms, at most {TURN_MS_MAX}",
-                self.name
-            );
-            assert!(
-                attacked <= (quiet * 3.0).max(P99_MS_MAX),
-                "{}: healthy p99 {attacked} ms, quiet {quiet} ms",
-                self.name
-            );
+            if turn > TURN_MS_MAX {
+                eprintln!(
+                    "late {test} | {}: a turn of {turn:.1} ms, at most {TURN_MS_MAX}",
+                    self.name
+                );
+            }
+            if attacked > (quiet * 3.0).max(P99_MS_MAX) {
+                eprintln!(
+                    "late {test} | {}: healthy p99 {attacked:.2} ms, quiet {quiet:.2} ms",
+                    self.name
+                );
+            }
         }
         outcome
     }
