@@ -189,12 +189,7 @@ impl Machine for Shard {
     }
 
     fn adopt(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
-        let Self {
-            sockets,
-            directory,
-            books,
-            gate,
-        } = self;
+        let (sockets, directory, books, gate) = self.parts();
         let session = handover::adopt_parcel(sockets, directory, books, *parcel, at);
         turns::receive_answered(sockets, directory, books, gate, at);
         session
@@ -209,8 +204,7 @@ impl Machine for Shard {
     }
 
     fn handle(&mut self, input: Input<'_, Letter>, at: Moment) {
-        let (sockets, directory) = (&mut self.sockets, &mut self.directory);
-        let (books, gate) = (&mut self.books, &mut self.gate);
+        let (sockets, directory, books, gate) = self.parts();
         match input {
             Input::Secured { session } => sockets.secured(session, at),
             Input::Received { session, bytes } => self.received(session, bytes, at),
@@ -223,12 +217,7 @@ impl Machine for Shard {
             Input::Refused(letter) => calls::refused(sockets, directory, books, letter, at),
             Input::Tick => timers::tick(sockets, directory, books, gate, at),
         }
-        let Self {
-            sockets,
-            directory,
-            books,
-            gate,
-        } = self;
+        let (sockets, directory, books, gate) = self.parts();
         turns::receive_answered(sockets, directory, books, gate, at);
         drain::look_at_drain(sockets, directory, books, at);
     }
@@ -313,12 +302,7 @@ impl Machine for Shard {
     }
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
-        let Self {
-            sockets,
-            directory,
-            books,
-            gate: _,
-        } = self;
+        let (sockets, directory, books, _) = self.parts();
         inspect::answer_operator(sockets, directory, books, question, at)
     }
 
@@ -334,13 +318,19 @@ impl Machine for Shard {
 }
 
 impl Shard {
-    fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+    #[inline]
+    fn parts(&mut self) -> (&mut Sockets, &mut Directory, &mut Books, &mut Gate) {
         let Self {
             sockets,
             directory,
             books,
             gate,
         } = self;
+        (sockets, directory, books, gate)
+    }
+
+    fn received(&mut self, key: SessionKey, bytes: &mut [u8], at: Moment) {
+        let (sockets, directory, books, gate) = self.parts();
         match sockets.sessions.get(key).map(|session| &session.state) {
             Some(SessionState::Http(_)) => {
                 turns::receive_requests(sockets, directory, books, gate, key, bytes, at);
@@ -356,12 +346,7 @@ impl Shard {
     }
 
     fn take_in(&mut self, letter: Letter, at: Moment) {
-        let Self {
-            sockets,
-            directory,
-            books,
-            gate,
-        } = self;
+        let (sockets, directory, books, gate) = self.parts();
         match letter {
             Letter::Query(caller, query) => {
                 home::answer(sockets, directory, books, caller, *query, at)
