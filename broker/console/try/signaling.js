@@ -109,7 +109,11 @@ export class Signaling {
         const query = new URLSearchParams({ channel: this.channel, limit: 1 });
         const found = await this.admin(`/refusals?${query}`).catch(() => undefined);
         const refusal = found?.answer?.refusals?.[0];
-        return refusal ? `${refusal.says} ${refusal.do}` : 'the WebSocket was refused, or nothing answers there: see the log of the broker';
+        if (!refusal) {
+            return 'the WebSocket was refused, or nothing answers there: see the log of the broker';
+        }
+        const { check, fault, says, do: remedy } = refusal;
+        return `${check}${fault ? ` (${fault})` : ''}: ${says} ${remedy}`;
     }
 
     receive(data) {

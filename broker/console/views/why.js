@@ -59,7 +59,7 @@ function pathsFor(kind, text, check) {
 function make(one) {
   const facts = [['Request id', one.requestId], ['Operation', one.operation], ['Channel', one.channel], ['Client id', one.clientId],
     ['Principal', one.principal], ['Access key', one.keyId], ['Address', one.remote], ['Shard', one.shard],
-    ['Clock of the caller', one.clockSkewSeconds ? `${number(one.clockSkewSeconds)} s off` : null]];
+    ['Fault', one.fault], ['Clock of the caller', one.clockSkewSeconds ? `${number(one.clockSkewSeconds)} s off` : null]];
   const known = facts.filter(([, value]) => value !== null && value !== undefined);
   const request = h('pre', { tabindex: '0', hidden: true });
   return h('details', { class: 'card refusal', toggle: () => explain(one.requestId, request) },

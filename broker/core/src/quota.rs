@@ -43,6 +43,33 @@ impl Bucket {
         u64::from(self.debt_at(rate, now).div_ceil(rate.rate.max(1)))
     }
 
+    /// In one word.
+    #[must_use]
+    pub(crate) fn bits(self) -> u64 {
+        u64::from(self.debt) << 32 | u64::from(self.at)
+    }
+
+    /// The bucket of such a word.
+    #[must_use]
+    pub(crate) fn of_bits(bits: u64) -> Self {
+        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default();
+        Self {
+            debt: half(bits >> 32),
+            at: half(bits),
+        }
+    }
+
+    /// This time, or the bucket's own if that is later by less than a minute.
+    #[must_use]
+    pub(crate) fn not_before(&self, now: Now) -> Now {
+        let ahead = self.at.wrapping_sub(wrap(now));
+        if ahead < 60_000 {
+            now.after(u64::from(ahead))
+        } else {
+            now
+        }
+    }
+
     fn debt_at(&self, rate: Rate, now: Now) -> u32 {
         let passed = wrap(now).wrapping_sub(self.at);
         self.debt.saturating_sub(passed.saturating_mul(rate.rate))

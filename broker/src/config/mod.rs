@@ -38,7 +38,7 @@ pub use key_flags::KeyFlags;
 pub use summary::summary;
 
 use crate::files;
-use broker_core::settings::{Profile, Settings, value};
+use broker_core::settings::{Profile, Settings, channels_per_account_strict, value};
 use document::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -110,8 +110,8 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     settings.fewer_shards = settings.dev && settings.shards == 0;
     (settings.shards, settings.cpus) = machine.resolve(settings.shards, settings.cpus);
     let is_written = reader.place_of("limits.channels_per_account") != ValuePlace::Default;
-    if settings.strict() && !is_written && LARGE_REGIONS.contains(&settings.region.as_str()) {
-        settings.limits.channels_per_account = 10_000;
+    if settings.strict() && !is_written {
+        settings.limits.channels_per_account = channels_per_account_strict(&settings.region);
     }
     check::check(&settings, machine, &mut reader);
     let (faults, places) = reader.end();
@@ -136,7 +136,3 @@ const IN_MEMORY: &str = ":memory:";
 
 /// Longest configuration file; a hundred times the documented sample.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
-
-/// Regions where an account may have twice as many channels. Source: KVS WebRTC service quotas,
-/// "CreateSignalingChannel".
-const LARGE_REGIONS: [&str; 2] = ["us-east-1", "us-west-2"];

@@ -43,7 +43,7 @@ use crate::tls_files::NotAfter;
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::placement::Placement;
 use broker_core::settings::Settings;
-use broker_core::shard::Shard;
+use broker_core::shard::{AccountUse, Shard};
 use certificate::Certificate;
 use credentials::CredentialsFile;
 use crossbeam_channel::unbounded;
@@ -111,6 +111,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         events,
         log,
         captures,
+        account_use: account_use(&settings),
     };
     let shards = shards.start(threads, bound)?;
     status.set(Status::Ok);
@@ -160,6 +161,11 @@ fn data_dir(settings: &Settings) -> Result<DataDir, Failure> {
 }
 
 /// What the log says when everything runs.
+fn account_use(settings: &Settings) -> Option<Arc<AccountUse>> {
+    let of_settings = || AccountUse::new(&settings.region, &settings.account_id);
+    settings.dev.then(|| Arc::new(of_settings()))
+}
+
 fn announce(settings: &Settings, connections: usize, data_dir: &DataDir) {
     let terms = memory::budget(settings);
     tracing::info!("memory: {}", memory::sum(&terms));

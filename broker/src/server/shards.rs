@@ -12,7 +12,7 @@ use broker_core::id::ShardId;
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard};
 use broker_core::placement::Placement;
 use broker_core::settings::{Scheme, Settings};
-use broker_core::shard::{Shard, Start};
+use broker_core::shard::{AccountUse, Shard, Start};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(super) struct Shards<'s> {
     pub(super) log: &'s Log,
     /// Where copies of messages go, under `--dev`.
     pub(super) captures: Option<Captures>,
+    /// What all shards use of the server's account, under `--dev`.
+    pub(super) account_use: Option<Arc<AccountUse>>,
 }
 
 impl Shards<'_> {
@@ -106,6 +108,7 @@ impl Shards<'_> {
             nonces: Nonces::new(nonce_seed, id.0),
             waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
             copies: self.captures.as_ref().map(Captures::of_shard),
+            account_use: self.account_use.clone(),
         })
     }
 }

@@ -75,6 +75,7 @@ fn write_refused(refused: &Refused) {
         key_id,
         principal,
         clock_skew_s,
+        fault: _,
         explain: _,
     } = refused;
     info!(

@@ -6,6 +6,7 @@
 use super::Log;
 use super::admin::{Admin, error, json};
 use super::channels::{Fault, rfc3339};
+use super::dev::fault_id;
 use super::recent::Recent;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -129,6 +130,7 @@ impl Refusals {
             "principal": refused.principal,
             "remote": refused.remote.to_string(),
             "clockSkewSeconds": refused.clock_skew_s,
+            "fault": refused.fault.map(fault_id),
         })
     }
 }
@@ -151,6 +153,7 @@ fn of_id(id: &str, says: &RefusalId) -> Value {
         "principal": null,
         "remote": null,
         "clockSkewSeconds": null,
+        "fault": null,
         "explain": null,
         "source": "id",
     })
@@ -300,6 +303,7 @@ mod tests {
             key_id: Some("AKID".into()),
             principal: Some("fleet".into()),
             clock_skew_s: Some(-312),
+            fault: Some(7),
             explain: Some(Box::new(Explain {
                 canonical_request: format!("GET\n/\n\nhost:h\n\nhost\n{}", "0".repeat(64)).into(),
                 scope: "20260102/r/s/t".into(),
@@ -324,6 +328,7 @@ mod tests {
         );
         assert_eq!(kept["explain"]["signedHeaders"], "host");
         assert_eq!(kept["clockSkewSeconds"], -312);
+        assert_eq!(kept["fault"], "f7");
         assert_eq!(kept["channel"], "cam\"<b>\n");
         assert!(kept.to_string().contains(r#""channel":"cam\"<b>\n""#));
         assert_eq!(refusals.one("00000000-0000-4000-8000-000000000000"), None);

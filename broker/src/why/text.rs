@@ -32,6 +32,7 @@ pub(super) fn refusal(row: &Value) -> String {
         ("keyId", "key"),
         ("principal", "principal"),
         ("clockSkewSeconds", "signed, in seconds of our clock:"),
+        ("fault", "by fault"),
     ]
     .into_iter()
     .filter_map(|(name, word)| Some(format!("{word} {}", part(name)?)))
@@ -80,14 +81,14 @@ mod tests {
             "requestId": "0-1", "at": "2026-01-02T03:04:05.000Z", "shard": 1, "status": 403,
             "check": "signature_mismatch", "says": "It differs.", "do": "Compare.",
             "operation": "ConnectAsViewer", "channel": "cam", "clientId": "v\u{1b}[2J\n1", "keyId": null,
-            "principal": null, "remote": "10.0.0.1:9", "clockSkewSeconds": -312, "source": "kept",
+            "principal": null, "remote": "10.0.0.1:9", "clockSkewSeconds": -312, "fault": "f7", "source": "kept",
             "explain": {"canonicalRequest": "GET\n/\u{7}\nhost:h"},
         });
         assert_eq!(
             refusal(&row),
             "2026-01-02T03:04:05.000Z  403 signature_mismatch  ConnectAsViewer  from 10.0.0.1:9\n\
              \x20 It differs.\n  What to do: Compare.\n\
-             \x20 channel cam, client v\\u{1b}[2J\\n1, signed, in seconds of our clock: -312\n\
+             \x20 channel cam, client v\\u{1b}[2J\\n1, signed, in seconds of our clock: -312, by fault f7\n\
              \x20 id 0-1, shard 1\n\
              \x20 The canonical request that the signature was compared with:\n    GET\n    /\\u{7}\n    host:h\n"
         );

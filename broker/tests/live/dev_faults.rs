@@ -4,7 +4,7 @@ use crate::http::{Answer, Connection, admin, call, create, get};
 use crate::peer::{
     Peer, answer, candidate, offer, status, to_master, to_viewer, upgrade, viewer_query,
 };
-use crate::process::{Broker, arn};
+use crate::process::{Broker, arn, command, until};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ on_shards!(
     a_stalled_session_is_sent_nothing_until_it_is_over,
     counts_hold_for_all_shards,
     a_connection_that_ends_with_held_messages_loses_none,
+    kept_messages_meet_faults_when_they_are_delivered,
+    a_refusal_by_a_fault_names_it,
     faults_have_a_bound_and_name_what_is_wrong,
 );
 
@@ -173,6 +175,10 @@ fn messages_are_dropped_expired_refused_and_delayed(broker: &Broker) {
     assert!((broker.scrape().sum("heliograph_pending_messages") - 1.0).abs() < 0.5);
     clock(broker, "31s");
     master.expect(&to_master("SDP_OFFER", "b25l", "v1"));
+    assert_eq!(
+        outcomes(broker, "messages"),
+        ["dropped", "expired", "refused", "delivered", "delivered"]
+    );
     let total = |outcome: &str| {
         let name =
             format!(r#"heliograph_messages_total{{action="SDP_OFFER",outcome="{outcome}"}}"#);
@@ -205,11 +211,13 @@ fn deliveries_are_dropped_doubled_swapped_and_delayed(broker: &Broker) {
     master.send(&answer("v1", "dHdv"));
     viewer.expect(&to_viewer("SDP_ANSWER", "dHdv"));
     viewer.expect(&to_viewer("SDP_ANSWER", "dHdv"));
+    // It comes behind the next one, not behind the second it waits at most: so before the third.
     make(broker, &on(json!("reorder")));
-    master.send(&answer("v1", "b25l"));
-    master.send(&answer("v1", "dHdv"));
-    viewer.expect(&to_viewer("SDP_ANSWER", "dHdv"));
-    viewer.expect(&to_viewer("SDP_ANSWER", "b25l"));
+    let three = ["b25l", "dHdv", "dHJl"].map(|payload| answer("v1", payload));
+    master.send_together(&three);
+    for payload in ["dHdv", "b25l", "dHJl"] {
+        viewer.expect(&to_viewer("SDP_ANSWER", payload));
+    }
     // Without a next one it is sent all the same.
     make(broker, &on(json!("reorder")));
     master.send(&answer("v1", "bGFzdA=="));
@@ -338,6 +346,121 @@ fn a_connection_that_ends_with_held_messages_loses_none(broker: &Broker) {
     master.close();
 }
 
+fn kept_messages_meet_faults_when_they_are_delivered(broker: &Broker) {
+    let arn = arn("kept");
+    let on = |payloads: &[&str]| {
+        let mut viewer = Peer::viewer(broker, &arn, "v1");
+        for payload in payloads {
+            viewer.send(&candidate(payload));
+        }
+        viewer.expect_silence();
+        viewer.close();
+    };
+    let fault = |act: Value| {
+        let about = json!({ "channel": "kept", "role": "master" });
+        make(
+            broker,
+            &json!({ "on": "delivery", "match": about, "do": act }),
+        );
+    };
+    let expect = |master: &mut Peer, payloads: &[&str]| {
+        for payload in payloads {
+            master.expect(&to_master("ICE_CANDIDATE", payload, "v1"));
+        }
+    };
+    let [one, two, three] = ["b25l", "dHdv", "dHJl"];
+    for (act, comes) in [
+        ("drop", vec![two, three]),
+        ("duplicate", vec![one, one, two, three]),
+        ("reorder", vec![two, one, three]),
+    ] {
+        fault(json!(act));
+        on(&[one, two, three]);
+        let mut master = Peer::master(broker, &arn);
+        expect(&mut master, &comes);
+        master.expect_silence();
+        master.close();
+        if act == "drop" {
+            assert_eq!(
+                outcomes(broker, "kept"),
+                ["kept", "kept", "kept", "dropped"]
+            );
+        }
+    }
+    // One that no other follows goes on a second later.
+    fault(json!("reorder"));
+    on(&[one]);
+    let mut master = Peer::master(broker, &arn);
+    until_hits(broker, 1);
+    clock(broker, "2s");
+    expect(&mut master, &[one]);
+    master.close();
+    // What was delayed goes to the master of that time; without one it is kept again.
+    fault(json!({ "delay": "30s" }));
+    on(&[one, two]);
+    let mut master = Peer::master(broker, &arn);
+    expect(&mut master, &[two]);
+    master.expect_silence();
+    master.close();
+    clock(broker, "31s");
+    assert!((broker.scrape().sum("heliograph_pending_messages") - 1.0).abs() < 0.5);
+    let mut master = Peer::master(broker, &arn);
+    expect(&mut master, &[one]);
+    master.close();
+    let total = |outcome: &str| {
+        let name =
+            format!(r#"heliograph_messages_total{{action="ICE_CANDIDATE",outcome="{outcome}"}}"#);
+        broker.scrape().sum(&name)
+    };
+    // Of twelve one was dropped; copies do not count.
+    for (outcome, count) in [("withdrawn", 1.0), ("delivered", 11.0)] {
+        let found = total(outcome);
+        assert!((found - count).abs() < 0.5, "{outcome}: {found}");
+    }
+}
+
+fn a_refusal_by_a_fault_names_it(broker: &Broker) {
+    let name = "named";
+    create(broker.plain, name, 60);
+    let refuse = json!({ "refuse": { "error": "NotAuthorizedException" } });
+    let mut made = Vec::new();
+    for on in ["connect", "api"] {
+        let fault = json!({ "on": on, "match": { "channel": name }, "do": refuse });
+        made.push(make(broker, &fault)["id"].clone());
+    }
+    let (refused, _) = upgrade(broker, &viewer_query(&arn(name), "v1"), "");
+    refused.refused(401, "NotAuthorizedException");
+    let wanted = json!({ "ChannelName": name });
+    let called = call(broker.plain, "/describeSignalingChannel", &wanted);
+    called.refused(401, "NotAuthorizedException");
+    for (answer, fault) in [&refused, &called].into_iter().zip(&made) {
+        let id = answer.header("x-amzn-requestid").expect("an id");
+        let found = until("the refusal", || {
+            let found = get(broker.admin, &format!("/refusals/{id}")).json();
+            (found["source"] == "kept").then_some(found)
+        });
+        let shown = (&found["check"], &found["fault"], &found["channel"]);
+        assert_eq!(shown, (&json!("fault_injected"), fault, &json!(name)));
+        let admin = format!("http://{}", broker.admin);
+        let why = command().args(["why", id, "--admin", &admin]).output();
+        let why = String::from_utf8(why.expect("it runs").stdout).expect("UTF-8");
+        let named = format!("by fault {}", fault.as_str().expect("a text"));
+        assert!(
+            why.contains("fault_injected") && why.contains(&named),
+            "{why}"
+        );
+    }
+    // What no fault refuses names none.
+    let absent = json!({ "ChannelName": "absent" });
+    call(broker.plain, "/describeSignalingChannel", &absent)
+        .refused(404, "ResourceNotFoundException");
+    let found = until("the refusal", || {
+        let found = get(broker.admin, "/refusals?check=channel_absent").json();
+        (found["refusals"] != json!([])).then_some(found)
+    });
+    assert_eq!(found["refusals"][0]["fault"], Value::Null);
+}
+
 fn faults_have_a_bound_and_name_what_is_wrong(broker: &Broker) {
     for number in 1..=64 {
         let made = make(
@@ -401,9 +524,18 @@ fn clock(broker: &Broker, advance: &str) {
     assert_eq!(admin(broker.admin, "POST", "/dev/clock", &body).status, 200);
 }
 
+/// What became of the messages of a channel that were understood.
+fn outcomes(broker: &Broker, channel: &str) -> Vec<String> {
+    let page = get(broker.admin, &format!("/dev/messages?channel={channel}")).json();
+    let rows = page["messages"].as_array().expect("a list").iter();
+    let understood = rows.filter(|row| !row["action"].is_null());
+    let outcome = |row: &Value| row["outcome"].as_str().expect("a text").to_owned();
+    understood.map(outcome).collect()
+}
+
 /// Waits until the last fault has acted this often.
 fn until_hits(broker: &Broker, hits: u64) {
-    crate::process::until("the fault", || {
+    until("the fault", || {
         let shown = get(broker.admin, "/dev/faults").json();
         let last = shown["faults"]
             .as_array()

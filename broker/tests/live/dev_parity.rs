@@ -69,6 +69,69 @@ fn more_viewers_than_the_cloud_takes_are_found() {
     drop(viewers);
 }
 
+#[test]
+fn rates_of_the_account_are_found_whichever_shards_it_calls() {
+    let broker = &Broker::dev(4);
+    let called = |times: usize| {
+        let body = json!({
+            "ChannelARN": crate::process::arn("absent"),
+            "MediaStorageConfiguration": { "Status": "DISABLED" },
+        });
+        for _ in 0..times {
+            call(broker.plain, "/updateMediaStorageConfiguration", &body);
+        }
+    };
+    called(40);
+    assert_eq!(
+        findings(broker, ""),
+        Vec::<Value>::new(),
+        "50 at once, and 10 a second"
+    );
+    called(200);
+    let found = findings(broker, "");
+    let first = (&found[0]["rule"], &found[0]["channel"]);
+    assert_eq!(
+        (first, found.len()),
+        ((&json!("rate_account"), &json!("")), 1)
+    );
+    let says = found[0]["says"].as_str().expect("a text");
+    let wanted = "UpdateMediaStorageConfiguration of the account faster than 10 a second";
+    assert!(says.starts_with(wanted), "{says}");
+}
+
+#[test]
+fn connections_that_the_cloud_would_have_ended_are_found() {
+    let config = "[timeouts]\nidle = \"1h\"\nconnection_age = \"3h\"\nping = \"off\"\n";
+    let broker = &Broker::configured(config, 1);
+    let arn = create(broker.plain, "old", 60);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    let clock = |advance: &str| {
+        let body = json!({ "advance": advance }).to_string();
+        assert_eq!(admin(broker.admin, "POST", "/dev/clock", &body).status, 200);
+    };
+    let rules = || -> Vec<Value> {
+        let found = findings(broker, "?channel=old");
+        found
+            .iter()
+            .map(|finding| finding["rule"].clone())
+            .collect()
+    };
+    clock("9m");
+    viewer.send(&candidate("AAAA"));
+    viewer.expect_silence();
+    assert_eq!(rules(), Vec::<Value>::new());
+    clock("11m");
+    viewer.send(&candidate("AAAA"));
+    viewer.expect_silence();
+    assert_eq!(rules(), ["idle"]);
+    clock("45m");
+    viewer.close();
+    let found = crate::process::until("the end of the connection", || {
+        Some(rules()).filter(|rules| rules.len() > 1)
+    });
+    assert_eq!(found, ["idle", "connection_age"]);
+}
+
 fn a_session_within_the_limits_has_no_finding(broker: &Broker) {
     let arn = create(broker.plain, "modest", 60);
     let mut master = Peer::master(broker, &arn);

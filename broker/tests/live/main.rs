@@ -14,7 +14,8 @@
 //!   [`signed_service`] is their broker, [`signed_signer`] signs for them.
 //! * [`origins`]: which pages of browsers may use a broker.
 //! * [`tls`], [`reload`]: certificates, and their replacement under way.
-//! * [`inspector`], [`events`], [`logs`], [`books`]: what operators see and watch, and that it adds up under load.
+//! * [`inspector`], [`events`], [`logs`], [`books`], [`wild_texts`]: what operators see and watch, and that it adds up
+//!   under load; what clients name with markup and control characters.
 //! * [`dev_clock`], [`dev_environment`], [`dev_faults`], [`dev_messages`], [`dev_parity`], [`dev_reset`]: the pages for
 //!   tests.
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
@@ -123,3 +124,4 @@ mod tls;
 mod trace;
 mod try_page;
 mod welcome;
+mod wild_texts;

@@ -124,6 +124,15 @@ impl Peer {
             .expect("the broker takes it");
     }
 
+    /// Sends text messages with one write.
+    pub(crate) fn send_together(&mut self, texts: &[String]) {
+        for text in texts {
+            let queued = self.socket.write(Message::text(text));
+            queued.expect("there is room in the library's buffer");
+        }
+        self.socket.flush().expect("the broker takes it");
+    }
+
     /// Sends a text message; false when the broker takes no more.
     pub(crate) fn try_send(&mut self, text: &str) -> bool {
         self.socket.send(Message::text(text)).is_ok()

@@ -41,6 +41,20 @@ impl Delivery<'_> {
         out.extend_from_slice(END);
     }
 
+    /// The payload in a frame that [`Delivery::write`] made; empty for any other.
+    #[must_use]
+    pub fn payload_of(frame: &[u8]) -> &str {
+        let mut places = frame
+            .windows(BEFORE_PAYLOAD.len())
+            .take(ws::HEADER_BYTES_MAX + 1);
+        let begin = places.position(|bytes| bytes == BEFORE_PAYLOAD);
+        let rest = begin.and_then(|begin| frame.get(begin + BEFORE_PAYLOAD.len()..));
+        let rest = rest.unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == b'"');
+        let payload = end.and_then(|end| rest.get(..end)).unwrap_or_default();
+        std::str::from_utf8(payload).unwrap_or_default()
+    }
+
     fn text_bytes(&self) -> usize {
         let sender_bytes = self
             .sender
@@ -98,6 +112,10 @@ mod tests {
             ws::frame(&mut expected, Opcode::Text, text.as_bytes());
             assert_eq!(out, expected);
             assert_eq!(out.len(), 6 + delivery.frame_bytes());
+            assert_eq!(Delivery::payload_of(&out[6..]), "eyJ0");
+        }
+        for other in [&b""[..], b"{\"messagePayload\":\"eyJ0", GO_AWAY] {
+            assert_eq!(Delivery::payload_of(other), "");
         }
     }
 
@@ -115,6 +133,7 @@ mod tests {
             let mut out = Vec::new();
             delivery.write(&mut out);
             assert_eq!(out.len(), delivery.frame_bytes());
+            assert_eq!(Delivery::payload_of(&out), payload);
         }
     }
 

@@ -135,6 +135,29 @@ test('two sides that no address joins', { timeout }, async ({ signal }) => {
     });
 });
 
+test('a connect that a test has refused', { timeout }, async ({ signal }) => {
+    const refuse = { error: 'AccessDeniedException' };
+    const fault = { on: 'connect', match: { channel: 'try-refused', role: 'viewer' }, do: { refuse } };
+    const made = await fetch(`${admin}/dev/faults`, { method: 'POST', body: JSON.stringify(fault) });
+    const { id } = await made.json();
+    await withBrowser(signal, async (_, browser) => {
+        const page = await visit(browser, `${admin}/try#channel=try-refused`);
+        await useTestCard(page);
+        await page.click('#viewer .run');
+        await state(page, 'viewer', 'failed');
+        const failed = (await stepsOf(page)).filter((step) => step.failed);
+        assert.deepEqual(failed.map(({ side, what }) => [side, what]), [['viewer', 'WebSocket']]);
+        assert.ok(failed[0].more.startsWith(`fault_injected (${id}): A fault that a test scripted`), failed[0].more);
+        const colour = await page.$eval('#steps .failed .more', (row) => getComputedStyle(row).color);
+        const [, red, green, blue] = /(\d+), (\d+), (\d+)/.exec(colour).map(Number);
+        assert.ok(red > green + 50 && red > blue + 50, colour);
+        // It was for one connect.
+        await page.click('#both');
+        await seesBars(page);
+        await page.finish(/WebSocket connection to/);
+    });
+});
+
 test('a broker that stops and starts again', { timeout }, async ({ signal }) => {
     const directory = await mkdtemp(join(tmpdir(), 'heliograph-'));
     let broker = await start(directory, 0);

@@ -236,6 +236,7 @@ mod tests {
             key_id: None,
             principal: None,
             clock_skew_s: None,
+            fault: None,
             explain: None,
         }
     }

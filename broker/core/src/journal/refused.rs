@@ -35,6 +35,8 @@ pub struct Refused {
     /// When the request says it was signed, minus the server's clock, in seconds. A presigned URL is signed before it
     /// is used, so a negative number may be its age.
     pub clock_skew_s: Option<i64>,
+    /// The number of the fault that a test made and that refused it; under `--dev` only.
+    pub fault: Option<u64>,
     /// How the signature was checked, if it came to that and was not right.
     pub explain: Option<Box<Explain>>,
 }

@@ -1,6 +1,6 @@
 //! A connection before its upgrade, or without one: heads, bodies, and the response to a call.
 
-use super::NEVER;
+use super::{Mute, NEVER};
 use crate::auth::Caller;
 use crate::id::Identity;
 use crate::record::Listed;
@@ -33,6 +33,8 @@ pub(crate) struct Http {
     pub bodiless: bool,
     /// It is in the queue of connections whose requests wait for a turn.
     pub queued: bool,
+    /// Whether a fault of a test keeps its answers from it.
+    pub mute: Mute,
     /// The peer sends no more: the connection ends with the last answer.
     pub ended: bool,
 }
@@ -175,6 +177,7 @@ impl Http {
             begun: false,
             bodiless: false,
             queued: false,
+            mute: Mute::No,
             ended: false,
         }
     }

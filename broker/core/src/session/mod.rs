@@ -43,6 +43,17 @@ pub(crate) struct Session {
     pub weight: u32,
 }
 
+/// Whether a fault of a test keeps its answers from an HTTP connection: under `--dev` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mute {
+    /// No.
+    No,
+    /// What waits is sent later.
+    ForATime,
+    /// It is never sent anything again.
+    ForGood,
+}
+
 /// The states of a connection, in the order of its life.
 #[derive(Debug)]
 pub(crate) enum SessionState {
@@ -118,10 +129,14 @@ impl Session {
         }
     }
 
-    /// Whether this many bytes of answers wait that the next request must wait for the peer.
+    /// Whether the next request must wait: this many bytes of answers wait for the peer, or a fault delays the answer.
     #[must_use]
     pub(crate) fn answers_wait(&self) -> bool {
-        self.outbox.bytes() >= ANSWER_BYTES_MAX
+        self.outbox.bytes() >= ANSWER_BYTES_MAX || self.answer_is_delayed()
+    }
+
+    fn answer_is_delayed(&self) -> bool {
+        matches!(&self.state, SessionState::Http(http) if http.mute == Mute::ForATime)
     }
 
     /// When an HTTP connection is overdue. While its own requests wait for their turn, or for it to take answers,

@@ -2,6 +2,16 @@
 
 use super::{Profile, Settings};
 
+/// Channels of an account under the strict profile, unless they are configured: twice as many in large regions. Source:
+/// KVS WebRTC service quotas, "CreateSignalingChannel".
+#[must_use]
+pub fn channels_per_account_strict(region: &str) -> usize {
+    match region {
+        "us-east-1" | "us-west-2" => 10_000,
+        _ => Limits::of(Profile::Strict).channels_per_account,
+    }
+}
+
 /// Bounds in bytes and pieces. `default()` is all zeros: the defaults of the configuration are [`Limits::of`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {

@@ -16,7 +16,7 @@ pub mod value;
 
 pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
-pub use limits::Limits;
+pub use limits::{Limits, channels_per_account_strict};
 pub use pages::host_text;
 pub use quotas::{Quotas, Rate};
 pub use table::KEYS;

@@ -15,14 +15,14 @@ use super::{Answer, Fault, Query, QueryKind};
 use crate::check::Check;
 use crate::id::{Identity, SessionKey, ShardId};
 use crate::session::{Expected, PendingCall};
-use crate::settings::Rate;
+use crate::settings::{Quotas, Rate};
 use crate::time::Moment;
 use codec::control::{Call, ErrorKind, Operation};
 
 impl Directory {
     /// Whether a call needs its account's leave.
     pub(super) fn asks_for_permit(&self, operation: Operation) -> bool {
-        self.account_rate(operation).is_some() || self.counts_channels(operation)
+        account_rate(&self.settings.quotas, operation).is_some() || self.counts_channels(operation)
     }
 }
 
@@ -75,7 +75,7 @@ impl Directory {
         account: &Identity,
         at: Moment,
     ) -> Answer {
-        let Some(rate) = self.account_rate(operation) else {
+        let Some(rate) = account_rate(&self.settings.quotas, operation) else {
             return Answer::Done;
         };
         let bucket = self
@@ -119,27 +119,27 @@ impl Directory {
         operation == Operation::CreateSignalingChannel
             && self.settings.limits.channels_per_account > 0
     }
+}
 
-    fn account_rate(&self, operation: Operation) -> Option<Rate> {
-        let quotas = &self.settings.quotas;
-        let rate = match operation {
-            Operation::CreateSignalingChannel => quotas.account_create,
-            Operation::DescribeSignalingChannel => quotas.account_describe,
-            Operation::GetSignalingChannelEndpoint => quotas.account_endpoint,
-            Operation::ListSignalingChannels => quotas.account_list,
-            Operation::SendAlexaOfferToMaster => quotas.account_alexa,
-            Operation::UpdateMediaStorageConfiguration => quotas.account_media_storage,
-            Operation::UpdateSignalingChannel
-            | Operation::DeleteSignalingChannel
-            | Operation::TagResource
-            | Operation::UntagResource
-            | Operation::ListTagsForResource
-            | Operation::DescribeMediaStorageConfiguration => quotas.account_change,
-            Operation::GetIceServerConfig
-            | Operation::DescribeMappedResourceConfiguration
-            | Operation::JoinStorageSession
-            | Operation::JoinStorageSessionAsViewer => return None,
-        };
-        (!quotas.off && rate.rate > 0).then_some(rate)
-    }
+/// The rate of an operation per account; `None` where there is none.
+pub(super) fn account_rate(quotas: &Quotas, operation: Operation) -> Option<Rate> {
+    let rate = match operation {
+        Operation::CreateSignalingChannel => quotas.account_create,
+        Operation::DescribeSignalingChannel => quotas.account_describe,
+        Operation::GetSignalingChannelEndpoint => quotas.account_endpoint,
+        Operation::ListSignalingChannels => quotas.account_list,
+        Operation::SendAlexaOfferToMaster => quotas.account_alexa,
+        Operation::UpdateMediaStorageConfiguration => quotas.account_media_storage,
+        Operation::UpdateSignalingChannel
+        | Operation::DeleteSignalingChannel
+        | Operation::TagResource
+        | Operation::UntagResource
+        | Operation::ListTagsForResource
+        | Operation::DescribeMediaStorageConfiguration => quotas.account_change,
+        Operation::GetIceServerConfig
+        | Operation::DescribeMappedResourceConfiguration
+        | Operation::JoinStorageSession
+        | Operation::JoinStorageSessionAsViewer => return None,
+    };
+    (!quotas.off && rate.rate > 0).then_some(rate)
 }

@@ -5,7 +5,7 @@ use super::courses::{Course, audited};
 use super::directory::Directory;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Letter, Query, QueryKind};
-use super::{accounts, alexa, answers, faults, home, respond};
+use super::{accounts, alexa, answers, faults, home, parity, respond};
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{CallRef, Identity, SessionKey, ShardId};
@@ -43,10 +43,12 @@ pub(super) fn begin(
     at: Moment,
 ) {
     asked.channel = call.channel_name().map(Into::into);
-    if sockets.faults.is_some()
-        && faults::on_call(sockets, directory, books, key, &asked, &call, at)
-    {
-        return;
+    if sockets.faults.is_some() {
+        if faults::on_call(sockets, directory, books, key, &asked, &call, at) {
+            return;
+        }
+        let account = directory.named(&asked.caller, "");
+        parity::on_call(sockets, &account, asked.operation, at);
     }
     asked.subject = audited(&call).map(Into::into);
     if let Some(refused) = directory.forbids(&asked.caller, &call) {

@@ -4,11 +4,11 @@ use super::books::Books;
 use super::directory::Directory;
 use super::relay::Passing;
 use super::sockets::Sockets;
-use crate::channel::{Route, Towards};
+use crate::channel::{Message, Route, Towards};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::CAPTURES_PER_SECOND_MAX;
 use crate::time::{Moment, Wall};
-use codec::signal::{Action, Request};
+use codec::signal::{Action, Delivery, Request};
 
 /// Takes copies of messages. Never waits: what it has no room for it counts.
 pub trait Capture: Send {
@@ -45,21 +45,36 @@ pub enum Fate {
     Delivered,
     /// It is kept for an absent one.
     Kept,
+    /// A fault dropped it.
+    Dropped,
+    /// A fault ended its time to live.
+    Expired,
     /// It answers an Alexa call, or comes too late for one.
     Call,
-    /// It breaks a rule.
+    /// It breaks a rule, or a fault has it refused.
     Refused,
     /// Its sender is too fast.
     Throttled,
 }
 
 impl Fate {
+    /// What becomes of a message by its route alone.
+    pub(super) const fn of(route: Route) -> Self {
+        match route {
+            Route::To(_) => Self::Delivered,
+            Route::Keep(_) => Self::Kept,
+            Route::AnswersCall | Route::TooLateForCall => Self::Call,
+        }
+    }
+
     /// The word of `/dev/messages`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
             Self::Kept => "kept",
+            Self::Dropped => "dropped",
+            Self::Expired => "expired",
             Self::Call => "call",
             Self::Refused => "refused",
             Self::Throttled => "throttled",
@@ -125,14 +140,8 @@ fn copy(directory: &Directory, books: &mut Books, seen: &CopySource<'_>, at: Mom
 }
 
 impl Passing<'_> {
-    /// Hands a copy over, as it is after its route was found.
-    #[cold]
-    pub(super) fn copy(&self, directory: &Directory, books: &mut Books, route: &Route, at: Moment) {
-        let fate = match route {
-            Route::To(_) => Fate::Delivered,
-            Route::Keep(_) => Fate::Kept,
-            Route::AnswersCall | Route::TooLateForCall => Fate::Call,
-        };
+    /// Hands a copy over, once it is known what becomes of the message.
+    pub(super) fn copy(&self, directory: &Directory, books: &mut Books, fate: Fate, at: Moment) {
         let (towards, viewer) = match self.delivery.sender {
             Some(viewer) => (Towards::Master, viewer),
             None => (Towards::Viewer, self.recipient),
@@ -147,6 +156,25 @@ impl Passing<'_> {
         };
         copy(directory, books, &seen, at);
     }
+}
+
+/// Hands over another copy of a message that was kept, which a fault drops in place of its delivery.
+pub(super) fn copy_dropped(
+    directory: &Directory,
+    books: &mut Books,
+    (channel, towards, viewer): (ChannelKey, Towards, &str),
+    message: &Message,
+    at: Moment,
+) {
+    let seen = CopySource {
+        channel,
+        towards: Some(towards),
+        viewer,
+        action: Some(message.action),
+        payload: Delivery::payload_of(&message.frame),
+        fate: Fate::Dropped,
+    };
+    copy(directory, books, &seen, at);
 }
 
 /// Hands over a copy of what went nowhere: too much of it, or not understood.

@@ -60,6 +60,9 @@ pub(super) fn remove_channel(
 ) -> Option<Channel> {
     let mut channel = directory.channels.remove(key)?;
     sockets.wheel.forget(&mut channel.timer);
+    if let Some(parity) = &sockets.parity {
+        parity.channel_went(&channel);
+    }
     Some(channel)
 }
 

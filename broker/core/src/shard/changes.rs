@@ -15,7 +15,7 @@ use super::directory::Directory;
 use super::home::absent;
 use super::sockets::Sockets;
 use super::{Alteration, Fault, Query, QueryKind};
-use super::{answers, commits};
+use super::{answers, commits, parity};
 use crate::channel::Life;
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
@@ -194,6 +194,9 @@ pub(super) fn submit(
     caller: Option<CallRef>,
     at: Moment,
 ) {
+    if let ChangeStep::Create = step {
+        parity::on_channel(sockets, directory, key, at);
+    }
     let Some(channel) = directory.channels.get(key) else {
         return;
     };

@@ -21,6 +21,8 @@ pub(super) struct Evidence<'a> {
     pub(super) caller: Option<&'a Caller>,
     /// The request's head, while it is there.
     pub(super) head: Option<&'a Head<'a>>,
+    /// The number of the fault that refuses it.
+    pub(super) fault: Option<u64>,
     /// What the signature was compared with, if it was not right.
     pub(super) signature: Option<SignatureEvidence<'a>>,
 }

@@ -5,7 +5,7 @@ use super::directory::Directory;
 use super::recorder::Leaver;
 use super::sockets::Sockets;
 use super::timers::Timer;
-use super::{answers, backlog, calls, outboxes, unsent};
+use super::{answers, backlog, calls, outboxes, parity, unsent};
 use crate::channel::{Channel, Slot};
 use crate::id::{ChannelKey, SessionKey};
 use crate::journal::{ConnectionEnd, EndReason, Entry};
@@ -95,12 +95,13 @@ pub(super) fn finish(
 impl Sockets {
     /// The same for a connection that has left its channel or has none, and that waits for no answer of a call.
     pub(super) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
-        if self.defers_close(key) {
-            return;
-        }
-        let deadline = at.now.after(self.settings.timeouts.close_ms);
+        let close_ms = self.settings.timeouts.close_ms;
+        let deferred = self.defers_close(key);
+        let deadline = deferred.unwrap_or(at.now).after(close_ms);
         if self.end(key, deadline) {
-            self.output(Output::Close(key));
+            if deferred.is_none() {
+                self.output(Output::Close(key));
+            }
             self.arm(key, deadline);
         }
     }
@@ -219,6 +220,7 @@ pub(super) fn gone(
     at: Moment,
 ) {
     depart(sockets, directory, books, key, at);
+    parity::on_gone(sockets, directory, key, at);
     let Some(mut session) = sockets.remove_session(key) else {
         return;
     };

@@ -19,6 +19,7 @@
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
 
+mod account_use;
 mod accounts;
 mod admission;
 mod alexa;
@@ -78,6 +79,7 @@ mod waits;
 mod welcome;
 
 pub use crate::channel::Towards;
+pub use account_use::AccountUse;
 pub use capture::{Capture, Captured, Fate};
 pub use faults::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, MessageAct,
@@ -136,11 +138,15 @@ impl Shard {
             nonces,
             waiting_calls,
             copies,
+            account_use,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
-        let sockets = Sockets::new(settings.clone(), id, placement);
+        let mut sockets = Sockets::new(settings.clone(), id, placement);
+        if let Some(parity) = &mut sockets.parity {
+            parity.account_use = account_use;
+        }
         let refusal_ids = RefusalIds::new(&session_keys, id, random.u64(..));
         let gate = Gate {
             authenticator,
@@ -156,9 +162,18 @@ impl Shard {
             gate,
         };
         for record in records {
-            shard.directory.insert_channel(record, Life::Active);
+            let key = shard.directory.insert_channel(record, Life::Active);
+            let at = Moment::default();
+            key.inspect(|key| parity::on_channel(&mut shard.sockets, &shard.directory, *key, at));
         }
         shard
+    }
+
+    /// What waits for a connection, also what a fault keeps from it: for tests.
+    #[must_use]
+    pub fn queued(&self, session: SessionKey) -> &[u8] {
+        let session = self.sockets.sessions.get(session);
+        session.map_or(&[], |session| session.outbox.unsent())
     }
 
     /// Sessions and channels that nobody would look at again although something of them is due at some time: none,
@@ -302,8 +317,11 @@ impl Machine for Shard {
     }
 
     fn inspect(&mut self, question: Question, at: Moment) -> Reply {
-        let (sockets, directory, books, _) = self.parts();
-        inspect::answer_operator(sockets, directory, books, question, at)
+        let (sockets, directory, books, gate) = self.parts();
+        let reply = inspect::answer_operator(sockets, directory, books, question, at);
+        // The end of a channel answers its waiting calls: what is behind them begins.
+        turns::receive_answered(sockets, directory, books, gate, at);
+        reply
     }
 
     fn work(&self) -> u64 {

@@ -3,17 +3,21 @@
 //! The numbers are those of the table of settings, under the strict profile, and the buckets are those that enforce
 //! them elsewhere. A client that passes its tests without a finding keeps the limits that AWS documents.
 
+use super::account_use::AccountUse;
+use super::accounts::account_rate;
 use super::directory::Directory;
 use super::relay::Passing;
 use super::sockets::Sockets;
-use crate::channel::{Metered, Rates};
-use crate::id::{ChannelKey, SessionKey};
+use crate::channel::{Channel, Metered, Rates};
+use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::limits::{FINDINGS_MAX, PARITY_BUCKETS_MAX};
-use crate::session::{MessageRates, Role};
-use crate::settings::{Profile, Settings};
+use crate::session::{MessageRates, Role, Session};
+use crate::settings::{Profile, Settings, channels_per_account_strict};
 use crate::time::{Moment, Wall};
+use codec::control::Operation;
 use codec::signal::Action;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Something that the strict profile would have refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,20 +41,24 @@ pub(super) struct Parity {
     found: BTreeMap<(&'static str, Box<str>), Finding>,
     messages: BTreeMap<SessionKey, MessageRates>,
     channels: BTreeMap<ChannelKey, Rates>,
+    /// Shared with the other shards, where there are any.
+    pub(super) account_use: Option<Arc<AccountUse>>,
 }
 
-impl Default for Parity {
-    fn default() -> Self {
+impl Parity {
+    /// Of a server in this region.
+    pub(super) fn new(region: &str) -> Self {
+        let mut strict = Settings::new(Profile::Strict, true);
+        strict.limits.channels_per_account = channels_per_account_strict(region);
         Self {
-            strict: Settings::new(Profile::Strict, true),
+            strict,
+            account_use: None,
             found: BTreeMap::new(),
             messages: BTreeMap::new(),
             channels: BTreeMap::new(),
         }
     }
-}
 
-impl Parity {
     fn note(&mut self, rule: &'static str, channel: &str, at: Moment, says: String) {
         let room = self.found.len() < FINDINGS_MAX;
         let known = self.found.contains_key(&(rule, channel.into()));
@@ -81,6 +89,114 @@ impl Parity {
     pub(super) fn forget_session(&mut self, key: SessionKey) {
         self.messages.remove(&key);
     }
+
+    /// A channel is gone.
+    pub(super) fn channel_went(&self, channel: &Channel) {
+        if let Some(account) = &self.account_use
+            && account.is_about(&Identity::of(&channel.record.arn))
+        {
+            account.channel_went();
+        }
+    }
+}
+
+/// A channel is there.
+pub(super) fn on_channel(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    key: ChannelKey,
+    at: Moment,
+) {
+    let (Some(parity), Some(channel)) =
+        (sockets.parity.as_deref_mut(), directory.channels.get(key))
+    else {
+        return;
+    };
+    let meant = |account: &&Arc<AccountUse>| account.is_about(&Identity::of(&channel.record.arn));
+    let Some(channels) = (parity.account_use.as_ref().filter(meant)).map(|it| it.channel_came())
+    else {
+        return;
+    };
+    let most = parity.strict.limits.channels_per_account as u64;
+    if channels > most {
+        let (channels, most) = (grouped(channels), grouped(most));
+        let says = format!("{channels} channels of the account; the cloud service takes {most}");
+        parity.note("channels", "", at, says);
+    }
+}
+
+/// A call that passed its signature check, of an account in a region.
+pub(super) fn on_call(sockets: &mut Sockets, account: &Identity, operation: Operation, at: Moment) {
+    let Some(parity) = sockets.parity.as_deref_mut() else {
+        return;
+    };
+    let used = (parity.account_use.as_ref()).filter(|used| used.is_about(account));
+    if used.is_none_or(|used| used.take(operation, &parity.strict.quotas, at.now)) {
+        return;
+    }
+    let rate = account_rate(&parity.strict.quotas, operation).map_or(0, |rate| rate.rate);
+    let says = format!(
+        "{} of the account faster than {rate} a second: the cloud service refuses it",
+        operation.name()
+    );
+    parity.note("rate_account", "", at, says);
+}
+
+/// A connection is gone, or is silent no more: how long it was there, and silent.
+pub(super) fn on_gone(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    session: SessionKey,
+    at: Moment,
+) {
+    on_silence(sockets, directory, session, at);
+    let Some(parity) = sockets.parity.as_deref_mut() else {
+        return;
+    };
+    let Some(session) = sockets.sessions.get_mut(session) else {
+        return;
+    };
+    let channel = session
+        .channel()
+        .and_then(|key| directory.channels.get(key));
+    let (Some(channel), Some(tally)) = (channel, session.tally_mut()) else {
+        return;
+    };
+    let (ours, most) = (
+        sockets.settings.timeouts.connection_age_ms,
+        parity.strict.timeouts.connection_age_ms,
+    );
+    let age = at.now.since(tally.opened);
+    if (ours == 0 || ours > most) && age > most {
+        let says = format!(
+            "a connection of {} s; the cloud service ends it after {} s",
+            grouped(age / 1000),
+            grouped(most / 1000)
+        );
+        parity.note("connection_age", channel.record.arn.name(), at, says);
+    }
+}
+
+/// A connection has sent something, or is gone: how long it was silent.
+fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey, at: Moment) {
+    let Some(parity) = sockets.parity.as_deref_mut() else {
+        return;
+    };
+    let (ours, most) = (
+        sockets.settings.timeouts.idle_ms,
+        parity.strict.timeouts.idle_ms,
+    );
+    let web_socket = sockets.sessions.get(session).and_then(Session::open);
+    let silent = web_socket.map_or(0, |it| at.now.since(it.last_frame()));
+    let channel = web_socket.and_then(|it| directory.channels.get(it.channel));
+    if let Some(channel) = channel.filter(|_| ours > most && silent > most) {
+        let says = format!(
+            "no frame of a connection for {} s; the cloud service ends it after {} s",
+            grouped(silent / 1000),
+            grouped(most / 1000)
+        );
+        parity.note("idle", channel.record.arn.name(), at, says);
+    }
 }
 
 /// A message that was understood.
@@ -91,6 +207,7 @@ pub(super) fn on_message(
     passing: &Passing<'_>,
     at: Moment,
 ) {
+    on_silence(sockets, directory, passing.from, at);
     let (Some(parity), Some(channel)) = (
         sockets.parity.as_deref_mut(),
         directory.channels.get(passing.channel),
@@ -101,7 +218,7 @@ pub(super) fn on_message(
     let payload = passing.delivery.payload;
     let most = parity.strict.limits.payload_bytes;
     if payload.len() > most {
-        let (length, most) = (grouped(payload.len()), grouped(most));
+        let (length, most) = (grouped(payload.len() as u64), grouped(most as u64));
         let says = format!(
             "{} of {length} characters; the cloud service takes {most}",
             action.as_str()
@@ -189,7 +306,7 @@ pub(super) fn on_metered(
 }
 
 /// `13,014`.
-fn grouped(number: usize) -> String {
+fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -204,10 +321,16 @@ fn grouped(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ShardId;
+    use crate::machine::Machine;
+    use crate::placement::Placement;
+    use crate::record::{Record, Version};
+    use crate::shard::{Question, Reply, Shard, Start};
+    use codec::aws::ChannelArn;
 
     #[test]
     fn findings_have_a_bound_and_are_forgotten_by_prefix() {
-        let mut parity = Parity::default();
+        let mut parity = Parity::new("us-west-2");
         for number in 0..FINDINGS_MAX + 5 {
             parity.note(
                 "viewers",
@@ -236,10 +359,54 @@ mod tests {
 
     #[test]
     fn the_rule_of_payloads_is_named_for_the_number_of_the_table() {
-        assert_eq!(Parity::default().strict.limits.payload_bytes, 10_240);
+        assert_eq!(Parity::new("").strict.limits.payload_bytes, 10_240);
         assert_eq!(
             (grouped(13_014), grouped(999)),
             ("13,014".into(), "999".into())
         );
+    }
+
+    #[test]
+    fn channels_of_the_account_are_counted_on_all_shards_together() {
+        let settings = Settings {
+            region: "eu-west-1".into(),
+            ..Settings::new(Profile::Default, true)
+        };
+        let account_use = Arc::new(AccountUse::new("eu-west-1", &settings.account_id));
+        for _ in 0..4_998 {
+            account_use.channel_came(); // on other shards
+        }
+        let record = |name: &str| Record {
+            arn: ChannelArn::parse(
+                &format!("arn:aws:kinesisvideo:eu-west-1:123456789012:channel/{name}/17"),
+                false,
+            )
+            .unwrap(),
+            ttl_seconds: 60,
+            created: Wall(0),
+            version: Version::draw(&mut fastrand::Rng::with_seed(1)),
+            tags: Vec::new(),
+        };
+        let settings = Arc::new(settings);
+        let found = |names: &[&str]| {
+            let placement = Placement::new([1, 2, 3, 4], 1);
+            let start = Start {
+                records: names.iter().map(|name| record(name)).collect(),
+                account_use: Some(Arc::clone(&account_use)),
+                ..Start::bare(settings.clone(), ShardId(0), placement, [5, 6, 7, 8])
+            };
+            let reply = Shard::new(start).inspect(Question::Parity, Moment::default());
+            let Reply::Findings(found) = reply else {
+                panic!("{reply:?} is no list of findings");
+            };
+            found
+        };
+        assert_eq!(found(&["a", "b"]), []);
+        let one_more = found(&["c"]);
+        let says = one_more
+            .iter()
+            .map(|finding| (finding.rule, &*finding.says));
+        let wanted = "5,001 channels of the account; the cloud service takes 5,000";
+        assert_eq!(says.collect::<Vec<_>>(), [("channels", wanted)]);
     }
 }

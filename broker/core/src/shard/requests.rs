@@ -8,7 +8,7 @@ use super::sockets::Sockets;
 use super::{heads, request_bytes, road};
 use crate::event::Purpose;
 use crate::id::SessionKey;
-use crate::session::{HttpStage, NEVER, SessionState};
+use crate::session::{HttpStage, Mute, NEVER, SessionState};
 use crate::time::Moment;
 
 /// What one step through the bytes did.
@@ -187,6 +187,8 @@ fn request_step(
             Step::Wait
         }
         HttpStage::AwaitHead if rest.is_empty() || answers_wait => Step::Wait,
+        // A fault leaves this connection without an answer: nothing more is done for it.
+        HttpStage::AwaitHead if http.mute == Mute::ForGood => Step::Used(rest.len()),
         HttpStage::AwaitHead | HttpStage::AwaitBody(_) if *visit == 0 => {
             sockets.wait_for_turn(key);
             Step::Wait

@@ -9,6 +9,7 @@ use crate::channel::Life;
 use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::RESET_CHANNELS_PER_STEP;
+use crate::session::Session;
 use crate::time::Moment;
 
 /// What a shard is to end.
@@ -109,7 +110,8 @@ fn end_mute_requests(
         let Some(key) = sockets.sessions.at(slot) else {
             continue;
         };
-        if sockets.http(key).is_some() && sockets.is_mute(key) {
+        let channel = sockets.sessions.get(key).and_then(Session::channel);
+        if channel.is_none() && sockets.stands_still(key) {
             sockets.forget_faults(key);
             leave::abort(sockets, directory, books, key, at);
         }

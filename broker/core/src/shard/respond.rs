@@ -136,6 +136,7 @@ fn note_refusal(
             key_id: text(key_id),
             principal: text(refusal.evidence.principal(key_id)),
             clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
+            fault: refusal.evidence.fault,
             explain: refusal.evidence.explain(),
         }
     });

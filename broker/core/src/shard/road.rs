@@ -104,9 +104,6 @@ fn pass(
     // Message → route.
     let sender = relay::admit(sockets, directory, books, from, &request, at)?;
     let (route, passing) = relay::route(directory, books, &sender, &request, at)?;
-    if books.copies.is_some() {
-        passing.copy(directory, books, &route, at);
-    }
     if sockets.faults.is_some() {
         parity::on_message(sockets, directory, &passing, at);
         if faults::on_message(sockets, directory, books, &passing, route, at) {

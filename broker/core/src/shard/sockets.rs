@@ -104,7 +104,8 @@ impl Sockets {
             },
             census: Census::default(),
             faults: settings.dev.then(Box::default),
-            parity: (settings.dev && !settings.strict()).then(Box::default),
+            parity: (settings.dev && !settings.strict())
+                .then(|| Box::new(Parity::new(&settings.region))),
             settings,
         }
     }

@@ -1,5 +1,6 @@
 //! The initial state of a shard.
 
+use super::account_use::AccountUse;
 use super::capture::Capture;
 use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::id::ShardId;
@@ -42,6 +43,8 @@ pub struct Start {
     pub waiting_calls: usize,
     /// Where copies of messages go, under `--dev`.
     pub copies: Option<Box<dyn Capture>>,
+    /// What all shards use of the server's account, under `--dev`.
+    pub account_use: Option<Arc<AccountUse>>,
 }
 
 impl Start {
@@ -68,6 +71,7 @@ impl Start {
             nonces: Nonces::new(&[0; 32], id.0),
             waiting_calls,
             copies: None,
+            account_use: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::books::Books;
 use super::directory::Directory;
+use super::faults::{self, Deliveries};
 use super::kept::Lost;
 use super::recorder::{Passage, Passed};
 use super::sockets::Sockets;
@@ -12,6 +13,7 @@ use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::session::{Launch, Load, Role, SessionState, Unsent};
 use crate::time::Moment;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// Takes back what no byte of has left a connection that is no longer its slot's.
@@ -171,11 +173,18 @@ pub(super) fn deliver_kept(
         Role::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
     };
     kept::kept_changed(directory, books, key, before);
+    let Deliveries { groups, twice } = if sockets.faults.is_some() {
+        faults::on_kept(sockets, directory, books, (key, to, role), groups, at)
+    } else {
+        let twice = Vec::new();
+        Deliveries { groups, twice }
+    };
     for (rank, messages) in groups {
         if *role == Role::Master {
             alexa::give_offers(sockets, directory, books, key, rank);
         }
-        push_kept(sockets, directory, books, to, (key, role), messages, at);
+        let whose = (key, role);
+        push_kept(sockets, directory, books, to, whose, (messages, &twice), at);
     }
     if *role == Role::Master {
         alexa::give_offers(sockets, directory, books, key, u64::MAX);
@@ -189,13 +198,13 @@ fn push_kept(
     books: &mut Books,
     to: SessionKey,
     (channel, role): (ChannelKey, &Role),
-    messages: impl IntoIterator<Item = Message>,
+    (messages, twice): (VecDeque<Message>, &[u64]),
     at: Moment,
 ) {
-    let Some(session) = sockets.sessions.get_mut(to) else {
-        return;
-    };
     for message in messages {
+        let Some(session) = sockets.sessions.get_mut(to) else {
+            return;
+        };
         let passed = Passed::of(&message, towards(role), Passage::Delivered);
         let viewer = viewer_of(role, &message.frame, message.sender_bytes);
         (books.recorder).went(at, channel, passed, viewer, Some(to));
@@ -223,6 +232,11 @@ fn push_kept(
         books.counters.outbox_bytes += pushed as u64;
         books.counters.pending_messages -= 1;
         books.counters.outbox_messages += 1;
+        if twice.contains(&order) {
+            faults::push_copy(sockets, directory, books, to, launch, frame.len(), |out| {
+                out.extend_from_slice(&frame)
+            });
+        }
     }
     backlog::weigh(sockets, directory, to);
 }

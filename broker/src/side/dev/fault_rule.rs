@@ -30,6 +30,7 @@ pub(super) fn parse(mut body: Body) -> Result<FaultRule, String> {
     let matches = matches(on, body.object("match")?)?;
     let act = act(on, &mut body)?;
     let rule = FaultRule {
+        number: 0, // it has one when it is listed
         matches,
         act,
         skip: body.number("skip", 0..=TIMES_MAX)?.unwrap_or_default(),

@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use broker_core::limits::FAULTS_MAX;
-use broker_core::shard::{Question, SharedRule};
+use broker_core::shard::{FaultRule, Question, SharedRule};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 
@@ -69,15 +69,18 @@ pub(super) async fn make(State(admin): State<Admin>, body: Bytes) -> Response {
         let text = format!("{FAULTS_MAX} faults are active, allowed no more: DELETE some first");
         return json(StatusCode::CONFLICT, &value!({ "error": text, "ids": ids }));
     }
-    let rule = Arc::new(rule);
+    let rule = Arc::new(FaultRule {
+        number: list.number + 1,
+        ..rule
+    });
     let question = Question::AddFault(Arc::clone(&rule));
     if admin.ask_all(question).await.is_none() {
         rule.counts.end();
         return silent();
     }
-    list.number += 1;
+    list.number = rule.number;
     let fault = Listed {
-        id: format!("f{}", list.number),
+        id: fault_id(list.number),
         asked,
         ends_ms: rule.lasts_ms.map(|ms| now_ms.saturating_add(ms)),
         rule,
@@ -85,6 +88,11 @@ pub(super) async fn make(State(admin): State<Admin>, body: Bytes) -> Response {
     let shown = fault.shown(now_ms);
     list.faults.push(fault);
     json(StatusCode::CREATED, &shown)
+}
+
+/// The id of the fault of this number.
+pub(in crate::side) fn fault_id(number: u64) -> String {
+    format!("f{number}")
 }
 
 /// `DELETE /dev/faults`.

@@ -18,6 +18,7 @@ mod summary;
 
 pub use captures::Captures;
 pub use clock::MoveClocks;
+pub(super) use faults::fault_id;
 
 use super::admin::{Admin, error, json};
 use axum::Router;

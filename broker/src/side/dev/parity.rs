@@ -21,7 +21,9 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     let mut found: Vec<Finding> = Vec::new();
     for (_, reply) in answers {
         if let Reply::Findings(of_shard) = reply {
-            found.extend(of_shard);
+            for finding in of_shard {
+                add(&mut found, finding);
+            }
         }
     }
     found.retain(|finding| {
@@ -35,6 +37,21 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) 
     });
     let found: Vec<Value> = found.iter().map(row).collect();
     json(StatusCode::OK, &value!({ "findings": found }))
+}
+
+/// Adds a finding to those of other shards: of the account each shard may have some.
+fn add(found: &mut Vec<Finding>, finding: Finding) {
+    let same =
+        |other: &&mut Finding| (other.rule, &other.channel) == (finding.rule, &finding.channel);
+    match found.iter_mut().find(same) {
+        Some(other) => {
+            other.count += finding.count;
+            if finding.first < other.first {
+                (other.first, other.says) = (finding.first, finding.says);
+            }
+        }
+        None => found.push(finding),
+    }
 }
 
 fn row(finding: &Finding) -> Value {

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 /// A message that goes on later.
 #[derive(Debug)]
 pub(super) struct HeldMessage {
-    pub(super) from: SessionKey,
+    /// The connection that sent it; `None` when it was kept, which forgets that.
+    pub(super) from: Option<SessionKey>,
     pub(super) channel: ChannelKey,
     /// The viewer that sent it; `None` for the master.
     pub(super) viewer: Option<Box<str>>,
@@ -123,13 +124,14 @@ impl Held {
         Some(what)
     }
 
-    /// Nothing is sent to this connection until then.
-    pub(super) fn mute(&mut self, session: SessionKey, until: Now) {
+    /// Nothing is sent to this connection until then, or until what another fault has said. Returns when.
+    pub(super) fn mute(&mut self, session: SessionKey, until: Now) -> Now {
         let mute = self.mutes.entry(session).or_insert(Mute {
             until,
             closes: false,
         });
         mute.until = mute.until.max(until);
+        mute.until
     }
 
     /// Whether nothing is sent to it.
@@ -137,15 +139,17 @@ impl Held {
         self.mutes.contains_key(&session)
     }
 
-    /// Whether its end waits until it is sent something again. It does then.
-    pub(super) fn defers_close(&mut self, session: SessionKey) -> bool {
-        match self.mutes.get_mut(&session) {
-            Some(mute) if mute.until != NEVER => {
-                mute.closes = true;
-                true
-            }
-            Some(_) | None => false,
-        }
+    /// Until when nothing is sent to it.
+    pub(super) fn mute_until(&self, session: SessionKey) -> Option<Now> {
+        self.mutes.get(&session).map(|mute| mute.until)
+    }
+
+    /// Until when its end waits, if it is sent something again. It ends then.
+    pub(super) fn defers_close(&mut self, session: SessionKey) -> Option<Now> {
+        let mute = self.mutes.get_mut(&session);
+        let mute = mute.filter(|mute| mute.until != NEVER)?;
+        mute.closes = true;
+        Some(mute.until)
     }
 
     /// A connection that is sent something again, and whether it then ends.
@@ -184,7 +188,7 @@ mod tests {
 
     fn message(behind: Option<SessionKey>, bytes: usize) -> HeldMessage {
         HeldMessage {
-            from: SessionKey::new(0, 0),
+            from: None,
             channel: ChannelKey::new(0, 0),
             viewer: None,
             launch: Launch {
@@ -241,7 +245,8 @@ mod tests {
         let (one, other) = (SessionKey::new(1, 0), SessionKey::new(2, 0));
         held.mute(one, Now(5));
         held.mute(other, NEVER);
-        assert!(held.defers_close(one) && !held.defers_close(other));
+        assert_eq!(held.defers_close(one), Some(Now(5)));
+        assert_eq!(held.defers_close(other), None);
         assert_eq!(held.next(), Some(Now(5)));
         assert_eq!(held.take_unmuted(Now(5)), Some((one, true)));
         assert_eq!((held.take_unmuted(Now(5)), held.next()), (None, None));

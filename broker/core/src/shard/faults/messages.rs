@@ -9,14 +9,16 @@ use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
 use crate::session::{Launch, Session};
 use crate::shard::books::Books;
+use crate::shard::capture::Fate;
 use crate::shard::directory::Directory;
+use crate::shard::recorder::NOBODY;
 use crate::shard::relay::{self, Passing};
 use crate::shard::sockets::Sockets;
 use crate::shard::{backlog, road, status};
 use crate::time::{Moment, Now};
 use codec::signal::{Delivery, Role};
 
-/// What faults do to a message that has its route; true when it is dealt with.
+/// What faults do to a message that has its route; true when it is dealt with. Tests get a copy of it.
 #[cold]
 pub(in crate::shard) fn on_message(
     sockets: &mut Sockets,
@@ -32,21 +34,33 @@ pub(in crate::shard) fn on_message(
     if let Some(rule) = rule_of(faults, directory, passing, false, at.now)
         && let FaultAct::Message(act) = &rule.act
     {
+        let fate = match act {
+            MessageAct::Drop => Fate::Dropped,
+            MessageAct::Expire => Fate::Expired,
+            MessageAct::Status { .. } => Fate::Refused,
+            MessageAct::Delay(_) => Fate::of(route),
+        };
+        passing.copy(directory, books, fate, at);
         return on_arrival(sockets, directory, books, passing, act, &rule.counts, at);
     }
     let Route::To(to) = route else {
+        passing.copy(directory, books, Fate::of(route), at);
         return false;
     };
-    if let Some(rule) = rule_of(faults, directory, passing, true, at.now)
-        && let FaultAct::Delivery(act) = &rule.act
-        && on_delivery(
-            sockets,
-            directory,
-            books,
-            passing,
-            (to, *act, &rule.counts),
-            at,
-        )
+    let rule = rule_of(faults, directory, passing, true, at.now);
+    let act = rule.as_deref().and_then(|rule| match &rule.act {
+        FaultAct::Delivery(act) => Some((*act, &rule.counts)),
+        FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
+            None
+        }
+    });
+    let fate = match act {
+        Some((DeliveryAct::Drop, _)) => Fate::Dropped,
+        Some(_) | None => Fate::Delivered,
+    };
+    passing.copy(directory, books, fate, at);
+    if let Some((act, counts)) = act
+        && on_delivery(sockets, directory, books, passing, (to, act, counts), at)
     {
         return true;
     }
@@ -163,7 +177,7 @@ fn hold(
         return false;
     };
     let message = HeldMessage {
-        from: passing.from,
+        from: Some(passing.from),
         channel: passing.channel,
         viewer: passing.delivery.sender.map(Into::into),
         launch: passing.launch,
@@ -185,12 +199,16 @@ pub(super) fn release(
     at: Moment,
 ) {
     books.counters.pending_messages -= 1;
+    let live = directory.channels.get_mut(message.channel);
+    let live = live.map(|channel| channel.wake(&directory.hasher));
     let launch = Launch {
         accepted_us: None, // how long it took says nothing about the broker
+        // It comes behind what was accepted meanwhile, wherever it is kept.
+        order: live.map_or(message.launch.order, |live| live.next_order()),
         ..message.launch
     };
     let passing = Passing {
-        from: message.from,
+        from: message.from.unwrap_or_else(|| SessionKey::unpack(NOBODY)),
         channel: message.channel,
         launch,
         delivery: Delivery {
@@ -236,6 +254,20 @@ fn copy(
     passing: &Passing<'_>,
 ) {
     let bytes = passing.delivery.frame_bytes();
+    let write = |out: &mut Vec<u8>| passing.delivery.write(out);
+    push_copy(sockets, directory, books, to, passing.launch, bytes, write);
+}
+
+/// The same of what `write` writes.
+pub(in crate::shard) fn push_copy(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    to: SessionKey,
+    launch: Launch,
+    bytes: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
     let shard_full = books.counters.outbox_bytes + bytes as u64 > sockets.rules.outbox_bytes as u64;
     let most = sockets.settings.limits.outbox_bytes;
     let open = |session: &&mut Session| session.open().is_some();
@@ -248,12 +280,10 @@ fn copy(
     let launch = Launch {
         counted: false,
         accepted_us: None,
-        ..passing.launch
+        ..launch
     };
     let spares = &mut sockets.scratch.spares;
-    let pushed = session
-        .outbox
-        .push_message(spares, launch, |out| passing.delivery.write(out));
+    let pushed = session.outbox.push_message(spares, launch, write);
     books.counters.outbox_bytes += pushed as u64;
     backlog::weigh(sockets, directory, to);
     sockets.touch(to);

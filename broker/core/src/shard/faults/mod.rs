@@ -1,20 +1,22 @@
 //! Faults that tests script: under `--dev` only. A production shard has none of this.
 //!
-//! They act at three places: where a connection or call is admitted ([`on_connect`], [`on_call`]), where a message has
-//! its route ([`on_message`]), and where a WebSocket opens or a fault is made ([`on_session`]). The first rule that
-//! matches and is not spent acts. The books hold: what a fault drops is withdrawn, what it holds back is in the gauge
-//! of pending messages, and the copy of a duplicate is not counted.
+//! They act at four places: where a connection or call is admitted ([`on_connect`], [`on_call`]), where a message has
+//! its route ([`on_message`]) or was kept and is delivered ([`on_kept`]), and where a WebSocket opens or a fault is
+//! made ([`on_session`]). The first rule that matches and is not spent acts. The books hold: what a fault drops is
+//! withdrawn, what it holds back is in the gauge of pending messages, and the copy of a duplicate is not counted.
 //!
 //! In reading order: `rule` (what a fault is), `error` (what requests are refused with), `held` (what faults hold
-//! back), this page (requests and connections), `messages`.
+//! back), this page (requests and connections), `messages`, `kept`.
 
 mod error;
 mod held;
+mod kept;
 mod messages;
 mod rule;
 
 pub use error::FaultError;
-pub(super) use messages::{on_message, withdraw};
+pub(super) use kept::{Deliveries, on_kept};
+pub(super) use messages::{on_message, push_copy, withdraw};
 pub use rule::{
     Chance, DeliveryAct, FaultAct, FaultCounts, FaultMatch, FaultRule, MessageAct, RequestAct,
     SessionAct, SharedRule,
@@ -32,7 +34,7 @@ use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::limits::{FAULTS_DUE_PER_TICK, FAULTS_MAX};
 use crate::machine::Output;
-use crate::session::{Admission, NEVER, PendingCall, Session, SessionState};
+use crate::session::{Admission, Mute, NEVER, PendingCall, Session, SessionState};
 use crate::time::{Moment, Now};
 use codec::control::{Call, Operation, Selector};
 use codec::signal::Role;
@@ -85,18 +87,22 @@ impl Sockets {
         faults.is_some_and(|faults| faults.held.is_mute(key))
     }
 
-    /// Whether a connection that is still open is mute: nothing of it is due until it no longer is.
+    /// Whether a connection is mute that is still open, or that ends when it no longer is: nothing of it is due until
+    /// then.
     pub(super) fn stands_still(&self, key: SessionKey) -> bool {
-        let open = |session: &Session| {
-            matches!(session.state, SessionState::Http(_) | SessionState::Open(_))
+        let until = (self.faults.as_deref()).and_then(|faults| faults.held.mute_until(key));
+        let waits = |until: Now| match self.sessions.get(key).map(|session| &session.state) {
+            Some(SessionState::Http(_) | SessionState::Open(_)) => true,
+            Some(SessionState::AwaitGone(ending)) => until != NEVER && ending.deadline != NEVER,
+            Some(SessionState::AwaitCloseEcho(..)) | None => false,
         };
-        self.is_mute(key) && self.sessions.get(key).is_some_and(open)
+        until.is_some_and(waits)
     }
 
-    /// Whether the end of a connection waits until it is sent its answer.
-    pub(super) fn defers_close(&mut self, key: SessionKey) -> bool {
+    /// Until when the end of a connection waits, since a fault keeps its answer back. It ends then.
+    pub(super) fn defers_close(&mut self, key: SessionKey) -> Option<Now> {
         let faults = self.faults.as_deref_mut();
-        faults.is_some_and(|faults| faults.held.defers_close(key))
+        faults.and_then(|faults| faults.held.defers_close(key))
     }
 
     /// When a fault has something to do.
@@ -108,20 +114,30 @@ impl Sockets {
     pub(super) fn forget_faults(&mut self, key: SessionKey) {
         if let Some(faults) = &mut self.faults {
             faults.held.forget(key);
+            if let Some(http) = self.http(key) {
+                http.mute = Mute::No;
+            }
         }
     }
 
     fn mute(&mut self, key: SessionKey, until: Now) {
-        if let Some(session) = self.sessions.get_mut(key) {
+        if let (Some(faults), Some(session)) = (&mut self.faults, self.sessions.get_mut(key)) {
             session.dirty = false; // what was announced is not sent: it is to be announced again
-        }
-        if let Some(faults) = &mut self.faults {
-            faults.held.mute(key, until);
+            let mute = match faults.held.mute(key, until) {
+                NEVER => Mute::ForGood,
+                _ => Mute::ForATime,
+            };
+            if let SessionState::Http(http) = &mut session.state {
+                http.mute = mute;
+            }
         }
     }
 
-    /// Sends what waited meanwhile. The deadlines of the connection begin again.
+    /// Sends what waited meanwhile; requests that waited are next. The deadlines of the connection begin again.
     fn unmute(&mut self, key: SessionKey, closes: bool, at: Moment) {
+        if let Some(http) = self.http(key) {
+            http.mute = Mute::No;
+        }
         let timeouts = &self.settings.timeouts;
         let (answer_due, deadline) = (
             at.now.after(timeouts.answer_ms),
@@ -132,11 +148,20 @@ impl Sockets {
                 http.answer_due = answer_due;
             }
             http.deadline = http.deadline.max(deadline);
+            if !http.buffer.is_empty() {
+                self.turns.answered.push_back(key);
+            }
         }
         self.touch(key);
         self.arm(key, at.now.after(1));
-        if closes {
-            self.close_when_sent(key, at);
+        let close_due = at.now.after(self.settings.timeouts.close_ms);
+        if let Some(session) = self.sessions.get_mut(key).filter(|_| closes)
+            && let SessionState::AwaitGone(ending) = &mut session.state
+            && ending.deadline != NEVER
+        {
+            ending.deadline = close_due;
+            self.output(Output::Close(key));
+            self.arm(key, close_due);
         }
     }
 }
@@ -163,6 +188,10 @@ pub(super) fn on_connect(
     let Some(FaultAct::Connect(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };
+    let evidence = Evidence {
+        fault: rule.as_deref().map(|rule| rule.number),
+        ..Evidence::of_admission(admission)
+    };
     let role = match role {
         Role::Master => UpgradeRole::Master,
         Role::Viewer => UpgradeRole::Viewer,
@@ -172,7 +201,7 @@ pub(super) fn on_connect(
         directory,
         books,
         key,
-        (Purpose::Upgrade(role), &Evidence::of_admission(admission)),
+        (Purpose::Upgrade(role), &evidence),
         true,
         act,
         at,
@@ -200,7 +229,10 @@ pub(super) fn on_call(
         return false;
     };
     let purpose = Purpose::Api(asked.operation);
-    let evidence = Evidence::of_call(asked);
+    let evidence = Evidence {
+        fault: rule.as_deref().map(|rule| rule.number),
+        ..Evidence::of_call(asked)
+    };
     disturb(
         sockets,
         directory,

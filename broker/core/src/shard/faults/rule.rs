@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// A fault.
 #[derive(Debug)]
 pub struct FaultRule {
+    /// Which fault it is: the number in its id.
+    pub number: u64,
     /// What it is about.
     pub matches: FaultMatch,
     /// What it does.
@@ -264,6 +266,7 @@ pub(super) mod tests {
 
     pub(crate) fn rule(act: FaultAct) -> FaultRule {
         FaultRule {
+            number: 1,
             matches: FaultMatch::default(),
             act,
             skip: 0,
