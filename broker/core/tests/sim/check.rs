@@ -33,8 +33,8 @@ impl World {
 
     fn outbox_bytes(&self, conn: ConnId) -> usize {
         let socket = &self.sockets[conn];
-        let unsent = self.shards[socket.shard].unsent(socket.key).len();
-        socket.stream.len() - socket.sent + unsent
+        let queued = self.shards[socket.shard].queued(socket.key).len();
+        socket.stream.len() - socket.sent + queued
     }
 
     /// How many of these are messages. Of an HTTP connection's answers none but the last is begun beyond the bound.
@@ -422,6 +422,9 @@ impl World {
             }
         }
         assert_eq!(found, wanted, "the counters of shard {shard}");
+        for rule in &self.model.rules {
+            assert!(rule.is_counted(), "the counts of {:?}", rule.shared);
+        }
     }
 }
 
@@ -444,7 +447,7 @@ fn fits(expected: &Expect, item: &Item) -> bool {
                 && holds(body, response)
         }
         (Expect::Status(text), Item::Status(found)) => text == found,
-        (Expect::ReconnectIce, Item::ReconnectIce) => true,
+        (Expect::ReconnectIce, Item::ReconnectIce) | (Expect::GoAway, Item::GoAway) => true,
         (Expect::Pong(payload), Item::Pong(found)) => payload == found,
         (Expect::Close(code, reason), Item::Close(found, why)) => code == found && reason == why,
         (
@@ -452,6 +455,7 @@ fn fits(expected: &Expect, item: &Item) -> bool {
             | Expect::Response(..)
             | Expect::Status(_)
             | Expect::ReconnectIce
+            | Expect::GoAway
             | Expect::Pong(_)
             | Expect::Close(..),
             _,

@@ -3,10 +3,9 @@
 use crate::clients::account_of;
 use crate::faults::Action;
 use crate::model::changes::Life;
-use crate::model::{Channel, ConnId, Expect, Stage};
+use crate::model::{Channel, ConnId, Stage};
 use crate::world::World;
 use broker_core::id::Identity;
-use broker_core::limits::CONTROL_BYTES_MAX;
 use broker_core::machine::Machine;
 use broker_core::shard::Towards;
 use broker_core::shard::{ChannelView, PeerView, Question, Reply};
@@ -164,12 +163,9 @@ impl World {
             if !meant || ws.superseded {
                 continue;
             }
-            if !ws.notices {
-                self.model.recall(conn);
-                (told, recalled) = (told + 1, recalled + 1);
-            } else if one.control < CONTROL_BYTES_MAX {
-                self.model.expect(conn, Expect::ReconnectIce, 2 + 38);
-                told += 1;
+            let notices = ws.notices;
+            if self.model.reconnect(conn) {
+                (told, recalled) = (told + 1, recalled + u64::from(!notices));
             }
         }
         let question = Question::ReconnectIce {

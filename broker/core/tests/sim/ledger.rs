@@ -45,7 +45,8 @@ impl Ledger {
         assert!(old.is_none(), "payloads are unique");
     }
 
-    /// A client got a whole message, whose first byte was taken in step `begun`.
+    /// A client got a whole message, whose first byte was taken in step `begun`; `None` for one that a scripted fault
+    /// may have doubled or held back.
     ///
     /// # Panics
     /// When it is not for this client, comes twice, or out of order.
@@ -53,7 +54,7 @@ impl Ledger {
         &mut self,
         conn: ConnId,
         role: &Role,
-        begun: u64,
+        begun: Option<u64>,
         text: &str,
         payload: &str,
     ) {
@@ -73,6 +74,9 @@ impl Ledger {
             (Role::Viewer(..) | Role::Master(_) | Role::Caller, _) => false,
         };
         assert!(lawful, "connection {conn} got {text}");
+        let Some(begun) = begun else {
+            return self.delivered += 1;
+        };
         assert!(!sent.delivered.contains(&conn), "twice on one connection");
         assert!(sent.call || sent.delivered.is_empty(), "delivered twice");
         sent.delivered.push(conn);

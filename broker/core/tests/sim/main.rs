@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  workload ──► world ──► model (predicts) ──► Shard (does) ──► check (compares)
+//!  scripts  ───┘          what tests of clients do under `--dev`: faults, clocks, resets
 //! ```
 //! A failure prints its seed; `SEED=… cargo test --workspace --test sim` replays it exactly. `SIM_SEEDS=n` sets how
 //! many worlds run, and `SIM_FIRST=n` the seed of the first, so that a long run can be cut into parts; with
@@ -23,6 +24,7 @@ mod model;
 mod notes;
 mod reader;
 mod recorder;
+mod scripts;
 mod socket;
 mod store;
 mod time;

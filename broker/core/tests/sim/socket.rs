@@ -158,6 +158,8 @@ impl World {
                 Item::Message { text, payload } => {
                     messages += 1;
                     let begun = socket.begun.pop_front().expect("it was begun");
+                    let twice = self.model.twice.contains(payload);
+                    let begun = (!twice).then_some(begun);
                     self.ledger
                         .delivered(conn, &socket.role, begun, text, payload);
                 }
@@ -182,7 +184,7 @@ impl World {
     pub(crate) fn items(&self, conn: ConnId) -> Rc<Vec<Placed>> {
         let socket = &self.sockets[conn];
         let taken = &socket.stream[socket.read..];
-        let unsent = self.shards[socket.shard].unsent(socket.key);
+        let unsent = self.shards[socket.shard].queued(socket.key);
         let mut reader = socket.reader.borrow_mut();
         if socket.looked.replace(self.step) == self.step {
             return reader.things(socket.read);

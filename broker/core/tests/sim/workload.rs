@@ -16,10 +16,12 @@ impl World {
         for _ in 0..self.plan.steps {
             let action = self.plan.next(&mut self.random);
             self.act(action);
+            self.script_some();
         }
         if self.plan.drains {
             self.drain();
         }
+        self.end_script();
         self.wind_down();
         self.at_rest();
         self.read_all_traces();

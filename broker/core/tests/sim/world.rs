@@ -10,6 +10,7 @@ use crate::model::timers::GRAIN_MS;
 use crate::model::{Caller, Conn, ConnId, Model, Question, Refusal, Told};
 use crate::notes::Notes;
 use crate::recorder::Traces;
+use crate::scripts::Script;
 use crate::socket::{Role, Socket, Stage};
 use crate::store::{Given, SimStore, trouble};
 use crate::words::Piece;
@@ -31,6 +32,7 @@ use std::sync::mpsc::{Receiver, channel};
 pub(crate) struct World {
     pub(crate) random: fastrand::Rng,
     pub(crate) plan: Plan,
+    pub(crate) script: Script,
     /// From how many networks clients come: the log shares its lines out among them.
     pub(crate) networks: usize,
     pub(crate) shards: Vec<Shard>,
@@ -97,7 +99,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::draw(&mut random);
-        let settings = Arc::new(plan.settings());
+        let (script, settings) = Script::draw(seed, &plan);
         let count = u16::try_from(plan.shards).expect("few");
         let placement = Placement::new([seed, 2, 3, 4], count);
         let verdicts = plan.verdicts(seed);
@@ -107,7 +109,6 @@ impl World {
         let (mut journals, mut stores) = (Vec::new(), Vec::new());
         let seeds = |id: u16| [seed ^ u64::from(id), 5, 6, 7];
         let shards = (0..count).map(|id| {
-            let seeds = seeds(id);
             let (notes, journal) = channel();
             journals.push(journal);
             let (given, taken) = channel();
@@ -123,7 +124,7 @@ impl World {
                 journal: Box::new(Notes { to: notes, places }),
                 store: Box::new(store),
                 waiting_calls,
-                ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds)
+                ..Start::bare(settings.clone(), ShardId(id), placement.clone(), seeds(id))
             };
             Shard::new(start)
         });
@@ -152,6 +153,7 @@ impl World {
             reader,
             stores,
             changes: vec![VecDeque::new(); usize::from(count)],
+            script,
             plan,
             networks: [1, 3, 61][usize::try_from(seed % 3).expect("small")],
             sockets: Vec::new(),

@@ -24,8 +24,16 @@ pub(super) fn subject(call: &Call, told: &Told) -> Option<String> {
 
 /// What the line of a call's refusal names.
 pub(super) fn named(call: &Call) -> Named {
-    let channel = match call {
-        Call::Create(name, ..) | Call::DescribeName(name) | Call::Storage(name, true) => name,
+    Named {
+        channel: channel_of(call).map(str::to_owned),
+        ..Named::default()
+    }
+}
+
+/// The name of the channel that a call is about.
+pub(super) fn channel_of(call: &Call) -> Option<&str> {
+    match call {
+        Call::Create(name, ..) | Call::DescribeName(name) | Call::Storage(name, true) => Some(name),
         Call::DescribeArn(arn)
         | Call::Delete(arn, _)
         | Call::Endpoint(arn)
@@ -37,12 +45,8 @@ pub(super) fn named(call: &Call) -> Named {
         | Call::Storage(arn, false)
         | Call::UpdateStorage(arn, _)
         | Call::Join(arn, _)
-        | Call::Alexa(Offer { arn, .. }) => name_of(arn),
-        Call::List(..) | Call::Mapped | Call::Broken | Call::Missing => return Named::default(),
-    };
-    Named {
-        channel: Some(channel.to_owned()),
-        viewer: None,
+        | Call::Alexa(Offer { arn, .. }) => Some(name_of(arn)),
+        Call::List(..) | Call::Mapped | Call::Broken | Call::Missing => None,
     }
 }
 

@@ -76,7 +76,7 @@ impl Model {
             key_id: None,
             principal: None,
             clock_skew_s: None,
-            fault: None,
+            fault: named.fault,
             explain: None,
         }));
         self.note_limited(shard, remote, refused);

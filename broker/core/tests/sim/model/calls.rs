@@ -1,6 +1,6 @@
 //! API calls, and Alexa offers at their channel. See codec/PROTOCOL.md, HTTP to MEDIA.
 
-use super::answers::{named, response, subject};
+use super::answers::{channel_of, named, response, subject};
 use super::changes::Life;
 use super::connections::name_of;
 use super::{
@@ -42,6 +42,9 @@ impl Model {
             }
             _ => {}
         }
+        if self.disturb_call(id, &call) {
+            return;
+        }
         let conn = &mut self.conns[id];
         let caller = Caller {
             conn: id,
@@ -78,25 +81,11 @@ impl Model {
             self.met("Alexa caller hung up before its call began");
             return self.finish(caller.conn);
         }
-        let homes: Vec<usize> = match &call {
-            Call::List(..) => (0..self.shards.len()).collect(),
-            Call::Create(name, ..) | Call::DescribeName(name) | Call::Storage(name, true) => {
-                vec![(self.home)(name)]
-            }
-            Call::DescribeArn(arn)
-            | Call::Delete(arn, _)
-            | Call::Endpoint(arn)
-            | Call::Ice(arn)
-            | Call::Update(arn, ..)
-            | Call::Tag(arn, _)
-            | Call::Untag(arn, _)
-            | Call::Tags(arn)
-            | Call::Storage(arn, false)
-            | Call::UpdateStorage(arn, _)
-            | Call::Join(arn, _)
-            | Call::Alexa(Offer { arn, .. }) => vec![(self.home)(name_of(arn))],
-            Call::Mapped => return self.reply_now(caller.conn, &call),
-            Call::Broken | Call::Missing => Vec::new(),
+        let homes: Vec<usize> = match (&call, channel_of(&call)) {
+            (_, Some(channel)) => vec![(self.home)(channel)],
+            (Call::List(..), None) => (0..self.shards.len()).collect(),
+            (Call::Mapped, None) => return self.reply_now(caller.conn, &call),
+            (other, None) => panic!("{other:?} is refused before"),
         };
         self.conns[caller.conn].deadline = self.now + REPLY_MS;
         self.conns[caller.conn].stage = Stage::AwaitReply(Reply {

@@ -96,6 +96,17 @@ impl Model {
         }
     }
 
+    /// A test ends a channel; false when a change of it is under way, or it cannot be ended.
+    pub(super) fn end_by_reset(&mut self, channel: usize) -> bool {
+        if self.channels[channel].changing.is_some() {
+            return false;
+        }
+        self.channels[channel].life = Life::Deleting;
+        self.submit(channel, None, Step::Delete);
+        let this = &self.channels[channel];
+        !this.alive || this.life == Life::Deleting
+    }
+
     fn submit(&mut self, channel: usize, caller: Option<Caller>, step: Step) {
         let home = self.channels[channel].home;
         let number = self.shards[home].submissions;

@@ -57,6 +57,9 @@ impl Model {
             cut: false,
             expects: VecDeque::new(),
             lost_sync: false,
+            mute: None,
+            deferred: false,
+            unmuted: 0,
         });
     }
 
@@ -179,7 +182,19 @@ impl Model {
         if matches!(self.conns[id].stage, Stage::Open) && began {
             self.frames(id);
             self.heard(id);
+        } else {
+            self.drop_rest(id);
         }
+    }
+
+    /// What a client sent behind an upgrade that did not open its connection, or that was closed at once, is dropped.
+    pub(super) fn drop_rest(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id];
+        if matches!(conn.stage, Stage::AwaitEcho(..)) {
+            conn.lost_sync = conn.partial;
+        }
+        conn.pieces.clear();
+        conn.partial &= matches!(conn.stage, Stage::AwaitEcho(..));
     }
 
     /// A connection that the other shard had no room for.
@@ -213,6 +228,7 @@ impl Model {
         let named = Named {
             channel: Some(name_of(arn).to_owned()),
             viewer: viewer.map(str::to_owned),
+            fault: None,
         };
         self.refuse(id, purpose, status, Refusal::new(check, error), named, true);
     }
@@ -222,6 +238,9 @@ impl Model {
         if self.drains(self.conns[id].shard) {
             let outcome = UpgradeOutcome::Unavailable;
             return self.refuse_upgrade(id, upgrade, outcome, Check::Draining);
+        }
+        if self.disturb_connect(id, arn, viewer.as_deref()) {
+            return;
         }
         let channel = match self.named(name_of(arn)) {
             Some(channel) => {
@@ -257,6 +276,7 @@ impl Model {
         }
         self.count_connect(channel, viewer.is_some());
         self.welcome(id, channel, viewer, wss);
+        self.disturb_session(id);
     }
 
     /// When a connection that is admitted now ends by its age. One that gets no notice ends within the last minute of

@@ -23,9 +23,16 @@ impl Model {
     /// The rest is sent, then the connection ends.
     pub(super) fn finish(&mut self, id: ConnId) {
         self.leave(id);
-        if !matches!(self.conns[id].stage, Stage::Ending(_)) {
+        if matches!(self.conns[id].stage, Stage::Ending(_)) {
+            return;
+        }
+        self.conns[id].pieces.clear();
+        if let Some(until) = self.defers_end(id) {
+            self.met("scripted: end waits for its answers");
+            self.conns[id].stage = Stage::Ending(until);
+            self.conns[id].deferred = true;
+        } else {
             self.conns[id].stage = Stage::Ending(self.now);
-            self.conns[id].pieces.clear();
             self.out.closes.push(id);
         }
     }
@@ -172,6 +179,9 @@ impl Model {
 
     /// Whether a ping or GO_AWAY is due, or a ping was not answered in time.
     fn notice_is_due(&self, id: ConnId) -> bool {
+        if self.stands_still(id) {
+            return false;
+        }
         let timeouts = &self.settings.timeouts;
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
         let (since, within) = match ws.pinged {
@@ -185,7 +195,10 @@ impl Model {
     }
 
     /// Whether a connection's own deadlines end it in this tick.
-    fn ends_by_itself(&self, id: ConnId) -> bool {
+    pub(super) fn ends_by_itself(&self, id: ConnId) -> bool {
+        if self.stands_still(id) {
+            return false;
+        }
         let ws = self.conns[id].ws.as_ref().expect("a WebSocket");
         let idle = super::timers::whole_second(ws.heard + self.settings.timeouts.idle_ms);
         let slow = ws

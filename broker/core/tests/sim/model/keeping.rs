@@ -163,7 +163,8 @@ impl Model {
                 self.offer_came_back(channel, from, one.number, one.counted);
             }
         }
-        left.retain(|one| !self.messages[one.number].call);
+        // A copy has its original, which has an outcome.
+        left.retain(|one| !self.messages[one.number].call && one.counted);
         for one in &left {
             self.record_kept(channel, one.number, Passage::Returned, Some(from));
         }
@@ -228,12 +229,13 @@ impl Model {
         if !ranked.is_empty() {
             self.met("kept messages delivered at connect");
         }
-        for (_, number) in ranked {
+        let all = ranked.into_iter().map(|(_, number)| number).collect();
+        for (number, twice) in self.disturb_kept(to, channel, viewer, all) {
             if self.messages[number].call {
                 self.give_offer(channel, number, to);
             } else {
                 self.record_kept(channel, number, Passage::Delivered, Some(to));
-                self.queue(to, number, true, false);
+                self.queue_kept(to, number, twice);
             }
         }
         self.out.touched.insert(to);

@@ -13,6 +13,31 @@ use codec::ws::FrameError;
 /// Pings, pongs, empty, refused and throttled messages within one second of the clock. More: closed.
 const IDLE_PER_SECOND: u32 = 200;
 
+/// A message on its way.
+#[derive(Clone)]
+pub(crate) struct Passing {
+    /// Who sent it; `None` when a fault held it back.
+    pub(super) from: Option<ConnId>,
+    pub(super) channel: usize,
+    /// The viewer that sent it; `None` for the master.
+    pub(super) sender: Option<String>,
+    pub(super) recipient: String,
+    pub(super) action: Action,
+    pub(super) payload: String,
+    pub(super) correlation: Option<String>,
+    pub(super) expires: u64,
+}
+
+impl Passing {
+    /// The viewer that it goes to; `None` for the master.
+    pub(super) fn viewer(&self) -> Option<&str> {
+        match self.sender {
+            Some(_) => None,
+            None => Some(&self.recipient),
+        }
+    }
+}
+
 /// What a message is refused for, and whether its sender gets a response.
 struct Refused(Kind, Option<(&'static str, String)>);
 
@@ -86,9 +111,10 @@ impl Model {
                 if !self.count_message(id, action) {
                     self.met("message throttled");
                     self.end(shard, action, Outcome::Throttled);
-                    self.record_came(id, action, &payload, text, Passage::Throttled);
-                    let error = "ClientLimitExceededException";
-                    self.status(id, text.correlation.as_deref(), error, "Rate exceeded.");
+                    let recipient = text.recipient.as_deref().unwrap_or_default();
+                    self.record_came(id, action, &payload, recipient, Passage::Throttled);
+                    let told = ("ClientLimitExceededException", 400, "Rate exceeded.");
+                    self.status(id, text.correlation.as_deref(), told);
                     return self.idle_frame(id);
                 }
                 let now = self.now;
@@ -104,7 +130,8 @@ impl Model {
                 self.met("message refused");
                 self.record_refused(id, kind);
                 if let Some((error, description)) = told {
-                    self.status(id, text.correlation.as_deref(), error, &description);
+                    let told = (error, 400, description.as_str());
+                    self.status(id, text.correlation.as_deref(), told);
                 }
                 self.idle_frame(id);
             }
@@ -156,53 +183,110 @@ impl Model {
         Ok((action, text.payload.replace('-', "+").replace('_', "/")))
     }
 
-    pub(super) fn relay(&mut self, id: ConnId, action: Action, payload: String, text: &Text) {
-        let shard = self.conns[id].shard;
+    fn relay(&mut self, id: ConnId, action: Action, payload: String, text: &Text) {
         let ws = self.conns[id].ws.as_ref().expect("open");
         let (channel, sender) = (ws.channel, ws.viewer.clone());
-        let recipient = text.recipient.clone().unwrap_or_default();
         if self.conns[id].place == broker_core::event::ConnectionRole::Superseded.index() {
             self.met("message of a superseded connection");
         }
-        let waits = sender.is_none()
-            && self.channels[channel]
-                .calls
-                .iter()
-                .any(|call| call.sender == recipient);
-        if waits && action == Action::SdpAnswer {
-            if self.settings.strict() && payload.len() > 10_000 {
+        let passing = Passing {
+            from: Some(id),
+            channel,
+            sender,
+            recipient: text.recipient.clone().unwrap_or_default(),
+            action,
+            payload,
+            correlation: text.correlation.clone(),
+            expires: self.now + self.channels[channel].ttl * 1000,
+        };
+        if !self.disturb_message(&passing) {
+            self.hand_on(&passing);
+        }
+    }
+
+    /// Whether it is for an Alexa call that waits.
+    fn is_for_call(&self, passing: &Passing) -> bool {
+        let mut calls = self.channels[passing.channel].calls.iter();
+        let waits = passing.sender.is_none() && calls.any(|call| call.sender == passing.recipient);
+        waits && passing.action != Action::SdpOffer
+    }
+
+    /// The connection that a message goes to, if it goes to one.
+    pub(super) fn recipient(&self, passing: &Passing) -> Option<ConnId> {
+        let viewer = passing.viewer();
+        self.reach(passing.channel, viewer)
+            .filter(|_| !self.is_for_call(passing))
+    }
+
+    /// A message goes where it is to go.
+    pub(super) fn hand_on(&mut self, passing: &Passing) {
+        let shard = self.channels[passing.channel].home;
+        let action = passing.action;
+        if self.is_for_call(passing) && action == Action::SdpAnswer {
+            if self.settings.strict() && passing.payload.len() > 10_000 {
                 self.end(shard, action, Outcome::Refused);
-                self.record_came(id, action, &payload, text, Passage::Refused);
+                self.record_passing(passing, Passage::Refused);
                 let description = "messagePayload must be 1 to 10000 base64 characters.";
-                let correlation = text.correlation.as_deref();
-                return self.status(id, correlation, "InvalidArgumentException", description);
+                return self.status_of(passing, ("InvalidArgumentException", 400, description));
             }
-            self.record_came(id, action, &payload, text, Passage::AnsweredCall);
-            self.end_call(channel, &recipient, Some(payload));
+            self.record_passing(passing, Passage::AnsweredCall);
+            let answer = Some(passing.payload.clone());
+            self.end_call(passing.channel, &passing.recipient, answer);
             return self.end(shard, action, Outcome::Delivered);
         }
-        if waits && action == Action::IceCandidate {
+        if self.is_for_call(passing) {
             self.met("candidate for an Alexa call");
-            self.record_came(id, action, &payload, text, Passage::TooLateForCall);
+            self.record_passing(passing, Passage::TooLateForCall);
             return self.end(shard, action, Outcome::Withdrawn);
         }
-        let expires = self.now + self.channels[channel].ttl * 1000;
-        let to_master = sender.is_some();
-        let viewer = sender.unwrap_or(recipient);
-        let number = self.accept(action, &payload, to_master, &viewer, expires, Some(id));
-        let to = self.reach(channel, (!to_master).then_some(viewer.as_str()));
-        let told = match to {
-            Some(to) => self.deliver(to, channel, number),
-            None => self.keep_new(channel, number),
-        };
-        if let Err(Full) = told {
-            self.record_came(id, action, &payload, text, Passage::Overflow);
-            self.met("message refused: no room");
-            self.end(shard, action, Outcome::Overflow);
-            let description = "Too many undelivered messages.";
-            let correlation = text.correlation.as_deref();
-            self.status(id, correlation, "ClientLimitExceededException", description);
+        let number = self.number(passing);
+        match self.recipient(passing) {
+            Some(to) => self.deliver_or_refuse(to, number, passing),
+            None => {
+                if let Err(Full) = self.keep_new(passing.channel, number) {
+                    self.refuse_for_room(passing);
+                }
+            }
         }
+    }
+
+    /// Neither a connection nor its channel has room for a message.
+    pub(super) fn refuse_for_room(&mut self, passing: &Passing) {
+        self.record_passing(passing, Passage::Overflow);
+        self.met("message refused: no room");
+        let shard = self.channels[passing.channel].home;
+        self.end(shard, passing.action, Outcome::Overflow);
+        let description = "Too many undelivered messages.";
+        self.status_of(passing, ("ClientLimitExceededException", 400, description));
+    }
+
+    /// STATUS_RESPONSE to the sender of a message, if it gets one.
+    pub(super) fn status_of(
+        &mut self,
+        passing: &Passing,
+        (error, code, description): (&str, u16, &str),
+    ) {
+        if let Some(from) = passing.from {
+            let correlation = passing.correlation.as_deref();
+            self.status(from, correlation, (error, code, description));
+        }
+    }
+
+    /// Gives a message that comes from a connection its number.
+    pub(super) fn number(&mut self, passing: &Passing) -> usize {
+        let viewer = passing.sender.as_deref().unwrap_or(&passing.recipient);
+        let (action, payload) = (passing.action, &passing.payload);
+        let to_master = passing.sender.is_some();
+        let number = self.accept(
+            action,
+            payload,
+            to_master,
+            viewer,
+            passing.expires,
+            passing.from,
+        );
+        self.messages[number].call = false; // one that was held back has no sender any more
+        number
     }
 
     /// Gives a message its number.
@@ -219,6 +303,7 @@ impl Model {
             action,
             expires,
             accepted: self.now,
+            payload: payload.to_owned(),
             text: delivery(action, payload, to_master.then_some(viewer)),
             to_master,
             viewer: viewer.to_owned(),
@@ -246,6 +331,7 @@ impl Model {
         to: ConnId,
         channel: usize,
         number: usize,
+        timed: bool,
     ) -> Result<(), Full> {
         self.shed(self.conns[to].shard);
         if !matches!(self.conns[to].stage, Stage::Open) {
@@ -265,7 +351,7 @@ impl Model {
             return Err(Full);
         }
         self.record_relayed(channel, number, to);
-        self.queue(to, number, true, true);
+        self.queue(to, number, true, timed);
         Ok(())
     }
 
@@ -334,8 +420,7 @@ impl Model {
         &mut self,
         id: ConnId,
         correlation: Option<&str>,
-        error: &'static str,
-        description: &str,
+        (error, code, description): (&str, u16, &str),
     ) {
         let Some(correlation) = correlation.filter(|id| !id.is_empty()) else {
             return;
@@ -344,7 +429,7 @@ impl Model {
             return self.cut_slow(id);
         }
         let text = format!(
-            r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{"correlationId":"{correlation}","errorType":"{error}","statusCode":"400","description":"{description}"}}}}"#
+            r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{"correlationId":"{correlation}","errorType":"{error}","statusCode":"{code}","description":"{description}"}}}}"#
         );
         let bytes = crate::wire::frame_bytes(text.len());
         self.expect(id, Expect::Status(text), bytes);

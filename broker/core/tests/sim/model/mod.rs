@@ -18,8 +18,10 @@ pub(crate) mod messages;
 pub(crate) mod predicted;
 pub(crate) mod quotas;
 pub(crate) mod requests;
+pub(crate) mod scripted;
 pub(crate) mod timers;
 pub(crate) mod trail;
+pub(crate) mod withheld;
 
 use crate::store::Verdicts;
 use crate::words::{Call, Piece};
@@ -79,6 +81,10 @@ pub(crate) struct Model {
     pub(crate) account_taken: quotas::Taken,
     /// Connections whose call was just answered.
     answered: VecDeque<ConnId>,
+    /// Faults, in the order in which they were made.
+    pub(crate) rules: Vec<scripted::Rule>,
+    /// Payloads that a fault held back or doubled: they may come late and twice.
+    pub(crate) twice: BTreeSet<String>,
     /// Without and with a subprotocol.
     upgraded_bytes: [usize; 2],
 }
@@ -123,6 +129,9 @@ pub(crate) struct ShardModel {
     /// When the last connection is closed that was to come back for ICE servers.
     pub(crate) recalled: u64,
     pub(crate) trail: trail::Trail,
+    /// What faults hold back, by when it is due.
+    pub(crate) later: BTreeMap<(u64, u64), withheld::Later>,
+    pub(crate) serial: u64,
 }
 
 impl ShardModel {
@@ -209,6 +218,7 @@ pub(crate) struct Message {
     pub(crate) action: Action,
     pub(crate) expires: u64,
     pub(crate) accepted: u64,
+    pub(crate) payload: String,
     /// The whole text that its recipient reads.
     pub(crate) text: String,
     /// Towards the master, or towards the viewer.
@@ -263,6 +273,12 @@ pub(crate) struct Conn {
     pub(crate) expects: VecDeque<Expect>,
     /// Our close frame was queued by the connection's own doing, so what followed in the same read was dropped.
     pub(crate) lost_sync: bool,
+    /// Until when a fault keeps everything from it; the end of time, if for good.
+    pub(crate) mute: Option<u64>,
+    /// Its end waits for that.
+    pub(crate) deferred: bool,
+    /// When that was over.
+    pub(crate) unmuted: u64,
 }
 
 /// What a WebSocket is to its channel.
@@ -420,6 +436,8 @@ impl Model {
             expired_bytes: 0,
             account_taken: BTreeMap::new(),
             answered: VecDeque::new(),
+            rules: Vec::new(),
+            twice: BTreeSet::new(),
             upgraded_bytes,
         }
     }
@@ -518,6 +536,7 @@ impl Model {
             counters.waiting_calls += channel.calls.len() as u64;
             counters.pending_bytes += self.bytes_of(&channel.pending) as u64;
         }
+        counters.pending_messages += self.held(shard) as u64;
         for conn in self
             .conns
             .iter()

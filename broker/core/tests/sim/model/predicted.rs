@@ -13,6 +13,7 @@ pub(crate) enum Expect {
     Response(u16, Option<Refusal>, Body, bool),
     Status(String),
     ReconnectIce,
+    GoAway,
     Pong(Vec<u8>),
     Close(u16, String),
 }
@@ -36,6 +37,8 @@ impl Refusal {
 pub(crate) struct Named {
     pub(crate) channel: Option<String>,
     pub(crate) viewer: Option<String>,
+    /// The number of the fault that refuses it.
+    pub(crate) fault: Option<u64>,
 }
 
 /// What a response body must hold.

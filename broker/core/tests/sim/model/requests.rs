@@ -1,6 +1,7 @@
 //! Requests of a connection, in turn: how many are answered at once, and which wait. For whom, and for what.
 
 use super::connections::name_of;
+use super::scripted::NEVER;
 use super::{ConnId, Model, Named, Purpose, Refusal, Stage, UNAVAILABLE};
 use crate::model::Body;
 use crate::words::Piece;
@@ -75,7 +76,7 @@ impl Model {
 
     /// Whether the next request waits for the peer to take answers.
     fn answers_wait(&self, id: ConnId) -> bool {
-        self.conns[id].bytes >= ANSWER_BYTES_MAX
+        self.conns[id].bytes >= ANSWER_BYTES_MAX || self.defers_end(id).is_some()
     }
 
     /// Whether a connection has sent what is still to be answered.
@@ -123,6 +124,22 @@ impl Model {
         self.refuse(id, Purpose::Unknown, 403, refusal, Named::default(), true);
     }
 
+    /// A connection that goes to its channel's home; one that is at home is admitted, or not.
+    fn travels(&mut self, id: ConnId, arn: String, viewer: Option<String>, wss: bool) -> bool {
+        let home = (self.home)(name_of(&arn));
+        if home == self.conns[id].shard {
+            self.admit(id, &arn, viewer, wss);
+            if !matches!(self.conns[id].stage, Stage::Open) {
+                self.drop_rest(id);
+            }
+            return false;
+        }
+        self.conns[id].deadline = self.now + self.settings.timeouts.head_ms;
+        self.conns[id].stage = Stage::AwaitHandover(arn, viewer, wss);
+        self.out.handovers.push_back((id, home));
+        true
+    }
+
     /// Goes through requests as far as they are awaited, but no more than this many heads and bodies; returns how many
     /// are left.
     fn pump(&mut self, id: ConnId, mut visit: u32) -> u32 {
@@ -133,6 +150,11 @@ impl Model {
                 self.frames(id);
                 self.heard(id); // also when it waited for its turn, with part of a message behind it
                 return visit;
+            }
+            if matches!(conn.stage, Stage::AwaitHead) && conn.mute == Some(NEVER) {
+                conn.pieces.clear();
+                conn.partial = false;
+                break;
             }
             let nothing = !conn.partial && conn.pieces.is_empty();
             match conn.stage {
@@ -165,14 +187,7 @@ impl Model {
                     self.refuse_upgrade(id, upgrade, UpgradeOutcome::Unavailable, Check::Draining);
                 }
                 Piece::Upgrade { arn, viewer, wss } => {
-                    let home = (self.home)(name_of(&arn));
-                    if home == shard {
-                        self.admit(id, &arn, viewer, wss);
-                    } else {
-                        let deadline = self.now + self.settings.timeouts.head_ms;
-                        self.conns[id].deadline = deadline;
-                        self.conns[id].stage = Stage::AwaitHandover(arn, viewer, wss);
-                        self.out.handovers.push_back((id, home));
+                    if self.travels(id, arn, viewer, wss) {
                         return visit;
                     }
                 }

@@ -68,6 +68,7 @@ impl Model {
         if with_more.count() > 1 || either.is_some() {
             self.give_up(); // answered first, or aborted first
         }
+        self.end_waits(shard);
         self.step_drain(shard);
         self.answer_waiting(shard);
     }
@@ -75,9 +76,8 @@ impl Model {
     /// Whether it has taken nothing of its answers for too long.
     fn untaken(&self, id: ConnId) -> bool {
         let answer = self.settings.timeouts.answer_ms;
-        self.conns[id]
-            .untaken
-            .is_some_and(|since| self.now >= since + answer)
+        let since = self.conns[id].untaken.filter(|_| !self.stands_still(id));
+        since.is_some_and(|since| self.now >= since + answer)
     }
 
     fn step_drain(&mut self, shard: usize) {
@@ -88,11 +88,16 @@ impl Model {
         let last_call = drain.ends - 500.min((drain.ends - drain.began) / 10);
         if !drain.over && !drain.calls_ended && now >= last_call {
             drain.calls_ended = true;
+            let mut with_calls = 0;
             for channel in 0..self.channels.len() {
                 if self.channels[channel].home == shard {
+                    with_calls += usize::from(!self.channels[channel].calls.is_empty());
                     let refusal = Refusal::new(Check::Draining, UNAVAILABLE);
                     self.fail_calls(channel, 503, refusal);
                 }
+            }
+            if with_calls > 1 && self.out.left_out {
+                self.give_up(); // which of them are logged follows from the order of channels
             }
         }
     }
@@ -102,6 +107,7 @@ impl Model {
         let (now, pong) = (self.now, self.settings.timeouts.pong_ms);
         for conn in &mut self.conns {
             let mine = conn.live && conn.shard == shard && matches!(conn.stage, Stage::Open);
+            let mine = mine && conn.mute.is_none();
             if let Some(ws) = conn.ws.as_mut().filter(|ws| mine && !ws.superseded)
                 && let Some(pinged) = ws.pinged
                 && pong > 0
@@ -118,7 +124,7 @@ impl Model {
         for id in 0..self.conns.len() {
             let conn = &self.conns[id];
             let waits = matches!(conn.stage, Stage::AwaitReply(_)) && conn.live;
-            if !waits || conn.shard != shard || self.now < conn.deadline {
+            if !waits || conn.shard != shard || self.now < conn.deadline || conn.mute.is_some() {
                 continue;
             }
             self.met("call took too long: 503");
@@ -368,6 +374,9 @@ impl Model {
         let now = self.now.saturating_sub(LATE_MS);
         let age = timeouts.connection_age_ms;
         for (id, conn) in self.conns.iter().enumerate().filter(|(_, conn)| conn.live) {
+            if self.stands_still(id) || conn.unmuted > now {
+                continue;
+            }
             let fine = match &conn.stage {
                 Stage::AwaitTls
                 | Stage::AwaitHead

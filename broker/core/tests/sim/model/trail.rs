@@ -1,9 +1,8 @@
 //! What the flight recorder gets to note. See the theory of operation in `core/src/shard/recorder.rs`: of each event
 //! the model knows how many notes it takes, so it knows the serial numbers too, and which notes are overwritten.
 
-use super::messages::delivery;
+use super::messages::{self, delivery};
 use super::{ConnId, Model};
-use crate::words::Text;
 use broker_core::event::Kind;
 use broker_core::journal::EndReason;
 use broker_core::shard::Passage;
@@ -135,19 +134,27 @@ impl Model {
         }
     }
 
+    /// The same of one that was on its way, unless a fault held it back.
+    pub(super) fn record_passing(&mut self, passing: &messages::Passing, passage: Passage) {
+        if let Some(from) = passing.from {
+            let (action, recipient) = (passing.action, &passing.recipient);
+            self.record_came(from, action, &passing.payload, recipient, passage);
+        }
+    }
+
     /// A message that was understood came and went no further.
     pub(super) fn record_came(
         &mut self,
         id: ConnId,
         action: Action,
         payload: &str,
-        text: &Text,
+        recipient: &str,
         passage: Passage,
     ) {
         let ws = self.conns[id].ws.as_ref().expect("open");
         let delivered = delivery(action, payload, ws.viewer.as_deref());
         let viewer = match ws.viewer {
-            None => text.recipient.clone(),
+            None => Some(recipient.to_owned()),
             Some(_) => None,
         };
         let passing = Passing {

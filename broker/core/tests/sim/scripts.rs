@@ -1,0 +1,254 @@
+//! What a test of a client scripts: faults, clocks that are moved, and a clean state. With a generator of its own, so
+//! that worlds without it are the same as if there were none.
+
+use crate::faults::Plan;
+use crate::model::scripted::{About, Rule};
+use crate::model::timers::GRAIN_MS;
+use crate::world::World;
+use broker_core::machine::Machine;
+use broker_core::settings::Settings;
+use broker_core::shard::{
+    DeliveryAct, FaultAct, FaultCounts, FaultError, FaultMatch, FaultRule, Glob, MessageAct,
+    Question, Reply, RequestAct, Reset, SessionAct,
+};
+use codec::control::Operation;
+use codec::signal::{Action, Role};
+use std::sync::Arc;
+
+/// What a world has of it.
+pub(crate) struct Script {
+    random: fastrand::Rng,
+    /// Of how many actions one is followed by something of it; never, if 0.
+    one_in: u32,
+}
+
+impl Script {
+    /// A quarter of the worlds under development have one.
+    pub(crate) fn draw(seed: u64, plan: &Plan) -> (Self, Arc<Settings>) {
+        let mut random = fastrand::Rng::with_seed(seed.wrapping_mul(31) ^ 0x5c24);
+        let scripted = plan.dev && random.u32(0..4) == 0;
+        let one_in = if scripted { random.u32(4..40) } else { 0 };
+        let mut settings = plan.settings();
+        if scripted {
+            settings.recorder.notes = 0; // the model does not know what is noted of faults
+        }
+        (Self { random, one_in }, Arc::new(settings))
+    }
+
+    fn pick<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.random.usize(0..all.len())].clone()
+    }
+
+    fn maybe<T>(&mut self, one_in: u32, draw: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        (self.random.u32(0..one_in) == 0).then(|| draw(self))
+    }
+
+    fn span(&mut self) -> u64 {
+        let most = self.pick(&[100, 3_000, 60_000, 600_000]);
+        self.random.u64(1..most)
+    }
+
+    fn act(&mut self) -> FaultAct {
+        match self.random.u32(0..10) {
+            0 => FaultAct::Connect(self.request_act()),
+            1 => FaultAct::Api(self.request_act()),
+            2 | 3 => FaultAct::Message(match self.random.u32(0..4) {
+                0 => MessageAct::Drop,
+                1 => MessageAct::Expire,
+                2 => MessageAct::Status {
+                    error_type: "InternalFailure".into(),
+                    status_code: 500,
+                    description: "As a test has it.".into(),
+                },
+                _ => MessageAct::Delay(self.span()),
+            }),
+            4..8 => FaultAct::Delivery(match self.random.u32(0..4) {
+                0 => DeliveryAct::Drop,
+                1 => DeliveryAct::Duplicate,
+                2 => DeliveryAct::Reorder,
+                _ => DeliveryAct::Delay(self.span()),
+            }),
+            _ => FaultAct::Session(match self.random.u32(0..6) {
+                0 => SessionAct::GoAway {
+                    grace_ms: self.span(),
+                },
+                1 => SessionAct::Close {
+                    code: 4001,
+                    reason: "as scripted".into(),
+                    after_ms: 0,
+                },
+                2 => SessionAct::Close {
+                    code: 1001,
+                    reason: "".into(),
+                    after_ms: self.span(),
+                },
+                3 => SessionAct::ReconnectIce,
+                4 => SessionAct::Stall(self.maybe(2, Self::span)),
+                _ => SessionAct::Stall(Some(self.span())),
+            }),
+        }
+    }
+
+    fn request_act(&mut self) -> RequestAct {
+        let errors = [
+            ("AccessDeniedException", 403),
+            ("ClientLimitExceededException", 400),
+            ("InternalFailure", 500),
+            ("InvalidArgumentException", 400),
+            ("NotAuthorizedException", 401),
+            ("ResourceNotFoundException", 404),
+        ];
+        match self.random.u32(0..7) {
+            0 | 1 => {
+                let (name, status) = self.pick(&errors);
+                RequestAct::Refuse {
+                    error: FaultError::named(name).expect("an error of the service"),
+                    status: Some(status),
+                    message: "As a test has it.".into(),
+                }
+            }
+            2 => RequestAct::Hang,
+            3 => RequestAct::Reset,
+            _ => RequestAct::Delay(self.span()),
+        }
+    }
+
+    fn about(&mut self, act: &FaultAct) -> About {
+        let mut about = About::default();
+        let names = ["channel0", "channel1", "channel?", "*", "c*1", "other"];
+        about.channel = self.maybe(2, |script| script.pick(&names).to_owned());
+        if !matches!(act, FaultAct::Api(_)) {
+            let ids = ["viewer-0", "viewer-?", "*-1"];
+            about.client = self.maybe(5, |script| script.pick(&ids).to_owned());
+            about.viewers = self.maybe(3, |script| script.random.bool());
+        } else {
+            about.operation = self.maybe(2, |script| script.pick(Operation::ALL));
+        }
+        if matches!(act, FaultAct::Message(_) | FaultAct::Delivery(_)) {
+            about.action = self.maybe(3, |script| script.pick(&Action::ALL));
+        }
+        about
+    }
+}
+
+impl World {
+    /// Now and then a test does something.
+    pub(crate) fn script_some(&mut self) {
+        if self.script.one_in == 0 || self.script.random.u32(0..self.script.one_in) > 0 {
+            return;
+        }
+        match self.script.random.u32(0..20) {
+            0..13 if self.model.rules.len() < FAULTS => self.make_fault(),
+            0..16 => self.end_fault(),
+            16..18 => self.advance(),
+            18 => self.reset_some(),
+            _ => {}
+        }
+    }
+
+    fn make_fault(&mut self) {
+        let script = &mut self.script;
+        let act = script.act();
+        let about = script.about(&act);
+        let glob = |pattern: &Option<String>| pattern.as_deref().map(Glob::new);
+        let matches = FaultMatch {
+            channel: glob(&about.channel),
+            role: about.viewers.map(|viewers| match viewers {
+                true => Role::Viewer,
+                false => Role::Master,
+            }),
+            client_id: glob(&about.client),
+            operation: about.operation,
+            action: about.action,
+        };
+        let rule = Arc::new(FaultRule {
+            number: 1 + self.model.rules.len() as u64,
+            matches,
+            act,
+            skip: script.maybe(4, |it| it.random.u64(1..4)).unwrap_or(0),
+            times: Some(script.random.u64(1..13)).filter(|times| *times < 12),
+            chance: None,
+            lasts_ms: script.maybe(3, Script::span),
+            counts: FaultCounts::default(),
+        });
+        let made = Rule::new(Arc::clone(&rule), about, self.model.now);
+        self.model.rules.push(made);
+        self.hit("scripted: fault");
+        for shard in 0..self.shards.len() {
+            self.before(shard);
+            self.trace(shard, &("fault", &rule));
+            self.model.fault_made(shard, &rule.act);
+            let question = Question::AddFault(Arc::clone(&rule));
+            let at = self.at();
+            self.shards[shard].inspect(question, at);
+            self.after(shard, false);
+        }
+    }
+
+    fn end_fault(&mut self) {
+        let many = self.model.rules.len();
+        if many > 0 {
+            let rule = self.script.random.usize(0..many);
+            self.model.rules[rule].end();
+        }
+    }
+
+    /// Time that a test does not wait for.
+    fn advance(&mut self) {
+        self.hit("scripted: clocks advanced");
+        let seconds = self.script.pick(&[1, 61, 600, 7_200]);
+        self.pass((seconds * 1000_u64).next_multiple_of(GRAIN_MS));
+        self.settle_time();
+    }
+
+    fn reset_some(&mut self) {
+        let prefix = self
+            .script
+            .pick(&["", "channel", "channel1", "channel0", "x"]);
+        self.hit("scripted: reset");
+        for shard in 0..self.shards.len() {
+            self.before(shard);
+            self.trace(shard, &("reset", prefix));
+            let wanted = self.model.reset(shard, prefix);
+            self.model.go_on();
+            let question = Question::Reset(Reset {
+                prefix: prefix.into(),
+                only: None,
+            });
+            let at = self.at();
+            let Reply::Reset(done) = self.shards[shard].inspect(question, at) else {
+                panic!("a reset is answered by what it did");
+            };
+            let counts = [
+                done.connections,
+                done.channels,
+                done.left.len() as u64,
+                done.deleting,
+            ];
+            assert_eq!(
+                counts,
+                wanted.map(|count| count as u64),
+                "a reset of {prefix:?}"
+            );
+            self.after(shard, false);
+        }
+    }
+
+    /// Every fault ends, and what they hold back goes on.
+    pub(crate) fn end_script(&mut self) {
+        if self.script.one_in == 0 {
+            return;
+        }
+        for rule in &mut self.model.rules {
+            rule.end();
+        }
+        self.pass(LONGEST_MS.next_multiple_of(GRAIN_MS));
+        self.settle_time();
+    }
+}
+
+/// Faults of one world: no more than a shard has room for.
+const FAULTS: usize = 40;
+
+/// Longer than anything is held back.
+const LONGEST_MS: u64 = 640_000;
