@@ -9,9 +9,10 @@ import { channels } from './views/channels.js';
 import { channel } from './views/channel.js';
 import { dev } from './views/dev.js';
 import { log } from './views/log.js';
+import { session } from './views/session.js';
 import { why } from './views/why.js';
 
-const pages = { overview, channels, channel, why, log, dev };
+const pages = { overview, channels, channel, session, why, log, dev };
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 const pill = /** @type {HTMLElement} */ (document.getElementById('status'));
 const query = /** @type {HTMLInputElement} */ (document.getElementById('query'));
@@ -26,7 +27,7 @@ function show() {
   open.abort();
   open = new AbortController();
   view.end?.();
-  state = { ...state, channel: null };
+  state = { ...state, channel: null, refusals: null, troubled: null, dropped: 0 };
   for (const link of document.querySelectorAll('nav a')) {
     const here = link.getAttribute('data-page') === (page === 'channel' ? 'channels' : page);
     if (here) link.setAttribute('aria-current', 'page'); else link.removeAttribute('aria-current');
@@ -39,7 +40,8 @@ function show() {
   }
   view = pages[page](main, { name, parameters, node: () => state.node, again: show });
   view.update?.(state);
-  const topics = ['overview', ...(page === 'log' ? ['log'] : []), ...(page === 'channel' ? [`channel:${name}`] : [])];
+  const own = { overview: ['troubled'], why: ['refusals'], log: ['log'], channel: [`channel:${name}`] };
+  const topics = ['overview', ...(own[page] ?? [])];
   const place = new URLSearchParams({ topics: topics.join(',') });
   for (const key of ['region', 'account']) {
     const value = parameters.get(key);

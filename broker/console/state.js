@@ -3,7 +3,11 @@
 /** An hour at two seconds. */
 const POINTS = 1800;
 
-export const start = { node: null, status: 'connecting', now: null, history: null, lines: [], dropped: 0, channel: null };
+export const start = { node: null, status: 'connecting', now: null, history: null, lines: [], dropped: 0, channel: null,
+  refusals: null, troubled: null };
+
+/** Refusals on a page. */
+const REFUSALS = 500;
 
 /** The state after an event of the stream. */
 export function reduce(state, name, data) {
@@ -12,6 +16,8 @@ export function reduce(state, name, data) {
       if (data.topic === 'overview') {
         return { ...state, node: data.node, status: data.status, now: data.now, history: data.history };
       }
+      if (data.topic === 'refusals') return { ...state, refusals: data };
+      if (data.topic === 'troubled') return { ...state, troubled: data.sessions };
       return data.topic === 'log' ? { ...state, lines: data.lines } : state;
     case 'overview': {
       const status = data.draining ? 'draining' : state.status === 'draining' ? 'ok' : state.status;
@@ -21,6 +27,13 @@ export function reduce(state, name, data) {
       return { ...state, status: 'draining' };
     case 'log':
       return { ...state, lines: [...state.lines.slice(-1999), data] };
+    case 'refusal': {
+      if (state.refusals === null) return state;
+      const { refusals, kept } = state.refusals;
+      return { ...state, refusals: { ...state.refusals, refusals: [data, ...refusals.slice(0, REFUSALS - 1)], kept: kept + 1 } };
+    }
+    case 'troubled':
+      return { ...state, troubled: data.sessions };
     case 'channel':
       return { ...state, channel: { ...data, at: Date.now() } };
     case 'skipped':
@@ -61,6 +74,7 @@ export function route(hash) {
     case 'channels': return parts[1] ? { page: 'channel', name: parts[1], parameters }
       : { page: 'channels', name: '', parameters };
     case 'why': return { page: 'why', name: parts[1] ?? '', parameters };
+    case 'session': return { page: 'session', name: `${parts[1] ?? ''}/${parts[2] ?? ''}`, parameters };
     case 'log': return { page: 'log', name: '', parameters };
     case 'dev': return { page: 'dev', name: '', parameters };
     default: return { page: 'absent', name: '', parameters };

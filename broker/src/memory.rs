@@ -6,8 +6,10 @@
 
 use crate::edge::{EdgeSettings, Post};
 use crate::side::limits::{
-    LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX,
-    REFUSALS_KEPT_BYTES_MAX,
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_BYTES_MAX, ADMIN_UNREAD_BYTES_MAX,
+    EVENT_BYTES_MAX, FEED_BYTES_WAITING_MAX, FEEDS_OF_EVENTS, LOG_AUDITS_WAITING_MAX,
+    LOG_BYTES_KEPT_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX, REFUSALS_KEPT_BYTES_MAX,
+    STREAMS_MAX, TRACE_EVENTS_MAX, TROUBLED_KEPT_MAX, WATCHED_CHANNELS_MAX,
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
@@ -15,6 +17,7 @@ use broker_core::limits::{
     SPARE_OUTBOX_BYTES_MAX, calls_per_pair, mailbox_open_places, signing_keys_per_shard,
     spare_outboxes, waiting_calls_per_shard,
 };
+use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Settings};
 use broker_core::shard::Shard;
 use std::fmt;
@@ -130,17 +133,55 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         once(
             "changes before the store",
             store::limits::QUEUE_CHANGES_MAX,
-            store::limits::VALUE_BYTES_MAX,
+            store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX,
         ),
         once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
         once("the store's cache", store::limits::CACHE_BYTES, 1),
     ];
-    terms.extend(of_the_log());
+    terms.extend(of_the_log().into_iter().chain(of_the_admin_listener()));
     terms
 }
 
+/// What the admin listener and its event streams hold, once in the process.
+fn of_the_admin_listener() -> [Term; 7] {
+    let once = |name, count, bytes| Term {
+        name,
+        count,
+        bytes,
+        times: 1,
+    };
+    [
+        // A head, a body, and as much as a head of what goes out.
+        once(
+            "admin connections",
+            ADMIN_CONNECTIONS_MAX,
+            2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES,
+        ),
+        // A stream has its positions, and a piece of an event on its way.
+        once(
+            "event streams",
+            STREAMS_MAX,
+            2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES,
+        ),
+        once("answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
+        // The state of each channel, and three of the process.
+        once(
+            "states for streams",
+            WATCHED_CHANNELS_MAX + 3,
+            EVENT_BYTES_MAX,
+        ),
+        once(
+            "events for streams",
+            FEEDS_OF_EVENTS,
+            FEED_BYTES_WAITING_MAX,
+        ),
+        once("a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
+        once("troubled sessions", TROUBLED_KEPT_MAX, KIB),
+    ]
+}
+
 /// What the log and its thread hold, once in the process.
-fn of_the_log() -> [Term; 4] {
+fn of_the_log() -> [Term; 5] {
     let once = |name, count, bytes| Term {
         name,
         count,
@@ -156,6 +197,8 @@ fn of_the_log() -> [Term; 4] {
             EXPLAINED_BYTES_MAX + KIB,
         ),
         once("refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
+        // With what it takes to keep lines of usual length.
+        once("log lines kept", LOG_BYTES_KEPT_MAX, 2),
     ]
 }
 
@@ -193,6 +236,12 @@ const WAITING_CALL_BYTES: usize = 12 * KIB;
 /// See [`broker_core::limits::SIGNING_KEYS_PER_SHARD_MAX`].
 const SIGNING_KEY_BYTES: usize = 1536;
 
+/// Of a connection of the admin listener: its task, socket and timers.
+const ADMIN_TASK_BYTES: usize = 8 * KIB;
+
+/// An event of a trace, with the name of a viewer where a master wrote it.
+const TRACE_EVENT_BYTES: usize = 160;
+
 /// See [`LOG_LINES_WAITING_MAX`].
 const LOG_LINE_BYTES: usize = 1024;
 
@@ -201,12 +250,13 @@ const _: () = assert!(CHANGES_PER_SHARD_MAX <= store::limits::QUEUE_CHANGES_MAX)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use broker_core::limits::SHARDS_MAX;
     use broker_core::settings::Profile;
 
     #[test]
     fn the_sum_is_a_gibibyte_whatever_the_number_of_shards() {
         for profile in [Profile::Default, Profile::Strict] {
-            for shards in [1, 2, 3, 8, 16, 64, 100, 256] {
+            for shards in 1..=SHARDS_MAX {
                 let mut settings = Settings::new(profile, false);
                 settings.shards = shards;
                 let terms = budget(&settings);

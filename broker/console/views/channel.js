@@ -13,6 +13,7 @@ export function channel(root, { name, parameters }) {
   }
   const path = `/channels/${encodeURIComponent(name)}`;
   const query = place.size > 0 ? `?${place}` : '';
+  const client = parameters.get('client');
 
   let arn = '';
   const facts = h('p', { class: 'quiet' }, 'Loading …');
@@ -23,10 +24,12 @@ export function channel(root, { name, parameters }) {
   const noViewers = h('p', { class: 'quiet' }, 'No viewer is connected.');
   const nothing = h('p', { class: 'quiet' }, 'Nothing waits.');
   const trace = timeline();
+  const only = h('p', { class: 'row', hidden: client === null }, `Of ${client} only.`,
+    h('a', { href: `#/channels/${encodeURIComponent(name)}${query}` }, 'Show all viewers'));
   const gone = h('p', { class: 'notice', hidden: true });
   const end = h('button', { type: 'button', class: 'danger', click: () => ask({ role: 'all' }, 'every connection of') }, 'Disconnect …');
   const content = h('div', { class: 'stack' }, h('div', { class: 'halves' }, card('Master', master, nobody), card('Kept messages', waiting.whole, nothing)),
-    card('Viewers', viewers.whole, noViewers), card('What happened', trace.whole));
+    card('Viewers', viewers.whole, noViewers), card('What happened', only, trace.whole));
   const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { 'aria-label': 'Disconnect' }));
   root.append(h('div', { class: 'row title' }, h('h1', {}, name), copier('Copy ARN', () => arn), end), facts, gone, content, dialog);
 
@@ -37,7 +40,9 @@ export function channel(root, { name, parameters }) {
 
   async function loadTrace() {
     clearTimeout(timer);
-    const answer = await get(`${path}/trace${query}`);
+    const wanted = new URLSearchParams(place);
+    if (client !== null) wanted.set('client', client);
+    const answer = await get(`${path}/trace${wanted.size > 0 ? `?${wanted}` : ''}`);
     if (ended) return;
     if (answer.status === 200) trace.update(answer.data);
     else trace.absent(isMissing(answer) ? 'Not available: this broker records no session traces.' : answer.data.error);

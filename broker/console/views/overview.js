@@ -2,7 +2,7 @@
 
 import { chart } from '../chart.js';
 import { card, h, keyed, put, svg, table } from '../dom.js';
-import { bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
+import { ago, bytes, count, micros, millis, number, span, wholeMillis } from '../format.js';
 
 export function overview(root) {
   const figures = ['Connections', 'Messages', 'Delivery', 'Session set-up', 'Refused'].map((title) => {
@@ -18,6 +18,8 @@ export function overview(root) {
   const shards = table(['Shard', 'State', 'Busy', '#Connections', '#Outboxes', '#Kept', '#Longest turn'], 'Shards');
   const refused = h('div', { class: 'bars' });
   const calm = h('p', { class: 'quiet' }, 'None so far.');
+  const troubled = h('div', { class: 'troubled' });
+  const well = h('p', { class: 'quiet' }, 'None is known.');
   const node = h('p', { class: 'quiet foot' });
   const seen = new Map();
   root.append(
@@ -26,6 +28,7 @@ export function overview(root) {
     h('div', { class: 'charts' }, ...charts.map((one) => one.whole)),
     h('div', { class: 'halves' }, card('Shards', shards.whole),
       card('Refused while this page is open', refused, calm, h('p', {}, h('a', { href: '#/why' }, 'Why was a request refused?')))),
+    card('Troubled sessions', troubled, well),
     node,
   );
 
@@ -53,6 +56,9 @@ export function overview(root) {
       for (const [reason, rate] of refusals) seen.set(reason, (seen.get(reason) ?? 0) + rate);
       drawRefused(refused, seen);
       calm.hidden = seen.size > 0;
+      const sessions = state.troubled ?? [];
+      keyed(troubled, sessions, (one) => `${one.at} ${one.channel} ${one.remote}`, makeTroubled, updateTroubled);
+      well.hidden = sessions.length > 0;
       if (state.node !== null) {
         const { version, commit, profile, region, accountId, startedAt } = state.node;
         put(node, `Heliograph ${version}${commit === 'unknown' ? '' : ` (${commit})`}, profile ${profile}, ${region}, account `
@@ -92,4 +98,16 @@ function drawRefused(parent, seen) {
       row.querySelector('rect')?.setAttribute('width', String(Math.max(1, (100 * count) / most)));
       put(row.lastElementChild, number(Math.round(count)));
     });
+}
+
+function makeTroubled(one) {
+  const link = `#/channels/${encodeURIComponent(one.channel)}?client=${encodeURIComponent(one.clientId)}`;
+  return h('a', { class: 'trouble', href: link }, h('span', { class: 'who' }, h('b', {}, one.channel), ` / ${one.clientId}`),
+    h('code', { class: `pill ${one.trouble === 'slow' ? 'warn' : 'bad'}` }, one.trouble), h('span', { class: 'says' }),
+    h('span', { class: 'quiet number' }));
+}
+
+function updateTroubled(row, one) {
+  put(row.children[2], one.says);
+  put(row.lastElementChild, `${span(Math.max(0, Math.round(ago(one.at))))} ago`);
 }

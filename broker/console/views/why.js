@@ -16,32 +16,58 @@ export function why(root, { name, parameters }) {
       event.preventDefault();
       location.hash = `#/why/${encodeURIComponent(box.value.trim())}`;
     } }, h('label', { for: 'what' }, 'Find'), box, h('button', { class: 'main' }, 'Search')), notice), list);
+  const check = parameters.get('check');
+  const kind = name === '' ? 'all' : kindOf(name);
+  const searches = kind !== 'all' || check !== null;
   let ended = false;
   let timer = 0;
+  let dropped = 0;
+  /** @type {any} */
+  let shown = null;
 
+  /** What the stream brings: all of them. */
+  function draw() {
+    timer = 0;
+    fill(shown.refusals, shown);
+    if (dropped > 0) notice.append(` ${number(dropped)} came too fast to be shown.`);
+  }
+
+  function fill(found, { since, suppressed }) {
+    const once = [...new Map(found.map((one) => [one.requestId, one])).values()];
+    once.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
+    keyed(list, once.slice(0, 200), (one) => one.requestId, make, () => {});
+    if (searches && once.length === 1) list.querySelector('details')?.setAttribute('open', '');
+    const from = since ? ` since ${clock(Date.parse(since))}` : '';
+    const left = suppressed ? `; ${number(suppressed)} more were counted and not kept` : '';
+    put(notice, once.length > 0 ? `${number(once.length)} found${from}${left}.` : `No refusal is known${from}${left}.`);
+  }
+
+  /** What is looked for. */
   async function load() {
-    const kind = name === '' ? 'all' : kindOf(name);
+    timer = 0;
     const found = [];
     let last = null;
-    for (const path of pathsFor(kind, name, parameters.get('check'))) {
+    for (const path of pathsFor(kind, name, check)) {
       last = await get(path);
       if (last.status === 200) found.push(...(last.data.refusals ?? [last.data]));
     }
     if (ended || last === null) return;
     if (isMissing(last)) { put(notice, 'Not available: this broker keeps no refusals.'); return; }
-    const once = [...new Map(found.map((one) => [one.requestId, one])).values()];
-    once.sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
-    keyed(list, once.slice(0, 200), (one) => one.requestId, make, () => {});
-    if (once.length === 1) list.querySelector('details')?.setAttribute('open', '');
-    const since = last.data.since ? ` since ${clock(Date.parse(last.data.since))}` : '';
-    const left = last.data.suppressed ? `; ${number(last.data.suppressed)} more were counted and not kept` : '';
-    put(notice, once.length > 0 ? `${number(once.length)} found${since}${left}.`
-      : last.status !== 200 ? last.data.error ?? `status ${last.status}` : `No refusal is known${since}${left}.`);
-    if (kind !== 'id') timer = setTimeout(load, 3000);
+    fill(found, last.data);
+    if (found.length === 0 && last.status !== 200) put(notice, last.data.error ?? `status ${last.status}`);
   }
 
-  load();
-  return { end() { ended = true; clearTimeout(timer); } };
+  if (searches) load();
+  return {
+    update(state) {
+      if (state.refusals === null || (state.refusals === shown && state.dropped === dropped)) return;
+      ({ refusals: shown, dropped } = state);
+      // Of a search it is asked again: what came may be what is looked for. An id is found at once or never.
+      if (searches && kind === 'id') return;
+      if (timer === 0) timer = searches ? setTimeout(load, 500) : setTimeout(draw, 100);
+    },
+    end() { ended = true; clearTimeout(timer); },
+  };
 }
 
 function pathsFor(kind, text, check) {

@@ -276,6 +276,20 @@ pub enum Check {
     /// A fault that a test scripted (`/dev/faults`).
     #[strum(message = "Look at `GET /dev/faults`; `DELETE /dev/faults` ends them all.")]
     FaultInjected = 60,
+    /// The server has as many connections as it may have, and none of those not admitted yet made room.
+    #[strum(
+        message = "Look at `heliograph_connections` and at the addresses that hold them; raise `connections`, or the \
+                       limit of descriptors."
+    )]
+    ConnectionsFull = 61,
+    /// As many TLS handshakes are under way as may be; the connection was closed without an answer.
+    #[strum(
+        message = "Look for clients that begin handshakes and do not end them, and at `heliograph_shard_busy_ratio`."
+    )]
+    HandshakesFull = 62,
+    /// The request is plain HTTP on a port that speaks TLS.
+    #[strum(message = "Let its URL begin with `https://` or `wss://`.")]
+    TlsExpected = 63,
 }
 
 /// How many checks there are.

@@ -29,6 +29,17 @@ pub struct Peer {
     pub tls: bool,
 }
 
+/// Why the edge turned a connection away by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// There is no room for another connection; on a TLS listener it is closed without an answer.
+    NoRoom,
+    /// There is no room for another TLS handshake; it is closed without an answer.
+    NoHandshakeRoom,
+    /// It sent plain HTTP to a TLS listener.
+    PlainHttp,
+}
+
 /// What happens to a machine.
 #[derive(Debug)]
 pub enum Input<'a, Letter> {
@@ -134,6 +145,13 @@ pub trait Machine {
     /// Takes back a session that the other shard had no room for; it answers 503 and closes.
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
 
+    /// The edge turns a connection away: the request id of the answer, if there is one. A machine that keeps no account
+    /// of refusals has one id for all.
+    fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
+        let _ = (remote, why, at);
+        NO_REQUEST_ID.to_owned()
+    }
+
     /// Whether a connection would find a free slot: asked before one is accepted or a handover is taken in.
     fn has_room(&self) -> bool;
 
@@ -178,3 +196,6 @@ pub trait Machine {
         let _ = at;
     }
 }
+
+/// The request id of a machine that has none.
+const NO_REQUEST_ID: &str = "00000000-0000-4000-8000-000000000000";

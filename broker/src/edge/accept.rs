@@ -9,10 +9,11 @@ use super::connection::{Connection, Standing};
 use super::limits::{ACCEPT_REST_MS, REFUSAL_READ_BYTES};
 use super::shard::Edge;
 use super::tls::Tls;
-use super::{Descriptors, Listener, entropy};
+use super::{Descriptors, Listener};
 use broker_core::crowd::Origin;
 use broker_core::id::SessionKey;
-use broker_core::machine::{Machine, Peer};
+use broker_core::machine::{Machine, Peer, TurnedAway};
+use broker_core::time::Wall;
 use codec::http::{ErrorHead, Meta, respond};
 use ring::Key;
 use socket2::SockRef;
@@ -161,10 +162,10 @@ impl<M: Machine> Edge<M> {
                 self.ring.cancel_accept(listener_key(place));
                 self.listeners[place].state = State::Ending;
             }
-            return self.refuse(socket, tls);
+            return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         }
         let Ok(engine) = self.engine(tls, origin) else {
-            return self.refuse(socket, tls);
+            return self.refuse(socket, remote, tls, TurnedAway::NoHandshakeRoom);
         };
         let listener = u16::try_from(place).expect("checked at start");
         let peer = Peer {
@@ -178,7 +179,7 @@ impl<M: Machine> Edge<M> {
             self.machine.open(peer, self.at)
         };
         let Some(session) = opened else {
-            return self.refuse(socket, tls);
+            return self.refuse(socket, remote, tls, TurnedAway::NoRoom);
         };
         self.counts.accepted += 1;
         self.insert(session, Connection::new(session, socket, engine));
@@ -211,15 +212,23 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.
-    fn refuse(&mut self, socket: OwnedFd, tls: bool) {
+    fn refuse(&mut self, socket: OwnedFd, remote: SocketAddr, tls: bool, why: TurnedAway) {
         self.counts.accept_errors.limit += 1;
+        let request_id = self.machine.turned_away(remote, why, self.at);
         if !tls {
             let mut answer = Vec::new();
-            unavailable(&mut answer, self.at.wall.0);
+            unavailable(&mut answer, self.at.wall, &request_id);
             say_and_close(&socket, &answer);
         }
         drop(socket);
         self.descriptors.closed();
+    }
+
+    /// The request id of the answer to a connection that is turned away; none for one that was reset meanwhile.
+    pub(super) fn turned_away(&mut self, socket: &OwnedFd, why: TurnedAway) -> String {
+        let remote = remote(socket);
+        let id = remote.map(|remote| self.machine.turned_away(remote, why, self.at));
+        id.unwrap_or_default()
     }
 
     fn count_accept_error(&mut self, error: &io::Error) {
@@ -237,27 +246,28 @@ impl<M: Machine> Edge<M> {
 struct Refused;
 
 /// The answer to whom there is no room for, in full.
-pub(super) fn unavailable(out: &mut Vec<u8>, wall_ms: u64) {
+pub(super) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"The service has no room for another connection."}"#;
-    refusal(out, wall_ms, 503, "ServiceUnavailable", body);
+    refusal(out, wall, request_id, 503, "ServiceUnavailable", body);
 }
 
 /// The answer to a request of plain HTTP on a TLS listener.
-pub(super) fn not_tls(out: &mut Vec<u8>, wall_ms: u64) {
+pub(super) fn not_tls(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"This port speaks TLS: the URL begins with https:// or wss://."}"#;
-    refusal(out, wall_ms, 400, "InvalidArgumentException", body);
+    refusal(out, wall, request_id, 400, "InvalidArgumentException", body);
 }
 
-fn refusal(out: &mut Vec<u8>, wall_ms: u64, status: u16, error_type: &str, body: &[u8]) {
-    let seed = entropy::seed().unwrap_or(wall_ms);
-    let request_id = format!(
-        "{:08x}-0000-4000-8000-{:012x}",
-        seed >> 32,
-        seed & 0xffff_ffff
-    );
+fn refusal(
+    out: &mut Vec<u8>,
+    wall: Wall,
+    request_id: &str,
+    status: u16,
+    error_type: &str,
+    body: &[u8],
+) {
     let meta = Meta {
-        wall_ms,
-        request_id: &request_id,
+        wall_ms: wall.0,
+        request_id,
         close: true,
     };
     respond(
@@ -289,7 +299,7 @@ pub(super) fn say_and_close(socket: &OwnedFd, answer: &[u8]) {
     let _ = socket.shutdown(Shutdown::Write);
 }
 
-fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
+pub(super) fn remote(socket: &OwnedFd) -> Option<SocketAddr> {
     SockRef::from(socket).peer_addr().ok()?.as_socket()
 }
 

@@ -42,6 +42,8 @@ pub struct EdgeCounts {
     pub most_items: u64,
     /// Time spent not waiting, in microseconds.
     pub busy_us: u64,
+    /// Gauge: the shard's clock, in microseconds since the start.
+    pub clock_us: u64,
     /// Gauge: connections on this shard.
     pub connections: u64,
     /// Gauge: connections whose TLS handshake is under way.

@@ -9,13 +9,3 @@ use std::io;
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     aws_lc_rs::rand::fill(bytes).map_err(|_| io::Error::other("the system gives no random bytes"))
 }
-
-/// A seed.
-///
-/// # Errors
-/// As [`fill`].
-pub fn seed() -> io::Result<u64> {
-    let mut bytes = [0; 8];
-    fill(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
-}

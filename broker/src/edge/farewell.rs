@@ -10,7 +10,7 @@ use super::flush::Flushed;
 use super::post::{Handover, Post, Travelling};
 use super::shard::Edge;
 use broker_core::id::{SessionKey, ShardId};
-use broker_core::machine::{Input, Machine};
+use broker_core::machine::{Input, Machine, TurnedAway};
 use rustix::net::connect_unspec;
 use socket2::SockRef;
 use std::net::Shutdown;
@@ -82,7 +82,8 @@ impl<M: Machine> Edge<M> {
         if self.stopping || !self.machine.has_room() {
             self.counts.accept_errors.limit += 1;
             let mut answer = Vec::new();
-            unavailable(&mut answer, self.at.wall.0);
+            let request_id = self.turned_away(&socket, TurnedAway::NoRoom);
+            unavailable(&mut answer, self.at.wall, &request_id);
             if let Some(tls) = &mut tls {
                 let mut cipher = Vec::new();
                 if tls.write(&answer, &mut cipher).is_ok() {

@@ -9,7 +9,7 @@ use super::limits::{
 use super::shard::Edge;
 use super::tls::{Kind, Read};
 use broker_core::id::SessionKey;
-use broker_core::machine::{Input, Machine};
+use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Completion, Key, Lent, Received};
 
 impl<M: Machine> Edge<M> {
@@ -233,7 +233,10 @@ impl<M: Machine> Edge<M> {
         };
         if tls.met_plain_http() {
             let mut answer = Vec::new();
-            accept::not_tls(&mut answer, self.at.wall.0);
+            let why = TurnedAway::PlainHttp;
+            let remote = accept::remote(&connection.socket);
+            let id = remote.map(|remote| self.machine.turned_away(remote, why, self.at));
+            accept::not_tls(&mut answer, self.at.wall, id.as_deref().unwrap_or_default());
             tls.say_plainly(answer);
         }
         if tls.has_out() && !connection.dirty {

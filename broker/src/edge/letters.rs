@@ -1,5 +1,6 @@
 //! Letters that arrive in the mailbox of this shard.
 
+use super::counts::EdgeCounts;
 use super::limits::LETTERS_PER_TURN;
 use super::post::{Post, Scraped};
 use super::shard::Edge;
@@ -57,7 +58,10 @@ impl<M: Machine> Edge<M> {
         Scraped {
             shard: self.id,
             snapshot: self.machine.snapshot(),
-            edge: self.counts,
+            edge: EdgeCounts {
+                clock_us: self.at.now.0.saturating_mul(1000),
+                ..self.counts
+            },
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) fn shows(
     (token, session_keys): (Option<String>, &SessionKeys),
 ) -> Shows {
     let refusals = Refusals::new(log, session_keys, settings.shards);
-    let (log, tail) = (log.clone(), log.tail());
+    let (log, tail, troubled) = (log.clone(), log.tail(), log.troubled());
     let profile = settings.profile.into();
     // This is within a second of the process's start.
     let started = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -64,6 +64,7 @@ pub(super) fn shows(
         history: History::shared(mailboxes.len(), Instant::now()),
         log: tail,
         refusals,
+        troubled,
         backup: backup(settings, registry),
         settings: Arc::clone(settings),
         token,
@@ -112,6 +113,7 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
                 let home = placement.home(channel).index();
                 home..home + 1
             }
+            Whom::One(shard) => shard.index()..shard.index() + 1,
         };
         let post = |to| Post::Inspect(Box::new(question.clone()), to);
         let answers = survey.ask(shards, ANSWER_MAX, post).into_iter();

@@ -199,7 +199,9 @@ fn placement(shards: usize) -> Result<Placement, Failure> {
 /// How many client connections the process takes: as configured, or as the descriptors allow.
 fn connections(settings: &Settings) -> Result<usize, Failure> {
     let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
-    let ours = DESCRIPTORS + settings.shards * (DESCRIPTORS_PER_SHARD + settings.listen.len());
+    let ours = side::admin_descriptors(open_files)
+        + DESCRIPTORS
+        + settings.shards * (DESCRIPTORS_PER_SHARD + settings.listen.len());
     let least = ours + CONNECTIONS_MIN;
     if open_files < least {
         return Err(Failure::Fatal(format!(
@@ -266,9 +268,9 @@ const ALLOW_REMOTE: &str =
 /// In the environment: turns are measured by CPU time. For measurements on machines that have other work.
 const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
-/// Descriptors that the process needs beside client connections: those of the admin listener, so that operators get in
-/// while clients fill theirs, and its streams, lock, store, the runtime.
-const DESCRIPTORS: usize = side::ADMIN_DESCRIPTORS_MAX + 32;
+/// Descriptors that the process needs beside client connections and those of the admin listener, which has its own so
+/// that operators get in while clients fill theirs: streams, lock, store, the runtime.
+const DESCRIPTORS: usize = 32;
 /// And each shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one in reserve.
 const DESCRIPTORS_PER_SHARD: usize = 16;
 /// Fewer connections than this are not worth starting for.

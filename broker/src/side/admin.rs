@@ -8,15 +8,17 @@ use super::disconnect;
 use super::door::{Door, Seat};
 use super::events::{self, Hub};
 use super::exposition::Format;
+use super::limits::ADMIN_BODY_BYTES_MAX;
 use super::metrics::Report;
 use super::overview::{self, Overview};
 use super::status::{Status, StatusBoard};
+use super::troubled::Troubled;
 use super::try_session::Tries;
-use super::{Refusals, Shows, channels, refusals, trace, try_page};
+use super::{Refusals, Shows, channels, refusals, serve, sessions, trace, troubled, try_page};
 use crate::config;
 use axum::Router;
-use axum::body::to_bytes;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::body::{HttpBody, to_bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -43,6 +45,8 @@ pub enum Whom {
     All,
     /// The one where this channel lives, if it exists.
     Home(Identity),
+    /// This one.
+    One(ShardId),
 }
 
 /// What the admin listener serves.
@@ -62,17 +66,13 @@ pub(super) struct Admin {
     /// Under `--dev` only.
     pub(super) dev: Option<Arc<Dev>>,
     pub(super) tries: Arc<Tries>,
+    /// One trace is read at a time: see [`TRACE_EVENTS_MAX`](super::limits::TRACE_EVENTS_MAX).
+    pub(super) tracing: Arc<Mutex<()>>,
+    pub(super) troubled: Arc<Troubled>,
 }
 
 /// Serves `listener` forever, within the bounds of [`Door`].
-///
-/// # Errors
-/// The listener fails; a connection that does is closed.
-pub(super) async fn serve(
-    listener: TcpListener,
-    status: StatusBoard,
-    shows: Shows,
-) -> std::io::Result<()> {
+pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Shows) {
     let origins = shows.settings.admin.origins.clone();
     let admin = Admin {
         status,
@@ -86,6 +86,8 @@ pub(super) async fn serve(
         dev: shows.dev.map(Dev::new).map(Arc::new),
         access: Access::new(shows.token, &origins),
         tries: Arc::new(shows.tries),
+        tracing: Arc::default(),
+        troubled: shows.troubled,
     };
     let routes = Router::new()
         .route("/", get(assets::index))
@@ -100,6 +102,7 @@ pub(super) async fn serve(
         .route("/overview", get(overview::overview))
         .route("/events", get(events::events))
         .route("/channels/{name}/trace", get(trace::trace))
+        .route("/sessions/{shard}/{connection}", get(sessions::one))
         .route("/ice/reconnect", post(channels::reconnect))
         .route("/refusals", get(refusals::list))
         .route("/refusals/{id}", get(refusals::one))
@@ -108,18 +111,27 @@ pub(super) async fn serve(
         .merge(try_page::routes(&admin))
         .fallback(|| async { error(StatusCode::NOT_FOUND, NO_SUCH_PAGE) })
         .layer(middleware::from_fn_with_state(admin.clone(), authorise))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .layer(middleware::map_response(errors_as_json))
         .layer(middleware::map_response(for_browsers))
-        .layer(middleware::map_response(last_answer))
+        .layer(middleware::from_fn(last_answer))
         .with_state(admin.clone());
+    tokio::spawn(events::feed_refusals(admin.clone()));
+    tokio::spawn(troubled::explain(admin.clone()));
     tokio::spawn(events::feed(admin));
-    let routes = routes.into_make_service_with_connect_info::<Seat>();
-    axum::serve(Door::new(listener), routes).await
+    serve::serve(Door::new(listener), routes).await;
 }
 
-/// One request a connection: who has been answered keeps no place from others.
-async fn last_answer(mut response: Response) -> Response {
+/// One request a connection: who has been answered keeps no place from others. What is not read is counted.
+async fn last_answer(
+    ConnectInfo(seat): ConnectInfo<Seat>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(bytes) = response.body().size_hint().exact() {
+        seat.answers(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
@@ -181,6 +193,12 @@ impl Admin {
         first.and_then(|(shard, reply)| reply.map(|reply| (shard, reply)))
     }
 
+    /// Asks one shard; `None` when it does not answer.
+    pub(super) async fn ask_shard(&self, shard: ShardId, question: Question) -> Option<Reply> {
+        let answers = self.ask(Whom::One(shard), question).await;
+        answers.into_iter().next().and_then(|(_, reply)| reply)
+    }
+
     /// Asks shards, off this thread.
     async fn ask(&self, whom: Whom, question: Question) -> Vec<(ShardId, Option<Reply>)> {
         let mut inspect = self.inspect.clone().lock_owned().await;
@@ -224,7 +242,7 @@ async fn errors_as_json(response: Response) -> Response {
             "not with this method: the header Allow names others",
         );
     }
-    let text = to_bytes(response.into_body(), BODY_BYTES_MAX).await;
+    let text = to_bytes(response.into_body(), ADMIN_BODY_BYTES_MAX).await;
     error(status, &String::from_utf8_lossy(&text.unwrap_or_default()))
 }
 
@@ -256,9 +274,6 @@ pub(super) fn json(code: StatusCode, body: &Value) -> Response {
     (code, kind, body.to_string()).into_response()
 }
 
-/// Bytes of a request's body.
-const BODY_BYTES_MAX: usize = 64 * 1024;
-
 const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -276,8 +291,7 @@ const BROWSER_HEADERS: [(HeaderName, &str); 5] = [
 
 const NO_SUCH_PAGE: &str = "no such page: /live, /ready, /metrics, /config, /overview, /events, /channels, \
                             /channels/{name}, /channels/{name}/trace, /channels/{name}/disconnect, /refusals, \
-                            /refusals/{id}, /ice/reconnect, \
-                            /backup";
+                            /refusals/{id}, /sessions/{shard}/{connection}, /ice/reconnect, /backup";
 
 #[cfg(test)]
 mod tests {
@@ -332,12 +346,14 @@ mod tests {
                 match whom {
                     Whom::All => Vec::new(),
                     Whom::Home(_) => vec![(ShardId(0), Some(Reply::Channel(None)))],
+                    Whom::One(_) => vec![(ShardId(0), Some(Reply::Session(Box::default())))],
                 }
             }),
             look: Box::new(Vec::new),
             history: Shared::new(History::new(0, Instant::now())),
             log: Arc::default(),
             refusals: Refusals::none(),
+            troubled: Arc::default(),
             backup: Backup::none(),
             settings: Arc::default(),
             tries: Tries::default(),
@@ -434,6 +450,9 @@ mod tests {
             ("GET /refusals?limit=0 HTTP/1.1", 400),
             ("GET /refusals?chanel=x HTTP/1.1", 400),
             ("GET /refusals/none HTTP/1.1", 404),
+            ("GET /sessions/0/7 HTTP/1.1", 404),
+            ("GET /sessions/99/7 HTTP/1.1", 400),
+            ("GET /sessions/0/x HTTP/1.1", 400),
             ("POST /ice/reconnect?channel=arn:aws:nothing HTTP/1.1", 400),
         ] {
             let (got, text) = ask(Status::Ok, None, true, request);

@@ -43,6 +43,7 @@ const ASSETS: &[Asset] = assets!(
     "views/dev.js",
     "views/log.js",
     "views/overview.js",
+    "views/session.js",
     "views/timeline.js",
     "views/why.js",
 );

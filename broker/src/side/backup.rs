@@ -225,6 +225,7 @@ mod tests {
         let shows = Shows {
             tries: crate::side::Tries::default(),
             refusals: super::super::Refusals::none(),
+            troubled: Arc::default(),
             scrape: Box::new(|| None),
             inspect: Box::new(|_, _| Vec::new()),
             look: Box::new(Vec::new),

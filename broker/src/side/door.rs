@@ -7,14 +7,18 @@
 //! A connection that became an event stream gives up its place and its descriptor of these: streams have a bound of
 //! their own. It lives for as long as its peer reads.
 
-use super::limits::STREAMS_MAX;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use super::limits::{
+    ADMIN_CONNECTIONS_FEW, ADMIN_CONNECTIONS_MAX, ADMIN_FILES_MIN, ADMIN_UNREAD_BYTES_MAX,
+    STREAMS_MAX,
+};
+use super::process::open_files_max;
+use super::shared::Shared;
+use super::unread::{Hold, Unread};
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::time::Now;
 use socket2::SockRef;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,19 +29,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-/// Connections of the admin listener at a time. Each has a head of at most 400 KiB (hyper's bound), so all have 10 MiB.
-const CONNECTIONS_MAX: usize = 24;
+/// Descriptors of connections that made room and are on their way out. Further ones wait in the backlog.
+const LEAVING_MAX: usize = 8;
 
-/// Descriptors of these connections, with those that made room and are on their way out. Further ones wait in the
-/// backlog.
-const DESCRIPTORS_MAX: usize = 32;
+/// How many connections may be inside at a time, of a process that may have this many descriptors.
+fn places(open_files: usize) -> usize {
+    if open_files < ADMIN_FILES_MIN {
+        ADMIN_CONNECTIONS_FEW
+    } else {
+        ADMIN_CONNECTIONS_MAX
+    }
+}
 
-/// With those of event streams.
-pub const ADMIN_DESCRIPTORS_MAX: usize = DESCRIPTORS_MAX + STREAMS_MAX;
-
-const _: () = assert!(CONNECTIONS_MAX < DESCRIPTORS_MAX);
+/// Descriptors of the admin listener's connections, of a process that may have this many: those of event streams too.
+#[must_use]
+pub fn admin_descriptors(open_files: usize) -> usize {
+    places(open_files) + LEAVING_MAX + STREAMS_MAX
+}
 
 /// From a connection's beginning to its end. The slowest answer is that to a scrape which waits behind others of a
 /// shard that does not answer, a second each.
@@ -47,13 +57,18 @@ const LIFE: Duration = Duration::from_secs(30);
 /// it is large, if the client reads it.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
+/// How long nothing is accepted after an error that is not of one connection.
+const ACCEPT_REST: Duration = Duration::from_secs(1);
+
 /// The listener with its bounds.
 pub(super) struct Door {
     listener: TcpListener,
     opened: Instant,
     next: u64,
     life: Duration,
+    places: usize,
     descriptors: Arc<Semaphore>,
+    unread: Unread,
     inside: Inside,
     /// What visitors report: twice each at most, so that there are few when the next one is let in.
     reports: UnboundedReceiver<Report>,
@@ -91,7 +106,11 @@ pub(super) struct Visitor {
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
     remote: SocketAddr,
+    socket: Weak<TcpStream>,
     streams: Arc<AtomicBool>,
+    unread: Unread,
+    /// The answer, until the connection ends.
+    answer: Shared<Option<Hold>>,
 }
 
 impl Seat {
@@ -104,30 +123,51 @@ impl Seat {
     pub(super) fn becomes_a_stream(&self) {
         self.streams.store(true, Ordering::Relaxed);
     }
-}
 
-impl Connected<IncomingStream<'_, Door>> for Seat {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        stream.io().seat.clone()
+    /// Counts bytes that wait for the other end, until the result is dropped.
+    pub(super) fn holds(&self, bytes: usize) -> Hold {
+        self.unread.hold(&self.socket, bytes)
+    }
+
+    /// Counts the bytes of the answer, until the connection ends.
+    pub(super) fn answers(&self, bytes: usize) {
+        *self.answer.lock() = Some(self.holds(bytes));
     }
 }
 
 impl Door {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self::with(listener, LIFE)
+        let files = usize::try_from(open_files_max()).unwrap_or(usize::MAX);
+        Self::with(listener, LIFE, places(files))
     }
 
-    fn with(listener: TcpListener, life: Duration) -> Self {
+    fn with(listener: TcpListener, life: Duration, places: usize) -> Self {
         let (reporting, reports) = unbounded_channel();
         Self {
             listener,
             opened: Instant::now(),
             next: 0,
             life,
-            descriptors: Arc::new(Semaphore::new(DESCRIPTORS_MAX)),
+            places,
+            descriptors: Arc::new(Semaphore::new(places + LEAVING_MAX)),
+            unread: Unread::new(ADMIN_UNREAD_BYTES_MAX),
             inside: Inside::default(),
             reports,
             reporting,
+        }
+    }
+
+    /// The next one that comes in.
+    pub(super) async fn accept(&mut self) -> Visitor {
+        // Never closed, so there is one in the end.
+        let descriptor = Arc::clone(&self.descriptors).acquire_owned().await.ok();
+        loop {
+            match self.listener.accept().await {
+                Ok((socket, from)) => return self.admit(socket, from, descriptor),
+                Err(error) if is_of_the_peer(&error) => {}
+                // No descriptor, or no memory: there may be some later.
+                Err(_) => sleep(ACCEPT_REST).await,
+            }
         }
     }
 
@@ -145,18 +185,22 @@ impl Door {
             self.inside.note(&report);
         }
         let inside = &mut self.inside;
-        if inside.sockets.len() >= CONNECTIONS_MAX {
+        if inside.sockets.len() >= self.places {
             inside.make_room(origin, now);
         }
         inside.crowd.enter(self.next, origin, now);
-        inside.sockets.insert(self.next, Arc::downgrade(&socket));
+        let weak = Arc::downgrade(&socket);
+        inside.sockets.insert(self.next, Weak::clone(&weak));
         Visitor {
             number: self.next,
             socket,
             spoke: false,
             seat: Seat {
                 remote: from,
+                socket: weak,
                 streams: Arc::default(),
+                unread: self.unread.clone(),
+                answer: Shared::default(),
             },
             streams: false,
             life: self.life,
@@ -165,6 +209,16 @@ impl Door {
             descriptor,
         }
     }
+}
+
+/// Whether a connection ended before it was accepted: the next one may be fine.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
 }
 
 impl Inside {
@@ -193,24 +247,11 @@ impl Inside {
     }
 }
 
-impl Listener for Door {
-    type Io = Visitor;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Visitor, SocketAddr) {
-        // Never closed, so there is one in the end.
-        let descriptor = Arc::clone(&self.descriptors).acquire_owned().await.ok();
-        // This waits a second when there is no descriptor, and goes on.
-        let (socket, from) = Listener::accept(&mut self.listener).await;
-        (self.admit(socket, from, descriptor), from)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
 impl Visitor {
+    pub(super) fn seat(&self) -> Seat {
+        self.seat.clone()
+    }
+
     /// The end of its time is an error of whatever it does.
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if !self.streams && self.seat.streams.load(Ordering::Relaxed) {
@@ -221,6 +262,24 @@ impl Visitor {
         match self.end.as_mut().poll(context) {
             Poll::Pending => Ok(()),
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    fn write(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.in_time(context)?;
+        loop {
+            ready!(self.socket.poll_write_ready(context))?;
+            match write(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    self.prolong(written.as_ref().map_or(0, |bytes| *bytes));
+                    return Poll::Ready(written);
+                }
+            }
         }
     }
 
@@ -270,18 +329,22 @@ impl AsyncWrite for Visitor {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.in_time(context)?;
-        loop {
-            ready!(this.socket.poll_write_ready(context))?;
-            match this.socket.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => {
-                    this.prolong(written.as_ref().map_or(0, |bytes| *bytes));
-                    return Poll::Ready(written);
-                }
-            }
-        }
+        self.get_mut()
+            .write(context, |socket| socket.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut()
+            .write(context, |socket| socket.try_write_vectored(parts))
+    }
+
+    /// So an answer is in memory once: it is not copied behind its head.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -304,6 +367,7 @@ impl Drop for Visitor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::serve;
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream as Client;
@@ -317,17 +381,17 @@ mod tests {
         runtime.block_on(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let door = Door::with(listener, life);
+            let door = Door::with(listener, life, PLACES);
             let descriptors = Arc::clone(&door.descriptors);
             let routes = axum::Router::new()
                 .route("/long", axum::routing::get(|| async { vec![0; LONG] }))
                 .fallback(|| async { "hello" });
-            tokio::spawn(async move { axum::serve(door, routes).await });
+            tokio::spawn(serve::serve(door, routes));
             tokio::task::spawn_blocking(move || clients(address))
                 .await
                 .unwrap();
             // All but that of the connection that is awaited.
-            let free = || descriptors.available_permits() == DESCRIPTORS_MAX - 1;
+            let free = || descriptors.available_permits() == PLACES + LEAVING_MAX - 1;
             for _ in 0..1000 {
                 if free() {
                     return;
@@ -337,6 +401,8 @@ mod tests {
             panic!("a descriptor is still in use");
         });
     }
+
+    const PLACES: usize = 24;
 
     /// More than sockets hold.
     const LONG: usize = 64 << 20;
@@ -356,7 +422,7 @@ mod tests {
     #[test]
     fn the_oldest_makes_room_and_a_prompt_request_is_answered() {
         serve(LIFE, |to| {
-            let mut idle: Vec<_> = (0..CONNECTIONS_MAX).map(|_| connect(to)).collect();
+            let mut idle: Vec<_> = (0..PLACES).map(|_| connect(to)).collect();
             for _ in 0..3 {
                 let mut client = connect(to);
                 client

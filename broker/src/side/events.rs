@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  overview      snapshot, then the figures once a second        one look at the shards for all watchers
+//!  refusals      snapshot, then refusals as they are noted
+//!  troubled      snapshot, then all of them when one is added or explained, once a second at most
 //!  log           snapshot, then lines as they are written
 //!  channel:NAME  the channel when it changes, once a second at most
 //! ```
@@ -9,37 +11,38 @@
 //! snapshot follows) and a comment every 15 s.
 
 use super::admin::{Admin, error};
-use super::channels::{self, Fault};
+use super::channels::Fault;
 use super::door::Seat;
-use super::feed::{Event, Feed, LogTail, event};
+use super::feed::{Bell, Feed, Position};
 use super::limits::{STREAMS_MAX, TOPICS_MAX, WATCHED_CHANNELS_MAX};
+use super::log_tail::LogTail;
 use super::shared::Shared;
 use super::status::Status;
-use axum::body::{Body, Bytes};
+use super::stream::{self, Topic, Watch};
+use axum::body;
 use axum::extract::{ConnectInfo, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker_core::id::Identity;
 use codec::aws::ChannelName;
 use codec::http::{decode, pairs};
-use futures_core::Stream;
 use serde_json::{Value, json as value};
 use std::collections::BTreeMap;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{MissedTickBehavior, interval, interval_at};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// What streams are fed from.
 pub(super) struct Hub {
-    overview: Feed,
+    /// Rung by every feed.
+    bell: Bell,
+    overview: Arc<Feed>,
     log: Arc<LogTail>,
+    refusals: Arc<Feed>,
+    troubled: Arc<Feed>,
     /// Of the process as a whole.
-    notices: Feed,
+    notices: Arc<Feed>,
     channels: Shared<BTreeMap<Identity, Watched>>,
     places: Arc<Semaphore>,
 }
@@ -52,23 +55,18 @@ struct Watched {
     at: Instant,
 }
 
-/// What a stream may be about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Topic {
-    Overview,
-    Log,
-    Channel(Identity),
-    Notices,
-}
-
 impl Hub {
     pub(super) fn new(log: Arc<LogTail>) -> Self {
+        let bell = log.bell().clone();
         Self {
-            overview: Feed::of_states(),
+            overview: Feed::of_states(&bell),
             log,
-            notices: Feed::of_states(),
+            refusals: Feed::of_events(&bell),
+            troubled: Feed::of_states(&bell),
+            notices: Feed::of_states(&bell),
             channels: Shared::default(),
             places: Arc::new(Semaphore::new(STREAMS_MAX)),
+            bell,
         }
     }
 
@@ -77,45 +75,69 @@ impl Hub {
         STREAMS_MAX - self.places.available_permits()
     }
 
-    /// The feed of a channel; `None` when too many others are watched.
-    fn watch(&self, channel: &Identity) -> Option<Arc<Feed>> {
+    /// What streams wait for.
+    pub(super) fn listen(&self) -> watch::Receiver<()> {
+        self.bell.listen()
+    }
+
+    /// Where refusals are sent.
+    pub(super) fn refusals(&self) -> &Feed {
+        &self.refusals
+    }
+
+    /// The lines that are kept, with a position behind them.
+    pub(super) fn log_lines(&self, position: &mut Position) -> Vec<Value> {
+        self.log.kept(position)
+    }
+
+    /// A topic of a stream; `None` when it is a channel, and too many others are watched.
+    fn watch(&self, topic: Topic) -> Option<Watch> {
+        let position = match &topic {
+            Topic::Overview => self.overview.watch(),
+            Topic::Log => self.log.watch(),
+            Topic::Refusals => self.refusals.watch(),
+            Topic::Troubled => self.troubled.watch(),
+            Topic::Channel(channel) => self.watch_channel(channel)?,
+            Topic::Notices => self.notices.watch(),
+        };
+        Some(Watch {
+            topic,
+            position,
+            begun: false,
+        })
+    }
+
+    fn watch_channel(&self, channel: &Identity) -> Option<Position> {
         let mut channels = self.channels.lock();
-        channels.retain(|_, watched| watched.is_watched());
+        channels.retain(|_, watched| watched.feed.is_watched());
         if channels.len() >= WATCHED_CHANNELS_MAX && !channels.contains_key(channel) {
             return None;
         }
         let watched = channels.entry(channel.clone()).or_insert_with(|| Watched {
-            feed: Arc::new(Feed::of_states()),
+            feed: Feed::of_states(&self.bell),
             sent: None,
             at: Instant::now(),
         });
-        Some(Arc::clone(&watched.feed))
+        Some(watched.feed.watch())
     }
 
     fn watched(&self) -> Vec<Identity> {
         let mut channels = self.channels.lock();
-        channels.retain(|_, watched| watched.is_watched());
+        channels.retain(|_, watched| watched.feed.is_watched());
         channels.keys().cloned().collect()
     }
 
-    /// Sends a channel's document if it has changed.
-    fn update(&self, channel: &Identity, document: &Value) {
+    /// Sends a channel's state if it has changed.
+    fn update(&self, channel: &Identity, state: Value) {
         let mut channels = self.channels.lock();
         let Some(watched) = channels.get_mut(channel) else {
             return;
         };
-        let steady = without_ages(document);
+        let steady = without_ages(&state);
         if watched.sent.as_ref() != Some(&steady) || watched.at.elapsed() > REFRESH {
-            watched.feed.send("channel", || document.clone());
+            watched.feed.send_event(|| stream::channel_event(state));
             (watched.sent, watched.at) = (Some(steady), Instant::now());
         }
-    }
-}
-
-impl Watched {
-    /// The hub has one way to the feed, each stream another.
-    fn is_watched(&self) -> bool {
-        Arc::strong_count(&self.feed) > 1
     }
 }
 
@@ -123,23 +145,38 @@ impl Watched {
 pub(super) async fn feed(admin: Admin) {
     let mut every = interval(Duration::from_secs(1));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut drains = false;
+    let (mut drains, mut troubled) = (false, 0);
     loop {
         every.tick().await;
         let (hub, status) = (&admin.hub, admin.status.status());
-        hub.log.tick(Instant::now());
+        let now = Instant::now();
+        hub.log.tick(now);
+        hub.refusals.tick(now);
         if status == Status::Draining && !drains {
             drains = true;
             hub.notices.send("draining", || value!({}));
+        }
+        let version = admin.troubled.version();
+        if std::mem::replace(&mut troubled, version) != version {
+            let sessions = || value!({ "sessions": admin.troubled.json() });
+            hub.troubled.send("troubled", sessions);
         }
         if hub.overview.is_watched() {
             let figures = admin.overview.now(status).await;
             hub.overview.send("overview", || figures);
         }
         for channel in hub.watched() {
-            let document = channel_event(&admin, &channel).await;
-            hub.update(&channel, &document);
+            let state = stream::channel_state(&admin, &channel).await;
+            hub.update(&channel, state);
         }
+    }
+}
+
+/// Feeds them refusals as they are noted.
+pub(super) async fn feed_refusals(admin: Admin) {
+    loop {
+        admin.refusals.noted().await;
+        admin.refusals.publish(&admin.hub.refusals);
     }
 }
 
@@ -155,25 +192,14 @@ pub(super) async fn events(
     let Ok(place) = Arc::clone(&admin.hub.places).try_acquire_owned() else {
         return full("32 event streams are open: close one, or try again");
     };
-    let (to, events) = mpsc::channel(EVENTS_IN_HAND);
-    for topic in topics {
-        let kept = match &topic {
-            Topic::Channel(channel) => match admin.hub.watch(channel) {
-                Some(feed) => Some(feed),
-                None => return full("16 channels are watched: close a page, or try again"),
-            },
-            Topic::Overview | Topic::Log | Topic::Notices => None,
-        };
-        tokio::spawn(forward(admin.clone(), topic, kept, to.clone()));
-    }
-    tokio::spawn(beat(to));
-    seat.becomes_a_stream();
-    let events = Events {
-        events,
-        _place: place,
+    let watches = topics.into_iter().map(|topic| admin.hub.watch(topic));
+    let Some(watches) = watches.collect() else {
+        return full("16 channels are watched: close a page, or try again");
     };
+    seat.becomes_a_stream();
+    let events = stream::Body::start(admin, watches, seat, place);
     let kind = HeaderValue::from_static("text/event-stream");
-    let mut response = Body::from_stream(events).into_response();
+    let mut response = body::Body::from_stream(events).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
@@ -195,6 +221,8 @@ impl Admin {
             let topic = match name {
                 "overview" => Topic::Overview,
                 "log" => Topic::Log,
+                "refusals" => Topic::Refusals,
+                "troubled" => Topic::Troubled,
                 _ => match name.strip_prefix("channel:") {
                     Some(name) if ChannelName::parse(name).is_ok() => {
                         Topic::Channel(self.identity(name, query)?)
@@ -208,92 +236,6 @@ impl Admin {
             topics.push(topic);
         }
         Ok(topics)
-    }
-}
-
-/// Forwards a topic to a stream: the state first, then events, until the stream ends.
-async fn forward(
-    admin: Admin,
-    topic: Topic,
-    kept: Option<Arc<Feed>>,
-    to: mpsc::Sender<io::Result<Bytes>>,
-) {
-    let send = async |event: Event| to.send(Ok(event)).await.is_ok();
-    loop {
-        let (first, mut from) = begin(&admin, &topic, kept.as_deref()).await;
-        if let Some(first) = first
-            && !send(first).await
-        {
-            return;
-        }
-        let missed = loop {
-            let next = tokio::select! {
-                () = to.closed() => return,
-                next = from.recv() => next,
-            };
-            match next {
-                Ok(event) => {
-                    if !send(event).await {
-                        return;
-                    }
-                }
-                Err(RecvError::Closed) => return,
-                Err(RecvError::Lagged(missed)) => break missed,
-            }
-        };
-        if !send(event("lagged", &value!({ "missed": missed }))).await {
-            return;
-        }
-    }
-}
-
-/// The state of a topic, and what comes after it.
-async fn begin(
-    admin: &Admin,
-    topic: &Topic,
-    kept: Option<&Feed>,
-) -> (Option<Event>, broadcast::Receiver<Event>) {
-    let hub = &admin.hub;
-    match topic {
-        Topic::Notices => {
-            let from = hub.notices.subscribe();
-            let drains = admin.status.status() == Status::Draining;
-            let first = drains.then(|| event("draining", &value!({})));
-            (first, from)
-        }
-        Topic::Overview => {
-            let from = hub.overview.subscribe();
-            let mut state = admin.overview.document(admin.status.status()).await;
-            name(&mut state, "overview");
-            (Some(event("snapshot", &state)), from)
-        }
-        Topic::Log => {
-            let (lines, from) = hub.log.subscribe();
-            let state = value!({ "topic": "log", "lines": lines });
-            (Some(event("snapshot", &state)), from)
-        }
-        Topic::Channel(channel) => {
-            let from = kept.map_or_else(|| Feed::of_states().subscribe(), Feed::subscribe);
-            let state = channel_event(admin, channel).await;
-            (Some(event("channel", &state)), from)
-        }
-    }
-}
-
-fn name(state: &mut Value, topic: &str) {
-    if let Some(state) = state.as_object_mut() {
-        state.insert("topic".into(), topic.into());
-    }
-}
-
-/// A channel's document, or why there is none.
-async fn channel_event(admin: &Admin, channel: &Identity) -> Value {
-    let name = channel.name();
-    match channels::document(admin, channel).await {
-        Ok(document) => value!({ "name": name, "channel": document, "error": null }),
-        Err((code, text)) => {
-            value!({ "name": name, "channel": null, "error": text, "status": code.as_u16() })
-        }
     }
 }
 
@@ -313,46 +255,17 @@ fn without_ages(document: &Value) -> Value {
     }
 }
 
-/// A comment now and then: a connection whose other end left is noticed, and proxies keep the stream open.
-async fn beat(to: mpsc::Sender<io::Result<Bytes>>) {
-    let mut every = interval_at(tokio::time::Instant::now() + BEAT_EVERY, BEAT_EVERY);
-    loop {
-        tokio::select! {
-            () = to.closed() => return,
-            _ = every.tick() => {}
-        }
-        if to.send(Ok(Bytes::from_static(b": \n\n"))).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The body of a stream; its place is free when the connection drops it.
-struct Events {
-    events: mpsc::Receiver<io::Result<Bytes>>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Stream for Events {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.events.poll_recv(context)
-    }
-}
-
-/// Events between the feeds and a connection: what a stalled one holds, beside one of each topic.
-const EVENTS_IN_HAND: usize = 4;
-const BEAT_EVERY: Duration = Duration::from_secs(15);
 /// How long a channel's ages may be old on a page.
 const REFRESH: Duration = Duration::from_secs(10);
 const BAD_TOPICS: Fault = (
     StatusCode::BAD_REQUEST,
-    "topics: allowed up to 8 of overview, log and channel:NAME, each once, separated by commas",
+    "topics: allowed up to 8 of overview, troubled, refusals, log and channel:NAME, each once, separated by \
+     commas",
 );
 
 #[cfg(test)]
 mod tests {
+    use super::super::feed::Next;
     use super::*;
 
     fn channel(name: &str) -> Identity {
@@ -363,13 +276,14 @@ mod tests {
     fn sixteen_channels_are_watched_and_those_of_closed_pages_make_room() {
         let hub = Hub::new(Arc::default());
         let name = |number: usize| channel(&format!("c{number}"));
-        let mut feeds: Vec<_> = (0..WATCHED_CHANNELS_MAX)
-            .map(|number| hub.watch(&name(number)).unwrap())
+        let mut watches: Vec<_> = (0..WATCHED_CHANNELS_MAX)
+            .map(|number| hub.watch_channel(&name(number)).unwrap())
             .collect();
-        assert!(hub.watch(&channel("more")).is_none());
-        assert!(hub.watch(&name(3)).is_some(), "it is watched already");
-        feeds.remove(5);
-        assert!(hub.watch(&channel("more")).is_some());
+        assert!(hub.watch_channel(&channel("more")).is_none());
+        let known = hub.watch_channel(&name(3));
+        assert!(known.is_some(), "it is watched already");
+        watches.remove(5);
+        assert!(hub.watch_channel(&channel("more")).is_some());
         assert_eq!(hub.watched().len(), WATCHED_CHANNELS_MAX - 1);
     }
 
@@ -377,19 +291,15 @@ mod tests {
     fn a_channel_is_sent_when_it_changes() {
         let hub = Hub::new(Arc::default());
         let one = channel("one");
-        let feed = hub.watch(&one).unwrap();
-        let mut from = feed.subscribe();
+        let mut from = hub.watch_channel(&one).unwrap();
         let state = |viewers: u32, age: f64| {
             value!({ "viewers": [viewers], "master": { "lastFrameAgeSeconds": age },
                      "pending": [{ "ageSeconds": age }] })
         };
-        hub.update(&one, &state(1, 0.5));
-        hub.update(&one, &state(1, 1.5));
-        hub.update(&one, &state(2, 2.5));
-        let mut sent = 0;
-        while from.try_recv().is_ok() {
-            sent += 1;
-        }
-        assert_eq!(sent, 2);
+        let mut is_sent = |viewers, age| {
+            hub.update(&one, state(viewers, age));
+            from.next() != Next::Nothing
+        };
+        assert!(is_sent(1, 0.5) && !is_sent(1, 1.5) && is_sent(2, 2.5));
     }
 }

@@ -95,10 +95,20 @@ impl From<f64> for Number {
     }
 }
 
+/// One event that a bucket has counted: what it leads to, how many seconds it took, and when it was over in seconds
+/// since 1970.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Example {
+    pub(super) labels: [(&'static str, String); 2],
+    pub(super) seconds: f64,
+    pub(super) at: f64,
+}
+
 /// Where a metric's samples are written.
 pub(super) struct Samples<'t> {
     text: &'t mut String,
     name: &'static str,
+    format: Format,
 }
 
 impl Samples<'_> {
@@ -118,14 +128,40 @@ impl Samples<'_> {
 
     /// The buckets, the sum in seconds and the count of durations.
     pub(super) fn histogram(&mut self, histogram: &Histogram) {
+        self.histogram_with(histogram, |_| None);
+    }
+
+    /// The same with an example of buckets, by their place: an exemplar, which OpenMetrics alone has.
+    pub(super) fn histogram_with(
+        &mut self,
+        histogram: &Histogram,
+        example: impl Fn(usize) -> Option<Example>,
+    ) {
         let mut below = 0;
-        for (bound, count) in histogram.buckets() {
+        for (place, (bound, count)) in histogram.buckets().enumerate() {
             below += count;
             let bound = bound.map_or_else(|| "+Inf".to_owned(), |us| seconds(us).to_string());
             self.sample("_bucket", &[("le", &bound)], below.into());
+            if self.format == Format::OpenMetrics
+                && let Some(example) = example(place)
+            {
+                self.exemplar(&example);
+            }
         }
         self.sample("_sum", &[], seconds(histogram.sum_us).into());
         self.sample("_count", &[], below.into());
+    }
+
+    /// Goes on with the line of the sample before.
+    fn exemplar(&mut self, example: &Example) {
+        let [(one, first), (two, second)] = &example.labels;
+        let Example { seconds, at, .. } = example;
+        self.text.truncate(self.text.trim_end().len());
+        let labels = format_args!("{one}=\"{first}\",{two}=\"{second}\"").to_string();
+        put(
+            self.text,
+            format_args!(" # {{{labels}}} {seconds} {at:.3}\n"),
+        );
     }
 
     fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], number: Number) {
@@ -178,7 +214,8 @@ impl Exposition {
                 format_args!("# HELP {family} {help}.\n# TYPE {family} {kind}\n"),
             );
             let name = row.name;
-            (row.read)(view, &mut Samples { text, name });
+            let format = self.format;
+            (row.read)(view, &mut Samples { text, name, format });
         }
     }
 
@@ -277,6 +314,35 @@ mod tests {
             );
         }
         assert!(open.ends_with("\n# EOF\n") && !text.contains("EOF"));
+    }
+
+    #[test]
+    fn exemplars_are_of_open_metrics_alone() {
+        let example = Example {
+            labels: [("shard", "1".into()), ("connection", "7".into())],
+            seconds: 1.5,
+            at: 1_700_000_000.25,
+        };
+        let rows: &[Row<Example>] = &[Row {
+            name: "took_seconds",
+            help: "How long",
+            kind: Kind::Histogram,
+            read: |example, to| {
+                let mut histogram = Histogram::default();
+                histogram.observe(1_500_000, 1);
+                to.histogram_with(&histogram, |place| (place == 20).then(|| example.clone()));
+            },
+        }];
+        let text = |format| {
+            let mut text = Exposition::new(format);
+            text.table(rows, &example);
+            text.finish()
+        };
+        let line = "\ntook_seconds_bucket{le=\"2.097152\"} 1";
+        let more = " # {shard=\"1\",connection=\"7\"} 1.5 1700000000.250\n";
+        assert!(text(Format::OpenMetrics).contains(&format!("{line}{more}took")));
+        assert!(text(Format::Text).contains(&format!("{line}\ntook")));
+        assert_eq!(text(Format::OpenMetrics).matches(" # ").count(), 1);
     }
 
     #[test]

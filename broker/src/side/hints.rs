@@ -210,7 +210,7 @@ fn unanswered(to: &mut fmt::Formatter<'_>, ms: f64, left: bool, candidates: usiz
 }
 
 /// A span as people read it: `62 ms`, `12.4 s`, `3 min 5 s`.
-struct Span(f64);
+pub(super) struct Span(pub(super) f64);
 
 impl fmt::Display for Span {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

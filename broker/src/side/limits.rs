@@ -24,17 +24,30 @@ pub(crate) const LOG_AUDITS_WAITING_MAX: usize = 2048;
 pub(crate) const STREAMS_MAX: usize = 32;
 
 /// Channels that all streams watch together: each is one question a second to its shard. One more gets 503.
-pub(super) const WATCHED_CHANNELS_MAX: usize = 16;
+pub(crate) const WATCHED_CHANNELS_MAX: usize = 16;
 
 /// Topics of one stream.
 pub(super) const TOPICS_MAX: usize = 8;
 
-/// Log lines that wait for a watcher. A watcher that is further behind loses the oldest, learns how many, and gets the
-/// state of its topic again.
+/// Events of a feed that are kept for streams that have not come so far. One that is further behind loses the oldest,
+/// learns how many, and gets the state of its topic again. Of a state only the newest is kept.
 pub(super) const FEED_EVENTS_WAITING_MAX: usize = 256;
 
-/// States that wait for a watcher, of the service or of a channel: a channel with 10,000 viewers is 2.5 MB of text.
-pub(super) const FEED_STATES_WAITING_MAX: usize = 4;
+/// Bytes of these events.
+pub(crate) const FEED_BYTES_WAITING_MAX: usize = 1 << 20;
+
+/// Feeds of events that each matter: of the log, and of refusals.
+pub(crate) const FEEDS_OF_EVENTS: usize = 2;
+
+/// Bytes of one event. Lists in it are cut to fit; a channel has some thousand viewers in as many bytes, and the
+/// history of an hour takes 160 KiB.
+pub(crate) const EVENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of an event that a stream hands to its connection at a time.
+pub(super) const EVENT_PIECE_BYTES: usize = 16 * 1024;
+
+/// Refusals that a stream begins with, the newest.
+pub(super) const REFUSALS_SHOWN_MAX: usize = 200;
 
 /// Events of a topic within a second. Further ones are counted and reported as one.
 pub(super) const FEED_EVENTS_PER_SECOND: u32 = 200;
@@ -42,6 +55,42 @@ pub(super) const FEED_EVENTS_PER_SECOND: u32 = 200;
 /// Lines of the log that are kept for those that begin to watch it, and their bytes. The oldest make room.
 pub(super) const LOG_LINES_KEPT_MAX: usize = 2000;
 pub(crate) const LOG_BYTES_KEPT_MAX: usize = 512 * 1024;
+
+/// Events that are read for one answer: those of the default ring. One trace is read at a time.
+pub(crate) const TRACE_EVENTS_MAX: usize = 65_536;
+
+/// Troubled sessions that are kept for the overview, some 1 KiB each. The oldest makes room.
+pub(crate) const TROUBLED_KEPT_MAX: usize = 512;
+
+/// Those of one channel: its oldest makes room, so that one channel does not push out all others.
+pub(super) const TROUBLED_PER_CHANNEL_MAX: usize = 16;
+
+/// Those that pages show, the newest.
+pub(super) const TROUBLED_SHOWN_MAX: usize = 50;
+
+/// Traces that are read within a second to explain them, each in some tenths of a millisecond of its shard. Further
+/// ones wait; their notes may be overwritten meanwhile.
+pub(super) const TROUBLED_TRACED_PER_SECOND: usize = 4;
+
+/// Connections of the admin listener at a time, event streams aside. One more makes the oldest of the address with most
+/// end.
+pub(crate) const ADMIN_CONNECTIONS_MAX: usize = 128;
+
+/// The same where the process may have fewer than [`ADMIN_FILES_MIN`] descriptors, which clients need more.
+pub(super) const ADMIN_CONNECTIONS_FEW: usize = 24;
+
+/// See [`ADMIN_CONNECTIONS_FEW`].
+pub(super) const ADMIN_FILES_MIN: usize = 4096;
+
+/// Bytes of a request's head on the admin listener. A longer one is answered 431.
+pub(crate) const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a request's body on the admin listener. A longer one is answered 413.
+pub(crate) const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of answers and events that connections of the admin listener have not taken. When they are more, the one that
+/// has waited longest for its peer ends.
+pub(crate) const ADMIN_UNREAD_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of a request for a session of `/try`: a channel's name and a client id of 256 characters each, and room.
 pub(crate) const TRY_SESSION_BODY_BYTES_MAX: usize = 4096;

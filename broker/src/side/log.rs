@@ -9,10 +9,11 @@
 //! changes have places of their own in it, kept before the change is made; without one it is not made. An entry is
 //! formatted on the log thread, by the same formatter as every other line.
 
-use super::feed::LogTail;
 use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX};
 use super::log_line;
+use super::log_tail::LogTail;
 use super::recent::Recent;
+use super::troubled::Troubled;
 use broker_core::journal::{Entry, Journal};
 use broker_core::settings::LogFormat;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -40,6 +41,7 @@ pub struct Log {
 struct LogMemory {
     tail: Arc<LogTail>,
     recent: Arc<Recent>,
+    troubled: Arc<Troubled>,
 }
 
 /// Who may use which of the queue's places.
@@ -151,6 +153,12 @@ impl Log {
         Arc::clone(&self.kept.recent)
     }
 
+    /// The last sessions that did not go well.
+    #[must_use]
+    pub fn troubled(&self) -> Arc<Troubled> {
+        Arc::clone(&self.kept.troubled)
+    }
+
     /// How many lines and entries found the queue full.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -255,6 +263,7 @@ fn write_all(items: &Receiver<Item>, places: &Places, kept: &LogMemory, mut sink
         let _ = match item {
             Item::Entry(entry) | Item::Change(entry) => {
                 let line = formatted(&entry);
+                kept.troubled.note(&entry);
                 kept.recent.note(entry);
                 write(&line)
             }

@@ -1,10 +1,10 @@
 //! The side thread: a tokio runtime for requests of operators, never on a message's way.
 //!
 //! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
-//! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `door`, `backup`, `channels`,
-//! `disconnect`, `trace`, `story`, `hints`, `try_page`, `try_session`, `survey`, `refusals`, `recent`, `scrape`,
-//! `metrics`, `exposition`,
-//! `history`, `overview`, `events`, `feed`, `dev` (pages for tests), `process`, `log`, `log_line`.
+//! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `serve`, `door`, `unread`,
+//! `backup`, `channels`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`,
+//! `try_session`, `survey`, `refusals`, `refusal_filter`, `recent`, `scrape`, `metrics`, `exposition`, `history`,
+//! `overview`, `events`, `stream`, `feed`, `dev` (pages for tests), `process`, `log`, `log_line`, `log_tail`.
 
 mod access;
 mod admin;
@@ -22,27 +22,34 @@ mod history;
 pub(crate) mod limits;
 mod log;
 mod log_line;
+mod log_tail;
 mod metrics;
 mod overview;
 mod process;
 mod recent;
+mod refusal_filter;
 mod refusals;
 mod scrape;
+mod serve;
+mod sessions;
 mod shared;
 mod status;
 mod story;
+mod stream;
 mod survey;
 mod trace;
+mod troubled;
 mod try_page;
 mod try_session;
+mod unread;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
 pub use dev::{Captures, DevTools, MoveClocks};
-pub use door::ADMIN_DESCRIPTORS_MAX;
-pub use feed::LogTail;
+pub use door::admin_descriptors;
 pub use history::{History, ShardLook};
 pub use log::{Log, log_to_stderr};
+pub use log_tail::LogTail;
 pub use metrics::{BUDGETS, ProcessState, Report};
 pub use overview::Look;
 pub use process::{
@@ -53,6 +60,7 @@ pub use scrape::Scraper;
 pub use shared::Shared;
 pub use status::{Status, StatusBoard};
 pub use survey::Survey;
+pub use troubled::Troubled;
 pub use try_session::{InForce, Lender, Tries};
 
 use broker_core::settings::Settings;
@@ -94,6 +102,8 @@ pub struct Shows {
     pub log: Arc<LogTail>,
     /// What is known of refusals.
     pub refusals: Refusals,
+    /// Viewers whose session did not go well.
+    pub troubled: Arc<Troubled>,
     /// What a backup is made of.
     pub backup: Backup,
     /// The configuration, its listeners with their actual ports.
@@ -167,9 +177,7 @@ fn open(admin: Option<AdminPage>, status: &StatusBoard) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let status = status.clone();
     tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, status, shows).await {
-            tracing::error!(%error, "the admin listener ended");
-        }
+        admin::serve(listener, status, shows).await;
     });
     Ok(())
 }

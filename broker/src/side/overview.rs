@@ -75,7 +75,8 @@ impl Overview {
 }
 
 pub(super) async fn overview(State(admin): State<Admin>) -> Response {
-    let document = admin.overview.document(admin.status.status()).await;
+    let mut document = admin.overview.document(admin.status.status()).await;
+    document["troubled"] = admin.troubled.json();
     json(StatusCode::OK, &document)
 }
 

@@ -11,10 +11,14 @@ use broker_core::time::Wall;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// The last refusals. The log thread adds to it, the admin listener reads.
 #[derive(Debug, Default)]
-pub(super) struct Recent(Shared<Ring>);
+pub(super) struct Recent {
+    ring: Shared<Ring>,
+    noted: Notify,
+}
 
 /// What was found, and what it was looked for in.
 #[derive(Debug)]
@@ -48,17 +52,43 @@ impl Recent {
     /// Takes in what the log has written.
     pub(super) fn note(&self, entry: Entry) {
         match entry {
-            Entry::Refused(refused) => self.locked(|ring| ring.push(*refused)),
+            Entry::Refused(refused) => {
+                self.locked(|ring| ring.push(*refused));
+                self.noted.notify_one();
+            }
             Entry::Suppressed { refusals } => self.locked(|ring| ring.suppressed += refusals),
             Entry::ConnectionEnd(_) | Entry::Audit(_) | Entry::StoreTrouble { .. } => {}
         }
     }
 
+    /// Returns when one was noted since it returned last. For one reader.
+    pub(super) async fn noted(&self) {
+        self.noted.notified().await;
+    }
+
+    /// Those from a number on, the oldest first, and the number of the next one.
+    pub(super) fn since(&self, number: u64) -> (Vec<Arc<Refused>>, u64) {
+        self.locked(|ring| {
+            let rows = ring.rows.range(number..).map(|(_, row)| row);
+            (rows.cloned().collect(), ring.next)
+        })
+    }
+
     /// The newest that fit, at most this many.
     pub(super) fn find(&self, most: usize, fits: impl Fn(&Refused) -> bool) -> RefusalMatches {
+        self.before(u64::MAX, most, fits)
+    }
+
+    /// The same of those before a number.
+    pub(super) fn before(
+        &self,
+        number: u64,
+        most: usize,
+        fits: impl Fn(&Refused) -> bool,
+    ) -> RefusalMatches {
         self.locked(|ring| RefusalMatches {
             refusals: ring
-                .newest()
+                .newest(number)
                 .filter(|row| fits(row))
                 .take(most)
                 .cloned()
@@ -70,7 +100,7 @@ impl Recent {
     }
 
     fn locked<T>(&self, use_it: impl FnOnce(&mut Ring) -> T) -> T {
-        use_it(&mut self.0.lock())
+        use_it(&mut self.ring.lock())
     }
 }
 
@@ -93,8 +123,9 @@ impl Ring {
         }
     }
 
-    fn newest(&self) -> impl Iterator<Item = &Arc<Refused>> {
-        self.rows.values().rev()
+    /// Those before a number, the newest first.
+    fn newest(&self, number: u64) -> impl Iterator<Item = &Arc<Refused>> {
+        self.rows.range(..number).rev().map(|(_, row)| row)
     }
 
     fn push(&mut self, refused: Refused) {
@@ -168,27 +199,19 @@ mod tests {
     use std::net::SocketAddr;
 
     fn refused(remote: impl Into<SocketAddr>, id: &str) -> Refused {
-        Refused {
-            request_id: id.into(),
-            at: Wall(1_000),
-            status: 404,
-            error_type: "ResourceNotFoundException",
-            check: Check::ChannelAbsent,
-            remote: remote.into(),
-            what: "head",
-            action: None,
-            channel: None,
-            client_id: None,
-            key_id: None,
-            principal: None,
-            clock_skew_s: None,
-            fault: None,
-            explain: None,
-        }
+        let (at, check) = (Wall(1_000), Check::ChannelAbsent);
+        Refused::unread(
+            id,
+            at,
+            404,
+            "ResourceNotFoundException",
+            check,
+            remote.into(),
+        )
     }
 
     fn ids(ring: &Ring) -> Vec<&str> {
-        ring.newest().map(|row| &*row.request_id).collect()
+        ring.newest(u64::MAX).map(|row| &*row.request_id).collect()
     }
 
     #[test]
@@ -250,5 +273,11 @@ mod tests {
         assert_eq!((found.kept, found.suppressed), (3, 7));
         assert_eq!(found.since, Some(Wall(1_000)));
         assert_eq!(recent.find(1, |_| true).refusals.len(), 1);
+        let (since, next) = recent.since(1);
+        let since: Vec<&str> = since.iter().map(|row| &*row.request_id).collect();
+        assert_eq!((since, next), (vec!["2", "3"], 3));
+        let before = recent.before(2, 9, |_| true).refusals;
+        let before: Vec<&str> = before.iter().map(|row| &*row.request_id).collect();
+        assert_eq!(before, ["2", "1"]);
     }
 }

@@ -5,24 +5,22 @@
 
 use super::Log;
 use super::admin::{Admin, error, json};
-use super::channels::{Fault, rfc3339};
+use super::channels::rfc3339;
 use super::dev::fault_id;
-use super::recent::Recent;
+use super::feed::Feed;
+use super::limits::REFUSALS_SHOWN_MAX;
+use super::recent::{Recent, RefusalMatches};
+use super::refusal_filter::{Filter, plain_id};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use broker_core::auth::SessionKeys;
-use broker_core::check::Check;
 use broker_core::journal::{Explain, Refused};
-use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::refusal_id::{RefusalId, RefusalReader};
 use broker_core::time::Wall;
-use codec::aws::ChannelArn;
-use codec::aws::sigv4::Stamp;
-use codec::http::{decode, pairs};
 use serde_json::{Value, json as value};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// What is known of refusals.
@@ -31,19 +29,8 @@ pub struct Refusals {
     recent: Arc<Recent>,
     reader: RefusalReader,
     shards: u16,
-}
-
-/// Which refusals are wanted. All that is named must fit.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Filter {
-    id: Option<String>,
-    channel: Option<String>,
-    client: Option<String>,
-    key: Option<String>,
-    remote: Option<IpAddr>,
-    check: Option<Check>,
-    since: Option<Wall>,
-    limit: Option<usize>,
+    /// The number of the next one that streams get.
+    next: AtomicU64,
 }
 
 /// `GET /refusals?id=&channel=&client=&key=&remote=&check=&since=&limit=`: what is kept, the newest first.
@@ -71,6 +58,7 @@ impl Refusals {
             recent: log.recent(),
             reader: RefusalReader::new(keys),
             shards: u16::try_from(shards).unwrap_or(u16::MAX),
+            next: AtomicU64::new(0),
         }
     }
 
@@ -80,9 +68,34 @@ impl Refusals {
         Self::new(&Log::silent(), &SessionKeys::new(&[0; 32], None), 1)
     }
 
+    /// Returns when one was noted since it returned last.
+    pub(super) async fn noted(&self) {
+        self.recent.noted().await;
+    }
+
+    /// Sends those that were noted to the streams that watch.
+    pub(super) fn publish(&self, feed: &Feed) {
+        let from = self.next.load(Ordering::Relaxed);
+        let (noted, next) = self.recent.since(from);
+        self.next.store(next, Ordering::Relaxed);
+        for refused in noted {
+            feed.send("refusal", || self.row(&refused));
+        }
+    }
+
+    /// What a stream begins with: the newest that streams were sent, or would have been.
+    pub(super) fn state(&self, feed: &Feed) -> Value {
+        self.publish(feed);
+        let next = self.next.load(Ordering::Relaxed);
+        self.listed(self.recent.before(next, REFUSALS_SHOWN_MAX, |_| true))
+    }
+
     fn list(&self, filter: &Filter) -> Value {
         let most = filter.limit.unwrap_or(LIMIT_DEFAULT);
-        let found = self.recent.find(most, |refused| filter.fits(refused));
+        self.listed(self.recent.find(most, |refused| filter.fits(refused)))
+    }
+
+    fn listed(&self, found: RefusalMatches) -> Value {
         let rows = found.refusals.iter();
         let rows: Vec<Value> = rows.map(|refused| self.row(refused)).collect();
         value!({
@@ -171,104 +184,16 @@ fn explained(explain: &Explain) -> Value {
     })
 }
 
-impl Filter {
-    fn parse(query: &str) -> Result<Self, Fault> {
-        let mut filter = Self::default();
-        for (name, text) in pairs(query) {
-            let decoded =
-                decode(text).map_err(|_| bad("the query is not percent-encoded UTF-8"))?;
-            let text = decoded.into_owned();
-            if text.is_empty() {
-                continue;
-            }
-            match name {
-                "id" => filter.id = Some(plain_id(&text)),
-                "channel" => filter.channel = Some(channel_name(text)),
-                "client" => filter.client = Some(text),
-                "key" => filter.key = Some(text),
-                "remote" => filter.remote = Some(address(&text).ok_or(BAD_REMOTE)?),
-                "check" => filter.check = Some(text.parse().map_err(|_| bad(BAD_CHECK))?),
-                "since" => filter.since = Some(moment(&text).ok_or(BAD_SINCE)?),
-                "limit" => {
-                    let limit = text.parse().ok();
-                    let limit = limit.filter(|limit| (1..=LIST_PAGE_MAX).contains(limit));
-                    filter.limit = Some(limit.ok_or(BAD_LIMIT)?);
-                }
-                _ => return Err(bad(BAD_NAME)),
-            }
-        }
-        Ok(filter)
-    }
-
-    fn fits(&self, refused: &Refused) -> bool {
-        let text = |wanted: &Option<String>, found: &Option<Box<str>>| {
-            wanted.is_none() || wanted.as_deref() == found.as_deref()
-        };
-        let id = self.id.as_deref();
-        let remote = refused.remote.ip().to_canonical();
-        id.is_none_or(|id| id == &*refused.request_id)
-            && text(&self.channel, &refused.channel)
-            && text(&self.client, &refused.client_id)
-            && text(&self.key, &refused.key_id)
-            && self.remote.is_none_or(|wanted| wanted == remote)
-            && self.check.is_none_or(|check| check == refused.check)
-            && self.since.is_none_or(|since| refused.at >= since)
-    }
-}
-
-/// An id as people paste it.
-fn plain_id(text: &str) -> String {
-    text.trim().to_ascii_lowercase()
-}
-
-/// A channel by its name, or by its ARN.
-fn channel_name(text: String) -> String {
-    match ChannelArn::parse(&text, false) {
-        Ok(arn) => arn.name().to_owned(),
-        Err(_) => text,
-    }
-}
-
-/// An address, with a port or without.
-fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let socket = || text.parse().ok().map(|socket: SocketAddr| socket.ip());
-    let address = bare.parse().ok().or_else(socket)?;
-    Some(IpAddr::to_canonical(&address))
-}
-
-/// A moment of RFC 3339 in UTC, to the second: `2026-01-02T03:04:05Z`.
-fn moment(text: &str) -> Option<Wall> {
-    let (date, rest) = text.split_once(['T', 't', ' '])?;
-    let time = rest.strip_suffix(['Z', 'z'])?;
-    let time = time.split_once('.').map_or(time, |(whole, _)| whole);
-    let (date, time) = (
-        date.split('-').collect::<String>(),
-        time.split(':').collect::<String>(),
-    );
-    let stamp = Stamp::parse(format!("{date}T{time}Z").as_bytes())?;
-    let seconds = u64::try_from(stamp.epoch()).ok()?;
-    Some(Wall(seconds * 1000))
-}
-
-const fn bad(text: &'static str) -> Fault {
-    (StatusCode::BAD_REQUEST, text)
-}
-
 const NOT_OURS: &str = "not an id of this broker: allowed the 36 characters of x-amzn-RequestId, or of RequestId, in \
                         an answer that refused something; answers that did not have random ids";
-const BAD_NAME: &str = "allowed parameters: id, channel, client, key, remote, check, since, limit";
-const BAD_LIMIT: Fault = bad("limit: allowed 1 to 1000");
-const BAD_REMOTE: Fault = bad("remote: allowed an IP address");
-const BAD_CHECK: &str =
-    "check: allowed an id of the table in deploy/README.md, such as signature_expired";
-const BAD_SINCE: Fault = bad("since: allowed a moment in UTC, such as 2026-01-02T03:04:05Z");
 const LIMIT_DEFAULT: usize = 100;
 const SHA256_DIGITS: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use super::super::feed::{Bell, Next};
     use super::*;
+    use broker_core::check::Check;
     use broker_core::event::Purpose;
     use broker_core::id::ShardId;
     use broker_core::journal::Entry;
@@ -284,6 +209,7 @@ mod tests {
             recent: Arc::new(Recent::default()),
             reader: RefusalReader::new(&keys),
             shards: 2,
+            next: AtomicU64::new(0),
         };
         (refusals, id)
     }
@@ -370,33 +296,23 @@ mod tests {
     }
 
     #[test]
-    fn an_arn_is_as_good_as_the_name() {
-        let arn = "arn%3Aaws%3Akinesisvideo%3Aus-west-2%3A123456789012%3Achannel%2Fcam-1%2F17";
-        let filter = Filter::parse(&format!("channel={arn}")).unwrap();
-        assert_eq!(filter.channel.as_deref(), Some("cam-1"));
-    }
-
-    #[test]
-    fn what_cannot_be_meant_is_refused_with_what_is_allowed() {
-        for query in [
-            "remote=x",
-            "remote=10.0.0",
-            "check=nonsense",
-            "check=Draining",
-            "since=yesterday",
-            "since=2026-01-02T03:04:05%2B01:00",
-            "limit=0",
-            "limit=1001",
-            "limit=x",
-            "channel=%FF",
-            "chanel=x",
-        ] {
-            let (code, text) = Filter::parse(query).unwrap_err();
-            assert_eq!(code, StatusCode::BAD_REQUEST);
-            assert!(
-                text.contains("allowed") || text.contains("UTF-8"),
-                "{query}: {text}"
-            );
-        }
+    fn a_stream_gets_each_refusal_once() {
+        let (refusals, id) = refusals();
+        let feed = Feed::of_events(&Bell::default());
+        let note = || refusals.recent.note(Entry::Refused(Box::new(refused(&id))));
+        note();
+        let mut position = feed.watch();
+        let state = refusals.state(&feed);
+        position.move_to_end();
+        assert_eq!(state["refusals"].as_array().map(Vec::len), Some(1));
+        note();
+        refusals.publish(&feed);
+        refusals.publish(&feed);
+        let Next::Event(event) = position.next() else {
+            panic!("no event")
+        };
+        assert!(event.starts_with(b"event: refusal\ndata: {"), "{event:?}");
+        assert_eq!(position.next(), Next::Nothing);
+        assert_eq!(refusals.state(&feed)["kept"], 2);
     }
 }

@@ -3,7 +3,8 @@
 
 use super::admin::{Admin, error, json};
 use super::channels::{NO_SUCH_CHANNEL, parameter, rfc3339, silent};
-use super::hints::hints;
+use super::hints::{Hint, hints};
+use super::limits::TRACE_EVENTS_MAX;
 use super::story::{Connection, Reading, Story};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -12,6 +13,7 @@ use broker_core::id::Identity;
 use broker_core::shard::{Passage, Question, Reply, Towards, TraceEvent, TraceKind, TraceStep};
 use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
+use std::net::SocketAddr;
 
 /// `GET /channels/{name}/trace?client=&since=&limit=`.
 pub(super) async fn trace(
@@ -28,11 +30,40 @@ pub(super) async fn trace(
         Err((code, text)) => return error(code, text),
     };
     let (identity, wanted) = asked;
+    let _one = admin.tracing.lock().await;
     match read(&admin, &identity).await {
         Err(Unread::Silent) => silent(),
         Err(Unread::Absent) => error(StatusCode::NOT_FOUND, NO_SUCH_CHANNEL),
         Ok(reading) => json(StatusCode::OK, &document(&name, reading, &wanted)),
     }
+}
+
+/// What the trace of one viewer suggests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Suggestion {
+    pub(super) hints: Vec<Hint>,
+    /// Its offer was kept, and went to no master.
+    pub(super) kept: bool,
+}
+
+/// The same for a viewer's connection that was at this address; `None` when its notes are gone.
+pub(super) async fn suggestion(
+    admin: &Admin,
+    identity: &Identity,
+    client_id: &str,
+    remote: SocketAddr,
+) -> Option<Suggestion> {
+    let _one = admin.tracing.lock().await;
+    let story = Story::of(read(admin, identity).await.ok()?);
+    let mut newest = story.viewers.iter().rev();
+    let one = newest.find(|one| {
+        let from = one.peer.as_ref().map(|peer| peer.remote);
+        from == Some(remote) && one.client_id.as_deref() == Some(client_id)
+    });
+    one.map(|one| Suggestion {
+        hints: hints(&one.facts),
+        kept: one.facts.offer.is_some() && one.facts.arrived.is_none(),
+    })
 }
 
 /// The parameters of a request for a trace.
@@ -74,7 +105,7 @@ enum Unread {
     Absent,
 }
 
-/// Reads all notes of a channel, step by step, up to [`EVENTS_MAX`] events.
+/// Reads all notes of a channel, step by step, up to [`TRACE_EVENTS_MAX`] events.
 async fn read(admin: &Admin, identity: &Identity) -> Result<Reading, Unread> {
     let mut reading = Reading::default();
     let mut from = None;
@@ -82,7 +113,7 @@ async fn read(admin: &Admin, identity: &Identity) -> Result<Reading, Unread> {
         let question = Question::Trace {
             identity: identity.clone(),
             from,
-            limit: EVENTS_MAX - reading.events.len(),
+            limit: TRACE_EVENTS_MAX - reading.events.len(),
         };
         let step = match admin.ask_home(identity.clone(), question).await {
             None => return Err(Unread::Silent),
@@ -103,7 +134,7 @@ async fn read(admin: &Admin, identity: &Identity) -> Result<Reading, Unread> {
         reading.events.extend(events);
         reading.cut = next.is_some();
         from = next;
-        if next.is_none() || reading.events.len() >= EVENTS_MAX {
+        if next.is_none() || reading.events.len() >= TRACE_EVENTS_MAX {
             return Ok(reading);
         }
     }
@@ -299,9 +330,6 @@ const LIMIT_DEFAULT: usize = 500;
 
 /// The most that it may say.
 const LIMIT_MAX: usize = 5_000;
-
-/// Events that are read for one answer: those of the default ring. At some 150 bytes each they are 10 MiB.
-const EVENTS_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests {

@@ -14,10 +14,10 @@ on_shards!(
 );
 
 /// A stream of events.
-struct Watcher(BufReader<TcpStream>);
+pub(crate) struct Watcher(BufReader<TcpStream>);
 
 impl Watcher {
-    fn open(admin: SocketAddr, topics: &str) -> Self {
+    pub(crate) fn open(admin: SocketAddr, topics: &str) -> Self {
         let mut stream = TcpStream::connect(admin).expect("the admin listener");
         let limit = Some(Duration::from_secs(30));
         stream.set_read_timeout(limit).expect("a timeout");
@@ -26,14 +26,19 @@ impl Watcher {
         Self(BufReader::new(stream))
     }
 
-    fn line(&mut self) -> String {
+    /// The rest of it.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.0.into_inner()
+    }
+
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).expect("a line within 30 s");
         line.trim_end().to_owned()
     }
 
     /// The status, past the head.
-    fn status(&mut self) -> u16 {
+    pub(crate) fn status(&mut self) -> u16 {
         let first = self.line();
         while !self.line().is_empty() {}
         first
@@ -44,7 +49,7 @@ impl Watcher {
     }
 
     /// The next event of this name.
-    fn event(&mut self, name: &str) -> Value {
+    pub(crate) fn event(&mut self, name: &str) -> Value {
         loop {
             if self.line() != format!("event: {name}") {
                 continue;
@@ -56,7 +61,7 @@ impl Watcher {
     }
 
     /// The next event of this name that is as wanted.
-    fn until(&mut self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&mut self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
             let event = self.event(name);
@@ -217,6 +222,8 @@ fn what_cannot_be_watched_is_refused_with_a_reason() {
         "channel:",
         "channel:a%20b",
         "log,",
+        "refusals,refusals",
+        "troubles",
         "%FF",
         "channel:a,channel:b,channel:c,channel:d,channel:e,channel:f,channel:g,channel:h,channel:i",
     ] {

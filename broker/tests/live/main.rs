@@ -123,5 +123,8 @@ mod takeover;
 mod tls;
 mod trace;
 mod try_page;
+mod turned_away;
+mod watched;
+mod watchers;
 mod welcome;
 mod wild_texts;

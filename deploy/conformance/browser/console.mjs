@@ -265,6 +265,46 @@ test('refusals and traces are shown in words', { timeout: 90_000 }, () => withBr
     peer.close();
 }));
 
+test('what goes wrong appears by itself', { timeout: 90_000 }, () => withBrowser(async (browser) => {
+    const page = await open(browser);
+    await page.goto(`${admin}/#/why`);
+    await page.getByText(/^(\d+ found|No refusal is known)/).waitFor();
+    const refused = await fetch(`${data}/describeSignalingChannel`, { method: 'POST', body: '{"ChannelName":"nobody-1"}' });
+    assert.equal(refused.status, 404);
+    await page.getByText('There is no channel of this name.').first().click();
+    await page.getByText('nobody-1', { exact: true }).waitFor();
+    assert.ok(await page.getByText(refused.headers.get('x-amzn-requestid'), { exact: true }).isVisible());
+
+    // A viewer that leaves without an answer is on the overview, and leads to its own trace.
+    await page.goto(`${admin}/#/`);
+    const payload = Buffer.from('{}').toString('base64');
+    for (const client of ['phone-7', 'phone-8']) {
+        const viewer = await enter('cam-7', client);
+        viewer.send(JSON.stringify({ action: 'SDP_OFFER', messagePayload: payload, recipientClientId: '' }));
+        viewer.close();
+        await ended(viewer);
+    }
+    const row = page.locator('.trouble', { hasText: 'phone-7' });
+    await row.getByText('unanswered', { exact: true }).waitFor();
+    await row.getByText('no master had connected').waitFor();
+    await row.click();
+    await page.getByRole('heading', { name: 'cam-7' }).waitFor();
+    await page.getByText('Of phone-7 only.').waitFor();
+    await page.locator('.lane', { hasText: 'phone-7' }).waitFor();
+    assert.equal(await page.locator('.lane', { hasText: 'phone-8' }).count(), 0);
+    await page.getByRole('link', { name: 'Show all viewers' }).click();
+    await page.locator('.lane', { hasText: 'phone-8' }).waitFor();
+
+    // The numbers of a connection, as an exemplar of the metrics has them, lead to the same place.
+    const trace = await page.evaluate(async () => (await fetch('/channels/cam-7/trace?client=phone-7')).json());
+    const { shard } = await page.evaluate(async () => (await fetch('/channels/cam-7')).json());
+    await page.goto(`${admin}/#/session/${shard}/${trace.viewers[0].connection}`);
+    await page.getByText('Of phone-7 only.').waitFor();
+    await page.goto(`${admin}/#/session/${shard}/${2 ** 40}`);
+    await page.locator('.notice', { hasText: 'no such connection' }).waitFor();
+    await page.innocent();
+}));
+
 test('pictures at two widths, light and dark', { skip: pictures === undefined, timeout: 120_000 }, () => withBrowser(async (browser) => {
     const places = (process.env.HELIOGRAPH_PLACES ?? '#/ #/channels #/why #/log').split(' ');
     for (const width of [1280, 360]) {

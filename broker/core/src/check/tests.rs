@@ -31,6 +31,9 @@ fn ids_are_those_that_were_sent_before() {
         (36, "channel_absent"),
         (59, "internal_failure"),
         (60, "fault_injected"),
+        (61, "connections_full"),
+        (62, "handshakes_full"),
+        (63, "tls_expected"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

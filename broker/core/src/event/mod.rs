@@ -1,6 +1,7 @@
 //! Every countable fact, once. Counters are plain numbers of one shard; a scrape adds the shards up.
 
 mod access;
+mod exemplars;
 mod histogram;
 mod purpose;
 
@@ -8,6 +9,7 @@ pub use access::{
     AUTH_FAILURES, AuthFailure, REQUESTED, Requested, STATUS, STATUSES, UPGRADE_OUTCOMES,
     UPGRADE_ROLES, UpgradeOutcome, UpgradeRole,
 };
+pub use exemplars::{EXEMPLARS, Exemplar, Exemplars};
 pub use histogram::{BOUNDS, BUCKETS, Histogram};
 pub use purpose::{PURPOSES, Purpose};
 

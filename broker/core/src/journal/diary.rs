@@ -222,23 +222,15 @@ mod tests {
     }
 
     fn refused(remote: SocketAddr) -> Refused {
-        Refused {
-            request_id: "r".into(),
-            at: Wall(7),
-            status: 404,
-            error_type: "ResourceNotFoundException",
-            check: Check::ChannelAbsent,
+        let check = Check::ChannelAbsent;
+        Refused::unread(
+            "r",
+            Wall(7),
+            404,
+            "ResourceNotFoundException",
+            check,
             remote,
-            what: "head",
-            action: None,
-            channel: None,
-            client_id: None,
-            key_id: None,
-            principal: None,
-            clock_skew_s: None,
-            fault: None,
-            explain: None,
-        }
+        )
     }
 
     fn note(diary: &mut Diary, now: u64, network: u8) {

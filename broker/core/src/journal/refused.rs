@@ -41,6 +41,37 @@ pub struct Refused {
     pub explain: Option<Box<Explain>>,
 }
 
+impl Refused {
+    /// A refusal of which no request is known but its address.
+    #[must_use]
+    pub fn unread(
+        request_id: &str,
+        at: Wall,
+        status: u16,
+        error_type: &'static str,
+        check: Check,
+        remote: SocketAddr,
+    ) -> Self {
+        Self {
+            request_id: request_id.into(),
+            at,
+            status,
+            error_type,
+            check,
+            remote,
+            what: "head",
+            action: None,
+            channel: None,
+            client_id: None,
+            key_id: None,
+            principal: None,
+            clock_skew_s: None,
+            fault: None,
+            explain: None,
+        }
+    }
+}
+
 /// What a signature was compared with. Values that are secret are cut to eight characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explain {

@@ -4,7 +4,7 @@ use super::capture::{Capture, Copies};
 use super::delivery_times::DeliveryTimes;
 use super::recorder::Recorder;
 use crate::check::Check;
-use crate::event::{Counters, Purpose};
+use crate::event::{Counters, Exemplars, Purpose};
 use crate::journal::{Diary, Journal};
 use crate::refusal_id::{RefusalIds, printed};
 use crate::time::Wall;
@@ -16,6 +16,8 @@ pub(super) struct Books {
     pub(super) diary: Diary,
     /// What happened on channels, for operators. Here, since every step has the books to count what it notes.
     pub(super) recorder: Recorder,
+    /// Session set-ups that took long.
+    pub(super) slow_setups: Exemplars,
     /// Messages delivered in this turn, not measured yet.
     pub(super) delivery_times: DeliveryTimes,
     /// Frames taken in since the start.
@@ -39,6 +41,7 @@ impl Books {
             counters: Counters::default(),
             diary: Diary::new(journal),
             recorder,
+            slow_setups: Exemplars::default(),
             delivery_times: DeliveryTimes::default(),
             frames: 0,
             random,

@@ -12,7 +12,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::reset::{self, ResetStep};
 use super::sockets::Sockets;
-use super::{faults, frames, leave, outboxes, parity, trace};
+use super::{faults, frames, leave, outboxes, parity, trace, whose};
 use crate::id::{Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, RECALL_STEP_MS, RECONNECTS_PER_STEP};
@@ -49,6 +49,11 @@ pub(super) fn answer_operator(
             let recorder = &books.recorder;
             let step = trace::step(sockets, directory, recorder, &identity, from, limit, at);
             Reply::Trace(step.map(Box::new))
+        }
+        Question::Session(session, before) => {
+            let recorder = &books.recorder;
+            let step = whose::step(sockets, directory, recorder, session, before);
+            Reply::Session(Box::new(step))
         }
         Question::ReconnectIce {
             channel: Some(identity),

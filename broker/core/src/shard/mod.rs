@@ -72,11 +72,13 @@ mod timers;
 mod trace;
 #[cfg(test)]
 mod transitions;
+mod turned_away;
 mod turns;
 mod unsent;
 mod upgrades;
 mod waits;
 mod welcome;
+mod whose;
 
 pub use crate::channel::Towards;
 pub use account_use::AccountUse;
@@ -94,12 +96,13 @@ pub use reset::{Reset, ResetStep};
 pub use snapshot::Snapshot;
 pub use start::Start;
 pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
+pub use whose::SessionStep;
 
 use crate::auth::Caller;
 use crate::channel::Life;
 use crate::event::Counters;
 use crate::id::SessionKey;
-use crate::machine::{Input, Intake, Machine, Output, Peer};
+use crate::machine::{Input, Intake, Machine, Output, Peer, TurnedAway};
 use crate::refusal_id::RefusalIds;
 use crate::session::{NEVER, SessionState};
 use crate::time::{Moment, Now};
@@ -109,6 +112,7 @@ use directory::Directory;
 use gate::Gate;
 use recorder::Recorder;
 use sockets::Sockets;
+use std::net::SocketAddr;
 
 /// One shard: four parts, each with its own promise. What a step may change is in its signature; only this file
 /// has all of them.
@@ -214,6 +218,10 @@ impl Machine for Shard {
         handover::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at)
     }
 
+    fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {
+        turned_away::turned_away(&mut self.books, remote, why, at)
+    }
+
     fn has_room(&self) -> bool {
         self.sockets.sessions.has_room()
     }
@@ -308,6 +316,8 @@ impl Machine for Shard {
             call_places: self.directory.waits.places() as u64,
             request_bytes: self.sockets.held.bytes as u64,
             requests_refused: self.sockets.held.refused,
+            recorded_since_us: trace::since(&self.books.recorder),
+            slow_setups: self.books.slow_setups,
             counters: Counters {
                 log_suppressed: self.books.diary.suppressed(),
                 audit_refused: self.books.diary.unauditable(),

@@ -18,7 +18,7 @@ use super::frames::{self, Aside, Reader};
 use super::sockets::Sockets;
 use super::{alexa, backlog, faults, leave, parity, relay, request_bytes, unsent};
 use crate::channel::Route;
-use crate::event::{Kind, Outcome};
+use crate::event::{Exemplar, Kind, Outcome};
 use crate::id::SessionKey;
 use crate::journal::EndReason;
 use crate::session::{NEVER, SessionState};
@@ -174,6 +174,11 @@ pub(super) fn sent(
     }
     if answers && let Some(ms) = session.open_mut().and_then(|ws| ws.first_answer(at.now)) {
         counters.session_setup.observe(ms * 1000, 1);
+        books.slow_setups.note(Exemplar {
+            connection: key.pack(),
+            ms,
+            at_ms: at.wall.0,
+        });
     }
     // The bytes wait no longer.
     session.dirty = !session.outbox.unsent().is_empty() && session.dirty;

@@ -1,6 +1,6 @@
 //! A copy of one shard's counters and gauges between two turns, and how shards add up.
 
-use crate::event::{CONNECTION_ROLES, Counters};
+use crate::event::{CONNECTION_ROLES, Counters, Exemplars};
 
 /// What a scrape sees of one shard; the sum is what it sees of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,11 @@ pub struct Snapshot {
     pub request_bytes: u64,
     /// HTTP connections that were refused or cut off since they held most of those bytes.
     pub requests_refused: u64,
+    /// Since when the recorder has notes, in microseconds since the start; `None` when nothing is recorded, and in the
+    /// sum of shards.
+    pub recorded_since_us: Option<u64>,
+    /// Session set-ups that took long; none in the sum of shards, since their numbers are the shard's.
+    pub slow_setups: Exemplars,
     /// Everything counted.
     pub counters: Counters,
 }

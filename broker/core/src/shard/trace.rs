@@ -129,7 +129,7 @@ pub(super) fn step(
     let left = NonZeroU64::new(before).filter(|before| before.get() > recorder.oldest());
     Some(TraceStep {
         read: (at.wall, micros(at)),
-        since_us: recorder.is_on().then(|| since(recorder)),
+        since_us: since(recorder),
         connected,
         events,
         next: left.map(|before| TracePlace {
@@ -139,16 +139,44 @@ pub(super) fn step(
     })
 }
 
-/// Since when there are notes: the start, until the first one is overwritten.
-fn since(recorder: &Recorder) -> u64 {
+/// Since when there are notes: the start, until the first one is overwritten; `None` when nothing is recorded.
+pub(super) fn since(recorder: &Recorder) -> Option<u64> {
     let oldest = recorder.oldest();
-    if oldest == 0 {
-        return 0;
+    if !recorder.is_on() || oldest == 0 {
+        return recorder.is_on().then_some(0);
     }
     let notes = (oldest..recorder.written()).filter_map(|serial| recorder.get(serial));
     let mut timed =
         notes.filter(|note| !matches!(tag_of(note), Some(Tag::Name | Tag::Address) | None));
-    timed.next().map_or(0, |[first, ..]| first & LOW)
+    Some(timed.next().map_or(0, |[first, ..]| first & LOW))
+}
+
+/// The channel and client id of a connection that left, if it did within one step's notes before a place; else where
+/// the step ended.
+pub(super) fn left(
+    recorder: &Recorder,
+    session: SessionKey,
+    before: u64,
+) -> Result<(ChannelKey, Option<Box<str>>), u64> {
+    let mut serial = before;
+    for _ in 0..INSPECTED_NOTES_PER_STEP {
+        let note = serial
+            .checked_sub(1)
+            .and_then(|serial| recorder.get(serial));
+        let Some(note) = note else {
+            break;
+        };
+        serial -= 1;
+        let [_, channel, who, _] = note;
+        if tag_of(&note) == Some(Tag::Left)
+            && who & LOW == session.pack()
+            && let Some(TraceKind::Left(peer, _)) = event(recorder, serial, note)
+        {
+            let channel = ChannelKey::unpack(channel & LOW);
+            return Ok((channel, peer.client_id));
+        }
+    }
+    Err(serial)
 }
 
 fn connected(sockets: &Sockets, recorder: &Recorder, channel: &Channel) -> Vec<TracePeer> {

@@ -20,6 +20,17 @@ pub(crate) struct Footprint {
     pub(crate) descriptors: usize,
 }
 
+/// Resident memory of a broker.
+pub(crate) fn resident_bytes(broker: &Broker) -> u64 {
+    let id = broker.id();
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the broker is there");
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    resident.expect("resident memory, unless the broker has ended") << 10
+}
+
 /// A broker process under observation.
 pub(super) struct Watched<'b>(&'b Broker);
 
@@ -31,14 +42,9 @@ impl<'b> Watched<'b> {
     /// What it holds now.
     pub(super) fn footprint(&self) -> Footprint {
         let id = self.0.id();
-        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the broker is there");
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
         let descriptors = fs::read_dir(format!("/proc/{id}/fd")).expect("the broker is there");
         Footprint {
-            resident_bytes: resident.expect("resident memory, unless the broker has ended") << 10,
+            resident_bytes: resident_bytes(self.0),
             descriptors: descriptors.count(),
         }
     }

@@ -39,6 +39,7 @@ mod unfinished_messages;
 mod waiting_calls;
 
 use crate::process::Broker;
+pub(crate) use gauges::resident_bytes;
 use gauges::{Footprint, Watched};
 use healthy::{Healthy, Latencies};
 use std::net::{IpAddr, Ipv4Addr};

@@ -34,6 +34,13 @@ const ELSEWHERE: [Check; 7] = [
     Check::InternalFailure,
 ];
 
+/// What is refused before there is a request: see `turned_away.rs`.
+const EARLY: [Check; 3] = [
+    Check::ConnectionsFull,
+    Check::HandshakesFull,
+    Check::TlsExpected,
+];
+
 /// Requests of a flood, and how many are under way.
 const FLOOD: usize = 5_000;
 const PIPELINED: usize = 50;
@@ -93,6 +100,7 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     full(&crowded);
     let mut all = checks(&[&clients, &open, &crowded]);
     all.extend(ELSEWHERE);
+    all.extend(EARLY);
     let missing: Vec<&Check> = Check::ALL
         .iter()
         .filter(|check| !all.contains(check))

@@ -1,11 +1,13 @@
 //! What operators ask a shard, and its answers.
 
 use super::channels::{ChannelLine, ChannelView};
-use crate::id::Identity;
+use crate::id::{Identity, SessionKey};
 use crate::shard::faults::SharedRule;
 use crate::shard::parity::Finding;
 use crate::shard::reset::{Reset, ResetStep};
 use crate::shard::trace::{TracePlace, TraceStep};
+use crate::shard::whose::SessionStep;
+use std::num::NonZeroU64;
 
 /// A question of the inspector.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub enum Question {
         /// How many events at most.
         limit: usize,
     },
+    /// Whose connection this is, or was; and where this step begins, if it is not the first.
+    Session(SessionKey, Option<NonZeroU64>),
     /// RECONNECT_ICE_SERVER to every current connection, or to those of one channel; those that must not get it are
     /// closed.
     ReconnectIce {
@@ -75,6 +79,8 @@ pub enum Reply {
     Channel(Option<Box<ChannelView>>),
     /// One step of a channel's trace, if the channel lives there.
     Trace(Option<Box<TraceStep>>),
+    /// One step of looking for a connection.
+    Session(Box<SessionStep>),
     /// How many connections were notified in this step, and where the next step begins, if any.
     Reconnected(u64, Option<usize>),
     /// The number of connections that are being closed, or `None` when the channel does not live there.

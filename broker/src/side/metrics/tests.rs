@@ -1,0 +1,289 @@
+//! Every series exists, adds up, and follows the rules.
+
+use super::*;
+use crate::edge::EdgeCounts;
+use crate::side::exposition::Kind;
+use crate::side::status::Status;
+use broker_core::event::{AuthFailure, Exemplar, Requested, UpgradeOutcome, UpgradeRole};
+use broker_core::id::ShardId;
+use codec::aws::sigv4::Reason;
+
+fn report() -> Report {
+    let scraped = |shard| Scraped {
+        shard: ShardId(shard),
+        snapshot: Snapshot::default(),
+        edge: EdgeCounts::default(),
+    };
+    Report {
+        shards: vec![scraped(0), scraped(1)],
+        busy_ratios: vec![0.25, 0.0],
+        process: ProcessState {
+            tls_not_after: 1_800_000_000,
+            profile: "strict",
+            started: 1_700_000_000,
+            status: Status::Draining,
+            budgets: [1, 2, 3],
+            ..ProcessState::default()
+        },
+    }
+}
+
+#[test]
+fn every_series_exists_at_zero() {
+    let text = report().text(Format::Text);
+    for role in ["master", "viewer", "superseded", "http", "handshake"] {
+        assert!(
+            text.contains(&format!("\nheliograph_connections{{role=\"{role}\"}} 0\n")),
+            "{role}: {text}"
+        );
+    }
+    for action in ["SDP_OFFER", "SDP_ANSWER", "ICE_CANDIDATE", "unknown"] {
+        assert!(
+            text.contains(&format!(
+                "\nheliograph_messages_received_total{{action=\"{action}\"}} 0\n"
+            )),
+            "{action}"
+        );
+        for outcome in [
+            "delivered",
+            "expired",
+            "overwritten",
+            "withdrawn",
+            "refused",
+            "throttled",
+            "overflow",
+            "evicted",
+        ] {
+            let series = format!(
+                "\nheliograph_messages_total{{action=\"{action}\",outcome=\"{outcome}\"}} 0\n"
+            );
+            assert!(text.contains(&series), "{series}: {text}");
+        }
+    }
+    for series in [
+        "heliograph_pending_messages 0",
+        "heliograph_outbox_messages 0",
+        "heliograph_outbox_bytes 0",
+        "heliograph_control_bytes 0",
+        "heliograph_channels{state=\"active\"} 0",
+        "heliograph_channels{state=\"deleting\"} 0",
+        "heliograph_timer_entries 0",
+        "heliograph_handovers_total 0",
+        "heliograph_log_dropped_total 0",
+        "heliograph_mailbox_refused_total 0",
+        "heliograph_tls_handshakes_total{outcome=\"resumed\"} 0",
+        "heliograph_accept_errors_total{reason=\"fd_limit\"} 0",
+        "heliograph_connections_cut_total{reason=\"evicted\"} 0",
+        "heliograph_shard_busy_ratio{shard=\"0\"} 0.25",
+        "heliograph_tls_not_after_seconds 1800000000",
+        "heliograph_status{status=\"draining\"} 1",
+        "heliograph_status{status=\"starting\"} 0",
+        "heliograph_status{status=\"ok\"} 0",
+        "heliograph_status{status=\"store_failed\"} 0",
+        "heliograph_budget_bytes{budget=\"outbox\"} 1",
+        "heliograph_budget_bytes{budget=\"pending\"} 2",
+        "heliograph_budget_bytes{budget=\"requests\"} 3",
+        "heliograph_data_dir_free_bytes NaN",
+        "process_start_time_seconds 1700000000",
+        "heliograph_connection_ends_total{reason=\"protocol_error\"} 0",
+        "heliograph_connection_ends_total{reason=\"slow_consumer\"} 0",
+    ] {
+        assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
+    }
+}
+
+#[test]
+fn the_process_is_described() {
+    let text = report().text(Format::Text);
+    for name in [
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+    ] {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")))
+            .expect(name);
+        let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(value > 0.0, "{line}");
+    }
+}
+
+#[test]
+fn shards_are_added_up() {
+    let mut report = report();
+    for shard in &mut report.shards {
+        shard.snapshot.connections[0] = 3;
+        shard.snapshot.counters.received[1] = 5;
+        shard.edge.handovers = 7;
+    }
+    report.shards[1].edge.longest_turn_us = 1_500;
+    let text = report.text(Format::Text);
+    for series in [
+        "heliograph_connections{role=\"handshake\"} 6",
+        "heliograph_messages_received_total{action=\"SDP_ANSWER\"} 10",
+        "heliograph_handovers_total 14",
+        "heliograph_turn_seconds 0.0015",
+    ] {
+        assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
+    }
+}
+
+fn text_of(snapshot: Snapshot) -> String {
+    let mut report = report();
+    report.shards[0].snapshot = snapshot;
+    report.text(Format::Text)
+}
+
+fn has(text: &str, series: &str) {
+    assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
+}
+
+#[test]
+fn every_series_about_clients_exists_at_zero() {
+    let text = text_of(Snapshot::default());
+    for role in ["master", "viewer"] {
+        for outcome in [
+            "accepted",
+            "invalid",
+            "unauthenticated",
+            "forbidden",
+            "not_found",
+            "limited",
+            "unavailable",
+        ] {
+            let labels = format!("role=\"{role}\",outcome=\"{outcome}\"");
+            has(&text, &format!("heliograph_upgrades_total{{{labels}}} 0"));
+        }
+    }
+    for operation in ["CreateSignalingChannel", "GetCallerIdentity", "unknown"] {
+        for status in [
+            200, 400, 401, 403, 404, 405, 408, 411, 413, 426, 431, 500, 503,
+        ] {
+            let labels = format!("operation=\"{operation}\",status=\"{status}\"");
+            has(
+                &text,
+                &format!("heliograph_http_requests_total{{{labels}}} 0"),
+            );
+        }
+    }
+    for reason in [
+        "missing",
+        "malformed",
+        "expired",
+        "early",
+        "scope",
+        "unknown_key",
+        "token",
+        "mismatch",
+        "policy",
+    ] {
+        let labels = format!("reason=\"{reason}\"");
+        has(
+            &text,
+            &format!("heliograph_auth_failures_total{{{labels}}} 0"),
+        );
+    }
+    for series in [
+        "heliograph_large_frames_total{over=\"10240\"} 0",
+        "heliograph_large_frames_total{over=\"18750\"} 0",
+        "heliograph_delivery_seconds_count 0",
+        "heliograph_delivery_seconds_bucket{le=\"0.000016\"} 0",
+        "heliograph_session_setup_seconds_bucket{le=\"+Inf\"} 0",
+        "heliograph_log_suppressed_total 0",
+        "heliograph_refusals_total{check=\"http_malformed\"} 0",
+        "heliograph_refusals_total{check=\"internal_failure\"} 0",
+    ] {
+        has(&text, series);
+    }
+}
+
+#[test]
+fn counters_have_their_labels() {
+    let mut snapshot = Snapshot::default();
+    let counters = &mut snapshot.counters;
+    counters.upgrade(UpgradeRole::Viewer, UpgradeOutcome::NotFound);
+    counters.request(Requested::Unknown, 404);
+    counters.auth_failure(AuthFailure::Signature(Reason::UnknownKey));
+    counters.frame(12_000);
+    counters.delivery.observe(16, 1);
+    counters.delivery.observe(17, 2);
+    counters.session_setup.observe(80_000_000, 1);
+    let text = text_of(snapshot);
+    for series in [
+        "heliograph_upgrades_total{role=\"viewer\",outcome=\"not_found\"} 1",
+        "heliograph_http_requests_total{operation=\"unknown\",status=\"404\"} 1",
+        "heliograph_auth_failures_total{reason=\"unknown_key\"} 1",
+        "heliograph_large_frames_total{over=\"10240\"} 1",
+        "heliograph_large_frames_total{over=\"18750\"} 0",
+        "heliograph_delivery_seconds_sum 0.00005",
+        "heliograph_delivery_seconds_bucket{le=\"0.000016\"} 1",
+        "heliograph_delivery_seconds_bucket{le=\"0.000032\"} 3",
+        "heliograph_delivery_seconds_bucket{le=\"+Inf\"} 3",
+        "heliograph_session_setup_seconds_bucket{le=\"67.108864\"} 0",
+        "heliograph_session_setup_seconds_bucket{le=\"+Inf\"} 1",
+    ] {
+        has(&text, series);
+    }
+}
+
+#[test]
+fn the_build_is_described() {
+    let text = report().text(Format::OpenMetrics);
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("heliograph_build_info{"));
+    let line = line.expect("the metric");
+    let version = concat!("version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
+    assert!(line.contains(version), "{line}");
+    assert!(line.ends_with("\",profile=\"strict\"} 1"), "{line}");
+}
+
+#[test]
+fn names_follow_the_rules_of_prometheus() {
+    let mut seen = std::collections::BTreeSet::new();
+    let shards = machine::METRICS.iter().chain(edge::METRICS);
+    let shards = shards.map(|row| (row.name, row.help, row.kind));
+    let process = process::METRICS.iter();
+    let process = process.map(|row| (row.name, row.help, row.kind));
+    for (name, help, kind) in shards.chain(process) {
+        assert!(seen.insert(name), "{name} twice");
+        let total = name.ends_with("_total");
+        assert_eq!(total, kind == Kind::Counter, "{name}");
+        let known = name.starts_with("heliograph_") || name.starts_with("process_");
+        assert!(known && !help.ends_with('.'), "{name}");
+    }
+}
+
+/// The newest of any shard, where an octave has one; the shard's number with the connection's.
+#[test]
+fn slow_session_setups_have_an_exemplar() {
+    let mut report = report();
+    for (shard, at) in report
+        .shards
+        .iter_mut()
+        .zip([1_700_000_000_500, 1_700_000_000_250])
+    {
+        shard.snapshot.counters.session_setup.observe(3_000_000, 1);
+        shard.snapshot.slow_setups.note(Exemplar {
+            connection: 70 + u64::from(shard.shard.0),
+            ms: 3_000,
+            at_ms: at,
+        });
+        (shard.snapshot.recorded_since_us, shard.edge.clock_us) = (Some(500_000), 3_000_000);
+    }
+    let open = report.clone().text(Format::OpenMetrics);
+    has(
+        &open,
+        "heliograph_session_setup_seconds_bucket{le=\"4.194304\"} 2 # {shard=\"0\",connection=\"70\"} 3 \
+         1700000000.500",
+    );
+    assert_eq!(open.matches(" # ").count(), 1);
+    let text = report.text(Format::Text);
+    has(
+        &text,
+        "heliograph_session_setup_seconds_bucket{le=\"4.194304\"} 2",
+    );
+    has(&text, "heliograph_recorder_reach_seconds{shard=\"1\"} 2.5");
+}
