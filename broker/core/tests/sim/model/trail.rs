@@ -51,6 +51,13 @@ pub(crate) struct Passing {
     pub(crate) viewer: Option<String>,
 }
 
+impl What {
+    /// Whether it is that nobody came for a kept message in time.
+    pub(crate) fn is_expiry(&self) -> bool {
+        matches!(self, Self::Message(passing) if passing.passage == Passage::Expired)
+    }
+}
+
 impl Passing {
     /// Whether a master wrote the client id.
     pub(crate) fn is_named(&self) -> bool {
