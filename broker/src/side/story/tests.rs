@@ -296,12 +296,14 @@ fn what_is_left_out_by_client_by_time_and_by_number() {
     one.only("v2");
     assert_eq!((ids(&one), one.masters.len()), (vec!["v2".to_owned()], 2));
 
+    let mut earlier = story();
+    earlier.since(15);
+    assert_eq!(earlier.masters.len(), 2, "one left at that moment");
+
     let mut later = story();
     later.since(20);
     assert_eq!(moments(&later), [vec![20], vec![30], vec![40]]);
     assert_eq!(later.masters.len(), 1, "one left before");
-    later.since(15);
-    assert_eq!(later.masters.len(), 1);
     later.since(41);
     assert_eq!(ids(&later), ["v2"], "it is connected");
     assert!(!later.cut);
@@ -387,6 +389,8 @@ fn an_earlier_offer_counts_until_it_is_answered() {
     for (answered, older) in [(false, true), (true, false)] {
         let mut script = Script::default();
         script
+            .joins(0, 9, "")
+            .leaves(8000, 9, "", 0)
             .joins(1000, 1, "v1")
             .at(2000, relayed(OFFER, UP, 1, 9));
         if answered {
@@ -406,6 +410,6 @@ fn an_earlier_offer_counts_until_it_is_answered() {
             .map(|one| one.facts.older_offer)
             .collect();
         assert_eq!(found, [false, older, false], "answered: {answered}");
-        assert!(!story.viewers[0].facts.master, "none is connected");
+        assert!(!story.viewers[0].facts.master, "it has left");
     }
 }
