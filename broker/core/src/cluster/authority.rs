@@ -86,6 +86,12 @@ impl Authority {
         self.etcd = None;
     }
 
+    /// When the newest question was sent to which etcd showed the slots.
+    #[must_use]
+    pub fn etcd_asked(&self) -> Option<Now> {
+        self.etcd
+    }
+
     /// Whether etcd answered lately.
     #[must_use]
     pub fn has_etcd(&self, now: Now) -> bool {

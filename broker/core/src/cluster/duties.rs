@@ -214,17 +214,19 @@ impl Cluster {
         }
     }
 
-    /// Notes whose slots could be taken, as long as etcd answers.
+    /// Notes whose slots could be taken, as of when etcd last answered.
     fn write_off(&mut self, now: Now) {
+        let Some(as_of) = self.authority.etcd_asked() else {
+            return;
+        };
         if !self.authority.has_etcd(now) || self.other_history {
             return;
         }
         for node in self.view.nodes() {
-            let is_silent = self.silence.asked_for(node, now, self.ttl_ms)
-                && !self.silence.reaches(node, now)
-                && (self.silence.ever_answered(node) || self.plan.runs_for(GRACE_MS, now));
-            let is_gone = self.view.absent_ms(node) >= ABSENT_MS;
-            self.silence.write_off(node, is_silent && is_gone);
+            let is_gone = self.silence.is_gone(node, as_of, self.ttl_ms)
+                && self.view.absent_ms(node) >= ABSENT_MS
+                && (self.silence.ever_answered(node) || self.plan.runs_for(GRACE_MS, as_of));
+            self.silence.write_off(node, is_gone);
         }
     }
 

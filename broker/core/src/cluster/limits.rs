@@ -43,7 +43,7 @@ pub const RESTARTED_MS: u64 = 5_000;
 pub const FALLBACK_MS: u64 = 1_000;
 
 /// What chance adds to [`FALLBACK_MS`], at most, so that the others do not all claim at once.
-pub const FALLBACK_SPREAD_MS: u64 = 1_000;
+pub const FALLBACK_SPREAD_MS: u64 = 500;
 
 /// For this long after its start a node takes no slot of an owner that did not answer it since then.
 pub const GRACE_MS: u64 = 30_000;

@@ -181,6 +181,14 @@ impl Silence {
             .is_some_and(|since| now.since(since) >= ttl_ms)
     }
 
+    /// Whether `peer`, as of a moment, had been asked for `ttl_ms` and answered none of those questions.
+    #[must_use]
+    pub fn is_gone(&self, peer: NodeId, as_of: Now, ttl_ms: u64) -> bool {
+        let answered = self.peer(peer).answered;
+        self.asked_for(peer, as_of, ttl_ms)
+            && answered.is_none_or(|asked| as_of.since(asked) >= ttl_ms)
+    }
+
     fn unserved_for(&self, slot: Slot, epoch: Epoch, now: Now, ttl_ms: u64) -> bool {
         match self.served.get(slot.index()).copied().flatten() {
             Some((of, at)) => of != epoch || now.since(at) >= ttl_ms,
@@ -254,6 +262,19 @@ mod tests {
         assert!(!is_silent(&silence, 13_999));
         silence.answers(PEER, &answer(5_000, &[]), Now(6_000));
         assert!(is_silent(&silence, 14_000), "it answers without serving");
+    }
+
+    #[test]
+    fn a_peer_is_gone_as_of_a_moment() {
+        let mut silence = Silence::new(1, 8_000);
+        silence.asks(PEER, Now(0));
+        silence.answers(PEER, &answer(2_000, &[]), Now(2_100));
+        assert!(!silence.is_gone(PEER, Now(11_900), 10_000));
+        assert!(silence.is_gone(PEER, Now(12_000), 10_000));
+        assert!(
+            !silence.is_gone(NodeId(2), Now(60_000), 10_000),
+            "never asked"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::script::Script;
 use crate::world::TTL_MS;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
-use broker_core::cluster::limits::{CALL_MS, MARGIN_MS, TICK_MS};
+use broker_core::cluster::limits::{CALL_MS, TICK_MS};
 use broker_core::cluster::message::{Answer, Call, Ending, Held};
 use broker_core::cluster::types::{Epoch, Key, NodeId, Owner, ParcelId, Slot, Value};
 use broker_core::time::Now;
@@ -43,11 +43,11 @@ pub(crate) struct Check {
     void: BTreeSet<ParcelId>,
     /// By host and peer: the question that the peer answered last, and when it said that it had etcd, unless it has
     /// left since.
-    had_etcd: BTreeMap<(usize, usize), (Now, Option<u64>)>,
+    pub(crate) had_etcd: BTreeMap<(usize, usize), (Now, Option<u64>)>,
     /// By host: when etcd last showed it the slots.
-    etcd: Vec<u64>,
+    pub(crate) etcd: Vec<u64>,
     /// By host: when it sent the newest question that was answered, by its own clock.
-    contacts: Vec<Now>,
+    pub(crate) contacts: Vec<Now>,
     pub(crate) lost: u64,
     pub(crate) moves: u64,
 }
@@ -97,7 +97,7 @@ impl Check {
         *self.met.entry(what).or_default() += 1;
     }
 
-    fn breaks(&mut self, what: String) {
+    pub(crate) fn breaks(&mut self, what: String) {
         self.fault.get_or_insert(what);
     }
 
@@ -296,74 +296,6 @@ impl Check {
             {
                 self.breaks(format!(
                     "I4 at {now}: host {host} claims {slot:?} at {epoch:?}, served at {at}"
-                ));
-            }
-        }
-    }
-
-    /// I2: a host got an answer that shows the slots, to a question that it sent at `asked`.
-    pub(crate) fn contact(&mut self, host: usize, asked: Now) {
-        let contact = &mut self.contacts[host];
-        *contact = (*contact).max(asked);
-    }
-
-    /// I2: etcd shows the slots to a host.
-    pub(crate) fn etcd_shows(&mut self, host: usize, now: u64) {
-        self.etcd[host] = now;
-    }
-
-    /// I2: a peer says whether it has etcd, in answer to a question of `asked`.
-    pub(crate) fn says(&mut self, host: usize, answer: (NodeId, Now), has_etcd: bool, now: u64) {
-        let (peer, asked) = answer;
-        let known = self.had_etcd.entry((host, peer.index())).or_default();
-        if asked >= known.0 {
-            *known = (asked, has_etcd.then_some(now));
-        }
-    }
-
-    /// I2: a peer leaves, or nothing listens on its host.
-    pub(crate) fn leaves(&mut self, host: usize, peer: NodeId) {
-        if let Some(known) = self.had_etcd.get_mut(&(host, peer.index())) {
-            known.1 = None;
-        }
-    }
-
-    /// I2: the exception is for hosts of which no peer had etcd last, except those that could be taken from since.
-    fn exceptions(&mut self, now: u64, hosts: &[Host]) {
-        for (number, host) in hosts.iter().enumerate() {
-            let Some(cluster) = host.cluster.as_ref().filter(|_| host.runs()) else {
-                continue;
-            };
-            if cluster.standing() != Standing::Exception {
-                continue;
-            }
-            let can_take = |peer: &Host| {
-                let word = self.had_etcd.get(&(number, peer.node.index()));
-                let had_etcd = word.and_then(|(_, at)| *at);
-                let is_written_off = |at: u64| self.etcd[number] >= at + TTL_MS - MARGIN_MS;
-                cluster.expects(peer.node) && had_etcd.is_some_and(|at| !is_written_off(at))
-            };
-            if let Some(peer) = hosts.iter().find(|peer| can_take(peer)) {
-                let peer = peer.node;
-                return self.breaks(format!(
-                    "I2 at {now}: host {number} goes on although {peer:?} may take"
-                ));
-            }
-        }
-    }
-
-    /// I2: no host admits that is alone.
-    fn contacts(&mut self, now: u64, hosts: &[Host]) {
-        for (number, host) in hosts.iter().enumerate() {
-            let Some(cluster) = &host.cluster else {
-                continue;
-            };
-            let clock = host.clock(now);
-            let since = clock.since(self.contacts[number]);
-            let admits = host.runs() && clock < cluster.valid_until();
-            if admits && since > TTL_MS - MARGIN_MS && cluster.standing() != Standing::Exception {
-                self.breaks(format!(
-                    "I2 at {now}: host {number} admits {since} ms after its last answer"
                 ));
             }
         }

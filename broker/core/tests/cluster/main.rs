@@ -18,6 +18,7 @@
 mod aimed;
 mod check;
 mod classes;
+mod contact;
 mod etcd;
 mod host;
 mod net;
