@@ -104,16 +104,23 @@ export class Signaling {
         });
     }
 
-    // A browser does not show why a WebSocket was refused; the broker's list of refusals does.
+    // A browser does not show why a WebSocket was refused; the broker's list of refusals does, a moment after the answer.
     async why() {
         const query = new URLSearchParams({ channel: this.channel, limit: 1 });
-        const found = await this.admin(`/refusals?${query}`).catch(() => undefined);
-        const refusal = found?.answer?.refusals?.[0];
-        if (!refusal) {
-            return 'the WebSocket was refused, or nothing answers there: see the log of the broker';
+        for (let tries = 0; tries < 20; tries += 1) {
+            const found = await this.admin(`/refusals?${query}`).catch(() => undefined);
+            const refusal = found?.answer?.refusals?.[0];
+            if (refusal && refusal.requestId !== this.shown) {
+                const { check, fault, says, do: remedy } = refusal;
+                this.shown = refusal.requestId;
+                return `${check}${fault ? ` (${fault})` : ''}: ${says} ${remedy}`;
+            }
+            if (!found?.answer?.refusals) {
+                break; // nothing answers, or the token is not known
+            }
+            await new Promise((resolve) => setTimeout(resolve, 100));
         }
-        const { check, fault, says, do: remedy } = refusal;
-        return `${check}${fault ? ` (${fault})` : ''}: ${says} ${remedy}`;
+        return 'the WebSocket was refused, or nothing answers there: see the log of the broker';
     }
 
     receive(data) {
