@@ -1,10 +1,12 @@
-//! Micro-benchmarks: each module of the road beside the libraries that do the same work.
+//! Benchmarks: each module of the road beside the libraries that do the same work, and the whole broker beside relays
+//! that do the same work (`relay`, see [`relay`] and [`compare`]).
 //!
 //! ```text
-//! cargo bench -p benches                          # all, three to four minutes
+//! cargo bench -p benches --bench relay            # the broker beside its rivals, end to end: see benches/relay.rs
+//! cargo bench -p benches --bench frame            # one module
 //! cargo bench -p benches --bench frame -- decode  # one module, one operation
 //! cargo test -p benches --benches                 # each once, its answers verified: what CI runs
-//! cargo run -p benches --bin record               # the figures of the last run as CSV
+//! cargo run -p benches --bin record               # the figures of the last run of the modules as CSV
 //! ```
 //! Groups are `<module>/<operation>/<case>`, with the libraries side by side in each:
 //! `frame/decode/ice-200B/heliograph`, `frame/decode/ice-200B/tungstenite`. Beside each time are messages and bytes
@@ -21,6 +23,9 @@
 //! | `presigned` | a signed URL or call → who signed it | SHA-256 and HMAC alone, of two libraries |
 //! | `policy` | a policy and a request → allowed, denied, no match; text → policy | – |
 //! | `token` | a grant ⇄ its session token; an upgrade with one → who signed it | – |
+//! | `names` | an upgrade's query and ARN | copying alone |
+//! | `utf8` | texts that are not ASCII, whole and in pieces | the check alone, of std and simdutf8 |
+//! | `mailbox` | a letter posted and taken; a record as bytes and back | std's bounded channel; copying alone |
 //! | `shard` | bytes in → the recipient's outbox → sent; head → 101 | tungstenite with serde_json and a hash map |
 //!
 //! Rules that make figures comparable:
@@ -37,8 +42,10 @@
 //! decoding; and fastwebsockets, whose frames come and go through tokio's traits alone. Recorded runs are in
 //! `benches/record/`, each with its machine beside it. Compare ratios within one run only.
 
+pub mod compare;
 pub mod fixture;
 pub mod harness;
+pub mod relay;
 pub mod rival;
 
 /// The allocator of the broker. Rivals that allocate per message profit from it.

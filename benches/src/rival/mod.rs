@@ -14,8 +14,9 @@ pub use heliograph::Heliograph;
 pub use httparse::Httparse;
 pub use relay::Relay;
 pub use serde_json::SerdeJson;
+pub(crate) use serde_json::event_text;
 pub use simd_json::SimdJson;
-pub use text::{Text, judge};
+pub use text::{Text, judge, judge_from};
 pub use tungstenite::Tungstenite;
 
 use codec::signal::{Delivery, Request};

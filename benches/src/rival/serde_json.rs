@@ -1,8 +1,8 @@
 //! serde_json: borrowed strings in, a buffer that is used again out.
 
-use super::text::{Text, judge};
+use super::text::{Text, judge_from};
 use super::{Parse, Write};
-use codec::signal::{Delivery, Request};
+use codec::signal::{Delivery, Request, Role};
 use codec::ws::{self, Opcode};
 use serde::Serialize;
 
@@ -11,10 +11,19 @@ use serde::Serialize;
 pub struct SerdeJson(Vec<u8>);
 
 impl SerdeJson {
-    /// Reads a text that is known to be UTF-8 already.
+    /// Reads a master's text that is known to be UTF-8 already.
     pub(super) fn parse_str<T>(text: &str, see: impl FnOnce(&Request<'_>) -> T) -> Option<T> {
+        Self::parse_from(Role::Master, text, see)
+    }
+
+    /// Reads a text of a client of this role that is known to be UTF-8 already.
+    pub(crate) fn parse_from<T>(
+        role: Role,
+        text: &str,
+        see: impl FnOnce(&Request<'_>) -> T,
+    ) -> Option<T> {
         let text: Text<'_> = serde_json::from_str(text).ok()?;
-        Some(see(&judge(&text)?))
+        Some(see(&judge_from(role, &text)?))
     }
 }
 
@@ -50,6 +59,11 @@ impl<'a> Event<'a> {
             sender: delivery.sender,
         }
     }
+}
+
+/// The text of an event, without a frame.
+pub(crate) fn event_text(delivery: &Delivery<'_>) -> String {
+    serde_json::to_string(&Event::of(delivery)).expect("an event has texts only")
 }
 
 impl Write for SerdeJson {

@@ -3,7 +3,7 @@
 
 use codec::aws::{ClientId, CorrelationId};
 use codec::base64::{Alphabet, alphabet, is_well_formed};
-use codec::signal::{Action, MessageRules, Request};
+use codec::signal::{Action, MessageRules, Request, Role};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -47,6 +47,13 @@ pub enum Member<'a> {
 /// Applies the rules of the default profile to a master's message.
 #[must_use]
 pub fn judge<'t>(text: &'t Text<'_>) -> Option<Request<'t>> {
+    judge_from(Role::Master, text)
+}
+
+/// Applies the rules of the default profile to a message of this role. A viewer's goes to its master, whatever it
+/// names.
+#[must_use]
+pub fn judge_from<'t>(role: Role, text: &'t Text<'_>) -> Option<Request<'t>> {
     let action = Action::parse(text.action.as_str()?.as_bytes())?;
     let payload = text.payload.as_str()?;
     let lawful =
@@ -59,13 +66,17 @@ pub fn judge<'t>(text: &'t Text<'_>) -> Option<Request<'t>> {
         Member::Text(id) => Some(CorrelationId::parse(id).ok()?),
         Member::Other => return None,
     };
-    if action == Action::SdpOffer && !MessageRules::DEFAULT.master_offers {
-        return None;
-    }
+    let recipient = match role {
+        Role::Master if action == Action::SdpOffer && !MessageRules::DEFAULT.master_offers => {
+            return None;
+        }
+        Role::Master => Some(ClientId::parse(text.recipient.as_str()?).ok()?),
+        Role::Viewer => None,
+    };
     Some(Request {
         action,
         payload,
-        recipient: Some(ClientId::parse(text.recipient.as_str()?).ok()?),
+        recipient,
         correlation_id,
     })
 }

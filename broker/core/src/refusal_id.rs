@@ -19,7 +19,7 @@ use crate::time::Wall;
 use aws_lc_rs::cipher::{
     AES_128, DecryptingKey, DecryptionContext, EncryptingKey, UnboundCipherKey,
 };
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use std::fmt;
 
 /// What the id of a refusal says.
@@ -169,11 +169,16 @@ impl Block {
 /// An id in its printed form: a UUID's.
 #[must_use]
 pub fn printed(id: u128) -> String {
-    let hex = format!("{id:032x}");
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    let (a, b, c) = (part(0, 8), part(8, 12), part(12, 16));
-    let (d, e) = (part(16, 20), part(20, 32));
-    format!("{a}-{b}-{c}-{d}-{e}")
+    let mut digits = [0; 32];
+    HEXLOWER.encode_mut(&id.to_be_bytes(), &mut digits);
+    let mut text = String::with_capacity(36);
+    for (place, digit) in digits.into_iter().enumerate() {
+        if matches!(place, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(char::from(digit));
+    }
+    text
 }
 
 /// The bytes of a printed id.
@@ -242,6 +247,13 @@ mod tests {
                 purpose: Purpose::of_index(purpose).unwrap(),
             }
         }
+    }
+
+    #[test]
+    fn an_id_is_printed_as_a_uuid() {
+        let id = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
+        assert_eq!(printed(id), "01234567-89ab-cdef-0011-223344556677");
+        assert_eq!(printed(7), "00000000-0000-0000-0000-000000000007");
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! What the kernel reports of a process: CPU time and memory, from `/proc`.
 
+use rustix::param::clock_ticks_per_second;
 use std::fs;
 use std::io;
 
@@ -27,10 +28,11 @@ impl Process {
         }
     }
 
-    /// CPU time of all its living threads, user and kernel, in nanoseconds.
+    /// CPU time of all its threads, user and kernel, in nanoseconds.
     ///
     /// Source: `/proc/PID/task/TID/schedstat`, first number (proc_pid_schedstat: time spent on the CPU). The ticks of
-    /// `/proc/PID/stat` are 10 ms apart, too coarse for a short run.
+    /// `/proc/PID/stat` are 10 ms apart, too coarse for a short run; but threads that have ended are only in them, so
+    /// they count where they are more.
     ///
     /// # Errors
     /// The process is gone.
@@ -47,7 +49,9 @@ impl Process {
                 .and_then(|number| number.parse::<u64>().ok())
                 .unwrap_or_default();
         }
-        Ok(sum)
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let tick_ns = 1_000_000_000 / clock_ticks_per_second();
+        Ok(sum.max(ticks(&stat).unwrap_or_default() * tick_ns))
     }
 
     /// Memory that it has in use, in bytes: resident pages, shared ones included.
@@ -68,9 +72,19 @@ impl Process {
     }
 }
 
+/// User and kernel time in `/proc/PID/stat`, its fields 14 and 15. The second one, a name, may hold anything.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn this_process_has_used_something() {
@@ -83,4 +97,31 @@ mod tests {
         assert!(own.rss_bytes().unwrap() > 100_000);
         assert!(Process::find(u32::MAX).is_err());
     }
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let own = Process::own();
+        let before = own.cpu_ns().unwrap();
+        let busy = || {
+            let begun = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            let spent =
+                || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime) - begun;
+            while Duration::try_from(spent()).unwrap() < BUSY {}
+        };
+        thread::spawn(busy).join().unwrap();
+        let ended = Instant::now();
+        // The time of a thread is moved to its process a little after its end is reported.
+        while Duration::from_nanos(own.cpu_ns().unwrap().saturating_sub(before)) < BUSY / 2 {
+            assert!(ended.elapsed() < Duration::from_secs(10));
+        }
+    }
+
+    #[test]
+    fn a_name_does_not_shift_the_fields() {
+        let stat = "7 (a) 1 (b) R 1 2 3 4 5 6 7 8 9 10 30 12 13 14";
+        assert_eq!(ticks(stat), Some(42));
+        assert_eq!(ticks("7 (a) R 1"), None);
+    }
+
+    const BUSY: Duration = Duration::from_millis(200);
 }

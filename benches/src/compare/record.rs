@@ -1,0 +1,138 @@
+//! The figures of a comparison as a file.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::Path;
+use std::{fs, io};
+
+/// A whole comparison.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it began: RFC 3339, UTC.
+    pub started: String,
+    /// The machine, as the driver describes it.
+    pub machine: Value,
+    /// What `rustc --version` says.
+    pub compiler: String,
+    /// Seconds that were measured in each round.
+    pub seconds: f64,
+    /// The servers' CPU and the driver's.
+    pub cores: (usize, usize),
+    /// One for each case and server, in the order in which they were run.
+    pub figures: Vec<Figures>,
+}
+
+/// One server under one load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// The load.
+    pub case: String,
+    /// The server.
+    pub server: String,
+    /// Of the values.
+    pub unit: String,
+    /// One for each round.
+    pub values: Vec<f64>,
+}
+
+impl Figures {
+    /// The least.
+    #[must_use]
+    pub fn best(&self) -> f64 {
+        self.values.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// The one in the middle; of an even number the lower one of the two.
+    #[must_use]
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len().saturating_sub(1) / 2;
+        sorted.get(middle).copied().unwrap_or(f64::INFINITY)
+    }
+}
+
+impl Record {
+    /// Adds the value of a round.
+    pub fn add(&mut self, case: &str, server: &str, unit: &str, value: f64) {
+        let there = self
+            .figures
+            .iter_mut()
+            .find(|figures| figures.case == case && figures.server == server);
+        match there {
+            Some(figures) => figures.values.push(value),
+            None => self.figures.push(Figures {
+                case: case.to_owned(),
+                server: server.to_owned(),
+                unit: unit.to_owned(),
+                values: vec![value],
+            }),
+        }
+    }
+
+    /// The names of the cases, in order.
+    #[must_use]
+    pub fn cases(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self
+            .figures
+            .iter()
+            .map(|figures| figures.case.as_str())
+            .collect();
+        names.dedup();
+        names
+    }
+
+    /// The figures of a case, in order.
+    pub fn of<'a>(&'a self, case: &'a str) -> impl Iterator<Item = &'a Figures> {
+        self.figures
+            .iter()
+            .filter(move |figures| figures.case == case)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no record.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let about = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!("{}: {error}", path.display()))
+        };
+        let bytes = fs::read(path).map_err(|error| about(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| about(&error))
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        let about = |error| io::Error::other(format!("{}: {error}", path.display()));
+        fs::write(path, text + "\n").map_err(about)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_gather_under_their_case_and_server() {
+        let mut record = Record::default();
+        for (case, server, value) in [("a", "x", 3.0), ("a", "y", 9.0), ("a", "x", 1.0)] {
+            record.add(case, server, "µs", value);
+        }
+        record.add("a", "x", "µs", 2.0);
+        record.add("b", "x", "µs", 7.0);
+        assert_eq!(record.cases(), ["a", "b"]);
+        let figures: Vec<&Figures> = record.of("a").collect();
+        assert_eq!(figures[0].values, [3.0, 1.0, 2.0]);
+        assert_eq!((figures[0].best(), figures[0].median()), (1.0, 2.0));
+        assert_eq!(figures[1].best(), 9.0);
+        let text = serde_json::to_string(&record).expect("a record has numbers and texts");
+        assert_eq!(
+            serde_json::from_str::<Record>(&text).ok().as_ref(),
+            Some(&record)
+        );
+    }
+}

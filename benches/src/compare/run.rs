@@ -1,0 +1,56 @@
+//! One server under one load.
+
+use super::case::Case;
+use super::server::{Programs, Server, on_core};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::{fs, io};
+
+/// How servers are run.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Seconds that are measured.
+    pub seconds: f64,
+    /// Whether only the answers count.
+    pub is_small: bool,
+    /// The servers' CPU and the driver's; `None` leaves both to the kernel.
+    pub cores: Option<(usize, usize)>,
+}
+
+/// Starts the server, puts the load on it, and gives the driver's report: every message was checked, and each one
+/// arrived once, in order, unchanged and where it belongs.
+///
+/// # Errors
+/// The server does not start, or the driver found a fault.
+pub fn run(
+    server: &Server,
+    case: &Case,
+    terms: &Terms,
+    programs: &Programs,
+    directory: &Path,
+) -> io::Result<Value> {
+    let running = server.start(programs, terms.cores.map(|(core, _)| core), directory)?;
+    let report = directory.join("report.json");
+    let mut command = Command::new(&programs.loadgen);
+    command
+        .arg("run")
+        .args(case.flags(terms.is_small))
+        .args(["--target", &format!("http://127.0.0.1:{}", running.port)])
+        .args(["--duration", &terms.seconds.to_string()])
+        .args(["--server-pid", &running.pid().to_string()])
+        // Closed connections keep a port of their address for a while.
+        .args(["--source-addresses", "127.0.1.1/24", "--quiet", "--json"])
+        .arg(&report)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let driver = on_core(terms.cores.map(|(_, core)| core), || command.spawn())?;
+    let output = driver.wait_with_output()?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        let (server, case) = (&server.name, case.name);
+        return Err(io::Error::other(format!("{case}, {server}: {words}")));
+    }
+    serde_json::from_slice(&fs::read(report)?).map_err(io::Error::other)
+}

@@ -1,0 +1,233 @@
+//! The programs that are compared: found or built, started on a core, stopped.
+
+use crate::relay::Rival;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// One program under comparison.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its name in records.
+    pub name: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// A binary of the broker.
+    Broker(PathBuf),
+    Rival(Rival),
+    /// node with the package `ws`, which is in this directory.
+    Node(PathBuf),
+}
+
+/// Where the programs of this workspace are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The broker.
+    pub broker: PathBuf,
+    /// The driver.
+    pub loadgen: PathBuf,
+    rival: PathBuf,
+}
+
+impl Programs {
+    /// Builds the programs in this profile and says where they are. `target` is the workspace's target directory.
+    ///
+    /// # Errors
+    /// cargo fails; it has said why.
+    pub fn build(target: &Path, is_release: bool) -> io::Result<Self> {
+        // One at a time, as a user builds them: together they would share features that neither has alone.
+        let parts: &[&[&str]] = if is_release {
+            &[
+                &["--release", "-p", "broker", "--bin", "broker"],
+                &["--release", "-p", "loadgen", "--bin", "loadgen"],
+                &["--release", "-p", "benches", "--bin", "rival"],
+            ]
+        } else {
+            &[&["--workspace", "--bins"]]
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        for part in parts {
+            let status = Command::new(&cargo)
+                .args(["build", "--locked", "--quiet"])
+                .args(*part)
+                .current_dir(env!("CARGO_MANIFEST_DIR"))
+                .status()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("cargo build {}", part.join(" "))));
+            }
+        }
+        let folder = target.join(if is_release { "release" } else { "debug" });
+        Ok(Self {
+            broker: folder.join("broker"),
+            loadgen: folder.join("loadgen"),
+            rival: folder.join("rival"),
+        })
+    }
+}
+
+impl Server {
+    /// A binary of the broker under this name.
+    #[must_use]
+    pub fn broker(name: &str, binary: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: Kind::Broker(binary),
+        }
+    }
+
+    /// The rivals that can run here: all in [`Rival::ALL`], and node's where node and its package are there, which
+    /// `clients` has if the tests with real clients were run.
+    #[must_use]
+    pub fn rivals(clients: &Path) -> Vec<Self> {
+        let mut all: Vec<Self> = Rival::ALL
+            .into_iter()
+            .map(|rival| Self {
+                name: rival.name().to_owned(),
+                kind: Kind::Rival(rival),
+            })
+            .collect();
+        let package = clients.join("js");
+        let has_node = Command::new("node").arg("--version").output().is_ok();
+        if has_node && package.join("node_modules/ws/package.json").exists() {
+            all.push(Self {
+                name: "node-ws".to_owned(),
+                kind: Kind::Node(package),
+            });
+        }
+        all
+    }
+
+    /// Whether it is a floor: no relay that anybody could use.
+    #[must_use]
+    pub fn is_floor(name: &str) -> bool {
+        name.starts_with("floor-")
+    }
+
+    /// Starts it on a core, with `directory`, which is emptied, for what it writes.
+    ///
+    /// # Errors
+    /// It cannot be started, or says nothing.
+    pub fn start(
+        &self,
+        programs: &Programs,
+        core: Option<usize>,
+        directory: &Path,
+    ) -> io::Result<Running> {
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
+        }
+        fs::create_dir_all(directory)?;
+        let mut command = match &self.kind {
+            Kind::Broker(binary) => {
+                let mut command = Command::new(binary);
+                let words = ["serve", "--dev", "--shards", "1", "--admin", "off"];
+                command.args(words).args(["--listen", "http://127.0.0.1:0"]);
+                command.arg("--data-dir").arg(directory.join("data"));
+                command
+            }
+            Kind::Rival(rival) => {
+                let mut command = Command::new(&programs.rival);
+                command.arg(rival.name());
+                command
+            }
+            Kind::Node(package) => {
+                let mut command = Command::new("node");
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/relay/ws.mjs");
+                command.arg(script).arg(package);
+                command
+            }
+        };
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(directory.join("log"))?);
+        let mut child = on_core(core, || command.spawn())?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        let mut running = Running { child, port: 0 };
+        running.port =
+            port(&line).ok_or_else(|| io::Error::other(format!("{}: said {line:?}", self.name)))?;
+        Ok(running)
+    }
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Running {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself, which the driver has reported.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The port in what a server says first: alone, or in the broker's ready line.
+fn port(line: &str) -> Option<u16> {
+    let digits = match line.split_once("ready http://127.0.0.1:") {
+        Some((_, after)) => after.split(|c: char| !c.is_ascii_digit()).next()?,
+        None => line.trim(),
+    };
+    digits.parse().ok()
+}
+
+/// Has this thread start something on a core: what it starts stays there.
+pub(super) fn on_core<T>(
+    core: Option<usize>,
+    start: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let Some(core) = core else {
+        return start();
+    };
+    let before = sched_getaffinity(None)?;
+    let mut one = CpuSet::new();
+    one.set(core);
+    sched_setaffinity(None, &one)?;
+    let started = start();
+    sched_setaffinity(None, &before)?;
+    started
+}
+
+/// The first and the last CPU that this process may use: the servers' and the driver's.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn cores() -> io::Result<(usize, usize)> {
+    let set = sched_getaffinity(None)?;
+    let mut allowed = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu));
+    let first = allowed.next().unwrap_or_default();
+    Ok((first, allowed.next_back().unwrap_or(first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_as_servers_say_them() {
+        assert_eq!(port("4711\n"), Some(4711));
+        let ready = "ready http://127.0.0.1:45219 admin=off\n";
+        assert_eq!(port(ready), Some(45219));
+        assert_eq!(port(""), None);
+    }
+}

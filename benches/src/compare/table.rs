@@ -1,0 +1,159 @@
+//! A record as a table of ratios, and two records side by side. Only ratios of one run mean something: machines differ,
+//! and one machine differs from hour to hour.
+
+use super::record::{Figures, Record};
+use super::server::Server;
+use std::fmt::{self, Display, Formatter};
+
+/// One record: best and median of each server, and by how much its best is above the floor's and the best rival's.
+#[derive(Debug)]
+pub struct Table<'a>(pub &'a Record);
+
+/// A run and an earlier one: the broker's and the rivals' distance from the floor in each, and how it changed.
+#[derive(Debug)]
+pub struct Change<'a> {
+    /// The earlier one.
+    pub before: &'a Record,
+    /// The later one.
+    pub after: &'a Record,
+}
+
+impl Display for Table<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let record = self.0;
+        for case in record.cases() {
+            let unit = record.of(case).next().map_or("", |figures| &figures.unit);
+            writeln!(out, "{case}, {unit}")?;
+            writeln!(
+                out,
+                "  {:<16} {:>9} {:>9} {:>8} {:>8}",
+                "", "best", "median", "÷ floor", "÷ rival"
+            )?;
+            let (floor, rival) = (floor(record, case), rival(record, case));
+            for figures in record.of(case) {
+                let best = figures.best();
+                writeln!(
+                    out,
+                    "  {:<16} {best:>9.2} {:>9.2} {:>8} {:>8}",
+                    figures.server,
+                    figures.median(),
+                    ratio(best, floor),
+                    ratio(best, rival)
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for Change<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Self { before, after } = *self;
+        for case in after.cases() {
+            writeln!(out, "{case}, best ÷ floor")?;
+            writeln!(
+                out,
+                "  {:<16} {:>8} {:>8} {:>8}",
+                "", "before", "after", "change"
+            )?;
+            let (floor_before, floor_after) = (floor(before, case), floor(after, case));
+            for figures in after.of(case) {
+                let server = &figures.server;
+                let earlier = before.of(case).find(|figures| figures.server == *server);
+                let (was, is) = (
+                    earlier.and_then(|figures| quotient(figures.best(), floor_before)),
+                    quotient(figures.best(), floor_after),
+                );
+                let change = was.zip(is).map(|(was, is)| (is / was - 1.0) * 100.0);
+                let change =
+                    change.map_or_else(|| "–".into(), |percent| format!("{percent:+.1} %"));
+                writeln!(
+                    out,
+                    "  {server:<16} {:>8} {:>8} {change:>8}",
+                    shown(was),
+                    shown(is)
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lowest figure of a floor.
+fn floor(record: &Record, case: &str) -> Option<f64> {
+    best(
+        record
+            .of(case)
+            .filter(|figures| Server::is_floor(&figures.server)),
+    )
+}
+
+/// The lowest figure of a rival.
+fn rival(record: &Record, case: &str) -> Option<f64> {
+    best(record.of(case).filter(|figures| {
+        !Server::is_floor(&figures.server) && !figures.server.starts_with(BROKER)
+    }))
+}
+
+fn best<'a>(figures: impl Iterator<Item = &'a Figures>) -> Option<f64> {
+    figures.map(Figures::best).min_by(f64::total_cmp)
+}
+
+fn quotient(value: f64, by: Option<f64>) -> Option<f64> {
+    let by = by?;
+    (by > 0.0 && value.is_finite()).then(|| value / by)
+}
+
+fn ratio(value: f64, by: Option<f64>) -> String {
+    shown(quotient(value, by))
+}
+
+fn shown(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "–".into(), |ratio| format!("{ratio:.2}"))
+}
+
+/// What names of the broker's binaries begin with.
+pub const BROKER: &str = "heliograph";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(broker: f64, floor: f64) -> Record {
+        let mut record = Record::default();
+        for (server, value) in [
+            (BROKER, broker),
+            ("floor-uring", floor),
+            ("floor-epoll", floor * 2.0),
+            ("axum", 12.0),
+            ("fastwebsockets", 6.0),
+        ] {
+            record.add("pairs", server, "µs/message", value);
+        }
+        record
+    }
+
+    #[test]
+    fn ratios_are_to_the_lower_floor_and_the_best_rival() {
+        let text = Table(&record(4.5, 3.0)).to_string();
+        let line = text.lines().nth(2).expect("the broker's");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words, [BROKER, "4.50", "4.50", "1.50", "0.75"], "{text}");
+        assert!(text.contains("2.00     1.00"), "{text}");
+    }
+
+    #[test]
+    fn a_change_is_that_of_ratios() {
+        let (before, after) = (record(4.5, 3.0), record(8.1, 6.0));
+        let (before, after) = (&before, &after);
+        let text = Change { before, after }.to_string();
+        let line = text.lines().nth(2).expect("the broker's");
+        assert!(line.ends_with("1.50     1.35  -10.0 %"), "{text}");
+        let empty = &Record::default();
+        let text = Change {
+            before: empty,
+            after,
+        };
+        assert!(text.to_string().contains('–'));
+    }
+}

@@ -1,0 +1,97 @@
+//! axum with tokio-tungstenite, as its documentation writes a chat: a task per connection, a channel to each.
+
+use super::READ_BYTES;
+use super::directory::Directory;
+use super::place::Place;
+use super::work::translate;
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::serve::ListenerExt;
+use futures_util::SinkExt;
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+type Everybody = Arc<Mutex<Directory<UnboundedSender<String>>>>;
+
+/// Serves a listener until it fails.
+pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = listener.tap_io(|stream| {
+            // A stream that broke meanwhile ends by itself.
+            let _ = stream.set_nodelay(true);
+        });
+        let router = Router::new()
+            .fallback(upgrade)
+            .with_state(Everybody::default());
+        axum::serve(listener, router).await
+    })
+}
+
+async fn upgrade(
+    State(everybody): State<Everybody>,
+    uri: Uri,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let target = uri.path_and_query().map(|target| target.as_str());
+    let Some(place) = target.and_then(Place::of_target) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    upgrade
+        .read_buffer_size(READ_BYTES)
+        .on_upgrade(move |socket| connection(socket, place, everybody))
+}
+
+async fn connection(mut socket: WebSocket, place: Place, everybody: Everybody) {
+    let (way, events) = unbounded_channel();
+    let entered = lock(&everybody).enter(&place, way);
+    // A connection that breaks is of no interest here: the driver counts it.
+    let _ = relay(&mut socket, events, &place, &everybody).await;
+    lock(&everybody).leave(&place, entered);
+}
+
+async fn relay(
+    socket: &mut WebSocket,
+    mut events: UnboundedReceiver<String>,
+    place: &Place,
+    everybody: &Everybody,
+) -> Result<(), axum::Error> {
+    loop {
+        tokio::select! {
+            message = socket.recv() => match message.transpose()? {
+                Some(Message::Text(text)) => {
+                    translate(&text, place, |recipient, event| {
+                        if let Some(way) = lock(everybody).find(place, recipient) {
+                            // A recipient that is leaving takes nothing any more.
+                            let _ = way.send(event);
+                        }
+                    });
+                }
+                // A close is answered by the next receive, which ends the loop.
+                Some(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
+                None => return Ok(()),
+            },
+            event = events.recv() => {
+                let mut event = event;
+                while let Some(text) = event {
+                    socket.feed(Message::Text(text.into())).await?;
+                    event = events.try_recv().ok();
+                }
+                socket.flush().await?;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,106 @@
+//! Who is connected: channels by name, and in each its master and its viewers by client id.
+
+use super::place::Place;
+use ahash::AHashMap;
+
+/// The ways to all clients; `T` is what a message is handed to.
+#[derive(Debug)]
+pub(super) struct Directory<T> {
+    channels: AHashMap<String, Channel<T>>,
+    /// Tells a client from an earlier one at its place.
+    entered: u64,
+}
+
+#[derive(Debug)]
+struct Channel<T> {
+    master: Option<(u64, T)>,
+    viewers: AHashMap<String, (u64, T)>,
+}
+
+impl<T> Default for Directory<T> {
+    fn default() -> Self {
+        Self {
+            channels: AHashMap::new(),
+            entered: 0,
+        }
+    }
+}
+
+impl<T> Directory<T> {
+    /// Takes a client in, in place of an earlier one. Gives what [`Self::leave`] wants.
+    pub(super) fn enter(&mut self, place: &Place, way: T) -> u64 {
+        self.entered += 1;
+        let entry = (self.entered, way);
+        let channel = self
+            .channels
+            .entry(place.channel.clone())
+            .or_insert_with(|| Channel {
+                master: None,
+                viewers: AHashMap::new(),
+            });
+        match &place.viewer {
+            None => channel.master = Some(entry),
+            Some(viewer) => drop(channel.viewers.insert(viewer.clone(), entry)),
+        }
+        self.entered
+    }
+
+    /// Removes a client, unless another one has taken its place, and a channel without clients.
+    pub(super) fn leave(&mut self, place: &Place, entered: u64) {
+        let Some(channel) = self.channels.get_mut(&place.channel) else {
+            return;
+        };
+        match &place.viewer {
+            None => drop(channel.master.take_if(|(number, _)| *number == entered)),
+            Some(viewer) => {
+                if channel
+                    .viewers
+                    .get(viewer)
+                    .is_some_and(|(number, _)| *number == entered)
+                {
+                    channel.viewers.remove(viewer);
+                }
+            }
+        }
+        if channel.master.is_none() && channel.viewers.is_empty() {
+            self.channels.remove(&place.channel);
+        }
+    }
+
+    /// The way to the recipient of a message from this place: a master names a viewer, a viewer writes to the master.
+    pub(super) fn find(&self, from: &Place, recipient: Option<&str>) -> Option<&T> {
+        let channel = self.channels.get(&from.channel)?;
+        let found = match (&from.viewer, recipient) {
+            (Some(_), _) => channel.master.as_ref(),
+            (None, Some(viewer)) => channel.viewers.get(viewer),
+            (None, None) => None,
+        };
+        found.map(|(_, way)| way)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_lasts_as_long_as_its_clients() {
+        let place = |viewer: Option<&str>| Place {
+            channel: "c".into(),
+            viewer: viewer.map(str::to_owned),
+        };
+        let (master, viewer) = (place(None), place(Some("v")));
+        let mut directory = Directory::default();
+        let first = directory.enter(&viewer, 1);
+        assert_eq!(directory.find(&viewer, None), None);
+        let second = directory.enter(&viewer, 2);
+        directory.leave(&viewer, first);
+        assert_eq!(directory.find(&master, Some("v")), Some(&2));
+        let third = directory.enter(&master, 3);
+        assert_eq!(directory.find(&viewer, Some("v")), Some(&3));
+        assert_eq!(directory.find(&master, None), None);
+        directory.leave(&viewer, second);
+        directory.leave(&master, third);
+        assert!(directory.channels.is_empty());
+    }
+}

@@ -1,0 +1,149 @@
+//! fastwebsockets on a current-thread runtime: the head by httparse, a task for each half of a connection, a channel
+//! to each.
+
+use super::READ_BYTES;
+use super::directory::Directory;
+use super::place::Place;
+use super::work::translate;
+use codec::ws::accept_key;
+use fastwebsockets::{
+    Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, WebSocketWrite,
+    after_handshake_split,
+};
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{LocalSet, spawn_local};
+
+type Way = UnboundedSender<Frame<'static>>;
+type Everybody = Rc<RefCell<Directory<Way>>>;
+
+/// Serves a listener until it fails.
+pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    LocalSet::new().block_on(&runtime, async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let everybody = Everybody::default();
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let everybody = Rc::clone(&everybody);
+            spawn_local(async move {
+                // A connection that breaks is of no interest here: the driver counts it.
+                let _ = connection(stream, everybody).await;
+            });
+        }
+    })
+}
+
+async fn connection(mut stream: TcpStream, everybody: Everybody) -> Result<(), WebSocketError> {
+    stream.set_nodelay(true)?;
+    let Some(place) = shake(&mut stream).await? else {
+        return Ok(());
+    };
+    let (read, write) = stream.into_split();
+    let write = BufWriter::with_capacity(WRITE_BYTES, write);
+    let (read, write) = after_handshake_split(read, write, Role::Server);
+    let (way, frames) = unbounded_channel();
+    spawn_local(async move {
+        let _ = write_all(write, frames).await;
+    });
+    let entered = everybody.borrow_mut().enter(&place, way.clone());
+    let ended = relay(read, &way, &place, &everybody).await;
+    everybody.borrow_mut().leave(&place, entered);
+    ended
+}
+
+/// Answers the request for an upgrade; `None` if it was none.
+async fn shake(stream: &mut TcpStream) -> io::Result<Option<Place>> {
+    let mut head = Vec::with_capacity(READ_BYTES);
+    loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(None);
+        }
+        let mut lines = [httparse::EMPTY_HEADER; 32];
+        let mut request = httparse::Request::new(&mut lines);
+        let Ok(status) = request.parse(&head) else {
+            return Ok(None);
+        };
+        if status.is_partial() {
+            continue;
+        }
+        let key = request
+            .headers
+            .iter()
+            .find(|line| line.name.eq_ignore_ascii_case("sec-websocket-key"))
+            .and_then(|line| std::str::from_utf8(line.value).ok());
+        let place = request.path.and_then(Place::of_target);
+        let (Some(key), Some(place)) = (key, place) else {
+            return Ok(None);
+        };
+        let accept = accept_key(key);
+        let parts: [&[u8]; 3] = [
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Accept: ",
+            &accept,
+            b"\r\n\r\n",
+        ];
+        stream.write_all(&parts.concat()).await?;
+        return Ok(Some(place));
+    }
+}
+
+async fn relay(
+    mut socket: WebSocketRead<OwnedReadHalf>,
+    own: &Way,
+    place: &Place,
+    everybody: &Everybody,
+) -> Result<(), WebSocketError> {
+    // The answers to pings and closes go where all frames go.
+    let mut answer = |frame: Frame<'static>| {
+        let _ = own.send(frame);
+        ready(Ok::<_, Infallible>(()))
+    };
+    loop {
+        let frame = socket.read_frame(&mut answer).await?;
+        match frame.opcode {
+            OpCode::Text => {}
+            OpCode::Close => return Ok(()),
+            OpCode::Continuation | OpCode::Binary | OpCode::Ping | OpCode::Pong => continue,
+        }
+        // Its reader has checked the text, and shows bytes all the same.
+        let Ok(text) = simdutf8::basic::from_utf8(&frame.payload) else {
+            return Ok(());
+        };
+        translate(text, place, |recipient, event| {
+            if let Some(way) = everybody.borrow().find(place, recipient) {
+                // A recipient that is leaving takes nothing any more.
+                let _ = way.send(Frame::text(Payload::Owned(event.into_bytes())));
+            }
+        });
+    }
+}
+
+/// Writes frames as they come, all that wait in one go; ends when nobody is left who could send any.
+async fn write_all(
+    mut socket: WebSocketWrite<BufWriter<OwnedWriteHalf>>,
+    mut frames: UnboundedReceiver<Frame<'static>>,
+) -> Result<(), WebSocketError> {
+    while let Some(first) = frames.recv().await {
+        socket.write_frame(first).await?;
+        while let Ok(next) = frames.try_recv() {
+            socket.write_frame(next).await?;
+        }
+        socket.flush().await?;
+    }
+    Ok(())
+}
+
+/// Bytes gathered before a write: the events of a fan-in.
+const WRITE_BYTES: usize = 4 * 1024;

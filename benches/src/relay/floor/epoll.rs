@@ -1,0 +1,86 @@
+//! The floor on epoll, level-triggered: each wake of a socket is one receive; what a round has to send goes out at its
+//! end, one send a socket.
+
+use super::passing::{Passing, Step};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::io;
+use std::net::{TcpListener, TcpStream};
+
+/// Serves a listener until epoll fails.
+pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let set = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&set, listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+    let mut passing = Passing::default();
+    let mut sockets: Vec<Option<TcpStream>> = Vec::new();
+    let mut free: Vec<u32> = Vec::new();
+    let mut events = Vec::with_capacity(EVENTS);
+    let mut scratch = vec![0; RECEIVE_BYTES];
+    let mut ended = Vec::new();
+    loop {
+        events.clear();
+        match epoll::wait(&set, spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            let data = event.data;
+            if data.u64() == LISTENER {
+                while let Ok((stream, _)) = listener.accept() {
+                    stream.set_nodelay(true)?;
+                    let peer = free.pop().unwrap_or_else(|| {
+                        sockets.push(None);
+                        u32::try_from(sockets.len() - 1).unwrap_or(u32::MAX)
+                    });
+                    epoll::add(
+                        &set,
+                        &stream,
+                        EventData::new_u64(peer.into()),
+                        EventFlags::IN,
+                    )?;
+                    passing.enter(peer);
+                    sockets[peer as usize] = Some(stream);
+                }
+                continue;
+            }
+            let Ok(peer) = u32::try_from(data.u64()) else {
+                continue;
+            };
+            let Some(socket) = &sockets[peer as usize] else {
+                continue;
+            };
+            let step = match recv(socket, &mut scratch[..], RecvFlags::DONTWAIT) {
+                Ok((1.., bytes)) => passing.receive(peer, &scratch[..bytes]),
+                Err(Errno::AGAIN | Errno::INTR) => Step::Passed,
+                Ok((0, _)) | Err(_) => Step::Closed,
+            };
+            if step == Step::Closed {
+                ended.push(peer);
+            }
+        }
+        for peer in std::mem::take(&mut passing.dirty) {
+            let out = passing.take_out(peer);
+            if let Some(socket) = &sockets[peer as usize] {
+                // Blocks while the peer's window is full, which the driver's closed loop keeps from lasting. One that
+                // is gone is found by its next receive.
+                let _ = send(socket, &out, SendFlags::NOSIGNAL);
+            }
+            passing.give_back(peer, out);
+        }
+        for peer in ended.drain(..) {
+            if sockets[peer as usize].take().is_some() {
+                passing.leave(peer);
+                free.push(peer);
+            }
+        }
+    }
+}
+
+const LISTENER: u64 = u64::MAX;
+/// Events of one wait.
+const EVENTS: usize = 512;
+/// Bytes of one receive.
+const RECEIVE_BYTES: usize = 64 * 1024;

@@ -1,0 +1,91 @@
+//! Rivals of the broker as programs: relays that do the same work on a message (frame, UTF-8, JSON, checks, look-up of
+//! the recipient, event, frame), and floors, which do none of it.
+//!
+//! The binary `rival` serves one of them; `benches/relay.rs` drives all of them with `loadgen`, beside the broker.
+//!
+//! * `axum`: axum with tokio-tungstenite. Best: a current-thread runtime, read buffers of 8 KiB, one flush for all that
+//!   waits.
+//! * `fastwebsockets`: fastwebsockets on tokio. Best: a current-thread runtime, a task for each half, one write for all
+//!   that waits.
+//! * `tungstenite`: a thread per connection. Best: each thread writes to its recipient's socket; small stacks.
+//! * `floor-uring`: the floor on the ring of the broker's edge. Multishot accept and receive, a send per recipient and
+//!   turn.
+//! * `floor-epoll`: the floor on epoll. One receive a wake, a send per recipient and round.
+//!
+//! All have `TCP_NODELAY`, no compression, mimalloc and the profile of the broker. All take the checks of a message
+//! from [`crate::rival::judge`]. What none of them has: signatures, quotas, deadlines, limits of memory, metrics, logs,
+//! messages kept for absent peers.
+
+mod axum_ws;
+mod directory;
+mod fast;
+mod floor;
+mod place;
+mod threads;
+mod work;
+
+pub use place::Place;
+
+use std::io;
+use std::net::TcpListener;
+
+/// A relay that the binary `rival` can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rival {
+    /// axum with tokio-tungstenite.
+    Axum,
+    /// fastwebsockets on tokio.
+    Fastwebsockets,
+    /// tungstenite, a thread per connection.
+    Tungstenite,
+    /// The floor on io_uring.
+    FloorUring,
+    /// The floor on epoll.
+    FloorEpoll,
+}
+
+impl Rival {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::FloorUring,
+        Self::FloorEpoll,
+        Self::Fastwebsockets,
+        Self::Axum,
+        Self::Tungstenite,
+    ];
+
+    /// Its name on the command line and in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Axum => "axum",
+            Self::Fastwebsockets => "fastwebsockets",
+            Self::Tungstenite => "tungstenite",
+            Self::FloorUring => "floor-uring",
+            Self::FloorEpoll => "floor-epoll",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rival| rival.name() == name)
+    }
+
+    /// Serves a listener until the process ends.
+    ///
+    /// # Errors
+    /// The listener failed, or what the relay needs of the kernel is refused.
+    pub fn serve(self, listener: TcpListener) -> io::Result<()> {
+        match self {
+            Self::Axum => axum_ws::serve(listener),
+            Self::Fastwebsockets => fast::serve(listener),
+            Self::Tungstenite => threads::serve(&listener),
+            Self::FloorUring => floor::serve_on_ring(&listener),
+            Self::FloorEpoll => floor::serve_on_epoll(&listener),
+        }
+    }
+}
+
+/// Bytes of a connection's read buffer where a library wants one: two SDPs.
+const READ_BYTES: usize = 8 * 1024;

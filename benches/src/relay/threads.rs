@@ -1,0 +1,107 @@
+//! tungstenite, a thread per connection, which reads it and writes to whatever socket a message is for.
+
+use super::READ_BYTES;
+use super::directory::Directory;
+use super::place::Place;
+use super::work::translate;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Message, WebSocket, accept_hdr_with_config};
+
+type Writer = Arc<Mutex<WebSocket<Shared>>>;
+type Everybody = Arc<Mutex<Directory<Writer>>>;
+
+/// One socket that is read by one thread and written by others.
+#[derive(Clone, Debug)]
+struct Shared(Arc<TcpStream>);
+
+impl Read for Shared {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(into)
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Serves a listener until it fails.
+pub(super) fn serve(listener: &TcpListener) -> io::Result<()> {
+    let everybody = Everybody::default();
+    loop {
+        let (stream, _) = listener.accept()?;
+        let everybody = Arc::clone(&everybody);
+        thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                // A connection that breaks is of no interest here: the driver counts it.
+                let _ = connection(stream, &everybody);
+            })?;
+    }
+}
+
+#[expect(
+    clippy::result_large_err,
+    reason = "the errors are those of tungstenite's functions and traits"
+)]
+fn connection(stream: TcpStream, everybody: &Everybody) -> tungstenite::Result<()> {
+    stream.set_nodelay(true)?;
+    let shared = Shared(Arc::new(stream));
+    let mut place = None;
+    let note = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        let target = request.uri().path_and_query();
+        place = target.and_then(|target| Place::of_target(target.as_str()));
+        Ok(response)
+    };
+    let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
+    let Ok(mut socket) = accept_hdr_with_config(shared.clone(), note, Some(config)) else {
+        return Ok(());
+    };
+    let Some(place) = place else {
+        return Ok(());
+    };
+    // Only writes: it needs no room to read.
+    let config = WebSocketConfig::default().read_buffer_size(1);
+    let writer = WebSocket::from_raw_socket(shared, Role::Server, Some(config));
+    let entered = lock(everybody).enter(&place, Arc::new(Mutex::new(writer)));
+    let ended = relay(&mut socket, &place, everybody);
+    lock(everybody).leave(&place, entered);
+    ended
+}
+
+fn relay(
+    socket: &mut WebSocket<Shared>,
+    place: &Place,
+    everybody: &Everybody,
+) -> tungstenite::Result<()> {
+    loop {
+        // A close is answered by the next read, which ends the loop.
+        let Message::Text(text) = socket.read()? else {
+            continue;
+        };
+        translate(&text, place, |recipient, event| {
+            let way = lock(everybody).find(place, recipient).cloned();
+            if let Some(way) = way {
+                // A recipient that broke is its own thread's business.
+                let _ = lock(&way).send(Message::text(event));
+            }
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A connection's stack. The usual 2 MiB of address space each would do as well.
+const STACK_BYTES: usize = 256 * 1024;

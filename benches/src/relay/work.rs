@@ -1,0 +1,57 @@
+//! What a rival does with a text: the work that the broker does, by serde_json.
+
+use super::place::Place;
+use crate::rival::{SerdeJson, event_text};
+use codec::signal::{Delivery, Role};
+
+/// Reads and checks a text that came from `from`; shows the recipient that a master names, and the event's text for
+/// it. `None` for a text that fails a check.
+pub(super) fn translate<T>(
+    text: &str,
+    from: &Place,
+    see: impl FnOnce(Option<&str>, String) -> T,
+) -> Option<T> {
+    let role = match from.viewer {
+        None => Role::Master,
+        Some(_) => Role::Viewer,
+    };
+    SerdeJson::parse_from(role, text, |request| {
+        let event = event_text(&Delivery {
+            action: request.action,
+            payload: request.payload,
+            sender: from.viewer.as_deref(),
+        });
+        see(request.recipient.map(|id| id.as_str()), event)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_are_what_the_broker_makes_of_them() {
+        let place = |viewer: Option<&str>| Place {
+            channel: "c".into(),
+            viewer: viewer.map(str::to_owned),
+        };
+        let from_master =
+            r#"{"action":"SDP_ANSWER","messagePayload":"QUJD","recipientClientId":"v"}"#;
+        let seen = translate(from_master, &place(None), |to, event| {
+            assert_eq!(to, Some("v"));
+            event
+        });
+        assert_eq!(
+            seen.as_deref(),
+            Some(r#"{"messagePayload":"QUJD","messageType":"SDP_ANSWER"}"#)
+        );
+        let from_viewer = r#"{"action":"ICE_CANDIDATE","messagePayload":"QUJD"}"#;
+        let seen = translate(from_viewer, &place(Some("v")), |_, event| event);
+        assert_eq!(
+            seen.as_deref(),
+            Some(r#"{"messagePayload":"QUJD","messageType":"ICE_CANDIDATE","senderClientId":"v"}"#)
+        );
+        let wrong = r#"{"action":"ICE_CANDIDATE","messagePayload":"QU*D"}"#;
+        assert_eq!(translate(wrong, &place(Some("v")), |_, event| event), None);
+    }
+}
