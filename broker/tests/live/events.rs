@@ -18,7 +18,12 @@ pub(crate) struct Watcher(BufReader<TcpStream>);
 
 impl Watcher {
     pub(crate) fn open(admin: SocketAddr, topics: &str) -> Self {
-        let mut stream = TcpStream::connect(admin).expect("the admin listener");
+        let stream = TcpStream::connect(admin).expect("the admin listener");
+        Self::on(stream, topics)
+    }
+
+    /// The same on this connection.
+    pub(crate) fn on(mut stream: TcpStream, topics: &str) -> Self {
         let limit = Some(Duration::from_secs(30));
         stream.set_read_timeout(limit).expect("a timeout");
         let request = format!("GET /events?topics={topics} HTTP/1.0\r\nHost: localhost\r\n\r\n");
