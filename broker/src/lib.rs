@@ -15,6 +15,10 @@
 //! | [`backup`] [`why`] | subcommands that ask a running broker |
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
+//! | `etcd` | several nodes, with the feature `cluster`; nothing uses it yet |
+
+#[cfg(feature = "cluster")]
+pub use broker_etcd as etcd;
 
 mod admin_client;
 pub mod backup;

@@ -140,6 +140,7 @@ fn the_core_is_built_from_nothing_that_does_input_or_output() {
 const OUTSIDE: &[&str] = &[
     "axum",
     "broker",
+    "broker-etcd",
     "crossbeam-channel",
     "getrandom",
     "glommio",
@@ -158,6 +159,7 @@ const OUTSIDE: &[&str] = &[
     "socket2",
     "store",
     "tokio",
+    "tonic",
     "tracing",
 ];
 

@@ -28,7 +28,7 @@ main() {
   step 600 "install: crates" cargo fetch --locked
   # The whole workspace in each step that builds, so that dependencies have the same features and are built once.
   step 60 "format" cargo fmt --all --check
-  step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+  step 900 "lints" cargo clippy --workspace --all-targets --locked --features broker/cluster -- -D warnings
   step 1800 "tests" cargo test --workspace --locked --lib --bins --examples --tests
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
   sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
@@ -36,6 +36,8 @@ main() {
   step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn::
   # One after the other: each is a browser, which wants the machine for itself.
   step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
+  # Each waits for leases to end, and is idle meanwhile.
+  step 600 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --test-threads 4
   step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
@@ -44,7 +46,8 @@ main() {
   step 300 "simulation of clusters, short" env CLUSTER_SEEDS="${CLUSTER_SEEDS:-5000}" cargo test --workspace --locked --test cluster_sim
   step 300 "benches, each once" cargo test --workspace --locked --bench '*'
   # One at a time, as a user builds them: together they would share features that neither has alone.
-  step 900 "release binary: broker" cargo build --release --locked -p broker
+  # Without protoc, which the default build must not need.
+  step 900 "release binary: broker" env PROTOC=/nonexistent cargo build --release --locked -p broker
   step 900 "release binary: loadgen" cargo build --release --locked -p loadgen
   echo "all steps: ${SECONDS} s"
   counts
@@ -89,6 +92,10 @@ debian_packages() {
   [ -n "$(command -v promtool)" ] || missing+=(prometheus)   # it checks metrics, rules and alerts
   [ -n "$(command -v strace)" ] || missing+=(strace)   # a slow disk in the live tests
   [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
+  [ -n "$(command -v etcd)" ] || missing+=(etcd-server)
+  [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
+  [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # the crate etcd-client is built with it, and with files of
+  [ -e /usr/include/google/protobuf/descriptor.proto ] || missing+=(libprotobuf-dev)
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"
   if [ "$(id -u)" -ne 0 ]; then
@@ -102,7 +109,7 @@ debian_packages() {
 }
 
 # Runs an installation whose packages start no service, neither at once nor at the next boot: coturn would be an open door on
-# a developer's machine, and of prometheus only promtool is wanted. /usr/share/doc/init-system-helpers/README.policy-rc.d.gz says what the file means.
+# a developer's machine, tests start etcd themselves, and of prometheus only promtool is wanted. /usr/share/doc/init-system-helpers/README.policy-rc.d.gz says what the file means.
 without_services() {
   local policy=/usr/sbin/policy-rc.d code=0 service
   if [ ! -e "$policy" ]; then
@@ -111,8 +118,8 @@ without_services() {
     chmod 755 "$policy"
   fi
   "$@" || code=$?
-  for service in coturn prometheus; do
-    case " $* " in *" $service "*) systemctl disable "$service" 2>/dev/null || true ;; esac
+  for service in coturn prometheus etcd; do
+    case " $* " in *" $service "* | *" $service-server "*) systemctl disable "$service" 2>/dev/null || true ;; esac
   done
   return "$code"
 }

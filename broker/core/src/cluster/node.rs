@@ -155,6 +155,18 @@ impl Cluster {
         self.authority.standing()
     }
 
+    /// Whether etcd answered lately: without it nothing is taken, given or written.
+    #[must_use]
+    pub fn has_etcd(&self, now: Now) -> bool {
+        self.authority.has_etcd(now)
+    }
+
+    /// How many slots this process owns, whether it serves them or not.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.slots.count()
+    }
+
     /// What this node knows of a slot: where to find its channels.
     #[must_use]
     pub fn record(&self, slot: Slot) -> SlotRecord {

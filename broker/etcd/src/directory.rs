@@ -1,0 +1,225 @@
+//! What a node remembers from one start to the next, in two files of its data directory.
+//!
+//! ```text
+//!  DIR/cluster.lock   held while the node runs: one process at a time
+//!  DIR/cluster.json   the directory's number, how often it was started, and what was seen of etcd
+//! ```
+//! The directory's number is drawn once. Each start is counted on the disk before it is used, so two processes never
+//! have the same incarnation.
+
+use broker_core::cluster::Memory;
+use broker_core::cluster::types::{EtcdId, Incarnation, Revision};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "cluster.lock";
+const STATE: &str = "cluster.json";
+const YOUNG: &str = "cluster.json.new";
+const FORMAT: u32 = 1;
+
+/// Why a data directory cannot be used.
+#[derive(Debug)]
+pub enum DirectoryError {
+    /// Another process uses it.
+    Locked(PathBuf),
+    /// Its file is of another version of this program, or damaged.
+    Unreadable(PathBuf, Box<str>),
+    /// The system refused what was to be done with a file.
+    System(PathBuf, io::Error),
+}
+
+impl fmt::Display for DirectoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked(path) => {
+                write!(f, "{} is locked: another process runs here", path.display())
+            }
+            Self::Unreadable(path, why) => write!(f, "{} cannot be read: {why}", path.display()),
+            Self::System(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for DirectoryError {}
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    format: u32,
+    directory: u32,
+    start: u32,
+    newest: u64,
+    etcd: Option<u64>,
+    other_history: bool,
+    /// The id of the cluster's meta key.
+    pub(crate) cluster: Option<Box<str>>,
+}
+
+impl Kept {
+    /// Which process this is.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        Incarnation {
+            directory: self.directory,
+            start: self.start,
+        }
+    }
+
+    /// What the core is given.
+    pub(crate) fn memory(&self) -> Memory {
+        Memory {
+            newest: Revision(self.newest),
+            etcd: self.etcd.map(EtcdId),
+            other_history: self.other_history,
+        }
+    }
+
+    /// The same, with what the core knows now.
+    pub(crate) fn with(&self, memory: Memory) -> Self {
+        Self {
+            newest: memory.newest.0,
+            etcd: memory.etcd.map(|id| id.0),
+            other_history: memory.other_history,
+            ..self.clone()
+        }
+    }
+
+    /// The same, with the id of the cluster's meta key.
+    pub(crate) fn with_cluster(self, cluster: Option<Box<str>>) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// Whether nothing but the revision differs.
+    pub(crate) fn differs_by_revision(&self, other: &Self) -> bool {
+        let newest = other.newest;
+        let same = Self {
+            newest,
+            ..self.clone()
+        };
+        same == *other
+    }
+
+    /// The operator accepts etcd as it is.
+    pub(crate) fn forget(&mut self) {
+        self.newest = 0;
+        self.etcd = None;
+        self.other_history = false;
+        self.cluster = None;
+    }
+}
+
+/// A data directory in use.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Locks a directory that exists and counts a start. `drawn` is the number of a directory without one.
+    pub(crate) fn open(path: &Path, drawn: u32) -> Result<(Self, Kept), DirectoryError> {
+        let system = |name: &str, error| DirectoryError::System(path.join(name), error);
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK))
+            .map_err(|error| system(LOCK, error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DirectoryError::Locked(path.join(LOCK))),
+            Err(TryLockError::Error(error)) => return Err(system(LOCK, error)),
+        }
+        let mut kept = read(&path.join(STATE))?.unwrap_or(Kept {
+            format: FORMAT,
+            directory: drawn,
+            start: 0,
+            newest: 0,
+            etcd: None,
+            other_history: false,
+            cluster: None,
+        });
+        kept.start = kept.start.saturating_add(1);
+        write(path, &kept, true).map_err(|error| system(STATE, error))?;
+        let directory = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        Ok((directory, kept))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Kept>, DirectoryError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(DirectoryError::System(path.to_owned(), error)),
+    };
+    let unreadable = |why: String| DirectoryError::Unreadable(path.to_owned(), why.into());
+    let kept: Kept =
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    match kept.format {
+        FORMAT => Ok(Some(kept)),
+        other => Err(unreadable(format!(
+            "it has format {other}, and this version reads {FORMAT}"
+        ))),
+    }
+}
+
+/// Replaces the file by another name, so that it is always whole. Synced if a crash must not lose it.
+pub(crate) fn write(directory: &Path, kept: &Kept, is_synced: bool) -> io::Result<()> {
+    let young = directory.join(YOUNG);
+    let mut file = File::create(&young)?;
+    file.write_all(&serde_json::to_vec(kept)?)?;
+    if is_synced {
+        file.sync_all()?;
+    }
+    fs::rename(&young, directory.join(STATE))?;
+    if is_synced {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_are_counted_and_one_process_runs() {
+        let path = std::env::temp_dir().join(format!("cluster-directory-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        let (first, kept) = Directory::open(&path, 7).unwrap();
+        assert_eq!((kept.directory, kept.start), (7, 1));
+        let second = Directory::open(&path, 8);
+        assert!(
+            matches!(second, Err(DirectoryError::Locked(_))),
+            "{second:?}"
+        );
+        let memory = Memory {
+            newest: Revision(40),
+            etcd: Some(EtcdId(u64::MAX)),
+            other_history: true,
+        };
+        write(first.path(), &kept.with(memory), false).unwrap();
+        drop(first);
+        let (third, kept) = Directory::open(&path, 9).unwrap();
+        assert_eq!((kept.directory, kept.start), (7, 2));
+        assert_eq!(kept.memory(), memory);
+        drop(third);
+        fs::write(path.join(STATE), r#"{"format":2}"#).unwrap();
+        let unreadable = Directory::open(&path, 9);
+        assert!(
+            matches!(unreadable, Err(DirectoryError::Unreadable(..))),
+            "{unreadable:?}"
+        );
+        fs::remove_dir_all(&path).unwrap();
+    }
+}

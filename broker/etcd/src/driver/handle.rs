@@ -1,0 +1,172 @@
+//! The rest of the process' end of the node.
+
+use crate::directory::DirectoryError;
+use crate::limits::NAME_BYTES_MAX;
+use crate::names::Name;
+use broker_core::cluster::authority::Standing;
+use broker_core::cluster::message::Parcel;
+use broker_core::cluster::types::Epoch;
+use broker_core::time::Now;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc;
+
+/// Why a node does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The name of the cluster or of the node is none.
+    Name(&'static str),
+    /// No member of etcd is configured.
+    NoEndpoint,
+    /// The data directory cannot be used.
+    Directory(DirectoryError),
+    /// The system gives no random bytes.
+    Random,
+    /// The system gives no thread, or no descriptors for its runtime.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(what) => write!(
+                f,
+                "the name of the {what} must be 1 to {NAME_BYTES_MAX} letters, digits, '-' and '.'"
+            ),
+            Self::NoEndpoint => f.write_str("no member of etcd is configured"),
+            Self::Directory(error) => error.fmt(f),
+            Self::Random => f.write_str("the system gives no random bytes"),
+            Self::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What can be asked of a node.
+#[derive(Debug)]
+pub(super) enum Command {
+    Drain,
+    Rebalance,
+    Stuck(bool),
+    Parcel(Name, Parcel, Vec<u8>),
+    Inspect(SyncSender<Inspection>),
+}
+
+/// How a node fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Why it serves, or does not.
+    pub standing: Standing,
+    /// Whether etcd answered lately: without it nothing is taken, given or written.
+    pub has_etcd: bool,
+    /// etcd shows another history than was known: as if it were gone, until the operator accepts it.
+    pub other_history: bool,
+    /// How many slots this process owns.
+    pub owned: usize,
+    /// Each slot's owner, if it has one, and epoch, as far as this node knows.
+    pub slots: Vec<(Option<Name>, Epoch)>,
+    /// The key of the hash that finds a channel's slot; unknown until etcd answered for the first time.
+    pub slot_key: Option<[u8; 16]>,
+    /// What was last wrong with etcd, while it is.
+    pub trouble: Option<Box<str>>,
+}
+
+/// A running node. Dropping it ends the node as if its process were killed; to leave in order is [`Self::drain`].
+#[derive(Debug)]
+pub struct Handle {
+    commands: Option<mpsc::Sender<Command>>,
+    valid_until: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        valid_until: Arc<AtomicU64>,
+        thread: JoinHandle<()>,
+    ) -> Self {
+        Self {
+            commands: Some(commands),
+            valid_until,
+            thread: Some(thread),
+        }
+    }
+
+    /// Gives all slots to other nodes, then ends. [`crate::Order::Exit`] is the last order. False if it was not taken,
+    /// since too many commands wait, or the node has ended.
+    pub fn drain(&self) -> bool {
+        self.send(Command::Drain)
+    }
+
+    /// Gives what is above an equal part of the slots to other nodes. False as with [`Self::drain`].
+    pub fn rebalance(&self) -> bool {
+        self.send(Command::Rebalance)
+    }
+
+    /// Whether a shard hangs: then the node neither renews its registration nor answers. False as with
+    /// [`Self::drain`].
+    pub fn stuck(&self, stuck: bool) -> bool {
+        self.send(Command::Stuck(stuck))
+    }
+
+    /// Where parcels go that [`crate::Order::Send`] asks for.
+    #[must_use]
+    pub fn parcels(&self) -> ParcelSender {
+        ParcelSender(self.commands.as_ref().map(mpsc::Sender::downgrade))
+    }
+
+    /// How the node fares; nothing when it has ended. Waits for the node's thread: not for a shard's.
+    #[must_use]
+    pub fn inspect(&self) -> Option<Inspection> {
+        let (reply, answer) = sync_channel(1);
+        self.send(Command::Inspect(reply));
+        answer.recv().ok()
+    }
+
+    /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
+    /// sleeps.
+    #[must_use]
+    pub fn valid_until(&self) -> Now {
+        Now(self.valid_until.load(Ordering::Acquire))
+    }
+
+    /// Whether the node has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn send(&self, command: Command) -> bool {
+        let commands = self.commands.as_ref();
+        commands.is_some_and(|commands| commands.try_send(command).is_ok())
+    }
+}
+
+/// Takes the messages of parcels. A clone for each shard.
+#[derive(Clone, Debug)]
+pub struct ParcelSender(Option<mpsc::WeakSender<Command>>);
+
+impl ParcelSender {
+    /// The messages of a parcel for another node. False if they were not taken, as with [`Handle::drain`]: the core
+    /// offers another parcel after a while.
+    pub fn send(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
+        let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
+        let command = Command::Parcel(to, parcel, bytes);
+        commands.is_some_and(|commands| commands.try_send(command).is_ok())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has printed why.
+            let _ = thread.join();
+        }
+    }
+}

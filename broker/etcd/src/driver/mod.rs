@@ -1,0 +1,457 @@
+//! The node: a thread that gives the core what happens, and carries out what it wants.
+//!
+//! One input, then all outputs, then the next input, as the core is driven in its simulation. What the outputs cause at
+//! once is queued behind them; what etcd refuses is reported with the next tick, so that nothing is tried in a loop.
+
+mod control;
+mod handle;
+mod meta;
+mod outputs;
+mod records;
+
+use crate::config::Config;
+use crate::directory::{self, Directory, DirectoryError, Kept};
+use crate::limits::{EVENTS_MAX, LEAVE, REMEMBER_MS, TICK};
+use crate::link::{Lines, Link};
+use crate::names::Name;
+use crate::order::{Order, Service};
+use crate::peers::{Mail, Mailbox, Peers};
+use crate::translate::Translator;
+use crate::wire;
+use broker_core::cluster::message::{Ending, Input};
+use broker_core::cluster::types::Owner;
+use broker_core::cluster::{self, Cluster, limits};
+use broker_core::time::Now;
+use control::{Control, Told};
+use handle::Command;
+pub use handle::{Handle, Inspection, ParcelSender, StartError};
+use meta::Meta;
+use outputs::Changes;
+use records::Records;
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::Builder;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::warn;
+
+/// Starts nodes.
+#[derive(Debug)]
+pub struct Driver;
+
+impl Driver {
+    /// Starts a node on a thread of its own. `peers` makes what carries messages to other nodes, which puts into the
+    /// mailbox what arrives; it is called on that thread.
+    ///
+    /// etcd need not answer: a node that starts without it serves nothing until it does.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start<S: Service, P: Peers>(
+        config: Config,
+        service: S,
+        peers: impl FnOnce(Mailbox) -> P + Send + 'static,
+    ) -> Result<Handle, StartError> {
+        let cluster = Name::new(&config.cluster).ok_or(StartError::Name("cluster"))?;
+        let me = Name::new(&config.node).ok_or(StartError::Name("node"))?;
+        if config.etcd.endpoints.is_empty() {
+            return Err(StartError::NoEndpoint);
+        }
+        let drawn = u32::from_le_bytes(random()?);
+        let opened = Directory::open(&config.directory, drawn);
+        let (directory, mut kept) = opened.map_err(StartError::Directory)?;
+        if config.accept_etcd {
+            kept.forget();
+        }
+        let seed = u64::from_le_bytes(random()?);
+        let (commands, inbox) = mpsc::channel(crate::limits::MAIL_MAX);
+        let valid_until = Arc::new(AtomicU64::new(0));
+        let published = Arc::clone(&valid_until);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::System)?;
+        let body = move || {
+            let running = async move {
+                let (mailbox, mail) = Mailbox::new();
+                let peers = peers(mailbox);
+                let translator = Translator::new(&config, &cluster, me);
+                let parts = Parts {
+                    config,
+                    service,
+                    peers,
+                    translator,
+                    directory,
+                    kept,
+                    seed,
+                    published,
+                };
+                run(parts, inbox, mail).await;
+            };
+            LocalSet::new().block_on(&runtime, running);
+        };
+        let thread = Builder::new().name("cluster".into()).spawn(body);
+        Ok(Handle::new(
+            commands,
+            valid_until,
+            thread.map_err(StartError::System)?,
+        ))
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(bytes)
+}
+
+/// What a node is made of.
+struct Parts<S, P> {
+    config: Config,
+    service: S,
+    peers: P,
+    translator: Translator,
+    directory: Directory,
+    kept: Kept,
+    seed: u64,
+    published: Arc<AtomicU64>,
+}
+
+/// The node.
+struct Node<S: Service, P> {
+    cluster: Cluster,
+    settings: cluster::Config,
+    translator: Translator,
+    service: S,
+    peers: P,
+    control: Control,
+    records: Records,
+    meta: Meta,
+    keeping: Keeping,
+    events: mpsc::Sender<Event>,
+    inputs: VecDeque<Input>,
+    /// Given to the core with the next tick.
+    delayed: Vec<Input>,
+    changes: Changes,
+    stuck: bool,
+    ending: Option<Ending>,
+    published: Arc<AtomicU64>,
+}
+
+/// What the tasks of the node report.
+#[derive(Debug)]
+enum Event {
+    /// An attempt to connect has ended.
+    Connected(Which, u32, Result<Lines, Box<str>>),
+    /// Of the connection for leases, the watch and slots.
+    Control(control::Event),
+    /// Of the connection for records.
+    Records(records::Event),
+    /// The meta key was read or written, over this connection.
+    Meta(u32, Told),
+    /// The data directory was written.
+    Kept(Result<(), Box<str>>),
+}
+
+/// The two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Control,
+    Records,
+}
+
+/// What the data directory has, and what is being written to it.
+#[derive(Debug)]
+struct Keeping {
+    directory: Directory,
+    kept: Kept,
+    writing: Option<Kept>,
+    last: Now,
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Task {
+    fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
+        Self(tokio::task::spawn_local(task))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn run<S: Service, P: Peers>(
+    parts: Parts<S, P>,
+    mut commands: mpsc::Receiver<Command>,
+    mut mail: mpsc::Receiver<Mail>,
+) {
+    let (events, mut happened) = mpsc::channel(EVENTS_MAX);
+    let mut node = Node::new(parts, events);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    while node.ending.is_none() {
+        tokio::select! {
+            _ = ticks.tick() => node.tick(),
+            Some(event) = happened.recv() => node.event(event),
+            Some(mail) = mail.recv() => node.mail(&mail),
+            command = commands.recv() => match command {
+                Some(command) => node.command(command),
+                None => return,
+            },
+        }
+        node.settle();
+    }
+    // The lease is given back, so that others need not wait for its end.
+    let last = async {
+        while !node.control.is_idle() {
+            let Some(event) = happened.recv().await else {
+                return;
+            };
+            node.event(event);
+        }
+    };
+    let _ = timeout(LEAVE, last).await;
+    if let Some(ending) = node.ending {
+        node.service.order(Order::Exit(ending));
+    }
+}
+
+impl<S: Service, P: Peers> Node<S, P> {
+    fn new(parts: Parts<S, P>, events: mpsc::Sender<Event>) -> Self {
+        let Parts {
+            config,
+            mut translator,
+            kept,
+            seed,
+            ..
+        } = parts;
+        let me = translator.me().clone();
+        let node = translator
+            .names
+            .number(&me)
+            .expect("this node is the first in the list");
+        let settings = cluster::Config {
+            me: Owner {
+                node,
+                incarnation: kept.incarnation(),
+            },
+            slots: limits::SLOTS,
+            ttl_ms: config.ttl_ms,
+            memory: kept.memory(),
+            seed,
+        };
+        let options = Arc::new(config.etcd);
+        let first = usize::try_from(seed % 1_024).unwrap_or(0);
+        let at = Instant::now();
+        let control = Link::new(Arc::clone(&options), first, at);
+        let records = Link::new(options, first + 1, at);
+        Self {
+            cluster: Cluster::new(&settings, now()),
+            settings,
+            translator,
+            service: parts.service,
+            peers: parts.peers,
+            control: Control::new(control, config.ttl_ms),
+            records: Records::new(records),
+            meta: Meta::new(&kept),
+            keeping: Keeping {
+                directory: parts.directory,
+                kept,
+                writing: None,
+                last: Now(0),
+            },
+            events,
+            inputs: VecDeque::new(),
+            delayed: Vec::new(),
+            changes: Changes::default(),
+            stuck: false,
+            ending: None,
+            published: parts.published,
+        }
+    }
+
+    fn tick(&mut self) {
+        self.inputs.extend(self.delayed.drain(..));
+        self.inputs.push_back(Input::Tick { stuck: self.stuck });
+        self.watch_over_links();
+        self.connect(Which::Control);
+        self.connect(Which::Records);
+        self.ask_meta();
+        self.remember();
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Connected(which, generation, result) => {
+                self.connected(which, generation, result);
+            }
+            Event::Control(event) => self.control_event(event),
+            Event::Records(event) => self.records_event(event),
+            Event::Meta(generation, told) => self.meta_told(generation, told),
+            Event::Kept(result) => {
+                let written = self.keeping.writing.take();
+                match (result, written) {
+                    (Ok(()), Some(kept)) => self.keeping.kept = kept,
+                    (Ok(()), None) => {}
+                    (Err(why), _) => warn!("the data directory of the cluster: {why}"),
+                }
+            }
+        }
+    }
+
+    fn mail(&mut self, mail: &Mail) {
+        let (from, message) = match mail {
+            Mail::Message(from, bytes) => (from, wire::decode(bytes, &mut self.translator.names)),
+            Mail::Refused(from) => (from, None),
+        };
+        let Ok(node) = self.translator.names.number(from) else {
+            return;
+        };
+        if let Mail::Refused(_) = mail {
+            self.inputs.push_back(Input::Refused(node));
+        }
+        match message {
+            None => {}
+            Some(wire::Message::Question(question)) => {
+                self.inputs.push_back(Input::Question(node, question));
+            }
+            Some(wire::Message::Answer(answer)) => {
+                self.inputs.push_back(Input::Answer(node, answer));
+            }
+            Some(wire::Message::Goodbye(incarnation)) => {
+                self.inputs.push_back(Input::Goodbye(node, incarnation));
+            }
+            Some(wire::Message::Parcel(parcel, bytes)) => {
+                self.service.order(Order::Keep(parcel.id, bytes));
+                self.inputs.push_back(Input::Parcel(node, parcel));
+            }
+            Some(wire::Message::Receipt(id, taken)) => {
+                let from = node;
+                self.inputs
+                    .push_back(Input::ParcelAnswer { from, id, taken });
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Drain => self.inputs.push_back(Input::Drain),
+            Command::Rebalance => self.inputs.push_back(Input::Rebalance),
+            Command::Stuck(stuck) => self.stuck = stuck,
+            Command::Parcel(to, parcel, bytes) => {
+                if let Ok(node) = self.translator.names.number(&to) {
+                    self.tell(node, &wire::Message::Parcel(parcel, bytes));
+                }
+            }
+            Command::Inspect(reply) => {
+                // Nobody waits if the caller gave up.
+                let _ = reply.send(self.inspection());
+            }
+        }
+    }
+
+    /// Gives the core everything that waits, and does what it wants.
+    fn settle(&mut self) {
+        while let Some(input) = self.inputs.pop_front() {
+            self.cluster.handle(input, now());
+            while let Some(output) = self.cluster.poll_output() {
+                self.output(output);
+            }
+        }
+        self.log_slots();
+        self.published
+            .store(self.cluster.valid_until().0, Ordering::Release);
+    }
+
+    /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
+    fn remember(&mut self) {
+        let Keeping { kept, writing, .. } = &self.keeping;
+        let wanted = kept
+            .with(self.cluster.memory())
+            .with_cluster(self.meta.id());
+        if writing.is_some() || wanted == *kept {
+            return;
+        }
+        let is_important = !wanted.differs_by_revision(kept);
+        if !is_important && now().since(self.keeping.last) < REMEMBER_MS {
+            return;
+        }
+        self.keeping.last = now();
+        self.keeping.writing = Some(wanted.clone());
+        let path = self.keeping.directory.path().to_owned();
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let write = move || directory::write(&path, &wanted, is_important);
+            let result = match tokio::task::spawn_blocking(write).await {
+                Ok(result) => result.map_err(|error| error.to_string().into()),
+                Err(error) => Err(error.to_string().into()),
+            };
+            let _ = events.send(Event::Kept(result)).await;
+        });
+    }
+
+    /// Connects if it is time.
+    fn connect(&mut self, which: Which) {
+        let link = match which {
+            Which::Control => &mut self.control.link,
+            Which::Records => &mut self.records.link,
+        };
+        let Some((generation, attempt)) = link.attempt(Instant::now()) else {
+            return;
+        };
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let result = attempt.await;
+            let _ = events
+                .send(Event::Connected(which, generation, result))
+                .await;
+        });
+    }
+
+    fn connected(&mut self, which: Which, generation: u32, result: Result<Lines, Box<str>>) {
+        let link = match which {
+            Which::Control => &mut self.control.link,
+            Which::Records => &mut self.records.link,
+        };
+        let endpoint = link.endpoint().to_owned();
+        if let Some(why) = link.connected(generation, result, Instant::now()) {
+            self.control.trouble(&format!("{endpoint}: {why}"));
+        }
+        self.ask_meta();
+    }
+}
+
+/// Reports to the node over its channel: what each task is given.
+fn reporter<T: 'static>(
+    events: &mpsc::Sender<Event>,
+    name: impl Fn(T) -> Event + 'static,
+) -> impl AsyncFn(T) + 'static {
+    let shared = Rc::new((events.clone(), name));
+    async move |what| {
+        let (events, name) = &*shared;
+        let _ = events.send(name(what)).await;
+    }
+}
+
+/// The clock of leases and silence: monotonic, and goes on while the machine sleeps.
+pub(crate) fn now() -> Now {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
+    Now(seconds * 1_000 + nanoseconds / 1_000_000)
+}
+
+impl From<DirectoryError> for StartError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}

@@ -1,0 +1,163 @@
+//! What the core wants done.
+
+use super::handle::Inspection;
+use super::{Node, now};
+use crate::names::Name;
+use crate::order::{Order, Service};
+use crate::peers::Peers;
+use crate::wire::{self, Message};
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::message::{Cause, Held, Output};
+use broker_core::cluster::types::{Epoch, NodeId, Slot};
+use tracing::{info, warn};
+
+impl<S: Service, P: Peers> Node<S, P> {
+    pub(super) fn output(&mut self, output: Output) {
+        match output {
+            Output::Etcd(id, call) => self.call(id, call),
+            Output::Ask(to, question) => self.tell(to, &Message::Question(question)),
+            Output::Tell(to, answer) => self.tell(to, &Message::Answer(answer)),
+            Output::Farewell(to) => {
+                let me = self.settings.me.incarnation;
+                self.tell(to, &Message::Goodbye(me));
+            }
+            Output::Receipt { to, id, taken } => self.tell(to, &Message::Receipt(id, taken)),
+            Output::Send(to, parcel) => {
+                if let Some(name) = self.translator.names.name(to) {
+                    self.service.order(Order::Send(name.clone(), parcel));
+                }
+            }
+            Output::Load(held) => {
+                self.service.order(Order::Load(held));
+                self.load(held);
+            }
+            Output::Serve(held, parcel) => {
+                self.changes.served.add(held);
+                self.service.order(Order::Serve(held, parcel));
+            }
+            Output::Merge(held, id) => self.service.order(Order::Merge(held, id)),
+            Output::Discard(id) => self.service.order(Order::Discard(id)),
+            Output::Pause(held, id) => self.service.order(Order::Pause(held, id)),
+            Output::Resume(held, packed) => self.service.order(Order::Resume(held, packed)),
+            Output::Release(held, cause) => {
+                self.changes.released(cause).add(held);
+                self.service.order(Order::Release(held, cause));
+            }
+            Output::Alone => {
+                warn!("alone: neither etcd nor another node answers; connections are closed");
+                self.service.order(Order::Alone);
+            }
+            Output::WriteRefused(..) => {}
+            Output::Exit(ending) => self.ending = Some(ending),
+        }
+    }
+
+    /// Sends a message to a node, if it has a name.
+    pub(super) fn tell(&mut self, to: NodeId, message: &Message) {
+        let Some(name) = self.translator.names.name(to).cloned() else {
+            return;
+        };
+        let bytes = wire::encode(message, &self.translator.names);
+        self.peers.send(&name, self.translator.address(to), bytes);
+    }
+
+    /// One line for all slots that changed at once.
+    pub(super) fn log_slots(&mut self) {
+        for (what, slots) in self.changes.take() {
+            info!(
+                "{} slots {what}, epochs {} to {}",
+                slots.count, slots.first.0, slots.last.0
+            );
+        }
+        let memory = self.cluster.memory();
+        if memory.other_history && !self.changes.is_other_history {
+            self.changes.is_other_history = true;
+            warn!(
+                "etcd shows another history than was known: no slot is taken and nothing is written until the nodes \
+                 are started again with the operator's acceptance"
+            );
+        }
+    }
+
+    pub(super) fn inspection(&self) -> Inspection {
+        let slots = (0..SLOTS).map(|number| {
+            let record = self.cluster.record(Slot(number));
+            let name = |node: NodeId| -> Option<Name> { self.translator.names.name(node).cloned() };
+            (
+                record.owner.and_then(|owner| name(owner.node)),
+                record.epoch,
+            )
+        });
+        Inspection {
+            standing: self.cluster.standing(),
+            has_etcd: self.cluster.has_etcd(now()),
+            other_history: self.cluster.memory().other_history,
+            owned: self.cluster.owned(),
+            slots: slots.collect(),
+            slot_key: self.meta.slot_key(),
+            trouble: self.control.is_in_trouble().map(Into::into),
+        }
+    }
+}
+
+/// Slots that changed since the last line of the log.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    served: Group,
+    transferred: Group,
+    superseded: Group,
+    not_loaded: Group,
+    ended: Group,
+    is_other_history: bool,
+}
+
+/// Slots: how many, and of which epochs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    count: usize,
+    first: Epoch,
+    last: Epoch,
+}
+
+impl Group {
+    fn add(&mut self, held: Held) {
+        self.first = if self.count == 0 {
+            held.epoch
+        } else {
+            self.first.min(held.epoch)
+        };
+        self.last = self.last.max(held.epoch);
+        self.count += 1;
+    }
+}
+
+impl Changes {
+    fn released(&mut self, cause: Cause) -> &mut Group {
+        match cause {
+            Cause::Transferred => &mut self.transferred,
+            Cause::Superseded(_) => &mut self.superseded,
+            Cause::NotLoaded => &mut self.not_loaded,
+            Cause::Ends => &mut self.ended,
+        }
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = (&'static str, Group)> + use<> {
+        let all = [
+            ("served from here on", std::mem::take(&mut self.served)),
+            (
+                "transferred to other nodes",
+                std::mem::take(&mut self.transferred),
+            ),
+            (
+                "released: other nodes own them",
+                std::mem::take(&mut self.superseded),
+            ),
+            (
+                "released: their records were not loaded",
+                std::mem::take(&mut self.not_loaded),
+            ),
+            ("released at the end", std::mem::take(&mut self.ended)),
+        ];
+        all.into_iter().filter(|(_, slots)| slots.count > 0)
+    }
+}

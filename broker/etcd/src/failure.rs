@@ -1,0 +1,97 @@
+//! What a failed call of etcd means: nothing was changed, or nobody knows.
+
+use std::fmt;
+use tonic::Code;
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// etcd refused it, or it was not sent: nothing was changed, and nothing will be.
+    Refused(Box<str>),
+    /// It may have been carried out, or may be later. The connection is given up.
+    Unknown(Box<str>),
+}
+
+impl Failure {
+    /// No answer in time.
+    pub(crate) fn late() -> Self {
+        Self::Unknown("it did not answer in time".into())
+    }
+
+    /// What an error of the client means.
+    ///
+    /// Refused is only what etcd refuses before it proposes a change to its members. A connection that breaks, a leader
+    /// that changes and a time-out of etcd itself leave the outcome open, whatever code they come with.
+    pub(crate) fn of(error: &etcd_client::Error) -> Self {
+        let text = error.to_string().into();
+        let etcd_client::Error::GRpcStatus(status) = error else {
+            return Self::Unknown(text);
+        };
+        let is_of_etcd = status.message().starts_with("etcdserver: ");
+        let is_refused = match status.code() {
+            Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => is_of_etcd,
+            Code::PermissionDenied | Code::Unauthenticated | Code::OutOfRange => is_of_etcd,
+            Code::ResourceExhausted => is_of_etcd,
+            Code::Unavailable => status.message() == "etcdserver: no leader",
+            Code::Ok | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => false,
+            Code::AlreadyExists | Code::Aborted | Code::Unimplemented => false,
+            Code::Internal | Code::DataLoss => false,
+        };
+        if is_refused {
+            Self::Refused(text)
+        } else {
+            Self::Unknown(text)
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(text) | Self::Unknown(text) => f.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Status;
+
+    #[test]
+    fn only_what_etcd_refuses_is_refused() {
+        let full = "etcdserver: mvcc: database space exceeded";
+        for (code, message, refused) in [
+            (Code::ResourceExhausted, full, true),
+            (
+                Code::ResourceExhausted,
+                "grpc: trying to send message larger than max",
+                false,
+            ),
+            (
+                Code::NotFound,
+                "etcdserver: requested lease not found",
+                true,
+            ),
+            (Code::Unavailable, "etcdserver: no leader", true),
+            (Code::Unavailable, "etcdserver: leader changed", false),
+            (Code::Unavailable, "etcdserver: request timed out", false),
+            (Code::Unavailable, "tcp connect error", false),
+            (Code::Unknown, "etcdserver: x", false),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large",
+                false,
+            ),
+            (
+                Code::OutOfRange,
+                "etcdserver: mvcc: required revision has been compacted",
+                true,
+            ),
+        ] {
+            let error = etcd_client::Error::GRpcStatus(Status::new(code, message));
+            let is_refused = matches!(Failure::of(&error), Failure::Refused(_));
+            assert_eq!(is_refused, refused, "{code:?} {message}");
+        }
+    }
+}

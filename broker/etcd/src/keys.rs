@@ -1,0 +1,176 @@
+//! The keys of a cluster in etcd.
+//!
+//! ```text
+//!  /heliograph/<cluster>/c/<slot>/<region:account:name>   a channel's record          never watched
+//!  /heliograph/<cluster>/live/<node>                      a registration, leased      ┐
+//!  /heliograph/<cluster>/meta                             the format, the slot key    │ one range:
+//!  /heliograph/<cluster>/roster/<node>                    a member                    │ read and watched
+//!  /heliograph/<cluster>/s/<slot>                         a slot's owner              ┘
+//!  /heliograph/<cluster>/w/<node>/<lane>                  the last batch of records   never watched
+//! ```
+//! A slot is three hexadecimal digits.
+
+use crate::names::Name;
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::types::Slot;
+
+/// Writes and reads the keys of one cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    prefix: Box<str>,
+}
+
+/// What a watched key is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    Slot(Slot),
+    Registration(Name),
+    Roster(Name),
+    Meta,
+}
+
+impl Keys {
+    pub(crate) fn new(cluster: &Name) -> Self {
+        Self {
+            prefix: format!("/heliograph/{cluster}/").into(),
+        }
+    }
+
+    pub(crate) fn slot(&self, slot: Slot) -> String {
+        format!("{}s/{:03x}", self.prefix, slot.0)
+    }
+
+    pub(crate) fn registration(&self, node: &Name) -> String {
+        format!("{}live/{node}", self.prefix)
+    }
+
+    pub(crate) fn roster(&self, node: &Name) -> String {
+        format!("{}roster/{node}", self.prefix)
+    }
+
+    pub(crate) fn meta(&self) -> String {
+        format!("{}meta", self.prefix)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lane(&self, node: &Name, lane: usize) -> String {
+        format!("{}w/{node}/{lane}", self.prefix)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn record(&self, slot: Slot, identity: &str) -> String {
+        format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
+    }
+
+    /// The range of all registrations, the meta key, members and slots: first key, and the first beyond the last.
+    pub(crate) fn watched(&self) -> (String, String) {
+        (
+            format!("{}live/", self.prefix),
+            format!("{}s0", self.prefix),
+        )
+    }
+
+    /// The range of the records of one slot; the first key is the prefix of all of them.
+    pub(crate) fn records(&self, slot: Slot) -> (String, String) {
+        let start = format!("{}c/{:03x}/", self.prefix, slot.0);
+        let end = format!("{}c/{:03x}0", self.prefix, slot.0);
+        (start, end)
+    }
+
+    /// What a key is of; nothing for one that is not of this format.
+    pub(crate) fn parse(&self, key: &[u8]) -> Option<Watched> {
+        let key = std::str::from_utf8(key).ok()?;
+        let key = key.strip_prefix(&*self.prefix)?;
+        if key == "meta" {
+            return Some(Watched::Meta);
+        }
+        let (kind, rest) = key.split_once('/')?;
+        match kind {
+            "s" => slot_of(rest).map(Watched::Slot),
+            "live" => Name::new(rest).map(Watched::Registration),
+            "roster" => Name::new(rest).map(Watched::Roster),
+            _ => None,
+        }
+    }
+}
+
+fn slot_of(digits: &str) -> Option<Slot> {
+    let is_plain = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if digits.len() != 3 || !digits.bytes().all(is_plain) {
+        return None;
+    }
+    let number = u16::from_str_radix(digits, 16).ok()?;
+    (number < SLOTS).then_some(Slot(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_are_written() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        let node = Name::new("n1").unwrap();
+        let text = keys.slot(Slot(4_095));
+        assert_eq!(text, "/heliograph/prod/s/fff");
+        assert_eq!(
+            keys.parse(text.as_bytes()),
+            Some(Watched::Slot(Slot(4_095)))
+        );
+        let live = keys.registration(&node);
+        assert_eq!(live, "/heliograph/prod/live/n1");
+        assert_eq!(
+            keys.parse(live.as_bytes()),
+            Some(Watched::Registration(node.clone()))
+        );
+        let roster = keys.roster(&node);
+        assert_eq!(keys.parse(roster.as_bytes()), Some(Watched::Roster(node)));
+        assert_eq!(keys.parse(keys.meta().as_bytes()), Some(Watched::Meta));
+        let record = keys.record(Slot(10), "eu-1:1:channel/x");
+        assert_eq!(record, "/heliograph/prod/c/00a/eu-1:1:channel/x");
+    }
+
+    #[test]
+    fn keys_of_others_are_passed_over() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        for text in [
+            "/heliograph/prod2/s/000",
+            "/heliograph/prod/s/00",
+            "/heliograph/prod/s/0000",
+            "/heliograph/prod/s/+00",
+            "/heliograph/prod/s/00A",
+            "/heliograph/prod/live/",
+            "/heliograph/prod/live/a/b",
+            "/heliograph/prod/metadata",
+            "/heliograph/prod/other/x",
+            "",
+        ] {
+            assert_eq!(keys.parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(keys.parse(b"\xff"), None);
+    }
+
+    #[test]
+    fn one_range_holds_what_is_watched_and_no_record() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        let node = Name::new("n1").unwrap();
+        let (first, end) = keys.watched();
+        let inside = |key: &str| first.as_str() <= key && key < end.as_str();
+        for key in [
+            keys.slot(Slot(0)),
+            keys.slot(Slot(4_095)),
+            keys.registration(&node),
+            keys.roster(&node),
+            keys.meta(),
+        ] {
+            assert!(inside(&key), "{key}");
+        }
+        assert!(!inside(&keys.record(Slot(0), "eu-1:1:channel/x")));
+        assert!(!inside(&keys.lane(&node, 0)));
+        let (first, end) = keys.records(Slot(255));
+        let inside = |key: &str| first.as_str() <= key && key < end.as_str();
+        assert!(inside(&keys.record(Slot(255), "\u{10ffff}")));
+        assert!(!inside(&keys.record(Slot(256), "a")));
+        assert!(!inside(&keys.record(Slot(254), "a")));
+    }
+}

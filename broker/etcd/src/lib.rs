@@ -1,0 +1,52 @@
+//! Several nodes on etcd: carries out against a real etcd what [`broker_core::cluster`] decides, and keeps the records
+//! of channels there.
+//!
+//! ```text
+//!            Service (shards)                    Peers (other nodes)
+//!   orders ▲   │ parcels                       ▲ questions, answers, parcels
+//!          │   ▼                               ▼
+//!        ┌───────────────── driver ───────────────┐   one thread, one runtime; its clock goes on while the machine
+//!        │            Cluster (decides)           │   sleeps
+//!        └──┬──────────────────────┬──────────────┘
+//!           │ connection 1         │ connection 2     each to one member, and to the next when it fails
+//!           ▼                      ▼
+//!   lease, watch, slots          records
+//! ```
+//! In reading order:
+//!
+//! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
+//! * `keys`, `values`, `names`: what is in etcd, as text; `translate`: from there to the words of the core and back;
+//! * `wire`, [`Peers`], [`InProcess`]: messages between nodes;
+//! * `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
+//! * `directory`: what a node remembers from one start to the next;
+//! * [`Driver`], [`Handle`], [`Service`]: the node.
+//!
+//! # What a lost answer means
+//!
+//! A call whose answer does not come may have been carried out, or may be later: a request can wait in a frozen member.
+//! The core reads back what it changed of slots and registrations.
+
+mod calls;
+mod config;
+mod directory;
+mod driver;
+mod failure;
+mod keys;
+mod lease;
+pub mod limits;
+mod link;
+mod load;
+mod names;
+mod order;
+mod peers;
+mod translate;
+mod values;
+mod watch;
+mod wire;
+
+pub use config::{Config, Options, TlsError, tls};
+pub use directory::DirectoryError;
+pub use driver::{Driver, Handle, Inspection, ParcelSender, StartError};
+pub use names::Name;
+pub use order::{Order, Service};
+pub use peers::{InProcess, Mail, Mailbox, Network, Peers};

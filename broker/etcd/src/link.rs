@@ -1,0 +1,265 @@
+//! One connection to one member of etcd. When it fails, the next member is tried.
+//!
+//! The client crate spreads calls over members by itself and keeps a stream on a member that is silent, so the driver
+//! chooses members: a connection that does not answer is given up, with everything under way on it.
+
+use crate::config::Options;
+use crate::limits::{ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RETRY_MAX};
+use etcd_client::{Channel, Client, ConnectOptions, KvClient, WatchClient};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tonic::codegen::{Service, http::Uri};
+use tonic::transport::Endpoint;
+
+/// A connection, or the attempts to get one. One per purpose.
+#[derive(Debug)]
+pub(crate) struct Link {
+    options: Arc<Options>,
+    /// The member that is used, or tried next.
+    member: usize,
+    /// Counts connections: what belongs to an earlier one is not of this one.
+    generation: u32,
+    state: State,
+    /// Attempts in a row that came to nothing.
+    failures: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Down { retry_at: Instant },
+    Connecting,
+    Up(Lines),
+}
+
+/// The clients of one connection.
+#[derive(Clone)]
+pub(crate) struct Lines {
+    pub(crate) client: Rc<Client>,
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines").finish_non_exhaustive()
+    }
+}
+
+impl Lines {
+    /// Reads and transactions.
+    pub(crate) fn kv(&self) -> KvClient {
+        self.client
+            .kv_client()
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Watches.
+    pub(crate) fn watch(&self) -> WatchClient {
+        self.client
+            .watch_client()
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+}
+
+/// An attempt to connect: which one it is, and what it does.
+pub(crate) type Attempt = (u32, Pin<Box<dyn Future<Output = Result<Lines, Box<str>>>>>);
+
+impl Link {
+    /// No connection yet; the first member to try is `first`, of those there are.
+    pub(crate) fn new(options: Arc<Options>, first: usize, now: Instant) -> Self {
+        Self {
+            options,
+            member: first,
+            generation: 0,
+            state: State::Down { retry_at: now },
+            failures: 0,
+        }
+    }
+
+    /// The connection, if there is one, and its number.
+    pub(crate) fn up(&self) -> Option<(u32, &Lines)> {
+        match &self.state {
+            State::Up(lines) => Some((self.generation, lines)),
+            State::Down { .. } | State::Connecting => None,
+        }
+    }
+
+    /// Whether `generation` is the connection that is used now.
+    pub(crate) fn is_current(&self, generation: u32) -> bool {
+        self.generation == generation && self.up().is_some()
+    }
+
+    /// The next attempt, if there is no connection and its time has come. Its outcome belongs to [`Self::connected`].
+    pub(crate) fn attempt(&mut self, now: Instant) -> Option<Attempt> {
+        match self.state {
+            State::Down { retry_at } if now >= retry_at => {}
+            State::Down { .. } | State::Connecting | State::Up(_) => return None,
+        }
+        self.generation += 1;
+        self.state = State::Connecting;
+        let options = Arc::clone(&self.options);
+        let member = self.member % options.endpoints.len().max(1);
+        let attempt = async move {
+            let connecting = timeout(CONNECT, connect(&options, member)).await;
+            connecting.unwrap_or_else(|_| Err("no connection in time".into()))
+        };
+        Some((self.generation, Box::pin(attempt)))
+    }
+
+    /// An attempt has ended. Returns why, if it failed.
+    pub(crate) fn connected(
+        &mut self,
+        generation: u32,
+        result: Result<Lines, Box<str>>,
+        now: Instant,
+    ) -> Option<Box<str>> {
+        if generation != self.generation {
+            return None;
+        }
+        match result {
+            Ok(lines) => {
+                self.state = State::Up(lines);
+                None
+            }
+            Err(why) => {
+                self.down(now);
+                Some(why)
+            }
+        }
+    }
+
+    /// A call over the connection was answered.
+    pub(crate) fn works(&mut self, generation: u32) {
+        if self.is_current(generation) {
+            self.failures = 0;
+        }
+    }
+
+    /// A connection failed. False if it is not the one that is used now.
+    pub(crate) fn failed(&mut self, generation: u32, now: Instant) -> bool {
+        let is_current = self.is_current(generation);
+        if is_current {
+            self.down(now);
+        }
+        is_current
+    }
+
+    /// The member that is used or tried, for the log.
+    pub(crate) fn endpoint(&self) -> &str {
+        let count = self.options.endpoints.len().max(1);
+        self.options
+            .endpoints
+            .get(self.member % count)
+            .map_or("", |endpoint| endpoint)
+    }
+
+    fn down(&mut self, now: Instant) {
+        self.member = self.member.wrapping_add(1);
+        // The first attempt after a connection that worked is made at once.
+        let pause = match self.failures {
+            0 => std::time::Duration::ZERO,
+            count => RETRY.saturating_mul(1 << count.min(8)).min(RETRY_MAX),
+        };
+        self.failures += 1;
+        self.state = State::Down {
+            retry_at: now + pause,
+        };
+    }
+}
+
+/// Connects to one member.
+pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, Box<str>> {
+    let endpoint = options
+        .endpoints
+        .get(member)
+        .ok_or("no member is configured")?;
+    // The scheme is of no use to tonic: the connector below decides.
+    let (plain, tls) = match endpoint.strip_prefix("https://") {
+        Some(rest) => {
+            let tls = options.tls.clone().ok_or("https:// needs authorities")?;
+            (format!("http://{rest}"), Some(TlsConnector::from(tls)))
+        }
+        None => (endpoint.to_string(), None),
+    };
+    let endpoint = Endpoint::from_shared(plain)
+        .map_err(|error| error.to_string())?
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PONG)
+        .keep_alive_while_idle(true);
+    let channel = endpoint
+        .connect_with_connector(Dial { tls })
+        .await
+        .map_err(|error| chain(&error))?;
+    let mut settings = ConnectOptions::new().with_require_leader(true);
+    if let Some((user, password)) = &options.user {
+        settings = settings.with_user(user.to_string(), password.to_string());
+    }
+    let client = Client::from_channel(Channel::Tonic(channel), Some(settings)).await;
+    let client = client.map_err(|error| chain(&error))?;
+    let client = Rc::new(client);
+    Ok(Lines { client })
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> Box<str> {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text.into()
+}
+
+/// Opens the TCP connection, and TLS on it.
+#[derive(Clone)]
+struct Dial {
+    tls: Option<TlsConnector>,
+}
+
+/// What HTTP/2 runs on.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<Box<dyn Stream>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default();
+            let bare = host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned();
+            let port = uri.port_u16().unwrap_or(2379);
+            let stream = TcpStream::connect((bare.as_str(), port)).await?;
+            stream.set_nodelay(true)?;
+            let stream: Box<dyn Stream> = match tls {
+                None => Box::new(stream),
+                Some(tls) => {
+                    let name = ServerName::try_from(bare).map_err(io::Error::other)?;
+                    Box::new(tls.connect(name, stream).await?)
+                }
+            };
+            Ok(TokioIo::new(stream))
+        })
+    }
+}

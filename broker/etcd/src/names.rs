@@ -1,0 +1,114 @@
+//! Names of nodes, and the numbers that the core has for them. Numbers are of one process: on the wire and in etcd
+//! nodes have names.
+
+use crate::limits::NAME_BYTES_MAX;
+use broker_core::cluster::limits::NODES_MAX;
+use broker_core::cluster::types::NodeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of a node or of a cluster: letters, digits, `-` and `.`, at most [`NAME_BYTES_MAX`] of them, so that it can
+/// be part of a key and of a host name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The name, unless it has other characters, none, or too many.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
+        let is_one = !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(fits);
+        is_one.then(|| Self(text.into()))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The nodes that this process knows. Never shrinks; full at [`NODES_MAX`].
+#[derive(Debug)]
+pub(crate) struct Names {
+    names: Vec<Name>,
+    numbers: HashMap<Name, NodeId>,
+}
+
+/// There are more nodes than one cluster may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyNodes;
+
+impl Names {
+    /// Of a process that knows itself: it has the number 0.
+    pub(crate) fn new(me: Name) -> Self {
+        let mut names = Self {
+            names: Vec::new(),
+            numbers: HashMap::new(),
+        };
+        names.push(me);
+        names
+    }
+
+    /// The number of a node.
+    pub(crate) fn number(&mut self, name: &Name) -> Result<NodeId, TooManyNodes> {
+        if let Some(&number) = self.numbers.get(name) {
+            return Ok(number);
+        }
+        if self.names.len() >= NODES_MAX {
+            return Err(TooManyNodes);
+        }
+        Ok(self.push(name.clone()))
+    }
+
+    /// The name of a node that has a number.
+    pub(crate) fn name(&self, node: NodeId) -> Option<&Name> {
+        self.names.get(node.index())
+    }
+
+    fn push(&mut self, name: Name) -> NodeId {
+        let number = NodeId(u16::try_from(self.names.len()).unwrap_or(u16::MAX));
+        self.names.push(name.clone());
+        self.numbers.insert(name, number);
+        number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_labels() {
+        for fine in ["n1", "a", "node-1.example", &"x".repeat(63)] {
+            assert_eq!(
+                Name::new(fine).map(|name| name.to_string()),
+                Some(fine.into())
+            );
+        }
+        for wrong in ["", "a/b", "a b", "ä", &"x".repeat(64), "a\n"] {
+            assert_eq!(Name::new(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_its_number_and_numbers_end() {
+        let name = |number: usize| Name::new(&format!("n{number}")).unwrap();
+        let mut names = Names::new(name(0));
+        for number in 0..NODES_MAX {
+            let given = names.number(&name(number)).unwrap();
+            assert_eq!(given.index(), number);
+            assert_eq!(names.name(given), Some(&name(number)));
+        }
+        assert_eq!(names.number(&name(NODES_MAX)), Err(TooManyNodes));
+        assert_eq!(names.number(&name(7)), Ok(NodeId(7)));
+        assert_eq!(names.name(NodeId(u16::MAX)), None);
+    }
+}

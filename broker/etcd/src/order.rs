@@ -1,0 +1,42 @@
+//! What the driver wants of the process around it: its shards, and its end.
+
+use crate::names::Name;
+use broker_core::cluster::message::{Cause, Ending, Held, Packed, Parcel};
+use broker_core::cluster::types::ParcelId;
+use broker_core::record::Record;
+
+/// The process around the driver. Called on the driver's thread, in order; must not block.
+pub trait Service: Send + 'static {
+    /// Something is to be done.
+    fn order(&mut self, order: Order);
+
+    /// Records of a slot that is loaded: some of them, or none. They count once [`Order::Serve`] comes for `held`.
+    fn records(&mut self, held: Held, records: Vec<Record>);
+}
+
+/// What is to be done, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// A load begins: drop what an earlier one brought.
+    Load(Held),
+    /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
+    Serve(Held, Option<ParcelId>),
+    /// Put a parcel's messages into a slot that is served.
+    Merge(Held, ParcelId),
+    /// Keep the messages of a parcel that another node offers, until one of the orders above, or [`Self::Discard`].
+    Keep(ParcelId, Vec<u8>),
+    /// Drop a parcel.
+    Discard(ParcelId),
+    /// Stop admitting to a slot and pack its pending messages; its sockets are read no further.
+    Pause(Held, ParcelId),
+    /// Serve on after [`Self::Pause`].
+    Resume(Held, Packed),
+    /// Hand the messages of a parcel to [`crate::ParcelSender::send`], for this node.
+    Send(Name, Parcel),
+    /// Close a slot's connections and drop its records.
+    Release(Held, Cause),
+    /// Close all connections over 2 s: this node is alone. Records are kept.
+    Alone,
+    /// The process ends.
+    Exit(Ending),
+}

@@ -1,0 +1,286 @@
+//! From what is in etcd to the words of the core, and back.
+
+use crate::config::Config;
+use crate::keys::{Keys, Watched};
+use crate::limits::ADDRESS_BYTES_MAX;
+use crate::names::{Name, Names, TooManyNodes};
+use crate::values::{
+    self, MetaValue, OwnerValue, RegistrationValue, RosterValue, RosterWord, SlotValue, ValueError,
+};
+use broker_core::cluster::message::{Compare, Transaction};
+use broker_core::cluster::types::{
+    Change, EtcdId, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot, Value,
+};
+use etcd_client::{CompareOp, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What one process knows of the keys of its cluster that the core does not: names, addresses, the meta key.
+#[derive(Debug)]
+pub(crate) struct Translator {
+    pub(crate) keys: Keys,
+    pub(crate) names: Names,
+    /// The id of the cluster's meta key, once it was read.
+    pub(crate) cluster: Option<Box<str>>,
+    me: Name,
+    address: Box<str>,
+    addresses: BTreeMap<NodeId, Box<str>>,
+}
+
+/// A key of ours whose value is not: nothing is concluded from what was read with it.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    key: String,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Value(ValueError),
+    Name,
+    Address,
+    TooMany,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the key {} of etcd: ", self.key)?;
+        match &self.why {
+            Why::Value(error) => error.fmt(f),
+            Why::Name => f.write_str("it names a node by what is no name"),
+            Why::Address => write!(f, "its address has more than {ADDRESS_BYTES_MAX} bytes"),
+            Why::TooMany => f.write_str("there are more nodes than one cluster may have"),
+        }
+    }
+}
+
+impl From<ValueError> for Why {
+    fn from(error: ValueError) -> Self {
+        Self::Value(error)
+    }
+}
+
+impl From<TooManyNodes> for Why {
+    fn from(_: TooManyNodes) -> Self {
+        Self::TooMany
+    }
+}
+
+impl Translator {
+    pub(crate) fn new(config: &Config, cluster: &Name, me: Name) -> Self {
+        Self {
+            keys: Keys::new(cluster),
+            names: Names::new(me.clone()),
+            cluster: None,
+            me,
+            address: config.address.clone(),
+            addresses: BTreeMap::new(),
+        }
+    }
+
+    /// Where a node is reached, as its roster entry says.
+    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
+        self.addresses.get(&node).map(|address| &**address)
+    }
+
+    /// All watched keys as of one revision. Those of another cluster of the same name are of another history, for which
+    /// the core has the id of etcd.
+    pub(crate) fn snapshot(
+        &mut self,
+        header: Option<&ResponseHeader>,
+        rows: &[KeyValue],
+    ) -> Result<Snapshot, Unreadable> {
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in rows {
+            entries.extend(self.change(row)?);
+        }
+        let (revision, EtcdId(etcd)) = header_of(header);
+        let found = meta(&self.keys, rows)?.map(|meta| meta.id);
+        let etcd = EtcdId(if found == self.cluster { etcd } else { !etcd });
+        Ok(Snapshot {
+            revision,
+            etcd,
+            entries,
+        })
+    }
+
+    /// A watched key's last change; nothing for the meta key and keys of others. A key without a version is one that
+    /// was deleted.
+    pub(crate) fn change(&mut self, row: &KeyValue) -> Result<Option<Change>, Unreadable> {
+        let Some(watched) = self.keys.parse(row.key()) else {
+            return Ok(None);
+        };
+        let value = (row.version() > 0).then(|| row.value());
+        let lease = LeaseId(row.lease().cast_unsigned());
+        match self.key_and_value(watched, value, lease) {
+            Ok(Some((key, value))) => Ok(Some(Change {
+                revision: revision_of(row.mod_revision()),
+                key,
+                value,
+            })),
+            Ok(None) => Ok(None),
+            Err(why) => Err(Unreadable {
+                key: String::from_utf8_lossy(row.key()).into_owned(),
+                why,
+            }),
+        }
+    }
+
+    fn key_and_value(
+        &mut self,
+        watched: Watched,
+        value: Option<&[u8]>,
+        lease: LeaseId,
+    ) -> Result<Option<(Key, Option<Value>)>, Why> {
+        Ok(Some(match watched {
+            Watched::Meta => return Ok(None),
+            Watched::Slot(slot) => {
+                let value = value.map(|bytes| self.slot_value(bytes)).transpose()?;
+                (Key::Slot(slot), value)
+            }
+            Watched::Registration(name) => {
+                let value = value.map(values::read::<RegistrationValue>).transpose()?;
+                let value = value.map(|value| Value::Registration {
+                    incarnation: value.process.into(),
+                    lease,
+                });
+                (Key::Registration(self.names.number(&name)?), value)
+            }
+            Watched::Roster(name) => {
+                let value = value.map(values::read::<RosterValue>).transpose()?;
+                let node = self.names.number(&name)?;
+                if let Some(value) = &value {
+                    if value.address.len() > ADDRESS_BYTES_MAX {
+                        return Err(Why::Address);
+                    }
+                    self.addresses.insert(node, value.address.clone());
+                }
+                let value = value.map(|value| {
+                    Value::Roster(match value.state {
+                        RosterWord::Here => RosterState::Here,
+                        RosterWord::Away => RosterState::Away,
+                    })
+                });
+                (Key::Roster(node), value)
+            }
+        }))
+    }
+
+    fn slot_value(&mut self, bytes: &[u8]) -> Result<Value, Why> {
+        let value: SlotValue = values::read(bytes)?;
+        let parcel = value.parcel();
+        let owner = match value.owner {
+            None => None,
+            Some(OwnerValue { node, process }) => {
+                let name = Name::new(&node).ok_or(Why::Name)?;
+                Some(Owner {
+                    node: self.names.number(&name)?,
+                    incarnation: process.into(),
+                })
+            }
+        };
+        Ok(Value::Slot { owner, parcel })
+    }
+
+    /// A transaction of the core as one of etcd. Records have their own ([`crate::writer`]).
+    pub(crate) fn transaction(&self, transaction: &Transaction) -> Txn {
+        let compares: Vec<_> = transaction
+            .compares
+            .iter()
+            .filter_map(|compare| self.compare(compare))
+            .collect();
+        let mut puts: Vec<TxnOp> = transaction
+            .puts
+            .iter()
+            .filter_map(|(key, value)| self.put(*key, *value))
+            .collect();
+        let mut reads = Vec::new();
+        if transaction.reads {
+            let (first, end) = self.keys.watched();
+            let read = TxnOp::get(first, Some(GetOptions::new().with_range(end)));
+            puts.push(read.clone());
+            reads.push(read);
+        }
+        Txn::new().when(compares).and_then(puts).or_else(reads)
+    }
+
+    fn compare(&self, compare: &Compare) -> Option<etcd_client::Compare> {
+        let key = self.key(compare.key)?;
+        let at = compare.at.0.cast_signed();
+        Some(etcd_client::Compare::mod_revision(
+            key,
+            CompareOp::Equal,
+            at,
+        ))
+    }
+
+    fn put(&self, key: Key, value: Value) -> Option<TxnOp> {
+        let text = self.key(key)?;
+        let (value, options) = match value {
+            Value::Slot { owner, parcel } => {
+                let owner = match owner {
+                    None => None,
+                    Some(owner) => Some(OwnerValue {
+                        node: self.names.name(owner.node)?.as_str().into(),
+                        process: owner.incarnation.into(),
+                    }),
+                };
+                (values::write(&SlotValue::new(owner, parcel)), None)
+            }
+            Value::Registration { incarnation, lease } => {
+                let options = PutOptions::new().with_lease(lease.0.cast_signed());
+                (
+                    values::write(&RegistrationValue::new(incarnation)),
+                    Some(options),
+                )
+            }
+            Value::Roster(state) => {
+                let word = match state {
+                    RosterState::Here => RosterWord::Here,
+                    RosterState::Away => RosterWord::Away,
+                };
+                (values::write(&RosterValue::new(&self.address, word)), None)
+            }
+            Value::Record => return None,
+        };
+        Some(TxnOp::put(text, value, options))
+    }
+
+    fn key(&self, key: Key) -> Option<String> {
+        match key {
+            Key::Slot(slot) => Some(self.keys.slot(slot)),
+            Key::Registration(node) => Some(self.keys.registration(self.names.name(node)?)),
+            Key::Roster(node) => Some(self.keys.roster(self.names.name(node)?)),
+            Key::Record(..) => None,
+        }
+    }
+
+    /// This node's name.
+    pub(crate) fn me(&self) -> &Name {
+        &self.me
+    }
+}
+
+/// The meta key among rows that were read, if it is there.
+pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {
+    let row = rows
+        .iter()
+        .find(|row| keys.parse(row.key()) == Some(Watched::Meta));
+    let read = |row: &KeyValue| values::read(row.value());
+    row.map(read).transpose().map_err(|error| Unreadable {
+        key: keys.meta(),
+        why: error.into(),
+    })
+}
+
+/// The revision and the cluster that an answer carries.
+pub(crate) fn header_of(header: Option<&ResponseHeader>) -> (Revision, EtcdId) {
+    let revision = header.map_or(0, ResponseHeader::revision);
+    let cluster = header.map_or(0, ResponseHeader::cluster_id);
+    (revision_of(revision), EtcdId(cluster))
+}
+
+/// A revision of etcd is never negative.
+pub(crate) fn revision_of(number: i64) -> Revision {
+    Revision(u64::try_from(number).unwrap_or(0))
+}

@@ -1,0 +1,252 @@
+//! The values of the keys in etcd: JSON, so that operators can read them, each with the number of its format.
+//!
+//! Unknown fields are passed over, so that a later version may add some; another format is refused.
+
+use broker_core::cluster::types::{Incarnation, ParcelId};
+use data_encoding::HEXLOWER;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The format that this version reads and writes.
+const FORMAT: u32 = 1;
+
+/// Why a value cannot be read.
+#[derive(Debug)]
+pub(crate) enum ValueError {
+    /// It is of a format of another version.
+    Format(u32),
+    /// It is no JSON, or lacks a field.
+    Json(serde_json::Error),
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(found) => write!(
+                f,
+                "it has format {found}, and this version reads format {FORMAT}: use the version that wrote it"
+            ),
+            Self::Json(error) => write!(f, "it cannot be read: {error}"),
+        }
+    }
+}
+
+/// A process of a node, as in [`Incarnation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    directory: u32,
+    start: u32,
+}
+
+impl From<Incarnation> for Process {
+    fn from(incarnation: Incarnation) -> Self {
+        Self {
+            directory: incarnation.directory,
+            start: incarnation.start,
+        }
+    }
+}
+
+impl From<Process> for Incarnation {
+    fn from(process: Process) -> Self {
+        Self {
+            directory: process.directory,
+            start: process.start,
+        }
+    }
+}
+
+/// A slot's owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotValue {
+    format: u32,
+    /// Absent: the last owner could not serve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owner: Option<OwnerValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parcel: Option<ParcelValue>,
+}
+
+/// A node and its process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OwnerValue {
+    pub(crate) node: Box<str>,
+    #[serde(flatten)]
+    pub(crate) process: Process,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ParcelValue {
+    #[serde(flatten)]
+    giver: Process,
+    number: u32,
+}
+
+impl SlotValue {
+    pub(crate) fn new(owner: Option<OwnerValue>, parcel: Option<ParcelId>) -> Self {
+        let parcel = parcel.map(|id| ParcelValue {
+            giver: id.giver.into(),
+            number: id.number,
+        });
+        Self {
+            format: FORMAT,
+            owner,
+            parcel,
+        }
+    }
+
+    pub(crate) fn parcel(&self) -> Option<ParcelId> {
+        self.parcel.map(|parcel| ParcelId {
+            giver: parcel.giver.into(),
+            number: parcel.number,
+        })
+    }
+}
+
+/// A registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RegistrationValue {
+    format: u32,
+    #[serde(flatten)]
+    pub(crate) process: Process,
+    /// The program's, for operators.
+    version: Box<str>,
+}
+
+impl RegistrationValue {
+    pub(crate) fn new(incarnation: Incarnation) -> Self {
+        Self {
+            format: FORMAT,
+            process: incarnation.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+}
+
+/// A member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RosterValue {
+    format: u32,
+    /// Where other nodes reach it.
+    pub(crate) address: Box<str>,
+    pub(crate) state: RosterWord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RosterWord {
+    Here,
+    Away,
+}
+
+impl RosterValue {
+    pub(crate) fn new(address: &str, state: RosterWord) -> Self {
+        Self {
+            format: FORMAT,
+            address: address.into(),
+            state,
+        }
+    }
+}
+
+/// What never changes in the life of a cluster. Written once, by its first node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MetaValue {
+    format: u32,
+    /// Drawn at random: the cluster of the same name on another etcd has another one.
+    pub(crate) id: Box<str>,
+    pub(crate) slots: u16,
+    /// The key of the hash that finds a channel's slot: 16 bytes as hexadecimal digits.
+    slot_key: Box<str>,
+}
+
+impl MetaValue {
+    pub(crate) fn new(id: [u8; 8], slots: u16, slot_key: [u8; 16]) -> Self {
+        Self {
+            format: FORMAT,
+            id: HEXLOWER.encode(&id).into(),
+            slots,
+            slot_key: HEXLOWER.encode(&slot_key).into(),
+        }
+    }
+
+    pub(crate) fn slot_key(&self) -> Option<[u8; 16]> {
+        HEXLOWER
+            .decode(self.slot_key.as_bytes())
+            .ok()?
+            .try_into()
+            .ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u32,
+}
+
+/// Reads a value.
+pub(crate) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, ValueError> {
+    let FormatOnly { format } = serde_json::from_slice(bytes).map_err(ValueError::Json)?;
+    if format != FORMAT {
+        return Err(ValueError::Format(format));
+    }
+    serde_json::from_slice(bytes).map_err(ValueError::Json)
+}
+
+/// Writes a value.
+pub(crate) fn write<V: Serialize>(value: &V) -> Vec<u8> {
+    serde_json::to_vec(value).expect("names and numbers are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INCARNATION: Incarnation = Incarnation {
+        directory: 7,
+        start: 3,
+    };
+
+    #[test]
+    fn values_are_these_texts() {
+        let owner = OwnerValue {
+            node: "n1".into(),
+            process: INCARNATION.into(),
+        };
+        let parcel = ParcelId {
+            giver: INCARNATION,
+            number: 9,
+        };
+        let slot = SlotValue::new(Some(owner), Some(parcel));
+        let text = String::from_utf8(write(&slot)).unwrap();
+        let owner = r#""owner":{"node":"n1","directory":7,"start":3}"#;
+        let parcel_text = r#""parcel":{"directory":7,"start":3,"number":9}"#;
+        assert_eq!(text, format!(r#"{{"format":1,{owner},{parcel_text}}}"#));
+        let again: SlotValue = read(text.as_bytes()).unwrap();
+        assert_eq!(again, slot);
+        assert_eq!(again.parcel(), Some(parcel));
+        let none = write(&SlotValue::new(None, None));
+        assert_eq!(none, br#"{"format":1}"#);
+        let roster = write(&RosterValue::new("10.0.0.1:7443", RosterWord::Away));
+        let expected = br#"{"format":1,"address":"10.0.0.1:7443","state":"away"}"#;
+        assert_eq!(roster, expected);
+        let meta = MetaValue::new([1; 8], 4_096, *b"0123456789abcdef");
+        let again: MetaValue = read(&write(&meta)).unwrap();
+        assert_eq!(again.slot_key(), Some(*b"0123456789abcdef"));
+        let registration: RegistrationValue =
+            read(&write(&RegistrationValue::new(INCARNATION))).unwrap();
+        assert_eq!(Incarnation::from(registration.process), INCARNATION);
+    }
+
+    #[test]
+    fn other_formats_and_other_texts_are_refused() {
+        let refused = |text: &str| read::<SlotValue>(text.as_bytes()).unwrap_err().to_string();
+        assert!(refused(r#"{"format":2,"owner":7}"#).contains("format 2"));
+        for text in ["", "{}", "x", r#"{"format":1,"owner":{"node":"n1"}}"#] {
+            assert!(refused(text).contains("cannot be read"), "{text}");
+        }
+        let later = r#"{"format":1,"added":{"a":[1]}}"#;
+        assert!(read::<SlotValue>(later.as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,195 @@
+use super::*;
+use proptest::prelude::*;
+
+fn names() -> Names {
+    let mut names = Names::new(Name::new("me").unwrap());
+    for number in 1..4 {
+        names
+            .number(&Name::new(&format!("n{number}")).unwrap())
+            .unwrap();
+    }
+    names
+}
+
+fn incarnation() -> impl Strategy<Value = Incarnation> {
+    any::<(u32, u32)>().prop_map(|(directory, start)| Incarnation { directory, start })
+}
+
+fn parcel_id() -> impl Strategy<Value = ParcelId> {
+    (incarnation(), any::<u32>()).prop_map(|(giver, number)| ParcelId { giver, number })
+}
+
+fn record() -> impl Strategy<Value = SlotRecord> {
+    let owner = (0u16..4, incarnation()).prop_map(|(node, incarnation)| Owner {
+        node: NodeId(node),
+        incarnation,
+    });
+    let parts = (
+        any::<u64>(),
+        proptest::option::of(owner),
+        proptest::option::of(parcel_id()),
+    );
+    parts.prop_map(|(epoch, owner, parcel)| SlotRecord {
+        epoch: Revision(epoch),
+        owner,
+        parcel,
+    })
+}
+
+fn answer() -> impl Strategy<Value = Message> {
+    let serves = proptest::collection::btree_map(0..SLOTS, any::<u64>(), 0..40);
+    let changes = proptest::collection::vec((0..SLOTS, record()), 0..40);
+    let flags = any::<(bool, bool, u64, u64)>();
+    (serves, changes, flags, incarnation()).prop_map(|(serves, changes, flags, incarnation)| {
+        let (has_etcd, stopping, asked, newest) = flags;
+        let held = |(slot, epoch)| Held {
+            slot: Slot(slot),
+            epoch: Revision(epoch),
+        };
+        let changed = |(slot, record)| (Slot(slot), record);
+        Message::Answer(Answer {
+            asked: Now(asked),
+            incarnation,
+            has_etcd,
+            stopping,
+            serves: serves.into_iter().map(held).collect(),
+            changes: changes.into_iter().map(changed).collect(),
+            newest: Revision(newest),
+        })
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let question = any::<(u64, u64)>().prop_map(|(asked, complete)| {
+        Message::Question(Question {
+            asked: Now(asked),
+            complete: Revision(complete),
+        })
+    });
+    let parcel = (parcel_id(), 0..SLOTS, any::<(u64, bool, Vec<u8>)>());
+    let parcel = parcel.prop_map(|(id, slot, (epoch, late, bytes))| {
+        let sent = if late {
+            ParcelSent::Late
+        } else {
+            ParcelSent::Ahead
+        };
+        let parcel = Parcel {
+            id,
+            slot: Slot(slot),
+            epoch: Revision(epoch),
+            sent,
+        };
+        Message::Parcel(parcel, bytes)
+    });
+    let receipt = (parcel_id(), any::<bool>()).prop_map(|(id, taken)| Message::Receipt(id, taken));
+    prop_oneof![
+        question,
+        answer(),
+        incarnation().prop_map(Message::Goodbye),
+        parcel,
+        receipt
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(message in message()) {
+        let mut names = names();
+        let bytes = encode(&message, &names);
+        prop_assert_eq!(decode(&bytes, &mut names), Some(message.clone()));
+        let is_open_ended = matches!(message, Message::Parcel(..));
+        for len in 0..bytes.len() {
+            let part = decode(&bytes[..len], &mut names);
+            prop_assert!(part.is_none() || is_open_ended, "{len} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_refused(bytes in any::<Vec<u8>>(), kind in 0u8..7, message in message()) {
+        let mut names = names();
+        let whole = [&[VERSION, kind][..], &bytes].concat();
+        if let Some(found) = decode(&whole, &mut names) {
+            let again = encode(&found, &names);
+            prop_assert_eq!(decode(&again, &mut names), Some(found));
+        }
+        let mut changed = encode(&message, &names);
+        let at = bytes.len() % changed.len();
+        changed.splice(at.., bytes);
+        decode(&changed, &mut names);
+    }
+}
+
+#[test]
+fn owners_are_named_and_not_numbered() {
+    let mut here = names();
+    let n3 = here.number(&Name::new("n3").unwrap()).unwrap();
+    let incarnation = Incarnation {
+        directory: 1,
+        start: 2,
+    };
+    let owner = Owner {
+        node: n3,
+        incarnation,
+    };
+    let record = SlotRecord {
+        epoch: Revision(9),
+        owner: Some(owner),
+        parcel: None,
+    };
+    let answer = Answer {
+        asked: Now(1),
+        incarnation,
+        has_etcd: true,
+        stopping: false,
+        serves: [].into(),
+        changes: vec![(Slot(4), record)],
+        newest: Revision(9),
+    };
+    let bytes = encode(&Message::Answer(answer), &here);
+    let mut there = Names::new(Name::new("other").unwrap());
+    let Some(Message::Answer(answer)) = decode(&bytes, &mut there) else {
+        panic!("it is an answer");
+    };
+    let owner = answer.changes[0].1.owner.unwrap();
+    assert_eq!(there.name(owner.node), Some(&Name::new("n3").unwrap()));
+    assert_ne!(owner.node, n3, "the numbers of two processes differ");
+}
+
+#[test]
+fn more_nodes_than_a_cluster_has_are_refused() {
+    let record = |number: u16| SlotRecord {
+        epoch: Revision(1),
+        owner: Some(Owner {
+            node: NodeId(number),
+            incarnation: Incarnation {
+                directory: 1,
+                start: 1,
+            },
+        }),
+        parcel: None,
+    };
+    let mut here = names();
+    for number in 4..NODES_MAX {
+        here.number(&Name::new(&format!("n{number}")).unwrap())
+            .unwrap();
+    }
+    let all = u16::try_from(NODES_MAX).unwrap();
+    let answer = Answer {
+        asked: Now(1),
+        incarnation: Incarnation {
+            directory: 1,
+            start: 1,
+        },
+        has_etcd: false,
+        stopping: false,
+        serves: [].into(),
+        changes: (0..all)
+            .map(|number| (Slot(number), record(number)))
+            .collect(),
+        newest: Revision(1),
+    };
+    let bytes = encode(&Message::Answer(answer), &here);
+    assert!(decode(&bytes, &mut here).is_some());
+    let mut there = Names::new(Name::new("other").unwrap());
+    assert_eq!(decode(&bytes, &mut there), None);
+}

@@ -1,0 +1,17 @@
+//! Nodes against a real etcd, which each test starts on loopback with a directory of its own.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `claims` | slots are claimed, given, and claimed again by the same node |
+//! | `faults` | what moves slots, and what must not |
+//! | `history` | another etcd, another cluster: nothing is claimed, nothing is written |
+//! | `server` | the program `etcd` |
+//! | `world` | the nodes of a test, and what they serve |
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it is")]
+
+mod claims;
+mod faults;
+mod history;
+mod server;
+mod world;

@@ -1,0 +1,290 @@
+//! The nodes of a test, and what they serve. Holds after each order: one node per slot and epoch.
+
+use crate::server::{Etcd, Scratch};
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::message::{Ending, Held, Packed};
+use broker_core::cluster::types::{Epoch, ParcelId, Slot};
+use broker_core::record::Record;
+use broker_etcd::{Config, Driver, Handle, Inspection, Name, Network, Options, Order, Service};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+
+/// What the processes of a test did.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    /// Who served a slot under an epoch.
+    epochs: HashMap<(Slot, Epoch), String>,
+    /// What each process serves now.
+    pub(crate) serving: HashMap<String, BTreeMap<Slot, Epoch>>,
+    /// What a load brought, by process and slot: the identities of channels.
+    pub(crate) loaded: HashMap<(String, Slot), Vec<String>>,
+    /// Pending messages, by process and slot.
+    pub(crate) pending: HashMap<(String, Slot), Vec<u8>>,
+    packed: HashMap<ParcelId, Vec<u8>>,
+    kept: HashMap<ParcelId, Vec<u8>>,
+    pub(crate) alone: u32,
+    pub(crate) endings: Vec<(String, Ending)>,
+    faults: Vec<String>,
+}
+
+impl Book {
+    /// Who served under which epoch is no longer compared with what follows.
+    pub(crate) fn forget_epochs(&mut self) {
+        self.epochs.clear();
+    }
+}
+
+/// A network of nodes, and the book of what they do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World {
+    pub(crate) network: Network,
+    book: Arc<Mutex<Book>>,
+}
+
+impl World {
+    /// A node that runs, on a data directory of its own.
+    pub(crate) fn node(&self, name: &str, etcd: &Etcd) -> Node {
+        let mut node = Node {
+            name: name.to_owned(),
+            world: self.clone(),
+            options: etcd.options(),
+            directory: Scratch::new(name),
+            handle: None,
+            starts: 0,
+        };
+        node.start(false);
+        node
+    }
+
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap()
+    }
+
+    /// How many slots all nodes serve together.
+    pub(crate) fn served(&self) -> usize {
+        self.book().serving.values().map(BTreeMap::len).sum()
+    }
+
+    /// Waits until every slot is served.
+    pub(crate) fn all_served(&self, within: Duration) {
+        wait("all slots are served", within, || {
+            self.served() == usize::from(SLOTS)
+        });
+        self.sound();
+    }
+
+    /// Fails if any rule was broken so far.
+    pub(crate) fn sound(&self) {
+        let book = self.book();
+        assert!(book.faults.is_empty(), "{:#?}", book.faults);
+    }
+}
+
+/// A node of a test: its directory, and its process while it runs.
+#[derive(Debug)]
+pub(crate) struct Node {
+    name: String,
+    world: World,
+    pub(crate) options: Options,
+    directory: Scratch,
+    handle: Option<Handle>,
+    starts: u32,
+}
+
+impl Node {
+    pub(crate) fn config(&self, accept_etcd: bool) -> Config {
+        Config {
+            cluster: "test".into(),
+            node: self.name.as_str().into(),
+            address: format!("{}:7443", self.name).into(),
+            directory: self.directory.0.clone(),
+            etcd: self.options.clone(),
+            ttl_ms: 10_000,
+            accept_etcd,
+        }
+    }
+
+    /// Starts its process, on the directory of the last one.
+    pub(crate) fn start(&mut self, accept_etcd: bool) {
+        assert!(self.handle.is_none(), "one process a node");
+        self.starts += 1;
+        let process = format!("{}.{}", self.name, self.starts);
+        self.world
+            .book()
+            .serving
+            .insert(process.clone(), BTreeMap::new());
+        let parcels = Arc::new(OnceLock::new());
+        let shards = Shards {
+            process,
+            book: Arc::clone(&self.world.book),
+            parcels: Arc::clone(&parcels),
+        };
+        let (network, name) = (self.world.network.clone(), Name::new(&self.name).unwrap());
+        let handle = Driver::start(self.config(accept_etcd), shards, move |mailbox| {
+            network.open(name.clone(), mailbox);
+            network.of(name)
+        });
+        let handle = handle.unwrap();
+        parcels.set(handle.parcels()).unwrap();
+        self.handle = Some(handle);
+    }
+
+    /// Ends its process as a crash does.
+    pub(crate) fn crash(&mut self) {
+        self.handle = None;
+        self.world.book().serving.remove(&self.process());
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.handle.as_ref().expect("it runs")
+    }
+
+    pub(crate) fn inspect(&self) -> Inspection {
+        self.handle().inspect().expect("it runs")
+    }
+
+    /// How many slots it serves.
+    pub(crate) fn serves(&self) -> usize {
+        self.world
+            .book()
+            .serving
+            .get(&self.process())
+            .map_or(0, BTreeMap::len)
+    }
+
+    /// The epochs of all slots, as this node knows them.
+    pub(crate) fn epochs(&self) -> Vec<Epoch> {
+        self.inspect()
+            .slots
+            .into_iter()
+            .map(|(_, epoch)| epoch)
+            .collect()
+    }
+
+    /// The name of its last process in the book.
+    pub(crate) fn process(&self) -> String {
+        format!("{}.{}", self.name, self.starts)
+    }
+}
+
+/// Waits for a condition.
+pub(crate) fn wait(what: &str, within: Duration, is_so: impl FnMut() -> bool) -> Duration {
+    wait_or(within, is_so).unwrap_or_else(|| panic!("not within {within:?}: {what}"))
+}
+
+fn wait_or(within: Duration, mut is_so: impl FnMut() -> bool) -> Option<Duration> {
+    let began = Instant::now();
+    while !is_so() {
+        if began.elapsed() > within {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Some(began.elapsed())
+}
+
+/// A condition that must not come about within a span.
+pub(crate) fn never(what: &str, within: Duration, is_so: impl FnMut() -> bool) {
+    assert!(wait_or(within, is_so).is_none(), "{what}");
+}
+
+/// The shards of one process.
+struct Shards {
+    process: String,
+    book: Arc<Mutex<Book>>,
+    parcels: Arc<OnceLock<broker_etcd::ParcelSender>>,
+}
+
+impl Shards {
+    fn key(&self, slot: Slot) -> (String, Slot) {
+        (self.process.clone(), slot)
+    }
+
+    fn serve(&self, book: &mut Book, held: Held) {
+        let Held { slot, epoch } = held;
+        let former = book.epochs.insert((slot, epoch), self.process.clone());
+        if former.is_some_and(|former| former != self.process) {
+            book.faults
+                .push(format!("{slot:?} at {epoch:?} has two owners"));
+        }
+        if let Some(serving) = book.serving.get_mut(&self.process) {
+            serving.insert(slot, epoch);
+        }
+    }
+
+    fn unserve(&self, book: &mut Book, slot: Slot) {
+        if let Some(serving) = book.serving.get_mut(&self.process) {
+            serving.remove(&slot);
+        }
+    }
+}
+
+impl Service for Shards {
+    fn order(&mut self, order: Order) {
+        let book = Arc::clone(&self.book);
+        let mut book = book.lock().unwrap();
+        match order {
+            Order::Load(held) => {
+                book.loaded.remove(&self.key(held.slot));
+            }
+            Order::Serve(held, parcel) => {
+                self.serve(&mut book, held);
+                let messages = parcel
+                    .and_then(|id| book.kept.remove(&id))
+                    .unwrap_or_default();
+                book.pending
+                    .entry(self.key(held.slot))
+                    .or_default()
+                    .extend(messages);
+            }
+            Order::Merge(held, id) => {
+                let messages = book.kept.remove(&id).unwrap_or_default();
+                book.pending
+                    .entry(self.key(held.slot))
+                    .or_default()
+                    .extend(messages);
+            }
+            Order::Keep(id, bytes) => {
+                book.kept.insert(id, bytes);
+            }
+            Order::Discard(id) => {
+                book.kept.remove(&id);
+            }
+            Order::Pause(held, id) => {
+                self.unserve(&mut book, held.slot);
+                let messages = book
+                    .pending
+                    .remove(&self.key(held.slot))
+                    .unwrap_or_default();
+                book.packed.insert(id, messages);
+            }
+            Order::Resume(held, packed) => {
+                self.serve(&mut book, held);
+                if packed == Packed::Withdrawn {
+                    book.faults.push("pending messages were withdrawn".into());
+                }
+            }
+            Order::Send(to, parcel) => {
+                let messages = book.packed.get(&parcel.id).cloned().unwrap_or_default();
+                if let Some(parcels) = self.parcels.get() {
+                    parcels.send(to, parcel, messages);
+                }
+            }
+            Order::Release(held, _) => self.unserve(&mut book, held.slot),
+            Order::Alone => book.alone += 1,
+            Order::Exit(ending) => book.endings.push((self.process.clone(), ending)),
+        }
+    }
+
+    fn records(&mut self, held: Held, records: Vec<Record>) {
+        let names = records
+            .iter()
+            .map(|record| record.arn.identity().to_owned());
+        let mut book = self.book.lock().unwrap();
+        book.loaded
+            .entry(self.key(held.slot))
+            .or_default()
+            .extend(names);
+    }
+}
