@@ -5,7 +5,7 @@ use super::reload::Reloader;
 use super::supervisor::Supervisor;
 use super::{Failure, fatal, post_to_all};
 use crate::edge::{Post, ShardEvent, ShardHandle};
-use crate::side::{Command, History, Shared, Status, StatusBoard};
+use crate::side::{Command, History, Shared, Status, StatusBoard, give_memory_back};
 use broker_core::id::ShardId;
 use broker_core::shard::{Letter, Shard};
 use crossbeam_channel::{Receiver, select};
@@ -157,7 +157,7 @@ impl Watch {
         }
     }
 
-    /// Once a second: are the shards well, have files changed?
+    /// Once a second: are the shards well, have files changed, is there memory to give back?
     fn go_round(&mut self, now: Instant) {
         self.rounds.due = now + ROUND_EVERY;
         for finding in self.rounds.look(now) {
@@ -178,6 +178,7 @@ impl Watch {
             self.supervisor.alive();
         }
         self.reloader.look();
+        give_memory_back();
         if now >= self.rounds.remind {
             self.rounds.remind = now + REMIND_EVERY;
             self.reloader.remind();

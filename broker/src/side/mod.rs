@@ -53,7 +53,8 @@ pub use log_tail::LogTail;
 pub use metrics::{BUDGETS, ProcessState, Report};
 pub use overview::Look;
 pub use process::{
-    avoid_huge_pages, block_signals, end_on_panic, monotonic, raise_descriptors, unblock_signals,
+    avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,
+    unblock_signals,
 };
 pub use refusals::Refusals;
 pub use scrape::Scraper;

@@ -1,9 +1,10 @@
 //! Signals, descriptors and CPU time of the process.
 #![expect(
     unsafe_code,
-    reason = "std and rustix have no safe call that changes a thread's signal mask"
+    reason = "std and rustix have no safe call that changes a thread's signal mask, mimalloc's crate none for its own"
 )]
 
+use mimalloc as _; // `mi_collect` is linked with it
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::disable_transparent_huge_pages;
 use rustix::time::{ClockId, clock_gettime};
@@ -61,6 +62,17 @@ pub fn end_on_panic() {
 /// pages resident memory is a multiple of what is in use, and above what the budgets promise.
 pub fn avoid_huge_pages() {
     let _ = disable_transparent_huge_pages(true);
+}
+
+/// Has the allocator give pages back to the system that were free for longer than its delay. It looks for them itself
+/// only when it frees another, which a process without work does not do.
+pub fn give_memory_back() {
+    mi_collect(false);
+}
+
+// SAFETY: mimalloc's own declaration. It may be called at any time by any thread, and takes no pointer.
+unsafe extern "C" {
+    safe fn mi_collect(force: bool);
 }
 
 /// Raises the limit of open files to the hard one; returns what it is then. Not being allowed to raise it is no error.
