@@ -21,6 +21,7 @@ impl Ring {
     /// busy for 10 s.
     pub fn enter(&mut self, want: u32, limit: Option<Duration>) -> io::Result<()> {
         self.fill();
+        self.grown = false;
         // Nothing is waited for while there is more to submit than fits.
         let want = if self.waiting.is_empty() { want } else { 0 };
         let count = u32::try_from(self.io.submission().len()).expect("the queue has a 32-bit size");
@@ -137,6 +138,7 @@ mod tests {
             completions: 4,
             buffers: 2,
             buffer_bytes: 64,
+            ..Settings::default()
         };
         Ring::new(&settings).unwrap()
     }

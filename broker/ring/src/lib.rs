@@ -29,7 +29,7 @@
 //!    due.
 //! 2. A descriptor stays open until the final completion (`more == false`) of everything armed on it. `close` under an
 //!    armed multishot receive sends no FIN: `shutdown` first.
-//! 3. [`Received::NoBuffers`] ends a receive: give buffers back, then arm it again.
+//! 3. [`Received::NoBuffers`] ends a receive: give buffers back or [add some](Ring::add_buffers), then arm it again.
 //! 4. Listeners and eventfds stay blocking descriptors: on others the kernel answers `EAGAIN` where it should wait.
 
 mod completion;

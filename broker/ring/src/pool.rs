@@ -40,6 +40,8 @@ pub(crate) struct Pool {
     buffers: NonNull<u8>,
     count: u16,
     buffer_bytes: u32,
+    /// How many of them were ever handed out, lowest numbers first; the others were never touched.
+    offered: u16,
     tail: u16,
     /// Distinguishes pools, so that a buffer of one is never looked up in another.
     serial: u32,
@@ -49,7 +51,7 @@ pub(crate) struct Pool {
 pub(crate) const GROUP: u16 = 0;
 
 impl Pool {
-    /// Allocates `count` buffers (a power of two) of `buffer_bytes` and hands all of them to the kernel.
+    /// Allocates `count` buffers (a power of two) of `buffer_bytes`; the kernel has none of them yet.
     pub(crate) fn register(io: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Self> {
         static POOLS: AtomicU32 = AtomicU32::new(0);
         let (entries_layout, buffers_layout) = layouts(count, buffer_bytes);
@@ -63,11 +65,12 @@ impl Pool {
             handle_alloc_error(buffers_layout)
         };
         let serial = POOLS.fetch_add(1, Ordering::Relaxed);
-        let mut pool = Self {
+        let pool = Self {
             entries,
             buffers,
             count,
             buffer_bytes,
+            offered: 0,
             tail: 0,
             serial,
         };
@@ -77,10 +80,22 @@ impl Pool {
             io.submitter()
                 .register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)?
         };
-        for id in 0..count {
-            pool.put(id);
-        }
         Ok(pool)
+    }
+
+    /// Hands further buffers to the kernel until it was given `most` of them, or all; returns whether there was one.
+    pub(crate) fn offer(&mut self, most: u16) -> bool {
+        let first = self.offered;
+        self.offered = most.clamp(first, self.count);
+        for id in first..self.offered {
+            self.put(id);
+        }
+        self.offered > first
+    }
+
+    /// How many buffers are in use.
+    pub(crate) fn offered(&self) -> u16 {
+        self.offered
     }
 
     /// The buffer that a completion named, with `len` received bytes in it.
@@ -89,7 +104,7 @@ impl Pool {
     /// When the kernel names what it was not given.
     pub(crate) fn lend(&self, id: u16, len: u32) -> Lent {
         assert!(
-            id < self.count && len <= self.buffer_bytes,
+            id < self.offered && len <= self.buffer_bytes,
             "the kernel returned what it was given"
         );
         Lent {

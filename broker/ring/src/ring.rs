@@ -28,6 +28,9 @@ pub struct Settings {
     pub buffers: u16,
     /// Bytes of one receive buffer, 64 to 1 MiB.
     pub buffer_bytes: u32,
+    /// Buffers that the kernel has at first; [`Ring::add_buffers`] hands it more. It goes through all that it has in
+    /// turn, so each of them is touched soon, also where a few would do.
+    pub buffers_at_start: u16,
 }
 
 impl Default for Settings {
@@ -41,6 +44,7 @@ impl Default for Settings {
             completions: 4 * 1024,
             buffers: 512,
             buffer_bytes: 8 * 1024,
+            buffers_at_start: 512,
         }
     }
 }
@@ -84,6 +88,8 @@ pub struct Ring {
     /// `armed`, so there are no more than the caller has operations.
     pub(crate) waiting: VecDeque<squeue::Entry>,
     pub(crate) patience: Patience,
+    /// Buffers were added since the last enter.
+    pub(crate) grown: bool,
     /// Error numbers by which the next enters are refused.
     #[cfg(test)]
     pub(crate) refusals: VecDeque<i32>,
@@ -101,7 +107,8 @@ impl Ring {
     pub fn new(settings: &Settings) -> io::Result<Self> {
         settings.check()?;
         let io = builder(settings.completions).build(settings.submissions)?;
-        let pool = Pool::register(&io, settings.buffers, settings.buffer_bytes)?;
+        let mut pool = Pool::register(&io, settings.buffers, settings.buffer_bytes)?;
+        pool.offer(settings.buffers_at_start.max(1));
         Ok(Self {
             io: ManuallyDrop::new(io),
             pool: ManuallyDrop::new(pool),
@@ -111,6 +118,7 @@ impl Ring {
             due: None,
             waiting: VecDeque::new(),
             patience: Patience::default(),
+            grown: false,
             #[cfg(test)]
             refusals: VecDeque::new(),
             armed: 0,
@@ -157,6 +165,16 @@ impl Ring {
     /// When the buffer came from another ring.
     pub fn give_back(&mut self, lent: Lent) {
         self.pool.give_back(lent);
+    }
+
+    /// Hands the kernel as many buffers more as it has, after a receive that found none. Returns whether there are more
+    /// than at the last [`Self::enter`]: receives that ended then may be armed again without waiting for buffers.
+    pub fn add_buffers(&mut self) -> bool {
+        if !self.grown {
+            let offered = self.pool.offered();
+            self.grown = self.pool.offer(offered.saturating_mul(2));
+        }
+        self.grown
     }
 
     /// Lets completions be announced on `eventfd`, so that somebody else's event loop can wait for this ring.

@@ -61,7 +61,9 @@ impl<M: Machine> Edge<M> {
                 self.ended(session);
             }
             Received::NoBuffers => {
-                self.counts.no_buffers += 1;
+                if !self.ring.add_buffers() {
+                    self.counts.no_buffers += 1;
+                }
                 self.list(session);
             }
             Received::Cancelled => self.list(session),

@@ -103,8 +103,8 @@ pub(super) const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u1
     buffers
 }
 
-/// Receive buffers of a shard at least: four times what one peer gets in a turn.
-const RECEIVE_BUFFERS_MIN: u16 = 64;
+/// Receive buffers of a shard at least, and those that it begins with: four times what one peer gets in a turn.
+pub(super) const RECEIVE_BUFFERS_MIN: u16 = 64;
 
 /// Bytes of unfinished TLS records of handshakes under way in the process, shared out among its shards, 8 MiB each at
 /// most. Beyond it connections of the address that holds most are cut off.

@@ -117,7 +117,10 @@ pub struct EdgeSettings {
 impl Default for EdgeSettings {
     fn default() -> Self {
         Self {
-            ring: ring::Settings::default(),
+            ring: ring::Settings {
+                buffers_at_start: limits::RECEIVE_BUFFERS_MIN,
+                ..ring::Settings::default()
+            },
             connections: 60_000,
             handshakes: 1024,
             handshakes_per_address: 0,

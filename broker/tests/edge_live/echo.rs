@@ -127,6 +127,18 @@ fn a_pool_that_runs_dry_delays_and_loses_nothing() {
     assert!(counts.no_buffers > 0, "the pool did run dry");
 }
 
+/// A shard begins with few receive buffers. That the kernel gets more of them is no shortage.
+#[test]
+fn a_pool_that_grows_delays_and_loses_nothing() {
+    let counts = forty_floods(ring::Settings {
+        buffers: 2048,
+        buffer_bytes: 128,
+        buffers_at_start: 2,
+        ..ring::Settings::default()
+    });
+    assert_eq!(counts.no_buffers, 0);
+}
+
 /// Completions that find no room wait in a list of the kernel's, and multishot operations that do are ended; entries
 /// that find none wait in the ring's.
 #[test]
@@ -136,6 +148,7 @@ fn queues_that_run_over_delay_and_lose_nothing() {
         completions: 4,
         buffers: 64,
         buffer_bytes: 128,
+        ..ring::Settings::default()
     });
 }
 

@@ -18,14 +18,18 @@ const KEY: Key = Key::new(0x00ab_cdef_1234_5678);
 const BUFFERS: usize = 4;
 const SUBMISSIONS: usize = 4;
 
-fn small_ring() -> Ring {
-    let settings = Settings {
+fn small() -> Settings {
+    Settings {
         submissions: 4,
         completions: 64,
         buffers: 4,
         buffer_bytes: 64,
-    };
-    Ring::new(&settings).unwrap()
+        ..Settings::default()
+    }
+}
+
+fn small_ring() -> Ring {
+    Ring::new(&small()).unwrap()
 }
 
 /// The next completion, within 10 s.

@@ -1,7 +1,7 @@
 //! Bytes in and out.
 
-use super::{BUFFERS, KEY, bytes_of, next, small_ring, tcp_pair};
-use ring::{Completion, Received};
+use super::{BUFFERS, KEY, bytes_of, next, small, small_ring, tcp_pair};
+use ring::{Completion, Received, Ring, Settings};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -97,6 +97,51 @@ fn an_empty_pool_ends_a_receive_and_a_new_one_goes_on() {
     }
     ring.receive_many(theirs.as_fd(), KEY);
     assert_eq!(bytes_of(next(&mut ring), &mut ring), (b"x".to_vec(), true));
+}
+
+/// Buffers that were never needed are never touched: the kernel gets them when it has run out of others.
+#[test]
+fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out() {
+    let mut ring = Ring::new(&Settings {
+        buffers: 8,
+        buffers_at_start: 2,
+        ..small()
+    })
+    .unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let (mut lent, mut grown_at) = (Vec::new(), Vec::new());
+    ring.receive_many(theirs.as_fd(), KEY);
+    loop {
+        ours.write_all(b"x").unwrap();
+        match next(&mut ring) {
+            Completion::Received {
+                received: Received::Bytes(buffer),
+                more: true,
+                ..
+            } => lent.push(buffer),
+            Completion::Received {
+                received: Received::NoBuffers,
+                more: false,
+                ..
+            } => {
+                if !ring.add_buffers() {
+                    break;
+                }
+                assert!(
+                    ring.add_buffers(),
+                    "once an enter, also for the second receive"
+                );
+                grown_at.push(lent.len());
+                ring.receive_many(theirs.as_fd(), KEY);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((grown_at, lent.len()), (vec![2, 4], 8));
+    lent.into_iter().for_each(|buffer| ring.give_back(buffer));
+    ring.receive_many(theirs.as_fd(), KEY);
+    let left = bytes_of(next(&mut ring), &mut ring).0;
+    assert!(left.iter().all(|byte| *byte == b'x') && !left.is_empty());
 }
 
 #[test]

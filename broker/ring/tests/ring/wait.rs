@@ -51,6 +51,7 @@ fn a_backlog_that_runs_over_the_completions_is_accepted_whole() {
         completions: 4,
         buffers: 2,
         buffer_bytes: 64,
+        ..Settings::default()
     };
     let mut ring = Ring::new(&settings).unwrap();
     let (listener, addr) = listener();
