@@ -15,8 +15,8 @@ pub(super) struct Table {
 
 type Chunk = Box<[Option<Connection>]>;
 
-/// Slots of a chunk: 48 KiB.
-const CHUNK: usize = 1024;
+/// Slots of a chunk: 12 KiB, a size that the allocator has.
+const CHUNK: usize = 256;
 
 impl Table {
     /// How many connections there are.

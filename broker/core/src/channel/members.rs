@@ -13,11 +13,11 @@
 //! is enough: only when the slot is still vacant after the same while is the one before it closed.
 
 use super::rare::Rare;
+use super::viewers::Viewers;
 use crate::id::SessionKey;
 use crate::limits::{SUPERSEDED_PER_CHANNEL_MAX, SUPERSEDED_PER_SLOT_MAX, VACANT_SLOT_MS};
 use crate::time::Now;
 use ahash::RandomState;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Whose place a connection takes.
@@ -30,10 +30,10 @@ pub(crate) enum Slot {
 }
 
 /// The connections of one channel.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Members {
     master: Option<SessionKey>,
-    viewers: HashMap<Rc<str>, SessionKey, RandomState>,
+    viewers: Viewers,
     superseded: Rare<(Slot, SessionKey)>,
     /// Nearly always empty.
     held: Rare<Held>,
@@ -65,16 +65,6 @@ pub(crate) struct Joined {
 pub(crate) struct TableFull;
 
 impl Members {
-    pub(super) fn new(hasher: &RandomState) -> Self {
-        Self {
-            master: None,
-            viewers: HashMap::with_hasher(hasher.clone()),
-            superseded: Rare::default(),
-            held: Rare::default(),
-            vacant: Rare::default(),
-        }
-    }
-
     /// The current master.
     #[must_use]
     pub(crate) fn master(&self) -> Option<SessionKey> {
@@ -84,7 +74,7 @@ impl Members {
     /// The current connection of a viewer.
     #[must_use]
     pub(crate) fn viewer(&self, id: &str) -> Option<SessionKey> {
-        self.viewers.get(id).copied()
+        self.viewers.get(id)
     }
 
     /// The master's connection, if messages may go there: its slot is not held.
@@ -172,7 +162,7 @@ impl Members {
     /// Every connection of the channel, superseded ones included, in no particular order of viewers.
     #[must_use]
     pub(crate) fn all(&self) -> Vec<SessionKey> {
-        let mut all: Vec<SessionKey> = self.viewers.values().copied().collect();
+        let mut all = self.viewers.sessions();
         all.extend(self.master);
         all.extend(self.superseded.iter().map(|(_, session)| *session));
         all.sort_unstable();
@@ -188,14 +178,15 @@ impl Members {
         slot: Slot,
         session: SessionKey,
         viewers_max: usize,
+        hasher: &RandomState,
     ) -> Result<Joined, TableFull> {
         let superseded = match &slot {
             Slot::Master => self.master.replace(session),
             Slot::Viewer(id) => {
-                if self.viewers.len() >= viewers_max && !self.viewers.contains_key(id) {
+                if self.viewers.len() >= viewers_max && self.viewers.get(id).is_none() {
                     return Err(TableFull);
                 }
-                self.viewers.insert(id.clone(), session)
+                self.viewers.insert(id.clone(), session, hasher)
             }
         };
         self.vacant.retain(|(other, _)| *other != slot);
@@ -212,7 +203,7 @@ impl Members {
         let left = match slot {
             Slot::Master => self.master.take_if(|master| *master == session).is_some(),
             Slot::Viewer(id) => {
-                let current = self.viewers.get(id) == Some(&session);
+                let current = self.viewers.get(id) == Some(session);
                 if current {
                     self.viewers.remove(id);
                 }
@@ -251,16 +242,23 @@ mod tests {
         SessionKey::new(slot, 0)
     }
 
-    fn members() -> Members {
-        Members::new(&RandomState::with_seeds(1, 2, 3, 4))
+    /// Joins with a hasher of its own.
+    fn join(
+        members: &mut Members,
+        slot: Slot,
+        session: SessionKey,
+        viewers_max: usize,
+    ) -> Result<Joined, TableFull> {
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        members.join(slot, session, viewers_max, &hasher)
     }
 
     #[test]
     fn the_newest_master_wins_and_the_fifth_older_one_is_evicted() {
-        let mut members = members();
+        let mut members = Members::default();
         let mut evicted = Vec::new();
         for number in 0..7 {
-            let joined = members.join(Slot::Master, key(number), 10).unwrap();
+            let joined = join(&mut members, Slot::Master, key(number), 10).unwrap();
             assert_eq!(joined.superseded, number.checked_sub(1).map(key));
             evicted.extend(joined.evicted);
         }
@@ -271,29 +269,33 @@ mod tests {
 
     #[test]
     fn viewers_are_limited_but_a_known_id_replaces_itself() {
-        let mut members = members();
+        let mut members = Members::default();
         for number in 0..2 {
-            members
-                .join(Slot::Viewer(format!("v{number}").into()), key(number), 2)
-                .unwrap();
+            join(
+                &mut members,
+                Slot::Viewer(format!("v{number}").into()),
+                key(number),
+                2,
+            )
+            .unwrap();
         }
         assert_eq!(
-            members.join(Slot::Viewer("v2".into()), key(2), 2),
+            join(&mut members, Slot::Viewer("v2".into()), key(2), 2),
             Err(TableFull)
         );
-        let joined = members.join(Slot::Viewer("v1".into()), key(3), 2).unwrap();
+        let joined = join(&mut members, Slot::Viewer("v1".into()), key(3), 2).unwrap();
         assert_eq!((joined.superseded, members.viewers()), (Some(key(1)), 2));
     }
 
     #[test]
     fn a_slot_is_held_until_its_former_connection_has_ended_what_it_began() {
-        let mut members = members();
+        let mut members = Members::default();
         let slot = Slot::Viewer("v".into());
-        members.join(slot.clone(), key(1), 10).unwrap();
-        members.join(Slot::Master, key(2), 10).unwrap();
+        join(&mut members, slot.clone(), key(1), 10).unwrap();
+        join(&mut members, Slot::Master, key(2), 10).unwrap();
         members.leave(&slot, key(1), Now(0));
         members.hold(slot.clone(), key(1), Now(5));
-        members.join(slot, key(3), 10).unwrap();
+        join(&mut members, slot, key(3), 10).unwrap();
         assert_eq!(
             (members.viewer("v"), members.to_viewer("v")),
             (Some(key(3)), None)
@@ -315,10 +317,10 @@ mod tests {
 
     #[test]
     fn a_superseded_connection_that_leaves_does_not_free_the_slot() {
-        let mut members = members();
+        let mut members = Members::default();
         let slot = Slot::Viewer("v".into());
-        members.join(slot.clone(), key(1), 10).unwrap();
-        members.join(slot.clone(), key(2), 10).unwrap();
+        join(&mut members, slot.clone(), key(1), 10).unwrap();
+        join(&mut members, slot.clone(), key(2), 10).unwrap();
         members.leave(&slot, key(1), Now(0));
         assert_eq!(
             (members.viewer("v"), members.all()),
@@ -330,11 +332,11 @@ mod tests {
 
     #[test]
     fn the_last_one_superseded_is_closed_for_a_slot_that_stays_vacant() {
-        let mut members = members();
+        let mut members = Members::default();
         let (slot, other) = (Slot::Master, Slot::Viewer("v".into()));
         for number in 0..4 {
-            members.join(slot.clone(), key(number), 10).unwrap();
-            members.join(other.clone(), key(10 + number), 10).unwrap();
+            join(&mut members, slot.clone(), key(number), 10).unwrap();
+            join(&mut members, other.clone(), key(10 + number), 10).unwrap();
         }
         members.leave(&slot, key(3), Now(1_000));
         assert_eq!(members.next_overdue(), Some(Now(6_000)));
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!(members.take_for_vacancy(Now(6_000)), None, "one at a time");
         assert_eq!(members.take_for_vacancy(Now(11_000)), Some(key(1)));
         // It came back: the oldest stays silent.
-        members.join(slot.clone(), key(4), 10).unwrap();
+        join(&mut members, slot.clone(), key(4), 10).unwrap();
         assert_eq!(members.next_overdue(), None);
         // The oldest leaves by itself: nobody is left to be closed.
         members.leave(&slot, key(4), Now(20_000));

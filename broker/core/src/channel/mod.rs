@@ -9,6 +9,7 @@ mod pending;
 mod rare;
 mod rates;
 mod route;
+mod viewers;
 
 pub(crate) use calls::{Calls, Waiting};
 pub(crate) use members::{Joined, Members, Slot, TableFull};
@@ -50,10 +51,10 @@ pub(crate) enum Life {
 }
 
 // What each of a million channels costs, and each of those in use, before their names and the tables around them.
-const _: () = assert!(size_of::<Channel>() <= 120 && size_of::<Live>() <= 160);
+const _: () = assert!(size_of::<Channel>() <= 120 && size_of::<Live>() <= 112);
 
 /// What a channel in use has.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Live {
     /// Who is connected.
     pub members: Members,
@@ -67,16 +68,6 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    fn new(hasher: &ahash::RandomState) -> Self {
-        Self {
-            members: Members::new(hasher),
-            pending: Pending::default(),
-            calls: Calls::default(),
-            backlog: 0,
-            order: 0,
-        }
-    }
-
     /// The next place in the channel's order of acceptance.
     pub(crate) fn next_order(&mut self) -> u64 {
         self.order += 1;
@@ -147,8 +138,8 @@ impl Channel {
     }
 
     /// The same; the channel is in use from here on.
-    pub(crate) fn wake(&mut self, hasher: &ahash::RandomState) -> &mut Live {
-        self.live.get_or_insert_with(|| Box::new(Live::new(hasher)))
+    pub(crate) fn wake(&mut self) -> &mut Live {
+        self.live.get_or_insert_default()
     }
 
     /// Gives back what an unused channel does not need.

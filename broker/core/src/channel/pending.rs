@@ -3,6 +3,7 @@
 //! A key is a direction and a viewer's id. Per key at most one offer and one answer, the latest, and the ICE
 //! candidates that followed, in the order of acceptance. Kept as whole frames, so that a delivery is one copy.
 
+use super::rare::Rare;
 use crate::limits::{PENDING_CANDIDATES_MAX, PENDING_KEYS_MAX};
 use crate::time::Now;
 use codec::signal::Action;
@@ -37,7 +38,7 @@ pub(crate) struct Message {
 /// The pending store of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    keys: Vec<PendingKey>,
+    keys: Rare<PendingKey>,
     bytes: usize,
 }
 
@@ -163,9 +164,10 @@ impl Pending {
     pub(crate) fn take_for_master(&mut self) -> Vec<(u64, VecDeque<Message>)> {
         let (mut for_master, others): (Vec<PendingKey>, Vec<PendingKey>) = self
             .keys
-            .drain(..)
+            .take()
+            .into_iter()
             .partition(|key| key.towards == Towards::Master);
-        self.keys = others;
+        others.into_iter().for_each(|key| self.keys.push(key));
         for_master.sort_by_key(PendingKey::rank);
         self.bytes -= for_master.iter().map(PendingKey::bytes).sum::<usize>();
         for_master
@@ -177,7 +179,7 @@ impl Pending {
     /// Drops what expired by `now`, calling `expired` for each, with its direction and viewer.
     pub(crate) fn expire(&mut self, now: Now, mut expired: impl FnMut(Towards, &str, &Message)) {
         let mut freed = 0;
-        for key in &mut self.keys {
+        for key in self.keys.iter_mut() {
             let (towards, viewer) = (key.towards, &*key.viewer);
             key.messages.retain(|message| {
                 let stays = message.expires > now;

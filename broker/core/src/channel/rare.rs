@@ -34,6 +34,11 @@ impl<T> Rare<T> {
         item
     }
 
+    /// Takes all items out.
+    pub(super) fn take(&mut self) -> Vec<T> {
+        self.0.take().map_or_else(Vec::new, |list| *list)
+    }
+
     pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         if let Some(list) = &mut self.0 {
             list.retain(keep);
@@ -75,6 +80,9 @@ mod tests {
         list[1] = 7;
         assert_eq!((list.remove(1), list.remove(0)), (7, 0));
         assert!(list.is_empty() && list.0.is_none());
+        (0..3).for_each(|number| list.push(number));
+        assert_eq!(list.take(), [0, 1, 2]);
+        assert!(list.is_empty() && list.0.is_none() && list.take().is_empty());
         list.retain(|_| false);
     }
 }

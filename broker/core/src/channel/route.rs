@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_table_of_routes() {
-        let mut live = Live::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let mut live = Live::default();
         let routes = |live: &Live| {
             [
                 live.route(Role::Viewer, Action::SdpOffer, "v1"),
@@ -69,12 +69,15 @@ mod tests {
         };
         let (to_master, to_viewer) = (Route::Keep(Towards::Master), Route::Keep(Towards::Viewer));
         assert_eq!(routes(&live), [to_master, to_viewer, to_viewer, to_viewer]);
-        live.members.join(Slot::Master, key(1), 10).unwrap();
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         live.members
-            .join(Slot::Viewer("v1".into()), key(2), 10)
+            .join(Slot::Master, key(1), 10, &hasher)
             .unwrap();
         live.members
-            .join(Slot::Viewer("alexa".into()), key(3), 10)
+            .join(Slot::Viewer("v1".into()), key(2), 10, &hasher)
+            .unwrap();
+        live.members
+            .join(Slot::Viewer("alexa".into()), key(3), 10, &hasher)
             .unwrap();
         assert_eq!(
             routes(&live),

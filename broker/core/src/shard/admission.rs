@@ -147,9 +147,9 @@ fn join(
         return Err(limited(Check::RateConnect, RATE_EXCEEDED));
     }
     let viewers_max = settings.limits.viewers_per_channel;
-    let members = &mut channel.wake(&directory.hasher).members;
+    let members = &mut channel.wake().members;
     let joined = members
-        .join(slot_of(role), session, viewers_max)
+        .join(slot_of(role), session, viewers_max, &directory.hasher)
         .map_err(|TableFull| {
             let message = "The channel has as many viewers as it may have.";
             limited(Check::ViewersFull, message)

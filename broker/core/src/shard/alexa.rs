@@ -52,7 +52,7 @@ pub(super) fn take_offer(
         channel.record.ttl_seconds,
         sockets.settings.timeouts.alexa_wait_max_ms,
     );
-    let order = channel.wake(&directory.hasher).next_order();
+    let order = channel.wake().next_order();
     directory
         .waits
         .begin(channel.record.arn.account(), (key, order));
@@ -63,7 +63,7 @@ pub(super) fn take_offer(
         sender: Some(sender),
     }
     .write(&mut frame);
-    channel.wake(&directory.hasher).calls.add(Waiting {
+    channel.wake().calls.add(Waiting {
         caller,
         sender: sender.into(),
         expires: at.now.after(wait_ms),

@@ -47,7 +47,7 @@ pub(super) fn store(
     let Some(channel) = directory.channels.get_mut(key) else {
         return Err(Full);
     };
-    let pending = &channel.wake(&directory.hasher).pending;
+    let pending = &channel.wake().pending;
     let growth = pending
         .growth(towards, viewer, what, most)
         .filter(|growth| make_room(directory, books, key, *growth, at))
@@ -55,7 +55,7 @@ pub(super) fn store(
     let Some(channel) = directory.channels.get_mut(key) else {
         return Err(Full);
     };
-    let pending = &mut channel.wake(&directory.hasher).pending;
+    let pending = &mut channel.wake().pending;
     let before = pending.bytes();
     let room = Room {
         channel_bytes: most,
@@ -83,7 +83,7 @@ pub(super) fn put_back(
         return;
     };
     books.counters.pending_messages += messages.len() as u64;
-    let pending = &mut channel.wake(&directory.hasher).pending;
+    let pending = &mut channel.wake().pending;
     let before = pending.bytes();
     let all = pending.take_with(towards, viewer, messages);
     kept_changed(directory, books, key, before);
@@ -202,7 +202,7 @@ fn evict(directory: &mut Directory, books: &mut Books, key: ChannelKey, at: Mome
     let Some(channel) = directory.channels.get_mut(key) else {
         return;
     };
-    let pending = &mut channel.wake(&directory.hasher).pending;
+    let pending = &mut channel.wake().pending;
     let before = pending.bytes();
     let evicted = pending.evict();
     debug_assert!(evicted.is_some(), "who pays holds something");

@@ -159,7 +159,7 @@ pub(super) fn route<'a>(
         Role::Viewer(id) => Some(&**id),
     };
     let expires = channel.expiry(at.now);
-    let live = channel.wake(&directory.hasher);
+    let live = channel.wake();
     let recipient = request.recipient.map_or("", |id| id.as_str());
     let launch = Launch {
         action: request.action,

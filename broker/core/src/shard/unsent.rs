@@ -41,7 +41,7 @@ pub(super) fn take_back(
     if session.outbox.has_messages()
         && let Some(channel) = directory.channels.get_mut(channel)
     {
-        let members = &mut channel.wake(&directory.hasher).members;
+        let members = &mut channel.wake().members;
         members.hold(leave::slot_of(role), key, until);
     }
     books.unload(freed);

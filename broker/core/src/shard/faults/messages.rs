@@ -3,7 +3,7 @@
 use super::held::HeldMessage;
 use super::rule::{DeliveryAct, FaultAct, FaultCounts, MessageAct, Subject};
 use super::{Faults, SharedRule};
-use crate::channel::Route;
+use crate::channel::{Channel, Route};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
 use crate::limits::FAULT_REORDER_MS;
@@ -200,7 +200,7 @@ pub(super) fn release(
 ) {
     books.counters.pending_messages -= 1;
     let live = directory.channels.get_mut(message.channel);
-    let live = live.map(|channel| channel.wake(&directory.hasher));
+    let live = live.map(Channel::wake);
     let launch = Launch {
         accepted_us: None, // how long it took says nothing about the broker
         // It comes behind what was accepted meanwhile, wherever it is kept.
@@ -219,7 +219,6 @@ pub(super) fn release(
         recipient: &message.recipient,
         correlation_id: None,
     };
-    let hasher = &directory.hasher;
     let Some(channel) = directory.channels.get_mut(message.channel) else {
         return passing.end(books, Outcome::Withdrawn);
     };
@@ -228,7 +227,7 @@ pub(super) fn release(
         .as_ref()
         .map_or(Role::Master, |_| Role::Viewer);
     let route = channel
-        .wake(hasher)
+        .wake()
         .route(role, launch.action, &message.recipient);
     road::hand_on(sockets, directory, books, route, &passing, at);
 }
