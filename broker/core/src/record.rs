@@ -82,9 +82,78 @@ impl Record {
     }
 }
 
+/// Many records, in the order given. They come in chunks, each of which is given back when its last record was taken:
+/// who makes something else of a million records does not need room for both.
+#[derive(Debug, Default)]
+pub struct Records(Vec<Vec<Record>>);
+
+impl Records {
+    /// Adds one behind the others.
+    pub fn push(&mut self, record: Record) {
+        match self.0.last_mut().filter(|last| last.len() < CHUNK) {
+            Some(last) => last.push(record),
+            None => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(record);
+                self.0.push(chunk);
+            }
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Record> for Records {
+    fn from_iter<I: IntoIterator<Item = Record>>(records: I) -> Self {
+        let mut all = Self::default();
+        records.into_iter().for_each(|record| all.push(record));
+        all
+    }
+}
+
+impl IntoIterator for Records {
+    type Item = Record;
+    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Vec<Record>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
+/// Records of a chunk, some 48 KiB.
+const CHUNK: usize = 512;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        for count in [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            let record = |number: usize| Record {
+                arn: ChannelArn::parse("arn:aws:kinesisvideo:us-west-2:1:channel/x/17", false)
+                    .unwrap(),
+                ttl_seconds: 60,
+                created: Wall(number as u64),
+                version: Version([b'A'; VERSION_BYTES]),
+                tags: Vec::new(),
+            };
+            let records: Records = (0..count).map(record).collect();
+            assert_eq!((records.len(), records.is_empty()), (count, count == 0));
+            let created: Vec<u64> = records.into_iter().map(|record| record.created.0).collect();
+            assert_eq!(created, Vec::from_iter(0..count as u64));
+        }
+    }
 
     #[test]
     fn versions_are_twenty_letters_and_digits_and_differ() {

@@ -7,7 +7,7 @@ use crate::registry::{self, DurableStore, Ticket};
 use crate::side::StatusBoard;
 use broker_core::id::{Identity, ShardId};
 use broker_core::placement::Placement;
-use broker_core::record::Record;
+use broker_core::record::Records;
 use broker_core::shard::{Letter, Shard};
 use broker_core::time::Wall;
 use mailbox::Mailbox;
@@ -19,7 +19,7 @@ use store::{CommitError, Committer, Done, Writer};
 pub(super) struct Registry {
     writer: Writer<Ticket>,
     /// The records of an earlier life, by home. Taken by the shards.
-    records: Vec<Vec<Record>>,
+    records: Vec<Records>,
     /// The latest creation time among them that a clock can have shown.
     newest: Wall,
 }
@@ -36,7 +36,7 @@ impl Registry {
         status: &StatusBoard,
     ) -> Result<Self, Failure> {
         let began = Instant::now();
-        let mut records: Vec<Vec<Record>> = mailboxes.iter().map(|_| Vec::new()).collect();
+        let mut records: Vec<Records> = mailboxes.iter().map(|_| Records::default()).collect();
         let (mut newest, clock_max) = (Wall::default(), clock_max(SystemTime::now()));
         let store = registry::open(data_dir.path(), |record| {
             if record.created <= clock_max {
@@ -55,7 +55,7 @@ impl Registry {
                 move || tell_health(&room, &Ok(())),
             )
             .map_err(|error| Failure::Fatal(error.to_string()))?;
-        let channels: usize = records.iter().map(Vec::len).sum();
+        let channels: usize = records.iter().map(Records::len).sum();
         let ms = began.elapsed().as_millis();
         tracing::info!(channels, ms, "the registry is read");
         Ok(Self {
@@ -66,7 +66,7 @@ impl Registry {
     }
 
     /// One shard's end of the store, and its records.
-    pub(super) fn of(&mut self, shard: ShardId) -> (DurableStore, Vec<Record>) {
+    pub(super) fn of(&mut self, shard: ShardId) -> (DurableStore, Records) {
         let store = DurableStore::new(shard, self.writer.committer());
         let records = self.records.get_mut(shard.index());
         (store, records.map(std::mem::take).unwrap_or_default())

@@ -13,7 +13,7 @@ use crate::channel::{Channel, Life};
 use crate::id::{ChannelKey, Identity};
 use crate::limits::CHANNELS_PER_SHARD_MAX;
 use crate::quota::Bucket;
-use crate::record::Record;
+use crate::record::{Record, Records};
 use crate::registry::Store;
 use crate::settings::Settings;
 use crate::time::Wall;
@@ -66,8 +66,23 @@ impl Directory {
         }
     }
 
+    /// Puts the records of an earlier life into the tables, no two of one name, before any other. Those that have no
+    /// room are left out.
+    pub(super) fn load(&mut self, records: Records) {
+        let put = |record| self.put_channel(record, Life::Active);
+        // At once: a map that grows name by name is half empty where the names come in order.
+        self.names = records.into_iter().filter_map(put).collect();
+    }
+
     /// Puts a record into the tables; no channel of its name exists before. `None` when there is no room.
     pub(super) fn insert_channel(&mut self, record: Record, state: Life) -> Option<ChannelKey> {
+        let (identity, key) = self.put_channel(record, state)?;
+        self.names.insert(identity, key);
+        Some(key)
+    }
+
+    /// Puts a record into all tables but that of names.
+    fn put_channel(&mut self, record: Record, state: Life) -> Option<(Identity, ChannelKey)> {
         let identity = Identity::of(&record.arn);
         let channel = Channel::new(record, state);
         let key = self.channels.insert(channel).ok()?;
@@ -75,8 +90,7 @@ impl Directory {
             Some(channels) => *channels += 1,
             None => drop(self.tenants.insert(identity.tenant().into(), 1)),
         }
-        self.names.insert(identity, key);
-        Some(key)
+        Some((identity, key))
     }
 
     /// The name of a channel that is gone, or was never made, is free.

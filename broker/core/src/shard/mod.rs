@@ -99,7 +99,6 @@ pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use whose::SessionStep;
 
 use crate::auth::Caller;
-use crate::channel::Life;
 use crate::event::Counters;
 use crate::id::SessionKey;
 use crate::machine::{Input, Intake, Machine, Output, Peer, TurnedAway};
@@ -165,10 +164,14 @@ impl Shard {
             books: Books::new(journal, copies, recorder, random, refusal_ids),
             gate,
         };
-        for record in records {
-            let key = shard.directory.insert_channel(record, Life::Active);
-            let at = Moment::default();
-            key.inspect(|key| parity::on_channel(&mut shard.sockets, &shard.directory, *key, at));
+        shard.directory.load(records);
+        for key in shard.directory.names.values() {
+            parity::on_channel(
+                &mut shard.sockets,
+                &shard.directory,
+                *key,
+                Moment::default(),
+            );
         }
         shard
     }

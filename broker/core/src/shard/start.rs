@@ -7,7 +7,7 @@ use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
 use crate::limits::waiting_calls_per_shard;
 use crate::placement::Placement;
-use crate::record::Record;
+use crate::record::Records;
 use crate::registry::{MemoryStore, Store};
 use crate::settings::Settings;
 use crate::time::Wall;
@@ -25,7 +25,7 @@ pub struct Start {
     /// Seeds of its hash tables and of its generator of request ids and versions.
     pub seeds: [u64; 4],
     /// The channels of an earlier life whose home this is.
-    pub records: Vec<Record>,
+    pub records: Records,
     /// A time that creation times of new channels must exceed: the latest of an earlier life, on whatever shard.
     pub newest: Wall,
     /// Where changes are made durable.
@@ -62,7 +62,7 @@ impl Start {
             id,
             placement,
             seeds,
-            records: Vec::new(),
+            records: Records::default(),
             newest: Wall::default(),
             store: Box::new(MemoryStore),
             journal: Box::new(Silence),

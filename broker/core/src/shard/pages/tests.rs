@@ -3,7 +3,7 @@ use crate::id::{SessionKey, ShardId};
 use crate::limits::{LIST_MERGED_MAX, LIST_PAGE_MAX};
 use crate::machine::{Input, Machine, Output, Peer};
 use crate::placement::Placement;
-use crate::record::{Record, Version};
+use crate::record::{Record, Records, Version};
 use crate::settings::{Profile, Settings};
 use crate::shard::{Letter, Shard, Start};
 use crate::time::{Moment, Wall};
@@ -49,7 +49,7 @@ impl Shards {
         settings.shards = usize::from(shards);
         let settings = Arc::new(settings);
         let placement = Placement::new([1, 2, 3, 4], shards);
-        let mut homes: Vec<Vec<Record>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut homes: Vec<Records> = (0..shards).map(|_| Records::default()).collect();
         for record in records {
             homes[placement.home(&Identity::of(&record.arn)).index()].push(record);
         }
