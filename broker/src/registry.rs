@@ -2,21 +2,13 @@
 
 use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::Record;
+pub use broker_core::registry::Ticket;
 use broker_core::registry::{
     Change, ENCODED_BYTES_MAX, RecordError, Store, StoreError, Submitted, decode, encode, key,
 };
 use std::fmt;
 use std::path::{Path, PathBuf};
 use store::{CommitError, Committer, OpenError, Refused};
-
-/// Who gets the result of a change: the shard, and the channel there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// The channel's home.
-    pub shard: ShardId,
-    /// The channel.
-    pub channel: ChannelKey,
-}
 
 /// Why the records of an earlier life cannot be read. The server does not start.
 #[derive(Debug)]
@@ -129,53 +121,24 @@ pub fn not_kept(error: &CommitError) -> StoreError {
 const _: () = assert!(ENCODED_BYTES_MAX <= store::limits::VALUE_BYTES_MAX);
 
 #[cfg(test)]
+#[path = "../tests/contract/store.rs"]
+mod contract;
+
+#[cfg(test)]
 mod tests {
+    use super::contract::{self, Open, Place};
     use super::*;
-    use broker_core::record::Version;
-    use broker_core::time::Wall;
-    use codec::aws::ChannelArn;
     use std::sync::mpsc;
+    use store::Writer;
 
     #[test]
     fn records_outlive_the_store_that_took_them() {
-        let dir = Dir::new("outlive");
-        let (tell, told) = mpsc::channel();
-        let writer = open(&dir.0, |_| panic!("a store that was absent has no record")).unwrap();
-        let writer = writer.start(move |done| {
-            let _ = tell.send((done.ticket, done.result.is_ok()));
-        });
-        let writer = writer.unwrap();
-        let mut shards = [2, 5].map(|shard| DurableStore::new(ShardId(shard), writer.committer()));
-        let [one, two, again] =
-            [("one", 1), ("two", 2), ("one", 3)].map(|(name, ms)| record(name, ms));
-        let keys = [1, 2, 3].map(|slot| ChannelKey::new(slot, 7));
+        contract::records_outlive_the_store_that_took_them(&mut OnDisk::new("outlive"));
+    }
 
-        // A name that is given again is one row, whatever the creation times.
-        let changes = [
-            (0, keys[0], Change::Put(&one)),
-            (1, keys[1], Change::Put(&two)),
-            (0, keys[0], Change::Remove(&one.arn)),
-            (0, keys[2], Change::Put(&again)),
-        ];
-        for (shard, channel, change) in changes {
-            assert_eq!(shards[shard].submit(channel, change), Ok(Submitted::Later));
-        }
-        writer.close();
-        let expected = [(2, 0), (5, 1), (2, 0), (2, 2)];
-        let expected = expected.map(|(shard, key)| {
-            let ticket = Ticket {
-                shard: ShardId(shard),
-                channel: keys[key],
-            };
-            (ticket, true)
-        });
-        assert_eq!(told.iter().collect::<Vec<_>>(), expected);
-        let refused = shards[0].submit(keys[0], Change::Put(&one)).unwrap_err();
-        assert!(refused.to_string().contains("restarted"), "{refused}");
-
-        let mut found = Vec::new();
-        open(&dir.0, |record| found.push(record.arn.as_str().to_owned())).unwrap();
-        assert_eq!(found, [again.arn.as_str(), two.arn.as_str()]);
+    #[test]
+    fn changes_of_a_name_are_made_in_order() {
+        contract::changes_of_a_name_are_made_in_order(&mut OnDisk::new("order"));
     }
 
     #[test]
@@ -204,14 +167,42 @@ mod tests {
         assert!(error.to_string().contains("eu-1:1:channel/x"), "{error}");
     }
 
-    fn record(name: &str, created_ms: u64) -> Record {
-        let arn = format!("arn:aws:kinesisvideo:eu-1:1:channel/{name}/{created_ms}");
-        Record {
-            arn: ChannelArn::parse(&arn, true).unwrap(),
-            ttl_seconds: 60,
-            created: Wall(created_ms),
-            version: Version::from_bytes([b'v'; 20]).unwrap(),
-            tags: Vec::new(),
+    /// The store on a disk.
+    struct OnDisk {
+        dir: Dir,
+        writer: Option<Writer<Ticket>>,
+    }
+
+    impl OnDisk {
+        fn new(name: &str) -> Self {
+            Self {
+                dir: Dir::new(name),
+                writer: None,
+            }
+        }
+    }
+
+    impl Place for OnDisk {
+        type End = DurableStore;
+
+        fn open(&mut self) -> (Open<DurableStore>, Vec<String>) {
+            let mut found = Vec::new();
+            let give = |record: Record| found.push(record.arn.identity().to_owned());
+            let store = open(&self.dir.0, give).unwrap();
+            let (tell, results) = mpsc::channel();
+            let writer = store.start(move |done: store::Done<Ticket>| {
+                let result = done.result.map_err(|error| not_kept(&error));
+                let _ = tell.send((done.ticket, result));
+            });
+            let writer = writer.unwrap();
+            let shards = [2, 5].map(ShardId);
+            let shards = shards.map(|shard| (shard, DurableStore::new(shard, writer.committer())));
+            self.writer = Some(writer);
+            (Open { shards, results }, found)
+        }
+
+        fn close(&mut self) {
+            self.writer.take().expect("it is open").close();
         }
     }
 

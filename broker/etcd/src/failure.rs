@@ -1,16 +1,33 @@
 //! What a failed call of etcd means: nothing was changed, or nobody knows.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use tonic::Code;
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// etcd refused it, or it was not sent: nothing was changed, and nothing will be.
+    /// etcd refused it: nothing was changed, and nothing will be.
     Refused(Box<str>),
+    /// The connection had ended before: nothing was sent. The connection is given up.
+    NotSent(Box<str>),
     /// It may have been carried out, or may be later. The connection is given up.
     Unknown(Box<str>),
 }
+
+/// What the connector says when the channel wants a second connection: the first has ended, and the call that wants
+/// another was not sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spent;
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection has ended")
+    }
+}
+
+impl Error for Spent {}
 
 impl Failure {
     /// No answer in time.
@@ -27,6 +44,9 @@ impl Failure {
         let etcd_client::Error::GRpcStatus(status) = error else {
             return Self::Unknown(text);
         };
+        if is_caused_by_spent(status) {
+            return Self::NotSent(Spent.to_string().into());
+        }
         let is_of_etcd = status.message().starts_with("etcdserver: ");
         let is_refused = match status.code() {
             Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => is_of_etcd,
@@ -48,9 +68,23 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(text) | Self::Unknown(text) => f.write_str(text),
+            Self::Refused(text) | Self::NotSent(text) | Self::Unknown(text) => f.write_str(text),
         }
     }
+}
+
+fn is_caused_by_spent(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if error.is::<Spent>() || inner.is_some_and(|inner| inner.is::<Spent>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

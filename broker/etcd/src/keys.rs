@@ -52,12 +52,10 @@ impl Keys {
         format!("{}meta", self.prefix)
     }
 
-    #[cfg(test)]
     pub(crate) fn lane(&self, node: &Name, lane: usize) -> String {
         format!("{}w/{node}/{lane}", self.prefix)
     }
 
-    #[cfg(test)]
     pub(crate) fn record(&self, slot: Slot, identity: &str) -> String {
         format!("{}c/{:03x}/{identity}", self.prefix, slot.0)
     }
@@ -75,6 +73,19 @@ impl Keys {
         let start = format!("{}c/{:03x}/", self.prefix, slot.0);
         let end = format!("{}c/{:03x}0", self.prefix, slot.0);
         (start, end)
+    }
+
+    /// The range of the records of all slots.
+    pub(crate) fn all_records(&self) -> (String, String) {
+        (format!("{}c/", self.prefix), format!("{}c0", self.prefix))
+    }
+
+    /// The range of all registrations.
+    pub(crate) fn registrations(&self) -> (String, String) {
+        (
+            format!("{}live/", self.prefix),
+            format!("{}live0", self.prefix),
+        )
     }
 
     /// What a key is of; nothing for one that is not of this format.

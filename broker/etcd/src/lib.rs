@@ -3,14 +3,14 @@
 //!
 //! ```text
 //!            Service (shards)                    Peers (other nodes)
-//!   orders ▲   │ parcels                       ▲ questions, answers, parcels
+//!   orders ▲   │ parcels, changes              ▲ questions, answers, parcels
 //!          │   ▼                               ▼
 //!        ┌───────────────── driver ───────────────┐   one thread, one runtime; its clock goes on while the machine
-//!        │            Cluster (decides)           │   sleeps
+//!        │ Cluster (decides)   Writer (batches)   │   sleeps
 //!        └──┬──────────────────────┬──────────────┘
 //!           │ connection 1         │ connection 2     each to one member, and to the next when it fails
 //!           ▼                      ▼
-//!   lease, watch, slots          records
+//!   lease, watch, slots      records: loads, changes
 //! ```
 //! In reading order:
 //!
@@ -18,18 +18,21 @@
 //! * `keys`, `values`, `names`: what is in etcd, as text; `translate`: from there to the words of the core and back;
 //! * `wire`, [`Peers`], [`InProcess`]: messages between nodes;
 //! * `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
+//! * `slot`, `writer`: from a channel to its slot; changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
-//! * [`Driver`], [`Handle`], [`Service`]: the node.
+//! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;
+//! * [`import`], [`export`]: from a store on a disk into etcd, and back.
 //!
 //! # What a lost answer means
 //!
 //! A call whose answer does not come may have been carried out, or may be later: a request can wait in a frozen member.
-//! The core reads back what it changed of slots and registrations.
+//! The core reads back what it changed of slots and registrations; `writer` says what becomes of records.
 
 mod calls;
 mod config;
 mod directory;
 mod driver;
+mod exchange;
 mod failure;
 mod keys;
 mod lease;
@@ -39,14 +42,19 @@ mod load;
 mod names;
 mod order;
 mod peers;
+mod slot;
+mod store;
 mod translate;
 mod values;
 mod watch;
 mod wire;
+mod writer;
 
 pub use config::{Config, Options, TlsError, tls};
 pub use directory::DirectoryError;
 pub use driver::{Driver, Handle, Inspection, ParcelSender, StartError};
+pub use exchange::{ExchangeError, Existing, export, import};
 pub use names::Name;
 pub use order::{Order, Service};
 pub use peers::{InProcess, Mail, Mailbox, Network, Peers};
+pub use store::EtcdStore;

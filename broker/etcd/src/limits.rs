@@ -35,6 +35,29 @@ pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// Rows of one page when the records of a slot are loaded. At the largest tags they are 80 MiB, usually 500 KiB.
 pub const PAGE_ROWS: i64 = 1_000;
 
+/// Changes of records that wait for a batch, of all shards together. Full means that a change is refused; its owner
+/// answers that the service is busy. At the largest tags they hold 80 MiB, usually 400 KiB.
+pub const CHANGES_MAX: usize = 1_024;
+
+/// Batches of changes under way.
+pub const LANES: usize = 2;
+
+/// Records that one batch puts: etcd takes 128 operations and 128 compares a transaction.
+pub const PUTS_PER_BATCH: usize = 100;
+
+/// Records that one batch removes. Each is compared, and so is its slot.
+pub const REMOVALS_PER_BATCH: usize = 60;
+
+/// Bytes of keys and values after which a batch takes no further change: etcd takes 1.5 MiB a request.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// How long a change waits to be sent. Beyond it nothing was changed, and its owner answers that the service is not
+/// available: with a tick that comes late, within a second.
+pub const WRITE_WAIT_MS: u64 = 500;
+
+/// How long a batch without a known outcome waits before it is sent again.
+pub const WRITE_AGAIN_MS: u64 = 250;
+
 /// Events of etcd that wait for the driver. Beyond it the streams that they come from are not read.
 pub const EVENTS_MAX: usize = 64;
 
@@ -61,4 +84,7 @@ pub const REMEMBER_MS: u64 = 1_000;
 const _: () = {
     assert!(TICK.as_millis() * 2 <= broker_core::cluster::limits::TICK_MS as u128);
     assert!(SILENT.as_millis() < CALL.as_millis());
+    assert!(PUTS_PER_BATCH < 128 && 2 * REMOVALS_PER_BATCH <= 128);
+    assert!(broker_core::registry::ENCODED_BYTES_MAX < BATCH_BYTES_MAX);
+    assert!(WRITE_WAIT_MS as u128 + 2 * TICK.as_millis() <= 1_000);
 };

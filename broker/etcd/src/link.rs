@@ -4,6 +4,7 @@
 //! chooses members: a connection that does not answer is given up, with everything under way on it.
 
 use crate::config::Options;
+use crate::failure::Spent;
 use crate::limits::{ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RETRY_MAX};
 use etcd_client::{Channel, Client, ConnectOptions, KvClient, WatchClient};
 use hyper_util::rt::TokioIo;
@@ -13,6 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -197,7 +199,10 @@ pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, B
         .keep_alive_timeout(HTTP2_PONG)
         .keep_alive_while_idle(true);
     let channel = endpoint
-        .connect_with_connector(Dial { tls })
+        .connect_with_connector(Dial {
+            tls,
+            is_spent: Arc::default(),
+        })
         .await
         .map_err(|error| chain(&error))?;
     let mut settings = ConnectOptions::new().with_require_leader(true);
@@ -222,9 +227,13 @@ fn chain(error: &dyn std::error::Error) -> Box<str> {
 }
 
 /// Opens the TCP connection, and TLS on it.
+///
+/// Once: the channel would connect again by itself, and then nobody could tell a call that was not sent from one whose
+/// answer is lost.
 #[derive(Clone)]
 struct Dial {
     tls: Option<TlsConnector>,
+    is_spent: Arc<AtomicBool>,
 }
 
 /// What HTTP/2 runs on.
@@ -243,6 +252,9 @@ impl Service<Uri> for Dial {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let tls = self.tls.clone();
+        if self.is_spent.swap(true, Ordering::Relaxed) {
+            return Box::pin(async { Err(io::Error::other(Spent)) });
+        }
         Box::pin(async move {
             let host = uri.host().unwrap_or_default();
             let bare = host

@@ -4,6 +4,7 @@ use crate::names::Name;
 use broker_core::cluster::message::{Cause, Ending, Held, Packed, Parcel};
 use broker_core::cluster::types::ParcelId;
 use broker_core::record::Record;
+use broker_core::registry::{StoreError, Ticket};
 
 /// The process around the driver. Called on the driver's thread, in order; must not block.
 pub trait Service: Send + 'static {
@@ -12,6 +13,9 @@ pub trait Service: Send + 'static {
 
     /// Records of a slot that is loaded: some of them, or none. They count once [`Order::Serve`] comes for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
+
+    /// What became of a change of a record: called once for each that was taken.
+    fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 }
 
 /// What is to be done, in order.

@@ -1,6 +1,6 @@
 //! The store of the registry: a small trait, and an implementation that stores nothing.
 
-use crate::id::ChannelKey;
+use crate::id::{ChannelKey, ShardId};
 use crate::record::Record;
 use codec::aws::ChannelArn;
 use std::fmt;
@@ -41,6 +41,15 @@ pub enum Submitted {
     Kept,
     /// A later letter with the same key says whether it is kept.
     Later,
+}
+
+/// Who gets the result of a change that is kept later: the shard, and the channel there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The channel's home.
+    pub shard: ShardId,
+    /// The channel.
+    pub channel: ChannelKey,
 }
 
 /// Keeps records beyond the life of the process. One exists per shard and sees that shard's channels only. Never

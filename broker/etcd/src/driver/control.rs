@@ -244,6 +244,10 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.control.trouble(&failure.to_string());
                 return self.delayed.push(Input::Reply(id, Reply::Refused));
             }
+            Err(failure @ Failure::NotSent(_)) => {
+                self.delayed.push(Input::Reply(id, Reply::Refused));
+                return self.control_failed(generation, &failure);
+            }
             // Without a reply the core counts the outcome as unknown.
             Err(failure @ Failure::Unknown(_)) => return self.control_failed(generation, &failure),
         };
@@ -325,10 +329,10 @@ impl<S: Service, P: Peers> Node<S, P> {
             }
             Sight::Ended(failure) => {
                 self.end_watch();
-                if let Failure::Unknown(_) = failure {
-                    self.control_failed(generation, &failure);
-                } else {
+                if let Failure::Refused(_) = failure {
                     info!("etcd: {failure}");
+                } else {
+                    self.control_failed(generation, &failure);
                 }
             }
         }

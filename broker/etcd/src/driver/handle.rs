@@ -3,9 +3,11 @@
 use crate::directory::DirectoryError;
 use crate::limits::NAME_BYTES_MAX;
 use crate::names::Name;
+use crate::store::{EtcdStore, Submission};
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::message::Parcel;
 use broker_core::cluster::types::Epoch;
+use broker_core::id::ShardId;
 use broker_core::time::Now;
 use std::fmt;
 use std::io;
@@ -80,6 +82,7 @@ pub struct Inspection {
 #[derive(Debug)]
 pub struct Handle {
     commands: Option<mpsc::Sender<Command>>,
+    changes: mpsc::Sender<Submission>,
     valid_until: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
@@ -87,11 +90,13 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(
         commands: mpsc::Sender<Command>,
+        changes: mpsc::Sender<Submission>,
         valid_until: Arc<AtomicU64>,
         thread: JoinHandle<()>,
     ) -> Self {
         Self {
             commands: Some(commands),
+            changes,
             valid_until,
             thread: Some(thread),
         }
@@ -112,6 +117,12 @@ impl Handle {
     /// [`Self::drain`].
     pub fn stuck(&self, stuck: bool) -> bool {
         self.send(Command::Stuck(stuck))
+    }
+
+    /// The registry's end of one shard.
+    #[must_use]
+    pub fn store(&self, shard: ShardId) -> EtcdStore {
+        EtcdStore::new(shard, self.changes.clone())
     }
 
     /// Where parcels go that [`crate::Order::Send`] asks for.

@@ -16,6 +16,7 @@ use crate::link::{Lines, Link};
 use crate::names::Name;
 use crate::order::{Order, Service};
 use crate::peers::{Mail, Mailbox, Peers};
+use crate::store::{self, Submission};
 use crate::translate::Translator;
 use crate::wire;
 use broker_core::cluster::message::{Ending, Input};
@@ -69,6 +70,7 @@ impl Driver {
         }
         let seed = u64::from_le_bytes(random()?);
         let (commands, inbox) = mpsc::channel(crate::limits::MAIL_MAX);
+        let (changes, submitted) = store::queue();
         let valid_until = Arc::new(AtomicU64::new(0));
         let published = Arc::clone(&valid_until);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,16 +92,13 @@ impl Driver {
                     seed,
                     published,
                 };
-                run(parts, inbox, mail).await;
+                run(parts, inbox, mail, submitted).await;
             };
             LocalSet::new().block_on(&runtime, running);
         };
         let thread = Builder::new().name("cluster".into()).spawn(body);
-        Ok(Handle::new(
-            commands,
-            valid_until,
-            thread.map_err(StartError::System)?,
-        ))
+        let thread = thread.map_err(StartError::System)?;
+        Ok(Handle::new(commands, changes, valid_until, thread))
     }
 }
 
@@ -193,6 +192,7 @@ async fn run<S: Service, P: Peers>(
     parts: Parts<S, P>,
     mut commands: mpsc::Receiver<Command>,
     mut mail: mpsc::Receiver<Mail>,
+    mut changes: mpsc::Receiver<Submission>,
 ) {
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let mut node = Node::new(parts, events);
@@ -203,13 +203,19 @@ async fn run<S: Service, P: Peers>(
             _ = ticks.tick() => node.tick(),
             Some(event) = happened.recv() => node.event(event),
             Some(mail) = mail.recv() => node.mail(&mail),
+            Some(change) = changes.recv(), if node.records.has_room() => node.submit(change),
             command = commands.recv() => match command {
                 Some(command) => node.command(command),
-                None => return,
+                None => break,
             },
         }
         node.settle();
     }
+    changes.close();
+    while let Ok(change) = changes.try_recv() {
+        node.refuse_change(&change);
+    }
+    node.end_writes();
     // The lease is given back, so that others need not wait for its end.
     let last = async {
         while !node.control.is_idle() {
@@ -261,7 +267,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             service: parts.service,
             peers: parts.peers,
             control: Control::new(control, config.ttl_ms),
-            records: Records::new(records),
+            records: Records::new(records, settings.me.incarnation),
             meta: Meta::new(&kept),
             keeping: Keeping {
                 directory: parts.directory,
@@ -286,6 +292,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.connect(Which::Control);
         self.connect(Which::Records);
         self.ask_meta();
+        self.expire_writes();
         self.remember();
     }
 
@@ -367,6 +374,7 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.output(output);
             }
         }
+        self.send_writes();
         self.log_slots();
         self.published
             .store(self.cluster.valid_until().0, Ordering::Release);

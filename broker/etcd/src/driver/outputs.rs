@@ -7,13 +7,16 @@ use crate::order::{Order, Service};
 use crate::peers::Peers;
 use crate::wire::{self, Message};
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::message::{Cause, Held, Output};
-use broker_core::cluster::types::{Epoch, NodeId, Slot};
+use broker_core::cluster::message::{Call, Cause, Held, Output, Transaction};
+use broker_core::cluster::types::{Epoch, Key, NodeId, Slot, Value};
 use tracing::{info, warn};
 
 impl<S: Service, P: Peers> Node<S, P> {
     pub(super) fn output(&mut self, output: Output) {
         match output {
+            Output::Etcd(id, Call::Transaction(transaction)) if writes_record(&transaction) => {
+                self.write(id, &transaction);
+            }
             Output::Etcd(id, call) => self.call(id, call),
             Output::Ask(to, question) => self.tell(to, &Message::Question(question)),
             Output::Tell(to, answer) => self.tell(to, &Message::Answer(answer)),
@@ -47,7 +50,7 @@ impl<S: Service, P: Peers> Node<S, P> {
                 warn!("alone: neither etcd nor another node answers; connections are closed");
                 self.service.order(Order::Alone);
             }
-            Output::WriteRefused(..) => {}
+            Output::WriteRefused(_, number) => self.write_refused(number),
             Output::Exit(ending) => self.ending = Some(ending),
         }
     }
@@ -98,6 +101,11 @@ impl<S: Service, P: Peers> Node<S, P> {
             trouble: self.control.is_in_trouble().map(Into::into),
         }
     }
+}
+
+fn writes_record(transaction: &Transaction) -> bool {
+    let is_record = |(key, _): &(Key, Value)| matches!(key, Key::Record(..));
+    transaction.puts.iter().any(is_record)
 }
 
 /// Slots that changed since the last line of the log.

@@ -1,22 +1,38 @@
-//! The connection for records: loads of slots.
+//! The connection for records: loads of slots, and changes.
+//!
+//! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
+//! transaction that the [`Writer`] carries out with others.
 
-use super::{Event as NodeEvent, Node, Which, reporter};
+use super::{Event as NodeEvent, Node, Told, Which, now, reporter};
+use crate::calls::{self, Ask};
 use crate::failure::Failure;
+use crate::keys::Keys;
 use crate::link::Link;
 use crate::load::{self, Part};
+use crate::names::Name;
 use crate::order::Service;
 use crate::peers::Peers;
-use broker_core::cluster::message::{Held, Input};
+use crate::slot::slot_of;
+use crate::store::Submission;
+use crate::translate::{header_of, revision_of};
+use crate::writer::{Answer, Change, Request, Settled, Writer};
+use broker_core::cluster::message::{CallId, Held, Input, Reply, Transaction};
+use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision};
 use broker_core::record::Record;
-use broker_core::registry::decode;
-use etcd_client::KeyValue;
+use broker_core::registry::{StoreError, Ticket, decode};
+use etcd_client::{
+    Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
+use std::collections::HashMap;
+use std::rc::Rc;
 use tokio::time::Instant;
 use tracing::error;
 
-/// What happens on the connection.
+/// What happens on the connection, each with the connection's number.
 #[derive(Debug)]
 pub(super) enum Event {
     Part(u32, Held, Part),
+    Written(u32, usize, Rc<Request>, Told),
 }
 
 /// The connection, and what runs on it.
@@ -25,14 +41,26 @@ pub(super) struct Records {
     pub(super) link: Link,
     /// Loads that brought what cannot be used.
     spoilt: Vec<Held>,
+    /// Changes that the core was asked about.
+    asked: HashMap<u32, Submission>,
+    next: u32,
+    writer: Writer<Ticket>,
 }
 
 impl Records {
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: Link, process: Incarnation) -> Self {
         Self {
             link,
             spoilt: Vec::new(),
+            asked: HashMap::new(),
+            next: 0,
+            writer: Writer::new(process),
         }
+    }
+
+    /// Whether another change may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.writer.has_room()
     }
 }
 
@@ -50,12 +78,149 @@ impl<S: Service, P: Peers> Node<S, P> {
         tokio::task::spawn_local(load::load(lines, range, report));
     }
 
+    /// A shard wants a change. The core says whether this node may make it.
+    pub(super) fn submit(&mut self, submission: Submission) {
+        let Some(key) = self.meta.slot_key() else {
+            return self.answer(submission.ticket, Err(refused()));
+        };
+        let slot = slot_of(&key, &submission.identity);
+        let number = self.records.next;
+        self.records.next = number.wrapping_add(1);
+        self.records.asked.insert(number, submission);
+        self.inputs.push_back(Input::Write(slot, number));
+    }
+
+    /// The core lets a change be made.
+    pub(super) fn write(&mut self, call: CallId, transaction: &Transaction) {
+        let record = transaction.puts.iter().find_map(|(key, _)| match key {
+            Key::Record(slot, number) => Some((*slot, *number)),
+            Key::Slot(_) | Key::Registration(_) | Key::Roster(_) => None,
+        });
+        let epoch = transaction.compares.first().map(|compare| compare.at);
+        let (Some((slot, number)), Some(epoch)) = (record, epoch) else {
+            return;
+        };
+        if let Some(submission) = self.records.asked.remove(&number) {
+            self.records.writer.take(Change {
+                call,
+                held: Held { slot, epoch },
+                key: submission.key.into(),
+                value: submission.value.map(Into::into),
+                ticket: submission.ticket,
+                since: now(),
+            });
+        }
+    }
+
+    /// The core does not: the slot is not served here, or etcd does not answer.
+    pub(super) fn write_refused(&mut self, number: u32) {
+        if let Some(submission) = self.records.asked.remove(&number) {
+            self.answer(submission.ticket, Err(refused()));
+        }
+    }
+
+    /// Sends what waits, while there is a connection.
+    pub(super) fn send_writes(&mut self) {
+        while let Some((generation, lines)) = self.records.link.up() {
+            let lines = lines.clone();
+            let Some((lane, request)) = self.records.writer.next(now()) else {
+                return;
+            };
+            let me = self.translator.me();
+            let transaction = transaction(&self.translator.keys, me, lane, &request);
+            let request = Rc::new(request);
+            let report = reporter(&self.events, move |told| {
+                NodeEvent::Records(Event::Written(generation, lane, Rc::clone(&request), told))
+            });
+            tokio::task::spawn_local(async move {
+                report(calls::ask(lines, Ask::Transaction(transaction)).await).await;
+            });
+        }
+    }
+
+    /// Refuses a change of a node that has ended.
+    pub(super) fn refuse_change(&mut self, change: &Submission) {
+        self.answer(change.ticket, Err(refused()));
+    }
+
+    /// Refuses changes that could not be sent in time.
+    pub(super) fn expire_writes(&mut self) {
+        let late = self.records.writer.expire(now());
+        self.settle_writes(late, None);
+    }
+
+    /// Reports every change that has no outcome, at the end.
+    pub(super) fn end_writes(&mut self) {
+        let asked = std::mem::take(&mut self.records.asked).into_values();
+        let mut left: Vec<Ticket> = asked.map(|submission| submission.ticket).collect();
+        let sent = self.records.writer.end().into_iter();
+        left.extend(sent.map(|change| change.ticket));
+        for ticket in left {
+            self.answer(ticket, Err(refused()));
+        }
+    }
+
     pub(super) fn records_event(&mut self, event: Event) {
-        let Event::Part(generation, held, part) = event;
+        match event {
+            Event::Part(generation, held, part) => self.part(generation, held, part),
+            Event::Written(generation, lane, request, told) => {
+                self.written(generation, lane, &request, told);
+            }
+        }
+    }
+
+    fn written(&mut self, generation: u32, lane: usize, request: &Request, told: Told) {
+        let writer = &mut self.records.writer;
+        let (settled, header) = match &told {
+            Ok(calls::Told::Outcome(outcome)) => {
+                self.records.link.works(generation);
+                let answer = answer_of(outcome, request);
+                (
+                    writer.answered(lane, &answer, now()),
+                    Some(header_of(outcome.header())),
+                )
+            }
+            Ok(_) => return,
+            Err(Failure::Refused(_)) => (writer.refused(lane, true, now()), None),
+            Err(Failure::NotSent(_)) => (writer.refused(lane, false, now()), None),
+            Err(Failure::Unknown(_)) => {
+                writer.unknown(lane, now());
+                (Vec::new(), None)
+            }
+        };
+        self.settle_writes(settled, header.map(|(_, etcd)| etcd));
+        if let Err(failure) = told {
+            self.records_failed(generation, &failure);
+        }
+    }
+
+    fn settle_writes(&mut self, settled: Vec<(Change<Ticket>, Settled)>, etcd: Option<EtcdId>) {
+        for (change, outcome) in settled {
+            let result = match outcome {
+                Settled::Made(_) => Ok(()),
+                Settled::Fenced(_) => Err(fenced()),
+                Settled::Refused => Err(refused()),
+            };
+            let reply = match (outcome, etcd) {
+                (Settled::Made(revision), Some(etcd)) => outcome_of(true, revision, etcd),
+                (Settled::Fenced(revision), Some(etcd)) => outcome_of(false, revision, etcd),
+                (Settled::Refused, _) | (_, None) => Reply::Refused,
+            };
+            self.inputs.push_back(Input::Reply(change.call, reply));
+            self.answer(change.ticket, result);
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
+        self.service.written(ticket, result);
+    }
+
+    fn part(&mut self, generation: u32, held: Held, part: Part) {
         match part {
             Part::Rows(rows) => self.rows(held, &rows),
             Part::Whole(revision) => {
                 self.records.link.works(generation);
+                self.records.writer.knows(revision);
                 let is_spoilt = self.spoils(held);
                 let whole = !is_spoilt && revision >= held.epoch;
                 let loaded = Input::Loaded { held, whole };
@@ -113,4 +278,94 @@ impl<S: Service, P: Peers> Node<S, P> {
             self.connect(Which::Records);
         }
     }
+}
+
+/// A batch as a transaction of etcd.
+fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> Txn {
+    let lane = keys.lane(me, lane);
+    let is_at = |key: String, op, revision: Revision| {
+        Compare::mod_revision(key, op, revision.0.cast_signed())
+    };
+    let look = |key: String| TxnOp::get(key, Some(GetOptions::new().with_keys_only()));
+    let mut compares = Vec::new();
+    let mut makes = Vec::new();
+    let mut reads = Vec::new();
+    if let Some((revision, tag)) = &request.lane {
+        compares.push(is_at(lane.clone(), CompareOp::Equal, *revision));
+        makes.push(TxnOp::put(lane.clone(), tag.as_bytes(), None));
+        reads.push(TxnOp::get(lane, None));
+    }
+    for (slot, epoch) in &request.slots {
+        compares.push(is_at(keys.slot(*slot), CompareOp::Equal, *epoch));
+        reads.push(look(keys.slot(*slot)));
+    }
+    for (slot, key, value) in &request.records {
+        let record = keys.record(*slot, key);
+        match value {
+            Some(value) => makes.push(TxnOp::put(record, &**value, None)),
+            None => {
+                let next = request.before.next();
+                compares.push(is_at(record.clone(), CompareOp::Less, next));
+                reads.push(look(record.clone()));
+                makes.push(TxnOp::delete(record, Some(DeleteOptions::new())));
+            }
+        }
+    }
+    Txn::new().when(compares).and_then(makes).or_else(reads)
+}
+
+/// What etcd says of a batch. The reads of one that was not made come in the order of [`transaction`].
+fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
+    let (revision, _) = header_of(outcome.header());
+    let mut rows = outcome
+        .op_responses()
+        .into_iter()
+        .map(|response| match response {
+            TxnOpResponse::Get(mut read) => read.take_kvs().pop(),
+            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
+        });
+    let at = |row: Option<KeyValue>| row.map_or(0, |row| row.mod_revision());
+    let made = outcome.succeeded();
+    let mut answer = Answer {
+        made,
+        revision,
+        lane: (Revision(0), Box::default()),
+        slots: Vec::new(),
+        records: Vec::new(),
+    };
+    if made {
+        return answer;
+    }
+    if request.lane.is_some() {
+        let row = rows.next().flatten();
+        let value = row.as_ref().map_or_else(Box::default, |row| {
+            String::from_utf8_lossy(row.value()).into_owned().into()
+        });
+        answer.lane = (revision_of(at(row)), value);
+    }
+    let revisions: Vec<Revision> = rows.map(|row| revision_of(at(row))).collect();
+    let (slots, records) = revisions.split_at(request.slots.len().min(revisions.len()));
+    answer.slots = slots.to_vec();
+    answer.records = records.to_vec();
+    answer
+}
+
+fn outcome_of(committed: bool, revision: Revision, etcd: EtcdId) -> Reply {
+    Reply::Outcome {
+        committed,
+        revision,
+        etcd,
+        snapshot: None,
+    }
+}
+
+fn fenced() -> StoreError {
+    StoreError::Failed("the channel's slot or its record was changed by another node".into())
+}
+
+fn refused() -> StoreError {
+    StoreError::Failed(
+        "this node does not serve the channel's slot, or etcd takes no changes: try again later"
+            .into(),
+    )
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `claims` | slots are claimed, given, and claimed again by the same node |
 //! | `faults` | what moves slots, and what must not |
+//! | `records` `contract` | the registry: what every store holds to, and what is etcd's own |
 //! | `history` | another etcd, another cluster: nothing is claimed, nothing is written |
 //! | `server` | the program `etcd` |
 //! | `world` | the nodes of a test, and what they serve |
@@ -11,7 +12,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it is")]
 
 mod claims;
+#[path = "../../../tests/contract/store.rs"]
+mod contract;
 mod faults;
 mod history;
+mod records;
 mod server;
 mod world;

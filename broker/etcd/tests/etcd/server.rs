@@ -124,18 +124,37 @@ impl Etcd {
         self.signal(Signal::CONT);
     }
 
-    /// Runs `etcdctl` and returns what it prints.
+    /// Runs `etcdctl`, which must succeed, and returns what it prints.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
-        let output = Command::new("etcdctl")
+        self.try_ctl(arguments)
+            .unwrap_or_else(|said| panic!("etcdctl {arguments:?}: {said}"))
+    }
+
+    /// The same, or what it prints when it fails. A last argument of more than 64 KiB is its input.
+    pub(crate) fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
+        let (arguments, input) = match arguments.split_last() {
+            Some((last, rest)) if last.len() > 64 << 10 => (rest, *last),
+            Some(_) | None => (arguments, ""),
+        };
+        let mut child = Command::new("etcdctl")
             .env("ETCDCTL_API", "3")
             .arg("--endpoints")
             .arg(self.endpoint())
             .args(arguments)
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .expect("etcdctl, of the package etcd-client");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "etcdctl {arguments:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() {
+            return Err(said);
+        }
+        Ok(String::from_utf8(output.stdout).unwrap())
     }
 
     pub(crate) fn data(&self) -> PathBuf {

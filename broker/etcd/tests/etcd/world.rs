@@ -5,8 +5,10 @@ use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Ending, Held, Packed};
 use broker_core::cluster::types::{Epoch, ParcelId, Slot};
 use broker_core::record::Record;
+use broker_core::registry::{StoreError, Ticket};
 use broker_etcd::{Config, Driver, Handle, Inspection, Name, Network, Options, Order, Service};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,10 @@ pub(crate) struct Book {
     pub(crate) pending: HashMap<(String, Slot), Vec<u8>>,
     packed: HashMap<ParcelId, Vec<u8>>,
     kept: HashMap<ParcelId, Vec<u8>>,
+    /// What became of changes.
+    pub(crate) written: Vec<(Ticket, Result<(), StoreError>)>,
+    /// Gets the same.
+    pub(crate) tell: Option<Sender<(Ticket, Result<(), StoreError>)>>,
     pub(crate) alone: u32,
     pub(crate) endings: Vec<(String, Ending)>,
     faults: Vec<String>,
@@ -32,6 +38,14 @@ impl Book {
     /// Who served under which epoch is no longer compared with what follows.
     pub(crate) fn forget_epochs(&mut self) {
         self.epochs.clear();
+    }
+
+    /// The identities of all channels that a process loaded, sorted.
+    pub(crate) fn records_of(&self, process: &str) -> Vec<String> {
+        let own = self.loaded.iter().filter(|((of, _), _)| of == process);
+        let mut all: Vec<String> = own.flat_map(|(_, names)| names.iter().cloned()).collect();
+        all.sort_unstable();
+        all
     }
 }
 
@@ -274,6 +288,14 @@ impl Service for Shards {
             Order::Release(held, _) => self.unserve(&mut book, held.slot),
             Order::Alone => book.alone += 1,
             Order::Exit(ending) => book.endings.push((self.process.clone(), ending)),
+        }
+    }
+
+    fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
+        let mut book = self.book.lock().unwrap();
+        book.written.push((ticket, result.clone()));
+        if let Some(tell) = &book.tell {
+            let _ = tell.send((ticket, result));
         }
     }
 

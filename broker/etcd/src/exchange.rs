@@ -1,0 +1,321 @@
+//! From a store on a disk into etcd, and back.
+//!
+//! Both read one moment of where they come from. An import is possible while no node is registered: each of its
+//! transactions compares that, so a node that starts meanwhile ends it.
+
+use crate::config::Options;
+use crate::failure::Failure;
+use crate::keys::Keys;
+use crate::limits::{BATCH_BYTES_MAX, CALL, CONNECT, PAGE_ROWS, PUTS_PER_BATCH};
+use crate::link::{self, Lines};
+use crate::names::Name;
+use crate::slot::slot_of;
+use crate::translate;
+use crate::values::{self, MetaValue};
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::types::Slot;
+use broker_core::id::Identity;
+use broker_core::registry::{RecordError, decode};
+use etcd_client::{
+    Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use store::{OpenError, SnapshotError, Store};
+use tokio::time::timeout;
+
+/// What an import does with records that are in etcd already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// If there are any, nothing is imported.
+    Refuse,
+    /// They are removed: afterwards etcd has what the directory has.
+    Replace,
+}
+
+/// Why records could not be carried over.
+#[derive(Debug)]
+pub enum ExchangeError {
+    /// The cluster's name is none.
+    Name,
+    /// No member of etcd could be reached, or one failed. What was imported so far is there: import again, replacing.
+    Etcd(Box<str>),
+    /// A node is registered: it would not see what is imported. Stop all nodes first.
+    Nodes,
+    /// There are records in etcd already.
+    NotEmpty,
+    /// etcd has no cluster of this name.
+    NoCluster,
+    /// A record cannot be read: its key, and why.
+    Record(Box<str>, RecordError),
+    /// The store on the disk cannot be opened.
+    Open(OpenError),
+    /// The store on the disk cannot be read.
+    Read(SnapshotError),
+    /// The store on the disk cannot be written.
+    Disk(io::Error),
+}
+
+impl fmt::Display for ExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("the name of the cluster is none"),
+            Self::Etcd(why) => write!(f, "etcd: {why}"),
+            Self::Nodes => f.write_str("a node is registered: stop all nodes of the cluster first"),
+            Self::NotEmpty => f.write_str(
+                "the cluster has records in etcd already: replace them, or use another name",
+            ),
+            Self::NoCluster => f.write_str("etcd has no cluster of this name"),
+            Self::Record(key, why) => write!(f, "the record of {key:?} cannot be read: {why}"),
+            Self::Open(error) => error.fmt(f),
+            Self::Read(error) => error.fmt(f),
+            Self::Disk(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ExchangeError {}
+
+impl From<&etcd_client::Error> for ExchangeError {
+    fn from(error: &etcd_client::Error) -> Self {
+        Self::Etcd(Failure::of(error).to_string().into())
+    }
+}
+
+/// Puts every record of the store in `directory` into etcd, and says how many there are. The store must not be in use.
+///
+/// The first import into a cluster that has no nodes yet founds it.
+///
+/// # Errors
+/// [`ExchangeError`].
+pub fn import(
+    etcd: &Options,
+    cluster: &str,
+    directory: &Path,
+    existing: Existing,
+) -> Result<u64, ExchangeError> {
+    let store = Store::open(directory).map_err(ExchangeError::Open)?;
+    let mut unreadable = None;
+    let check = |key: &str, bytes: &[u8]| {
+        if let Err(why) = decode(key, bytes) {
+            unreadable.get_or_insert_with(|| (key.into(), why));
+        }
+    };
+    store.load(check).map_err(ExchangeError::Open)?;
+    if let Some((key, why)) = unreadable {
+        return Err(ExchangeError::Record(key, why));
+    }
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let end = End::connect(etcd, cluster).await?;
+        let key = end.found().await?;
+        match existing {
+            Existing::Refuse => end.must_be_empty().await?,
+            Existing::Replace => end.clear().await?,
+        }
+        let mut rows = store.snapshot().map_err(ExchangeError::Read)?;
+        let mut count = 0;
+        loop {
+            let mut puts = Vec::new();
+            let mut bytes = 0;
+            let more = rows.read(|identity, value| {
+                if let Ok(record) = decode(identity, value) {
+                    let slot = slot_of(&key, &Identity::of(&record.arn));
+                    bytes += identity.len() + value.len();
+                    puts.push(TxnOp::put(end.keys.record(slot, identity), value, None));
+                }
+                puts.len() < PUTS_PER_BATCH && bytes < BATCH_BYTES_MAX
+            });
+            let more = more.map_err(ExchangeError::Read)?;
+            count += u64::try_from(puts.len()).unwrap_or(0);
+            end.without_nodes(puts).await?;
+            if !more {
+                return Ok(count);
+            }
+        }
+    })
+}
+
+/// Makes a store in `directory`, which has none, of every record of the cluster, and says how many there are. Nodes may
+/// run meanwhile: what is exported is of one revision.
+///
+/// # Errors
+/// [`ExchangeError`]; then there is no store.
+pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<u64, ExchangeError> {
+    let runtime = runtime()?;
+    let end = runtime.block_on(End::connect(etcd, cluster))?;
+    let (mut count, mut failed) = (0, None);
+    let filled = store::create(directory, &mut |put| {
+        let mut revision = None;
+        for number in 0..SLOTS {
+            let (first, last) = end.keys.records(Slot(number));
+            let mut next = first.clone().into_bytes();
+            loop {
+                let page = runtime.block_on(end.page(next, &last, &mut revision));
+                let (rows, more) = page.map_err(|error| stop(&mut failed, error))?;
+                for row in &rows {
+                    let identity = row.key().get(first.len()..).unwrap_or_default();
+                    let identity = String::from_utf8_lossy(identity);
+                    if let Err(why) = decode(&identity, row.value()) {
+                        let key = identity.into_owned().into();
+                        return Err(stop(&mut failed, ExchangeError::Record(key, why)));
+                    }
+                    put(&identity, row.value())?;
+                    count += 1;
+                }
+                let Some(row) = rows.last().filter(|_| more) else {
+                    break;
+                };
+                next = [row.key(), b"\0"].concat();
+            }
+        }
+        Ok(())
+    });
+    match (failed, filled) {
+        (Some(error), _) => Err(error),
+        (None, Err(error)) => Err(ExchangeError::Disk(error)),
+        (None, Ok(())) => Ok(count),
+    }
+}
+
+/// Ends the making of a store; what is reported is `error`.
+fn stop(failed: &mut Option<ExchangeError>, error: ExchangeError) -> io::Error {
+    *failed = Some(error);
+    io::ErrorKind::Other.into()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, ExchangeError> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().map_err(ExchangeError::Disk)
+}
+
+/// etcd's end of an exchange.
+struct End {
+    lines: Lines,
+    keys: Keys,
+}
+
+impl End {
+    /// Over the first member that can be reached.
+    async fn connect(options: &Options, cluster: &str) -> Result<Self, ExchangeError> {
+        let cluster = Name::new(cluster).ok_or(ExchangeError::Name)?;
+        let mut why: Box<str> = "no member is configured".into();
+        for member in 0..options.endpoints.len() {
+            match timeout(CONNECT, link::connect(options, member)).await {
+                Ok(Ok(lines)) => {
+                    let keys = Keys::new(&cluster);
+                    return Ok(Self { lines, keys });
+                }
+                Ok(Err(error)) => why = error,
+                Err(_) => why = "no connection in time".into(),
+            }
+        }
+        Err(ExchangeError::Etcd(why))
+    }
+
+    /// The cluster's slot key. A cluster that is not there is founded.
+    async fn found(&self) -> Result<[u8; 16], ExchangeError> {
+        let random = || ExchangeError::Disk(io::Error::other("the system gives no random bytes"));
+        let (mut id, mut slot_key) = ([0; 8], [0; 16]);
+        aws_lc_rs::rand::fill(&mut id).map_err(|_| random())?;
+        aws_lc_rs::rand::fill(&mut slot_key).map_err(|_| random())?;
+        let proposal = MetaValue::new(id, SLOTS, slot_key);
+        let key = self.keys.meta();
+        let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
+        let write = TxnOp::put(key.as_str(), values::write(&proposal), None);
+        let read = TxnOp::get(key, None);
+        let transaction = Txn::new()
+            .when([absent])
+            .and_then([write, read.clone()])
+            .or_else([read]);
+        let outcome = self.transact(transaction).await?;
+        let rows: Vec<KeyValue> = rows_of(&outcome).collect();
+        let meta = translate::meta(&self.keys, &rows);
+        let meta = meta.map_err(|unreadable| ExchangeError::Etcd(unreadable.to_string().into()))?;
+        meta.filter(|meta| meta.slots == SLOTS)
+            .and_then(|meta| meta.slot_key())
+            .ok_or(ExchangeError::NoCluster)
+    }
+
+    async fn must_be_empty(&self) -> Result<(), ExchangeError> {
+        let (first, last) = self.keys.all_records();
+        let options = GetOptions::new()
+            .with_range(last)
+            .with_limit(1)
+            .with_keys_only();
+        let read = TxnOp::get(first, Some(options));
+        let outcome = self.without_nodes(vec![read]).await?;
+        match rows_of(&outcome).next() {
+            None => Ok(()),
+            Some(_) => Err(ExchangeError::NotEmpty),
+        }
+    }
+
+    /// Removes all records, by slots, so that no transaction is large.
+    async fn clear(&self) -> Result<(), ExchangeError> {
+        let slots: Vec<u16> = (0..SLOTS).collect();
+        for some in slots.chunks(PUTS_PER_BATCH) {
+            let removals = some.iter().map(|slot| {
+                let (first, last) = self.keys.records(Slot(*slot));
+                TxnOp::delete(first, Some(DeleteOptions::new().with_range(last)))
+            });
+            self.without_nodes(removals.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Does this if no node is registered.
+    async fn without_nodes(&self, operations: Vec<TxnOp>) -> Result<TxnResponse, ExchangeError> {
+        let (first, last) = self.keys.registrations();
+        // Of a range all keys are compared: this holds if there are none.
+        let none = Compare::create_revision(first, CompareOp::Equal, 0).with_range(last);
+        let outcome = self
+            .transact(Txn::new().when([none]).and_then(operations))
+            .await?;
+        if outcome.succeeded() {
+            Ok(outcome)
+        } else {
+            Err(ExchangeError::Nodes)
+        }
+    }
+
+    async fn transact(&self, transaction: Txn) -> Result<TxnResponse, ExchangeError> {
+        match timeout(CALL, self.lines.kv().txn(transaction)).await {
+            Ok(result) => result.map_err(|error| (&error).into()),
+            Err(_) => Err(ExchangeError::Etcd(Failure::late().to_string().into())),
+        }
+    }
+
+    /// Rows from `next` up to `last`, and whether there are more; all pages are of the first one's revision.
+    async fn page(
+        &self,
+        next: Vec<u8>,
+        last: &str,
+        revision: &mut Option<i64>,
+    ) -> Result<(Vec<KeyValue>, bool), ExchangeError> {
+        let mut options = GetOptions::new().with_range(last).with_limit(PAGE_ROWS);
+        if let Some(revision) = *revision {
+            options = options.with_revision(revision);
+        }
+        let mut page = match timeout(CALL, self.lines.kv().get(next, Some(options))).await {
+            Ok(result) => result.map_err(|error| ExchangeError::from(&error))?,
+            Err(_) => return Err(ExchangeError::Etcd(Failure::late().to_string().into())),
+        };
+        if revision.is_none() {
+            *revision = page.header().map(etcd_client::ResponseHeader::revision);
+        }
+        let more = page.more();
+        Ok((page.take_kvs(), more))
+    }
+}
+
+fn rows_of(outcome: &TxnResponse) -> impl Iterator<Item = KeyValue> {
+    outcome
+        .op_responses()
+        .into_iter()
+        .flat_map(|response| match response {
+            TxnOpResponse::Get(mut read) => read.take_kvs(),
+            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => Vec::new(),
+        })
+}

@@ -1,0 +1,411 @@
+//! Changes of records in batches, each made once whatever the network loses.
+//!
+//! A change is fenced by its slot's epoch, so an owner that lost the slot changes nothing. What is left is the batch
+//! whose answer does not come: it may have been made, and a copy of it may wait in a frozen member and be made later.
+//! It is sent again until the outcome is known, and late copies change nothing:
+//!
+//! * *Puts* go over a *lane*: a key of this node that every batch of the lane compares and writes. Once a batch is
+//!   made, its copies and those of earlier ones fail, and the lane's value says which batch was the last.
+//! * *Removals* write nothing else, so that they are possible when etcd's quota is used up. They compare that the
+//!   record was not written after they were asked for: a copy cannot remove the next channel of that name.
+//!
+//! No I/O, no clock: what is sent is returned as [`Request`], what came of it is [`Answer`].
+
+use crate::limits::{
+    BATCH_BYTES_MAX, CHANGES_MAX, LANES, PUTS_PER_BATCH, REMOVALS_PER_BATCH, WRITE_AGAIN_MS,
+    WRITE_WAIT_MS,
+};
+use broker_core::cluster::message::{CallId, Held};
+use broker_core::cluster::types::{Epoch, Incarnation, Revision, Slot};
+use broker_core::time::Now;
+use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
+
+/// One change of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change<T> {
+    /// The core's call.
+    pub(crate) call: CallId,
+    /// The record's slot, and the epoch under which it may be changed.
+    pub(crate) held: Held,
+    /// Region, account and name.
+    pub(crate) key: Rc<str>,
+    /// `None` removes the record.
+    pub(crate) value: Option<Rc<[u8]>>,
+    pub(crate) ticket: T,
+    /// When it was taken.
+    pub(crate) since: Now,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// It is made, at the latest at this revision.
+    Made(Revision),
+    /// It was not made and will not be: the slot or the record was changed by somebody else, as of this revision.
+    Fenced(Revision),
+    /// It was not made and will not be: etcd took nothing.
+    Refused,
+}
+
+/// A transaction. All compares hold, or nothing is changed and the same keys are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// Compared and written if the batch puts: the key's last revision, and its next value.
+    pub(crate) lane: Option<(Revision, Box<str>)>,
+    /// Compared: slots and their epochs.
+    pub(crate) slots: Vec<(Slot, Epoch)>,
+    /// Records, each put or removed; none of both kinds in one request.
+    pub(crate) records: Vec<Row>,
+    /// Compared if the batch removes: no record of it was written after this revision.
+    pub(crate) before: Revision,
+}
+
+/// A record's slot and key, and its next value: none removes it.
+pub(crate) type Row = (Slot, Rc<str>, Option<Rc<[u8]>>);
+
+/// What came of a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) made: bool,
+    /// The store's revision.
+    pub(crate) revision: Revision,
+    /// If it was not made, the last revision and the value of the lane's key, if the request had one.
+    pub(crate) lane: (Revision, Box<str>),
+    /// If it was not made, the last revision of each slot's key.
+    pub(crate) slots: Vec<Revision>,
+    /// If it was not made and would have removed, the last revision of each record; 0 where there is none.
+    pub(crate) records: Vec<Revision>,
+}
+
+/// The changes of one process that wait or are under way.
+#[derive(Debug)]
+pub(crate) struct Writer<T> {
+    process: Incarnation,
+    queue: VecDeque<Change<T>>,
+    /// Keys whose change is in a lane: the next one waits, so that changes of a key are made in order.
+    busy: HashSet<Rc<str>>,
+    lanes: [Lane<T>; LANES],
+    batches: u64,
+    /// At least the revision of the last change of every record that this process knows.
+    newest: Revision,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    /// The last known revision of its key.
+    revision: Revision,
+    state: State<T>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Idle,
+    UnderWay(Batch<T>),
+    /// To be sent again.
+    Waiting(Batch<T>, Now),
+}
+
+#[derive(Debug)]
+struct Batch<T> {
+    /// What the lane's key says once it is made.
+    tag: Box<str>,
+    before: Revision,
+    changes: Vec<Change<T>>,
+    /// A copy without an answer may be made at any time.
+    is_unsure: bool,
+}
+
+impl<T> Batch<T> {
+    fn puts(&self) -> bool {
+        self.changes
+            .first()
+            .is_some_and(|change| change.value.is_some())
+    }
+
+    fn slots(&self) -> Vec<(Slot, Epoch)> {
+        let mut slots: Vec<(Slot, Epoch)> = self
+            .changes
+            .iter()
+            .map(|change| (change.held.slot, change.held.epoch))
+            .collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+}
+
+impl<T> Writer<T> {
+    pub(crate) fn new(process: Incarnation) -> Self {
+        let lane = || Lane {
+            revision: Revision(0),
+            state: State::Idle,
+        };
+        Self {
+            process,
+            queue: VecDeque::new(),
+            busy: HashSet::new(),
+            lanes: std::array::from_fn(|_| lane()),
+            batches: 0,
+            newest: Revision(0),
+        }
+    }
+
+    /// Whether another change may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.len() < CHANGES_MAX
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.busy.is_empty()
+    }
+
+    /// Takes over a change.
+    pub(crate) fn take(&mut self, change: Change<T>) {
+        self.queue.push_back(change);
+    }
+
+    /// Records of this revision are known.
+    pub(crate) fn knows(&mut self, revision: Revision) {
+        self.newest = self.newest.max(revision);
+    }
+
+    /// What is to be sent next, and over which lane.
+    pub(crate) fn next(&mut self, now: Now) -> Option<(usize, Request)> {
+        for lane in 0..LANES {
+            let waits = std::mem::replace(&mut self.lanes[lane].state, State::Idle);
+            let batch = match waits {
+                State::Waiting(batch, at) if now >= at => Some(batch),
+                State::Idle => self.batch(),
+                other @ (State::UnderWay(_) | State::Waiting(..)) => {
+                    self.lanes[lane].state = other;
+                    None
+                }
+            };
+            if let Some(batch) = batch {
+                let request = request(&batch, self.lanes[lane].revision);
+                self.lanes[lane].state = State::UnderWay(batch);
+                return Some((lane, request));
+            }
+        }
+        None
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(
+        &mut self,
+        lane: usize,
+        answer: &Answer,
+        now: Now,
+    ) -> Vec<(Change<T>, Settled)> {
+        let Some(batch) = self.under_way(lane) else {
+            return Vec::new();
+        };
+        self.knows(answer.revision);
+        if answer.made {
+            if batch.puts() {
+                self.lanes[lane].revision = answer.revision;
+            }
+            return self.settle(batch.changes, |_| Settled::Made(answer.revision));
+        }
+        if batch.puts() {
+            let (revision, value) = &answer.lane;
+            self.lanes[lane].revision = *revision;
+            if *value == batch.tag {
+                // An earlier copy was made.
+                return self.settle(batch.changes, |_| Settled::Made(*revision));
+            }
+        }
+        let (settled, left) = judge(batch, answer);
+        if settled.is_empty() {
+            self.lanes[lane].state = State::Waiting(left, now);
+        } else {
+            self.put_back(left.changes);
+        }
+        for (change, _) in &settled {
+            self.busy.remove(&change.key);
+        }
+        settled
+    }
+
+    /// A request was refused by etcd, or was not sent (`is_sent`): this copy changes nothing.
+    pub(crate) fn refused(
+        &mut self,
+        lane: usize,
+        is_sent: bool,
+        now: Now,
+    ) -> Vec<(Change<T>, Settled)> {
+        match self.under_way(lane) {
+            None => Vec::new(),
+            Some(batch) if batch.is_unsure => {
+                self.lanes[lane].state = State::Waiting(batch, now.after(WRITE_AGAIN_MS));
+                Vec::new()
+            }
+            Some(batch) if is_sent => self.settle(batch.changes, |_| Settled::Refused),
+            Some(batch) => {
+                self.put_back(batch.changes);
+                Vec::new()
+            }
+        }
+    }
+
+    /// A request has no answer: it may have been made, or may be.
+    pub(crate) fn unknown(&mut self, lane: usize, now: Now) {
+        if let Some(mut batch) = self.under_way(lane) {
+            batch.is_unsure = true;
+            self.lanes[lane].state = State::Waiting(batch, now.after(WRITE_AGAIN_MS));
+        }
+    }
+
+    /// Changes that waited too long without being sent: nothing was changed.
+    pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
+        let is_late = |change: &Change<T>| now.since(change.since) >= WRITE_WAIT_MS;
+        let late = self
+            .queue
+            .iter()
+            .take_while(|change| is_late(change))
+            .count();
+        self.queue
+            .drain(..late)
+            .map(|change| (change, Settled::Refused))
+            .collect()
+    }
+
+    /// Everything without an outcome, at the end.
+    pub(crate) fn end(&mut self) -> Vec<Change<T>> {
+        let mut left: Vec<Change<T>> = self.queue.drain(..).collect();
+        for lane in &mut self.lanes {
+            match std::mem::replace(&mut lane.state, State::Idle) {
+                State::Idle => {}
+                State::UnderWay(batch) | State::Waiting(batch, _) => left.extend(batch.changes),
+            }
+        }
+        self.busy.clear();
+        left
+    }
+
+    fn under_way(&mut self, lane: usize) -> Option<Batch<T>> {
+        let state = &mut self.lanes.get_mut(lane)?.state;
+        match std::mem::replace(state, State::Idle) {
+            State::UnderWay(batch) => Some(batch),
+            other @ (State::Idle | State::Waiting(..)) => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    /// Back to the front of the queue, in order.
+    fn put_back(&mut self, changes: Vec<Change<T>>) {
+        for change in changes.into_iter().rev() {
+            self.busy.remove(&change.key);
+            self.queue.push_front(change);
+        }
+    }
+
+    fn settle(
+        &mut self,
+        changes: Vec<Change<T>>,
+        outcome: impl Fn(&Change<T>) -> Settled,
+    ) -> Vec<(Change<T>, Settled)> {
+        let settled = changes.into_iter().map(|change| {
+            self.busy.remove(&change.key);
+            let outcome = outcome(&change);
+            (change, outcome)
+        });
+        settled.collect()
+    }
+
+    /// The next batch: changes of one kind, in order for each key.
+    fn batch(&mut self) -> Option<Batch<T>> {
+        let mut changes: Vec<Change<T>> = Vec::new();
+        let mut passed: HashSet<Rc<str>> = HashSet::new();
+        let mut left = VecDeque::new();
+        let mut bytes = 0;
+        while let Some(change) = self.queue.pop_front() {
+            let puts = change.value.is_some();
+            let is_kind = changes
+                .first()
+                .is_none_or(|first| first.value.is_some() == puts);
+            let most = if puts {
+                PUTS_PER_BATCH
+            } else {
+                REMOVALS_PER_BATCH
+            };
+            let size = change.key.len() + change.value.as_ref().map_or(0, |value| value.len());
+            let fits = changes.len() < most && (bytes == 0 || bytes + size <= BATCH_BYTES_MAX);
+            let is_free = !self.busy.contains(&change.key) && !passed.contains(&change.key);
+            if is_kind && fits && is_free {
+                bytes += size;
+                self.busy.insert(Rc::clone(&change.key));
+                changes.push(change);
+            } else {
+                passed.insert(Rc::clone(&change.key));
+                left.push_back(change);
+            }
+            if changes.len() >= most {
+                break;
+            }
+        }
+        left.append(&mut self.queue);
+        self.queue = left;
+        if changes.is_empty() {
+            return None;
+        }
+        self.batches += 1;
+        let Incarnation { directory, start } = self.process;
+        Some(Batch {
+            tag: format!("{directory}.{start}.{}", self.batches).into(),
+            before: self.newest,
+            changes,
+            is_unsure: false,
+        })
+    }
+}
+
+fn request<T>(batch: &Batch<T>, lane: Revision) -> Request {
+    let record = |change: &Change<T>| {
+        let value = change.value.as_ref().map(Rc::clone);
+        (change.held.slot, Rc::clone(&change.key), value)
+    };
+    Request {
+        lane: batch.puts().then(|| (lane, batch.tag.clone())),
+        slots: batch.slots(),
+        records: batch.changes.iter().map(record).collect(),
+        before: batch.before,
+    }
+}
+
+/// What a batch that was not made says of each of its changes: those that are settled, and the rest.
+fn judge<T>(mut batch: Batch<T>, answer: &Answer) -> (Vec<(Change<T>, Settled)>, Batch<T>) {
+    let puts = batch.puts();
+    let slots = batch.slots();
+    let mut settled = Vec::new();
+    let mut left = Vec::new();
+    for (place, change) in batch.changes.drain(..).enumerate() {
+        let held = (change.held.slot, change.held.epoch);
+        let slot = slots.iter().position(|slot| *slot == held);
+        let slot_at = slot.and_then(|slot| answer.slots.get(slot)).copied();
+        let is_fenced = slot_at.is_some_and(|at| at != change.held.epoch);
+        let record_at = answer.records.get(place).copied().unwrap_or_default();
+        let outcome = if puts {
+            is_fenced.then_some(Settled::Fenced(answer.revision))
+        } else if record_at == Revision(0) {
+            Some(Settled::Made(answer.revision))
+        } else {
+            let is_newer = record_at > batch.before;
+            (is_fenced || is_newer).then_some(Settled::Fenced(answer.revision))
+        };
+        match outcome {
+            Some(outcome) => settled.push((change, outcome)),
+            None => left.push(change),
+        }
+    }
+    batch.changes = left;
+    (settled, batch)
+}
+
+#[cfg(test)]
+mod tests;

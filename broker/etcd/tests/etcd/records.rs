@@ -1,0 +1,339 @@
+//! Records on etcd: the contract of every store, fences, quotas, and changes while etcd does not answer.
+
+use crate::contract::{self, Open, Place};
+use crate::server::{self, Etcd, Scratch};
+use crate::world::{Node, World, wait};
+use broker_core::cluster::limits::SLOTS;
+use broker_core::id::{ChannelKey, ShardId};
+use broker_core::registry::{Change, Store, StoreError, Submitted, Ticket, encode};
+use broker_etcd::{EtcdStore, ExchangeError, Existing, export, import};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+const ALL: usize = SLOTS as usize;
+const FIRST: Duration = Duration::from_secs(40);
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn records_outlive_the_store_that_took_them() {
+    if server::is_installed() {
+        contract::records_outlive_the_store_that_took_them(&mut OnEtcd::new());
+    }
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn changes_of_a_name_are_made_in_order() {
+    if server::is_installed() {
+        contract::changes_of_a_name_are_made_in_order(&mut OnEtcd::new());
+    }
+}
+
+/// The store on etcd: one node, which is closed as a crash ends it.
+struct OnEtcd {
+    _etcd: Etcd,
+    world: World,
+    node: Node,
+    is_open: bool,
+}
+
+impl OnEtcd {
+    fn new() -> Self {
+        let etcd = Etcd::start();
+        let world = World::default();
+        let node = world.node("n1", &etcd);
+        world.all_served(FIRST);
+        Self {
+            _etcd: etcd,
+            world,
+            node,
+            is_open: true,
+        }
+    }
+}
+
+impl Place for OnEtcd {
+    type End = EtcdStore;
+
+    fn open(&mut self) -> (Open<EtcdStore>, Vec<String>) {
+        if !self.is_open {
+            self.node.start(false);
+            self.is_open = true;
+        }
+        wait("all slots are served", FIRST, || self.node.serves() == ALL);
+        let shards = [2, 5].map(ShardId);
+        let shards = shards.map(|shard| (shard, self.node.handle().store(shard)));
+        let (tell, results) = channel();
+        let mut book = self.world.book();
+        book.tell = Some(tell);
+        (
+            Open { shards, results },
+            book.records_of(&self.node.process()),
+        )
+    }
+
+    fn close(&mut self) {
+        self.node.crash();
+        self.is_open = false;
+        self.world.sound();
+    }
+}
+
+/// Submits a change of a channel and waits for what becomes of it.
+struct Client {
+    store: EtcdStore,
+    world: World,
+    next: u32,
+}
+
+impl Client {
+    fn of(node: &Node, world: &World) -> Self {
+        Self {
+            store: node.handle().store(ShardId(0)),
+            world: world.clone(),
+            next: 0,
+        }
+    }
+
+    fn submit(&mut self, change: Change<'_>) -> Ticket {
+        let channel = ChannelKey::new(self.next, 1);
+        self.next += 1;
+        assert_eq!(self.store.submit(channel, change), Ok(Submitted::Later));
+        let shard = ShardId(0);
+        Ticket { shard, channel }
+    }
+
+    fn result(&self, ticket: Ticket) -> Option<Result<(), StoreError>> {
+        let book = self.world.book();
+        let mut written = book.written.iter();
+        written
+            .find(|(of, _)| *of == ticket)
+            .map(|(_, result)| result.clone())
+    }
+
+    fn change(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+        let ticket = self.submit(change);
+        wait("it is reported", Duration::from_secs(20), || {
+            self.result(ticket).is_some()
+        });
+        self.result(ticket).expect("it is reported")
+    }
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn without_etcd_changes_are_refused_within_a_second() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut etcd = Etcd::start();
+    let world = World::default();
+    let node = world.node("n1", &etcd);
+    world.all_served(FIRST);
+    let mut client = Client::of(&node, &world);
+    let one = contract::record("one", 1);
+    assert_eq!(client.change(Change::Put(&one)), Ok(()));
+
+    etcd.kill();
+    let mut longest = Duration::ZERO;
+    // From the first moment on, and on while the node notices what has happened.
+    for number in 0..40 {
+        let began = Instant::now();
+        let other = contract::record(&format!("other{number}"), 2);
+        let refused = client.change(Change::Put(&other)).unwrap_err();
+        assert!(refused.to_string().contains("try again"), "{refused}");
+        longest = longest.max(began.elapsed());
+    }
+    eprintln!("without etcd: changes refused after {longest:?} at most");
+    assert!(longest <= Duration::from_secs(1), "{longest:?}");
+    assert_eq!(world.served(), ALL);
+
+    etcd.restart();
+    wait("it has etcd again", Duration::from_secs(20), || {
+        node.inspect().has_etcd
+    });
+    assert_eq!(client.change(Change::Remove(&one.arn)), Ok(()));
+    let left = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
+    assert_eq!(left.trim(), "", "nothing that was refused is there");
+    world.sound();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn a_change_without_an_answer_is_reported_once_its_outcome_is_known() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let world = World::default();
+    let node = world.node("n1", &etcd);
+    world.all_served(FIRST);
+    let mut client = Client::of(&node, &world);
+    etcd.freeze();
+    let [one, two] = ["one", "two"].map(|name| contract::record(name, 1));
+    let sent = client.submit(Change::Put(&one));
+    // Longer than the connection is waited for, so that it is sent again over another.
+    wait("it notices", Duration::from_secs(10), || {
+        !node.inspect().has_etcd
+    });
+    let refused = client.change(Change::Put(&two)).unwrap_err();
+    assert!(refused.to_string().contains("try again"), "{refused}");
+    assert_eq!(client.result(sent), None, "nobody knows what became of it");
+    etcd.thaw();
+    wait("its outcome is known", Duration::from_secs(20), || {
+        client.result(sent).is_some()
+    });
+    assert_eq!(client.result(sent), Some(Ok(())));
+    let there = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
+    assert!(
+        there.contains(one.arn.identity()) && !there.contains("two"),
+        "{there}"
+    );
+    assert_eq!(client.change(Change::Remove(&one.arn)), Ok(()));
+    world.sound();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn with_its_quota_used_up_etcd_takes_removals_and_everything_else_goes_on() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start_with(&["--quota-backend-bytes", "16777216"]);
+    let world = World::default();
+    let node = world.node("n1", &etcd);
+    world.all_served(FIRST);
+    let before = node.epochs();
+    let mut client = Client::of(&node, &world);
+    let one = contract::record("one", 1);
+    assert_eq!(client.change(Change::Put(&one)), Ok(()));
+
+    let large = "x".repeat(1 << 20);
+    let fill = |number: u32| etcd.try_ctl(&["put", &format!("/other/{number}"), &large]);
+    let full = (0..400).find(|number| fill(*number).is_err());
+    assert!(full.is_some(), "etcd has a quota");
+    let other = contract::record("other", 1);
+    let refused = client.change(Change::Put(&other)).unwrap_err();
+    assert!(refused.to_string().contains("try again"), "{refused}");
+    assert_eq!(client.change(Change::Remove(&one.arn)), Ok(()));
+    assert!(node.inspect().has_etcd);
+    // The registration lives on, and nothing moves.
+    crate::world::never("a slot moved", Duration::from_secs(13), || {
+        node.epochs() != before || world.served() != ALL
+    });
+    assert!(
+        etcd.ctl(&["get", "/heliograph/test/live/n1"])
+            .contains("directory")
+    );
+    assert!(
+        node.inspect()
+            .trouble
+            .is_some_and(|why| why.contains("space exceeded"))
+    );
+    world.sound();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn a_record_that_cannot_be_read_keeps_its_slot_from_being_served() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    etcd.ctl(&[
+        "put",
+        "/heliograph/test/c/007/eu-1:1:channel/x",
+        "no record",
+    ]);
+    let world = World::default();
+    let node = world.node("n1", &etcd);
+    wait("all other slots", FIRST, || world.served() == ALL - 1);
+    crate::world::never("it is served", Duration::from_secs(3), || {
+        world.served() == ALL
+    });
+    etcd.ctl(&["del", "/heliograph/test/c/007/eu-1:1:channel/x"]);
+    // The slot was given up after 10 s, and this node leaves it to others for 30 s.
+    wait("all slots", Duration::from_secs(60), || {
+        node.serves() == ALL
+    });
+    world.sound();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
+    const RECORDS: u32 = 10_000;
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let (from, to, other) = (
+        Scratch::new("from"),
+        Scratch::new("to"),
+        Scratch::new("other"),
+    );
+    let rows = |number: u32| {
+        let record = contract::record(&format!("camera-{number:05}"), 1_700_000_000_000);
+        (record.arn.identity().to_owned(), encode(&record))
+    };
+    let all: Vec<_> = (0..RECORDS).map(rows).collect();
+    let fill = |rows: &[(String, Box<[u8]>)], scratch: &Scratch| {
+        let filled = store::create(&scratch.0, &mut |put| {
+            rows.iter().try_for_each(|(key, value)| put(key, value))
+        });
+        filled.unwrap();
+    };
+    fill(&all, &from);
+    fill(&all[..5], &other);
+    let options = etcd.options();
+    let began = Instant::now();
+    assert_eq!(
+        import(&options, "test", &from.0, Existing::Refuse).unwrap(),
+        u64::from(RECORDS)
+    );
+    let imported = began.elapsed();
+    let again = import(&options, "test", &other.0, Existing::Refuse);
+    assert!(matches!(again, Err(ExchangeError::NotEmpty)), "{again:?}");
+
+    // A node serves them, each in its slot, and finds them where it would put them.
+    let world = World::default();
+    let mut node = world.node("n1", &etcd);
+    world.all_served(FIRST);
+    let loaded = world.book().records_of(&node.process());
+    assert_eq!(
+        loaded,
+        all.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>()
+    );
+    let refused = import(&options, "test", &other.0, Existing::Replace);
+    assert!(matches!(refused, Err(ExchangeError::Nodes)), "{refused:?}");
+    let removed = contract::record("camera-00007", 1_700_000_000_000);
+    let mut client = Client::of(&node, &world);
+    assert_eq!(client.change(Change::Remove(&removed.arn)), Ok(()));
+
+    let began = Instant::now();
+    assert_eq!(
+        export(&options, "test", &to.0).unwrap(),
+        u64::from(RECORDS) - 1
+    );
+    let exported = began.elapsed();
+    eprintln!("{RECORDS} records: import {imported:?}, export {exported:?}");
+    let mut found = Vec::new();
+    let opened = store::Store::open(&to.0).unwrap();
+    opened
+        .load(|key, value| found.push((key.to_owned(), value.into())))
+        .unwrap();
+    let expected = all.iter().filter(|(key, _)| key != removed.arn.identity());
+    assert!(found.iter().eq(expected), "the same rows");
+
+    node.crash();
+    wait("its registration ends", Duration::from_secs(20), || {
+        etcd.ctl(&["get", "--prefix", "/heliograph/test/live/"])
+            .is_empty()
+    });
+    assert_eq!(
+        import(&options, "test", &other.0, Existing::Replace).unwrap(),
+        5
+    );
+    let left = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
+    assert_eq!(left.split_whitespace().count(), 5, "{left}");
+}
