@@ -15,6 +15,7 @@
 //! | [`signal`] | signaling messages: requests of clients, events and status responses of the service |
 //! | [`control`] | the HTTP API operations: typed requests and response bodies |
 //! | [`sts`] | temporary credentials: the two requests of AWS STS that are served, forms in and XML out |
+//! | [`proxy`] | what nodes of a cluster say before a client's bytes: PROXY protocol version 2, signed |
 #![warn(clippy::indexing_slicing)]
 #![cfg_attr(
     test,
@@ -31,6 +32,7 @@ pub mod control;
 pub mod http;
 pub mod json;
 pub mod limits;
+pub mod proxy;
 pub mod signal;
 pub mod sts;
 pub mod ws;

@@ -1,0 +1,78 @@
+//! The key that headers between the nodes of one cluster are signed with.
+
+use super::{CHALLENGE_BYTES, Link};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use std::fmt;
+
+/// The HMAC key of one cluster's links, derived from its secret. Shows nothing of itself.
+#[derive(Clone)]
+pub struct LinkKey(hmac::Key);
+
+impl LinkKey {
+    /// The key of the cluster of this secret and name.
+    ///
+    /// # Panics
+    /// Never: the key is as long as the hash that it is derived with.
+    #[must_use]
+    pub fn derive(secret: &[u8; 32], cluster: &str) -> Self {
+        let derived = Salt::new(HKDF_SHA256, b"heliograph link 1").extract(secret);
+        let info = [cluster.as_bytes()];
+        let key = derived.expand(&info, HMAC_SHA256);
+        Self(key.expect("a SHA-256 of bytes is never too much to derive").into())
+    }
+
+    /// The HMAC of a header: of the challenge, the node's name with its length, and the header up to the HMAC.
+    pub(super) fn sign(&self, link: &Link<'_>, header: &[u8]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts(link, header, &length(link.node)) {
+            context.update(part);
+        }
+        context.sign()
+    }
+
+    /// Whether `mac` is that HMAC, in a time that does not depend on where it differs.
+    pub(super) fn verifies(&self, link: &Link<'_>, header: &[u8], mac: &[u8]) -> bool {
+        let message = parts(link, header, &length(link.node)).concat();
+        hmac::verify(&self.0, &message, mac).is_ok()
+    }
+}
+
+fn parts<'a>(link: &Link<'a>, header: &'a [u8], length: &'a [u8; 8]) -> [&'a [u8]; 4] {
+    let challenge: &[u8; CHALLENGE_BYTES] = link.challenge;
+    [challenge, length, link.node.as_bytes(), header]
+}
+
+fn length(node: &str) -> [u8; 8] {
+    (node.len() as u64).to_be_bytes()
+}
+
+impl fmt::Debug for LinkKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("LinkKey")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_differ_by_secret_and_by_cluster() {
+        let link = |key| Link {
+            key,
+            challenge: &[9; CHALLENGE_BYTES],
+            node: "n2",
+        };
+        let key = LinkKey::derive(&[1; 32], "prod");
+        let tag = key.sign(&link(&key), b"header");
+        assert!(key.verifies(&link(&key), b"header", tag.as_ref()));
+        for other in [
+            LinkKey::derive(&[2; 32], "prod"),
+            LinkKey::derive(&[1; 32], "test"),
+        ] {
+            assert!(!other.verifies(&link(&other), b"header", tag.as_ref()));
+        }
+        assert_eq!(format!("{key:?}"), "LinkKey");
+    }
+}

@@ -1,0 +1,82 @@
+//! Connections between nodes: PROXY protocol version 2 in front of a client's own bytes, authenticated.
+//!
+//! A node that does not own a channel passes the client's connection on to the node that does, over one TCP connection
+//! each. The owner speaks first, so that no header can be used twice, whatever the clocks of both say:
+//! ```text
+//!  owner → sender   greeting: 8 bytes that name the protocol, 32 random bytes, the challenge
+//!  sender → owner   PROXY header, signed for this challenge and this node; then the client's bytes as they came
+//!  owner → sender   the answer to the client, as if the client had connected to the owner itself
+//! ```
+//! The header names the client's address, so that the owner's bounds per address hold for clients, not for nodes:
+//! ```text
+//!   0            12   13   14     16            28 or 52
+//!  ┌────────────┬────┬────┬──────┬─────────────┬──────────────────────┬──────────────────────────┐
+//!  │ signature  │0x21│fam.│length│  addresses  │0xE0: listener, TLS   │0xE1: HMAC-SHA256, last   │
+//!  └────────────┴────┴────┴──────┴─────────────┴──────────────────────┴──────────────────────────┘
+//! ```
+//! Source: HAProxy, "The PROXY protocol, versions 1 & 2", section 2.2; 0xE0 to 0xEF are left to applications
+//! (`PP2_TYPE_MIN_CUSTOM`).
+
+mod greeting;
+mod key;
+mod parse;
+mod write;
+
+pub use greeting::{CHALLENGE_BYTES, GREETING_BYTES, NotGreeting, greeting, read_greeting};
+pub use key::LinkKey;
+pub use parse::{ProxyError, parse};
+pub use write::write;
+
+use std::net::SocketAddr;
+
+/// Whose connection a node passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyHeader {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// The address that the client connected to.
+    pub destination: SocketAddr,
+    /// The place of the client's listener in the sender's configured list.
+    pub listener: u16,
+    /// Whether the client speaks TLS with the sender.
+    pub tls: bool,
+}
+
+/// What a header is signed for: one connection to one node.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// The key of the cluster.
+    pub key: &'a LinkKey,
+    /// What the owner asked with.
+    pub challenge: &'a [u8; CHALLENGE_BYTES],
+    /// The owner's name.
+    pub node: &'a str,
+}
+
+/// Longest header that is taken, in bytes: one of ours has at most 93, the rest is room for entries of later versions.
+pub const HEADER_BYTES_MAX: usize = 256;
+
+/// What every header of version 2 begins with.
+const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Version 2, command PROXY.
+const VERSION_AND_COMMAND: u8 = 0x21;
+
+/// TCP over IPv4, and over IPv6.
+const TCP4: u8 = 0x11;
+const TCP6: u8 = 0x21;
+
+/// Bytes before the addresses.
+const FIXED_BYTES: usize = 16;
+
+/// The entry of [`ProxyHeader::listener`] (two bytes) and [`ProxyHeader::tls`] (one, 0 or 1).
+const TYPE_LISTENER: u8 = 0xe0;
+
+/// The entry of the HMAC.
+const TYPE_MAC: u8 = 0xe1;
+
+/// Type and length of an entry.
+const ENTRY_BYTES: usize = 3;
+
+/// A SHA-256.
+const MAC_BYTES: usize = 32;

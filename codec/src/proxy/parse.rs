@@ -1,0 +1,127 @@
+//! Reading a header.
+
+use super::{
+    ENTRY_BYTES, FIXED_BYTES, HEADER_BYTES_MAX, Link, MAC_BYTES, ProxyHeader, SIGNATURE, TCP4,
+    TCP6, TYPE_LISTENER, TYPE_MAC, VERSION_AND_COMMAND,
+};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use strum::IntoStaticStr;
+
+/// Why a connection to an inner listener is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ProxyError {
+    /// The first bytes are not those of the PROXY protocol, version 2.
+    NotProxy,
+    /// The header is for no client over TCP: a check of a load balancer, or another kind of socket.
+    Unsupported,
+    /// It is longer than [`HEADER_BYTES_MAX`].
+    TooLong,
+    /// An entry exceeds the header, comes twice, or lacks.
+    Malformed,
+    /// It has no HMAC, or a wrong one: another secret, cluster, node or connection.
+    Forged,
+}
+
+/// The header at the beginning of `bytes` and its length; `None` while it is not whole.
+///
+/// Entries of other types are skipped, as the specification wants; the HMAC covers them, and must be the last.
+///
+/// # Errors
+/// It is none that was written for this connection. What is wrong shows at its first wrong byte, its length or its end.
+pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize)>, ProxyError> {
+    let begun = bytes.len().min(SIGNATURE.len());
+    if bytes.get(..begun) != SIGNATURE.get(..begun) {
+        return Err(ProxyError::NotProxy);
+    }
+    if bytes.get(12).is_some_and(|byte| byte >> 4 != VERSION_AND_COMMAND >> 4) {
+        return Err(ProxyError::NotProxy);
+    }
+    if bytes.get(12).is_some_and(|byte| *byte != VERSION_AND_COMMAND) {
+        return Err(ProxyError::Unsupported);
+    }
+    if bytes.get(13).is_some_and(|family| ![TCP4, TCP6].contains(family)) {
+        return Err(ProxyError::Unsupported);
+    }
+    let Some(&[.., family, high, low]) = bytes.first_chunk::<FIXED_BYTES>() else {
+        return Ok(None);
+    };
+    let length = FIXED_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    if length > HEADER_BYTES_MAX {
+        return Err(ProxyError::TooLong);
+    }
+    let Some(header) = bytes.get(..length) else {
+        return Ok(None);
+    };
+    let rest = header.get(FIXED_BYTES..).unwrap_or_default();
+    let (source, destination, entries) = addresses(family, rest).ok_or(ProxyError::Malformed)?;
+    let (listener, tls) = authenticated(header, entries, link)?;
+    let header = ProxyHeader {
+        source,
+        destination,
+        listener,
+        tls,
+    };
+    Ok(Some((header, length)))
+}
+
+/// Both addresses, and the entries behind them.
+fn addresses(family: u8, rest: &[u8]) -> Option<(SocketAddr, SocketAddr, &[u8])> {
+    let (source, destination, rest) = if family == TCP4 {
+        let (source, rest) = rest.split_first_chunk::<4>()?;
+        let (destination, rest) = rest.split_first_chunk::<4>()?;
+        let of = |bytes: &[u8; 4]| Ipv4Addr::from(*bytes).into();
+        (of(source), of(destination), rest)
+    } else {
+        let (source, rest) = rest.split_first_chunk::<16>()?;
+        let (destination, rest) = rest.split_first_chunk::<16>()?;
+        let of = |bytes: &[u8; 16]| Ipv6Addr::from(*bytes).into();
+        (of(source), of(destination), rest)
+    };
+    let (source_port, rest) = rest.split_first_chunk::<2>()?;
+    let (destination_port, rest) = rest.split_first_chunk::<2>()?;
+    Some((
+        SocketAddr::new(source, u16::from_be_bytes(*source_port)),
+        SocketAddr::new(destination, u16::from_be_bytes(*destination_port)),
+        rest,
+    ))
+}
+
+/// Listener and TLS, if the last entry is the HMAC of all before it.
+fn authenticated(
+    header: &[u8],
+    mut entries: &[u8],
+    link: &Link<'_>,
+) -> Result<(u16, bool), ProxyError> {
+    let mut found = None;
+    let mut mac = None;
+    while !entries.is_empty() {
+        if mac.is_some() {
+            return Err(ProxyError::Malformed); // nothing follows what covers all
+        }
+        let (kind, value, rest) = entry(entries).ok_or(ProxyError::Malformed)?;
+        entries = rest;
+        match (kind, value) {
+            (TYPE_LISTENER, &[high, low, tls @ (0 | 1)]) if found.is_none() => {
+                found = Some((u16::from_be_bytes([high, low]), tls == 1));
+            }
+            (TYPE_LISTENER, _) => return Err(ProxyError::Malformed),
+            (TYPE_MAC, value) => mac = Some(value),
+            (_, _) => {}
+        }
+    }
+    let mac = mac.filter(|mac| mac.len() == MAC_BYTES).ok_or(ProxyError::Forged)?;
+    let signed = header.get(..header.len() - MAC_BYTES).unwrap_or_default();
+    if !link.key.verifies(link, signed, mac) {
+        return Err(ProxyError::Forged);
+    }
+    found.ok_or(ProxyError::Malformed)
+}
+
+/// The first entry: its type, its value, and what follows.
+fn entry(entries: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[kind, high, low], rest) = entries.split_first_chunk::<ENTRY_BYTES>()?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let (value, rest) = rest.split_at_checked(length)?;
+    Some((kind, value, rest))
+}

@@ -1,0 +1,52 @@
+//! Writing a header.
+
+use super::{
+    FIXED_BYTES, Link, MAC_BYTES, ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER,
+    TYPE_MAC, VERSION_AND_COMMAND,
+};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Appends the header, signed for `link`.
+pub fn write(out: &mut Vec<u8>, header: &ProxyHeader, link: &Link<'_>) {
+    let begin = out.len();
+    out.extend_from_slice(&SIGNATURE);
+    out.push(VERSION_AND_COMMAND);
+    let addresses = match (header.source, header.destination) {
+        (SocketAddr::V4(source), SocketAddr::V4(destination)) => {
+            out.extend_from_slice(&[TCP4, 0, 0]);
+            [source.ip().octets(), destination.ip().octets()].concat()
+        }
+        // A header has one family: IPv4 goes as a mapped address beside IPv6.
+        (source, destination) => {
+            out.extend_from_slice(&[TCP6, 0, 0]);
+            [mapped(source), mapped(destination)].concat()
+        }
+    };
+    out.extend_from_slice(&addresses);
+    out.extend_from_slice(&header.source.port().to_be_bytes());
+    out.extend_from_slice(&header.destination.port().to_be_bytes());
+    let [high, low] = header.listener.to_be_bytes();
+    out.extend_from_slice(&[TYPE_LISTENER, 0, 3, high, low, u8::from(header.tls)]);
+    out.extend_from_slice(&[TYPE_MAC, 0, MAC_LENGTH]);
+    let rest = out.len() - begin - FIXED_BYTES + MAC_BYTES;
+    let rest = u16::try_from(rest).expect("addresses and two entries");
+    let place = begin + FIXED_BYTES - size_of_val(&rest);
+    if let Some(length) = out.get_mut(place..place + size_of_val(&rest)) {
+        length.copy_from_slice(&rest.to_be_bytes());
+    }
+    let mac = link.key.sign(link, out.get(begin..).unwrap_or_default());
+    out.extend_from_slice(mac.as_ref());
+}
+
+fn mapped(address: SocketAddr) -> [u8; 16] {
+    let address: Ipv6Addr = match address.ip() {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    address.octets()
+}
+
+/// The low byte of the length of its entry.
+const MAC_LENGTH: u8 = 32;
+
+const _: () = assert!(MAC_LENGTH as usize == MAC_BYTES);
