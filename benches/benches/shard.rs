@@ -270,8 +270,8 @@ impl Driver {
             match output {
                 Output::Send(session) => self.dirty.push(session),
                 Output::Close(_) | Output::Abort(_) | Output::Reset(_) => {}
-                Output::HandOver(..) | Output::Post(..) | Output::Drained => {
-                    unreachable!("one shard, no calls, no drain")
+                Output::HandOver(..) | Output::Tunnel(..) | Output::Post(..) | Output::Drained => {
+                    unreachable!("one shard, no calls, no drain, no cluster")
                 }
             }
         }
@@ -304,4 +304,5 @@ const PEER: Peer = Peer {
     remote: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
     listener: 0,
     tls: false,
+    inner: false,
 };

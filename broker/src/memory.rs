@@ -81,7 +81,6 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         bytes,
         times: 1,
     };
-    let signed = settings.auth == Auth::Sigv4;
     let mut terms = vec![
         // A buffer that doubled when it grew, and the copy that the kernel reads from.
         per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
@@ -123,11 +122,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         ),
         per_shard(
             "signing keys",
-            if signed {
-                signing_keys_per_shard(shards)
-            } else {
-                0
-            },
+            usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards),
             SIGNING_KEY_BYTES,
         ),
         once(
@@ -139,7 +134,29 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         once("the store's cache", store::limits::CACHE_BYTES, 1),
     ];
     terms.extend(of_the_log().into_iter().chain(of_the_admin_listener()));
+    terms.extend(of_the_cluster(settings, &edge));
     terms
+}
+
+/// What each shard of a node holds for the others.
+fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
+    if !settings.cluster.is_on() {
+        return Vec::new();
+    }
+    let (headers, header_bytes) = EdgeSettings::inner_waiting();
+    let terms = [
+        // In buffers that doubled when they grew.
+        ("requests for other nodes", edge.tunnel_request_bytes, 2),
+        ("bytes in tunnels", edge.tunnel_stalled_bytes, 2),
+        ("headers of other nodes", headers, header_bytes),
+    ];
+    let term = |(name, count, bytes)| Term {
+        name,
+        count,
+        bytes,
+        times: settings.shards,
+    };
+    terms.map(term).into()
 }
 
 /// What the admin listener and its event streams hold, once in the process.
@@ -284,5 +301,19 @@ mod tests {
         assert_eq!(of(&settings, "kept messages"), 3 * 48 * MIB);
         settings.limits.pending_bytes_per_shard = MIB;
         assert_eq!(of(&settings, "kept messages"), 3 * 4 * MIB);
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_has_terms_of_its_own() {
+        let mut settings = Settings {
+            shards: 2,
+            ..Settings::default()
+        };
+        let alone = budget(&settings);
+        settings.cluster.name = Some("prod".into());
+        let terms = budget(&settings);
+        assert_eq!(terms.len(), alone.len() + 3);
+        let bytes: usize = terms.iter().map(Term::total).sum();
+        assert!(bytes <= MOST, "{}", bytes >> 20);
     }
 }

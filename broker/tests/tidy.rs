@@ -39,10 +39,10 @@ const CORE: &[(&str, &[&str])] = &[
     ),
     ("quota", &["settings", "time"]),
     ("registry", &["id", "record", "time"]),
-    ("placement", &["id"]),
+    ("placement", &["cluster", "id"]),
     ("control", &["id", "machine", "settings", "time"]),
     ("crowd", &["time"]),
-    ("cluster", &["time"]),
+    ("cluster", &["id", "settings", "time"]),
 ];
 
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.

@@ -1,4 +1,5 @@
 //! Headers between nodes: what is written is read, at every cut, and nothing else is.
+#![expect(clippy::unwrap_used, reason = "support code of tests")]
 
 use codec::proxy::{
     CHALLENGE_BYTES, HEADER_BYTES_MAX, Link, LinkKey, ProxyError, ProxyHeader, parse, write,

@@ -290,6 +290,20 @@ pub enum Check {
     /// The request is plain HTTP on a port that speaks TLS.
     #[strum(message = "Let its URL begin with `https://` or `wss://`.")]
     TlsExpected = 63,
+    /// The node that owns the channel did not answer.
+    #[strum(
+        message = "Look for the node's name in the log of this one, then at that node and the network between them."
+    )]
+    OwnerUnreachable = 64,
+    /// Another node passed the request on, but this node does not own the channel either.
+    #[strum(message = "Give all nodes the same `[cluster] map_file`.")]
+    OwnerElsewhere = 65,
+    /// No node owns the channel at the moment.
+    #[strum(message = "Look at which nodes are down.")]
+    OwnerNone = 66,
+    /// A node of a cluster knows its own channels alone, and does not answer with an incomplete list.
+    #[strum(message = "Describe channels by their names.")]
+    ListIncomplete = 67,
 }
 
 /// How many checks there are.

@@ -18,6 +18,31 @@ impl ShardId {
     }
 }
 
+/// A node's number in the list of names that this node keeps, below `NODES_MAX` of the cluster. One per name; other
+/// nodes may number them otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u16);
+
+impl NodeId {
+    /// The node's place in a list of all nodes.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One of the parts that channels are divided into, below `SLOTS` of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// The slot's place in a list of all slots.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// The place of one session or channel in its shard's timer wheel; none while nothing of it was ever due.
 ///
 /// Not to be copied: an owner has one place, so the wheel has no more entries than there are owners.

@@ -183,6 +183,9 @@ pub const REFUSALS_LOGGED_PER_PREFIX: u32 = 10;
 /// refusals. Each change that is asked for meets the same failure.
 pub const STORE_TROUBLES_LOGGED_PER_SECOND: u32 = 5;
 
+/// Lines of one shard within a second about nodes that do not answer; each counts the requests since the one before.
+pub const NODE_TROUBLES_LOGGED_PER_SECOND: u32 = 1;
+
 /// Slots of sessions that one step of an operator's request looks at: about a millisecond of a shard's time.
 pub const INSPECTED_SLOTS_PER_STEP: usize = 4096;
 

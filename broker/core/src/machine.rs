@@ -10,13 +10,16 @@
 //! ```text
 //!  open ──► handle(Received …)* ──► Output::Close ──► (flush, close_notify, FIN, linger) ──► handle(Gone) : slot free
 //!    │            │                 Output::Abort ──► (shutdown at once)              ──► handle(Gone) : slot free
-//!    │            └► Output::HandOver ──► release ──► mailbox ──► adopt (on the other shard)
-//!    │                                                  └ full ──► bounce (back here, answers 503)
+//!    │            ├► Output::HandOver ──► release ──► mailbox ──► adopt (on the other shard)
+//!    │            │                                     └ full ──► bounce (back here, answers 503)
+//!    │            └► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
+//!    │                                                  └ fails ─► bounce_tunnel (back here, answers 503)
 //! ```
 
-use crate::id::{SessionKey, ShardId};
+use crate::id::{NodeId, SessionKey, ShardId};
 use crate::time::{Moment, Now};
 use std::net::SocketAddr;
+use strum::{EnumCount, IntoStaticStr, VariantNames};
 
 /// Who connected, and to what.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,33 @@ pub struct Peer {
     pub listener: u16,
     /// Whether the connection is TLS. Then the session's first [`Input::Received`] comes after [`Input::Secured`].
     pub tls: bool,
+    /// Whether another node passed the connection on. It is never passed on again.
+    pub inner: bool,
+}
+
+/// What a session that leaves for another node has sent so far.
+#[derive(Debug)]
+pub struct Tunnelled {
+    /// The client.
+    pub peer: Peer,
+    /// Its request as it came, and whatever followed.
+    pub bytes: Vec<u8>,
+}
+
+/// Why another node did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum TunnelFailure {
+    /// There is no room for another connection here.
+    NoRoom,
+    /// It cannot be connected to.
+    Connect,
+    /// It did not answer in time.
+    Timeout,
+    /// What answers is no node of a cluster.
+    Foreign,
+    /// It ended the connection without an answer: it has no room, or does not accept this node's header.
+    Closed,
 }
 
 /// Why the edge turned a connection away by itself.
@@ -90,6 +120,9 @@ pub enum Output<Letter> {
     /// The connection belongs on another shard: [`Machine::release`] it and post it there. The head was read by single
     /// receives, so nothing is armed.
     HandOver(SessionKey, ShardId),
+    /// The connection belongs on another node: [`Machine::release`] it and pass it on. As with a handover nothing is
+    /// armed.
+    Tunnel(SessionKey, NodeId),
     /// A letter for another shard (or this one).
     Post(ShardId, Letter),
     /// Send what is unsent, then end the connection politely. The machine still takes `Sent` and ignores `Received`.
@@ -136,7 +169,8 @@ pub trait Machine {
         self.open(peer, at)
     }
 
-    /// Takes a session out for another shard, after [`Output::HandOver`]. Its slot is free.
+    /// Takes a session out for another shard or node, after [`Output::HandOver`] or [`Output::Tunnel`]. Its slot is
+    /// free.
     fn release(&mut self, session: SessionKey) -> Self::Parcel;
 
     /// Takes a session in that another shard released. Always succeeds; refusals become answers on the connection.
@@ -144,6 +178,24 @@ pub trait Machine {
 
     /// Takes back a session that the other shard had no room for; it answers 503 and closes.
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey;
+
+    /// Takes out of a parcel what goes to another node; `None` if it is for a shard.
+    fn tunnelled(parcel: &mut Self::Parcel) -> Option<Tunnelled> {
+        let _ = parcel;
+        None
+    }
+
+    /// Takes back a session that the other node did not answer; it answers 503 and closes.
+    fn bounce_tunnel(
+        &mut self,
+        parcel: Self::Parcel,
+        node: NodeId,
+        why: TunnelFailure,
+        at: Moment,
+    ) -> SessionKey {
+        let _ = (node, why);
+        self.bounce(parcel, at)
+    }
 
     /// The edge turns a connection away: the request id of the answer, if there is one. A machine that keeps no account
     /// of refusals has one id for all.

@@ -1,13 +1,28 @@
-//! Placement: the one place that decides which shard owns a channel.
+//! Placement: the one place that decides which node and which shard own a channel.
 
-use crate::id::{Identity, ShardId};
+use crate::cluster::slot_map::SlotMap;
+use crate::id::{Identity, NodeId, ShardId};
 use ahash::RandomState;
+use std::sync::Arc;
+
+/// Where a channel lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// On this shard of this process.
+    Here(ShardId),
+    /// On another node.
+    There(NodeId),
+    /// Nowhere for the moment: no node owns its slot.
+    Nobody,
+}
 
 /// The rule by which every shard of a process finds a channel's home. Made once at start and copied to each shard.
 #[derive(Clone, Debug)]
 pub struct Placement {
     hasher: RandomState,
     shards: u16,
+    /// `None` where one process is the whole service.
+    cluster: Option<Arc<SlotMap>>,
 }
 
 impl Placement {
@@ -22,12 +37,41 @@ impl Placement {
         Self {
             hasher: RandomState::with_seeds(a, b, c, d),
             shards,
+            cluster: None,
         }
     }
 
-    /// The shard that owns a channel. A look-up by name and one by ARN agree: the creation time has no part in it.
+    /// The same in a cluster with this map.
     #[must_use]
-    pub fn home(&self, identity: &Identity) -> ShardId {
+    pub fn in_cluster(self, map: Arc<SlotMap>) -> Self {
+        Self {
+            cluster: Some(map),
+            ..self
+        }
+    }
+
+    /// The map of the cluster; `None` where one process is the whole service.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&SlotMap> {
+        self.cluster.as_deref()
+    }
+
+    /// Where a channel lives. A look-up by name and one by ARN agree: the creation time has no part in it.
+    #[must_use]
+    pub fn home(&self, identity: &Identity) -> Home {
+        match &self.cluster {
+            None => Home::Here(self.shard(identity)),
+            Some(map) => match map.owner(identity) {
+                Some(node) if node == map.own() => Home::Here(self.shard(identity)),
+                Some(node) => Home::There(node),
+                None => Home::Nobody,
+            },
+        }
+    }
+
+    /// The shard of this process that owns a channel, if this node does.
+    #[must_use]
+    pub fn shard(&self, identity: &Identity) -> ShardId {
         let place = self.hasher.hash_one(identity.as_str()) % u64::from(self.shards);
         ShardId(u16::try_from(place).unwrap_or(0))
     }
@@ -53,7 +97,10 @@ mod tests {
         )
         .unwrap();
         let named = Identity::new("us-west-2", "123456789012", "cam.1");
-        assert_eq!(placement.home(&Identity::of(&arn)), placement.home(&named));
+        assert_eq!(
+            placement.home(&Identity::of(&arn)),
+            Home::Here(placement.shard(&named))
+        );
     }
 
     #[test]
@@ -62,12 +109,27 @@ mod tests {
         let mut seen = [0u32; 4];
         for number in 0..4000 {
             seen[placement
-                .home(&Identity::new("r", "1", &format!("channel{number}")))
+                .shard(&Identity::new("r", "1", &format!("channel{number}")))
                 .index()] += 1;
         }
         assert!(
             seen.iter().all(|&count| (800..1200).contains(&count)),
             "{seen:?}"
         );
+    }
+
+    #[test]
+    fn in_a_cluster_the_owner_of_the_slot_has_the_channel() {
+        let alone = Placement::new([1, 2, 3, 4], 4);
+        let mut map = SlotMap::new(&[0; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
+        let channel = |number| Identity::new("r", "1", &format!("channel{number}"));
+        let [own, other, nobodys] = [channel(1), channel(2), channel(3)];
+        map.assign(map.slot(&own), NodeId(0));
+        map.assign(map.slot(&other), NodeId(1));
+        let clustered = alone.clone().in_cluster(Arc::new(map));
+        assert_eq!(clustered.home(&own), Home::Here(alone.shard(&own)));
+        assert_eq!(clustered.home(&other), Home::There(NodeId(1)));
+        assert_eq!(clustered.home(&nobodys), Home::Nobody);
+        assert_eq!(alone.home(&nobodys), Home::Here(alone.shard(&nobodys)));
     }
 }

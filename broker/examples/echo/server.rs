@@ -71,6 +71,7 @@ impl<M: Machine + 'static> Server<M> {
                     Ok(Listener {
                         socket: listener(*addr)?,
                         tls: listen.tls,
+                        inner: false,
                     })
                 })
                 .collect();
@@ -80,6 +81,7 @@ impl<M: Machine + 'static> Server<M> {
                 listeners: listeners?,
                 mailboxes: Arc::clone(&mailboxes),
                 tls: tls.clone(),
+                links: None,
                 settings,
                 descriptors: Arc::clone(&descriptors),
                 events: report.clone(),

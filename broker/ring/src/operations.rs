@@ -88,6 +88,11 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Connect.tag(key.bits()))) };
     }
 
+    /// Gives a connect up; its completion is an error (`ECANCELED`), unless it was over before.
+    pub fn cancel_connect(&mut self, key: Key) {
+        self.cancel(Op::Connect.tag(key.bits()));
+    }
+
     /// Completes as [`Completion::Rang`](crate::Completion::Rang) each time another thread writes to this eventfd. Its
     /// counter need not be read.
     pub fn bell(&mut self, eventfd: BorrowedFd<'_>, key: Key) {

@@ -63,7 +63,7 @@ impl Accepting {
 
 impl Descriptors {
     /// Counts one more and returns how many there are with it.
-    fn opened(&self) -> usize {
+    pub(super) fn opened(&self) -> usize {
         self.open.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -129,6 +129,7 @@ impl<M: Machine> Edge<M> {
         }
         match socket {
             Ok(socket) if self.stopping => drop(socket),
+            Ok(socket) if self.listeners[place].listener.inner => self.greet(socket),
             Ok(socket) => self.admit(place, socket),
             Err(error) => self.count_accept_error(&error),
         }
@@ -172,6 +173,7 @@ impl<M: Machine> Edge<M> {
             remote,
             listener,
             tls,
+            inner: false,
         };
         let opened = if full {
             self.machine.open_instead(peer, self.at)
@@ -189,7 +191,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Keeps account of a connection that was just accepted.
-    fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool) {
+    pub(super) fn welcome(&mut self, session: SessionKey, origin: Origin, tls: bool) {
         if let Some(connection) = self.table.get_mut(session) {
             connection.standing = Standing::Silent;
             self.guests.enter(session, origin, self.at.now);
@@ -212,7 +214,13 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Answers 503 and closes. On a TLS listener nothing can be said without a handshake, so it just closes.
-    fn refuse(&mut self, socket: OwnedFd, remote: SocketAddr, tls: bool, why: TurnedAway) {
+    pub(super) fn refuse(
+        &mut self,
+        socket: OwnedFd,
+        remote: SocketAddr,
+        tls: bool,
+        why: TurnedAway,
+    ) {
         self.counts.accept_errors.limit += 1;
         let request_id = self.machine.turned_away(remote, why, self.at);
         if !tls {

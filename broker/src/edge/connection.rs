@@ -2,8 +2,8 @@
 //!
 //! Its life, by what it awaits:
 //! ```text
-//!            HandOver                 nothing armed, nothing in flight
-//!   Open ──────────────► Leaving ────────────────────────────────────► (another shard)
+//!        HandOver, Tunnel             nothing armed, nothing in flight
+//!   Open ──────────────► Leaving ────────────────────────────────────► (another shard, or a tunnel)
 //!    │ Close                │
 //!    ▼                      ▼ Abort, Stop
 //!   Closing ─ all sent ─► Lingering ─ end, or too much ─► Shut ─ final completions ─► Gone
@@ -12,7 +12,7 @@
 
 use super::limits::FILLED_IN_A_ROW;
 use super::tls::Tls;
-use broker_core::id::{SessionKey, ShardId};
+use broker_core::id::{NodeId, SessionKey, ShardId};
 use broker_core::time::Now;
 use ring::Key;
 use std::os::fd::OwnedFd;
@@ -53,14 +53,23 @@ const _: () = assert!(size_of::<Option<Connection>>() <= 48);
 pub(super) enum Stage {
     /// The machine's next output.
     Open,
-    /// The end of what is armed or in flight; then it goes to this shard.
-    Leaving(ShardId),
+    /// The end of what is armed or in flight; then it goes there.
+    Leaving(Destination),
     /// The last byte of what is unsent.
     Closing,
     /// The peer's end. Ours was sent.
     Lingering,
     /// The final completions. Nothing is read or written any more.
     Shut,
+}
+
+/// Where a connection leaves for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// Another shard.
+    Shard(ShardId),
+    /// Another node, by a tunnel.
+    Node(NodeId),
 }
 
 /// Whether a connection makes room for others when there is none.
@@ -210,7 +219,8 @@ mod tests {
             Stage::Open | Stage::Leaving(_) | Stage::Closing | Stage::Lingering => EndedBy::Session,
             Stage::Shut => EndedBy::Kernel,
         };
-        assert_eq!(ended_by(Stage::Leaving(ShardId(1))), EndedBy::Session);
+        let leaving = Stage::Leaving(Destination::Shard(ShardId(1)));
+        assert_eq!(ended_by(leaving), EndedBy::Session);
         assert_eq!(ended_by(Stage::Shut), EndedBy::Kernel);
     }
 }

@@ -1,5 +1,9 @@
 //! The edge's own counters: plain numbers of one shard, copied out by a scrape.
 
+use super::inner::InnerRefusals;
+use broker_core::machine::TunnelFailure;
+use strum::EnumCount;
+
 /// What one shard's edge has done since its start. All but the gauges only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EdgeCounts {
@@ -56,6 +60,20 @@ pub struct EdgeCounts {
     pub handshake_bytes: u64,
     /// Gauge: bytes of incomplete TLS records of connections whose handshake is over.
     pub partial_record_bytes: u64,
+    /// Gauge: tunnels to other nodes.
+    pub tunnels: u64,
+    /// Tunnels begun.
+    pub tunnels_opened: u64,
+    /// Requests for other nodes that those did not answer, by [`TunnelFailure`].
+    pub tunnel_failures: [u64; TunnelFailure::COUNT],
+    /// Bytes of clients passed on to other nodes.
+    pub tunnel_bytes_to_owner: u64,
+    /// Bytes of other nodes passed on to clients.
+    pub tunnel_bytes_to_client: u64,
+    /// Connections that other nodes passed on.
+    pub inner_accepted: u64,
+    /// Connections to inner listeners that were closed.
+    pub inner_refused: InnerRefusals,
 }
 
 /// Why connections were not served, as `heliograph_accept_errors_total{reason}` names it.

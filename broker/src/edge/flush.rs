@@ -4,7 +4,7 @@
 //! a time) into a buffer that the ring sends, and the machine learns that those bytes are in flight. `Sent` is said
 //! when the kernel has taken the last byte, of TLS: the last byte of their ciphertext.
 
-use super::connection::{Connection, Receive, Stage, ring_key};
+use super::connection::{Connection, Destination, Receive, Stage, ring_key};
 use super::limits::{ENCRYPT_BYTES, ENCRYPTS_PER_TURN, LAUNCH_BYTES};
 use super::shard::Edge;
 use broker_core::id::SessionKey;
@@ -48,7 +48,8 @@ impl<M: Machine> Edge<M> {
                 self.flush(session);
                 self.watch(session);
             }
-            Stage::Leaving(to) => self.leave(session, to),
+            Stage::Leaving(Destination::Shard(to)) => self.leave(session, to),
+            Stage::Leaving(Destination::Node(to)) => self.pass_on(session, to),
             Stage::Closing => self.close(session),
             Stage::Lingering => self.watch(session),
             Stage::Shut => self.close_descriptor(session),
@@ -211,7 +212,7 @@ impl<M: Machine> Edge<M> {
         Flushed::Broken
     }
 
-    fn recycle(&mut self, mut flight: Vec<u8>) {
+    pub(super) fn recycle(&mut self, mut flight: Vec<u8>) {
         if self.spare.len() < self.settings.spare_sends
             && flight.capacity() <= LAUNCH_BYTES + ENCRYPT_BYTES
         {

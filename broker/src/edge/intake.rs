@@ -6,11 +6,14 @@ use super::limits::{
     BUFFERS_PER_PEER, HANDSHAKE_STEPS_PER_TURN, ITEMS_PER_BUFFER, LEAVING_BYTES, LINGER_BYTES,
     REARMS_PER_TURN,
 };
+use super::links::{LinkEnd, link_end};
 use super::shard::Edge;
 use super::tls::{Kind, Read};
+use super::tunnel::Side;
 use broker_core::id::SessionKey;
 use broker_core::machine::{Input, Machine, TurnedAway};
 use ring::{Completion, Key, Lent, Received};
+use std::io;
 
 impl<M: Machine> Edge<M> {
     /// Serves one completion; returns whether it was traffic, which keeps the shard from sleeping deeply.
@@ -21,7 +24,10 @@ impl<M: Machine> Edge<M> {
                 received,
                 more,
             } => self.received(key, received, more),
-            Completion::Sent { key, bytes, result } => self.sent(session(key), bytes, result),
+            Completion::Sent { key, bytes, result } => match link_end(key) {
+                None => self.sent(session(key), bytes, result),
+                Some(end) => self.link_sent(end, bytes, &result),
+            },
             Completion::Accepted { key, socket, more } => self.accepted(key, socket, more),
             Completion::Rang { key, more } => {
                 if !more {
@@ -29,14 +35,39 @@ impl<M: Machine> Edge<M> {
                 }
                 return false;
             }
-            Completion::TimedOut | Completion::Connected { .. } => return false,
+            Completion::Connected { key, result } => {
+                if let Some(LinkEnd::Owner(place)) = link_end(key) {
+                    self.connected(place, &result);
+                }
+            }
+            Completion::TimedOut => return false,
         }
         true
+    }
+
+    /// A completion of a connection between nodes.
+    fn link_received(&mut self, end: LinkEnd, received: Received) {
+        match end {
+            LinkEnd::Client(place) => self.tunnel_received(place, Side::Client, received),
+            LinkEnd::Owner(place) => self.tunnel_received(place, Side::Owner, received),
+            LinkEnd::Inner(place) => self.inner_received(place, received),
+        }
+    }
+
+    fn link_sent(&mut self, end: LinkEnd, flight: Vec<u8>, result: &io::Result<usize>) {
+        match end {
+            LinkEnd::Client(place) => self.tunnel_sent(place, Side::Client, flight, result),
+            LinkEnd::Owner(place) => self.tunnel_sent(place, Side::Owner, flight, result),
+            LinkEnd::Inner(_) => debug_assert!(false, "a greeting is sent at once"),
+        }
     }
 
     fn received(&mut self, key: Key, received: Received, more: bool) {
         let session = session(key);
         let Some(connection) = self.table.get_mut(session) else {
+            if let Some(end) = link_end(key) {
+                return self.link_received(end, received);
+            }
             debug_assert!(false, "a connection outlives what is armed on it");
             if let Received::Bytes(lent) = received {
                 self.ring.give_back(lent);

@@ -71,5 +71,7 @@ impl<M: Machine> Edge<M> {
         for session in self.table.keys() {
             self.cut(session);
         }
+        self.end_tunnels();
+        self.end_inners();
     }
 }

@@ -1,6 +1,6 @@
 //! Bounds of the edge that are not configuration, each with its reason and what happens when it is full.
 
-use broker_core::limits::SHARDS_MAX;
+use broker_core::limits::{REPLY_MS_MAX, SHARDS_MAX};
 
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
@@ -116,7 +116,46 @@ pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
 /// The least share of a shard of both: two of the longest handshake messages that one connection may hold.
 pub(super) const HELD_BYTES_MIN: usize = 256 << 10;
 
+/// From the beginning of a tunnel to the owner's greeting, in milliseconds. Later: 503.
+pub(super) const TUNNEL_CONNECT_MS: u64 = 3_000;
+
+/// From the beginning of a tunnel to the owner's first byte, in milliseconds: a call may take
+/// [`REPLY_MS_MAX`](broker_core::limits::REPLY_MS_MAX), after which the owner answers by itself. Later: 503. Also how
+/// long a tunnel whose client has ended goes on.
+pub(super) const TUNNEL_ANSWER_MS: u64 = REPLY_MS_MAX + 10_000;
+
+/// How long a client may take for what its tunnel's owner sent last, in milliseconds. Longer: cut off.
+pub(super) const TUNNEL_LINGER_MS: u64 = 10_000;
+
+/// How long one side of a tunnel may take for a piece that its socket had no room for, in milliseconds; while it waits,
+/// the other side is not read, and so its end is not seen. Longer: cut off.
+pub(super) const TUNNEL_STALL_MS: u64 = 20_000;
+
+/// Tunnels of a shard that their owner has not greeted. For one more the address with most makes room, or one that has
+/// waited for some seconds; else it gets 503.
+pub(super) const TUNNELS_BEGINNING_MAX: usize = 1024;
+
+/// Bytes of the requests of those in the process, shared out among its shards, 8 MiB each at most. The same holds when
+/// they are full.
+pub(super) const TUNNEL_REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of tunnels in the process that wait for sides whose sockets have no room, shared out among its shards, 16 MiB
+/// each at most. A tunnel holds a request, or a receive buffer for each direction. Beyond it tunnels of the address
+/// that holds most are reset, until an eighth is free.
+pub(super) const TUNNEL_STALLED_BYTES_MAX: usize = 64 << 20;
+
+/// The least share of a shard of both: more than the largest request.
+pub(super) const TUNNEL_BYTES_MIN: usize = 512 << 10;
+
+/// Connections of other nodes to a shard whose header has not come. For one more the oldest is closed.
+pub(super) const INNER_WAITING_MAX: usize = 1024;
+
+/// From an inner connection to its whole header, in milliseconds. Later: closed.
+pub(super) const INNER_HEADER_MS: u64 = 5_000;
+
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
+const _: () = assert!(TUNNEL_BYTES_MIN >= 2 * LAUNCH_BYTES);
+const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
 const _: () = assert!(2 * HELD_BYTES <= HELD_BYTES_MIN);
 const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);

@@ -15,6 +15,7 @@
 //! `shard.rs` (the state and the seam to the machine); `accept.rs`, `intake.rs`, `flush.rs`, `farewell.rs`,
 //! `letters.rs` (a connection from its first to its last moment); `room.rs` (who makes room when there is none);
 //! `overdue.rs` (the edge's own deadlines);
+//! `tunnel.rs` and its folder, `inner.rs`, `links.rs` (connections between the nodes of a cluster);
 //! `connection.rs` and `table.rs` (what is kept of one); `tls.rs` (the engine of an encrypted one).
 //!
 //! Absent here: tasks, streams or timers of glommio per connection; locks; timeouts of sessions (the machine keeps them
@@ -27,9 +28,11 @@ mod counts;
 pub mod entropy;
 mod farewell;
 mod flush;
+mod inner;
 mod intake;
 mod letters;
 mod limits;
+mod links;
 mod overdue;
 mod post;
 mod room;
@@ -37,16 +40,22 @@ mod runtime;
 mod shard;
 mod table;
 mod tls;
+mod tunnel;
 
 pub use clock::Shift;
 pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
+pub use inner::InnerRefusals;
+pub use links::Links;
 pub use post::{Handover, Post, Scraped, Travelling};
 
 use broker_core::id::ShardId;
 use broker_core::limits::share;
 use broker_core::machine::Machine;
 use crossbeam_channel::Sender;
-use limits::{HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, RECORD_BYTES_MAX, receive_buffers};
+use limits::{
+    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_WAITING_MAX, RECORD_BYTES_MAX, TUNNEL_BYTES_MIN,
+    TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX, receive_buffers,
+};
 use mailbox::Mailbox;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -62,6 +71,9 @@ pub struct ShardConfig<M: Machine> {
     pub mailboxes: Arc<[Mailbox<Post<M>>]>,
     /// What TLS listeners present; must be there when a listener is TLS. Replaced later by [`Post::Tls`].
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Where other nodes are, in a cluster; must be there when a listener is inner or the machine says
+    /// [`Output::Tunnel`](broker_core::machine::Output::Tunnel).
+    pub links: Option<Arc<Links>>,
     /// Sizes and bounds.
     pub settings: EdgeSettings,
     /// Client descriptors open in the whole process: one for all shards.
@@ -78,6 +90,8 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// Whether its connections speak TLS.
     pub tls: bool,
+    /// Whether other nodes pass connections on to it; then without TLS. Behind all others in the list.
+    pub inner: bool,
 }
 
 /// Sizes and bounds of one shard's edge.
@@ -112,6 +126,12 @@ pub struct EdgeSettings {
     /// How long a connection may wait for what keeps it from leaving for another shard, in milliseconds: its peer does
     /// not take what was answered before. Longer: cut off.
     pub leaving_ms: u64,
+    /// `TCP_USER_TIMEOUT` of connections to other nodes, in milliseconds; 0 leaves it to the kernel.
+    pub tcp_user_ms: u64,
+    /// Bytes of requests whose tunnels the owner has not greeted, per shard.
+    pub tunnel_request_bytes: usize,
+    /// Bytes of tunnels that wait for a side without room, per shard.
+    pub tunnel_stalled_bytes: usize,
 }
 
 impl Default for EdgeSettings {
@@ -128,6 +148,9 @@ impl Default for EdgeSettings {
             partial_record_bytes: 16 << 20,
             record_ms: 10_000, // as long as a message may take
             leaving_ms: 10_000,
+            tcp_user_ms: 30_000,
+            tunnel_request_bytes: 8 << 20,
+            tunnel_stalled_bytes: 16 << 20,
             spare_sends: limits::SPARE_SENDS,
             turn_bytes: 8 << 20,
             turn_cpu: false,
@@ -154,8 +177,25 @@ impl EdgeSettings {
                 usual.partial_record_bytes,
             ),
             spare_sends: part(64, 0, usual.spare_sends),
+            tunnel_request_bytes: part(
+                TUNNEL_REQUEST_BYTES_MAX,
+                TUNNEL_BYTES_MIN,
+                usual.tunnel_request_bytes,
+            ),
+            tunnel_stalled_bytes: part(
+                TUNNEL_STALLED_BYTES_MAX,
+                TUNNEL_BYTES_MIN,
+                usual.tunnel_stalled_bytes,
+            ),
             ..usual
         }
+    }
+
+    /// Inner connections of one shard whose header is awaited, and the bytes that each may hold.
+    #[must_use]
+    pub const fn inner_waiting() -> (usize, usize) {
+        // A buffer that doubled when it grew, and what is kept with it.
+        (INNER_WAITING_MAX, 3 * codec::proxy::HEADER_BYTES_MAX)
     }
 
     /// The most bytes of one spare buffer.

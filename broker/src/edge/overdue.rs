@@ -89,8 +89,10 @@ impl<M: Machine> Edge<M> {
         }
     }
 
-    /// When the first of these deadlines is due.
+    /// When the first of these deadlines is due, those of links included.
     pub(super) fn next_overdue(&self) -> Option<Now> {
-        self.overdue.first().map(|&(due, _)| due)
+        let own = self.overdue.first().map(|&(due, _)| due);
+        let links = [self.tunnels.next_due(), self.inners.next_due()];
+        own.into_iter().chain(links.into_iter().flatten()).min()
     }
 }

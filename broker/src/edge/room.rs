@@ -110,24 +110,24 @@ impl<M: Machine> Edge<M> {
         };
         let holders: Vec<_> = sessions.into_iter().filter_map(holder).collect();
         for payer in payers(holders, excess) {
-            self.evict(Some(payer));
+            self.evict(Some(payer.session));
         }
     }
 }
 
 /// Who holds bytes of unfinished records.
 #[derive(Clone, Copy, Debug)]
-struct Holder {
-    session: SessionKey,
-    origin: Origin,
-    guest: bool,
-    bytes: u64,
-    begun: Now,
+pub(super) struct Holder {
+    pub(super) session: SessionKey,
+    pub(super) origin: Origin,
+    pub(super) guest: bool,
+    pub(super) bytes: u64,
+    pub(super) begun: Now,
 }
 
 /// Who ends so that `excess` bytes come free: guests before all others, of the address that holds most, the largest
 /// holder, the oldest first.
-fn payers(holders: Vec<Holder>, excess: u64) -> Vec<SessionKey> {
+pub(super) fn payers(holders: Vec<Holder>, excess: u64) -> Vec<Holder> {
     let mut groups: BTreeMap<(bool, Origin), Vec<Holder>> = BTreeMap::new();
     for holder in holders {
         let group = groups.entry((holder.guest, holder.origin)).or_default();
@@ -149,7 +149,7 @@ fn payers(holders: Vec<Holder>, excess: u64) -> Vec<SessionKey> {
             continue;
         };
         freed += payer.bytes;
-        payers.push(payer.session);
+        payers.push(payer);
         largest.push((guest, bytes - payer.bytes, origin));
     }
     payers
@@ -169,8 +169,8 @@ mod tests {
         }
     }
 
-    fn slots(payers: &[SessionKey]) -> Vec<usize> {
-        payers.iter().map(|payer| payer.slot()).collect()
+    fn slots(payers: &[Holder]) -> Vec<usize> {
+        payers.iter().map(|payer| payer.session.slot()).collect()
     }
 
     #[test]

@@ -167,6 +167,8 @@ impl<M: Machine> Edge<M> {
             let flushed_at = self.tell_flushed();
             if self.stopping
                 && self.table.len() == 0
+                && self.tunnels.is_empty()
+                && self.inners.is_empty()
                 && self.listeners.iter().all(super::accept::Accepting::closed)
             {
                 break;
@@ -210,8 +212,11 @@ impl<M: Machine> Edge<M> {
         traffic |= self.take_letters();
         self.tick();
         self.end_overdue();
+        self.end_overdue_tunnels();
+        self.end_overdue_inners();
         self.resume_listening();
         self.flush_touched();
+        self.hold_stalled();
         self.rearm_some();
         if self.shifted.is_some() {
             self.report_shift();

@@ -6,10 +6,13 @@
 
 use super::accept::Accepting;
 use super::clock::Clock;
-use super::connection::{Connection, Receive, Stage};
+use super::connection::{Connection, Destination, Receive, Stage};
 use super::counts::EdgeCounts;
+use super::inner::Inners;
+use super::links::Links;
 use super::post::Post;
 use super::table::Table;
+use super::tunnel::Tunnels;
 use super::{Descriptors, EdgeSettings, ShardConfig, ShardEvent};
 use broker_core::crowd::Crowd;
 use broker_core::id::{SessionKey, ShardId};
@@ -31,6 +34,9 @@ pub(super) struct Edge<M: Machine> {
     pub(super) mailboxes: Arc<[Mailbox<Post<M>>]>,
     pub(super) listeners: Vec<Accepting>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) links: Option<Arc<Links>>,
+    pub(super) tunnels: Tunnels<M>,
+    pub(super) inners: Inners,
     pub(super) settings: EdgeSettings,
     pub(super) descriptors: Arc<Descriptors>,
     pub(super) events: Sender<ShardEvent>,
@@ -89,6 +95,9 @@ impl<M: Machine> Edge<M> {
             mailboxes: config.mailboxes,
             listeners,
             tls: config.tls,
+            links: config.links,
+            tunnels: Tunnels::default(),
+            inners: Inners::default(),
             settings: config.settings,
             descriptors: config.descriptors,
             events: config.events,
@@ -150,7 +159,12 @@ impl<M: Machine> Edge<M> {
     fn obey(&mut self, output: Output<M::Letter>) {
         match output {
             Output::Send(session) => self.touch(session),
-            Output::HandOver(session, to) => self.restage(session, Stage::Leaving(to)),
+            Output::HandOver(session, to) => {
+                self.restage(session, Stage::Leaving(Destination::Shard(to)))
+            }
+            Output::Tunnel(session, to) => {
+                self.restage(session, Stage::Leaving(Destination::Node(to)))
+            }
             Output::Close(session) => self.restage(session, Stage::Closing),
             Output::Abort(session) => self.abort(session),
             Output::Reset(session) => self.reset(session),

@@ -110,7 +110,7 @@ fn inspect(placement: Placement, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Insp
         let shards = match whom {
             Whom::All => survey.all(),
             Whom::Home(channel) => {
-                let home = placement.home(channel).index();
+                let home = placement.shard(channel).index();
                 home..home + 1
             }
             Whom::One(shard) => shard.index()..shard.index() + 1,

@@ -43,6 +43,7 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
             let rule = format!("allowed a directory that can be made and written: {error}");
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }
+        cluster(&settings, &mut draft);
         match tls(&settings, now) {
             Ok(told) => warnings = told,
             Err(faults) => {
@@ -112,6 +113,21 @@ fn probe(data_dir: &Path) -> io::Result<()> {
     let file = place.join(name);
     File::options().create_new(true).write(true).open(&file)?;
     fs::remove_file(&file)
+}
+
+/// The files of a cluster, read as a start does.
+fn cluster(settings: &Settings, draft: &mut Draft) {
+    let cluster = &settings.cluster;
+    if let Some(path) = &cluster.secret_file
+        && let Err(rule) = super::cluster::secret(path)
+    {
+        draft.fault("cluster.secret_file", path.display(), rule);
+    }
+    if let (Some(path), Some(node)) = (&cluster.map_file, &cluster.node)
+        && let Err(rule) = super::cluster::map(path, node)
+    {
+        draft.fault("cluster.map_file", path.display(), rule);
+    }
 }
 
 /// Warnings, if a certificate is named.

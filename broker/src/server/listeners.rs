@@ -22,13 +22,34 @@ pub(super) struct Bound {
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
 pub(super) fn bind(listen: &Listen, shards: usize, tcp_user_ms: u64) -> Result<Bound, Failure> {
-    let refused = |error| refusal("listen", listen.addr, &error);
+    bind_as("listen", listen.addr, shards, tcp_user_ms)
+}
+
+/// Binds the listener of other nodes once a shard.
+///
+/// # Errors
+/// [`Failure::Configuration`] when the address cannot be had.
+pub(super) fn bind_inner(
+    addr: SocketAddr,
+    shards: usize,
+    tcp_user_ms: u64,
+) -> Result<Bound, Failure> {
+    bind_as("cluster.listen", addr, shards, tcp_user_ms)
+}
+
+fn bind_as(
+    key: &str,
+    mut addr: SocketAddr,
+    shards: usize,
+    tcp_user_ms: u64,
+) -> Result<Bound, Failure> {
+    let asked = addr;
+    let refused = |error: io::Error| refusal(key, asked, &error);
     // A port that is shared already would let us in as well, and then clients would reach either process by chance.
-    if listen.addr.port() != 0 {
-        let alone = socket(listen.addr).map_err(refused)?;
-        alone.bind(&listen.addr.into()).map_err(refused)?;
+    if addr.port() != 0 {
+        let alone = socket(addr).map_err(refused)?;
+        alone.bind(&addr.into()).map_err(refused)?;
     }
-    let mut addr = listen.addr;
     let mut sockets = Vec::with_capacity(shards);
     for _ in 0..shards {
         let socket = shared(addr, tcp_user_ms).map_err(refused)?;
@@ -79,10 +100,10 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
-    let flags = if key == "listen" {
-        "--listen URL, for each, chooses others"
-    } else {
-        "--admin ADDR:PORT chooses another"
+    let flags = match key {
+        "listen" => "--listen URL, for each, chooses others",
+        "cluster.listen" => "[cluster] listen chooses another",
+        _ => "--admin ADDR:PORT chooses another",
     };
     #[expect(
         clippy::wildcard_enum_match_arm,

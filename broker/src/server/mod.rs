@@ -15,6 +15,7 @@
 mod admin;
 mod certificate;
 mod check;
+mod cluster;
 mod credentials;
 pub(crate) mod data_dir;
 mod environment;
@@ -45,6 +46,7 @@ use broker_core::placement::Placement;
 use broker_core::settings::Settings;
 use broker_core::shard::{AccountUse, Shard};
 use certificate::Certificate;
+use cluster::Cluster;
 use credentials::CredentialsFile;
 use crossbeam_channel::unbounded;
 use data_dir::DataDir;
@@ -67,6 +69,7 @@ use watch::{Rounds, Watch};
 /// Why it did not start, or did not end well.
 pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let connections = connections(&settings)?;
+    let cluster = Cluster::find(&settings)?;
     let memlock = memlock()?;
     threads::probe()?;
     let (mut bound, admin_listener) = bind(&mut settings)?;
@@ -83,7 +86,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let who = CredentialsFile::find(&settings, &mailboxes)?;
     let session_keys = Arc::new(session_key::open(data_dir.path())?);
     let status = StatusBoard::default();
-    let placement = placement(settings.shards)?;
+    let placement = placement(settings.shards, cluster.as_ref())?;
     let mut registry = Registry::open(&data_dir, &placement, &mailboxes, &status)?;
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
@@ -112,6 +115,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         log,
         captures,
         account_use: account_use(&settings),
+        links: cluster.map(|cluster| cluster.links),
     };
     let shards = shards.start(threads, bound)?;
     status.set(Status::Ok);
@@ -187,13 +191,18 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         // that.
         turn_bytes: (settings.outbox_bytes_of_shard() as u64 / 8).clamp(64 << 10, 8 << 20),
         turn_cpu: std::env::var_os(TURN_CPU).is_some(),
+        tcp_user_ms: settings.timeouts.tcp_user_ms,
         ..EdgeSettings::for_shards(settings.shards)
     }
 }
 
-fn placement(shards: usize) -> Result<Placement, Failure> {
+fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Failure> {
     let shards = u16::try_from(shards).map_err(|_| Failure::Fatal("too many shards".into()))?;
-    Ok(Placement::new(seeds()?, shards))
+    let placement = Placement::new(seeds()?, shards);
+    Ok(match cluster {
+        Some(cluster) => placement.in_cluster(Arc::clone(&cluster.map)),
+        None => placement,
+    })
 }
 
 /// How many client connections the process takes: as configured, or as the descriptors allow.
@@ -201,7 +210,7 @@ fn connections(settings: &Settings) -> Result<usize, Failure> {
     let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
     let ours = side::admin_descriptors(open_files)
         + DESCRIPTORS
-        + settings.shards * (DESCRIPTORS_PER_SHARD + settings.listen.len());
+        + settings.shards * (DESCRIPTORS_PER_SHARD + settings.listen.len() + 1);
     let least = ours + CONNECTIONS_MIN;
     if open_files < least {
         return Err(Failure::Fatal(format!(
@@ -229,6 +238,12 @@ fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<std::net::TcpList
     for listen in &mut settings.listen {
         let bound = listeners::bind(listen, settings.shards, settings.timeouts.tcp_user_ms)?;
         listen.addr = bound.addr;
+        all.push(bound);
+    }
+    if let Some(addr) = settings.cluster.listen {
+        // Behind those of clients, whose places in the list discovery knows.
+        let bound = listeners::bind_inner(addr, settings.shards, settings.timeouts.tcp_user_ms)?;
+        settings.cluster.listen = Some(bound.addr);
         all.push(bound);
     }
     let Some(addr) = &mut settings.admin.listen else {

@@ -42,7 +42,7 @@ impl Registry {
             if record.created <= clock_max {
                 newest = newest.max(record.created);
             }
-            let home = placement.home(&Identity::of(&record.arn));
+            let home = placement.shard(&Identity::of(&record.arn));
             if let Some(records) = records.get_mut(home.index()) {
                 records.push(record);
             }

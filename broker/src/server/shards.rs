@@ -4,7 +4,8 @@ use super::listeners::Bound;
 use super::registry::Registry;
 use super::{Failure, fatal};
 use crate::edge::{
-    Descriptors, EdgeSettings, Listener, Post, ShardConfig, ShardEvent, ShardHandle, ShardThread,
+    Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
+    ShardThread,
 };
 use crate::side::{Captures, Log};
 use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
@@ -35,6 +36,8 @@ pub(super) struct Shards<'s> {
     pub(super) captures: Option<Captures>,
     /// What all shards use of the server's account, under `--dev`.
     pub(super) account_use: Option<Arc<AccountUse>>,
+    /// Where other nodes are, in a cluster.
+    pub(super) links: Option<Arc<Links>>,
 }
 
 impl Shards<'_> {
@@ -55,13 +58,19 @@ impl Shards<'_> {
             .collect();
         let mut handles = Vec::with_capacity(self.settings.shards);
         for (id, thread) in (0..self.placement.shards()).map(ShardId).zip(threads) {
-            let schemes = self.settings.listen.iter().map(|listen| listen.scheme);
-            let own = sockets.iter_mut().zip(schemes);
+            let schemes = self
+                .settings
+                .listen
+                .iter()
+                .map(|listen| Some(listen.scheme));
+            // The last of those that are bound is the inner one, in a cluster.
+            let own = sockets.iter_mut().zip(schemes.chain([None]));
             let listeners = own
                 .filter_map(|(sockets, scheme)| {
                     Some(Listener {
                         socket: sockets.next()?,
-                        tls: scheme == Scheme::Https,
+                        tls: scheme == Some(Scheme::Https),
+                        inner: scheme.is_none(),
                     })
                 })
                 .collect();
@@ -69,6 +78,7 @@ impl Shards<'_> {
                 listeners,
                 mailboxes: Arc::clone(self.mailboxes),
                 tls: self.tls.clone(),
+                links: self.links.clone(),
                 settings: self.edge,
                 descriptors: Arc::clone(&descriptors),
                 events: self.events.clone(),

@@ -18,6 +18,18 @@ pub(super) fn write(entry: &Entry) {
             warn!(target: TARGET, refusals, "too many refusals to log")
         }
         Entry::Audit(audit) => write_audit(audit),
+        Entry::NodeTrouble {
+            node,
+            why,
+            requests,
+        } => {
+            warn!(target: TARGET,
+                node = cut(node, ID_CHARS),
+                why,
+                requests,
+                "a node does not answer"
+            );
+        }
         Entry::StoreTrouble { error } => {
             error!(target: TARGET,
                 error = cut(error, ERROR_CHARS),

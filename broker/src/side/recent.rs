@@ -57,7 +57,10 @@ impl Recent {
                 self.noted.notify_one();
             }
             Entry::Suppressed { refusals } => self.locked(|ring| ring.suppressed += refusals),
-            Entry::ConnectionEnd(_) | Entry::Audit(_) | Entry::StoreTrouble { .. } => {}
+            Entry::ConnectionEnd(_)
+            | Entry::Audit(_)
+            | Entry::NodeTrouble { .. }
+            | Entry::StoreTrouble { .. } => {}
         }
     }
 

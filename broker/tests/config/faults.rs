@@ -277,4 +277,36 @@ const BROKEN: &[(&str, &str)] = &[
         "[[ice]]|urls = ['turn:a']|secret = 's'|ttl = '59s'",
         "f.toml:4:7: ice[0].ttl = '59s': allowed a duration from \"1m\" to \"1d\"",
     ),
+    // several nodes
+    (
+        "[cluster]|name = 'Prod'",
+        "f.toml:2:8: cluster.name = 'Prod': allowed 1 to 64 of the characters a-z 0-9 . -",
+    ),
+    (
+        "[cluster]|node = ''",
+        "f.toml:2:8: cluster.node = '': allowed 1 to 64 of the characters a-z 0-9 . -",
+    ),
+    (
+        "[cluster]|listen = '10.0.0.1'",
+        "f.toml:2:10: cluster.listen = '10.0.0.1': allowed ADDR:PORT, such as 10.0.0.1:7443",
+    ),
+    (
+        "[cluster]|link = 'tls'",
+        "f.toml:2:8: cluster.link = 'tls': allowed \"plain\"",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'",
+        "f.toml:1:1: cluster = { … }: allowed name, node, secret_file, listen, link and map_file together",
+    ),
+    (
+        "listen = ['http://127.0.0.1:7443']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+         listen = '127.0.0.1:7443'|map_file = 'm'",
+        "f.toml:7:10: cluster.listen = 127.0.0.1:7443: allowed an address and port that no other listener has",
+    ),
+    (
+        "auth = 'none'|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+         listen = '10.0.0.1:7443'|map_file = 'm'",
+        "f.toml:7:10: cluster.listen = 10.0.0.1:7443: allowed loopback addresses only, since auth none lets everybody \
+         in",
+    ),
 ];

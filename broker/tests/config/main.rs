@@ -105,6 +105,19 @@ fn strict_and_dev_change_defaults_and_what_is_written_wins() {
 }
 
 #[test]
+fn a_development_server_is_no_node_of_a_cluster() {
+    let text = "[cluster]\nname = 'prod'\nnode = 'n1'\nsecret_file = 's'\nlisten = '127.0.0.1:0'\nlink = 'plain'\n\
+                map_file = 'm'";
+    let load =
+        |arguments: &[&str]| load_text(Path::new("f.toml"), text, &flags(arguments), &machine());
+    let error = load(&["--dev"]).unwrap_err().to_string();
+    let rule = "allowed without --dev, whose channels are created by connecting to any node";
+    assert_eq!(error, format!("f.toml:1:1: cluster = {{ … }}: {rule}"));
+    assert!(load(&["--auth=none"]).unwrap().cluster.is_whole());
+    assert!(!Settings::default().cluster.is_on());
+}
+
+#[test]
 fn flags_override_the_file_and_are_named_in_faults() {
     let flags = flags(&[
         "--auth=none",

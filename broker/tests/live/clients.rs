@@ -1,7 +1,9 @@
 //! The real clients: AWS CLI and boto3, and the official JavaScript SDK, each run as scripts of deploy/conformance
 //! against a broker of their own; and the helpers of deploy/testing, with the same clients.
 
+use crate::cluster::nodes::{Files, with_tls};
 use crate::process::{Broker, binary, ended_within, fresh_directory};
+use crate::tls::Identity;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -92,6 +94,38 @@ fn wrong_and_temporary_keys_of_javascript() {
 /// Who may sign, as the scripts know it.
 pub(crate) fn credentials() -> PathBuf {
     workspace().join("deploy/conformance/credentials.toml")
+}
+
+/// Two nodes with a fixed map, of which the script uses both.
+#[test]
+#[ignore = "needs the clients that deploy/ci/check.sh installs"]
+fn cluster_of_javascript() {
+    let identity = Identity::new("localhost");
+    let files = Files::new();
+    let credentials = credentials();
+    let credentials = credentials.to_str().expect("a path in UTF-8");
+    let signed = ["--auth", "sigv4", "--credentials", credentials];
+    let own = with_tls(&identity);
+    let arguments: Vec<&str> = own
+        .iter()
+        .skip(2)
+        .map(String::as_str)
+        .chain(signed)
+        .collect();
+    let nodes = ["n1", "n2"].map(|node| files.start(node, 2, "", &arguments));
+    let urls = nodes
+        .each_ref()
+        .map(|node| format!("https://localhost:{}", node.tls.port()));
+    let mut command = node_script("cluster.mjs");
+    command
+        .env("HELIOGRAPH_NODES", urls.join(" "))
+        .env("HELIOGRAPH_HTTPS", &urls[0])
+        .env("NODE_EXTRA_CA_CERTS", &identity.ca);
+    alone(command);
+    for node in &nodes {
+        node.assert_balanced();
+        assert!(node.scrape().sum("heliograph_cluster_tunnels_opened_total") > 0.0);
+    }
 }
 
 fn python(script: &str, broker: &Broker) {

@@ -15,7 +15,10 @@ pub struct NotGreeting;
 pub fn greeting(challenge: &[u8; CHALLENGE_BYTES]) -> [u8; GREETING_BYTES] {
     let mut greeting = [0; GREETING_BYTES];
     let bytes = MAGIC.iter().chain(challenge);
-    greeting.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    greeting
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(to, from)| *to = *from);
     greeting
 }
 

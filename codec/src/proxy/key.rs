@@ -19,7 +19,10 @@ impl LinkKey {
         let derived = Salt::new(HKDF_SHA256, b"heliograph link 1").extract(secret);
         let info = [cluster.as_bytes()];
         let key = derived.expand(&info, HMAC_SHA256);
-        Self(key.expect("a SHA-256 of bytes is never too much to derive").into())
+        Self(
+            key.expect("a SHA-256 of bytes is never too much to derive")
+                .into(),
+        )
     }
 
     /// The HMAC of a header: of the challenge, the node's name with its length, and the header up to the HMAC.
@@ -59,11 +62,13 @@ mod tests {
 
     #[test]
     fn keys_differ_by_secret_and_by_cluster() {
-        let link = |key| Link {
-            key,
-            challenge: &[9; CHALLENGE_BYTES],
-            node: "n2",
-        };
+        fn link(key: &LinkKey) -> Link<'_> {
+            Link {
+                key,
+                challenge: &[9; CHALLENGE_BYTES],
+                node: "n2",
+            }
+        }
         let key = LinkKey::derive(&[1; 32], "prod");
         let tag = key.sign(&link(&key), b"header");
         assert!(key.verifies(&link(&key), b"header", tag.as_ref()));

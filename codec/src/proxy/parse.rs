@@ -34,13 +34,22 @@ pub fn parse(bytes: &[u8], link: &Link<'_>) -> Result<Option<(ProxyHeader, usize
     if bytes.get(..begun) != SIGNATURE.get(..begun) {
         return Err(ProxyError::NotProxy);
     }
-    if bytes.get(12).is_some_and(|byte| byte >> 4 != VERSION_AND_COMMAND >> 4) {
+    if bytes
+        .get(12)
+        .is_some_and(|byte| byte >> 4 != VERSION_AND_COMMAND >> 4)
+    {
         return Err(ProxyError::NotProxy);
     }
-    if bytes.get(12).is_some_and(|byte| *byte != VERSION_AND_COMMAND) {
+    if bytes
+        .get(12)
+        .is_some_and(|byte| *byte != VERSION_AND_COMMAND)
+    {
         return Err(ProxyError::Unsupported);
     }
-    if bytes.get(13).is_some_and(|family| ![TCP4, TCP6].contains(family)) {
+    if bytes
+        .get(13)
+        .is_some_and(|family| ![TCP4, TCP6].contains(family))
+    {
         return Err(ProxyError::Unsupported);
     }
     let Some(&[.., family, high, low]) = bytes.first_chunk::<FIXED_BYTES>() else {
@@ -110,7 +119,9 @@ fn authenticated(
             (_, _) => {}
         }
     }
-    let mac = mac.filter(|mac| mac.len() == MAC_BYTES).ok_or(ProxyError::Forged)?;
+    let mac = mac
+        .filter(|mac| mac.len() == MAC_BYTES)
+        .ok_or(ProxyError::Forged)?;
     let signed = header.get(..header.len() - MAC_BYTES).unwrap_or_default();
     if !link.key.verifies(link, signed, mac) {
         return Err(ProxyError::Forged);

@@ -1,8 +1,8 @@
 //! Writing a header.
 
 use super::{
-    FIXED_BYTES, Link, MAC_BYTES, ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER,
-    TYPE_MAC, VERSION_AND_COMMAND,
+    FIXED_BYTES, Link, MAC_BYTES, ProxyHeader, SIGNATURE, TCP4, TCP6, TYPE_LISTENER, TYPE_MAC,
+    VERSION_AND_COMMAND,
 };
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

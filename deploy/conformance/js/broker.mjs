@@ -19,7 +19,7 @@ const { KinesisVideoSignaling } = require('@aws-sdk/client-kinesis-video-signali
 const { STS } = require('@aws-sdk/client-sts');
 const { SignalingClient, Role } = require('amazon-kinesis-video-streams-webrtc');
 
-export { Role };
+export { KinesisVideo, Role };
 
 export const region = 'us-west-2';
 // The principal `tests` of credentials.toml.

@@ -34,6 +34,8 @@ fn ids_are_those_that_were_sent_before() {
         (61, "connections_full"),
         (62, "handshakes_full"),
         (63, "tls_expected"),
+        (64, "owner_unreachable"),
+        (67, "list_incomplete"),
     ] {
         assert_eq!(Check::of_index(number).map(Check::id), Some(id));
     }

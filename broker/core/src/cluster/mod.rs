@@ -20,11 +20,14 @@
 //! | [`plan`] | who takes which slot, and when |
 //! | [`slots`] | the own slots: loaded, served, given |
 //! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
+//! | [`slot_map`] [`fixed_map`] | from a channel to its slot and node; a map that does not change |
+//! | [`secret`] | the keys that all nodes derive from one secret |
 //! | `calls` `registration` | calls of etcd under way; the registration under a lease |
 
 pub mod authority;
 mod calls;
 mod duties;
+pub mod fixed_map;
 pub mod limits;
 pub mod message;
 mod node;
@@ -32,7 +35,9 @@ mod ownership;
 mod parcels;
 pub mod plan;
 mod registration;
+pub mod secret;
 pub mod silence;
+pub mod slot_map;
 pub mod slots;
 pub mod transfer;
 pub mod types;

@@ -1,16 +1,6 @@
 //! The words of the cluster: nodes, incarnations, slots, epochs, and what etcd's keys hold.
 
-/// A node's number in the list of names that the driver keeps, below [`super::limits::NODES_MAX`]. One per name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub u16);
-
-impl NodeId {
-    /// The node's place in a list of all nodes.
-    #[must_use]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
+pub use crate::id::{NodeId, Slot};
 
 /// One start of a node's process.
 ///
@@ -22,18 +12,6 @@ pub struct Incarnation {
     pub directory: u32,
     /// Counts the starts on that directory, from 1.
     pub start: u32,
-}
-
-/// One of the parts that channels are divided into, below [`super::limits::SLOTS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(pub u16);
-
-impl Slot {
-    /// The slot's place in a list of all slots.
-    #[must_use]
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
 }
 
 /// A revision of etcd's store; 0 is before the first change, and as a key's revision it means that there is no key.

@@ -50,6 +50,7 @@ pub fn web_socket_url(settings: &Settings, role: Role, host: &str, identity: &Id
             remote: (Ipv4Addr::LOCALHOST, 0).into(),
             listener: 0,
             tls: false,
+            inner: false,
         },
     };
     url(settings, &asked, identity, Protocol::Wss)
@@ -139,6 +140,7 @@ mod tests {
             remote: ([127, 0, 0, 1], 9).into(),
             listener,
             tls: listener == 1,
+            inner: false,
         };
         let asked = EndpointRequest {
             protocols: &[],

@@ -2,7 +2,8 @@
 
 use super::{Audit, Entry, Journal, Refused};
 use crate::limits::{
-    REFUSALS_LOGGED_PER_PREFIX, REFUSALS_LOGGED_PER_SECOND, STORE_TROUBLES_LOGGED_PER_SECOND,
+    NODE_TROUBLES_LOGGED_PER_SECOND, REFUSALS_LOGGED_PER_PREFIX, REFUSALS_LOGGED_PER_SECOND,
+    STORE_TROUBLES_LOGGED_PER_SECOND,
 };
 use crate::time::Now;
 use std::fmt;
@@ -15,6 +16,9 @@ pub struct Diary {
     /// From where the refusals of this second came that were noted: at most as many as may be.
     prefixes: Vec<(Prefix, u32)>,
     troubles: Limiter,
+    nodes: Limiter,
+    /// Requests that another node did not answer since the last line about one.
+    unanswered: u64,
     /// Refusals that were not noted since the last one that was.
     untold: u64,
     suppressed: u64,
@@ -93,6 +97,8 @@ impl Diary {
             refusals: Limiter::new(REFUSALS_LOGGED_PER_SECOND),
             prefixes: Vec::new(),
             troubles: Limiter::new(STORE_TROUBLES_LOGGED_PER_SECOND),
+            nodes: Limiter::new(NODE_TROUBLES_LOGGED_PER_SECOND),
+            unanswered: 0,
             untold: 0,
             suppressed: 0,
             unauditable: 0,
@@ -129,6 +135,19 @@ impl Diary {
             self.journal.note(Entry::StoreTrouble { error });
         } else {
             self.suppressed += 1;
+        }
+    }
+
+    /// Notes that another node did not answer a request: [`NODE_TROUBLES_LOGGED_PER_SECOND`] lines, which count the
+    /// requests before them that had none.
+    pub fn node_trouble(&mut self, now: Now, node: &str, why: &'static str) {
+        self.unanswered += 1;
+        if self.nodes.lets(now) {
+            self.journal.note(Entry::NodeTrouble {
+                node: node.into(),
+                why,
+                requests: std::mem::take(&mut self.unanswered),
+            });
         }
     }
 

@@ -57,6 +57,15 @@ pub enum Entry {
     },
     /// A call changed something or was not allowed to.
     Audit(Audit),
+    /// Another node did not answer.
+    NodeTrouble {
+        /// Its name.
+        node: Box<str>,
+        /// Why, in a word.
+        why: &'static str,
+        /// Requests that got 503 since the last such line.
+        requests: u64,
+    },
     /// The registry's store failed.
     StoreTrouble {
         /// What the store says; no wire text.

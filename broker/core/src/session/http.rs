@@ -2,6 +2,7 @@
 
 use super::{Mute, NEVER};
 use crate::auth::Caller;
+use crate::event::Purpose;
 use crate::id::Identity;
 use crate::record::Listed;
 use crate::time::Now;
@@ -56,6 +57,23 @@ pub(crate) enum HttpStage {
     AwaitReply(PendingCall, Expected),
     /// The edge, to take the connection to its channel's home with the bytes that followed the head.
     AwaitHandover(Box<Admission>, Vec<u8>),
+    /// The edge, to pass the connection on to the node that owns the channel.
+    AwaitTunnel(Box<Onward>),
+}
+
+/// A request that another node answers.
+#[derive(Debug)]
+pub struct Onward {
+    /// What it asks for.
+    pub purpose: Purpose,
+    /// The channel's name.
+    pub channel: Box<str>,
+    /// The viewer's client id, if it is one that connects.
+    pub client_id: Option<Box<str>>,
+    /// Who asks.
+    pub caller: Caller,
+    /// The request as it came, and what followed it so far.
+    pub bytes: Vec<u8>,
 }
 
 /// A valid upgrade request that its channel's home has yet to admit.
@@ -209,6 +227,7 @@ impl Http {
         let aside = match &self.stage {
             HttpStage::AwaitBody(awaited) => awaited.head.as_ref().map_or(0, |head| head.len()),
             HttpStage::AwaitHandover(_, unread) => unread.capacity(),
+            HttpStage::AwaitTunnel(onward) => onward.bytes.capacity(),
             HttpStage::AwaitTls | HttpStage::AwaitHead | HttpStage::AwaitReply(..) => 0,
         };
         self.buffer.capacity() + aside

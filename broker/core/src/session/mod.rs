@@ -7,7 +7,9 @@ mod rates;
 mod wait;
 mod web_socket;
 
-pub(crate) use http::{Admission, Expected, Http, HttpStage, PendingBody, PendingCall, Target};
+pub(crate) use http::{
+    Admission, Expected, Http, HttpStage, Onward, PendingBody, PendingCall, Target,
+};
 pub(crate) use outbox::{Launch, Load, Outbox, Spares, Unsent};
 pub(crate) use rates::MessageRates;
 pub(crate) use wait::Wait;

@@ -4,6 +4,7 @@
 //! and the rates. Every key that is written, in the file or as a flag, wins over both. The keys with their ranges and
 //! defaults are the table [`KEYS`].
 
+mod cluster;
 mod ice;
 mod keys;
 mod limits;
@@ -14,6 +15,7 @@ mod table;
 mod timeouts;
 pub mod value;
 
+pub use cluster::{Cluster, Link};
 pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
 pub use limits::{Limits, channels_per_account_strict};
@@ -113,6 +115,8 @@ pub struct Settings {
     pub recorder: Recorder,
     /// Extensions that AWS does not have.
     pub options: Options,
+    /// Whether this node is one of several.
+    pub cluster: Cluster,
     /// STUN and TURN servers, in the order of GetIceServerConfig; empty when none is configured.
     pub ice: Vec<Ice>,
 }

@@ -285,6 +285,26 @@ pub const KEYS: &[Key] = &[
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),
+
+    Key::new("cluster.name", some_text!(cluster.name, value::node))
+        .doc("of the cluster, the same on every node; with it all keys of this table are needed"),
+    Key::new("cluster.node", some_text!(cluster.node, value::node)).doc("the name of this node in map_file"),
+    Key::new("cluster.secret_file", path!(cluster.secret_file))
+        .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node"),
+    Key::new("cluster.listen", Kind::Text {
+            get: |s| s.cluster.listen.map(|addr| addr.to_string()),
+            set: |s, text| { s.cluster.listen = Some(value::socket(text)?); Ok(()) },
+        })
+        .doc("ADDR:PORT where other nodes connect; for them alone"),
+    Key::new("cluster.link", Kind::Text {
+            get: |s| s.cluster.link.map(|link| link.to_string()),
+            set: |s, text| { s.cluster.link = Some(value::word(text)?); Ok(()) },
+        })
+        .doc("connections between nodes begin with a signed header and are not encrypted: for a network that nobody \
+              else reads"),
+    Key::new("cluster.map_file", path!(cluster.map_file))
+        .doc("a line for each node: its name, its address and its slots of 4096, such as `n1 10.0.0.1:7443 0-2047`. \
+              This map is fixed; the same on every node"),
 ];
 
 const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {

@@ -71,6 +71,22 @@ pub fn admin(text: &str) -> Checked<Option<SocketAddr>> {
     }
 }
 
+/// `ADDR:PORT`.
+pub fn socket(text: &str) -> Checked<SocketAddr> {
+    address(text).map_err(|_| "allowed ADDR:PORT, such as 10.0.0.1:7443".into())
+}
+
+/// The name of a node or of a cluster.
+pub fn node(text: &str) -> Checked<String> {
+    let letter = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+    };
+    if (1..=64).contains(&text.len()) && text.bytes().all(letter) {
+        return Ok(text.into());
+    }
+    Err("allowed 1 to 64 of the characters a-z 0-9 . -".into())
+}
+
 fn address(text: &str) -> Checked<SocketAddr> {
     if let Some(port) = text.strip_prefix("localhost:") {
         let port = port.parse().map_err(|_| String::new())?;

@@ -209,12 +209,12 @@ impl Sockets {
     pub(super) fn home_of(&self, ask: &QueryKind) -> ShardId {
         match ask {
             QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
-                self.shards.placement.home(identity)
+                self.shards.placement.shard(identity)
             }
             QueryKind::Change(arn, _) | QueryKind::Offer { arn, .. } => {
-                self.shards.placement.home(&Identity::of(arn))
+                self.shards.placement.shard(&Identity::of(arn))
             }
-            QueryKind::Permit(account) => self.shards.placement.home(account),
+            QueryKind::Permit(account) => self.shards.placement.shard(account),
             QueryKind::Page { of, .. } | QueryKind::Count { of, .. } => *of,
         }
     }
@@ -248,7 +248,7 @@ pub(super) fn hang_up(
         serial: http.serial,
     };
     http.serial = http.serial.wrapping_add(1); // its answer finds nobody
-    let home = sockets.shards.placement.home(&identity);
+    let home = sockets.shards.placement.shard(&identity);
     if home == sockets.shards.id {
         alexa::withdraw_local(directory, books, caller, &identity);
     } else if taken {

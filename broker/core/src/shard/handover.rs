@@ -1,13 +1,13 @@
 //! A connection on its way to its channel's home: announced, packed, and taken in there, or answered here after all.
 
-use super::Parcel;
 use super::books::Books;
 use super::directory::Directory;
 use super::evidence::Evidence;
 use super::sockets::Sockets;
+use super::{Parcel, ParcelLoad};
 use super::{admission, calls, respond, road, upgrades};
 use crate::event::ConnectionRole;
-use crate::id::{Identity, SessionKey};
+use crate::id::{SessionKey, ShardId};
 use crate::machine::Output;
 use crate::session::{Admission, HttpStage, Session, SessionState};
 use crate::time::Moment;
@@ -19,11 +19,11 @@ impl Sockets {
     pub(super) fn hand_over(
         &mut self,
         key: SessionKey,
+        home: ShardId,
         admission: Admission,
         unread: &[u8],
         at: Moment,
     ) {
-        let home = self.shards.placement.home(&Identity::of(&admission.arn));
         let deadline = at.now.after(self.settings.timeouts.head_ms);
         let Some(http) = self.http(key) else {
             return;
@@ -35,7 +35,8 @@ impl Sockets {
         self.arm(key, deadline);
     }
 
-    fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
+    /// A session for a connection that left and is back, or that comes from another shard.
+    pub(super) fn take_session(&mut self, peer: crate::machine::Peer, at: Moment) -> SessionKey {
         let deadline = at.now.after(self.settings.timeouts.head_ms);
         let mut session = Session::accepted(peer, deadline);
         session.place = ConnectionRole::Http;
@@ -63,13 +64,23 @@ pub(super) fn release_parcel(
     let SessionState::Http(http) = session.state else {
         unreachable!("only a request is handed over")
     };
-    let HttpStage::AwaitHandover(admission, unread) = http.stage else {
-        unreachable!("its head was read")
+    let load = match http.stage {
+        HttpStage::AwaitHandover(admission, unread) => ParcelLoad::Upgrade {
+            admission: *admission,
+            unread,
+        },
+        HttpStage::AwaitTunnel(mut onward) => {
+            onward.bytes.extend_from_slice(&http.buffer); // pipelined behind the request
+            ParcelLoad::Onward(*onward)
+        }
+        HttpStage::AwaitTls
+        | HttpStage::AwaitHead
+        | HttpStage::AwaitBody(_)
+        | HttpStage::AwaitReply(..) => unreachable!("its head was read"),
     };
     Box::new(Parcel {
         peer: session.peer,
-        admission: *admission,
-        unread,
+        load,
     })
 }
 
@@ -80,12 +91,14 @@ pub(super) fn adopt_parcel(
     parcel: Parcel,
     at: Moment,
 ) -> SessionKey {
-    let Parcel {
-        peer,
+    let key = sockets.take_session(parcel.peer, at);
+    let ParcelLoad::Upgrade {
         admission,
         mut unread,
-    } = parcel;
-    let key = sockets.take_session(peer, at);
+    } = parcel.load
+    else {
+        unreachable!("what goes to another node passes no other shard")
+    };
     if admission::admit(sockets, directory, books, key, &admission, at) && !unread.is_empty() {
         road::receive(sockets, directory, books, key, &mut unread, at);
     }
@@ -99,8 +112,11 @@ pub(super) fn bounce_parcel(
     at: Moment,
 ) -> SessionKey {
     let key = sockets.take_session(parcel.peer, at);
-    let purpose = upgrades::purpose_of(&parcel.admission);
-    let evidence = Evidence::of_admission(&parcel.admission);
+    let ParcelLoad::Upgrade { admission, .. } = parcel.load else {
+        unreachable!("what goes to another node passes no other shard")
+    };
+    let purpose = upgrades::purpose_of(&admission);
+    let evidence = Evidence::of_admission(&admission);
     let fault = calls::too_busy();
     respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
     key

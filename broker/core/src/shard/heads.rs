@@ -8,10 +8,11 @@ use super::requests::Step;
 use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::sts::answer_sts;
-use super::{Fault, admission, calls, drain, leave, outboxes, respond, upgrades, welcome};
+use super::{Fault, admission, calls, drain, leave, outboxes, respond, tunnel, upgrades, welcome};
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
-use crate::id::SessionKey;
+use crate::id::{Identity, SessionKey};
+use crate::placement::Home;
 use crate::session::{HttpStage, PendingBody, PendingCall, Target};
 use crate::time::Moment;
 use codec::control::{ErrorKind, Operation};
@@ -121,16 +122,24 @@ fn take_upgrade(
             upgrades::refuse_upgrade(sockets, books, gate, key, purpose, (head, &refusal), at);
             Step::Over
         }
-        Ok(admission) if sockets.sends_home(&admission) => {
-            sockets.hand_over(key, admission, request.after, at);
-            Step::Over
-        }
         Ok(admission) => {
-            if admission::admit(sockets, directory, books, key, &admission, at) {
-                Step::Frames(request.bytes)
-            } else {
-                Step::Over
+            let home = sockets.shards.placement.home(&Identity::of(&admission.arn));
+            match home {
+                Home::Here(shard) if shard == sockets.shards.id => {
+                    if admission::admit(sockets, directory, books, key, &admission, at) {
+                        return Step::Frames(request.bytes);
+                    }
+                }
+                Home::Here(shard) => {
+                    sockets.hand_over(key, shard, admission, request.after, at);
+                }
+                Home::There(_) | Home::Nobody => {
+                    let whole = [request.text, request.after].concat();
+                    let onward = tunnel::of_upgrade(admission, whole);
+                    tunnel::pass_on(sockets, books, key, home, onward, at);
+                }
             }
+            Step::Over
         }
     }
 }
@@ -240,7 +249,8 @@ fn begin_call(
         respond::respond_unsigned(sockets, books, key, purpose, &unsigned, &evidence, true, at);
         return Step::Over;
     }
-    if head.expects_continue() && waits {
+    // The node that passed it on has answered that.
+    if head.expects_continue() && waits && !sockets.is_inner(key) {
         outboxes::push_response(sockets, books, key, |out| out.extend_from_slice(CONTINUE));
     }
     let awaited = PendingBody {
@@ -248,7 +258,8 @@ fn begin_call(
         host: head.host().unwrap_or_default().into(),
         close: !head.keep_alive(),
         length,
-        head: gate.authenticator.is_some().then(|| request.text.into()),
+        head: (gate.authenticator.is_some() || sockets.shards.placement.cluster().is_some())
+            .then(|| request.text.into()),
     };
     let deadline = at.now.after(sockets.settings.timeouts.body_ms);
     let Some(http) = sockets.http(key) else {
@@ -297,8 +308,17 @@ pub(super) fn take_body(
         Target::Api(operation) => operation,
         Target::Sts => return answer_sts(sockets, books, gate, key, &caller, body, close, at),
     };
+    // Parsing changes the body, and another node wants it as it came.
+    let clustered = sockets.shards.placement.cluster().is_some();
+    let whole = clustered.then(|| [head.as_deref().unwrap_or_default(), body].concat());
     match codec::control::parse(operation, body, &sockets.rules.calls) {
         Ok(call) => {
+            let here = |whole| {
+                tunnel::call_is_here(sockets, directory, books, key, &caller, &call, whole, at)
+            };
+            if !whole.is_none_or(here) {
+                return;
+            }
             let asked = PendingCall {
                 operation,
                 host,

@@ -6,7 +6,7 @@ use crate::id::{CallRef, ChannelKey, Identity, ShardId};
 use crate::machine::Peer;
 use crate::record::{Listed, Record};
 use crate::registry::StoreError;
-use crate::session::Admission;
+use crate::session::{Admission, Onward};
 use codec::aws::ChannelArn;
 use codec::control::{ApiError, ChannelStatus, CreateSignalingChannel, ErrorKind, Operation, Tag};
 use std::borrow::Cow;
@@ -184,13 +184,25 @@ impl From<ApiError> for Fault {
     }
 }
 
-/// A connection on its way home: what its request head said, and what came behind it.
+/// A connection on its way home.
 #[derive(Debug)]
 pub struct Parcel {
     /// Who is at the other end.
     pub peer: Peer,
-    /// What the connection asks for.
-    pub admission: Admission,
-    /// Bytes received after the head: the first frames.
-    pub unread: Vec<u8>,
+    /// What it asks for.
+    pub load: ParcelLoad,
+}
+
+/// What a connection on its way home asks for.
+#[derive(Debug)]
+pub enum ParcelLoad {
+    /// To be admitted by another shard.
+    Upgrade {
+        /// What its request head said.
+        admission: Admission,
+        /// Bytes received after the head: the first frames.
+        unread: Vec<u8>,
+    },
+    /// Something that another node answers.
+    Onward(Onward),
 }

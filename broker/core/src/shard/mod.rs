@@ -9,7 +9,7 @@
 //!    │    ├─ heads       a head or body → a call or an upgrade
 //!    │    ├─ calls       a call → a question to the channel's home; answers: its answer as an HTTP response
 //!    │    ├─ home        the questions, answered where the channel lives; changes: durable before they are made
-//!    │    └─ admission   an upgrade → here or handed over → 101; handover: on the way
+//!    │    └─ admission   an upgrade → here or handed over → 101; handover: on the way; tunnel: to another node
 //!    └─ road       WebSocket: bytes → frame → message → route → the recipient's outbox, or kept, or refused
 //!         ├─ frames      its steps on the sender's side
 //!         └─ relay       its steps on the recipient's side
@@ -72,6 +72,7 @@ mod timers;
 mod trace;
 #[cfg(test)]
 mod transitions;
+mod tunnel;
 mod turned_away;
 mod turns;
 mod unsent;
@@ -89,7 +90,7 @@ pub use faults::{
 };
 pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
-pub use letter::{Alteration, Answer, Fault, Letter, Parcel, Query, QueryKind};
+pub use letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
 pub use parity::Finding;
 pub use recorder::Passage;
 pub use reset::{Reset, ResetStep};
@@ -100,8 +101,8 @@ pub use whose::SessionStep;
 
 use crate::auth::Caller;
 use crate::event::Counters;
-use crate::id::SessionKey;
-use crate::machine::{Input, Intake, Machine, Output, Peer, TurnedAway};
+use crate::id::{NodeId, SessionKey};
+use crate::machine::{Input, Intake, Machine, Output, Peer, TunnelFailure, Tunnelled, TurnedAway};
 use crate::refusal_id::RefusalIds;
 use crate::session::{NEVER, SessionState};
 use crate::time::{Moment, Now};
@@ -219,6 +220,20 @@ impl Machine for Shard {
 
     fn bounce(&mut self, parcel: Self::Parcel, at: Moment) -> SessionKey {
         handover::bounce_parcel(&mut self.sockets, &mut self.books, *parcel, at)
+    }
+
+    fn tunnelled(parcel: &mut Self::Parcel) -> Option<Tunnelled> {
+        tunnel::tunnelled(parcel)
+    }
+
+    fn bounce_tunnel(
+        &mut self,
+        parcel: Self::Parcel,
+        node: NodeId,
+        why: TunnelFailure,
+        at: Moment,
+    ) -> SessionKey {
+        tunnel::bounce(&mut self.sockets, &mut self.books, *parcel, (node, why), at)
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {

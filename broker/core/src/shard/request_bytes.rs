@@ -125,9 +125,10 @@ fn make_pay(
             return sockets.charge(key);
         }
         HttpStage::AwaitBody(awaited) => purpose_of(awaited.target),
-        HttpStage::AwaitHead | HttpStage::AwaitTls | HttpStage::AwaitHandover(..) => {
-            Purpose::Unknown
-        }
+        HttpStage::AwaitHead
+        | HttpStage::AwaitTls
+        | HttpStage::AwaitHandover(..)
+        | HttpStage::AwaitTunnel(_) => Purpose::Unknown,
     };
     let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
     if answers || !asks {

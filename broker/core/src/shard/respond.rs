@@ -72,7 +72,8 @@ pub(super) fn respond_as(
         body,
         close,
     } = *answer;
-    let close = close || sockets.drains();
+    // The client's next request may be for another node: the one that it is connected to finds out.
+    let close = close || sockets.drains() || sockets.is_inner(key);
     let meta = Meta {
         wall_ms: at.wall.0,
         request_id: id,

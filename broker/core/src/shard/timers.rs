@@ -191,7 +191,9 @@ fn request_overdue(
             respond::refuse_head(sockets, books, key, purpose, &fault, &evidence, at)
         }
         HttpStage::AwaitReply(..) => reply_overdue(sockets, directory, books, key, at),
-        HttpStage::AwaitHandover(..) => leave::abort(sockets, directory, books, key, at),
+        HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) => {
+            leave::abort(sockets, directory, books, key, at)
+        }
     }
 }
 
@@ -332,7 +334,8 @@ impl Sockets {
                     HttpStage::AwaitReply(..) => http.buffer.len() >= PIPELINED_BYTES_MAX,
                     HttpStage::AwaitHead => session.answers_wait(),
                     HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
-                    HttpStage::AwaitHandover(..) => true, // what comes is for its next shard: the edge keeps it
+                    // What comes is for its next shard or node: the edge keeps it.
+                    HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) => true,
                 };
                 if full || http.queued {
                     Intake::Paused

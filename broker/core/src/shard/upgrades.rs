@@ -14,7 +14,7 @@ use super::sockets::Sockets;
 use crate::auth::{Caller, Unsigned};
 use crate::check::Check;
 use crate::event::{Purpose, UpgradeRole};
-use crate::id::{Identity, SessionKey};
+use crate::id::SessionKey;
 use crate::session::Admission;
 use crate::time::Moment;
 use codec::aws::policy::Action;
@@ -156,11 +156,6 @@ impl Sockets {
             "v-" | "V-" => Some(codec::signal::Role::Viewer),
             _ => None,
         }
-    }
-
-    /// Whether another shard owns the channel.
-    pub(super) fn sends_home(&self, admission: &Admission) -> bool {
-        self.shards.placement.home(&Identity::of(&admission.arn)) != self.shards.id
     }
 }
 

@@ -107,6 +107,7 @@ mod tests {
             remote: ([127, 0, 0, 1], 9).into(),
             listener: 0,
             tls,
+            inner: false,
         };
         page(settings, host, peer)
     }

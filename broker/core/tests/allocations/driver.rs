@@ -74,6 +74,7 @@ impl Driver {
                 | Output::Abort(_)
                 | Output::Reset(_)
                 | Output::HandOver(..)
+                | Output::Tunnel(..)
                 | Output::Post(..)
                 | Output::Drained => unreachable!("everybody stays, on one shard"),
             }
@@ -104,4 +105,5 @@ const PEER: Peer = Peer {
     remote: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000),
     listener: 0,
     tls: false,
+    inner: false,
 };

@@ -178,7 +178,7 @@ fn calls_cross_shards_and_back() {
 #[test]
 fn a_caller_that_hangs_up_before_its_permit_offers_nothing() {
     let account = Identity::new("us-west-2", "123456789012", "");
-    let elsewhere = |shards: &u16| Placement::new(SEEDS, *shards).home(&account) != ShardId(0);
+    let elsewhere = |shards: &u16| Placement::new(SEEDS, *shards).shard(&account) != ShardId(0);
     let shards = (2..20).find(elsewhere).expect("one of them");
     let mut script = Script::with(shards, true, |settings| {
         settings.quotas.off = false;

@@ -26,6 +26,7 @@ fn the_end_of_a_connection_names_its_channel_also_when_that_went_first() {
             Entry::Refused(_)
             | Entry::Suppressed { .. }
             | Entry::Audit(_)
+            | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })
         .collect();
@@ -57,6 +58,7 @@ fn a_change_that_a_quota_refuses_has_its_audit_line() {
             Entry::ConnectionEnd(_)
             | Entry::Refused(_)
             | Entry::Suppressed { .. }
+            | Entry::NodeTrouble { .. }
             | Entry::StoreTrouble { .. } => None,
         })
         .collect();
@@ -143,6 +145,7 @@ fn refused(script: &Script) -> Vec<Refused> {
         Entry::ConnectionEnd(_)
         | Entry::Audit(_)
         | Entry::Suppressed { .. }
+        | Entry::NodeTrouble { .. }
         | Entry::StoreTrouble { .. } => None,
     });
     let refused: Vec<Refused> = refused.collect();

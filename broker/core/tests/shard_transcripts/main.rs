@@ -12,6 +12,7 @@ mod drain;
 mod faults;
 mod keeping;
 mod log;
+mod nodes;
 mod notes;
 mod origins;
 mod registry;

@@ -316,6 +316,7 @@ impl Script {
             remote: ([127, 0, 0, 1], 4000).into(),
             listener: 0,
             tls: false,
+            inner: false,
         };
         let key = self.shards[0].open(peer, self.at).expect("there is room");
         self.clients.push(Client::new(name, key));
@@ -347,7 +348,7 @@ impl Script {
                         Output::HandOver(key, to) if self.leaving => {
                             self.hand_over(shard, key, to.index());
                         }
-                        Output::HandOver(..) => {}
+                        Output::HandOver(..) | Output::Tunnel(..) => {}
                         Output::Close(key) => self.keyed(shard, key).ending = true,
                         Output::Abort(key) => {
                             let client = self.keyed(shard, key);
@@ -470,7 +471,7 @@ impl Script {
     /// The home of a channel of this name.
     pub(crate) fn home(&self, name: &str) -> usize {
         let identity = Identity::new("us-west-2", "123456789012", name);
-        self.placement.home(&identity).index()
+        self.placement.shard(&identity).index()
     }
 
     /// Alexa calls that shards took from others and that are not confirmed to be over.

@@ -76,6 +76,7 @@ impl World {
                     assert_eq!(predicted, Some((conn, to.index())), "a handover");
                     self.sockets[conn].stage = Stage::Leaving(to.index());
                 }
+                Output::Tunnel(..) => unreachable!("one process is the whole service"),
                 Output::Post(to, letter) => refused.extend(self.post(shard, to, letter)),
                 Output::Close(key) => ends.push((self.conn(shard, key), false)),
                 Output::Abort(key) => ends.push((self.conn(shard, key), true)),
@@ -314,8 +315,10 @@ impl World {
                     assert_eq!(self.id_says(&id).is_some(), refused, "{audit:?}");
                     assert_eq!(id.len(), 36, "a request id");
                 }
-                Entry::ConnectionEnd(_) | Entry::Suppressed { .. } | Entry::StoreTrouble { .. } => {
-                }
+                Entry::ConnectionEnd(_)
+                | Entry::Suppressed { .. }
+                | Entry::NodeTrouble { .. }
+                | Entry::StoreTrouble { .. } => {}
             }
             let same = |(note, or): &(Entry, _)| {
                 let mut note = note.clone();

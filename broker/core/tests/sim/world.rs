@@ -132,7 +132,7 @@ impl World {
         let accounts = plan.accounts;
         let home = move |name: &str| {
             let identity = Identity::new("us-west-2", &account_of(name, accounts), name);
-            placement.home(&identity).index()
+            placement.shard(&identity).index()
         };
         let mut model = Model::new(
             settings,
@@ -201,6 +201,7 @@ impl World {
             remote: ([127, 0, network, 1], port).into(),
             listener: u16::from(tls),
             tls,
+            inner: false,
         };
         self.before(shard);
         let room = self.shards[shard].has_room();

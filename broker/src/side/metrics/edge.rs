@@ -3,6 +3,8 @@
 use super::View;
 use crate::edge::EdgeCounts;
 use crate::side::exposition::{Kind, Row, Samples, seconds};
+use broker_core::machine::TunnelFailure;
+use strum::VariantNames;
 
 /// A label, and the count that it is for.
 type Count = (&'static str, fn(&EdgeCounts) -> u64);
@@ -109,6 +111,61 @@ pub(super) const METRICS: &[Row<View>] = &[
         help: "Bytes handed to sockets",
         kind: Kind::Counter,
         read: |it, to| to.one(it.sum(|edge| edge.sent_bytes)),
+    },
+    Row {
+        name: "heliograph_cluster_tunnels",
+        help: "Connections of clients that other nodes serve",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.sum(|edge| edge.tunnels)),
+    },
+    Row {
+        name: "heliograph_cluster_tunnels_opened_total",
+        help: "Tunnels to other nodes begun",
+        kind: Kind::Counter,
+        read: |it, to| to.one(it.sum(|edge| edge.tunnels_opened)),
+    },
+    Row {
+        name: "heliograph_cluster_tunnels_failed_total",
+        help: "Requests for other nodes that got 503 since the node did not answer, by reason",
+        kind: Kind::Counter,
+        read: |it, to| {
+            for (failure, reason) in TunnelFailure::VARIANTS.iter().enumerate() {
+                let failed = it.sum(|edge| edge.tunnel_failures[failure]);
+                to.labelled([("reason", reason)], failed);
+            }
+        },
+    },
+    Row {
+        name: "heliograph_cluster_tunnel_bytes_total",
+        help: "Bytes through tunnels, to the node that owns the channel and to clients",
+        kind: Kind::Counter,
+        read: |it, to| {
+            let counts: [Count; 2] = [
+                ("owner", |it| it.tunnel_bytes_to_owner),
+                ("client", |it| it.tunnel_bytes_to_client),
+            ];
+            it.sums(to, "to", counts);
+        },
+    },
+    Row {
+        name: "heliograph_cluster_inner_accepted_total",
+        help: "Connections that other nodes passed on",
+        kind: Kind::Counter,
+        read: |it, to| to.one(it.sum(|edge| edge.inner_accepted)),
+    },
+    Row {
+        name: "heliograph_cluster_inner_refused_total",
+        help: "Connections to the inner listener that were closed, by reason",
+        kind: Kind::Counter,
+        read: |it, to| {
+            let counts: [Count; 4] = [
+                ("limit", |it| it.inner_refused.limit),
+                ("incomplete", |it| it.inner_refused.incomplete),
+                ("malformed", |it| it.inner_refused.malformed),
+                ("forged", |it| it.inner_refused.forged),
+            ];
+            it.sums(to, "reason", counts);
+        },
     },
     Row {
         name: "heliograph_turn_seconds",

@@ -4,6 +4,25 @@ use super::Case;
 
 pub(super) const CASES: &[Case] = &[
     (
+        "{keys}|[cluster]|name = 'prod'|node = 'n3'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'file'|\
+         map_file = 'good.map'",
+        "{one}",
+        &[
+            "c.toml:7:15: cluster.secret_file = file: allowed a file with one line of 64 hexadecimal digits",
+            "c.toml:8:12: cluster.map_file = good.map: allowed a map with a line for this node, n3",
+        ],
+    ),
+    (
+        "{keys}|[cluster]|name = 'prod'|node = 'n1'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'absent'|\
+         map_file = 'bad.map'",
+        "{one}",
+        &[
+            "c.toml:7:15: cluster.secret_file = absent: allowed a file that can be read: No such file or directory (os \
+             error 2)",
+            "c.toml:8:12: cluster.map_file = bad.map: line 2: slot 7: allowed one node",
+        ],
+    ),
+    (
         "credentials = 'absent.toml'",
         "",
         &[

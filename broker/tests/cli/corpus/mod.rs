@@ -146,6 +146,11 @@ fn fixtures() -> Directory {
         ),
         ("turn.secret", "secret\n"),
         (
+            "good.map",
+            "n1 127.0.0.1:1 0-2047\nn2 127.0.0.1:2 2048-4095\n",
+        ),
+        ("bad.map", "n1 127.0.0.1:1 0-2047\nn2 127.0.0.1:2 7\n"),
+        (
             "bad.json",
             "{\"Statement\": {\n \"Effect\": \"allow\",\n \"NotResource\": \"*\"\n } }\n",
         ),

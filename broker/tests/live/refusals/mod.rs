@@ -41,6 +41,14 @@ const EARLY: [Check; 3] = [
     Check::TlsExpected,
 ];
 
+/// What only a node of a cluster refuses: see `cluster/`, and `nodes.rs` of the transcripts of shards.
+const OF_NODES: [Check; 4] = [
+    Check::OwnerUnreachable,
+    Check::OwnerElsewhere,
+    Check::OwnerNone,
+    Check::ListIncomplete,
+];
+
 /// Requests of a flood, and how many are under way.
 const FLOOD: usize = 5_000;
 const PIPELINED: usize = 50;
@@ -101,6 +109,7 @@ fn each_check_is_found_by_id_by_address_and_by_channel() {
     let mut all = checks(&[&clients, &open, &crowded]);
     all.extend(ELSEWHERE);
     all.extend(EARLY);
+    all.extend(OF_NODES);
     let missing: Vec<&Check> = Check::ALL
         .iter()
         .filter(|check| !all.contains(check))

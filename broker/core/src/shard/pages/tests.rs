@@ -51,7 +51,7 @@ impl Shards {
         let placement = Placement::new([1, 2, 3, 4], shards);
         let mut homes: Vec<Records> = (0..shards).map(|_| Records::default()).collect();
         for record in records {
-            homes[placement.home(&Identity::of(&record.arn)).index()].push(record);
+            homes[placement.shard(&Identity::of(&record.arn)).index()].push(record);
         }
         let homes = homes.into_iter().enumerate();
         let all = homes.map(|(id, records)| {
@@ -64,6 +64,7 @@ impl Shards {
             remote: ([127, 0, 0, 1], 4000).into(),
             listener: 0,
             tls: false,
+            inner: false,
         };
         let caller = all[0].open(peer, Moment::default()).unwrap();
         Self {
@@ -204,6 +205,7 @@ fn a_storm_of_lists_has_bounded_turns_and_is_answered_in_order() {
         remote: ([127, 0, 0, 1], 4000).into(),
         listener: 0,
         tls: false,
+        inner: false,
     };
     let mut at = Moment::default();
     let callers: Vec<_> = (0..30).map(|_| shard.open(peer, at).unwrap()).collect();

@@ -140,6 +140,7 @@ impl World {
             remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
             listener: 0,
             tls: false,
+            inner: false,
         };
         let session = self.shard.open(peer, self.at)?;
         let mut bytes = request.as_bytes().to_vec();

@@ -101,6 +101,7 @@ impl World {
             remote: SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000)),
             listener: 0,
             tls: state == "AwaitTls",
+            inner: false,
         };
         self.key = self.shard.open(peer, self.at).unwrap();
         match state {
@@ -135,7 +136,7 @@ impl World {
         let names = (0..).map(|number| format!("cam-{number}"));
         let mut fits = names.filter(|name| {
             let identity = Identity::of(&arn(name));
-            (self.shard.sockets.shards.placement.home(&identity) == ShardId(0)) == here
+            (self.shard.sockets.shards.placement.shard(&identity) == ShardId(0)) == here
         });
         fits.next().unwrap()
     }
@@ -210,6 +211,7 @@ impl World {
                 HttpStage::AwaitBody(_) => "AwaitBody",
                 HttpStage::AwaitReply(..) => "AwaitReply",
                 HttpStage::AwaitHandover(..) => "AwaitHandover",
+                HttpStage::AwaitTunnel(_) => "AwaitTunnel",
             },
             SessionState::Open(_) => "Open",
             SessionState::AwaitCloseEcho(..) => "AwaitCloseEcho",
@@ -243,6 +245,7 @@ impl World {
             names.push(match output {
                 Output::Send(_) => "Send",
                 Output::HandOver(..) => "HandOver",
+                Output::Tunnel(..) => "Tunnel",
                 Output::Post(..) => "Post",
                 Output::Close(_) => "Close",
                 Output::Abort(_) => "Abort",

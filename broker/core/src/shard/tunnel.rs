@@ -1,0 +1,174 @@
+//! Requests for channels of other nodes: who owns the channel, what goes to that node, and the answer when it does not.
+//!
+//! The node that accepts a connection checks the signature, since a call by name is for a channel of the caller's
+//! account, and since strangers are not to make nodes connect to each other. All else is decided by the owner, which
+//! gets the request as it came. A connection that another node passed on stays here, whatever it asks for: no request
+//! travels in circles. Its answers end the connection (`respond.rs`), so that the next request is looked at by the node
+//! that the client is connected to.
+
+use super::books::Books;
+use super::directory::Directory;
+use super::evidence::Evidence;
+use super::sockets::Sockets;
+use super::{Fault, Parcel, ParcelLoad, respond, upgrades};
+use crate::auth::Caller;
+use crate::check::Check;
+use crate::event::Purpose;
+use crate::id::{Identity, NodeId, SessionKey};
+use crate::machine::{Output, TunnelFailure, Tunnelled};
+use crate::placement::Home;
+use crate::session::{Admission, HttpStage, Onward};
+use crate::time::Moment;
+use codec::control::{Call, ErrorKind};
+
+/// An upgrade for another node; `bytes`: its head and what followed.
+pub(super) fn of_upgrade(admission: Admission, bytes: Vec<u8>) -> Onward {
+    Onward {
+        purpose: upgrades::purpose_of(&admission),
+        channel: admission.arn.name().into(),
+        client_id: admission.client_id,
+        caller: admission.caller,
+        bytes,
+    }
+}
+
+/// Whether a call is answered by this node; if not, it is passed on or refused. `whole`: the request as it came.
+pub(super) fn call_is_here(
+    sockets: &mut Sockets,
+    directory: &Directory,
+    books: &mut Books,
+    key: SessionKey,
+    caller: &Caller,
+    call: &Call,
+    whole: Vec<u8>,
+    at: Moment,
+) -> bool {
+    let named = || Some(directory.named(caller, call.channel_name()?));
+    let identity = call.arn().map(Identity::of).or_else(named);
+    let home = identity.map(|identity| sockets.shards.placement.home(&identity));
+    let onward = Onward {
+        purpose: Purpose::Api(call.operation()),
+        channel: call.channel_name().unwrap_or_default().into(),
+        client_id: None,
+        caller: caller.clone(),
+        bytes: whole,
+    };
+    match home {
+        Some(Home::Here(_)) => return true,
+        Some(home @ (Home::There(_) | Home::Nobody)) => {
+            pass_on(sockets, books, key, home, onward, at);
+        }
+        None if matches!(call, Call::List(_)) => {
+            let fault = unavailable(Check::ListIncomplete, LIST);
+            refuse(sockets, books, key, &onward, &fault, at);
+        }
+        None => return true,
+    }
+    false
+}
+
+/// Passes a request on to the node that owns its channel, or refuses it.
+pub(super) fn pass_on(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    home: Home,
+    onward: Onward,
+    at: Moment,
+) {
+    let fault = match home {
+        Home::There(_) if sockets.is_inner(key) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::There(node) => return announce(sockets, key, node, onward, at),
+        Home::Nobody | Home::Here(_) => unavailable(Check::OwnerNone, NOBODY),
+    };
+    refuse(sockets, books, key, &onward, &fault, at);
+}
+
+/// Announces that a connection goes to another node; its release follows, when the answers before it are sent.
+fn announce(sockets: &mut Sockets, key: SessionKey, node: NodeId, onward: Onward, at: Moment) {
+    let deadline = at.now.after(sockets.settings.timeouts.head_ms);
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    http.stage = HttpStage::AwaitTunnel(Box::new(onward));
+    http.deadline = deadline;
+    sockets.charge(key);
+    sockets.output(Output::Tunnel(key, node));
+    sockets.arm(key, deadline);
+}
+
+/// What goes to the other node.
+pub(super) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
+    let ParcelLoad::Onward(onward) = &mut parcel.load else {
+        return None;
+    };
+    Some(Tunnelled {
+        peer: parcel.peer,
+        bytes: std::mem::take(&mut onward.bytes),
+    })
+}
+
+/// The other node did not answer: the client gets 503, and the log a line.
+pub(super) fn bounce(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    parcel: Parcel,
+    (node, why): (NodeId, TunnelFailure),
+    at: Moment,
+) -> SessionKey {
+    let key = sockets.take_session(parcel.peer, at);
+    let ParcelLoad::Onward(onward) = parcel.load else {
+        unreachable!("only what was to be passed on comes back from there")
+    };
+    let fault = match why {
+        TunnelFailure::NoRoom => unavailable(Check::ConnectionsFull, NO_ROOM),
+        TunnelFailure::Connect
+        | TunnelFailure::Timeout
+        | TunnelFailure::Foreign
+        | TunnelFailure::Closed => {
+            let map = sockets.shards.placement.cluster();
+            let name = map.map_or("", |map| map.name(node));
+            books.diary.node_trouble(at.now, name, why.into());
+            unavailable(Check::OwnerUnreachable, UNREACHABLE)
+        }
+    };
+    refuse(sockets, books, key, &onward, &fault, at);
+    key
+}
+
+fn refuse(
+    sockets: &mut Sockets,
+    books: &mut Books,
+    key: SessionKey,
+    onward: &Onward,
+    fault: &Fault,
+    at: Moment,
+) {
+    let evidence = Evidence {
+        channel: (!onward.channel.is_empty()).then_some(&onward.channel),
+        client_id: onward.client_id.as_deref(),
+        caller: Some(&onward.caller),
+        ..Evidence::default()
+    };
+    let purpose = onward.purpose;
+    respond::respond_error(sockets, books, key, purpose, fault, &evidence, true, at);
+}
+
+fn unavailable(check: Check, message: &'static str) -> Fault {
+    Fault::new(check, ErrorKind::ServiceUnavailable, message)
+}
+
+impl Sockets {
+    /// Whether another node passed this connection on.
+    pub(super) fn is_inner(&self, key: SessionKey) -> bool {
+        self.sessions
+            .get(key)
+            .is_some_and(|session| session.peer.inner)
+    }
+}
+
+const UNREACHABLE: &str = "The server that has this channel does not answer. Try again.";
+const ELSEWHERE: &str = "The servers do not agree on which of them has this channel. Try again.";
+const NOBODY: &str = "No server has this channel at the moment. Try again.";
+const NO_ROOM: &str = "The service has no room for another connection.";
+const LIST: &str = "Listing channels is not available on a cluster. Describe them by name.";

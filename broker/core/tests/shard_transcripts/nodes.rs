@@ -1,0 +1,305 @@
+//! A shard of a node in a cluster: what it passes on to other nodes, what it answers itself, and what it refuses.
+
+use broker_core::check::Check;
+use broker_core::cluster::slot_map::SlotMap;
+use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
+use broker_core::journal::{Entry, Journal};
+use broker_core::machine::{Input, Machine, Output, Peer, TunnelFailure, Tunnelled};
+use broker_core::placement::Placement;
+use broker_core::settings::{Auth, Settings};
+use broker_core::shard::{Shard, Start};
+use broker_core::time::{Moment, Now, Wall};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+const REGION: &str = "us-west-2";
+const ACCOUNT: &str = "123456789012";
+/// The two channels of the map that somebody owns; every other is nobody's.
+const HERE: &str = "here";
+const THERE: &str = "there";
+
+struct Kept(Sender<Entry>);
+
+impl Journal for Kept {
+    fn note(&mut self, entry: Entry) {
+        let _ = self.0.send(entry);
+    }
+}
+
+struct Node {
+    shard: Shard,
+    log: Receiver<Entry>,
+    at: Moment,
+}
+
+fn remote() -> SocketAddr {
+    ([192, 0, 2, 1], 4000).into()
+}
+
+impl Node {
+    fn new() -> Self {
+        let settings = Settings {
+            auth: Auth::None,
+            ..Settings::default()
+        };
+        let mut map = SlotMap::new(&[7; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
+        for (name, node) in [(HERE, NodeId(0)), (THERE, NodeId(1))] {
+            map.assign(map.slot(&Identity::new(REGION, ACCOUNT, name)), node);
+        }
+        let placement = Placement::new([1, 2, 3, 4], 1).in_cluster(Arc::new(map));
+        let (to, log) = unbounded();
+        let start = Start {
+            journal: Box::new(Kept(to)),
+            ..Start::bare(Arc::new(settings), ShardId(0), placement, [5, 6, 7, 8])
+        };
+        Self {
+            shard: Shard::new(start),
+            log,
+            at: Moment {
+                now: Now(1_000),
+                wall: Wall(1_700_000_000_000),
+                ..Moment::default()
+            },
+        }
+    }
+
+    fn open(&mut self, inner: bool) -> SessionKey {
+        let peer = Peer {
+            remote: remote(),
+            listener: 0,
+            tls: false,
+            inner,
+        };
+        self.shard.open(peer, self.at).expect("there is room")
+    }
+
+    /// Where the connection is to be passed on after these bytes, if it is.
+    fn receive(&mut self, session: SessionKey, bytes: &[u8]) -> Option<NodeId> {
+        let mut bytes = bytes.to_vec();
+        let bytes = &mut bytes[..];
+        self.shard
+            .handle(Input::Received { session, bytes }, self.at);
+        let mut to = None;
+        while let Some(output) = self.shard.poll_output() {
+            if let Output::Tunnel(key, node) = output {
+                assert_eq!((key, to), (session, None), "once");
+                to = Some(node);
+            }
+        }
+        to
+    }
+
+    fn answer(&self, session: SessionKey) -> String {
+        String::from_utf8_lossy(self.shard.queued(session)).into_owned()
+    }
+
+    /// Asserts that the last answer is 503 for this reason alone, and ends the connection.
+    fn assert_refused(&self, session: SessionKey, check: Check) {
+        let answer = self.answer(session);
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(
+            answer.to_lowercase().contains("\r\nconnection: close\r\n"),
+            "{answer}"
+        );
+        let counts = self.shard.snapshot().counters.refusals;
+        let counted: Vec<_> = counts.each().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(check, 1)]);
+    }
+}
+
+fn upgrade(channel: &str) -> Vec<u8> {
+    format!(
+        "GET /?X-Amz-ChannelARN=arn%3Aaws%3Akinesisvideo%3A{REGION}%3A{ACCOUNT}%3Achannel%2F{channel}%2F17\
+         &X-Amz-ClientId=v1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn call(operation: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST /{operation} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+fn describe(channel: &str) -> Vec<u8> {
+    // With an escape, which the parser resolves in place.
+    let (first, rest) = channel.split_at(1);
+    let letter = u32::from(first.as_bytes()[0]);
+    call(
+        "describeSignalingChannel",
+        &format!("{{\"ChannelName\":\"\\u{letter:04x}{rest}\"}}"),
+    )
+}
+
+#[test]
+fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
+    let mut node = Node::new();
+    let session = node.open(false);
+    let bytes = [&upgrade(THERE)[..], b"\x81\x80\0\0\0\0"].concat();
+    assert_eq!(node.receive(session, &bytes), Some(NodeId(1)));
+    assert_eq!(node.answer(session), "", "nobody has answered");
+    let mut parcel = node.shard.release(session);
+    let Tunnelled { peer, bytes: sent } = Shard::tunnelled(&mut parcel).expect("to a node");
+    assert_eq!((peer.remote, sent), (remote(), bytes));
+    let snapshot = node.shard.snapshot();
+    assert_eq!(snapshot.connections.iter().sum::<u64>(), 0, "it has left");
+    assert_eq!((snapshot.request_bytes, snapshot.timers), (0, 0));
+}
+
+#[test]
+fn a_call_goes_on_whole_however_it_comes_with_what_follows_it() {
+    for cut in [1, 20, describe(THERE).len() - 3, describe(THERE).len()] {
+        let mut node = Node::new();
+        let session = node.open(false);
+        let bytes = [&describe(THERE)[..], &describe(HERE)].concat();
+        let (first, second) = bytes.split_at(cut);
+        let to = node.receive(session, first).or_else(|| {
+            let to = node.receive(session, second);
+            assert!(to.is_some(), "cut at {cut}");
+            to
+        });
+        assert_eq!(to, Some(NodeId(1)));
+        let mut parcel = node.shard.release(session);
+        let sent = Shard::tunnelled(&mut parcel).expect("to a node").bytes;
+        // What had not come by then is the edge's.
+        assert!(
+            bytes.starts_with(&sent) && sent.len() >= describe(THERE).len(),
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn what_is_owned_here_is_answered_here() {
+    let mut node = Node::new();
+    let session = node.open(false);
+    assert_eq!(node.receive(session, &describe(HERE)), None);
+    assert!(
+        node.answer(session).starts_with("HTTP/1.1 404 "),
+        "{}",
+        node.answer(session)
+    );
+    let session = node.open(false);
+    assert_eq!(node.receive(session, &upgrade(HERE)), None);
+    assert!(node.answer(session).starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn nothing_is_passed_on_twice() {
+    for bytes in [upgrade(THERE), describe(THERE)] {
+        let mut node = Node::new();
+        let session = node.open(true);
+        assert_eq!(node.receive(session, &bytes), None);
+        node.assert_refused(session, Check::OwnerElsewhere);
+    }
+}
+
+#[test]
+fn what_nobody_owns_is_refused() {
+    for bytes in [upgrade("nobodys"), describe("nobodys")] {
+        let mut node = Node::new();
+        let session = node.open(false);
+        assert_eq!(node.receive(session, &bytes), None);
+        node.assert_refused(session, Check::OwnerNone);
+    }
+}
+
+#[test]
+fn a_list_is_never_incomplete() {
+    let mut node = Node::new();
+    let session = node.open(false);
+    assert_eq!(
+        node.receive(session, &call("listSignalingChannels", "{}")),
+        None
+    );
+    node.assert_refused(session, Check::ListIncomplete);
+}
+
+/// The client's next request may be for any node: its own one looks at that.
+#[test]
+fn a_connection_that_was_passed_on_ends_with_its_answer() {
+    for inner in [false, true] {
+        let mut node = Node::new();
+        let session = node.open(inner);
+        assert_eq!(node.receive(session, &describe(HERE)), None);
+        let answer = node.answer(session).to_lowercase();
+        assert_eq!(
+            answer.contains("\r\nconnection: close\r\n"),
+            inner,
+            "{answer}"
+        );
+    }
+}
+
+/// The node that passed it on has said it already, and sends the body with the head.
+#[test]
+fn only_the_clients_own_node_says_100_continue() {
+    for (inner, says) in [(false, true), (true, false)] {
+        let mut node = Node::new();
+        let session = node.open(inner);
+        let head = String::from_utf8(describe(HERE)).expect("as written");
+        let (head, _) = head.split_once("\r\n\r\n").expect("as written");
+        node.receive(
+            session,
+            format!("{head}\r\nExpect: 100-continue\r\n\r\n").as_bytes(),
+        );
+        assert_eq!(node.answer(session).starts_with("HTTP/1.1 100 "), says);
+    }
+}
+
+#[test]
+fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
+    let mut node = Node::new();
+    for failure in 0..5 {
+        let session = node.open(false);
+        assert_eq!(node.receive(session, &upgrade(THERE)), Some(NodeId(1)));
+        let mut parcel = node.shard.release(session);
+        let _ = Shard::tunnelled(&mut parcel);
+        let why = TunnelFailure::Connect;
+        let back = node.shard.bounce_tunnel(parcel, NodeId(1), why, node.at);
+        if failure == 0 {
+            node.assert_refused(back, Check::OwnerUnreachable);
+        }
+        node.at.now = Now(node.at.now.0 + 300);
+    }
+    let trouble = |entry| match entry {
+        Entry::NodeTrouble {
+            node,
+            why,
+            requests,
+        } => Some((node, why, requests)),
+        Entry::ConnectionEnd(_)
+        | Entry::Refused(_)
+        | Entry::Suppressed { .. }
+        | Entry::Audit(_)
+        | Entry::StoreTrouble { .. } => None,
+    };
+    let lines: Vec<_> = node.log.try_iter().filter_map(trouble).collect();
+    let line = |requests| (Box::from("n2"), "connect", requests);
+    assert_eq!(
+        lines,
+        [line(1), line(4)],
+        "at 1.0 s and 2.2 s, of 1.0, 1.3, 1.6, 1.9 and 2.2"
+    );
+}
+
+#[test]
+fn no_room_for_a_tunnel_is_no_fault_of_the_owner() {
+    let mut node = Node::new();
+    let session = node.open(false);
+    assert_eq!(node.receive(session, &describe(THERE)), Some(NodeId(1)));
+    let parcel = node.shard.release(session);
+    let why = TunnelFailure::NoRoom;
+    let back = node.shard.bounce_tunnel(parcel, NodeId(1), why, node.at);
+    node.assert_refused(back, Check::ConnectionsFull);
+    assert!(
+        !node
+            .log
+            .try_iter()
+            .any(|entry| matches!(entry, Entry::NodeTrouble { .. }))
+    );
+}

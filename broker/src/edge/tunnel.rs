@@ -1,0 +1,244 @@
+//! Tunnels: connections of clients that another node serves, one connection to that node each.
+//!
+//! ```text
+//!              greeting              header, request        first byte             both ends
+//!  connect ──► Connecting ──► Greeting ──► Open, unanswered ──► Open, answered ──► gone
+//!                  │              │              │                   │
+//!                  └──────────────┴──────────────┴► 503 by the       └► closed, or reset as the other side was
+//!                       the owner fails, or is late  machine
+//! ```
+//! Bytes are copied as they come: what one side sends is received into a lent buffer and sent to the other at once. If
+//! that has no room, the rest is copied once and waits in the ring, and the first side is not read until it is gone:
+//! so a tunnel holds at most one receive buffer for each direction, and the window of TCP stops who sends too fast. An
+//! idle tunnel holds no buffer. The client's TLS ends here; between the nodes go plain bytes.
+//!
+//! The owner counts messages, bounds and addresses; here are only bytes. A tunnel makes room for nobody once the owner
+//! has answered, as an admitted connection does not: the owner ends it by the same rules as those of its own clients.
+//!
+//! In reading order: this page; `begin` (until the owner has greeted), `copy` (bytes), `end`.
+
+mod begin;
+mod copy;
+mod end;
+
+use super::links::Places;
+use super::tls::Tls;
+use broker_core::crowd::{Crowd, Origin};
+use broker_core::id::NodeId;
+use broker_core::machine::{Machine, Peer, TunnelFailure};
+use broker_core::time::Now;
+use socket2::SockRef;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// The tunnels of one shard.
+pub(super) struct Tunnels<M: Machine> {
+    all: Places<Tunnel<M>>,
+    /// When each is looked at, if nothing happens.
+    due: BTreeSet<(Now, u32)>,
+    /// Those that the owner has not greeted, by the client's address.
+    beginning: Crowd<u32>,
+    /// Bytes of the requests of those.
+    request_bytes: usize,
+    /// Those of which bytes wait for a side that has no room.
+    stalled: BTreeSet<u32>,
+    /// Such bytes.
+    stalled_bytes: usize,
+}
+
+impl<M: Machine> Default for Tunnels<M> {
+    fn default() -> Self {
+        Self {
+            all: Places::default(),
+            due: BTreeSet::new(),
+            beginning: Crowd::default(),
+            request_bytes: 0,
+            stalled: BTreeSet::new(),
+            stalled_bytes: 0,
+        }
+    }
+}
+
+impl<M: Machine> Tunnels<M> {
+    /// Whether there is none, and nothing is left of any.
+    pub(super) fn is_empty(&self) -> bool {
+        let empty = self.all.len() == 0;
+        debug_assert!(
+            !empty
+                || (self.due.is_empty()
+                    && self.beginning.is_empty()
+                    && self.request_bytes == 0
+                    && self.stalled.is_empty()
+                    && self.stalled_bytes == 0),
+            "of tunnels that are gone nothing is kept"
+        );
+        empty
+    }
+
+    /// When the first is to be looked at.
+    pub(super) fn next_due(&self) -> Option<Now> {
+        self.due.first().map(|&(due, _)| due)
+    }
+}
+
+/// One client whose channel is on another node.
+struct Tunnel<M: Machine> {
+    node: NodeId,
+    peer: Peer,
+    stage: Stage,
+    /// The session, until the owner has answered: it answers if the owner does not.
+    parcel: Option<M::Parcel>,
+    /// What goes to the owner behind the header; then empty.
+    request: Vec<u8>,
+    client: Half,
+    owner: Half,
+    /// How it ends, as soon as the kernel holds nothing of it.
+    ending: Option<Ending>,
+    began: Now,
+    /// Its entry in [`Tunnels::due`].
+    due: Now,
+    /// Bytes that are counted in [`Tunnels::stalled_bytes`].
+    stalled: usize,
+}
+
+/// What a tunnel awaits.
+enum Stage {
+    /// The connection to the owner.
+    Connecting,
+    /// The owner's greeting, of which this much has come.
+    Greeting(Vec<u8>),
+    /// Bytes of either side.
+    Open,
+}
+
+/// How a tunnel ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Both connections are closed.
+    Close,
+    /// Both are reset, since one of them was.
+    Reset,
+    /// The client gets 503: the owner did not answer.
+    Bounce(TunnelFailure),
+}
+
+/// The sides of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Owner,
+}
+
+impl Side {
+    const BOTH: [Self; 2] = [Self::Client, Self::Owner];
+
+    fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Owner,
+            Self::Owner => Self::Client,
+        }
+    }
+}
+
+impl<M: Machine> Tunnel<M> {
+    fn half(&mut self, side: Side) -> &mut Half {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Owner => &mut self.owner,
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::of(self.peer.remote.ip())
+    }
+
+    /// Ends it; the first reason counts.
+    fn end(&mut self, ending: Ending) {
+        self.ending.get_or_insert(ending);
+    }
+
+    /// The owner is of no use any more: the client gets 503 if nothing has come of it, else `otherwise`.
+    fn owner_fails(&mut self, why: TunnelFailure, otherwise: Ending) {
+        // A client that has left is answered by nobody.
+        let unanswered = self.parcel.is_some() && self.client.ended.is_none();
+        self.end(if unanswered {
+            Ending::Bounce(why)
+        } else {
+            otherwise
+        });
+    }
+}
+
+/// One of the two connections.
+struct Half {
+    socket: OwnedFd,
+    /// The engine of an encrypted client.
+    tls: Option<Box<Tls>>,
+    /// A receive, or the connect, is armed.
+    armed: bool,
+    /// The receive is being cancelled.
+    cancelled: bool,
+    /// A send of the ring is in flight, since this moment.
+    sending: Option<Now>,
+    /// Bytes that wait behind that send.
+    waiting: Vec<u8>,
+    /// It sends no more, since this moment.
+    ended: Option<Now>,
+    /// Our end is shut: it gets no more.
+    shut: bool,
+}
+
+impl Half {
+    fn new(socket: OwnedFd, tls: Option<Box<Tls>>) -> Self {
+        Self {
+            socket,
+            tls,
+            armed: false,
+            cancelled: false,
+            sending: None,
+            waiting: Vec::new(),
+            ended: None,
+            shut: false,
+        }
+    }
+
+    /// Whether the kernel holds nothing of it.
+    fn at_rest(&self) -> bool {
+        !self.armed && self.sending.is_none()
+    }
+
+    /// Whether all that it was given is with the kernel.
+    fn taken(&self) -> bool {
+        self.sending.is_none() && self.waiting.is_empty()
+    }
+
+    /// Sends `bytes` without waiting, encrypted if they are to be: what the kernel took and what is left; `None` when
+    /// it is broken.
+    fn send<'a>(&mut self, bytes: &'a [u8], cipher: &'a mut Vec<u8>) -> Option<(usize, &'a [u8])> {
+        let bytes = match &mut self.tls {
+            None => bytes,
+            Some(tls) => {
+                cipher.clear();
+                tls.write(bytes, cipher).ok()?;
+                cipher
+            }
+        };
+        if bytes.is_empty() {
+            return Some((0, bytes));
+        }
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        match SockRef::from(&self.socket).send_with_flags(bytes, flags) {
+            Ok(sent) => Some((sent, bytes.get(sent..).unwrap_or_default())),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Some((0, bytes))
+            }
+            Err(_) => None,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
+
+use super::super::connection::{Connection, Stage as ConnectionStage};
+use super::super::flush::Flushed;
+use super::super::limits::TUNNELS_BEGINNING_MAX;
+use super::super::links::{LinkEnd, link_key};
+use super::super::shard::Edge;
+use super::{Ending, Half, Stage, Tunnel};
+use broker_core::crowd::Origin;
+use broker_core::id::{NodeId, SessionKey};
+use broker_core::machine::{Machine, TunnelFailure, Tunnelled};
+use codec::proxy::{Link, NotGreeting, ProxyHeader, read_greeting, write};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+impl<M: Machine> Edge<M> {
+    /// Passes a connection on to another node as soon as the kernel holds nothing of it.
+    pub(in super::super) fn pass_on(&mut self, session: SessionKey, node: NodeId) {
+        self.watch(session);
+        match self.flush(session) {
+            Flushed::Waiting => return,
+            // A broken one ends at once, like any other.
+            Flushed::Broken => return self.cut(session),
+            Flushed::All => {}
+        }
+        if !self.table.get(session).is_some_and(Connection::at_rest) {
+            return;
+        }
+        let mut unread = self.unread.remove(&session).unwrap_or_default();
+        let Some(Connection {
+            socket, tls, ended, ..
+        }) = self.remove(session)
+        else {
+            return;
+        };
+        let mut parcel = self.machine.release(session);
+        let mut client = Half::new(socket, tls);
+        client.ended = ended.then_some(self.at.now);
+        let Some(Tunnelled { peer, mut bytes }) = M::tunnelled(&mut parcel) else {
+            debug_assert!(false, "a session that is to be passed on says so");
+            return self.return_client(client, parcel, node, TunnelFailure::Closed);
+        };
+        if client.tls.is_none() {
+            bytes.append(&mut unread);
+        } else if !self.decrypt_client(&mut client, &mut unread) {
+            self.close_client(client);
+            return drop(parcel);
+        } else {
+            bytes.append(&mut self.plain);
+        }
+        match self.connect(node, Origin::of(peer.remote.ip()), bytes.len()) {
+            Ok((place, owner)) => {
+                let tunnel = Tunnel {
+                    node,
+                    peer,
+                    stage: Stage::Connecting,
+                    parcel: Some(parcel),
+                    request: bytes,
+                    client,
+                    owner,
+                    ending: None,
+                    began: self.at.now,
+                    due: super::end::NEVER,
+                    stalled: 0,
+                };
+                self.open_tunnel(place, tunnel);
+            }
+            Err(why) => self.return_client(client, parcel, node, why),
+        }
+    }
+
+    /// A place for a tunnel and a connection to its owner under way.
+    fn connect(
+        &mut self,
+        node: NodeId,
+        origin: Origin,
+        bytes: usize,
+    ) -> Result<(u32, Half), TunnelFailure> {
+        if !self.tunnel_room(origin, bytes) {
+            return Err(TunnelFailure::NoRoom);
+        }
+        let links = self.links.as_ref();
+        let address = links
+            .and_then(|links| links.node(node))
+            .map(|(_, address)| address);
+        let address = address.ok_or(TunnelFailure::Connect)?;
+        let crowded = self.descriptors.opened() > self.settings.connections;
+        if crowded && !self.make_room(origin) {
+            self.descriptors.closed();
+            return Err(TunnelFailure::NoRoom);
+        }
+        let made = self
+            .tunnels
+            .all
+            .claim()
+            .zip(socket(address, &self.settings).ok());
+        let Some((place, owner)) = made else {
+            self.descriptors.closed();
+            return Err(TunnelFailure::NoRoom);
+        };
+        let key = link_key(LinkEnd::Owner(place));
+        self.ring.connect(owner.as_fd(), key, address);
+        let mut owner = Half::new(owner, None);
+        owner.armed = true; // the connect
+        Ok((place, owner))
+    }
+
+    /// Whether one more may begin, perhaps at the cost of another one that the owner has not greeted.
+    fn tunnel_room(&mut self, origin: Origin, bytes: usize) -> bool {
+        loop {
+            let tunnels = &mut self.tunnels;
+            if tunnels.beginning.len() < TUNNELS_BEGINNING_MAX
+                && tunnels.request_bytes + bytes <= self.settings.tunnel_request_bytes
+            {
+                return true;
+            }
+            let Some(victim) = tunnels.beginning.victim(origin, self.at.now) else {
+                return false;
+            };
+            self.end_tunnel(victim, Ending::Bounce(TunnelFailure::NoRoom));
+        }
+    }
+
+    fn open_tunnel(&mut self, place: u32, tunnel: Tunnel<M>) {
+        self.counts.tunnels_opened += 1;
+        self.tunnels.request_bytes += tunnel.request.len();
+        let origin = tunnel.origin();
+        self.tunnels.beginning.enter(place, origin, self.at.now);
+        self.settle(place, Box::new(tunnel));
+    }
+
+    /// The connect is over, well or not.
+    pub(in super::super) fn connected(&mut self, place: u32, result: &io::Result<()>) {
+        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
+            return debug_assert!(false, "a tunnel outlives its connect");
+        };
+        tunnel.owner.armed = false;
+        match result {
+            Ok(()) => tunnel.stage = Stage::Greeting(Vec::new()),
+            Err(_) => tunnel.owner_fails(TunnelFailure::Connect, Ending::Close),
+        }
+        self.settle(place, tunnel);
+    }
+
+    /// Bytes of the owner before it was sent anything. The header and the request follow a whole greeting.
+    pub(super) fn greeted(&mut self, place: u32, tunnel: &mut Tunnel<M>, bytes: &[u8]) {
+        let Stage::Greeting(greeting) = &mut tunnel.stage else {
+            return debug_assert!(false, "called in that stage");
+        };
+        greeting.extend_from_slice(bytes);
+        let challenge = match read_greeting(greeting) {
+            Ok(None) => return,
+            Ok(Some(challenge)) => challenge,
+            Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
+        };
+        let links = self.links.clone();
+        let Some((links, (name, _))) = links
+            .as_deref()
+            .and_then(|links| Some((links, links.node(tunnel.node)?)))
+        else {
+            return tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
+        };
+        let link = Link {
+            key: &links.key,
+            challenge: &challenge,
+            node: name,
+        };
+        let header = ProxyHeader {
+            source: tunnel.peer.remote,
+            destination: local(&tunnel.client.socket),
+            listener: tunnel.peer.listener,
+            tls: tunnel.peer.tls,
+        };
+        tunnel.stage = Stage::Open;
+        let request = self.request_leaves(place, tunnel);
+        let mut first = Vec::with_capacity(codec::proxy::HEADER_BYTES_MAX + request.len());
+        write(&mut first, &header, &link);
+        first.extend_from_slice(&request);
+        self.counts.tunnel_bytes_to_owner += request.len() as u64;
+        self.pass(place, tunnel, super::Side::Owner, &first);
+    }
+
+    /// The request is no longer among those that wait for a greeting.
+    pub(super) fn request_leaves(&mut self, place: u32, tunnel: &mut Tunnel<M>) -> Vec<u8> {
+        let request = std::mem::take(&mut tunnel.request);
+        self.tunnels.request_bytes -= request.len();
+        self.tunnels.beginning.leave(place);
+        request
+    }
+
+    /// Decrypts what came of a client that was leaving into `self.plain`. False when it broke the protocol.
+    fn decrypt_client(&mut self, client: &mut Half, unread: &mut [u8]) -> bool {
+        let Some(tls) = &mut client.tls else {
+            return true;
+        };
+        match tls.read(unread, &mut self.plain, self.at.now) {
+            super::super::tls::Read::More => {}
+            super::super::tls::Read::End => client.ended = Some(self.at.now),
+            super::super::tls::Read::Failed => {
+                self.plain.clear();
+                return false;
+            }
+        }
+        let (before, after) = tls.recharge();
+        self.count_held(before, after);
+        true
+    }
+
+    /// A client comes back into the table, for the machine to answer it.
+    pub(super) fn return_client(
+        &mut self,
+        mut client: Half,
+        parcel: M::Parcel,
+        node: NodeId,
+        why: TunnelFailure,
+    ) {
+        self.discharge_client(&mut client);
+        self.counts.tunnel_failures[why as usize] += 1;
+        let session = self.machine.bounce_tunnel(parcel, node, why, self.at);
+        let mut connection = Connection::new(session, client.socket, client.tls);
+        connection.ended = client.ended.is_some();
+        debug_assert!(connection.stage == ConnectionStage::Open);
+        self.insert(session, connection);
+        self.drain();
+        self.touch(session);
+    }
+}
+
+/// The address that a client connected to; of one that has left, any.
+fn local(socket: &OwnedFd) -> SocketAddr {
+    let address = SockRef::from(socket).local_addr().ok();
+    let address = address.and_then(|address| address.as_socket());
+    address.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into())
+}
+
+/// A socket to connect with: blocking, since the ring waits in it.
+fn socket(address: SocketAddr, settings: &super::super::EdgeSettings) -> io::Result<OwnedFd> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_tcp_nodelay(true)?;
+    // A host that is gone says nothing, and an idle client sends nothing that would show it.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    if settings.tcp_user_ms != 0 {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(settings.tcp_user_ms)))?;
+    }
+    Ok(socket.into())
+}

@@ -1,0 +1,240 @@
+//! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
+
+use super::super::limits::LAUNCH_BYTES;
+use super::super::links::{LinkEnd, link_key};
+use super::super::room::{Holder, payers};
+use super::super::shard::Edge;
+use super::super::tls::Read;
+use super::{Ending, Side, Stage, Tunnel};
+use broker_core::id::SessionKey;
+use broker_core::machine::{Machine, TunnelFailure};
+use ring::{Lent, Received};
+use std::io;
+use std::os::fd::AsFd;
+
+impl<M: Machine> Edge<M> {
+    /// A receive of one side is over.
+    pub(in super::super) fn tunnel_received(&mut self, place: u32, side: Side, received: Received) {
+        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
+            debug_assert!(false, "a tunnel outlives what is armed on it");
+            if let Received::Bytes(lent) = received {
+                self.ring.give_back(lent);
+            }
+            return;
+        };
+        let half = tunnel.half(side);
+        (half.armed, half.cancelled) = (false, false);
+        match received {
+            Received::Bytes(lent) => self.tunnel_bytes(place, &mut tunnel, side, lent),
+            Received::End => self.side_ended(&mut tunnel, side),
+            Received::Failed(_) if side == Side::Owner => {
+                tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset);
+            }
+            Received::Failed(_) => tunnel.end(Ending::Reset),
+            // Armed again when it is settled: all buffers of this turn are back by then.
+            Received::NoBuffers => self.counts.no_buffers += 1,
+            Received::Cancelled => {}
+        }
+        self.settle(place, tunnel);
+    }
+
+    fn tunnel_bytes(&mut self, place: u32, tunnel: &mut Tunnel<M>, side: Side, mut lent: Lent) {
+        self.counts.receives += 1;
+        self.counts.received_bytes += lent.len() as u64;
+        if tunnel.ending.is_some() {
+            return self.ring.give_back(lent);
+        }
+        // The bytes are copied out of the lent buffer where another part of the ring is needed meanwhile.
+        if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
+            let bytes = self.ring.bytes(&mut lent).to_vec();
+            self.ring.give_back(lent);
+            return self.greeted(place, tunnel, &bytes);
+        }
+        if side == Side::Owner {
+            tunnel.parcel = None; // it is answered
+            self.counts.tunnel_bytes_to_client += lent.len() as u64;
+            let rest = self.write(tunnel, Side::Client, Piece::Lent(&mut lent));
+            self.ring.give_back(lent);
+            return self.launch_rest(place, tunnel, Side::Client, rest);
+        }
+        if tunnel.client.tls.is_some() {
+            return self.take_client_cipher(place, tunnel, lent);
+        }
+        self.counts.tunnel_bytes_to_owner += lent.len() as u64;
+        let rest = self.write(tunnel, Side::Owner, Piece::Lent(&mut lent));
+        self.ring.give_back(lent);
+        self.launch_rest(place, tunnel, Side::Owner, rest);
+    }
+
+    fn take_client_cipher(&mut self, place: u32, tunnel: &mut Tunnel<M>, mut lent: Lent) {
+        let Some(tls) = &mut tunnel.client.tls else {
+            return self.ring.give_back(lent);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        let read = tls.read(self.ring.bytes(&mut lent), &mut plain, self.at.now);
+        self.ring.give_back(lent);
+        let (before, after) = tls.recharge();
+        let has_out = tls.has_out();
+        self.count_held(before, after);
+        self.counts.tunnel_bytes_to_owner += plain.len() as u64;
+        if !plain.is_empty() {
+            self.pass(place, tunnel, Side::Owner, &plain);
+        }
+        plain.clear();
+        self.plain = plain;
+        if has_out {
+            self.pass(place, tunnel, Side::Client, &[]);
+        }
+        match read {
+            Read::More => {}
+            Read::End => self.side_ended(tunnel, Side::Client),
+            Read::Failed => tunnel.end(Ending::Close),
+        }
+        let most = self.settings.partial_record_bytes as u64;
+        if after.secured > before.secured && self.counts.partial_record_bytes > most {
+            tunnel.end(Ending::Close); // who adds to what is too much already
+        }
+    }
+
+    /// One side sends no more. Before the owner has answered, its end is a failure.
+    fn side_ended(&mut self, tunnel: &mut Tunnel<M>, side: Side) {
+        tunnel.half(side).ended.get_or_insert(self.at.now);
+        if side == Side::Owner && tunnel.parcel.is_some() {
+            tunnel.owner_fails(TunnelFailure::Closed, Ending::Close);
+        }
+    }
+
+    /// Sends bytes to one side, behind what waits for it.
+    pub(super) fn pass(&mut self, place: u32, tunnel: &mut Tunnel<M>, to: Side, bytes: &[u8]) {
+        let rest = self.write(tunnel, to, Piece::Own(bytes));
+        self.launch_rest(place, tunnel, to, rest);
+    }
+
+    /// Sends what the socket has room for and returns the rest; what must wait behind a send in flight is kept.
+    fn write(&mut self, tunnel: &mut Tunnel<M>, to: Side, piece: Piece<'_>) -> Option<Vec<u8>> {
+        let half = tunnel.half(to);
+        let bytes = match piece {
+            Piece::Lent(lent) => &*self.ring.bytes(lent),
+            Piece::Own(bytes) => bytes,
+        };
+        if half.shut {
+            return None;
+        }
+        if half.sending.is_some() {
+            half.waiting.extend_from_slice(bytes);
+            return None;
+        }
+        self.counts.sends += 1;
+        let Some((sent, rest)) = half.send(bytes, &mut self.cipher) else {
+            side_broke(tunnel, to);
+            return None;
+        };
+        self.counts.sent_bytes += sent as u64;
+        if rest.is_empty() {
+            return None;
+        }
+        let mut flight = self.spare.pop().unwrap_or_default();
+        flight.extend_from_slice(rest);
+        Some(flight)
+    }
+
+    /// Gives the ring what a socket had no room for.
+    fn launch_rest(&mut self, place: u32, tunnel: &mut Tunnel<M>, to: Side, rest: Option<Vec<u8>>) {
+        let Some(flight) = rest else {
+            return;
+        };
+        debug_assert!(
+            flight.len() <= LAUNCH_BYTES,
+            "a request, or a receive buffer's worth"
+        );
+        self.counts.queued_sends += 1;
+        tunnel.stalled += flight.len();
+        self.tunnels.stalled_bytes += flight.len();
+        self.tunnels.stalled.insert(place);
+        let half = tunnel.half(to);
+        half.sending = Some(self.at.now);
+        self.ring
+            .send(half.socket.as_fd(), key(place, to), flight, 0);
+    }
+
+    /// A send of the ring is over.
+    pub(in super::super) fn tunnel_sent(
+        &mut self,
+        place: u32,
+        side: Side,
+        flight: Vec<u8>,
+        result: &io::Result<usize>,
+    ) {
+        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
+            return debug_assert!(false, "a tunnel outlives its send");
+        };
+        let sent = result.as_ref().copied().unwrap_or(0);
+        let whole = sent == flight.len();
+        self.counts.sent_bytes += sent as u64;
+        tunnel.stalled -= flight.len();
+        self.tunnels.stalled_bytes -= flight.len();
+        if tunnel.stalled == 0 {
+            self.tunnels.stalled.remove(&place);
+        }
+        self.recycle(flight);
+        tunnel.half(side).sending = None;
+        if whole {
+            let waiting = std::mem::take(&mut tunnel.half(side).waiting);
+            let tls = &tunnel.half(side).tls;
+            if !waiting.is_empty() || tls.as_ref().is_some_and(|tls| tls.has_out()) {
+                self.pass(place, &mut tunnel, side, &waiting);
+            }
+        } else {
+            side_broke(&mut tunnel, side);
+        }
+        self.settle(place, tunnel);
+    }
+
+    /// Holds the budget of bytes that wait for sides without room: who holds most of it pays.
+    pub(in super::super) fn hold_stalled(&mut self) {
+        let most = self.settings.tunnel_stalled_bytes;
+        if self.tunnels.stalled_bytes <= most {
+            return;
+        }
+        let excess = self.tunnels.stalled_bytes - (most - most / 8);
+        let holder = |&place: &u32| {
+            let tunnel = self.tunnels.all.get(place)?;
+            Some(Holder {
+                session: SessionKey::new(place & 0xff_ffff, 0),
+                origin: tunnel.origin(),
+                guest: false,
+                bytes: tunnel.stalled as u64,
+                begun: tunnel.began,
+            })
+        };
+        let holders = self.tunnels.stalled.iter().filter_map(holder).collect();
+        for payer in payers(holders, excess as u64) {
+            self.counts.evicted += 1;
+            let place = u32::try_from(payer.session.slot()).unwrap_or(u32::MAX);
+            self.end_tunnel(place, Ending::Reset);
+        }
+    }
+}
+
+/// Nothing can be sent to one side any more.
+fn side_broke<M: Machine>(tunnel: &mut Tunnel<M>, side: Side) {
+    match side {
+        Side::Client => tunnel.end(Ending::Reset),
+        Side::Owner => tunnel.owner_fails(TunnelFailure::Closed, Ending::Reset),
+    }
+}
+
+/// Bytes to be sent.
+enum Piece<'a> {
+    /// As they were received.
+    Lent(&'a mut Lent),
+    Own(&'a [u8]),
+}
+
+/// The ring's key of one side.
+pub(super) fn key(place: u32, side: Side) -> ring::Key {
+    link_key(match side {
+        Side::Client => LinkEnd::Client(place),
+        Side::Owner => LinkEnd::Owner(place),
+    })
+}

@@ -1,0 +1,116 @@
+//! Masters, viewers and callers that are connected to different nodes.
+
+use super::nodes::{Nodes, call};
+use crate::http::{Connection, request};
+use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_viewer};
+use crate::process::Broker;
+use serde_json::json;
+
+#[test]
+fn a_master_on_one_node_meets_a_viewer_on_the_other() {
+    let nodes = Nodes::start(2);
+    for arn in nodes.channels() {
+        for (one, other) in [(&nodes.n1, &nodes.n2), (&nodes.n2, &nodes.n1)] {
+            let mut master = Peer::master(one, &arn);
+            let mut viewer = Peer::viewer(other, &arn, "v1");
+            exchange(&mut master, &mut viewer);
+            viewer.close();
+            master.close();
+        }
+        // The viewer first: its offer waits for the master.
+        let mut viewer = Peer::viewer(&nodes.n1, &arn, "v1");
+        viewer.send(&offer("ZWFybHk="));
+        let mut master = Peer::master(&nodes.n2, &arn);
+        master.expect(&to_master("SDP_OFFER", "ZWFybHk=", "v1"));
+        exchange(&mut master, &mut viewer);
+        viewer.close();
+        master.close();
+    }
+    assert_quiet(&nodes);
+}
+
+pub(super) fn exchange(master: &mut Peer, viewer: &mut Peer) {
+    for payload in ["b2ZmZXI=".to_owned(), "A".repeat(20_000)] {
+        viewer.send(&offer(&payload));
+        master.expect(&to_master("SDP_OFFER", &payload, "v1"));
+        master.send(&answer("v1", &payload));
+        viewer.expect(&to_viewer("SDP_ANSWER", &payload));
+        viewer.send(&candidate(&payload));
+        master.expect(&to_master("ICE_CANDIDATE", &payload, "v1"));
+        master.send(&candidate_to("v1", &payload));
+        viewer.expect(&to_viewer("ICE_CANDIDATE", &payload));
+    }
+}
+
+#[test]
+fn calls_are_answered_by_the_owner_through_any_node() {
+    let nodes = Nodes::start(2);
+    for arn in nodes.channels() {
+        let name = arn.split('/').nth(1).expect("as written");
+        for node in [&nodes.n1, &nodes.n2] {
+            for asked in [json!({ "ChannelName": name }), json!({ "ChannelARN": arn })] {
+                let found = call(node.plain, "/describeSignalingChannel", &asked).ok();
+                assert_eq!(found["ChannelInfo"]["ChannelARN"], arn.as_str());
+            }
+            let list = call(node.plain, "/listSignalingChannels", &json!({}));
+            list.refused(503, "ServiceUnavailable");
+        }
+        let again = call(
+            nodes.n1.plain,
+            "/createSignalingChannel",
+            &json!({ "ChannelName": name }),
+        );
+        again.refused(400, "ResourceInUseException");
+    }
+    assert_quiet(&nodes);
+}
+
+/// Of a connection that is kept alive each request may be for another node. One that was passed on ends with its
+/// answer, which says so, and the next request finds its own way.
+#[test]
+fn a_connection_that_was_passed_on_ends_with_its_answer() {
+    let nodes = Nodes::start(1);
+    let [own, others] = nodes.channels();
+    let mut connection = Connection::open(nodes.n1.plain);
+    let path = "/describeSignalingChannel";
+    for _ in 0..3 {
+        let answer = connection.call(path, &json!({ "ChannelARN": own }));
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+    }
+    let last = connection.call(path, &json!({ "ChannelARN": others }));
+    assert_eq!(
+        (last.status, last.header("connection")),
+        (200, Some("close"))
+    );
+    connection.assert_closed();
+    // Pipelined requests of this node are answered before, and what follows is for a connection of its own.
+    let mut connection = Connection::open(nodes.n1.plain);
+    let ask = |arn: &str| request(path, &json!({ "ChannelARN": arn }).to_string());
+    connection.send(&[ask(&own), ask(&others), ask(&own)].concat());
+    for arn in [&own, &others] {
+        let answer = connection.answer().expect("an answer");
+        assert_eq!(answer.ok()["ChannelInfo"]["ChannelARN"], arn.as_str());
+    }
+    connection.assert_closed();
+    assert_quiet(&nodes);
+}
+
+/// The books of both nodes balance, and nothing is left of any tunnel.
+pub(super) fn assert_quiet(nodes: &Nodes) {
+    for node in [&nodes.n1, &nodes.n2] {
+        node.assert_balanced();
+        assert_gone(node);
+    }
+    let sum = |name| nodes.n1.scrape().sum(name) + nodes.n2.scrape().sum(name);
+    let (begun, taken) = (
+        sum("heliograph_cluster_tunnels_opened_total"),
+        sum("heliograph_cluster_inner_accepted_total"),
+    );
+    assert_eq!(begun, taken, "each tunnel was one connection of its owner");
+}
+
+pub(super) fn assert_gone(node: &Broker) {
+    crate::process::until("the end of all tunnels", || {
+        (node.scrape().sum("heliograph_cluster_tunnels") == 0.0).then_some(())
+    });
+}

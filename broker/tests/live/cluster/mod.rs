@@ -1,0 +1,12 @@
+//! Several nodes with a fixed map: what each passes on to the others, and what it does when they do not answer.
+//!
+//! * [`meeting`]: what must work, through any node.
+//! * [`owner`]: a node whose owner is the test: what it sends, and what the owner may do to it.
+//! * [`inner`]: a node whose inner port the test connects to: garbage, silence, forged and used headers, bounds.
+//! * [`trouble`]: two nodes of which one is slow, gone, or of another opinion.
+
+mod inner;
+mod meeting;
+pub(crate) mod nodes;
+mod owner;
+mod trouble;
