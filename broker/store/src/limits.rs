@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Memory that the engine may use for pages, in bytes. Commits touch few pages, and loading reads each once; what it
 /// does not keep is in the kernel's page cache. Pages of a larger transaction are written before its commit, where
 /// nothing refers to them yet.
-pub const CACHE_BYTES: usize = 1024 * 1024;
+pub const CACHE_BYTES: usize = 512 * 1024;
 
 /// Longest key, in bytes. A channel's ARN has at most some 350.
 pub const KEY_BYTES_MAX: usize = 1024;
