@@ -21,12 +21,16 @@ use crate::journal::EndReason;
 use crate::limits::{ANSWER_BYTES_MAX, REQUEST_BYTES_FREE};
 use crate::machine::Peer;
 use crate::time::Now;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// One connection's state. The boxes keep the rare states small: an open, idle WebSocket is the common case by far.
 #[derive(Debug)]
 pub(crate) struct Session {
-    /// Who is at the other end.
-    pub peer: Peer,
+    /// See [`Self::peer`].
+    remote: Remote,
+    listener: u16,
+    tls: bool,
+    inner: bool,
     /// The state of the connection.
     pub state: SessionState,
     /// Bytes that wait for the socket.
@@ -43,6 +47,13 @@ pub(crate) struct Session {
     pub cut: bool,
     /// Bytes that are counted in the shard's books of connections that are behind.
     pub weight: u32,
+}
+
+/// An address, in 16 bytes where the standard type takes 32: those of IPv6 are boxed.
+#[derive(Debug)]
+enum Remote {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
 }
 
 /// Whether a fault of a test keeps its answers from an HTTP connection: under `--dev` only.
@@ -87,7 +98,13 @@ impl Session {
     #[must_use]
     pub(crate) fn accepted(peer: Peer, deadline: Now) -> Self {
         Self {
-            peer,
+            remote: match peer.remote {
+                SocketAddr::V4(remote) => Remote::V4(remote),
+                SocketAddr::V6(remote) => Remote::V6(Box::new(remote)),
+            },
+            listener: peer.listener,
+            tls: peer.tls,
+            inner: peer.inner,
             state: SessionState::Http(Box::new(Http::new(
                 if peer.tls {
                     HttpStage::AwaitTls
@@ -107,6 +124,26 @@ impl Session {
             behind: false,
             cut: false,
             weight: 0,
+        }
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub(crate) fn peer(&self) -> Peer {
+        Peer {
+            remote: self.remote(),
+            listener: self.listener,
+            tls: self.tls,
+            inner: self.inner,
+        }
+    }
+
+    /// The address of the other end.
+    #[must_use]
+    pub(crate) fn remote(&self) -> SocketAddr {
+        match &self.remote {
+            Remote::V4(remote) => SocketAddr::V4(*remote),
+            Remote::V6(remote) => SocketAddr::V6(**remote),
         }
     }
 
@@ -237,8 +274,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_peer_is_who_it_was() {
+        for remote in [
+            "192.0.2.7:443".parse().unwrap(),
+            SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 65_535, 3, 4)),
+        ] {
+            let peer = Peer {
+                remote,
+                listener: 700,
+                tls: true,
+                inner: true,
+            };
+            let kept = Session::accepted(peer, Now(0)).peer();
+            assert_eq!(
+                (kept.remote, kept.listener, kept.tls, kept.inner),
+                (remote, 700, true, true)
+            );
+        }
+    }
+
+    #[test]
     fn a_session_stays_small() {
         // What a million idle viewers cost: this many bytes each, before the tables around it.
-        assert!(size_of::<Session>() <= 176, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 152, "{}", size_of::<Session>());
     }
 }

@@ -132,10 +132,32 @@ struct Times {
     /// See [`Terms::ends`].
     ends: Now,
     last_frame: Now,
-    /// When a ping was sent that no frame followed; never, if there is none.
-    pinged: Now,
-    /// When the first byte of an unfinished message came; never, if there is none.
-    message_began: Now,
+    /// Milliseconds from `last_frame` to a ping that no frame followed; [`NO_SPAN`] if there is none.
+    to_ping: u32,
+    /// Milliseconds from the first byte of an unfinished message to `last_frame`; [`NO_SPAN`] if there is none.
+    since_begin: u32,
+}
+
+/// There is nothing that a span would lead to.
+const NO_SPAN: u32 = u32::MAX;
+
+impl Times {
+    /// When a ping was sent that no frame followed.
+    fn pinged(&self) -> Option<Now> {
+        let span = Some(self.to_ping).filter(|ms| *ms != NO_SPAN)?;
+        Some(self.last_frame.after(span.into()))
+    }
+
+    /// When the first byte of an unfinished message came.
+    fn message_began(&self) -> Option<Now> {
+        let span = Some(self.since_begin).filter(|ms| *ms != NO_SPAN)?;
+        Some(Now(self.last_frame.0.saturating_sub(span.into())))
+    }
+
+    /// A span of these milliseconds. All that are measured so are within minutes; 49 days are the most.
+    fn span(ms: u64) -> u32 {
+        u32::try_from(ms).map_or(NO_SPAN - 1, |ms| ms.min(NO_SPAN - 1))
+    }
 }
 
 /// Frames without effect that came within one second of the shard's clock.
@@ -182,8 +204,8 @@ impl WebSocket {
             times: Times {
                 ends: terms.ends,
                 last_frame: now,
-                pinged: NEVER,
-                message_began: NEVER,
+                to_ping: NO_SPAN,
+                since_begin: NO_SPAN,
             },
             idle_frames: IdleFrames::default(),
         }
@@ -213,19 +235,24 @@ impl WebSocket {
     /// Bytes came. `begun`: whether they ended within a message or frame, whose time then runs. Returns whether a
     /// deadline may be nearer than before: that of what was begun, or the next ping after one that was answered.
     pub(crate) fn heard(&mut self, begun: bool, now: Now) -> bool {
-        self.times.last_frame = now;
-        let answered = std::mem::replace(&mut self.times.pinged, NEVER) != NEVER;
-        self.times.message_began = if begun {
-            self.times.message_began.min(now)
-        } else {
-            NEVER
+        let answered = self.times.to_ping != NO_SPAN;
+        let began = self.times.message_began().unwrap_or(now);
+        self.times = Times {
+            ends: self.times.ends,
+            last_frame: now,
+            to_ping: NO_SPAN,
+            since_begin: if begun {
+                Times::span(now.since(began))
+            } else {
+                NO_SPAN
+            },
         };
         answered || begun
     }
 
     /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
     pub(crate) fn message_ended(&mut self) {
-        self.times.message_began = NEVER;
+        self.times.since_begin = NO_SPAN;
     }
 
     /// Counts a frame without effect; false when there were too many within one second.
@@ -241,7 +268,7 @@ impl WebSocket {
 
     /// A ping went out. Also said of one whose answer could not have been read so far, which has its whole time again.
     pub(crate) fn pinged(&mut self, now: Now) {
-        self.times.pinged = now;
+        self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
     /// GO_AWAY is to go out; false when it went out before, or may not.
@@ -282,9 +309,9 @@ impl WebSocket {
 
     /// By when a ping that was sent must be answered, if it must.
     fn pong(&self, timeouts: &Timeouts) -> Option<Now> {
-        let awaited = self.times.pinged != NEVER && !self.superseded;
-        (awaited && timeouts.ping_ms > 0 && timeouts.pong_ms > 0)
-            .then(|| whole_second(self.times.pinged.after(timeouts.pong_ms)))
+        let waits = !self.superseded && timeouts.ping_ms > 0 && timeouts.pong_ms > 0;
+        let pinged = self.times.pinged().filter(|_| waits)?;
+        Some(whole_second(pinged.after(timeouts.pong_ms)))
     }
 
     /// What is due at `now`, the gravest first. Superseded connections are neither pinged nor sent GO_AWAY.
@@ -300,12 +327,12 @@ impl WebSocket {
             Now(end.0.saturating_sub(grace)).max(self.tally.opened)
         });
         let pings = timeouts.ping_ms > 0 && !self.superseded;
-        let awaits_pong = self.times.pinged != NEVER;
+        let awaits_pong = self.times.pinged().is_some();
         let ping = (pings && !awaits_pong)
             .then(|| whole_second(self.times.last_frame.after(timeouts.ping_ms)));
         let pong = self.pong(timeouts);
-        let began = Some(self.times.message_began).filter(|began| *began != NEVER);
-        let slow = began.map(|began| began.after(MESSAGE_MS_MAX));
+        let slow = self.times.message_began();
+        let slow = slow.map(|began| began.after(MESSAGE_MS_MAX));
         let dues = [
             (age, Due::Old),
             (Some(idle), Due::Idle),

@@ -176,7 +176,7 @@ impl Sockets {
             channel_arn: None,
             outcome: "ok",
             request_id: id.into(),
-            remote: session.peer.remote,
+            remote: session.remote(),
         })
     }
 }
@@ -262,7 +262,7 @@ impl Sockets {
                     protocols: &protocols,
                     role,
                     host: &asked.host,
-                    peer: session.peer,
+                    peer: session.peer(),
                 };
                 control::endpoint(body, &self.settings, &asked, &identity);
             }

@@ -61,6 +61,7 @@ pub(super) fn release_parcel(
         .expect("the edge releases what was just announced");
     sockets.count_place(session.place, false);
     books.unload(session.outbox.load());
+    let peer = session.peer();
     let SessionState::Http(http) = session.state else {
         unreachable!("only a request is handed over")
     };
@@ -78,10 +79,7 @@ pub(super) fn release_parcel(
         | HttpStage::AwaitBody(_)
         | HttpStage::AwaitReply(..) => unreachable!("its head was read"),
     };
-    Box::new(Parcel {
-        peer: session.peer,
-        load,
-    })
+    Box::new(Parcel { peer, load })
 }
 
 pub(super) fn adopt_parcel(

@@ -229,7 +229,8 @@ pub(super) fn gone(
     if session.cut {
         sockets.cut_shrinks(session.outbox.bytes());
     }
-    let (tally, reason) = (session.tally_mut().copied(), session.reason());
+    let (peer, tally) = (session.peer(), session.tally_mut().copied());
+    let reason = session.reason();
     let was = match session.state {
         SessionState::AwaitGone(ending) => ending.was,
         SessionState::AwaitCloseEcho(web_socket, _) => Some((web_socket.channel, web_socket.role)),
@@ -242,7 +243,7 @@ pub(super) fn gone(
             sockets,
             directory,
             books,
-            &session.peer,
+            &peer,
             channel,
             &role,
             (&tally, reason),
@@ -276,7 +277,7 @@ fn note_leave(sockets: &Sockets, books: &mut Books, key: SessionKey, at: Moment)
     let leaver = Leaver {
         session: key,
         role: &web_socket.role,
-        remote: session.peer.remote,
+        remote: session.remote(),
         opened: web_socket.opened(),
         reason: session.reason().unwrap_or_else(|| sockets.cut_off()),
     };

@@ -42,7 +42,7 @@ impl Sockets {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let (held, remote) = (session.held(), session.peer.remote);
+        let (held, remote) = (session.held(), session.remote());
         self.charge_with(key, Origin::of(remote.ip()), held);
     }
 
@@ -51,7 +51,7 @@ impl Sockets {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
-        let remote = session.peer.remote;
+        let remote = session.remote();
         self.charge_with(key, Origin::of(remote.ip()), 0);
     }
 
@@ -87,7 +87,7 @@ pub(super) fn charge_received(
         let Some(session) = sockets.sessions.get(key) else {
             return;
         };
-        let origin = Origin::of(session.peer.remote.ip());
+        let origin = Origin::of(session.remote().ip());
         let Some(&own) = sockets.held.charges.get(&key) else {
             return; // others hold it all, and pay when they send more
         };

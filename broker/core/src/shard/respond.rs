@@ -115,7 +115,7 @@ fn note_refusal(
     refusal: &Refusal<'_>,
     at: Moment,
 ) {
-    let Some(remote) = sockets.sessions.get(key).map(|session| session.peer.remote) else {
+    let Some(remote) = sockets.sessions.get(key).map(|session| session.remote()) else {
         return;
     };
     books.diary.refused(at.now, remote.ip(), || {

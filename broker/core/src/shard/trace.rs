@@ -191,7 +191,7 @@ fn connected(sockets: &Sockets, recorder: &Recorder, channel: &Channel) -> Vec<T
             session: key,
             client_id: client_id.map(Box::from),
             mark: client_id.map(|id| recorder.mark(id)),
-            remote: session.peer.remote,
+            remote: session.remote(),
             opened_us: web_socket.opened().0.saturating_mul(1000),
         })
     });

@@ -163,7 +163,7 @@ impl Sockets {
     pub(super) fn is_inner(&self, key: SessionKey) -> bool {
         self.sessions
             .get(key)
-            .is_some_and(|session| session.peer.inner)
+            .is_some_and(|session| session.peer().inner)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn answer_visit(
     close: bool,
     at: Moment,
 ) {
-    let Some(peer) = sockets.sessions.get(key).map(|session| session.peer) else {
+    let Some(peer) = sockets.sessions.get(key).map(|session| session.peer()) else {
         return;
     };
     let page = page(&sockets.settings, head.host().unwrap_or_default(), peer);

@@ -50,6 +50,30 @@ fn a_ping_that_no_frame_follows_ends_the_connection() {
 }
 
 #[test]
+fn a_message_s_time_begins_with_its_first_byte() {
+    let timeouts = Timeouts::of(Profile::Default);
+    let mut session = master();
+    for at in [70_003, 71_000, 74_500] {
+        assert!(session.heard(true, Now(at)));
+        assert_eq!(session.due(&timeouts, Now(at)), Due::At(Now(80_003)));
+    }
+    assert_eq!(session.due(&timeouts, Now(80_003)), Due::SlowMessage);
+    session.message_ended();
+    assert_eq!(session.due(&timeouts, Now(80_003)), Due::At(Now(135_000)));
+    assert!(
+        session.heard(true, Now(81_000)),
+        "the next one has a time of its own"
+    );
+    assert_eq!(session.due(&timeouts, Now(81_000)), Due::At(Now(91_000)));
+    // A ping keeps its moment however long ago the last frame was.
+    let mut session = master();
+    session.pinged(Now(86_400_000));
+    assert_eq!(session.times.pinged(), Some(Now(86_400_000)));
+    assert!(session.heard(false, Now(86_400_001)));
+    assert_eq!(session.times.pinged(), None);
+}
+
+#[test]
 fn silence_is_measured_in_whole_seconds() {
     let timeouts = Timeouts::of(Profile::Default);
     for (heard, pinged) in [(0, 60_000), (1, 61_000), (999, 61_000), (1_000, 61_000)] {

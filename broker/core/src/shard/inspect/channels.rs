@@ -215,8 +215,8 @@ fn peer_view(session: &Session, at: Moment) -> Option<PeerView> {
     Some(PeerView {
         client_id: web_socket.role.client_id().map(Box::from),
         connected_at: Wall(at.wall.0.saturating_sub(age_ms)),
-        remote: session.peer.remote,
-        tls: session.peer.tls,
+        remote: session.remote(),
+        tls: session.peer().tls,
         messages_in: web_socket.tally.messages_in,
         messages_out: web_socket.tally.messages_out,
         last_frame_age_ms: at.now.since(web_socket.last_frame()),
