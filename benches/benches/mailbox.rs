@@ -75,7 +75,7 @@ fn record(criterion: &mut Timer, tags: usize) {
         ttl_seconds: 60,
         created: Wall(1_700_000_000_000),
         version: Version::from_bytes([b'A'; 20]).expect("letters"),
-        tags,
+        tags: tags.into(),
     };
     let bytes = encode(&record);
     let read = decode(key(&record.arn), &bytes).expect("it was just written");

@@ -289,7 +289,7 @@ fn record_of(channel: &str) -> Record {
         ttl_seconds: 60,
         created: AT.wall,
         version: Version::from_bytes(*b"AAAAAAAAAAAAAAAAAAAA").expect("letters"),
-        tags: Vec::new(),
+        tags: Vec::new().into(),
     }
 }
 

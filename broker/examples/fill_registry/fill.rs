@@ -56,7 +56,7 @@ fn record(number: usize, tags: usize, random: &mut fastrand::Rng) -> Record {
         ttl_seconds: 60,
         created,
         version: Version::draw(random),
-        tags: (0..tags).map(tag).collect(),
+        tags: (0..tags).map(tag).collect::<Vec<_>>().into(),
     }
 }
 

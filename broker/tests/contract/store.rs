@@ -139,6 +139,6 @@ pub(crate) fn record(name: &str, created_ms: u64) -> Record {
         ttl_seconds: 60,
         created: Wall(created_ms),
         version: Version::from_bytes([b'v'; 20]).unwrap(),
-        tags: Vec::new(),
+        tags: Vec::new().into(),
     }
 }

@@ -81,7 +81,7 @@ pub fn encode(record: &Record) -> Box<[u8]> {
     bytes.extend(created.0.to_le_bytes());
     bytes.extend(version.as_str().as_bytes());
     put_length(&mut bytes, tags.len());
-    for Tag { key, value } in tags {
+    for Tag { key, value } in tags.iter() {
         put_text(&mut bytes, key);
         put_text(&mut bytes, value);
     }
@@ -123,7 +123,7 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<Record, RecordError> {
         ttl_seconds,
         created,
         version,
-        tags,
+        tags: tags.into(),
     })
 }
 
@@ -239,7 +239,7 @@ mod tests {
                 ttl_seconds,
                 created: Wall(created),
                 version: Version::draw(&mut fastrand::Rng::with_seed(seed)),
-                tags: tags.into_iter().map(tag).collect(),
+                tags: tags.into_iter().map(tag).collect::<Vec<_>>().into(),
             };
             let bytes = encode(&record);
             prop_assert!(bytes.len() <= ENCODED_BYTES_MAX);
@@ -272,7 +272,8 @@ mod tests {
             tags: vec![Tag {
                 key: "site".into(),
                 value: "Köln".into(),
-            }],
+            }]
+            .into(),
         }
     }
 

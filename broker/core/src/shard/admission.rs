@@ -102,7 +102,7 @@ fn channel_to_join(
         ttl_seconds: TTL_SECONDS_DEFAULT,
         created: arn.creation_time().parse().map_or(at.wall, Wall),
         version: Version::draw(&mut books.random),
-        tags: Vec::new(),
+        tags: Vec::new().into(),
     };
     directory.changes.last_created = directory
         .changes

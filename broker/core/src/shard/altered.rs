@@ -19,16 +19,22 @@ pub(super) fn altered(
             next.version = Version::draw(random);
         }
         Alteration::Tag(tags) => {
+            let mut all = next.tags.into_vec();
             for tag in tags {
-                set_tag(&mut next.tags, tag);
+                set_tag(&mut all, tag);
             }
+            next.tags = all.into();
             if next.tags.len() > TAGS_MAX {
                 let message = format!("A channel has at most {TAGS_MAX} tags.");
                 let kind = ErrorKind::TagsPerResourceExceededLimit;
                 return Err(Fault::new(Check::TagsFull, kind, message));
             }
         }
-        Alteration::Untag(keys) => next.tags.retain(|tag| !keys.contains(&tag.key)),
+        Alteration::Untag(keys) => {
+            let mut left = next.tags.into_vec();
+            left.retain(|tag| !keys.contains(&tag.key));
+            next.tags = left.into();
+        }
         Alteration::Delete(version) => {
             check_version(record, version.as_deref())?;
             return Ok(None);

@@ -107,7 +107,7 @@ pub(super) fn create(
         ttl_seconds: create.ttl_seconds,
         created,
         version: Version::draw(&mut books.random),
-        tags: create.tags,
+        tags: create.tags.into(),
     };
     directory.changes.last_created = created;
     let key = directory.insert_channel(record, Life::Creating);

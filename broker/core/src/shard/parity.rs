@@ -385,7 +385,7 @@ mod tests {
             ttl_seconds: 60,
             created: Wall(0),
             version: Version::draw(&mut fastrand::Rng::with_seed(1)),
-            tags: Vec::new(),
+            tags: Vec::new().into(),
         };
         let settings = Arc::new(settings);
         let found = |names: &[&str]| {

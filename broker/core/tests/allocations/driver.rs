@@ -91,7 +91,7 @@ fn record(number: usize) -> Record {
         ttl_seconds: 60,
         created: Wall(1_700_000_000_000),
         version: Version::from_bytes(*b"AAAAAAAAAAAAAAAAAAAA").unwrap(),
-        tags: Vec::new(),
+        tags: Vec::new().into(),
     }
 }
 

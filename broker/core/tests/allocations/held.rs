@@ -64,6 +64,6 @@ fn assert_near(what: &str, held: usize, expected: usize) {
     );
 }
 
-const UNUSED_CHANNEL_BYTES: usize = 267;
-const ALONE_BYTES: usize = 289;
-const CROWDED_BYTES: usize = 276;
+const UNUSED_CHANNEL_BYTES: usize = 251;
+const ALONE_BYTES: usize = 252;
+const CROWDED_BYTES: usize = 244;

@@ -39,7 +39,7 @@ fn record(account: &str, name: &str, tags: &[Tag]) -> Record {
         ttl_seconds: 60,
         created: Wall(1_700_000_000_000),
         version: Version::draw(&mut fastrand::Rng::with_seed(1)),
-        tags: tags.to_vec(),
+        tags: tags.to_vec().into(),
     }
 }
 

@@ -14,7 +14,7 @@ fn record(region: &str, name: &str) -> Record {
         ttl_seconds: 60,
         created: Wall(0),
         version: Version::draw(&mut fastrand::Rng::with_seed(1)),
-        tags: Vec::new(),
+        tags: Vec::new().into(),
     }
 }
 
