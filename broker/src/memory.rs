@@ -1,8 +1,8 @@
 //! What the process may hold at most at its limits: one term for everything that a peer can make grow.
 //!
 //! A new queue, buffer or table adds its term here; the sum at default limits stays within [`MOST`] on any number of
-//! shards. Not in it: the records of channels (about 500 bytes each with their names and tags of usual length, as many
-//! as the operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
+//! shards. Not in it: the records of channels (about 300 bytes each with a name of usual length and without tags, as
+//! many as the operator lets accounts create), what the allocator keeps aside, the binary and the stacks of threads.
 
 use crate::edge::{EdgeSettings, Post};
 use crate::side::limits::{
