@@ -2,25 +2,25 @@
 //!
 //! ```text
 //!  a shard's Journal ── Entry ──┐
-//!                               ├──► one bounded queue ──► the log thread: formats entries, writes all ──► stderr
+//!                               ├──► one bounded queue ──► the log thread (`log_writer.rs`) ──► stderr
 //!  tracing, on any thread ─ text┘
 //! ```
 //! Logging never waits: when stderr is slow and the queue is full, what comes is dropped and counted. Audit entries of
-//! changes have places of their own in it, kept before the change is made; without one it is not made. An entry is
-//! formatted on the log thread, by the same formatter as every other line.
+//! changes have places of their own in it, kept before the change is made; without one it is not made. A place is taken
+//! until its line is written.
 
 use super::limits::{LOG_AUDITS_WAITING_MAX, LOG_EXPLAINED_WAITING_MAX, LOG_LINES_WAITING_MAX};
-use super::log_line;
 use super::log_tail::LogTail;
+use super::log_writer;
 use super::recent::Recent;
 use super::troubled::Troubled;
 use broker_core::journal::{Entry, Journal};
 use broker_core::settings::LogFormat;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::panic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
@@ -38,23 +38,23 @@ pub struct Log {
 
 /// What the log thread keeps in memory of what it wrote.
 #[derive(Clone, Debug, Default)]
-struct LogMemory {
-    tail: Arc<LogTail>,
-    recent: Arc<Recent>,
-    troubled: Arc<Troubled>,
+pub(super) struct LogMemory {
+    pub(super) tail: Arc<LogTail>,
+    pub(super) recent: Arc<Recent>,
+    pub(super) troubled: Arc<Troubled>,
 }
 
 /// Who may use which of the queue's places.
 #[derive(Debug)]
-struct Places {
-    lines: Account,
-    audits: Account,
+pub(super) struct Places {
+    pub(super) lines: Account,
+    pub(super) audits: Account,
     dropped: AtomicU64,
 }
 
 /// Places of one kind: those taken, and how many there are.
 #[derive(Debug)]
-struct Account {
+pub(super) struct Account {
     taken: AtomicUsize,
     most: usize,
 }
@@ -78,15 +78,16 @@ impl Account {
         self.taken.load(Ordering::Relaxed) > taken
     }
 
-    fn give_back(&self) {
-        let before = self.taken.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "a place is given back once");
+    /// Gives this many places back.
+    pub(super) fn give_back(&self, places: usize) {
+        let before = self.taken.fetch_sub(places, Ordering::Relaxed);
+        debug_assert!(before >= places, "a place is given back once");
     }
 }
 
 /// What waits for the log thread.
 #[derive(Debug)]
-enum Item {
+pub(super) enum Item {
     Entry(Entry),
     /// The entry of a change, in a place that was kept for it.
     Change(Entry),
@@ -117,15 +118,28 @@ pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
     }
-    thread::Builder::new().name("log".into()).spawn({
+    thread::Builder::new().name(LOG_THREAD.into()).spawn({
         let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
-        move || write_all(&items, &places, &kept, stderr)
+        move || log_writer::write_all(&items, &places, &kept, stderr)
     })?;
+    flush_on_panic(log.clone());
     Ok(log)
 }
 
+/// Has a thread that panics wait for the lines before it; what it does then is up to the hook that is there.
+fn flush_on_panic(log: Log) {
+    let then = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        // The log thread would wait for itself.
+        if thread::current().name() != Some(LOG_THREAD) {
+            log.flush(PANIC_FLUSH_MAX);
+        }
+        then(what);
+    }));
+}
+
 impl Log {
-    fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
+    pub(super) fn new(lines: usize, audits: usize) -> (Self, Receiver<Item>) {
         let (to, from) = bounded(lines + audits + FLUSHES_MAX);
         let places = Arc::new(Places {
             lines: Account::new(lines),
@@ -140,6 +154,22 @@ impl Log {
     #[cfg(test)]
     pub(super) fn silent() -> Self {
         Self::new(0, 0).0
+    }
+
+    #[cfg(test)]
+    pub(super) fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places)
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> LogMemory {
+        self.kept.clone()
+    }
+
+    /// Queues an item without looking for its place.
+    #[cfg(test)]
+    pub(super) fn queue(&self, item: Item) {
+        self.to.try_send(item).unwrap();
     }
 
     /// A shard's way to the log.
@@ -180,11 +210,11 @@ impl Log {
         }
     }
 
-    fn offer(&self, item: Item) {
+    pub(super) fn offer(&self, item: Item) {
         if !self.places.lines.take() {
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
         } else if self.to.try_send(item).is_err() {
-            self.places.lines.give_back();
+            self.places.lines.give_back(1);
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -208,13 +238,13 @@ impl Journal for Log {
     fn note_kept(&mut self, entry: Entry) {
         // The queue has a place for each that is kept; the log thread outlives the shards.
         if self.to.try_send(Item::Change(entry)).is_err() {
-            self.places.audits.give_back();
+            self.places.audits.give_back(1);
             self.places.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn give_back(&mut self) {
-        self.places.audits.give_back();
+        self.places.audits.give_back(1);
     }
 }
 
@@ -232,12 +262,8 @@ pub struct Lines<'l>(&'l Log);
 
 impl Write for Lines<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match FORMATTED.take() {
-            Some(mut lines) => {
-                lines.extend_from_slice(line);
-                FORMATTED.set(Some(lines));
-            }
-            None => self.0.offer(Item::Line(line.into())),
+        if !log_writer::take_formatted(line) {
+            self.0.offer(Item::Line(line.into()));
         }
         Ok(line.len())
     }
@@ -247,50 +273,14 @@ impl Write for Lines<'_> {
     }
 }
 
-/// The log thread: writes until nobody is left who could log.
-fn write_all(items: &Receiver<Item>, places: &Places, kept: &LogMemory, mut sink: impl Write) {
-    for item in items {
-        match &item {
-            Item::Entry(_) | Item::Line(_) => places.lines.give_back(),
-            Item::Change(_) => places.audits.give_back(),
-            Item::Flush(_) => {}
-        }
-        // A sink that is gone is reported nowhere: there is no other place for it.
-        let mut write = |line: &[u8]| {
-            kept.tail.push(line);
-            sink.write_all(line)
-        };
-        let _ = match item {
-            Item::Entry(entry) | Item::Change(entry) => {
-                let line = formatted(&entry);
-                kept.troubled.note(&entry);
-                kept.recent.note(entry);
-                write(&line)
-            }
-            Item::Line(line) => write(&line),
-            Item::Flush(done) => {
-                let flushed = sink.flush();
-                let _ = done.try_send(());
-                flushed
-            }
-        };
-    }
-}
+const LOG_THREAD: &str = "log";
+
+/// How long a thread that panics waits for a queue with room, and again for the lines: a stderr that takes nothing must
+/// not keep a process that is broken.
+const PANIC_FLUSH_MAX: Duration = Duration::from_millis(500);
 
 /// Threads that wait for a flush at a time: the main thread at the end, and one that panics.
 const FLUSHES_MAX: usize = 4;
-
-/// The line of an entry, by the formatter of all lines; nothing when the filter leaves it out.
-fn formatted(entry: &Entry) -> Vec<u8> {
-    FORMATTED.set(Some(Vec::new()));
-    log_line::write(entry);
-    FORMATTED.take().unwrap_or_default()
-}
-
-thread_local! {
-    /// On the log thread, while an entry is formatted: where its line goes.
-    static FORMATTED: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
-}
 
 /// The runtime warns when it cannot register buffers for input and output of files. The broker does none, and makes it
 /// release them at once when it could.
@@ -299,51 +289,6 @@ const RUNTIME_RINGS: &str = "glommio::sys::uring=error";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam_channel::unbounded;
-    use tracing::subscriber::with_default;
-
-    /// A sink that takes a line only when it is allowed to.
-    struct Gate {
-        allowed: Receiver<()>,
-        written: Sender<String>,
-    }
-
-    impl Write for Gate {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            self.allowed.recv().map_err(io::Error::other)?;
-            let _ = self
-                .written
-                .send(String::from_utf8_lossy(line).into_owned());
-            Ok(line.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_sink_that_takes_nothing_costs_lines_and_no_time() {
-        let (log, items) = Log::new(4, 2);
-        let (allow, allowed) = unbounded();
-        let (written, lines) = unbounded();
-        let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
-        let gate = Gate { allowed, written };
-        let thread = thread::spawn(move || write_all(&items, &places, &kept, gate));
-        for number in 0..100_u8 {
-            log.offer(Item::Line([number].into()));
-        }
-        // The thread has taken at most one out of the queue of four.
-        assert!((95..=96).contains(&log.dropped()), "{}", log.dropped());
-        let kept = 100 - log.dropped();
-        for _ in 0..kept {
-            allow.send(()).unwrap();
-        }
-        log.flush(Duration::from_secs(30));
-        assert_eq!(lines.try_iter().count() as u64, kept);
-        drop((log, allow));
-        thread.join().unwrap();
-    }
 
     #[test]
     fn changes_have_places_of_their_own_and_none_is_dropped() {
@@ -363,44 +308,35 @@ mod tests {
         let (places, kept) = (Arc::clone(&log.places), log.kept.clone());
         drop(log);
         let mut written = Vec::new();
-        write_all(&items, &places, &kept, &mut written);
+        log_writer::write_all(&items, &places, &kept, &mut written);
         assert!(written.starts_with(&[0, 1, 2, 3]));
         let taken = |account: &Account| account.taken.load(Ordering::Relaxed);
         assert_eq!((taken(&places.lines), taken(&places.audits)), (0, 0));
     }
 
     #[test]
-    fn lines_and_entries_are_written_in_order_by_one_formatter() {
-        let (log, items) = Log::new(16, 1);
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(log.clone())
-            .finish();
-        let mut sink = Vec::new();
-        with_default(subscriber, || {
-            tracing::info!(shards = 2, "serving");
-            log.journal().note(Entry::Suppressed { refusals: 7 });
-            tracing::warn!("ended");
-        });
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_writer(log.clone())
-            .finish();
-        drop(log);
-        with_default(subscriber, || {
-            // The subscriber holds a way to the queue, so it does not end by itself.
-            for item in items.try_iter() {
-                match item {
-                    Item::Entry(entry) | Item::Change(entry) => sink.extend(formatted(&entry)),
-                    Item::Line(line) => sink.extend(line),
-                    Item::Flush(_) => {}
-                }
-            }
-        });
-        let text = String::from_utf8(sink).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
-        assert!(lines[0].contains("serving") && lines[2].contains("ended"));
-        assert!(lines[1].contains("refusals=7"), "{text}");
+    fn a_thread_that_panics_loses_no_line_before_it() {
+        let name = "side::log::tests::a_thread_that_panics_loses_no_line_before_it";
+        if std::env::var_os(CHILD).is_some() {
+            crate::side::end_on_panic();
+            let mut log = log_to_stderr(LogFormat::Text).unwrap();
+            (0..LINES).for_each(|refusals| log.note(Entry::Suppressed { refusals }));
+            panic!("as is to be expected");
+        }
+        let exe = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(exe);
+        child.args(["--exact", "--nocapture", name]).env(CHILD, "1");
+        child.env("RUST_BACKTRACE", "0"); // which takes longer than writing all lines
+        let ended = child.output().unwrap();
+        let text = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{text}");
+        let lines = text.lines().filter(|line| line.contains(" refusals="));
+        assert_eq!(lines.count() as u64, LINES);
+        assert!(text.contains("as is to be expected"), "{text}");
     }
+
+    /// In the environment of the process that panics.
+    const CHILD: &str = "HELIOGRAPH_TEST_PANICS";
+    /// More than are written meanwhile.
+    const LINES: u64 = 1_000;
 }

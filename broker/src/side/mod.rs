@@ -4,7 +4,8 @@
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `serve`, `door`, `unread`,
 //! `backup`, `channels`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`,
 //! `try_session`, `survey`, `refusals`, `refusal_filter`, `recent`, `scrape`, `metrics`, `exposition`, `history`,
-//! `overview`, `events`, `stream`, `feed`, `dev` (pages for tests), `process`, `log`, `log_line`, `log_tail`.
+//! `overview`, `events`, `stream`, `feed`, `dev` (pages for tests), `process`, `log`, `log_writer`, `log_line`,
+//! `log_tail`.
 
 mod access;
 mod admin;
@@ -23,6 +24,7 @@ pub(crate) mod limits;
 mod log;
 mod log_line;
 mod log_tail;
+mod log_writer;
 mod metrics;
 mod overview;
 mod process;
