@@ -242,6 +242,13 @@ pub trait Machine {
         0
     }
 
+    /// Whether the peer of a session that ends has said, by the protocol, that it sends nothing more, so that its end
+    /// need not be awaited after [`Output::Close`].
+    fn peer_is_done(&self, session: SessionKey) -> bool {
+        let _ = session;
+        false
+    }
+
     /// The sends of a turn are over; `at` was read after the last of them. Comes at most once a turn, after the
     /// [`Input::Sent`] of it, so that durations can be measured without a clock call for each.
     fn flushed(&mut self, at: Moment) {

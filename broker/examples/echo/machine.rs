@@ -291,6 +291,15 @@ impl Machine for Echo {
             .map_or(&[], |session| session.outbox.unsent())
     }
 
+    fn peer_is_done(&self, key: SessionKey) -> bool {
+        let place = self
+            .sessions
+            .get(key.slot())
+            .filter(|place| place.generation == key.generation());
+        let session = place.and_then(|place| place.session.as_ref());
+        session.is_some_and(|session| session.peer_closed)
+    }
+
     fn launched(&mut self, key: SessionKey, bytes: usize) {
         if let Some(session) = self.find(key) {
             session.outbox.launched += bytes;

@@ -19,6 +19,8 @@ pub(crate) struct Session {
     /// `Output::Send` was said and not all was taken since.
     pub(crate) announced: bool,
     pub(crate) paused: bool,
+    /// Its peer's close frame came.
+    pub(crate) peer_closed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,7 @@ impl Session {
             outbox: Outbox::default(),
             announced: false,
             paused: false,
+            peer_closed: false,
         }
     }
 
@@ -134,10 +137,12 @@ impl Session {
                 Some(Item::Pong(_)) => {}
                 Some(Item::Close(Some(close))) => {
                     close_frame(out, close.code, "");
+                    self.peer_closed = true;
                     return true;
                 }
                 Some(Item::Close(None)) => {
                     frame(out, Opcode::Close, b"");
+                    self.peer_closed = true;
                     return true;
                 }
             }

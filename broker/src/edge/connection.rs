@@ -7,7 +7,7 @@
 //!    │ Close                │
 //!    ▼                      ▼ Abort, Stop
 //!   Closing ─ all sent ─► Lingering ─ end, or too much ─► Shut ─ final completions ─► Gone
-//!    └───────────── Abort, Stop, a broken socket ───────────┘
+//!    └── Abort, Stop, a broken socket, a peer that is done ──┘
 //! ```
 
 use super::limits::FILLED_IN_A_ROW;

@@ -1,8 +1,9 @@
 //! How a connection leaves a shard: handed over, closed, or cut off.
 //!
-//! Polite is: everything sent, TLS closed by its alert, our end shut, the peer's end awaited. close(2) comes last and
-//! only when the kernel has completed whatever was armed: under an armed receive it would send no FIN and keep the
-//! socket open.
+//! Polite is: everything sent, TLS closed by its alert, our end shut, the peer's end awaited: bytes that came after
+//! close(2) would be answered by a reset, and that may take from the peer what it has not read. A peer that has said by
+//! the protocol that it sends nothing more is not waited for. close(2) comes last and only when the kernel has
+//! completed whatever was armed: under an armed receive it would send no FIN and keep the socket open.
 
 use super::accept::{say_and_close, unavailable};
 use super::connection::{Connection, Stage};
@@ -129,6 +130,12 @@ impl<M: Machine> Edge<M> {
         };
         if connection.ended || connection.stage != Stage::Closing {
             return self.cut(session);
+        }
+        // Over TLS the peer's alert is under way, whatever it said before.
+        let done = connection.tls.is_none() && connection.at_rest();
+        if done && self.machine.peer_is_done(session) {
+            connection.stage = Stage::Shut;
+            return self.close_descriptor(session);
         }
         connection.stage = Stage::Lingering;
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Write);

@@ -224,7 +224,11 @@ impl<M: Machine> Edge<M> {
 
 /// One send(2) that does not wait: how many bytes the kernel took, `None` when the socket is broken.
 fn send(connection: &Connection, bytes: &[u8]) -> Option<usize> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // The end of the stream follows at once, and shares a packet with what is held back here. Not where the peer's has
+    // come: then the descriptor may be closed without another word, and what is held back is dropped if that resets.
+    let hold = connection.stage == Stage::Closing && !connection.ended;
+    let more = if hold { libc::MSG_MORE } else { 0 };
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | more;
     match SockRef::from(&connection.socket).send_with_flags(bytes, flags) {
         Ok(sent) => Some(sent),
         Err(error)

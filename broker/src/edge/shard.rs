@@ -6,7 +6,7 @@
 
 use super::accept::Accepting;
 use super::clock::Clock;
-use super::connection::{Connection, Destination, Receive, Stage};
+use super::connection::{Connection, Destination, Receive, Stage, Standing};
 use super::counts::EdgeCounts;
 use super::inner::Inners;
 use super::links::Links;
@@ -261,7 +261,10 @@ impl<M: Machine> Edge<M> {
                 connection.receive = Receive::Once;
             }
             (Intake::Many, Receive::Idle) => {
-                if connection.floods() {
+                // What a peer sends first after it was let in may be its close frame: with nothing armed behind that,
+                // the descriptor is closed without another step.
+                let is_first = connection.standing != Standing::Admitted;
+                if connection.floods() || (is_first && connection.tls.is_none()) {
                     self.ring.receive_once(socket, key);
                     connection.receive = Receive::Once;
                 } else {

@@ -146,7 +146,6 @@ const GATHER: Duration = Duration::from_millis(5);
 mod tests {
     use super::*;
     use crate::side::Log;
-    use broker_core::journal::Journal;
     use crossbeam_channel::{Sender, bounded, unbounded};
     use std::io;
     use tracing::subscriber::with_default;

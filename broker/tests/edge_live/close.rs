@@ -1,11 +1,12 @@
 //! How connections end, and how shards do.
 
 use crate::machine::Letter;
+use crate::segments::segments_received;
 use crate::support::{Bench, HEAD, close, echo, frame, open_files, read_head, wait_for};
 use broker::edge::ShardEvent;
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tungstenite::Message;
 
 #[test]
@@ -25,6 +26,69 @@ fn fin_follows_the_last_byte() {
         assert_eq!(all.len(), 200_010 + 4);
         assert_eq!(all[200_010..], [0x88, 2, 0x03, 0xe8]);
     }
+    bench.finish();
+}
+
+/// What is sent last and the end of the stream are one segment: each costs its sender and its recipient what a message
+/// costs.
+#[test]
+fn the_last_bytes_and_the_end_share_a_packet() {
+    let bench = Bench::start(1);
+    for messages in [0, 1] {
+        let alone = |_| {
+            let mut stream = bench.tcp();
+            stream.write_all(HEAD).unwrap();
+            read_head(&mut stream);
+            for _ in 0..messages {
+                stream.write_all(&frame(true, 2, &[1; 10])).unwrap();
+                stream.read_exact(&mut [0; 12]).unwrap();
+            }
+            let before = segments_received(&stream);
+            stream.write_all(&frame(true, 8, &[0x03, 0xe8])).unwrap();
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            assert_eq!(all, [0x88, 2, 0x03, 0xe8]);
+            segments_received(&stream) - before
+        };
+        // A server that is slow acknowledges the close frame by a segment of its own.
+        let fewest = (0..50).map(alone).min();
+        assert_eq!(fewest, Some(1), "after {messages} messages");
+    }
+    bench.finish();
+}
+
+/// Nobody waits for the end of a peer that has said that it sends nothing more.
+#[test]
+fn who_has_closed_by_the_protocol_is_not_waited_for() {
+    let bench = Bench::start(1);
+    let mut stream = bench.tcp();
+    stream.write_all(HEAD).unwrap();
+    read_head(&mut stream);
+    let begin = Instant::now();
+    stream.write_all(&frame(true, 8, &[0x03, 0xe8])).unwrap();
+    wait_for("the end", || bench.server.descriptors.count() == 0);
+    // Else the machine's patience would be its end, after 10 s.
+    assert!(begin.elapsed() < Duration::from_secs(8));
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    assert_eq!(all, [0x88, 2, 0x03, 0xe8]);
+    bench.finish();
+}
+
+/// Whose end is awaited does not lose the answer by what it sends on.
+#[test]
+fn who_is_refused_may_send_on_and_reads_the_answer() {
+    let bench = Bench::start(1);
+    let mut stream = bench.tcp();
+    stream.write_all(b"nonsense\r\n\r\n").unwrap();
+    let edge = || bench.server.scrape().first().unwrap().edge;
+    wait_for("the answer", || edge().sends == 1);
+    stream.write_all(&[b'x'; 10_000]).unwrap();
+    wait_for("what came behind", || edge().received_bytes > 10_000);
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    assert!(all.starts_with("HTTP/1.1 400 "), "{all}");
+    drop(stream);
     bench.finish();
 }
 

@@ -15,6 +15,7 @@ mod handover;
 mod machine;
 mod mover;
 mod secure;
+mod segments;
 #[path = "../../examples/echo/server.rs"]
 mod server;
 #[path = "../../examples/echo/session.rs"]

@@ -91,6 +91,8 @@ pub(crate) struct Ending {
     pub tally: Option<Tally>,
     /// Why it ends: the first thing that happened.
     pub reason: Option<EndReason>,
+    /// See [`Session::peer_is_done`].
+    pub peer_is_done: bool,
 }
 
 impl Session {
@@ -244,6 +246,21 @@ impl Session {
         }
     }
 
+    /// Whether the peer sends nothing more: it began the end of the WebSocket by its close frame (RFC 6455 section
+    /// 5.5.1), and no ping of ours is under way that it might answer all the same.
+    #[must_use]
+    pub(crate) fn peer_is_done(&self) -> bool {
+        let done = |web_socket: &WebSocket| {
+            web_socket.reason == Some(EndReason::PeerClosed) && !web_socket.awaits_pong()
+        };
+        match &self.state {
+            SessionState::Open(web_socket) => done(web_socket),
+            SessionState::AwaitCloseEcho(web_socket, _) => done(web_socket),
+            SessionState::AwaitGone(ending) => ending.peer_is_done,
+            SessionState::Http(_) => false,
+        }
+    }
+
     /// A WebSocket ends for this reason, unless it had one before.
     pub(crate) fn because(&mut self, reason: EndReason) {
         let known = match &mut self.state {
@@ -291,6 +308,36 @@ mod tests {
                 (remote, 700, true, true)
             );
         }
+    }
+
+    #[test]
+    fn who_began_the_end_is_done_unless_it_may_answer_a_ping() {
+        let peer = Peer {
+            remote: ([127, 0, 0, 1], 9).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        };
+        let terms = Terms {
+            notices: true,
+            ends: NEVER,
+        };
+        let done = |reason, pinged| {
+            let mut session = Session::accepted(peer, Now(1));
+            assert!(!session.peer_is_done());
+            let channel = ChannelKey::default();
+            let mut web_socket = WebSocket::new(channel, Role::Master, terms, Now(0));
+            if pinged {
+                web_socket.pinged(Now(2));
+            }
+            session.state = SessionState::Open(web_socket);
+            assert!(!session.peer_is_done());
+            session.because(reason);
+            session.peer_is_done()
+        };
+        assert!(done(EndReason::PeerClosed, false));
+        assert!(!done(EndReason::PeerClosed, true));
+        assert!(!done(EndReason::Operator, false));
     }
 
     #[test]

@@ -271,6 +271,12 @@ impl WebSocket {
         self.times.to_ping = Times::span(now.since(self.times.last_frame));
     }
 
+    /// Whether a ping went out that no frame followed.
+    #[must_use]
+    pub(crate) fn awaits_pong(&self) -> bool {
+        self.times.pinged().is_some()
+    }
+
     /// GO_AWAY is to go out; false when it went out before, or may not.
     pub(crate) fn tell_to_go(&mut self) -> bool {
         let fresh = !std::mem::replace(&mut self.told_to_go, true);
@@ -327,8 +333,7 @@ impl WebSocket {
             Now(end.0.saturating_sub(grace)).max(self.tally.opened)
         });
         let pings = timeouts.ping_ms > 0 && !self.superseded;
-        let awaits_pong = self.times.pinged().is_some();
-        let ping = (pings && !awaits_pong)
+        let ping = (pings && !self.awaits_pong())
             .then(|| whole_second(self.times.last_frame.after(timeouts.ping_ms)));
         let pong = self.pong(timeouts);
         let slow = self.times.message_began();

@@ -59,6 +59,7 @@ pub(super) fn close_with(
             was: None,
             tally: None,
             reason: None,
+            peer_is_done: false,
         })),
     );
     if let SessionState::Open(web_socket) = state {
@@ -157,12 +158,14 @@ impl Sockets {
             return false;
         }
         let (tally, reason) = (session.tally_mut().copied(), session.reason());
+        let peer_is_done = session.peer_is_done();
         let ending = |was| {
             SessionState::AwaitGone(Box::new(Ending {
                 deadline,
                 was,
                 tally,
                 reason,
+                peer_is_done,
             }))
         };
         session.state = match std::mem::replace(&mut session.state, ending(None)) {

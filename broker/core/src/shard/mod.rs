@@ -104,7 +104,7 @@ use crate::event::Counters;
 use crate::id::{NodeId, SessionKey};
 use crate::machine::{Input, Intake, Machine, Output, Peer, TunnelFailure, Tunnelled, TurnedAway};
 use crate::refusal_id::RefusalIds;
-use crate::session::{NEVER, SessionState};
+use crate::session::{NEVER, Session, SessionState};
 use crate::time::{Moment, Now};
 use ahash::RandomState;
 use books::Books;
@@ -278,6 +278,11 @@ impl Machine for Shard {
         let faults = self.sockets.next_fault();
         let others = drain.into_iter().chain(waiting).chain(faults);
         self.sockets.wheel.next().into_iter().chain(others).min()
+    }
+
+    fn peer_is_done(&self, session: SessionKey) -> bool {
+        let session = self.sockets.sessions.get(session);
+        session.is_some_and(Session::peer_is_done)
     }
 
     fn intake(&self, session: SessionKey) -> Intake {
