@@ -5,6 +5,7 @@ use crate::segments::segments_received;
 use crate::support::{Bench, HEAD, close, echo, frame, open_files, read_head, wait_for};
 use broker::edge::ShardEvent;
 use socket2::SockRef;
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 use tungstenite::Message;
@@ -185,29 +186,40 @@ fn a_stop_ends_shards_with_connections_of_every_kind() {
     }
 }
 
-/// The server asks every shard for its counters every other second.
+/// The server asks every shard for its counters every other second; silent connections ask for nothing.
 #[test]
 fn a_question_wakes_an_idle_shard_once() {
     let bench = Bench::start(1);
-    let edge = || bench.server.scrape().first().unwrap().edge;
-    wait_for("deep sleep", || edge().parks_in_glommio > 0);
-    let before = edge();
-    for asked in 1..=20 {
-        // Asked again only when it sleeps again.
-        wait_for("deep sleep", || {
-            edge().parks_in_glommio > before.parks_in_glommio + asked
-        });
+    for connections in [0, 100] {
+        let sockets: Vec<_> = (0..connections).map(|_| bench.websocket(false)).collect();
+        let questions = Cell::new(0);
+        let edge = || {
+            questions.set(questions.get() + 1);
+            bench.server.scrape().first().unwrap().edge
+        };
+        let deep = edge().parks_in_glommio;
+        wait_for("deep sleep", || edge().parks_in_glommio > deep);
+        questions.set(0);
+        let before = edge();
+        for asked in 1..=20 {
+            // Asked again only when it sleeps again.
+            wait_for("deep sleep", || {
+                edge().parks_in_glommio > before.parks_in_glommio + asked
+            });
+        }
+        let after = edge();
+        assert_eq!(
+            after.parks_in_ring, before.parks_in_ring,
+            "nobody else is there to be awake for"
+        );
+        let (parks, turns) = (
+            after.parks_in_glommio - before.parks_in_glommio,
+            after.turns - before.turns,
+        );
+        assert!(turns <= 2 * parks, "{turns} turns in {parks} sleeps");
+        assert!(parks <= questions.get(), "{parks} sleeps by {questions:?}");
+        drop(sockets);
     }
-    let after = edge();
-    assert_eq!(
-        after.parks_in_ring, 0,
-        "nobody else is there to be awake for"
-    );
-    let (parks, turns) = (
-        after.parks_in_glommio - before.parks_in_glommio,
-        after.turns - before.turns,
-    );
-    assert!(turns <= 2 * parks, "{turns} turns in {parks} sleeps");
     bench.finish();
 }
 
