@@ -6,7 +6,7 @@ use crate::edge::Post;
 use crate::registry::{self, DurableStore, Ticket};
 use crate::side::StatusBoard;
 use broker_core::id::{Identity, ShardId};
-use broker_core::placement::Placement;
+use broker_core::placement::{Home, Placement};
 use broker_core::record::Records;
 use broker_core::shard::{Letter, Shard};
 use broker_core::time::Wall;
@@ -38,11 +38,14 @@ impl Registry {
         let began = Instant::now();
         let mut records: Vec<Records> = mailboxes.iter().map(|_| Records::default()).collect();
         let (mut newest, clock_max) = (Wall::default(), clock_max(SystemTime::now()));
+        let mut foreign = 0usize;
         let store = registry::open(data_dir.path(), |record| {
             if record.created <= clock_max {
                 newest = newest.max(record.created);
             }
-            let home = placement.shard(&Identity::of(&record.arn));
+            let identity = Identity::of(&record.arn);
+            foreign += usize::from(!matches!(placement.home(&identity), Home::Here(_)));
+            let home = placement.shard(&identity);
             if let Some(records) = records.get_mut(home.index()) {
                 records.push(record);
             }
@@ -58,6 +61,12 @@ impl Registry {
         let channels: usize = records.iter().map(Records::len).sum();
         let ms = began.elapsed().as_millis();
         tracing::info!(channels, ms, "the registry is read");
+        if foreign > 0 {
+            tracing::warn!(
+                channels = foreign,
+                "channels of this data directory belong to other nodes by the map: nobody reaches them"
+            );
+        }
         Ok(Self {
             writer,
             records,

@@ -7,6 +7,7 @@
 mod control;
 mod http;
 mod policy;
+mod proxy;
 mod seeded;
 mod signal;
 mod sigv4;

@@ -6,6 +6,7 @@ use crate::tls::Identity;
 use serde_json::json;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -87,6 +88,8 @@ impl Files {
         };
         let digits = "ab".repeat(SECRET.len());
         fs::write(files.path("secret"), digits).expect("a file under target/");
+        let own = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(files.path("secret"), own).expect("a file of ours");
         files.write_map("map", ["0-2047", "2048-4095"]);
         files
     }

@@ -1,0 +1,64 @@
+//! The entry of fuzzers and of the seeded test: whatever the bytes, no panic, and pieces mean the same as the whole.
+
+use super::{
+    CHALLENGE_BYTES, FIXED_BYTES, Link, LinkKey, MAC_BYTES, ProxyError, ProxyHeader, TYPE_MAC,
+    parse, write,
+};
+
+/// Reads `data` as a header, as it is and with a right HMAC behind it, in one piece and byte by byte.
+///
+/// # Panics
+/// When they differ, or when what was read cannot be written and read again, which is a bug.
+pub fn fuzz(data: &[u8]) {
+    let key = LinkKey::derive(&[1; 32], "fuzz");
+    let link = Link {
+        key: &key,
+        challenge: &[2; CHALLENGE_BYTES],
+        node: "n1",
+    };
+    let verdict = in_pieces(data, &link);
+    assert!(
+        !matches!(verdict, Ok(Some(_))),
+        "nobody has signed it: {verdict:?}"
+    );
+    let Ok(Some((header, _))) = in_pieces(&signed(data, &link), &link) else {
+        return;
+    };
+    let mut again = Vec::new();
+    write(&mut again, &header, &link);
+    let read = parse(&again, &link);
+    assert_eq!(read, Ok(Some((header, again.len()))));
+}
+
+/// A verdict on a header.
+type Verdict = Result<Option<(ProxyHeader, usize)>, ProxyError>;
+
+fn in_pieces(data: &[u8], link: &Link<'_>) -> Verdict {
+    let whole = parse(data, link);
+    let mut pieces = Ok(None);
+    for upto in 0..=data.len() {
+        pieces = parse(data.get(..upto).unwrap_or_default(), link);
+        if pieces != Ok(None) {
+            break;
+        }
+    }
+    assert_eq!(
+        whole, pieces,
+        "the verdict depends on how the bytes arrived"
+    );
+    whole
+}
+
+/// The same with the length and the HMAC that make it whole.
+fn signed(data: &[u8], link: &Link<'_>) -> Vec<u8> {
+    let [high, low] = u16::try_from(MAC_BYTES).unwrap_or_default().to_be_bytes();
+    let mut bytes = [data, &[TYPE_MAC, high, low]].concat();
+    let rest = (bytes.len() + MAC_BYTES).saturating_sub(FIXED_BYTES);
+    let rest = u16::try_from(rest).unwrap_or(u16::MAX);
+    if let Some(length) = bytes.get_mut(FIXED_BYTES - 2..FIXED_BYTES) {
+        length.copy_from_slice(&rest.to_be_bytes());
+    }
+    let mac = link.key.sign(link, &bytes);
+    bytes.extend_from_slice(mac.as_ref());
+    bytes
+}
