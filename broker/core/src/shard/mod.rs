@@ -148,9 +148,8 @@ impl Shard {
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
         let mut sockets = Sockets::new(settings.clone(), id, placement);
-        if let Some(parity) = &mut sockets.parity {
-            parity.account_use = account_use;
-        }
+        sockets.parity = (settings.dev && !settings.strict())
+            .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
         let refusal_ids = RefusalIds::new(&session_keys, id, random.u64(..));
         let gate = Gate {
             authenticator,

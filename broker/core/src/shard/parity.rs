@@ -14,9 +14,10 @@ use crate::limits::{FINDINGS_MAX, PARITY_BUCKETS_MAX};
 use crate::session::{MessageRates, Role, Session};
 use crate::settings::{Profile, Settings, channels_per_account_strict};
 use crate::time::{Moment, Wall};
+use ahash::RandomState;
 use codec::control::Operation;
 use codec::signal::Action;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Something that the strict profile would have refused.
@@ -38,51 +39,77 @@ pub struct Finding {
 #[derive(Debug)]
 pub(super) struct Parity {
     strict: Settings,
-    found: BTreeMap<(&'static str, Box<str>), Finding>,
-    messages: BTreeMap<SessionKey, MessageRates>,
-    channels: BTreeMap<ChannelKey, Rates>,
+    /// By the name of the channel, of each rule one.
+    found: HashMap<Box<str>, Vec<Finding>, RandomState>,
+    messages: HashMap<SessionKey, MessageRates, RandomState>,
+    channels: HashMap<ChannelKey, Rates, RandomState>,
     /// Shared with the other shards, where there are any.
-    pub(super) account_use: Option<Arc<AccountUse>>,
+    account_use: Option<Arc<AccountUse>>,
 }
 
 impl Parity {
     /// Of a server in this region.
-    pub(super) fn new(region: &str) -> Self {
+    pub(super) fn new(
+        region: &str,
+        hasher: &RandomState,
+        account_use: Option<Arc<AccountUse>>,
+    ) -> Self {
         let mut strict = Settings::new(Profile::Strict, true);
         strict.limits.channels_per_account = channels_per_account_strict(region);
         Self {
             strict,
-            account_use: None,
-            found: BTreeMap::new(),
-            messages: BTreeMap::new(),
-            channels: BTreeMap::new(),
+            account_use,
+            found: HashMap::with_hasher(hasher.clone()),
+            messages: HashMap::with_hasher(hasher.clone()),
+            channels: HashMap::with_hasher(hasher.clone()),
         }
     }
 
-    fn note(&mut self, rule: &'static str, channel: &str, at: Moment, says: String) {
-        let room = self.found.len() < FINDINGS_MAX;
-        let known = self.found.contains_key(&(rule, channel.into()));
-        let channel: Box<str> = if known || room { channel } else { "" }.into();
-        let finding = self.found.entry((rule, channel.clone()));
-        let finding = finding.or_insert_with(|| Finding {
+    /// Counts a finding. A client under load breaks a rule with each of its messages: only the first one costs text.
+    fn note(
+        &mut self,
+        rule: &'static str,
+        channel: &str,
+        at: Moment,
+        says: impl FnOnce() -> String,
+    ) {
+        if self.count(rule, channel) {
+            return;
+        }
+        let kept: usize = self.found.values().map(Vec::len).sum();
+        let channel = if kept < FINDINGS_MAX { channel } else { "" };
+        if self.count(rule, channel) {
+            return;
+        }
+        self.found.entry(channel.into()).or_default().push(Finding {
             rule,
-            channel,
-            count: 0,
+            channel: channel.into(),
+            count: 1,
             first: at.wall,
-            says: says.into(),
+            says: says().into(),
         });
-        finding.count += 1;
     }
 
-    /// The findings so far.
+    /// Whether there is such a finding, which is counted then.
+    fn count(&mut self, rule: &'static str, channel: &str) -> bool {
+        let of_channel = self.found.get_mut(channel);
+        let known = of_channel.and_then(|all| all.iter_mut().find(|finding| finding.rule == rule));
+        known.is_some_and(|finding| {
+            finding.count += 1;
+            true
+        })
+    }
+
+    /// The findings so far, by rule and channel.
     pub(super) fn findings(&self) -> Vec<Finding> {
-        self.found.values().cloned().collect()
+        let mut found: Vec<Finding> = self.found.values().flatten().cloned().collect();
+        found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
+        found
     }
 
     /// Forgets those of channels whose names begin with this.
     pub(super) fn forget(&mut self, prefix: &str) {
-        self.found
-            .retain(|(_, channel), _| !channel.starts_with(prefix));
+        self.found.retain(|channel, _| !channel.starts_with(prefix));
     }
 
     /// A connection is gone.
@@ -119,8 +146,10 @@ pub(super) fn on_channel(
     };
     let most = parity.strict.limits.channels_per_account as u64;
     if channels > most {
-        let (channels, most) = (grouped(channels), grouped(most));
-        let says = format!("{channels} channels of the account; the cloud service takes {most}");
+        let says = || {
+            let (channels, most) = (grouped(channels), grouped(most));
+            format!("{channels} channels of the account; the cloud service takes {most}")
+        };
         parity.note("channels", "", at, says);
     }
 }
@@ -135,10 +164,12 @@ pub(super) fn on_call(sockets: &mut Sockets, account: &Identity, operation: Oper
         return;
     }
     let rate = account_rate(&parity.strict.quotas, operation).map_or(0, |rate| rate.rate);
-    let says = format!(
-        "{} of the account faster than {rate} a second: the cloud service refuses it",
-        operation.name()
-    );
+    let says = || {
+        format!(
+            "{} of the account faster than {rate} a second: the cloud service refuses it",
+            operation.name()
+        )
+    };
     parity.note("rate_account", "", at, says);
 }
 
@@ -168,11 +199,13 @@ pub(super) fn on_gone(
     );
     let age = at.now.since(tally.opened);
     if (ours == 0 || ours > most) && age > most {
-        let says = format!(
-            "a connection of {} s; the cloud service ends it after {} s",
-            grouped(age / 1000),
-            grouped(most / 1000)
-        );
+        let says = || {
+            format!(
+                "a connection of {} s; the cloud service ends it after {} s",
+                grouped(age / 1000),
+                grouped(most / 1000)
+            )
+        };
         parity.note("connection_age", channel.record.arn.name(), at, says);
     }
 }
@@ -190,11 +223,13 @@ fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey,
     let silent = web_socket.map_or(0, |it| at.now.since(it.last_frame()));
     let channel = web_socket.and_then(|it| directory.channels.get(it.channel));
     if let Some(channel) = channel.filter(|_| ours > most && silent > most) {
-        let says = format!(
-            "no frame of a connection for {} s; the cloud service ends it after {} s",
-            grouped(silent / 1000),
-            grouped(most / 1000)
-        );
+        let says = || {
+            format!(
+                "no frame of a connection for {} s; the cloud service ends it after {} s",
+                grouped(silent / 1000),
+                grouped(most / 1000)
+            )
+        };
         parity.note("idle", channel.record.arn.name(), at, says);
     }
 }
@@ -218,16 +253,18 @@ pub(super) fn on_message(
     let payload = passing.delivery.payload;
     let most = parity.strict.limits.payload_bytes;
     if payload.len() > most {
-        let (length, most) = (grouped(payload.len() as u64), grouped(most as u64));
-        let says = format!(
-            "{} of {length} characters; the cloud service takes {most}",
-            action.as_str()
-        );
+        let says = || {
+            let (length, most) = (grouped(payload.len() as u64), grouped(most as u64));
+            format!(
+                "{} of {length} characters; the cloud service takes {most}",
+                action.as_str()
+            )
+        };
         parity.note("payload_over_10240", name, at, says);
     }
     if action == Action::SdpOffer && passing.delivery.sender.is_none() {
         let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
-        parity.note("master_offer", name, at, says.into());
+        parity.note("master_offer", name, at, || says.into());
     }
     let (rule, rate) = match action {
         Action::SdpOffer => ("rate_offer", parity.strict.quotas.sdp),
@@ -236,10 +273,12 @@ pub(super) fn on_message(
     };
     let buckets = parity.messages.entry(passing.from).or_default();
     if !buckets.take(action, &parity.strict.quotas, at.now) {
-        let (action, rate) = (action.as_str(), rate.rate);
-        let says = format!(
-            "{action} of one connection faster than {rate} a second: the cloud service refuses it"
-        );
+        let says = || {
+            let (action, rate) = (action.as_str(), rate.rate);
+            format!(
+                "{action} of one connection faster than {rate} a second: the cloud service refuses it"
+            )
+        };
         parity.note(rule, name, at, says);
     }
 }
@@ -265,7 +304,7 @@ pub(super) fn on_join(
     let most = parity.strict.limits.viewers_per_channel;
     let viewers = channel.live().map_or(0, |live| live.members.viewers());
     if viewers > most {
-        let says = format!("{viewers} viewers of one channel; the cloud service takes {most}");
+        let says = || format!("{viewers} viewers of one channel; the cloud service takes {most}");
         parity.note("viewers", channel.record.arn.name(), at, says);
     }
 }
@@ -298,10 +337,12 @@ pub(super) fn on_metered(
         Metered::ConnectAsViewer => ("rate_connect_viewer", "connects of viewers"),
         Metered::Call(operation) => ("rate_call", operation.name()),
     };
-    let says = format!(
-        "{call} of one channel faster than {} a second: the cloud service refuses it",
-        rate.rate
-    );
+    let says = || {
+        format!(
+            "{call} of one channel faster than {} a second: the cloud service refuses it",
+            rate.rate
+        )
+    };
     parity.note(rule, channel.record.arn.name(), at, says);
 }
 
@@ -328,18 +369,20 @@ mod tests {
     use crate::shard::{Question, Reply, Shard, Start};
     use codec::aws::ChannelArn;
 
+    const HASHER: RandomState = RandomState::with_seeds(1, 2, 3, 4);
+
     #[test]
     fn findings_have_a_bound_and_are_forgotten_by_prefix() {
-        let mut parity = Parity::new("us-west-2");
+        let mut parity = Parity::new("us-west-2", &HASHER, None);
         for number in 0..FINDINGS_MAX + 5 {
             parity.note(
                 "viewers",
                 &format!("c{number}"),
                 Moment::default(),
-                String::new(),
+                String::new,
             );
         }
-        parity.note("viewers", "c0", Moment::default(), String::new());
+        parity.note("viewers", "c0", Moment::default(), String::new);
         let found = parity.findings();
         assert_eq!(
             found.len(),
@@ -359,7 +402,10 @@ mod tests {
 
     #[test]
     fn the_rule_of_payloads_is_named_for_the_number_of_the_table() {
-        assert_eq!(Parity::new("").strict.limits.payload_bytes, 10_240);
+        assert_eq!(
+            Parity::new("", &HASHER, None).strict.limits.payload_bytes,
+            10_240
+        );
         assert_eq!(
             (grouped(13_014), grouped(999)),
             ("13,014".into(), "999".into())

@@ -104,8 +104,7 @@ impl Sockets {
             },
             census: Census::default(),
             faults: settings.dev.then(Box::default),
-            parity: (settings.dev && !settings.strict())
-                .then(|| Box::new(Parity::new(&settings.region))),
+            parity: None,
             settings,
         }
     }

@@ -82,6 +82,9 @@ fn rule_of(
     delivery: bool,
     now: Now,
 ) -> Option<SharedRule> {
+    if faults.rules.is_empty() {
+        return None;
+    }
     let channel = directory.channels.get(passing.channel)?;
     let sender = passing.delivery.sender;
     let (role, client_id) = match (delivery, sender) {
