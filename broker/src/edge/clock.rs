@@ -94,8 +94,8 @@ fn start() -> Instant {
     *START.get_or_init(Instant::now)
 }
 
-fn calendar() -> Wall {
-    // A calendar before 1970 is wrong anyway: signatures will say so.
+/// The system's calendar. One before 1970 reads as 1970: it is wrong anyway, and signatures will say so.
+pub(crate) fn calendar() -> Wall {
     Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, ms))
 }
 

@@ -43,6 +43,7 @@ mod tls;
 mod tunnel;
 
 pub use clock::Shift;
+pub(crate) use clock::calendar;
 pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
 pub use inner::InnerRefusals;
 pub use links::Links;

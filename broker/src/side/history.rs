@@ -1,13 +1,13 @@
 //! The service in figures: rates and quantiles between two looks at the shards, and those of the last hour.
 
 use super::shared::Shared;
-use crate::edge::Scraped;
+use crate::edge::{Scraped, calendar};
 use broker_core::event::{CONNECTION_ROLES, Counters, Histogram};
 use broker_core::id::ShardId;
 use broker_core::shard::Snapshot;
 use serde_json::{Value, json as value};
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// What one look saw of a shard.
 #[derive(Clone, Debug)]
@@ -288,7 +288,7 @@ impl History {
         if now.saturating_duration_since(self.meter.looked) < POINT_EVERY {
             return;
         }
-        let point = self.meter.point(now, wall_ms(), &self.looks);
+        let point = self.meter.point(now, calendar().0, &self.looks);
         for look in &mut self.looks {
             look.answer = None;
         }
@@ -329,14 +329,6 @@ impl History {
 /// To three digits after the point.
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
-}
-
-/// Milliseconds since 1970.
-pub(super) fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }
 
 /// An hour of points.

@@ -1,9 +1,10 @@
 //! `GET /overview`: what runs, its figures of this second, and those of the last hour.
 
 use super::admin::{Admin, json};
-use super::history::{History, Meter, ShardLook, wall_ms};
+use super::history::{History, Meter, ShardLook};
 use super::shared::Shared;
 use super::status::Status;
+use crate::edge::calendar;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -57,7 +58,7 @@ impl Overview {
         }
         let look = move || {
             let looks = (live.look)();
-            let point = live.meter.point(Instant::now(), wall_ms(), &looks);
+            let point = live.meter.point(Instant::now(), calendar().0, &looks);
             let figures = point.json(status == Status::Draining);
             live.latest = Some((Instant::now(), figures.clone()));
             figures
@@ -91,7 +92,7 @@ fn node(settings: &Settings) -> Value {
         "region": settings.region,
         "accountId": settings.account_id,
         "shards": settings.shards,
-        "startedAt": wall_ms(),
+        "startedAt": calendar().0,
     })
 }
 

@@ -11,17 +11,16 @@ use super::feed::Feed;
 use super::limits::REFUSALS_SHOWN_MAX;
 use super::recent::{Recent, RefusalMatches};
 use super::refusal_filter::{Filter, plain_id};
+use crate::edge::calendar;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use broker_core::auth::SessionKeys;
 use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
-use broker_core::time::Wall;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 /// What is known of refusals.
 #[derive(Debug)]
@@ -118,11 +117,7 @@ impl Refusals {
     }
 
     fn read(&self, id: &str) -> Option<RefusalId> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(u64::MAX, |now| {
-            now.as_millis().try_into().unwrap_or(u64::MAX)
-        });
-        self.reader.read(id, Wall(now), self.shards)
+        self.reader.read(id, calendar(), self.shards)
     }
 
     fn row(&self, refused: &Refused) -> Value {
@@ -198,6 +193,7 @@ mod tests {
     use broker_core::id::ShardId;
     use broker_core::journal::Entry;
     use broker_core::refusal_id::{RefusalIds, printed};
+    use broker_core::time::Wall;
 
     const AT: Wall = Wall(1_767_323_045_123);
 

@@ -11,13 +11,14 @@ use super::limits::{
 };
 use super::shared::Shared;
 use super::trace::{self, Suggestion};
+use crate::edge::calendar;
 use broker_core::id::Identity;
 use broker_core::journal::{ConnectionEnd, EndReason, Entry};
 use broker_core::time::Wall;
 use codec::signal::Role;
 use serde_json::{Value, json as value};
 use std::collections::VecDeque;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// The last troubled sessions. The log thread adds to it, the admin listener reads.
@@ -154,7 +155,7 @@ impl Troubled {
             return;
         };
         if let Some(trouble) = Trouble::of(end) {
-            self.0.lock().push(wall(), trouble, end.clone());
+            self.0.lock().push(calendar(), trouble, end.clone());
         }
     }
 
@@ -217,7 +218,7 @@ pub(super) async fn explain(admin: Admin) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let due = admin.troubled.0.lock().take_due(wall());
+        let due = admin.troubled.0.lock().take_due(calendar());
         for row in due {
             let ConnectionEnd {
                 channel: Some(name),
@@ -236,13 +237,6 @@ pub(super) async fn explain(admin: Admin) {
             }
         }
     }
-}
-
-fn wall() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Wall(since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }))
 }
 
 /// An answer that comes later than this after its offer is slow.

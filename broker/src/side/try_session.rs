@@ -13,6 +13,7 @@ use super::disconnect::is_json;
 use super::door::Seat;
 use super::limits::TRY_SESSIONS_PER_MINUTE;
 use super::try_page::host_name;
+use crate::edge::calendar;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, RawQuery, State};
@@ -33,7 +34,7 @@ use serde_json::{Value, json as value};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
 /// What `/try` has beside the settings.
@@ -124,11 +125,9 @@ async fn give(
         .identity(&wanted.channel, query)
         .map_err(|(code, text)| fault(code, text))?;
     let arn = arn_of(admin, identity.clone()).await?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = calendar();
     let mut lender = lender.lock().await;
-    let session = lender.lend(&wanted, &arn, now.as_secs(), Instant::now(), remote)?;
+    let session = lender.lend(&wanted, &arn, now.0 / 1000, Instant::now(), remote)?;
     Ok(answer(
         &admin.settings,
         &wanted,
@@ -283,7 +282,7 @@ fn answer(
     arn: &ChannelArn,
     session: &Session,
     host: &str,
-    now: Duration,
+    now: Wall,
 ) -> Value {
     let endpoint = web_socket_url(settings, wanted.role, host, identity);
     let (scheme, authority) = endpoint.split_once("://").unwrap_or(("wss", &endpoint));
@@ -295,14 +294,14 @@ fn answer(
     };
     let (arn, life_s) = (
         arn.to_string(),
-        session.expires_s.saturating_sub(now.as_secs()).max(1),
+        session.expires_s.saturating_sub(now.0 / 1000).max(1),
     );
     let upgrade = Upgrade {
         host: authority,
         channel_arn: &arn,
         client_id: wanted.client_id.as_deref(),
         expires_s: u32::try_from(life_s).unwrap_or(1),
-        now_s: now.as_secs(),
+        now_s: now.0 / 1000,
     };
     let target = Signer::new(signing, identity.region()).presign(&upgrade);
     value!({
@@ -321,18 +320,17 @@ fn answer(
 }
 
 /// The configured servers as a browser's peer connection takes them.
-fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Duration) -> Vec<Value> {
+fn ice_servers(settings: &Settings, wanted: &SessionRequest, now: Wall) -> Vec<Value> {
     if settings.ice.is_empty() {
         return Vec::new();
     }
-    let wall = Wall(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     let mut body = Vec::new();
     ice(
         &mut body,
         &settings.ice,
         "",
         wanted.client_id.as_deref().unwrap_or("MASTER"),
-        wall,
+        now,
     );
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let servers = body["IceServerList"]
