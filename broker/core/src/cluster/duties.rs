@@ -102,7 +102,9 @@ impl Cluster {
     pub(super) fn drain(&mut self, now: Now) {
         let can_give = self.can_act(now);
         self.transfers.drain(now);
-        if !can_give {
+        if can_give {
+            self.leave_roster(now);
+        } else {
             self.say_goodbye(now);
         }
     }
@@ -247,16 +249,26 @@ impl Cluster {
         if let Some(watch) = self.calls.watch() {
             self.call(Purpose::Progress, Call::Progress(watch), now);
         }
-        let roster = self.view.roster(self.me.node);
-        if self.transfers.is_draining() && roster == Some(RosterState::Here) && self.can_act(now) {
-            let key = Key::Roster(self.me.node);
-            let transaction = Transaction {
-                compares: vec![at(key, self.view.roster_at(self.me.node))],
-                puts: vec![(key, Value::Roster(RosterState::Away))],
-                reads: false,
-            };
-            self.call(Purpose::Away, Call::Transaction(transaction), now);
+        self.leave_roster(now);
+    }
+
+    /// A node that drains says so in the roster.
+    fn leave_roster(&mut self, now: Now) {
+        if !self.transfers.is_draining() || !self.is_expected() || !self.can_act(now) {
+            return;
         }
+        let key = Key::Roster(self.me.node);
+        let transaction = Transaction {
+            compares: vec![at(key, self.view.roster_at(self.me.node))],
+            puts: vec![(key, Value::Roster(RosterState::Away))],
+            reads: false,
+        };
+        self.call(Purpose::Away, Call::Transaction(transaction), now);
+    }
+
+    /// Whether the roster expects this node to run.
+    fn is_expected(&self) -> bool {
+        self.view.roster(self.me.node) == Some(RosterState::Here)
     }
 
     /// Claims what this node may claim, in one transaction at a time, from a view without doubt.
@@ -426,9 +438,10 @@ impl Cluster {
     }
 
     fn finish_drain(&mut self, now: Now) {
-        if self.transfers.is_draining()
-            && (self.slots.count() == 0 || self.transfers.is_hopeless(now))
-        {
+        // A drain may be over before the roster has it.
+        let is_away = !self.is_expected() || !self.can_act(now);
+        let is_over = self.slots.count() == 0 && is_away;
+        if self.transfers.is_draining() && (is_over || self.transfers.is_hopeless(now)) {
             self.say_goodbye(now);
         }
     }
