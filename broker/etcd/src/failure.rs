@@ -40,14 +40,18 @@ impl Failure {
     /// Refused is only what etcd refuses before it proposes a change to its members. A connection that breaks, a leader
     /// that changes and a time-out of etcd itself leave the outcome open, whatever code they come with.
     pub(crate) fn of(error: &etcd_client::Error) -> Self {
-        let text = error.to_string().into();
         let etcd_client::Error::GRpcStatus(status) = error else {
-            return Self::Unknown(text);
+            return Self::Unknown(chain(error));
         };
         if is_caused_by_spent(status) {
             return Self::NotSent(Spent.to_string().into());
         }
         let is_of_etcd = status.message().starts_with("etcdserver: ");
+        let text = if is_of_etcd {
+            status.message().into()
+        } else {
+            chain(error)
+        };
         let is_refused = match status.code() {
             Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => is_of_etcd,
             Code::PermissionDenied | Code::Unauthenticated | Code::OutOfRange => is_of_etcd,
@@ -71,6 +75,17 @@ impl fmt::Display for Failure {
             Self::Refused(text) | Self::NotSent(text) | Self::Unknown(text) => f.write_str(text),
         }
     }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> Box<str> {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text.into()
 }
 
 fn is_caused_by_spent(error: &(dyn Error + 'static)) -> bool {

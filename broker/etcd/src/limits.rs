@@ -53,7 +53,7 @@ pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// How long a change waits to be sent. Beyond it nothing was changed, and its owner answers that the service is not
 /// available: with a tick that comes late, within a second.
-pub const WRITE_WAIT_MS: u64 = 500;
+pub const WRITE_WAIT_MS: u64 = 250;
 
 /// How long a batch without a known outcome waits before it is sent again.
 pub const WRITE_AGAIN_MS: u64 = 250;

@@ -4,7 +4,7 @@
 //! chooses members: a connection that does not answer is given up, with everything under way on it.
 
 use crate::config::Options;
-use crate::failure::Spent;
+use crate::failure::{Failure, Spent, chain};
 use crate::limits::{ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RETRY_MAX};
 use etcd_client::{Channel, Client, ConnectOptions, KvClient, WatchClient};
 use hyper_util::rt::TokioIo;
@@ -210,20 +210,9 @@ pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, B
         settings = settings.with_user(user.to_string(), password.to_string());
     }
     let client = Client::from_channel(Channel::Tonic(channel), Some(settings)).await;
-    let client = client.map_err(|error| chain(&error))?;
+    let client = client.map_err(|error| Failure::of(&error).to_string())?;
     let client = Rc::new(client);
     Ok(Lines { client })
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> Box<str> {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text.into()
 }
 
 /// Opens the TCP connection, and TLS on it.

@@ -216,6 +216,7 @@ async fn run<S: Service, P: Peers>(
         node.refuse_change(&change);
     }
     node.end_writes();
+    node.log_slots();
     // The lease is given back, so that others need not wait for its end.
     let last = async {
         while !node.control.is_idle() {
@@ -293,6 +294,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.connect(Which::Records);
         self.ask_meta();
         self.expire_writes();
+        self.log_slots();
         self.remember();
     }
 
@@ -375,7 +377,6 @@ impl<S: Service, P: Peers> Node<S, P> {
             }
         }
         self.send_writes();
-        self.log_slots();
         self.published
             .store(self.cluster.valid_until().0, Ordering::Release);
     }

@@ -64,7 +64,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.peers.send(&name, self.translator.address(to), bytes);
     }
 
-    /// One line for all slots that changed at once.
+    /// A line for each thing that happened to slots since the last tick.
     pub(super) fn log_slots(&mut self) {
         for (what, slots) in self.changes.take() {
             info!(

@@ -6,6 +6,9 @@
 //! | `faults` | what moves slots, and what must not |
 //! | `records` `contract` | the registry: what every store holds to, and what is etcd's own |
 //! | `history` | another etcd, another cluster: nothing is claimed, nothing is written |
+//! | `members` | three members of etcd, of which one freezes |
+//! | `secured` | etcd behind TLS, and with users |
+//! | `proxy` | a connection to etcd that can be held up |
 //! | `server` | the program `etcd` |
 //! | `world` | the nodes of a test, and what they serve |
 
@@ -16,6 +19,9 @@ mod claims;
 mod contract;
 mod faults;
 mod history;
+mod members;
+mod proxy;
 mod records;
+mod secured;
 mod server;
 mod world;

@@ -1,12 +1,14 @@
 //! Records on etcd: the contract of every store, fences, quotas, and changes while etcd does not answer.
 
 use crate::contract::{self, Open, Place};
+use crate::proxy::Proxy;
 use crate::server::{self, Etcd, Scratch};
-use crate::world::{Node, World, wait};
+use crate::world::{Node, World, never, wait};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::id::{ChannelKey, ShardId};
+use broker_core::record::Record;
 use broker_core::registry::{Change, Store, StoreError, Submitted, Ticket, encode};
-use broker_etcd::{EtcdStore, ExchangeError, Existing, export, import};
+use broker_etcd::{EtcdStore, ExchangeError, Existing, Options, export, import};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -184,6 +186,9 @@ fn a_change_without_an_answer_is_reported_once_its_outcome_is_known() {
         client.result(sent).is_some()
     });
     assert_eq!(client.result(sent), Some(Ok(())));
+    wait("it has etcd again", Duration::from_secs(20), || {
+        node.inspect().has_etcd
+    });
     let there = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
     assert!(
         there.contains(one.arn.identity()) && !there.contains("two"),
@@ -193,13 +198,134 @@ fn a_change_without_an_answer_is_reported_once_its_outcome_is_known() {
     world.sound();
 }
 
+/// A node that reaches etcd through a proxy, and one record of it.
+struct Proxied {
+    etcd: Etcd,
+    proxy: Proxy,
+    world: World,
+    node: Node,
+    client: Client,
+    record: Record,
+    /// The record's key in etcd.
+    key: String,
+}
+
+impl Proxied {
+    fn start() -> Self {
+        let etcd = Etcd::start();
+        let proxy = Proxy::to(etcd.client_port());
+        let world = World::default();
+        let endpoints = vec![proxy.endpoint().into()];
+        let node = world.node_with(
+            "n1",
+            Options {
+                endpoints,
+                ..Options::default()
+            },
+        );
+        world.all_served(FIRST);
+        let mut client = Client::of(&node, &world);
+        let record = contract::record("one", 1);
+        assert_eq!(client.change(Change::Put(&record)), Ok(()));
+        let key = etcd
+            .ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"])
+            .trim()
+            .to_owned();
+        Self {
+            etcd,
+            proxy,
+            world,
+            node,
+            client,
+            record,
+            key,
+        }
+    }
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn a_change_that_comes_after_the_slot_moved_is_not_made() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut all = Proxied::start();
+    let slot = all.key.split('/').nth(4).expect("the slot").to_owned();
+    all.proxy.hold();
+    let late = all.client.submit(Change::Remove(&all.record.arn));
+    let other = contract::record("one", 2);
+    let later = all.client.submit(Change::Put(&other));
+    let owner = r#"{"format":1,"owner":{"node":"n9","directory":9,"start":9}}"#;
+    all.etcd
+        .ctl(&["put", &format!("/heliograph/test/s/{slot}"), owner]);
+    all.proxy.release();
+    for ticket in [late, later] {
+        wait("it is reported", Duration::from_secs(20), || {
+            all.client.result(ticket).is_some()
+        });
+        let refused = all
+            .client
+            .result(ticket)
+            .expect("it is reported")
+            .unwrap_err();
+        assert!(refused.to_string().contains("node"), "{refused}");
+    }
+    wait("the slot is released", Duration::from_secs(10), || {
+        all.node.serves() == ALL - 1
+    });
+    let there = all.etcd.ctl(&["get", "--write-out", "json", &all.key]);
+    assert!(there.contains(r#""version":1,"#), "written once: {there}");
+    all.world.sound();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn copies_of_a_change_that_come_late_change_nothing() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut all = Proxied::start();
+    let two = contract::record("two", 1);
+    all.proxy.hold();
+    let created = all.client.submit(Change::Put(&two));
+    let removed = all.client.submit(Change::Remove(&all.record.arn));
+    // The connection is given up, and each is sent again over the next one.
+    never("anything is known", Duration::from_secs(8), || {
+        [created, removed]
+            .iter()
+            .any(|ticket| all.client.result(*ticket).is_some())
+    });
+    all.proxy.release();
+    for ticket in [created, removed] {
+        wait("it is known", Duration::from_secs(20), || {
+            all.client.result(ticket).is_some()
+        });
+        assert_eq!(all.client.result(ticket), Some(Ok(())));
+    }
+    wait("it has etcd again", Duration::from_secs(20), || {
+        all.node.inspect().has_etcd
+    });
+    // Removed and created again: copies of the earlier changes may still come.
+    let again = contract::record("one", 3);
+    assert_eq!(all.client.change(Change::Put(&again)), Ok(()));
+    assert_eq!(all.client.change(Change::Remove(&two.arn)), Ok(()));
+    let there = || {
+        all.etcd
+            .ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"])
+    };
+    never("a late copy is made", Duration::from_secs(3), || {
+        there().trim() != all.key
+    });
+    all.world.sound();
+}
+
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn with_its_quota_used_up_etcd_takes_removals_and_everything_else_goes_on() {
     if !server::is_installed() {
         return;
     }
-    let etcd = Etcd::start_with(&["--quota-backend-bytes", "16777216"]);
+    let etcd = Etcd::start_with("http", &["--quota-backend-bytes", "16777216"]);
     let world = World::default();
     let node = world.node("n1", &etcd);
     world.all_served(FIRST);
@@ -218,7 +344,7 @@ fn with_its_quota_used_up_etcd_takes_removals_and_everything_else_goes_on() {
     assert_eq!(client.change(Change::Remove(&one.arn)), Ok(()));
     assert!(node.inspect().has_etcd);
     // The registration lives on, and nothing moves.
-    crate::world::never("a slot moved", Duration::from_secs(13), || {
+    never("a slot moved", Duration::from_secs(13), || {
         node.epochs() != before || world.served() != ALL
     });
     assert!(
@@ -248,7 +374,7 @@ fn a_record_that_cannot_be_read_keeps_its_slot_from_being_served() {
     let world = World::default();
     let node = world.node("n1", &etcd);
     wait("all other slots", FIRST, || world.served() == ALL - 1);
-    crate::world::never("it is served", Duration::from_secs(3), || {
+    never("it is served", Duration::from_secs(3), || {
         world.served() == ALL
     });
     etcd.ctl(&["del", "/heliograph/test/c/007/eu-1:1:channel/x"]);

@@ -53,34 +53,70 @@ impl Drop for Scratch {
 pub(crate) struct Etcd {
     child: Option<Child>,
     scratch: Scratch,
+    name: String,
+    /// `http` or `https`.
+    scheme: &'static str,
     client: u16,
     peer: u16,
+    /// Where it says how it is, without TLS.
+    health: u16,
+    /// All members, as etcd wants them.
+    members: String,
     extra: Vec<String>,
 }
 
 impl Etcd {
     /// Starts a member with an empty directory, and waits until it answers.
     pub(crate) fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_with("http", &[])
     }
 
-    /// The same, with more arguments.
-    pub(crate) fn start_with(extra: &[&str]) -> Self {
-        let mut etcd = Self {
-            child: None,
-            scratch: Scratch::new("server"),
-            client: 0,
-            peer: 0,
-            extra: extra.iter().map(|text| (*text).to_owned()).collect(),
-        };
+    /// The same, for clients that come by this scheme, with more arguments.
+    pub(crate) fn start_with(scheme: &'static str, extra: &[&str]) -> Self {
         // Somebody else may take a port between its choice and etcd's start.
         for _ in 0..10 {
-            (etcd.client, etcd.peer) = (free_port(), free_port());
-            if etcd.spawn() {
+            let mut etcd = Self::new("one", scheme, extra);
+            etcd.members = etcd.member();
+            etcd.launch();
+            if etcd.comes_up() {
                 return etcd;
             }
         }
         panic!("etcd does not start");
+    }
+
+    /// Starts three members of one etcd, and waits until all answer.
+    pub(crate) fn start_three() -> [Self; 3] {
+        for _ in 0..10 {
+            let mut all = ["one", "two", "three"].map(|name| Self::new(name, "http", &[]));
+            let members = all.each_ref().map(Self::member).join(",");
+            for etcd in &mut all {
+                etcd.members.clone_from(&members);
+                etcd.launch();
+            }
+            if all.iter_mut().all(Self::comes_up) {
+                return all;
+            }
+        }
+        panic!("etcd does not start");
+    }
+
+    fn new(name: &str, scheme: &'static str, extra: &[&str]) -> Self {
+        Self {
+            child: None,
+            scratch: Scratch::new("server"),
+            name: name.to_owned(),
+            scheme,
+            client: free_port(),
+            peer: free_port(),
+            health: free_port(),
+            members: String::new(),
+            extra: extra.iter().map(|text| (*text).to_owned()).collect(),
+        }
+    }
+
+    fn member(&self) -> String {
+        format!("{}=http://127.0.0.1:{}", self.name, self.peer)
     }
 
     /// How a node reaches it.
@@ -92,7 +128,24 @@ impl Etcd {
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client)
+        format!("{}://127.0.0.1:{}", self.scheme, self.client)
+    }
+
+    pub(crate) fn client_port(&self) -> u16 {
+        self.client
+    }
+
+    /// Whether it leads the members.
+    pub(crate) fn leads(&self) -> bool {
+        let status = self.ctl(&["endpoint", "status", "--write-out", "json"]);
+        let number = |name: &str| {
+            let digits = status.split(name).nth(1).unwrap_or_default();
+            digits
+                .chars()
+                .take_while(char::is_ascii_digit)
+                .collect::<String>()
+        };
+        number(r#""leader":"#) == number(r#""member_id":"#)
     }
 
     /// SIGKILL. Its directory stays.
@@ -105,7 +158,8 @@ impl Etcd {
 
     /// Starts it again on its directory and ports, after [`Self::kill`].
     pub(crate) fn restart(&mut self) {
-        assert!(self.spawn(), "etcd does not start again");
+        self.launch();
+        assert!(self.comes_up(), "etcd does not start again: {}", self.log());
     }
 
     /// What it has stored is gone: the directory of a member that was never started.
@@ -167,58 +221,45 @@ impl Etcd {
         kill_process(pid, signal).unwrap();
     }
 
-    /// False if it has ended before it answered.
-    fn spawn(&mut self) -> bool {
-        let client = self.endpoint();
-        let peer = format!("http://127.0.0.1:{}", self.peer);
+    fn launch(&mut self) {
+        let (client, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.peer));
+        let health = format!("http://127.0.0.1:{}", self.health);
         let log = fs::File::create(self.scratch.0.join("log")).unwrap();
-        let mut child = Command::new("setpriv")
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "etcd",
-                "--name",
-                "one",
-                "--log-outputs",
-                "stderr",
-            ])
-            .args([
-                "--listen-client-urls",
-                &client,
-                "--advertise-client-urls",
-                &client,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
-            .args(["--initial-cluster", &format!("one={peer}")])
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "etcd", "--name", &self.name])
+            .args(["--log-outputs", "stderr", "--listen-metrics-urls", &health])
+            .args(["--listen-client-urls", &client])
+            .args(["--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer])
+            .args(["--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &self.members])
             .arg("--data-dir")
             .arg(self.data())
             .args(&self.extra)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
-            .spawn()
-            .expect("setpriv, of the package util-linux");
+            .spawn();
+        self.child = Some(child.expect("setpriv, of the package util-linux"));
+    }
+
+    /// Waits until it answers. False if it ends before.
+    fn comes_up(&mut self) -> bool {
         let until = Instant::now() + Duration::from_secs(60);
-        loop {
+        while !answers(self.health) {
+            let child = self.child.as_mut().expect("it was launched");
             if child.try_wait().unwrap().is_some() {
+                self.child = None;
                 return false;
             }
-            if answers(self.client) {
-                self.child = Some(child);
-                return true;
-            }
-            if Instant::now() > until {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("etcd does not answer: {}", self.log());
-            }
+            assert!(
+                Instant::now() < until,
+                "etcd does not answer: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
+        true
     }
 
     fn log(&self) -> String {

@@ -59,10 +59,20 @@ pub(crate) struct World {
 impl World {
     /// A node that runs, on a data directory of its own.
     pub(crate) fn node(&self, name: &str, etcd: &Etcd) -> Node {
+        self.node_with(name, etcd.options())
+    }
+
+    /// The same, which reaches etcd this way.
+    pub(crate) fn node_with(&self, name: &str, options: Options) -> Node {
+        // The log is shown if the test fails. All tests of a process share one subscriber.
+        let _ = tracing_subscriber::fmt()
+            .with_test_writer()
+            .with_ansi(false)
+            .try_init();
         let mut node = Node {
             name: name.to_owned(),
             world: self.clone(),
-            options: etcd.options(),
+            options,
             directory: Scratch::new(name),
             handle: None,
             starts: 0,
@@ -82,9 +92,15 @@ impl World {
 
     /// Waits until every slot is served.
     pub(crate) fn all_served(&self, within: Duration) {
-        wait("all slots are served", within, || {
-            self.served() == usize::from(SLOTS)
+        let mut most = 0;
+        let served = wait_or(within, || {
+            most = most.max(self.served());
+            most == usize::from(SLOTS)
         });
+        assert!(
+            served.is_some(),
+            "{most} slots are served within {within:?}"
+        );
         self.sound();
     }
 
