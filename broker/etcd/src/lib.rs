@@ -18,7 +18,7 @@
 //! * `keys`, `values`, `names`: what is in etcd, as text; `translate`: from there to the words of the core and back;
 //! * `wire`, [`Peers`], [`InProcess`]: messages between nodes;
 //! * `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
-//! * `slot`, `writer`: from a channel to its slot; changes of records in batches, each made once whatever is lost;
+//! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
 //! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;
 //! * [`import`], [`export`]: from a store on a disk into etcd, and back.
@@ -42,7 +42,6 @@ mod load;
 mod names;
 mod order;
 mod peers;
-mod slot;
 mod store;
 mod translate;
 mod values;

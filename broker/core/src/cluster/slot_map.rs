@@ -18,15 +18,8 @@ impl SlotMap {
     /// A map without owners, in which `own` is this node's place in `names`. `key` is the same on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
-        let (low, high) = key.split_at(8);
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |n, byte| n << 8 | u64::from(*byte))
-        };
         Self {
-            key: [number(low), number(high)],
+            key: numbers(key),
             own,
             names,
             owners: vec![None; usize::from(SLOTS)],
@@ -58,20 +51,41 @@ impl SlotMap {
         self.names.get(node.index()).map_or("", |name| name)
     }
 
-    /// The slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that nobody outside can
-    /// aim at one slot.
+    /// The slot of a channel.
     #[must_use]
-    #[expect(
-        deprecated,
-        reason = "the hash of hash maps may change between versions of Rust; this one is SipHash-2-4 forever"
-    )]
     pub fn slot(&self, identity: &Identity) -> Slot {
-        let [low, high] = self.key;
-        let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
-        hasher.write(identity.as_str().as_bytes());
-        let place = hasher.finish() % u64::from(SLOTS);
-        Slot(u16::try_from(place).unwrap_or(0))
+        hash(self.key, identity)
     }
+}
+
+/// The slot of a channel: SipHash-2-4 of `region:account:name` under the cluster's key, so that nobody outside can aim
+/// at one slot.
+#[must_use]
+pub fn slot_of(key: &[u8; 16], identity: &Identity) -> Slot {
+    hash(numbers(key), identity)
+}
+
+#[expect(
+    deprecated,
+    reason = "the hash of hash maps may change between versions of Rust; this one is SipHash-2-4 forever"
+)]
+fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
+    let mut hasher = std::hash::SipHasher::new_with_keys(low, high);
+    hasher.write(identity.as_str().as_bytes());
+    let place = hasher.finish() % u64::from(SLOTS);
+    Slot(u16::try_from(place).unwrap_or(0))
+}
+
+/// The key as the hash takes it.
+fn numbers(key: &[u8; 16]) -> [u64; 2] {
+    let (low, high) = key.split_at(8);
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |n, byte| n << 8 | u64::from(*byte))
+    };
+    [number(low), number(high)]
 }
 
 #[cfg(test)]
@@ -107,6 +121,8 @@ mod tests {
         // Fixed forever: a version that computed another slot would lose every channel.
         let fixed = Identity::new("us-west-2", "123456789012", "cam.1");
         assert_eq!(map.slot(&fixed), Slot(FIXED));
+        let key = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
+        assert_eq!(slot_of(&key, &fixed), Slot(FIXED));
     }
 
     #[test]
