@@ -6,6 +6,7 @@ use crate::peer::{HealthyPair, Peer, master_query, offer, to_master, viewer_quer
 use crate::process::until;
 use crate::tls::{BOTH, Identity};
 use serde_json::json;
+use std::fs;
 
 #[test]
 fn clients_of_a_node_that_is_killed_see_an_end_and_the_other_node_lives() {
@@ -144,6 +145,16 @@ fn tls_ends_at_the_node_of_the_client() {
     super::meeting::assert_quiet(&nodes);
 }
 
+/// Whether all threads of a process are stopped: the signal reaches one after the other.
+fn is_stopped(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        state.starts_with('T')
+    })
+}
+
 /// An owner that is stopped accepts by its kernel alone: clients get 503 in seconds, and are served when it goes on.
 #[test]
 fn a_node_that_is_stopped_is_503_until_it_goes_on() {
@@ -151,6 +162,9 @@ fn a_node_that_is_stopped_is_503_until_it_goes_on() {
     let [own, others] = nodes.channels();
     let mut healthy = HealthyPair::on(&nodes.n1, &own);
     nodes.n2.signal("STOP");
+    until("the stop of every thread", || {
+        is_stopped(nodes.n2.id()).then_some(())
+    });
     let ask = || {
         call(
             nodes.n1.plain,
