@@ -208,9 +208,10 @@ fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Fail
 /// How many client connections the process takes: as configured, or as the descriptors allow.
 fn connections(settings: &Settings) -> Result<usize, Failure> {
     let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
+    let listeners = settings.listen.len() + usize::from(settings.cluster.is_on());
     let ours = side::admin_descriptors(open_files)
         + DESCRIPTORS
-        + settings.shards * (DESCRIPTORS_PER_SHARD + settings.listen.len() + 1);
+        + settings.shards * (DESCRIPTORS_PER_SHARD + listeners);
     let least = ours + CONNECTIONS_MIN;
     if open_files < least {
         return Err(Failure::Fatal(format!(
