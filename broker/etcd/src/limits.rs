@@ -51,8 +51,8 @@ pub const REMOVALS_PER_BATCH: usize = 60;
 /// Bytes of keys and values after which a batch takes no further change: etcd takes 1.5 MiB a request.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// How long a change waits to be sent. Beyond it nothing was changed, and its owner answers that the service is not
-/// available: with a tick that comes late, within a second.
+/// How long a change waits to be sent while no batch is answered. Beyond it nothing was changed, and its owner answers
+/// that the service is not available: with a tick that comes late, within a second.
 pub const WRITE_WAIT_MS: u64 = 250;
 
 /// How long a batch without a known outcome waits before it is sent again.

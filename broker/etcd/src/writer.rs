@@ -87,6 +87,8 @@ pub(crate) struct Writer<T> {
     busy: HashSet<Rc<str>>,
     lanes: [Lane<T>; LANES],
     batches: u64,
+    /// When a batch was last answered.
+    progress: Now,
     /// At least the revision of the last change of every record that this process knows.
     newest: Revision,
 }
@@ -147,6 +149,7 @@ impl<T> Writer<T> {
             busy: HashSet::new(),
             lanes: std::array::from_fn(|_| lane()),
             batches: 0,
+            progress: Now(0),
             newest: Revision(0),
         }
     }
@@ -204,6 +207,7 @@ impl<T> Writer<T> {
             return Vec::new();
         };
         self.knows(answer.revision);
+        self.progress = now;
         if answer.made {
             if batch.puts() {
                 self.lanes[lane].revision = answer.revision;
@@ -259,8 +263,11 @@ impl<T> Writer<T> {
         }
     }
 
-    /// Changes that waited too long without being sent: nothing was changed.
+    /// Changes that waited too long without being sent, while no batch was answered: nothing was changed.
     pub(crate) fn expire(&mut self, now: Now) -> Vec<(Change<T>, Settled)> {
+        if now.since(self.progress) < WRITE_WAIT_MS {
+            return Vec::new();
+        }
         let is_late = |change: &Change<T>| now.since(change.since) >= WRITE_WAIT_MS;
         let late = self
             .queue
