@@ -84,6 +84,8 @@ impl<M: Machine> Edge<M> {
         {
             (ending, tunnel.ending) = (Ending::Close, Some(Ending::Close));
         }
+        // From now on it takes no room of tunnels that begin: whoever looks for room finds each victim once.
+        drop(self.request_leaves(place, &mut tunnel));
         let connecting = matches!(tunnel.stage, Stage::Connecting);
         for side in Side::BOTH {
             let half = tunnel.half(side);
@@ -108,8 +110,7 @@ impl<M: Machine> Edge<M> {
         self.finish(place, *tunnel, ending);
     }
 
-    fn finish(&mut self, place: u32, mut tunnel: Tunnel<M>, ending: Ending) {
-        self.request_leaves(place, &mut tunnel);
+    fn finish(&mut self, place: u32, tunnel: Tunnel<M>, ending: Ending) {
         self.tunnels.due.remove(&(tunnel.due, place));
         self.tunnels.stalled_bytes -= tunnel.stalled;
         self.tunnels.stalled.remove(&place);
