@@ -84,7 +84,7 @@ impl<M: Machine> Edge<M> {
         {
             (ending, tunnel.ending) = (Ending::Close, Some(Ending::Close));
         }
-        // From now on it takes no room of tunnels that begin: whoever looks for room finds each victim once.
+        // From now on it takes no room of tunnels that begin: a search for room finds each victim once.
         drop(self.request_leaves(place, &mut tunnel));
         let connecting = matches!(tunnel.stage, Stage::Connecting);
         for side in Side::BOTH {
