@@ -19,16 +19,22 @@ PATH = ["-p", "heliograph_testing"]
 
 # What a test leaves behind is gone in the next one of its worker.
 TIDY = '''
-import boto3, pytest, ssl
-from websockets.sync.client import connect
+import asyncio, boto3, pytest, ssl
+from websockets.asyncio.client import connect
+
+# All on one thread: before Python 3.13 a TLS connection may lose what one thread sends while another one receives.
+LOOP = asyncio.new_event_loop()
+
+async def viewer_that_sends(url, trust, text):
+    viewer = await connect(url, ssl=trust, proxy=None)
+    await viewer.send(text)
+    return viewer
 
 def send(heliograph, name, text):
     arn = boto3.client("kinesisvideo").create_signaling_channel(ChannelName=heliograph.channel(name))["ChannelARN"]
     url = heliograph.endpoint.replace("https", "wss") + f"/?X-Amz-ChannelARN={arn}&X-Amz-ClientId=v1"
     trust = ssl.create_default_context(cafile=heliograph.environment["AWS_CA_BUNDLE"])
-    viewer = connect(url, ssl=trust, proxy=None)
-    viewer.send(text)
-    return viewer
+    return LOOP.run_until_complete(viewer_that_sends(url, trust, text))
 
 @pytest.mark.parametrize("number", range(32))
 def test_leaves_much_behind(heliograph, number, worker_id):
