@@ -26,7 +26,8 @@ use std::{fs, io, thread};
 /// The broker beside its rivals, end to end.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Only cases in whose names this occurs: pairs, bursts, fan-in, sdp, connect, idle
+    /// Only cases in whose names this occurs: pairs, bursts, fan-in, sdp, connect, idle, many, session, light, latency,
+    /// and the first, fifth and sixth with -tls
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
     /// Only this case, repeatable
@@ -88,7 +89,8 @@ fn check(options: &Options) -> io::Result<()> {
             .map(|server| {
                 let directory = target.join("relay").join(&server.name);
                 scope.spawn(move || {
-                    cases.iter().try_for_each(|case| {
+                    let mut taken = cases.iter().filter(|case| server.takes(case));
+                    taken.try_for_each(|case| {
                         let report = run(server, case, terms, programs, &directory)?;
                         let figure = report.pointer(case.figure.pointer());
                         let value = figure.and_then(serde_json::Value::as_f64);
@@ -127,7 +129,7 @@ fn measure(options: &Options) -> io::Result<()> {
     for case in &cases {
         println!("{}: {}", case.name, case.what);
         for _ in 0..options.rounds {
-            for server in &servers {
+            for server in servers.iter().filter(|server| server.takes(case)) {
                 let report = match run(server, case, &terms, &programs, &directory) {
                     Ok(report) => report,
                     // One that fails has no figure; the others are compared all the same.
@@ -175,6 +177,8 @@ fn chosen(
     let filter = options.filter.as_deref().unwrap_or_default();
     cases.retain(|case| case.name.contains(filter));
     let mut servers = vec![Server::broker(BROKER, programs.broker.clone())];
+    let two = format!("{BROKER}-two-shards");
+    servers.push(Server::two_shards(&two, programs.broker.clone()));
     for other in &options.broker {
         let (name, path) = other
             .split_once('=')

@@ -1,4 +1,4 @@
-//! Serves one of the rivals: `rival NAME`. Prints its port, and ends when its standard input does.
+//! Serves one of the rivals: `rival NAME [--tls]`. Prints its port, and ends when its standard input does.
 
 use benches::relay::Rival;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,13 +15,14 @@ fn main() -> ExitCode {
         let _ = writeln!(io::stderr(), "rival {name}: allowed are {names}");
         return ExitCode::from(2);
     };
-    if let Err(error) = serve(rival) {
+    let is_tls = std::env::args().nth(2).is_some_and(|flag| flag == "--tls");
+    if let Err(error) = serve(rival, is_tls) {
         let _ = writeln!(io::stderr(), "rival {name}: {error}");
     }
     ExitCode::FAILURE
 }
 
-fn serve(rival: Rival) -> io::Result<()> {
+fn serve(rival: Rival, is_tls: bool) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(
         Resource::Nofile,
@@ -38,5 +39,5 @@ fn serve(rival: Rival) -> io::Result<()> {
         let _ = io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-    rival.serve(listener)
+    rival.serve(listener, is_tls)
 }

@@ -15,6 +15,8 @@ pub struct Case {
     size: &'static [&'static str],
     /// How large it is when only its answers count.
     small: &'static [&'static str],
+    /// Whether it goes over TLS 1.3.
+    pub is_tls: bool,
 }
 
 /// The figure of a report that is compared.
@@ -24,8 +26,12 @@ pub enum Figure {
     PerMessage,
     /// CPU time of the server's process for each connection opened and closed, in microseconds.
     PerConnection,
+    /// CPU time of the server's process for each session, in microseconds.
+    PerSession,
     /// Bytes by which the server's process grew for each connection that it holds.
     BytesHeld,
+    /// Within this time, in microseconds, 99 % of the messages arrive.
+    MessageP99,
 }
 
 impl Figure {
@@ -35,7 +41,9 @@ impl Figure {
         match self {
             Self::PerMessage => "µs/message",
             Self::PerConnection => "µs/connection",
+            Self::PerSession => "µs/session",
             Self::BytesHeld => "B/connection",
+            Self::MessageP99 => "µs to arrive, p99",
         }
     }
 
@@ -44,15 +52,17 @@ impl Figure {
     pub const fn pointer(self) -> &'static str {
         match self {
             Self::PerMessage => "/cpu/server_us_per_message",
-            Self::PerConnection => "/cpu/server_us_per_connection",
+            // A session is a connection.
+            Self::PerConnection | Self::PerSession => "/cpu/server_us_per_connection",
             Self::BytesHeld => "/memory/server_bytes_per_connection",
+            Self::MessageP99 => "/latency_us/message/p99",
         }
     }
 }
 
 impl Case {
     /// All loads.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 13] = [
         Self {
             name: "pairs",
             what: "100 masters with a viewer each, 200 bytes, one message under way each way",
@@ -60,6 +70,7 @@ impl Case {
             mode: &["relay", "--window", "1", "--payload", "200"],
             size: &["--channels", "100"],
             small: &["--channels", "3"],
+            is_tls: false,
         },
         Self {
             name: "bursts",
@@ -68,6 +79,7 @@ impl Case {
             mode: &["relay", "--window", "4", "--payload", "200"],
             size: &["--channels", "100"],
             small: &["--channels", "3"],
+            is_tls: false,
         },
         Self {
             name: "fan-in",
@@ -84,6 +96,7 @@ impl Case {
             ],
             size: &["--channels", "20"],
             small: &["--channels", "1"],
+            is_tls: false,
         },
         Self {
             name: "sdp",
@@ -92,6 +105,7 @@ impl Case {
             mode: &["relay", "--window", "1", "--payload", "4000"],
             size: &["--channels", "2000"],
             small: &["--channels", "3"],
+            is_tls: false,
         },
         Self {
             name: "connect",
@@ -100,6 +114,7 @@ impl Case {
             mode: &["connect"],
             size: &["--channels", "64"],
             small: &["--channels", "3"],
+            is_tls: false,
         },
         Self {
             name: "idle",
@@ -108,6 +123,70 @@ impl Case {
             mode: &["idle"],
             size: &["--channels", "4500"],
             small: &["--channels", "20"],
+            is_tls: false,
+        },
+        Self {
+            name: "many",
+            what: "5,000 masters with a viewer each, 200 bytes, one message under way each way",
+            figure: Figure::PerMessage,
+            mode: &["relay", "--window", "1", "--payload", "200"],
+            size: &["--channels", "5000"],
+            small: &["--channels", "3"],
+            is_tls: false,
+        },
+        Self {
+            name: "session",
+            what: "1,500 viewers a second: connect, offer, answer, four candidates each way, leave",
+            figure: Figure::PerSession,
+            mode: SESSION,
+            size: &["--channels", "100", "--rate", "1500"],
+            small: &["--channels", "3", "--rate", "20"],
+            is_tls: false,
+        },
+        Self {
+            name: "light",
+            what: "the same, 50 viewers a second: what it costs to wake for a single message",
+            figure: Figure::PerSession,
+            mode: SESSION,
+            size: &["--channels", "100", "--rate", "50"],
+            small: &["--channels", "3", "--rate", "20"],
+            is_tls: false,
+        },
+        Self {
+            name: "latency",
+            what: "the same, 1,500 viewers a second: from a message's sending to its arrival",
+            figure: Figure::MessageP99,
+            mode: SESSION,
+            size: &["--channels", "100", "--rate", "1500"],
+            small: &["--channels", "3", "--rate", "20"],
+            is_tls: false,
+        },
+        Self {
+            name: "pairs-tls",
+            what: "100 masters with a viewer each over TLS 1.3, 200 bytes, one message under way each way",
+            figure: Figure::PerMessage,
+            mode: &["relay", "--window", "1", "--payload", "200"],
+            size: &["--channels", "100"],
+            small: &["--channels", "3"],
+            is_tls: true,
+        },
+        Self {
+            name: "connect-tls",
+            what: "64 connections under way over TLS 1.3, a full handshake each",
+            figure: Figure::PerConnection,
+            mode: &["connect"],
+            size: &["--channels", "64"],
+            small: &["--channels", "3"],
+            is_tls: true,
+        },
+        Self {
+            name: "idle-tls",
+            what: "2,000 masters with a viewer each over TLS 1.3, connected and silent",
+            figure: Figure::BytesHeld,
+            mode: &["idle"],
+            size: &["--channels", "2000"],
+            small: &["--channels", "20"],
+            is_tls: true,
         },
     ];
 
@@ -119,9 +198,18 @@ impl Case {
             .chain(self.mode.iter().chain(size).copied())
     }
 
+    /// Whether its messages are those of sessions.
+    #[must_use]
+    pub fn has_sessions(&self) -> bool {
+        self.mode.first() == SESSION.first()
+    }
+
     /// The one of this name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|case| case.name == name)
     }
 }
+
+/// A viewer's session; each side's candidates follow 20 ms after one another.
+const SESSION: &[&str] = &["sessions", "--payload", "200", "--sdp-payload", "3000"];

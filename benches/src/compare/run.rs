@@ -30,13 +30,21 @@ pub fn run(
     programs: &Programs,
     directory: &Path,
 ) -> io::Result<Value> {
-    let running = server.start(programs, terms.cores.map(|(core, _)| core), directory)?;
+    let core = terms.cores.map(|(core, _)| core);
+    let running = server.start(programs, core, case.is_tls, directory)?;
     let report = directory.join("report.json");
+    let scheme = if case.is_tls { "https" } else { "http" };
     let mut command = Command::new(&programs.loadgen);
+    command.arg("run");
+    if case.is_tls {
+        command.arg("--insecure");
+    }
     command
-        .arg("run")
         .args(case.flags(terms.is_small))
-        .args(["--target", &format!("http://127.0.0.1:{}", running.port)])
+        .args([
+            "--target",
+            &format!("{scheme}://127.0.0.1:{}", running.port),
+        ])
         .args(["--duration", &terms.seconds.to_string()])
         .args(["--server-pid", &running.pid().to_string()])
         // Closed connections keep a port of their address for a while.

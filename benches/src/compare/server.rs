@@ -1,6 +1,7 @@
 //! The programs that are compared: found or built, started on a core, stopped.
 
-use crate::relay::Rival;
+use super::case::Case;
+use crate::relay::{Identity, Rival};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -17,8 +18,8 @@ pub struct Server {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// A binary of the broker.
-    Broker(PathBuf),
+    /// A binary of the broker, with this number of shards.
+    Broker(PathBuf, u8),
     Rival(Rival),
     /// node with the package `ws`, which is in this directory.
     Node(PathBuf),
@@ -76,7 +77,30 @@ impl Server {
     pub fn broker(name: &str, binary: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
-            kind: Kind::Broker(binary),
+            kind: Kind::Broker(binary, 1),
+        }
+    }
+
+    /// The broker with two shards, which share the servers' core.
+    #[must_use]
+    pub fn two_shards(name: &str, binary: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: Kind::Broker(binary, 2),
+        }
+    }
+
+    /// Whether it can serve a load: not all speak TLS, floors know one form of messages, and two shards are compared by
+    /// messages and connections only.
+    #[must_use]
+    pub fn takes(&self, case: &Case) -> bool {
+        match &self.kind {
+            Kind::Broker(_, 1) => true,
+            Kind::Broker(..) => matches!(case.name, "pairs" | "fan-in" | "connect"),
+            // A floor copies from fixed places of a message, which differ in a session's messages.
+            Kind::Rival(_) if Self::is_floor(&self.name) && case.has_sessions() => false,
+            Kind::Rival(rival) => !case.is_tls || rival.has_tls(),
+            Kind::Node(_) => true,
         }
     }
 
@@ -108,7 +132,7 @@ impl Server {
         name.starts_with("floor-")
     }
 
-    /// Starts it on a core, with `directory`, which is emptied, for what it writes.
+    /// Starts it on a core, with or without TLS, with `directory`, which is emptied, for what it writes.
     ///
     /// # Errors
     /// It cannot be started, or says nothing.
@@ -116,6 +140,7 @@ impl Server {
         &self,
         programs: &Programs,
         core: Option<usize>,
+        is_tls: bool,
         directory: &Path,
     ) -> io::Result<Running> {
         if directory.exists() {
@@ -123,22 +148,40 @@ impl Server {
         }
         fs::create_dir_all(directory)?;
         let mut command = match &self.kind {
-            Kind::Broker(binary) => {
+            Kind::Broker(binary, shards) => {
                 let mut command = Command::new(binary);
-                let words = ["serve", "--dev", "--shards", "1", "--admin", "off"];
-                command.args(words).args(["--listen", "http://127.0.0.1:0"]);
+                command.args(["serve", "--dev", "--admin", "off"]);
+                command.arg("--shards").arg(shards.to_string());
+                // All of them where this process starts them.
+                if let Some(core) = core {
+                    command.arg("--cpus").arg(core.to_string());
+                }
+                let scheme = if is_tls { "https" } else { "http" };
+                command
+                    .arg("--listen")
+                    .arg(format!("{scheme}://127.0.0.1:0"));
                 command.arg("--data-dir").arg(directory.join("data"));
                 command
             }
             Kind::Rival(rival) => {
                 let mut command = Command::new(&programs.rival);
                 command.arg(rival.name());
+                if is_tls {
+                    command.arg("--tls");
+                }
                 command
             }
             Kind::Node(package) => {
                 let mut command = Command::new("node");
                 let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/relay/ws.mjs");
                 command.arg(script).arg(package);
+                if is_tls {
+                    let identity = Identity::new();
+                    for (name, pem) in [("cert.pem", identity.cert), ("key.pem", identity.key)] {
+                        fs::write(directory.join(name), pem)?;
+                        command.arg(directory.join(name));
+                    }
+                }
                 command
             }
         };
@@ -184,7 +227,10 @@ impl Drop for Running {
 
 /// The port in what a server says first: alone, or in the broker's ready line.
 fn port(line: &str) -> Option<u16> {
-    let digits = match line.split_once("ready http://127.0.0.1:") {
+    let address = line
+        .strip_prefix("ready ")
+        .and_then(|rest| rest.split_once("://127.0.0.1:"));
+    let digits = match address {
         Some((_, after)) => after.split(|c: char| !c.is_ascii_digit()).next()?,
         None => line.trim(),
     };
@@ -228,6 +274,8 @@ mod tests {
         assert_eq!(port("4711\n"), Some(4711));
         let ready = "ready http://127.0.0.1:45219 admin=off\n";
         assert_eq!(port(ready), Some(45219));
+        let ready = "ready https://127.0.0.1:45220 admin=off\n";
+        assert_eq!(port(ready), Some(45220));
         assert_eq!(port(""), None);
     }
 }

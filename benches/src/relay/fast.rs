@@ -16,17 +16,17 @@ use std::future::ready;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
+use tokio_rustls::TlsAcceptor;
 
 type Way = UnboundedSender<Frame<'static>>;
 type Everybody = Rc<RefCell<Directory<Way>>>;
 
-/// Serves a listener until it fails.
-pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
+/// Serves a listener until it fails, over TLS where there is an acceptor.
+pub(super) fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -36,21 +36,47 @@ pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
         let everybody = Everybody::default();
         loop {
             let (stream, _) = listener.accept().await?;
-            let everybody = Rc::clone(&everybody);
+            let (everybody, tls) = (Rc::clone(&everybody), tls.clone());
             spawn_local(async move {
                 // A connection that breaks is of no interest here: the driver counts it.
-                let _ = connection(stream, everybody).await;
+                let _ = connection(stream, tls, everybody).await;
             });
         }
     })
 }
 
-async fn connection(mut stream: TcpStream, everybody: Everybody) -> Result<(), WebSocketError> {
+async fn connection(
+    mut stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    everybody: Everybody,
+) -> Result<(), WebSocketError> {
     stream.set_nodelay(true)?;
+    if let Some(tls) = tls {
+        let mut stream = tls.accept(stream).await?;
+        let Some(place) = shake(&mut stream).await? else {
+            return Ok(());
+        };
+        let (read, write) = tokio::io::split(stream);
+        return both(read, write, place, everybody).await;
+    }
     let Some(place) = shake(&mut stream).await? else {
         return Ok(());
     };
     let (read, write) = stream.into_split();
+    both(read, write, place, everybody).await
+}
+
+/// Serves the halves of a connection that was upgraded.
+async fn both<R, W>(
+    read: R,
+    write: W,
+    place: Place,
+    everybody: Everybody,
+) -> Result<(), WebSocketError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + 'static,
+{
     let write = BufWriter::with_capacity(WRITE_BYTES, write);
     let (read, write) = after_handshake_split(read, write, Role::Server);
     let (way, frames) = unbounded_channel();
@@ -64,7 +90,7 @@ async fn connection(mut stream: TcpStream, everybody: Everybody) -> Result<(), W
 }
 
 /// Answers the request for an upgrade; `None` if it was none.
-async fn shake(stream: &mut TcpStream) -> io::Result<Option<Place>> {
+async fn shake(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Option<Place>> {
     let mut head = Vec::with_capacity(READ_BYTES);
     loop {
         if stream.read_buf(&mut head).await? == 0 {
@@ -95,12 +121,13 @@ async fn shake(stream: &mut TcpStream) -> io::Result<Option<Place>> {
             b"\r\n\r\n",
         ];
         stream.write_all(&parts.concat()).await?;
+        stream.flush().await?;
         return Ok(Some(place));
     }
 }
 
 async fn relay(
-    mut socket: WebSocketRead<OwnedReadHalf>,
+    mut socket: WebSocketRead<impl AsyncRead + Unpin>,
     own: &Way,
     place: &Place,
     everybody: &Everybody,
@@ -132,7 +159,7 @@ async fn relay(
 
 /// Writes frames as they come, all that wait in one go; ends when nobody is left who could send any.
 async fn write_all(
-    mut socket: WebSocketWrite<BufWriter<OwnedWriteHalf>>,
+    mut socket: WebSocketWrite<BufWriter<impl AsyncWrite + Unpin>>,
     mut frames: UnboundedReceiver<Frame<'static>>,
 ) -> Result<(), WebSocketError> {
     while let Some(first) = frames.recv().await {

@@ -22,9 +22,11 @@ mod fast;
 mod floor;
 mod place;
 mod threads;
+mod tls;
 mod work;
 
 pub use place::Place;
+pub use tls::Identity;
 
 use std::io;
 use std::net::TcpListener;
@@ -72,14 +74,22 @@ impl Rival {
         Self::ALL.into_iter().find(|rival| rival.name() == name)
     }
 
-    /// Serves a listener until the process ends.
+    /// Whether it speaks TLS: the one that was the best without.
+    #[must_use]
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Fastwebsockets)
+    }
+
+    /// Serves a listener until the process ends, over TLS 1.3 if asked to.
     ///
     /// # Errors
-    /// The listener failed, or what the relay needs of the kernel is refused.
-    pub fn serve(self, listener: TcpListener) -> io::Result<()> {
+    /// The listener failed, what the relay needs of the kernel is refused, or it has no TLS.
+    pub fn serve(self, listener: TcpListener, is_tls: bool) -> io::Result<()> {
         match self {
+            Self::Fastwebsockets if is_tls => fast::serve(listener, Some(tls::acceptor()?)),
+            _ if is_tls => Err(io::Error::other("it has no TLS")),
             Self::Axum => axum_ws::serve(listener),
-            Self::Fastwebsockets => fast::serve(listener),
+            Self::Fastwebsockets => fast::serve(listener, None),
             Self::Tungstenite => threads::serve(&listener),
             Self::FloorUring => floor::serve_on_ring(&listener),
             Self::FloorEpoll => floor::serve_on_epoll(&listener),

@@ -1,5 +1,9 @@
 // A relay on node with the package `ws`, with the work of the other rivals: JSON, checks, look-up, event.
-// node ws.mjs DIRECTORY: the package is in DIRECTORY/node_modules. Prints its port, and ends when stdin does.
+// node ws.mjs DIRECTORY [CERT KEY]: the package is in DIRECTORY/node_modules; with a certificate and its key, as PEM,
+// it speaks TLS 1.3. Prints its port, and ends when stdin does.
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -29,10 +33,11 @@ function relay(channel, viewer, text) {
   recipient?.send(JSON.stringify(event));
 }
 
-const options = {
-  host: "127.0.0.1", port: 0, backlog: 4096, perMessageDeflate: false, clientTracking: false,
-};
-const server = new WebSocketServer(options, () => console.log(server.address().port));
+const [cert, key] = process.argv.slice(3).map((path) => readFileSync(path));
+const http = cert ? createTlsServer({ cert, key, minVersion: "TLSv1.3" }) : createServer();
+const server = new WebSocketServer({ server: http, perMessageDeflate: false, clientTracking: false });
+http.on("tlsClientError", () => {});
+http.listen({ host: "127.0.0.1", port: 0, backlog: 4096 }, () => console.log(http.address().port));
 server.on("connection", (socket, request) => {
   const { channel: name, viewer } = place(request.url);
   let channel = channels.get(name);

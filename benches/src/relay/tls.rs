@@ -1,0 +1,61 @@
+//! TLS 1.3 for rivals, as the broker has it: the same library and provider, a P-256 key, one ticket that holds the
+//! session itself.
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::io;
+use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
+
+/// A certificate for `localhost` that signed itself, as the driver takes with `--insecure`.
+#[derive(Debug)]
+pub struct Identity {
+    /// The certificate, as PEM.
+    pub cert: String,
+    /// Its key, as PEM.
+    pub key: String,
+}
+
+impl Identity {
+    /// A new one.
+    #[must_use]
+    pub fn new() -> Self {
+        let (key, cert) = certified();
+        Self {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Accepts TLS 1.3 with a certificate of its own.
+pub(super) fn acceptor() -> io::Result<TlsAcceptor> {
+    let (key, cert) = certified();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .and_then(|config| {
+            config
+                .with_no_client_auth()
+                .with_single_cert(vec![cert.der().clone()], key)
+        })
+        .map_err(io::Error::other)?;
+    config.ticketer = Ticketer::new().map_err(io::Error::other)?;
+    config.send_tls13_tickets = 1;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certified() -> (KeyPair, rcgen::Certificate) {
+    let key = KeyPair::generate().expect("the system has random bytes");
+    let params = CertificateParams::new(["localhost".to_owned()]).expect("a valid name");
+    let cert = params.self_signed(&key).expect("a key that signs");
+    (key, cert)
+}
