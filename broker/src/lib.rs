@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
 //! | `files` | whole files, read within a bound |
+//! | `etcd_files` | how etcd is reached: certificates, password; with the feature `cluster` |
 //! | [`registry`] | channel records on a disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | what the process may hold at most |
@@ -26,6 +27,8 @@ pub mod certificate;
 pub mod config;
 pub mod edge;
 pub mod env;
+#[cfg(feature = "cluster")]
+mod etcd_files;
 mod files;
 pub mod memory;
 pub mod registry;

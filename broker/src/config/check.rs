@@ -1,5 +1,6 @@
 //! Rules across several keys of the configuration, and what this version supports.
 
+use super::cluster;
 use super::cpus::Cpus;
 use super::document::Reader;
 use broker_core::limits::{ENVELOPE_BYTES_MAX, RECORDER_NOTES_LEAST};
@@ -17,7 +18,7 @@ pub(super) fn check(settings: &Settings, machine: &Cpus, reader: &mut Reader<'_>
     limits(settings, reader);
     timeouts(settings, reader);
     advertise(settings, reader);
-    cluster(settings, reader);
+    cluster::check(settings, reader);
     let notes = settings.recorder.notes;
     if notes > 0 && (notes < RECORDER_NOTES_LEAST || !notes.is_power_of_two()) {
         let rule = "allowed 0 for off, or a power of two from 1024 to 4194304";
@@ -269,38 +270,8 @@ fn advertise(settings: &Settings, reader: &mut Reader<'_>) {
     }
 }
 
-fn cluster(settings: &Settings, reader: &mut Reader<'_>) {
-    let cluster = &settings.cluster;
-    if !cluster.is_on() {
-        return;
-    }
-    if !cluster.is_whole() && !reader.is_wrong("cluster") {
-        let rule = "allowed name, node, secret_file, listen, link and map_file together";
-        reader.fault("cluster", "{ … }", rule);
-    }
-    if settings.dev {
-        let rule = "allowed without --dev, whose channels are created by connecting to any node";
-        reader.fault("cluster", "{ … }", rule);
-    }
-    let Some(addr) = cluster.listen else {
-        return;
-    };
-    let others = settings.listen.iter().map(|listen| listen.addr);
-    if others
-        .chain(settings.admin.listen)
-        .any(|other| clash(other, addr))
-    {
-        let rule = "allowed an address and port that no other listener has";
-        reader.fault("cluster.listen", addr, rule);
-    }
-    if settings.auth == Auth::None && !addr.ip().is_loopback() {
-        let rule = "allowed loopback addresses only, since auth none lets everybody in";
-        reader.fault("cluster.listen", addr, rule);
-    }
-}
-
 /// Whether two listeners would get in each other's way: the same port, and the same address or one that covers it.
-fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || covers)
 }

@@ -36,7 +36,10 @@ fn value(key: &Key, settings: &Settings) -> Value {
             json!({ "rate": rate, "burst": burst })
         }
         Kind::Text { get, .. } => get(settings).into(),
-        Kind::List { get, .. } => get(settings).into(),
+        Kind::List { get, .. } => match get(settings) {
+            none if none.is_empty() && key.default.is_none() => Value::Null,
+            entries => entries.into(),
+        },
         Kind::Path { get, .. } => get(settings).map(|path| path.display().to_string()).into(),
         Kind::Cpus { get, .. } => get(settings).into(),
     }

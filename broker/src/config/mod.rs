@@ -1,13 +1,14 @@
 //! From flags and file to [`Settings`].
 //!
 //! The keys, with their ranges, defaults and flags, are the table [`KEYS`](broker_core::settings::KEYS). In reading
-//! order: `flags` (the command line), `key_flags` (flags of keys), `file` and `ice` (the file), `check` (rules that
-//! join keys), `credentials` (who may do what: a file of its own), `document` (how a text is read), `draft` (what was
-//! read, with all that is wrong), `json`, `summary`, `error`, `cpus`.
+//! order: `flags` (the command line), `key_flags` (flags of keys), `file` and `ice` (the file), `check` and `cluster`
+//! (rules that join keys), `credentials` (who may do what: a file of its own), `document` (how a text is read), `draft`
+//! (what was read, with all that is wrong), `json`, `summary`, `error`, `cpus`.
 //!
 //! All faults are found in one go. Nothing outside this folder knows that there was a file.
 
 mod check;
+mod cluster;
 mod cpus;
 mod credentials;
 mod credentials_files;

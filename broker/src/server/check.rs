@@ -128,6 +128,26 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
     {
         draft.fault("cluster.map_file", path.display(), rule);
     }
+    if cluster.etcd.is_on() {
+        etcd(&cluster.etcd, draft);
+    }
+}
+
+/// The files by which etcd is reached.
+#[cfg(feature = "cluster")]
+fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
+    let rule =
+        "allowed in the configuration of `broker cluster` alone: `broker serve` takes map_file";
+    draft.fault("cluster.etcd", etcd.endpoints.join(" "), rule);
+    for fault in crate::etcd_files::options(etcd).err().unwrap_or_default() {
+        draft.fault(fault.key, fault.path.display(), fault.rule);
+    }
+}
+
+/// A binary that knows no etcd.
+#[cfg(not(feature = "cluster"))]
+fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
+    draft.fault("cluster.etcd", etcd.endpoints.join(" "), NO_ETCD);
 }
 
 /// Warnings, if a certificate is named.
@@ -167,6 +187,11 @@ fn of_credentials(
     draft.fault("credentials", path, rule);
     None
 }
+
+/// What a binary answers that knows no etcd.
+#[cfg(not(feature = "cluster"))]
+pub const NO_ETCD: &str =
+    "allowed in a binary built for it: `cargo build --release -p broker --features cluster`";
 
 /// Shortest admin token.
 const TOKEN_MIN: usize = 16;

@@ -32,6 +32,8 @@ mod threads;
 mod tries;
 mod watch;
 
+#[cfg(not(feature = "cluster"))]
+pub use check::NO_ETCD;
 pub(crate) use check::token;
 pub use check::{Checked, check};
 pub(crate) use environment::NAMES;

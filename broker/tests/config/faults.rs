@@ -280,11 +280,11 @@ const BROKEN: &[(&str, &str)] = &[
     // several nodes
     (
         "[cluster]|name = 'Prod'",
-        "f.toml:2:8: cluster.name = 'Prod': allowed 1 to 64 of the characters a-z 0-9 . -",
+        "f.toml:2:8: cluster.name = 'Prod': allowed 1 to 63 of the characters a-z 0-9 . -",
     ),
     (
         "[cluster]|node = ''",
-        "f.toml:2:8: cluster.node = '': allowed 1 to 64 of the characters a-z 0-9 . -",
+        "f.toml:2:8: cluster.node = '': allowed 1 to 63 of the characters a-z 0-9 . -",
     ),
     (
         "[cluster]|listen = '10.0.0.1'",
@@ -296,7 +296,8 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[cluster]|name = 'prod'|node = 'n1'",
-        "f.toml:1:1: cluster = { … }: allowed name, node, secret_file, listen, link and map_file together",
+        "f.toml:1:1: cluster = { … }: allowed name, node, secret_file, listen, link and one of etcd and map_file \
+         together",
     ),
     (
         "listen = ['http://127.0.0.1:7443']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
@@ -308,5 +309,72 @@ const BROKEN: &[(&str, &str)] = &[
          listen = '10.0.0.1:7443'|map_file = 'm'",
         "f.toml:7:10: cluster.listen = 10.0.0.1:7443: allowed loopback addresses only, since auth none lets everybody \
          in",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['https://10.0.0.1:2379/v3']|etcd_ca = 'c'",
+        "f.toml:7:8: cluster.etcd = ['https://10.0.0.1:2379/v3']: allowed https://HOST:PORT or http://HOST:PORT, such \
+         as https://10.0.0.11:2379",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = []",
+        "f.toml:7:8: cluster.etcd = []: allowed a list of URLs, not empty",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['http://a:1', 'http://b:1', 'http://a:1']",
+        "f.toml:7:8: cluster.etcd = http://a:1: allowed each URL once",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['http://a:1']|map_file = 'm'",
+        "f.toml:8:12: cluster.map_file = m: allowed one of etcd and map_file",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['https://a:1']",
+        "f.toml:7:8: cluster.etcd = https://a:1: allowed https:// together with etcd_ca",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['http://a:1']|etcd_ca = 'c'",
+        "f.toml:8:11: cluster.etcd_ca = c: allowed with URLs of https:// in etcd only",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['https://a:1']|etcd_ca = 'c'|etcd_key = 'k'",
+        "f.toml:9:12: cluster.etcd_key = k: allowed together with etcd_cert",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['http://a:1']|etcd_user = 'u'",
+        "f.toml:8:13: cluster.etcd_user = u: allowed together with etcd_password_file",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         map_file = 'm'|etcd_user = 'u'|etcd_password_file = 'p'",
+        "f.toml:8:13: cluster.etcd_user = u: allowed with etcd only",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['http://a:1']|lease = '4s'",
+        "f.toml:8:9: cluster.lease = '4s': allowed a duration from \"5s\" to \"1m\"",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         etcd = ['http://a:1']|lease = '5500ms'",
+        "f.toml:8:9: cluster.lease = 5500ms: allowed whole seconds",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
+         map_file = 'm'|lease = '20s'",
+        "f.toml:8:9: cluster.lease = 20s: allowed with etcd only",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '0.0.0.0:1'|\
+         etcd = ['http://a:1']",
+        "f.toml:6:10: cluster.listen = 0.0.0.0:1: allowed the address at which other nodes reach this one: they learn \
+         it from etcd",
     ),
 ];

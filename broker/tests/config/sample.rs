@@ -369,7 +369,16 @@ fn with_remarks(mark: &str) -> String {
 /// The sample without the hashes before its keys, except those that exclude each other: of these, the ones of this
 /// round; and the keys that became active.
 fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
-    let alternatives: [&[&[&str]]; 2] = [
+    let etcd = [
+        "cluster.etcd",
+        "cluster.etcd_ca",
+        "cluster.etcd_cert",
+        "cluster.etcd_key",
+        "cluster.etcd_user",
+        "cluster.etcd_password_file",
+    ];
+    let alternatives: [&[&[&str]]; 3] = [
+        &[&["cluster.map_file"], &etcd],
         &[&["advertise.domain"], &["advertise.wss", "advertise.https"]],
         &[
             &["ice.secret"],

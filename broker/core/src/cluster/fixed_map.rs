@@ -137,7 +137,7 @@ mod tests {
             ("n1 127.0.0.1:1 0-1 2-3", "line 1: allowed a name"),
             (
                 "N1 127.0.0.1:1 0-1",
-                "line 1: allowed 1 to 64 of the characters",
+                "line 1: allowed 1 to 63 of the characters",
             ),
             ("n1 127.0.0.1 0-1", "line 1: allowed ADDR:PORT"),
             ("n1 127.0.0.1:1 0-4096", "line 1: allowed slots"),

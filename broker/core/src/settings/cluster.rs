@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use strum::{Display, EnumString, VariantNames};
 
 /// What this node needs to be one of several; all unset where it is the whole service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// The name of the cluster, the same on every node.
     pub name: Option<String>,
@@ -19,6 +19,27 @@ pub struct Cluster {
     pub link: Option<Link>,
     /// A file that says which node owns which slots.
     pub map_file: Option<PathBuf>,
+    /// Instead of the file: where the nodes agree on it.
+    pub etcd: Etcd,
+    /// Life of this node's registration in etcd without a keepalive, in milliseconds: whole seconds.
+    pub lease_ms: u64,
+}
+
+/// How etcd is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Etcd {
+    /// `http://` or `https://` with a host and perhaps a port, one for each member; none without etcd.
+    pub endpoints: Vec<String>,
+    /// PEM: the authorities of the members' certificates.
+    pub ca: Option<PathBuf>,
+    /// PEM: this node's certificate, where etcd asks for one.
+    pub cert: Option<PathBuf>,
+    /// PEM: its key.
+    pub key: Option<PathBuf>,
+    /// The user, where etcd has users.
+    pub user: Option<String>,
+    /// A file with the user's password.
+    pub password_file: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -38,10 +59,35 @@ impl Cluster {
             listen,
             link,
             map_file,
+            etcd,
+            lease_ms: _,
         } = self;
         let names = name.is_some() && node.is_some();
-        let files = secret_file.is_some() && map_file.is_some();
-        names && files && listen.is_some() && link.is_some()
+        let owners = map_file.is_some() || etcd.is_on();
+        names && owners && secret_file.is_some() && listen.is_some() && link.is_some()
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: None,
+            node: None,
+            secret_file: None,
+            listen: None,
+            link: None,
+            map_file: None,
+            etcd: Etcd::default(),
+            lease_ms: LEASE_MS,
+        }
+    }
+}
+
+impl Etcd {
+    /// Whether the nodes agree in etcd on who owns what.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.endpoints.is_empty()
     }
 }
 
@@ -52,3 +98,6 @@ pub enum Link {
     /// Plain TCP; each connection begins with a header that is signed. For networks that nobody else listens to.
     Plain,
 }
+
+/// The default of `cluster.lease`, of which the longest detection of a lost host follows.
+const LEASE_MS: u64 = 10_000;

@@ -15,7 +15,7 @@ mod table;
 mod timeouts;
 pub mod value;
 
-pub use cluster::{Cluster, Link};
+pub use cluster::{Cluster, Etcd, Link};
 pub use ice::{Ice, IceCredential};
 pub use keys::{Field, Flag, Key, Kind, RATE_MAX, size};
 pub use limits::{Limits, channels_per_account_strict};

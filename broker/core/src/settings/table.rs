@@ -287,8 +287,9 @@ pub const KEYS: &[Key] = &[
         .doc("whether a master may send SDP_OFFER to a viewer"),
 
     Key::new("cluster.name", some_text!(cluster.name, value::node))
-        .doc("of the cluster, the same on every node; with it all keys of this table are needed"),
-    Key::new("cluster.node", some_text!(cluster.node, value::node)).doc("the name of this node in map_file"),
+        .doc("of the cluster, the same on every node; with it node, secret_file, listen, link and one of map_file and \
+              etcd are needed"),
+    Key::new("cluster.node", some_text!(cluster.node, value::node)).doc("the name of this node, one in the cluster"),
     Key::new("cluster.secret_file", path!(cluster.secret_file))
         .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node"),
     Key::new("cluster.listen", Kind::Text {
@@ -305,6 +306,27 @@ pub const KEYS: &[Key] = &[
     Key::new("cluster.map_file", path!(cluster.map_file))
         .doc("a line for each node: its name, its address and its slots of 4096, such as `n1 10.0.0.1:7443 0-2047`. \
               This map is fixed; the same on every node"),
+    Key::new("cluster.etcd", Kind::List {
+            entries: "URLs",
+            may_be_empty: false,
+            get: |s| s.cluster.etcd.endpoints.clone(),
+            set: |s, texts| {
+                s.cluster.etcd.endpoints = texts.iter().map(|text| value::etcd(text)).collect::<Result<_, _>>()?;
+                Ok(())
+            },
+        })
+        .doc("instead of map_file: the members of etcd, 16 at most. In a binary with the cargo feature `cluster` \
+              only, and so far for its commands `broker cluster` alone"),
+    Key::new("cluster.etcd_ca", path!(cluster.etcd.ca))
+        .doc("PEM file of the authorities that sign the members' certificates; needed by https:// alone"),
+    Key::new("cluster.etcd_cert", path!(cluster.etcd.cert))
+        .doc("PEM file of a client certificate, with etcd_key, where etcd asks for one"),
+    Key::new("cluster.etcd_key", path!(cluster.etcd.key)).doc("PEM file of its key"),
+    Key::new("cluster.etcd_user", some_text!(cluster.etcd.user, value::filled))
+        .doc("with etcd_password_file, where etcd has users"),
+    Key::new("cluster.etcd_password_file", path!(cluster.etcd.password_file)).doc("one line"),
+    Key::new("cluster.lease", Kind::Duration(field!(cluster.lease_ms), 5_000..=60_000)).default("10s")
+        .doc("whole seconds: how long this node stays registered in etcd without a sign of life"),
 ];
 
 const fn flag(name: &'static str, value: &'static str, help: &'static str) -> Flag {

@@ -76,15 +76,22 @@ pub fn socket(text: &str) -> Checked<SocketAddr> {
     address(text).map_err(|_| "allowed ADDR:PORT, such as 10.0.0.1:7443".into())
 }
 
-/// The name of a node or of a cluster.
+/// The name of a node or of a cluster: as long as a label in the domain name system.
 pub fn node(text: &str) -> Checked<String> {
     let letter = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
     };
-    if (1..=64).contains(&text.len()) && text.bytes().all(letter) {
+    if (1..=63).contains(&text.len()) && text.bytes().all(letter) {
         return Ok(text.into());
     }
-    Err("allowed 1 to 64 of the characters a-z 0-9 . -".into())
+    Err("allowed 1 to 63 of the characters a-z 0-9 . -".into())
+}
+
+/// A member of etcd.
+pub fn etcd(text: &str) -> Checked<String> {
+    endpoint(text, ["https", "http"]).map_err(|_| {
+        "allowed https://HOST:PORT or http://HOST:PORT, such as https://10.0.0.11:2379".into()
+    })
 }
 
 fn address(text: &str) -> Checked<SocketAddr> {

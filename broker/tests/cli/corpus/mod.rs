@@ -145,6 +145,7 @@ fn fixtures() -> Directory {
             "token-with-enough-letters\nand-another-line-too\n",
         ),
         ("turn.secret", "secret\n"),
+        ("good.secret", SECRET),
         (
             "good.map",
             "n1 127.0.0.1:1 0-2047\nn2 127.0.0.1:2 2048-4095\n",
@@ -162,6 +163,9 @@ fn fixtures() -> Directory {
     symlink("nowhere/at/all", directory.0.join("link")).unwrap();
     directory
 }
+
+/// The secret of a cluster.
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
 
 /// The lines of a principal that is right.
 const ONE: &str =

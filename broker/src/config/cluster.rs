@@ -1,0 +1,132 @@
+//! Rules across the keys of `[cluster]`.
+
+use super::check::clash;
+use super::document::Reader;
+use broker_core::settings::value::Span;
+use broker_core::settings::{Auth, Cluster, Settings};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Notes every rule that the table breaks.
+pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
+    let cluster = &settings.cluster;
+    if !cluster.is_on() {
+        return;
+    }
+    if !cluster.is_whole() && !reader.is_wrong("cluster") {
+        let rule =
+            "allowed name, node, secret_file, listen, link and one of etcd and map_file together";
+        reader.fault("cluster", "{ … }", rule);
+    }
+    if settings.dev {
+        let rule = "allowed without --dev, whose channels are created by connecting to any node";
+        reader.fault("cluster", "{ … }", rule);
+    }
+    if let Some(addr) = cluster.listen {
+        listen(addr, settings, reader);
+    }
+    etcd(cluster, reader);
+}
+
+fn listen(addr: SocketAddr, settings: &Settings, reader: &mut Reader<'_>) {
+    let key = "cluster.listen";
+    let others = settings.listen.iter().map(|listen| listen.addr);
+    if others
+        .chain(settings.admin.listen)
+        .any(|other| clash(other, addr))
+    {
+        let rule = "allowed an address and port that no other listener has";
+        reader.fault(key, addr, rule);
+    }
+    if settings.auth == Auth::None && !addr.ip().is_loopback() {
+        let rule = "allowed loopback addresses only, since auth none lets everybody in";
+        reader.fault(key, addr, rule);
+    }
+    if settings.cluster.etcd.is_on() && addr.ip().is_unspecified() {
+        let rule =
+            "allowed the address at which other nodes reach this one: they learn it from etcd";
+        reader.fault(key, addr, rule);
+    }
+}
+
+fn etcd(cluster: &Cluster, reader: &mut Reader<'_>) {
+    if reader.is_wrong("cluster.etcd") {
+        return;
+    }
+    let etcd = &cluster.etcd;
+    if let (Some(path), true) = (&cluster.map_file, etcd.is_on()) {
+        let rule = "allowed one of etcd and map_file";
+        reader.fault("cluster.map_file", path.display(), rule);
+    }
+    let members = &etcd.endpoints;
+    if members.len() > MEMBERS_MAX {
+        let rule = format!("allowed at most {MEMBERS_MAX} URLs");
+        reader.fault("cluster.etcd", format!("{} URLs", members.len()), rule);
+    }
+    let is_again = |(nth, member): (usize, &String)| members.iter().take(nth).any(|m| m == member);
+    if let Some(again) = members.iter().enumerate().find(|pair| is_again(*pair)) {
+        reader.fault("cluster.etcd", again.1, "allowed each URL once");
+    }
+    let secure = members
+        .iter()
+        .filter(|member| member.starts_with("https://"));
+    let secure = secure.count();
+    if secure > 0 && etcd.ca.is_none() && !reader.is_wrong("cluster.etcd_ca") {
+        let rule = "allowed https:// together with etcd_ca";
+        reader.fault("cluster.etcd", members.join(" "), rule);
+    }
+    for (key, path) in [
+        ("cluster.etcd_ca", &etcd.ca),
+        ("cluster.etcd_cert", &etcd.cert),
+        ("cluster.etcd_key", &etcd.key),
+    ] {
+        if let Some(path) = path.as_ref().filter(|_| secure == 0) {
+            let rule = "allowed with URLs of https:// in etcd only";
+            reader.fault(key, path.display(), rule);
+        }
+    }
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    together(
+        [
+            ("etcd_cert", path(&etcd.cert)),
+            ("etcd_key", path(&etcd.key)),
+        ],
+        reader,
+    );
+    together(
+        [
+            ("etcd_user", etcd.user.clone()),
+            ("etcd_password_file", path(&etcd.password_file)),
+        ],
+        reader,
+    );
+    if let Some(user) = etcd.user.as_ref().filter(|_| !etcd.is_on()) {
+        reader.fault("cluster.etcd_user", user, "allowed with etcd only");
+    }
+    lease(cluster, reader);
+}
+
+fn lease(cluster: &Cluster, reader: &mut Reader<'_>) {
+    let (key, value) = ("cluster.lease", Span(cluster.lease_ms));
+    if !cluster.lease_ms.is_multiple_of(1_000) {
+        reader.fault(key, value, "allowed whole seconds");
+    } else if !cluster.etcd.is_on() && cluster.lease_ms != Cluster::default().lease_ms {
+        reader.fault(key, value, "allowed with etcd only");
+    }
+}
+
+/// Notes one of two keys without the other.
+fn together(keys: [(&str, Option<String>); 2], reader: &mut Reader<'_>) {
+    let ([(written, Some(value)), (absent, None)] | [(absent, None), (written, Some(value))]) =
+        keys
+    else {
+        return;
+    };
+    if !reader.is_wrong(&format!("cluster.{absent}")) {
+        let key = format!("cluster.{written}");
+        reader.fault(&key, value, format!("allowed together with {absent}"));
+    }
+}
+
+/// Members of an etcd: five is what its documentation advises at most.
+const MEMBERS_MAX: usize = 16;
