@@ -1,0 +1,255 @@
+use super::*;
+
+/// A viewer of ten seconds that offered after 3 ms.
+fn offered() -> Facts {
+    Facts {
+        now: 10_000.0,
+        whole: true,
+        master: true,
+        offer: Some(3.0),
+        viewer_candidates: 5,
+        longest: 6_000,
+        ..Facts::default()
+    }
+}
+
+/// The same, answered after 65 ms.
+fn answered() -> Facts {
+    Facts {
+        arrived: Some(3.0),
+        answer: Some(65.0),
+        master_candidates: 5,
+        ..offered()
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn the_table_of_hints() {
+    const DONE: &str = "signaling took 62 ms; what fails after it is ICE or TURN, not the broker";
+    let cases: [(&str, Facts, &[&str]); 20] = [
+        ("a session as it should be", answered(), &[DONE]),
+        (
+            "an offer that waited",
+            Facts {
+                offer: Some(3.0),
+                arrived: Some(12_403.0),
+                answer: Some(12_465.0),
+                now: 20_000.0,
+                ..answered()
+            },
+            &[
+                "the offer waited 12.4 s: no master was connected",
+                "once the master was connected, signaling took 62 ms; what fails after it is ICE or TURN, not \
+                 the broker",
+            ],
+        ),
+        (
+            "an offer that waits",
+            Facts {
+                master: false,
+                ..offered()
+            },
+            &["the offer has waited 10.0 s so far: no master is connected"],
+        ),
+        (
+            "an offer that expired",
+            Facts {
+                master: false,
+                now: 70_000.0,
+                expired: Some(60_003.0),
+                ..offered()
+            },
+            &[
+                "the offer was dropped after 60.0 s, the channel's MessageTtlSeconds: no master came for it",
+            ],
+        ),
+        (
+            "a master that says nothing",
+            Facts {
+                arrived: Some(2_000.0),
+                offer: Some(2_000.0),
+                ..offered()
+            },
+            &["the offer went to the master 8.0 s ago, and it has sent nothing to this viewer"],
+        ),
+        (
+            "a master that has had no time yet",
+            Facts {
+                arrived: Some(9_000.0),
+                offer: Some(9_000.0),
+                ..offered()
+            },
+            &[],
+        ),
+        (
+            "a viewer that left a silent master",
+            Facts {
+                arrived: Some(3.0),
+                left: Some(503.0),
+                ..offered()
+            },
+            &[
+                "the offer went to the master 500 ms before this viewer left, and it has sent nothing to it",
+            ],
+        ),
+        (
+            "candidates without an answer",
+            Facts {
+                arrived: Some(0.0),
+                offer: Some(0.0),
+                master_candidates: 1,
+                ..offered()
+            },
+            &[
+                "the offer went to the master 10.0 s ago, and it has sent this viewer 1 ICE candidate and no \
+                 answer",
+            ],
+        ),
+        (
+            "a viewer that left before the answer",
+            Facts {
+                arrived: Some(3.0),
+                left: Some(4_000.0),
+                missed: Some(4_900.0),
+                ..offered()
+            },
+            &["the viewer left 900 ms before the answer"],
+        ),
+        (
+            "an answer to an earlier connection",
+            Facts {
+                now: 1_000.0,
+                whole: true,
+                master: true,
+                answer: Some(40.0),
+                older_offer: true,
+                ..Facts::default()
+            },
+            &[
+                "the answer is for an offer of an earlier connection of this client id; this one has sent none",
+            ],
+        ),
+        (
+            "a master that connected again",
+            Facts {
+                arrived: Some(3.0),
+                replaced: Some(303.0),
+                ..offered()
+            },
+            &[
+                "the master connected again 300 ms after the offer had gone to it: its new connection does not \
+                 get that offer again",
+                "the offer went to the master 10.0 s ago, and it has sent nothing to this viewer",
+            ],
+        ),
+        (
+            "no candidates of the master",
+            Facts {
+                master_candidates: 0,
+                ..answered()
+            },
+            &[
+                "the master has sent no ICE candidates: unless its answer contains them, ICE has no address to \
+                 try",
+                DONE,
+            ],
+        ),
+        (
+            "no candidates of the master yet",
+            Facts {
+                master_candidates: 0,
+                now: 1_000.0,
+                ..answered()
+            },
+            &[DONE],
+        ),
+        (
+            "a long offer",
+            Facts {
+                longest: 12_014,
+                ..answered()
+            },
+            &[
+                "a message of 12014 bytes: old builds of the C SDK take 10240 at most",
+                DONE,
+            ],
+        ),
+        (
+            "the longest that is none",
+            Facts {
+                longest: 10_240,
+                ..answered()
+            },
+            &[DONE],
+        ),
+        (
+            "refused messages",
+            Facts {
+                refused: 2,
+                ..answered()
+            },
+            &[
+                "2 messages refused, too fast, or without room: see heliograph_messages_total",
+                DONE,
+            ],
+        ),
+        (
+            "a viewer without an offer",
+            Facts {
+                now: 185_000.0,
+                whole: true,
+                ..Facts::default()
+            },
+            &["the viewer has been connected for 3 min 5 s and has sent no offer"],
+        ),
+        (
+            "a viewer that has just come",
+            Facts {
+                now: 4_000.0,
+                whole: true,
+                ..Facts::default()
+            },
+            &[],
+        ),
+        (
+            "a viewer whose beginning is not known",
+            Facts {
+                now: 185_000.0,
+                ..Facts::default()
+            },
+            &[],
+        ),
+        (
+            "a viewer that left without an offer",
+            Facts {
+                now: 185_000.0,
+                left: Some(9_000.0),
+                whole: true,
+                ..Facts::default()
+            },
+            &[],
+        ),
+    ];
+    for (name, facts, wanted) in cases {
+        let got: Vec<String> = hints(&facts).iter().map(Hint::to_string).collect();
+        assert_eq!(got, wanted, "{name}");
+    }
+}
+
+#[test]
+fn spans_are_short() {
+    let spans = [
+        (-1.0, "0.0 ms"),
+        (0.04, "0.0 ms"),
+        (9.94, "9.9 ms"),
+        (9.96, "10 ms"),
+        (999.4, "999 ms"),
+        (999.6, "1.0 s"),
+        (99_949.0, "99.9 s"),
+        (100_000.0, "1 min 40 s"),
+    ];
+    for (ms, text) in spans {
+        assert_eq!(Span(ms).to_string(), text);
+    }
+}

@@ -1,0 +1,115 @@
+//! The sentences in which hints are shown.
+
+use super::{Hint, LARGE_BYTES};
+use std::fmt;
+
+impl fmt::Display for Hint {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoOffer(ms) => write!(
+                to,
+                "the viewer has been connected for {} and has sent no offer",
+                Span(ms)
+            ),
+            Self::WaitedForMaster(ms) => write!(
+                to,
+                "the offer waited {}: no master was connected",
+                Span(ms)
+            ),
+            Self::NoMaster(ms) => write!(
+                to,
+                "the offer has waited {} so far: no master is connected",
+                Span(ms)
+            ),
+            Self::Expired(ms) => write!(
+                to,
+                "the offer was dropped after {}, the channel's MessageTtlSeconds: no master came for it",
+                Span(ms)
+            ),
+            Self::MasterReplaced(ms) => write!(
+                to,
+                "the master connected again {} after the offer had gone to it: its new connection does not get that \
+                 offer again",
+                Span(ms)
+            ),
+            Self::Unanswered(ms, left, candidates) => unanswered(to, ms, left, candidates),
+            Self::ViewerGaveUp(ms) => write!(to, "the viewer left {} before the answer", Span(ms)),
+            Self::AnswerToNewConnection => to.write_str(
+                "the answer is for an offer of an earlier connection of this client id; this one has sent none",
+            ),
+            Self::NoMasterCandidates => to.write_str(
+                "the master has sent no ICE candidates: unless its answer contains them, ICE has no address to try",
+            ),
+            Self::LargeMessage(bytes) => write!(
+                to,
+                "a message of {bytes} bytes: old builds of the C SDK take {LARGE_BYTES} at most"
+            ),
+            Self::Refused(count) => write!(
+                to,
+                "{count} message{} refused, too fast, or without room: see heliograph_messages_total",
+                plural(count)
+            ),
+            Self::SignalingDone(ms, waited) => {
+                let once = if waited {
+                    "once the master was connected, "
+                } else {
+                    ""
+                };
+                let span = Span(ms);
+                write!(
+                    to,
+                    "{once}signaling took {span}; what fails after it is ICE or TURN, not the broker"
+                )
+            }
+        }
+    }
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// See [`Hint::Unanswered`].
+fn unanswered(to: &mut fmt::Formatter<'_>, ms: f64, left: bool, candidates: usize) -> fmt::Result {
+    let (when, whom) = if left {
+        ("before this viewer left", "it")
+    } else {
+        ("ago", "this viewer")
+    };
+    write!(
+        to,
+        "the offer went to the master {} {when}, and it ",
+        Span(ms)
+    )?;
+    match candidates {
+        0 => write!(to, "has sent nothing to {whom}"),
+        some => write!(
+            to,
+            "has sent {whom} {some} ICE candidate{} and no answer",
+            plural(some)
+        ),
+    }
+}
+
+/// A span as people read it: `62 ms`, `12.4 s`, `3 min 5 s`.
+pub(in crate::side) struct Span(pub(in crate::side) f64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.max(0.0);
+        if ms < 9.95 {
+            write!(to, "{ms:.1} ms")
+        } else if ms < 999.5 {
+            write!(to, "{ms:.0} ms")
+        } else if ms < 99_950.0 {
+            write!(to, "{:.1} s", ms / 1000.0)
+        } else {
+            let minutes = (ms / 60_000.0).floor();
+            write!(
+                to,
+                "{minutes:.0} min {:.0} s",
+                ((ms - minutes * 60_000.0) / 1000.0).floor()
+            )
+        }
+    }
+}
