@@ -1,0 +1,73 @@
+//! Faults of whole sessions.
+
+use super::{clock, make};
+use crate::http::get;
+use crate::peer::{Peer, answer, offer, to_master, to_viewer};
+use crate::process::{Broker, arn};
+use serde_json::{Value, json};
+
+on_shards!(
+    sessions_are_closed_and_told_to_go,
+    a_stalled_session_is_sent_nothing_until_it_is_over,
+);
+
+fn sessions_are_closed_and_told_to_go(broker: &Broker) {
+    let arn = arn("sessions");
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    let on = |role: &str, act: Value| {
+        let about = json!({ "channel": "sess*", "role": role });
+        json!({ "on": "session", "match": about, "do": act })
+    };
+    make(
+        broker,
+        &on(
+            "viewer",
+            json!({ "close": { "code": 4001, "reason": "as scripted" } }),
+        ),
+    );
+    assert_eq!(viewer.expect_close(4001), "as scripted");
+    make(broker, &on("master", json!("reconnectIce")));
+    master.expect(r#"{"messageType":"RECONNECT_ICE_SERVER"}"#);
+    make(
+        broker,
+        &on("master", json!({ "goAway": { "grace": "20s" } })),
+    );
+    master.expect(r#"{"messageType":"GO_AWAY"}"#);
+    master.expect_silence();
+    clock(broker, "21s");
+    master.expect_close(1001);
+    // One that is yet to connect.
+    make(
+        broker,
+        &on(
+            "viewer",
+            json!({ "close": { "code": 1001, "after": "5s" } }),
+        ),
+    );
+    let mut viewer = Peer::viewer(broker, &arn, "v2");
+    viewer.expect_silence();
+    clock(broker, "6s");
+    viewer.expect_close(1001);
+}
+
+fn a_stalled_session_is_sent_nothing_until_it_is_over(broker: &Broker) {
+    let arn = arn("stalled");
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::viewer(broker, &arn, "v1");
+    make(
+        broker,
+        &json!({ "on": "session", "match": { "role": "master" }, "do": { "stall": { "for": "10m" } } }),
+    );
+    viewer.send(&offer("AAAA"));
+    viewer.expect_silence();
+    let outbox = || get(broker.admin, "/channels/stalled").json()["master"]["outboxBytes"].as_u64();
+    assert!(outbox() > Some(0), "the offer waits");
+    master.send(&answer("v1", "AAAA"));
+    viewer.expect(&to_viewer("SDP_ANSWER", "AAAA"));
+    clock(broker, "9m");
+    assert!(outbox() > Some(0), "it is not closed meanwhile");
+    clock(broker, "2m");
+    master.expect(&to_master("SDP_OFFER", "AAAA", "v1"));
+    drop((master, viewer));
+}
