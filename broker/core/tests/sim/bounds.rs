@@ -1,6 +1,7 @@
 //! What no step may exceed, and what is left at the end.
 
-use crate::world::{Post, Tag, World};
+use crate::letters::{Post, Tag};
+use crate::world::World;
 use broker_core::event::CONNECTION_ROLES;
 use broker_core::machine::Machine;
 

@@ -1,11 +1,12 @@
 //! What must hold after every step: the machine did what the model says, nothing else, and the books agree.
 
+use crate::letters::{Change, Post, Tag};
 use crate::model::changes::Life;
 use crate::model::{Body, Channel, ConnId, Expect, Question};
 use crate::socket::Stage;
 use crate::store::Verdict;
 use crate::wire::{Item, Response};
-use crate::world::{Change, Post, Tag, World};
+use crate::world::World;
 use broker_core::event::{CONNECTION_ROLES, Outcome};
 use broker_core::id::{CallRef, SessionKey, ShardId};
 use broker_core::journal::Entry;

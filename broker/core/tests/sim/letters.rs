@@ -1,11 +1,100 @@
-//! The letters of an Alexa call that waits on another shard than its caller's.
+//! What lies in the mailboxes of shards, and how it is taken out.
 
-use crate::world::{Tag, World};
-use broker_core::id::{CallRef, ShardId};
-use broker_core::shard::Letter;
+use crate::model::{Caller, ConnId, Question, Refusal, Told};
+use crate::store::trouble;
+use crate::world::World;
+use broker_core::check::Check;
+use broker_core::id::{CallRef, ChannelKey, ShardId};
+use broker_core::machine::Input;
+use broker_core::shard::{Letter, Parcel};
+
+/// A change that a store keeps later, or not.
+#[derive(Clone)]
+pub(crate) struct Change {
+    pub(crate) key: ChannelKey,
+    pub(crate) channel: usize,
+    pub(crate) number: u64,
+    pub(crate) kept: bool,
+}
+
+/// What lies in a mailbox.
+pub(crate) enum Post {
+    /// A letter, with what the model knows of it.
+    Letter(Letter, Tag),
+    /// A connection.
+    Handover(Box<Parcel>, ConnId),
+}
+
+/// What the model knows of a letter.
+pub(crate) enum Tag {
+    Ask(Caller, Question),
+    /// Of which home, like the two that follow.
+    Tell(Caller, usize, Told),
+    Taken(Caller, usize),
+    Answer(Caller, usize, Told),
+    Withdraw(Caller),
+    Over(Caller),
+    Drain(u64),
+    /// Of this channel; whether it was kept.
+    Committed(usize, bool),
+}
 
 impl World {
-    /// Such a letter is posted as predicted.
+    /// A shard takes the oldest letter out of its mailbox.
+    pub(crate) fn take_letter(&mut self, shard: usize) {
+        let Some(post) = self.mail[shard].pop_front() else {
+            return;
+        };
+        self.before(shard);
+        if let Post::Letter(letter, _) = &post {
+            self.trace(shard, letter);
+        }
+        match post {
+            Post::Handover(parcel, conn) => self.adopt(shard, parcel, conn),
+            Post::Letter(letter, tag) => {
+                match tag {
+                    Tag::Ask(caller, question) => self.model.answer(shard, caller, question),
+                    Tag::Tell(caller, home, told) => self.model.heard_back(caller, home, told),
+                    Tag::Taken(caller, home) => self.model.taken(caller, home),
+                    Tag::Answer(caller, home, told) => {
+                        self.model.offer_answered(caller, home, told);
+                    }
+                    Tag::Withdraw(caller) => self.model.withdrawn(shard, caller),
+                    Tag::Over(caller) => self.model.over(shard, caller),
+                    Tag::Drain(within) => self.model.drain(shard, within),
+                    Tag::Committed(channel, kept) => self.model.committed(channel, kept),
+                }
+                self.handle(shard, Input::Letter(letter));
+            }
+        }
+    }
+
+    /// A store reports its oldest changes, up to this many.
+    pub(crate) fn commit(&mut self, shard: usize, most: usize) {
+        let many = most.min(self.changes[shard].len());
+        for change in self.changes[shard].drain(..many).collect::<Vec<_>>() {
+            let result = if change.kept {
+                Ok(())
+            } else {
+                Err(trouble(change.number))
+            };
+            let letter = Letter::Committed(change.key, result);
+            let tag = Tag::Committed(change.channel, change.kept);
+            self.mail[shard].push_back(Post::Letter(letter, tag));
+        }
+    }
+
+    /// A letter found no room at its home.
+    pub(crate) fn refuse(&mut self, shard: usize, letter: Letter, caller: Caller, home: usize) {
+        self.hit("fault: letter refused");
+        self.before(shard);
+        let refusal = Refusal::new(Check::MailboxFull, "ServiceUnavailable");
+        let told = Told::Fault(503, refusal);
+        self.model.heard_back(caller, home, told);
+        self.handle(shard, Input::Refused(letter));
+    }
+
+    /// A letter of an Alexa call that waits on another shard than its caller's is posted as predicted.
     pub(crate) fn alexa_letter(&mut self, to: ShardId, letter: &Letter) -> Tag {
         let callers = &self.callers;
         let known = |caller: &CallRef| {

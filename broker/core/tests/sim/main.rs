@@ -16,6 +16,7 @@
 mod bounds;
 mod check;
 mod clients;
+mod connections;
 mod faults;
 mod inspector;
 mod ledger;

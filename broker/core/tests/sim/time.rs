@@ -1,13 +1,17 @@
 //! How time passes, and how a world ends: by a drain, and by everybody's going.
 
 use crate::faults::Action;
-use crate::model::ConnId;
+use crate::letters::{Post, Tag};
 use crate::model::timers::GRAIN_MS;
+use crate::model::{Conn, ConnId};
 use crate::socket::{Socket, Stage};
 use crate::words::Piece;
-use crate::world::{Post, Tag, World};
-use broker_core::machine::Machine;
+use crate::world::World;
+use broker_core::machine::{Input, Machine};
 use broker_core::shard::Letter;
+
+/// Less than lies between the longest wait of an Alexa call and that of any call.
+const PIECE_MS: u64 = 400 * GRAIN_MS;
 
 impl World {
     pub(crate) fn time(&mut self, action: Action) {
@@ -56,6 +60,64 @@ impl World {
             self.tick_all();
         }
         self.model.nothing_overdue();
+    }
+
+    /// Time passes for everybody. Ticks follow at once, or after some of what else happens at that moment.
+    ///
+    /// While calls wait, a long time passes in pieces: whether a call expires or is not answered in time must show.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let mut left = ms;
+        let waits = |conn: &Conn| matches!(conn.stage, crate::model::Stage::AwaitReply(_));
+        self.tick_all(); // a call that waited for its turn may begin to wait for its answer
+        while left > PIECE_MS && self.model.conns.iter().any(waits) {
+            self.pass_piece(PIECE_MS);
+            self.tick_all();
+            left -= PIECE_MS;
+        }
+        self.pass_piece(left);
+    }
+
+    fn pass_piece(&mut self, ms: u64) {
+        self.model.now += ms;
+        self.model.wall += ms;
+        self.ticks_due = (0..self.shards.len()).collect();
+    }
+
+    /// All ticks of this moment.
+    pub(crate) fn tick_all(&mut self) {
+        while let Some(shard) = self.ticks_due.pop() {
+            self.tick(shard);
+        }
+    }
+
+    pub(crate) fn tick(&mut self, shard: usize) {
+        let due = |world: &Self| {
+            let deadline = world.shards[shard].deadline();
+            deadline.is_some_and(|deadline| deadline.0 <= world.model.now)
+        };
+        let mut ticks = 0;
+        let mut unsettled = true;
+        while unsettled || due(self) {
+            self.before(shard);
+            self.trace(shard, &"tick");
+            self.model.tick(shard);
+            self.model.go_on();
+            let at = self.at();
+            self.shards[shard].handle(Input::Tick, at);
+            self.input = true;
+            self.after(shard, true);
+            unsettled = std::mem::take(&mut self.model.haze_now);
+            if unsettled {
+                // What fell into one tick in an order that does not show has settled after the next one.
+                self.model.now += GRAIN_MS;
+                self.model.wall += GRAIN_MS;
+                self.ticks_due = (0..self.shards.len())
+                    .filter(|&other| other != shard)
+                    .collect();
+            }
+            ticks += 1;
+            assert!(ticks < 100, "deadline() stays in the past");
+        }
     }
 
     /// The end of the process, announced to every shard.

@@ -1,0 +1,195 @@
+//! What becomes of connections: they come, write, end, and go to their channel's home.
+
+use crate::letters::Post;
+use crate::model::ConnId;
+use crate::socket::{Role, Socket, Stage};
+use crate::words::Piece;
+use crate::world::World;
+use broker_core::id::SessionKey;
+use broker_core::machine::{Input, Intake, Machine, Peer};
+use broker_core::shard::Parcel;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+impl World {
+    /// A client connects; `None` when the shard has no room.
+    pub(crate) fn connect(&mut self, shard: usize, tls: bool, role: Role) -> Option<ConnId> {
+        let network = self.sockets.len() % self.networks;
+        let network = u8::try_from(network).expect("few");
+        let port = 1024 + u16::try_from(self.sockets.len()).expect("few");
+        let peer = Peer {
+            remote: ([127, 0, network, 1], port).into(),
+            listener: u16::from(tls),
+            tls,
+            inner: false,
+        };
+        self.before(shard);
+        let room = self.shards[shard].has_room();
+        let at = self.at();
+        let key = self.shards[shard].open(peer, at);
+        assert_eq!(room, key.is_some(), "a machine with room opens");
+        let Some(key) = key else {
+            self.hit("fault: session table full");
+            return None;
+        };
+        let conn = self.sockets.len();
+        self.model.open(shard, tls, peer.remote);
+        let taken = self.keys[shard].insert(key, conn);
+        assert!(taken.is_none(), "a key is given once");
+        self.sockets.push(Socket {
+            shard,
+            key,
+            stage: Stage::Open,
+            secured: !tls,
+            ended: false,
+            up: Vec::new(),
+            fed: 0,
+            pieces: VecDeque::new(),
+            next_begin: 0,
+            stream: Vec::new(),
+            sent: 0,
+            lost: false,
+            read: 0,
+            upgraded: false,
+            reader: RefCell::default(),
+            looked: Cell::default(),
+            waits: (0, 0),
+            seen: 0,
+            begun: VecDeque::new(),
+            asked: false,
+            stuck: false,
+            fin: false,
+            reset: false,
+            role,
+        });
+        self.after(shard, false);
+        Some(conn)
+    }
+
+    /// The TLS handshake ends.
+    pub(crate) fn secure(&mut self, conn: ConnId) {
+        let (shard, session) = self.place(conn);
+        self.before(shard);
+        self.sockets[conn].secured = true;
+        self.model.secured(conn);
+        self.handle(shard, Input::Secured { session });
+    }
+
+    /// The machine gets this many of the bytes that the client wrote. A violation is the last thing in its read.
+    pub(crate) fn feed(&mut self, conn: ConnId, bytes: usize) {
+        let (shard, session) = self.place(conn);
+        if self.shards[shard].intake(session) == Intake::Paused {
+            self.hit("intake paused");
+            if self.sockets[conn].reset {
+                self.end(conn); // a paused connection has nothing armed that would wait for its turn
+            }
+            return;
+        }
+        let socket = &mut self.sockets[conn];
+        let mut end = (socket.fed + bytes).min(socket.up.len());
+        let mut begin = socket.fed;
+        for (piece_end, piece) in &socket.pieces {
+            if matches!(piece, Piece::Bad(..)) && begin < end {
+                end = *piece_end;
+                break;
+            }
+            begin = *piece_end;
+        }
+        let mut bytes = socket.up[socket.fed..end].to_vec();
+        if bytes.is_empty() {
+            return;
+        }
+        let (pieces, partial) = socket.advance(end);
+        self.before(shard);
+        self.trace(shard, &("feed", conn, &pieces, partial));
+        self.model.feed(conn, pieces, partial);
+        let input = Input::Received {
+            session,
+            bytes: &mut bytes,
+        };
+        self.handle(shard, input);
+    }
+
+    /// The peer will send no more.
+    pub(crate) fn end(&mut self, conn: ConnId) {
+        let (shard, session) = self.place(conn);
+        if std::mem::replace(&mut self.sockets[conn].ended, true) {
+            return;
+        }
+        self.before(shard);
+        self.trace(shard, &("ended", conn));
+        self.model.peer_ended(conn);
+        self.handle(shard, Input::Ended { session });
+    }
+
+    /// The descriptor is free.
+    pub(crate) fn bury(&mut self, conn: ConnId) {
+        let (shard, session) = self.place(conn);
+        self.before(shard);
+        self.sockets[conn].stage = Stage::Over;
+        self.keys[shard].remove(&session);
+        self.trace(shard, &("gone", conn));
+        self.model.gone(conn);
+        self.handle(shard, Input::Gone { session });
+        assert!(
+            self.shards[shard].unsent(session).is_empty(),
+            "a stale key finds nothing"
+        );
+        assert_eq!(self.shards[shard].intake(session), Intake::Paused);
+    }
+
+    /// A connection leaves for its channel's home, or finds the mailbox full.
+    pub(crate) fn hand_over(&mut self, conn: ConnId, to: usize, refused: bool) {
+        let (shard, session) = self.place(conn);
+        self.before(shard);
+        let parcel = self.shards[shard].release(session);
+        self.keys[shard].remove(&session);
+        self.model.conns[conn].live = false;
+        let socket = &mut self.sockets[conn];
+        if socket.reset {
+            // What it had not sent is lost; the new session begins with nothing unsent.
+            (socket.sent, socket.read, socket.seen) = (socket.stream.len(), socket.stream.len(), 0);
+            socket.lost = false;
+        }
+        self.after(shard, false);
+        if !refused {
+            self.sockets[conn].stage = Stage::Travelling;
+            self.mail[to].push_back(Post::Handover(parcel, conn));
+            return self.hit("handover");
+        }
+        self.hit("fault: handover refused");
+        self.before(shard);
+        self.model.bounce(conn);
+        let at = self.at();
+        let session = self.shards[shard].bounce(parcel, at);
+        self.settle_in(conn, shard, session);
+        self.after(shard, false);
+    }
+
+    pub(crate) fn adopt(&mut self, shard: usize, parcel: Box<Parcel>, conn: ConnId) {
+        if !self.shards[shard].has_room() {
+            self.hit("fault: no room for an adopted connection");
+            self.sockets[conn].stage = Stage::Over;
+            self.model.conns[conn].stage = crate::model::Stage::Gone;
+            return;
+        }
+        if self.sockets[conn].reset {
+            self.hit("fault: connection lost during its handover");
+        }
+        self.trace(shard, &("adopt", conn));
+        self.model.adopt(conn, shard);
+        self.model.go_on();
+        let at = self.at();
+        let session = self.shards[shard].adopt(parcel, at);
+        self.settle_in(conn, shard, session);
+        self.after(shard, false);
+    }
+
+    pub(crate) fn settle_in(&mut self, conn: ConnId, shard: usize, session: SessionKey) {
+        let taken = self.keys[shard].insert(session, conn);
+        assert!(taken.is_none(), "a key is given once");
+        let socket = &mut self.sockets[conn];
+        (socket.shard, socket.key, socket.stage) = (shard, session, Stage::Open);
+        socket.asked = false;
+    }
+}

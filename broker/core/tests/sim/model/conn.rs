@@ -1,0 +1,141 @@
+//! What the model remembers of one connection.
+
+use super::{Expect, quotas};
+use crate::words::{Call, Piece};
+use broker_core::id::SessionKey;
+use broker_core::journal::EndReason;
+use codec::control::Operation;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// One connection.
+pub(crate) struct Conn {
+    pub(crate) shard: usize,
+    pub(crate) remote: SocketAddr,
+    pub(crate) tls: bool,
+    /// A machine has a session of it.
+    pub(crate) live: bool,
+    /// Index of its place in the gauges.
+    pub(crate) place: usize,
+    pub(crate) stage: Stage,
+    pub(crate) pieces: VecDeque<Piece>,
+    /// Bytes of an incomplete piece were fed.
+    pub(crate) partial: bool,
+    pub(crate) served: bool,
+    pub(crate) ended: bool,
+    pub(crate) head_began: bool,
+    pub(crate) deadline: u64,
+    pub(crate) number: u32,
+    pub(crate) ws: Option<Ws>,
+    /// Messages queued for it and not wholly handed over, in order.
+    pub(crate) outbox: VecDeque<Queued>,
+    /// How many of these the edge has begun to take.
+    pub(crate) begun: usize,
+    /// What the machine calls it: of two that wait for the same number of bytes the greater pays.
+    pub(crate) key: SessionKey,
+    /// Its socket had no room, and it has not taken everything since.
+    pub(crate) behind: bool,
+    /// It was cut off since it does not read.
+    pub(crate) cut: bool,
+    /// Bytes of its outbox: read off the machine before each input, then predicted.
+    pub(crate) bytes: usize,
+    /// How many of these are no messages.
+    pub(crate) control: usize,
+    /// Answers that were queued in this step and whose length the model does not know.
+    pub(crate) unsure: usize,
+    /// Its requests wait for a turn.
+    pub(crate) queued: bool,
+    /// Since when it has taken nothing of the answers that wait for it.
+    pub(crate) untaken: Option<u64>,
+    /// What must appear in its stream in this step, beside messages.
+    pub(crate) expects: VecDeque<Expect>,
+    /// Our close frame was queued by the connection's own doing, so what followed in the same read was dropped.
+    pub(crate) lost_sync: bool,
+    /// Until when a fault keeps everything from it; the end of time, if for good.
+    pub(crate) mute: Option<u64>,
+    /// Its end waits for that.
+    pub(crate) deferred: bool,
+    /// When that was over.
+    pub(crate) unmuted: u64,
+}
+
+/// What a WebSocket is to its channel.
+#[derive(Debug)]
+pub(crate) struct Ws {
+    pub(crate) channel: usize,
+    /// `None` for a master.
+    pub(crate) viewer: Option<String>,
+    pub(crate) superseded: bool,
+    pub(crate) opened: u64,
+    pub(crate) heard: u64,
+    /// Since when a ping is unanswered.
+    pub(crate) pinged: Option<u64>,
+    pub(crate) told: bool,
+    /// Whether it may get GO_AWAY and RECONNECT_ICE_SERVER.
+    pub(crate) notices: bool,
+    /// When it is closed; at the end of time, if never. And whether that is for ICE servers.
+    pub(crate) ends: u64,
+    pub(crate) recalled: bool,
+    pub(crate) message_began: Option<u64>,
+    /// How long after its admission a viewer sent its first offer that was within its rate, and the first SDP_ANSWER
+    /// was handed to it.
+    pub(crate) setup: [Option<u64>; 2],
+    pub(crate) messages_in: u32,
+    pub(crate) messages_out: u32,
+    /// A second of the clock, and how many frames without effect came in it.
+    pub(crate) idle: (u64, u32),
+    pub(crate) taken: quotas::Taken,
+    /// Why it ends: what happened first, or what else it may have been.
+    pub(crate) reason: Option<EndReason>,
+    pub(crate) or_reason: Option<EndReason>,
+}
+
+/// A message in an outbox.
+#[derive(Clone, Copy)]
+pub(crate) struct Queued {
+    pub(crate) number: usize,
+    /// It counts in the gauge.
+    pub(crate) counted: bool,
+    /// How long its delivery takes is measured.
+    pub(crate) timed: bool,
+}
+
+/// The state of a connection.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    AwaitTls,
+    AwaitHead,
+    AwaitBody(Operation),
+    AwaitReply(Reply),
+    AwaitHandover(String, Option<String>, bool),
+    Open,
+    /// Our close frame is out since; whether the peer's stream of frames is lost.
+    AwaitEcho(u64, bool),
+    /// Since when the edge has to end it; never again once it has to abort it.
+    Ending(u64),
+    Gone,
+}
+
+/// What a call waits for.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) call: Call,
+    /// What its account has to say first.
+    pub(crate) permit: Option<Permit>,
+    pub(crate) missing: usize,
+    pub(crate) names: Vec<String>,
+    pub(crate) more: bool,
+    /// An Alexa call: another shard said that it waits there.
+    pub(crate) taken: bool,
+    /// A change, for whose line the log keeps a place.
+    pub(crate) place_kept: bool,
+    /// That line was written before the answer.
+    pub(crate) noted: bool,
+}
+
+/// The account's leave for a call, as far as it has come.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    pub(crate) missing: usize,
+    pub(crate) channels: usize,
+}

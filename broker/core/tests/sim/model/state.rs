@@ -1,0 +1,136 @@
+//! What the model remembers of shards, channels and messages.
+
+use super::{Caller, ConnId, books, changes, quotas, trail, withheld};
+use broker_core::event::Counters;
+use broker_core::id::ChannelKey;
+use codec::signal::Action;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// One shard.
+#[derive(Default)]
+pub(crate) struct ShardModel {
+    pub(crate) counters: Counters,
+    /// Bytes of messages in all outboxes: read off the machine before each input, then predicted.
+    pub(crate) outbox_bytes: usize,
+    /// The moment at which this many heads and bodies were answered as they arrived.
+    pub(crate) fresh: ((u64, u64), u32),
+    /// Connections whose requests wait for a turn.
+    pub(crate) waiting: VecDeque<ConnId>,
+    /// Questions of this shard that are under way, by the shard that is asked.
+    pub(crate) asking: BTreeMap<usize, usize>,
+    /// Connections of this shard whose Alexa call waits on another.
+    pub(crate) offers_out: usize,
+    /// Places that its log keeps for changes under way.
+    pub(crate) audits_kept: usize,
+    /// Alexa calls of other shards that were taken in here and are not confirmed to be over.
+    pub(crate) places: BTreeSet<Caller>,
+    /// The creation time of its youngest channel.
+    pub(crate) last_created: u64,
+    pub(crate) drain: Option<DrainModel>,
+    pub(crate) diary: books::DiaryModel,
+    /// Changes that its store was given.
+    pub(crate) submissions: u64,
+    /// Connections that may get no notice, admitted so far: their ends are spread.
+    pub(crate) quiet: u32,
+    /// When the last connection is closed that was to come back for ICE servers.
+    pub(crate) recalled: u64,
+    pub(crate) trail: trail::Trail,
+    /// What faults hold back, by when it is due.
+    pub(crate) later: BTreeMap<(u64, u64), withheld::Later>,
+    pub(crate) serial: u64,
+}
+
+impl ShardModel {
+    /// One more question to another shard, if no more than `most` are under way then.
+    pub(crate) fn asks(&mut self, home: usize, most: usize) -> bool {
+        let asking = self.asking.entry(home).or_default();
+        let asks = *asking < most;
+        *asking += usize::from(asks);
+        asks
+    }
+
+    /// A question was answered, or came back.
+    pub(crate) fn heard_from(&mut self, home: usize) {
+        *self.asking.get_mut(&home).expect("it was asked") -= 1;
+    }
+
+    /// No question is under way.
+    pub(crate) fn asks_nobody(&self) -> bool {
+        self.asking.values().all(|asking| *asking == 0)
+    }
+}
+
+/// A drain.
+#[derive(Clone, Copy)]
+pub(crate) struct DrainModel {
+    pub(crate) began: u64,
+    pub(crate) ends: u64,
+    pub(crate) calls_ended: bool,
+    pub(crate) over: bool,
+}
+
+/// One channel, or what is left of a deleted one.
+pub(crate) struct Channel {
+    pub(crate) name: String,
+    /// The machine's name for it, as its store has it: of channels that keep the same number of bytes, the greatest
+    /// pays.
+    pub(crate) key: Option<ChannelKey>,
+    pub(crate) arn: String,
+    pub(crate) account: String,
+    pub(crate) ttl: u64,
+    pub(crate) home: usize,
+    pub(crate) alive: bool,
+    pub(crate) master: Option<ConnId>,
+    pub(crate) viewers: BTreeMap<String, ConnId>,
+    pub(crate) superseded: Vec<(Option<String>, ConnId)>,
+    /// Slots whose former connection has begun a message and not ended it, and until when it may: nothing newer goes
+    /// there.
+    pub(crate) held: Vec<(Option<String>, ConnId, u64)>,
+    /// Slots that nobody has but somebody superseded had, and until when nobody is closed for that.
+    pub(crate) vacant: Vec<(Option<String>, u64)>,
+    /// Kept messages of all keys, in the order of acceptance.
+    pub(crate) pending: Vec<usize>,
+    pub(crate) calls: Vec<Waiting>,
+    pub(crate) taken: quotas::Taken,
+    pub(crate) life: changes::Life,
+    /// As the store was given it; and by which change it is yet to be seen.
+    pub(crate) version: Option<String>,
+    pub(crate) drawn_by: Option<u64>,
+    pub(crate) tags: changes::Tags,
+    pub(crate) changing: Option<changes::Changing>,
+}
+
+/// A SendAlexaOfferToMaster call at its channel.
+#[derive(Clone)]
+pub(crate) struct Waiting {
+    pub(crate) caller: Caller,
+    pub(crate) sender: String,
+    pub(crate) message: usize,
+    pub(crate) expires: u64,
+    pub(crate) given: Option<ConnId>,
+    pub(crate) delivered: bool,
+}
+
+/// An accepted message; its number is its place in the order of acceptance.
+pub(crate) struct Message {
+    pub(crate) action: Action,
+    pub(crate) expires: u64,
+    pub(crate) accepted: u64,
+    pub(crate) payload: String,
+    /// The whole text that its recipient reads.
+    pub(crate) text: String,
+    /// Towards the master, or towards the viewer.
+    pub(crate) to_master: bool,
+    /// The viewer at either end.
+    pub(crate) viewer: String,
+    /// The connection that sent it; none of a call.
+    pub(crate) from: Option<ConnId>,
+    pub(crate) call: bool,
+}
+
+impl Message {
+    /// The bytes of its frame.
+    pub(crate) fn bytes(&self) -> usize {
+        crate::wire::frame_bytes(self.text.len())
+    }
+}
