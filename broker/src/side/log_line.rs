@@ -1,7 +1,7 @@
 //! The format of log entries: fields, not sentences. Text from the wire is quoted, escaped and cut.
 
 use broker_core::id::Identity;
-use broker_core::journal::{Audit, ConnectionEnd, Entry, Refused};
+use broker_core::journal::{Audit, Claims, ConnectionEnd, Entry, Refused};
 use broker_core::shard::Connections;
 use codec::signal::Role;
 use std::net::SocketAddr;
@@ -82,14 +82,17 @@ fn write_refused(refused: &Refused) {
         remote,
         what,
         action: _,
+        claims,
+        fault: _,
+        explain: _,
+    } = refused;
+    let Claims {
         channel,
         client_id,
         key_id,
         principal,
         clock_skew_s,
-        fault: _,
-        explain: _,
-    } = refused;
+    } = claims;
     info!(
         target: TARGET,
         what,

@@ -6,7 +6,7 @@
 
 use super::limits::{REFUSALS_KEPT_BYTES_MAX, REFUSALS_KEPT_MAX};
 use super::shared::Shared;
-use broker_core::journal::{Entry, Explain, Prefix, Refused};
+use broker_core::journal::{Claims, Entry, Explain, Prefix, Refused};
 use broker_core::time::Wall;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -175,12 +175,14 @@ impl Ring {
 
 /// What a refusal takes in memory, with its places in the orders.
 fn bytes_of(refused: &Refused) -> usize {
-    let texts = [
-        &refused.channel,
-        &refused.client_id,
-        &refused.key_id,
-        &refused.principal,
-    ];
+    let Claims {
+        channel,
+        client_id,
+        key_id,
+        principal,
+        clock_skew_s: _,
+    } = &refused.claims;
+    let texts = [channel, client_id, key_id, principal];
     let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
     let explain = refused.explain.as_deref().map_or(0, |explain| {
         let Explain {

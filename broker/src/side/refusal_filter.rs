@@ -60,9 +60,9 @@ impl Filter {
         let id = self.id.as_deref();
         let remote = refused.remote.ip().to_canonical();
         id.is_none_or(|id| id == &*refused.request_id)
-            && text(&self.channel, &refused.channel)
-            && text(&self.client, &refused.client_id)
-            && text(&self.key, &refused.key_id)
+            && text(&self.channel, &refused.claims.channel)
+            && text(&self.client, &refused.claims.client_id)
+            && text(&self.key, &refused.claims.key_id)
             && self.remote.is_none_or(|wanted| wanted == remote)
             && self.check.is_none_or(|check| check == refused.check)
             && self.since.is_none_or(|since| refused.at >= since)

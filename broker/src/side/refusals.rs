@@ -132,12 +132,12 @@ impl Refusals {
             "says": refused.check.says(),
             "do": refused.check.remedy(),
             "operation": refused.action,
-            "channel": refused.channel,
-            "clientId": refused.client_id,
-            "keyId": refused.key_id,
-            "principal": refused.principal,
+            "channel": refused.claims.channel,
+            "clientId": refused.claims.client_id,
+            "keyId": refused.claims.key_id,
+            "principal": refused.claims.principal,
             "remote": refused.remote.to_string(),
-            "clockSkewSeconds": refused.clock_skew_s,
+            "clockSkewSeconds": refused.claims.clock_skew_s,
             "fault": refused.fault.map(fault_id),
         })
     }
@@ -191,7 +191,7 @@ mod tests {
     use broker_core::check::Check;
     use broker_core::event::Purpose;
     use broker_core::id::ShardId;
-    use broker_core::journal::Entry;
+    use broker_core::journal::{Claims, Entry};
     use broker_core::refusal_id::{RefusalIds, printed};
     use broker_core::time::Wall;
 
@@ -220,11 +220,13 @@ mod tests {
             remote: ([10, 0, 0, 1], 9).into(),
             what: "upgrade",
             action: Some("ConnectAsViewer"),
-            channel: Some("cam\"<b>\n".into()),
-            client_id: Some("v1".into()),
-            key_id: Some("AKID".into()),
-            principal: Some("fleet".into()),
-            clock_skew_s: Some(-312),
+            claims: Claims {
+                channel: Some("cam\"<b>\n".into()),
+                client_id: Some("v1".into()),
+                key_id: Some("AKID".into()),
+                principal: Some("fleet".into()),
+                clock_skew_s: Some(-312),
+            },
             fault: Some(7),
             explain: Some(Box::new(Explain {
                 canonical_request: format!("GET\n/\n\nhost:h\n\nhost\n{}", "0".repeat(64)).into(),

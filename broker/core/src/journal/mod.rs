@@ -7,7 +7,7 @@ mod diary;
 mod refused;
 
 pub use diary::{Diary, Prefix};
-pub use refused::{EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
+pub use refused::{Claims, EXPLAINED_BYTES_MAX, Explain, NAMED_CHARS_MAX, Refused};
 
 use codec::signal::Role;
 use codec::ws::{FrameError, close};

@@ -24,17 +24,8 @@ pub struct Refused {
     pub what: &'static str,
     /// The same as policies call it: an operation's name, `ConnectAsMaster` or `ConnectAsViewer`.
     pub action: Option<&'static str>,
-    /// The name of the channel that the request named; its text, if that is no ARN.
-    pub channel: Option<Box<str>>,
-    /// The viewer's client id that the request named.
-    pub client_id: Option<Box<str>>,
-    /// The access key id that the request says it is signed with.
-    pub key_id: Option<Box<str>>,
-    /// Who signed it; where the signature was not found right, the owner of that key id.
-    pub principal: Option<Box<str>>,
-    /// When the request says it was signed, minus the server's clock, in seconds. A presigned URL is signed before it
-    /// is used, so a negative number may be its age.
-    pub clock_skew_s: Option<i64>,
+    /// What it says of itself.
+    pub claims: Claims,
     /// The number of the fault that a test made and that refused it; under `--dev` only.
     pub fault: Option<u64>,
     /// How the signature was checked, if it came to that and was not right.
@@ -61,15 +52,27 @@ impl Refused {
             remote,
             what: "head",
             action: None,
-            channel: None,
-            client_id: None,
-            key_id: None,
-            principal: None,
-            clock_skew_s: None,
+            claims: Claims::default(),
             fault: None,
             explain: None,
         }
     }
+}
+
+/// What a refused request says of itself, true or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The name of the channel that it names; its text, if that is no ARN.
+    pub channel: Option<Box<str>>,
+    /// The viewer's client id that it names.
+    pub client_id: Option<Box<str>>,
+    /// The access key id that it is signed with.
+    pub key_id: Option<Box<str>>,
+    /// Who signed it; where the signature was not found right, the owner of that key id.
+    pub principal: Option<Box<str>>,
+    /// When it was signed, minus the server's clock, in seconds. A presigned URL is signed before it is used, so a
+    /// negative number may be its age.
+    pub clock_skew_s: Option<i64>,
 }
 
 /// What a signature was compared with. Values that are secret are cut to eight characters.

@@ -10,7 +10,7 @@ use crate::auth::Unsigned;
 use crate::check::Check;
 use crate::event::{AuthFailure, Purpose, Requested, UpgradeOutcome};
 use crate::id::SessionKey;
-use crate::journal::Refused;
+use crate::journal::{Claims, Refused};
 use crate::session::Target;
 use crate::time::Moment;
 use codec::control::{ErrorKind, error_body};
@@ -132,11 +132,13 @@ fn note_refusal(
             remote,
             what: answer.purpose.word(),
             action: answer.purpose.action(),
-            channel: text(claimed.channel.as_deref()),
-            client_id: text(claimed.client_id.as_deref()),
-            key_id: text(key_id),
-            principal: text(refusal.evidence.principal(key_id)),
-            clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
+            claims: Claims {
+                channel: text(claimed.channel.as_deref()),
+                client_id: text(claimed.client_id.as_deref()),
+                key_id: text(key_id),
+                principal: text(refusal.evidence.principal(key_id)),
+                clock_skew_s: claimed.signed.map(|signed| skew(signed.epoch())),
+            },
             fault: refusal.evidence.fault,
             explain: refusal.evidence.explain(),
         }

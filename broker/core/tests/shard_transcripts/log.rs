@@ -172,7 +172,8 @@ fn a_refusal_has_its_check_and_what_the_request_named() {
     let lines = refused(&script);
     let line = |number: usize| {
         let line: &Refused = &lines[number];
-        let names = (line.channel.as_deref(), line.client_id.as_deref());
+        let claims = &line.claims;
+        let names = (claims.channel.as_deref(), claims.client_id.as_deref());
         (line.check, line.action, names)
     };
     let absent = Check::ChannelAbsent;

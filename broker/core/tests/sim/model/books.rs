@@ -4,7 +4,7 @@ use super::connections::role_of;
 use super::{ConnId, Model, Named, Queued, Refusal, Stage};
 pub(crate) use broker_core::event::Purpose;
 use broker_core::event::{BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome};
-use broker_core::journal::{Audit, ConnectionEnd, EndReason, Entry, Refused};
+use broker_core::journal::{Audit, Claims, ConnectionEnd, EndReason, Entry, Refused};
 use broker_core::time::Wall;
 use codec::control::Operation;
 use codec::signal::{Action, Role};
@@ -71,11 +71,11 @@ impl Model {
             remote,
             what: purpose.word(),
             action: purpose.action(),
-            channel: named.channel.map(Into::into),
-            client_id: named.viewer.map(Into::into),
-            key_id: None,
-            principal: None,
-            clock_skew_s: None,
+            claims: Claims {
+                channel: named.channel.map(Into::into),
+                client_id: named.viewer.map(Into::into),
+                ..Claims::default()
+            },
             fault: named.fault,
             explain: None,
         }));
