@@ -51,7 +51,7 @@ pub(crate) enum Life {
 }
 
 // What each of a million channels costs, and each of those in use, before their names and the tables around them.
-const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 112);
+const _: () = assert!(size_of::<Channel>() <= 104 && size_of::<Live>() <= 104);
 
 /// What a channel in use has.
 #[derive(Debug, Default)]
@@ -62,8 +62,6 @@ pub(crate) struct Live {
     pub pending: Pending,
     /// Alexa calls without an answer.
     pub calls: Calls,
-    /// Bytes that wait for those of its connections whose sockets have no room.
-    pub backlog: usize,
     order: u64,
 }
 

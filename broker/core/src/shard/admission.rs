@@ -37,7 +37,8 @@ pub(super) fn admit(
     if drain::refuses_in_drain(sockets, books, key, purpose, &evidence, at) {
         return false;
     }
-    if sockets.faults.is_some() && faults::on_connect(sockets, directory, books, key, admission, at)
+    if sockets.dev.faults.is_some()
+        && faults::on_connect(sockets, directory, books, key, admission, at)
     {
         return false;
     }
@@ -211,7 +212,7 @@ fn welcome(
         );
     }
     unsent::deliver_kept(sockets, directory, books, channel, &role, at);
-    if sockets.faults.is_some() {
+    if sockets.dev.faults.is_some() {
         parity::on_join(sockets, directory, channel, &role, at);
         faults::on_session(sockets, directory, books, key, at);
     }

@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::sockets::Sockets;
 use super::waits::{Call, Room};
 use super::{Answer, Fault, Letter, calls};
-use super::{backlog, home, leave};
+use super::{home, leave};
 use crate::channel::{Channel, Waiting};
 use crate::check::Check;
 use crate::event::{Kind, Outcome};
@@ -158,7 +158,7 @@ pub(super) fn give_offers(
             books.counters.outbox_messages += 1;
         }
     }
-    backlog::weigh(sockets, directory, master);
+    sockets.weigh(master);
     sockets.touch(master);
 }
 

@@ -62,7 +62,7 @@ pub(super) fn take_answer(
     }
     // Pipelined requests waited for this answer. They begin when whatever gave it is done: one of them may delete the
     // channel, or be a call of the same sender.
-    sockets.turns.answered.push_back(key);
+    sockets.requests.turns.answered.push_back(key);
 }
 
 /// Refuses a call before it reaches a channel, with its audit line.

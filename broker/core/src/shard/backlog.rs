@@ -11,85 +11,94 @@ use super::directory::Directory;
 use super::leave;
 use super::shares::{Account, Shares};
 use super::sockets::Sockets;
-use crate::channel::Channel;
 use crate::id::{ChannelKey, SessionKey};
 use crate::time::Moment;
+use std::collections::BTreeMap;
 
 /// What waits for connections that are behind, and for those that were closed for it.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     bytes: usize,
+    /// The channels of connections that are behind, and the bytes that wait in each.
+    channels: BTreeMap<ChannelKey, (Account, usize)>,
     shares: Shares,
     /// Bytes of connections that were cut off and are not gone.
     cut: usize,
 }
 
+impl Backlog {
+    /// A connection of a channel that had `before` bytes waiting has `after`.
+    fn change(&mut self, channel: Option<ChannelKey>, before: usize, after: usize) {
+        self.bytes = (self.bytes + after).saturating_sub(before);
+        let Some(channel) = channel else { return };
+        let Some((account, waiting)) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        let held = *waiting;
+        *waiting = (held + after).saturating_sub(before);
+        self.shares.change(*account, channel, held, *waiting);
+        if *waiting == 0 {
+            self.channels.remove(&channel);
+        }
+    }
+
+    /// A channel ends; its connections do not yet.
+    pub(super) fn withdraw(&mut self, channel: ChannelKey) {
+        if let Some((account, waiting)) = self.channels.remove(&channel) {
+            self.shares.change(account, channel, waiting, 0);
+        }
+    }
+}
+
 /// A socket had no room for what was to be sent.
-pub(super) fn falls_behind(sockets: &mut Sockets, directory: &mut Directory, key: SessionKey) {
+pub(super) fn falls_behind(sockets: &mut Sockets, directory: &Directory, key: SessionKey) {
     let session = sockets.sessions.get_mut(key);
-    if let Some(session) = session.filter(|session| session.open().is_some()) {
-        session.behind = true;
-        weigh(sockets, directory, key);
+    let Some(session) = session.filter(|session| session.open().is_some()) else {
+        return;
+    };
+    session.behind = true;
+    if let Some(key) = session.channel()
+        && let Some(channel) = directory.channels.get(key)
+    {
+        let account = Account::of(&channel.record.arn);
+        let channels = &mut sockets.backlog.channels;
+        channels.entry(key).or_insert((account, 0));
     }
-}
-
-/// The books of a connection that is behind follow its outbox; nothing for any other.
-#[inline]
-pub(super) fn weigh(sockets: &mut Sockets, directory: &mut Directory, key: SessionKey) {
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    if session.behind {
-        let bytes = session.outbox.bytes();
-        let behind = bytes > 0 && session.open().is_some();
-        session.behind = behind;
-        set_weight(sockets, directory, key, if behind { bytes } else { 0 });
-    }
-}
-
-/// A connection is no longer one that messages go to.
-pub(super) fn stops_being_behind(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    key: SessionKey,
-) {
-    let session = sockets.sessions.get_mut(key);
-    if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
-        set_weight(sockets, directory, key, 0);
-    }
-}
-
-fn set_weight(sockets: &mut Sockets, directory: &mut Directory, key: SessionKey, bytes: usize) {
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    let after = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let before = std::mem::replace(&mut session.weight, after) as usize;
-    let after = after as usize;
-    sockets.backlog.bytes = (sockets.backlog.bytes + after).saturating_sub(before);
-    let Some(key) = session.channel() else { return };
-    let Some(channel) = directory.channels.get_mut(key) else {
-        return;
-    };
-    let account = Account::of(&channel.record.arn);
-    let Some(live) = channel.live_mut() else {
-        return;
-    };
-    let held = live.backlog;
-    live.backlog = (held + after).saturating_sub(before);
-    sockets
-        .backlog
-        .shares
-        .change(account, key, held, live.backlog);
+    sockets.weigh(key);
 }
 
 impl Sockets {
-    /// A channel ends; it is out of the table already, its connections are not.
-    pub(super) fn backlog_withdrawn(&mut self, key: ChannelKey, channel: &Channel) {
-        if let Some(live) = channel.live() {
-            let account = Account::of(&channel.record.arn);
-            self.backlog.shares.change(account, key, live.backlog, 0);
+    /// What is known of a connection that is behind follows its outbox; nothing for any other.
+    #[inline]
+    pub(super) fn weigh(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if session.behind {
+            let bytes = session.outbox.bytes();
+            let behind = bytes > 0 && session.open().is_some();
+            session.behind = behind;
+            self.set_weight(key, if behind { bytes } else { 0 });
         }
+    }
+
+    /// A connection is no longer one that messages go to.
+    pub(super) fn stops_being_behind(&mut self, key: SessionKey) {
+        let session = self.sessions.get_mut(key);
+        if session.is_some_and(|session| std::mem::take(&mut session.behind)) {
+            self.set_weight(key, 0);
+        }
+    }
+
+    fn set_weight(&mut self, key: SessionKey, bytes: usize) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let after = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut session.weight, after);
+        let channel = session.channel();
+        self.backlog
+            .change(channel, before as usize, after as usize);
     }
 
     /// Whether connections that are behind hold more than their part of a shard's bytes.

@@ -43,7 +43,7 @@ pub(super) fn begin(
     at: Moment,
 ) {
     asked.channel = call.channel_name().map(Into::into);
-    if sockets.faults.is_some() {
+    if sockets.dev.faults.is_some() {
         if faults::on_call(sockets, directory, books, key, &asked, &call, at) {
             return;
         }

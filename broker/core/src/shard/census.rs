@@ -45,7 +45,7 @@ impl Sockets {
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
         self.forget_faults(key);
-        if let Some(parity) = &mut self.parity {
+        if let Some(parity) = &mut self.dev.parity {
             parity.forget_session(key);
         }
         Some(session)
@@ -60,7 +60,7 @@ pub(super) fn remove_channel(
 ) -> Option<Channel> {
     let mut channel = directory.channels.remove(key)?;
     sockets.wheel.forget(&mut channel.timer);
-    if let Some(parity) = &sockets.parity {
+    if let Some(parity) = &sockets.dev.parity {
         parity.channel_went(&channel);
     }
     Some(channel)

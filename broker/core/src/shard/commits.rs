@@ -152,7 +152,7 @@ fn end_channel(
         directory.former.insert(key, (name, channel.connections));
     }
     kept::kept_withdrawn(directory, books, key, &channel);
-    sockets.backlog_withdrawn(key, &channel);
+    sockets.backlog.withdraw(key);
     let Some(live) = channel.live() else { return };
     for session in live.members.all() {
         leave::close_web_socket(

@@ -115,7 +115,7 @@ pub(super) fn step_drain(
     );
     for number in drain.told..told {
         if let Some(key) = sockets.sessions.at(number) {
-            timers::go_away(sockets, directory, books, key, at);
+            timers::go_away(sockets, books, key, at);
         }
     }
     for number in drain.closed..closed {

@@ -95,7 +95,7 @@ pub(super) fn text<'a>(
         Item::Ping(payload) => {
             *pings += 1;
             if *pings <= PONGS_PER_RECEIVE_MAX && has_control_room(sockets, books, key) {
-                outboxes::push_control(sockets, directory, books, key, |out| {
+                outboxes::push_control(sockets, books, key, |out| {
                     ws::frame(out, Opcode::Pong, payload)
                 });
             }
@@ -106,10 +106,10 @@ pub(super) fn text<'a>(
             // RFC 6455 section 5.5.1: the echo carries the peer's status code, then the server ends the connection.
             let code = frame.map(|frame| frame.code);
             match code {
-                Some(code) => outboxes::push_control(sockets, directory, books, key, |out| {
+                Some(code) => outboxes::push_control(sockets, books, key, |out| {
                     ws::close_frame(out, code, "")
                 }),
-                None => outboxes::push_control(sockets, directory, books, key, |out| {
+                None => outboxes::push_control(sockets, books, key, |out| {
                     ws::frame(out, Opcode::Close, &[])
                 }),
             }

@@ -149,7 +149,7 @@ fn over_rate(
     at: Moment,
 ) -> Option<Answer> {
     let what = Metered::Call(operation);
-    if sockets.parity.is_none() {
+    if sockets.dev.parity.is_none() {
         what.rate(&sockets.settings.quotas)?;
     }
     let key = match kind {

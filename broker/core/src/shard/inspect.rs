@@ -62,12 +62,12 @@ pub(super) fn answer_operator(
         Question::ReconnectIce {
             channel: None,
             from,
-        } => reconnect_some(sockets, directory, books, from, at),
+        } => reconnect_some(sockets, books, from, at),
         Question::Reset(reset) if sockets.settings.dev => {
             Reply::Reset(reset::step(sockets, directory, books, reset, at))
         }
         Question::Parity => {
-            let findings = sockets.parity.as_deref().map(parity::Parity::findings);
+            let findings = sockets.dev.parity.as_deref().map(parity::Parity::findings);
             Reply::Findings(findings.unwrap_or_default())
         }
         Question::Reset(_) => Reply::Reset(ResetStep::default()),
@@ -83,7 +83,7 @@ pub(super) fn answer_operator(
 
 fn reconnect_channel(
     sockets: &mut Sockets,
-    directory: &mut Directory,
+    directory: &Directory,
     books: &mut Books,
     identity: &Identity,
     at: Moment,
@@ -95,25 +95,18 @@ fn reconnect_channel(
         .map_or_else(Vec::new, |live| live.members.all());
     let notified = members
         .into_iter()
-        .filter(|key| reconnect(sockets, directory, books, *key, at))
+        .filter(|key| reconnect(sockets, books, *key, at))
         .count();
     Reply::Reconnected(notified as u64, None)
 }
 
-fn reconnect_some(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    from: usize,
-    at: Moment,
-) -> Reply {
+fn reconnect_some(sockets: &mut Sockets, books: &mut Books, from: usize, at: Moment) -> Reply {
     let slots = sockets.sessions.slots();
     let end = from.saturating_add(INSPECTED_SLOTS_PER_STEP).min(slots);
     let (mut notified, mut next) = (0, from);
     while next < end && notified < RECONNECTS_PER_STEP {
         let session = sockets.sessions.at(next);
-        notified +=
-            usize::from(session.is_some_and(|key| reconnect(sockets, directory, books, key, at)));
+        notified += usize::from(session.is_some_and(|key| reconnect(sockets, books, key, at)));
         next += 1;
     }
     Reply::Reconnected(notified as u64, (next < slots).then_some(next))
@@ -125,7 +118,6 @@ fn reconnect_some(
 /// [`RECALL_STEP_MS`] apart.
 pub(super) fn reconnect(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
     at: Moment,
@@ -136,7 +128,7 @@ pub(super) fn reconnect(
     };
     if web_socket.takes_notices() {
         if has_room {
-            outboxes::push_control(sockets, directory, books, key, |out| {
+            outboxes::push_control(sockets, books, key, |out| {
                 out.extend_from_slice(RECONNECT_ICE_SERVER)
             });
         }

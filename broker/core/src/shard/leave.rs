@@ -45,7 +45,7 @@ pub(super) fn close_with(
     }
     sockets.because(key, reason);
     leave(sockets, directory, books, key, at);
-    outboxes::push_control(sockets, directory, books, key, |out| {
+    outboxes::push_control(sockets, books, key, |out| {
         codec::ws::close_frame(out, code, text)
     });
     let deadline = at.now.after(sockets.settings.timeouts.close_ms);
@@ -351,7 +351,7 @@ fn leave(
     key: SessionKey,
     at: Moment,
 ) {
-    backlog::stops_being_behind(sockets, directory, key);
+    sockets.stops_being_behind(key);
     let Some(web_socket) = sockets.sessions.get(key).and_then(|session| session.open()) else {
         return;
     };

@@ -148,7 +148,7 @@ impl Shard {
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
         let mut sockets = Sockets::new(settings.clone(), id, placement);
-        sockets.parity = (settings.dev && !settings.strict())
+        sockets.dev.parity = (settings.dev && !settings.strict())
             .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
         let refusal_ids = RefusalIds::new(&session_keys, id, random.u64(..));
         let gate = Gate {
@@ -273,7 +273,8 @@ impl Machine for Shard {
             .drain
             .as_ref()
             .and_then(drain::Drain::next);
-        let waiting = (self.sockets.turns.due() || self.directory.pages.due()).then_some(Now(0));
+        let waiting =
+            (self.sockets.requests.turns.due() || self.directory.pages.due()).then_some(Now(0));
         let faults = self.sockets.next_fault();
         let others = drain.into_iter().chain(waiting).chain(faults);
         self.sockets.wheel.next().into_iter().chain(others).min()
@@ -311,7 +312,7 @@ impl Machine for Shard {
             self.sockets.arm(session, due);
             self.sockets.charge(session);
         }
-        backlog::falls_behind(&mut self.sockets, &mut self.directory, session);
+        backlog::falls_behind(&mut self.sockets, &self.directory, session);
     }
 
     fn refusable(letter: &Letter) -> bool {
@@ -336,8 +337,8 @@ impl Machine for Shard {
             timers: self.sockets.wheel.len() as u64,
             records_read: self.directory.pages.records_read,
             call_places: self.directory.waits.places() as u64,
-            request_bytes: self.sockets.held.bytes as u64,
-            requests_refused: self.sockets.held.refused,
+            request_bytes: self.sockets.requests.held.bytes as u64,
+            requests_refused: self.sockets.requests.held.refused,
             recorded_since_us: trace::since(&self.books.recorder),
             slow_setups: self.books.slow_setups,
             counters: Counters {

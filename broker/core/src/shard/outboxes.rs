@@ -1,9 +1,7 @@
 //! What waits for a session's socket: bytes are appended, announced to the edge, and counted.
 
 use super::Letter;
-use super::backlog;
 use super::books::Books;
-use super::directory::Directory;
 use super::sockets::Sockets;
 use crate::id::SessionKey;
 use crate::machine::Output;
@@ -61,7 +59,6 @@ pub(super) fn push_response(
 /// Appends control bytes (a pong, a status, a close frame) to the outbox of a WebSocket.
 pub(super) fn push_control(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
     key: SessionKey,
     write: impl FnOnce(&mut Vec<u8>),
@@ -70,7 +67,7 @@ pub(super) fn push_control(
         return;
     };
     books.counters.control_bytes += session.outbox.push(&mut sockets.scratch.spares, write) as u64;
-    backlog::weigh(sockets, directory, key);
+    sockets.weigh(key);
     sockets.touch(key);
 }
 

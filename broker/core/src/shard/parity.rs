@@ -134,9 +134,10 @@ pub(super) fn on_channel(
     key: ChannelKey,
     at: Moment,
 ) {
-    let (Some(parity), Some(channel)) =
-        (sockets.parity.as_deref_mut(), directory.channels.get(key))
-    else {
+    let (Some(parity), Some(channel)) = (
+        sockets.dev.parity.as_deref_mut(),
+        directory.channels.get(key),
+    ) else {
         return;
     };
     let meant = |account: &&Arc<AccountUse>| account.is_about(&Identity::of(&channel.record.arn));
@@ -156,7 +157,7 @@ pub(super) fn on_channel(
 
 /// A call that passed its signature check, of an account in a region.
 pub(super) fn on_call(sockets: &mut Sockets, account: &Identity, operation: Operation, at: Moment) {
-    let Some(parity) = sockets.parity.as_deref_mut() else {
+    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
     let used = (parity.account_use.as_ref()).filter(|used| used.is_about(account));
@@ -181,7 +182,7 @@ pub(super) fn on_gone(
     at: Moment,
 ) {
     on_silence(sockets, directory, session, at);
-    let Some(parity) = sockets.parity.as_deref_mut() else {
+    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
     let Some(session) = sockets.sessions.get_mut(session) else {
@@ -212,7 +213,7 @@ pub(super) fn on_gone(
 
 /// A connection has sent something, or is gone: how long it was silent.
 fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey, at: Moment) {
-    let Some(parity) = sockets.parity.as_deref_mut() else {
+    let Some(parity) = sockets.dev.parity.as_deref_mut() else {
         return;
     };
     let (ours, most) = (
@@ -244,7 +245,7 @@ pub(super) fn on_message(
 ) {
     on_silence(sockets, directory, passing.from, at);
     let (Some(parity), Some(channel)) = (
-        sockets.parity.as_deref_mut(),
+        sockets.dev.parity.as_deref_mut(),
         directory.channels.get(passing.channel),
     ) else {
         return;
@@ -296,9 +297,10 @@ pub(super) fn on_join(
         Role::Viewer(_) => Metered::ConnectAsViewer,
     };
     on_metered(sockets, directory, key, what, at);
-    let (Some(parity), Some(channel)) =
-        (sockets.parity.as_deref_mut(), directory.channels.get(key))
-    else {
+    let (Some(parity), Some(channel)) = (
+        sockets.dev.parity.as_deref_mut(),
+        directory.channels.get(key),
+    ) else {
         return;
     };
     let most = parity.strict.limits.viewers_per_channel;
@@ -317,9 +319,10 @@ pub(super) fn on_metered(
     what: Metered,
     at: Moment,
 ) {
-    let (Some(parity), Some(channel)) =
-        (sockets.parity.as_deref_mut(), directory.channels.get(key))
-    else {
+    let (Some(parity), Some(channel)) = (
+        sockets.dev.parity.as_deref_mut(),
+        directory.channels.get(key),
+    ) else {
         return;
     };
     let Some(rate) = what.rate(&parity.strict.quotas) else {

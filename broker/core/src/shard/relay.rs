@@ -227,7 +227,7 @@ pub(super) fn deliver(
     books.counters.outbox_bytes += pushed as u64;
     books.counters.outbox_messages += 1;
     if session.behind {
-        backlog::weigh(sockets, directory, to);
+        sockets.weigh(to);
     }
     sockets.touch(to);
 }

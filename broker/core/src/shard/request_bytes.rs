@@ -56,7 +56,7 @@ impl Sockets {
     }
 
     fn charge_with(&mut self, key: SessionKey, origin: Origin, after: usize) {
-        let charges = &mut self.held.charges;
+        let charges = &mut self.requests.held.charges;
         if after == 0 && charges.is_empty() {
             return; // the usual case
         }
@@ -66,8 +66,8 @@ impl Sockets {
             charges.insert(key, after)
         };
         let before = before.unwrap_or(0);
-        self.held.shares.change(origin, key, before, after);
-        self.held.bytes = (self.held.bytes + after).saturating_sub(before);
+        self.requests.held.shares.change(origin, key, before, after);
+        self.requests.held.bytes = (self.requests.held.bytes + after).saturating_sub(before);
     }
 }
 
@@ -81,17 +81,17 @@ pub(super) fn charge_received(
 ) {
     sockets.charge(key);
     for payers in 0.. {
-        if sockets.held.bytes <= sockets.rules.request_bytes {
+        if sockets.requests.held.bytes <= sockets.rules.request_bytes {
             return;
         }
         let Some(session) = sockets.sessions.get(key) else {
             return;
         };
         let origin = Origin::of(session.remote().ip());
-        let Some(&own) = sockets.held.charges.get(&key) else {
+        let Some(&own) = sockets.requests.held.charges.get(&key) else {
             return; // others hold it all, and pay when they send more
         };
-        let payer = sockets.held.shares.payer(origin, own, 0);
+        let payer = sockets.requests.held.shares.payer(origin, own, 0);
         match payer.filter(|_| payers < PAYERS_PER_INPUT) {
             Some(payer) => make_pay(sockets, directory, books, payer, at),
             None => return make_pay(sockets, directory, books, key, at),
@@ -107,7 +107,7 @@ fn make_pay(
     key: SessionKey,
     at: Moment,
 ) {
-    sockets.held.refused += 1;
+    sockets.requests.held.refused += 1;
     let Some(session) = sockets.sessions.get_mut(key) else {
         return;
     };

@@ -47,7 +47,7 @@ pub(super) fn step(
         end_mute_requests(sockets, directory, books, at);
     }
     let prefix = &*reset.prefix;
-    if let Some(parity) = &mut sockets.parity {
+    if let Some(parity) = &mut sockets.dev.parity {
         parity.forget(prefix);
     }
     let all = || {

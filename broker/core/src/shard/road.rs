@@ -16,7 +16,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::frames::{self, Aside, Reader};
 use super::sockets::Sockets;
-use super::{alexa, backlog, faults, leave, parity, relay, request_bytes, unsent};
+use super::{alexa, faults, leave, parity, relay, request_bytes, unsent};
 use crate::channel::Route;
 use crate::event::{Exemplar, Kind, Outcome};
 use crate::id::SessionKey;
@@ -104,7 +104,7 @@ fn pass(
     // Message → route.
     let sender = relay::admit(sockets, directory, books, from, &request, at)?;
     let (route, passing) = relay::route(directory, books, &sender, &request, at)?;
-    if sockets.faults.is_some() {
+    if sockets.dev.faults.is_some() {
         parity::on_message(sockets, directory, &passing, at);
         if faults::on_message(sockets, directory, books, &passing, route, at) {
             return sockets.still_open(from);
@@ -193,7 +193,7 @@ pub(super) fn sent(
             at.now.after(answer_ms)
         };
         if !waits && !http.buffer.is_empty() {
-            sockets.turns.answered.push_back(key);
+            sockets.requests.turns.answered.push_back(key);
         }
     }
     // What waited for their end goes on.
@@ -202,7 +202,7 @@ pub(super) fn sent(
     let cut = if session.cut { bytes } else { 0 };
     let released = had_messages && slotless && !session.outbox.has_messages();
     sockets.cut_shrinks(cut);
-    backlog::weigh(sockets, directory, key);
+    sockets.weigh(key);
     if speaks_http {
         sockets.charge(key);
     }

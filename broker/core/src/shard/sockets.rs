@@ -39,16 +39,11 @@ pub(super) struct Sockets {
     pub(super) scratch: Scratch,
     /// Connections that do not take what waits for them.
     pub(super) backlog: Backlog,
-    /// What connections hold of requests.
-    pub(super) held: RequestBytes,
-    pub(super) turns: Turns,
+    pub(super) requests: Requests,
     pub(super) shards: Shards,
     pub(super) ends: Ends,
     pub(super) census: Census,
-    /// Under `--dev` only.
-    pub(super) faults: Option<Box<Faults>>,
-    /// Under `--dev` only, unless the strict profile is enforced.
-    pub(super) parity: Option<Box<Parity>>,
+    pub(super) dev: Dev,
 }
 
 /// Memory that is used again.
@@ -56,6 +51,21 @@ pub(super) struct Scratch {
     pub(super) spares: Spares,
     /// Lent out while bytes of a WebSocket are taken in; boxed, since it moves each time.
     pub(super) parser: Option<Box<codec::signal::Parser>>,
+}
+
+/// Requests on HTTP connections that are not answered yet.
+#[derive(Default)]
+pub(super) struct Requests {
+    /// What connections hold of them.
+    pub(super) held: RequestBytes,
+    pub(super) turns: Turns,
+}
+
+/// What only a shard under `--dev` has.
+pub(super) struct Dev {
+    pub(super) faults: Option<Box<Faults>>,
+    /// Not where the strict profile is enforced.
+    pub(super) parity: Option<Box<Parity>>,
 }
 
 /// Which shard this is, and what its connections wait for from the others.
@@ -89,8 +99,7 @@ impl Sockets {
                 parser: None,
             },
             backlog: Backlog::default(),
-            held: RequestBytes::default(),
-            turns: Turns::default(),
+            requests: Requests::default(),
             shards: Shards {
                 id,
                 asking: vec![0; usize::from(placement.shards())],
@@ -103,8 +112,10 @@ impl Sockets {
                 recalled: Now(0),
             },
             census: Census::default(),
-            faults: settings.dev.then(Box::default),
-            parity: None,
+            dev: Dev {
+                faults: settings.dev.then(Box::default),
+                parity: None,
+            },
             settings,
         }
     }

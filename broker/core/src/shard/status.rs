@@ -96,7 +96,5 @@ pub(super) fn status_with(
     if !frames::has_control_room(sockets, books, to) {
         return leave::cut_slow(sockets, directory, books, to, at);
     }
-    outboxes::push_control(sockets, directory, books, to, |out| {
-        write(out, correlation_id)
-    });
+    outboxes::push_control(sockets, books, to, |out| write(out, correlation_id));
 }

@@ -74,7 +74,7 @@ pub(super) fn tick(
             None => break,
         }
     }
-    if sockets.faults.is_some() {
+    if sockets.dev.faults.is_some() {
         faults::tick(sockets, directory, books, at);
     }
     pages::work_on_pages(sockets, directory, books, at);
@@ -236,15 +236,13 @@ fn open_due(
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
             web_socket.pinged(at.now);
-            outboxes::push_control(sockets, directory, books, key, |out| {
-                ws::frame(out, Opcode::Ping, &[])
-            });
+            outboxes::push_control(sockets, books, key, |out| ws::frame(out, Opcode::Ping, &[]));
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.
         Due::Unanswered if paused || web_socket.stood_still(&sockets.settings.timeouts, at.now) => {
             web_socket.pinged(at.now);
         }
-        Due::GoAway => go_away(sockets, directory, books, key, at),
+        Due::GoAway => go_away(sockets, books, key, at),
         Due::Idle => leave::close_web_socket(sockets, directory, books, key, EndReason::Idle, at),
         Due::Unanswered => {
             leave::close_web_socket(sockets, directory, books, key, EndReason::Unanswered, at)
@@ -261,19 +259,13 @@ fn open_due(
 }
 
 /// Sends GO_AWAY to a client, once, if it may get it.
-pub(super) fn go_away(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    key: SessionKey,
-    at: Moment,
-) {
+pub(super) fn go_away(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
     let Some(web_socket) = sockets.web_socket(key) else {
         return;
     };
     if !web_socket.superseded && web_socket.tell_to_go() {
         books.recorder.told_to_go(at, web_socket.channel, key);
-        outboxes::push_control(sockets, directory, books, key, |out| {
+        outboxes::push_control(sockets, books, key, |out| {
             out.extend_from_slice(codec::signal::GO_AWAY)
         });
     }

@@ -51,9 +51,9 @@ pub(super) fn receive_requests(
     bytes: &mut [u8],
     at: Moment,
 ) {
-    let allowed = sockets.turns.visit(at);
+    let allowed = sockets.requests.turns.visit(at);
     let left = requests::take_requests(sockets, directory, books, gate, key, bytes, allowed, at);
-    sockets.turns.fresh += allowed - left;
+    sockets.requests.turns.fresh += allowed - left;
 }
 
 impl Sockets {
@@ -62,7 +62,7 @@ impl Sockets {
         if let Some(http) = self.http(key)
             && !std::mem::replace(&mut http.queued, true)
         {
-            self.turns.waiting.push_back(key);
+            self.requests.turns.waiting.push_back(key);
         }
     }
 }
@@ -75,7 +75,7 @@ pub(super) fn receive_answered(
     gate: &mut Gate,
     at: Moment,
 ) {
-    while let Some(session) = sockets.turns.answered.pop_front() {
+    while let Some(session) = sockets.requests.turns.answered.pop_front() {
         receive_requests(sockets, directory, books, gate, session, &mut [], at);
     }
 }
@@ -90,11 +90,11 @@ pub(super) fn answer_waiting(
     at: Moment,
 ) {
     let mut left = WAITING_REQUESTS_PER_TICK;
-    for _ in 0..sockets.turns.waiting.len() {
+    for _ in 0..sockets.requests.turns.waiting.len() {
         if left == 0 {
             return;
         }
-        let Some(key) = sockets.turns.waiting.pop_front() else {
+        let Some(key) = sockets.requests.turns.waiting.pop_front() else {
             return;
         };
         let Some(http) = sockets.http(key) else {

@@ -7,7 +7,7 @@ use super::faults::{self, Deliveries};
 use super::kept::Lost;
 use super::recorder::{Passage, Passed};
 use super::sockets::Sockets;
-use super::{alexa, backlog, kept, leave};
+use super::{alexa, kept, leave};
 use crate::channel::{Channel, Message, Towards};
 use crate::event::{Kind, Outcome};
 use crate::id::{ChannelKey, SessionKey};
@@ -45,7 +45,7 @@ pub(super) fn take_back(
         members.hold(leave::slot_of(role), key, until);
     }
     books.unload(freed);
-    backlog::weigh(sockets, directory, key);
+    sockets.weigh(key);
     give_back(sockets, directory, books, key, channel, role, unsent, at);
     leave::arm_channel(sockets, directory, channel, at);
 }
@@ -173,7 +173,7 @@ pub(super) fn deliver_kept(
         Role::Viewer(id) => vec![(0, live.pending.take(Towards::Viewer, id))],
     };
     kept::kept_changed(directory, books, key, before);
-    let Deliveries { groups, twice } = if sockets.faults.is_some() {
+    let Deliveries { groups, twice } = if sockets.dev.faults.is_some() {
         faults::on_kept(sockets, directory, books, (key, to, role), groups, at)
     } else {
         let twice = Vec::new();
@@ -184,7 +184,7 @@ pub(super) fn deliver_kept(
             alexa::give_offers(sockets, directory, books, key, rank);
         }
         let whose = (key, role);
-        push_kept(sockets, directory, books, to, whose, (messages, &twice), at);
+        push_kept(sockets, books, to, whose, (messages, &twice), at);
     }
     if *role == Role::Master {
         alexa::give_offers(sockets, directory, books, key, u64::MAX);
@@ -194,7 +194,6 @@ pub(super) fn deliver_kept(
 
 fn push_kept(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
     to: SessionKey,
     (channel, role): (ChannelKey, &Role),
@@ -233,12 +232,12 @@ fn push_kept(
         books.counters.pending_messages -= 1;
         books.counters.outbox_messages += 1;
         if twice.contains(&order) {
-            faults::push_copy(sockets, directory, books, to, launch, frame.len(), |out| {
+            faults::push_copy(sockets, books, to, launch, frame.len(), |out| {
                 out.extend_from_slice(&frame)
             });
         }
     }
-    backlog::weigh(sockets, directory, to);
+    sockets.weigh(to);
 }
 
 /// Which way messages for a role go.

@@ -100,7 +100,11 @@ fn act_on(
         action: Some(message.action),
     };
     let deliveries = |act: &FaultAct| matches!(act, FaultAct::Delivery(_));
-    let rule = sockets.faults.as_deref()?.pick(deliveries, &subject, now)?;
+    let rule = sockets
+        .dev
+        .faults
+        .as_deref()?
+        .pick(deliveries, &subject, now)?;
     match &rule.act {
         FaultAct::Delivery(act) => Some((*act, rule)),
         FaultAct::Connect(_) | FaultAct::Api(_) | FaultAct::Message(_) | FaultAct::Session(_) => {
@@ -134,7 +138,7 @@ fn hold(
     behind: Option<SessionKey>,
     counts: &FaultCounts,
 ) -> Option<Message> {
-    let Some(faults) = sockets.faults.as_deref_mut() else {
+    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
         return Some(message);
     };
     let viewer = viewer_of(role, &message.frame, message.sender_bytes);

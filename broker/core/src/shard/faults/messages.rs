@@ -14,7 +14,7 @@ use crate::shard::directory::Directory;
 use crate::shard::recorder::NOBODY;
 use crate::shard::relay::{self, Passing};
 use crate::shard::sockets::Sockets;
-use crate::shard::{backlog, road, status};
+use crate::shard::{road, status};
 use crate::time::{Moment, Now};
 use codec::signal::{Delivery, Role};
 
@@ -28,7 +28,7 @@ pub(in crate::shard) fn on_message(
     route: Route,
     at: Moment,
 ) -> bool {
-    let Some(faults) = sockets.faults.as_deref() else {
+    let Some(faults) = sockets.dev.faults.as_deref() else {
         return false;
     };
     if let Some(rule) = rule_of(faults, directory, passing, false, at.now)
@@ -65,7 +65,7 @@ pub(in crate::shard) fn on_message(
         return true;
     }
     // What was to come after the next message for this recipient comes after this one.
-    let behind = sockets.faults.as_deref_mut();
+    let behind = sockets.dev.faults.as_deref_mut();
     let Some(behind) = behind.and_then(|faults| faults.held.take_behind(to)) else {
         return false;
     };
@@ -161,7 +161,7 @@ fn on_delivery(
         }
         DeliveryAct::Duplicate => {
             relay::deliver(sockets, directory, books, to, passing, at);
-            copy(sockets, directory, books, to, passing);
+            copy(sockets, books, to, passing);
             true
         }
     }
@@ -176,7 +176,7 @@ fn hold(
     behind: Option<SessionKey>,
     counts: &FaultCounts,
 ) -> bool {
-    let Some(faults) = sockets.faults.as_deref_mut() else {
+    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
         return false;
     };
     let message = HeldMessage {
@@ -237,7 +237,7 @@ pub(super) fn release(
 
 /// Messages of a channel that faults hold back are withdrawn.
 pub(in crate::shard) fn withdraw(sockets: &mut Sockets, books: &mut Books, channel: ChannelKey) {
-    let Some(faults) = sockets.faults.as_deref_mut() else {
+    let Some(faults) = sockets.dev.faults.as_deref_mut() else {
         return;
     };
     while let Some(message) = faults.held.take_of(channel) {
@@ -248,22 +248,15 @@ pub(in crate::shard) fn withdraw(sockets: &mut Sockets, books: &mut Books, chann
 }
 
 /// Sends a message once more; the copy counts nowhere, and is dropped where there is no room.
-fn copy(
-    sockets: &mut Sockets,
-    directory: &mut Directory,
-    books: &mut Books,
-    to: SessionKey,
-    passing: &Passing<'_>,
-) {
+fn copy(sockets: &mut Sockets, books: &mut Books, to: SessionKey, passing: &Passing<'_>) {
     let bytes = passing.delivery.frame_bytes();
     let write = |out: &mut Vec<u8>| passing.delivery.write(out);
-    push_copy(sockets, directory, books, to, passing.launch, bytes, write);
+    push_copy(sockets, books, to, passing.launch, bytes, write);
 }
 
 /// The same of what `write` writes.
 pub(in crate::shard) fn push_copy(
     sockets: &mut Sockets,
-    directory: &mut Directory,
     books: &mut Books,
     to: SessionKey,
     launch: Launch,
@@ -287,6 +280,6 @@ pub(in crate::shard) fn push_copy(
     let spares = &mut sockets.scratch.spares;
     let pushed = session.outbox.push_message(spares, launch, write);
     books.counters.outbox_bytes += pushed as u64;
-    backlog::weigh(sockets, directory, to);
+    sockets.weigh(to);
     sockets.touch(to);
 }

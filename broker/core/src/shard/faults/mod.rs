@@ -83,14 +83,14 @@ impl Sockets {
     /// Whether a fault keeps everything from being sent to this connection.
     #[inline]
     pub(super) fn is_mute(&self, key: SessionKey) -> bool {
-        let faults = self.faults.as_deref();
+        let faults = self.dev.faults.as_deref();
         faults.is_some_and(|faults| faults.held.is_mute(key))
     }
 
     /// Whether a connection is mute that is still open, or that ends when it no longer is: nothing of it is due until
     /// then.
     pub(super) fn stands_still(&self, key: SessionKey) -> bool {
-        let until = (self.faults.as_deref()).and_then(|faults| faults.held.mute_until(key));
+        let until = (self.dev.faults.as_deref()).and_then(|faults| faults.held.mute_until(key));
         let waits = |until: Now| match self.sessions.get(key).map(|session| &session.state) {
             Some(SessionState::Http(_) | SessionState::Open(_)) => true,
             Some(SessionState::AwaitGone(ending)) => until != NEVER && ending.deadline != NEVER,
@@ -101,18 +101,21 @@ impl Sockets {
 
     /// Until when the end of a connection waits, since a fault keeps its answer back. It ends then.
     pub(super) fn defers_close(&mut self, key: SessionKey) -> Option<Now> {
-        let faults = self.faults.as_deref_mut();
+        let faults = self.dev.faults.as_deref_mut();
         faults.and_then(|faults| faults.held.defers_close(key))
     }
 
     /// When a fault has something to do.
     pub(super) fn next_fault(&self) -> Option<Now> {
-        self.faults.as_deref().and_then(|faults| faults.held.next())
+        self.dev
+            .faults
+            .as_deref()
+            .and_then(|faults| faults.held.next())
     }
 
     /// A connection is gone.
     pub(super) fn forget_faults(&mut self, key: SessionKey) {
-        if let Some(faults) = &mut self.faults {
+        if let Some(faults) = &mut self.dev.faults {
             faults.held.forget(key);
             if let Some(http) = self.http(key) {
                 http.mute = Mute::No;
@@ -121,7 +124,7 @@ impl Sockets {
     }
 
     fn mute(&mut self, key: SessionKey, until: Now) {
-        if let (Some(faults), Some(session)) = (&mut self.faults, self.sessions.get_mut(key)) {
+        if let (Some(faults), Some(session)) = (&mut self.dev.faults, self.sessions.get_mut(key)) {
             session.dirty = false; // what was announced is not sent: it is to be announced again
             let mute = match faults.held.mute(key, until) {
                 NEVER => Mute::ForGood,
@@ -149,7 +152,7 @@ impl Sockets {
             }
             http.deadline = http.deadline.max(deadline);
             if !http.buffer.is_empty() {
-                self.turns.answered.push_back(key);
+                self.requests.turns.answered.push_back(key);
             }
         }
         self.touch(key);
@@ -184,7 +187,7 @@ pub(super) fn on_connect(
         ..Subject::default()
     };
     let connects = |act: &FaultAct| matches!(act, FaultAct::Connect(_));
-    let rule = (sockets.faults.as_deref()).and_then(|it| it.pick(connects, &subject, at.now));
+    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(connects, &subject, at.now));
     let Some(FaultAct::Connect(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };
@@ -224,7 +227,7 @@ pub(super) fn on_call(
         ..Subject::default()
     };
     let calls = |act: &FaultAct| matches!(act, FaultAct::Api(_));
-    let rule = (sockets.faults.as_deref()).and_then(|it| it.pick(calls, &subject, at.now));
+    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(calls, &subject, at.now));
     let Some(FaultAct::Api(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return false;
     };
@@ -353,7 +356,7 @@ pub(super) fn add_fault(
     rule: SharedRule,
     at: Moment,
 ) {
-    let Some(faults) = &mut sockets.faults else {
+    let Some(faults) = &mut sockets.dev.faults else {
         return;
     };
     let about_sessions = matches!(rule.act, FaultAct::Session(_));
@@ -387,13 +390,13 @@ pub(super) fn on_session(
         ..Subject::default()
     };
     let sessions = |act: &FaultAct| matches!(act, FaultAct::Session(_));
-    let rule = (sockets.faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
+    let rule = (sockets.dev.faults.as_deref()).and_then(|it| it.pick(sessions, &subject, at.now));
     let Some(FaultAct::Session(act)) = rule.as_deref().map(|rule| &rule.act) else {
         return;
     };
     match act {
         SessionAct::GoAway { grace_ms } => {
-            timers::go_away(sockets, directory, books, key, at);
+            timers::go_away(sockets, books, key, at);
             let (end, text) = (at.now.after(*grace_ms), "Going away");
             close_later(sockets, end, key, close::GOING_AWAY, text);
         }
@@ -412,13 +415,13 @@ pub(super) fn on_session(
         } => close_later(sockets, at.now.after(*after_ms), key, *code, reason),
         SessionAct::Stall(ms) => sockets.mute(key, ms.map_or(NEVER, |ms| at.now.after(ms))),
         SessionAct::ReconnectIce => {
-            inspect::reconnect(sockets, directory, books, key, at);
+            inspect::reconnect(sockets, books, key, at);
         }
     }
 }
 
 fn close_later(sockets: &mut Sockets, when: Now, key: SessionKey, code: u16, reason: &str) {
-    if let Some(faults) = &mut sockets.faults {
+    if let Some(faults) = &mut sockets.dev.faults {
         faults.held.close_at(when, key, code, reason.into());
     }
 }
@@ -431,7 +434,7 @@ pub(super) fn tick(
     at: Moment,
 ) {
     for _ in 0..FAULTS_DUE_PER_TICK {
-        let due = sockets.faults.as_deref_mut();
+        let due = sockets.dev.faults.as_deref_mut();
         match due.and_then(|faults| faults.held.take_due(at.now)) {
             Some(Later::Message(message)) => {
                 messages::release(sockets, directory, books, message, at);
@@ -448,7 +451,7 @@ pub(super) fn tick(
         }
     }
     for _ in 0..FAULTS_DUE_PER_TICK {
-        let due = sockets.faults.as_deref_mut();
+        let due = sockets.dev.faults.as_deref_mut();
         match due.and_then(|faults| faults.held.take_unmuted(at.now)) {
             Some((key, closes)) => sockets.unmute(key, closes, at),
             None => break,
