@@ -144,7 +144,7 @@ fn files_have_one_reason_to_exist() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-const FILE_LINES_MAX: usize = 480;
+const FILE_LINES_MAX: usize = 470;
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);

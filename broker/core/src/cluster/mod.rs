@@ -26,6 +26,7 @@
 
 pub mod authority;
 mod calls;
+mod departures;
 mod duties;
 pub mod fixed_map;
 pub mod limits;

@@ -1,4 +1,5 @@
-//! One node's part of the cluster: what each input changes. What follows from time alone is in `duties`.
+//! One node's part of the cluster: what each input changes. What follows from time alone is in `duties`;
+//! how slots leave the node in `departures`.
 
 use super::authority::{Authority, Standing};
 use super::calls::{Calls, Purpose, UnderWay};

@@ -1,0 +1,226 @@
+//! Slots that leave this node: offered to another, transferred, given up; and the node's own end.
+
+use super::calls::Purpose;
+use super::duties::{at, owned};
+use super::limits::{PARCEL_WAIT_MS, SLOTS_PER_CLAIM, UNKNOWN_MAX_MS};
+use super::message::{Call, Ending, Held, Output, Packed, Parcel, ParcelSent, Target, Transaction};
+use super::node::Cluster;
+use super::plan::rebalance;
+use super::slots::{Own, Stage};
+use super::types::{Epoch, Key, NodeId, ParcelId, RosterState, Slot, Value};
+use crate::time::Now;
+
+impl Cluster {
+    /// The operator ends this node. Without etcd nothing can be given away.
+    pub(super) fn drain(&mut self, now: Now) {
+        let can_give = self.can_act(now);
+        self.transfers.drain(now);
+        if can_give {
+            self.leave_roster(now);
+        } else {
+            self.say_goodbye(now);
+        }
+    }
+
+    /// The operator spreads the slots: each node gives what is above its part, as of its view.
+    pub(super) fn rebalance(&mut self) {
+        let is_there = |node: &NodeId| {
+            self.view.registration(*node).is_some()
+                && self.view.roster(*node) == Some(RosterState::Here)
+        };
+        let nodes: Vec<NodeId> = self.view.nodes().filter(is_there).collect();
+        let moves = rebalance(&self.view, &nodes);
+        let mine = moves
+            .into_iter()
+            .filter(|&(_, giver, _)| giver == self.me.node);
+        self.transfers
+            .plan(mine.map(|(slot, _, taker)| (slot, taker)).collect());
+    }
+
+    /// Another node took a parcel, or refused it.
+    pub(super) fn parcel_answered(&mut self, from: NodeId, id: ParcelId, taken: bool, now: Now) {
+        let offered = self.slots.iter().find_map(|(slot, own)| match own.stage {
+            Stage::Offered { parcel, target, .. } if parcel == id => {
+                Some((slot, own.epoch, target))
+            }
+            Stage::Offered { .. } | Stage::Waiting { .. } | Stage::Loading { .. } => None,
+            Stage::Ready | Stage::Vacating | Stage::Leaving { .. } => None,
+        });
+        let Some((slot, epoch, target)) =
+            offered.filter(|(_, _, target)| target.owner.node == from)
+        else {
+            return;
+        };
+        if taken && self.can_act(now) {
+            self.slots.enter(
+                slot,
+                Stage::Leaving {
+                    parcel: id,
+                    since: now,
+                },
+            );
+            self.send_transfer(Held { slot, epoch }, id, target, now);
+        } else {
+            self.transfers.avoid(from, now);
+            self.resume(slot, epoch, Packed::Kept);
+        }
+    }
+
+    /// A node that drains says so in the roster.
+    pub(super) fn leave_roster(&mut self, now: Now) {
+        if !self.transfers.is_draining() || !self.is_expected() || !self.can_act(now) {
+            return;
+        }
+        let key = Key::Roster(self.me.node);
+        let transaction = Transaction {
+            compares: vec![at(key, self.view.roster_at(self.me.node))],
+            puts: vec![(key, Value::Roster(RosterState::Away))],
+            reads: false,
+        };
+        self.call(Purpose::Away, Call::Transaction(transaction), now);
+    }
+
+    /// Whether the roster expects this node to run.
+    fn is_expected(&self) -> bool {
+        self.view.roster(self.me.node) == Some(RosterState::Here)
+    }
+
+    /// Offers the next slots that are given away.
+    pub(super) fn transfer(&mut self, now: Now) {
+        for (slot, Own { epoch, .. }, target) in
+            self.transfers
+                .next(&self.slots, &self.view, &self.silence, now)
+        {
+            let parcel = self.transfers.next_parcel();
+            self.slots.enter(
+                slot,
+                Stage::Offered {
+                    parcel,
+                    target,
+                    since: now,
+                },
+            );
+            let held = Held { slot, epoch };
+            self.outputs.push_back(Output::Pause(held, parcel));
+            let sent = ParcelSent::Ahead;
+            let id = parcel;
+            let parcel = Parcel {
+                id,
+                slot,
+                epoch,
+                sent,
+            };
+            self.outputs
+                .push_back(Output::Send(target.owner.node, parcel));
+        }
+    }
+
+    fn send_transfer(&mut self, held: Held, parcel: ParcelId, target: Target, now: Now) {
+        let transaction = Transaction {
+            compares: vec![
+                at(Key::Slot(held.slot), held.epoch),
+                at(Key::Registration(target.owner.node), target.registered),
+            ],
+            puts: vec![(Key::Slot(held.slot), owned(target.owner, Some(parcel)))],
+            reads: false,
+        };
+        let purpose = Purpose::Transfer(held.slot, held.epoch);
+        self.call(purpose, Call::Transaction(transaction), now);
+    }
+
+    /// Ends transfers that take too long. One whose outcome is unknown is settled by a new epoch of the own slot.
+    pub(super) fn check_transfers(&mut self, now: Now) {
+        let own: Vec<(Slot, Own)> = self
+            .slots
+            .iter()
+            .filter(|(_, own)| own.parcel().is_some())
+            .collect();
+        for (slot, Own { epoch, stage }) in own {
+            match stage {
+                Stage::Offered { since, target, .. } if now.since(since) >= PARCEL_WAIT_MS => {
+                    self.transfers.avoid(target.owner.node, now);
+                    self.resume(slot, epoch, Packed::Kept);
+                }
+                Stage::Leaving { since, .. } => {
+                    self.check_leaving(Held { slot, epoch }, since, now)
+                }
+                Stage::Offered { .. } | Stage::Waiting { .. } | Stage::Loading { .. } => {}
+                Stage::Ready | Stage::Vacating => {}
+            }
+        }
+    }
+
+    fn check_leaving(&mut self, held: Held, since: Now, now: Now) {
+        let is_under_way = self.calls.awaits(&Purpose::Transfer(held.slot, held.epoch))
+            || self.calls.awaits(&Purpose::Retake(held.slot, held.epoch));
+        if is_under_way {
+            return;
+        }
+        if self.can_act(now) {
+            let transaction = Transaction {
+                compares: vec![at(Key::Slot(held.slot), held.epoch)],
+                puts: vec![(Key::Slot(held.slot), owned(self.me, None))],
+                reads: false,
+            };
+            let purpose = Purpose::Retake(held.slot, held.epoch);
+            self.call(purpose, Call::Transaction(transaction), now);
+        } else if now.since(since) >= UNKNOWN_MAX_MS {
+            self.resume(held.slot, held.epoch, Packed::Withdrawn);
+        }
+    }
+
+    /// Gives up slots that could not be loaded: others try.
+    pub(super) fn give_up_unloaded(&mut self, now: Now) {
+        let has_etcd = self.authority.has_etcd(now);
+        for held in self.slots.overdue(has_etcd, now) {
+            self.slots.shun(held.slot, now);
+            self.slots.enter(held.slot, Stage::Vacating);
+        }
+        if !self.can_act(now) {
+            return;
+        }
+        let vacating: Vec<(Slot, Epoch)> = self
+            .slots
+            .iter()
+            .filter(|(_, own)| own.stage == Stage::Vacating)
+            .map(|(slot, own)| (slot, own.epoch))
+            .take(SLOTS_PER_CLAIM)
+            .collect();
+        if vacating.is_empty() || self.calls.awaits(&Purpose::Vacate) {
+            return;
+        }
+        for (slot, epoch) in vacating {
+            let none = Value::Slot {
+                owner: None,
+                parcel: None,
+            };
+            let transaction = Transaction {
+                compares: vec![at(Key::Slot(slot), epoch)],
+                puts: vec![(Key::Slot(slot), none)],
+                reads: false,
+            };
+            self.call(Purpose::Vacate, Call::Transaction(transaction), now);
+        }
+    }
+
+    pub(super) fn finish_drain(&mut self, now: Now) {
+        // A drain may be over before the roster has it.
+        let is_away = !self.is_expected() || !self.can_act(now);
+        let is_over = self.slots.count() == 0 && is_away;
+        if self.transfers.is_draining() && (is_over || self.transfers.is_hopeless(now)) {
+            self.say_goodbye(now);
+        }
+    }
+
+    fn say_goodbye(&mut self, now: Now) {
+        let peers = self.view.nodes().filter(|node| *node != self.me.node);
+        for node in peers {
+            self.outputs.push_back(Output::Farewell(node));
+        }
+        if let Some(registration) = self.registering.current(&self.view) {
+            self.call(Purpose::Revoke, Call::Revoke(registration.lease), now);
+        }
+        let left = u16::try_from(self.slots.count()).unwrap_or(u16::MAX);
+        self.end(Ending::Drained { left });
+    }
+}
