@@ -52,6 +52,10 @@ fn open(criterion: &mut Timer, name: &str, policy: &str) {
         (opened.name.as_str(), opened.policy.as_str()),
         ("web-1", policy)
     );
+    time_open(criterion, name, &keys, id, token);
+}
+
+fn time_open(criterion: &mut Timer, name: &str, keys: &SessionKeys, id: &str, token: &str) {
     let mut group = group(criterion, "token/open", name, 1, token.len());
     group.bench_function("heliograph", |bencher| {
         bencher.iter(|| {
@@ -82,14 +86,7 @@ fn refuse(criterion: &mut Timer) {
         ("changed", id, changed),
     ] {
         assert!(keys.open(id, token.as_bytes()).is_none(), "{name}");
-        let mut group = group(criterion, "token/open", name, 1, token.len());
-        group.bench_function("heliograph", |bencher| {
-            bencher.iter(|| {
-                keys.open(black_box(id), black_box(token.as_bytes()))
-                    .is_some()
-            });
-        });
-        group.finish();
+        time_open(criterion, name, &keys, id, &token);
     }
 }
 

@@ -38,25 +38,16 @@ impl<M: Machine> Edge<M> {
             tls: connection.tls,
             unread,
         };
-        match self.mailboxes[to.index()]
-            .post(Post::Handover(Box::new(Handover { parcel, connection })))
-        {
-            Ok(()) => self.counts.handovers += 1,
-            Err(Post::Handover(back)) => {
-                self.counts.mailbox_refused += 1;
-                self.take_back(*back);
-            }
-            Err(
-                Post::Letter(_)
-                | Post::Scrape(_)
-                | Post::Inspect(..)
-                | Post::Shift(..)
-                | Post::Tls(_)
-                | Post::Stop,
-            ) => {
-                debug_assert!(false, "a mailbox returns what it was given");
-            }
-        }
+        let handover = Post::Handover(Box::new(Handover { parcel, connection }));
+        let Err(refused) = self.mailboxes[to.index()].post(handover) else {
+            self.counts.handovers += 1;
+            return;
+        };
+        self.counts.mailbox_refused += 1;
+        let Post::Handover(back) = refused else {
+            return debug_assert!(false, "a mailbox returns what it was given");
+        };
+        self.take_back(*back);
     }
 
     /// The other shard's mailbox was full: the machine answers here.
@@ -109,20 +100,16 @@ impl<M: Machine> Edge<M> {
 
     /// Sends the rest, then says the end.
     pub(super) fn close(&mut self, session: SessionKey) {
-        match self.flush(session) {
-            Flushed::Waiting => return,
-            Flushed::Broken => return self.cut(session),
-            Flushed::All => {}
+        if !self.sends_all(session) {
+            return;
         }
         let Some(connection) = self.table.get_mut(session) else {
             return;
         };
         if let Some(tls) = &mut connection.tls {
             tls.notify_close();
-            match self.flush(session) {
-                Flushed::Waiting => return,
-                Flushed::Broken => return self.cut(session),
-                Flushed::All => {}
+            if !self.sends_all(session) {
+                return;
             }
         }
         let Some(connection) = self.table.get_mut(session) else {
@@ -140,6 +127,18 @@ impl<M: Machine> Edge<M> {
         connection.stage = Stage::Lingering;
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Write);
         self.watch(session);
+    }
+
+    /// Sends what is unsent; false while some of it waits, or when the connection was cut off instead.
+    fn sends_all(&mut self, session: SessionKey) -> bool {
+        match self.flush(session) {
+            Flushed::All => true,
+            Flushed::Waiting => false,
+            Flushed::Broken => {
+                self.cut(session);
+                false
+            }
+        }
     }
 
     /// The peer sends no more, or broke: said to the machine at most once, and not to one that has let go.

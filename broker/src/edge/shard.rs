@@ -182,23 +182,12 @@ impl<M: Machine> Edge<M> {
         } else {
             mailbox.post_always(Post::Letter(letter))
         };
-        match posted {
-            Ok(()) => {}
-            Err(Post::Letter(letter)) => {
-                self.counts.mailbox_refused += 1;
-                self.refused.push_back(letter);
-            }
-            Err(
-                Post::Handover(_)
-                | Post::Scrape(_)
-                | Post::Inspect(..)
-                | Post::Shift(..)
-                | Post::Tls(_)
-                | Post::Stop,
-            ) => {
-                debug_assert!(false, "a mailbox returns what it was given");
-            }
-        }
+        let Err(refused) = posted else { return };
+        self.counts.mailbox_refused += 1;
+        let Post::Letter(letter) = refused else {
+            return debug_assert!(false, "a mailbox returns what it was given");
+        };
+        self.refused.push_back(letter);
     }
 
     /// Puts a connection on the list of those to flush in this turn.

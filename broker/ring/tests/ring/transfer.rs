@@ -1,7 +1,7 @@
 //! Bytes in and out.
 
 use super::{BUFFERS, KEY, bytes_of, next, small, small_ring, tcp_pair};
-use ring::{Completion, Received, Ring, Settings};
+use ring::{Completion, Lent, Received, Ring, Settings};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -75,9 +75,20 @@ fn an_empty_pool_ends_a_receive_and_a_new_one_goes_on() {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     ring.receive_many(theirs.as_fd(), KEY);
     let mut lent = Vec::new();
+    use_up(&mut ring, &mut ours, &mut lent);
+    assert_eq!(lent.len(), BUFFERS);
+    for buffer in lent {
+        ring.give_back(buffer);
+    }
+    ring.receive_many(theirs.as_fd(), KEY);
+    assert_eq!(bytes_of(next(&mut ring), &mut ring), (b"x".to_vec(), true));
+}
+
+/// Writes a byte for each buffer until a receive finds none.
+fn use_up(ring: &mut Ring, ours: &mut UnixStream, lent: &mut Vec<Lent>) {
     loop {
         ours.write_all(b"x").unwrap();
-        match next(&mut ring) {
+        match next(ring) {
             Completion::Received {
                 received: Received::Bytes(buffer),
                 more: true,
@@ -87,16 +98,10 @@ fn an_empty_pool_ends_a_receive_and_a_new_one_goes_on() {
                 received: Received::NoBuffers,
                 more: false,
                 ..
-            } => break,
+            } => return,
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(lent.len(), BUFFERS);
-    for buffer in lent {
-        ring.give_back(buffer);
-    }
-    ring.receive_many(theirs.as_fd(), KEY);
-    assert_eq!(bytes_of(next(&mut ring), &mut ring), (b"x".to_vec(), true));
 }
 
 /// Buffers that were never needed are never touched: the kernel gets them when it has run out of others.
@@ -111,31 +116,15 @@ fn a_pool_grows_when_it_is_empty_until_all_buffers_are_out() {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let (mut lent, mut grown_at) = (Vec::new(), Vec::new());
     ring.receive_many(theirs.as_fd(), KEY);
-    loop {
-        ours.write_all(b"x").unwrap();
-        match next(&mut ring) {
-            Completion::Received {
-                received: Received::Bytes(buffer),
-                more: true,
-                ..
-            } => lent.push(buffer),
-            Completion::Received {
-                received: Received::NoBuffers,
-                more: false,
-                ..
-            } => {
-                if !ring.add_buffers() {
-                    break;
-                }
-                assert!(
-                    ring.add_buffers(),
-                    "once an enter, also for the second receive"
-                );
-                grown_at.push(lent.len());
-                ring.receive_many(theirs.as_fd(), KEY);
-            }
-            other => panic!("{other:?}"),
-        }
+    use_up(&mut ring, &mut ours, &mut lent);
+    while ring.add_buffers() {
+        assert!(
+            ring.add_buffers(),
+            "once an enter, also for the second receive"
+        );
+        grown_at.push(lent.len());
+        ring.receive_many(theirs.as_fd(), KEY);
+        use_up(&mut ring, &mut ours, &mut lent);
     }
     assert_eq!((grown_at, lent.len()), (vec![2, 4], 8));
     lent.into_iter().for_each(|buffer| ring.give_back(buffer));
