@@ -147,6 +147,7 @@ const OUTSIDE: &[&str] = &[
     "hyper",
     "io-uring",
     "libc",
+    "link",
     "mailbox",
     "mimalloc",
     "mio",

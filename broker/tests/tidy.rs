@@ -108,6 +108,7 @@ fn files_have_one_reason_to_exist() {
         "ring/src",
         "mailbox/src",
         "store/src",
+        "link/src",
         "etcd/src",
         "../codec/src",
         "../loadgen/src",

@@ -14,8 +14,10 @@ pub struct Config {
     pub cluster: Box<str>,
     /// This node's name, one in the cluster.
     pub node: Box<str>,
-    /// Where other nodes reach it.
+    /// Where other nodes pass connections of clients on: host and port.
     pub address: Box<str>,
+    /// Where other nodes send messages to it: host and port.
+    pub peers: Box<str>,
     /// Its data directory, which exists. Two processes never share one.
     pub directory: PathBuf,
     /// How etcd is reached.

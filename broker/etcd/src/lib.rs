@@ -16,7 +16,7 @@
 //!
 //! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
 //! * `keys`, `values`, `names`: what is in etcd, as text; `translate`: from there to the words of the core and back;
-//! * `wire`, [`Peers`], [`InProcess`]: messages between nodes;
+//! * `wire`, [`Peers`], [`TcpPeers`], [`InProcess`]: messages between nodes;
 //! * `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
@@ -43,6 +43,7 @@ mod names;
 mod order;
 mod peers;
 mod store;
+mod tcp;
 mod translate;
 mod values;
 mod watch;
@@ -57,3 +58,4 @@ pub use names::Name;
 pub use order::{Order, Service};
 pub use peers::{InProcess, Mail, Mailbox, Network, Peers};
 pub use store::EtcdStore;
+pub use tcp::{PeerCounts, PeerListener, TcpPeers};

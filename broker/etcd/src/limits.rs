@@ -65,6 +65,9 @@ pub const EVENTS_MAX: usize = 64;
 /// broken connection.
 pub const MAIL_MAX: usize = 1_024;
 
+/// Bytes of messages of other nodes that wait for the driver. Further messages are lost.
+pub const MAIL_BYTES_MAX: usize = 64 << 20;
+
 /// Longest message between nodes: an answer about all slots is below 300 KiB, a parcel holds the pending messages of
 /// one slot.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -81,7 +84,57 @@ pub const LEAVE: Duration = Duration::from_secs(1);
 /// How often at most the data directory is written because the revision rose.
 pub const REMEMBER_MS: u64 = 1_000;
 
+/// Messages that wait for the connection to one other node: some seconds of questions and answers, and the parcels of
+/// a drain. Further ones are lost.
+pub const QUEUE_MAX: usize = 256;
+
+/// Bytes of those: two of the longest. Further messages are lost.
+pub const QUEUE_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
+/// Bytes of messages that wait for the connections to all other nodes. Further messages are lost.
+pub const OUTGOING_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes of messages that are on their way in, of all other nodes together. Beyond it connections are not read, and end
+/// after [`PEER_STALL`].
+pub const INCOMING_BYTES_MAX: usize = 64 << 20;
+
+/// How long a connection to another node may take to come about.
+pub const PEER_CONNECT: Duration = Duration::from_secs(1);
+
+/// How long a node and a connection to it may take to agree on who they are: TLS and a hello of each.
+pub const PEER_HELLO: Duration = Duration::from_secs(2);
+
+/// How long another node may take to read a piece of a message, or to send one: a process that is stopped for longer
+/// counts as silent anyway.
+pub const PEER_STALL: Duration = Duration::from_secs(5);
+
+/// After this long without the other host's confirmation the system ends a connection; so the next one is tried while
+/// the network is still broken, and messages arrive about a second after it is mended.
+pub const PEER_UNCONFIRMED: Duration = Duration::from_secs(2);
+
+/// A connection of another node that brings no message for this long is closed. Questions come every second.
+pub const PEER_IDLE: Duration = Duration::from_secs(30);
+
+/// Half the pause after the first failed connection to another node; doubles up to [`PEER_PAUSE_MAX`].
+pub const PEER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest pause between connections to another node.
+pub const PEER_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Connections to the port of other nodes that did not say who they are. For one more the oldest is closed.
+pub const STRANGERS_MAX: usize = 256;
+
+/// From one accepted connection to the next: with the handshake that each costs, a flood of strangers takes a tenth of
+/// the driver's time.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(2);
+
+/// From one line of the log about refused connections to the next, for each reason.
+pub const NOTE_EVERY: Duration = Duration::from_secs(10);
+
 const _: () = {
+    assert!(MESSAGE_BYTES_MAX <= MAIL_BYTES_MAX && MESSAGE_BYTES_MAX <= INCOMING_BYTES_MAX);
+    assert!(QUEUE_BYTES_MAX <= OUTGOING_BYTES_MAX);
+    assert!(STRANGERS_MAX > broker_core::cluster::limits::NODES_MAX / 2);
     assert!(TICK.as_millis() * 2 <= broker_core::cluster::limits::TICK_MS as u128);
     assert!(SILENT.as_millis() < CALL.as_millis());
     assert!(PUTS_PER_BATCH < 128 && 2 * REMOVALS_PER_BATCH <= 128);

@@ -1,15 +1,22 @@
 //! Messages between nodes: what carries them, and a carrier within one process.
 
-use crate::limits::MAIL_MAX;
+use crate::limits::{MAIL_BYTES_MAX, MAIL_MAX};
 use crate::names::Name;
 use std::collections::{HashMap, HashSet};
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Carries messages to other nodes. Whatever it cannot deliver is lost: the rules expect that.
 pub trait Peers: 'static {
     /// Sends a message to a node, which is reached at `address` if the roster says so. Never blocks.
     fn send(&mut self, to: &Name, address: Option<&str>, message: Vec<u8>);
+
+    /// Sends nothing from now on; ends when what was sent has left, or is lost.
+    fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(ready(()))
+    }
 }
 
 /// What arrives from other nodes.
@@ -23,17 +30,41 @@ pub enum Mail {
 
 /// Where a carrier puts what arrives. A clone for each connection.
 #[derive(Clone, Debug)]
-pub struct Mailbox(pub(crate) mpsc::Sender<Mail>);
+pub struct Mailbox {
+    letters: mpsc::Sender<Letter>,
+    /// Bytes that are free.
+    room: Arc<Semaphore>,
+}
+
+/// Mail, and the bytes that it takes.
+type Letter = (Mail, OwnedSemaphorePermit);
 
 impl Mailbox {
-    /// Puts something in; false if it is lost, since [`MAIL_MAX`] wait or the node has ended.
+    /// Puts something in; false if it is lost, since [`MAIL_MAX`] or [`MAIL_BYTES_MAX`] wait or the node has ended.
     pub fn put(&self, mail: Mail) -> bool {
-        self.0.try_send(mail).is_ok()
+        let bytes = match &mail {
+            Mail::Message(_, message) => u32::try_from(message.len()).unwrap_or(u32::MAX),
+            Mail::Refused(_) => 0,
+        };
+        let charge = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        charge.is_ok_and(|charge| self.letters.try_send((mail, charge)).is_ok())
     }
 
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Mail>) {
-        let (sender, receiver) = mpsc::channel(MAIL_MAX);
-        (Self(sender), receiver)
+    pub(crate) fn new() -> (Self, Inbox) {
+        let (letters, receiver) = mpsc::channel(MAIL_MAX);
+        let room = Arc::new(Semaphore::new(MAIL_BYTES_MAX));
+        (Self { letters, room }, Inbox(receiver))
+    }
+}
+
+/// Where the driver takes it out.
+#[derive(Debug)]
+pub(crate) struct Inbox(mpsc::Receiver<Letter>);
+
+impl Inbox {
+    /// The next; nothing when all mailboxes are gone.
+    pub(crate) async fn recv(&mut self) -> Option<Mail> {
+        self.0.recv().await.map(|(mail, _)| mail)
     }
 }
 

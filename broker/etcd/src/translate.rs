@@ -24,7 +24,9 @@ pub(crate) struct Translator {
     pub(crate) cluster: Option<Box<str>>,
     me: Name,
     address: Box<str>,
-    addresses: BTreeMap<NodeId, Box<str>>,
+    peers: Box<str>,
+    /// Where messages to each node go.
+    mail_to: BTreeMap<NodeId, Box<str>>,
 }
 
 /// A key of ours whose value is not: nothing is concluded from what was read with it.
@@ -74,13 +76,14 @@ impl Translator {
             cluster: None,
             me,
             address: config.address.clone(),
-            addresses: BTreeMap::new(),
+            peers: config.peers.clone(),
+            mail_to: BTreeMap::new(),
         }
     }
 
-    /// Where a node is reached, as its roster entry says.
-    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
-        self.addresses.get(&node).map(|address| &**address)
+    /// Where messages to a node go, as its roster entry says.
+    pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
+        self.mail_to.get(&node).map(|address| &**address)
     }
 
     /// All watched keys as of one revision. Those of another cluster of the same name are of another history, for which
@@ -150,10 +153,10 @@ impl Translator {
                 let value = value.map(values::read::<RosterValue>).transpose()?;
                 let node = self.names.number(&name)?;
                 if let Some(value) = &value {
-                    if value.address.len() > ADDRESS_BYTES_MAX {
+                    if value.address.len().max(value.peers.len()) > ADDRESS_BYTES_MAX {
                         return Err(Why::Address);
                     }
-                    self.addresses.insert(node, value.address.clone());
+                    self.mail_to.insert(node, value.peers.clone());
                 }
                 let value = value.map(|value| {
                     Value::Roster(match value.state {
@@ -239,7 +242,8 @@ impl Translator {
                     RosterState::Here => RosterWord::Here,
                     RosterState::Away => RosterWord::Away,
                 };
-                (values::write(&RosterValue::new(&self.address, word)), None)
+                let value = RosterValue::new(&self.address, &self.peers, word);
+                (values::write(&value), None)
             }
             Value::Record => return None,
         };

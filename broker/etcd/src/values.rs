@@ -128,8 +128,11 @@ impl RegistrationValue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RosterValue {
     format: u32,
-    /// Where other nodes reach it.
+    /// Where other nodes pass connections of clients on.
     pub(crate) address: Box<str>,
+    /// Where other nodes send messages to it.
+    #[serde(default)]
+    pub(crate) peers: Box<str>,
     pub(crate) state: RosterWord,
 }
 
@@ -141,10 +144,11 @@ pub(crate) enum RosterWord {
 }
 
 impl RosterValue {
-    pub(crate) fn new(address: &str, state: RosterWord) -> Self {
+    pub(crate) fn new(address: &str, peers: &str, state: RosterWord) -> Self {
         Self {
             format: FORMAT,
             address: address.into(),
+            peers: peers.into(),
             state,
         }
     }
@@ -228,8 +232,10 @@ mod tests {
         assert_eq!(again.parcel(), Some(parcel));
         let none = write(&SlotValue::new(None, None));
         assert_eq!(none, br#"{"format":1}"#);
-        let roster = write(&RosterValue::new("10.0.0.1:7443", RosterWord::Away));
-        let expected = br#"{"format":1,"address":"10.0.0.1:7443","state":"away"}"#;
+        let (address, peers) = ("10.0.0.1:7443", "10.0.0.1:7444");
+        let roster = write(&RosterValue::new(address, peers, RosterWord::Away));
+        let expected =
+            br#"{"format":1,"address":"10.0.0.1:7443","peers":"10.0.0.1:7444","state":"away"}"#;
         assert_eq!(roster, expected);
         let meta = MetaValue::new([1; 8], 4_096, *b"0123456789abcdef");
         let again: MetaValue = read(&write(&meta)).unwrap();

@@ -115,8 +115,8 @@ impl Registering {
         let at = |key, at| Compare { key, at };
         let incarnation = self.me.incarnation;
         let mut puts = vec![(registration, Value::Registration { incarnation, lease })];
-        let is_here = view.roster(self.me.node) == Some(RosterState::Here);
-        if !self.joined && !is_here && !is_stopping {
+        // Also if the roster has it already: its addresses may be others since the last start.
+        if !self.joined && !is_stopping {
             puts.push((roster, Value::Roster(RosterState::Here)));
         }
         Some(Transaction {

@@ -35,28 +35,38 @@ impl ClusterSecret {
     /// Never: 16 bytes are less than the hash that they are derived with.
     #[must_use]
     pub fn slot_key(&self, cluster: &str) -> [u8; 16] {
-        let derived = Salt::new(HKDF_SHA256, b"heliograph slots 1").extract(&*self.0);
-        let mut key = [0; SlotKey::BYTES];
+        *self.derived(b"heliograph slots 1", cluster)
+    }
+
+    /// The seed of the key pair (Ed25519) by which the nodes of this cluster know each other in TLS.
+    ///
+    /// # Panics
+    /// Never: 32 bytes are not more than the hash that they are derived with.
+    #[must_use]
+    pub fn node_seed(&self, cluster: &str) -> Zeroizing<[u8; 32]> {
+        self.derived(b"heliograph node 1", cluster)
+    }
+
+    /// Bytes for one use in one cluster.
+    fn derived<const N: usize>(&self, salt: &[u8], cluster: &str) -> Zeroizing<[u8; N]> {
+        let derived = Salt::new(HKDF_SHA256, salt).extract(&*self.0);
+        let mut bytes = Zeroizing::new([0; N]);
         let info = [cluster.as_bytes()];
         let filled = derived
-            .expand(&info, SlotKey)
-            .and_then(|okm| okm.fill(&mut key));
-        filled.expect("16 bytes are less than a SHA-256");
-        key
+            .expand(&info, Length(N))
+            .and_then(|okm| okm.fill(&mut *bytes));
+        filled.expect("at most as many bytes as a SHA-256 has");
+        bytes
     }
 }
 
-/// What is derived is as long as a key of SipHash.
+/// How many bytes are derived.
 #[derive(Clone, Copy)]
-struct SlotKey;
+struct Length(usize);
 
-impl SlotKey {
-    const BYTES: usize = 16;
-}
-
-impl KeyType for SlotKey {
+impl KeyType for Length {
     fn len(&self) -> usize {
-        Self::BYTES
+        self.0
     }
 }
 
@@ -84,6 +94,18 @@ mod tests {
             assert!(ClusterSecret::parse(wrong).is_none(), "{wrong}");
         }
         assert_eq!(format!("{secret:?}"), "ClusterSecret");
+    }
+
+    #[test]
+    fn seeds_differ_by_secret_by_cluster_and_from_other_keys() {
+        let secret = |byte: &str| ClusterSecret::parse(&byte.repeat(32)).unwrap();
+        let seeds = [
+            secret("0f").node_seed("prod"),
+            secret("0e").node_seed("prod"),
+            secret("0f").node_seed("test"),
+        ];
+        assert!(seeds[0] != seeds[1] && seeds[0] != seeds[2] && seeds[1] != seeds[2]);
+        assert_ne!(seeds[0][..16], secret("0f").slot_key("prod"));
     }
 
     #[test]

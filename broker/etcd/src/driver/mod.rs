@@ -15,7 +15,7 @@ use crate::limits::{EVENTS_MAX, LEAVE, REMEMBER_MS, TICK};
 use crate::link::{Lines, Link};
 use crate::names::Name;
 use crate::order::{Order, Service};
-use crate::peers::{Mail, Mailbox, Peers};
+use crate::peers::{Inbox, Mail, Mailbox, Peers};
 use crate::store::{self, Submission};
 use crate::translate::Translator;
 use crate::wire;
@@ -191,7 +191,7 @@ impl Drop for Task {
 async fn run<S: Service, P: Peers>(
     parts: Parts<S, P>,
     mut commands: mpsc::Receiver<Command>,
-    mut mail: mpsc::Receiver<Mail>,
+    mut mail: Inbox,
     mut changes: mpsc::Receiver<Submission>,
 ) {
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
@@ -217,6 +217,7 @@ async fn run<S: Service, P: Peers>(
     }
     node.end_writes();
     node.log_slots();
+    let goodbyes = node.peers.finish();
     // The lease is given back, so that others need not wait for its end.
     let last = async {
         while !node.control.is_idle() {
@@ -226,7 +227,7 @@ async fn run<S: Service, P: Peers>(
             node.event(event);
         }
     };
-    let _ = timeout(LEAVE, last).await;
+    let _ = timeout(LEAVE, async { tokio::join!(last, goodbyes) }).await;
     if let Some(ending) = node.ending {
         node.service.order(Order::Exit(ending));
     }

@@ -61,7 +61,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             return;
         };
         let bytes = wire::encode(message, &self.translator.names);
-        self.peers.send(&name, self.translator.address(to), bytes);
+        self.peers.send(&name, self.translator.peers(to), bytes);
     }
 
     /// A line for each thing that happened to slots since the last tick.

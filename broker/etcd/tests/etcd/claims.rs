@@ -57,11 +57,20 @@ fn one_node_claims_all_slots_and_its_next_process_has_them_at_once() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn three_nodes_share_the_slots_and_a_drain_gives_them_with_what_is_pending() {
+    share_and_drain(&World::default());
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn three_nodes_do_the_same_over_tcp() {
+    share_and_drain(&World::over_tcp());
+}
+
+fn share_and_drain(world: &World) {
     if !server::is_installed() {
         return;
     }
     let etcd = Etcd::start();
-    let world = World::default();
     let [n1, n2, n3] = ["n1", "n2", "n3"].map(|name| world.node(name, &etcd));
     world.all_served(FIRST);
     let shares = [&n1, &n2, &n3].map(|node| node.serves());

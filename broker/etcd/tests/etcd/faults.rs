@@ -2,6 +2,7 @@
 
 use crate::server::{self, Etcd};
 use crate::world::{Node, World, never, wait};
+use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::Epoch;
 use std::time::Duration;
@@ -20,8 +21,11 @@ struct Two {
 
 impl Two {
     fn start() -> Self {
+        Self::start_in(World::default())
+    }
+
+    fn start_in(world: World) -> Self {
         let etcd = Etcd::start();
-        let world = World::default();
         let [n1, n2] = ["n1", "n2"].map(|name| world.node(name, &etcd));
         world.all_served(FIRST);
         wait("both know all slots", Duration::from_secs(10), || {
@@ -145,10 +149,57 @@ fn without_etcd_running_nodes_go_on_and_with_it_they_know_what_happened() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn the_slots_of_a_lost_host_are_served_elsewhere_within_15_s() {
+    lose_a_host(World::default());
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn the_slots_of_a_lost_host_are_served_elsewhere_over_tcp() {
+    lose_a_host(World::over_tcp());
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn without_etcd_nodes_keep_each_other_going_over_tcp() {
     if !server::is_installed() {
         return;
     }
-    let mut two = Two::start();
+    let mut two = Two::start_in(World::over_tcp());
+    two.etcd.kill();
+    wait("they notice", Duration::from_secs(10), || {
+        !two.n1.inspect().has_etcd && !two.n2.inspect().has_etcd
+    });
+    // Without messages both would be alone by the end of this.
+    let go_on = |node: &Node| node.inspect().standing == Standing::Answered;
+    never(
+        "a node did without answers",
+        Duration::from_secs(20),
+        || !go_on(&two.n1) || !go_on(&two.n2) || two.world.served() != ALL,
+    );
+    // The next process has another port: the roster has it as soon as etcd is back.
+    two.n1.crash();
+    two.etcd.restart();
+    two.n1.start(false);
+    wait("all is served again", Duration::from_secs(30), || {
+        two.world.served() == ALL
+    });
+    two.etcd.kill();
+    wait("they notice", Duration::from_secs(10), || {
+        !two.n1.inspect().has_etcd && !two.n2.inspect().has_etcd
+    });
+    never(
+        "a node did without answers",
+        Duration::from_secs(15),
+        || !go_on(&two.n1) || !go_on(&two.n2),
+    );
+    two.world.sound();
+}
+
+fn lose_a_host(world: World) {
+    if !server::is_installed() {
+        return;
+    }
+    let mut two = Two::start_in(world);
     let lost = two.n1.serves();
     let kept = two.n2.serves();
     two.n1.crash();

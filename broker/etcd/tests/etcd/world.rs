@@ -3,11 +3,15 @@
 use crate::server::{Etcd, Scratch};
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Ending, Held, Packed};
+use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::types::{Epoch, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
-use broker_etcd::{Config, Driver, Handle, Inspection, Name, Network, Options, Order, Service};
+use broker_etcd::{
+    Config, Driver, Handle, Inspection, Name, Network, Options, Order, Service, TcpPeers,
+};
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -53,10 +57,20 @@ impl Book {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World {
     pub(crate) network: Network,
+    /// Messages go over TCP on loopback, not through `network`.
+    is_over_tcp: bool,
     book: Arc<Mutex<Book>>,
 }
 
 impl World {
+    /// Nodes that send messages to each other over TCP.
+    pub(crate) fn over_tcp() -> Self {
+        Self {
+            is_over_tcp: true,
+            ..Self::default()
+        }
+    }
+
     /// A node that runs, on a data directory of its own.
     pub(crate) fn node(&self, name: &str, etcd: &Etcd) -> Node {
         self.node_with(name, etcd.options())
@@ -128,6 +142,7 @@ impl Node {
             cluster: "test".into(),
             node: self.name.as_str().into(),
             address: format!("{}:7443", self.name).into(),
+            peers: format!("{}:7444", self.name).into(),
             directory: self.directory.0.clone(),
             etcd: self.options.clone(),
             ttl_ms: 10_000,
@@ -151,10 +166,19 @@ impl Node {
             parcels: Arc::clone(&parcels),
         };
         let (network, name) = (self.world.network.clone(), Name::new(&self.name).unwrap());
-        let handle = Driver::start(self.config(accept_etcd), shards, move |mailbox| {
-            network.open(name.clone(), mailbox);
-            network.of(name)
-        });
+        let mut config = self.config(accept_etcd);
+        let handle = if self.world.is_over_tcp {
+            let secret = ClusterSecret::parse(&"0f".repeat(32)).unwrap();
+            let any = (Ipv4Addr::LOCALHOST, 0).into();
+            let peers = TcpPeers::bind(any, &name, &secret, &config.cluster).unwrap();
+            config.peers = peers.address().to_string().into();
+            Driver::start(config, shards, move |mailbox| peers.start(mailbox))
+        } else {
+            Driver::start(config, shards, move |mailbox| {
+                network.open(name.clone(), mailbox);
+                network.of(name)
+            })
+        };
         let handle = handle.unwrap();
         parcels.set(handle.parcels()).unwrap();
         self.handle = Some(handle);

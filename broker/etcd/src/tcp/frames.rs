@@ -1,0 +1,108 @@
+//! What is on a connection, once it is encrypted.
+//!
+//! ```text
+//!  hello, of the node that connects, then of the other one:
+//!    length (1) and name of the node itself | length (1) and name of the node that it means
+//!  frame, of the node that connects:
+//!    length (4, the least significant byte first, 1 to 16 MiB) | a message
+//! ```
+//! The version of all this is part of the name that TLS agrees on ([`link::Purpose`]).
+
+use super::within;
+use crate::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PEER_STALL};
+use crate::names::Name;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Names a node and the one that it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    pub(super) from: Name,
+    pub(super) to: Name,
+}
+
+impl Hello {
+    pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
+        let from = read_name(stream).await?;
+        let to = read_name(stream).await?;
+        Ok(Self { from, to })
+    }
+
+    pub(super) async fn write(&self, stream: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(2 * (1 + NAME_BYTES_MAX));
+        for name in [&self.from, &self.to] {
+            let name = name.as_str();
+            bytes.push(u8::try_from(name.len()).expect("a name has at most 63 bytes"));
+            bytes.extend_from_slice(name.as_bytes());
+        }
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    }
+}
+
+async fn read_name(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Name> {
+    let length = usize::from(stream.read_u8().await?);
+    let mut bytes = [0; NAME_BYTES_MAX];
+    let bytes = bytes.get_mut(..length).ok_or_else(|| garbage("no name"))?;
+    stream.read_exact(bytes).await?;
+    let name = std::str::from_utf8(bytes).ok().and_then(Name::new);
+    name.ok_or_else(|| garbage("no name"))
+}
+
+/// The length of the next frame; nothing at an end between frames.
+pub(super) async fn read_length(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<usize>> {
+    let mut bytes = [0; LENGTH_BYTES];
+    let [first, rest @ ..] = &mut bytes;
+    if stream.read(std::slice::from_mut(first)).await? == 0 {
+        return Ok(None);
+    }
+    within(PEER_STALL, "half a frame", stream.read_exact(rest)).await?;
+    let length = usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX);
+    if length == 0 || length > MESSAGE_BYTES_MAX {
+        return Err(garbage("no length of a frame"));
+    }
+    Ok(Some(length))
+}
+
+/// The message of a frame. Each piece of it must come within [`PEER_STALL`].
+pub(super) async fn read_message(
+    stream: &mut (impl AsyncRead + Unpin),
+    length: usize,
+) -> io::Result<Vec<u8>> {
+    let mut message = Vec::with_capacity(length);
+    let mut rest = stream.take(length as u64);
+    while message.len() < length {
+        let piece = within(PEER_STALL, "half a frame", rest.read_buf(&mut message)).await?;
+        if piece == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(message)
+}
+
+/// Writes a frame. Each piece of it must be taken within [`PEER_STALL`].
+pub(super) async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    message: &[u8],
+) -> io::Result<()> {
+    let length = u32::try_from(message.len()).map_err(|_| garbage("too long a message"))?;
+    // The length goes with the first piece: one record of TLS for a message of the usual size.
+    let (first, rest) = message.split_at(message.len().min(PIECE_BYTES));
+    let first = [&length.to_le_bytes(), first].concat();
+    for piece in std::iter::once(&first[..]).chain(rest.chunks(PIECE_BYTES)) {
+        within(PEER_STALL, "it does not read", stream.write_all(piece)).await?;
+    }
+    within(PEER_STALL, "it does not read", stream.flush()).await
+}
+
+/// What no node writes.
+pub(super) fn garbage(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+const LENGTH_BYTES: usize = 4;
+
+/// Bytes of a message that are handed to TLS in one go.
+const PIECE_BYTES: usize = 32 << 10;

@@ -1,0 +1,201 @@
+//! Messages between nodes over TCP and TLS.
+//!
+//! ```text
+//!   send ──► queue of a node ──► one connection to it ─ ─ ─► a connection of each node ──► mailbox
+//!            (outgoing.rs)        TLS, hello, frames          (incoming.rs)
+//! ```
+//! Each node connects to each of the others, and sends on its own connection alone: what it receives comes on theirs.
+//! So an answer takes another connection than its question, and a link that works in one direction alone counts as cut.
+//!
+//! TLS proves that the other side has the cluster's secret ([`link`]); in the hello behind it each side names itself
+//! and the node that it means. All holders of the secret are trusted to give their own names: any of them could derive
+//! the others' keys. TLS was chosen over an HMAC for each frame since parcels carry what clients sent: nobody else can
+//! read it, whatever `[cluster] link` is. A frame of another connection is refused by TLS.
+//!
+//! A message is lost when its node has no address, when its queue is full, and when the connection breaks or does not
+//! come about. A failed connection is tried again for the next message, after a pause.
+
+mod frames;
+mod incoming;
+mod notes;
+mod outgoing;
+
+use crate::limits::{INCOMING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTGOING_BYTES_MAX};
+use crate::names::Name;
+use crate::peers::{Mailbox, Peers};
+use broker_core::cluster::secret::ClusterSecret;
+use link::Purpose;
+use notes::Notes;
+pub use notes::PeerCounts;
+use outgoing::Outgoing;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// Where other nodes will reach this one: bound, so that its address is known, but not served yet.
+pub struct PeerListener {
+    listener: TcpListener,
+    address: SocketAddr,
+    node: Name,
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+    counts: Arc<PeerCounts>,
+}
+
+impl PeerListener {
+    /// The address, with the port that the system chose if it was 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What happens to messages, also later.
+    #[must_use]
+    pub fn counts(&self) -> Arc<PeerCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Begins to serve, on the thread and the runtime of the driver.
+    #[must_use]
+    pub fn start(self, mailbox: Mailbox) -> TcpPeers {
+        let shared = Rc::new(Shared {
+            node: self.node,
+            acceptor: self.acceptor,
+            connector: self.connector,
+            mailbox,
+            notes: Notes::new(self.counts),
+            incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
+        });
+        let accepting = incoming::accept(self.listener, Rc::clone(&shared));
+        TcpPeers {
+            accepting: tokio::task::spawn_local(accepting),
+            nodes: HashMap::new(),
+            outgoing: Arc::new(Semaphore::new(OUTGOING_BYTES_MAX)),
+            shared,
+        }
+    }
+}
+
+impl fmt::Debug for PeerListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerListener")
+            .field("address", &self.address)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A node's way to the others. One per process; ends with its owner.
+pub struct TcpPeers {
+    shared: Rc<Shared>,
+    accepting: JoinHandle<()>,
+    nodes: HashMap<Name, Outgoing>,
+    /// Bytes of all queues that are free.
+    outgoing: Arc<Semaphore>,
+}
+
+impl TcpPeers {
+    /// Listens for the nodes of this secret's cluster.
+    ///
+    /// # Errors
+    /// The address cannot be used, or the system gives no random bytes.
+    pub fn bind(
+        address: SocketAddr,
+        node: &Name,
+        secret: &ClusterSecret,
+        cluster: &str,
+    ) -> io::Result<PeerListener> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let keys = link::Keys::derive(secret, cluster).map_err(io::Error::other)?;
+        let server = keys.server(Purpose::Messages).map_err(io::Error::other)?;
+        let client = keys.client(Purpose::Messages).map_err(io::Error::other)?;
+        Ok(PeerListener {
+            address: listener.local_addr()?,
+            listener,
+            node: node.clone(),
+            acceptor: TlsAcceptor::from(Arc::new(server)),
+            connector: TlsConnector::from(Arc::new(client)),
+            counts: Arc::default(),
+        })
+    }
+}
+
+impl fmt::Debug for TcpPeers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpPeers")
+            .field("node", &self.shared.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peers for TcpPeers {
+    fn send(&mut self, to: &Name, address: Option<&str>, message: Vec<u8>) {
+        let counts = self.shared.notes.counts();
+        let Some(address) = address.filter(|_| message.len() <= MESSAGE_BYTES_MAX) else {
+            counts.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let has_moved = |node: &Outgoing| node.address() != address;
+        if self.nodes.get(to).is_none_or(has_moved) {
+            let node = Outgoing::start(Rc::clone(&self.shared), to.clone(), address.into());
+            self.nodes.insert(to.clone(), node);
+        }
+        let queued = self.nodes.get(to);
+        if !queued.is_some_and(|node| node.put(message, &self.outgoing)) {
+            counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
+        let nodes: Vec<Outgoing> = self.nodes.drain().map(|(_, node)| node).collect();
+        Box::pin(async move {
+            let endings: Vec<_> = nodes.into_iter().map(Outgoing::finish).collect();
+            for ending in endings {
+                ending.await;
+            }
+        })
+    }
+}
+
+impl Drop for TcpPeers {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// What all connections of a node share.
+struct Shared {
+    node: Name,
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+    mailbox: Mailbox,
+    notes: Notes,
+    /// Bytes of messages on their way in that are free.
+    incoming: Arc<Semaphore>,
+}
+
+/// Waits no longer than that.
+async fn within<T>(
+    span: std::time::Duration,
+    what: &'static str,
+    future: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match timeout(span, future).await {
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, what)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

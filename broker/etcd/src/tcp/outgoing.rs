@@ -1,0 +1,246 @@
+//! The connection to one other node, and the queue before it.
+
+use super::frames::{self, Hello, garbage};
+use super::{Shared, within};
+use crate::limits::{
+    NOTE_EVERY, PEER_CONNECT, PEER_HELLO, PEER_PAUSE, PEER_PAUSE_MAX, QUEUE_BYTES_MAX, QUEUE_MAX,
+};
+use crate::names::Name;
+use crate::peers::Mail;
+use rustls::pki_types::ServerName;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::client::TlsStream;
+use tracing::{info, warn};
+
+/// The way to one other node. Its connection comes about with the first message, and ends with its owner.
+pub(super) struct Outgoing {
+    address: Box<str>,
+    queue: Option<mpsc::Sender<Queued>>,
+    /// Bytes of the queue that are free.
+    room: Arc<Semaphore>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// A message that waits, and the bytes that it takes of both budgets.
+struct Queued {
+    message: Vec<u8>,
+    _charge: [OwnedSemaphorePermit; 2],
+}
+
+impl Outgoing {
+    pub(super) fn start(shared: Rc<Shared>, to: Name, address: Box<str>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let line = Line {
+            shared,
+            to,
+            address: address.clone(),
+            failures: 0,
+            noted: None,
+        };
+        Self {
+            address,
+            queue: Some(queue),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            task: Some(tokio::task::spawn_local(line.run(waiting))),
+        }
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Queues a message; false if there is no room for it here, or among all that wait.
+    pub(super) fn put(&self, message: Vec<u8>, all: &Arc<Semaphore>) -> bool {
+        let bytes = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        let charge = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes).ok();
+        let (Some(own), Some(shared)) = (charge(&self.room), charge(all)) else {
+            return false;
+        };
+        let queued = Queued {
+            message,
+            _charge: [own, shared],
+        };
+        let queue = self.queue.as_ref();
+        queue.is_some_and(|queue| queue.try_send(queued).is_ok())
+    }
+
+    /// Ends it as soon as what waits has left, or is lost.
+    pub(super) fn finish(mut self) -> impl Future<Output = ()> {
+        self.queue = None;
+        async move {
+            if let Some(task) = &mut self.task {
+                let _ = task.await;
+            }
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// The task behind it.
+struct Line {
+    shared: Rc<Shared>,
+    to: Name,
+    address: Box<str>,
+    /// Connections in a row that took no message.
+    failures: u32,
+    /// What the log says of this node, since when.
+    noted: Option<(String, Instant)>,
+}
+
+impl Line {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Queued>) {
+        while let Some(first) = waiting.recv().await {
+            match self.connect().await {
+                Ok(stream) => match self.send(stream, first, &mut waiting).await {
+                    Ok(()) => return,
+                    Err(error) => self.failed(&error),
+                },
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::ConnectionRefused {
+                        self.shared.mailbox.put(Mail::Refused(self.to.clone()));
+                    }
+                    self.lose(1);
+                    self.failed(&error);
+                }
+            }
+            // What was meant for a connection that failed is old by the next one.
+            while waiting.try_recv().is_ok() {
+                self.lose(1);
+            }
+            self.failures += 1;
+            if !waiting.is_closed() {
+                let pause = PEER_PAUSE.saturating_mul(1 << self.failures.min(8));
+                sleep(pause.min(PEER_PAUSE_MAX)).await;
+            }
+        }
+    }
+
+    /// A connection whose other end is the node that is meant.
+    async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
+        let connecting = TcpStream::connect(&*self.address);
+        let stream = within(PEER_CONNECT, "no connection in time", connecting).await?;
+        stream.set_nodelay(true)?;
+        // A host that is gone sends nothing, and what it does not confirm would be repeated ever more seldom.
+        let options = socket2::SockRef::from(&stream);
+        options.set_tcp_user_timeout(Some(crate::limits::PEER_UNCONFIRMED))?;
+        let greeting = async {
+            let name = ServerName::try_from(SERVER).map_err(io::Error::other)?;
+            let mut stream = self.shared.connector.connect(name, stream).await?;
+            let hello = Hello {
+                from: self.shared.node.clone(),
+                to: self.to.clone(),
+            };
+            hello.write(&mut stream).await?;
+            let answer = Hello::read(&mut stream).await?;
+            if answer.from != self.to {
+                let found = answer.from;
+                return Err(io::Error::other(format!(
+                    "the node {found} is there instead: the roster of the cluster names its address twice"
+                )));
+            }
+            if answer.to != self.shared.node {
+                return Err(garbage("it answers another node"));
+            }
+            Ok(stream)
+        };
+        within(PEER_HELLO, "it does not say in time who it is", greeting).await
+    }
+
+    /// Sends until nothing is to be sent any more.
+    ///
+    /// # Errors
+    /// Why the connection ended before.
+    async fn send(
+        &mut self,
+        stream: TlsStream<TcpStream>,
+        first: Queued,
+        waiting: &mut mpsc::Receiver<Queued>,
+    ) -> io::Result<()> {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut next = Some(first);
+        loop {
+            if let Some(queued) = next.take() {
+                if let Err(error) = frames::write(&mut writer, &queued.message).await {
+                    self.lose(1);
+                    return Err(error);
+                }
+                self.shared
+                    .notes
+                    .counts()
+                    .sent
+                    .fetch_add(1, Ordering::Relaxed);
+                self.works();
+            }
+            // The other side sends nothing, so anything that can be read is its end.
+            tokio::select! {
+                queued = waiting.recv() => match queued {
+                    Some(queued) => next = Some(queued),
+                    None => return writer.shutdown().await,
+                },
+                read = reader.read_u8() => {
+                    return Err(read.err().unwrap_or_else(|| garbage("it sent something")));
+                }
+            }
+        }
+    }
+
+    fn lose(&self, messages: u64) {
+        let counts = self.shared.notes.counts();
+        counts.lost.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    fn works(&mut self) {
+        self.failures = 0;
+        if self.noted.take().is_some() {
+            info!("{} at {}: messages are sent again", self.to, self.address);
+        }
+    }
+
+    /// Logs what is wrong: once, until it is something else or goes on for long.
+    fn failed(&mut self, error: &io::Error) {
+        let is_other = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .is_some_and(link::is_of_another_cluster);
+        let why = if is_other {
+            super::notes::Refusal::OtherCluster.to_string()
+        } else {
+            error.to_string()
+        };
+        let is_known = self.noted.as_ref().is_some_and(|(known, at)| {
+            *known == why && at.elapsed() < NOTE_EVERY.saturating_mul(REPEATED)
+        });
+        if !is_known {
+            warn!(
+                "{} at {}: no message can be sent: {why}",
+                self.to, self.address
+            );
+            self.noted = Some((why, Instant::now()));
+        }
+    }
+}
+
+/// The name that TLS files tickets under: there is one configuration for each node, and no use for tickets here.
+const SERVER: &str = "node";
+
+/// A failure that lasts is logged again after this many times [`NOTE_EVERY`].
+const REPEATED: u32 = 6;
+
+const _: () = assert!(PEER_PAUSE.as_millis() < Duration::from_secs(1).as_millis());

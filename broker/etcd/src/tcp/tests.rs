@@ -1,0 +1,458 @@
+//! Two nodes, and strangers, on loopback.
+
+use super::*;
+use crate::limits::{PEER_STALL, QUEUE_MAX};
+use crate::peers::{Inbox, Mail};
+use rustls::pki_types::ServerName;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+const SECRET: &str = "0f";
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn secret(byte: &str) -> ClusterSecret {
+    ClusterSecret::parse(&byte.repeat(32)).unwrap()
+}
+
+/// Runs a test as the driver runs its carrier.
+fn run<F: Future<Output = ()>>(test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        timeout(Duration::from_secs(60), test).await.unwrap();
+    });
+}
+
+/// A node of a test.
+struct Node {
+    name: Name,
+    peers: TcpPeers,
+    inbox: Inbox,
+    address: String,
+    counts: Arc<PeerCounts>,
+}
+
+impl Node {
+    fn new(text: &str) -> Self {
+        Self::with(text, SECRET, "prod", (Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    fn with(text: &str, byte: &str, cluster: &str, address: SocketAddr) -> Self {
+        let bound = TcpPeers::bind(address, &name(text), &secret(byte), cluster).unwrap();
+        let (address, counts) = (bound.address().to_string(), bound.counts());
+        let (mailbox, inbox) = Mailbox::new();
+        Self {
+            name: name(text),
+            peers: bound.start(mailbox),
+            inbox,
+            address,
+            counts,
+        }
+    }
+
+    fn send(&mut self, to: &Self, message: &[u8]) {
+        let address = to.address.clone();
+        self.peers.send(&to.name, Some(&address), message.to_vec());
+    }
+
+    /// Sends this until something arrives there; returns what.
+    async fn reaches(&mut self, to: &mut Self, message: &[u8]) -> Mail {
+        loop {
+            self.send(to, message);
+            if let Ok(Some(mail)) = timeout(Duration::from_millis(100), to.inbox.recv()).await {
+                return mail;
+            }
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        self.counts.lost.load(Ordering::Relaxed)
+    }
+
+    async fn refused(&self, count: u64) {
+        until(|| self.counts.refused.load(Ordering::Relaxed) >= count).await;
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.address).await.unwrap()
+    }
+
+    /// A connection that has the secret, and no hello so far.
+    async fn with_secret(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let name = ServerName::try_from("node").unwrap();
+        let stream = self.connect().await;
+        let connector = &self.peers.shared.connector;
+        connector.connect(name, stream).await.unwrap()
+    }
+
+    /// A connection that is of the node of this name.
+    async fn as_node(&self, from: &str) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let mut stream = self.with_secret().await;
+        let (from, to) = (name(from), self.name.clone());
+        let hello = frames::Hello { from, to };
+        hello.write(&mut stream).await.unwrap();
+        frames::Hello::read(&mut stream).await.unwrap();
+        stream
+    }
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The other side has closed it, in whatever way.
+async fn closed(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+}
+
+fn is_message(mail: &Mail, of: &str, message: &[u8]) -> bool {
+    matches!(mail, Mail::Message(from, bytes) if *from == name(of) && bytes == message)
+}
+
+#[test]
+fn messages_arrive_whole_in_order_and_from_whom_they_are() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        let large: Vec<u8> = (0..=255).cycle().take(MESSAGE_BYTES_MAX).collect();
+        for message in [&b"one"[..], b"two", &large, b"three"] {
+            n1.send(&n2, message);
+        }
+        for message in [&b"one"[..], b"two", &large, b"three"] {
+            let mail = n2.inbox.recv().await.unwrap();
+            assert!(is_message(&mail, "n1", message), "{} bytes", message.len());
+        }
+        n2.send(&n1, b"answer");
+        let mail = n1.inbox.recv().await.unwrap();
+        assert!(is_message(&mail, "n2", b"answer"));
+        assert_eq!((n1.lost(), n2.lost()), (0, 0));
+        assert_eq!(n1.counts.sent.load(Ordering::Relaxed), 4);
+        assert_eq!(n2.counts.received.load(Ordering::Relaxed), 4);
+    });
+}
+
+#[test]
+fn what_cannot_be_sent_is_lost_and_counted() {
+    run(async {
+        let (mut n1, n2) = (Node::new("n1"), Node::new("n2"));
+        n1.peers.send(&n2.name, None, b"no address".to_vec());
+        n1.send(&n2, &vec![0; MESSAGE_BYTES_MAX + 1]);
+        assert_eq!(n1.lost(), 2);
+        // The connection is not begun before this task waits.
+        for _ in 0..=QUEUE_MAX {
+            n1.send(&n2, b"x");
+        }
+        assert_eq!(n1.lost(), 3, "one more than the queue takes");
+        n1.peers.nodes.clear();
+        for _ in 0..3 {
+            n1.send(&n2, &vec![0; MESSAGE_BYTES_MAX]);
+        }
+        assert_eq!(n1.lost(), 4, "two of the longest fit");
+    });
+}
+
+#[test]
+fn a_port_that_nobody_listens_on_is_reported_and_tried_again() {
+    run(async {
+        let mut n1 = Node::new("n1");
+        let n2 = Node::new("n2");
+        let address: SocketAddr = n2.address.parse().unwrap();
+        drop(n2.peers);
+        tokio::task::yield_now().await;
+        let dead = Node {
+            peers: Node::new("n2").peers,
+            ..n2
+        };
+        n1.send(&dead, b"question");
+        let mail = n1.inbox.recv().await.unwrap();
+        assert!(matches!(&mail, Mail::Refused(node) if *node == dead.name));
+        assert_eq!(n1.lost(), 1);
+        let mut again = Node::with("n2", SECRET, "prod", address);
+        let mail = n1.reaches(&mut again, b"question").await;
+        assert!(is_message(&mail, "n1", b"question"));
+    });
+}
+
+#[test]
+fn a_connection_that_breaks_is_replaced() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        n1.reaches(&mut n2, b"before").await;
+        let address: SocketAddr = n2.address.parse().unwrap();
+        drop(n2);
+        // The port is free when its listener's task is gone.
+        let mut n2 = loop {
+            tokio::task::yield_now().await;
+            let (node, secret) = (name("n2"), secret(SECRET));
+            if let Ok(bound) = TcpPeers::bind(address, &node, &secret, "prod") {
+                let (mailbox, inbox) = Mailbox::new();
+                break Node {
+                    name: node,
+                    counts: bound.counts(),
+                    peers: bound.start(mailbox),
+                    inbox,
+                    address: address.to_string(),
+                };
+            }
+        };
+        let mail = n1.reaches(&mut n2, b"after").await;
+        assert!(is_message(&mail, "n1", b"after"));
+    });
+}
+
+#[test]
+fn a_node_that_moves_is_reached_where_it_is() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        n1.reaches(&mut n2, b"here").await;
+        let mut moved = Node::new("n2");
+        let mail = n1.reaches(&mut moved, b"there").await;
+        assert!(is_message(&mail, "n1", b"there"));
+    });
+}
+
+#[test]
+fn another_secret_or_cluster_is_refused_by_both_sides() {
+    for (byte, cluster) in [("0e", "prod"), (SECRET, "test")] {
+        run(async {
+            let mut n1 = Node::new("n1");
+            let mut n2 = Node::with("n2", byte, cluster, (Ipv4Addr::LOCALHOST, 0).into());
+            n1.send(&n2, b"question");
+            n2.refused(1).await;
+            until(|| n1.lost() == 1).await;
+            n2.send(&n1, b"question");
+            n1.refused(1).await;
+            until(|| n2.lost() == 1).await;
+            for node in [&mut n1, &mut n2] {
+                let mail = timeout(Duration::ZERO, node.inbox.recv()).await;
+                assert!(mail.is_err(), "nothing arrived");
+                assert_eq!(node.counts.sent.load(Ordering::Relaxed), 0);
+            }
+        });
+    }
+}
+
+/// What one side calls "of another cluster" shows in both logs.
+#[test]
+fn both_sides_log_that_the_secret_is_another() {
+    run(async {
+        let n1 = Node::new("n1");
+        let n2 = Node::with("n2", "0e", "prod", (Ipv4Addr::LOCALHOST, 0).into());
+        let name = ServerName::try_from("node").unwrap();
+        let stream = n2.connect().await;
+        let (client, server) = tokio::join!(
+            n1.peers.shared.connector.connect(name, stream),
+            n2.refused(1)
+        );
+        let () = server;
+        let error = client.unwrap_err();
+        assert_eq!(incoming::refusal(&error), notes::Refusal::OtherCluster);
+        let reasons = n2.peers.shared.notes.reasons();
+        assert_eq!(reasons, [notes::Refusal::OtherCluster]);
+    });
+}
+
+#[test]
+fn who_means_another_node_or_is_another_of_this_name_is_refused() {
+    run(async {
+        let mut n1 = Node::new("n1");
+        let n2 = Node::new("n2");
+        // The roster has the address of n2 for n3.
+        n1.peers.send(&name("n3"), Some(&n2.address), b"x".to_vec());
+        n2.refused(1).await;
+        until(|| n1.lost() == 1).await;
+        let mut twin = n2.as_node("n2").await;
+        n2.refused(2).await;
+        closed(&mut twin).await;
+        let reasons = n2.peers.shared.notes.reasons();
+        let expected = [notes::Refusal::OtherNode, notes::Refusal::SameName];
+        assert_eq!(reasons, expected);
+    });
+}
+
+#[test]
+fn garbage_costs_its_own_connection_only() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        n1.reaches(&mut n2, b"before").await;
+        // No TLS at all.
+        let mut stranger = n2.connect().await;
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        closed(&mut stranger).await;
+        // The secret, but no hello.
+        let mut stream = n2.with_secret().await;
+        stream.write_all(&[200; 300]).await.unwrap();
+        closed(&mut stream).await;
+        // A hello, and then no frame: nothing, and more than a message has.
+        for length in [0, u32::try_from(MESSAGE_BYTES_MAX).unwrap() + 1] {
+            let mut stream = n2.as_node("n3").await;
+            stream.write_all(&length.to_le_bytes()).await.unwrap();
+            closed(&mut stream).await;
+        }
+        // Half a frame, and an end.
+        let mut stream = n2.as_node("n3").await;
+        stream.write_all(&[9, 0, 0, 0, 1]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        closed(&mut stream).await;
+        n2.refused(4).await;
+        n1.send(&n2, b"after");
+        let mail = n2.inbox.recv().await.unwrap();
+        assert!(is_message(&mail, "n1", b"after"));
+        assert_eq!(n1.lost(), 0, "its connection was left alone");
+    });
+}
+
+/// Bytes of one connection, sent again on another one.
+#[test]
+fn what_was_recorded_cannot_be_sent_again() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        // Between them is somebody who records.
+        let between = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        let address = between.local_addr().unwrap().to_string();
+        n1.peers.send(&n2.name, Some(&address), b"once".to_vec());
+        let (mut client, _) = between.accept().await.unwrap();
+        let mut server = n2.connect().await;
+        let mut recorded = Vec::new();
+        let mail = loop {
+            let (mut up, mut down) = ([0; 4096], [0; 4096]);
+            tokio::select! {
+                mail = n2.inbox.recv() => break mail.unwrap(),
+                read = client.read(&mut up) => {
+                    let bytes = &up[..read.unwrap()];
+                    recorded.extend_from_slice(bytes);
+                    server.write_all(bytes).await.unwrap();
+                }
+                read = server.read(&mut down) => {
+                    client.write_all(&down[..read.unwrap()]).await.unwrap();
+                }
+            }
+        };
+        assert!(is_message(&mail, "n1", b"once"));
+        let mut again = n2.connect().await;
+        again.write_all(&recorded).await.unwrap();
+        closed(&mut again).await;
+        n2.refused(1).await;
+        let mail = timeout(Duration::ZERO, n2.inbox.recv()).await;
+        assert!(mail.is_err(), "nothing arrived");
+    });
+}
+
+#[test]
+fn silent_strangers_end_and_make_room() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        let mut strangers = Vec::new();
+        for _ in 0..=crate::limits::STRANGERS_MAX {
+            strangers.push(n2.connect().await);
+        }
+        n2.refused(1).await;
+        closed(&mut strangers[0]).await;
+        let mail = n1.reaches(&mut n2, b"all the same").await;
+        assert!(is_message(&mail, "n1", b"all the same"));
+        for stranger in &mut strangers {
+            closed(stranger).await;
+        }
+    });
+}
+
+#[test]
+fn half_a_frame_has_a_deadline() {
+    run(async {
+        let n2 = Node::new("n2");
+        let mut stream = n2.as_node("n3").await;
+        stream.write_all(&[9, 0, 0, 0, 1]).await.unwrap();
+        let began = tokio::time::Instant::now();
+        closed(&mut stream).await;
+        assert!(began.elapsed() >= PEER_STALL);
+    });
+}
+
+/// A node that says who it is and then reads nothing.
+#[test]
+fn a_peer_that_does_not_read_costs_its_own_messages_only() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        let stuck = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .unwrap();
+        let address = stuck.local_addr().unwrap().to_string();
+        for _ in 0..2 {
+            let message = vec![0; MESSAGE_BYTES_MAX];
+            n1.peers.send(&name("n3"), Some(&address), message);
+        }
+        let (stream, _) = stuck.accept().await.unwrap();
+        let mut stream = n2.peers.shared.acceptor.accept(stream).await.unwrap();
+        let hello = frames::Hello::read(&mut stream).await.unwrap();
+        let answer = frames::Hello {
+            from: hello.to,
+            to: hello.from,
+        };
+        answer.write(&mut stream).await.unwrap();
+        for number in 0..10_u8 {
+            n1.send(&n2, &[number]);
+            let mail = n2.inbox.recv().await.unwrap();
+            assert!(is_message(&mail, "n1", &[number]));
+        }
+        until(|| n1.lost() == 2).await;
+        drop(stream);
+        n1.send(&n2, b"after");
+        let mail = n2.inbox.recv().await.unwrap();
+        assert!(is_message(&mail, "n1", b"after"));
+    });
+}
+
+#[test]
+fn the_newest_connection_of_a_node_counts() {
+    run(async {
+        let mut n2 = Node::new("n2");
+        let mut older = n2.as_node("n1").await;
+        let mut newer = n2.as_node("n1").await;
+        closed(&mut older).await;
+        frames::write(&mut newer, b"newer").await.unwrap();
+        let mail = n2.inbox.recv().await.unwrap();
+        assert!(is_message(&mail, "n1", b"newer"));
+    });
+}
+
+#[test]
+fn what_was_sent_leaves_before_the_end() {
+    run(async {
+        let (mut n1, mut n2) = (Node::new("n1"), Node::new("n2"));
+        n1.send(&n2, b"goodbye");
+        n1.peers.finish().await;
+        drop(n1);
+        let mail = n2.inbox.recv().await.unwrap();
+        assert!(is_message(&mail, "n1", b"goodbye"));
+    });
+}
+
+#[test]
+fn a_mailbox_has_a_bound_in_bytes() {
+    run(async {
+        let (mailbox, mut inbox) = Mailbox::new();
+        let mail = || Mail::Message(name("n1"), vec![0; MESSAGE_BYTES_MAX]);
+        let fit = crate::limits::MAIL_BYTES_MAX / MESSAGE_BYTES_MAX;
+        for _ in 0..fit {
+            assert!(mailbox.put(mail()));
+        }
+        assert!(!mailbox.put(mail()));
+        assert!(mailbox.put(Mail::Refused(name("n1"))), "it takes no bytes");
+        inbox.recv().await.unwrap();
+        assert!(mailbox.put(mail()));
+    });
+}

@@ -1,0 +1,144 @@
+//! TLS between the nodes of a cluster: version 1.3, both sides authenticated by a key that every node derives from the
+//! cluster's secret.
+//!
+//! There are no certificates. Both sides show a raw public key (RFC 7250), and each accepts those keys alone that it
+//! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. Who has the
+//! secret is a node; which node it is, the protocols above say for themselves.
+//!
+//! What a connection is for is agreed on by ALPN (RFC 7301), so that a connection for one purpose is refused where
+//! another is served.
+
+mod verifier;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use broker_core::cluster::limits::NODES_MAX;
+use broker_core::cluster::secret::ClusterSecret;
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption, Tls12Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
+use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, kx_group};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig};
+use std::sync::Arc;
+use verifier::Derived;
+
+/// What a connection between nodes is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Messages of the nodes themselves.
+    Messages,
+    /// A connection of a client, passed on.
+    Tunnel,
+}
+
+impl Purpose {
+    fn protocol(self) -> Vec<u8> {
+        match self {
+            Self::Messages => b"heliograph-messages/1".to_vec(),
+            Self::Tunnel => b"heliograph-tunnel/1".to_vec(),
+        }
+    }
+}
+
+/// The keys of one cluster's nodes. Shows nothing of them.
+#[derive(Clone)]
+pub struct Keys {
+    shown: Arc<CertifiedKey>,
+    accepted: Arc<Derived>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Keys {
+    /// The keys of the cluster of this secret and name.
+    ///
+    /// # Errors
+    /// The TLS library does not take them, which is a bug.
+    pub fn derive(secret: &ClusterSecret, cluster: &str) -> Result<Self, rustls::Error> {
+        let refused = || rustls::Error::General("the derived key is not accepted".into());
+        let seed = secret.node_seed(cluster);
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| refused())?;
+        let document = pair.to_pkcs8v1().map_err(|_| refused())?;
+        let signing = any_eddsa_type(&PrivatePkcs8KeyDer::from(document.as_ref()))?;
+        let public = signing.public_key().ok_or_else(refused)?;
+        let public = CertificateDer::from(public.as_ref().to_vec());
+        let shown = CertifiedKey::new(vec![public.clone()], signing);
+        let provider = CryptoProvider {
+            cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+            kx_groups: vec![kx_group::X25519],
+            ..default_provider()
+        };
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(Self {
+            shown: Arc::new(shown),
+            accepted: Arc::new(Derived::new(vec![public], algorithms)),
+            provider: Arc::new(provider),
+        })
+    }
+
+    /// The side that connects. It resumes sessions with tickets that it was given by the name that a connection is
+    /// opened for: one configuration for each thread, since its memory of tickets is behind a lock.
+    ///
+    /// # Errors
+    /// The TLS library does not take the settings, which is a bug.
+    pub fn client(&self, purpose: Purpose) -> Result<ClientConfig, rustls::Error> {
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous() // that is: with a verifier of our own
+            .with_custom_certificate_verifier(Arc::clone(&self.accepted) as Arc<_>)
+            .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
+                Arc::clone(&self.shown),
+            )));
+        config.alpn_protocols = vec![purpose.protocol()];
+        config.enable_sni = false;
+        config.resumption =
+            Resumption::in_memory_sessions(NODES_MAX).tls12_resumption(Tls12Resumption::Disabled);
+        Ok(config)
+    }
+
+    /// The side that accepts. All threads of a process share it, so that a session is resumed on any of them.
+    ///
+    /// # Errors
+    /// The system gives no random bytes for ticket keys.
+    pub fn server(&self, purpose: Purpose) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::clone(&self.accepted) as Arc<_>)
+            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(
+                Arc::clone(&self.shown),
+            )));
+        config.alpn_protocols = vec![purpose.protocol()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Ticketer::new()?;
+        config.send_tls13_tickets = match purpose {
+            // One connection for each node.
+            Purpose::Messages => 0,
+            // Each is used once: one for the next connection, and one more until the client has as many as it keeps.
+            Purpose::Tunnel => 2,
+        };
+        Ok(config)
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Keys")
+    }
+}
+
+/// Whether a handshake failed because the other side derives other keys: another secret, or another cluster's name.
+/// One side finds that out, and the other one gets its alert.
+#[must_use]
+pub fn is_of_another_cluster(error: &rustls::Error) -> bool {
+    use rustls::{AlertDescription, CertificateError, Error};
+    matches!(
+        error,
+        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+            | Error::AlertReceived(AlertDescription::AccessDenied)
+    )
+}
+
+#[cfg(test)]
+mod tests;
