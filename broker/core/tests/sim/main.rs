@@ -13,10 +13,12 @@
     reason = "what is not expected here is passed over or fails the test"
 )]
 
+mod audit;
 mod bounds;
 mod check;
 mod clients;
 mod connections;
+mod coverage;
 mod faults;
 mod inspector;
 mod ledger;
@@ -87,7 +89,7 @@ fn worlds() {
         eprintln!("{what:45} in {worlds:5} worlds, {times:7} times");
     }
     if seeds >= SEEDS {
-        for what in faults::MUST_HIT {
+        for what in coverage::MUST_HIT {
             assert!(table.contains_key(what), "no world met: {what}");
         }
     }

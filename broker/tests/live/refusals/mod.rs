@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 /// What no client of a healthy broker can bring about: the simulation does, where it compares each refusal's check and
-/// id with the model's (`MUST_HIT` in `broker/core/tests/sim/faults.rs`); and a fault of the broker itself.
+/// id with the model's (`MUST_HIT` in `broker/core/tests/sim/coverage.rs`); and a fault of the broker itself.
 const ELSEWHERE: [Check; 7] = [
     Check::ChannelDeleting,
     Check::MailboxFull,

@@ -1,6 +1,6 @@
 //! What operators see: requests and upgrades counted, durations measured, and the lines of the log.
 
-use super::connections::role_of;
+use super::admission::role_of;
 use super::{ConnId, Model, Named, Queued, Refusal, Stage};
 pub(crate) use broker_core::event::Purpose;
 use broker_core::event::{BUCKETS, Histogram, LARGE_FRAMES, Requested, UpgradeOutcome};

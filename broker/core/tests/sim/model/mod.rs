@@ -5,6 +5,7 @@
 //! Everything that shows is predicted: each frame and response in order, each letter, each end of a connection, each
 //! counter. Only what comes by the clock (pings, GO_AWAY, limits) is observed, and then must be allowed; see `timers`.
 
+mod admission;
 pub(crate) mod alexa;
 pub(crate) mod answers;
 pub(crate) mod backlog;

@@ -154,7 +154,7 @@ impl Model {
             viewer: viewer.map(str::to_owned),
             fault: Some(fault),
         };
-        let purpose = Purpose::Upgrade(super::connections::role_of(viewer.is_some()));
+        let purpose = Purpose::Upgrade(super::admission::role_of(viewer.is_some()));
         self.disturb(id, (purpose, named, true), &act)
     }
 

@@ -1,22 +1,23 @@
 //! A broker process of its own: started on free ports, ended on drop.
 
+mod run;
+mod scrape;
+
+pub(crate) use run::{TURN_CPU, binary, command, ended_within, fresh_directory, run_to_end, until};
+pub(crate) use scrape::Scrape;
+
 use crossbeam_channel::{Receiver, unbounded};
+use run::{READY_WITHIN, log_of, measured};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// The account and region of `--dev`.
 const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
-
-const BINARY: &str = env!("CARGO_BIN_EXE_broker");
-
-/// Has a broker measure its turns as CPU time.
-pub(crate) const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
 const DEV: [&str; 5] = [
     "--dev",
@@ -25,12 +26,6 @@ const DEV: [&str; 5] = [
     "--listen",
     "https://127.0.0.1:0",
 ];
-
-/// Long enough for a start on a busy machine: the certificate is made and every shard listens.
-const READY_WITHIN: Duration = Duration::from_secs(30);
-
-/// Makes data directories differ within this process.
-static STARTED: AtomicU32 = AtomicU32::new(0);
 
 /// A broker that answers, with the addresses of its ready line. Dropping it kills it and removes its data directory;
 /// when the test failed, its log is printed first.
@@ -116,7 +111,7 @@ impl Broker {
         assert!(made.is_ok_and(|made| made.success()), "mkfifo");
         let mut shell = Command::new("sh");
         let script = "pipe=$0; exec \"$@\" 2> \"$pipe\"";
-        shell.arg("-c").arg(script).arg(&pipe).arg(BINARY);
+        shell.arg("-c").arg(script).arg(&pipe).arg(run::BINARY);
         // Each end waits for the other to be opened.
         let reader = thread::spawn(move || File::open(pipe).expect("the pipe"));
         let broker = Self::launch(shell, &DEV, shards);
@@ -346,117 +341,9 @@ impl Drop for Broker {
     }
 }
 
-/// The text of `/metrics`.
-pub(crate) struct Scrape(String);
-
-impl Scrape {
-    /// The sum of one metric over its labels, or of one series if the name has its labels.
-    pub(crate) fn sum(&self, name: &str) -> f64 {
-        let samples: Vec<f64> = self
-            .0
-            .lines()
-            .filter(|line| {
-                line.strip_prefix(name)
-                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
-            })
-            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-            .collect();
-        assert!(!samples.is_empty(), "no metric {name} in\n{}", self.0);
-        samples.iter().sum()
-    }
-}
-
-/// Runs the broker with arguments that make it end by itself; returns its exit code and what it said on stderr.
-pub(crate) fn run_to_end(arguments: &[&str]) -> (Option<i32>, String) {
-    let directory = fresh_directory();
-    let log = File::create(directory.join("log")).expect("a log file");
-    let mut child = command()
-        .args(arguments)
-        .current_dir(&directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("the broker starts");
-    let status = ended_within(&mut child, READY_WITHIN);
-    let text = log_of(&directory);
-    let _ = fs::remove_dir_all(&directory);
-    (status.and_then(|status| status.code()), text)
-}
-
-/// Waits for the end of a process; kills it and returns `None` when it takes too long.
-pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    let until = Instant::now() + limit;
-    loop {
-        if let Some(status) = child.try_wait().expect("the process can be asked") {
-            return Some(status);
-        }
-        if Instant::now() > until {
-            let _ = child.kill();
-            let _ = child.wait();
-            return None;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Asks again and again, for a bounded time.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + READY_WITHIN;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < until, "{what} does not come");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The binary under test.
-pub(crate) fn command() -> Command {
-    Command::new(binary())
-}
-
-/// Where it lies; `BROKER_UNDER_TEST` names another one, such as an older build that an attack is to be seen working
-/// on.
-pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("BROKER_UNDER_TEST").map_or_else(|| PathBuf::from(BINARY), PathBuf::from)
-}
-
-/// The same command on all CPUs, the first of which it has to itself, and with turns measured as CPU time unless it
-/// says otherwise.
-fn measured(command: &Command) -> Command {
-    let mut measured = Command::new("taskset");
-    // A mask of more CPUs than there are is cut to those.
-    measured
-        .args(["-c", "0-1023"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env(TURN_CPU, "1");
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => measured.env(name, value),
-            None => measured.env_remove(name),
-        };
-    }
-    measured
-}
-
 /// The ARN of a channel in the account and region of `--dev`.
 pub(crate) fn arn(name: &str) -> String {
     format!("{CHANNELS}/{name}/1700000000123")
-}
-
-/// A new directory under target/, removed by its caller.
-pub(crate) fn fresh_directory() -> PathBuf {
-    let place = format!(
-        "live-{}-{}",
-        std::process::id(),
-        STARTED.fetch_add(1, Ordering::Relaxed)
-    );
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(place);
-    fs::create_dir_all(&directory).expect("a directory under target/");
-    directory
 }
 
 fn listener(ready: &str, prefix: &str) -> Option<SocketAddr> {
@@ -465,8 +352,4 @@ fn listener(ready: &str, prefix: &str) -> Option<SocketAddr> {
 
 fn word<'a>(ready: &'a str, prefix: &str) -> Option<&'a str> {
     ready.split(' ').find_map(|word| word.strip_prefix(prefix))
-}
-
-fn log_of(directory: &Path) -> String {
-    fs::read_to_string(directory.join("log")).unwrap_or_default()
 }

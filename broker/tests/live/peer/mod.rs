@@ -1,14 +1,24 @@
-//! Masters and viewers made of tungstenite, a WebSocket implementation that shares no code with the broker, and the
-//! texts they exchange (codec/PROTOCOL.md, MSG and EVT).
+//! Masters and viewers made of tungstenite, a WebSocket implementation that shares no code with the broker.
 
-use crate::http::{ANSWER_WITHIN, Answer, Connection};
+mod healthy;
+mod stream;
+mod texts;
+
+pub(crate) use healthy::HealthyPair;
+pub(crate) use stream::{tcp, tcp_from};
+pub(crate) use texts::{
+    answer, candidate, candidate_to, master_query, offer, percent_encoded, status, to_master,
+    to_viewer, viewer_query,
+};
+
+use crate::http::{Answer, Connection};
 use crate::process::Broker;
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use socket2::{Domain, Socket, Type};
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
+use stream::{Stream, client_config, is_timeout};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -241,67 +251,6 @@ impl Peer {
     }
 }
 
-/// A master and a viewer with a channel of their own, who notice when the broker stops serving them.
-pub(crate) struct HealthyPair {
-    master: Peer,
-    viewer: Peer,
-    relayed: u32,
-}
-
-impl HealthyPair {
-    /// Connects both.
-    pub(crate) fn new(broker: &Broker) -> Self {
-        let arn = crate::process::arn("healthy");
-        let mut pair = Self {
-            master: Peer::master(broker, &arn),
-            viewer: Peer::viewer(broker, &arn, "well"),
-            relayed: 0,
-        };
-        pair.relay();
-        pair
-    }
-
-    /// Connects both over TLS by this client.
-    pub(crate) fn secure_as(broker: &Broker, client: &Arc<ClientConfig>) -> Self {
-        let arn = crate::process::arn("healthy");
-        let connect = |query: String| Peer::secure_as(broker, &query, Arc::clone(client));
-        let mut pair = Self {
-            master: connect(master_query(&arn)),
-            viewer: connect(viewer_query(&arn, "well")),
-            relayed: 0,
-        };
-        pair.relay();
-        pair
-    }
-
-    /// Connects both to a channel that exists.
-    pub(crate) fn on(broker: &Broker, arn: &str) -> Self {
-        let mut pair = Self {
-            master: Peer::master(broker, arn),
-            viewer: Peer::viewer(broker, arn, "well"),
-            relayed: 0,
-        };
-        pair.relay();
-        pair
-    }
-
-    /// An offer, its answer, and a candidate each way.
-    pub(crate) fn relay(&mut self) {
-        self.relayed += 1;
-        let payload = format!("healthy{:08}=", self.relayed);
-        self.viewer.send(&offer(&payload));
-        self.master
-            .expect(&to_master("SDP_OFFER", &payload, "well"));
-        self.master.send(&answer("well", &payload));
-        self.viewer.expect(&to_viewer("SDP_ANSWER", &payload));
-        self.viewer.send(&candidate(&payload));
-        self.master
-            .expect(&to_master("ICE_CANDIDATE", &payload, "well"));
-        self.master.send(&candidate_to("well", &payload));
-        self.viewer.expect(&to_viewer("ICE_CANDIDATE", &payload));
-    }
-}
-
 /// Asks for an upgrade over plain TCP and returns the answer, whatever it is, with the connection.
 pub(crate) fn upgrade(broker: &Broker, query: &str, more_headers: &str) -> (Answer, Connection) {
     let mut connection = Connection::open(broker.plain);
@@ -325,161 +274,4 @@ pub(crate) fn upgrade_head(broker: &Broker, query: &str) -> String {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         broker.plain
     )
-}
-
-/// The query of a master.
-pub(crate) fn master_query(arn: &str) -> String {
-    format!("X-Amz-ChannelARN={}", percent_encoded(arn))
-}
-
-/// The query of a viewer.
-pub(crate) fn viewer_query(arn: &str, client_id: &str) -> String {
-    format!(
-        "{}&X-Amz-ClientId={}",
-        master_query(arn),
-        percent_encoded(client_id)
-    )
-}
-
-/// A viewer's offer.
-pub(crate) fn offer(payload: &str) -> String {
-    format!(r#"{{"action":"SDP_OFFER","messagePayload":"{payload}"}}"#)
-}
-
-/// A master's answer.
-pub(crate) fn answer(recipient: &str, payload: &str) -> String {
-    format!(
-        r#"{{"action":"SDP_ANSWER","messagePayload":"{payload}","recipientClientId":"{recipient}"}}"#
-    )
-}
-
-/// A viewer's candidate.
-pub(crate) fn candidate(payload: &str) -> String {
-    format!(r#"{{"action":"ICE_CANDIDATE","messagePayload":"{payload}"}}"#)
-}
-
-/// A master's candidate.
-pub(crate) fn candidate_to(recipient: &str, payload: &str) -> String {
-    format!(
-        r#"{{"action":"ICE_CANDIDATE","messagePayload":"{payload}","recipientClientId":"{recipient}"}}"#
-    )
-}
-
-/// What a master gets.
-pub(crate) fn to_master(kind: &str, payload: &str, sender: &str) -> String {
-    format!(
-        r#"{{"messagePayload":"{payload}","messageType":"{kind}","senderClientId":"{sender}"}}"#
-    )
-}
-
-/// What a viewer gets.
-pub(crate) fn to_viewer(kind: &str, payload: &str) -> String {
-    format!(r#"{{"messagePayload":"{payload}","messageType":"{kind}"}}"#)
-}
-
-/// What the sender of a faulty message gets.
-pub(crate) fn status(correlation: &str, kind: &str, code: &str, text: &str) -> String {
-    let fields = format!(
-        r#""correlationId":"{correlation}","errorType":"{kind}","statusCode":"{code}","description":"{text}""#
-    );
-    format!(r#"{{"messageType":"STATUS_RESPONSE","statusResponse":{{{fields}}}}}"#)
-}
-
-/// Encodes all but the unreserved characters of RFC 3986.
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
-}
-
-/// A plain connection on which nothing waits forever.
-pub(crate) fn tcp(to: SocketAddr) -> TcpStream {
-    patient(TcpStream::connect(to).expect("the broker accepts"))
-}
-
-/// The same from this address: the whole of 127.0.0.0/8 is loopback, and each address of it a client of its own.
-pub(crate) fn tcp_from(source: IpAddr, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
-    let bound = socket.bind(&SocketAddr::new(source, 0).into());
-    bound.unwrap_or_else(|error| panic!("{source} is not free on loopback: {error}"));
-    socket.connect(&to.into()).expect("the broker accepts");
-    patient(socket.into())
-}
-
-fn patient(stream: TcpStream) -> TcpStream {
-    stream
-        .set_read_timeout(Some(ANSWER_WITHIN))
-        .expect("a read timeout");
-    stream
-        .set_write_timeout(Some(ANSWER_WITHIN))
-        .expect("a write timeout");
-    stream.set_nodelay(true).expect("no delay");
-    stream
-}
-
-fn client_config(broker: &Broker) -> Arc<ClientConfig> {
-    let authority = broker
-        .authority
-        .as_ref()
-        .expect("the ready line names the development authority");
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(authority).expect("the authority can be read")
-    {
-        roots
-            .add(certificate.expect("a certificate"))
-            .expect("an authority");
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Arc::new(
-        versions
-            .expect("TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    )
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
-}
-
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
-    }
 }

@@ -1,0 +1,184 @@
+//! What the clients of a script do, and what reaches them.
+
+use super::Script;
+use crate::client::Client;
+use broker_core::id::SessionKey;
+use broker_core::machine::{Input, Machine, Output, Peer};
+use broker_core::shard::{Letter, Shard};
+use broker_core::time::Now;
+use codec::ws;
+use std::collections::VecDeque;
+
+impl Script {
+    pub(super) fn connect(&mut self, name: &str, arn: &str, wss: bool) {
+        self.open(name);
+        if name.starts_with('a') {
+            return;
+        }
+        let encoded = arn.replace(':', "%3A").replace('/', "%2F");
+        let mut target = format!("/?X-Amz-ChannelARN={encoded}");
+        if name.starts_with('v') {
+            let id = name.split('-').next().expect("a name");
+            target.push_str(&format!("&X-Amz-ClientId={id}"));
+        }
+        let mut head = Vec::new();
+        ws::request(&mut head, "h:8080", &target, "dGhlIHNhbXBsZSBub25jZQ==");
+        if wss {
+            head.truncate(head.len() - 2);
+            head.extend_from_slice(b"Sec-WebSocket-Protocol: wss\r\n\r\n");
+        }
+        let (shard, session) = self.place(name);
+        let bytes = &mut head[..];
+        self.input(shard, Input::Received { session, bytes });
+    }
+
+    /// A connection that has said nothing, on shard 0.
+    pub(super) fn open(&mut self, name: &str) {
+        let peer = Peer {
+            remote: ([127, 0, 0, 1], 4000).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        };
+        let key = self.shards[0].open(peer, self.at).expect("there is room");
+        self.clients.push(Client::new(name, key));
+    }
+
+    /// One input, and everything that follows from it.
+    pub(super) fn input(&mut self, shard: usize, input: Input<'_, Letter>) {
+        self.shards[shard].handle(input, self.at);
+        self.obey(VecDeque::new());
+    }
+
+    pub(super) fn obey(&mut self, mut mail: VecDeque<(usize, Letter)>) {
+        loop {
+            for shard in 0..self.shards.len() {
+                while let Some(output) = self.shards[shard].poll_output() {
+                    match output {
+                        Output::Send(key) => self.keyed(shard, key).announced = true,
+                        Output::Reset(_) => {}
+                        Output::Drained => self.drained += 1,
+                        Output::Post(to, letter) => {
+                            if self.refuses && Shard::refusable(&letter) {
+                                self.shards[shard].handle(Input::Refused(letter), self.at);
+                            } else if let Some(held) = &mut self.held {
+                                held.push_back((to.index(), letter));
+                            } else {
+                                mail.push_back((to.index(), letter));
+                            }
+                        }
+                        Output::HandOver(key, to) if self.leaving => {
+                            self.hand_over(shard, key, to.index());
+                        }
+                        Output::HandOver(..) | Output::Tunnel(..) => {}
+                        Output::Close(key) => self.keyed(shard, key).ending = true,
+                        Output::Abort(key) => {
+                            let client = self.keyed(shard, key);
+                            (client.ending, client.stalled) = (true, true);
+                        }
+                    }
+                }
+            }
+            let Some((to, letter)) = mail.pop_front() else {
+                return;
+            };
+            self.shards[to].handle(Input::Letter(letter), self.at);
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, from: usize, key: SessionKey, to: usize) {
+        let parcel = self.shards[from].release(key);
+        let key_there = self.shards[to].adopt(parcel, self.at);
+        let client = self.keyed(from, key);
+        (client.shard, client.key) = (to, key_there);
+    }
+
+    /// Everybody who reads gets what waits; then connections that ended are gone.
+    pub(super) fn heard(&mut self) -> Vec<String> {
+        let mut got = Vec::new();
+        loop {
+            let before = got.len();
+            for place in 0..self.clients.len() {
+                let client = &self.clients[place];
+                if !client.stalled && (client.announced || client.ending) {
+                    self.send(place, usize::MAX);
+                }
+                got.extend(self.clients[place].reads());
+                let client = &self.clients[place];
+                if client.ending && !client.over && (client.stalled || self.unsent(place) == 0) {
+                    self.clients[place].over = true;
+                    got.push(format!("{} < end", self.clients[place].name));
+                    let (shard, session) = (self.clients[place].shard, self.clients[place].key);
+                    self.input(shard, Input::Gone { session });
+                }
+            }
+            if got.len() == before {
+                return got;
+            }
+        }
+    }
+
+    /// The edge sends this many of the unsent bytes.
+    pub(super) fn send(&mut self, place: usize, bytes: usize) {
+        let client = &mut self.clients[place];
+        if client.over {
+            return;
+        }
+        let unsent = self.shards[client.shard].unsent(client.key);
+        let bytes = bytes.min(unsent.len());
+        client.stream.extend_from_slice(&unsent[..bytes]);
+        client.announced = bytes < unsent.len();
+        let (shard, session) = (client.shard, client.key);
+        if bytes > 0 {
+            self.input(shard, Input::Sent { session, bytes });
+        }
+    }
+
+    pub(super) fn unsent(&self, place: usize) -> usize {
+        let client = &self.clients[place];
+        self.shards[client.shard].unsent(client.key).len()
+    }
+
+    /// Time goes from deadline to deadline.
+    pub(super) fn pass(&mut self, ms: u64) {
+        let until = self.at.now.0 + ms;
+        self.at.wall.0 += ms;
+        loop {
+            let next = self.shards.iter().filter_map(Machine::deadline).min();
+            let Some(next) = next.filter(|next| next.0 <= until) else {
+                break;
+            };
+            self.at.now = self.at.now.max(next);
+            self.turns += 1;
+            for shard in 0..self.shards.len() {
+                self.input(shard, Input::Tick);
+            }
+        }
+        self.at.now = Now(until);
+    }
+
+    pub(super) fn index(&self, name: &str) -> usize {
+        let same = |client: &Client| client.name == *name;
+        self.clients
+            .iter()
+            .position(same)
+            .unwrap_or_else(|| panic!("who is {name}?"))
+    }
+
+    pub(super) fn client(&mut self, name: &str) -> &mut Client {
+        let place = self.index(name);
+        &mut self.clients[place]
+    }
+
+    pub(super) fn keyed(&mut self, shard: usize, key: SessionKey) -> &mut Client {
+        let mut clients = self.clients.iter_mut();
+        let found =
+            clients.find(|client| client.shard == shard && client.key == key && !client.over);
+        found.expect("an output names a living session")
+    }
+
+    pub(super) fn place(&self, name: &str) -> (usize, SessionKey) {
+        let client = &self.clients[self.index(name)];
+        (client.shard, client.key)
+    }
+}

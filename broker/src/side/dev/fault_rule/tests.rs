@@ -1,0 +1,110 @@
+use super::*;
+use serde_json::json;
+
+fn read(value: &Value) -> Result<FaultRule, String> {
+    Body::parse(value.to_string().as_bytes()).and_then(parse)
+}
+
+#[test]
+fn every_act_is_read_where_it_belongs_and_refused_elsewhere() {
+    let acts = [
+        (
+            "refuse",
+            json!({ "error": "AccessDeniedException" }),
+            "connect api",
+        ),
+        ("throttle", json!({}), "connect api"),
+        ("delay", json!("3s"), "connect api message delivery"),
+        ("hang", json!(true), "connect api"),
+        ("reset", json!(true), "connect api"),
+        ("drop", json!(true), "message delivery"),
+        (
+            "status",
+            json!({ "errorType": "InternalFailure", "statusCode": 500 }),
+            "message",
+        ),
+        ("expire", json!(true), "message"),
+        ("duplicate", json!(true), "delivery"),
+        ("reorder", json!(true), "delivery"),
+        ("goAway", json!({ "grace": "5s" }), "session"),
+        (
+            "close",
+            json!({ "code": 1001, "reason": "bye", "after": "2s" }),
+            "session",
+        ),
+        ("stall", json!(true), "session"),
+        ("reconnectIce", json!(true), "session"),
+    ];
+    for (name, how, places) in acts {
+        for on in ["connect", "api", "message", "delivery", "session"] {
+            let rule = read(&json!({ "on": on, "do": { name: how } }));
+            let belongs = places.split(' ').any(|place| place == on);
+            assert_eq!(rule.is_ok(), belongs, "{on} {name}: {rule:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_is_read_whole() {
+    let rule = read(&json!({
+        "on": "api",
+        "match": { "channel": "cam-*", "operation": "GetIceServerConfig" },
+        "do": { "refuse": { "error": "AccessDeniedException", "message": "No." } },
+        "skip": 2, "times": "always", "for": "60s", "probability": 0.5, "seed": 7,
+    }))
+    .unwrap();
+    let refuse = RequestAct::Refuse {
+        error: FaultError::named("AccessDeniedException").unwrap(),
+        status: None,
+        message: "No.".into(),
+    };
+    assert_eq!(rule.act, FaultAct::Api(refuse));
+    assert_eq!(
+        (rule.skip, rule.times, rule.lasts_ms),
+        (2, None, Some(60_000))
+    );
+    assert_eq!(
+        rule.chance,
+        Some(Chance {
+            seed: 7,
+            of_2_32: 1 << 31
+        })
+    );
+    assert_eq!(rule.matches.operation, Some(Operation::GetIceServerConfig));
+    let rule = read(&json!({ "on": "message", "do": "drop" })).unwrap();
+    assert_eq!((rule.skip, rule.times), (0, Some(1)));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_is_allowed() {
+    for (fault, starts) in WRONG {
+        let text = Body::parse(fault.as_bytes()).and_then(parse).unwrap_err();
+        assert!(text.starts_with(starts), "{fault}: {text}");
+    }
+}
+
+#[rustfmt::skip] // a table, a request and its answer per entry
+const WRONG: &[(&str, &str)] = &[
+    (r#"{}"#, "on: missing; allowed connect,"),
+    (r#"{"on":"upgrade","do":"drop"}"#, "on = \"upgrade\": allowed connect,"),
+    (r#"{"on":"message"}"#, "do: missing; allowed drop, delay, status, expire"),
+    (r#"{"on":"message","do":{"drop":true,"expire":true}}"#, "do: allowed one of"),
+    (r#"{"on":"message","do":"refuse"}"#, "do.refuse: not with this \"on\"; allowed drop,"),
+    (r#"{"on":"message","do":{"delay":"11m"}}"#, "do.delay = \"11m\": allowed a duration"),
+    (r#"{"on":"message","do":"delay"}"#, "do.delay: allowed a duration"),
+    (r#"{"on":"message","do":"drop","time":1}"#, "time: unknown key; allowed on, match,"),
+    (r#"{"on":"message","do":"drop","times":0}"#, "times = 0: allowed 1 to 1000000"),
+    (r#"{"on":"message","do":"drop","skip":-1}"#, "skip = -1: allowed 0 to 1000000"),
+    (r#"{"on":"message","do":"drop","for":"0s"}"#, "for = \"0s\": allowed a duration"),
+    (r#"{"on":"message","do":"drop","probability":0.1}"#, "probability: allowed with seed"),
+    (r#"{"on":"message","do":"drop","probability":2,"seed":1}"#, "probability = 2: allowed"),
+    (r#"{"on":"message","do":"drop","match":{"role":"both"}}"#, "match.role = \"both\": allowed"),
+    (r#"{"on":"message","do":"drop","match":{"rolle":"x"}}"#, "match.rolle: unknown key; allowed"),
+    (r#"{"on":"message","do":"drop","match":[]}"#, "match = []: allowed an object"),
+    (r#"{"on":"api","do":"hang","match":{"action":"SDP_OFFER"}}"#, "match.action: not with"),
+    (r#"{"on":"api","do":{"refuse":{}}}"#, "do.refuse: allowed error, status"),
+    (r#"{"on":"api","do":{"refuse":{"error":"Nope"}}}"#, "do.refuse.error = \"Nope\": allowed A"),
+    (r#"{"on":"api","do":{"refuse":{"status":200}}}"#, "do.refuse.status = 200: allowed 400"),
+    (r#"{"on":"api","do":{"hang":{"for":1}}}"#, "do.hang.for: unknown key"),
+    (r#"{"on":"session","do":{"close":{"code":1006}}}"#, "do.close.code: allowed 1000 to"),
+];

@@ -1,0 +1,21 @@
+//! The text of `/metrics`.
+
+/// One scrape.
+pub(crate) struct Scrape(pub(super) String);
+
+impl Scrape {
+    /// The sum of one metric over its labels, or of one series if the name has its labels.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let samples: Vec<f64> = self
+            .0
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert!(!samples.is_empty(), "no metric {name} in\n{}", self.0);
+        samples.iter().sum()
+    }
+}
