@@ -145,7 +145,34 @@ fn files_have_one_reason_to_exist() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[test]
+fn files_of_tests_have_a_bound() {
+    let folders = [
+        "tests",
+        "core/tests",
+        "ring/tests",
+        "store/tests",
+        "etcd/tests",
+        "../codec/tests",
+        "../loadgen/tests",
+        "../benches/benches",
+    ];
+    let faults: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| sources(folder))
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > TEST_LINES_MAX)
+        .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
+        .collect();
+    assert!(
+        faults.is_empty(),
+        "at most {TEST_LINES_MAX} lines:\n{}",
+        faults.join("\n")
+    );
+}
+
 const FILE_LINES_MAX: usize = 470;
+const TEST_LINES_MAX: usize = 500;
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
