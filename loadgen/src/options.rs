@@ -28,10 +28,10 @@ pub struct CommandLine {
 pub enum Command {
     /// Put load on a service and report the results.
     ///
-    /// Exit codes: 0 all well; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
+    /// Exit codes: 0 success; 1 messages lost, duplicated, reordered, corrupted or misrouted; 2 usage or limits;
     /// 3 the target failed; 130 stopped by Ctrl-C, with its report.
     Run(Options),
-    /// Show what a run would need and what this machine allows; open nothing.
+    /// Show what a run would need and what this machine allows, without opening connections.
     Plan(Options),
     /// Show reports, one or several side by side, or parts of one run as one.
     Report(Reports),
@@ -55,10 +55,10 @@ pub struct Reports {
 }
 
 impl Options {
-    /// Where the service's CPU time and memory are read, if the flags say so.
+    /// Where the service's CPU time and memory are read, if the flags name a source.
     ///
     /// # Errors
-    /// It cannot be found, or does not answer; exit code 2.
+    /// The source cannot be found or does not answer; exit code 2.
     pub fn server(&self) -> Result<Option<Server>, String> {
         if let Some(pid) = self.server_pid {
             let server = Server::process(pid);
@@ -82,11 +82,11 @@ impl Options {
 }
 
 impl CommandLine {
-    /// Reads the words of a command line, the program's name first. A scenario named in it is read by `read` and stands
-    /// for the flags in it, in front of those given.
+    /// Reads the words of a command line, the program's name first. A scenario named in it is read by `read`; its flags
+    /// are inserted in front of those given.
     ///
     /// # Errors
-    /// The text for the operator: a flag's fault, or the file's with its place.
+    /// A text for the operator: what is wrong with a flag, or with the file, and where.
     pub fn read(
         words: Vec<String>,
         read: impl Fn(&Path) -> std::io::Result<String>,
@@ -125,7 +125,8 @@ pub enum Mode {
     Idle,
     /// Connect, upgrade, close, and again: CPU per connection.
     Connect,
-    /// Sessions of real viewers, started on schedule: connect, offer, answer, candidates both ways, hold, disconnect.
+    /// Sessions as real viewers have them, started on schedule: connect, offer, answer, candidates both ways, hold,
+    /// disconnect.
     Sessions,
     /// All masters and viewers connect at once, as after a restart, and reconnect when they are refused
     /// or cut off.
@@ -133,7 +134,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As the command line and the document call it.
+    /// Its name on the command line and in the document.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -171,48 +172,49 @@ pub struct Options {
     /// Channels, each with one master
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub channels: u32,
-    /// Viewers of each channel; with --mode connect they alone connect, or the masters if this is 0
+    /// Viewers of each channel; with --mode connect only viewers connect, or only masters if this is 0
     #[arg(long, value_name = "V", default_value_t = 1)]
     pub viewers_per_channel: u32,
-    /// Seconds of load that are measured, 10 unless --sessions and --rate determine it; over them sessions begin
-    /// (sessions), or all is held (storm)
+    /// Seconds of load that are measured: during which sessions start (sessions), or connections are held (storm); 10
+    /// unless --sessions and --rate determine it
     #[arg(long, value_name = "S")]
     pub duration: Option<f64>,
     /// Number of sessions (sessions)
     #[arg(long, value_name = "N")]
     pub sessions: Option<u32>,
-    /// Sessions that begin per second, at most (sessions)
+    /// Sessions started per second, at most (sessions)
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
-    /// Distribution of the starts of sessions (sessions)
+    /// Distribution of session starts over time (sessions)
     #[arg(long, value_enum, default_value = "steady")]
     pub arrival: Arrival,
     /// Seconds that a session stays connected after its last message (sessions)
     #[arg(long, value_name = "S", default_value_t = 0.0)]
     pub hold: f64,
-    /// Seconds that a session may take from its connect to its last message; what has not arrived by then is lost
+    /// Seconds that a session may take from its connect to its last message; messages that arrive later count as lost
     #[arg(long, value_name = "S", default_value_t = 20.0)]
     pub patience: f64,
     /// ICE candidates that each side sends (sessions, storm)
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub candidates: u32,
-    /// Milliseconds from a side's answer or candidate to its next candidate; 0 sends all at once (sessions, storm)
+    /// Milliseconds before each candidate of a side, from its answer or its previous candidate; 0 sends all at once
+    /// (sessions, storm)
     #[arg(long, value_name = "MS", default_value_t = 20)]
     pub trickle: u64,
-    /// Characters of an offer's and an answer's payload, a multiple of 4; that of other messages unless given
+    /// Characters of the payload of offers and answers, a multiple of 4; --payload unless given
     #[arg(long, value_name = "BYTES")]
     pub sdp_payload: Option<usize>,
-    /// Seed of random numbers; the same for all parts of a run
+    /// Seed of the random numbers; must be the same for all parts of a run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Number of processes, each with a part of the run
+    /// Number of processes that share the run
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub processes: u32,
     /// This machine's share of the run: its channels and their sessions. Reports of all parts merge exactly
     #[arg(long, value_name = "K/N", default_value = "1/1")]
     pub part: Share,
-    /// Begin the load at this moment (UTC, as 2026-01-31T23:59:59Z), by when all connections should be open: so parts
-    /// on several machines begin together
+    /// Start the load at this time (UTC, such as 2026-01-31T23:59:59Z): parts on several machines then start together;
+    /// all connections should be open by then
     #[arg(long, value_name = "TIME")]
     pub start_at: Option<Moment>,
     /// Another address of the same service, over which a share of the sessions goes
@@ -221,63 +223,63 @@ pub struct Options {
     /// Percentage of sessions that go to --tls-target
     #[arg(long, value_name = "N", requires = "tls_target")]
     pub tls_percent: Option<u32>,
-    /// Messages that each peer begins with towards each counterpart (relay)
+    /// Messages in flight from each peer to each counterpart (relay)
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub window: u32,
     /// Characters of each message's payload, a multiple of 4
     #[arg(long, value_name = "BYTES", default_value_t = 200)]
     pub payload: usize,
-    /// The server's process on this machine, for its CPU time and memory
+    /// Process id of the server on this machine, to measure its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
-    /// The server's admin listener (http://ADDRESS:PORT), for the same where it is another machine
+    /// Admin listener of the server (http://ADDRESS:PORT), to measure the same on another machine
     #[arg(long, value_name = "URL", conflicts_with = "server_pid")]
     pub admin: Option<String>,
-    /// CPUs to use, one thread pinned to each, such as 1 or 0,2-3; without it one thread, not pinned
+    /// CPUs to use, with one pinned thread each, such as 1 or 0,2-3; one thread that is not pinned unless given
     #[arg(long, value_name = "LIST", value_parser = cpu_list)]
     pub cores: Option<CpuList>,
     /// Local addresses to connect from in turn: 127.0.1.1/24 or FIRST-LAST
     #[arg(long, value_name = "RANGE")]
     pub source_addresses: Option<String>,
-    /// The version of the service, to be named in the report
+    /// Version of the service, for the report
     #[arg(long, value_name = "TEXT")]
     pub service_version: Option<String>,
-    /// What the report compares with what was measured.
+    /// What the report compares the measurements with.
     #[command(flatten)]
     #[serde(flatten)]
     pub thresholds: Thresholds,
-    /// Write every figure to this file
+    /// Write all figures to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write a page with plots to this file
+    /// Write an HTML page with plots to this file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Print nothing but errors, and in one line why the exit code is not 0
+    /// Print only errors, and one line that explains an exit code other than 0
     #[arg(long)]
     pub quiet: bool,
-    /// The authority (PEM) that the service's certificate must come from, instead of those that this system trusts
+    /// Certificate authority (PEM) to trust, instead of those that this system trusts
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub tls_ca: Option<PathBuf>,
-    /// Take any certificate; loopback only
+    /// Accept any certificate; loopback only
     #[arg(long)]
     pub insecure: bool,
     /// Allow a target that is not on this machine
     #[arg(long)]
     pub i_own_this_target: bool,
-    /// Confirm a load on another machine above 100 connections a second or 1,000 at once
+    /// Confirm a load of more than 100 connections per second, or 1,000 at once, on another machine
     #[arg(long)]
     pub yes: bool,
-    /// Sign with the keys of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN (sessions, storm)
+    /// Sign with the keys of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN
     #[arg(long, overrides_with = "no_auth")]
     pub presign: bool,
-    /// Send no signatures, which is the default
+    /// Send no signatures (the default)
     #[arg(long, overrides_with = "presign")]
     pub no_auth: bool,
-    /// Have each session ask for its endpoints and its TURN servers first, and each master for its endpoint, by API on
-    /// connections of their own, and go where the answer says (sessions, storm)
+    /// Before each session, get its endpoints and TURN servers by API calls on connections of their own (each master:
+    /// its endpoint), and connect to the endpoints returned (sessions, storm)
     #[arg(long)]
     pub discover: bool,
-    /// Make the channels by API before the run and remove them after it (sessions, storm)
+    /// Create the channels by API before the run and delete them after it
     #[arg(long)]
     pub create_channels: bool,
     /// This process is one of several: it reports its progress and waits for the word to begin, on its standard streams
@@ -290,15 +292,15 @@ pub struct Options {
     /// Account of the channels' ARNs
     #[arg(long, value_name = "ID", default_value = "123456789012")]
     pub account_id: String,
-    /// Channels are called this and a number
+    /// Prefix of the channels' names; a number follows
     #[arg(long, value_name = "TEXT", default_value = "loadgen-")]
     pub channel_prefix: String,
 }
 
-/// What a run should reach: the report says in colour whether it does. No exit code changes.
+/// What a run should reach. The report marks in colour what it misses; exit codes do not depend on it.
 ///
-/// The latency is what the verdict names: from a session's start to its answer (sessions, storm), a message's way
-/// (relay), the upgrade (idle, connect).
+/// The latency is the one that the verdict names: from a session's start to its answer (sessions, storm), of a message
+/// (relay), of the upgrade (idle, connect).
 #[derive(Clone, Copy, Debug, Default, Args, Serialize)]
 #[command(
     next_help_heading = "Thresholds: coloured in the report, without effect on the exit code"
@@ -317,10 +319,10 @@ pub struct Thresholds {
     /// The same for the 99.9th percentile
     #[arg(long, value_name = "MS")]
     pub p999_below: Option<f64>,
-    /// The same for the longest
+    /// The same for the maximum
     #[arg(long, value_name = "MS")]
     pub max_below: Option<f64>,
-    /// Percentage of the sessions below which those that fail should stay; of the connections in the other modes
+    /// Percentage of failed sessions below which the run should stay; of failed connections in the other modes
     #[arg(long, value_name = "PERCENT")]
     pub failed_below: Option<f64>,
 }
