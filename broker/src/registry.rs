@@ -43,7 +43,8 @@ impl fmt::Display for RegistryError {
 
 impl std::error::Error for RegistryError {}
 
-/// Opens the store in a directory that exists, and gives every record in it, in the order of region, account and name.
+/// Opens the store in a directory that exists, and returns every record in it, in the order of region, account and
+/// name.
 ///
 /// Takes time in proportion to the number of records. After an error, what was given must not be used.
 ///

@@ -55,7 +55,7 @@ pub fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
     STANDARD.encode_append(bytes, out);
 }
 
-/// The bytes that padded standard base64 stands for; `None` when `text` is not well-formed.
+/// The bytes that padded standard base64 encodes; `None` when `text` is not well-formed.
 #[must_use]
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode_to_vec(text).ok()

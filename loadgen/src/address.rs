@@ -8,11 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 pub struct Target {
     /// Where to connect.
     pub address: SocketAddr,
-    /// Its other addresses: connections are spread over all, and try the next one where they find nobody.
+    /// Its other addresses: connections are spread over all, and try the next one when one refuses.
     pub others: Vec<SocketAddr>,
     /// Whether over TLS.
     pub tls: bool,
-    /// The host's name, as the certificate must bear it.
+    /// The host's name, which the certificate must contain.
     pub host: String,
     /// Host and, unless it is the scheme's own, port: the `Host` header.
     pub authority: String,
@@ -23,7 +23,7 @@ pub struct Target {
 pub struct Endpoint {
     /// Whether over TLS.
     pub tls: bool,
-    /// The host's name, as the certificate must bear it.
+    /// The host's name, which the certificate must contain.
     pub host: String,
     /// The port, the scheme's own if none is named.
     pub port: u16,
@@ -38,7 +38,7 @@ pub enum AddressError {
     Target(String),
     /// The host's name leads to no address.
     Unresolved(String),
-    /// An address off loopback, and nobody said that the target is theirs.
+    /// An address off loopback, without the confirmation that the target is owned.
     NotLoopback(IpAddr),
     /// Neither `A.B.C.D/N` nor `A.B.C.D-A.B.C.E`, or empty, or too large.
     Sources(String),

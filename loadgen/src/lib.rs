@@ -1,4 +1,4 @@
-//! Simulated masters and viewers for any service that speaks KVS signaling, and honest figures about it.
+//! Simulated masters and viewers for any service that speaks KVS signaling, and measurements of that service.
 //!
 //! Pure peers under a thin edge, as in the broker. In reading order:
 //!

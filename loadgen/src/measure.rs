@@ -98,7 +98,7 @@ impl Latency {
         self.0.reset();
     }
 
-    /// Takes down one span in nanoseconds. Longer than an hour counts as an hour.
+    /// Records one span in nanoseconds. Longer than an hour counts as an hour.
     pub fn record_ns(&mut self, span_ns: u64) {
         self.0.saturating_record(span_ns / 1000);
     }

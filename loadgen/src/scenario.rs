@@ -25,7 +25,7 @@ impl fmt::Display for ScenarioError {
 
 impl std::error::Error for ScenarioError {}
 
-/// The flags that a scenario's text stands for, in its order; values are checked where all flags are.
+/// The flags of a scenario's text, in its order; values are checked where all flags are.
 ///
 /// # Errors
 /// The first fault with its place: not TOML, an unknown key, a value of a type that no flag takes.

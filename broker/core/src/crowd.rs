@@ -1,6 +1,6 @@
 //! Connections that are not admitted yet, by address: which one makes room when there is none.
 //!
-//! A place is refused to nobody while there is one, so a single address may use all of them. When there is none, the
+//! No connection is refused while there is a place, so a single address may use all of them. When there is none, the
 //! address that holds most makes room for one that would hold fewer, and a connection that has sent nothing for
 //! [`GRACE_MS`] makes room for anybody. So one address cannot keep all others out, and clients behind one address do
 //! not push each other out.
@@ -107,7 +107,7 @@ impl<K: Copy + Ord> Crowd<K> {
             .map(|(&key, member)| (key, member.rank.0))
     }
 
-    /// Takes in a member that has sent nothing. One that is there already stays as it is.
+    /// Adds a member that has sent nothing. One that is there already stays as it is.
     pub fn enter(&mut self, key: K, origin: Origin, now: Now) {
         if self.members.contains_key(&key) {
             return;
@@ -182,7 +182,7 @@ impl<K: Copy + Ord> Crowd<K> {
         self.resize(origin, |count| count + 1);
     }
 
-    /// The member that makes room for one more from `newcomer`; `None` when nobody does, and the newcomer is refused.
+    /// The member that makes room for one more from `newcomer`; `None` when none does, and the newcomer is refused.
     #[must_use]
     pub fn victim(&mut self, newcomer: Origin, now: Now) -> Option<K> {
         self.file_all();

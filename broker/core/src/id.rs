@@ -207,6 +207,6 @@ pub struct CallRef {
     pub shard: ShardId,
     /// The caller's session there.
     pub session: SessionKey,
-    /// The call's number within its session: an answer to an earlier call finds nobody.
+    /// The call's number within its session: an answer to an earlier call is dropped.
     pub serial: u32,
 }

@@ -89,7 +89,7 @@ pub const SUPERSEDED_PER_SLOT_MAX: usize = 4;
 /// Superseded connections per channel: as many as ten busy slots could have. The oldest is closed 1001.
 pub const SUPERSEDED_PER_CHANNEL_MAX: usize = 44;
 
-/// How long nobody has a slot before the last connection that was superseded in it is closed 1001, in milliseconds:
+/// How long a slot is vacant before the last connection that was superseded in it is closed 1001, in milliseconds:
 /// longer than any client takes to reconnect, so that the one that left has the first chance.
 pub const VACANT_SLOT_MS: u64 = 5_000;
 

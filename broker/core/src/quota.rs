@@ -1,6 +1,6 @@
 //! Token buckets: limits of rates.
 //!
-//! A bucket is kept as its *debt*: what was taken and has not come back yet. So a bucket that nobody used is all
+//! A bucket is kept as its *debt*: what was taken and has not been refilled yet. So an unused bucket is all
 //! zeros, an unused one costs nothing, and a full one can be forgotten. Source: KVS WebRTC service quotas; the burst
 //! is ours (codec/PROTOCOL.md, RATE-2).
 

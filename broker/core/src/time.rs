@@ -5,7 +5,7 @@
 pub struct Now(pub u64);
 
 impl Now {
-    /// The moment `ms` later; saturates at the end of time, which stands for "never".
+    /// The moment `ms` later; saturates at the end of time, which means "never".
     #[must_use]
     pub fn after(self, ms: u64) -> Self {
         Self(self.0.saturating_add(ms))

@@ -112,7 +112,7 @@ pub(crate) enum Op {
     Connect,
     Bell,
     Timeout,
-    /// Answers to cancellations and timeout updates: of no interest to anybody.
+    /// Answers to cancellations and timeout updates, which are ignored.
     Quiet,
 }
 

@@ -36,7 +36,7 @@ impl Flight {
         }
     }
 
-    /// Gives a buffer out again; its completion has come.
+    /// Hands a buffer out again; its completion has arrived.
     ///
     /// # Panics
     /// When nothing is there: a completion came twice.

@@ -88,7 +88,7 @@ impl Ring {
         unsafe { self.push(entry.user_data(Op::Connect.tag(key.bits()))) };
     }
 
-    /// Gives a connect up; its completion is an error (`ECANCELED`), unless it was over before.
+    /// Cancels a connect; its completion is an error (`ECANCELED`), unless it was over before.
     pub fn cancel_connect(&mut self, key: Key) {
         self.cancel(Op::Connect.tag(key.bits()));
     }

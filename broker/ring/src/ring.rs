@@ -159,7 +159,7 @@ impl Ring {
         lent.len() == self.pool.buffer_bytes()
     }
 
-    /// Gives a received buffer back to the pool. It can no longer be read.
+    /// Returns a received buffer to the pool. It can no longer be read.
     ///
     /// # Panics
     /// When the buffer came from another ring.
@@ -177,7 +177,7 @@ impl Ring {
         self.grown
     }
 
-    /// Lets completions be announced on `eventfd`, so that somebody else's event loop can wait for this ring.
+    /// Lets completions be announced on `eventfd`, so that another event loop can wait for this ring.
     /// Switched off until [`Self::eventfd_on`].
     ///
     /// # Errors

@@ -54,7 +54,7 @@ impl Folder {
         file.sync_all()
     }
 
-    /// Gives the directory its name; it is on the disk when this returns.
+    /// Renames the directory to its final name; it is on the disk when this returns.
     pub(super) fn finish(mut self) -> io::Result<()> {
         File::open(&self.partial)?.sync_all()?;
         fs::rename(&self.partial, &self.target)?; // takes the place of an empty directory

@@ -77,7 +77,7 @@ pub fn load_credentials(path: &Path, account_id: &str) -> Result<Loaded, ConfigE
 /// What was read so far.
 #[derive(Default)]
 struct Book {
-    /// By name; `None` when it does not load, so that nobody complains of its absence.
+    /// By name; `None` when it does not load, so that its absence is not reported as well.
     policies: BTreeMap<String, Option<Arc<Policy>>>,
     /// With their places in the list.
     principals: Vec<(usize, Written)>,

@@ -153,7 +153,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// In place of a value that nobody may see.
+/// Shown in place of a secret.
 pub(super) const REDACTED: &str = "<redacted>";
 
 const EXCERPT_CHARS_MAX: usize = 80;

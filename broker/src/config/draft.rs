@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 pub struct Draft {
     file: Option<PathBuf>,
-    /// `None` when the text is no TOML: what a broken text means is anybody's guess. Wrong values are replaced by
+    /// `None` when the text is no TOML: what a broken text means cannot be known. Wrong values are replaced by
     /// defaults.
     settings: Option<Settings>,
     faults: Vec<Fault>,

@@ -23,7 +23,7 @@ impl KeyFlags {
         self.given(path)?.to_str()
     }
 
-    /// Lets the flags override what the file said.
+    /// Overrides the values of the file by the flags.
     pub(super) fn apply(&self, settings: &mut Settings, reader: &mut Reader<'_>) {
         for (key, flag) in flags() {
             let Some(values) = self.0.get(key.path) else {

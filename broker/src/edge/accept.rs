@@ -253,7 +253,7 @@ impl<M: Machine> Edge<M> {
 /// There is no room for another handshake.
 struct Refused;
 
-/// The answer to whom there is no room for, in full.
+/// The whole answer to a connection that there is no room for.
 pub(super) fn unavailable(out: &mut Vec<u8>, wall: Wall, request_id: &str) {
     let body = br#"{"message":"The service has no room for another connection."}"#;
     refusal(out, wall, request_id, 503, "ServiceUnavailable", body);

@@ -69,7 +69,7 @@ impl Clock {
         self.shift = shift;
     }
 
-    /// The instant of a deadline; `None` for the end of time, which stands for "never", and beyond what the system can
+    /// The instant of a deadline; `None` for the end of time, which means "never", and beyond what the system can
     /// count.
     pub(super) fn instant(&self, deadline: Now) -> Option<Instant> {
         let span = Duration::from_millis(deadline.0.saturating_sub(self.shift.advanced_ms));
@@ -88,7 +88,7 @@ pub(super) fn thread_time() -> Duration {
     )
 }
 
-/// The moment from which the process counts: the first time that anybody asks.
+/// The moment from which the process counts: that of the first call.
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)

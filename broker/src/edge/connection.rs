@@ -75,11 +75,11 @@ pub(super) enum Destination {
 /// Whether a connection makes room for others when there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// A guest: the machine has not let it in, and nothing has come from the peer.
+    /// A guest: the machine has not admitted it, and nothing was received from the peer.
     Silent,
     /// A guest that has sent something.
     Guest,
-    /// It makes room for nobody: the machine let it in, or it comes from another shard, or it ends.
+    /// It is never evicted: the machine admitted it, or it comes from another shard, or it ends.
     Admitted,
 }
 

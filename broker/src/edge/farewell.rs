@@ -165,7 +165,7 @@ impl<M: Machine> Edge<M> {
         self.cut(session);
     }
 
-    /// Has the kernel send RST in place of FIN, where it can.
+    /// Makes the kernel send RST in place of FIN, where it can.
     pub(super) fn reset(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get(session) {
             let _ = connect_unspec(&connection.socket);

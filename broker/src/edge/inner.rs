@@ -49,7 +49,7 @@ impl Inners {
 struct Inner {
     socket: OwnedFd,
     challenge: [u8; CHALLENGE_BYTES],
-    /// What has come of the header: less than the longest, since a whole one is taken at once.
+    /// The part of the header received so far: less than the longest, since a whole one is taken at once.
     bytes: Vec<u8>,
     /// It is to be closed.
     over: bool,

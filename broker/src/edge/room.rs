@@ -1,6 +1,6 @@
 //! Which connection makes room for another, for a handshake, or for the bytes of unfinished TLS records.
 //!
-//! A connection that the machine admitted (its socket is read as a stream of frames) makes room for nobody; all others
+//! A connection that the machine admitted (its socket is read as a stream of frames) is never evicted; all others
 //! are *guests*, kept by address in a [`Crowd`](broker_core::crowd::Crowd), and so are the handshakes under way.
 
 use super::connection::Standing;
@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 impl<M: Machine> Edge<M> {
-    /// Ends a guest for a newcomer from `origin`. False when nobody makes room.
+    /// Ends a guest for a newcomer from `origin`. False when none can be evicted.
     pub(super) fn make_room(&mut self, origin: Origin) -> bool {
         let victim = self.guests.victim(origin, self.at.now);
         self.evict(victim)
@@ -43,7 +43,7 @@ impl<M: Machine> Edge<M> {
         true
     }
 
-    /// A connection makes room for nobody any more: the machine let it in, or it ends.
+    /// A connection is not to be evicted any more: the machine admitted it, or it ends.
     pub(super) fn settle_guest(&mut self, session: SessionKey) {
         if let Some(connection) = self.table.get_mut(session)
             && std::mem::replace(&mut connection.standing, Standing::Admitted) != Standing::Admitted

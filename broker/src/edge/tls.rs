@@ -48,7 +48,7 @@ pub(super) struct Tls {
     plain_http: bool,
 }
 
-/// Bytes of unfinished records, by whom they wait for.
+/// Bytes of unfinished records, by what they wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held {
     /// Of handshakes under way.
@@ -123,7 +123,7 @@ impl Tls {
         self.origin
     }
 
-    /// Gives the handshake up; `false` when it was over already.
+    /// Abandons the handshake; `false` when it was over already.
     pub(super) fn give_up(&mut self) -> bool {
         !std::mem::replace(&mut self.over, true)
     }
@@ -285,7 +285,7 @@ impl Tls {
         }
     }
 
-    /// Lets the engine say what it has to before application data (an answer to a key update, say). Not while it
+    /// Lets the engine write what must precede application data (an answer to a key update, say). Not while it
     /// shakes hands: then whole records may be held.
     fn gather_out(&mut self) {
         if self.failed || self.engine.is_handshaking() {

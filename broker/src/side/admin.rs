@@ -31,7 +31,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
-/// What gives the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
+/// Collects the numbers of `/metrics`: blocks for a bounded time, `None` when a shard does not answer.
 pub type Scrape = Box<dyn FnMut() -> Option<Report> + Send>;
 
 /// What answers the inspector: the answer of each shard that was meant, in the order of shards, `None` for one that

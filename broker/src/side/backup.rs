@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 /// What a backup is made of.
 pub struct Backup {
-    /// Gives one moment of the registry; blocks for a commit.
+    /// Returns a snapshot of the registry; blocks for a commit.
     pub snapshot: Box<dyn Fn() -> Result<Snapshot, SnapshotError> + Send + Sync>,
     /// Reads `session.key`.
     pub session_key: Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>,
@@ -53,7 +53,7 @@ impl Backups {
         }
     }
 
-    /// The first bytes of a stream, and what gives the others.
+    /// The first bytes of a stream, and the source of the others.
     fn begin(&self, with_key: bool) -> Result<(Vec<u8>, Snapshot), String> {
         let mut head = wire::MAGIC.to_vec();
         if with_key {

@@ -162,7 +162,7 @@ pub(super) fn parameter(query: &str, name: &str) -> Result<Option<String>, Fault
     Ok(text.map(String::from).filter(|text| !text.is_empty()))
 }
 
-/// The place that a token stands for: the last channel of the page before.
+/// The place that a token encodes: the last channel of the page before.
 fn after(token: &str) -> Option<Identity> {
     let text = base64_simd::URL_SAFE_NO_PAD.decode_to_vec(token).ok()?;
     let text = String::from_utf8(text).ok()?;

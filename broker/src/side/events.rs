@@ -47,7 +47,7 @@ pub(super) struct Hub {
     places: Arc<Semaphore>,
 }
 
-/// A channel that somebody watches, or did within the last second.
+/// A channel that is watched, or was within the last second.
 struct Watched {
     feed: Arc<Feed>,
     /// What was sent last, without what changes with time alone.

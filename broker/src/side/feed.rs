@@ -70,7 +70,7 @@ impl Bell {
     }
 }
 
-/// One topic. Sending never waits: a stream that is too far behind loses events, and learns how many.
+/// One topic. Sending never waits: a stream that is too far behind loses events, and gets their number.
 #[derive(Debug)]
 pub(super) struct Feed {
     ring: Shared<Ring>,
@@ -106,7 +106,7 @@ struct Pace {
     skipped: u64,
 }
 
-/// How far one stream has come in a feed.
+/// The position of one stream in a feed.
 #[derive(Debug)]
 pub(super) struct Position {
     feed: Arc<Feed>,
@@ -191,7 +191,7 @@ impl Feed {
         self.bell.ring();
     }
 
-    /// Says what was skipped, once the second is over.
+    /// Reports how much was skipped, once the second is over.
     pub(super) fn tick(&self, now: Instant) {
         if self.ring.lock().next_second(now, self.most()) {
             self.bell.ring();

@@ -126,7 +126,7 @@ pub fn log_to_stderr(format: LogFormat) -> io::Result<Log> {
     Ok(log)
 }
 
-/// Has a thread that panics wait for the lines before it; what it does then is up to the hook that is there.
+/// Makes a thread that panics wait for the lines before it; what it does then is up to the hook that is there.
 fn flush_on_panic(log: Log) {
     let then = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -150,7 +150,7 @@ impl Log {
         (Self { to, places, kept }, from)
     }
 
-    /// A log that nobody reads: for tests.
+    /// A log without a reader: for tests.
     #[cfg(test)]
     pub(super) fn silent() -> Self {
         Self::new(0, 0).0

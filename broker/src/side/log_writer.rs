@@ -14,7 +14,7 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-/// Writes until nobody is left who could log.
+/// Writes until no sender of lines is left.
 pub(super) fn write_all(
     items: &Receiver<Item>,
     places: &Places,

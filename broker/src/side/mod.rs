@@ -93,7 +93,7 @@ pub struct AdminPage {
 
 /// What the admin listener shows.
 pub struct Shows {
-    /// Gives the metrics.
+    /// Collects the metrics.
     pub scrape: Scrape,
     /// Answers the inspector.
     pub inspect: Inspect,
@@ -120,7 +120,7 @@ pub struct Shows {
 }
 
 impl Shows {
-    /// Where shards send copies of messages, if anybody may ask for them.
+    /// Where shards send copies of messages, if these can be requested.
     #[must_use]
     pub fn captures(&self) -> Option<Captures> {
         self.dev.as_ref().and_then(|dev| dev.captures.clone())

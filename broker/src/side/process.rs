@@ -21,7 +21,7 @@ pub fn block_signals() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK)
 }
 
-/// Lets the signals in on this thread.
+/// Unblocks the signals on this thread.
 ///
 /// # Errors
 /// As [`block_signals`].
@@ -47,7 +47,7 @@ fn change_mask(how: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Lets a thread that panics end the process with exit code 1, in every build: half a server is worse than none.
+/// Makes a panic in any thread end the process with exit code 1, in every build: half a server is worse than none.
 pub fn end_on_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |what| {
@@ -56,7 +56,7 @@ pub fn end_on_panic() {
     }));
 }
 
-/// Has the kernel back this process with small pages only, from here on. A kernel that refuses costs memory only.
+/// Makes the kernel back this process with small pages only, from here on. A kernel that refuses costs memory only.
 ///
 /// A huge page takes 2 MiB where one byte is touched, and an idle shard touches a few bytes in many places: with huge
 /// pages resident memory is a multiple of what is in use, and above what the budgets promise.
@@ -64,7 +64,7 @@ pub fn avoid_huge_pages() {
     let _ = disable_transparent_huge_pages(true);
 }
 
-/// Has the allocator give pages back to the system that were free for longer than its delay. It looks for them itself
+/// Makes the allocator return pages to the system that were free for longer than its delay. It looks for them itself
 /// only when it frees another, which a process without work does not do.
 pub fn give_memory_back() {
     mi_collect(false);

@@ -1,4 +1,4 @@
-//! The last refusals, in memory: what operators search when somebody asks why a connection fails.
+//! The last refusals, in memory: what operators search to find out why a connection failed.
 //!
 //! They are as many as [`REFUSALS_KEPT_MAX`] and [`REFUSALS_KEPT_BYTES_MAX`] allow. Beyond that, the network with the
 //! most of them loses its oldest one: a flood from one network pushes out its own, and the one line of a device
@@ -49,7 +49,7 @@ struct Ring {
 }
 
 impl Recent {
-    /// Takes in what the log has written.
+    /// Reads an entry that the log has written.
     pub(super) fn note(&self, entry: Entry) {
         match entry {
             Entry::Refused(refused) => {

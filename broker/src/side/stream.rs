@@ -1,4 +1,4 @@
-//! One event stream: its topics, how far it has come in each, and what it writes.
+//! One event stream: its topics, its position in each, and what it writes.
 //!
 //! A stream holds one event at a time, which its feed and all others have too, and hands it on piece by piece. One
 //! whose peer does not read stops there: it costs what it holds, which [`Seat`] counts, and finds out later what it has
@@ -111,7 +111,7 @@ async fn run(admin: Admin, mut watches: Vec<Watch>, seat: Seat, to: Pieces) {
     }
 }
 
-/// Writes one event; false when nobody takes it any more.
+/// Writes one event; false when the client is gone.
 async fn send(to: &Pieces, seat: &Seat, mut event: Event) -> bool {
     let _unread = seat.holds(event.len());
     while !event.is_empty() {

@@ -149,7 +149,7 @@ impl Row {
 }
 
 impl Troubled {
-    /// Takes in what the log writes.
+    /// Reads an entry that the log writes.
     pub(super) fn note(&self, entry: &Entry) {
         let Entry::ConnectionEnd(end) = entry else {
             return;

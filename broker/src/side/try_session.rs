@@ -44,14 +44,14 @@ pub struct Tries {
     pub token: Option<Arc<str>>,
     /// The channel that the page proposes.
     pub channel: String,
-    /// Gives sessions; `None` where no signature is asked for.
+    /// Issues sessions; `None` where no signature is required.
     pub lender: Option<Mutex<Lender>>,
 }
 
 /// The principals in force, for threads other than those of shards.
 pub type InForce = watch::Receiver<Arc<Credentials>>;
 
-/// Gives sessions, a few a minute.
+/// Issues sessions, a few per minute.
 pub struct Lender {
     credentials: InForce,
     session_keys: Arc<SessionKeys>,

@@ -18,7 +18,7 @@ pub enum OpenError {
     Newer {
         /// The file.
         file: PathBuf,
-        /// The format number it bears.
+        /// Its format number.
         found: u64,
         /// The highest one that this version reads.
         known: u64,

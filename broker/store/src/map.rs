@@ -283,7 +283,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Says by whom an error of the engine was caused: by the system, or by the bytes in the file.
+/// Tells whether an error of the engine was caused by the system or by the bytes in the file.
 fn explain(file: &Path, error: impl Into<redb::Error>) -> OpenError {
     match system_error(error.into()) {
         Ok(error) => io_error(file, error),

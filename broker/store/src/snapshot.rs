@@ -2,7 +2,7 @@
 //!
 //! The engine keeps the pages of a moment for as long as somebody reads it: the file grows by what changes meanwhile.
 //! After a failed commit the engine is opened again and may use those pages again, so a [`Gate`] ends every snapshot
-//! of before: nothing is read through it any more, and its reader learns that it has no whole copy.
+//! of before: nothing is read through it any more, and its reader is notified that its copy is incomplete.
 
 #![expect(
     clippy::disallowed_types,

@@ -31,7 +31,7 @@ pub enum ChannelStatus {
     Active,
     /// Being changed.
     Updating,
-    /// Being deleted: the C SDK gives up on such a channel instead of connecting.
+    /// Being deleted: the C SDK does not connect to such a channel.
     Deleting,
 }
 

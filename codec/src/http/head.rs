@@ -157,7 +157,7 @@ impl<'a> Head<'a> {
     /// How long the body is.
     ///
     /// # Errors
-    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that gives
+    /// [`HeadError::LengthRequired`] for a transfer coding (chunked bodies are not taken), and for a POST that states
     /// no length; [`HeadError::Malformed`] for a coding beside a length, for a length given twice, and for what is no
     /// number.
     pub fn body(&self) -> Result<Body, HeadError> {

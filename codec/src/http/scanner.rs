@@ -64,7 +64,7 @@ impl HeadError {
 
 /// Finds the end of a request head in bytes that arrive in any pieces. One per connection that awaits a head.
 ///
-/// Each byte is looked at once: the scanner remembers how far it has come. It also refuses early what it can: a
+/// Each byte is looked at once: the scanner remembers its position. It also refuses early what it can: a
 /// first byte that no request begins with, a line feed without carriage return, too many lines, too many bytes.
 ///
 /// Invariant: `seen` bytes of the head were looked at, `lines` line ends among them.

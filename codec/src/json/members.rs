@@ -74,7 +74,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Takes in a member.
+    /// Adds a member.
     pub(crate) fn set(&mut self, key: MemberName, value: Member) {
         let bit = 1 << key as u8;
         if self.seen & bit != 0 {

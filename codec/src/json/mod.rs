@@ -1,7 +1,7 @@
 //! JSON text of signaling messages: two readers with one result, and the escaping writer.
 //!
 //! Clients nearly always send one flat object of strings without escapes. The flat scanner (`scan`) reads that shape
-//! and gives up on anything else *before it changed a byte*; then simd-json (`tape`) decides. So the scanner can only
+//! and stops at anything else *before it has changed a byte*; then simd-json (`tape`) decides. So the scanner can only
 //! be quicker, never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated
 //! texts.
 //!

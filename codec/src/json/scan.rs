@@ -69,7 +69,7 @@ fn unknown_name(rest: &[u8]) -> Option<(Option<MemberName>, &[u8])> {
     Some((MemberName::of(name), after))
 }
 
-/// The payload behind its opening quote. Base64 holds no control characters, so one check stands for both.
+/// The payload behind its opening quote. Base64 has no control characters, so one check covers both.
 #[inline]
 fn payload<'a>(rest: &'a [u8], members: &mut Members) -> Option<(&'a [u8], &'a [u8])> {
     let (value, after) = string(rest)?;

@@ -22,7 +22,7 @@ pub fn greeting(challenge: &[u8; CHALLENGE_BYTES]) -> [u8; GREETING_BYTES] {
     greeting
 }
 
-/// The challenge of a greeting that has come so far; `None` while it is not whole.
+/// The challenge of the greeting received so far; `None` while it is incomplete.
 ///
 /// # Errors
 /// It is none, or something follows it: the owner waits for the header.

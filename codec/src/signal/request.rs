@@ -58,9 +58,9 @@ impl Action {
 /// Which end of a channel the sender is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// The device: names the viewer it speaks to.
+    /// The device: names the viewer it sends to.
     Master,
-    /// Who watches: speaks to the master alone.
+    /// A viewer: sends to the master only.
     Viewer,
 }
 

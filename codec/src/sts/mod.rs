@@ -42,8 +42,8 @@ pub const PARAMETERS_MAX: usize = 64;
 /// The longest `Policy`, in characters. Source: model, shape `sessionPolicyDocumentType`.
 pub const POLICY_CHARS_MAX: usize = 2048;
 
-/// The longest life of a federation token, in seconds: half a day, though AWS gives one and a half.
+/// The longest life of a federation token, in seconds: half a day; AWS allows one and a half.
 pub const DURATION_S_MAX: u32 = 43_200;
 
-/// The life of a federation token when the caller does not say, in seconds: one hour, though AWS gives half a day.
+/// The life of a federation token unless the caller states one, in seconds: one hour; for AWS half a day.
 pub const DURATION_S_DEFAULT: u32 = 3_600;

@@ -34,7 +34,7 @@ pub struct CloseFrame<'a> {
 }
 
 impl<'a> CloseFrame<'a> {
-    /// Reads the payload of a close frame; `None` when it is empty, which stands for code 1005 that is never sent.
+    /// Reads the payload of a close frame; `None` when it is empty, which means code 1005; that code is never sent.
     ///
     /// # Errors
     /// One byte of payload, a code that must not be sent, a reason that is not UTF-8.

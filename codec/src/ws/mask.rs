@@ -4,7 +4,7 @@
 
 /// Masks `payload` in place, or unmasks it, which is the same.
 ///
-/// `offset` is the place of `payload`'s first byte in the frame's whole payload: the key goes on from there. Only its
+/// `offset` is the place of `payload`'s first byte in the frame's whole payload: the key continues from there. Only its
 /// two lowest bits matter.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {

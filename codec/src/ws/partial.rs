@@ -68,7 +68,7 @@ impl Default for Partial {
 }
 
 impl Partial {
-    /// Takes in `bytes` up to the end of the next item; all of them if there is none.
+    /// Consumes `bytes` up to the end of the next item; all of them if there is none.
     ///
     /// # Errors
     /// See [`Receiver::next`](super::Receiver::next).
@@ -221,8 +221,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Takes in what is there of a frame's payload; leaves the frame open if that is not all of it. Says how many bytes
-    /// it took, and the item that they finished.
+    /// Consumes what is there of a frame's payload; leaves the frame open if that is not all of it. Returns how many
+    /// bytes it took, and the item that they finished.
     fn take_payload(
         &mut self,
         frame: Frame,
@@ -259,7 +259,7 @@ impl Partial {
         ))
     }
 
-    /// Takes in a part of a control frame's payload.
+    /// Consumes a part of a control frame's payload.
     fn take_control(
         &mut self,
         what: ItemKind,
@@ -281,7 +281,7 @@ impl Partial {
         Ok(Some(what))
     }
 
-    /// Takes in a part of a data frame's payload, of which `left` bytes were awaited.
+    /// Consumes a part of a data frame's payload, of which `left` bytes were awaited.
     fn take_data(
         &mut self,
         kind: Kind,

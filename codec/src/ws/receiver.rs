@@ -128,7 +128,7 @@ impl Receiver {
         }
     }
 
-    /// Takes in `bytes` up to the end of the next item. Gives how many bytes were used, and the item; without an item
+    /// Consumes `bytes` up to the end of the next item. Returns how many bytes were used, and the item; without an item
     /// all of `bytes` was used. The caller comes again with the rest until there is no item.
     ///
     /// Payload bytes are unmasked where they lie. The item is lent from `bytes` if its frame lies whole in it, else
@@ -136,7 +136,7 @@ impl Receiver {
     ///
     /// # Errors
     /// The peer's first violation of RFC 6455 or of `rules`. The receiver is then of no more use: it owns no heap and
-    /// always gives the same error.
+    /// always returns the same error.
     #[inline]
     pub fn next<'a>(
         &'a mut self,
@@ -277,5 +277,5 @@ pub(super) fn settle(
     }
 }
 
-/// The key that masks nothing, which also stands for no mask.
+/// The key that masks nothing, also used for no mask.
 const NO_KEY: [u8; 4] = [0; 4];

@@ -3,7 +3,7 @@
 //! A text's buffer has a boundary before which everything is proven. Behind it lie at most three bytes: the start of a
 //! character whose end has not arrived. They are looked at again with the next piece, so nothing else is carried.
 
-/// Checks `text` from `proven` on and gives the new boundary, at most three bytes before the end of `text`; `None`
+/// Checks `text` from `proven` on and returns the new boundary, at most three bytes before the end of `text`; `None`
 /// when no continuation can make `text` valid.
 ///
 /// `proven` is the boundary of the last call for the same text, 0 at first. The text is complete when the boundary is

@@ -294,5 +294,5 @@ impl Worker<'_> {
     }
 }
 
-/// A master that failed so often in a row is not waited for before the run; it goes on trying.
+/// A master that failed this often in a row is not waited for before the run; it continues to retry.
 const MASTER_ATTEMPTS: u32 = 5;

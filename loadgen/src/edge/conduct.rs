@@ -118,7 +118,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Has those connect who are to be there before the load begins.
+    /// Connects the parties that are to be there before the load begins.
     fn open(&self) -> OpeningResult {
         match self.plan.mode {
             Mode::Storm | Mode::Connect => OpeningResult {
@@ -243,7 +243,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         from
     }
 
-    /// Lets the load run: for its time, or until every session is over.
+    /// Runs the load: for its time, or until every session is over.
     fn measure(&self) {
         match self.plan.mode {
             Mode::Sessions => while !self.wait(SECOND, |sum| self.is_over(sum)) {},
@@ -264,7 +264,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         all_through || sum.over > 0 || signal::stopped()
     }
 
-    /// Lets what is under way arrive.
+    /// Waits for what is under way.
     fn drain(&self, all_opened: bool) {
         match self.plan.mode {
             Mode::Sessions | Mode::Storm => {
@@ -277,8 +277,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    /// Lets messages arrive until all have, or none does any more. A first Ctrl-C does not cut this short, or they
-    /// would be called lost.
+    /// Waits for messages until all have arrived, or none does any more. A first Ctrl-C does not cut this short, or
+    /// they would count as lost.
     fn drain_messages(&self) {
         loop {
             let last = self.board.sum();

@@ -86,7 +86,7 @@ impl Directory {
         Way::Asked
     }
 
-    /// Takes down the route of an endpoint, or that there is none; gives who waits.
+    /// Records the route of an endpoint, or that there is none; returns the connections that wait for it.
     fn settle(&mut self, endpoint: Endpoint, route: Option<u16>) -> Vec<(u32, u32)> {
         let before = match route {
             Some(number) => self.places.insert(endpoint, EndpointState::Route(number)),
@@ -100,7 +100,7 @@ impl Directory {
 }
 
 impl Worker<'_> {
-    /// Has those go on whose endpoints were looked up.
+    /// Continues the connections whose endpoints were looked up.
     pub(super) fn hear_lookups(&mut self) {
         while let Ok((endpoint, found)) = self.directory.found.try_recv() {
             let route = found.and_then(|route| {

@@ -21,7 +21,7 @@ pub(super) struct Line {
     pub(super) route: u16,
     /// The address of the route that it connects to, counted on from where it began.
     pub(super) address: u8,
-    /// How many addresses it has tried in vain.
+    /// How many addresses it has tried without success.
     pub(super) tried: u8,
     /// Where it connects from; `None` leaves it to the kernel.
     pub(super) source: Option<Ipv4Addr>,

@@ -85,8 +85,8 @@ impl Lines {
         })
     }
 
-    /// Begins a connection over a route, from this address if one is given. Gives its line. Connections are spread over
-    /// the addresses of the route.
+    /// Begins a connection over a route, from this address if one is given. Returns its line. Connections are spread
+    /// over the addresses of the route.
     ///
     /// # Errors
     /// No socket is to be had, or it cannot be bound.
@@ -142,7 +142,7 @@ impl Lines {
         self.lines[index as usize].route
     }
 
-    /// Adds a route and gives its number; `None` if there are as many as there can be.
+    /// Adds a route and returns its number; `None` if there is no room for another.
     pub(super) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
         let number = u16::try_from(self.routes.len()).ok()?;
         self.routes.push(route);
@@ -159,7 +159,7 @@ impl Lines {
         self.lines[index as usize].state != LineState::Free
     }
 
-    /// Takes down that a step begins; gives when the last one began.
+    /// Records that a step begins; returns when the last one began.
     pub(super) fn step(&mut self, index: u32, now_ns: u64) -> u64 {
         std::mem::replace(&mut self.lines[index as usize].since_ns, now_ns)
     }
@@ -223,7 +223,7 @@ impl Lines {
         }
     }
 
-    /// Has the crew read what came; `None` when it was no more than TLS' own business, or nobody waits for it.
+    /// Passes received bytes to the crew; `None` when they were part of TLS only, or the line expects nothing.
     pub(super) fn read(
         &mut self,
         index: u32,
@@ -271,7 +271,7 @@ impl Lines {
         heard
     }
 
-    /// Has somebody write on a line, and queues it for sending.
+    /// Lets `write` append bytes to a line, and queues it for sending.
     pub(super) fn write(&mut self, index: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let line = &mut self.lines[index as usize];
         if line.state != LineState::Up {

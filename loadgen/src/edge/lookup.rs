@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
-/// The thread that looks endpoints up, one per process. It ends when nobody can ask any more; nobody waits for that.
+/// The thread that resolves endpoints, one per process. It ends when no sender of questions is left; it is not joined.
 #[derive(Debug)]
 pub(super) struct Lookup {
     asks: Sender<LookupRequest>,

@@ -88,7 +88,7 @@ pub fn run_id() -> u32 {
     fastrand::u32(..)
 }
 
-/// Raises this process's limit of open descriptors as far as it may; gives the limit.
+/// Raises this process's limit of open descriptors as far as it may; returns the limit.
 ///
 /// # Errors
 /// What the kernel says.
@@ -99,7 +99,7 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// Has a later bind to an address leave the port to be chosen at connect, when the other end is known: one port then
+/// Makes a later bind to an address leave the choice of the port to connect, when the other end is known: one port then
 /// serves as many connections as there are pairs of addresses.
 ///
 /// # Errors

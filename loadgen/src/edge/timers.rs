@@ -104,7 +104,7 @@ impl Worker<'_> {
             .insert((at_ns, self.timers.ticket), party);
     }
 
-    /// Gives up the viewers that wait to connect again; returns their number.
+    /// Drops the viewers that wait to connect again; returns their number.
     pub(super) fn forget_retries(&mut self) -> u64 {
         let retries = std::mem::take(&mut self.timers.retries);
         let viewers = retries

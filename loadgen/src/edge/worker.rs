@@ -139,7 +139,7 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Drives the share through all phases; gives the figures that it counted.
+    /// Drives the share through all phases; returns the figures that it counted.
     ///
     /// # Errors
     /// The ring failed.

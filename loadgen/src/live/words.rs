@@ -4,7 +4,7 @@ use super::Progress;
 use crate::result::words;
 
 impl Progress {
-    /// How much is done, from 0 to 1; `None` if nobody knows.
+    /// How much is done, from 0 to 1; `None` if unknown.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
         let share = match (self.done, self.total_s) {
@@ -15,7 +15,7 @@ impl Progress {
         Some(share.clamp(0.0, 1.0))
     }
 
-    /// Seconds that are left if it goes on like this. By the schedule where there is one, as it does not depend on
+    /// Seconds that are left at the present rate. By the schedule where there is one, as it does not depend on
     /// luck.
     #[must_use]
     pub fn left_s(&self) -> Option<f64> {
@@ -98,7 +98,7 @@ pub const KINDS_MAX: usize = 3;
 pub const FIGURES_CHARS_MAX: usize = 200;
 /// Characters of a failure's name in a line.
 const NAME_CHARS_MAX: usize = 32;
-/// Before this much is done nobody can say how long the rest takes.
+/// Before this much is done no remaining time is estimated.
 const SHARE_MIN: f64 = 0.01;
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Axis {
         Self::Log { from, to }
     }
 
-    /// Where a value lies, from 0 (near edge) to 1 (far edge); outside values lie on the edge.
+    /// The position of a value, from 0 (near edge) to 1 (far edge); values outside are clamped to the edge.
     #[must_use]
     pub fn place(self, value: f64) -> f64 {
         let place = match self {

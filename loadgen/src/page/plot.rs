@@ -14,7 +14,7 @@ pub struct Plot<'a> {
     pub note: &'a str,
     /// Left to right.
     pub x: Axis,
-    /// Written below, with the value that each stands for; the axis' own ticks by `say_x` if empty.
+    /// Labels below the axis, each with its value; the axis' own ticks by `say_x` if empty.
     pub x_ticks: Vec<(f64, String)>,
     /// Bottom to top.
     pub y: Axis,

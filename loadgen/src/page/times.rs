@@ -170,7 +170,7 @@ fn quantiles(out: &mut String, runs: &[Run]) {
     out.push_str("</tbody></table></div>");
 }
 
-/// A row of the table; each cell bears its column's name, for where columns have no room.
+/// A row of the table; each cell has its column's name, for screens too narrow for columns.
 fn row(out: &mut String, label: &str, spread: &Spread, run: &Run, colour: usize, named: bool) {
     let _ = write!(out, "<tr><th scope=\"row\">{label}</th>");
     if named {

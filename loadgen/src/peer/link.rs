@@ -23,7 +23,7 @@ enum LinkState {
     Ended,
 }
 
-/// What a peer learns from the bytes it receives.
+/// What the bytes that a peer receives amount to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The upgrade was accepted.
@@ -99,7 +99,7 @@ impl Link {
         }
     }
 
-    /// Takes in `bytes` up to the end of the next event, if there is one; gives how many were used. The caller comes
+    /// Consumes `bytes` up to the end of the next event, if there is one; returns how many were used. The caller comes
     /// again with the rest until nothing is left. What must be answered at once (a ping, a close) is appended to `out`.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// Takes in a part of the answer; gives how much belonged to it, and whether it is whole and right.
+    /// Consumes a part of the answer; returns how much belonged to it, and whether it is whole and right.
     fn take_in(&mut self, bytes: &[u8]) -> Result<(usize, bool), LinkError> {
         let before = self.head.len();
         self.head.extend_from_slice(bytes);

@@ -29,7 +29,7 @@ pub enum Arrival {
 const GAPS_MAX: usize = 256;
 
 impl Sequence {
-    /// Takes down that the message of this number arrived intact.
+    /// Records that the message of this number arrived intact.
     pub fn arrive(&mut self, number: u64) -> Arrival {
         if number >= self.next {
             if number > self.next {

@@ -1,4 +1,4 @@
-//! The payload of a message: who sent it to whom, which one it is, when, and a checksum over all of it.
+//! The payload of a message: sender, recipient, sequence number, time, and a checksum over all of it.
 //!
 //! ```text
 //!  characters  8    8        8     8   16        16       8         the rest

@@ -161,7 +161,7 @@ impl ErrorKind {
     }
 }
 
-/// What stands for each class of failures where there is room for a word or two; see [`ErrorKind::class`].
+/// The short name of each class of failures; see [`ErrorKind::class`].
 pub const CLASSES: [&str; 22] = [
     "refused",
     "reset",

@@ -270,7 +270,7 @@ fn counted(group: &'static str, label: &str, count: Option<u64>, sense: Sense) -
 }
 
 const COST: &str = "Cost";
-/// What stands for a figure that is not known.
+/// Shown in place of an unknown figure.
 pub const UNKNOWN: &str = "–";
 /// The quantiles of a table; the longest is the last.
 pub const QUANTILES: [(&str, f64); 5] = [

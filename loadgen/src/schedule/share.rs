@@ -1,4 +1,4 @@
-//! The split of one run over machines, processes and threads, without anybody who coordinates it.
+//! The split of one run over machines, processes and threads, without a coordinator.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -35,7 +35,7 @@ impl Book {
         })
     }
 
-    /// Takes down that the message of this number arrived intact.
+    /// Records that the message of this number arrived intact.
     pub fn arrive(&mut self, number: u64) -> Arrival {
         let Ok(number @ 0..=CANDIDATES_MAX) = u32::try_from(number) else {
             return Arrival::Unknown;

@@ -167,14 +167,14 @@ impl Crew {
         master.is_some_and(Option::is_some)
     }
 
-    /// Has the party on a line make API calls there, before another line serves it.
+    /// Makes the party on a line send its API calls there, before another line serves it.
     pub fn begin_discovery(&mut self, line: u32, discovery: Box<Discovery>) {
         if let Some(person) = self.people.get_mut(line as usize) {
             person.discovery = Some(discovery);
         }
     }
 
-    /// The API calls that are made on a line; `None` if it serves for messages, or for nobody.
+    /// The API calls that are made on a line; `None` if it carries messages, or is free.
     #[must_use]
     pub fn discovery(&self, line: u32) -> Option<&Discovery> {
         self.people.get(line as usize)?.discovery.as_deref()
@@ -198,7 +198,7 @@ impl Crew {
         }
     }
 
-    /// Takes in all of `bytes` that came on a line; appends what is to be sent on the same line because of them.
+    /// Handles all of `bytes`, received on a line; appends what is to be sent on the same line in return.
     ///
     /// # Errors
     /// The connection is of no more use, see [`LinkError`].
@@ -336,7 +336,7 @@ impl Crew {
         }
     }
 
-    /// Has the peer on a line begin to exchange messages: appends a window of them for each counterpart.
+    /// Starts the exchange of messages of the peer on a line: appends a window of them for each counterpart.
     pub fn start(&mut self, line: u32, out: &mut Vec<u8>) {
         if let Party::Peer(Peer { name, .. }) = *self.party(line) {
             self.relay.start(name, &mut self.desk, out);

@@ -184,7 +184,7 @@ impl Desk {
     }
 }
 
-/// A name of the service's choice, cut to a length that a table of errors can bear.
+/// A name chosen by the service, cut to a length that fits a table of errors.
 fn clipped(name: &str) -> &str {
     name.get(..48).unwrap_or(name)
 }

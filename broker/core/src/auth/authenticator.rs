@@ -102,7 +102,7 @@ impl Authenticator {
         }
     }
 
-    /// Goes on with other credentials, and forgets what it derived from the old ones. Gives these back, so that the
+    /// Switches to other credentials, and forgets what it derived from the old ones. Returns these, so that the
     /// caller can drop them where that stalls nobody.
     pub fn replace_credentials(&mut self, credentials: Arc<Credentials>) -> Arc<Credentials> {
         self.keys.clear();

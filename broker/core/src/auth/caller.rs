@@ -9,7 +9,7 @@ use codec::aws::policy::{Action, Decision, Policy, Request};
 use data_encoding::BASE32;
 use std::sync::Arc;
 
-/// Somebody whose signature was found right, or anybody where none is asked for. Cheap to clone; travels with a
+/// A caller whose signature was valid, or anyone where none is required. Cheap to clone; travels with a
 /// connection to its home shard, and stays what it was when the credentials are replaced.
 #[derive(Clone, Debug)]
 pub struct Caller {

@@ -87,7 +87,7 @@ impl Credentials {
         self.by_id.len()
     }
 
-    /// Whether nobody may sign.
+    /// Whether there is no principal.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()

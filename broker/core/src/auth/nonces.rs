@@ -4,7 +4,7 @@ use super::session_keys::NONCE_BYTES;
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use std::fmt;
 
-/// Gives a nonce that nobody gives again and nobody foretells. Exists per shard; the seed is drawn once per start.
+/// Generates nonces that never repeat and cannot be predicted. Exists per shard; the seed is drawn once per start.
 pub struct Nonces {
     key: Key,
     shard: u16,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// A text that nobody may see: wiped when dropped, and never shown.
+/// A secret text: wiped when dropped, and never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 

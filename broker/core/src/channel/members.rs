@@ -151,7 +151,7 @@ impl Members {
         self.viewers.len()
     }
 
-    /// Whether nobody is connected at all, and nobody holds a slot.
+    /// Whether no connection is a member or holds a slot.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         let connected =

@@ -39,14 +39,14 @@ pub(crate) struct Channel {
     rates: Option<Box<Rates>>,
 }
 
-/// The states of a channel. A change that is not durable yet is shown to nobody except by these.
+/// The states of a channel. A change that is not durable yet shows only in these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// Not durable yet: its name is taken, and callers do not see it.
     Creating,
     /// In use.
     Active,
-    /// Its end is not durable yet: nobody may connect any more.
+    /// Its end is not durable yet: no client may connect any more.
     Deleting,
 }
 
@@ -82,7 +82,7 @@ impl Live {
 }
 
 impl Channel {
-    /// A channel nobody is connected to.
+    /// A channel without connections.
     #[must_use]
     pub(crate) fn new(record: Record, state: Life) -> Self {
         Self {

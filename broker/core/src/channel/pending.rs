@@ -128,7 +128,7 @@ impl Pending {
         fits.then(|| bytes.saturating_sub(freed))
     }
 
-    /// Gives up one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest
+    /// Drops one message to make room elsewhere: of the key that holds most (of equal ones that with the oldest
     /// message) its oldest candidate, else its oldest message. With it comes whose it was.
     pub(crate) fn evict(&mut self) -> Option<(Towards, Rc<str>, Message)> {
         let place = (0..self.keys.len()).max_by_key(|place| {

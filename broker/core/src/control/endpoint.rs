@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 pub struct EndpointRequest<'a> {
     /// The protocols asked for, each once.
     pub protocols: &'a [Protocol],
-    /// As whom the client will connect.
+    /// The role in which the client will connect.
     pub role: Role,
     /// The `Host` field of the request.
     pub host: &'a str,

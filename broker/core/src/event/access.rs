@@ -4,7 +4,7 @@ use codec::aws::sigv4;
 use codec::control::Operation;
 use strum::{EnumCount, VariantNames};
 
-/// As whom an upgrade wants to connect.
+/// The role that an upgrade asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumCount, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum UpgradeRole {
@@ -62,7 +62,7 @@ impl UpgradeOutcome {
     }
 }
 
-/// Why somebody was not let in, as `heliograph_auth_failures_total{reason}` names it.
+/// Why a request was not authorized, as `heliograph_auth_failures_total{reason}` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
     /// The signature.

@@ -137,7 +137,7 @@ pub struct Counters {
     pub upgrades: [[u64; UPGRADE_OUTCOMES]; UPGRADE_ROLES],
     /// HTTP requests by what they were for and the status of their answer, in the order of [`STATUS`].
     pub requests: [[u64; STATUSES]; REQUESTED],
-    /// Signatures and policies that kept somebody out.
+    /// Refusals by signature or policy.
     pub auth_failures: [u64; AUTH_FAILURES],
     /// Refusals by check.
     pub refusals: ByCheck,

@@ -76,7 +76,7 @@ pub enum Entry {
 /// The end of a WebSocket connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionEnd {
-    /// As whom it was admitted.
+    /// The role in which it was admitted.
     pub role: Role,
     /// A viewer's client id.
     pub client_id: Option<Box<str>>,
@@ -101,7 +101,7 @@ pub struct ConnectionEnd {
 /// An API call that changes something, or that the policy refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
-    /// The name of the principal; `None` while nobody is asked who they are.
+    /// The name of the principal; `None` where requests are not signed.
     pub caller: Option<Box<str>>,
     /// The operation's AWS name, or `ConnectAsMaster` and `ConnectAsViewer`.
     pub operation: &'static str,

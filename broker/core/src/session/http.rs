@@ -28,7 +28,7 @@ pub(crate) struct Http {
     pub serial: u32,
     /// At least one request was answered: silence is a keep-alive that ends, not an error.
     pub served: bool,
-    /// Some of the awaited head has come: it is to be whole in time.
+    /// A part of the awaited head was received: the rest has a deadline.
     pub begun: bool,
     /// The request under way is a HEAD: its answer has no body.
     pub bodiless: bool,

@@ -85,7 +85,7 @@ pub(crate) enum SessionState {
 pub(crate) struct Ending {
     /// A close that takes longer than this is aborted; never, once it was aborted.
     pub deadline: Now,
-    /// Which channel it belonged to and as whom: what it does not send goes back there.
+    /// Its channel and role: what it does not send goes back there.
     pub was: Option<(ChannelKey, Role)>,
     /// What the log says of a WebSocket when it has ended.
     pub tally: Option<Tally>,

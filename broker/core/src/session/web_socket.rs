@@ -106,7 +106,7 @@ pub(crate) struct WebSocket {
     pub receiver: Receiver,
     /// The channel it belongs to.
     pub channel: ChannelKey,
-    /// As whom.
+    /// The role in which it was admitted.
     pub role: Role,
     /// A newer connection took its place: it may send, but receives nothing (codec/PROTOCOL.md, TAKE-2).
     pub superseded: bool,

@@ -99,7 +99,7 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// The credentials file of `--auth sigv4`.
     pub credentials: Option<PathBuf>,
-    /// The operator's certificate; `None` with a TLS listener stands for the development certificate (`--dev` only).
+    /// The operator's certificate; `None` with a TLS listener means the development certificate (`--dev` only).
     pub tls: Option<TlsFiles>,
     /// Which endpoints discovery returns.
     pub advertise: Advertise,
@@ -192,7 +192,7 @@ impl Settings {
 pub struct Listen {
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// Address and port. Before the start, port 0 stands for any; the settings that shards get hold the actual one.
+    /// Address and port. Before the start, port 0 means any free port; the settings of shards have the actual one.
     pub addr: SocketAddr,
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Profile, Settings};
 
-/// Spans of time in milliseconds. 0 stands for "off" where a field says so. `default()` is all zeros: the defaults of
+/// Spans of time in milliseconds. 0 means "off" where a field says so. `default()` is all zeros: the defaults of
 /// the configuration are [`Timeouts::of`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeouts {

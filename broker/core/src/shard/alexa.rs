@@ -115,7 +115,7 @@ fn room_for_offer(
     }
 }
 
-/// Gives waiting offers that the current master has not got to it, oldest first: those accepted before `before`.
+/// Sends the current master the waiting offers that it has not got, oldest first: those accepted before `before`.
 pub(super) fn give_offers(
     sockets: &mut Sockets,
     directory: &mut Directory,

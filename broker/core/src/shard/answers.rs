@@ -18,7 +18,7 @@ use crate::session::{Expected, Http, HttpStage, PendingCall};
 use crate::time::Moment;
 use codec::control::{ChannelInfo, ErrorKind, MEDIA_STORAGE_REFUSED};
 
-/// An answer came. An earlier call's finds nobody.
+/// An answer arrived. That of an earlier call is dropped.
 pub(super) fn take_answer(
     sockets: &mut Sockets,
     directory: &mut Directory,

@@ -119,7 +119,7 @@ impl Copies {
     }
 }
 
-/// Hands a copy over, if anybody takes copies.
+/// Hands a copy over, if copies are taken.
 fn copy(directory: &Directory, books: &mut Books, seen: &CopySource<'_>, at: Moment) {
     let Some(copies) = &mut books.copies else {
         return;

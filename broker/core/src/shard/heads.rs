@@ -354,7 +354,7 @@ pub(super) fn refuse_step(
     Step::Over
 }
 
-/// As whom a request for a WebSocket wants to connect, for what is counted before it is known better.
+/// The role that a request for a WebSocket seems to ask for, for counters before it is parsed.
 fn upgrade_of(head: &Head<'_>) -> Purpose {
     let names_client = head
         .query()

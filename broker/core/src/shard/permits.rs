@@ -77,7 +77,7 @@ fn denial(
     })
 }
 
-/// The resource that stands for what does not exist yet: policies say `channel/NAME/*`.
+/// The resource of a channel that does not exist yet: policies say `channel/NAME/*`.
 fn unborn(identity: &Identity, what: &str) -> String {
     let (region, account, name) = (identity.region(), identity.account(), identity.name());
     format!("arn:aws:kinesisvideo:{region}:{account}:{what}/{name}/*")

@@ -169,7 +169,7 @@ impl Recorder {
         ]);
     }
 
-    /// What stands for a client id in notes: 48 bits of its hash.
+    /// What replaces a client id in notes: 48 bits of its hash.
     pub(super) fn mark(&self, client_id: &str) -> u64 {
         self.hasher.hash_one(client_id) >> 16
     }

@@ -37,7 +37,7 @@ impl Sockets {
     }
 }
 
-/// Takes in bytes of an HTTP connection. They are used where they are; only what is incomplete, or must wait, is copied
+/// Handles bytes of an HTTP connection. They are used where they are; only what is incomplete, or must wait, is copied
 /// aside. Answers at most `visit` heads and bodies; returns how many are left of them.
 pub(super) fn take_requests(
     sockets: &mut Sockets,

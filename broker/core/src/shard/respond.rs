@@ -305,7 +305,7 @@ pub(super) fn refuse_head(
     respond(sockets, books, key, &answer, at);
 }
 
-/// What is wrong with a head, or with a body that nobody read.
+/// What is wrong with a head, or with a body that was not read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadFault {
     pub(super) check: Check,

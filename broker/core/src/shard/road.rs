@@ -26,7 +26,7 @@ use crate::time::Moment;
 use codec::signal::Action;
 use codec::ws::Item;
 
-/// Takes in bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at once.
+/// Handles bytes of an open WebSocket: every whole frame is passed on. All frames of one receive are handled at once.
 ///
 /// The receiver is lent out of its session for the time of the call, and the parser out of the shard's scratch memory,
 /// so that what they borrow from `bytes` is separate from all that a message may change.

@@ -46,7 +46,7 @@ impl<K: Key, T> Table<K, T> {
         self.live < self.capacity
     }
 
-    /// Puts a value in; gives it back when the table is full.
+    /// Inserts a value; returns it when the table is full.
     ///
     /// # Errors
     /// The value itself.

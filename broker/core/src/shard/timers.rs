@@ -83,7 +83,7 @@ pub(super) fn tick(
 }
 
 impl Sockets {
-    /// Has the wheel call for a session at `deadline`, unless it calls earlier anyway.
+    /// Arms the wheel for a session at `deadline`, unless it fires earlier anyway.
     #[inline]
     pub(super) fn arm(&mut self, key: SessionKey, deadline: Now) {
         let Some(session) = self.sessions.get_mut(key) else {
@@ -197,7 +197,7 @@ fn request_overdue(
     }
 }
 
-/// A call was not answered in time: its caller gets 503, and an answer that comes later finds nobody.
+/// A call was not answered in time: its caller gets 503, and a later answer is dropped.
 fn reply_overdue(
     sockets: &mut Sockets,
     directory: &mut Directory,

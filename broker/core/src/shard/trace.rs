@@ -51,7 +51,7 @@ pub struct TracePeer {
     pub session: SessionKey,
     /// A viewer's client id; `None` for a master.
     pub client_id: Option<Box<str>>,
-    /// What stands for the client id where no connection is named: see [`TraceKind::Message`].
+    /// What replaces the client id where no connection is named: see [`TraceKind::Message`].
     pub mark: Option<u64>,
     /// The peer's address.
     pub remote: SocketAddr,

@@ -27,7 +27,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Whether somebody waits: a tick is due at once.
+    /// Whether a connection waits: a tick is due at once.
     pub(super) fn due(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -41,7 +41,7 @@ impl Turns {
     }
 }
 
-/// Takes in bytes of an HTTP connection, or goes on with those that wait there.
+/// Handles bytes of an HTTP connection, or continues with those that wait there.
 pub(super) fn receive_requests(
     sockets: &mut Sockets,
     directory: &mut Directory,

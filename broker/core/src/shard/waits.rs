@@ -37,9 +37,9 @@ pub(super) struct Waits {
 pub(super) enum Room {
     /// There is room.
     Free,
-    /// There is, once this call of somebody with more than its share has ended.
+    /// There is, once this call of an account or channel with more than its share has ended.
     InPlaceOf(Call),
-    /// There is none, and nobody has more than the asker would have.
+    /// There is none, and no other holder has more than the caller would have.
     None,
 }
 

@@ -136,7 +136,7 @@ impl Body {
     /// That nothing is left of it.
     ///
     /// # Errors
-    /// The first key that nobody took, and which are allowed.
+    /// The first unknown key, and which are allowed.
     pub(super) fn end(self, allowed: &str) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),

@@ -34,7 +34,7 @@ impl Clocks {
         }
     }
 
-    /// Has every shard take over how far its clocks are moved. Blocks.
+    /// Passes the shift of the clocks to every shard. Blocks.
     fn apply(&mut self) -> (Shift, Option<Moment>) {
         let moments = (self.shards)(self.shift);
         let all: Option<Vec<Moment>> = moments.into_iter().map(|(_, at)| at).collect();

@@ -116,7 +116,7 @@ pub(super) async fn remove(State(admin): State<Admin>, Path(id): Path<String>) -
 }
 
 impl FaultList {
-    /// Ends faults; returns how many. What they hold back goes on when it is due.
+    /// Ends faults; returns how many. What they hold back is delivered when it is due.
     pub(super) fn remove(&mut self, which: impl Fn(&Listed) -> bool) -> usize {
         let before = self.faults.len();
         self.faults.retain(|fault| {

@@ -35,7 +35,7 @@ pub struct Policy {
     statements: Box<[Statement]>,
 }
 
-/// What somebody wants to do.
+/// A request to be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The action.
@@ -43,23 +43,23 @@ pub struct Request<'a> {
     /// The ARN it is done to; `*` for actions without a resource. To create, the time is not known yet, and
     /// `arn:aws:kinesisvideo:<region>:<account>:channel/<name>/*` is asked for literally.
     pub resource: &'a str,
-    /// The client id of a viewer who connects, or for whom ICE servers are fetched.
+    /// The client id of a viewer that connects or fetches ICE servers.
     pub client_id: Option<&'a str>,
 }
 
-/// What one document says to a request.
+/// The decision of one document on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// Some statement allows it and none denies it.
     Allow,
     /// Some statement denies it.
     Deny,
-    /// No statement speaks of it.
+    /// No statement applies to it.
     NoMatch,
 }
 
 impl Decision {
-    /// What two documents of one principal say together: a denial wins, then an allowance.
+    /// Joins the decisions of two documents of one principal: a denial wins, then an allowance.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -124,7 +124,7 @@ impl Policy {
         Ok(Self { statements })
     }
 
-    /// What the document says to a request. Takes time in proportion to the bytes of its patterns times those of the
+    /// Decides on a request. Takes time in proportion to the bytes of its patterns times those of the
     /// resource, at worst.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>) -> Decision {

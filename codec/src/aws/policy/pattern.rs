@@ -1,6 +1,6 @@
 //! Texts with `*` and `?`, matched without exponential backtracking.
 
-/// A pattern: `*` stands for any bytes, `?` for any one. Neither stops at `/` or `:`.
+/// A pattern: `*` matches any bytes, `?` any one byte. Neither stops at `/` or `:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(Box<[u8]>);
 

@@ -58,10 +58,10 @@ struct Conditions<'a>(&'a Forgive, &'a mut Vec<Condition>);
 /// What an operator holds: the key with its values.
 struct Operator<'f>(&'f Forgive);
 
-/// A string that a function takes in.
+/// A string that is passed to a function.
 struct Text<'a, F>(&'a Forgive, &'a str, F);
 
-/// A string or a list of strings, each of which a function takes in.
+/// A string or a list of strings, each of which is passed to a function.
 struct Texts<'a, F>(&'a Forgive, &'a str, F);
 
 impl<'de> Visitor<'de> for Document<'_> {

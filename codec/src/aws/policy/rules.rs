@@ -77,7 +77,7 @@ pub(super) fn resource(text: &str) -> Result<Pattern, String> {
     Ok(Pattern::new(text))
 }
 
-/// A denial with a variable that nobody fills in would deny nothing, so such a text does not load.
+/// A denial with a variable that is never replaced would deny nothing, so such a text does not load.
 pub(super) fn free_of_variables(text: &str) -> Result<&str, String> {
     if text.contains("${") {
         return Err(format!(

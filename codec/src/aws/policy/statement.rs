@@ -25,7 +25,7 @@ pub(super) enum Condition {
 }
 
 impl Statement {
-    /// Whether it speaks of a request.
+    /// Whether it applies to a request.
     pub(super) fn matches(&self, request: &Request<'_>) -> bool {
         let resource = request.resource.as_bytes();
         self.actions.has(request.action)

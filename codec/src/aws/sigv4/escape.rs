@@ -5,8 +5,8 @@
 use super::refusal::Malformed;
 use memchr::memchr;
 
-/// Appends a name or value decoded once; `+` is a plus. Says whether it is strict: whether encoding it again gives it
-/// back.
+/// Appends a name or value decoded once; `+` is a plus. Returns whether it is strict: whether encoding it again gives
+/// it back.
 pub(super) fn decode(out: &mut Vec<u8>, text: &[u8]) -> Result<bool, Malformed> {
     let mut strict = is_plain(text);
     let mut rest = text;

@@ -156,7 +156,7 @@ const PLACES_PER_ID: usize = 2;
 mod tests {
     use super::*;
 
-    /// Signs with what the table gives, and says whether that is what a derivation gives.
+    /// Signs with the key of the table, and returns whether that is the derived one.
     fn ask(keys: &mut SigningKeys, id: &str, scope: &str, secret: &str) -> bool {
         let text = format!("{id}/{scope}");
         let credential = Credential::parse(text.as_bytes()).ok().unwrap();

@@ -233,7 +233,7 @@ impl<'a> Claim<'a> {
         self.carrier
     }
 
-    /// Checks the signature with the key of [`Self::access_key_id`], `None` when nobody knows it, over the whole body.
+    /// Checks the signature over the whole body with the key of [`Self::access_key_id`], `None` if it is unknown.
     /// Takes the time of two SHA-256 of the canonical request at most, and of one of the body.
     ///
     /// # Errors
@@ -309,7 +309,7 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Whether the request is of now. Refusals name the window `told`.
+    /// Whether the request was signed within the window. Refusals name the window `told`.
     fn check_clock(&self, tolerance_s: u64, told: u64) -> Result<(), Refusal> {
         let (signed, now) = (self.signed, self.now);
         if signed > now.after(tolerance_s) {
@@ -389,7 +389,7 @@ impl fmt::Debug for Claim<'_> {
 pub(super) const EMPTY_SHA256: &[u8; 64] =
     b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// Stands for every key that nobody knows. No access key id is empty, so its derived keys have places of their own.
+/// Used for every unknown key. No access key id is empty, so its derived keys have entries of their own.
 const UNKNOWN_ID: &str = "";
 
 /// As long as real secrets are.

@@ -1,7 +1,7 @@
 use super::*;
 use std::net::TcpListener;
 
-/// Opens connections over a route to these addresses until each is there or broken; gives how many are there.
+/// Opens connections over a route to these addresses until each is open or broken; returns how many are open.
 fn connections(addresses: &[SocketAddr], count: usize) -> usize {
     let mut target = Target::parse("http://127.0.0.1:1", false).unwrap();
     target.address = addresses[0];

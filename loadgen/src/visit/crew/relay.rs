@@ -70,7 +70,7 @@ impl Relay {
         }
     }
 
-    /// Takes in what came for a peer on its link: nothing of it concerns another line, so that this is a short loop.
+    /// Handles what a peer received on its link: nothing of it concerns another line, so that this is a short loop.
     pub(super) fn receive(
         &mut self,
         (peer, link): (&mut Peer, &mut Link),
@@ -100,7 +100,7 @@ impl Relay {
         Ok(heard)
     }
 
-    /// Takes in a text that arrived at a peer, and answers it while the relay speaks.
+    /// Handles a text that arrived at a peer, and answers it while messages are exchanged.
     ///
     /// Only a message under way that arrives for the first time is answered. Were any other, a service that makes two
     /// messages of one would have the load grow without end.

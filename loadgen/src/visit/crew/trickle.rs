@@ -31,7 +31,7 @@ impl Crew {
         }
     }
 
-    /// The line of the open master that the session on `line` speaks with.
+    /// The line of the open master of the session on `line`.
     #[must_use]
     pub fn master_line(&self, line: u32) -> Option<u32> {
         let Party::Viewer(viewer) = self.party(line) else {

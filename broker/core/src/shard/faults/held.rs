@@ -7,7 +7,7 @@ use crate::session::{Launch, NEVER};
 use crate::time::Now;
 use std::collections::BTreeMap;
 
-/// A message that goes on later.
+/// A message that is delivered later.
 #[derive(Debug)]
 pub(super) struct HeldMessage {
     /// The connection that sent it; `None` when it was kept, which forgets that.
@@ -18,7 +18,7 @@ pub(super) struct HeldMessage {
     pub(super) launch: Launch,
     pub(super) payload: Box<str>,
     pub(super) recipient: Box<str>,
-    /// It goes on after the next message for this connection, if that is earlier.
+    /// It is delivered after the next message for this connection, if that is earlier.
     pub(super) behind: Option<SessionKey>,
 }
 

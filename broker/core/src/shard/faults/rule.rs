@@ -85,7 +85,7 @@ pub enum RequestAct {
 pub enum MessageAct {
     /// It is dropped.
     Drop,
-    /// It goes on this many milliseconds later.
+    /// It is delivered this many milliseconds later.
     Delay(u64),
     /// It is refused with a status response, if it has a correlation id.
     Status {
@@ -105,7 +105,7 @@ pub enum MessageAct {
 pub enum DeliveryAct {
     /// It is dropped.
     Drop,
-    /// It goes on this many milliseconds later.
+    /// It is delivered this many milliseconds later.
     Delay(u64),
     /// It is sent twice.
     Duplicate,

@@ -61,7 +61,7 @@ pub enum Passage {
     Returned,
     /// It was kept, and a newer one took its place.
     Overwritten,
-    /// It was kept, and nobody came for it in time.
+    /// It was kept, and no recipient connected in time.
     Expired,
     /// It was kept, or came back to be, and there was no room for it.
     Evicted,
