@@ -13,9 +13,9 @@ use crate::side::limits::{
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
-    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES,
-    SPARE_OUTBOX_BYTES_MAX, calls_per_pair, mailbox_open_places, signing_keys_per_shard,
-    spare_outboxes, waiting_calls_per_shard,
+    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX,
+    MAILBOX_CONTROL_PLACES, NOTE_BYTES, SPARE_OUTBOX_BYTES_MAX, calls_per_pair,
+    mailbox_open_places, signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
 };
 use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Settings};
@@ -156,7 +156,16 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
         bytes,
         times: settings.shards,
     };
-    terms.map(term).into()
+    let mut terms: Vec<Term> = terms.map(term).into();
+    if settings.cluster.etcd.is_on() {
+        terms.push(Term {
+            name: "kept messages of other nodes",
+            count: KEPT_PARCEL_BYTES_MAX,
+            bytes: 1,
+            times: 1,
+        });
+    }
+    terms
 }
 
 /// What the admin listener and its event streams hold, once in the process.

@@ -39,7 +39,7 @@ const CORE: &[(&str, &[&str])] = &[
     ),
     ("quota", &["settings", "time"]),
     ("registry", &["id", "record", "time"]),
-    ("placement", &["cluster", "id"]),
+    ("placement", &["cluster", "id", "time"]),
     ("control", &["id", "machine", "settings", "time"]),
     ("crowd", &["time"]),
     ("cluster", &["id", "settings", "time"]),

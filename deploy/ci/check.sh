@@ -38,6 +38,7 @@ main() {
   step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
   # Each waits for leases to end, and is idle meanwhile.
   step 600 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --test-threads 4
+  step 900 "tests of clusters" cargo test --workspace --locked --features broker/cluster --test live -- --ignored cluster_etcd:: --test-threads 2
   step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model

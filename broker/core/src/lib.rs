@@ -14,7 +14,7 @@
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
 //! | [`crowd`] | connections by address, and who makes room |
-//! | [`cluster`] | which node owns which channels; nothing uses it yet |
+//! | [`cluster`] | which node owns which channels |
 //! | [`shard`] | one core's sessions and channels: the road of a message |
 
 #![forbid(unsafe_code)]

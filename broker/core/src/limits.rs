@@ -204,6 +204,34 @@ pub const MESSAGE_MS_MAX: u64 = 10_000;
 /// SendAlexaOfferToMaster, a MessageTtlSeconds of at most 120 s; the rest is for a store that is slow.
 pub const REPLY_MS_MAX: u64 = 150_000;
 
+/// How long a request waits for a node that has its channel, where slots go from one node to another, in milliseconds;
+/// then 503. The C SDK gives up after 5 s.
+pub const OWNER_WAIT_MS: u64 = 3_000;
+
+/// From one look for that node to the next, in milliseconds.
+pub const OWNER_LOOK_MS: u64 = 50;
+
+/// Orders about slots that a shard carries out in one turn: each brings or takes away some hundred channels, less than
+/// a millisecond.
+pub const SLOT_ORDERS_PER_TURN: usize = 4;
+
+/// Bytes of kept messages that are packed of a slot that another node gets; what does not fit is withdrawn. Nodes take
+/// messages of 16 MiB of each other.
+pub const PARCEL_BYTES_MAX: usize = 12 << 20;
+
+/// Bytes of kept messages of slots that other nodes offer; a parcel beyond it is refused, and its slot stays there.
+pub const KEPT_PARCEL_BYTES_MAX: usize = 64 << 20;
+
+/// How long a shard waits for connections of a slot that another node gets to hand over what they have begun to send,
+/// in milliseconds: below half of what the transfer waits for.
+pub const SLOT_STILL_MS: u64 = 1_000;
+
+/// From one look at those connections to the next, in milliseconds.
+pub const SLOT_LOOK_MS: u64 = 5;
+
+/// Over how long a node that is alone closes its connections, in milliseconds.
+pub const ALONE_CLOSE_MS: u64 = 2_000;
+
 /// Bytes of a request that follow an unfinished call on the same connection before reading pauses.
 pub const PIPELINED_BYTES_MAX: usize = 32 * 1024;
 

@@ -1,7 +1,8 @@
 //! Placement: the one place that decides which node and which shard own a channel.
 
 use crate::cluster::slot_map::SlotMap;
-use crate::id::{Identity, NodeId, ShardId};
+use crate::id::{Identity, NodeId, ShardId, Slot};
+use crate::time::Now;
 use ahash::RandomState;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ pub enum Home {
     Here(ShardId),
     /// On another node.
     There(NodeId),
-    /// Nowhere for the moment: no node owns its slot.
+    /// Nowhere for the moment: no node is known to serve its slot.
     Nobody,
 }
 
@@ -56,17 +57,29 @@ impl Placement {
         self.cluster.as_deref()
     }
 
-    /// Where a channel lives. A look-up by name and one by ARN agree: the creation time has no part in it.
+    /// The same, to be kept.
     #[must_use]
-    pub fn home(&self, identity: &Identity) -> Home {
+    pub fn map(&self) -> Option<Arc<SlotMap>> {
+        self.cluster.clone()
+    }
+
+    /// Where a channel lives at `now`. A look-up by name and one by ARN agree: the creation time has no part in it.
+    #[must_use]
+    pub fn home(&self, identity: &Identity, now: Now) -> Home {
         match &self.cluster {
             None => Home::Here(self.shard(identity)),
-            Some(map) => match map.owner(identity) {
+            Some(map) => match map.owner(identity, now) {
                 Some(node) if node == map.own() => Home::Here(self.shard(identity)),
                 Some(node) => Home::There(node),
                 None => Home::Nobody,
             },
         }
+    }
+
+    /// The slot of a channel, in a cluster that said its key.
+    #[must_use]
+    pub fn slot(&self, identity: &Identity) -> Option<Slot> {
+        self.cluster.as_ref()?.slot(identity)
     }
 
     /// The shard of this process that owns a channel, if this node does.
@@ -98,7 +111,7 @@ mod tests {
         .unwrap();
         let named = Identity::new("us-west-2", "123456789012", "cam.1");
         assert_eq!(
-            placement.home(&Identity::of(&arn)),
+            placement.home(&Identity::of(&arn), Now(0)),
             Home::Here(placement.shard(&named))
         );
     }
@@ -121,15 +134,18 @@ mod tests {
     #[test]
     fn in_a_cluster_the_owner_of_the_slot_has_the_channel() {
         let alone = Placement::new([1, 2, 3, 4], 4);
-        let mut map = SlotMap::new(&[0; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
+        let map = SlotMap::new(&[0; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
         let channel = |number| Identity::new("r", "1", &format!("channel{number}"));
         let [own, other, nobodys] = [channel(1), channel(2), channel(3)];
-        map.assign(map.slot(&own), NodeId(0));
-        map.assign(map.slot(&other), NodeId(1));
+        map.assign(map.slot(&own).unwrap(), Some(NodeId(0)));
+        map.assign(map.slot(&other).unwrap(), Some(NodeId(1)));
         let clustered = alone.clone().in_cluster(Arc::new(map));
-        assert_eq!(clustered.home(&own), Home::Here(alone.shard(&own)));
-        assert_eq!(clustered.home(&other), Home::There(NodeId(1)));
-        assert_eq!(clustered.home(&nobodys), Home::Nobody);
-        assert_eq!(alone.home(&nobodys), Home::Here(alone.shard(&nobodys)));
+        assert_eq!(clustered.home(&own, Now(0)), Home::Here(alone.shard(&own)));
+        assert_eq!(clustered.home(&other, Now(0)), Home::There(NodeId(1)));
+        assert_eq!(clustered.home(&nobodys, Now(0)), Home::Nobody);
+        assert_eq!(
+            alone.home(&nobodys, Now(0)),
+            Home::Here(alone.shard(&nobodys))
+        );
     }
 }

@@ -52,10 +52,10 @@ mod writer;
 
 pub use config::{Config, Options, TlsError, tls};
 pub use directory::DirectoryError;
-pub use driver::{Driver, Handle, Inspection, ParcelSender, StartError};
+pub use driver::{Driver, Handle, Inspection, Inspector, NodeState, ParcelSender, StartError};
 pub use exchange::{ExchangeError, Existing, export, import};
 pub use names::Name;
-pub use order::{Order, Service};
+pub use order::{News, Order, Service};
 pub use peers::{InProcess, Mail, Mailbox, Network, Peers};
 pub use store::EtcdStore;
 pub use tcp::{PeerCounts, PeerListener, TcpPeers};

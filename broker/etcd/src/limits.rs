@@ -81,6 +81,9 @@ pub const ADDRESS_BYTES_MAX: usize = 255;
 /// How long an ending node waits for its last calls and messages.
 pub const LEAVE: Duration = Duration::from_secs(1);
 
+/// How long somebody waits who asks how the node fares.
+pub const INSPECT: Duration = Duration::from_secs(1);
+
 /// How often at most the data directory is written because the revision rose.
 pub const REMEMBER_MS: u64 = 1_000;
 

@@ -73,6 +73,12 @@ impl Names {
         self.names.get(node.index())
     }
 
+    /// Every node with its number.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (NodeId, &Name)> {
+        let numbers = (0..).map(NodeId);
+        numbers.zip(&self.names)
+    }
+
     fn push(&mut self, name: Name) -> NodeId {
         let number = NodeId(u16::try_from(self.names.len()).unwrap_or(u16::MAX));
         self.names.push(name.clone());

@@ -2,9 +2,10 @@
 
 use crate::names::Name;
 use broker_core::cluster::message::{Cause, Ending, Held, Packed, Parcel};
-use broker_core::cluster::types::ParcelId;
+use broker_core::cluster::types::{NodeId, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
+use broker_core::time::Now;
 
 /// The process around the driver. Called on the driver's thread, in order; must not block.
 pub trait Service: Send + 'static {
@@ -14,8 +15,29 @@ pub trait Service: Send + 'static {
     /// Records of a slot that is loaded: some of them, or none. They count once [`Order::Serve`] comes for `held`.
     fn records(&mut self, held: Held, records: Vec<Record>);
 
+    /// Keep the messages of a parcel that another node offers, until an order names it. False if there is no room: the
+    /// node that offers it keeps the slot.
+    fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool;
+
     /// What became of a change of a record: called once for each that was taken.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
+
+    /// What the node knows has changed. Comes after the orders that the same change causes.
+    fn learn(&mut self, news: News);
+}
+
+/// What a node has learned of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The key of the hash that finds a channel's slot. Once.
+    SlotKey([u8; 16]),
+    /// Where a node is reached, by the roster. A number keeps its name.
+    Node(NodeId, Name, Box<str>),
+    /// Who owns a slot: `NodeId(0)` is this node, which need not serve it yet.
+    Owner(Slot, Option<NodeId>),
+    /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
+    /// sleeps.
+    ValidUntil(Now),
 }
 
 /// What is to be done, in order.
@@ -27,8 +49,6 @@ pub enum Order {
     Serve(Held, Option<ParcelId>),
     /// Put a parcel's messages into a slot that is served.
     Merge(Held, ParcelId),
-    /// Keep the messages of a parcel that another node offers, until one of the orders above, or [`Self::Discard`].
-    Keep(ParcelId, Vec<u8>),
     /// Drop a parcel.
     Discard(ParcelId),
     /// Stop admitting to a slot and pack its pending messages; its sockets are read no further.

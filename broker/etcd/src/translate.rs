@@ -27,6 +27,9 @@ pub(crate) struct Translator {
     peers: Box<str>,
     /// Where messages to each node go.
     mail_to: BTreeMap<NodeId, Box<str>>,
+    addresses: BTreeMap<NodeId, Box<str>>,
+    /// An address has changed since [`Self::take_moved`].
+    moved: bool,
 }
 
 /// A key of ours whose value is not: nothing is concluded from what was read with it.
@@ -78,12 +81,31 @@ impl Translator {
             address: config.address.clone(),
             peers: config.peers.clone(),
             mail_to: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            moved: false,
         }
     }
 
     /// Where messages to a node go, as its roster entry says.
     pub(crate) fn peers(&self, node: NodeId) -> Option<&str> {
         self.mail_to.get(&node).map(|address| &**address)
+    }
+
+    /// Where a node is reached, as its roster entry says.
+    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
+        self.addresses.get(&node).map(|address| &**address)
+    }
+
+    /// Where all nodes are.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &Box<str>)> {
+        self.addresses
+            .iter()
+            .map(|(node, address)| (*node, address))
+    }
+
+    /// Whether an address has changed since the last call.
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// All watched keys as of one revision. Those of another cluster of the same name are of another history, for which
@@ -157,6 +179,9 @@ impl Translator {
                         return Err(Why::Address);
                     }
                     self.mail_to.insert(node, value.peers.clone());
+                    let address = value.address.clone();
+                    let former = self.addresses.insert(node, address);
+                    self.moved |= former.as_ref() != Some(&value.address);
                 }
                 let value = value.map(|value| {
                     Value::Roster(match value.state {

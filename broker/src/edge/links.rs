@@ -8,6 +8,7 @@ use broker_core::id::NodeId;
 use codec::proxy::LinkKey;
 use ring::Key;
 use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
 
 /// This node's part of the links of a cluster. One per process.
 #[derive(Debug)]
@@ -16,15 +17,39 @@ pub struct Links {
     pub key: LinkKey,
     /// This node's name.
     pub own: Box<str>,
-    /// Name and inner address of each node, by [`NodeId`].
-    pub nodes: Vec<(Box<str>, SocketAddr)>,
+    /// Name and inner address of each node, by [`NodeId`]. Read once for each tunnel.
+    nodes: RwLock<Vec<Option<Place>>>,
 }
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "read once for each tunnel, written when a node is reached elsewhere than before"
+)]
+type RwLock<T> = std::sync::RwLock<T>;
+
+/// Name and inner address of a node.
+type Place = (Arc<str>, SocketAddr);
+
 impl Links {
+    /// The links of a node that knows no other.
+    #[must_use]
+    pub fn new(key: LinkKey, own: Box<str>) -> Self {
+        let nodes = RwLock::default();
+        Self { key, own, nodes }
+    }
+
+    /// A node is reached there from here on.
+    pub fn put(&self, node: NodeId, name: &str, address: SocketAddr) {
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        let places = nodes.len().max(node.index() + 1);
+        nodes.resize(places, None);
+        nodes[node.index()] = Some((name.into(), address));
+    }
+
     /// Name and address of a node.
-    pub(super) fn node(&self, node: NodeId) -> Option<(&str, SocketAddr)> {
-        let (name, address) = self.nodes.get(node.index())?;
-        Some((name, *address))
+    pub(super) fn node(&self, node: NodeId) -> Option<Place> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(node.index())?.clone()
     }
 }
 

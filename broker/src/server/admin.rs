@@ -1,6 +1,8 @@
 //! What the admin listener asks the process, and whom it answers.
 
 use super::environment::environment;
+use super::node::Node;
+use super::records::Records;
 use super::registry::Registry;
 use super::{Failure, check, session_key};
 use crate::edge::Post;
@@ -26,7 +28,7 @@ pub(super) fn shows(
     settings: &Arc<Settings>,
     placement: &Placement,
     mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
-    registry: &Registry,
+    registry: &Records,
     log: &Log,
     not_after: NotAfter,
     (token, session_keys): (Option<String>, &SessionKeys),
@@ -39,6 +41,8 @@ pub(super) fn shows(
     let started = started.map_or(0, |since| since.as_secs());
     let budgets = budgets(settings);
     let data_dir = settings.data_dir.clone();
+    let cluster = registry.node().map(Node::look);
+    let look_at_cluster = cluster.clone();
     let mut scraper = Scraper::new(Arc::clone(mailboxes));
     let scrape = Box::new(move || {
         let report = scraper.scrape(ANSWER_MAX);
@@ -52,6 +56,7 @@ pub(super) fn shows(
             started,
             budgets,
             data_dir_free: free_bytes(&data_dir),
+            cluster: look_at_cluster.as_ref().and_then(|look| look()),
             ..ProcessState::default()
         };
         report.map(|report| Report { process, ..report })
@@ -73,6 +78,7 @@ pub(super) fn shows(
             captures: settings.dev_capture.then(Captures::default),
             environment: environment(settings),
         }),
+        cluster,
     }
 }
 
@@ -139,11 +145,15 @@ fn look(mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Look {
 }
 
 /// What `POST /backup` is answered from.
-fn backup(settings: &Settings, registry: &Registry) -> Backup {
-    let (committer, data_dir) = (registry.committer(), settings.data_dir.clone());
+fn backup(settings: &Settings, registry: &Records) -> Backup {
+    let committer = registry.on_disk().map(Registry::committer);
+    let data_dir = settings.data_dir.clone();
     let token_file = settings.admin.token_file.as_ref();
     Backup {
-        snapshot: Box::new(move || committer.snapshot()),
+        snapshot: Box::new(move || match &committer {
+            Some(committer) => committer.snapshot().map_err(|error| error.to_string()),
+            None => Err("the channels of a cluster are in etcd: use its snapshots".into()),
+        }),
         session_key: Box::new(move || session_key::text(&data_dir)),
         data_dir: settings.data_dir.clone(),
         // Checked at the start, except a file that is borrowed under --dev.

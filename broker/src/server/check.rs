@@ -136,9 +136,6 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
 /// The files by which etcd is reached.
 #[cfg(feature = "cluster")]
 fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
-    let rule =
-        "allowed in the configuration of `broker cluster` alone: `broker serve` takes map_file";
-    draft.fault("cluster.etcd", etcd.endpoints.join(" "), rule);
     for fault in crate::etcd_files::options(etcd).err().unwrap_or_default() {
         draft.fault(fault.key, fault.path.display(), fault.rule);
     }

@@ -6,17 +6,33 @@ use crate::files;
 use broker_core::cluster::fixed_map::FixedMap;
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::slot_map::SlotMap;
+use broker_core::id::NodeId;
 use broker_core::settings::Settings;
 use std::path::Path;
 use std::sync::Arc;
 
 /// What shards and their edges need of it.
-#[derive(Debug)]
 pub(super) struct Cluster {
     /// Who owns which channel.
     pub(super) map: Arc<SlotMap>,
     /// How others are reached.
     pub(super) links: Arc<Links>,
+    /// What the node needs to follow the cluster, where owners change.
+    pub(super) etcd: Option<EtcdPart>,
+}
+
+/// What is needed where the nodes agree in etcd on who owns what.
+#[cfg_attr(
+    not(feature = "cluster"),
+    expect(dead_code, reason = "nothing follows the cluster")
+)]
+pub(super) struct EtcdPart {
+    /// The cluster's name.
+    pub(super) name: String,
+    /// This node's.
+    pub(super) node: String,
+    /// What all nodes share.
+    pub(super) secret: ClusterSecret,
 }
 
 impl Cluster {
@@ -26,31 +42,45 @@ impl Cluster {
     /// [`Failure::Configuration`] when one of them changed since it was checked, and is wrong.
     pub(super) fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
         let cluster = &settings.cluster;
-        let (Some(name), Some(node), Some(secret_file), Some(map_file)) = (
-            &cluster.name,
-            &cluster.node,
-            &cluster.secret_file,
-            &cluster.map_file,
-        ) else {
+        let (Some(name), Some(node), Some(secret_file)) =
+            (&cluster.name, &cluster.node, &cluster.secret_file)
+        else {
             return Ok(None);
         };
-        let wrong = |key: &str, path: &Path, rule| {
-            Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
-        };
         let secret = secret(secret_file).map_err(|rule| wrong("secret_file", secret_file, rule))?;
+        let Some(map_file) = &cluster.map_file else {
+            let links = Links::new(secret.link_key(name), node.as_str().into());
+            let etcd = EtcdPart {
+                name: name.clone(),
+                node: node.clone(),
+                secret,
+            };
+            return Ok(Some(Self {
+                // The first of the nodes that a node knows.
+                map: Arc::new(SlotMap::unknown(NodeId(0))),
+                links: Arc::new(links),
+                etcd: Some(etcd),
+            }));
+        };
         let fixed = map(map_file, node).map_err(|rule| wrong("map_file", map_file, rule))?;
         let own = fixed
             .node(node)
             .ok_or_else(|| wrong("map_file", map_file, String::new()))?;
+        let links = Links::new(secret.link_key(name), node.as_str().into());
+        for (number, (name, address)) in (0..).zip(&fixed.nodes) {
+            links.put(NodeId(number), name, *address);
+        }
         Ok(Some(Self {
             map: Arc::new(fixed.slot_map(&secret.slot_key(name), own)),
-            links: Arc::new(Links {
-                key: secret.link_key(name),
-                own: node.as_str().into(),
-                nodes: fixed.nodes,
-            }),
+            links: Arc::new(links),
+            etcd: None,
         }))
     }
+}
+
+/// A file that was right when it was checked.
+pub(super) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
+    Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
 }
 
 /// The secret of a file.

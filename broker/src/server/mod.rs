@@ -20,9 +20,16 @@ mod credentials;
 pub(crate) mod data_dir;
 mod environment;
 mod failure;
+mod follower;
 mod listeners;
+#[cfg(feature = "cluster")]
+mod node;
+#[cfg(not(feature = "cluster"))]
+#[path = "node_absent.rs"]
+mod node;
 mod pulse;
 mod ready;
+mod records;
 mod registry;
 mod reload;
 pub(crate) mod session_key;
@@ -41,7 +48,7 @@ pub use failure::Failure;
 
 use crate::edge::{EdgeSettings, Post};
 use crate::memory;
-use crate::side::{self, AdminPage, Log, Status, StatusBoard};
+use crate::side::{self, AdminPage, Log, StatusBoard};
 use crate::tls_files::NotAfter;
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::placement::Placement;
@@ -52,9 +59,10 @@ use cluster::Cluster;
 use credentials::CredentialsFile;
 use crossbeam_channel::unbounded;
 use data_dir::DataDir;
+use follower::Follower;
 use listeners::Bound;
 use mailbox::Mailbox;
-use registry::Registry;
+use records::Records;
 use reload::Reloader;
 use shards::{Shards, seeds};
 use std::io;
@@ -89,7 +97,8 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let session_keys = Arc::new(session_key::open(data_dir.path())?);
     let status = StatusBoard::default();
     let placement = placement(settings.shards, cluster.as_ref())?;
-    let mut registry = Registry::open(&data_dir, &placement, &mailboxes, &status)?;
+    let around = (&data_dir, &mailboxes, &status);
+    let mut registry = Records::open(&settings, cluster.as_ref(), &placement, around)?;
     let (commands, told) = unbounded();
     let (events, happened) = unbounded();
     let in_force = who.as_ref().map(|found| found.file.in_force());
@@ -120,13 +129,9 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         links: cluster.map(|cluster| cluster.links),
     };
     let shards = shards.start(threads, bound)?;
-    status.set(Status::Ok);
+    let follower = Follower::new(registry.node(), &status);
     announce(&settings, connections, &data_dir);
-    let ca = tls.as_ref().and_then(|found| found.ca.as_deref());
-    ready::tell(&settings, ca)?;
-    let supervisor = Supervisor::of_environment();
-    supervisor.ready();
-
+    let supervisor = tell_all(&settings, tls.as_ref())?;
     let reloader = reloader(tls, who);
     let drain_ms = settings.timeouts.drain_ms;
     Watch {
@@ -138,11 +143,24 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         happened,
         reloader,
         supervisor,
+        follower,
         drain_ms,
     }
     .until_the_end()?;
     registry.close();
     Ok(())
+}
+
+/// Says that the server runs: on stdout, and to the service manager.
+fn tell_all(
+    settings: &Settings,
+    tls: Option<&certificate::InitialCertificate>,
+) -> Result<Supervisor, Failure> {
+    let ca = tls.and_then(|found| found.ca.as_deref());
+    ready::tell(settings, ca)?;
+    let supervisor = Supervisor::of_environment();
+    supervisor.ready();
+    Ok(supervisor)
 }
 
 /// What reads the files again that may change.
@@ -267,12 +285,16 @@ fn mailboxes(shards: usize) -> Result<Arc<[Mailbox<Post<Shard>>]>, Failure> {
         .into())
 }
 
-fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
-    for (shard, mailbox) in mailboxes.iter().enumerate() {
-        if mailbox.post_always(letter()).is_err() {
-            tracing::error!(shard, "the mailbox is full");
-        }
+/// A letter that the mailbox has a place for, whatever else is in it.
+fn post(mailboxes: &[Mailbox<Post<Shard>>], shard: usize, letter: Post<Shard>) {
+    let mailbox = mailboxes.get(shard);
+    if mailbox.is_none_or(|mailbox| mailbox.post_always(letter).is_err()) {
+        tracing::error!(shard, "the mailbox is full");
     }
+}
+
+fn post_to_all(mailboxes: &[Mailbox<Post<Shard>>], letter: impl Fn() -> Post<Shard>) {
+    (0..mailboxes.len()).for_each(|shard| post(mailboxes, shard, letter()));
 }
 
 fn fatal(what: &str, error: &dyn std::fmt::Display) -> Failure {

@@ -9,7 +9,7 @@ use broker_core::id::{Identity, ShardId};
 use broker_core::placement::{Home, Placement};
 use broker_core::record::Records;
 use broker_core::shard::{Letter, Shard};
-use broker_core::time::Wall;
+use broker_core::time::{Now, Wall};
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -44,7 +44,7 @@ impl Registry {
                 newest = newest.max(record.created);
             }
             let identity = Identity::of(&record.arn);
-            foreign += usize::from(!matches!(placement.home(&identity), Home::Here(_)));
+            foreign += usize::from(!matches!(placement.home(&identity, Now(0)), Home::Here(_)));
             let home = placement.shard(&identity);
             if let Some(records) = records.get_mut(home.index()) {
                 records.push(record);
@@ -114,11 +114,7 @@ fn tell(mailboxes: &[Mailbox<Post<Shard>>], status: &StatusBoard, done: Done<Tic
         channel,
         done.result.map_err(|error| registry::not_kept(&error)),
     );
-    let mailbox = mailboxes.get(shard.index());
-    let posted = mailbox.map(|mailbox| mailbox.post_always(Post::Letter(letter)).is_ok());
-    if posted != Some(true) {
-        tracing::error!(shard = shard.0, "the mailbox is full");
-    }
+    super::post(mailboxes, shard.index(), Post::Letter(letter));
 }
 
 /// Says once how the store fares when that has changed.

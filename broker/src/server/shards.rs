@@ -1,7 +1,7 @@
 //! The shards: what each is made of, and their start.
 
 use super::listeners::Bound;
-use super::registry::Registry;
+use super::records::Records;
 use super::{Failure, fatal};
 use crate::edge::{
     Descriptors, EdgeSettings, Links, Listener, Post, ShardConfig, ShardEvent, ShardHandle,
@@ -28,7 +28,7 @@ pub(super) struct Shards<'s> {
     /// Who may sign; `None` where no signature is asked for.
     pub(super) credentials: Option<Arc<Credentials>>,
     pub(super) session_keys: Arc<SessionKeys>,
-    pub(super) registry: &'s mut Registry,
+    pub(super) registry: &'s mut Records,
     pub(super) edge: EdgeSettings,
     pub(super) events: Sender<ShardEvent>,
     pub(super) log: &'s Log,
@@ -95,7 +95,7 @@ impl Shards<'_> {
     }
 
     fn machine(&mut self, id: ShardId, nonce_seed: &[u8; 32]) -> Result<Start, Failure> {
-        let (store, records) = self.registry.of(id);
+        let (store, records, slot_orders) = self.registry.of(id);
         let authenticator = self.credentials.as_ref().map(|credentials| {
             Authenticator::new(
                 self.settings.signature_rules(),
@@ -111,7 +111,7 @@ impl Shards<'_> {
             seeds: seeds()?,
             records,
             newest: self.registry.newest(),
-            store: Box::new(store),
+            store,
             journal: self.log.journal(),
             authenticator,
             session_keys: Arc::clone(&self.session_keys),
@@ -119,6 +119,7 @@ impl Shards<'_> {
             waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
             copies: self.captures.as_ref().map(Captures::of_shard),
             account_use: self.account_use.clone(),
+            slot_orders,
         })
     }
 }

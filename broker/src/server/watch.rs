@@ -1,20 +1,22 @@
 //! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
 
+use super::follower::{self, Follower, GIVING_MAX};
 use super::pulse::{Pulse, ShardChange};
 use super::reload::Reloader;
 use super::supervisor::Supervisor;
 use super::{Failure, fatal, post_to_all};
 use crate::edge::{Post, ShardEvent, ShardHandle};
 use crate::side::{Command, History, Shared, Status, StatusBoard, give_memory_back};
+use broker_core::cluster::message::Ending;
 use broker_core::id::ShardId;
 use broker_core::shard::{Letter, Shard};
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select};
 use mailbox::Mailbox;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A running server, as the main thread sees it.
-pub(super) struct Watch {
+pub(super) struct Watch<'n> {
     pub(super) shards: Vec<ShardHandle>,
     pub(super) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
     pub(super) status: StatusBoard,
@@ -25,6 +27,8 @@ pub(super) struct Watch {
     /// The service manager.
     pub(super) supervisor: Supervisor,
     pub(super) rounds: Rounds,
+    /// The node of a cluster, if this is one.
+    pub(super) follower: Follower<'n>,
     pub(super) drain_ms: u64,
 }
 
@@ -43,16 +47,19 @@ pub(super) struct Rounds {
 enum News {
     Command(Command),
     Shard(ShardEvent),
+    /// The node of the cluster has ended.
+    Node(Ending),
     /// The wait's time is over.
     Late,
 }
 
-impl Watch {
+impl Watch<'_> {
     /// Waits for a signal, then drains, stops and joins the shards.
     pub(super) fn until_the_end(mut self) -> Result<(), Failure> {
         self.serve()?;
         self.status.set(Status::Draining);
         self.supervisor.stopping();
+        self.give_slots()?;
         tracing::info!(
             within_ms = self.drain_ms,
             "draining: press Ctrl-C again to stop now, or send SIGTERM again"
@@ -101,6 +108,34 @@ impl Watch {
                 }
                 News::Shard(ShardEvent::Drained(_)) | News::Late => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
+                News::Node(ending) => return Err(follower::failure(ending)),
+            }
+        }
+    }
+
+    /// In a cluster whose owners change: gives the slots of this node to others. Clients of other nodes' channels are
+    /// served meanwhile.
+    fn give_slots(&mut self) -> Result<(), Failure> {
+        if !self.follower.drain() {
+            return Ok(());
+        }
+        tracing::info!(
+            "giving all slots to other nodes: press Ctrl-C again to stop now, or send SIGTERM again"
+        );
+        let until = Instant::now() + GIVING_MAX;
+        loop {
+            match self.next(until) {
+                News::Command(Command::End) => return Err(Failure::Impatience),
+                News::Command(Command::Reload) | News::Shard(ShardEvent::Drained(_)) => {}
+                News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
+                News::Node(ending) => {
+                    follower::report(ending);
+                    return Ok(());
+                }
+                News::Late => {
+                    tracing::warn!("not every slot was given away in time");
+                    return Ok(());
+                }
             }
         }
     }
@@ -128,7 +163,7 @@ impl Watch {
                 News::Command(Command::End) => return Err(Failure::Impatience),
                 News::Command(Command::Reload) => {}
                 News::Shard(event) if wanted(event) => left -= 1,
-                News::Shard(ShardEvent::Drained(_)) => {}
+                News::Shard(ShardEvent::Drained(_)) | News::Node(_) => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Late => return Ok(false),
             }
@@ -144,6 +179,14 @@ impl Watch {
             let news = select! {
                 recv(self.told) -> command => command.map_or(News::Late, News::Command),
                 recv(self.happened) -> event => event.map_or(News::Late, News::Shard),
+                recv(self.follower.ended) -> ending => match ending {
+                    Ok(ending) => News::Node(ending),
+                    Err(_) => {
+                        // It has said how it ended, or panicked: then its slots are others' soon.
+                        self.follower.ended = never();
+                        News::Late
+                    }
+                },
                 default(limit) => News::Late,
             };
             let now = Instant::now();
@@ -152,7 +195,7 @@ impl Watch {
             }
             match news {
                 News::Late if now < until => {}
-                News::Command(_) | News::Shard(_) | News::Late => return news,
+                News::Command(_) | News::Shard(_) | News::Node(_) | News::Late => return news,
             }
         }
     }
@@ -177,6 +220,7 @@ impl Watch {
         if self.rounds.pulse.is_well(now) {
             self.supervisor.alive();
         }
+        self.follower.look(&self.rounds.pulse, &self.status, now);
         self.reloader.look();
         give_memory_back();
         if now >= self.rounds.remind {

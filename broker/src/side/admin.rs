@@ -3,6 +3,7 @@
 use super::access::Access;
 use super::assets;
 use super::backup::{self, Backups};
+use super::cluster::{self, LookAtCluster};
 use super::dev::{self, Dev};
 use super::disconnect;
 use super::door::{Door, Seat};
@@ -69,6 +70,8 @@ pub(super) struct Admin {
     /// One trace is read at a time: see [`TRACE_EVENTS_MAX`](super::limits::TRACE_EVENTS_MAX).
     pub(super) tracing: Arc<Mutex<()>>,
     pub(super) troubled: Arc<Troubled>,
+    /// Where the nodes agree in etcd on who owns what.
+    pub(super) cluster: Option<LookAtCluster>,
 }
 
 /// Serves `listener` forever, within the bounds of [`Door`].
@@ -88,6 +91,7 @@ pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Sho
         tries: Arc::new(shows.tries),
         tracing: Arc::default(),
         troubled: shows.troubled,
+        cluster: shows.cluster,
     };
     let routes = Router::new()
         .route("/", get(assets::index))
@@ -99,6 +103,7 @@ pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Sho
         .route("/channels", get(channels::list))
         .route("/channels/{name}", get(channels::one))
         .route("/channels/{name}/disconnect", post(disconnect::disconnect))
+        .route("/cluster", get(cluster::cluster))
         .route("/overview", get(overview::overview))
         .route("/events", get(events::events))
         .route("/channels/{name}/trace", get(trace::trace))

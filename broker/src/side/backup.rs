@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use store::{Snapshot, SnapshotError};
+use store::Snapshot;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 /// What a backup is made of.
 pub struct Backup {
     /// Returns a snapshot of the registry; blocks for a commit.
-    pub snapshot: Box<dyn Fn() -> Result<Snapshot, SnapshotError> + Send + Sync>,
+    pub snapshot: Box<dyn Fn() -> Result<Snapshot, String> + Send + Sync>,
     /// Reads `session.key`.
     pub session_key: Box<dyn Fn() -> io::Result<Zeroizing<String>> + Send + Sync>,
     /// The data directory.
@@ -61,7 +61,7 @@ impl Backups {
             let key = key.map_err(|error| format!("session.key cannot be read: {error}"))?;
             wire::put_session_key(&mut head, &key);
         }
-        let snapshot = (self.what.snapshot)().map_err(|error| error.to_string())?;
+        let snapshot = (self.what.snapshot)()?;
         Ok((head, snapshot))
     }
 }
@@ -161,7 +161,7 @@ impl Backup {
     /// For listeners whose tests ask for none.
     pub(super) fn none() -> Self {
         Self {
-            snapshot: Box::new(|| Err(SnapshotError::Closed)),
+            snapshot: Box::new(|| Err(store::SnapshotError::Closed.to_string())),
             session_key: Box::new(|| Err(io::ErrorKind::NotFound.into())),
             data_dir: PathBuf::new(),
             token: None,
@@ -185,7 +185,7 @@ mod tests {
         .unwrap();
         let store = Store::open(&dir).unwrap();
         let what = Backup {
-            snapshot: Box::new(move || store.snapshot()),
+            snapshot: Box::new(move || store.snapshot().map_err(|error| error.to_string())),
             data_dir: dir.clone(),
             ..Backup::none()
         };
@@ -234,6 +234,7 @@ mod tests {
             backup: what,
             settings: Arc::default(),
             token: None,
+            cluster: None,
             dev: None,
         };
         let ask = move || {

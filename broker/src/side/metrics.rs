@@ -33,11 +33,12 @@ impl Report {
         for shard in &self.shards {
             sum.add(&shard.snapshot);
         }
-        let process = self.process;
+        let process = self.process.clone();
         let mut text = Exposition::new(format);
         let view = View { report: self, sum };
         text.table(machine::METRICS, &view);
         text.table(edge::METRICS, &view);
+        text.table(process::OF_CLUSTER, &process);
         text.table(process::METRICS, &process);
         text.finish()
     }

@@ -12,6 +12,7 @@ mod admin;
 mod assets;
 mod backup;
 mod channels;
+mod cluster;
 mod dev;
 mod disconnect;
 mod door;
@@ -47,6 +48,7 @@ mod unread;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
+pub use cluster::{ClusterView, LookAtCluster, NodeView};
 pub use dev::{Captures, DevTools, MoveClocks};
 pub use door::admin_descriptors;
 pub use history::{History, ShardLook};
@@ -117,6 +119,8 @@ pub struct Shows {
     pub token: Option<String>,
     /// What `/dev` is served by, under `--dev`.
     pub dev: Option<DevTools>,
+    /// What `/cluster` asks, where the nodes agree in etcd on who owns what.
+    pub cluster: Option<LookAtCluster>,
 }
 
 impl Shows {

@@ -21,7 +21,7 @@
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
 //!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
-//! * [`cluster`]: several nodes as one service.
+//! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move.
 //! * [`idle`]: what shards without work take of memory and processor.
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; notifications to a service manager.
@@ -71,6 +71,8 @@ mod client_browser;
 mod client_coturn;
 mod clients;
 mod cluster;
+#[cfg(feature = "cluster")]
+mod cluster_etcd;
 mod configured;
 mod confined;
 mod dashboards;

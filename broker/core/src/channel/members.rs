@@ -141,6 +141,11 @@ impl Members {
         Some(held.by)
     }
 
+    /// The connections that hold a slot.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = SessionKey> {
+        self.held.iter().map(|held| held.by)
+    }
+
     fn holds(&self, slot: &Slot) -> bool {
         self.held.iter().any(|held| held.slot == *slot)
     }

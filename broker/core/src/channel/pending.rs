@@ -176,6 +176,13 @@ impl Pending {
             .collect()
     }
 
+    /// Takes everything out.
+    pub(crate) fn take_all(&mut self) -> Vec<Message> {
+        self.bytes = 0;
+        let keys = self.keys.take().into_iter();
+        keys.flat_map(|key| key.messages).collect()
+    }
+
     /// Drops what expired by `now`, calling `expired` for each, with its direction and viewer.
     pub(crate) fn expire(&mut self, now: Now, mut expired: impl FnMut(Towards, &str, &Message)) {
         let mut freed = 0;

@@ -55,9 +55,9 @@ impl FixedMap {
     #[must_use]
     pub fn slot_map(&self, key: &[u8; 16], own: NodeId) -> SlotMap {
         let names = self.nodes.iter().map(|(name, _)| name.clone()).collect();
-        let mut map = SlotMap::new(key, own, names);
+        let map = SlotMap::new(key, own, names);
         for (slot, owner) in (0..).zip(&self.owners) {
-            map.assign(Slot(slot), *owner);
+            map.assign(Slot(slot), Some(*owner));
         }
         map
     }

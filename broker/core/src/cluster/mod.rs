@@ -20,7 +20,7 @@
 //! | [`plan`] | who takes which slot, and when |
 //! | [`slots`] | the own slots: loaded, served, given |
 //! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
-//! | [`slot_map`] [`fixed_map`] | from a channel to its slot and node; a map that does not change |
+//! | [`slot_map`] [`fixed_map`] | from a channel to its slot and node; what a file says of that |
 //! | [`secret`] | the keys that all nodes derive from one secret |
 //! | `calls` `registration` | calls of etcd under way; the registration under a lease |
 

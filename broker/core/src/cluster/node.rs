@@ -65,6 +65,8 @@ pub struct Cluster {
     pub(super) ended: bool,
     pub(super) last_tick: Now,
     pub(super) next_round: Now,
+    /// Changes of slots that were seen so far.
+    pub(super) slot_changes: u64,
     pub(super) outputs: VecDeque<Output>,
 }
 
@@ -91,6 +93,7 @@ impl Cluster {
             ended: false,
             last_tick: now,
             next_round: now,
+            slot_changes: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -166,6 +169,30 @@ impl Cluster {
     #[must_use]
     pub fn owned(&self) -> usize {
         self.slots.count()
+    }
+
+    /// How many of them it holds the channels of.
+    #[must_use]
+    pub fn served(&self) -> usize {
+        self.slots.iter().filter(|(_, own)| own.is_held()).count()
+    }
+
+    /// How many changes of slots it has seen: owners and epochs.
+    #[must_use]
+    pub fn slot_changes(&self) -> u64 {
+        self.slot_changes
+    }
+
+    /// Whether `node` is registered, as far as is known.
+    #[must_use]
+    pub fn is_registered(&self, node: NodeId) -> bool {
+        self.view.registration(node).is_some()
+    }
+
+    /// Whether `node` answered lately.
+    #[must_use]
+    pub fn hears(&self, node: NodeId, now: Now) -> bool {
+        self.silence.reaches(node, now)
     }
 
     /// What this node knows of a slot: where to find its channels.

@@ -79,7 +79,9 @@ impl Cluster {
 
     /// Brings the own slots in line with the view.
     pub(super) fn reconcile(&mut self, now: Now) {
-        for slot in self.view.take_changed() {
+        let changed = self.view.take_changed();
+        self.slot_changes += changed.len() as u64;
+        for slot in changed {
             let record = self.view.slot(slot);
             let is_mine = record.owner == Some(self.me);
             match self.slots.own(slot) {

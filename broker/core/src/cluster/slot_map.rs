@@ -1,42 +1,109 @@
 //! From a channel to the node that owns it: the slot that its identity hashes to, and who owns that.
 
-use super::limits::SLOTS;
+use super::limits::{NODES_MAX, SLOTS};
 use super::types::{NodeId, Slot};
 use crate::id::Identity;
+use crate::time::Now;
 use std::hash::Hasher;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
-/// Which node owns which slot, as one node sees it. One per process, shared by its shards; never changed, but replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which node owns which slot, as one node sees it. One per process, shared by its shards, which read it; only what
+/// follows the cluster writes to it.
+#[derive(Debug)]
 pub struct SlotMap {
-    key: [u64; 2],
+    /// Unknown until etcd has said it.
+    key: OnceLock<[u64; 2]>,
     own: NodeId,
-    names: Vec<Box<str>>,
-    owners: Vec<Option<NodeId>>,
+    names: Box<[OnceLock<Box<str>>]>,
+    owners: Box<[AtomicU16]>,
+    /// Up to when this node may admit to its own slots, by the clock of its shards.
+    valid_until: AtomicU64,
+    is_fixed: bool,
 }
 
 impl SlotMap {
-    /// A map without owners, in which `own` is this node's place in `names`. `key` is the same on every node.
+    /// A map that does not change once its slots are assigned, in which `own` is this node's place in `names`. `key` is
+    /// the same on every node.
     #[must_use]
     pub fn new(key: &[u8; 16], own: NodeId, names: Vec<Box<str>>) -> Self {
-        Self {
-            key: numbers(key),
-            own,
-            names,
-            owners: vec![None; usize::from(SLOTS)],
+        let map = Self::empty(own, true);
+        for (node, name) in (0..).zip(names) {
+            map.name_node(NodeId(node), name);
         }
+        map.set_key(key);
+        map.set_valid_until(FOR_EVER);
+        map
     }
 
-    /// From here on `slot` is owned by `node`.
-    pub fn assign(&mut self, slot: Slot, node: NodeId) {
-        if let Some(owner) = self.owners.get_mut(slot.index()) {
-            *owner = Some(node);
-        }
-    }
-
-    /// The node that owns a channel; `None` when nobody does.
+    /// A map that changes, of a node that knows nothing yet: no slot has an owner, and nothing is admitted.
     #[must_use]
-    pub fn owner(&self, identity: &Identity) -> Option<NodeId> {
-        self.owners.get(self.slot(identity).index()).copied()?
+    pub fn unknown(own: NodeId) -> Self {
+        Self::empty(own, false)
+    }
+
+    fn empty(own: NodeId, is_fixed: bool) -> Self {
+        let owners = (0..SLOTS).map(|_| AtomicU16::new(NOBODY));
+        Self {
+            key: OnceLock::new(),
+            own,
+            names: (0..NODES_MAX).map(|_| OnceLock::new()).collect(),
+            owners: owners.collect(),
+            valid_until: AtomicU64::new(0),
+            is_fixed,
+        }
+    }
+
+    /// The key of the hash is known from here on. It never changes: a second one is not taken.
+    pub fn set_key(&self, key: &[u8; 16]) {
+        self.key.get_or_init(|| numbers(key));
+    }
+
+    /// A node has this name from here on. It never changes: a second one is not taken.
+    pub fn name_node(&self, node: NodeId, name: Box<str>) {
+        if let Some(place) = self.names.get(node.index()) {
+            place.get_or_init(|| name);
+        }
+    }
+
+    /// From here on `slot` is owned by `node`; `None`: by nobody who serves it.
+    pub fn assign(&self, slot: Slot, node: Option<NodeId>) {
+        if let Some(owner) = self.owners.get(slot.index()) {
+            owner.store(node.map_or(NOBODY, |node| node.0), Ordering::Release);
+        }
+    }
+
+    /// This node may admit to its own slots before this moment.
+    pub fn set_valid_until(&self, until: Now) {
+        self.valid_until.store(until.0, Ordering::Release);
+    }
+
+    /// The node that has a channel at `now`; `None` when nobody has, or this node may not serve what it owns.
+    #[must_use]
+    pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
+        let owner = self.owners.get(self.slot(identity)?.index())?;
+        let node = Some(owner.load(Ordering::Acquire)).filter(|node| *node != NOBODY)?;
+        let node = NodeId(node);
+        (node != self.own || self.is_valid(now)).then_some(node)
+    }
+
+    /// Whether this node may admit to its own slots at `now`.
+    #[must_use]
+    pub fn is_valid(&self, now: Now) -> bool {
+        now < Now(self.valid_until.load(Ordering::Acquire))
+    }
+
+    /// Whether any slot has an owner.
+    #[must_use]
+    pub fn has_owners(&self) -> bool {
+        let has_one = |owner: &AtomicU16| owner.load(Ordering::Relaxed) != NOBODY;
+        self.key.get().is_some() && self.owners.iter().any(has_one)
+    }
+
+    /// Whether owners never change.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.is_fixed
     }
 
     /// This node.
@@ -45,16 +112,17 @@ impl SlotMap {
         self.own
     }
 
-    /// The name of a node; empty for one that is not in the list.
+    /// The name of a node; empty for one that is not known.
     #[must_use]
     pub fn name(&self, node: NodeId) -> &str {
-        self.names.get(node.index()).map_or("", |name| name)
+        let name = self.names.get(node.index()).and_then(OnceLock::get);
+        name.map_or("", |name| name)
     }
 
-    /// The slot of a channel.
+    /// The slot of a channel; `None` while the key of the hash is not known.
     #[must_use]
-    pub fn slot(&self, identity: &Identity) -> Slot {
-        hash(self.key, identity)
+    pub fn slot(&self, identity: &Identity) -> Option<Slot> {
+        Some(hash(*self.key.get()?, identity))
     }
 }
 
@@ -75,6 +143,13 @@ fn hash([low, high]: [u64; 2], identity: &Identity) -> Slot {
     let place = hasher.finish() % u64::from(SLOTS);
     Slot(u16::try_from(place).unwrap_or(0))
 }
+
+/// The owner of a slot that nobody has: the number of no node.
+const NOBODY: u16 = u16::MAX;
+const _: () = assert!(NODES_MAX < NOBODY as usize);
+
+/// What a node with a fixed map may.
+const FOR_EVER: Now = Now(u64::MAX);
 
 /// The key as the hash takes it.
 fn numbers(key: &[u8; 16]) -> [u64; 2] {
@@ -102,8 +177,8 @@ mod tests {
     #[test]
     #[expect(deprecated, reason = "as above")]
     fn the_hash_is_siphash_2_4() {
-        let map = map();
-        let mut hasher = std::hash::SipHasher::new_with_keys(map.key[0], map.key[1]);
+        let key = *map().key.get().unwrap();
+        let mut hasher = std::hash::SipHasher::new_with_keys(key[0], key[1]);
         hasher.write(&(0..15).collect::<Vec<u8>>());
         assert_eq!(hasher.finish(), 0xa129_ca61_49be_45e5);
     }
@@ -114,26 +189,51 @@ mod tests {
         let mut seen = vec![0u32; usize::from(SLOTS)];
         for number in 0..40_960 {
             let identity = Identity::new("r", "1", &format!("channel{number}"));
-            seen[map.slot(&identity).index()] += 1;
+            seen[map.slot(&identity).unwrap().index()] += 1;
         }
         assert!(seen.iter().all(|&count| count < 40));
         assert!(seen.iter().filter(|&&count| count == 0).count() < 10);
         // Fixed forever: a version that computed another slot would lose every channel.
         let fixed = Identity::new("us-west-2", "123456789012", "cam.1");
-        assert_eq!(map.slot(&fixed), Slot(FIXED));
+        assert_eq!(map.slot(&fixed), Some(Slot(FIXED)));
         let key = std::array::from_fn(|byte| u8::try_from(byte).unwrap());
         assert_eq!(slot_of(&key, &fixed), Slot(FIXED));
     }
 
     #[test]
     fn a_slot_has_the_owner_it_was_assigned() {
-        let mut map = map();
+        let map = map();
         let identity = Identity::new("r", "1", "cam");
-        assert_eq!(map.owner(&identity), None);
-        map.assign(map.slot(&identity), NodeId(1));
-        assert_eq!(map.owner(&identity), Some(NodeId(1)));
+        let slot = map.slot(&identity).unwrap();
+        assert_eq!(map.owner(&identity, Now(0)), None);
+        map.assign(slot, Some(NodeId(1)));
+        assert_eq!(map.owner(&identity, Now(0)), Some(NodeId(1)));
         assert_eq!((map.name(NodeId(1)), map.name(NodeId(7))), ("n2", ""));
-        map.assign(Slot(SLOTS), NodeId(1));
+        map.assign(slot, None);
+        assert_eq!(map.owner(&identity, Now(0)), None);
+        map.assign(Slot(SLOTS), Some(NodeId(1)));
+    }
+
+    #[test]
+    fn own_slots_are_served_as_long_as_the_node_may() {
+        let map = SlotMap::unknown(NodeId(0));
+        let identity = Identity::new("r", "1", "cam");
+        assert_eq!(map.slot(&identity), None, "the key is not known");
+        map.set_key(&[7; 16]);
+        let slot = map.slot(&identity).unwrap();
+        assert!(!map.has_owners());
+        map.assign(slot, Some(NodeId(0)));
+        assert!(map.has_owners());
+        assert_eq!(map.owner(&identity, Now(0)), None);
+        map.set_valid_until(Now(10));
+        assert_eq!(map.owner(&identity, Now(9)), Some(NodeId(0)));
+        assert_eq!(map.owner(&identity, Now(10)), None);
+        map.assign(slot, Some(NodeId(1)));
+        assert_eq!(
+            map.owner(&identity, Now(10)),
+            Some(NodeId(1)),
+            "others are asked"
+        );
     }
 
     /// Computed by another implementation of the hash.

@@ -59,6 +59,8 @@ pub(crate) enum HttpStage {
     AwaitHandover(Box<Admission>, Vec<u8>),
     /// The edge, to pass the connection on to the node that owns the channel.
     AwaitTunnel(Box<Onward>),
+    /// A node that owns the channel: none does for the moment.
+    AwaitOwner(Box<Ownerless>),
 }
 
 /// A request that another node answers.
@@ -74,6 +76,17 @@ pub struct Onward {
     pub caller: Caller,
     /// The request as it came, and what followed it so far.
     pub bytes: Vec<u8>,
+}
+
+/// A request for a channel that no node has for the moment.
+#[derive(Debug)]
+pub(crate) struct Ownerless {
+    /// The request.
+    pub onward: Onward,
+    /// The channel.
+    pub identity: Identity,
+    /// When it is refused.
+    pub until: Now,
 }
 
 /// A valid upgrade request that its channel's home has yet to admit.
@@ -228,6 +241,7 @@ impl Http {
             HttpStage::AwaitBody(awaited) => awaited.head.as_ref().map_or(0, |head| head.len()),
             HttpStage::AwaitHandover(_, unread) => unread.capacity(),
             HttpStage::AwaitTunnel(onward) => onward.bytes.capacity(),
+            HttpStage::AwaitOwner(ownerless) => ownerless.onward.bytes.capacity(),
             HttpStage::AwaitTls | HttpStage::AwaitHead | HttpStage::AwaitReply(..) => 0,
         };
         self.buffer.capacity() + aside

@@ -26,13 +26,15 @@ impl Session {
         match &self.state {
             SessionState::Http(http) => match &http.stage {
                 // `answer`, if answers wait, and else: `tls`; `head`, or `keep_alive` between two requests; `body`;
-                // the longest wait of a call; `head` again, twice.
+                // the longest wait of a call; `head` again, twice; the next look
+                // for an owner.
                 HttpStage::AwaitTls
                 | HttpStage::AwaitHead
                 | HttpStage::AwaitBody(_)
                 | HttpStage::AwaitReply(..)
                 | HttpStage::AwaitHandover(..)
-                | HttpStage::AwaitTunnel(_) => match self.http_due(http) {
+                | HttpStage::AwaitTunnel(_)
+                | HttpStage::AwaitOwner(_) => match self.http_due(http) {
                     NEVER if http.queued => Wait::OwnTurn,
                     due => Wait::Until(due),
                 },

@@ -315,8 +315,8 @@ pub const KEYS: &[Key] = &[
                 Ok(())
             },
         })
-        .doc("instead of map_file: the members of etcd, 16 at most. In a binary with the cargo feature `cluster` \
-              only, and so far for its commands `broker cluster` alone"),
+        .doc("instead of map_file: the members of etcd, 16 at most; messages between nodes then go to the next port \
+              after listen's. In a binary with the cargo feature `cluster` only"),
     Key::new("cluster.etcd_ca", path!(cluster.etcd.ca))
         .doc("PEM file of the authorities that sign the members' certificates; needed by https:// alone"),
     Key::new("cluster.etcd_cert", path!(cluster.etcd.cert))

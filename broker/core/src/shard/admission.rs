@@ -9,7 +9,7 @@ use super::home::{RATE_EXCEEDED, absent};
 use super::leave::slot_of;
 use super::sockets::Sockets;
 use super::upgrades::purpose_of;
-use super::{Fault, drain, faults, leave, outboxes, parity, respond, unsent};
+use super::{Fault, drain, faults, leave, outboxes, parity, respond, tunnel, unsent};
 use crate::channel::{Joined, Life, Metered, TableFull};
 use crate::check::Check;
 use crate::event::{ConnectionRole, Purpose, UpgradeOutcome};
@@ -84,6 +84,9 @@ fn channel_to_join(
     at: Moment,
 ) -> Result<ChannelKey, Fault> {
     let identity = Identity::of(arn);
+    if !directory.serves(&identity, at.now) {
+        return Err(tunnel::nobody());
+    }
     if let Some(&key) = directory.names.get(&identity) {
         let found = directory
             .channels

@@ -4,7 +4,7 @@ use super::directory::Directory;
 use super::sockets::Sockets;
 use crate::channel::Channel;
 use crate::event::{CONNECTION_ROLES, ConnectionRole};
-use crate::id::{ChannelKey, SessionKey};
+use crate::id::{ChannelKey, Identity, SessionKey};
 use crate::machine::Peer;
 use crate::session::Session;
 use crate::time::Moment;
@@ -60,6 +60,9 @@ pub(super) fn remove_channel(
 ) -> Option<Channel> {
     let mut channel = directory.channels.remove(key)?;
     sockets.wheel.forget(&mut channel.timer);
+    if let Some(slots) = &mut directory.slots {
+        slots.channel_went(&Identity::of(&channel.record.arn), key);
+    }
     if let Some(parity) = &sockets.dev.parity {
         parity.channel_went(&channel);
     }

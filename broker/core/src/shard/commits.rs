@@ -84,8 +84,8 @@ fn make(
             Answer::Done
         }
         ChangeStep::Delete => {
-            let identity = Identity::of(&channel.record.arn);
-            end_channel(sockets, directory, books, key, &identity, at);
+            let end = (absent(Check::ChannelDeleting), EndReason::ChannelDeleted);
+            end_channel(sockets, directory, books, key, &end, at);
             Answer::Done
         }
     }
@@ -125,25 +125,22 @@ fn unmake(
     Fault::new(check, ErrorKind::ServiceUnavailable, message).into()
 }
 
-/// Ends a channel: calls get 404, connections are closed, what was kept is withdrawn, the name is free.
-/// See codec/PROTOCOL.md, CHAN-5.
-fn end_channel(
+/// Ends a channel, or its time on this node: calls get this answer, connections are closed for this reason, what was
+/// kept is withdrawn, the name is free. See codec/PROTOCOL.md, CHAN-5.
+pub(super) fn end_channel(
     sockets: &mut Sockets,
     directory: &mut Directory,
     books: &mut Books,
     key: ChannelKey,
-    identity: &Identity,
+    (fault, reason): &(Fault, EndReason),
     at: Moment,
 ) {
-    alexa::fail_calls(
-        sockets,
-        directory,
-        books,
-        key,
-        &absent(Check::ChannelDeleting),
-        at,
-    );
-    directory.free_name(identity);
+    alexa::fail_calls(sockets, directory, books, key, fault, at);
+    let Some(channel) = directory.channels.get(key) else {
+        return;
+    };
+    let identity = Identity::of(&channel.record.arn);
+    directory.free_name(&identity);
     let Some(channel) = census::remove_channel(sockets, directory, key) else {
         return;
     };
@@ -155,13 +152,6 @@ fn end_channel(
     sockets.backlog.withdraw(key);
     let Some(live) = channel.live() else { return };
     for session in live.members.all() {
-        leave::close_web_socket(
-            sockets,
-            directory,
-            books,
-            session,
-            EndReason::ChannelDeleted,
-            at,
-        );
+        leave::close_web_socket(sockets, directory, books, session, *reason, at);
     }
 }

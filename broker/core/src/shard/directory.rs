@@ -7,6 +7,7 @@
 use super::changes::Changes;
 use super::kept::PendingBudget;
 use super::pages::PageTurn;
+use super::slots::Slots;
 use super::tables::Table;
 use super::waits::Waits;
 use crate::channel::{Channel, Life};
@@ -40,6 +41,8 @@ pub(super) struct Directory {
     /// Alexa calls that wait here.
     pub(super) waits: Waits,
     pub(super) pages: PageTurn,
+    /// Where slots go from one node to another: those that are here.
+    pub(super) slots: Option<Box<Slots>>,
 }
 
 impl Directory {
@@ -61,6 +64,7 @@ impl Directory {
             kept: PendingBudget::of(&settings),
             waits: Waits::new(waiting_calls, hasher.clone()),
             pages: PageTurn::default(),
+            slots: None,
             hasher,
             settings,
         }
@@ -86,6 +90,9 @@ impl Directory {
         let identity = Identity::of(&record.arn);
         let channel = Channel::new(record, state);
         let key = self.channels.insert(channel).ok()?;
+        if let Some(slots) = &mut self.slots {
+            slots.channel_came(&identity, key);
+        }
         match self.tenants.get_mut(identity.tenant()) {
             Some(channels) => *channels += 1,
             None => drop(self.tenants.insert(identity.tenant().into(), 1)),

@@ -77,7 +77,8 @@ pub(super) fn release_parcel(
         HttpStage::AwaitTls
         | HttpStage::AwaitHead
         | HttpStage::AwaitBody(_)
-        | HttpStage::AwaitReply(..) => unreachable!("its head was read"),
+        | HttpStage::AwaitReply(..)
+        | HttpStage::AwaitOwner(_) => unreachable!("its head was read"),
     };
     Box::new(Parcel { peer, load })
 }

@@ -123,7 +123,8 @@ fn take_upgrade(
             Step::Over
         }
         Ok(admission) => {
-            let home = sockets.shards.placement.home(&Identity::of(&admission.arn));
+            let identity = Identity::of(&admission.arn);
+            let home = sockets.shards.placement.home(&identity, at.now);
             match home {
                 Home::Here(shard) if shard == sockets.shards.id => {
                     if admission::admit(sockets, directory, books, key, &admission, at) {
@@ -136,7 +137,7 @@ fn take_upgrade(
                 Home::There(_) | Home::Nobody => {
                     let whole = [request.text, request.after].concat();
                     let onward = tunnel::of_upgrade(admission, whole);
-                    tunnel::pass_on(sockets, books, key, home, onward, at);
+                    tunnel::pass_on(sockets, books, key, (home, identity), onward, at);
                 }
             }
             Step::Over

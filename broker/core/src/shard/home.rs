@@ -6,7 +6,7 @@ use super::drain::shutting_down;
 use super::pages::PageOf;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Letter, Query, QueryKind};
-use super::{alexa, answers, changes, leave, pages, parity};
+use super::{alexa, answers, changes, leave, pages, parity, tunnel};
 use crate::channel::{Channel, Life, Metered};
 use crate::check::Check;
 use crate::id::{CallRef, ChannelKey, Identity};
@@ -25,6 +25,10 @@ pub(super) fn answer(
     at: Moment,
 ) {
     let (operation, kind) = (query.operation, &query.kind);
+    if !serves(directory, kind, at) {
+        let answer = tunnel::nobody().into();
+        return send_answer(sockets, directory, books, caller, answer, at);
+    }
     let forbidden = match (&query.judge, kind) {
         (Some(judged), QueryKind::Look(identity, None)) => {
             directory.forbids_named(judged, operation, identity)
@@ -34,6 +38,19 @@ pub(super) fn answer(
     match forbidden.or_else(|| over_rate(sockets, directory, operation, kind, at)) {
         Some(answer) => send_answer(sockets, directory, books, caller, answer, at),
         None => serve(sockets, directory, books, caller, query, at),
+    }
+}
+
+/// Whether the channel that a question is about is here, as far as its slot goes.
+fn serves(directory: &Directory, kind: &QueryKind, at: Moment) -> bool {
+    match kind {
+        QueryKind::Look(identity, _) | QueryKind::Create(identity, _) => {
+            directory.serves(identity, at.now)
+        }
+        QueryKind::Change(arn, _) | QueryKind::Offer { arn, .. } => {
+            directory.slots.is_none() || directory.serves(&Identity::of(arn), at.now)
+        }
+        QueryKind::Page { .. } | QueryKind::Permit(_) | QueryKind::Count { .. } => true,
     }
 }
 

@@ -173,6 +173,25 @@ pub(super) fn kept_withdrawn(
     books.counters.pending_bytes = books.counters.pending_bytes.saturating_sub(bytes as u64);
 }
 
+/// Everything that a channel keeps is withdrawn.
+pub(super) fn withdraw(directory: &mut Directory, books: &mut Books, key: ChannelKey) {
+    let Some(channel) = directory.channels.get_mut(key) else {
+        return;
+    };
+    let Some(live) = channel.live_mut() else {
+        return;
+    };
+    let before = live.pending.bytes();
+    for message in live.pending.take_all() {
+        books.counters.pending_messages -= 1;
+        books
+            .counters
+            .end(Kind::Known(message.action), Outcome::Withdrawn);
+    }
+    channel.rest();
+    kept_changed(directory, books, key, before);
+}
+
 /// Makes room for `more` bytes of a channel; false when the shard's bound is reached and nobody holds more than this
 /// channel would. Each step evicts one message, so there are at most as many as smallest messages fit into a largest
 /// one.

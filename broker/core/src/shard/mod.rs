@@ -15,7 +15,7 @@
 //!         └─ relay       its steps on the recipient's side
 //!  handle(Sent)    road: delivered
 //!  handle(Gone)    leave: a connection's slot; unsent: what it had not sent
-//!  handle(Tick)    timers: what is due;  drain: the end of the process
+//!  handle(Tick)    timers: what is due;  slots: those that come and go;  drain: the end of the process
 //! ```
 //! Absent here: sockets, TLS, the clock, randomness but from a seed, other shards' state. Same inputs, same outputs.
 
@@ -62,6 +62,7 @@ mod reset;
 mod respond;
 mod road;
 mod shares;
+mod slots;
 mod snapshot;
 mod sockets;
 mod start;
@@ -94,6 +95,7 @@ pub use letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, Q
 pub use parity::Finding;
 pub use recorder::Passage;
 pub use reset::{Reset, ResetStep};
+pub use slots::{SlotOrder, SlotOrders};
 pub use snapshot::Snapshot;
 pub use start::Start;
 pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
@@ -143,6 +145,7 @@ impl Shard {
             waiting_calls,
             copies,
             account_use,
+            slot_orders,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
@@ -158,9 +161,13 @@ impl Shard {
             session_keys,
             nonces,
         };
+        let mut directory = Directory::new(settings, hasher, store, newest, waiting_calls);
+        let map = sockets.shards.placement.map();
+        let slots = map.zip(slot_orders);
+        directory.slots = slots.map(|(map, orders)| Box::new(slots::Slots::new(map, orders)));
         let mut shard = Self {
             sockets,
-            directory: Directory::new(settings, hasher, store, newest, waiting_calls),
+            directory,
             books: Books::new(journal, copies, recorder, random, refusal_ids),
             gate,
         };
@@ -276,7 +283,8 @@ impl Machine for Shard {
         let waiting =
             (self.sockets.requests.turns.due() || self.directory.pages.due()).then_some(Now(0));
         let faults = self.sockets.next_fault();
-        let others = drain.into_iter().chain(waiting).chain(faults);
+        let slots = self.directory.slots_due(&self.sockets);
+        let others = drain.into_iter().chain(waiting).chain(faults).chain(slots);
         self.sockets.wheel.next().into_iter().chain(others).min()
     }
 
@@ -324,6 +332,7 @@ impl Machine for Shard {
             | Letter::CallWithdrawn(_)
             | Letter::CallOver(_)
             | Letter::Committed(..)
+            | Letter::Slots
             | Letter::Credentials(_)
             | Letter::Drain(_) => false,
         }
@@ -420,6 +429,7 @@ impl Shard {
             Letter::Committed(key, result) => {
                 commits::committed(sockets, directory, books, key, result, at);
             }
+            Letter::Slots => directory.slot_orders_came(),
             Letter::Credentials(credentials) => {
                 gate::replace_credentials(directory, gate, credentials);
             }

@@ -128,7 +128,8 @@ fn make_pay(
         HttpStage::AwaitHead
         | HttpStage::AwaitTls
         | HttpStage::AwaitHandover(..)
-        | HttpStage::AwaitTunnel(_) => Purpose::Unknown,
+        | HttpStage::AwaitTunnel(_)
+        | HttpStage::AwaitOwner(_) => Purpose::Unknown,
     };
     let asks = matches!(http.stage, HttpStage::AwaitHead | HttpStage::AwaitBody(_));
     if answers || !asks {

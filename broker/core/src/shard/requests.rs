@@ -186,7 +186,8 @@ fn request_step(
         HttpStage::AwaitTls
         | HttpStage::AwaitReply(..)
         | HttpStage::AwaitHandover(..)
-        | HttpStage::AwaitTunnel(_) => Step::Wait,
+        | HttpStage::AwaitTunnel(_)
+        | HttpStage::AwaitOwner(_) => Step::Wait,
         HttpStage::AwaitHead if rest.is_empty() || answers_wait => Step::Wait,
         // A fault leaves this connection without an answer: nothing more is done for it.
         HttpStage::AwaitHead if http.mute == Mute::ForGood => Step::Used(rest.len()),

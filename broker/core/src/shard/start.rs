@@ -2,6 +2,7 @@
 
 use super::account_use::AccountUse;
 use super::capture::Capture;
+use super::slots::SlotOrders;
 use crate::auth::{Authenticator, Nonces, SessionKeys};
 use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
@@ -45,6 +46,8 @@ pub struct Start {
     pub copies: Option<Box<dyn Capture>>,
     /// What all shards use of the server's account, under `--dev`.
     pub account_use: Option<Arc<AccountUse>>,
+    /// Where slots go from one node to another: what is to be done about them. Records come with them.
+    pub slot_orders: Option<Box<dyn SlotOrders>>,
 }
 
 impl Start {
@@ -72,6 +75,7 @@ impl Start {
             waiting_calls,
             copies: None,
             account_use: None,
+            slot_orders: None,
         }
     }
 }

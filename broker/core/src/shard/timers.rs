@@ -8,7 +8,8 @@ use super::kept::Lost;
 use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::{
-    Fault, alexa, answers, calls, drain, faults, kept, leave, outboxes, pages, respond, turns,
+    Fault, alexa, answers, calls, drain, faults, kept, leave, outboxes, pages, respond, slots,
+    tunnel, turns,
 };
 use crate::channel::Channel;
 use crate::check::Check;
@@ -78,6 +79,7 @@ pub(super) fn tick(
         faults::tick(sockets, directory, books, at);
     }
     pages::work_on_pages(sockets, directory, books, at);
+    slots::work(sockets, directory, books, at);
     drain::step_drain(sockets, directory, books, at);
     turns::answer_waiting(sockets, directory, books, gate, at);
 }
@@ -194,6 +196,7 @@ fn request_overdue(
         HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) => {
             leave::abort(sockets, directory, books, key, at)
         }
+        HttpStage::AwaitOwner(_) => tunnel::look_again(sockets, books, key, at),
     }
 }
 
@@ -327,7 +330,9 @@ impl Sockets {
                     HttpStage::AwaitHead => session.answers_wait(),
                     HttpStage::AwaitTls | HttpStage::AwaitBody(_) => false,
                     // What comes is for its next shard or node: the edge keeps it.
-                    HttpStage::AwaitHandover(..) | HttpStage::AwaitTunnel(_) => true,
+                    HttpStage::AwaitHandover(..)
+                    | HttpStage::AwaitTunnel(_)
+                    | HttpStage::AwaitOwner(_) => true,
                 };
                 if full || http.queued {
                     Intake::Paused

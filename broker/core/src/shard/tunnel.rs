@@ -15,11 +15,13 @@ use crate::auth::Caller;
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{Identity, NodeId, SessionKey};
+use crate::limits::{OWNER_LOOK_MS, OWNER_WAIT_MS};
 use crate::machine::{Output, TunnelFailure, Tunnelled};
 use crate::placement::Home;
-use crate::session::{Admission, HttpStage, Onward};
+use crate::session::{Admission, HttpStage, Onward, Ownerless};
 use crate::time::Moment;
 use codec::control::{Call, ErrorKind};
+use codec::http::HeadScanner;
 
 /// An upgrade for another node; `bytes`: its head and what followed.
 pub(super) fn of_upgrade(admission: Admission, bytes: Vec<u8>) -> Onward {
@@ -45,7 +47,8 @@ pub(super) fn call_is_here(
 ) -> bool {
     let named = || Some(directory.named(caller, call.channel_name()?));
     let identity = call.arn().map(Identity::of).or_else(named);
-    let home = identity.map(|identity| sockets.shards.placement.home(&identity));
+    let home =
+        identity.map(|identity| (sockets.shards.placement.home(&identity, at.now), identity));
     let onward = Onward {
         purpose: Purpose::Api(call.operation()),
         channel: call.channel_name().unwrap_or_default().into(),
@@ -54,8 +57,8 @@ pub(super) fn call_is_here(
         bytes: whole,
     };
     match home {
-        Some(Home::Here(_)) => return true,
-        Some(home @ (Home::There(_) | Home::Nobody)) => {
+        Some((Home::Here(_), _)) => return true,
+        Some(home @ (Home::There(_) | Home::Nobody, _)) => {
             pass_on(sockets, books, key, home, onward, at);
         }
         None if matches!(call, Call::List(_)) => {
@@ -67,21 +70,95 @@ pub(super) fn call_is_here(
     false
 }
 
-/// Passes a request on to the node that owns its channel, or refuses it.
+/// Passes a request on to the node that owns its channel. Where owners change, one without an owner waits for one, and
+/// so does one of another node that knows another owner: one of the two is behind. Else it is refused.
 pub(super) fn pass_on(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    home: Home,
+    (home, identity): (Home, Identity),
     onward: Onward,
     at: Moment,
 ) {
     let fault = match home {
-        Home::There(_) if sockets.is_inner(key) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
-        Home::There(node) => return announce(sockets, key, node, onward, at),
-        Home::Nobody | Home::Here(_) => unavailable(Check::OwnerNone, NOBODY),
+        Home::There(node) if !sockets.is_inner(key) => {
+            return announce(sockets, key, node, onward, at);
+        }
+        Home::There(_) | Home::Nobody | Home::Here(_) if sockets.owners_change() => {
+            return wait_for_owner(sockets, key, identity, onward, at);
+        }
+        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::Nobody | Home::Here(_) => nobody(),
     };
     refuse(sockets, books, key, &onward, &fault, at);
+}
+
+/// The refusal of a request for a channel that no node serves.
+pub(super) fn nobody() -> Fault {
+    unavailable(Check::OwnerNone, NOBODY)
+}
+
+fn wait_for_owner(
+    sockets: &mut Sockets,
+    key: SessionKey,
+    identity: Identity,
+    onward: Onward,
+    at: Moment,
+) {
+    let next = at.now.after(OWNER_LOOK_MS);
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    http.stage = HttpStage::AwaitOwner(Box::new(Ownerless {
+        onward,
+        identity,
+        until: at.now.after(OWNER_WAIT_MS),
+    }));
+    http.deadline = next;
+    sockets.charge(key);
+    sockets.arm(key, next);
+}
+
+/// Looks for the owner that a request waits for.
+pub(super) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
+    let is_inner = sockets.is_inner(key);
+    let Some(http) = sockets.http(key) else {
+        return;
+    };
+    let HttpStage::AwaitOwner(ownerless) = std::mem::replace(&mut http.stage, HttpStage::AwaitHead)
+    else {
+        return;
+    };
+    let home = sockets.shards.placement.home(&ownerless.identity, at.now);
+    let fault = match home {
+        Home::There(node) if !is_inner => {
+            return announce(sockets, key, node, ownerless.onward, at);
+        }
+        Home::Here(_) => return ask_again(sockets, key, ownerless.onward.bytes),
+        Home::There(_) | Home::Nobody if at.now < ownerless.until => {
+            let next = at.now.after(OWNER_LOOK_MS);
+            if let Some(http) = sockets.http(key) {
+                http.stage = HttpStage::AwaitOwner(ownerless);
+                http.deadline = next;
+            }
+            return sockets.arm(key, next);
+        }
+        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::Nobody => nobody(),
+    };
+    refuse(sockets, books, key, &ownerless.onward, &fault, at);
+    sockets.charge(key);
+}
+
+/// A request is taken in again, as if it had just come: its channel is here now.
+fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
+    if let Some(http) = sockets.http(key) {
+        bytes.append(&mut http.buffer); // pipelined behind the request
+        http.buffer = bytes;
+        http.scanner = HeadScanner::new();
+    }
+    sockets.charge(key);
+    sockets.wait_for_turn(key);
 }
 
 /// Announces that a connection goes to another node; its release follows, when the answers before it are sent.
@@ -159,6 +236,12 @@ fn unavailable(check: Check, message: &'static str) -> Fault {
 }
 
 impl Sockets {
+    /// Whether slots go from one node to another.
+    fn owners_change(&self) -> bool {
+        let map = self.shards.placement.cluster();
+        map.is_some_and(|map| !map.is_fixed())
+    }
+
     /// Whether another node passed this connection on.
     pub(super) fn is_inner(&self, key: SessionKey) -> bool {
         self.sessions

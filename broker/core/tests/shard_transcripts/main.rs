@@ -18,6 +18,7 @@ mod origins;
 mod registry;
 mod routing;
 mod script;
+mod slots;
 mod store;
 mod takeover;
 mod timers;

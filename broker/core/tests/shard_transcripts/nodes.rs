@@ -43,9 +43,10 @@ impl Node {
             auth: Auth::None,
             ..Settings::default()
         };
-        let mut map = SlotMap::new(&[7; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
+        let map = SlotMap::new(&[7; 16], NodeId(0), vec!["n1".into(), "n2".into()]);
         for (name, node) in [(HERE, NodeId(0)), (THERE, NodeId(1))] {
-            map.assign(map.slot(&Identity::new(REGION, ACCOUNT, name)), node);
+            let slot = map.slot(&Identity::new(REGION, ACCOUNT, name));
+            map.assign(slot.expect("the key is known"), Some(node));
         }
         let placement = Placement::new([1, 2, 3, 4], 1).in_cluster(Arc::new(map));
         let (to, log) = unbounded();

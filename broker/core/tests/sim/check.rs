@@ -163,6 +163,7 @@ impl World {
             | Letter::CallAnswer(..)
             | Letter::CallOver(_) => self.alexa_letter(to, &letter),
             Letter::Drain(_) => panic!("no shard drains another"),
+            Letter::Slots => panic!("no slot moves"),
             Letter::Committed(..) => panic!("only a store tells of a change"),
             Letter::Credentials(_) => panic!("only the operator changes them"),
         };

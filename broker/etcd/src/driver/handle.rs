@@ -1,7 +1,7 @@
 //! The rest of the process' end of the node.
 
 use crate::directory::DirectoryError;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{INSPECT, NAME_BYTES_MAX};
 use crate::names::Name;
 use crate::store::{EtcdStore, Submission};
 use broker_core::cluster::authority::Standing;
@@ -49,6 +49,12 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl From<DirectoryError> for StartError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}
+
 /// What can be asked of a node.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -70,12 +76,35 @@ pub struct Inspection {
     pub other_history: bool,
     /// How many slots this process owns.
     pub owned: usize,
+    /// How many of them it holds the channels of.
+    pub served: usize,
+    /// How many changes of slots it has seen: owners and epochs.
+    pub slot_changes: u64,
+    /// For how many milliseconds more it may admit, if nobody answers any more.
+    pub valid_ms: u64,
+    /// Every node that it knows, this one first.
+    pub nodes: Vec<NodeState>,
     /// Each slot's owner, if it has one, and epoch, as far as this node knows.
     pub slots: Vec<(Option<Name>, Epoch)>,
     /// The key of the hash that finds a channel's slot; unknown until etcd answered for the first time.
     pub slot_key: Option<[u8; 16]>,
     /// What was last wrong with etcd, while it is.
     pub trouble: Option<Box<str>>,
+}
+
+/// What a node knows of another one, or of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// Its name.
+    pub name: Name,
+    /// Where it is reached, by the roster.
+    pub address: Option<Box<str>>,
+    /// The roster has it here: it was not drained, nor removed.
+    pub is_here: bool,
+    /// Its registration is in etcd.
+    pub is_registered: bool,
+    /// It answered lately.
+    pub is_heard: bool,
 }
 
 /// A running node. Dropping it ends the node as if its process were killed; to leave in order is [`Self::drain`].
@@ -134,9 +163,13 @@ impl Handle {
     /// How the node fares; nothing when it has ended. Waits for the node's thread: not for a shard's.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
-        let (reply, answer) = sync_channel(1);
-        self.send(Command::Inspect(reply));
-        answer.recv().ok()
+        self.inspector().inspect()
+    }
+
+    /// What asks that from another thread.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        Inspector(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 
     /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
@@ -155,6 +188,22 @@ impl Handle {
     fn send(&self, command: Command) -> bool {
         let commands = self.commands.as_ref();
         commands.is_some_and(|commands| commands.try_send(command).is_ok())
+    }
+}
+
+/// Asks how a node fares. Keeps it from nothing, its end included.
+#[derive(Clone, Debug)]
+pub struct Inspector(Option<mpsc::WeakSender<Command>>);
+
+impl Inspector {
+    /// See [`Handle::inspect`].
+    #[must_use]
+    pub fn inspect(&self) -> Option<Inspection> {
+        let (reply, answer) = sync_channel(1);
+        let commands = self.0.as_ref()?.upgrade()?;
+        commands.try_send(Command::Inspect(reply)).ok()?;
+        drop(commands);
+        answer.recv_timeout(INSPECT).ok()
     }
 }
 

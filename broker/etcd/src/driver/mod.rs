@@ -6,11 +6,12 @@
 mod control;
 mod handle;
 mod meta;
+mod news;
 mod outputs;
 mod records;
 
 use crate::config::Config;
-use crate::directory::{self, Directory, DirectoryError, Kept};
+use crate::directory::{self, Directory, Kept};
 use crate::limits::{EVENTS_MAX, LEAVE, REMEMBER_MS, TICK};
 use crate::link::{Lines, Link};
 use crate::names::Name;
@@ -25,15 +26,16 @@ use broker_core::cluster::{self, Cluster, limits};
 use broker_core::time::Now;
 use control::{Control, Told};
 use handle::Command;
-pub use handle::{Handle, Inspection, ParcelSender, StartError};
+pub use handle::{Handle, Inspection, Inspector, NodeState, ParcelSender, StartError};
 use meta::Meta;
+use news::Known;
 use outputs::Changes;
 use records::Records;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::thread::Builder;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, LocalSet};
@@ -139,6 +141,7 @@ struct Node<S: Service, P> {
     stuck: bool,
     ending: Option<Ending>,
     published: Arc<AtomicU64>,
+    known: Known,
 }
 
 /// What the tasks of the node report.
@@ -284,6 +287,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             stuck: false,
             ending: None,
             published: parts.published,
+            known: Known::default(),
         }
     }
 
@@ -341,8 +345,11 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.inputs.push_back(Input::Goodbye(node, incarnation));
             }
             Some(wire::Message::Parcel(parcel, bytes)) => {
-                self.service.order(Order::Keep(parcel.id, bytes));
-                self.inputs.push_back(Input::Parcel(node, parcel));
+                if self.service.keep(parcel.id, bytes) {
+                    self.inputs.push_back(Input::Parcel(node, parcel));
+                } else {
+                    self.tell(node, &wire::Message::Receipt(parcel.id, false));
+                }
             }
             Some(wire::Message::Receipt(id, taken)) => {
                 let from = node;
@@ -378,8 +385,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             }
         }
         self.send_writes();
-        self.published
-            .store(self.cluster.valid_until().0, Ordering::Release);
+        self.publish();
     }
 
     /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
@@ -458,10 +464,4 @@ pub(crate) fn now() -> Now {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
     Now(seconds * 1_000 + nanoseconds / 1_000_000)
-}
-
-impl From<DirectoryError> for StartError {
-    fn from(error: DirectoryError) -> Self {
-        Self::Directory(error)
-    }
 }

@@ -1,6 +1,6 @@
 //! What the core wants done.
 
-use super::handle::Inspection;
+use super::handle::{Inspection, NodeState};
 use super::{Node, now};
 use crate::names::Name;
 use crate::order::{Order, Service};
@@ -35,7 +35,8 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.load(held);
             }
             Output::Serve(held, parcel) => {
-                self.changes.served.add(held);
+                let came_with = self.cluster.record(held.slot).parcel;
+                self.changes.gained(came_with.is_some()).add(held);
                 self.service.order(Order::Serve(held, parcel));
             }
             Output::Merge(held, id) => self.service.order(Order::Merge(held, id)),
@@ -82,6 +83,17 @@ impl<S: Service, P: Peers> Node<S, P> {
         }
     }
 
+    fn nodes(&self) -> Vec<NodeState> {
+        let known = self.translator.names.all().map(|(node, name)| NodeState {
+            name: name.clone(),
+            address: self.translator.address(node).map(Into::into),
+            is_here: self.cluster.expects(node),
+            is_registered: self.cluster.is_registered(node),
+            is_heard: node == self.settings.me.node || self.cluster.hears(node, now()),
+        });
+        known.collect()
+    }
+
     pub(super) fn inspection(&self) -> Inspection {
         let slots = (0..SLOTS).map(|number| {
             let record = self.cluster.record(Slot(number));
@@ -96,6 +108,10 @@ impl<S: Service, P: Peers> Node<S, P> {
             has_etcd: self.cluster.has_etcd(now()),
             other_history: self.cluster.memory().other_history,
             owned: self.cluster.owned(),
+            served: self.cluster.served(),
+            slot_changes: self.cluster.slot_changes(),
+            valid_ms: self.cluster.valid_until().since(now()),
+            nodes: self.nodes(),
             slots: slots.collect(),
             slot_key: self.meta.slot_key(),
             trouble: self.control.is_in_trouble().map(Into::into),
@@ -111,7 +127,8 @@ fn writes_record(transaction: &Transaction) -> bool {
 /// Slots that changed since the last line of the log.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    served: Group,
+    claimed: Group,
+    received: Group,
     transferred: Group,
     superseded: Group,
     not_loaded: Group,
@@ -140,6 +157,14 @@ impl Group {
 }
 
 impl Changes {
+    fn gained(&mut self, by_transfer: bool) -> &mut Group {
+        if by_transfer {
+            &mut self.received
+        } else {
+            &mut self.claimed
+        }
+    }
+
     fn released(&mut self, cause: Cause) -> &mut Group {
         match cause {
             Cause::Transferred => &mut self.transferred,
@@ -151,7 +176,14 @@ impl Changes {
 
     fn take(&mut self) -> impl Iterator<Item = (&'static str, Group)> + use<> {
         let all = [
-            ("served from here on", std::mem::take(&mut self.served)),
+            (
+                "claimed, served from here on",
+                std::mem::take(&mut self.claimed),
+            ),
+            (
+                "transferred to this node, served from here on",
+                std::mem::take(&mut self.received),
+            ),
             (
                 "transferred to other nodes",
                 std::mem::take(&mut self.transferred),

@@ -8,7 +8,7 @@ use broker_core::cluster::types::{Epoch, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_etcd::{
-    Config, Driver, Handle, Inspection, Name, Network, Options, Order, Service, TcpPeers,
+    Config, Driver, Handle, Inspection, Name, Network, News, Options, Order, Service, TcpPeers,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -299,9 +299,6 @@ impl Service for Shards {
                     .or_default()
                     .extend(messages);
             }
-            Order::Keep(id, bytes) => {
-                book.kept.insert(id, bytes);
-            }
             Order::Discard(id) => {
                 book.kept.remove(&id);
             }
@@ -330,6 +327,13 @@ impl Service for Shards {
             Order::Exit(ending) => book.endings.push((self.process.clone(), ending)),
         }
     }
+
+    fn keep(&mut self, id: ParcelId, bytes: Vec<u8>) -> bool {
+        self.book.lock().unwrap().kept.insert(id, bytes);
+        true
+    }
+
+    fn learn(&mut self, _: News) {}
 
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
         let mut book = self.book.lock().unwrap();

@@ -166,7 +166,7 @@ impl<M: Machine> Edge<M> {
         let link = Link {
             key: &links.key,
             challenge: &challenge,
-            node: name,
+            node: &name,
         };
         let header = ProxyHeader {
             source: tunnel.peer.remote,

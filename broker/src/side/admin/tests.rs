@@ -56,6 +56,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         settings: Arc::default(),
         tries: Tries::default(),
         token: token.map(str::to_owned),
+        cluster: None,
         dev: None,
     };
     runtime.block_on(async move {

@@ -1,13 +1,14 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
 use super::labelled;
+use crate::side::cluster::ClusterView;
 use crate::side::exposition::{Kind, Row};
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
 use strum::VariantArray;
 
 /// What a report has of the process as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct ProcessState {
     /// When the first certificate that is presented ends, in seconds since 1970; 0 without TLS.
     pub tls_not_after: u64,
@@ -25,10 +26,52 @@ pub struct ProcessState {
     pub budgets: [u64; BUDGETS.len()],
     /// What the file system of the data directory has left for us; `None` when it does not say.
     pub data_dir_free: Option<u64>,
+    /// What the node knows of its cluster, where that changes.
+    pub cluster: Option<ClusterView>,
 }
 
 /// The labels of [`ProcessState::budgets`].
 pub const BUDGETS: [&str; 3] = ["outbox", "pending", "requests"];
+
+/// Every metric of the cluster, in the order of the text; all 0 where nothing follows one.
+pub(super) const OF_CLUSTER: &[Row<ProcessState>] = &[
+    Row {
+        name: "heliograph_cluster_members",
+        help: "Nodes that belong to the cluster and are expected to run",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.of_cluster(ClusterView::members)),
+    },
+    Row {
+        name: "heliograph_cluster_slots",
+        help: "Slots whose channels this node serves, of 4096",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.of_cluster(|view| view.served)),
+    },
+    Row {
+        name: "heliograph_cluster_epoch_changes_total",
+        help: "Changes of a slot's owner or epoch that this node has seen",
+        kind: Kind::Counter,
+        read: |it, to| to.one(it.of_cluster(|view| view.slot_changes)),
+    },
+    Row {
+        name: "heliograph_cluster_valid_seconds",
+        help: "For how much longer this node may admit to its slots if neither etcd nor another node answers any more",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.of_cluster(|view| view.valid_ms) as f64 / 1e3),
+    },
+    Row {
+        name: "heliograph_cluster_etcd_up",
+        help: "1 while etcd answers this node",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.of_cluster(|view| u64::from(view.has_etcd))),
+    },
+];
+
+impl ProcessState {
+    fn of_cluster(&self, figure: impl Fn(&ClusterView) -> u64) -> u64 {
+        self.cluster.as_ref().map_or(0, figure)
+    }
+}
 
 /// Every metric of the process, in the order of the text.
 pub(super) const METRICS: &[Row<ProcessState>] = &[

@@ -4,8 +4,6 @@ use super::Case;
 
 #[cfg(feature = "cluster")]
 const ETCD: &[&str] = &[
-    "c.toml:8:8: cluster.etcd = https://a:1: allowed in the configuration of `broker cluster` alone: `broker serve` \
-     takes map_file",
     "c.toml:9:11: cluster.etcd_ca = absent: allowed a file that can be read: No such file or directory (os error 2)",
 ];
 

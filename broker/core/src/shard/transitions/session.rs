@@ -212,6 +212,7 @@ impl World {
                 HttpStage::AwaitReply(..) => "AwaitReply",
                 HttpStage::AwaitHandover(..) => "AwaitHandover",
                 HttpStage::AwaitTunnel(_) => "AwaitTunnel",
+                HttpStage::AwaitOwner(_) => "AwaitOwner",
             },
             SessionState::Open(_) => "Open",
             SessionState::AwaitCloseEcho(..) => "AwaitCloseEcho",

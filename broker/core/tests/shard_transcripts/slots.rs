@@ -1,0 +1,447 @@
+//! A shard whose slots come and go: who is admitted, who waits, and what becomes of kept messages.
+
+use broker_core::check::Check;
+use broker_core::cluster::message::{Cause, Held, Packed};
+use broker_core::cluster::slot_map::SlotMap;
+use broker_core::cluster::types::{Incarnation, ParcelId, Revision};
+use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
+use broker_core::machine::{Input, Machine, Output, Peer};
+use broker_core::placement::Placement;
+use broker_core::record::{Record, Version};
+use broker_core::settings::{Auth, Settings};
+use broker_core::shard::{Letter, Shard, SlotOrder, SlotOrders, Start};
+use broker_core::time::{Moment, Now, Wall};
+use codec::aws::ChannelArn;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+const REGION: &str = "us-west-2";
+const ACCOUNT: &str = "123456789012";
+const CHANNEL: &str = "cam";
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "an end must be Send, as in a server: here one thread has it"
+)]
+type Mutex<T> = std::sync::Mutex<T>;
+
+/// What is ordered of a shard, and what it reports.
+#[derive(Default)]
+struct Desk {
+    orders: VecDeque<SlotOrder>,
+    served: Vec<Held>,
+    packed: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, Default)]
+struct End(Arc<Mutex<Desk>>);
+
+impl SlotOrders for End {
+    fn next(&mut self) -> Option<SlotOrder> {
+        self.0.lock().expect("one thread").orders.pop_front()
+    }
+
+    fn served(&mut self, held: Held) {
+        self.0.lock().expect("one thread").served.push(held);
+    }
+
+    fn packed(&mut self, _: Held, _: ParcelId, messages: Vec<u8>) {
+        self.0.lock().expect("one thread").packed.push(messages);
+    }
+}
+
+struct Node {
+    shard: Shard,
+    map: Arc<SlotMap>,
+    end: End,
+    at: Moment,
+    streams: BTreeMap<SessionKey, Vec<u8>>,
+    /// Sockets take nothing: what is launched stays so.
+    stalls: bool,
+}
+
+impl Node {
+    /// A node that may admit for ten seconds.
+    fn new() -> Self {
+        let settings = Settings {
+            auth: Auth::None,
+            ..Settings::default()
+        };
+        let map = Arc::new(SlotMap::unknown(NodeId(0)));
+        map.set_key(&[7; 16]);
+        map.set_valid_until(Now(11_000));
+        let placement = Placement::new([1, 2, 3, 4], 1).in_cluster(Arc::clone(&map));
+        let end = End::default();
+        let start = Start {
+            slot_orders: Some(Box::new(end.clone())),
+            ..Start::bare(Arc::new(settings), ShardId(0), placement, [5, 6, 7, 8])
+        };
+        Self {
+            shard: Shard::new(start),
+            map,
+            end,
+            at: Moment {
+                now: Now(1_000),
+                wall: Wall(1_700_000_000_000),
+                ..Moment::default()
+            },
+            streams: BTreeMap::new(),
+            stalls: false,
+        }
+    }
+
+    /// A node that has the channel, with these messages.
+    fn serving(messages: Option<Vec<u8>>) -> Self {
+        let mut node = Self::new();
+        node.order(SlotOrder::Serve(
+            held(&node.map),
+            vec![record()],
+            messages.map(Into::into),
+        ));
+        assert_eq!(node.desk(|desk| desk.served.len()), 1);
+        let slot = held(&node.map).slot;
+        node.map.assign(slot, Some(NodeId(0)));
+        node
+    }
+
+    fn desk<R>(&self, look: impl FnOnce(&mut Desk) -> R) -> R {
+        look(&mut self.end.0.lock().expect("one thread"))
+    }
+
+    fn order(&mut self, order: SlotOrder) {
+        self.desk(|desk| desk.orders.push_back(order));
+        self.input(Input::Letter(Letter::Slots));
+        self.tick(0);
+    }
+
+    fn input(&mut self, input: Input<'_, Letter>) {
+        self.shard.handle(input, self.at);
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Send(key) => self.send(key),
+                Output::Close(key) | Output::Abort(key) => {
+                    self.shard.handle(Input::Gone { session: key }, self.at);
+                }
+                Output::HandOver(..) | Output::Tunnel(..) | Output::Post(..) => {}
+                Output::Reset(_) | Output::Drained => {}
+            }
+        }
+    }
+
+    fn send(&mut self, key: SessionKey) {
+        let bytes = self.shard.unsent(key).to_vec();
+        if bytes.is_empty() {
+            return;
+        }
+        if self.stalls {
+            return self.shard.launched(key, bytes.len());
+        }
+        self.streams.entry(key).or_default().extend(&bytes);
+        let sent = Input::Sent {
+            session: key,
+            bytes: bytes.len(),
+        };
+        self.shard.handle(sent, self.at);
+    }
+
+    /// Time passes, and everything that is due is done.
+    fn tick(&mut self, ms: u64) {
+        let until = self.at.now.after(ms);
+        while let Some(next) = self.shard.deadline().filter(|next| *next <= until) {
+            self.at.now = next.max(self.at.now);
+            self.input(Input::Tick);
+        }
+        self.at.now = until;
+        self.input(Input::Tick);
+    }
+
+    fn connect(&mut self, client_id: Option<&str>) -> SessionKey {
+        let peer = Peer {
+            remote: ([192, 0, 2, 1], 4000).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        };
+        let session = self.shard.open(peer, self.at).expect("there is room");
+        self.streams.insert(session, Vec::new());
+        let id = client_id.map_or_else(String::new, |id| format!("&X-Amz-ClientId={id}"));
+        let request = format!(
+            "GET /?X-Amz-ChannelARN={}{id} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            arn().as_str().replace(':', "%3A").replace('/', "%2F")
+        );
+        self.receive(session, request.as_bytes());
+        session
+    }
+
+    fn receive(&mut self, session: SessionKey, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        let bytes = &mut bytes[..];
+        self.input(Input::Received { session, bytes });
+    }
+
+    /// A message of a client, masked with zeros.
+    fn says(&mut self, session: SessionKey, text: &str) {
+        let length = u8::try_from(text.len()).expect("short");
+        assert!(length < 126, "the length of seven bits");
+        let mut frame = vec![0x81, 0x80 | length, 0, 0, 0, 0];
+        frame.extend(text.as_bytes());
+        self.receive(session, &frame);
+    }
+
+    fn heard(&self, session: SessionKey) -> String {
+        String::from_utf8_lossy(&self.streams[&session]).into_owned()
+    }
+
+    /// What was received is what ended and what waits; and nothing is forgotten.
+    fn assert_balanced(&mut self) {
+        assert_eq!(self.shard.snapshot().counters.unaccounted(), 0);
+        assert_eq!(self.shard.forgotten(self.at.now), 0);
+    }
+}
+
+fn arn() -> ChannelArn {
+    let text = format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:channel/{CHANNEL}/17");
+    ChannelArn::parse(&text, true).expect("an ARN")
+}
+
+fn record() -> Record {
+    Record {
+        arn: arn(),
+        ttl_seconds: 60,
+        created: Wall(17),
+        version: Version::from_bytes([b'v'; 20]).expect("letters"),
+        tags: Vec::new().into(),
+    }
+}
+
+fn held(map: &SlotMap) -> Held {
+    let slot = map.slot(&Identity::of(&arn())).expect("the key is known");
+    let epoch = Revision(9);
+    Held { slot, epoch }
+}
+
+fn parcel() -> ParcelId {
+    let giver = Incarnation {
+        directory: 1,
+        start: 1,
+    };
+    ParcelId { giver, number: 1 }
+}
+
+fn offer(payload: &str) -> String {
+    format!("{{\"action\":\"SDP_OFFER\",\"messagePayload\":\"{payload}\"}}")
+}
+
+const UPGRADED: &str = "HTTP/1.1 101 ";
+
+#[test]
+fn who_comes_before_the_slot_waits_for_it() {
+    let mut node = Node::new();
+    let early = node.connect(Some("v1"));
+    node.tick(2_000);
+    assert_eq!(node.heard(early), "");
+    node.order(SlotOrder::Serve(held(&node.map), vec![record()], None));
+    let slot = held(&node.map).slot;
+    node.map.assign(slot, Some(NodeId(0)));
+    node.tick(100);
+    assert!(
+        node.heard(early).starts_with(UPGRADED),
+        "{}",
+        node.heard(early)
+    );
+    node.assert_balanced();
+}
+
+#[test]
+fn who_waits_for_nobody_is_refused_after_a_while() {
+    let mut node = Node::new();
+    let early = node.connect(None);
+    node.tick(2_900);
+    assert_eq!(node.heard(early), "");
+    node.tick(200);
+    assert!(node.heard(early).starts_with("HTTP/1.1 503 "));
+    let counts = node.shard.snapshot().counters.refusals;
+    let counted: Vec<_> = counts.each().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counted, [(Check::OwnerNone, 1)]);
+    node.assert_balanced();
+}
+
+#[test]
+fn who_waits_follows_the_slot_to_another_node() {
+    let mut node = Node::new();
+    node.tick(0); // whether there are orders already
+    let early = node.connect(None);
+    let slot = held(&node.map).slot;
+    node.map.assign(slot, Some(NodeId(3)));
+    node.at.now = node
+        .shard
+        .deadline()
+        .expect("it looks again")
+        .max(node.at.now);
+    assert!(node.at.now <= Now(1_200), "{:?}", node.at.now);
+    node.shard.handle(Input::Tick, node.at);
+    let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
+    assert!(
+        matches!(outputs[..], [Output::Tunnel(key, NodeId(3))] if key == early),
+        "{outputs:?}"
+    );
+}
+
+#[test]
+fn nobody_is_admitted_beyond_what_the_node_may() {
+    let mut node = Node::serving(None);
+    let early = node.connect(Some("v1"));
+    assert!(node.heard(early).starts_with(UPGRADED));
+    node.tick(10_000);
+    let late = node.connect(Some("v2"));
+    node.tick(3_100);
+    assert!(
+        node.heard(late).starts_with("HTTP/1.1 503 "),
+        "{}",
+        node.heard(late)
+    );
+    node.map.set_valid_until(Now(100_000));
+    let again = node.connect(Some("v2"));
+    assert!(node.heard(again).starts_with(UPGRADED));
+}
+
+#[test]
+fn kept_messages_go_with_their_slot() {
+    let mut giver = Node::serving(None);
+    let viewer = giver.connect(Some("v1"));
+    giver.says(viewer, &offer("b2ZmZXI="));
+    giver.order(SlotOrder::Pause(held(&giver.map), parcel()));
+    let packed = giver
+        .desk(|desk| desk.packed.pop())
+        .expect("no connection has begun anything");
+    assert!(giver.heard(viewer).contains("Going away"), "closed");
+    giver.order(SlotOrder::Release(held(&giver.map), Cause::Transferred));
+    let snapshot = giver.shard.snapshot();
+    assert_eq!(
+        (snapshot.channels, snapshot.counters.pending_messages),
+        (0, 0)
+    );
+    assert_eq!(snapshot.counters.pending_bytes, 0);
+    giver.assert_balanced();
+
+    let mut taker = Node::serving(Some(packed));
+    assert_eq!(taker.shard.snapshot().counters.pending_messages, 1);
+    let master = taker.connect(None);
+    assert!(
+        taker.heard(master).contains("b2ZmZXI="),
+        "{}",
+        taker.heard(master)
+    );
+    assert!(taker.heard(master).contains("\"senderClientId\":\"v1\""));
+    assert_eq!(taker.shard.snapshot().counters.pending_messages, 0);
+    taker.assert_balanced();
+}
+
+#[test]
+fn a_parcel_that_comes_late_is_delivered_to_who_is_here() {
+    let mut giver = Node::serving(None);
+    let viewer = giver.connect(Some("v1"));
+    giver.says(viewer, &offer("bGF0ZQ=="));
+    let cause = Cause::Superseded(Some(parcel()));
+    giver.order(SlotOrder::Release(held(&giver.map), cause));
+    let packed = giver.desk(|desk| desk.packed.pop()).expect("packed");
+    assert_eq!(giver.shard.snapshot().channels, 0);
+    giver.assert_balanced();
+    let mut taker = Node::serving(None);
+    let master = taker.connect(None);
+    taker.order(SlotOrder::Merge(held(&taker.map), packed.into()));
+    assert!(
+        taker.heard(master).contains("bGF0ZQ=="),
+        "{}",
+        taker.heard(master)
+    );
+    taker.assert_balanced();
+}
+
+#[test]
+fn a_message_that_was_begun_is_waited_for() {
+    for is_delivered in [true, false] {
+        let mut node = Node::serving(None);
+        let (master, viewer) = (node.connect(None), node.connect(Some("v1")));
+        node.stalls = true;
+        node.says(viewer, &offer("YmVndW4="));
+        node.order(SlotOrder::Pause(held(&node.map), parcel()));
+        assert_eq!(
+            node.desk(|desk| desk.packed.len()),
+            0,
+            "it may be handed over yet"
+        );
+        node.stalls = false;
+        if is_delivered {
+            node.input(Input::Sent {
+                session: master,
+                bytes: FRAME_BYTES,
+            });
+        } else {
+            node.input(Input::Gone { session: master });
+        }
+        node.tick(10);
+        let packed = node
+            .desk(|desk| desk.packed.pop())
+            .expect("nothing is begun any more");
+        let goes_along = String::from_utf8_lossy(&packed).contains("YmVndW4=");
+        assert_eq!(goes_along, !is_delivered);
+        node.assert_balanced();
+    }
+}
+
+/// The frame that was begun: a header of two bytes, and the message.
+const FRAME_BYTES: usize =
+    2 + r#"{"messagePayload":"YmVndW4=","messageType":"SDP_OFFER","senderClientId":"v1"}"#.len();
+
+#[test]
+fn a_connection_that_hands_nothing_over_is_not_waited_for_long() {
+    let mut node = Node::serving(None);
+    let (_, viewer) = (node.connect(None), node.connect(Some("v1")));
+    node.stalls = true;
+    node.says(viewer, &offer("c3R1Y2s="));
+    node.order(SlotOrder::Pause(held(&node.map), parcel()));
+    node.tick(1_300);
+    let packed = node.desk(|desk| desk.packed.pop()).expect("it was cut off");
+    assert!(String::from_utf8_lossy(&packed).contains("c3R1Y2s="));
+    node.assert_balanced();
+}
+
+#[test]
+fn a_slot_that_stays_keeps_its_messages_or_withdraws_them() {
+    for (packed, kept) in [(Packed::Kept, 1), (Packed::Withdrawn, 0)] {
+        let mut node = Node::serving(None);
+        let viewer = node.connect(Some("v1"));
+        node.says(viewer, &offer("c3RheXM="));
+        node.order(SlotOrder::Pause(held(&node.map), parcel()));
+        node.order(SlotOrder::Resume(held(&node.map), packed));
+        assert_eq!(node.desk(|desk| desk.served.len()), 2);
+        let snapshot = node.shard.snapshot();
+        assert_eq!(
+            (snapshot.channels, snapshot.counters.pending_messages),
+            (1, kept)
+        );
+        let master = node.connect(None);
+        assert_eq!(node.heard(master).contains("c3RheXM="), kept == 1);
+        node.assert_balanced();
+    }
+}
+
+#[test]
+fn a_node_that_is_alone_closes_all_connections() {
+    let mut node = Node::serving(None);
+    let all = [
+        node.connect(None),
+        node.connect(Some("v1")),
+        node.connect(Some("v2")),
+    ];
+    node.order(SlotOrder::CloseAll);
+    node.tick(2_100);
+    for session in all {
+        assert!(node.heard(session).contains("Going away"));
+    }
+    assert_eq!(node.shard.snapshot().channels, 1, "its records stay");
+    node.assert_balanced();
+}

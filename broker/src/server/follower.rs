@@ -1,0 +1,76 @@
+//! The main thread's part in a cluster whose owners change: it says when a shard hangs and when the process is to end,
+//! and learns of the node's own end.
+
+use super::node::Node;
+use super::{Failure, pulse::Pulse};
+use crate::side::{Status, StatusBoard};
+use broker_core::cluster::message::Ending;
+use crossbeam_channel::{Receiver, never};
+use std::time::{Duration, Instant};
+
+/// One per process; without a node it does nothing.
+pub(super) struct Follower<'n> {
+    node: Option<&'n Node>,
+    /// What the node says of its end.
+    pub(super) ended: Receiver<Ending>,
+    is_stuck: bool,
+}
+
+impl<'n> Follower<'n> {
+    /// With a node clients are served as soon as it says so, without one from here on.
+    pub(super) fn new(node: Option<&'n Node>, status: &StatusBoard) -> Self {
+        if node.is_none() {
+            status.set(Status::Ok);
+        }
+        Self {
+            node,
+            ended: node.map_or_else(never, Node::endings),
+            is_stuck: false,
+        }
+    }
+
+    /// Once a second: are the shards well, and can clients be served?
+    pub(super) fn look(&mut self, pulse: &Pulse, status: &StatusBoard, now: Instant) {
+        let Some(node) = self.node else { return };
+        let is_stuck = !pulse.is_well(now);
+        if is_stuck != self.is_stuck {
+            self.is_stuck = is_stuck;
+            node.stuck(is_stuck);
+        }
+        if status.status() == Status::Starting && node.is_ready() {
+            status.set(Status::Ok);
+            tracing::info!("ready: the channels of the cluster can be reached");
+        }
+    }
+
+    /// Begins to give all slots to other nodes. True when their end is to be awaited, for [`GIVING_MAX`] at most.
+    pub(super) fn drain(&self) -> bool {
+        self.node.is_some_and(Node::drain)
+    }
+}
+
+/// The node has ended by itself.
+pub(super) fn failure(ending: Ending) -> Failure {
+    match ending {
+        Ending::Drained { .. } => Failure::Fatal("the node left its cluster".into()),
+        Ending::Removed => Failure::Fatal("this node was removed from its cluster".into()),
+        Ending::NameTaken => Failure::Configuration(
+            "cluster.node: another machine runs under this name: allowed one that no other node has".into(),
+        ),
+    }
+}
+
+/// The node has given its slots away, or could not.
+pub(super) fn report(ending: Ending) {
+    match ending {
+        Ending::Drained { left: 0 } => tracing::info!("all slots were given to other nodes"),
+        Ending::Drained { left } => tracing::warn!(
+            left,
+            "slots that no other node took: their channels are away until another node takes them"
+        ),
+        Ending::Removed | Ending::NameTaken => tracing::warn!("{}", failure(ending)),
+    }
+}
+
+/// How long giving slots away may take: as long as it goes on, a slot within 25 s, nearly always some seconds.
+pub(super) const GIVING_MAX: Duration = Duration::from_secs(120);

@@ -1,0 +1,241 @@
+//! Between the node's thread and the shards: orders about slots on their way to each shard, and what shards report of
+//! them. Locks are held for moments, and no message of a client passes here.
+
+use super::super::post;
+use crate::edge::Post;
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::message::{Held, Parcel};
+use broker_core::cluster::slot_map::SlotMap;
+use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
+use broker_core::id::{ShardId, Slot};
+use broker_core::limits::PARCEL_BYTES_MAX;
+use broker_core::shard::{Letter, Shard, SlotOrder, SlotOrders};
+use broker_etcd::{Name, ParcelSender};
+use mailbox::Mailbox;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "held for moments, a few times for each slot that moves: no message waits for it"
+)]
+type Mutex<T> = std::sync::Mutex<T>;
+
+/// One per process.
+pub(super) struct Desk {
+    map: Arc<SlotMap>,
+    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    queues: Box<[Mutex<Queue>]>,
+    own: Mutex<Own>,
+    /// Where parcels go; known once the node runs.
+    pub(super) parcels: OnceLock<ParcelSender>,
+}
+
+/// Orders for one shard: of each slot of this node a few at most.
+#[derive(Default)]
+struct Queue {
+    orders: VecDeque<SlotOrder>,
+    /// A letter that says so is under way, or the shard takes them one by one.
+    is_told: bool,
+}
+
+/// The slots of this node, as its shards have them.
+struct Own {
+    slots: Vec<Serving>,
+    /// Messages that shards pack, by slot: those of a newer parcel take the place of older ones.
+    packing: HashMap<Slot, Packing>,
+}
+
+/// How far the shards are with a slot.
+#[derive(Clone, Copy)]
+enum Serving {
+    /// Nobody is admitted.
+    Not,
+    /// This many shards have not taken their channels in.
+    Begins(Epoch, usize),
+    /// All have: the map says that the slot is here.
+    All,
+}
+
+/// The messages of one slot.
+struct Packing {
+    parcel: ParcelId,
+    /// Shards whose part has not come.
+    missing: usize,
+    bytes: Vec<u8>,
+    to: Option<(Name, Parcel)>,
+}
+
+impl Desk {
+    pub(super) fn new(map: Arc<SlotMap>, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Self {
+        Self {
+            map,
+            queues: mailboxes.iter().map(|_| Mutex::default()).collect(),
+            mailboxes,
+            own: Mutex::new(Own {
+                slots: vec![Serving::Not; SLOTS.into()],
+                packing: HashMap::new(),
+            }),
+            parcels: OnceLock::new(),
+        }
+    }
+
+    /// How many shards there are.
+    pub(super) fn shards(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// An order for one shard.
+    pub(super) fn order(&self, shard: usize, order: SlotOrder) {
+        let Some(queue) = self.queues.get(shard) else {
+            return;
+        };
+        let mut queue = lock(queue);
+        queue.orders.push_back(order);
+        if !std::mem::replace(&mut queue.is_told, true) {
+            drop(queue);
+            post(&self.mailboxes, shard, Post::Letter(Letter::Slots));
+        }
+    }
+
+    /// The same for each.
+    pub(super) fn order_all(&self, order: impl Fn(usize) -> SlotOrder) {
+        (0..self.shards()).for_each(|shard| self.order(shard, order(shard)));
+    }
+
+    /// The shards are about to take in a slot's channels, or to serve it on.
+    pub(super) fn begins(&self, held: Held) {
+        let shards = self.shards();
+        let mut own = self.own();
+        own.packing.remove(&held.slot);
+        own.set(held.slot, Serving::Begins(held.epoch, shards));
+    }
+
+    /// Nobody is admitted to a slot from here on.
+    pub(super) fn ends(&self, slot: Slot) {
+        let mut own = self.own();
+        own.set(slot, Serving::Not);
+        self.map.assign(slot, None);
+    }
+
+    /// The shards are about to pack a slot's messages as this parcel.
+    pub(super) fn packs(&self, slot: Slot, parcel: ParcelId) {
+        let missing = self.shards();
+        let (bytes, to) = (Vec::new(), None);
+        let packing = Packing {
+            parcel,
+            missing,
+            bytes,
+            to,
+        };
+        self.own().packing.insert(slot, packing);
+    }
+
+    /// A parcel is not wanted any more.
+    pub(super) fn forgets_packing(&self, slot: Slot) {
+        self.own().packing.remove(&slot);
+    }
+
+    /// A parcel goes to this node, as soon as it is packed.
+    pub(super) fn sends(&self, to: Name, parcel: Parcel) {
+        let mut own = self.own();
+        if let Some(packing) = own.packing.get_mut(&parcel.slot)
+            && packing.parcel == parcel.id
+        {
+            packing.to = Some((to, parcel));
+            self.send_if_packed(&mut own, parcel.slot);
+        }
+    }
+
+    /// A slot has this owner: what this node serves itself is known better from its shards.
+    pub(super) fn owned_by(&self, slot: Slot, owner: Option<NodeId>) {
+        let own = self.own();
+        let is_served = matches!(own.slots.get(slot.index()), Some(Serving::All));
+        if owner != Some(self.map.own()) {
+            self.map.assign(slot, owner);
+        } else if !is_served {
+            self.map.assign(slot, None);
+        }
+    }
+
+    fn send_if_packed(&self, own: &mut Own, slot: Slot) {
+        let is_packed = |packing: &Packing| packing.missing == 0 && packing.to.is_some();
+        if !own.packing.get(&slot).is_some_and(is_packed) {
+            return;
+        }
+        let Some(Packing { bytes, to, .. }) = own.packing.remove(&slot) else {
+            return;
+        };
+        let (Some((to, parcel)), Some(parcels)) = (to, self.parcels.get()) else {
+            return;
+        };
+        if !parcels.send(to, parcel, bytes) {
+            tracing::warn!(
+                slot = slot.0,
+                "kept messages of a slot could not be sent: too much waits for the node"
+            );
+        }
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        lock(&self.own)
+    }
+}
+
+impl Own {
+    fn set(&mut self, slot: Slot, serving: Serving) {
+        if let Some(place) = self.slots.get_mut(slot.index()) {
+            *place = serving;
+        }
+    }
+}
+
+/// One shard's end.
+pub(super) struct End {
+    pub(super) desk: Arc<Desk>,
+    pub(super) shard: ShardId,
+}
+
+impl SlotOrders for End {
+    fn next(&mut self) -> Option<SlotOrder> {
+        let mut queue = lock(self.desk.queues.get(self.shard.index())?);
+        let next = queue.orders.pop_front();
+        queue.is_told = next.is_some();
+        next
+    }
+
+    fn served(&mut self, held: Held) {
+        let mut own = self.desk.own();
+        let Some(Serving::Begins(epoch, missing)) = own.slots.get(held.slot.index()).copied()
+        else {
+            return;
+        };
+        if epoch != held.epoch {
+            return;
+        }
+        if missing > 1 {
+            return own.set(held.slot, Serving::Begins(epoch, missing - 1));
+        }
+        own.set(held.slot, Serving::All);
+        self.desk.map.assign(held.slot, Some(self.desk.map.own()));
+    }
+
+    fn packed(&mut self, held: Held, parcel: ParcelId, mut messages: Vec<u8>) {
+        let mut own = self.desk.own();
+        if let Some(packing) = own.packing.get_mut(&held.slot)
+            && packing.parcel == parcel
+            && packing.missing > 0
+        {
+            packing.missing -= 1;
+            if packing.bytes.len() + messages.len() <= PARCEL_BYTES_MAX {
+                packing.bytes.append(&mut messages);
+            }
+            self.desk.send_if_packed(&mut own, held.slot);
+        }
+    }
+}
+
+/// Nobody panics while holding one of these, and what is in them is whole at all times.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

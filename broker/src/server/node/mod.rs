@@ -1,0 +1,160 @@
+//! This node where the nodes agree in etcd on who owns what: a thread that follows the cluster, and the shards' ends of
+//! it.
+//!
+//! ```text
+//!   etcd, other nodes ◄──► thread `cluster` (broker-etcd) ──► service.rs ──► desk.rs ──► Letter::Slots, shard/slots.rs
+//!                                    ▲                            │              ◄────── served, packed
+//!                                    └── parcels ── desk.rs       └──► the map of slots, links
+//! ```
+
+mod desk;
+mod service;
+mod view;
+
+use super::cluster::EtcdPart;
+use super::{Failure, data_dir::DataDir};
+use crate::edge::{Links, Post};
+use crate::etcd_files::{self, EtcdFault};
+use crate::side::LookAtCluster;
+use broker_core::cluster::message::Ending;
+use broker_core::cluster::slot_map::SlotMap;
+use broker_core::id::ShardId;
+use broker_core::placement::Placement;
+use broker_core::registry::Store;
+use broker_core::settings::Settings;
+use broker_core::shard::{Shard, SlotOrders};
+use broker_etcd::{Config, Driver, Handle, Name, Options, TcpPeers};
+use crossbeam_channel::{Receiver, unbounded};
+use desk::{Desk, End};
+use mailbox::Mailbox;
+use service::Shards;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The running node. Dropped, it ends as if its process were killed.
+pub(super) struct Node {
+    handle: Handle,
+    desk: Arc<Desk>,
+    map: Arc<SlotMap>,
+    endings: Receiver<Ending>,
+    /// The cluster's name, and this node's.
+    names: (String, String),
+}
+
+impl Node {
+    /// Starts the node's thread. etcd need not answer: nothing is served until it does.
+    ///
+    /// # Errors
+    /// [`Failure::Configuration`] when a file is wrong, [`Failure::Fatal`] when the machine does not let it start.
+    pub(super) fn start(
+        settings: &Settings,
+        data_dir: &DataDir,
+        (part, map, links): (&EtcdPart, &Arc<SlotMap>, &Arc<Links>),
+        placement: &Placement,
+        mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
+    ) -> Result<Self, Failure> {
+        let fatal = |error: &dyn std::fmt::Display| {
+            Failure::Fatal(format!("the node cannot join its cluster: {error}"))
+        };
+        let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is none"))?;
+        let listen = settings
+            .cluster
+            .listen
+            .ok_or_else(|| fatal(&"no cluster.listen"))?;
+        let peers = beside(listen);
+        let carrier = TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
+            Failure::Fatal(format!(
+                "messages of other nodes, the port after that of cluster.listen: {peers}: {error}"
+            ))
+        })?;
+        let config = Config {
+            cluster: part.name.as_str().into(),
+            node: part.node.as_str().into(),
+            address: listen.to_string().into(),
+            peers: carrier.address().to_string().into(),
+            directory: data_dir.path().into(),
+            etcd: options(settings)?,
+            ttl_ms: settings.cluster.lease_ms,
+            accept_etcd: false,
+        };
+        let desk = Arc::new(Desk::new(Arc::clone(map), Arc::clone(mailboxes)));
+        let (endings, ended) = unbounded();
+        let shards = Shards {
+            desk: Arc::clone(&desk),
+            map: Arc::clone(map),
+            links: Arc::clone(links),
+            placement: placement.clone(),
+            mailboxes: Arc::clone(mailboxes),
+            endings,
+            loading: HashMap::new(),
+            kept: HashMap::new(),
+            kept_bytes: 0,
+        };
+        let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
+        let handle = handle.map_err(|error| fatal(&error))?;
+        // Set once, here.
+        let _ = desk.parcels.set(handle.parcels());
+        Ok(Self {
+            handle,
+            desk,
+            map: Arc::clone(map),
+            endings: ended,
+            names: (part.name.clone(), part.node.clone()),
+        })
+    }
+
+    /// The registry's end of one shard.
+    pub(super) fn store(&self, shard: ShardId) -> Box<dyn Store> {
+        Box::new(self.handle.store(shard))
+    }
+
+    /// One shard's end of what the node wants of it.
+    pub(super) fn orders(&self, shard: ShardId) -> Box<dyn SlotOrders> {
+        let desk = Arc::clone(&self.desk);
+        Box::new(End { desk, shard })
+    }
+
+    /// Where the end of the node is reported, once.
+    pub(super) fn endings(&self) -> Receiver<Ending> {
+        self.endings.clone()
+    }
+
+    /// Begins to give all slots to other nodes; the end of that is reported. False when the node has ended.
+    pub(super) fn drain(&self) -> bool {
+        self.handle.drain()
+    }
+
+    /// Whether a shard hangs: then this node does not renew its registration.
+    pub(super) fn stuck(&self, stuck: bool) {
+        if !self.handle.stuck(stuck) {
+            tracing::error!("the node of the cluster takes no word of its shards");
+        }
+    }
+
+    /// What operators ask how it fares.
+    pub(super) fn look(&self) -> LookAtCluster {
+        let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
+        Arc::new(move || Some(view::view((&cluster, &node), inspector.inspect()?)))
+    }
+
+    /// Whether clients can be served: here, or by way of another node.
+    pub(super) fn is_ready(&self) -> bool {
+        self.map.has_owners()
+    }
+}
+
+/// How etcd is reached, by files that were right when they were checked.
+fn options(settings: &Settings) -> Result<Options, Failure> {
+    etcd_files::options(&settings.cluster.etcd).map_err(|faults| {
+        let fault =
+            |fault: &EtcdFault| format!("{} = {}: {}", fault.key, fault.path.display(), fault.rule);
+        let faults: Vec<String> = faults.iter().map(fault).collect();
+        Failure::Configuration(faults.join("\n"))
+    })
+}
+
+/// Where nodes send messages to each other: the next port after the one for tunnels.
+fn beside(listen: SocketAddr) -> SocketAddr {
+    SocketAddr::new(listen.ip(), listen.port().checked_add(1).unwrap_or(1))
+}

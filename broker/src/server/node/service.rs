@@ -1,0 +1,170 @@
+//! What the node's thread wants of the shards, handed to them; what it learns, put where they look.
+
+use super::desk::Desk;
+use crate::edge::{Links, Post, shards_now};
+use broker_core::cluster::message::{Cause, Ending, Held};
+use broker_core::cluster::slot_map::SlotMap;
+use broker_core::cluster::types::ParcelId;
+use broker_core::id::{Identity, Slot};
+use broker_core::limits::KEPT_PARCEL_BYTES_MAX;
+use broker_core::placement::Placement;
+use broker_core::record::Record;
+use broker_core::registry::{StoreError, Ticket};
+use broker_core::shard::{Letter, Shard, SlotOrder};
+use broker_core::time::Now;
+use broker_etcd::{News, Order, Service};
+use crossbeam_channel::Sender;
+use mailbox::Mailbox;
+use rustix::time::{ClockId, clock_gettime};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The shards, as the node's thread sees them.
+pub(super) struct Shards {
+    pub(super) desk: Arc<Desk>,
+    pub(super) map: Arc<SlotMap>,
+    pub(super) links: Arc<Links>,
+    pub(super) placement: Placement,
+    pub(super) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    pub(super) endings: Sender<Ending>,
+    /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
+    pub(super) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
+    /// Messages of parcels that may be used.
+    pub(super) kept: HashMap<ParcelId, Arc<[u8]>>,
+    pub(super) kept_bytes: usize,
+}
+
+impl Service for Shards {
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Load(held) => self.load(held),
+            Order::Serve(held, parcel) => self.serve(held, parcel),
+            Order::Merge(held, parcel) => {
+                if let Some(messages) = self.take_kept(parcel) {
+                    self.desk
+                        .order_all(|_| SlotOrder::Merge(held, Arc::clone(&messages)));
+                }
+            }
+            Order::Discard(parcel) => drop(self.take_kept(parcel)),
+            Order::Pause(held, parcel) => {
+                self.desk.ends(held.slot);
+                self.desk.packs(held.slot, parcel);
+                self.desk.order_all(|_| SlotOrder::Pause(held, parcel));
+            }
+            Order::Resume(held, packed) => {
+                self.desk.begins(held);
+                self.desk.order_all(|_| SlotOrder::Resume(held, packed));
+            }
+            Order::Send(to, parcel) => self.desk.sends(to, parcel),
+            Order::Release(held, cause) => self.release(held, cause),
+            Order::Alone => self.desk.order_all(|_| SlotOrder::CloseAll),
+            Order::Exit(ending) => drop(self.endings.send(ending)),
+        }
+    }
+
+    fn records(&mut self, held: Held, records: Vec<Record>) {
+        let Some((_, shards)) = (self.loading.get_mut(&held.slot)).filter(|(of, _)| *of == held)
+        else {
+            return;
+        };
+        for record in records {
+            let home = self.placement.shard(&Identity::of(&record.arn));
+            if let Some(records) = shards.get_mut(home.index()) {
+                records.push(record);
+            }
+        }
+    }
+
+    fn keep(&mut self, parcel: ParcelId, messages: Vec<u8>) -> bool {
+        let former = self.take_kept(parcel);
+        drop(former);
+        if self.kept_bytes + messages.len() > KEPT_PARCEL_BYTES_MAX {
+            return false;
+        }
+        self.kept_bytes += messages.len();
+        self.kept.insert(parcel, messages.into());
+        true
+    }
+
+    fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
+        let Ticket { shard, channel } = ticket;
+        let letter = Post::Letter(Letter::Committed(channel, result));
+        super::super::post(&self.mailboxes, shard.index(), letter);
+    }
+
+    fn learn(&mut self, news: News) {
+        match news {
+            News::SlotKey(key) => self.map.set_key(&key),
+            News::Node(node, name, address) => {
+                self.map.name_node(node, name.as_str().into());
+                match address.parse() {
+                    Ok(address) => self.links.put(node, name.as_str(), address),
+                    Err(_) => {
+                        tracing::warn!(%name, %address, "the roster has no address of this node")
+                    }
+                }
+            }
+            News::Owner(slot, owner) => self.desk.owned_by(slot, owner),
+            News::ValidUntil(until) => self.map.set_valid_until(as_shards_count(until)),
+        }
+    }
+}
+
+impl Shards {
+    fn load(&mut self, held: Held) {
+        let shards = vec![Vec::new(); self.desk.shards()];
+        self.loading.insert(held.slot, (held, shards));
+    }
+
+    fn serve(&mut self, held: Held, parcel: Option<ParcelId>) {
+        let messages = parcel.and_then(|parcel| self.take_kept(parcel));
+        let loaded = self.loading.remove(&held.slot);
+        let Some((_, shards)) = loaded.filter(|(of, _)| *of == held) else {
+            return tracing::error!(
+                slot = held.slot.0,
+                "a slot without its records is not served"
+            );
+        };
+        self.desk.begins(held);
+        for (shard, records) in shards.into_iter().enumerate() {
+            let order = SlotOrder::Serve(held, records, messages.clone());
+            self.desk.order(shard, order);
+        }
+    }
+
+    fn release(&mut self, held: Held, cause: Cause) {
+        self.loading.remove(&held.slot);
+        match cause {
+            // The process ends, and drains as a single node does: clients are served until then.
+            Cause::Ends => return,
+            Cause::Superseded(Some(parcel)) => self.desk.packs(held.slot, parcel),
+            Cause::Transferred | Cause::Superseded(None) | Cause::NotLoaded => {
+                self.desk.forgets_packing(held.slot);
+            }
+        }
+        self.desk.ends(held.slot);
+        self.desk.order_all(|_| SlotOrder::Release(held, cause));
+    }
+
+    fn take_kept(&mut self, parcel: ParcelId) -> Option<Arc<[u8]>> {
+        let messages = self.kept.remove(&parcel)?;
+        self.kept_bytes -= messages.len();
+        Some(messages)
+    }
+}
+
+/// A moment of the node's clock, which goes on while the machine sleeps, by the clock of the shards, which does not.
+///
+/// What has passed is never: a turn that goes on may have begun before it.
+///
+/// The clock of the shards is read first: a pause between the two makes the result earlier, never later.
+fn as_shards_count(until: Now) -> Now {
+    let shards = shards_now();
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
+    match until.since(Now(seconds * 1_000 + milliseconds)) {
+        0 => Now(0),
+        left_ms => shards.after(left_ms),
+    }
+}

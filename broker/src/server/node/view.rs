@@ -1,0 +1,61 @@
+//! How the node fares, for operators.
+
+use crate::side::{ClusterView, NodeView};
+use broker_core::cluster::authority::Standing;
+use broker_etcd::{Inspection, NodeState};
+
+/// What the admin listener shows of an inspection.
+pub(super) fn view((cluster, node): (&str, &str), inspection: Inspection) -> ClusterView {
+    let mut nodes: Vec<NodeView> = inspection.nodes.iter().map(of_node).collect();
+    let mut vacant = 0;
+    for (owner, epoch) in &inspection.slots {
+        let found = owner.as_ref().and_then(|owner| {
+            let mut nodes = nodes.iter_mut();
+            nodes.find(|node| node.name == owner.as_str())
+        });
+        match found {
+            Some(node) => {
+                node.slots += 1;
+                node.newest_epoch = node.newest_epoch.max(epoch.0);
+            }
+            None => vacant += 1,
+        }
+    }
+    ClusterView {
+        cluster: cluster.into(),
+        node: node.into(),
+        standing: word(inspection.standing),
+        has_etcd: inspection.has_etcd,
+        other_history: inspection.other_history,
+        trouble: inspection.trouble,
+        owned: inspection.owned as u64,
+        served: inspection.served as u64,
+        vacant,
+        slot_changes: inspection.slot_changes,
+        valid_ms: inspection.valid_ms,
+        nodes,
+    }
+}
+
+fn of_node(node: &NodeState) -> NodeView {
+    NodeView {
+        name: node.name.as_str().into(),
+        address: node.address.clone(),
+        is_here: node.is_here,
+        is_registered: node.is_registered,
+        is_heard: node.is_heard,
+        slots: 0,
+        newest_epoch: 0,
+    }
+}
+
+fn word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Starting => "starting",
+        Standing::Answered => "serving",
+        Standing::Exception => "alone, by exception",
+        Standing::Asking => "asking",
+        Standing::Alone => "alone",
+        Standing::Held => "held back",
+    }
+}

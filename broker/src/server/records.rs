@@ -1,0 +1,100 @@
+//! Where the records of channels are: in the data directory, or in etcd.
+
+use super::Failure;
+use super::cluster::Cluster;
+use super::data_dir::DataDir;
+use super::node::Node;
+use super::registry::Registry;
+use crate::edge::Post;
+use crate::side::StatusBoard;
+use broker_core::id::ShardId;
+use broker_core::placement::Placement;
+use broker_core::record;
+use broker_core::registry::Store;
+use broker_core::settings::Settings;
+use broker_core::shard::{Shard, SlotOrders};
+use broker_core::time::Wall;
+use mailbox::Mailbox;
+use std::sync::Arc;
+
+/// Those of all shards.
+type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
+
+/// The registry of this process.
+pub(super) enum Records {
+    /// On the disk: all of them are read at the start.
+    Disk(Registry),
+    /// In etcd: they come and go with slots.
+    Etcd(Node),
+}
+
+impl Records {
+    /// Opens the store of the data directory, or joins the cluster.
+    ///
+    /// # Errors
+    /// [`Failure`] when neither can be done.
+    pub(super) fn open(
+        settings: &Settings,
+        cluster: Option<&Cluster>,
+        placement: &Placement,
+        (data_dir, mailboxes, status): (&DataDir, &Mailboxes, &StatusBoard),
+    ) -> Result<Self, Failure> {
+        let etcd = cluster.and_then(|cluster| Some((cluster, cluster.etcd.as_ref()?)));
+        match etcd {
+            None => Registry::open(data_dir, placement, mailboxes, status).map(Self::Disk),
+            Some((Cluster { map, links, .. }, part)) => {
+                let part = (part, map, links);
+                Node::start(settings, data_dir, part, placement, mailboxes).map(Self::Etcd)
+            }
+        }
+    }
+
+    /// One shard's end of the store, the records that it begins with, and where orders about slots come from.
+    pub(super) fn of(
+        &mut self,
+        shard: ShardId,
+    ) -> (Box<dyn Store>, record::Records, Option<Box<dyn SlotOrders>>) {
+        match self {
+            Self::Disk(registry) => {
+                let (store, records) = registry.of(shard);
+                (Box::new(store), records, None)
+            }
+            Self::Etcd(node) => {
+                let orders = node.orders(shard);
+                (node.store(shard), record::Records::default(), Some(orders))
+            }
+        }
+    }
+
+    /// What every channel that is made from here on is younger than, as far as that is known at the start.
+    pub(super) fn newest(&self) -> Wall {
+        match self {
+            Self::Disk(registry) => registry.newest(),
+            Self::Etcd(_) => Wall::default(),
+        }
+    }
+
+    /// The registry on the disk, if that is used.
+    pub(super) fn on_disk(&self) -> Option<&Registry> {
+        match self {
+            Self::Disk(registry) => Some(registry),
+            Self::Etcd(_) => None,
+        }
+    }
+
+    /// The node, where records are in etcd.
+    pub(super) fn node(&self) -> Option<&Node> {
+        match self {
+            Self::Disk(_) => None,
+            Self::Etcd(node) => Some(node),
+        }
+    }
+
+    /// Commits what waits and gives the file free.
+    pub(super) fn close(self) {
+        match self {
+            Self::Disk(registry) => registry.close(),
+            Self::Etcd(node) => drop(node),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `GET /cluster`, and the figures of the cluster among the metrics: what this node knows of itself and of the others,
+//! where the nodes agree in etcd on who owns what.
+
+use super::admin::{Admin, error, json};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+
+/// Asks the node; blocks for a second at most. `None` when it has ended or hangs.
+pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
+
+/// What a node knows.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This node's.
+    pub node: String,
+    /// Why it serves, or does not.
+    pub standing: &'static str,
+    /// etcd answered lately.
+    pub has_etcd: bool,
+    /// etcd shows another history than was known.
+    pub other_history: bool,
+    /// What was last wrong with etcd, while it is.
+    pub trouble: Option<Box<str>>,
+    /// Slots that this process owns, and those of them whose channels it holds.
+    pub owned: u64,
+    /// See [`Self::owned`].
+    pub served: u64,
+    /// Slots without an owner.
+    pub vacant: u64,
+    /// Changes of owners and epochs that it has seen.
+    pub slot_changes: u64,
+    /// For how much longer it may admit if nobody answers any more.
+    pub valid_ms: u64,
+    /// The nodes, this one first.
+    pub nodes: Vec<NodeView>,
+}
+
+/// What a node knows of one.
+#[derive(Clone, Debug, Default)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// Where it is reached, by the roster.
+    pub address: Option<Box<str>>,
+    /// The roster has it here.
+    pub is_here: bool,
+    /// Its registration is in etcd.
+    pub is_registered: bool,
+    /// It answered lately.
+    pub is_heard: bool,
+    /// The slots that it owns.
+    pub slots: u64,
+    /// The newest of their epochs.
+    pub newest_epoch: u64,
+}
+
+impl ClusterView {
+    fn json(&self) -> Value {
+        let node = |node: &NodeView| {
+            value!({
+                "name": node.name,
+                "address": node.address,
+                "here": node.is_here,
+                "registered": node.is_registered,
+                "answers": node.is_heard,
+                "slots": node.slots,
+                "newest_epoch": node.newest_epoch,
+            })
+        };
+        value!({
+            "cluster": self.cluster,
+            "node": self.node,
+            "standing": self.standing,
+            "etcd": if self.has_etcd { "up" } else { "down" },
+            "other_history": self.other_history,
+            "trouble": self.trouble,
+            "owned": self.owned,
+            "served": self.served,
+            "vacant": self.vacant,
+            "slot_changes": self.slot_changes,
+            "valid_ms": self.valid_ms,
+            "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
+        })
+    }
+
+    /// How many nodes belong to the cluster and are expected to run.
+    pub(super) fn members(&self) -> u64 {
+        self.nodes.iter().filter(|node| node.is_here).count() as u64
+    }
+}
+
+pub(super) async fn cluster(State(admin): State<Admin>) -> Response {
+    let Some(look) = admin.cluster else {
+        return error(StatusCode::NOT_FOUND, NONE);
+    };
+    match tokio::task::spawn_blocking(move || look()).await {
+        Ok(Some(view)) => json(StatusCode::OK, &view.json()),
+        Ok(None) | Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer"),
+    }
+}
+
+const NONE: &str = "this node follows no etcd: there is nothing to tell of a cluster";

@@ -1,0 +1,18 @@
+//! Three nodes that agree in an etcd on who owns what; all of it on loopback. Ignored but where `deploy/ci/check.sh`
+//! builds the broker with the cargo feature `cluster`.
+//!
+//! * [`meeting`]: what must work, through any node.
+//! * [`moves`]: a node that drains, that is killed, and that comes back.
+//! * [`trouble`]: etcd is gone; a node is stopped and goes on.
+
+mod meeting;
+mod moves;
+mod nodes;
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "shared with the tests of broker-etcd, which need all of it"
+)]
+#[path = "../../../etcd/tests/etcd/server.rs"]
+mod server;
+mod trouble;

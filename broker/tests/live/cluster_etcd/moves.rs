@@ -1,0 +1,104 @@
+//! Slots that go to other nodes, and come back.
+
+use super::nodes::{Nodes, name_of, served, until_admitted};
+use crate::peer::{HealthyPair, Peer, offer, to_master};
+use std::time::Duration;
+
+/// Nothing that was accepted is lost, every peer gets a close frame, and the others serve those that come back.
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn a_node_that_drains_gives_its_channels_and_what_waits_on_them() {
+    let Some(mut nodes) = Nodes::start(2) else {
+        return;
+    };
+    let giver = nodes.largest();
+    let others = nodes.others(giver);
+    let arns = nodes.channels_of(giver, 12);
+    // A viewer whose offers wait for a master that is not there; connected to each of the nodes.
+    let mut viewers = Vec::new();
+    for (number, arn) in arns.iter().enumerate() {
+        let mut viewer = Peer::viewer(nodes.node(number % 3), arn, "v1");
+        viewer.send(&offer(&format!("b2ZmZXI{number:02}==")));
+        viewer.expect_silence();
+        viewers.push(viewer);
+    }
+    let held = nodes
+        .node(giver)
+        .scrape()
+        .sum("heliograph_pending_messages");
+    assert_eq!(held, 12.0);
+    nodes.node(giver).signal("TERM");
+    for viewer in &mut viewers {
+        assert_eq!(viewer.expect_close(1001), "Going away");
+    }
+    drop(viewers);
+    let mut drained = nodes.take(giver);
+    let ended = drained.ended_within(Duration::from_secs(30));
+    assert!(ended.success(), "{ended:?}");
+    assert!(
+        drained
+            .log()
+            .contains("all slots were given to other nodes")
+    );
+    nodes.until_served();
+    for (number, arn) in arns.iter().enumerate() {
+        let mut master = Peer::master(nodes.node(others[number % 2]), arn);
+        let payload = format!("b2ZmZXI{number:02}==");
+        master.expect(&to_master("SDP_OFFER", &payload, "v1"));
+        master.expect_silence();
+        master.close();
+    }
+    for (_, node) in nodes.all() {
+        node.assert_balanced();
+    }
+    // It comes back, and takes nothing by itself.
+    nodes.start_one(giver, 2);
+    HealthyPair::on(nodes.node(giver), &arns[0]).relay();
+    assert_eq!(served(nodes.node(giver)), 0.0);
+}
+
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn the_channels_of_a_node_that_is_killed_are_admitted_elsewhere() {
+    let Some(mut nodes) = Nodes::start(1) else {
+        return;
+    };
+    let owner = nodes.largest();
+    let [one, other] = nodes.others(owner);
+    let arn = nodes.channels_of(owner, 1).remove(0);
+    let mut viewer = Peer::viewer(nodes.node(other), &arn, "v1");
+    viewer.send(&offer("bG9zdA=="));
+    viewer.expect_silence();
+    nodes.node(owner).signal("KILL");
+    nodes.take(owner).ended_within(Duration::from_secs(5));
+    let (_, code) = viewer.drain();
+    assert_eq!(code, None, "the connection breaks with its owner");
+    let after = until_admitted(nodes.node(one), &arn);
+    eprintln!("admitted elsewhere after {after:?}");
+    assert!(after <= Duration::from_secs(15), "{after:?}");
+    assert_ne!(nodes.owner(name_of(&arn)), owner);
+    nodes.until_served();
+    HealthyPair::on(nodes.node(other), &arn).relay();
+}
+
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn a_node_that_is_killed_and_started_has_its_channels_at_once() {
+    let Some(mut nodes) = Nodes::start(1) else {
+        return;
+    };
+    let owner = nodes.largest();
+    let [other, _] = nodes.others(owner);
+    let arn = nodes.channels_of(owner, 1).remove(0);
+    nodes.node(owner).signal("KILL");
+    nodes.take(owner).ended_within(Duration::from_secs(5));
+    nodes.start_one(owner, 1);
+    let after = until_admitted(nodes.node(other), &arn);
+    eprintln!("admitted again after {after:?}");
+    assert!(after <= Duration::from_secs(3), "{after:?}");
+    assert_eq!(
+        nodes.owner(name_of(&arn)),
+        1,
+        "its own slots are its own again"
+    );
+}
