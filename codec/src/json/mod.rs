@@ -1,12 +1,13 @@
 //! JSON text of signaling messages: two readers with one result, and the escaping writer.
 //!
-//! Clients nearly always send one flat object of strings without escapes. The flat scanner (`scan`) reads that shape
-//! and stops at anything else *before it has changed a byte*; then simd-json (`tape`) decides. So the scanner can only
+//! Clients nearly always send one flat object of strings, without escapes but perhaps `\/`. The flat scanner (`scan`)
+//! reads that shape, skips what unknown members hold (`skip`), and stops at anything else *before it has changed a
+//! byte*; then simd-json (`tape`) decides. So the scanner can only
 //! be quicker, never laxer: whatever it accepts, simd-json reads alike, which tests hold over generated and mutated
 //! texts.
 //!
-//! What both find is where the values of the four known members are in the text. simd-json undoes
-//! escapes in place, so its strings are in the text as well.
+//! What both find is where the values of the four known members are in the text. Escapes are undone in place, so that
+//! these strings are in the text as well.
 //!
 //! Where simd-json and RFC 8259 differ: numbers beyond 64 bits and beyond the range of a double are grammatical, and
 //! refused.
@@ -15,6 +16,7 @@ mod members;
 #[cfg(test)]
 mod oracle;
 mod scan;
+mod skip;
 mod tape;
 mod value;
 pub mod write;

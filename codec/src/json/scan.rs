@@ -1,48 +1,80 @@
-//! The flat scanner: one object, strings without escapes, nothing else.
+//! The flat scanner: one object of strings; of escapes only `\/`, only in the payload; other members of any value.
 //!
 //! ```text
-//! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : "…" }
-//! ^ ^ key    ^ ^ string: to the next quote; a backslash on the way ends the scan
+//! { "action" : "SDP_OFFER" , "messagePayload" : "eyJ0…" , "x" : [ … ] }
+//! ^ ^ key    ^ ^ string: to the next quote                      ^ `skip`
 //! ```
-//! It never decides that a text is wrong: at anything unusual it returns `None` and simd-json reads the text from its
-//! start. The text must be valid UTF-8, which the WebSocket layer has proven; then a quote or backslash byte is never
-//! a part of a longer character.
+//! Many serializers escape the slashes of base64, and a client may send members that the service does not know; other
+//! shapes are rare. The scanner never decides that a text is wrong: at anything else it returns `None` and simd-json
+//! reads the text from its start. The text must be valid UTF-8, which the WebSocket layer has proven; then a quote or
+//! backslash byte is never a part of a longer character.
 
 use super::members::{Member, MemberName, Members, Span};
+use super::skip::{blank, has_control, plain, string, value};
 use crate::aws::is_word_byte;
 use crate::base64;
-use memchr::memchr2;
+use memchr::memchr;
 
-/// Reads a text of the usual shape. `None`: not of that shape; nothing was changed.
-pub(crate) fn scan(text: &[u8]) -> Option<Members> {
+/// Reads a text of the usual shape; slashes of the payload are unescaped in place. `None`: not of that shape; nothing
+/// was changed.
+pub(crate) fn scan(text: &mut [u8]) -> Option<Members> {
     let mut members = Members::default();
+    if let Some(Span { start, end }) = shape(text, &mut members)? {
+        let payload = text.get_mut(start..end)?;
+        let length = unescape_slashes(payload);
+        members.payload = Member::Text(Span {
+            start,
+            end: start + length,
+        });
+        members.payload_proven = payload.get(..length).is_some_and(base64::is_well_formed);
+    }
+    Some(members)
+}
+
+/// Finds the members; gives the payload's place if slashes of it are escaped.
+#[inline]
+fn shape(text: &[u8], members: &mut Members) -> Option<Option<Span>> {
+    let mut escaped = None;
     let mut rest = blank(blank(text).strip_prefix(b"{")?);
     if let Some(after) = rest.strip_prefix(b"}") {
-        return blank(after).is_empty().then_some(members);
+        return blank(after).is_empty().then_some(escaped);
     }
     loop {
         let (key, after) = name(rest.strip_prefix(b"\"")?)?;
-        rest = blank(blank(after).strip_prefix(b":")?).strip_prefix(b"\"")?;
-        let start = text.len() - rest.len();
-        let (value, after) = match key {
-            Some(MemberName::Payload) => payload(rest, &mut members)?,
-            Some(MemberName::Action | MemberName::Recipient | MemberName::Correlation) => {
-                word(rest).or_else(|| plain(rest))?
+        rest = blank(blank(after).strip_prefix(b":")?);
+        let after = match key {
+            None => value(rest)?,
+            Some(key) => {
+                rest = rest.strip_prefix(b"\"")?;
+                let start = text.len() - rest.len();
+                let (value, after) = match key {
+                    MemberName::Payload => match payload(rest, members) {
+                        Some(found) => found,
+                        None => {
+                            let found = slashed(rest)?;
+                            // Which of two counts is for simd-json to say.
+                            if members.payload != Member::Absent {
+                                return None;
+                            }
+                            escaped = Some(Span {
+                                start,
+                                end: start + found.0.len(),
+                            });
+                            found
+                        }
+                    },
+                    MemberName::Action | MemberName::Recipient | MemberName::Correlation => {
+                        word(rest).or_else(|| plain(rest))?
+                    }
+                };
+                let end = start + value.len();
+                members.set(key, Member::Text(Span { start, end }));
+                after
             }
-            None => plain(rest)?,
         };
-        if let Some(key) = key {
-            members.set(
-                key,
-                Member::Text(Span {
-                    start,
-                    end: start + value.len(),
-                }),
-            );
-        }
         match blank(after).split_first()? {
             (b',', after) => rest = blank(after),
-            (b'}', after) => return blank(after).is_empty().then_some(members),
+            (b'}', after) => return blank(after).is_empty().then_some(escaped),
             _ => return None,
         }
     }
@@ -89,34 +121,32 @@ fn word(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((value, after.strip_prefix(b"\"")?))
 }
 
-/// A string without escapes and control characters behind its opening quote.
-#[inline]
-fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let found = string(rest)?;
-    (!has_control(found.0)).then_some(found)
+/// A string whose only escapes are `\/`, without control characters, behind its opening quote.
+fn slashed(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (value, after) = rest.split_at_checked(memchr(b'"', rest)?)?;
+    // With the quote, so that a string that goes on behind `\"` does not seem to end there.
+    let next = rest.get(1..=value.len())?;
+    let is_other = value.iter().zip(next).fold(0, |found, (&byte, &next)| {
+        found | u8::from(byte < 0x20) | (u8::from(byte == b'\\') & u8::from(next != b'/'))
+    });
+    (is_other == 0).then_some((value, after.strip_prefix(b"\"")?))
 }
 
-/// The text before a string's closing quote, and what follows it; `None` when it has an escape or no end.
-#[inline]
-fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = memchr2(b'"', b'\\', rest)?;
-    let (value, after) = rest.split_at_checked(end)?;
-    Some((value, after.strip_prefix(b"\"")?))
-}
-
-/// What follows the white space of RFC 8259 section 2.
-#[inline]
-fn blank(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t' | b'\n' | b'\r', after @ ..] = text {
-        text = after;
+/// Drops the backslashes of a string and fills the rest with blanks, so that all of it stays UTF-8; the length of what
+/// is kept.
+fn unescape_slashes(text: &mut [u8]) -> usize {
+    let Some(mut kept) = memchr(b'\\', text) else {
+        return text.len();
+    };
+    let mut from = kept + 1;
+    while let Some(rest) = text.get(from..) {
+        let length = memchr(b'\\', rest).unwrap_or(rest.len());
+        text.copy_within(from..from + length, kept);
+        kept += length;
+        from += length + 1;
     }
-    text
-}
-
-/// Whether there is a character that a string may only hold as an escape (RFC 8259 section 7).
-fn has_control(text: &[u8]) -> bool {
-    text.iter()
-        .fold(false, |found, &byte| found | (byte < 0x20))
+    text.get_mut(kept..).unwrap_or_default().fill(b' ');
+    kept
 }
 
 #[cfg(test)]
@@ -135,13 +165,26 @@ mod tests {
     fn the_usual_shape_is_read() {
         let text = " {\n\t\"Action\" \
                     : \"SDP_ANSWER\",\r\n\"x\":\"é\",\"RecipientClientId\":\"\", \"messagePayload\":\"QUJD\" } ";
-        let members = scan(text.as_bytes()).unwrap();
+        let members = scan(&mut text.as_bytes().to_vec()).unwrap();
         assert_eq!(text_of(text, members.action), "SDP_ANSWER");
         assert_eq!(text_of(text, members.payload), "QUJD");
         assert_eq!(text_of(text, members.recipient), "");
         assert_eq!(members.correlation, Member::Absent);
         assert!(members.payload_proven && !members.twice);
-        assert_eq!(scan(b"{}"), Some(Members::default()));
+        assert_eq!(scan(&mut b"{}".to_vec()), Some(Members::default()));
+    }
+
+    #[test]
+    fn slashes_of_the_payload_may_be_escaped_and_other_members_may_be_anything() {
+        let text = r#"{"MessagePayload":"\/é\/\/b\/","x":[{"y":-1},"\n\\"],"action":"SDP_OFFER","z":null}"#;
+        let mut bytes = text.as_bytes().to_vec();
+        let members = scan(&mut bytes).unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert_eq!(text_of(text, members.payload), "/é//b/");
+        assert_eq!(text_of(text, members.action), "SDP_OFFER");
+        assert!(!members.payload_proven && !members.twice);
+        let mut bytes = br#"{"messagePayload":"QUJ\/"}"#.to_vec();
+        assert!(scan(&mut bytes).unwrap().payload_proven);
     }
 
     #[test]
@@ -155,13 +198,9 @@ mod tests {
             "{}}",
             "{} x",
             "{\"a\"}",
-            "{\"a\":1}",
-            "{\"a\":null}",
             "{\"a\":\"b\",}",
             "{\"a\":\"b\"",
-            "{\"a\":\"\\/\"}",
             "{\"a\\u0062\":\"b\"}",
-            "{\"a\":{}}",
             "{\"a\":\"b\nc\"}",
             "{\"a\nb\":\"c\"}",
             "{'a':'b'}",
@@ -171,8 +210,19 @@ mod tests {
             "{\"messagePayload\":\"QU\tD\"}",
             "{,}",
             "{\"a\" \"b\"}",
+            "{\"a\":1.5}",
+            "{\"a\":[\"\\u0041\"]}",
+            "{\"action\":null}",
+            "{\"action\":\"\\/\"}",
+            "{\"messagePayload\":\"a\\/b\\n\"}",
+            "{\"messagePayload\":\"a\\\"b\"}",
+            "{\"messagePayload\":\"a\\/\\\\\"}",
+            "{\"messagePayload\":\"a\",\"messagePayload\":\"\\/\"}",
+            "{\"messagePayload\":\"\\/\",\"x\":\"\\u0041\"}",
         ] {
-            assert_eq!(scan(text.as_bytes()), None, "{text:?}");
+            let mut left = text.as_bytes().to_vec();
+            assert_eq!(scan(&mut left), None, "{text:?}");
+            assert_eq!(left, text.as_bytes());
         }
     }
 }

@@ -1,0 +1,192 @@
+//! Past the values of unknown members, and what all strings have in common.
+//!
+//! Strictly the grammar of RFC 8259, and less of it: escapes by code point, fractions, exponents, numbers of more than
+//! 18 digits and deep nesting are left to simd-json.
+
+use memchr::memchr2;
+
+/// How deep unknown values are followed: what clients send, and less than what is read at all.
+const DEPTH_MAX: u32 = 4;
+
+/// What follows a value.
+pub(super) fn value(mut rest: &[u8]) -> Option<&[u8]> {
+    // A bit for each container that is open, the innermost lowest: whether it is an object.
+    let (mut open, mut depth) = (0_u32, 0_u32);
+    loop {
+        let mut after = match rest.split_first()? {
+            (b'"', after) => text(after)?,
+            (bracket @ (b'{' | b'['), after) => {
+                let is_object = *bracket == b'{';
+                let after = blank(after);
+                // Two behind the opening one in ASCII, both of them.
+                match after.split_first()? {
+                    _ if depth == DEPTH_MAX => return None,
+                    (close, after) if *close == bracket + 2 => after,
+                    _ => {
+                        depth += 1;
+                        open = (open << 1) | u32::from(is_object);
+                        rest = if is_object { name(after)? } else { after };
+                        continue;
+                    }
+                }
+            }
+            _ => scalar(rest)?,
+        };
+        // A value ended, and with it perhaps what it is in.
+        loop {
+            if depth == 0 {
+                return Some(after);
+            }
+            let is_object = open & 1 == 1;
+            match blank(after).split_first()? {
+                (b',', next) => {
+                    rest = blank(next);
+                    if is_object {
+                        rest = name(rest)?;
+                    }
+                    break;
+                }
+                (b'}', next) if is_object => after = next,
+                (b']', next) if !is_object => after = next,
+                _ => return None,
+            }
+            depth -= 1;
+            open >>= 1;
+        }
+    }
+}
+
+/// The value that follows a name.
+fn name(rest: &[u8]) -> Option<&[u8]> {
+    let after = text(rest.strip_prefix(b"\"")?)?;
+    Some(blank(blank(after).strip_prefix(b":")?))
+}
+
+/// What follows a string, behind its opening quote.
+fn text(rest: &[u8]) -> Option<&[u8]> {
+    let mut from = 0;
+    loop {
+        let place = from + memchr2(b'"', b'\\', rest.get(from..)?)?;
+        match rest.get(place..)? {
+            [b'"', after @ ..] => return (!has_control(rest.get(..place)?)).then_some(after),
+            [
+                _,
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                ..,
+            ] => from = place + 2,
+            _ => return None,
+        }
+    }
+}
+
+/// What follows a word or an integer.
+fn scalar(rest: &[u8]) -> Option<&[u8]> {
+    for word in [&b"null"[..], b"true", b"false"] {
+        if let Some(after) = rest.strip_prefix(word) {
+            return Some(after);
+        }
+    }
+    let digits = rest.strip_prefix(b"-").unwrap_or(rest);
+    let count = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let (number, after) = digits.split_at_checked(count)?;
+    match number {
+        [b'0'] | [b'1'..=b'9', ..] if count <= 18 => Some(after),
+        _ => None,
+    }
+}
+
+/// A string without escapes and control characters behind its opening quote.
+#[inline]
+pub(super) fn plain(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let found = string(rest)?;
+    (!has_control(found.0)).then_some(found)
+}
+
+/// The text before a string's closing quote, and what follows it; `None` when it has an escape or no end.
+#[inline]
+pub(super) fn string(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr2(b'"', b'\\', rest)?;
+    let (value, after) = rest.split_at_checked(end)?;
+    Some((value, after.strip_prefix(b"\"")?))
+}
+
+/// What follows the white space of RFC 8259 section 2.
+#[inline]
+pub(super) fn blank(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', after @ ..] = text {
+        text = after;
+    }
+    text
+}
+
+/// Whether there is a character that a string may only hold as an escape (RFC 8259 section 7).
+pub(super) fn has_control(text: &[u8]) -> bool {
+    text.iter()
+        .fold(false, |found, &byte| found | (byte < 0x20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_end_where_they_end() {
+        for text in [
+            "\"\"",
+            "\"a\\\"b\\\\\"",
+            "0",
+            "-0",
+            "-12",
+            "123456789012345678",
+            "true",
+            "false",
+            "null",
+            "[]",
+            "{ }",
+            "[ 1 , [ ] , {} ]",
+            "{\"a\\n\" : { \"b\" : [ null , \"]\" ] } , \"c\":1 }",
+            "[[[[]]]]",
+        ] {
+            for after in ["", ",", " }", "]"] {
+                let whole = format!("{text}{after}");
+                assert_eq!(value(whole.as_bytes()), Some(after.as_bytes()), "{whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_is_left_alone() {
+        for text in [
+            "",
+            "\"",
+            "\"\\",
+            "\"\\u0041\"",
+            "\"\\x\"",
+            "\"a\nb\"",
+            "01",
+            "-",
+            "+1",
+            ".5",
+            "nul",
+            "1234567890123456789",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1",
+            "[}",
+            "{]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{1:2}",
+            "{\"a\":1 \"b\":2}",
+            "[[[[[]]]]]",
+            "[[[[[1]]]]]",
+        ] {
+            assert_eq!(value(text.as_bytes()), None, "{text}");
+        }
+    }
+}
