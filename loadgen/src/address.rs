@@ -77,6 +77,13 @@ impl Target {
         Endpoint::parse(url)?.look_up(owned, Family::Any)
     }
 
+    /// Its scheme, and the rest as it was given.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
     /// All of its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.address).chain(self.others.iter().copied())

@@ -91,9 +91,10 @@ impl Needs {
             return;
         };
         let sources = plan.sources.map_or(1, |sources| u64::from(sources.count()));
-        let detour = plan.detour.as_ref().map(|(target, _)| target);
-        let ways = [Some(&plan.target), detour].into_iter().flatten();
-        let targets: u64 = ways.map(|target| target.addresses().count() as u64).sum();
+        let targets: u64 = plan
+            .ways()
+            .map(|target| target.addresses().count() as u64)
+            .sum();
         let rate = plan.schedule.as_ref().map_or(0.0, |schedule| {
             schedule.rate_max() / f64::from(plan.share.of())
         });
@@ -126,7 +127,7 @@ impl Needs {
     }
 
     fn memory(&mut self, plan: &Plan, limits: Limits) {
-        let secured = match (&plan.detour, plan.target.tls) {
+        let secured = match (&plan.detour, plan.targets.iter().any(|target| target.tls)) {
             (_, true) => plan.connections(),
             (Some((_, percent)), false) => plan.connections() * u64::from(*percent) / 100,
             (None, false) => 0,

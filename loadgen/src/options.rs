@@ -110,7 +110,13 @@ impl CommandLine {
             )
         })?;
         let mut all = words;
-        all.splice(2..2, flags);
+        // A list is overridden as a whole.
+        let given = |word: &String| word == "--target" || word.starts_with("--target=");
+        let overrides = all.iter().any(given);
+        all.splice(
+            2..2,
+            flags.into_iter().filter(|flag| !(overrides && given(flag))),
+        );
         Self::try_parse_from(all)
     }
 }
@@ -163,9 +169,16 @@ pub struct Options {
     /// Scenario file (TOML; its keys are the names of flags); flags on the command line override it
     #[arg(value_name = "SCENARIO.toml")]
     pub scenario: Option<PathBuf>,
-    /// The service: http://, https://, ws:// or wss:// HOST[:PORT]
-    #[arg(long, value_name = "URL")]
-    pub target: String,
+    /// The service: http://, https://, ws:// or wss:// HOST[:PORT]; several nodes of it by repeating the flag, or
+    /// separated by commas: parties are spread over them, and who loses a connection goes on at the next
+    #[arg(
+        long = "target",
+        value_name = "URL",
+        required = true,
+        value_delimiter = ','
+    )]
+    #[serde(rename = "target", serialize_with = "joined")]
+    pub targets: Vec<String>,
     /// Kind of load
     #[arg(long, value_enum, default_value = "sessions")]
     pub mode: Mode,
@@ -295,6 +308,11 @@ pub struct Options {
     /// Prefix of the channels' names; a number follows
     #[arg(long, value_name = "TEXT", default_value = "loadgen-")]
     pub channel_prefix: String,
+}
+
+/// The targets as one text, as the flag takes them.
+fn joined<S: serde::Serializer>(targets: &[String], out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(&targets.join(","))
 }
 
 /// What a run should reach. The report marks in colour what it misses; exit codes do not depend on it.

@@ -17,7 +17,7 @@ pub fn document(options: &Options, machine: &Machine) -> Document {
         versions,
         ..Document::new(
             options.mode.name(),
-            &options.target,
+            &options.targets.join(","),
             members(options),
             String::new(),
         )

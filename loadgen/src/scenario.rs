@@ -204,7 +204,11 @@ mod tests {
             panic!("it is a run");
         };
         assert_eq!(
-            (options.channels, options.mode, options.target.as_str()),
+            (
+                options.channels,
+                options.mode,
+                options.targets.join(",").as_str()
+            ),
             (7, Mode::Idle, "http://127.0.0.1:1")
         );
     }

@@ -97,16 +97,21 @@ impl Worker<'_> {
                 .record_ns(now_ns - since_ns);
         }
         self.open += 1;
+        if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
+            counts.opened += 1;
+        }
         self.connections.opened += 1;
         self.connections.peak = self.connections.peak.max(self.open);
         match self.crew.party(line) {
             Party::Nobody | Party::Viewer(_) => {}
             Party::Master(channel) => {
-                let place = self.share.index(*channel);
+                let channel = *channel;
+                let place = self.share.index(channel);
                 self.settle_master(place);
                 if let Some(attempts) = self.master_attempts.get_mut(place) {
                     *attempts = 0;
                 }
+                self.crew.desk.recovery.master_came(channel, now_ns);
             }
             Party::Peer(_) => self.opening -= 1,
         }
@@ -175,7 +180,18 @@ impl Worker<'_> {
     /// Takes the party off a connection that failed.
     fn gone(&mut self, line: u32) -> Party {
         self.connections.failed += 1;
-        self.open -= u64::from(self.is_open(line));
+        if let Some(counts) = self.by_target.get_mut(self.lines.target_number(line)) {
+            counts.failed += 1;
+        }
+        let is_open = self.is_open(line);
+        self.open -= u64::from(is_open);
+        let now_ns = self.now_ns();
+        if let Party::Master(channel) = *self.crew.party(line)
+            && is_open
+            && self.phase() == Phase::Measure
+        {
+            self.crew.desk.recovery.master_lost(channel, now_ns);
+        }
         self.crew.leave(line, Verdict::Broken)
     }
 
@@ -225,6 +241,11 @@ impl Worker<'_> {
                     } else {
                         viewer.due_ns
                     };
+                    if !unanswered {
+                        let channel = viewer.session % self.shared.plan.channels;
+                        self.crew.desk.recovery.viewer_lost(channel, due_ns);
+                        viewer.returns = true;
+                    }
                     viewer.restart(due_ns);
                     viewer.attempts = attempts + 1;
                     viewer.stage = self.first_stage();

@@ -4,6 +4,7 @@
 
 use super::http;
 use super::signal;
+use crate::address::Target;
 use crate::plan::Plan;
 use codec::aws::sigv4::signer::{Call, JSON, Signer};
 use serde_json::{Value, json};
@@ -57,16 +58,20 @@ pub(super) struct Api<'a> {
 }
 
 impl<'a> Api<'a> {
-    /// The control plane behind the plan's target; nothing is connected yet.
-    pub(super) fn new(plan: &'a Plan, tls: TlsConfig) -> Self {
-        let target = &plan.target;
+    /// The control plane behind the plan's targets, if there is one; nothing is connected yet.
+    pub(super) fn new(plan: &'a Plan, tls: TlsConfig) -> Option<Self> {
+        let target = plan.targets.first()?;
         let scheme = if target.tls { "https" } else { "http" };
-        Self {
-            client: http::client(target.addresses(), tls, TIMEOUT),
+        // Any node will do whose certificate has this name.
+        let alike =
+            |node: &&Target| node.tls == target.tls && (!node.tls || node.host == target.host);
+        let nodes = plan.targets.iter().filter(alike);
+        Some(Self {
+            client: http::client(nodes.flat_map(Target::addresses), tls, TIMEOUT),
             url: format!("{scheme}://{}", target.authority),
             host: &target.authority,
             signer: plan.signer(),
-        }
+        })
     }
 
     /// Makes the channels of the plan's share; one that is there already is used and kept.

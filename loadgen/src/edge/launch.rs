@@ -98,10 +98,20 @@ impl Worker<'_> {
     pub(super) fn connect(&mut self, party: Party) {
         let (route, role) = match &party {
             Party::Nobody => return,
-            Party::Master(_) => (0, Role::Master),
-            Party::Viewer(viewer) => (self.route_of(viewer.session), Role::Viewer),
-            Party::Peer(peer) if peer.name.place == 0 => (0, Role::Master),
-            Party::Peer(_) => (0, Role::Viewer),
+            Party::Master(channel) => {
+                let attempts = self.master_attempts.get(self.share.index(*channel));
+                let attempts = attempts.copied().unwrap_or_default();
+                (self.target_of(*channel, 0, attempts), Role::Master)
+            }
+            Party::Viewer(viewer) => (self.route_of(viewer), Role::Viewer),
+            Party::Peer(Peer { name, .. }) => {
+                let role = if name.place == 0 {
+                    Role::Master
+                } else {
+                    Role::Viewer
+                };
+                (self.target_of(name.channel, name.place, 0), role)
+            }
         };
         let discovers = self.shared.plan.discover;
         let discovery = discovers.then(|| Box::new(Discovery::new(role)));
@@ -261,15 +271,30 @@ impl Worker<'_> {
             .write(line, |out| crew.ask(line, host, &target, out));
     }
 
-    /// Which route a session takes: the detour for its share of them, spread over all channels.
-    fn route_of(&self, session: u32) -> u16 {
-        let Some((_, percent)) = self.shared.plan.detour else {
-            return 0;
-        };
+    /// The target of a channel's peer: its master on one, its first viewer on the next, and so on. After a failure the
+    /// next one is tried.
+    fn target_of(&self, channel: u32, place: u32, attempts: u32) -> u16 {
+        let targets = self.shared.plan.targets.len().max(1) as u64;
+        let number = u64::from(channel) + u64::from(place) + u64::from(attempts);
+        u16::try_from(number % targets).unwrap_or_default()
+    }
+
+    /// Which route a session takes: the detour for its share of them, spread over all channels, or a target.
+    fn route_of(&self, viewer: &Viewer) -> u16 {
+        let plan = self.shared.plan;
+        let session = viewer.session;
         // The upper bits of a product with an odd constant: neighbours fall far apart, and the share is kept over any
         // stretch.
         let scattered = (u64::from(session.wrapping_mul(0x9E37_79B9)) * 100) >> 32;
-        u16::from(scattered < u64::from(percent))
+        match plan.detour {
+            Some((_, percent)) if scattered < u64::from(percent) => {
+                u16::try_from(plan.targets.len()).unwrap_or_default()
+            }
+            Some(_) | None => {
+                let (channel, place) = (session % plan.channels, 1 + session / plan.channels);
+                self.target_of(channel, place, viewer.attempts)
+            }
+        }
     }
 }
 

@@ -71,10 +71,12 @@ impl Line {
         !self.sending && !self.connecting && !self.cut && !self.out.is_empty()
     }
 
-    /// Closes the socket and makes the line ready for another connection.
+    /// Closes the socket and makes the line ready for another connection. Which route it took is known until then: news
+    /// of it may wait.
     pub(super) fn clear(&mut self) {
         *self = Self {
             generation: self.generation.wrapping_add(1),
+            route: self.route,
             dirty: self.dirty,
             ..Self::default()
         };

@@ -142,6 +142,11 @@ impl Lines {
         self.lines[index as usize].route
     }
 
+    /// The same as a place in a list of targets, which are the first routes.
+    pub(super) fn target_number(&self, index: u32) -> usize {
+        usize::from(self.route_number(index))
+    }
+
     /// Adds a route and returns its number; `None` if there is no room for another.
     pub(super) fn add_route(&mut self, route: Arc<Route>) -> Option<u16> {
         let number = u16::try_from(self.routes.len()).ok()?;

@@ -85,12 +85,8 @@ pub fn run(
     ring::probe().map_err(|error| RunError::local(error.to_string()))?;
     check_descriptors(plan)?;
     let watch = &Watch::new(audience);
-    let ways = [
-        Some(&plan.target),
-        plan.detour.as_ref().map(|(target, _)| target),
-    ];
     let mut routes = Vec::new();
-    for target in ways.into_iter().flatten() {
+    for target in plan.ways() {
         let tls = if target.tls {
             Client::new(&plan.trust, &target.host).map_err(say("TLS"))?
         } else {
@@ -104,7 +100,8 @@ pub fn run(
         return run_on(plan, document, &routes, &[], (server, start), watch);
     }
     let tls = tls::of_calls(&plan.trust).map_err(say("TLS"))?;
-    let mut api = Api::new(plan, tls);
+    let mut api = Api::new(plan, tls)
+        .ok_or_else(|| RunError::local("--create-channels: there is no target".into()))?;
     let mut channels = Channels::default();
     watch.say("making channels");
     let finished = match api.create(plan, &mut channels) {

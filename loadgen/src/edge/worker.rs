@@ -9,7 +9,7 @@ use crate::measure::Connections;
 use crate::options::Mode;
 use crate::peer::Name;
 use crate::plan::Plan;
-use crate::result::{self, Document, Interval, Latencies, ScheduleLag};
+use crate::result::{self, Document, Interval, Latencies, ScheduleLag, Spread};
 use crate::schedule::{Schedule, Share};
 use crate::visit::{Crew, Desk};
 use codec::aws::sigv4::signer::Signer;
@@ -65,6 +65,8 @@ pub(super) struct Worker<'a> {
     /// How often each master of the share has failed to open in a row.
     pub(super) master_attempts: Vec<u32>,
     pub(super) connections: Connections,
+    /// The same for each target, where there are several.
+    pub(super) by_target: Vec<Connections>,
     pub(super) open: u64,
     /// Connections that were opened and closed as they should (connect).
     pub(super) cycles: u64,
@@ -129,6 +131,10 @@ impl<'a> Worker<'a> {
             settled: vec![false; masters],
             master_attempts: vec![0; masters],
             connections: Connections::default(),
+            by_target: match plan.targets.len() {
+                1 => Vec::new(),
+                several => vec![Connections::default(); several],
+            },
             open: 0,
             cycles: 0,
             active: if is_closed { waiting.len() as u64 } else { 0 },
@@ -313,12 +319,27 @@ impl<'a> Worker<'a> {
         document.messages = desk.tally.into();
         if self.schedule.is_some() {
             document.sessions = desk.sessions.into();
+            document.cut_off = result::CutOff {
+                channels: Some(desk.recovery.cut_offs),
+                recovered: Some(desk.recovery.recovered()),
+            };
         }
+        let targets = self.shared.routes.iter().zip(&self.by_target);
+        document.targets = targets
+            .map(|(route, counts)| result::TargetCounts {
+                url: route.target.url(),
+                opened: counts.opened,
+                failed: counts.failed,
+            })
+            .collect();
         document.connections = result::Connections {
             cycles: self.schedule.is_none().then_some(self.cycles),
             ..self.connections.into()
         };
-        document.latency_us = Latencies::from(&desk.latencies);
+        document.latency_us = Latencies {
+            recovery: Spread::of(desk.recovery.spans.histogram()),
+            ..Latencies::from(&desk.latencies)
+        };
         document.schedule_lag_us = ScheduleLag::of(desk.latencies.lag.histogram());
         document.errors.clone_from(desk.errors.kinds());
         document.intervals = self.log.intervals;

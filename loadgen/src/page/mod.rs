@@ -160,6 +160,7 @@ mod tests {
             offer_answer: spread(),
             message: spread(),
             setup: spread(),
+            recovery: spread(),
         };
         document.schedule_lag_us = ScheduleLag::of(&histogram);
         document.errors.insert(text.to_owned(), 3);

@@ -35,12 +35,19 @@ impl Options {
             let wrong = OptionError::Range("--source-addresses", allowed);
             target.of_v4().ok_or(wrong)
         };
-        let target = parse(&self.target)?;
+        if self.targets.len() > TARGETS_MAX {
+            return Err(OptionError::Range("--target", "at most 64 of them"));
+        }
+        let targets: Vec<Target> = self
+            .targets
+            .iter()
+            .map(|url| parse(url))
+            .collect::<Result<_, _>>()?;
         let detour = match (&self.tls_target, self.tls_percent) {
             (Some(url), Some(percent)) => Some((parse(url)?, percent)),
             (None, _) | (_, None) => None,
         };
-        let trust = self.trust(&target, detour.as_ref())?;
+        let trust = self.trust(&targets, detour.as_ref())?;
         let mut plan = Plan {
             mode: self.mode,
             sources,
@@ -67,7 +74,7 @@ impl Options {
             discover: self.discover && self.mode.is_open_loop(),
             abroad: false,
             create_channels: self.create_channels,
-            target,
+            targets,
         };
         if plan.is_bold() && !self.yes {
             return Err(OptionError::Unconfirmed);
@@ -115,9 +122,13 @@ impl Options {
         }
     }
 
-    fn trust(&self, target: &Target, detour: Option<&(Target, u32)>) -> Result<Trust, OptionError> {
-        let ways = [Some(target), detour.map(|(target, _)| target)];
-        let secured = || ways.into_iter().flatten().filter(|target| target.tls);
+    fn trust(
+        &self,
+        targets: &[Target],
+        detour: Option<&(Target, u32)>,
+    ) -> Result<Trust, OptionError> {
+        let ways = || targets.iter().chain(detour.map(|(target, _)| target));
+        let secured = || ways().filter(|target| target.tls);
         // What is discovered may speak TLS where the target does not.
         let discovers = self.discover && self.mode.is_open_loop();
         if secured().next().is_none() && !discovers {
@@ -132,3 +143,6 @@ impl Options {
         })
     }
 }
+
+/// Most targets: each has a TLS configuration and a route in every thread.
+const TARGETS_MAX: usize = 64;

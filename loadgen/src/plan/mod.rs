@@ -29,8 +29,8 @@ use std::time::Duration;
 pub struct Plan {
     /// Kind of load.
     pub mode: Mode,
-    /// Where it goes.
-    pub target: Target,
+    /// Where it goes: the nodes of the service, one at least.
+    pub targets: Vec<Target>,
     /// Where it comes from; `None` leaves it to the kernel.
     pub sources: Option<Sources>,
     /// The names of the channels.
@@ -129,11 +129,7 @@ impl Plan {
 
     /// Whether it is a heavy load on another machine, which `--yes` must confirm.
     fn is_bold(&self) -> bool {
-        let abroad = [
-            Some(&self.target),
-            self.detour.as_ref().map(|(target, _)| target),
-        ];
-        let abroad = abroad.into_iter().flatten().any(|target| !target.is_near());
+        let abroad = self.ways().any(|target| !target.is_near());
         abroad && self.is_heavy()
     }
 
@@ -142,6 +138,12 @@ impl Plan {
         let rate = self.schedule.as_ref().map_or(0.0, Schedule::rate_max);
         let unbounded = matches!(self.mode, Mode::Relay | Mode::Connect);
         unbounded || rate > ABROAD_RATE_MAX || self.connections() > ABROAD_MAX
+    }
+
+    /// The ways to the service: the targets, and a detour behind them if there is one.
+    pub fn ways(&self) -> impl Iterator<Item = &Target> {
+        let detour = self.detour.as_ref().map(|(target, _)| target);
+        self.targets.iter().chain(detour)
     }
 
     /// A signer for the channels' region, if requests are signed.

@@ -4,8 +4,8 @@
 //! knows. A file of another schema is refused.
 
 use super::{
-    Connections, Cpu, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag, Sessions,
-    Verdict,
+    Connections, Cpu, CutOff, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag,
+    Sessions, TargetCounts, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,15 +14,16 @@ use std::fmt;
 /// Every figure of a run.
 ///
 /// Members that schema 1 does not list, and why they are here: `verdict` (the exit code is known from the file
-/// alone), `latency_us.setup`, `connections.cycles` (the yield of mode connect), figures for each connection beside
-/// those for each message, and `hdr` of intervals and of the schedule lag, without which these would not merge exactly.
+/// alone), `latency_us.setup`, `connections.cycles` (the yield of mode connect), `targets`, `cut_off` and
+/// `latency_us.recovery` (a service of several nodes), figures for each connection beside those for each message, and
+/// `hdr` of intervals and of the schedule lag, without which these would not merge exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Always [`SCHEMA`].
     pub schema: u32,
     /// `sessions`, `relay`, `idle`, `connect` or `storm`.
     pub mode: String,
-    /// The service, as the command line named it.
+    /// The service, as the command line named it; several targets with commas between them.
     pub target: String,
     /// The command line, flag by flag.
     pub arguments: Arguments,
@@ -46,6 +47,12 @@ pub struct Document {
     /// Connections by what became of them.
     #[serde(default, deserialize_with = "or_default")]
     pub connections: Connections,
+    /// The connections of each target, if there are several.
+    #[serde(default, deserialize_with = "or_default")]
+    pub targets: Vec<TargetCounts>,
+    /// Channels that were cut off, and those that have met again.
+    #[serde(default, deserialize_with = "or_default")]
+    pub cut_off: CutOff,
     /// Messages by what became of them.
     #[serde(default, deserialize_with = "or_default")]
     pub messages: Messages,
@@ -95,6 +102,8 @@ impl Document {
             schedule_lag_us: ScheduleLag::default(),
             sessions: Sessions::default(),
             connections: Connections::default(),
+            targets: Vec::new(),
+            cut_off: CutOff::default(),
             messages: Messages::default(),
             latency_us: Latencies::default(),
             cpu: Cpu::default(),

@@ -130,6 +130,26 @@ impl From<measure::Connections> for Connections {
     }
 }
 
+/// The connections of one target, where there are several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetCounts {
+    /// The target.
+    pub url: String,
+    /// Reached the answer 101.
+    pub opened: u64,
+    /// Did not, or ended otherwise than intended.
+    pub failed: u64,
+}
+
+/// Channels whose connections the service ended while master and viewers were to stay, each as often as it happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOff {
+    /// All of them.
+    pub channels: Option<u64>,
+    /// Those whose parties have met again.
+    pub recovered: Option<u64>,
+}
+
 impl From<measure::Tally> for Messages {
     fn from(counts: measure::Tally) -> Self {
         Self {
@@ -193,6 +213,10 @@ pub struct Latencies {
     /// A whole session's way: from the moment that it was due to the arrival of the SDP answer.
     #[serde(default)]
     pub setup: Option<Spread>,
+    /// A channel that was cut off: from the first connection that it lost until its master and its viewers have met
+    /// again.
+    #[serde(default)]
+    pub recovery: Option<Spread>,
 }
 
 impl From<&measure::Latencies> for Latencies {
@@ -204,6 +228,7 @@ impl From<&measure::Latencies> for Latencies {
             offer_answer: Spread::of(spans.offer_answer.histogram()),
             message: Spread::of(spans.message.histogram()),
             setup: Spread::of(spans.setup.histogram()),
+            recovery: None,
         }
     }
 }
@@ -223,17 +248,20 @@ pub enum Span {
     Message,
     /// From the moment that a session was due to its SDP answer.
     Setup,
+    /// From a channel's first lost connection until its parties have met again.
+    Recovery,
 }
 
 impl Span {
     /// All, in order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Connect,
         Self::Tls,
         Self::Upgrade,
         Self::OfferAnswer,
         Self::Message,
         Self::Setup,
+        Self::Recovery,
     ];
 
     /// Those that follow each other in a session.
@@ -249,6 +277,7 @@ impl Span {
             Self::OfferAnswer => "offer to answer",
             Self::Message => "message",
             Self::Setup => "session start to answer",
+            Self::Recovery => "cut off until met again",
         }
     }
 }
@@ -264,6 +293,7 @@ impl Latencies {
             Span::OfferAnswer => self.offer_answer.as_ref(),
             Span::Message => self.message.as_ref(),
             Span::Setup => self.setup.as_ref(),
+            Span::Recovery => self.recovery.as_ref(),
         }
     }
 

@@ -4,8 +4,8 @@
 //! not know the sum does not know. The order of the parts does not matter.
 
 use super::{
-    Arguments, Connections, Cpu, Document, Interval, Latencies, Memory, Messages, ScheduleLag,
-    Sessions, Spread, spread,
+    Arguments, Connections, Cpu, CutOff, Document, Interval, Latencies, Memory, Messages,
+    ScheduleLag, Sessions, Spread, TargetCounts, spread,
 };
 use serde_json::Value;
 use std::fmt;
@@ -88,6 +88,11 @@ fn add(one: &Document, other: &Document) -> Document {
             peak: plus(one.connections.peak, other.connections.peak),
             cycles: plus(one.connections.cycles, other.connections.cycles),
         },
+        targets: targets(&one.targets, &other.targets),
+        cut_off: CutOff {
+            channels: plus(one.cut_off.channels, other.cut_off.channels),
+            recovered: plus(one.cut_off.recovered, other.cut_off.recovered),
+        },
         messages: messages(&one.messages, &other.messages),
         latency_us: latencies(&one.latency_us, &other.latency_us),
         cpu: cpu(&one.cpu, &other.cpu),
@@ -118,6 +123,21 @@ fn plus(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.zip(other).map(|(one, other)| one.saturating_add(other))
 }
 
+/// Both count the same targets in the same order, or one of them none.
+fn targets(one: &[TargetCounts], other: &[TargetCounts]) -> Vec<TargetCounts> {
+    let mut sum = one.to_vec();
+    for (place, counts) in other.iter().enumerate() {
+        match sum.get_mut(place) {
+            Some(sum) => {
+                sum.opened = sum.opened.saturating_add(counts.opened);
+                sum.failed = sum.failed.saturating_add(counts.failed);
+            }
+            None => sum.push(counts.clone()),
+        }
+    }
+    sum
+}
+
 fn messages(one: &Messages, other: &Messages) -> Messages {
     Messages {
         sent: plus(one.sent, other.sent),
@@ -143,6 +163,7 @@ fn latencies(one: &Latencies, other: &Latencies) -> Latencies {
         offer_answer: both(&one.offer_answer, &other.offer_answer),
         message: both(&one.message, &other.message),
         setup: both(&one.setup, &other.setup),
+        recovery: both(&one.recovery, &other.recovery),
     }
 }
 

@@ -28,7 +28,8 @@ pub mod words;
 
 pub use document::{Arguments, Document, DocumentError, Errors};
 pub use figures::{
-    Connections, Cpu, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag, Sessions, Span,
+    Connections, Cpu, CutOff, Interval, Latencies, Memory, Messages, Saturated, ScheduleLag,
+    Sessions, Span, TargetCounts,
 };
 pub use kind::{CLASSES, ErrorKind};
 pub use merge::{MergeError, merge};

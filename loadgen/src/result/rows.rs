@@ -72,9 +72,11 @@ pub fn rows(documents: &[&Document]) -> Vec<Vec<Row>> {
         .iter()
         .flat_map(|document| document.errors.keys())
         .collect();
+    let targets = documents.iter().flat_map(|document| &document.targets);
+    let targets: BTreeSet<&String> = targets.map(|target| &target.url).collect();
     let mut all: Vec<Vec<Row>> = documents
         .iter()
-        .map(|document| of(document, &kinds))
+        .map(|document| of(document, &kinds, &targets))
         .collect();
     let known: Vec<bool> = (0..all.first().map_or(0, Vec::len))
         .map(|place| {
@@ -89,8 +91,26 @@ pub fn rows(documents: &[&Document]) -> Vec<Vec<Row>> {
     all
 }
 
-fn of(document: &Document, kinds: &BTreeSet<&String>) -> Vec<Row> {
+fn of(document: &Document, kinds: &BTreeSet<&String>, targets: &BTreeSet<&String>) -> Vec<Row> {
     let mut rows = load(document);
+    for url in targets {
+        let mut known = document.targets.iter();
+        let counts = known.find(|target| target.url == **url);
+        let opened = counts.map(|counts| counts.opened);
+        let failed = counts.map(|counts| counts.failed);
+        rows.push(counted(
+            "Targets",
+            &format!("{url} opened"),
+            opened,
+            Sense::Plain,
+        ));
+        rows.push(counted(
+            "Targets",
+            &format!("{url} failed"),
+            failed,
+            Sense::Zero,
+        ));
+    }
     rows.extend(messages(document));
     rows.extend(latencies(document));
     rows.extend(cpu(document));
@@ -104,6 +124,9 @@ fn of(document: &Document, kinds: &BTreeSet<&String>) -> Vec<Row> {
 
 fn load(document: &Document) -> Vec<Row> {
     let (sessions, open) = (&document.sessions, &document.connections);
+    // Where nothing was cut off, there is nothing to say of it.
+    let cut_off = document.cut_off.channels.filter(|count| *count > 0);
+    let recovered = document.cut_off.recovered.filter(|_| cut_off.is_some());
     let group = "Load";
     vec![
         row(
@@ -131,6 +154,8 @@ fn load(document: &Document) -> Vec<Row> {
         counted(group, "connections opened", open.opened, Sense::Plain),
         counted(group, "connections failed", open.failed, Sense::Zero),
         counted(group, "most at once", open.peak, Sense::Plain),
+        counted(group, "channels cut off", cut_off, Sense::Zero),
+        counted(group, "channels that met again", recovered, Sense::Plain),
         row(
             group,
             "connections/s",

@@ -1,5 +1,6 @@
 //! What the parties of one thread share: buffers, counters, and the writing and reading of messages.
 
+use super::recovery::Recovery;
 use crate::measure::{Errors, Latencies, Latency, Sessions, Tally};
 use crate::peer::{Stamp, filler, place_of, write_client_id};
 use codec::signal::Action;
@@ -47,6 +48,8 @@ pub struct Desk {
     pub recent: Latency,
     /// Failures by kind.
     pub errors: Errors,
+    /// Channels that were cut off.
+    pub recovery: Recovery,
     filler: String,
     parser: EventParser,
     payload: String,
@@ -87,6 +90,7 @@ impl Desk {
             latencies: Latencies::default(),
             recent: Latency::coarse(),
             errors: Errors::default(),
+            recovery: Recovery::default(),
             filler: filler(),
             parser: EventParser::new(),
             payload: String::new(),

@@ -22,10 +22,12 @@ mod book;
 mod crew;
 mod desk;
 mod discovery;
+mod recovery;
 mod viewer;
 
 pub use book::{Arrival, Book, CANDIDATES_MAX};
 pub use crew::{Crew, Heard, LINE_BYTES, Party, Peer, Relay, Verdict};
 pub use desk::{Desk, Terms};
 pub use discovery::{Call, Discovery, Reply, Role, write_call};
+pub use recovery::Recovery;
 pub use viewer::{Stage, Viewer};

@@ -11,6 +11,8 @@ pub struct Viewer {
     pub attempts: u32,
     /// What it awaits.
     pub stage: Stage,
+    /// It had its answer, lost its connection, and has none since.
+    pub returns: bool,
     /// When it was due, in nanoseconds of the run: its schedule's moment, or when its connection was lost.
     pub due_ns: u64,
     /// When the present stage began.
@@ -57,6 +59,7 @@ impl Viewer {
             session,
             attempts: 0,
             stage: Stage::AwaitOpen,
+            returns: false,
             due_ns,
             since_ns: due_ns,
             to_master: Book::default(),
@@ -79,9 +82,10 @@ impl Viewer {
 
     /// Forgets what was said, for another connection of the same session.
     pub fn restart(&mut self, due_ns: u64) {
-        let attempts = self.attempts;
+        let (attempts, returns) = (self.attempts, self.returns);
         *self = Self {
             attempts,
+            returns,
             ..Self::new(self.session, due_ns)
         };
     }

@@ -6,6 +6,7 @@
     reason = "a test that unwraps nothing fails, as it should"
 )]
 
+mod nodes;
 mod process;
 
 use process::{Broker, SECRET};

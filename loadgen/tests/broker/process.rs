@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Broker {
     pub(crate) child: Child,
     directory: PathBuf,
+    flags: String,
     /// The ready line: where it listens.
     ready: String,
 }
@@ -54,7 +55,18 @@ impl Broker {
         Self::start(directory, &flags)
     }
 
-    fn start(directory: PathBuf, flags: &str) -> Self {
+    /// SIGKILL, and the same again on the same directory, before anybody can have noticed more than that.
+    pub(crate) fn kill_and_start_again(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let (directory, flags) = (
+            std::mem::take(&mut self.directory),
+            std::mem::take(&mut self.flags),
+        );
+        Self::start(directory, &flags)
+    }
+
+    pub(crate) fn start(directory: PathBuf, flags: &str) -> Self {
         let binary = Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("broker");
         assert!(
             binary.exists(),
@@ -82,6 +94,7 @@ impl Broker {
         let mut broker = Self {
             child,
             directory,
+            flags: flags.to_owned(),
             ready: String::new(),
         };
         broker.ready = ready.recv_timeout(READY_WITHIN).unwrap();
@@ -220,6 +233,15 @@ impl Broker {
         page["channels"].as_array().unwrap().len()
     }
 
+    /// Messages that were received since the start.
+    pub(crate) fn received(&self) -> f64 {
+        sum(
+            &self.get("/metrics"),
+            "heliograph_messages_received_total",
+            "",
+        )
+    }
+
     /// The body of a page of the admin listener.
     fn get(&self, path: &str) -> String {
         let address: SocketAddr = self.word("admin=http://").parse().unwrap();
@@ -236,6 +258,9 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        if self.directory.as_os_str().is_empty() {
+            return; // it was started again
+        }
         let _ = self.child.kill();
         let ended = self.child.wait();
         if thread::panicking() {
@@ -262,7 +287,7 @@ fn sum(metrics: &str, name: &str, label: &str) -> f64 {
 }
 
 /// A directory of this test's own under target/.
-fn fresh_directory() -> PathBuf {
+pub(crate) fn fresh_directory() -> PathBuf {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let name = format!("broker-{}-{number}", std::process::id());
@@ -283,4 +308,4 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Longest run of loadgen: its load takes a second, its patience twenty.
 const RUN_WITHIN: Duration = Duration::from_secs(60);
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
-const POLL_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const POLL_EVERY: Duration = Duration::from_millis(20);

@@ -85,6 +85,9 @@ impl Crew {
         if stamp.sequence == 0 && viewer.stage == Stage::AwaitAnswer {
             viewer.stage = Stage::AwaitRest;
             let now_ns = self.desk.now_ns;
+            if std::mem::take(&mut viewer.returns) {
+                self.desk.recovery.viewer_answered(stamp.channel, now_ns);
+            }
             let latencies = &mut self.desk.latencies;
             latencies
                 .offer_answer
