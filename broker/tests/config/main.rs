@@ -1,5 +1,6 @@
 //! The configuration file: its defaults, its errors, and how flags and profiles join in.
 
+mod cluster_files;
 mod faults;
 mod help;
 mod sample;
