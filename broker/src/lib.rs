@@ -16,6 +16,7 @@
 //! | [`backup`] [`why`] | subcommands that ask a running broker |
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
+//! | `cluster_admin` | subcommands that ask etcd; with the feature `cluster` |
 //! | `etcd` | several nodes, with the feature `cluster`; nothing uses it yet |
 
 #[cfg(feature = "cluster")]
@@ -24,6 +25,8 @@ pub use broker_etcd as etcd;
 mod admin_client;
 pub mod backup;
 pub mod certificate;
+#[cfg(feature = "cluster")]
+pub mod cluster_admin;
 pub mod config;
 pub mod edge;
 pub mod env;

@@ -1,6 +1,8 @@
 //! The binary `broker`: flags, configuration, then the server.
 
 use broker::backup;
+#[cfg(feature = "cluster")]
+use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::env;
 use broker::server::{self, Checked, Failure};
@@ -29,6 +31,13 @@ fn main() -> ExitCode {
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
         Command::Trace(flags) => trace::run(flags, &mut std::io::stdout()),
+        #[cfg(feature = "cluster")]
+        Command::Cluster(flags) => cluster_admin::run(flags, &mut std::io::stdout()),
+        #[cfg(not(feature = "cluster"))]
+        Command::Cluster(_) => Err(Failure::Configuration(format!(
+            "broker cluster: {}",
+            server::NO_ETCD
+        ))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

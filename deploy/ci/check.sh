@@ -37,7 +37,7 @@ main() {
   # One after the other: each is a browser, which wants the machine for itself.
   step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
   # Each waits for leases to end, and is idle meanwhile.
-  step 600 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --test-threads 4
+  step 900 "tests with etcd" cargo test --workspace --locked --features broker/cluster --test etcd -- --ignored --test-threads 4
   step 900 "tests of clusters" cargo test --workspace --locked --features broker/cluster --test live -- --ignored cluster_etcd:: --test-threads 2
   step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc

@@ -6,9 +6,10 @@
 use crate::config::Options;
 use crate::failure::Failure;
 use crate::keys::Keys;
-use crate::limits::{BATCH_BYTES_MAX, CALL, CONNECT, PAGE_ROWS, PUTS_PER_BATCH};
-use crate::link::{self, Lines};
+use crate::limits::{BATCH_BYTES_MAX, CALL, PAGE_ROWS, PUTS_PER_BATCH};
+use crate::link::Lines;
 use crate::names::Name;
+use crate::operator;
 use crate::translate;
 use crate::values::{self, MetaValue};
 use broker_core::cluster::limits::SLOTS;
@@ -200,18 +201,10 @@ impl End {
     /// Over the first member that can be reached.
     async fn connect(options: &Options, cluster: &str) -> Result<Self, ExchangeError> {
         let cluster = Name::new(cluster).ok_or(ExchangeError::Name)?;
-        let mut why: Box<str> = "no member is configured".into();
-        for member in 0..options.endpoints.len() {
-            match timeout(CONNECT, link::connect(options, member)).await {
-                Ok(Ok(lines)) => {
-                    let keys = Keys::new(&cluster);
-                    return Ok(Self { lines, keys });
-                }
-                Ok(Err(error)) => why = error,
-                Err(_) => why = "no connection in time".into(),
-            }
-        }
-        Err(ExchangeError::Etcd(why))
+        let lines = operator::connect(options).await;
+        let lines = lines.map_err(ExchangeError::Etcd)?;
+        let keys = Keys::new(&cluster);
+        Ok(Self { lines, keys })
     }
 
     /// The cluster's slot key. A cluster that is not there is founded.

@@ -88,6 +88,19 @@ impl Keys {
         )
     }
 
+    /// The ranges between those of this version, except among the watched ones: what others have put below the prefix.
+    pub(crate) fn of_others(&self) -> [(String, String); 4] {
+        let prefix = &self.prefix;
+        let end = prefix.strip_suffix('/').unwrap_or(prefix);
+        let (_, watched_end) = self.watched();
+        [
+            (prefix.to_string(), format!("{prefix}c/")),
+            (format!("{prefix}c0"), format!("{prefix}live/")),
+            (watched_end, format!("{prefix}w/")),
+            (format!("{prefix}w0"), format!("{end}0")),
+        ]
+    }
+
     /// What a key is of; nothing for one that is not of this format.
     pub(crate) fn parse(&self, key: &[u8]) -> Option<Watched> {
         let key = std::str::from_utf8(key).ok()?;
@@ -183,5 +196,44 @@ mod tests {
         assert!(inside(&keys.record(Slot(255), "\u{10ffff}")));
         assert!(!inside(&keys.record(Slot(256), "a")));
         assert!(!inside(&keys.record(Slot(254), "a")));
+    }
+
+    #[test]
+    fn keys_of_others_are_between_ours() {
+        let keys = Keys::new(&Name::new("prod").unwrap());
+        let node = Name::new("n1").unwrap();
+        let is_of_others = |key: &str| {
+            let mut ranges = keys.of_others().into_iter();
+            ranges.any(|(first, end)| first.as_str() <= key && key < end.as_str())
+        };
+        for name in [
+            "",
+            "a",
+            "c",
+            "c0",
+            "d/x",
+            "s0",
+            "t/1",
+            "w",
+            "w0",
+            "x",
+            "\u{10ffff}",
+        ] {
+            assert!(is_of_others(&format!("/heliograph/prod/{name}")), "{name}");
+        }
+        for key in [
+            keys.record(Slot(0), "eu-1:1:channel/x"),
+            keys.record(Slot(4_095), "\u{10ffff}"),
+            keys.registration(&node),
+            keys.roster(&node),
+            keys.meta(),
+            keys.slot(Slot(4_095)),
+            keys.lane(&node, 1),
+            "/heliograph/prod".into(),
+            "/heliograph/prod0".into(),
+            "/heliograph/prod2/x".into(),
+        ] {
+            assert!(!is_of_others(&key), "{key}");
+        }
     }
 }

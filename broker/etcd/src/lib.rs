@@ -21,7 +21,8 @@
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
 //! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;
-//! * [`import`], [`export`]: from a store on a disk into etcd, and back.
+//! * [`import`], [`export`]: from a store on a disk into etcd, and back;
+//! * [`operator`]: what the commands of operators ask of etcd.
 //!
 //! # What a lost answer means
 //!
@@ -40,6 +41,7 @@ pub mod limits;
 mod link;
 mod load;
 mod names;
+pub mod operator;
 mod order;
 mod peers;
 mod store;

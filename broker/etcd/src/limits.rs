@@ -134,6 +134,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(2);
 /// From one line of the log about refused connections to the next, for each reason.
 pub const NOTE_EVERY: Duration = Duration::from_secs(10);
 
+/// Keys of others below the prefix that an operator is shown of one place.
+pub const FOREIGN_KEYS_MAX: i64 = 10;
+
+/// Bytes of a member's metrics that are read for its quota: ten times what etcd writes.
+pub const METRICS_BYTES_MAX: u64 = 4 << 20;
+
 const _: () = {
     assert!(MESSAGE_BYTES_MAX <= MAIL_BYTES_MAX && MESSAGE_BYTES_MAX <= INCOMING_BYTES_MAX);
     assert!(QUEUE_BYTES_MAX <= OUTGOING_BYTES_MAX);

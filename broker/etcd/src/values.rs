@@ -36,7 +36,7 @@ impl fmt::Display for ValueError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     directory: u32,
-    start: u32,
+    pub(crate) start: u32,
 }
 
 impl From<Incarnation> for Process {
@@ -111,7 +111,7 @@ pub(crate) struct RegistrationValue {
     #[serde(flatten)]
     pub(crate) process: Process,
     /// The program's, for operators.
-    version: Box<str>,
+    pub(crate) version: Box<str>,
 }
 
 impl RegistrationValue {

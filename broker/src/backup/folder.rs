@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory under another name until it is whole; removed if it never is.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     target: PathBuf,
     partial: PathBuf,
     is_whole: bool,
@@ -17,7 +17,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`io::ErrorKind::DirectoryNotEmpty`] when it is neither, or what the system refused.
-    pub(super) fn begin(target: &Path) -> io::Result<Self> {
+    pub(crate) fn begin(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => match entries.next() {
                 None => {}
@@ -39,12 +39,12 @@ impl Folder {
     }
 
     /// Where the files are written.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.partial
     }
 
     /// Writes a file that only its owner may read, onto the disk.
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut file = File::options()
             .create_new(true)
             .write(true)
@@ -55,7 +55,7 @@ impl Folder {
     }
 
     /// Renames the directory to its final name; it is on the disk when this returns.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         File::open(&self.partial)?.sync_all()?;
         fs::rename(&self.partial, &self.target)?; // takes the place of an empty directory
         self.is_whole = true;

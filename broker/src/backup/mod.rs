@@ -19,7 +19,7 @@ use crate::config::BackupFlags;
 use crate::registry;
 use crate::server::{Failure, data_dir::DataDir, session_key};
 use fetch::Answer;
-use folder::Folder;
+pub(crate) use folder::Folder;
 use serde_json::json;
 use std::fs;
 use std::io;

@@ -49,6 +49,16 @@ impl Draft {
         });
     }
 
+    /// Forgets what is wrong with other keys than those of one table. A text that is no TOML stays wrong.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn only(&mut self, table: &str) {
+        self.faults.retain(|fault| {
+            let rest = fault.key.strip_prefix(table);
+            fault.key.is_empty()
+                || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+    }
+
     /// The settings, when nothing is wrong with them nor with what they name: `others` are the faults of other files.
     ///
     /// # Errors

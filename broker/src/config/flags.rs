@@ -39,6 +39,56 @@ pub enum Command {
     Why(WhyFlags),
     /// Print the environment for clients of a running --dev broker: endpoints, region, keys, trust
     Env(EnvFlags),
+    /// Look after the cluster of a configuration file, by what etcd has of it; exit with 0 when that is done, with 2
+    /// when the operator must correct something, else with 1
+    Cluster(ClusterFlags),
+}
+
+/// The flags of `broker cluster`.
+#[derive(Args, Clone, Debug)]
+pub struct ClusterFlags {
+    /// Configuration file (TOML) of one of the nodes, with [cluster] etcd; needed
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ClusterCommand,
+}
+
+/// What `broker cluster` can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Print nodes, registrations, who owns how many slots, and the members of etcd
+    Status,
+    /// Check etcd (versions, quota, compaction, keys), the secret, and whether the names of endpoints resolve: a line
+    /// each. Warnings leave the exit code at 0
+    Check,
+    /// Remove a node that does not run from the members: nodes no longer ask for it or wait for it
+    Remove {
+        /// Its name
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// Also one that owns slots, since its host is lost forever
+        #[arg(long)]
+        lost: bool,
+    },
+    /// Put every channel of a stopped broker's data directory into etcd, while no node runs
+    Import {
+        /// The data directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Remove the channels that are in etcd first
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Write a data directory with every channel that is in etcd, of one moment
+    Export {
+        /// The directory to write, absent or empty
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Print records of the domain name system by which the names of endpoints lead to the nodes that are registered
+    Dns,
 }
 
 /// The flags of each command that asks a running broker.

@@ -31,8 +31,8 @@ pub use credentials_summary::credentials_summary;
 pub use draft::Draft;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
-    AdminFlags, Arguments, BackupFlags, Command, EnvFlags, EnvFormat, PresignFlags, ServeFlags,
-    TraceFlags, WhyFlags,
+    AdminFlags, Arguments, BackupFlags, ClusterCommand, ClusterFlags, Command, EnvFlags, EnvFormat,
+    PresignFlags, ServeFlags, TraceFlags, WhyFlags,
 };
 pub use json::json;
 pub use key_flags::KeyFlags;

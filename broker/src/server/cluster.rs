@@ -87,7 +87,7 @@ pub(super) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
 ///
 /// # Errors
 /// What is allowed.
-pub(super) fn secret(path: &Path) -> Result<ClusterSecret, String> {
+pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
     let read = files::read_text(path, SECRET_BYTES_MAX)
         .map_err(|error| format!("allowed a file that can be read: {error}"))?;
     if read.is_open_to_others() {

@@ -43,6 +43,8 @@ mod watch;
 pub use check::NO_ETCD;
 pub(crate) use check::token;
 pub use check::{Checked, check};
+#[cfg(feature = "cluster")]
+pub(crate) use cluster::secret as cluster_secret;
 pub(crate) use environment::NAMES;
 pub use failure::Failure;
 

@@ -1,0 +1,157 @@
+//! One member of etcd: what it says of itself.
+//!
+//! Before version 3.6 its quota is in its metrics alone, which it serves on the port of clients, over HTTP/1.
+
+use super::{Why, answer};
+use crate::config::Options;
+use crate::limits::{CALL, CONNECT, METRICS_BYTES_MAX};
+use crate::link;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tonic::codegen::http::Uri;
+
+/// A member as it is configured.
+#[derive(Clone, Debug)]
+pub struct EtcdMember {
+    /// Its URL.
+    pub endpoint: Box<str>,
+    /// What it says, or why it says nothing.
+    pub status: Result<MemberStatus, Box<str>>,
+}
+
+/// What a member says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Such as `3.5.13`.
+    pub version: Box<str>,
+    /// The etcd that it is a member of.
+    pub etcd: u64,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Whether it knows a leader.
+    pub has_leader: bool,
+    /// Bytes of its database.
+    pub size: u64,
+    /// Those of them that are not free.
+    pub used: u64,
+    /// How many it may have, where it says so.
+    pub quota: Option<u64>,
+    /// What it complains of, such as a full quota.
+    pub alarms: Vec<Box<str>>,
+}
+
+/// Asks a member.
+pub(super) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
+    let endpoint = options.endpoints.get(member).cloned().unwrap_or_default();
+    EtcdMember {
+        status: ask(&options, member, &endpoint).await,
+        endpoint,
+    }
+}
+
+async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberStatus, Why> {
+    let connecting = timeout(CONNECT, link::connect(options, member)).await;
+    let lines = connecting.map_err(|_| "no connection in time")??;
+    let status = answer(lines.client.maintenance_client().status()).await?;
+    let own = status
+        .header()
+        .map_or((0, 0), |header| (header.cluster_id(), header.member_id()));
+    let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
+    let quota = match bytes(status.db_size_quota()) {
+        0 => timeout(CALL, quota(options, endpoint)).await.ok().flatten(),
+        said => Some(said),
+    };
+    Ok(MemberStatus {
+        version: status.version().into(),
+        etcd: own.0,
+        leads: status.leader() == own.1,
+        has_leader: status.leader() != 0,
+        size: bytes(status.db_size()),
+        used: bytes(status.raft_used_db_size()),
+        quota,
+        alarms: status
+            .errors()
+            .iter()
+            .map(|text| text.as_str().into())
+            .collect(),
+    })
+}
+
+/// The quota of a member's metrics; nothing where it has none, or is not asked in this way.
+async fn quota(options: &Options, endpoint: &str) -> Option<u64> {
+    let uri: Uri = endpoint.parse().ok()?;
+    let text = metrics(options, &uri).await.ok()?;
+    let mut lines = text.lines();
+    lines.find_map(|line| number(line.strip_prefix("etcd_server_quota_backend_bytes ")?))
+}
+
+/// A whole number as metrics have it, such as `8.589934592e+09`.
+fn number(text: &str) -> Option<u64> {
+    let value: f64 = text.trim().parse().ok()?;
+    let fits = (1.0..=9e15).contains(&value) && value.fract() == 0.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole, and in the range"
+    )]
+    fits.then_some(value as u64)
+}
+
+async fn metrics(options: &Options, uri: &Uri) -> io::Result<String> {
+    let host = uri.host().unwrap_or_default();
+    let bare = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let stream = TcpStream::connect((bare.as_str(), uri.port_u16().unwrap_or(2379))).await?;
+    // The answer of HTTP/1.0 ends with the connection.
+    let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    match (uri.scheme_str(), &options.tls) {
+        (Some("https"), Some(tls)) => {
+            let mut config = (**tls).clone();
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            let name = ServerName::try_from(bare).map_err(io::Error::other)?;
+            let connector = TlsConnector::from(Arc::new(config));
+            fetch(connector.connect(name, stream).await?, &request).await
+        }
+        (_, _) => fetch(stream, &request).await,
+    }
+}
+
+async fn fetch(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> io::Result<String> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let read = stream
+        .take(METRICS_BYTES_MAX)
+        .read_to_end(&mut answer)
+        .await;
+    // A peer may end TLS without saying so.
+    if let Err(error) = read
+        && error.kind() != io::ErrorKind::UnexpectedEof
+    {
+        return Err(error);
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_are_whole_numbers() {
+        assert_eq!(number("8.589934592e+09"), Some(8_589_934_592));
+        assert_eq!(number("2.147483648e+09 "), Some(2_147_483_648));
+        for text in ["", "x", "-1", "0", "NaN", "+Inf", "1.5", "1e300"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! How a cluster is, by what etcd has of it: its members, who is registered, who owns how many slots.
+
+use super::member::{self, EtcdMember};
+use super::{Why, answer, block_on, connect};
+use crate::config::Options;
+use crate::keys::{Keys, Watched};
+use crate::limits::FOREIGN_KEYS_MAX;
+use crate::link::Lines;
+use crate::names::Name;
+use crate::values::{
+    self, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
+};
+use broker_core::cluster::limits::SLOTS;
+use etcd_client::{GetOptions, KeyValue};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::task::spawn_local;
+
+/// A cluster at one revision of etcd.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// The members of etcd, as they are configured.
+    pub members: Vec<EtcdMember>,
+    /// The revision.
+    pub revision: i64,
+    /// Whether etcd has ever removed old revisions.
+    pub is_compacted: bool,
+    /// What never changes in the life of the cluster; nothing before its first node or import.
+    pub meta: Option<Meta>,
+    /// The nodes that are members, registered, or own slots, by name.
+    pub nodes: BTreeMap<Box<str>, NodeStatus>,
+    /// Slots whose last owner released them.
+    pub vacant: usize,
+    /// Slots that nobody ever owned.
+    pub unclaimed: usize,
+    /// Keys of ours with values that cannot be read: each with why.
+    pub unreadable: Vec<String>,
+    /// Keys with our prefix that are not of this version, [`FOREIGN_KEYS_MAX`] of a place at most.
+    pub strangers: Vec<String>,
+}
+
+/// The cluster's meta key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The cluster's id, drawn when it was founded.
+    pub id: Box<str>,
+    /// How many slots it has.
+    pub slots: u16,
+}
+
+/// What etcd has of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Where other nodes reach it; nothing if it is no member.
+    pub address: Option<Box<str>>,
+    /// Whether it is expected to run: it did not leave by a drain.
+    pub is_here: bool,
+    /// Its registration, while it has one.
+    pub registration: Option<Registration>,
+    /// Slots that it owns.
+    pub slots: usize,
+    /// Those of them that an earlier process of it, or none that is registered, claimed.
+    pub stale: usize,
+}
+
+/// A node's registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The version of its program.
+    pub version: Box<str>,
+    /// Which start of its data directory it is.
+    pub start: u32,
+}
+
+/// Asks etcd for all of it. A member that does not answer is no error, as long as another does.
+///
+/// # Errors
+/// Why the keys cannot be read, in one line.
+pub fn survey(options: &Options, cluster: &str) -> Result<Survey, Box<str>> {
+    let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
+    let options = Arc::new(options.clone());
+    let made = block_on(async {
+        let asked = (0..options.endpoints.len())
+            .map(|nth| spawn_local(member::status(Arc::clone(&options), nth)));
+        let asked: Vec<_> = asked.collect();
+        let read = keys(&options, &Keys::new(&name)).await;
+        let mut members = Vec::with_capacity(asked.len());
+        for member in asked {
+            members.extend(member.await);
+        }
+        read.map(|survey| Survey { members, ..survey })
+    });
+    made.map_err(|error| error.to_string())?
+}
+
+async fn keys(options: &Options, keys: &Keys) -> Result<Survey, Why> {
+    let lines = connect(options).await?;
+    let (first, end) = keys.watched();
+    let read = GetOptions::new().with_range(end);
+    let mut read = answer(lines.kv().get(first, Some(read))).await?;
+    let mut survey = Survey {
+        revision: read
+            .header()
+            .map_or(0, etcd_client::ResponseHeader::revision),
+        ..Survey::default()
+    };
+    survey.take(keys, &read.take_kvs());
+    for (first, end) in keys.of_others() {
+        let some = GetOptions::new().with_range(end).with_keys_only();
+        let some = some.with_limit(FOREIGN_KEYS_MAX);
+        let mut found = answer(lines.kv().get(first, Some(some))).await?;
+        let found = found.take_kvs();
+        survey.strangers.extend(found.iter().map(text));
+    }
+    survey.is_compacted = is_compacted(&lines, keys).await;
+    Ok(survey)
+}
+
+/// Whether the first revision is gone.
+async fn is_compacted(lines: &Lines, keys: &Keys) -> bool {
+    let first = GetOptions::new().with_revision(1).with_keys_only();
+    let read = answer(lines.kv().get(keys.meta(), Some(first))).await;
+    read.is_err_and(|why| why.contains("has been compacted"))
+}
+
+impl Survey {
+    fn take(&mut self, keys: &Keys, rows: &[KeyValue]) {
+        let mut processes = BTreeMap::new();
+        let mut owners = Vec::new();
+        let mut known = 0;
+        for row in rows {
+            let taken = match keys.parse(row.key()) {
+                None => {
+                    self.strangers.push(text(row));
+                    Ok(())
+                }
+                Some(Watched::Meta) => self.meta(row),
+                Some(Watched::Roster(node)) => self.member(&node, row),
+                Some(Watched::Registration(node)) => self.registration(&node, row).map(|process| {
+                    processes.insert(node.as_str().to_owned(), process);
+                }),
+                Some(Watched::Slot(_)) => values::read(row.value()).map(|slot: SlotValue| {
+                    known += 1;
+                    owners.push(slot.owner);
+                }),
+            };
+            if let Err(why) = taken {
+                self.unreadable.push(format!("{}: {why}", text(row)));
+            }
+        }
+        self.unclaimed = usize::from(SLOTS).saturating_sub(known);
+        for owner in owners {
+            self.owner(owner, &processes);
+        }
+    }
+
+    fn meta(&mut self, row: &KeyValue) -> Result<(), ValueError> {
+        let meta: MetaValue = values::read(row.value())?;
+        let (id, slots) = (meta.id, meta.slots);
+        self.meta = Some(Meta { id, slots });
+        Ok(())
+    }
+
+    fn member(&mut self, node: &Name, row: &KeyValue) -> Result<(), ValueError> {
+        let value: RosterValue = values::read(row.value())?;
+        let status = self.nodes.entry(node.as_str().into()).or_default();
+        status.is_here = value.state == values::RosterWord::Here;
+        status.address = Some(value.address);
+        Ok(())
+    }
+
+    fn registration(&mut self, node: &Name, row: &KeyValue) -> Result<values::Process, ValueError> {
+        let value: RegistrationValue = values::read(row.value())?;
+        let status = self.nodes.entry(node.as_str().into()).or_default();
+        status.registration = Some(Registration {
+            start: value.process.start,
+            version: value.version,
+        });
+        Ok(value.process)
+    }
+
+    fn owner(&mut self, owner: Option<OwnerValue>, processes: &BTreeMap<String, values::Process>) {
+        let Some(OwnerValue { node, process }) = owner else {
+            self.vacant += 1;
+            return;
+        };
+        let is_current = processes.get(&*node) == Some(&process);
+        let status = self.nodes.entry(node).or_default();
+        status.slots += 1;
+        status.stale += usize::from(!is_current);
+    }
+}
+
+fn text(row: &KeyValue) -> String {
+    String::from_utf8_lossy(row.key()).into_owned()
+}

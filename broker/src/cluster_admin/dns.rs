@@ -1,0 +1,44 @@
+//! `broker cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
+
+use super::Place;
+use crate::server::Failure;
+use crate::terminal::plain;
+use broker_etcd::operator::Survey;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+/// Every name below the domain leads to all nodes that are registered: any of them takes any connection.
+pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
+    let Some(domain) = &place.settings.advertise.domain else {
+        let text = "advertise.domain: allowed the domain below which endpoints have their names";
+        return Err(Failure::Configuration(text.into()));
+    };
+    let mut text = String::from(
+        "; the addresses at which nodes reach each other: replace those that clients cannot reach\n",
+    );
+    let mut addresses = BTreeSet::new();
+    for (name, node) in &survey.nodes {
+        let name = plain(name);
+        let address = node.address.as_deref().unwrap_or_default();
+        match address.parse::<SocketAddr>() {
+            _ if node.registration.is_none() => {
+                text += &format!("; {name} is not registered: left out\n");
+            }
+            Ok(at) => {
+                addresses.insert(at.ip());
+            }
+            Err(_) => text += &format!("; {name} has no IP address: {}\n", plain(address)),
+        }
+    }
+    for address in addresses {
+        let kind = match address {
+            IpAddr::V4(_) => "A",
+            IpAddr::V6(_) => "AAAA",
+        };
+        text += &format!("*.{domain}. {TTL} IN {kind} {address}\n");
+    }
+    Ok(text)
+}
+
+/// Seconds for which a resolver may keep a record: as long as a lost node may still be tried.
+const TTL: u32 = 30;

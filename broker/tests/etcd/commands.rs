@@ -1,0 +1,267 @@
+//! What `status`, `check`, `remove` and `dns` make of what is in etcd.
+
+use crate::server::{self, Etcd};
+use crate::support::Place;
+
+const META: &str = "/heliograph/prod/meta";
+
+/// Puts a value.
+fn put(etcd: &Etcd, key: &str, value: &str) {
+    etcd.ctl(&["put", &format!("/heliograph/prod/{key}"), value]);
+}
+
+/// A cluster of two members: `n2` is registered and owns two slots, of which one is of its process before; `n3` is not
+/// and owns one; one slot was released.
+fn cluster(etcd: &Etcd) {
+    let meta = r#"{"format":1,"id":"00112233","slots":4096,"slot_key":"000102030405060708090a0b0c0d0e0f"}"#;
+    put(etcd, "meta", meta);
+    for (node, address) in [("n2", "127.0.0.2:7443"), ("n3", "127.0.0.3:7443")] {
+        let value =
+            format!(r#"{{"format":1,"address":"{address}","peers":"{address}","state":"here"}}"#);
+        put(etcd, &format!("roster/{node}"), &value);
+    }
+    put(
+        etcd,
+        "live/n2",
+        r#"{"format":1,"directory":7,"start":3,"version":"0.1.0"}"#,
+    );
+    for (slot, node, start) in [("000", "n2", 3), ("001", "n2", 2), ("fff", "n3", 1)] {
+        let owner = format!(r#""owner":{{"node":"{node}","directory":7,"start":{start}}}"#);
+        put(
+            etcd,
+            &format!("s/{slot}"),
+            &format!(r#"{{"format":1,{owner}}}"#),
+        );
+    }
+    put(etcd, "s/002", r#"{"format":1}"#);
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn status_has_members_registrations_slots_and_etcd() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let place = Place::of(&etcd);
+    let empty = place.well(&["status"]);
+    let founded = "cluster prod: not founded: its first node does that, or an import\n";
+    assert!(empty.starts_with(founded), "{empty}");
+    assert!(empty.contains("slots: 0 have an owner, 0 were released, 4096 were never owned\n"));
+    cluster(&etcd);
+    let text = place.well(&["status"]);
+    for line in [
+        "cluster prod: id 00112233, 4096 slots",
+        "slots: 3 have an owner, 1 were released, 4092 were never owned",
+        "node  address         member  registered              slots",
+        "n2    127.0.0.2:7443  here    version 0.1.0, start 3  2, 1 of a process that is not registered",
+        "n3    127.0.0.3:7443  here    no                      1, 1 of a process that is not registered",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line:?} in\n{text}"
+        );
+    }
+    let member = text.lines().last().unwrap();
+    assert!(member.starts_with(&etcd.endpoint()), "{text}");
+    assert!(
+        member.contains("  leader  ") && member.contains(" of 2 GiB, "),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn check_warns_and_finds_errors() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let domain = "[advertise]\ndomain = 'absent.invalid'";
+    let place = Place::with(&etcd.endpoint(), domain);
+    cluster(&etcd);
+    let found = |text: &str, begin: &str, words: &str| {
+        let mut lines = text.lines();
+        let is = lines.any(|line| line.starts_with(begin) && line.contains(words));
+        assert!(is, "{begin} … {words} in\n{text}");
+    };
+    let text = place.well(&["check"]);
+    found(&text, "ok       cluster.secret_file = ", "secret");
+    // The quota is etcd's default, and no test starts etcd with compaction.
+    found(
+        &text,
+        "warning  http://",
+        "of 2 GiB: start it with --quota-backend-bytes",
+    );
+    found(
+        &text,
+        "ok       revision ",
+        "--auto-compaction-retention 1h",
+    );
+    found(&text, "ok       cluster: id 00112233", "4096 slots");
+    found(
+        &text,
+        "warning  m-00000000.absent.invalid does not resolve",
+        "",
+    );
+    put(&etcd, "other/x", "1");
+    put(&etcd, "live", "1");
+    let text = place.well(&["check"]);
+    found(&text, "warning  key /heliograph/prod/other/x: ", "prefix");
+    found(&text, "warning  key /heliograph/prod/live: ", "prefix");
+
+    etcd.ctl(&["put", META, r#"{"format":2}"#]);
+    put(&etcd, "s/003", "{");
+    std::fs::remove_file(place.path("secret")).unwrap();
+    let said = place.run(&["check"]);
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (Some(1), "3 errors\n"),
+        "{said:?}"
+    );
+    found(
+        &said.out,
+        "error    key /heliograph/prod/meta: ",
+        "format 2",
+    );
+    found(
+        &said.out,
+        "error    key /heliograph/prod/s/003: ",
+        "cannot be read",
+    );
+    found(
+        &said.out,
+        "error    cluster.secret_file = ",
+        "allowed a file that can be read",
+    );
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn a_full_quota_is_an_error_and_old_revisions_that_were_removed_are_well() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start_with("http", &["--quota-backend-bytes", "1000000"]);
+    let place = Place::of(&etcd);
+    cluster(&etcd);
+    etcd.ctl(&["compaction", "2"]);
+    let large = "x".repeat(100_000);
+    while etcd.try_ctl(&["put", "filler", &large]).is_ok() {}
+    let said = place.run(&["check"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("old ones are removed"), "{said:?}");
+    assert!(said.out.contains("more than 80 %"), "{said:?}");
+    assert!(said.out.contains("NOSPACE"), "{said:?}");
+    assert!(place.well(&["status"]).contains("NOSPACE"));
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn only_a_node_that_does_not_run_is_removed() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let place = Place::of(&etcd);
+    cluster(&etcd);
+    let roster = || etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/prod/roster/"]);
+    let refused = |words: &[&str], rule: &str| {
+        let before = roster();
+        let said = place.run(words);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+        assert!(said.err.contains(rule), "{said:?}");
+        assert_eq!(roster(), before);
+    };
+    refused(&["remove", "n9"], "n9: it is no member of the cluster");
+    refused(&["remove", "n/3"], "n/3: allowed 1 to 63 of the characters");
+    refused(
+        &["remove", "n2", "--lost"],
+        "n2: it is registered: stop it first",
+    );
+    refused(&["remove", "n3"], "n3: it owns 1 slots: ");
+    let text = place.well(&["remove", "n3", "--lost"]);
+    assert_eq!(text, "n3 is removed; the other nodes take its 1 slots\n");
+    assert!(!roster().contains("n3") && roster().contains("n2"));
+    refused(&["remove", "n3", "--lost"], "n3: it is no member");
+    etcd.ctl(&["del", "/heliograph/prod/live/n2"]);
+    etcd.ctl(&["del", "--prefix", "/heliograph/prod/s/"]);
+    assert_eq!(place.well(&["remove", "n2"]), "n2 is removed\n");
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn dns_has_the_nodes_that_are_registered() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    cluster(&etcd);
+    let said = Place::of(&etcd).run(&["dns"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err.starts_with("advertise.domain: allowed"),
+        "{said:?}"
+    );
+    let place = Place::with(&etcd.endpoint(), "[advertise]\ndomain = 'cams.example'");
+    let text = place.well(&["dns"]);
+    let records: Vec<_> = text.lines().filter(|line| !line.starts_with(';')).collect();
+    assert_eq!(records, ["*.cams.example. 30 IN A 127.0.0.2"]);
+    assert!(
+        text.contains("; n3 is not registered: left out\n"),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn without_etcd_every_command_ends_and_says_so() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut etcd = Etcd::start();
+    let place = Place::of(&etcd);
+    cluster(&etcd);
+    std::fs::create_dir(place.path("data")).unwrap();
+    let commands: [&[&str]; 5] = [
+        &["status"],
+        &["check"],
+        &["remove", "n3"],
+        &["export", "copy"],
+        &["dns"],
+    ];
+    let domain = Place::with(&etcd.endpoint(), "[advertise]\ndomain = 'cams.example'");
+    let all = || {
+        for words in commands {
+            let said = domain.run(words);
+            assert_eq!(said.code, Some(1), "{words:?}: {said:?}");
+            let text = format!("{}{}", said.out, said.err);
+            assert!(text.contains("etcd: "), "{words:?}: {said:?}");
+            assert!(!domain.path("copy").exists(), "{words:?}");
+        }
+    };
+    etcd.freeze();
+    all();
+    etcd.thaw();
+    etcd.kill();
+    all();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name, with the feature"]
+fn a_configuration_without_etcd_or_with_a_wrong_file_is_refused() {
+    let place = Place::with("https://127.0.0.1:1", "etcd_ca = 'absent'");
+    let said = place.run(&["status"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    let rule = "cluster.etcd_ca = absent: allowed a file that can be read";
+    assert!(said.err.contains(rule), "{said:?}");
+    let text = std::fs::read_to_string(place.path("broker.toml")).unwrap();
+    let other = text.replace(
+        "etcd = ['https://127.0.0.1:1']\netcd_ca = 'absent'",
+        "map_file = 'm'",
+    );
+    std::fs::write(place.path("broker.toml"), other).unwrap();
+    let said = place.run(&["status"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("cluster.etcd"), "{said:?}");
+}
