@@ -179,7 +179,7 @@ fn welcome(
         request_id: &id,
         close: false,
     };
-    outboxes::push_response(sockets, books, key, |out| {
+    outboxes::push_control(sockets, books, key, |out| {
         switching_protocols(out, &meta, &admission.accept, admission.wss)
     });
     let terms = sockets.terms(admission, at.now);

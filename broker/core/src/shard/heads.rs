@@ -156,7 +156,7 @@ fn answer_preflight(
     let close = !head.keep_alive();
     let id = books.request_id();
     let asked = head.header("access-control-request-headers");
-    outboxes::push_response(sockets, books, key, |out| {
+    outboxes::push_control(sockets, books, key, |out| {
         preflight(
             out,
             &Meta {
@@ -252,7 +252,7 @@ fn begin_call(
     }
     // The node that passed it on has answered that.
     if head.expects_continue() && waits && !sockets.is_inner(key) {
-        outboxes::push_response(sockets, books, key, |out| out.extend_from_slice(CONTINUE));
+        outboxes::push_control(sockets, books, key, |out| out.extend_from_slice(CONTINUE));
     }
     let awaited = PendingBody {
         target,

@@ -41,22 +41,7 @@ impl Sockets {
     }
 }
 
-/// Appends the bytes of a response to the outbox of a session that speaks HTTP, which is never behind.
-pub(super) fn push_response(
-    sockets: &mut Sockets,
-    books: &mut Books,
-    key: SessionKey,
-    write: impl FnOnce(&mut Vec<u8>),
-) {
-    let Some(session) = sockets.sessions.get_mut(key) else {
-        return;
-    };
-    debug_assert!(!session.behind, "only WebSockets are behind");
-    books.counters.control_bytes += session.outbox.push(&mut sockets.scratch.spares, write) as u64;
-    sockets.touch(key);
-}
-
-/// Appends control bytes (a pong, a status, a close frame) to the outbox of a WebSocket.
+/// Appends bytes that are no message (a response, a pong, a status, a close frame) to the outbox of a session.
 pub(super) fn push_control(
     sockets: &mut Sockets,
     books: &mut Books,

@@ -87,7 +87,7 @@ pub(super) fn respond_as(
         why: why.as_deref(),
     });
     let bodiless = sockets.http(key).is_some_and(|http| http.bodiless);
-    outboxes::push_response(sockets, books, key, |out| {
+    outboxes::push_control(sockets, books, key, |out| {
         write_response(out, &meta, status, error, content_type, body);
         if bodiless {
             out.truncate(out.len() - body.len());
