@@ -166,7 +166,7 @@ impl<M: Machine> Edge<M> {
     }
 
     /// Makes the kernel send RST in place of FIN, where it can.
-    pub(super) fn reset(&mut self, session: SessionKey) {
+    pub(super) fn reset(&self, session: SessionKey) {
         if let Some(connection) = self.table.get(session) {
             let _ = connect_unspec(&connection.socket);
         }
