@@ -1,7 +1,7 @@
 //! A broker under the seccomp profile that `deploy/` ships. Wants python3 and libseccomp2, which every Debian has.
 
 use crate::peer::HealthyPair;
-use crate::process::{Broker, binary, fresh_directory, until};
+use crate::process::{Broker, SERVE_IN, binary, fresh_directory, until};
 use crate::tls::{BOTH, Identity, ask};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,16 +85,11 @@ fn a_profile_without_io_uring_is_reported_with_the_remedy() {
     let narrow = directory.join("seccomp.json");
     fs::write(&narrow, text.replace("\"io_uring_setup\", ", "")).expect("a file under target/");
     let mut command = confined(&narrow, &binary());
-    command.args([
-        "serve",
-        "--dev",
-        "--listen",
-        "http://127.0.0.1:0",
-        "--admin",
-        "off",
-        "--data-dir",
-    ]);
-    let output = command.arg(&directory).output().expect("it runs");
+    let output = command
+        .args(SERVE_IN)
+        .arg(&directory)
+        .output()
+        .expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("seccomp"), "{text}");

@@ -181,13 +181,7 @@ fn channels_that_came_by_connecting_keep_their_arn() {
     peers.push(Peer::viewer(&broker, &arns[0], "viewer"));
     // They are in use at once, and kept a moment later: a change waits for that, so its answer shows it.
     for arn in &arns {
-        let tag = json!([{"Key": "k", "Value": "v"}]);
-        call(
-            broker.plain,
-            "/TagResource",
-            &json!({"ResourceARN": arn, "Tags": tag}),
-        )
-        .ok();
+        tag(&broker, arn);
     }
     let expected = channels(broker.plain);
     for (signal, shards) in [("KILL", 1), ("TERM", 3)] {
@@ -211,6 +205,13 @@ fn channels_that_came_by_connecting_keep_their_arn() {
     }
 }
 
+/// Tags a channel, which is answered when the change is durable.
+fn tag(broker: &Broker, arn: &str) {
+    let tags = json!([{"Key": "k", "Value": "v"}]);
+    let wanted = json!({"ResourceARN": arn, "Tags": tags});
+    call(broker.plain, "/TagResource", &wanted).ok();
+}
+
 /// What waits for a peer that is absent lives in memory, and the documents say so.
 #[test]
 fn kept_messages_end_with_the_process() {
@@ -222,13 +223,7 @@ fn kept_messages_end_with_the_process() {
     until("the message is kept", || {
         (broker.scrape().sum("heliograph_pending_messages") > 0.5).then_some(())
     });
-    let tag = json!([{"Key": "k", "Value": "v"}]);
-    call(
-        broker.plain,
-        "/TagResource",
-        &json!({"ResourceARN": arn, "Tags": tag}),
-    )
-    .ok();
+    tag(&broker, &arn);
     drop((viewer, broker));
     let broker = home.start_dev(1);
     assert!(broker.scrape().sum("heliograph_pending_messages") < 0.5);

@@ -1,6 +1,6 @@
 //! Starts that are refused: the exit code, and a text that says what to do.
 
-use crate::process::{Broker, command, fresh_directory, run_to_end};
+use crate::process::{Broker, SERVE_IN, command, fresh_directory, run_to_end};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -96,19 +96,10 @@ fn the_version_is_printed() {
 fn a_data_directory_in_use_is_refused() {
     let directory = fresh_directory();
     let path = directory.to_str().expect("a path in UTF-8");
-    let arguments = [
-        "serve",
-        "--dev",
-        "--listen",
-        "http://127.0.0.1:0",
-        "--admin",
-        "off",
-        "--data-dir",
-        path,
-    ];
+    let arguments = [&SERVE_IN[..], &[path]].concat();
     let mut first = command();
     first
-        .args(arguments)
+        .args(&arguments)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null());
     let mut first = first.spawn().expect("it starts");

@@ -3,7 +3,9 @@
 mod run;
 mod scrape;
 
-pub(crate) use run::{TURN_CPU, binary, command, ended_within, fresh_directory, run_to_end, until};
+pub(crate) use run::{
+    SERVE_IN, TURN_CPU, binary, command, ended_within, fresh_directory, run_to_end, until,
+};
 pub(crate) use scrape::Scrape;
 
 use crossbeam_channel::{Receiver, unbounded};

@@ -15,6 +15,17 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Makes data directories differ within this process.
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
+/// Serves on a free port under `--dev`, without an admin listener, in the data directory that follows.
+pub(crate) const SERVE_IN: [&str; 7] = [
+    "serve",
+    "--dev",
+    "--listen",
+    "http://127.0.0.1:0",
+    "--admin",
+    "off",
+    "--data-dir",
+];
+
 /// Has a broker measure its turns as CPU time.
 pub(crate) const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 
