@@ -11,8 +11,8 @@ use crate::time::Now;
 impl Cluster {
     /// Time has passed.
     pub(super) fn tick(&mut self, stuck: bool, now: Now) {
-        self.last_tick = now;
-        self.stuck = stuck;
+        self.times.last_tick = now;
+        self.obstacles.stuck = stuck;
         for call in self.calls.overdue(now) {
             if !matches!(
                 call.purpose,
@@ -21,20 +21,20 @@ impl Cluster {
                 self.calls.want_read();
             }
         }
-        if now >= self.next_round {
-            self.next_round = now.after(ROUND_MS);
+        if now >= self.times.next_round {
+            self.times.next_round = now.after(ROUND_MS);
             self.ask(now);
             self.write_off(now);
-            if !self.other_history {
+            if !self.obstacles.other_history {
                 self.call_etcd(now);
             }
         }
-        if !self.other_history {
+        if !self.obstacles.other_history {
             self.calls.end_blind_watch(now);
             self.read(now);
             self.register(now);
         }
-        for id in self.parcels.expire(now) {
+        for id in self.slots.parcels.expire(now) {
             self.outputs.push_back(Output::Discard(id));
         }
         self.give_up_unloaded(now);
@@ -43,23 +43,23 @@ impl Cluster {
 
     /// The process was stopped until `now`: nothing from before counts, and everybody is asked at once.
     pub(super) fn gap(&mut self, now: Now) {
-        self.last_tick = now;
+        self.times.last_tick = now;
         self.silence.gap(now);
         self.authority.gap(now);
         self.plan.gap();
         self.view.lose_currency();
-        self.next_round = now;
+        self.times.next_round = now;
     }
 
     /// What follows from any input: own slots as the view has them, the right to serve, loads, claims, transfers.
     pub(super) fn settle(&mut self, now: Now) {
-        if self.ended {
+        if self.obstacles.ended {
             return;
         }
         self.reconcile(now);
         match self
             .registering
-            .place(&self.view, 2 * self.ttl_ms + ABSENT_MS, now)
+            .place(&self.view, 2 * self.times.ttl_ms + ABSENT_MS, now)
         {
             Place::Removed => return self.end(Ending::Removed),
             Place::Taken => return self.end(Ending::NameTaken),
@@ -86,8 +86,8 @@ impl Cluster {
 
     /// Whether this node may change owners: registered, with etcd, no shard stuck, one history, nothing unsure.
     pub(super) fn can_act(&self, now: Now) -> bool {
-        !self.stuck
-            && !self.other_history
+        !self.obstacles.stuck
+            && !self.obstacles.other_history
             && self.authority.has_etcd(now)
             && self.registering.current(&self.view).is_some()
     }
@@ -115,10 +115,15 @@ impl Cluster {
         let is_waiting =
             self.calls.awaits(&Purpose::Grant) || self.calls.awaits(&Purpose::Register);
         let is_registered = self.registering.current(&self.view).is_some();
-        if is_waiting || is_registered || self.stuck || self.ended || self.calls.is_unsure() {
+        if is_waiting
+            || is_registered
+            || self.obstacles.stuck
+            || self.obstacles.ended
+            || self.calls.is_unsure()
+        {
             return;
         }
-        let patience_ms = 2 * self.ttl_ms + ABSENT_MS;
+        let patience_ms = 2 * self.times.ttl_ms + ABSENT_MS;
         if self.registering.place(&self.view, patience_ms, now) != Place::Own {
             return;
         }
@@ -160,11 +165,11 @@ impl Cluster {
         let Some(as_of) = self.authority.etcd_asked() else {
             return;
         };
-        if !self.authority.has_etcd(now) || self.other_history {
+        if !self.authority.has_etcd(now) || self.obstacles.other_history {
             return;
         }
         for node in self.view.nodes() {
-            let is_gone = self.silence.is_gone(node, as_of, self.ttl_ms)
+            let is_gone = self.silence.is_gone(node, as_of, self.times.ttl_ms)
                 && self.view.absent_ms(node) >= ABSENT_MS
                 && (self.silence.ever_answered(node) || self.plan.runs_for(GRACE_MS, as_of));
             self.silence.write_off(node, is_gone);
@@ -181,7 +186,11 @@ impl Cluster {
     }
 
     fn call_etcd(&mut self, now: Now) {
-        if let Some(registration) = self.registering.current(&self.view).filter(|_| !self.stuck) {
+        if let Some(registration) = self
+            .registering
+            .current(&self.view)
+            .filter(|_| !self.obstacles.stuck)
+        {
             let lease = registration.lease;
             self.call(Purpose::KeepAlive(lease), Call::KeepAlive(lease), now);
         }

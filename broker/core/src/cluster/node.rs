@@ -5,7 +5,6 @@ use super::authority::{Authority, Standing};
 use super::calls::{Calls, Purpose, UnderWay};
 use super::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
 use super::message::{Answer, Call, CallId, Held, Input, Output, Packed, Question, Reply, WatchId};
-use super::parcels::Parcels;
 use super::plan::Plan;
 use super::registration::Registering;
 use super::silence::Silence;
@@ -49,25 +48,35 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Cluster {
     pub(super) me: Owner,
-    pub(super) ttl_ms: u64,
+    pub(super) times: Times,
+    pub(super) obstacles: Obstacles,
     pub(super) view: View,
     pub(super) silence: Silence,
     pub(super) authority: Authority,
     pub(super) plan: Plan,
     pub(super) slots: Slots,
     pub(super) transfers: Transfers,
-    pub(super) parcels: Parcels,
     pub(super) calls: Calls,
     pub(super) registering: Registering,
+    pub(super) outputs: VecDeque<Output>,
+}
+
+/// When a node does what it does by itself.
+#[derive(Debug)]
+pub(super) struct Times {
+    pub(super) ttl_ms: u64,
+    pub(super) last_tick: Now,
+    pub(super) next_round: Now,
+}
+
+/// What keeps a node from acting.
+#[derive(Debug)]
+pub(super) struct Obstacles {
+    /// etcd showed another history.
     pub(super) other_history: bool,
     /// A shard hangs: this node neither registers nor answers.
     pub(super) stuck: bool,
     pub(super) ended: bool,
-    pub(super) last_tick: Now,
-    pub(super) next_round: Now,
-    /// Changes of slots that were seen so far.
-    pub(super) slot_changes: u64,
-    pub(super) outputs: VecDeque<Output>,
 }
 
 impl Cluster {
@@ -78,32 +87,34 @@ impl Cluster {
         let memory = config.memory;
         Self {
             me: config.me,
-            ttl_ms: config.ttl_ms,
+            times: Times {
+                ttl_ms: config.ttl_ms,
+                last_tick: now,
+                next_round: now,
+            },
+            obstacles: Obstacles {
+                other_history: memory.other_history,
+                stuck: false,
+                ended: false,
+            },
             view: View::new(config.slots, memory.newest, memory.etcd),
             silence: Silence::new(config.slots, reach_ms),
             authority: Authority::new(reach_ms, config.ttl_ms),
             plan: Plan::new(config.me, config.slots, config.ttl_ms, now, config.seed),
             slots: Slots::new(config.slots),
             transfers: Transfers::new(config.me),
-            parcels: Parcels::default(),
             calls: Calls::default(),
             registering: Registering::new(config.me),
-            other_history: memory.other_history,
-            stuck: false,
-            ended: false,
-            last_tick: now,
-            next_round: now,
-            slot_changes: 0,
             outputs: VecDeque::new(),
         }
     }
 
     /// Takes one input; then [`Self::poll_output`] until it returns `None`.
     pub fn handle(&mut self, input: Input, now: Now) {
-        if self.ended {
+        if self.obstacles.ended {
             return;
         }
-        if now.since(self.last_tick) > GAP_MS {
+        if now.since(self.times.last_tick) > GAP_MS {
             self.gap(now);
         }
         match input {
@@ -144,7 +155,7 @@ impl Cluster {
         let own = self.slots.own(slot)?;
         let epoch = own.epoch;
         let serves = own.stage == Stage::Ready && now < self.authority.valid_until();
-        (serves && !self.stuck && !self.ended).then_some(Held { slot, epoch })
+        (serves && !self.obstacles.stuck && !self.obstacles.ended).then_some(Held { slot, epoch })
     }
 
     /// Admissions to slots that are served are valid before this moment.
@@ -180,7 +191,7 @@ impl Cluster {
     /// How many changes of slots it has seen: owners and epochs.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
-        self.slot_changes
+        self.slots.changes
     }
 
     /// Whether `node` is registered, as far as is known.
@@ -222,7 +233,7 @@ impl Cluster {
         Memory {
             newest: self.view.newest(),
             etcd: self.view.etcd(),
-            other_history: self.other_history,
+            other_history: self.obstacles.other_history,
         }
     }
 
@@ -267,7 +278,7 @@ impl Cluster {
     fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
         let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
         if is_other {
-            self.other_history = true;
+            self.obstacles.other_history = true;
             self.authority.lose_etcd();
             self.calls.close_watch();
         }
@@ -346,14 +357,14 @@ impl Cluster {
     }
 
     fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
-        if self.calls.watch() == Some(watch) && !self.other_history {
+        if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.view.apply_changes(changes, now);
         }
     }
 
     /// What ended the watch may also have changed etcd's history, so the next one begins with a read.
     fn watch_ended(&mut self, watch: WatchId, now: Now) {
-        if self.calls.watch() == Some(watch) && !self.other_history {
+        if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
             self.calls.close_watch();
             self.calls.want_read();
             self.read(now);
@@ -361,7 +372,7 @@ impl Cluster {
     }
 
     fn answer(&mut self, from: NodeId, question: Question, now: Now) {
-        if self.stuck {
+        if self.obstacles.stuck {
             return;
         }
         let serves = if now < self.authority.valid_until() {

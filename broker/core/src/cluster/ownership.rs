@@ -11,7 +11,7 @@ impl Cluster {
     pub(super) fn loaded(&mut self, held: Held, whole: bool, now: Now) {
         if self.slots.loaded(held, whole, now) {
             let record = self.view.slot(held.slot);
-            let (parcel, late) = self.parcels.take(held.slot, record);
+            let (parcel, late) = self.slots.parcels.take(held.slot, record);
             self.outputs.push_back(Output::Serve(held, parcel));
             for id in late {
                 self.outputs.push_back(Output::Merge(held, id));
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     fn keeps(&mut self, parcel: Parcel, now: Now) -> bool {
-        let kept = self.parcels.keep(parcel, now);
+        let kept = self.slots.parcels.keep(parcel, now);
         if let Ok(Some(earlier)) = kept {
             self.outputs.push_back(Output::Discard(earlier));
         }
@@ -80,7 +80,7 @@ impl Cluster {
     /// Brings the own slots in line with the view.
     pub(super) fn reconcile(&mut self, now: Now) {
         let changed = self.view.take_changed();
-        self.slot_changes += changed.len() as u64;
+        self.slots.changes += changed.len() as u64;
         for slot in changed {
             let record = self.view.slot(slot);
             let is_mine = record.owner == Some(self.me);
@@ -104,7 +104,7 @@ impl Cluster {
                 None => {}
             }
             if !is_mine {
-                for id in self.parcels.forget(slot, record) {
+                for id in self.slots.parcels.forget(slot, record) {
                     self.outputs.push_back(Output::Discard(id));
                 }
             }
@@ -152,7 +152,7 @@ impl Cluster {
             let held = Held { slot, epoch };
             self.outputs.push_back(Output::Release(held, Cause::Ends));
         }
-        self.ended = true;
+        self.obstacles.ended = true;
         self.outputs.push_back(Output::Exit(ending));
     }
 }

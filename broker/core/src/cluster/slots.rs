@@ -2,6 +2,7 @@
 
 use super::limits::{LOAD_MAX_MS, LOADS_MAX, SHUN_MS};
 use super::message::{Held, Target};
+use super::parcels::Parcels;
 use super::types::{Epoch, ParcelId, Slot};
 use crate::time::Now;
 use std::sync::Arc;
@@ -18,6 +19,10 @@ pub struct Slots {
     shunned: Vec<Option<Now>>,
     held: Arc<[Held]>,
     held_is_old: bool,
+    /// What other nodes sent for slots that they give to this one.
+    pub(super) parcels: Parcels,
+    /// Changes of slots that were seen so far, also of others' slots.
+    pub(super) changes: u64,
 }
 
 /// One own slot.
@@ -96,6 +101,8 @@ impl Slots {
             shunned: vec![None; usize::from(slots)],
             held: Arc::from([]),
             held_is_old: false,
+            parcels: Parcels::default(),
+            changes: 0,
         }
     }
 
