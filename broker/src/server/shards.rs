@@ -13,7 +13,7 @@ use broker_core::id::ShardId;
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard};
 use broker_core::placement::Placement;
 use broker_core::settings::{Scheme, Settings};
-use broker_core::shard::{AccountUse, Shard, Start};
+use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::sync::Arc;
@@ -113,12 +113,16 @@ impl Shards<'_> {
             newest: self.registry.newest(),
             store,
             journal: self.log.journal(),
-            authenticator,
-            session_keys: Arc::clone(&self.session_keys),
-            nonces: Nonces::new(nonce_seed, id.0),
+            keys: StartKeys {
+                authenticator,
+                session_keys: Arc::clone(&self.session_keys),
+                nonces: Nonces::new(nonce_seed, id.0),
+            },
             waiting_calls: waiting_calls_per_shard(usize::from(self.placement.shards())),
-            copies: self.captures.as_ref().map(Captures::of_shard),
-            account_use: self.account_use.clone(),
+            dev: StartDev {
+                copies: self.captures.as_ref().map(Captures::of_shard),
+                account_use: self.account_use.clone(),
+            },
             slot_orders,
         })
     }

@@ -97,7 +97,7 @@ pub use recorder::Passage;
 pub use reset::{Reset, ResetStep};
 pub use slots::{SlotOrder, SlotOrders};
 pub use snapshot::Snapshot;
-pub use start::Start;
+pub use start::{Start, StartDev, StartKeys};
 pub use trace::{TraceEvent, TraceKind, TracePeer, TracePlace, TraceStep};
 pub use whose::SessionStep;
 
@@ -139,12 +139,12 @@ impl Shard {
             newest,
             store,
             journal,
-            authenticator,
-            session_keys,
-            nonces,
+            keys,
             waiting_calls,
-            copies,
-            account_use,
+            dev: StartDev {
+                copies,
+                account_use,
+            },
             slot_orders,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
@@ -153,13 +153,13 @@ impl Shard {
         let mut sockets = Sockets::new(settings.clone(), id, placement);
         sockets.dev.parity = (settings.dev && !settings.strict())
             .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
-        let refusal_ids = RefusalIds::new(&session_keys, id, random.u64(..));
+        let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));
         let gate = Gate {
-            authenticator,
+            authenticator: keys.authenticator,
             anyone: Caller::anyone(&settings.account_id),
             head: sockets.rules.head,
-            session_keys,
-            nonces,
+            session_keys: keys.session_keys,
+            nonces: keys.nonces,
         };
         let mut directory = Directory::new(settings, hasher, store, newest, waiting_calls);
         let map = sockets.shards.placement.map();

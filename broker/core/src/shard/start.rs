@@ -33,21 +33,34 @@ pub struct Start {
     pub store: Box<dyn Store>,
     /// Where it notes what operators read.
     pub journal: Box<dyn Journal>,
-    /// Checks signatures; `None` where none is asked for.
+    /// What signatures are checked with.
+    pub keys: StartKeys,
+    /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
+    /// happens then.
+    pub waiting_calls: usize,
+    /// What it has under `--dev` only.
+    pub dev: StartDev,
+    /// Where slots go from one node to another: what is to be done about them. Records come with them.
+    pub slot_orders: Option<Box<dyn SlotOrders>>,
+}
+
+/// What a shard checks signatures with.
+pub struct StartKeys {
+    /// Checks signatures; `None` where none is required.
     pub authenticator: Option<Authenticator>,
     /// What temporary credentials are sealed with.
     pub session_keys: Arc<SessionKeys>,
     /// Their nonces.
     pub nonces: Nonces,
-    /// Alexa calls that may wait on its channels: [`waiting_calls_per_shard`] in a server, fewer in a test of what
-    /// happens then.
-    pub waiting_calls: usize,
-    /// Where copies of messages go, under `--dev`.
+}
+
+/// What a shard has under `--dev` only.
+#[derive(Default)]
+pub struct StartDev {
+    /// Where copies of messages go.
     pub copies: Option<Box<dyn Capture>>,
-    /// What all shards use of the server's account, under `--dev`.
+    /// What all shards use of the server's account.
     pub account_use: Option<Arc<AccountUse>>,
-    /// Where slots go from one node to another: what is to be done about them. Records come with them.
-    pub slot_orders: Option<Box<dyn SlotOrders>>,
 }
 
 impl Start {
@@ -69,13 +82,22 @@ impl Start {
             newest: Wall::default(),
             store: Box::new(MemoryStore),
             journal: Box::new(Silence),
-            authenticator: None,
-            session_keys: Arc::new(SessionKeys::new(&[0; 32], None)),
-            nonces: Nonces::new(&[0; 32], id.0),
+            keys: StartKeys::bare(id, Arc::new(SessionKeys::new(&[0; 32], None))),
             waiting_calls,
-            copies: None,
-            account_use: None,
+            dev: StartDev::default(),
             slot_orders: None,
+        }
+    }
+}
+
+impl StartKeys {
+    /// Those of a shard that checks no signature, with nonces for tests.
+    #[must_use]
+    pub fn bare(id: ShardId, session_keys: Arc<SessionKeys>) -> Self {
+        Self {
+            authenticator: None,
+            session_keys,
+            nonces: Nonces::new(&[0; 32], id.0),
         }
     }
 }

@@ -19,7 +19,7 @@ use broker_core::journal::Entry;
 use broker_core::machine::{Input, Machine};
 use broker_core::placement::Placement;
 use broker_core::refusal_id::RefusalReader;
-use broker_core::shard::{Letter, Shard, Start};
+use broker_core::shard::{Letter, Shard, Start, StartKeys};
 use broker_core::time::{Moment, Now, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl World {
                 given,
             };
             let start = Start {
-                session_keys: Arc::clone(&keys),
+                keys: StartKeys::bare(ShardId(id), Arc::clone(&keys)),
                 journal: Box::new(Notes { to: notes, places }),
                 store: Box::new(store),
                 waiting_calls,

@@ -3,7 +3,7 @@ use crate::id::ShardId;
 use crate::machine::Machine;
 use crate::placement::Placement;
 use crate::record::{Record, Version};
-use crate::shard::{Question, Reply, Shard, Start};
+use crate::shard::{Question, Reply, Shard, Start, StartDev};
 use codec::aws::ChannelArn;
 
 const HASHER: RandomState = RandomState::with_seeds(1, 2, 3, 4);
@@ -75,7 +75,10 @@ fn channels_of_the_account_are_counted_on_all_shards_together() {
         let placement = Placement::new([1, 2, 3, 4], 1);
         let start = Start {
             records: names.iter().map(|name| record(name)).collect(),
-            account_use: Some(Arc::clone(&account_use)),
+            dev: StartDev {
+                copies: None,
+                account_use: Some(Arc::clone(&account_use)),
+            },
             ..Start::bare(settings.clone(), ShardId(0), placement, [5, 6, 7, 8])
         };
         let reply = Shard::new(start).inspect(Question::Parity, Moment::default());
