@@ -247,6 +247,10 @@ pub struct ServeFlags {
     /// listener [default: off]
     #[arg(long, requires = "dev")]
     pub plain: bool,
+    /// With [cluster] etcd: accept etcd as it is after it was restored from a backup, or emptied; what this node
+    /// remembers of it is forgotten [default: off]
+    #[arg(long)]
+    pub accept_etcd: bool,
     /// File to write, as JSON, with what the ready line says and the environment of clients, once every listener
     /// accepts [default: none]
     #[arg(long, value_name = "FILE")]

@@ -104,6 +104,7 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     check::certificate(&mut settings, &mut reader);
     flags.keys.apply(&mut settings, &mut reader);
     (settings.allow_remote, settings.open_try) = (flags.allow_remote, flags.open);
+    settings.accept_etcd = flags.accept_etcd;
     (settings.plain, settings.ready_file) = (flags.plain, flags.ready_file.clone());
     if settings.data_dir == Path::new(IN_MEMORY) {
         (settings.data_dir, settings.data_dir_ends) = (memory_directory(), true);

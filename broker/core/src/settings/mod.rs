@@ -85,6 +85,8 @@ pub struct Settings {
     pub dev_hosts: Vec<String>,
     /// Whether a browser is started with the page to try the service, once it serves (`--dev` only).
     pub open_try: bool,
+    /// Etcd is accepted as it is, whatever the data directory remembers of it; only a flag sets this.
+    pub accept_etcd: bool,
     /// Whether copies of messages are kept for `/dev/messages`, under `--dev`.
     pub dev_capture: bool,
     /// Whether endpoints that discovery returns have the scheme and port of the request (`--dev` only).

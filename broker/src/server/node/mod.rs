@@ -76,7 +76,7 @@ impl Node {
             directory: data_dir.path().into(),
             etcd: options(settings)?,
             ttl_ms: settings.cluster.lease_ms,
-            accept_etcd: false,
+            accept_etcd: settings.accept_etcd,
         };
         let desk = Arc::new(Desk::new(Arc::clone(map), Arc::clone(mailboxes)));
         let (endings, ended) = unbounded();
