@@ -41,8 +41,8 @@ pub(super) fn shows(
     let started = started.map_or(0, |since| since.as_secs());
     let budgets = budgets(settings);
     let data_dir = settings.data_dir.clone();
-    let cluster = registry.node().map(Node::look);
-    let look_at_cluster = cluster.clone();
+    let cluster = registry.node().map(Node::page);
+    let look_at_cluster = cluster.as_ref().map(|page| Arc::clone(&page.look));
     let mut scraper = Scraper::new(Arc::clone(mailboxes));
     let scrape = Box::new(move || {
         let report = scraper.scrape(ANSWER_MAX);

@@ -3,7 +3,7 @@
 use super::cluster::EtcdPart;
 use super::{Failure, data_dir::DataDir};
 use crate::edge::{Links, Post};
-use crate::side::LookAtCluster;
+use crate::side::ClusterPage;
 use broker_core::cluster::message::Ending;
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
@@ -50,7 +50,7 @@ impl Node {
         match *self {}
     }
 
-    pub(super) fn look(&self) -> LookAtCluster {
+    pub(super) fn page(&self) -> ClusterPage {
         match *self {}
     }
 

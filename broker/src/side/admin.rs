@@ -3,7 +3,7 @@
 use super::access::Access;
 use super::assets;
 use super::backup::{self, Backups};
-use super::cluster::{self, LookAtCluster};
+use super::cluster::{self, ClusterPage};
 use super::dev::{self, Dev};
 use super::disconnect;
 use super::door::{Door, Seat};
@@ -71,7 +71,7 @@ pub(super) struct Admin {
     pub(super) tracing: Arc<Mutex<()>>,
     pub(super) troubled: Arc<Troubled>,
     /// Where the nodes agree in etcd on who owns what.
-    pub(super) cluster: Option<LookAtCluster>,
+    pub(super) cluster: Option<ClusterPage>,
 }
 
 /// Serves `listener` forever, within the bounds of [`Door`].
@@ -104,6 +104,7 @@ pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Sho
         .route("/channels/{name}", get(channels::one))
         .route("/channels/{name}/disconnect", post(disconnect::disconnect))
         .route("/cluster", get(cluster::cluster))
+        .route("/cluster/rebalance", post(cluster::rebalance))
         .route("/overview", get(overview::overview))
         .route("/events", get(events::events))
         .route("/channels/{name}/trace", get(trace::trace))

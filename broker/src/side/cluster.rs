@@ -11,6 +11,15 @@ use std::sync::Arc;
 /// Asks the node; blocks for a second at most. `None` when it has ended or hangs.
 pub type LookAtCluster = Arc<dyn Fn() -> Option<ClusterView> + Send + Sync>;
 
+/// What operators may ask of the node.
+#[derive(Clone)]
+pub struct ClusterPage {
+    /// How it fares.
+    pub look: LookAtCluster,
+    /// To give what is above an equal part of the slots to other nodes. False when it has ended, or too much waits.
+    pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
 /// What a node knows.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterView {
@@ -95,12 +104,23 @@ impl ClusterView {
 }
 
 pub(super) async fn cluster(State(admin): State<Admin>) -> Response {
-    let Some(look) = admin.cluster else {
+    let Some(ClusterPage { look, .. }) = admin.cluster else {
         return error(StatusCode::NOT_FOUND, NONE);
     };
     match tokio::task::spawn_blocking(move || look()).await {
         Ok(Some(view)) => json(StatusCode::OK, &view.json()),
         Ok(None) | Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer"),
+    }
+}
+
+/// `POST /cluster/rebalance`: begins; `/cluster` shows how far it is.
+pub(super) async fn rebalance(State(admin): State<Admin>) -> Response {
+    match admin.cluster {
+        None => error(StatusCode::NOT_FOUND, NONE),
+        Some(ClusterPage { rebalance, .. }) if rebalance() => {
+            json(StatusCode::OK, &value!({ "rebalancing": true }))
+        }
+        Some(_) => error(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer"),
     }
 }
 

@@ -48,7 +48,7 @@ mod unread;
 
 pub use admin::{Inspect, Scrape, Whom};
 pub use backup::{Backup, DATA_DIR_HEADER};
-pub use cluster::{ClusterView, LookAtCluster, NodeView};
+pub use cluster::{ClusterPage, ClusterView, LookAtCluster, NodeView};
 pub use dev::{Captures, DevTools, MoveClocks};
 pub use door::admin_descriptors;
 pub use history::{History, ShardLook};
@@ -120,7 +120,7 @@ pub struct Shows {
     /// What `/dev` is served by, under `--dev`.
     pub dev: Option<DevTools>,
     /// What `/cluster` asks, where the nodes agree in etcd on who owns what.
-    pub cluster: Option<LookAtCluster>,
+    pub cluster: Option<ClusterPage>,
 }
 
 impl Shows {

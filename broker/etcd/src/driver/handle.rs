@@ -191,11 +191,18 @@ impl Handle {
     }
 }
 
-/// Asks how a node fares. Keeps it from nothing, its end included.
+/// Asks how a node fares, and passes on what operators want of it. Keeps it from nothing, its end included.
 #[derive(Clone, Debug)]
 pub struct Inspector(Option<mpsc::WeakSender<Command>>);
 
 impl Inspector {
+    /// See [`Handle::rebalance`].
+    #[must_use]
+    pub fn rebalance(&self) -> bool {
+        let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
+        commands.is_some_and(|commands| commands.try_send(Command::Rebalance).is_ok())
+    }
+
     /// See [`Handle::inspect`].
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {

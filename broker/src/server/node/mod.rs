@@ -15,7 +15,7 @@ use super::cluster::EtcdPart;
 use super::{Failure, data_dir::DataDir};
 use crate::edge::{Links, Post};
 use crate::etcd_files::{self, EtcdFault};
-use crate::side::LookAtCluster;
+use crate::side::ClusterPage;
 use broker_core::cluster::message::Ending;
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
@@ -132,10 +132,14 @@ impl Node {
         }
     }
 
-    /// What operators ask how it fares.
-    pub(super) fn look(&self) -> LookAtCluster {
+    /// What operators may ask of it.
+    pub(super) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
-        Arc::new(move || Some(view::view((&cluster, &node), inspector.inspect()?)))
+        let asked = inspector.clone();
+        ClusterPage {
+            look: Arc::new(move || Some(view::view((&cluster, &node), inspector.inspect()?))),
+            rebalance: Arc::new(move || asked.rebalance()),
+        }
     }
 
     /// Whether clients can be served: here, or by way of another node.

@@ -99,6 +99,25 @@ impl Nodes {
         most.expect("one runs").0
     }
 
+    /// Has all give what is above an equal part, until they have one. What a node could not take in time stays until it
+    /// is asked for again.
+    pub(super) fn rebalance(&self) {
+        let mut asked: Option<Instant> = None;
+        until("equal parts", || {
+            if asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(3)) {
+                asked = Some(Instant::now());
+                for (_, node) in self.all() {
+                    let answer = crate::http::admin(node.admin, "POST", "/cluster/rebalance", "");
+                    assert_eq!(answer.status, 200);
+                }
+            }
+            self.all()
+                .all(|(_, node)| served(node) >= 1300.0)
+                .then_some(())
+        });
+        self.until_served();
+    }
+
     /// The two others.
     pub(super) fn others(&self, node: usize) -> [usize; 2] {
         [(node + 1) % 3, (node + 2) % 3]
