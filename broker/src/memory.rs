@@ -18,7 +18,7 @@ use broker_core::limits::{
     mailbox_open_places, signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
 };
 use broker_core::registry::ENCODED_BYTES_MAX;
-use broker_core::settings::{Auth, Settings};
+use broker_core::settings::{Auth, Link, Settings};
 use broker_core::shard::Shard;
 use std::fmt;
 
@@ -144,11 +144,18 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
         return Vec::new();
     }
     let (headers, header_bytes) = EdgeSettings::inner_waiting();
+    let (handshakes, handshake_bytes) = EdgeSettings::link_handshakes();
+    let encrypted = usize::from(settings.cluster.link() == Link::Tls);
     let terms = [
         // In buffers that doubled when they grew.
         ("requests for other nodes", edge.tunnel_request_bytes, 2),
         ("bytes in tunnels", edge.tunnel_stalled_bytes, 2),
         ("headers of other nodes", headers, header_bytes),
+        (
+            "handshakes with other nodes",
+            encrypted * handshakes,
+            handshake_bytes,
+        ),
     ];
     let term = |(name, count, bytes)| Term {
         name,
@@ -321,7 +328,7 @@ mod tests {
         let alone = budget(&settings);
         settings.cluster.name = Some("prod".into());
         let terms = budget(&settings);
-        assert_eq!(terms.len(), alone.len() + 3);
+        assert_eq!(terms.len(), alone.len() + 4);
         let bytes: usize = terms.iter().map(Term::total).sum();
         assert!(bytes <= MOST, "{}", bytes >> 20);
     }

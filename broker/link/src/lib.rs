@@ -57,14 +57,12 @@ impl Keys {
     /// # Errors
     /// The TLS library does not take them, which is a bug.
     pub fn derive(secret: &ClusterSecret, cluster: &str) -> Result<Self, rustls::Error> {
-        let refused = || rustls::Error::General("the derived key is not accepted".into());
-        let seed = secret.node_seed(cluster);
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| refused())?;
-        let document = pair.to_pkcs8v1().map_err(|_| refused())?;
-        let signing = any_eddsa_type(&PrivatePkcs8KeyDer::from(document.as_ref()))?;
-        let public = signing.public_key().ok_or_else(refused)?;
-        let public = CertificateDer::from(public.as_ref().to_vec());
-        let shown = CertifiedKey::new(vec![public.clone()], signing);
+        let mut pairs = Vec::new();
+        for seed in secret.node_seeds(cluster) {
+            pairs.push(pair(&seed)?);
+        }
+        let public = pairs.iter().flat_map(|pair| pair.cert.clone()).collect();
+        let shown = pairs.into_iter().next().ok_or_else(refused)?;
         let provider = CryptoProvider {
             cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
             kx_groups: vec![kx_group::X25519],
@@ -73,7 +71,7 @@ impl Keys {
         let algorithms = provider.signature_verification_algorithms;
         Ok(Self {
             shown: Arc::new(shown),
-            accepted: Arc::new(Derived::new(vec![public], algorithms)),
+            accepted: Arc::new(Derived::new(public, algorithms)),
             provider: Arc::new(provider),
         })
     }
@@ -120,6 +118,20 @@ impl Keys {
         };
         Ok(config)
     }
+}
+
+/// A key pair, whose public half takes the place of a certificate.
+fn pair(seed: &[u8; 32]) -> Result<CertifiedKey, rustls::Error> {
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| refused())?;
+    let document = pair.to_pkcs8v1().map_err(|_| refused())?;
+    let signing = any_eddsa_type(&PrivatePkcs8KeyDer::from(document.as_ref()))?;
+    let public = signing.public_key().ok_or_else(refused)?;
+    let public = CertificateDer::from(public.as_ref().to_vec());
+    Ok(CertifiedKey::new(vec![public], signing))
+}
+
+fn refused() -> rustls::Error {
+    rustls::Error::General("the derived key is not accepted".into())
 }
 
 impl std::fmt::Debug for Keys {

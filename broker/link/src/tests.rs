@@ -83,6 +83,28 @@ fn another_secret_or_cluster_is_refused_and_both_sides_know_why() {
     }
 }
 
+/// At no time while the secret is replaced, node by node: the old one, both with the old one first, both with the new
+/// one first, the new one.
+#[test]
+fn nodes_speak_with_each_other_while_the_secret_is_replaced() {
+    let [old, new] = ["0f", "0e"].map(|byte| byte.repeat(32));
+    let steps = [
+        old.clone(),
+        format!("{old}\n{new}"),
+        format!("{new}\n{old}"),
+        new,
+    ];
+    let steps = steps.map(|text| {
+        let secret = ClusterSecret::parse(&text).unwrap();
+        Keys::derive(&secret, "prod").unwrap()
+    });
+    for (one, next) in steps.iter().zip(&steps[1..]) {
+        assert_eq!(shake_hands(one, next), (Ok(()), Ok(())));
+        assert_eq!(shake_hands(next, one), (Ok(()), Ok(())));
+    }
+    assert!(shake_hands(&steps[0], &steps[3]).0.is_err());
+}
+
 /// The side that accepts looks at the other's key itself: a client without one, or with another one, that does not mind
 /// ours is refused too.
 #[test]

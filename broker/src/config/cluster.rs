@@ -14,25 +14,38 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
         return;
     }
     if !cluster.is_whole() && !reader.is_wrong("cluster") {
-        let rule =
-            "allowed name, node, secret_file, listen, link and one of etcd and map_file together";
+        let rule = "allowed name, node, secret_file, listen and one of etcd and map_file together";
         reader.fault("cluster", "{ … }", rule);
     }
     if settings.dev {
         let rule = "allowed without --dev, whose channels are created by connecting to any node";
         reader.fault("cluster", "{ … }", rule);
     }
+    if cluster.direct && settings.advertise.domain.is_none() {
+        let rule = "allowed with advertise.domain, below which the nodes have their names";
+        reader.fault("cluster.direct", true, rule);
+    }
     if let Some(addr) = cluster.listen {
-        listen(addr, settings, reader);
+        listen("cluster.listen", addr, None, settings, reader);
+    }
+    if let Some(addr) = cluster.peers {
+        listen("cluster.peers", addr, cluster.listen, settings, reader);
     }
     etcd(cluster, reader);
 }
 
-fn listen(addr: SocketAddr, settings: &Settings, reader: &mut Reader<'_>) {
-    let key = "cluster.listen";
+/// A listener for other nodes, beside those for clients and operators, and beside `own`.
+fn listen(
+    key: &str,
+    addr: SocketAddr,
+    own: Option<SocketAddr>,
+    settings: &Settings,
+    reader: &mut Reader<'_>,
+) {
     let others = settings.listen.iter().map(|listen| listen.addr);
     if others
         .chain(settings.admin.listen)
+        .chain(own)
         .any(|other| clash(other, addr))
     {
         let rule = "allowed an address and port that no other listener has";

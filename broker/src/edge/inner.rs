@@ -1,9 +1,10 @@
 //! Inner listeners: connections that other nodes pass on. Here alone is a PROXY header understood.
 //!
 //! ```text
-//!  accept ──► greeting sent, header awaited ──► a session, as if the client had connected here
-//!                        │
-//!                        └► closed: not a header, not signed for this connection, too late, too many
+//!  accept ──► handshake, if links are encrypted ──► greeting sent, header awaited ──► a session, as if the client
+//!                        │                                     │                      had connected here
+//!                        └─────────────────────────────────────┴► closed: no node of this cluster, not a header, not
+//!                                                                  signed for this connection, too late, too many
 //! ```
 //! What does not get that far has no session and no answer: nobody but the nodes of the cluster should be able to reach
 //! an inner port. Whose header is right counts as its client does: by the client's address, as a guest until it is
@@ -12,9 +13,10 @@
 use super::accept::remote;
 use super::connection::Connection;
 use super::entropy;
-use super::limits::{INNER_HEADER_MS, INNER_WAITING_MAX, OVERDUE_PER_TURN};
+use super::limits::{INNER_HEADER_MS, INNER_WAITING_MAX, LINK_HELD_BYTES, OVERDUE_PER_TURN};
 use super::links::{LinkEnd, Places, link_key};
-use super::shard::Edge;
+use super::shard::{Edge, Shaking};
+use super::tls::{Read, Tls};
 use broker_core::crowd::Origin;
 use broker_core::machine::{Input, Machine, Peer, TurnedAway};
 use broker_core::time::Now;
@@ -48,9 +50,15 @@ impl Inners {
 /// A connection of another node.
 struct Inner {
     socket: OwnedFd,
+    /// The engine of an encrypted link.
+    tls: Option<Box<Tls>>,
     challenge: [u8; CHALLENGE_BYTES],
     /// The part of the header received so far: less than the longest, since a whole one is taken at once.
     bytes: Vec<u8>,
+    /// Its handshake waits for a step; nothing is armed on it meanwhile.
+    queued: bool,
+    /// It sends no more.
+    ended: bool,
     /// It is to be closed.
     over: bool,
     due: Now,
@@ -95,14 +103,24 @@ impl<M: Machine> Edge<M> {
             self.counts.inner_refused.limit += 1;
             return self.close_inner(socket);
         };
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // A fresh socket has room. One that is broken already ends at its first receive.
-        let _ = SockRef::from(&socket).send_with_flags(&greeting(&challenge), flags);
+        let links = self.links.as_ref().and_then(|links| links.tls.as_ref());
+        let tls = links.map(|tls| Tls::new(&tls.server, Origin::of(from.ip())));
+        let Ok(tls) = tls.transpose() else {
+            self.inners.all.release(place);
+            self.counts.inner_refused.limit += 1;
+            return self.close_inner(socket);
+        };
+        if tls.is_none() {
+            say(&socket, &greeting(&challenge));
+        }
         let due = self.at.now.after(INNER_HEADER_MS);
         let inner = Inner {
             socket,
+            tls,
             challenge,
             bytes: Vec::new(),
+            queued: false,
+            ended: false,
             over: false,
             due,
         };
@@ -116,7 +134,7 @@ impl<M: Machine> Edge<M> {
         self.inners.all.put_back(place, inner);
     }
 
-    /// A receive is over: there is always one armed on a connection that waits.
+    /// A receive is over: there is always one armed on a connection that waits, unless its handshake is queued.
     pub(super) fn inner_received(&mut self, place: u32, received: Received) {
         let Some(mut inner) = self.inners.all.borrow(place) else {
             debug_assert!(false, "it outlives what is armed on it");
@@ -126,9 +144,26 @@ impl<M: Machine> Edge<M> {
             return;
         };
         match received {
+            Received::Bytes(lent) if inner.over => self.ring.give_back(lent),
             Received::Bytes(mut lent) => {
-                inner.bytes.extend_from_slice(self.ring.bytes(&mut lent));
+                let wait = self.handshakes_wait();
+                let Some(tls) = &mut inner.tls else {
+                    inner.bytes.extend_from_slice(self.ring.bytes(&mut lent));
+                    self.ring.give_back(lent);
+                    return self.read_header(place, inner);
+                };
+                if wait && tls.handshaking() {
+                    tls.hold(self.ring.bytes(&mut lent));
+                    self.ring.give_back(lent);
+                    inner.queued = true;
+                    self.inners.all.put_back(place, inner);
+                    let waiting = Shaking::Link(LinkEnd::Inner(place));
+                    return self.handshakes.push_back(waiting);
+                }
+                let mut plain = std::mem::take(&mut self.plain);
+                let read = tls.read(self.ring.bytes(&mut lent), &mut plain, self.at.now);
                 self.ring.give_back(lent);
+                return self.inner_decrypted(place, inner, plain, read);
             }
             Received::NoBuffers if !inner.over => {
                 self.counts.no_buffers += 1;
@@ -136,11 +171,76 @@ impl<M: Machine> Edge<M> {
             }
             Received::End | Received::Failed(_) | Received::Cancelled | Received::NoBuffers => {
                 self.counts.inner_refused.incomplete += u64::from(!inner.over);
-                inner.over = true;
             }
         }
+        self.drop_inner(place, *inner);
+    }
+
+    /// Goes on with a handshake whose bytes were put aside.
+    pub(super) fn step_inner(&mut self, place: u32) {
+        let Some(mut inner) = self.inners.all.borrow(place) else {
+            return; // it ended, and its place is free
+        };
+        if !std::mem::take(&mut inner.queued) {
+            return self.inners.all.put_back(place, inner); // another one has its place
+        }
+        let Some(tls) = inner.tls.as_mut().filter(|_| !inner.over) else {
+            return self.drop_inner(place, *inner);
+        };
+        let mut plain = std::mem::take(&mut self.plain);
+        let read = tls.read(&mut [], &mut plain, self.at.now);
+        self.inner_decrypted(place, inner, plain, read);
+    }
+
+    /// What the engine made of it: the greeting follows the handshake, the header the greeting.
+    fn inner_decrypted(
+        &mut self,
+        place: u32,
+        mut inner: Box<Inner>,
+        mut plain: Vec<u8>,
+        read: Read,
+    ) {
+        inner.bytes.append(&mut plain);
+        self.plain = plain;
+        let Some(tls) = &mut inner.tls else {
+            return debug_assert!(false, "it was decrypted");
+        };
+        self.cipher.clear();
+        let mut said = Ok(());
+        if tls.handshaking() {
+            let kind = tls.just_secured();
+            let greeting = greeting(&inner.challenge);
+            let first: &[u8] = if kind.is_some() { &greeting } else { &[] };
+            said = tls.write(first, &mut self.cipher);
+            self.count_handshake(kind);
+        } else if tls.has_out() {
+            said = tls.write(&[], &mut self.cipher);
+        }
+        if !self.cipher.is_empty() {
+            say(&inner.socket, &self.cipher);
+        }
+        let Some(tls) = &inner.tls else {
+            return debug_assert!(false, "it is still there");
+        };
+        let too_much = tls.handshaking() && tls.held_bytes() > LINK_HELD_BYTES as u64;
+        let refused = &mut self.counts.inner_refused;
+        match read {
+            Read::Failed if tls.is_foreign() => refused.forged += 1,
+            Read::Failed => refused.malformed += 1,
+            Read::More | Read::End if too_much || said.is_err() => refused.malformed += 1,
+            Read::More => return self.read_header(place, inner),
+            Read::End => {
+                inner.ended = true;
+                return self.read_header(place, inner);
+            }
+        }
+        self.drop_inner(place, *inner);
+    }
+
+    /// Looks at what has come of the header.
+    fn read_header(&mut self, place: u32, inner: Box<Inner>) {
         let read = match self.links.as_ref() {
-            Some(links) if !inner.over => parse(
+            Some(links) => parse(
                 &inner.bytes,
                 &Link {
                     key: &links.key,
@@ -148,18 +248,15 @@ impl<M: Machine> Edge<M> {
                     node: &links.own,
                 },
             ),
-            Some(_) | None => Ok(None),
+            None => Ok(None),
         };
         let refused = &mut self.counts.inner_refused;
         match read {
-            Ok(None) if !inner.over => return self.await_header(place, inner),
-            Ok(None) => {}
+            Ok(None) if !inner.ended => return self.await_header(place, inner),
+            Ok(None) => refused.incomplete += 1,
             Ok(Some((header, length))) => {
-                let Inner {
-                    socket, mut bytes, ..
-                } = self.take_inner(place, *inner);
-                bytes.drain(..length);
-                return self.open_inner(socket, &header, bytes);
+                let inner = self.take_inner(place, *inner);
+                return self.open_inner(inner, &header, length);
             }
             Err(ProxyError::Forged) => refused.forged += 1,
             Err(
@@ -169,7 +266,11 @@ impl<M: Machine> Edge<M> {
                 | ProxyError::Malformed,
             ) => refused.malformed += 1,
         }
-        let inner = self.take_inner(place, *inner);
+        self.drop_inner(place, *inner);
+    }
+
+    fn drop_inner(&mut self, place: u32, inner: Inner) {
+        let inner = self.take_inner(place, inner);
         self.close_inner(inner.socket);
     }
 
@@ -185,17 +286,30 @@ impl<M: Machine> Edge<M> {
     }
 
     /// The header is right: from here on it is the connection of the client that it names.
-    fn open_inner(&mut self, socket: OwnedFd, header: &ProxyHeader, unread: Vec<u8>) {
+    fn open_inner(&mut self, inner: Inner, header: &ProxyHeader, length: usize) {
+        let Inner {
+            socket,
+            tls: mut engine,
+            mut bytes,
+            ended,
+            ..
+        } = inner;
+        bytes.drain(..length);
         let ProxyHeader {
             source,
             destination: _,
             listener,
             tls,
         } = *header;
+        // What is encrypted has no answer: the node that passed it on gives one.
+        let silent = engine.is_some();
         let origin = Origin::of(source.ip());
+        if let Some(tls) = &mut engine {
+            tls.comes_from(origin);
+        }
         let full = !self.machine.has_room();
         if full && !self.make_room(origin) {
-            return self.refuse(socket, source, false, TurnedAway::NoRoom);
+            return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         }
         let peer = Peer {
             remote: source,
@@ -209,19 +323,22 @@ impl<M: Machine> Edge<M> {
             self.machine.open(peer, self.at)
         };
         let Some(session) = opened else {
-            return self.refuse(socket, source, false, TurnedAway::NoRoom);
+            return self.refuse(socket, source, silent, TurnedAway::NoRoom);
         };
         self.counts.inner_accepted += 1;
-        self.insert(session, Connection::new(session, socket, None));
+        self.insert(session, Connection::new(session, socket, engine));
         self.welcome(session, origin, false);
         self.drain();
         if tls {
             self.feed(Input::Secured { session }); // on the way to the node that passed it on
         }
-        if !unread.is_empty() {
+        if !bytes.is_empty() {
             self.note_first_bytes(session);
+            self.begin(session, bytes);
         }
-        self.resume(session, unread);
+        if ended {
+            self.ended(session);
+        }
         self.touch(session);
         self.watch(session);
     }
@@ -231,6 +348,9 @@ impl<M: Machine> Edge<M> {
         let Some(mut inner) = self.inners.all.borrow(place) else {
             return;
         };
+        if inner.queued {
+            return self.drop_inner(place, *inner); // nothing is armed on it
+        }
         inner.over = true;
         self.inners.due.remove(&(inner.due, place));
         let _ = SockRef::from(&inner.socket).shutdown(Shutdown::Both);
@@ -257,4 +377,10 @@ impl<M: Machine> Edge<M> {
             self.end_inner(place);
         }
     }
+}
+
+/// Sends a few bytes without waiting. A fresh socket has room for them; one that is broken ends at its next receive.
+fn say(socket: &OwnedFd, bytes: &[u8]) {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let _ = SockRef::from(socket).send_with_flags(bytes, flags);
 }

@@ -7,7 +7,7 @@ use super::limits::{
     REARMS_PER_TURN,
 };
 use super::links::{LinkEnd, link_end};
-use super::shard::Edge;
+use super::shard::{Edge, Shaking};
 use super::tls::{Kind, Read};
 use super::tunnel::Side;
 use broker_core::id::SessionKey;
@@ -136,8 +136,17 @@ impl<M: Machine> Edge<M> {
     pub(super) fn step_handshakes(&mut self) {
         self.handshake_steps = 0;
         while self.handshake_steps < HANDSHAKE_STEPS_PER_TURN {
-            let Some(session) = self.handshakes.pop_front() else {
-                return;
+            let session = match self.handshakes.pop_front() {
+                None => return,
+                Some(Shaking::Session(session)) => session,
+                Some(Shaking::Link(LinkEnd::Inner(place))) => {
+                    self.step_inner(place);
+                    continue;
+                }
+                Some(Shaking::Link(LinkEnd::Owner(place) | LinkEnd::Client(place))) => {
+                    self.step_tunnel(place);
+                    continue;
+                }
             };
             if let Some(connection) = self.table.get_mut(session)
                 && connection.receive == Receive::Queued
@@ -146,6 +155,21 @@ impl<M: Machine> Edge<M> {
                 self.decrypt(session, &mut []);
                 self.watch(session);
             }
+        }
+    }
+
+    /// Whether this turn has had its share of handshake steps, or others wait already.
+    pub(super) fn handshakes_wait(&self) -> bool {
+        self.handshake_steps >= HANDSHAKE_STEPS_PER_TURN || !self.handshakes.is_empty()
+    }
+
+    /// A handshake step was taken, and perhaps the handshake with it.
+    pub(super) fn count_handshake(&mut self, kind: Option<Kind>) {
+        self.handshake_steps += 1;
+        match kind {
+            None => {}
+            Some(Kind::Full) => self.counts.handshakes.full += 1,
+            Some(Kind::Resumed) => self.counts.handshakes.resumed += 1,
         }
     }
 
@@ -162,13 +186,16 @@ impl<M: Machine> Edge<M> {
             // Also without more bytes: of a handshake under way whole records may be held.
             self.decrypt(session, &mut unread);
         } else if !unread.is_empty() {
-            self.machine.handle(
-                Input::Received {
-                    session,
-                    bytes: &mut unread,
-                },
-                self.at,
-            );
+            self.begin(session, unread);
+        }
+    }
+
+    /// Gives the machine the first bytes of a connection, as its client sent them.
+    pub(super) fn begin(&mut self, session: SessionKey, mut bytes: Vec<u8>) {
+        if self.is_open(session) {
+            let bytes = &mut bytes;
+            self.machine
+                .handle(Input::Received { session, bytes }, self.at);
             self.drain();
         }
     }
@@ -218,7 +245,7 @@ impl<M: Machine> Edge<M> {
     /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of
     /// those.
     fn take_cipher(&mut self, session: SessionKey, mut lent: Lent) {
-        let wait = self.handshake_steps >= HANDSHAKE_STEPS_PER_TURN || !self.handshakes.is_empty();
+        let wait = self.handshakes_wait();
         if let Some(connection) = self.table.get_mut(session)
             && wait
             && connection.handshaking()
@@ -228,7 +255,7 @@ impl<M: Machine> Edge<M> {
             tls.hold(self.ring.bytes(&mut lent));
             connection.receive = Receive::Queued;
             self.ring.give_back(lent);
-            self.handshakes.push_back(session);
+            self.handshakes.push_back(Shaking::Session(session));
             self.recharge(session);
             return self.hold_budgets();
         }
@@ -277,14 +304,11 @@ impl<M: Machine> Edge<M> {
             self.dirty.push(session);
         }
         if tls.handshaking() {
-            self.handshake_steps += 1;
-            if let Some(kind) = tls.just_secured() {
+            let kind = tls.just_secured();
+            self.count_handshake(kind);
+            if kind.is_some() {
                 self.counts.handshaking -= 1;
                 self.shaking.leave(session);
-                match kind {
-                    Kind::Full => self.counts.handshakes.full += 1,
-                    Kind::Resumed => self.counts.handshakes.resumed += 1,
-                }
                 self.feed(Input::Secured { session });
             }
         }

@@ -150,6 +150,13 @@ pub(super) const TUNNEL_BYTES_MIN: usize = 512 << 10;
 /// Connections of other nodes to a shard whose header has not come. For one more the oldest is closed.
 pub(super) const INNER_WAITING_MAX: usize = 1024;
 
+/// Bytes of unfinished records of a connection between nodes while they shake hands, beside one receive. A node needs
+/// less than 1 KiB. More: closed.
+pub(super) const LINK_HELD_BYTES: usize = 4 << 10;
+
+/// What the TLS engine of one connection between nodes takes, without bytes that it holds.
+pub(super) const LINK_ENGINE_BYTES: usize = 4 << 10;
+
 /// From an inner connection to its whole header, in milliseconds. Later: closed.
 pub(super) const INNER_HEADER_MS: u64 = 5_000;
 

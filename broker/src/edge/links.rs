@@ -4,9 +4,11 @@
 //! table of this process reaches ([`LINK_SLOT`]): a completion is looked up there first, as that of any session, and
 //! what is found nowhere is a link's. So links cost the others nothing.
 
-use broker_core::id::NodeId;
+use broker_core::id::{NodeId, ShardId};
 use codec::proxy::LinkKey;
 use ring::Key;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
@@ -19,6 +21,17 @@ pub struct Links {
     pub own: Box<str>,
     /// Name and inner address of each node, by [`NodeId`]. Read once for each tunnel.
     nodes: RwLock<Vec<Option<Place>>>,
+    /// What is spoken between nodes, if it is encrypted.
+    pub tls: Option<LinkTls>,
+}
+
+/// TLS between nodes, for all shards.
+#[derive(Debug)]
+pub struct LinkTls {
+    /// Where other nodes connect.
+    pub server: Arc<ServerConfig>,
+    /// To connect to other nodes: one for each shard, which remembers its own tickets.
+    pub clients: Vec<Arc<ClientConfig>>,
 }
 
 #[expect(
@@ -33,9 +46,14 @@ type Place = (Arc<str>, SocketAddr);
 impl Links {
     /// The links of a node that knows no other.
     #[must_use]
-    pub fn new(key: LinkKey, own: Box<str>) -> Self {
+    pub fn new(key: LinkKey, own: Box<str>, tls: Option<LinkTls>) -> Self {
         let nodes = RwLock::default();
-        Self { key, own, nodes }
+        Self {
+            key,
+            own,
+            nodes,
+            tls,
+        }
     }
 
     /// A node is reached there from here on.
@@ -50,6 +68,17 @@ impl Links {
     pub(super) fn node(&self, node: NodeId) -> Option<Place> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.get(node.index())?.clone()
+    }
+
+    /// TLS with which a shard connects to a node, and the name of its tickets; `None` for plain links.
+    pub(super) fn client(
+        &self,
+        shard: ShardId,
+        node: NodeId,
+    ) -> Option<(&Arc<ClientConfig>, ServerName<'static>)> {
+        let client = self.tls.as_ref()?.clients.get(shard.index())?;
+        let name = ServerName::try_from(format!("node-{}", node.index())).ok()?;
+        Some((client, name))
     }
 }
 

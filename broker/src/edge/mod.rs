@@ -48,7 +48,7 @@ pub(crate) use clock::calendar;
 pub(crate) use clock::shards_now;
 pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
 pub use inner::InnerRefusals;
-pub use links::Links;
+pub use links::{LinkTls, Links};
 pub use post::{Handover, Post, Scraped, Travelling};
 
 use broker_core::id::ShardId;
@@ -56,8 +56,9 @@ use broker_core::limits::share;
 use broker_core::machine::Machine;
 use crossbeam_channel::Sender;
 use limits::{
-    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_WAITING_MAX, RECORD_BYTES_MAX, TUNNEL_BYTES_MIN,
-    TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX, receive_buffers,
+    HANDSHAKE_BYTES_MAX, HELD_BYTES_MIN, INNER_WAITING_MAX, LINK_ENGINE_BYTES, LINK_HELD_BYTES,
+    RECORD_BYTES_MAX, TUNNEL_BYTES_MIN, TUNNEL_REQUEST_BYTES_MAX, TUNNEL_STALLED_BYTES_MAX,
+    TUNNELS_BEGINNING_MAX, receive_buffers,
 };
 use mailbox::Mailbox;
 use std::io;
@@ -93,7 +94,8 @@ pub struct Listener {
     pub socket: OwnedFd,
     /// Whether its connections speak TLS.
     pub tls: bool,
-    /// Whether other nodes pass connections on to it; then without TLS. Behind all others in the list.
+    /// Whether other nodes pass connections on to it; then [`Links::tls`] says what they speak. Behind all others in
+    /// the list.
     pub inner: bool,
 }
 
@@ -199,6 +201,17 @@ impl EdgeSettings {
     pub const fn inner_waiting() -> (usize, usize) {
         // A buffer that doubled when it grew, and what is kept with it.
         (INNER_WAITING_MAX, 3 * codec::proxy::HEADER_BYTES_MAX)
+    }
+
+    /// Encrypted connections of one shard with other nodes that begin, and the bytes that each may hold.
+    #[must_use]
+    pub fn link_handshakes() -> (usize, usize) {
+        let receive = Self::default().ring.buffer_bytes as usize;
+        let held = LINK_HELD_BYTES + receive;
+        (
+            INNER_WAITING_MAX + TUNNELS_BEGINNING_MAX,
+            LINK_ENGINE_BYTES + held,
+        )
     }
 
     /// The most bytes of one spare buffer.

@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Destination, Receive, Stage, Standing};
 use super::counts::EdgeCounts;
 use super::inner::Inners;
-use super::links::Links;
+use super::links::{LinkEnd, Links};
 use super::post::Post;
 use super::table::Table;
 use super::tunnel::Tunnels;
@@ -53,7 +53,7 @@ pub(super) struct Edge<M: Machine> {
     /// Connections whose receive is to be armed again, in turn.
     pub(super) rearm: VecDeque<SessionKey>,
     /// Connections whose handshake bytes wait for a step.
-    pub(super) handshakes: VecDeque<SessionKey>,
+    pub(super) handshakes: VecDeque<Shaking>,
     /// Connections that the machine has not let in, by address.
     pub(super) guests: Crowd<SessionKey>,
     /// Handshakes under way by address.
@@ -79,6 +79,15 @@ pub(super) struct Edge<M: Machine> {
     pub(super) stopping: bool,
     /// Who waits until all is done that is due since the clocks were moved.
     pub(super) shifted: Option<Sender<(ShardId, Moment)>>,
+}
+
+/// Whose handshake bytes wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shaking {
+    /// A client's.
+    Session(SessionKey),
+    /// Another node's.
+    Link(LinkEnd),
 }
 
 impl<M: Machine> Edge<M> {

@@ -12,20 +12,24 @@
 //! ```
 //! rustls numbers an unfinished handshake message by its place in the bytes it was shown. So every call, also one that
 //! only wants to write, shows it exactly what is held.
+//!
+//! Towards clients it is the side that accepts; between nodes it is either. The engine itself is in `engine.rs`.
+
+mod engine;
 
 use super::limits::{HELD_BYTES, HELD_BYTES_SECURED, TLS_OUT_BYTES};
 use broker_core::crowd::Origin;
 use broker_core::time::Now;
+use engine::{Engine, Step};
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
-};
-use rustls::{HandshakeKind, ServerConfig, server::ServerConnectionData};
+use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use std::sync::Arc;
 
 /// One connection's TLS state. Boxed once and moved by its box, also to another shard.
 pub(super) struct Tls {
-    engine: UnbufferedServerConnection,
+    engine: Engine,
     /// Bytes of an unfinished record or handshake message.
     held: Vec<u8>,
     /// Bytes to send before any application data.
@@ -46,6 +50,8 @@ pub(super) struct Tls {
     untouched: bool,
     /// The peer began with a request of plain HTTP, and awaits its answer.
     plain_http: bool,
+    /// The peer is a node of another cluster, or of none.
+    foreign: bool,
 }
 
 /// Bytes of unfinished records, by what they wait for.
@@ -84,7 +90,22 @@ impl Tls {
         origin: Origin,
     ) -> Result<Box<Self>, rustls::Error> {
         let engine = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Box::new(Self {
+        Ok(Self::with(Engine::Server(engine), origin))
+    }
+
+    /// An engine that connects, on behalf of `origin`, to what tickets know as `name`. It begins with [`Self::read`] of
+    /// no bytes.
+    pub(super) fn connect(
+        config: &Arc<ClientConfig>,
+        name: ServerName<'static>,
+        origin: Origin,
+    ) -> Result<Box<Self>, rustls::Error> {
+        let engine = UnbufferedClientConnection::new(Arc::clone(config), name)?;
+        Ok(Self::with(Engine::Client(engine), origin))
+    }
+
+    fn with(engine: Engine, origin: Origin) -> Box<Self> {
+        Box::new(Self {
             engine,
             held: Vec::new(),
             out: Vec::new(),
@@ -96,7 +117,8 @@ impl Tls {
             failed: false,
             untouched: true,
             plain_http: false,
-        }))
+            foreign: false,
+        })
     }
 
     /// Whether the handshake is under way: neither done nor given up.
@@ -121,6 +143,11 @@ impl Tls {
     /// Where the connection comes from.
     pub(super) fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// It turns out to be on behalf of another address.
+    pub(super) fn comes_from(&mut self, origin: Origin) {
+        self.origin = origin;
     }
 
     /// Abandons the handshake; `false` when it was over already.
@@ -190,7 +217,7 @@ impl Tls {
         }
         if self.held.is_empty() {
             let speaks_http = self.untouched && is_plain_http(bytes);
-            let (used, read) = advance(&mut self.engine, bytes, plain, &mut self.out);
+            let (used, read) = self.engine.advance(bytes, plain, &mut self.out);
             self.held
                 .extend_from_slice(bytes.get(used..).unwrap_or_default());
             self.first(used, speaks_http);
@@ -198,7 +225,7 @@ impl Tls {
         }
         self.held.extend_from_slice(bytes);
         let speaks_http = self.untouched && is_plain_http(&self.held);
-        let (used, read) = advance(&mut self.engine, &mut self.held, plain, &mut self.out);
+        let (used, read) = self.engine.advance(&mut self.held, plain, &mut self.out);
         if used >= self.held.len() {
             self.held = Vec::new(); // an idle connection owns no buffer
         } else {
@@ -217,6 +244,11 @@ impl Tls {
     /// Whether the connection failed since its peer began with plain HTTP: said once.
     pub(super) fn met_plain_http(&mut self) -> bool {
         self.failed && std::mem::take(&mut self.plain_http)
+    }
+
+    /// Whether the connection failed since its peer is no node of this cluster.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// The last words to a peer that does not speak TLS, in place of an alert.
@@ -240,20 +272,7 @@ impl Tls {
         if self.failed || self.engine.is_handshaking() {
             return Err(Unwritable);
         }
-        let status = self.engine.process_tls_records(&mut self.held);
-        debug_assert_eq!(status.discard, 0, "nothing was left to process");
-        match status.state {
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                append(cipher, plain.len() + OVERHEAD_BYTES, |room| {
-                    match traffic.encrypt(plain, room) {
-                        Ok(written) => Ok(written),
-                        Err(EncryptError::InsufficientSize(size)) => Err(Some(size.required_size)),
-                        Err(EncryptError::EncryptExhausted) => Err(None),
-                    }
-                })
-            }
-            Ok(_) | Err(_) => Err(Unwritable),
-        }
+        self.engine.encrypt(&mut self.held, plain, cipher)
     }
 
     /// Whether the engine has something to say.
@@ -270,19 +289,8 @@ impl Tls {
             return;
         }
         self.gather_out();
-        let (engine, out) = (&mut self.engine, &mut self.out);
-        if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
-            engine.process_tls_records(&mut self.held).state
-        {
-            let said = append(out, OVERHEAD_BYTES, |room| {
-                match traffic.queue_close_notify(room) {
-                    Ok(written) => Ok(written),
-                    Err(EncryptError::InsufficientSize(size)) => Err(Some(size.required_size)),
-                    Err(EncryptError::EncryptExhausted) => Err(None),
-                }
-            });
-            self.failed |= said.is_err();
-        }
+        let said = self.engine.close(&mut self.held, &mut self.out);
+        self.failed |= said.is_err();
     }
 
     /// Lets the engine write what must precede application data (an answer to a key update, say). Not while it
@@ -292,12 +300,9 @@ impl Tls {
             return;
         }
         let mut nothing = Vec::new();
-        let (used, read) = advance(
-            &mut self.engine,
-            &mut self.held,
-            &mut nothing,
-            &mut self.out,
-        );
+        let (used, read) = self
+            .engine
+            .advance(&mut self.held, &mut nothing, &mut self.out);
         debug_assert!(
             used == 0 && nothing.is_empty(),
             "all whole records were read before"
@@ -306,7 +311,13 @@ impl Tls {
     }
 
     /// What a read came to, after our own bounds; a failure is for good.
-    fn conclude(&mut self, read: Read) -> Read {
+    fn conclude(&mut self, read: Step) -> Read {
+        self.foreign |= read == Step::Foreign;
+        let read = match read {
+            Step::More => Read::More,
+            Step::End => Read::End,
+            Step::Failed | Step::Foreign => Read::Failed,
+        };
         let most = if self.over {
             HELD_BYTES_SECURED
         } else {
@@ -326,80 +337,6 @@ impl Tls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unwritable;
 
-/// Runs the engine over `bytes` until it wants more of them. Returns how many were used up.
-fn advance(
-    engine: &mut UnbufferedServerConnection,
-    bytes: &mut [u8],
-    plain: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-) -> (usize, Read) {
-    let (mut used, mut read) = (0, Read::More);
-    loop {
-        let UnbufferedStatus {
-            mut discard, state, ..
-        } = engine.process_tls_records(&mut bytes[used..]);
-        let mut go_on = true;
-        match state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(Ok(record)) = traffic.next_record() {
-                    plain.extend_from_slice(record.payload);
-                    discard += record.discard;
-                }
-            }
-            Ok(ConnectionState::EncodeTlsData(encode)) => go_on = say(encode, out),
-            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-            Ok(ConnectionState::PeerClosed) if read == Read::More => read = Read::End,
-            Ok(ConnectionState::PeerClosed) => {}
-            Ok(
-                ConnectionState::BlockedHandshake
-                | ConnectionState::WriteTraffic(_)
-                | ConnectionState::Closed,
-            ) => go_on = false,
-            // Early data is never offered, and other states do not exist in this version.
-            Ok(_) => (go_on, read) = (false, Read::Failed),
-            Err(_) => read = Read::Failed,
-        }
-        used = (used + discard).min(bytes.len());
-        // A failed engine may have an alert to say, and is asked for nothing else: shown the bytes that it failed on
-        // once more, it would assert.
-        if !go_on || (read == Read::Failed && !engine.wants_write()) {
-            return (used, read);
-        }
-    }
-}
-
-fn say(mut encode: EncodeTlsData<'_, ServerConnectionData>, out: &mut Vec<u8>) -> bool {
-    let said = append(out, OVERHEAD_BYTES, |room| match encode.encode(room) {
-        Ok(written) => Ok(written),
-        Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
-        Err(EncodeError::AlreadyEncoded) => Err(None),
-    });
-    said.is_ok()
-}
-
-/// Lets `write` fill the end of `out`, first with `guess` bytes of room, then with as many as it asks for.
-fn append(
-    out: &mut Vec<u8>,
-    guess: usize,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
-) -> Result<(), Unwritable> {
-    let start = out.len();
-    let mut room = guess;
-    for _ in 0..2 {
-        out.resize(start + room, 0);
-        match write(&mut out[start..]) {
-            Ok(written) => {
-                out.truncate(start + written);
-                return Ok(());
-            }
-            Err(Some(required)) => room = required,
-            Err(None) => break,
-        }
-    }
-    out.truncate(start);
-    Err(Unwritable)
-}
-
 /// Whether bytes begin with a method in capitals and a space. A TLS record begins with a number below 32 (RFC 8446
 /// section 5.1).
 fn is_plain_http(bytes: &[u8]) -> bool {
@@ -407,6 +344,3 @@ fn is_plain_http(bytes: &[u8]) -> bool {
     let length = method.count();
     (3..=7).contains(&length) && bytes.get(length) == Some(&b' ')
 }
-
-/// Room for the records' headers and tags around one piece of plaintext, and for a message of the engine's own.
-const OVERHEAD_BYTES: usize = 1024;

@@ -10,7 +10,8 @@
 //! Bytes are copied as they come: what one side sends is received into a lent buffer and sent to the other at once. If
 //! that has no room, the rest is copied once and waits in the ring, and the first side is not read until it is gone:
 //! so a tunnel holds at most one receive buffer for each direction, and the window of TCP stops who sends too fast. An
-//! idle tunnel holds no buffer. The client's TLS ends here; between the nodes go plain bytes.
+//! idle tunnel holds no buffer. The client's TLS ends here; between the nodes is TLS of their own, or none
+//! ([`Links::tls`](super::links::Links::tls)).
 //!
 //! The owner counts messages, bounds and addresses; here are only bytes. A tunnel makes room for nobody once the owner
 //! has answered, as an admitted connection does not: the owner ends it by the same rules as those of its own clients.
@@ -106,7 +107,7 @@ struct Tunnel<M: Machine> {
 enum Stage {
     /// The connection to the owner.
     Connecting,
-    /// The owner's greeting, of which this much has come.
+    /// The owner's greeting, of which this much has come; before it the handshake, where links are encrypted.
     Greeting(Vec<u8>),
     /// Bytes of either side.
     Open,
@@ -173,10 +174,12 @@ impl<M: Machine> Tunnel<M> {
 /// One of the two connections.
 struct Half {
     socket: OwnedFd,
-    /// The engine of an encrypted client.
+    /// The engine of an encrypted side.
     tls: Option<Box<Tls>>,
     /// A receive, or the connect, is armed.
     armed: bool,
+    /// Its handshake waits for a step; it is not read meanwhile.
+    queued: bool,
     /// The receive is being cancelled.
     cancelled: bool,
     /// A send of the ring is in flight, since this moment.
@@ -195,6 +198,7 @@ impl Half {
             socket,
             tls,
             armed: false,
+            queued: false,
             cancelled: false,
             sending: None,
             waiting: Vec::new(),

@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
+use zeroize::Zeroizing;
 
 /// The certificate in force. One per process with a TLS listener, on the main thread.
 pub(super) struct Certificate {
@@ -35,7 +36,8 @@ pub(super) struct InitialCertificate {
 }
 
 impl Certificate {
-    /// The operator's certificate, else the development one; `None` without a TLS listener.
+    /// The operator's certificate, else the development one; `None` without a TLS listener. In a cluster ticket keys
+    /// are derived from `ticket_keys`.
     ///
     /// # Errors
     /// [`Failure::Configuration`] when the operator's files are invalid.
@@ -44,12 +46,13 @@ impl Certificate {
         data_dir: &DataDir,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
         not_after: &NotAfter,
+        ticket_keys: Option<Vec<Zeroizing<[u8; 32]>>>,
     ) -> Result<Option<InitialCertificate>, Failure> {
         if settings.port(Scheme::Https).is_none() {
             return Ok(None);
         }
         let (files, ca) = files(settings, data_dir)?;
-        let mut loader = TlsLoader::new(files).map_err(Failure::Fatal)?;
+        let mut loader = TlsLoader::sharing(files, ticket_keys).map_err(Failure::Fatal)?;
         let read = stamps(&paths(loader.files()));
         let presented = loader
             .load(SystemTime::now())

@@ -1,8 +1,9 @@
 //! This node's part of a cluster: its secret, the map of slots, and where the other nodes are.
 
-use super::Failure;
+use super::{Failure, link};
 use crate::edge::Links;
 use crate::files;
+use broker_core::auth::SessionKeys;
 use broker_core::cluster::fixed_map::FixedMap;
 use broker_core::cluster::secret::ClusterSecret;
 use broker_core::cluster::slot_map::SlotMap;
@@ -10,6 +11,7 @@ use broker_core::id::NodeId;
 use broker_core::settings::Settings;
 use std::path::Path;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// What shards and their edges need of it.
 pub(super) struct Cluster {
@@ -17,6 +19,10 @@ pub(super) struct Cluster {
     pub(super) map: Arc<SlotMap>,
     /// How others are reached.
     pub(super) links: Arc<Links>,
+    /// What temporary credentials are sealed under: on each node the same.
+    pub(super) session_keys: Arc<SessionKeys>,
+    /// What keys of TLS tickets are derived from: on each node the same.
+    pub(super) ticket_keys: Vec<Zeroizing<[u8; 32]>>,
     /// What the node needs to follow the cluster, where owners change.
     pub(super) etcd: Option<EtcdPart>,
 }
@@ -48,8 +54,11 @@ impl Cluster {
             return Ok(None);
         };
         let secret = secret(secret_file).map_err(|rule| wrong("secret_file", secret_file, rule))?;
+        let tls = link::tls(settings, &secret, name)?;
         let Some(map_file) = &cluster.map_file else {
-            let links = Links::new(secret.link_key(name), node.as_str().into());
+            let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
+            let (session_keys, ticket_keys) =
+                (session_keys(&secret, name), secret.ticket_keys(name));
             let etcd = EtcdPart {
                 name: name.clone(),
                 node: node.clone(),
@@ -59,6 +68,8 @@ impl Cluster {
                 // The first of the nodes that a node knows.
                 map: Arc::new(SlotMap::unknown(NodeId(0))),
                 links: Arc::new(links),
+                session_keys,
+                ticket_keys,
                 etcd: Some(etcd),
             }));
         };
@@ -66,13 +77,15 @@ impl Cluster {
         let own = fixed
             .node(node)
             .ok_or_else(|| wrong("map_file", map_file, String::new()))?;
-        let links = Links::new(secret.link_key(name), node.as_str().into());
+        let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
         for (number, (name, address)) in (0..).zip(&fixed.nodes) {
             links.put(NodeId(number), name, *address);
         }
         Ok(Some(Self {
             map: Arc::new(fixed.slot_map(&secret.slot_key(name), own)),
             links: Arc::new(links),
+            session_keys: session_keys(&secret, name),
+            ticket_keys: secret.ticket_keys(name),
             etcd: None,
         }))
     }
@@ -81,6 +94,13 @@ impl Cluster {
 /// A file that was right when it was checked.
 pub(super) fn wrong(key: &str, path: &Path, rule: String) -> Failure {
     Failure::Configuration(format!("cluster.{key} = {}: {rule}", path.display()))
+}
+
+fn session_keys(secret: &ClusterSecret, cluster: &str) -> Arc<SessionKeys> {
+    let keys = secret.session_keys(cluster);
+    let current = keys.first().expect("there is a secret that is used");
+    let previous = keys.get(1).map(|key| &**key);
+    Arc::new(SessionKeys::new(current, previous))
 }
 
 /// The secret of a file.
@@ -95,7 +115,9 @@ pub(crate) fn secret(path: &Path) -> Result<ClusterSecret, String> {
         tracing::warn!("{path}: everybody on this machine may read or change it: chmod 600");
     }
     let secret = ClusterSecret::parse(&read.content);
-    secret.ok_or_else(|| "allowed a file with one line of 64 hexadecimal digits".into())
+    secret.ok_or_else(|| {
+        "allowed a file with one line of 64 hexadecimal digits, or two while it is replaced".into()
+    })
 }
 
 /// The map of a file, in which this node is.
@@ -112,7 +134,7 @@ pub(super) fn map(path: &Path, node: &str) -> Result<FixedMap, String> {
     }
 }
 
-/// Longest file of a secret: its digits, and room for blanks.
+/// Longest file of a secret: the digits of two, and room for blanks.
 const SECRET_BYTES_MAX: usize = 1024;
 
 /// Longest map: a line for each slot.

@@ -21,6 +21,7 @@ pub(crate) mod data_dir;
 mod environment;
 mod failure;
 mod follower;
+mod link;
 mod listeners;
 #[cfg(feature = "cluster")]
 mod node;
@@ -52,6 +53,7 @@ use crate::edge::{EdgeSettings, Post};
 use crate::memory;
 use crate::side::{self, AdminPage, Log, StatusBoard};
 use crate::tls_files::NotAfter;
+use broker_core::auth::SessionKeys;
 use broker_core::limits::{mailbox_capacity, mailbox_reserve};
 use broker_core::placement::Placement;
 use broker_core::settings::Settings;
@@ -94,9 +96,10 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let settings = Arc::new(settings);
     let mailboxes = mailboxes(settings.shards)?;
     let not_after = NotAfter::default();
-    let tls = Certificate::find(&settings, &data_dir, &mailboxes, &not_after)?;
+    let tickets = cluster.as_ref().map(|it| it.ticket_keys.clone());
+    let tls = Certificate::find(&settings, &data_dir, &mailboxes, &not_after, tickets)?;
     let who = CredentialsFile::find(&settings, &mailboxes)?;
-    let session_keys = Arc::new(session_key::open(data_dir.path())?);
+    let session_keys = session_keys(&data_dir, cluster.as_ref())?;
     let status = StatusBoard::default();
     let placement = placement(settings.shards, cluster.as_ref())?;
     let around = (&data_dir, &mailboxes, &status);
@@ -216,6 +219,17 @@ fn edge_settings(settings: &Settings, connections: usize) -> EdgeSettings {
         tcp_user_ms: settings.timeouts.tcp_user_ms,
         ..EdgeSettings::for_shards(settings.shards)
     }
+}
+
+/// What temporary credentials are sealed under. In a cluster the file is made too, for backups and for a node that is
+/// the whole service again, but not used.
+fn session_keys(
+    data_dir: &DataDir,
+    cluster: Option<&Cluster>,
+) -> Result<Arc<SessionKeys>, Failure> {
+    let own = session_key::open(data_dir.path())?;
+    let shared = cluster.map(|cluster| Arc::clone(&cluster.session_keys));
+    Ok(shared.unwrap_or_else(|| Arc::new(own)))
 }
 
 fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Failure> {

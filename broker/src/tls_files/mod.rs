@@ -1,11 +1,12 @@
 //! From PEM files to the certificates of TLS listeners, with their expiry.
 //!
 //! In reading order: this page (the server configuration), `pem` (a file and what is wrong with it), `chain` (order,
-//! validity and key of certificates), `expiry` (how long is left, and when to say so).
+//! validity and key of certificates), `expiry` (how long is left, and when to say so), `tickets` (those of a cluster).
 
 mod chain;
 mod expiry;
 mod pem;
+mod tickets;
 
 pub use expiry::{Expiry, NotAfter, Urgency};
 pub use pem::TlsFault;
@@ -20,6 +21,8 @@ use rustls::sign::SigningKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::sync::Arc;
 use std::time::SystemTime;
+use tickets::SharedTickets;
+use zeroize::Zeroizing;
 
 /// What TLS listeners present, once read and checked.
 #[derive(Clone, Debug)]
@@ -36,12 +39,15 @@ pub struct Presented {
 /// reloads.
 ///
 /// One per process. Ticket keys are made by rustls, live in memory only, are replaced every six hours, and a ticket is
-/// good for twelve. They are also replaced when other authorities of client certificates come into force: a resumed
-/// session is not asked for its certificate again.
+/// good for twelve; in a cluster they follow from its secret, so that a client resumes on any node. They are also
+/// replaced when other authorities of client certificates come into force: a resumed session is not asked for its
+/// certificate again.
 #[derive(Debug)]
 pub struct TlsLoader {
     files: TlsFiles,
     tickets: Arc<dyn ProducesTickets>,
+    /// What ticket keys are derived from, in a cluster.
+    shared: Option<Vec<Zeroizing<[u8; 32]>>>,
     /// The authorities of client certificates that `tickets` go with; empty for none.
     authorities: Vec<CertificateDer<'static>>,
 }
@@ -52,9 +58,21 @@ impl TlsLoader {
     /// # Errors
     /// The system gives no random bytes.
     pub fn new(files: TlsFiles) -> Result<Self, String> {
+        Self::sharing(files, None)
+    }
+
+    /// A loader whose ticket keys are derived from these: the first seals, the others open as well.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn sharing(
+        files: TlsFiles,
+        shared: Option<Vec<Zeroizing<[u8; 32]>>>,
+    ) -> Result<Self, String> {
         Ok(Self {
             files,
-            tickets: tickets()?,
+            tickets: tickets(shared.as_deref(), &[])?,
+            shared,
             authorities: Vec::new(),
         })
     }
@@ -92,7 +110,7 @@ impl TlsLoader {
         let mut config =
             verified.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(presented)));
         if authorities != self.authorities {
-            self.tickets = tickets()?;
+            self.tickets = tickets(self.shared.as_deref(), &authorities)?;
             self.authorities = authorities;
         }
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -183,7 +201,13 @@ type Clients = (
     Option<Arc<dyn ClientCertVerifier>>,
 );
 
-fn tickets() -> Result<Arc<dyn ProducesTickets>, String> {
+fn tickets(
+    shared: Option<&[Zeroizing<[u8; 32]>]>,
+    authorities: &[CertificateDer<'_>],
+) -> Result<Arc<dyn ProducesTickets>, String> {
+    if let Some(secrets) = shared {
+        return Ok(Arc::new(SharedTickets::new(secrets, authorities)));
+    }
     aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets cannot be set up: {error}"))
 }
 

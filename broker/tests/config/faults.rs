@@ -291,13 +291,16 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:10: cluster.listen = '10.0.0.1': allowed ADDR:PORT, such as 10.0.0.1:7443",
     ),
     (
-        "[cluster]|link = 'tls'",
-        "f.toml:2:8: cluster.link = 'tls': allowed \"plain\"",
+        "[cluster]|link = 'ssl'",
+        "f.toml:2:8: cluster.link = 'ssl': allowed \"tls\", \"plain\"",
+    ),
+    (
+        "[cluster]|direct = true|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:0'|map_file = 'm'",
+        "f.toml:2:10: cluster.direct = true: allowed with advertise.domain, below which the nodes have their names",
     ),
     (
         "[cluster]|name = 'prod'|node = 'n1'",
-        "f.toml:1:1: cluster = { … }: allowed name, node, secret_file, listen, link and one of etcd and map_file \
-         together",
+        "f.toml:1:1: cluster = { … }: allowed name, node, secret_file, listen and one of etcd and map_file together",
     ),
     (
         "listen = ['http://127.0.0.1:7443']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\

@@ -7,7 +7,11 @@ use std::fmt;
 
 /// The HMAC key of one cluster's links, derived from its secret. Shows nothing of itself.
 #[derive(Clone)]
-pub struct LinkKey(hmac::Key);
+pub struct LinkKey {
+    signs: hmac::Key,
+    /// What others may still, or already, sign with while the secret is replaced.
+    accepted: Option<hmac::Key>,
+}
 
 impl LinkKey {
     /// The key of the cluster of this secret and name.
@@ -19,15 +23,25 @@ impl LinkKey {
         let derived = Salt::new(HKDF_SHA256, b"heliograph link 1").extract(secret);
         let info = [cluster.as_bytes()];
         let key = derived.expand(&info, HMAC_SHA256);
-        Self(
-            key.expect("a SHA-256 of bytes is never too much to derive")
-                .into(),
-        )
+        let key = key.expect("a SHA-256 of bytes is never too much to derive");
+        Self {
+            signs: key.into(),
+            accepted: None,
+        }
+    }
+
+    /// The same key, with which headers that `other` signed are right too.
+    #[must_use]
+    pub fn accepting(self, other: Self) -> Self {
+        Self {
+            accepted: Some(other.signs),
+            ..self
+        }
     }
 
     /// The HMAC of a header: of the challenge, the node's name with its length, and the header up to the HMAC.
     pub(super) fn sign(&self, link: &Link<'_>, header: &[u8]) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.0);
+        let mut context = hmac::Context::with_key(&self.signs);
         for part in parts(link, header, &length(link.node)) {
             context.update(part);
         }
@@ -37,7 +51,10 @@ impl LinkKey {
     /// Whether `mac` is that HMAC, in a time that does not depend on where it differs.
     pub(super) fn verifies(&self, link: &Link<'_>, header: &[u8], mac: &[u8]) -> bool {
         let message = parts(link, header, &length(link.node)).concat();
-        hmac::verify(&self.0, &message, mac).is_ok()
+        let mut keys = [Some(&self.signs), self.accepted.as_ref()]
+            .into_iter()
+            .flatten();
+        keys.any(|key| hmac::verify(key, &message, mac).is_ok())
     }
 }
 
@@ -79,5 +96,25 @@ mod tests {
             assert!(!other.verifies(&link(&other), b"header", tag.as_ref()));
         }
         assert_eq!(format!("{key:?}"), "LinkKey");
+    }
+
+    #[test]
+    fn a_key_that_is_accepted_signs_nothing() {
+        let [one, other] = [1, 2].map(|byte| LinkKey::derive(&[byte; 32], "prod"));
+        let both = one.clone().accepting(other.clone());
+        fn link(key: &LinkKey) -> Link<'_> {
+            Link {
+                key,
+                challenge: &[9; CHALLENGE_BYTES],
+                node: "n2",
+            }
+        }
+        for signer in [&one, &other, &both] {
+            let tag = signer.sign(&link(signer), b"header");
+            assert!(both.verifies(&link(&both), b"header", tag.as_ref()));
+        }
+        let tag = both.sign(&link(&both), b"header");
+        assert!(one.verifies(&link(&one), b"header", tag.as_ref()));
+        assert!(!other.verifies(&link(&other), b"header", tag.as_ref()));
     }
 }

@@ -6,27 +6,41 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// 32 random bytes, the same on every node. Shows nothing of itself.
+/// 32 random bytes, the same on every node, and perhaps those of another secret that is accepted beside it: the one
+/// before, or the next. Shows nothing of itself.
+///
+/// To replace a secret without an outage, every node gets a file with both, the old one first; then every node gets it
+/// with the new one first; then without the old one.
 #[derive(Clone)]
-pub struct ClusterSecret(Zeroizing<[u8; 32]>);
+pub struct ClusterSecret {
+    used: Bytes,
+    accepted: Option<Bytes>,
+}
+
+type Bytes = Zeroizing<[u8; 32]>;
 
 impl ClusterSecret {
-    /// The secret of a file's text: one line of 64 hexadecimal digits.
+    /// The secret of a file's text: one or two lines of 64 hexadecimal digits, the one that is used first.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.trim().as_bytes();
-        let mut secret = Zeroizing::new([0; 32]);
-        if digits.len() != 2 * secret.len() {
-            return None;
-        }
-        let decoded = HEXLOWER_PERMISSIVE.decode_mut(digits, &mut *secret);
-        decoded.ok().map(|_| Self(secret))
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let used = bytes(lines.next()?)?;
+        let accepted = match lines.next() {
+            Some(line) => Some(bytes(line)?),
+            None => None,
+        };
+        let nothing_else = lines.next().is_none();
+        nothing_else.then_some(Self { used, accepted })
     }
 
     /// The key that headers between the nodes of this cluster are signed with.
     #[must_use]
     pub fn link_key(&self, cluster: &str) -> LinkKey {
-        LinkKey::derive(&self.0, cluster)
+        let key = LinkKey::derive(&self.used, cluster);
+        match &self.accepted {
+            None => key,
+            Some(other) => key.accepting(LinkKey::derive(other, cluster)),
+        }
     }
 
     /// The key of the hash that gives channels their slots, where no other was agreed on.
@@ -35,29 +49,57 @@ impl ClusterSecret {
     /// Never: 16 bytes are less than the hash that they are derived with.
     #[must_use]
     pub fn slot_key(&self, cluster: &str) -> [u8; 16] {
-        *self.derived(b"heliograph slots 1", cluster)
+        *derived(&self.used, b"heliograph slots 1", cluster)
     }
 
-    /// The seed of the key pair (Ed25519) by which the nodes of this cluster know each other in TLS.
-    ///
-    /// # Panics
-    /// Never: 32 bytes are not more than the hash that they are derived with.
+    /// The seeds of the key pairs (Ed25519) by which the nodes of this cluster know each other in TLS: the one that is
+    /// used, then what is accepted as well.
     #[must_use]
-    pub fn node_seed(&self, cluster: &str) -> Zeroizing<[u8; 32]> {
-        self.derived(b"heliograph node 1", cluster)
+    pub fn node_seeds(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        self.each(b"heliograph node 1", cluster)
     }
 
-    /// Bytes for one use in one cluster.
-    fn derived<const N: usize>(&self, salt: &[u8], cluster: &str) -> Zeroizing<[u8; N]> {
-        let derived = Salt::new(HKDF_SHA256, salt).extract(&*self.0);
-        let mut bytes = Zeroizing::new([0; N]);
-        let info = [cluster.as_bytes()];
-        let filled = derived
-            .expand(&info, Length(N))
-            .and_then(|okm| okm.fill(&mut *bytes));
-        filled.expect("at most as many bytes as a SHA-256 has");
-        bytes
+    /// The keys that temporary credentials are sealed under: the one that seals, then what opens as well.
+    #[must_use]
+    pub fn session_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        self.each(b"heliograph session 1", cluster)
     }
+
+    /// What the keys of TLS tickets for clients are derived from: the one that is used, then what is accepted as well.
+    #[must_use]
+    pub fn ticket_keys(&self, cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        self.each(b"heliograph tickets 1", cluster)
+    }
+
+    fn each(&self, salt: &[u8], cluster: &str) -> Vec<Zeroizing<[u8; 32]>> {
+        let secrets = [Some(&self.used), self.accepted.as_ref()];
+        let secrets = secrets.into_iter().flatten();
+        secrets
+            .map(|secret| derived(secret, salt, cluster))
+            .collect()
+    }
+}
+
+/// The bytes of a line.
+fn bytes(line: &str) -> Option<Bytes> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    if line.len() != 2 * bytes.len() {
+        return None;
+    }
+    let decoded = HEXLOWER_PERMISSIVE.decode_mut(line.as_bytes(), &mut *bytes);
+    decoded.ok().map(|_| bytes)
+}
+
+/// Bytes for one use in one cluster.
+fn derived<const N: usize>(secret: &Bytes, salt: &[u8], cluster: &str) -> Zeroizing<[u8; N]> {
+    let derived = Salt::new(HKDF_SHA256, salt).extract(&**secret);
+    let mut bytes = Zeroizing::new([0; N]);
+    let info = [cluster.as_bytes()];
+    let filled = derived
+        .expand(&info, Length(N))
+        .and_then(|okm| okm.fill(&mut *bytes));
+    filled.expect("at most as many bytes as a SHA-256 has");
+    bytes
 }
 
 /// How many bytes are derived.
@@ -81,15 +123,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_64_digits() {
+    fn a_secret_is_64_digits_or_twice_as_many() {
         let digits = "0f".repeat(32);
         let secret = ClusterSecret::parse(&format!("{digits}\n")).unwrap();
-        assert_eq!(*secret.0, [0x0f; 32]);
+        assert_eq!(*secret.used, [0x0f; 32]);
+        assert!(secret.accepted.is_none());
+        let other = "0e".repeat(32);
+        let secret = ClusterSecret::parse(&format!("\n {digits} \n\n{other}")).unwrap();
+        assert_eq!(*secret.used, [0x0f; 32]);
+        assert_eq!(secret.accepted.as_deref(), Some(&[0x0e; 32]));
         for wrong in [
             "",
             &digits[1..],
             &format!("{digits}0f"),
             &digits.replace('f', "g"),
+            &format!("{digits}\n{}", &other[1..]),
+            &format!("{digits}\n{other}\n{other}"),
         ] {
             assert!(ClusterSecret::parse(wrong).is_none(), "{wrong}");
         }
@@ -97,15 +146,31 @@ mod tests {
     }
 
     #[test]
-    fn seeds_differ_by_secret_by_cluster_and_from_other_keys() {
+    fn keys_differ_by_secret_by_cluster_and_by_use() {
         let secret = |byte: &str| ClusterSecret::parse(&byte.repeat(32)).unwrap();
-        let seeds = [
-            secret("0f").node_seed("prod"),
-            secret("0e").node_seed("prod"),
-            secret("0f").node_seed("test"),
-        ];
-        assert!(seeds[0] != seeds[1] && seeds[0] != seeds[2] && seeds[1] != seeds[2]);
-        assert_ne!(seeds[0][..16], secret("0f").slot_key("prod"));
+        let (one, other) = (secret("0f"), secret("0e"));
+        let keys = [
+            one.node_seeds("prod"),
+            one.session_keys("prod"),
+            one.ticket_keys("prod"),
+            other.node_seeds("prod"),
+            one.node_seeds("test"),
+        ]
+        .concat();
+        for (place, key) in keys.iter().enumerate() {
+            assert!(!keys[..place].contains(key), "{place}");
+            assert_ne!(key[..16], one.slot_key("prod"));
+        }
+    }
+
+    #[test]
+    fn of_two_secrets_the_first_is_used() {
+        let [one, other] = ["0f", "0e"].map(|byte| byte.repeat(32));
+        let both = ClusterSecret::parse(&format!("{one}\n{other}")).unwrap();
+        let [one, other] = [one, other].map(|text| ClusterSecret::parse(&text).unwrap());
+        let expected = [one.session_keys("prod"), other.session_keys("prod")].concat();
+        assert_eq!(both.session_keys("prod"), expected);
+        assert_eq!(both.slot_key("prod"), one.slot_key("prod"));
     }
 
     #[test]

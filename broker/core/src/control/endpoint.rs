@@ -76,7 +76,9 @@ fn url(
             (true, Role::Viewer) => "v",
         };
         let scheme = if web_socket { "wss" } else { "https" };
-        return format!("{scheme}://{label}-{}.{domain}", placement_hex(identity));
+        let named = settings.cluster.direct_node();
+        let hex = named.map_or_else(|| hex(identity.as_str()), node_label);
+        return format!("{scheme}://{label}-{hex}.{domain}");
     }
     if let Some(fixed) = fixed {
         return fixed.clone();
@@ -124,9 +126,16 @@ pub(crate) fn host_name(host: &str) -> &str {
     }
 }
 
-/// The first four bytes of SHA-256 of the identity, in hex: stable across restarts and machines.
-fn placement_hex(identity: &Identity) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, identity.as_str().as_bytes());
+/// What names a node in the hosts of its channels, with `[cluster] direct`: behind `m-`, `v-` or `r-`, and before the
+/// domain.
+#[must_use]
+pub fn node_label(node: &str) -> String {
+    hex(node)
+}
+
+/// The first four bytes of SHA-256, in hex: stable across restarts and machines.
+fn hex(text: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     data_encoding::HEXLOWER.encode(hash.as_ref().get(..4).unwrap_or_default())
 }
 
@@ -179,6 +188,24 @@ mod tests {
             urls(&settings, "localhost:8080", 0, Role::Master),
             ["ws://localhost:8080", "http://localhost:8080"]
         );
+    }
+
+    #[test]
+    fn a_node_may_be_named_in_the_place_of_the_channel() {
+        let mut settings = Settings::new(Profile::Default, true);
+        settings.advertise.domain = Some("signal.example".into());
+        settings.cluster.node = Some("n1".into());
+        let of_channel = urls(&settings, "x", 0, Role::Master);
+        settings.cluster.direct = true;
+        let label = node_label("n1");
+        assert_eq!(label.len(), 8);
+        let expected = [
+            format!("wss://m-{label}.signal.example"),
+            format!("https://r-{label}.signal.example"),
+        ];
+        assert_eq!(urls(&settings, "x", 0, Role::Master), expected);
+        assert_ne!(of_channel, expected);
+        assert_ne!(node_label("n2"), label);
     }
 
     #[test]

@@ -5,5 +5,5 @@ mod endpoint;
 mod ice;
 
 pub(crate) use endpoint::host_name;
-pub use endpoint::{EndpointRequest, endpoint, web_socket_url};
+pub use endpoint::{EndpointRequest, endpoint, node_label, web_socket_url};
 pub use ice::ice;

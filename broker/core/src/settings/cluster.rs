@@ -15,10 +15,14 @@ pub struct Cluster {
     pub secret_file: Option<PathBuf>,
     /// Where other nodes pass connections on.
     pub listen: Option<SocketAddr>,
-    /// What is spoken there.
+    /// What is spoken there, if it was configured: see [`Self::link`].
     pub link: Option<Link>,
     /// A file that says which node owns which slots.
     pub map_file: Option<PathBuf>,
+    /// Whether discovery names the owner in the host.
+    pub direct: bool,
+    /// Where other nodes send messages to this one, with etcd, if it was configured: see [`Self::peers`].
+    pub peers: Option<SocketAddr>,
     /// Instead of the file: where the nodes agree on it.
     pub etcd: Etcd,
     /// Life of this node's registration in etcd without a keepalive, in milliseconds: whole seconds.
@@ -43,6 +47,29 @@ pub struct Etcd {
 }
 
 impl Cluster {
+    /// What nodes speak with each other: TLS, unless configured otherwise.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link.unwrap_or(Link::Tls)
+    }
+
+    /// Where other nodes send messages to this one, with etcd: the port behind that of [`Self::listen`], unless
+    /// configured otherwise.
+    #[must_use]
+    pub fn peers(&self) -> Option<SocketAddr> {
+        let behind = |listen: SocketAddr| match listen.port() {
+            0 => Some(listen),
+            port => Some(SocketAddr::new(listen.ip(), port.checked_add(1)?)),
+        };
+        self.peers.or_else(|| self.listen.and_then(behind))
+    }
+
+    /// This node's name, if discovery names it in the host.
+    #[must_use]
+    pub fn direct_node(&self) -> Option<&str> {
+        self.node.as_deref().filter(|_| self.direct)
+    }
+
     /// Whether this node is one of several.
     #[must_use]
     pub fn is_on(&self) -> bool {
@@ -57,14 +84,16 @@ impl Cluster {
             node,
             secret_file,
             listen,
-            link,
+            link: _,
             map_file,
+            direct: _,
+            peers: _,
             etcd,
             lease_ms: _,
         } = self;
         let names = name.is_some() && node.is_some();
         let owners = map_file.is_some() || etcd.is_on();
-        names && owners && secret_file.is_some() && listen.is_some() && link.is_some()
+        names && owners && secret_file.is_some() && listen.is_some()
     }
 }
 
@@ -77,6 +106,8 @@ impl Default for Cluster {
             listen: None,
             link: None,
             map_file: None,
+            direct: false,
+            peers: None,
             etcd: Etcd::default(),
             lease_ms: LEASE_MS,
         }
@@ -95,6 +126,8 @@ impl Etcd {
 #[derive(Clone, Copy, Debug, Display, EnumString, PartialEq, Eq, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Link {
+    /// TLS 1.3, both sides authenticated by keys that follow from the secret.
+    Tls,
     /// Plain TCP; each connection begins with a header that is signed. For networks that nobody else listens to.
     Plain,
 }

@@ -287,22 +287,31 @@ pub const KEYS: &[Key] = &[
         .doc("whether a master may send SDP_OFFER to a viewer"),
 
     Key::new("cluster.name", some_text!(cluster.name, value::node))
-        .doc("of the cluster, the same on every node; with it node, secret_file, listen, link and one of map_file and \
-              etcd are needed"),
+        .doc("of the cluster, the same on every node; with it node, secret_file, listen and one of map_file and etcd \
+              are needed"),
     Key::new("cluster.node", some_text!(cluster.node, value::node)).doc("the name of this node, one in the cluster"),
     Key::new("cluster.secret_file", path!(cluster.secret_file))
-        .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node"),
+        .doc("one line of 64 hexadecimal digits (`openssl rand -hex 32`), the same on every node; a second one is \
+              accepted beside it, to replace the first"),
     Key::new("cluster.listen", Kind::Text {
             get: |s| s.cluster.listen.map(|addr| addr.to_string()),
             set: |s, text| { s.cluster.listen = Some(value::socket(text)?); Ok(()) },
         })
         .doc("ADDR:PORT where other nodes connect; for them alone"),
+    Key::new("cluster.peers", Kind::Text {
+            get: |s| s.cluster.peers.map(|addr| addr.to_string()),
+            set: |s, text| { s.cluster.peers = Some(value::socket(text)?); Ok(()) },
+        })
+        .doc("ADDR:PORT where other nodes send messages, with etcd; the default is the port behind that of listen"),
     Key::new("cluster.link", Kind::Text {
             get: |s| s.cluster.link.map(|link| link.to_string()),
             set: |s, text| { s.cluster.link = Some(value::word(text)?); Ok(()) },
         })
-        .doc("connections between nodes begin with a signed header and are not encrypted: for a network that nobody \
-              else reads"),
+        .doc("the default is tls, by keys that follow from the secret; with plain connections between nodes begin with \
+              a signed header and are not encrypted: for a network that nobody else reads. The same on every node"),
+    Key::new("cluster.direct", Kind::Switch(field!(cluster.direct))).default("false")
+        .doc("with advertise.domain, discovery names the node that owns the channel, not the channel: \
+              wss://m-<8 hex of the node>.<domain>. Needs three records for each node"),
     Key::new("cluster.map_file", path!(cluster.map_file))
         .doc("a line for each node: its name, its address and its slots of 4096, such as `n1 10.0.0.1:7443 0-2047`. \
               This map is fixed; the same on every node"),

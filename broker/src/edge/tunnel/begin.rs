@@ -4,8 +4,9 @@ use super::super::connection::{Connection, Stage as ConnectionStage};
 use super::super::flush::Flushed;
 use super::super::limits::TUNNELS_BEGINNING_MAX;
 use super::super::links::{LinkEnd, link_key};
-use super::super::shard::Edge;
-use super::{Ending, Half, Stage, Tunnel};
+use super::super::shard::{Edge, Shaking};
+use super::super::tls::Tls;
+use super::{Ending, Half, Side, Stage, Tunnel};
 use broker_core::crowd::Origin;
 use broker_core::id::{NodeId, SessionKey};
 use broker_core::machine::{Machine, TunnelFailure, Tunnelled};
@@ -139,8 +140,46 @@ impl<M: Machine> Edge<M> {
         };
         tunnel.owner.armed = false;
         match result {
-            Ok(()) => tunnel.stage = Stage::Greeting(Vec::new()),
+            Ok(()) => {
+                tunnel.stage = Stage::Greeting(Vec::new());
+                self.secure_owner(place, &mut tunnel);
+            }
             Err(_) => tunnel.owner_fails(TunnelFailure::Connect, Ending::Close),
+        }
+        self.settle(place, tunnel);
+    }
+
+    /// Begins a handshake with the owner, or has it wait for its turn, where links are encrypted.
+    fn secure_owner(&mut self, place: u32, tunnel: &mut Tunnel<M>) {
+        let links = self.links.as_ref();
+        let Some((config, name)) = links.and_then(|links| links.client(self.id, tunnel.node))
+        else {
+            return;
+        };
+        match Tls::connect(config, name, tunnel.origin()) {
+            Ok(tls) => {
+                tunnel.owner.tls = Some(tls);
+                tunnel.owner.queued = true;
+                let waiting = Shaking::Link(LinkEnd::Owner(place));
+                self.handshakes.push_back(waiting);
+            }
+            Err(_) => tunnel.owner_fails(TunnelFailure::Connect, Ending::Close),
+        }
+    }
+
+    /// Goes on with a handshake that waited for its turn.
+    pub(in super::super) fn step_tunnel(&mut self, place: u32) {
+        let Some(mut tunnel) = self.tunnels.all.borrow(place) else {
+            return; // it ended, and its place is free
+        };
+        let queued = std::mem::take(&mut tunnel.owner.queued);
+        if let Some(tls) = &mut tunnel.owner.tls
+            && queued
+            && tunnel.ending.is_none()
+        {
+            let mut plain = std::mem::take(&mut self.plain);
+            let read = tls.read(&mut [], &mut plain, self.at.now);
+            self.tunnel_decrypted(place, &mut tunnel, Side::Owner, plain, read);
         }
         self.settle(place, tunnel);
     }
@@ -180,7 +219,7 @@ impl<M: Machine> Edge<M> {
         write(&mut first, &header, &link);
         first.extend_from_slice(&request);
         self.counts.tunnel_bytes_to_owner += request.len() as u64;
-        self.pass(place, tunnel, super::Side::Owner, &first);
+        self.pass(place, tunnel, Side::Owner, &first);
     }
 
     /// The request is no longer among those that wait for a greeting.
@@ -217,7 +256,7 @@ impl<M: Machine> Edge<M> {
         node: NodeId,
         why: TunnelFailure,
     ) {
-        self.discharge_client(&mut client);
+        self.discharge(&mut client);
         self.counts.tunnel_failures[why as usize] += 1;
         let session = self.machine.bounce_tunnel(parcel, node, why, self.at);
         let mut connection = Connection::new(session, client.socket, client.tls);

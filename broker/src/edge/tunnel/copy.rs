@@ -1,10 +1,10 @@
 //! Bytes through a tunnel, both ways: what one side sent goes to the other, which is to take it before more is read.
 
-use super::super::limits::LAUNCH_BYTES;
+use super::super::limits::{LAUNCH_BYTES, LINK_HELD_BYTES};
 use super::super::links::{LinkEnd, link_key};
 use super::super::room::{Holder, payers};
-use super::super::shard::Edge;
-use super::super::tls::Read;
+use super::super::shard::{Edge, Shaking};
+use super::super::tls::{Held, Read};
 use super::{Ending, Side, Stage, Tunnel};
 use broker_core::id::SessionKey;
 use broker_core::machine::{Machine, TunnelFailure};
@@ -44,51 +44,103 @@ impl<M: Machine> Edge<M> {
         if tunnel.ending.is_some() {
             return self.ring.give_back(lent);
         }
+        if tunnel.half(side).tls.is_some() {
+            return self.take_tunnel_cipher(place, tunnel, side, lent);
+        }
         // The bytes are copied out of the lent buffer where another part of the ring is needed meanwhile.
         if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
             let bytes = self.ring.bytes(&mut lent).to_vec();
             self.ring.give_back(lent);
             return self.greeted(place, tunnel, &bytes);
         }
-        if side == Side::Owner {
-            tunnel.parcel = None; // it is answered
-            self.counts.tunnel_bytes_to_client += lent.len() as u64;
-            let rest = self.write(tunnel, Side::Client, Piece::Lent(&mut lent));
-            self.ring.give_back(lent);
-            return self.launch_rest(place, tunnel, Side::Client, rest);
-        }
-        if tunnel.client.tls.is_some() {
-            return self.take_client_cipher(place, tunnel, lent);
-        }
-        self.counts.tunnel_bytes_to_owner += lent.len() as u64;
-        let rest = self.write(tunnel, Side::Owner, Piece::Lent(&mut lent));
+        self.count_passed(tunnel, side, lent.len());
+        let rest = self.write(tunnel, side.other(), Piece::Lent(&mut lent));
         self.ring.give_back(lent);
-        self.launch_rest(place, tunnel, Side::Owner, rest);
+        self.launch_rest(place, tunnel, side.other(), rest);
     }
 
-    fn take_client_cipher(&mut self, place: u32, tunnel: &mut Tunnel<M>, mut lent: Lent) {
-        let Some(tls) = &mut tunnel.client.tls else {
+    /// Bytes of one side are on their way to the other.
+    fn count_passed(&mut self, tunnel: &mut Tunnel<M>, from: Side, bytes: usize) {
+        match from {
+            Side::Owner => {
+                tunnel.parcel = None; // it is answered
+                self.counts.tunnel_bytes_to_client += bytes as u64;
+            }
+            Side::Client => self.counts.tunnel_bytes_to_owner += bytes as u64,
+        }
+    }
+
+    /// Ciphertext goes into the engine at once, unless it belongs to a handshake and this turn has had its share of
+    /// those.
+    fn take_tunnel_cipher(
+        &mut self,
+        place: u32,
+        tunnel: &mut Tunnel<M>,
+        side: Side,
+        mut lent: Lent,
+    ) {
+        let wait = self.handshakes_wait();
+        let half = tunnel.half(side);
+        let Some(tls) = &mut half.tls else {
             return self.ring.give_back(lent);
         };
+        if wait && tls.handshaking() {
+            tls.hold(self.ring.bytes(&mut lent));
+            self.ring.give_back(lent);
+            half.queued = true;
+            let waiting = Shaking::Link(LinkEnd::Owner(place)); // a client's handshake is over before
+            return self.handshakes.push_back(waiting);
+        }
         let mut plain = std::mem::take(&mut self.plain);
         let read = tls.read(self.ring.bytes(&mut lent), &mut plain, self.at.now);
         self.ring.give_back(lent);
-        let (before, after) = tls.recharge();
+        self.tunnel_decrypted(place, tunnel, side, plain, read);
+    }
+
+    /// What an engine made of it goes to the other side, or is the owner's greeting.
+    pub(super) fn tunnel_decrypted(
+        &mut self,
+        place: u32,
+        tunnel: &mut Tunnel<M>,
+        side: Side,
+        mut plain: Vec<u8>,
+        read: Read,
+    ) {
+        let Some(tls) = &mut tunnel.half(side).tls else {
+            return debug_assert!(false, "it was decrypted");
+        };
+        let shook = tls.handshaking();
+        let kind = if shook { tls.just_secured() } else { None };
+        let too_much = tls.handshaking() && tls.held_bytes() > LINK_HELD_BYTES as u64;
         let has_out = tls.has_out();
+        // Bytes of a handshake between nodes have a bound of their own.
+        let (before, after) = if tls.handshaking() {
+            <(Held, Held)>::default()
+        } else {
+            tls.recharge()
+        };
         self.count_held(before, after);
-        self.counts.tunnel_bytes_to_owner += plain.len() as u64;
-        if !plain.is_empty() {
-            self.pass(place, tunnel, Side::Owner, &plain);
+        if shook {
+            self.count_handshake(kind);
+        }
+        if has_out {
+            self.pass(place, tunnel, side, &[]);
+        }
+        if side == Side::Owner && matches!(tunnel.stage, Stage::Greeting(_)) {
+            if !plain.is_empty() {
+                self.greeted(place, tunnel, &plain);
+            }
+        } else if !plain.is_empty() {
+            self.count_passed(tunnel, side, plain.len());
+            self.pass(place, tunnel, side.other(), &plain);
         }
         plain.clear();
         self.plain = plain;
-        if has_out {
-            self.pass(place, tunnel, Side::Client, &[]);
-        }
-        match read {
-            Read::More => {}
-            Read::End => self.side_ended(tunnel, Side::Client),
-            Read::Failed => tunnel.end(Ending::Close),
+        match (read, side) {
+            (Read::More, _) if !too_much => {}
+            (Read::End, _) => self.side_ended(tunnel, side),
+            (_, Side::Client) => tunnel.end(Ending::Close),
+            (_, Side::Owner) => tunnel.owner_fails(TunnelFailure::Foreign, Ending::Reset),
         }
         let most = self.settings.partial_record_bytes as u64;
         if after.secured > before.secured && self.counts.partial_record_bytes > most {

@@ -33,7 +33,7 @@ impl<M: Machine> Edge<M> {
             };
             let other_takes = tunnel.half(side.other()).taken();
             let half = tunnel.half(side);
-            let goes_on = reads && other_takes && half.ended.is_none();
+            let goes_on = reads && other_takes && half.ended.is_none() && !half.queued;
             if let Some(tls) = half.tls.as_mut().filter(|_| !goes_on) {
                 tls.pause();
             }
@@ -120,9 +120,10 @@ impl<M: Machine> Edge<M> {
             node,
             parcel,
             client,
-            owner,
+            mut owner,
             ..
         } = tunnel;
+        self.discharge(&mut owner);
         stop(&owner, ending);
         drop(owner);
         self.descriptors.closed();
@@ -137,14 +138,14 @@ impl<M: Machine> Edge<M> {
 
     /// Closes a client's connection that is in no table.
     pub(super) fn close_client(&mut self, mut client: Half) {
-        self.discharge_client(&mut client);
+        self.discharge(&mut client);
         drop(client);
         self.descriptors.closed();
     }
 
-    /// The unfinished record of a client is no longer counted as a tunnel's.
-    pub(super) fn discharge_client(&mut self, client: &mut Half) {
-        if let Some(tls) = &mut client.tls {
+    /// The unfinished record of a side is no longer counted as a tunnel's.
+    pub(super) fn discharge(&mut self, half: &mut Half) {
+        if let Some(tls) = &mut half.tls {
             let before = tls.discharge();
             self.count_held(before, Held::default());
         }
@@ -152,7 +153,10 @@ impl<M: Machine> Edge<M> {
 
     /// Has a tunnel looked at when it is due.
     fn schedule(&mut self, place: u32, tunnel: &mut Tunnel<M>) {
-        let record = tunnel.client.tls.as_ref().and_then(|tls| tls.begun());
+        let engines = [&tunnel.client.tls, &tunnel.owner.tls]
+            .into_iter()
+            .flatten();
+        let record = engines.filter_map(|tls| tls.begun()).min();
         let record = record.map_or(NEVER, |begun| begun.after(self.settings.record_ms));
         let due = if tunnel.ending.is_some() {
             NEVER // what is armed or in flight on a socket that was shut down completes at once
@@ -185,7 +189,7 @@ impl<M: Machine> Edge<M> {
             if tunnel.limit() <= self.at.now {
                 tunnel.owner_fails(TunnelFailure::Timeout, Ending::Close);
             } else {
-                tunnel.end(Ending::Close); // a TLS record of the client that is not finished
+                tunnel.end(Ending::Close); // a TLS record that is not finished
             }
             self.settle(place, tunnel);
         }

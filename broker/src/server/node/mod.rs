@@ -29,7 +29,6 @@ use desk::{Desk, End};
 use mailbox::Mailbox;
 use service::Shards;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The running node. Dropped, it ends as if its process were killed.
@@ -62,10 +61,12 @@ impl Node {
             .cluster
             .listen
             .ok_or_else(|| fatal(&"no cluster.listen"))?;
-        let peers = beside(listen);
+        let peers = settings.cluster.peers().ok_or_else(|| {
+            fatal(&"no port is behind that of cluster.listen: choose cluster.peers")
+        })?;
         let carrier = TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
             Failure::Fatal(format!(
-                "messages of other nodes, the port after that of cluster.listen: {peers}: {error}"
+                "cluster.peers, or the port behind that of cluster.listen: {peers}: {error}"
             ))
         })?;
         let config = Config {
@@ -156,9 +157,4 @@ fn options(settings: &Settings) -> Result<Options, Failure> {
         let faults: Vec<String> = faults.iter().map(fault).collect();
         Failure::Configuration(faults.join("\n"))
     })
-}
-
-/// Where nodes send messages to each other: the next port after the one for tunnels.
-fn beside(listen: SocketAddr) -> SocketAddr {
-    SocketAddr::new(listen.ip(), listen.port().checked_add(1).unwrap_or(1))
 }

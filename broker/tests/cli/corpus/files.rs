@@ -19,7 +19,8 @@ pub(super) const CASES: &[Case] = &[
          map_file = 'good.map'",
         "{one}",
         &[
-            "c.toml:7:15: cluster.secret_file = file: allowed a file with one line of 64 hexadecimal digits",
+            "c.toml:7:15: cluster.secret_file = file: allowed a file with one line of 64 hexadecimal digits, or two \
+             while it is replaced",
             "c.toml:8:12: cluster.map_file = good.map: allowed a map with a line for this node, n3",
         ],
     ),

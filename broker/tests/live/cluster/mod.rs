@@ -3,10 +3,14 @@
 //! * [`meeting`]: what must work, through any node.
 //! * [`owner`]: a node whose owner is the test: what it sends, and what the owner may do to it.
 //! * [`inner`]: a node whose inner port the test connects to: garbage, silence, forged and used headers, bounds.
+//! * [`secured`]: the same with TLS between the nodes.
+//! * [`shared`]: what follows from the secret on each node, and names of nodes.
 //! * [`trouble`]: two nodes of which one is slow, gone, or of another opinion.
 
 mod inner;
 mod meeting;
 pub(crate) mod nodes;
 mod owner;
+mod secured;
+mod shared;
 mod trouble;

@@ -32,6 +32,8 @@ pub(crate) struct Nodes {
 pub(crate) struct Files {
     pub(crate) directory: PathBuf,
     pub(crate) inner: [SocketAddr; 2],
+    /// `[cluster] link`.
+    link: &'static str,
 }
 
 impl Nodes {
@@ -42,7 +44,15 @@ impl Nodes {
 
     /// The same with more text in their configuration.
     pub(crate) fn configured(shards: u16, more: [&str; 2]) -> Self {
-        let files = Files::new();
+        Self::of(Files::new(), shards, more)
+    }
+
+    /// Both, with TLS between them.
+    pub(crate) fn encrypted(shards: u16) -> Self {
+        Self::of(Files::encrypted(), shards, ["", ""])
+    }
+
+    fn of(files: Files, shards: u16, more: [&str; 2]) -> Self {
         let [n1, n2] = more;
         Self {
             n1: files.start("n1", shards, n1, NONE),
@@ -69,6 +79,13 @@ impl Nodes {
 }
 
 impl Files {
+    /// The same as [`Self::new`], for links with TLS: what is configured where nothing is said.
+    pub(crate) fn encrypted() -> Self {
+        let mut files = Self::new();
+        files.link = "tls";
+        files
+    }
+
     /// The secret, and a map of two halves.
     pub(crate) fn new() -> Self {
         let directory = fresh_directory();
@@ -85,6 +102,7 @@ impl Files {
         let files = Self {
             directory,
             inner: [address(0), address(1)],
+            link: "plain",
         };
         let digits = "ab".repeat(SECRET.len());
         fs::write(files.path("secret"), digits).expect("a file under target/");
@@ -110,8 +128,9 @@ impl Files {
         let inner = self.inner[usize::from(node == "n2")];
         let (secret, map) = (self.path("secret"), self.path("map"));
         let text = format!(
-            "[cluster]\nname = '{NAME}'\nnode = '{node}'\nlisten = '{inner}'\nlink = 'plain'\n\
+            "[cluster]\nname = '{NAME}'\nnode = '{node}'\nlisten = '{inner}'\nlink = '{}'\n\
              secret_file = '{}'\nmap_file = '{}'\n{more}\n",
+            self.link,
             secret.display(),
             map.display()
         );

@@ -121,8 +121,13 @@ fn nodes_that_do_not_agree_refuse_and_pass_nothing_back() {
 
 #[test]
 fn tls_ends_at_the_node_of_the_client() {
+    for files in [Files::new(), Files::encrypted()] {
+        tls_ends_at_the_node_of_the_client_over(files);
+    }
+}
+
+fn tls_ends_at_the_node_of_the_client_over(files: Files) {
     let identity = Identity::new("localhost");
-    let files = Files::new();
     let arguments = with_tls(&identity);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let nodes = Nodes {

@@ -1,0 +1,222 @@
+//! rustls' unbuffered connection of either side: records in, records out.
+
+use super::Unwritable;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
+};
+use rustls::{CommonState, Error};
+use std::ops::Deref;
+
+/// The keys and states of one connection.
+pub(super) enum Engine {
+    /// Of the side that accepts.
+    Server(UnbufferedServerConnection),
+    /// Of the side that connects.
+    Client(UnbufferedClientConnection),
+}
+
+/// What bytes of the peer came to, beside plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// All well; more is awaited.
+    More,
+    /// The peer's close_notify.
+    End,
+    /// The peer broke the protocol, or cannot agree with us.
+    Failed,
+    /// The same: the peer is a node of another cluster, or of none.
+    Foreign,
+}
+
+impl Engine {
+    /// Runs the engine over `bytes` until it wants more of them. Returns how many were used up.
+    pub(super) fn advance(
+        &mut self,
+        bytes: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> (usize, Step) {
+        match self {
+            Self::Server(engine) => advance(engine, bytes, plain, out),
+            Self::Client(engine) => advance(engine, bytes, plain, out),
+        }
+    }
+
+    /// Appends `plain` to `cipher`, encrypted; `held` is what the engine was shown last.
+    pub(super) fn encrypt(
+        &mut self,
+        held: &mut [u8],
+        plain: &[u8],
+        cipher: &mut Vec<u8>,
+    ) -> Result<(), Unwritable> {
+        match self {
+            Self::Server(engine) => encrypt(engine.records(held), plain, cipher),
+            Self::Client(engine) => encrypt(engine.records(held), plain, cipher),
+        }
+    }
+
+    /// Appends a close_notify to `out`, if one can be said.
+    pub(super) fn close(&mut self, held: &mut [u8], out: &mut Vec<u8>) -> Result<(), Unwritable> {
+        match self {
+            Self::Server(engine) => close(engine.records(held), out),
+            Self::Client(engine) => close(engine.records(held), out),
+        }
+    }
+}
+
+impl Deref for Engine {
+    type Target = CommonState;
+
+    fn deref(&self) -> &CommonState {
+        match self {
+            Self::Server(engine) => engine,
+            Self::Client(engine) => engine,
+        }
+    }
+}
+
+/// What both sides' connections have, each for its own data.
+trait Records: Deref<Target: Deref<Target = CommonState>> {
+    type Data;
+
+    fn records<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Records for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn records<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(bytes)
+    }
+}
+
+impl Records for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn records<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(bytes)
+    }
+}
+
+fn advance<E: Records>(
+    engine: &mut E,
+    bytes: &mut [u8],
+    plain: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> (usize, Step) {
+    let (mut used, mut step) = (0, Step::More);
+    loop {
+        let UnbufferedStatus {
+            mut discard, state, ..
+        } = engine.records(&mut bytes[used..]);
+        let mut go_on = true;
+        match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(Ok(record)) = traffic.next_record() {
+                    plain.extend_from_slice(record.payload);
+                    discard += record.discard;
+                }
+            }
+            Ok(ConnectionState::EncodeTlsData(encode)) => go_on = say(encode, out),
+            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+            Ok(ConnectionState::PeerClosed) if step == Step::More => step = Step::End,
+            Ok(ConnectionState::PeerClosed) => {}
+            Ok(
+                ConnectionState::BlockedHandshake
+                | ConnectionState::WriteTraffic(_)
+                | ConnectionState::Closed,
+            ) => go_on = false,
+            // Early data is never offered, and other states do not exist in this version.
+            Ok(_) => (go_on, step) = (false, Step::Failed),
+            Err(error) => step = step.failed(&error),
+        }
+        used = (used + discard).min(bytes.len());
+        // A failed engine may have an alert to say, and is asked for nothing else: shown the bytes that it failed on
+        // once more, it would assert.
+        let failed = matches!(step, Step::Failed | Step::Foreign);
+        if !go_on || (failed && !engine.wants_write()) {
+            return (used, step);
+        }
+    }
+}
+
+impl Step {
+    /// The first error counts: what follows it is the engine's refusal to go on.
+    fn failed(self, error: &Error) -> Self {
+        match self {
+            Self::Failed | Self::Foreign => self,
+            Self::More | Self::End if link::is_of_another_cluster(error) => Self::Foreign,
+            Self::More | Self::End => Self::Failed,
+        }
+    }
+}
+
+fn say<D>(mut encode: EncodeTlsData<'_, D>, out: &mut Vec<u8>) -> bool {
+    let said = append(out, OVERHEAD_BYTES, |room| match encode.encode(room) {
+        Ok(written) => Ok(written),
+        Err(EncodeError::InsufficientSize(size)) => Err(Some(size.required_size)),
+        Err(EncodeError::AlreadyEncoded) => Err(None),
+    });
+    said.is_ok()
+}
+
+fn encrypt<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    plain: &[u8],
+    cipher: &mut Vec<u8>,
+) -> Result<(), Unwritable> {
+    debug_assert_eq!(status.discard, 0, "nothing was left to process");
+    match status.state {
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            append(cipher, plain.len() + OVERHEAD_BYTES, |room| {
+                written(traffic.encrypt(plain, room))
+            })
+        }
+        Ok(_) | Err(_) => Err(Unwritable),
+    }
+}
+
+fn close<D>(status: UnbufferedStatus<'_, '_, D>, out: &mut Vec<u8>) -> Result<(), Unwritable> {
+    match status.state {
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => append(out, OVERHEAD_BYTES, |room| {
+            written(traffic.queue_close_notify(room))
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn written(result: Result<usize, EncryptError>) -> Result<usize, Option<usize>> {
+    match result {
+        Ok(written) => Ok(written),
+        Err(EncryptError::InsufficientSize(size)) => Err(Some(size.required_size)),
+        Err(EncryptError::EncryptExhausted) => Err(None),
+    }
+}
+
+/// Lets `write` fill the end of `out`, first with `guess` bytes of room, then with as many as it asks for.
+fn append(
+    out: &mut Vec<u8>,
+    guess: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, Option<usize>>,
+) -> Result<(), Unwritable> {
+    let start = out.len();
+    let mut room = guess;
+    for _ in 0..2 {
+        out.resize(start + room, 0);
+        match write(&mut out[start..]) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(Some(required)) => room = required,
+            Err(None) => break,
+        }
+    }
+    out.truncate(start);
+    Err(Unwritable)
+}
+
+/// Room for the records' headers and tags around one piece of plaintext, and for a message of the engine's own.
+const OVERHEAD_BYTES: usize = 1024;
