@@ -45,6 +45,10 @@ pub const FALLBACK_MS: u64 = 1_000;
 /// What chance adds to [`FALLBACK_MS`], at most, so that the others do not all claim at once.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
+/// How much longer they leave a slot that nobody ever owned: all nodes claim their parts of 4,096 slots then, batch by
+/// batch, and the quickest would take what the others have not come to.
+pub const FIRST_FALLBACK_MS: u64 = 4_000;
+
 /// For this long after its start a node takes no slot of an owner that did not answer it since then.
 pub const GRACE_MS: u64 = 30_000;
 

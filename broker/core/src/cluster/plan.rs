@@ -1,7 +1,8 @@
 //! Who takes what: a function of the view, the same on every node that has the same view.
 
 use super::limits::{
-    ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, GRACE_MS, RESTARTED_MS,
+    ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS,
+    RESTARTED_MS,
 };
 use super::silence::Silence;
 use super::types::{Epoch, Incarnation, NodeId, Owner, RosterState, Slot, SlotRecord};
@@ -89,7 +90,9 @@ impl Plan {
             }
             Turn::Free => {
                 let since = self.freed(&mut prospect, now);
-                now.since(since) >= prospect.fallback_ms || self.is_named(slot, record, view)
+                let is_first = record.epoch == Epoch::default();
+                let fallback_ms = prospect.fallback_ms + u64::from(is_first) * FIRST_FALLBACK_MS;
+                now.since(since) >= fallback_ms || self.is_named(slot, record, view)
             }
             Turn::Followed => {
                 self.freed(&mut prospect, now);
