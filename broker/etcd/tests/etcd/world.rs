@@ -227,7 +227,8 @@ pub(crate) fn wait(what: &str, within: Duration, is_so: impl FnMut() -> bool) ->
     wait_or(within, is_so).unwrap_or_else(|| panic!("not within {within:?}: {what}"))
 }
 
-fn wait_or(within: Duration, mut is_so: impl FnMut() -> bool) -> Option<Duration> {
+/// Waits for a condition, and says how long it took; `None`: longer than `within`.
+pub(crate) fn wait_or(within: Duration, mut is_so: impl FnMut() -> bool) -> Option<Duration> {
     let began = Instant::now();
     while !is_so() {
         if began.elapsed() > within {
