@@ -45,7 +45,7 @@ main() {
   step 300 "fuzz, short" env FUZZ_RUNS="${FUZZ_RUNS:-2000000}" cargo test --workspace --locked --test fuzz
   step 300 "simulation, short" env SIM_SEEDS="${SIM_SEEDS:-3000}" cargo test --workspace --locked --test sim
   step 300 "simulation of clusters, short" env CLUSTER_SEEDS="${CLUSTER_SEEDS:-5000}" cargo test --workspace --locked --test cluster_sim
-  step 300 "benches, each once" cargo test --workspace --locked --bench '*'
+  step 600 "benches, each once" cargo test --workspace --locked --bench '*'
   # One at a time, as a user builds them: together they would share features that neither has alone.
   # Without protoc, which the default build must not need.
   step 900 "release binary: broker" env PROTOC=/nonexistent cargo build --release --locked -p broker
