@@ -1,7 +1,7 @@
 //! What a test starts its clients with: the ready file, `broker env`, `--plain`, a data directory in memory.
 
 use crate::http::{call, create, get};
-use crate::process::{Broker, command, ended_within, until};
+use crate::process::{Broker, DEV, command, ended_within, until};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -10,14 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
-
-const DEV: [&str; 5] = [
-    "--dev",
-    "--listen",
-    "http://127.0.0.1:0",
-    "--listen",
-    "https://127.0.0.1:0",
-];
 
 #[test]
 fn discovery_answers_with_the_scheme_of_the_request_under_plain() {

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 /// The account and region of `--dev`.
 const CHANNELS: &str = "arn:aws:kinesisvideo:us-west-2:123456789012:channel";
 
-const DEV: [&str; 5] = [
+/// Under `--dev` on free ports, plain and over TLS.
+pub(crate) const DEV: [&str; 5] = [
     "--dev",
     "--listen",
     "http://127.0.0.1:0",
