@@ -6,7 +6,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// One configured listener: its actual address and a socket for each shard.
 #[derive(Debug)]
@@ -47,8 +48,7 @@ fn bind_as(
     let refused = |error: io::Error| refusal(key, asked, &error);
     // A port that is shared already would let us in as well, and then clients would reach either process by chance.
     if addr.port() != 0 {
-        let alone = socket(addr).map_err(refused)?;
-        alone.bind(&addr.into()).map_err(refused)?;
+        when_free(|| socket(addr)?.bind(&addr.into())).map_err(refused)?;
     }
     let mut sockets = Vec::with_capacity(shards);
     for _ in 0..shards {
@@ -74,9 +74,23 @@ pub(super) fn keep(bound: &mut [Bound], shards: usize) {
 /// # Errors
 /// [`Failure::Configuration`] when the address cannot be had.
 pub(super) fn bind_admin(addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(addr)
+    let bound = when_free(|| TcpListener::bind(addr))
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
     bound.map_err(|error| refusal("admin.listen", addr, &error))
+}
+
+/// Tries again while the port is in use, for [`FREE_WITHIN`]: the kernel closes the sockets of an `io_uring` some
+/// milliseconds after the process that had them is gone, so one that is started in place of a killed one comes early.
+fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let until = Instant::now() + FREE_WITHIN;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                thread::sleep(TRY_EVERY);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// A socket that stays blocking: the shard's ring waits in it.
@@ -130,6 +144,9 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
 
 /// Connections that the kernel completes while a shard is busy. The kernel's own bound is `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+/// How long a start waits for a port that is in use.
+const FREE_WITHIN: Duration = Duration::from_secs(1);
+const TRY_EVERY: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
@@ -188,6 +205,21 @@ mod tests {
             "{text}"
         );
         assert!(bind_admin(bound.addr).is_err());
+    }
+
+    #[test]
+    fn a_port_that_becomes_free_soon_is_waited_for() {
+        let bound = bind(&any(), 1, 0).unwrap();
+        let again = Listen {
+            addr: bound.addr,
+            ..any()
+        };
+        let before = thread::spawn(move || {
+            thread::sleep(10 * TRY_EVERY);
+            drop(bound);
+        });
+        bind(&again, 1, 0).unwrap();
+        before.join().unwrap();
     }
 
     #[test]
