@@ -11,7 +11,7 @@ use super::silence::Silence;
 use super::slots::{Slots, Stage};
 use super::transfer::Transfers;
 use super::types::{
-    Change, EtcdId, NodeId, Owner, Revision, RosterState, Slot, SlotRecord, Snapshot,
+    Change, EtcdId, Key, NodeId, Owner, Revision, RosterState, Slot, SlotRecord, Snapshot, Value,
 };
 use super::view::View;
 use crate::time::Now;
@@ -261,6 +261,10 @@ impl Cluster {
                 snapshot,
             } => {
                 if self.is_other_history(&call, revision, etcd) {
+                    // Nodes that notice nothing follow this history, and the slot's new owner is one of them.
+                    if committed && matches!(call.purpose, Purpose::Transfer(..)) {
+                        self.made(&call, revision, now);
+                    }
                     return;
                 }
                 self.view.raise(revision);
@@ -317,16 +321,7 @@ impl Cluster {
 
     fn concluded(&mut self, call: &UnderWay, committed: bool, revision: Revision, now: Now) {
         if committed {
-            let changes: Vec<Change> = call
-                .puts
-                .iter()
-                .map(|&(key, value)| Change {
-                    revision,
-                    key,
-                    value: Some(value),
-                })
-                .collect();
-            self.view.apply_puts(&changes, now);
+            self.made(call, revision, now);
             return;
         }
         match call.purpose {
@@ -337,6 +332,17 @@ impl Cluster {
         }
         self.calls.want_read();
         self.read(now);
+    }
+
+    /// A transaction was made: what it put is known.
+    fn made(&mut self, call: &UnderWay, revision: Revision, now: Now) {
+        let put = |&(key, value): &(Key, Value)| Change {
+            revision,
+            key,
+            value: Some(value),
+        };
+        let changes: Vec<Change> = call.puts.iter().map(put).collect();
+        self.view.apply_puts(&changes, now);
     }
 
     /// Nothing was changed.

@@ -1,13 +1,13 @@
 //! Worlds aimed at one rule each, which worlds of chance meet too rarely.
 
-use crate::classes::SETTLED_MS;
+use crate::classes::{SETTLED_AFTER_START_MS, SETTLED_MS};
 use crate::net::ETCD;
 use crate::script::{Script, Step, cut_both, cut_off};
 
 /// The script of an aimed world.
 pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
     script.delay_max = script.delay_max.min(40);
-    match rng.u32(..12) {
+    match rng.u32(..13) {
         0 => came_back_blind(script, rng),
         1 => lease_ends_behind_a_cut(script, rng),
         2 => late_answers(script, rng),
@@ -19,6 +19,7 @@ pub(crate) fn aim(script: &mut Script, rng: &mut fastrand::Rng) {
         8 => transfer_given_up(script, rng),
         9 => cannot_load(script, rng),
         10 => exception_behind_a_cut(script, rng),
+        11 => rolled_back_in_a_transfer(script, rng),
         _ => asked_by_all(script, rng),
     }
 }
@@ -230,4 +231,19 @@ fn asked_by_all(script: &mut Script, rng: &mut fastrand::Rng) {
         }
     }
     script.heals(until, SETTLED_MS);
+}
+
+/// etcd comes back from a backup while a node gives a slot away. Only the giver wrote records since the backup, so it may
+/// be the only one that notices.
+fn rolled_back_in_a_transfer(script: &mut Script, rng: &mut fastrand::Rng) {
+    script.class = "rolled back in a transfer";
+    let backup = script.begins + rng.u64(..1_000);
+    let restored = backup + rng.u64(200..3_000);
+    let given = restored - rng.u64(..2 * script.delay_max + 10);
+    script.steps.push((backup, Step::BackUp));
+    script.steps.push((given, Step::Rebalance));
+    script.steps.push((restored, Step::Restore(1)));
+    let accepted = restored + rng.u64(5_000..20_000);
+    script.steps.push((accepted, Step::Accept));
+    script.heals(accepted + 1_000, SETTLED_AFTER_START_MS);
 }

@@ -11,7 +11,7 @@ const START_MS: u64 = 5_000;
 pub(crate) const SETTLED_MS: u64 = 15_000;
 
 /// The same where survivors were restarted: they leave the slots of those that they never reached for 30 s.
-const SETTLED_AFTER_START_MS: u64 = 33_000;
+pub(crate) const SETTLED_AFTER_START_MS: u64 = 33_000;
 
 impl Script {
     /// The script of a world.
