@@ -28,6 +28,9 @@ impl Cluster {
             if !self.obstacles.other_history {
                 self.call_etcd(now);
             }
+        } else if !self.obstacles.other_history && self.an_owner_is_absent() {
+            // Absence counts as far as the watch has shown: what it lags behind is added to the outage.
+            self.ask_progress(now);
         }
         if !self.obstacles.other_history {
             self.calls.end_blind_watch(now);
@@ -138,15 +141,10 @@ impl Cluster {
 
     /// Asks every node that is here, registered, or owns a slot.
     fn ask(&mut self, now: Now) {
-        let mut owns = vec![false; self.view.nodes().count()];
-        for owner in self.view.slots().iter().filter_map(|record| record.owner) {
-            if let Some(place) = owns.get_mut(owner.node.index()) {
-                *place = true;
-            }
-        }
+        let owning = self.owning();
         let complete = self.view.complete();
         for node in self.view.nodes().filter(|node| *node != self.me.node) {
-            let is_asked = owns[node.index()]
+            let is_asked = owning[node.index()]
                 || self.view.roster(node) == Some(RosterState::Here)
                 || self.view.registration(node).is_some();
             if is_asked {
@@ -158,6 +156,24 @@ impl Cluster {
                 self.outputs.push_back(Output::Ask(node, question));
             }
         }
+    }
+
+    /// By node: whether it owns a slot, as far as is known.
+    fn owning(&self) -> Vec<bool> {
+        let mut owning = vec![false; self.view.nodes().count()];
+        for owner in self.view.slots().iter().filter_map(|record| record.owner) {
+            if let Some(place) = owning.get_mut(owner.node.index()) {
+                *place = true;
+            }
+        }
+        owning
+    }
+
+    /// Whether a node owns slots, but is not registered: its slots may have to be taken.
+    fn an_owner_is_absent(&self) -> bool {
+        let owning = self.view.nodes().zip(self.owning());
+        let mut owners = owning.filter_map(|(node, owns)| owns.then_some(node));
+        owners.any(|node| self.view.registration(node).is_none())
     }
 
     /// Notes whose slots could be taken, as of when etcd last answered.
@@ -194,10 +210,14 @@ impl Cluster {
             let lease = registration.lease;
             self.call(Purpose::KeepAlive(lease), Call::KeepAlive(lease), now);
         }
+        self.ask_progress(now);
+        self.leave_roster(now);
+    }
+
+    fn ask_progress(&mut self, now: Now) {
         if let Some(watch) = self.calls.watch() {
             self.call(Purpose::Progress, Call::Progress(watch), now);
         }
-        self.leave_roster(now);
     }
 
     /// Claims what this node may claim, in one transaction at a time, from a view without doubt.

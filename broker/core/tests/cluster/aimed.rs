@@ -233,8 +233,8 @@ fn asked_by_all(script: &mut Script, rng: &mut fastrand::Rng) {
     script.heals(until, SETTLED_MS);
 }
 
-/// etcd comes back from a backup while a node gives a slot away. Only the giver wrote records since the backup, so it may
-/// be the only one that notices.
+/// etcd comes back from a backup while a node gives a slot away. Only the giver wrote records since the backup, so it
+/// may be the only one that notices.
 fn rolled_back_in_a_transfer(script: &mut Script, rng: &mut fastrand::Rng) {
     script.class = "rolled back in a transfer";
     let backup = script.begins + rng.u64(..1_000);
