@@ -10,6 +10,7 @@
 //! | [`settings`] | what the operator configured, with its defaults |
 //! | `quota` | token buckets |
 //! | [`auth`] | who a caller is and what they may do |
+//! | [`readiness`] | whether the process is ready for clients |
 //! | [`refusal_id`] | request ids of refusals, which say why |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
 //! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
@@ -32,6 +33,7 @@ pub mod limits;
 pub mod machine;
 pub mod placement;
 mod quota;
+pub mod readiness;
 pub mod record;
 pub mod refusal_id;
 pub mod registry;

@@ -132,13 +132,13 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         captures,
         account_use: account_use(&settings),
         links: cluster.map(|cluster| cluster.links),
+        readiness: status.readiness(),
     };
     let shards = shards.start(threads, bound)?;
     let follower = Follower::new(registry.node(), &status);
     announce(&settings, connections, &data_dir);
     let supervisor = tell_all(&settings, tls.as_ref())?;
     let reloader = reloader(tls, who);
-    let drain_ms = settings.timeouts.drain_ms;
     Watch {
         shards,
         rounds: Rounds::new(Arc::clone(&mailboxes), history, Instant::now()),
@@ -149,7 +149,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
         reloader,
         supervisor,
         follower,
-        drain_ms,
+        drain_ms: settings.timeouts.drain_ms,
     }
     .until_the_end()?;
     registry.close();

@@ -12,6 +12,7 @@ use broker_core::auth::{Authenticator, Credentials, Nonces, SessionKeys};
 use broker_core::id::ShardId;
 use broker_core::limits::{signing_keys_per_shard, waiting_calls_per_shard};
 use broker_core::placement::Placement;
+use broker_core::readiness::Readiness;
 use broker_core::settings::{Scheme, Settings};
 use broker_core::shard::{AccountUse, Shard, Start, StartDev, StartKeys};
 use crossbeam_channel::Sender;
@@ -38,6 +39,8 @@ pub(super) struct Shards<'s> {
     pub(super) account_use: Option<Arc<AccountUse>>,
     /// Where other nodes are, in a cluster.
     pub(super) links: Option<Arc<Links>>,
+    /// Whether the process is ready for clients.
+    pub(super) readiness: Readiness,
 }
 
 impl Shards<'_> {
@@ -124,6 +127,7 @@ impl Shards<'_> {
                 account_use: self.account_use.clone(),
             },
             slot_orders,
+            readiness: self.readiness.clone(),
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The state of the process, as `/ready` reports it.
 
+use broker_core::readiness::Readiness;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use strum::{FromRepr, IntoStaticStr, VariantArray};
 
 /// One word about the process.
@@ -28,26 +29,34 @@ impl Status {
     }
 }
 
-/// The process's status, shared between the main thread, which sets it, and the side thread, which shows it.
+/// The process's status, shared between the main thread, which sets it, the side thread, which shows it, and the
+/// shards, which answer probes by it.
 #[derive(Clone, Debug, Default)]
 pub struct StatusBoard(Arc<Board>);
 
 #[derive(Debug, Default)]
 struct Board {
     status: AtomicU8,
-    store_failed: AtomicBool,
+    readiness: Readiness,
 }
 
 impl StatusBoard {
     /// Sets the status.
     pub fn set(&self, status: Status) {
         self.0.status.store(status as u8, Ordering::Relaxed);
+        self.0.readiness.set_serves(status == Status::Ok);
     }
 
     /// Sets whether the registry's store fails, which [`StatusBoard::status`] shows while all else is well. True when
     /// it was otherwise before.
     pub fn set_store_failed(&self, failed: bool) -> bool {
-        self.0.store_failed.swap(failed, Ordering::Relaxed) != failed
+        self.0.readiness.set_store_failed(failed)
+    }
+
+    /// Whether it is [`Status::Ok`], for shards.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.0.readiness.clone()
     }
 
     /// The status; at first [`Status::Starting`].
@@ -56,7 +65,7 @@ impl StatusBoard {
         let number = self.0.status.load(Ordering::Relaxed);
         let status = Status::from_repr(number).unwrap_or(Status::Starting);
         match status {
-            Status::Ok if self.0.store_failed.load(Ordering::Relaxed) => Status::StoreFailed,
+            Status::Ok if self.0.readiness.store_failed() => Status::StoreFailed,
             Status::Ok | Status::Starting | Status::Draining | Status::StoreFailed => status,
         }
     }
@@ -88,6 +97,7 @@ mod tests {
         assert_eq!(board.status(), Status::Starting);
         board.set(Status::Ok);
         assert_eq!(board.status(), Status::StoreFailed);
+        assert!(!board.readiness().is_ready());
         board.set(Status::Draining);
         assert_eq!(board.status(), Status::Draining);
         board.set(Status::Ok);

@@ -39,6 +39,11 @@ fn the_compose_file_has_the_nodes_of_the_configurations() {
     }
     common.dedup();
     assert_eq!(common.len(), 1, "they differ in more: {common:?}");
+    assert!(
+        BALANCER.contains("uri /ping "),
+        "the balancer asks the nodes"
+    );
+    assert!(BALANCER.contains(" check-ssl "), "their listeners have TLS");
     let ends = text(&documents[0]["x-node"]["stop_grace_period"]);
     assert!(seconds(ends.trim_end_matches('s')) > drain_seconds());
 }
@@ -63,6 +68,17 @@ fn the_pods_of_kubernetes_have_the_files_of_their_configuration() {
     let pod = &set["spec"]["template"]["spec"];
     let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap();
     assert!(grace > drain_seconds());
+    let container = &pod["containers"][0];
+    let probe = &container["readinessProbe"]["httpGet"];
+    assert_eq!(
+        (text(&probe["path"]), text(&probe["scheme"])),
+        ("/ping", "HTTPS")
+    );
+    let port = settings.listen[0].addr.port();
+    let mut ports = container["ports"].as_vec().unwrap().iter();
+    let is_probed = |named: &&Yaml| named["name"] == probe["port"];
+    let probed = ports.find(is_probed).expect("the port has a name");
+    assert_eq!(probed["containerPort"].as_i64(), Some(port.into()));
     let mounts = pod["containers"][0]["volumeMounts"].as_vec().unwrap();
     let (cluster, tls) = (&settings.cluster, settings.tls.as_ref().unwrap());
     let etcd = &cluster.etcd;

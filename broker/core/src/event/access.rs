@@ -104,12 +104,14 @@ pub enum Requested {
     FederationToken,
     /// STS GetCallerIdentity.
     CallerIdentity,
+    /// `/ping` of a load balancer.
+    Ping,
     /// Anything else: no such path, or no head that could be understood.
     Unknown,
 }
 
 /// How many things a request may be for.
-pub const REQUESTED: usize = Operation::ALL.len() + 3;
+pub const REQUESTED: usize = Operation::ALL.len() + 4;
 
 impl Requested {
     /// The labels in the order of [`Requested::index`].
@@ -117,7 +119,7 @@ impl Requested {
     pub fn labels() -> [&'static str; REQUESTED] {
         let mut labels = ["unknown"; REQUESTED];
         let names = Operation::ALL.iter().copied().map(Operation::name);
-        let names = names.chain(["GetFederationToken", "GetCallerIdentity"]);
+        let names = names.chain(["GetFederationToken", "GetCallerIdentity", "ping"]);
         for (label, name) in labels.iter_mut().zip(names) {
             *label = name;
         }
@@ -129,8 +131,9 @@ impl Requested {
     pub const fn index(self) -> usize {
         match self {
             Self::Api(operation) => operation.index(),
-            Self::FederationToken => REQUESTED - 3,
-            Self::CallerIdentity => REQUESTED - 2,
+            Self::FederationToken => REQUESTED - 4,
+            Self::CallerIdentity => REQUESTED - 3,
+            Self::Ping => REQUESTED - 2,
             Self::Unknown => REQUESTED - 1,
         }
     }
@@ -170,6 +173,7 @@ mod tests {
         let others = [
             (Requested::FederationToken, "GetFederationToken"),
             (Requested::CallerIdentity, "GetCallerIdentity"),
+            (Requested::Ping, "ping"),
             (Requested::Unknown, "unknown"),
         ];
         for (requested, label) in others {

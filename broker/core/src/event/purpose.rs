@@ -63,7 +63,9 @@ impl Purpose {
     pub fn action(self) -> Option<&'static str> {
         match self {
             Self::Api(operation) => Some(operation.name()),
-            Self::Sts(Requested::Api(_) | Requested::Unknown) | Self::Unknown => None,
+            Self::Sts(Requested::Api(_) | Requested::Ping | Requested::Unknown) | Self::Unknown => {
+                None
+            }
             Self::Sts(Requested::FederationToken | Requested::CallerIdentity) => Some(self.word()),
             Self::Upgrade(UpgradeRole::Master) => Some("ConnectAsMaster"),
             Self::Upgrade(UpgradeRole::Viewer) => Some("ConnectAsViewer"),

@@ -8,7 +8,9 @@ use super::requests::Step;
 use super::respond::{HeadFault, purpose_of};
 use super::sockets::Sockets;
 use super::sts::answer_sts;
-use super::{Fault, admission, calls, drain, leave, outboxes, respond, tunnel, upgrades, welcome};
+use super::{
+    Fault, admission, calls, drain, leave, outboxes, probe, respond, tunnel, upgrades, welcome,
+};
 use crate::check::Check;
 use crate::event::{Purpose, Requested, UpgradeRole};
 use crate::id::{Identity, SessionKey};
@@ -75,6 +77,11 @@ pub(super) fn take_head(
     match request.head.method() {
         "OPTIONS" => answer_preflight(sockets, books, key, &request, at),
         "POST" => begin_call(sockets, books, gate, key, &request, at),
+        _ if probe::is_probe(&request.head) => {
+            let close = ends_with(&request.head);
+            probe::answer_probe(sockets, books, key, close, at);
+            next(&request, close)
+        }
         "GET"
             if request
                 .head

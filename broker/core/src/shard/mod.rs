@@ -54,6 +54,7 @@ mod outboxes;
 mod pages;
 mod parity;
 mod permits;
+mod probe;
 mod recorder;
 mod relay;
 mod request_bytes;
@@ -146,11 +147,12 @@ impl Shard {
                 account_use,
             },
             slot_orders,
+            readiness,
         } = start;
         let hasher = RandomState::with_seeds(a, b, c, d);
         let mut random = fastrand::Rng::with_seed(a ^ c.rotate_left(17));
         let recorder = Recorder::new(settings.recorder_notes_of_shard(), hasher.clone());
-        let mut sockets = Sockets::new(settings.clone(), id, placement);
+        let mut sockets = Sockets::new(settings.clone(), id, placement, readiness);
         sockets.dev.parity = (settings.dev && !settings.strict())
             .then(|| Box::new(parity::Parity::new(&settings.region, &hasher, account_use)));
         let refusal_ids = RefusalIds::new(&keys.session_keys, id, random.u64(..));

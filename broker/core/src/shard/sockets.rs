@@ -21,6 +21,7 @@ use crate::id::{SessionKey, ShardId};
 use crate::limits::spare_outboxes;
 use crate::machine::Output;
 use crate::placement::Placement;
+use crate::readiness::Readiness;
 use crate::session::{Session, Spares};
 use crate::settings::Settings;
 use crate::time::Now;
@@ -72,6 +73,8 @@ pub(super) struct Dev {
 pub(super) struct Shards {
     pub(super) id: ShardId,
     pub(super) placement: Placement,
+    /// Whether the process is ready for clients.
+    pub(super) readiness: Readiness,
     /// Questions under way to each other shard.
     pub(super) asking: Vec<usize>,
     /// Connections here whose Alexa call waits on another shard.
@@ -88,7 +91,12 @@ pub(super) struct Ends {
 }
 
 impl Sockets {
-    pub(super) fn new(settings: Arc<Settings>, id: ShardId, placement: Placement) -> Self {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        id: ShardId,
+        placement: Placement,
+        readiness: Readiness,
+    ) -> Self {
         Self {
             rules: Bounds::of(&settings),
             sessions: Table::new(settings.connections_per_shard()),
@@ -104,6 +112,7 @@ impl Sockets {
                 id,
                 asking: vec![0; usize::from(placement.shards())],
                 placement,
+                readiness,
                 offers_out: 0,
             },
             ends: Ends {

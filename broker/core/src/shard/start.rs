@@ -8,6 +8,7 @@ use crate::id::ShardId;
 use crate::journal::{Journal, Silence};
 use crate::limits::waiting_calls_per_shard;
 use crate::placement::Placement;
+use crate::readiness::Readiness;
 use crate::record::Records;
 use crate::registry::{MemoryStore, Store};
 use crate::settings::Settings;
@@ -42,6 +43,8 @@ pub struct Start {
     pub dev: StartDev,
     /// Where slots go from one node to another: what is to be done about them. Records come with them.
     pub slot_orders: Option<Box<dyn SlotOrders>>,
+    /// Whether the process is ready for clients.
+    pub readiness: Readiness,
 }
 
 /// What a shard checks signatures with.
@@ -86,6 +89,7 @@ impl Start {
             waiting_calls,
             dev: StartDev::default(),
             slot_orders: None,
+            readiness: Readiness::ready(),
         }
     }
 }
