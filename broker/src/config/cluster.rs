@@ -30,6 +30,8 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
     }
     if let Some(addr) = cluster.peers {
         listen("cluster.peers", addr, cluster.listen, settings, reader);
+    } else if cluster.etcd.is_on() {
+        next_port(settings, reader);
     }
     etcd(cluster, reader);
 }
@@ -59,6 +61,21 @@ fn listen(
         let rule =
             "allowed the address at which other nodes reach this one: they learn it from etcd";
         reader.fault(key, addr, rule);
+    }
+}
+
+/// Messages between nodes have the port behind that of `cluster.listen`, where nothing else is configured.
+fn next_port(settings: &Settings, reader: &mut Reader<'_>) {
+    let Some(listen) = settings.cluster.listen else {
+        return;
+    };
+    let others = settings.listen.iter().map(|listen| listen.addr);
+    let mut others = others.chain(settings.admin.listen);
+    let is_free = |peers| !others.any(|other| clash(other, peers));
+    if !settings.cluster.peers().is_some_and(is_free) {
+        let rule = "allowed a port with a free one behind it, which messages between nodes take, or cluster.peers with \
+                    another";
+        reader.fault("cluster.listen", listen, rule);
     }
 }
 

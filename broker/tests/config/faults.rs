@@ -314,6 +314,24 @@ const BROKEN: &[(&str, &str)] = &[
          in",
     ),
     (
+        "listen = ['http://127.0.0.1:7444']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+         listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
+        "f.toml:7:10: cluster.listen = 127.0.0.1:7443: allowed a port with a free one behind it, which messages \
+         between nodes take, or cluster.peers with another",
+    ),
+    (
+        "[admin]|listen = '127.0.0.1:7444'|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+         listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
+        "f.toml:8:10: cluster.listen = 127.0.0.1:7443: allowed a port with a free one behind it, which messages \
+         between nodes take, or cluster.peers with another",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:65535'|\
+         etcd = ['http://a:1']",
+        "f.toml:6:10: cluster.listen = 127.0.0.1:65535: allowed a port with a free one behind it, which messages \
+         between nodes take, or cluster.peers with another",
+    ),
+    (
         "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
          etcd = ['https://10.0.0.1:2379/v3']|etcd_ca = 'c'",
         "f.toml:7:8: cluster.etcd = ['https://10.0.0.1:2379/v3']: allowed https://HOST:PORT or http://HOST:PORT, such \
