@@ -20,6 +20,9 @@ pub struct ClusterPage {
     pub rebalance: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
+/// The labels of [`ClusterView::messages`].
+pub(super) const MESSAGES: [&str; 3] = ["sent", "received", "lost"];
+
 /// What a node knows.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterView {
@@ -45,6 +48,12 @@ pub struct ClusterView {
     pub slot_changes: u64,
     /// For how much longer it may admit if nobody answers any more.
     pub valid_ms: u64,
+    /// How long etcd took for the last keepalive that it answered.
+    pub etcd_seconds: f64,
+    /// Messages to and from other nodes, in the order of [`MESSAGES`].
+    pub messages: [u64; MESSAGES.len()],
+    /// Connections to the port for those that were refused.
+    pub refused: u64,
     /// The nodes, this one first.
     pub nodes: Vec<NodeView>,
 }

@@ -1,6 +1,6 @@
 //! The connection for the registration's lease, the watch, and slots.
 
-use super::{Event as NodeEvent, Node, Task, reporter};
+use super::{Event as NodeEvent, Node, reporter};
 use crate::calls::{self, Ask};
 use crate::failure::Failure;
 use crate::lease::{self, Renewal};
@@ -14,7 +14,9 @@ use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
 use etcd_client::{KeyValue, TxnOpResponse, TxnResponse};
 use std::collections::VecDeque;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -38,6 +40,8 @@ pub(super) struct Control {
     watch: Option<Stream<WatchId>>,
     /// Single calls without an answer.
     under_way: usize,
+    /// How long etcd took for the last keepalive that it answered.
+    pub(super) took: Duration,
     trouble: Option<Box<str>>,
 }
 
@@ -73,6 +77,22 @@ impl<Id> Stream<Id> {
     }
 }
 
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Task {
+    fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
+        Self(tokio::task::spawn_local(task))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Requests that wait for a stream to take them: one a second is made.
 const REQUESTS_MAX: usize = 4;
 
@@ -84,6 +104,7 @@ impl Control {
             lease: None,
             watch: None,
             under_way: 0,
+            took: Duration::ZERO,
             trouble: None,
         }
     }
@@ -287,6 +308,8 @@ impl<S: Service, P: Peers> Node<S, P> {
         };
         match renewal {
             Renewal::Renewed => {
+                let asked = stream.asked.front().map(|(_, asked)| *asked);
+                self.control.took = asked.map_or(self.control.took, |asked| asked.elapsed());
                 let call = stream.answered();
                 self.inputs
                     .extend(call.map(|id| Input::Reply(id, Reply::KeptAlive)));

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Why a node does not start.
@@ -90,6 +91,8 @@ pub struct Inspection {
     pub slot_key: Option<[u8; 16]>,
     /// What was last wrong with etcd, while it is.
     pub trouble: Option<Box<str>>,
+    /// How long etcd took for the last keepalive that it answered.
+    pub etcd_took: Duration,
 }
 
 /// What a node knows of another one, or of itself.

@@ -115,6 +115,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             slots: slots.collect(),
             slot_key: self.meta.slot_key(),
             trouble: self.control.is_in_trouble().map(Into::into),
+            etcd_took: self.control.took,
         }
     }
 }

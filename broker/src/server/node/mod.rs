@@ -23,7 +23,7 @@ use broker_core::placement::Placement;
 use broker_core::registry::Store;
 use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
-use broker_etcd::{Config, Driver, Handle, Name, Options, TcpPeers};
+use broker_etcd::{Config, Driver, Handle, Name, Options, PeerCounts, TcpPeers};
 use crossbeam_channel::{Receiver, unbounded};
 use desk::{Desk, End};
 use mailbox::Mailbox;
@@ -39,6 +39,8 @@ pub(super) struct Node {
     endings: Receiver<Ending>,
     /// The cluster's name, and this node's.
     names: (String, String),
+    /// What happened to messages between nodes.
+    counts: Arc<PeerCounts>,
 }
 
 impl Node {
@@ -92,6 +94,7 @@ impl Node {
             kept: HashMap::new(),
             kept_bytes: 0,
         };
+        let counts = carrier.counts();
         let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
         let handle = handle.map_err(|error| fatal(&error))?;
         // Set once, here.
@@ -102,6 +105,7 @@ impl Node {
             map: Arc::clone(map),
             endings: ended,
             names: (part.name.clone(), part.node.clone()),
+            counts,
         })
     }
 
@@ -136,9 +140,13 @@ impl Node {
     /// What operators may ask of it.
     pub(super) fn page(&self) -> ClusterPage {
         let (inspector, (cluster, node)) = (self.handle.inspector(), self.names.clone());
-        let asked = inspector.clone();
+        let (asked, counts) = (inspector.clone(), Arc::clone(&self.counts));
+        let look = move || {
+            let inspection = inspector.inspect()?;
+            Some(view::view((&cluster, &node), inspection, &counts))
+        };
         ClusterPage {
-            look: Arc::new(move || Some(view::view((&cluster, &node), inspector.inspect()?))),
+            look: Arc::new(look),
             rebalance: Arc::new(move || asked.rebalance()),
         }
     }

@@ -2,10 +2,15 @@
 
 use crate::side::{ClusterView, NodeView};
 use broker_core::cluster::authority::Standing;
-use broker_etcd::{Inspection, NodeState};
+use broker_etcd::{Inspection, NodeState, PeerCounts};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the admin listener shows of an inspection.
-pub(super) fn view((cluster, node): (&str, &str), inspection: Inspection) -> ClusterView {
+pub(super) fn view(
+    (cluster, node): (&str, &str),
+    inspection: Inspection,
+    counts: &PeerCounts,
+) -> ClusterView {
     let mut nodes: Vec<NodeView> = inspection.nodes.iter().map(of_node).collect();
     let mut vacant = 0;
     for (owner, epoch) in &inspection.slots {
@@ -33,8 +38,15 @@ pub(super) fn view((cluster, node): (&str, &str), inspection: Inspection) -> Clu
         vacant,
         slot_changes: inspection.slot_changes,
         valid_ms: inspection.valid_ms,
+        etcd_seconds: inspection.etcd_took.as_secs_f64(),
+        messages: [&counts.sent, &counts.received, &counts.lost].map(read),
+        refused: read(&counts.refused),
         nodes,
     }
+}
+
+fn read(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
 }
 
 fn of_node(node: &NodeState) -> NodeView {

@@ -1,7 +1,7 @@
 //! The metrics of the process as a whole: its state, its bounds, and the system's figures.
 
 use super::labelled;
-use crate::side::cluster::ClusterView;
+use crate::side::cluster::{ClusterView, MESSAGES};
 use crate::side::exposition::{Kind, Row};
 use crate::side::process::{cpu_time, open_files_max};
 use crate::side::status::Status;
@@ -64,6 +64,30 @@ pub(super) const OF_CLUSTER: &[Row<ProcessState>] = &[
         help: "1 while etcd answers this node",
         kind: Kind::Gauge,
         read: |it, to| to.one(it.of_cluster(|view| u64::from(view.has_etcd))),
+    },
+    Row {
+        name: "heliograph_cluster_etcd_seconds",
+        help: "How long etcd took for the last keepalive that it answered",
+        kind: Kind::Gauge,
+        read: |it, to| to.one(it.cluster.as_ref().map_or(0.0, |view| view.etcd_seconds)),
+    },
+    Row {
+        name: "heliograph_cluster_messages_total",
+        help: "Messages to and from other nodes: questions, answers and what waits on slots that move",
+        kind: Kind::Counter,
+        read: |it, to| {
+            let counts = it
+                .cluster
+                .as_ref()
+                .map_or([0; MESSAGES.len()], |view| view.messages);
+            labelled(to, "outcome", &MESSAGES, &counts);
+        },
+    },
+    Row {
+        name: "heliograph_cluster_peers_refused_total",
+        help: "Connections to the port for messages of other nodes that were refused",
+        kind: Kind::Counter,
+        read: |it, to| to.one(it.of_cluster(|view| view.refused)),
     },
 ];
 

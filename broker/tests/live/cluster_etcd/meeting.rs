@@ -46,6 +46,13 @@ fn who_is_connected_to_whichever_node_meets() {
         let metrics = node.scrape();
         assert_eq!(metrics.sum("heliograph_cluster_members"), 3.0);
         assert_eq!(metrics.sum("heliograph_cluster_etcd_up"), 1.0);
+        let took = metrics.sum("heliograph_cluster_etcd_seconds");
+        assert!(took > 0.0 && took < 3.0, "{took}");
+        for outcome in ["sent", "received"] {
+            let name = format!("heliograph_cluster_messages_total{{outcome=\"{outcome}\"}}");
+            assert!(metrics.sum(&name) > 0.0, "{name}");
+        }
+        assert_eq!(metrics.sum("heliograph_cluster_peers_refused_total"), 0.0);
         assert!(metrics.sum("heliograph_cluster_valid_seconds") > 2.0);
         assert!(metrics.sum("heliograph_cluster_epoch_changes_total") >= 4096.0);
         assert!(!node.log().contains("ERROR"), "{}", node.log());
