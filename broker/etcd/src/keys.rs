@@ -3,8 +3,10 @@
 //! ```text
 //!  /heliograph/<cluster>/c/<slot>/<region:account:name>   a channel's record          never watched
 //!  /heliograph/<cluster>/live/<node>                      a registration, leased      ┐
-//!  /heliograph/<cluster>/meta                             the format, the slot key    │ one range:
-//!  /heliograph/<cluster>/roster/<node>                    a member                    │ read and watched
+//!  /heliograph/<cluster>/meta                             the format, the slot key    │
+//!  /heliograph/<cluster>/order/<node>                     what an operator asks of it │ one range:
+//!  /heliograph/<cluster>/report/<node>                    its answer to that          │ read and watched
+//!  /heliograph/<cluster>/roster/<node>                    a member                    │
 //!  /heliograph/<cluster>/s/<slot>                         a slot's owner              ┘
 //!  /heliograph/<cluster>/w/<node>/<lane>                  the last batch of records   never watched
 //! ```
@@ -26,6 +28,10 @@ pub(crate) enum Watched {
     Slot(Slot),
     Registration(Name),
     Roster(Name),
+    /// An order of an operator for a node.
+    Order(Name),
+    /// A node's report about its last order.
+    Report(Name),
     Meta,
 }
 
@@ -46,6 +52,14 @@ impl Keys {
 
     pub(crate) fn roster(&self, node: &Name) -> String {
         format!("{}roster/{node}", self.prefix)
+    }
+
+    pub(crate) fn order(&self, node: &Name) -> String {
+        format!("{}order/{node}", self.prefix)
+    }
+
+    pub(crate) fn report(&self, node: &Name) -> String {
+        format!("{}report/{node}", self.prefix)
     }
 
     pub(crate) fn meta(&self) -> String {
@@ -88,6 +102,14 @@ impl Keys {
         )
     }
 
+    /// The range of all reports.
+    pub(crate) fn reports(&self) -> (String, String) {
+        (
+            format!("{}report/", self.prefix),
+            format!("{}report0", self.prefix),
+        )
+    }
+
     /// The ranges between those of this version, except among the watched ones: what others have put below the prefix.
     pub(crate) fn of_others(&self) -> [(String, String); 4] {
         let prefix = &self.prefix;
@@ -113,6 +135,8 @@ impl Keys {
             "s" => slot_of(rest).map(Watched::Slot),
             "live" => Name::new(rest).map(Watched::Registration),
             "roster" => Name::new(rest).map(Watched::Roster),
+            "order" => Name::new(rest).map(Watched::Order),
+            "report" => Name::new(rest).map(Watched::Report),
             _ => None,
         }
     }
@@ -148,7 +172,18 @@ mod tests {
             Some(Watched::Registration(node.clone()))
         );
         let roster = keys.roster(&node);
-        assert_eq!(keys.parse(roster.as_bytes()), Some(Watched::Roster(node)));
+        assert_eq!(
+            keys.parse(roster.as_bytes()),
+            Some(Watched::Roster(node.clone()))
+        );
+        let order = keys.order(&node);
+        assert_eq!(order, "/heliograph/prod/order/n1");
+        assert_eq!(
+            keys.parse(order.as_bytes()),
+            Some(Watched::Order(node.clone()))
+        );
+        let report = keys.report(&node);
+        assert_eq!(keys.parse(report.as_bytes()), Some(Watched::Report(node)));
         assert_eq!(keys.parse(keys.meta().as_bytes()), Some(Watched::Meta));
         let record = keys.record(Slot(10), "eu-1:1:channel/x");
         assert_eq!(record, "/heliograph/prod/c/00a/eu-1:1:channel/x");
@@ -185,6 +220,8 @@ mod tests {
             keys.slot(Slot(4_095)),
             keys.registration(&node),
             keys.roster(&node),
+            keys.order(&node),
+            keys.report(&node),
             keys.meta(),
         ] {
             assert!(inside(&key), "{key}");

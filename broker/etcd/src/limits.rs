@@ -134,6 +134,36 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(2);
 /// From one line of the log about refused connections to the next, for each reason.
 pub const NOTE_EVERY: Duration = Duration::from_secs(10);
 
+/// From one report of a node that drains to the next, and how long a report that etcd does not take waits.
+pub const REPORT_EVERY_MS: u64 = 1_000;
+
+/// After this long a report that etcd did not take is of no use: the operator's command has ended.
+pub const REPORT_MAX_MS: u64 = 10_000;
+
+/// How often a command looks at etcd that waits for nodes: all watched keys, half a megabyte.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a node may take to say that it carries out an order: two of its ticks, and a busy machine.
+pub const OBEYS_MAX: Duration = Duration::from_secs(10);
+
+/// How long a command waits for reports, and how often it looks for them.
+pub const REPORTS_WAIT: Duration = Duration::from_secs(5);
+
+/// See [`REPORTS_WAIT`]. Short, since it is how exactly clocks can be compared.
+pub const REPORTS_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a command waits for the end of a drain: as long as a process gives its slots away, and what it takes to
+/// begin and to leave.
+pub const DRAIN_MAX: Duration = Duration::from_secs(140);
+
+/// How long parts may take to become equal. All slots of a node move in some seconds; loading large records takes
+/// longer.
+pub const REBALANCE_MAX: Duration = Duration::from_secs(600);
+
+/// After this long without a slot that moves, and being asked again, nodes give no more: more than the waits for a
+/// parcel's answer and for a transfer without an outcome.
+pub const STILL_MAX: Duration = Duration::from_secs(15);
+
 /// Keys of others below the prefix that an operator is shown of one place.
 pub const FOREIGN_KEYS_MAX: i64 = 10;
 

@@ -22,6 +22,9 @@ pub trait Service: Send + 'static {
     /// What became of a change of a record: called once for each that was taken.
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>);
 
+    /// How many messages wait for peers in all shards, for operators. Some seconds old.
+    fn waiting(&self) -> u64;
+
     /// What the node knows has changed. Comes after the orders that the same change causes.
     fn learn(&mut self, news: News);
 }
@@ -61,6 +64,8 @@ pub enum Order {
     Release(Held, Cause),
     /// Close all connections over 2 s: this node is alone. Records are kept.
     Alone,
+    /// An operator wants the process to end in order: [`crate::Handle::drain`] follows.
+    Drain,
     /// The process ends.
     Exit(Ending),
 }

@@ -5,7 +5,8 @@ use crate::keys::{Keys, Watched};
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{Name, Names, TooManyNodes};
 use crate::values::{
-    self, MetaValue, OwnerValue, RegistrationValue, RosterValue, RosterWord, SlotValue, ValueError,
+    self, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, RosterWord, SlotValue,
+    ValueError,
 };
 use broker_core::cluster::message::{Compare, Transaction};
 use broker_core::cluster::types::{
@@ -30,6 +31,10 @@ pub(crate) struct Translator {
     addresses: BTreeMap<NodeId, Box<str>>,
     /// An address has changed since [`Self::take_moved`].
     moved: bool,
+    /// The last order for this node, until [`Self::take_order`].
+    order: Option<(Revision, OrderValue)>,
+    /// The highest inner version that the meta key wants.
+    pub(crate) lowest: u32,
 }
 
 /// A key of ours whose value is not: nothing is concluded from what was read with it.
@@ -83,6 +88,8 @@ impl Translator {
             mail_to: BTreeMap::new(),
             addresses: BTreeMap::new(),
             moved: false,
+            order: None,
+            lowest: 0,
         }
     }
 
@@ -106,6 +113,11 @@ impl Translator {
     /// Whether an address has changed since the last call.
     pub(crate) fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
+    }
+
+    /// The order for this node that was seen last, with its revision.
+    pub(crate) fn take_order(&mut self) -> Option<(Revision, OrderValue)> {
+        self.order.take()
     }
 
     /// All watched keys as of one revision. Those of another cluster of the same name are of another history, for which
@@ -136,6 +148,10 @@ impl Translator {
             return Ok(None);
         };
         let value = (row.version() > 0).then(|| row.value());
+        if watched == Watched::Order(self.me.clone()) {
+            self.note_order(value, revision_of(row.mod_revision()));
+            return Ok(None);
+        }
         let lease = LeaseId(row.lease().cast_unsigned());
         match self.key_and_value(watched, value, lease) {
             Ok(Some((key, value))) => Ok(Some(Change {
@@ -151,6 +167,14 @@ impl Translator {
         }
     }
 
+    /// An order of a later version is not for this one, and spoils nothing.
+    fn note_order(&mut self, value: Option<&[u8]>, revision: Revision) {
+        let order = value.and_then(|bytes| values::read(bytes).ok());
+        if let Some(order) = order {
+            self.order = Some((revision, order));
+        }
+    }
+
     fn key_and_value(
         &mut self,
         watched: Watched,
@@ -158,7 +182,13 @@ impl Translator {
         lease: LeaseId,
     ) -> Result<Option<(Key, Option<Value>)>, Why> {
         Ok(Some(match watched {
-            Watched::Meta => return Ok(None),
+            // One that cannot be read is reported where it is read as a whole.
+            Watched::Meta => {
+                let meta: Option<MetaValue> = value.and_then(|bytes| values::read(bytes).ok());
+                self.lowest = meta.map_or(0, |meta| meta.lowest).max(self.lowest);
+                return Ok(None);
+            }
+            Watched::Order(_) | Watched::Report(_) => return Ok(None),
             Watched::Slot(slot) => {
                 let value = value.map(|bytes| self.slot_value(bytes)).transpose()?;
                 (Key::Slot(slot), value)

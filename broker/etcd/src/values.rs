@@ -2,6 +2,7 @@
 //!
 //! Unknown fields are passed over, so that a later version may add some; another format is refused.
 
+use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::{Incarnation, ParcelId};
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
@@ -112,6 +113,14 @@ pub(crate) struct RegistrationValue {
     pub(crate) process: Process,
     /// The program's, for operators.
     pub(crate) version: Box<str>,
+    /// Its [`INNER_VERSION`].
+    #[serde(default = "first")]
+    pub(crate) inner: u32,
+}
+
+/// The inner version of programs that do not write theirs.
+fn first() -> u32 {
+    1
 }
 
 impl RegistrationValue {
@@ -120,6 +129,7 @@ impl RegistrationValue {
             format: FORMAT,
             process: incarnation.into(),
             version: env!("CARGO_PKG_VERSION").into(),
+            inner: INNER_VERSION,
         }
     }
 }
@@ -154,7 +164,7 @@ impl RosterValue {
     }
 }
 
-/// What never changes in the life of a cluster. Written once, by its first node.
+/// What never changes in the life of a cluster but its lowest inner version. Written by its first node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MetaValue {
     format: u32,
@@ -163,6 +173,9 @@ pub(crate) struct MetaValue {
     pub(crate) slots: u16,
     /// The key of the hash that finds a channel's slot: 16 bytes as hexadecimal digits.
     slot_key: Box<str>,
+    /// The lowest inner version of its nodes: one with a lower [`INNER_VERSION`] does not start. Operators raise it.
+    #[serde(default = "first")]
+    pub(crate) lowest: u32,
 }
 
 impl MetaValue {
@@ -172,6 +185,7 @@ impl MetaValue {
             id: HEXLOWER.encode(&id).into(),
             slots,
             slot_key: HEXLOWER.encode(&slot_key).into(),
+            lowest: INNER_VERSION,
         }
     }
 
@@ -181,6 +195,63 @@ impl MetaValue {
             .ok()?
             .try_into()
             .ok()
+    }
+}
+
+/// What an operator asks of a process. Written under the lease of its registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OrderValue {
+    format: u32,
+    /// Who is meant: a later process of the node does not carry it out.
+    #[serde(flatten)]
+    pub(crate) process: Process,
+    pub(crate) order: OrderWord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OrderWord {
+    /// Give all slots away, then end.
+    Drain,
+    /// Give away what is above an equal part.
+    Rebalance,
+    /// Report alone.
+    Report,
+}
+
+impl OrderValue {
+    pub(crate) fn new(process: Process, order: OrderWord) -> Self {
+        Self {
+            format: FORMAT,
+            process,
+            order,
+        }
+    }
+}
+
+/// What a process says to its last order; each second while it drains. Written under the lease of its registration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportValue {
+    format: u32,
+    /// The revision of the order.
+    pub(crate) order: u64,
+    /// By its calendar, in milliseconds since 1970.
+    pub(crate) unix_ms: u64,
+    /// Messages that wait for peers.
+    pub(crate) waiting: u64,
+    /// The nodes that answered it lately.
+    pub(crate) reaches: Vec<Box<str>>,
+}
+
+impl ReportValue {
+    pub(crate) fn new(order: u64, unix_ms: u64, waiting: u64, reaches: Vec<Box<str>>) -> Self {
+        Self {
+            format: FORMAT,
+            order,
+            unix_ms,
+            waiting,
+            reaches,
+        }
     }
 }
 
@@ -238,6 +309,12 @@ mod tests {
             br#"{"format":1,"address":"10.0.0.1:7443","peers":"10.0.0.1:7444","state":"away"}"#;
         assert_eq!(roster, expected);
         let meta = MetaValue::new([1; 8], 4_096, *b"0123456789abcdef");
+        let order = write(&OrderValue::new(INCARNATION.into(), OrderWord::Drain));
+        let expected = br#"{"format":1,"directory":7,"start":3,"order":"drain"}"#;
+        assert_eq!(order, expected);
+        let report = write(&ReportValue::new(9, 8, 7, vec!["n2".into()]));
+        let expected = br#"{"format":1,"order":9,"unix_ms":8,"waiting":7,"reaches":["n2"]}"#;
+        assert_eq!(report, expected);
         let again: MetaValue = read(&write(&meta)).unwrap();
         assert_eq!(again.slot_key(), Some(*b"0123456789abcdef"));
         let registration: RegistrationValue =

@@ -2,25 +2,25 @@
 //! `warning` or an `error`; only errors make the exit code 1.
 
 use super::table::bytes;
-use super::{Place, written};
+use super::{Place, nodes, written};
 use crate::server::{Failure, cluster_secret};
 use crate::terminal::plain;
 use broker_etcd::operator::{EtcdMember, MemberStatus, Survey, survey};
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Finding {
-    level: Level,
-    text: String,
+pub(super) struct Finding {
+    pub(super) level: Level,
+    pub(super) text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Ok,
     Warning,
     Error,
@@ -31,7 +31,10 @@ pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<(), Failure> {
     let mut findings = vec![secret(place)];
     match survey(&place.etcd, &place.name) {
         Err(why) => findings.push(error(format!("etcd: {why}"))),
-        Ok(survey) => findings.extend(of_etcd(&survey)),
+        Ok(survey) => {
+            findings.extend(of_etcd(&survey));
+            findings.extend(nodes::findings(place, &survey));
+        }
     }
     findings.extend(names(place));
     let mut text = String::new();
@@ -195,6 +198,17 @@ fn names(place: &Place) -> Vec<Finding> {
 }
 
 fn resolved(name: &str) -> Finding {
+    match resolve(name) {
+        Ok(addresses) => {
+            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            ok(format!("{name} is {}", addresses.join(" ")))
+        }
+        Err(why) => warning(format!("{name} does not resolve: {why}")),
+    }
+}
+
+/// The addresses of a name, or why there are none.
+pub(super) fn resolve(name: &str) -> Result<BTreeSet<IpAddr>, String> {
     let (tell, told) = mpsc::channel();
     let host = name
         .trim_start_matches('[')
@@ -203,29 +217,25 @@ fn resolved(name: &str) -> Finding {
     // The system's resolver has no bound of its own; what it finds later is of no use.
     std::thread::spawn(move || {
         let found = (host.as_str(), 443).to_socket_addrs();
-        let _ = tell.send(found.map(|found| found.map(|at| at.ip()).collect::<BTreeSet<_>>()));
+        let _ = tell.send(found.map(|found| found.map(|at| at.ip()).collect()));
     });
     match told.recv_timeout(RESOLVE_MAX) {
-        Ok(Ok(addresses)) => {
-            let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            ok(format!("{name} is {}", addresses.join(" ")))
-        }
-        Ok(Err(why)) => warning(format!("{name} does not resolve: {why}")),
-        Err(_) => warning(format!("{name} does not resolve in time")),
+        Ok(found) => found.map_err(|why| why.to_string()),
+        Err(_) => Err("no answer in time".into()),
     }
 }
 
-fn ok(text: String) -> Finding {
+pub(super) fn ok(text: String) -> Finding {
     let level = Level::Ok;
     Finding { level, text }
 }
 
-fn warning(text: String) -> Finding {
+pub(super) fn warning(text: String) -> Finding {
     let level = Level::Warning;
     Finding { level, text }
 }
 
-fn error(text: String) -> Finding {
+pub(super) fn error(text: String) -> Finding {
     let level = Level::Error;
     Finding { level, text }
 }

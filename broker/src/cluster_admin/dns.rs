@@ -1,13 +1,16 @@
 //! `broker cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
 
 use super::Place;
+use super::nodes::KINDS;
 use crate::server::Failure;
 use crate::terminal::plain;
+use broker_core::control::node_label;
 use broker_etcd::operator::Survey;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-/// Every name below the domain leads to all nodes that are registered: any of them takes any connection.
+/// Every name below the domain leads to all nodes that are registered: any of them takes any connection. With `direct`,
+/// those that name a node lead to that one; without its records, a node that is lost is any name again.
 pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
     let Some(domain) = &place.settings.advertise.domain else {
         let text = "advertise.domain: allowed the domain below which endpoints have their names";
@@ -16,9 +19,9 @@ pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
     let mut text = String::from(
         "; the addresses at which nodes reach each other: replace those that clients cannot reach\n",
     );
-    let mut addresses = BTreeSet::new();
-    for (name, node) in &survey.nodes {
-        let name = plain(name);
+    let (mut addresses, mut direct) = (BTreeSet::new(), String::new());
+    for (node_name, node) in &survey.nodes {
+        let name = plain(node_name);
         let address = node.address.as_deref().unwrap_or_default();
         match address.parse::<SocketAddr>() {
             _ if node.registration.is_none() => {
@@ -26,18 +29,28 @@ pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
             }
             Ok(at) => {
                 addresses.insert(at.ip());
+                if place.settings.cluster.direct {
+                    let label = node_label(node_name);
+                    for kind in KINDS {
+                        direct += &record(&format!("{kind}-{label}.{domain}."), at.ip());
+                    }
+                }
             }
             Err(_) => text += &format!("; {name} has no IP address: {}\n", plain(address)),
         }
     }
     for address in addresses {
-        let kind = match address {
-            IpAddr::V4(_) => "A",
-            IpAddr::V6(_) => "AAAA",
-        };
-        text += &format!("*.{domain}. {TTL} IN {kind} {address}\n");
+        text += &record(&format!("*.{domain}."), address);
     }
-    Ok(text)
+    Ok(text + &direct)
+}
+
+fn record(name: &str, address: IpAddr) -> String {
+    let kind = match address {
+        IpAddr::V4(_) => "A",
+        IpAddr::V6(_) => "AAAA",
+    };
+    format!("{name} {TTL} IN {kind} {address}\n")
 }
 
 /// Seconds for which a resolver may keep a record: as long as a lost node may still be tried.

@@ -1,11 +1,14 @@
 //! `broker cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change there.
-//! Each command asks etcd itself; no node needs to run.
+//! Each command asks etcd itself; what nodes are to do is asked through it.
 //!
-//! In reading order: `status`, `check`, `dns`; `exchange` (records from a data directory into etcd, and back); `table`.
+//! In reading order: `status`, `check` with `nodes`, `dns`; `moves` (drain, rebalance, the end of an upgrade);
+//! `exchange` (records from a data directory into etcd, and back); `table`.
 
 mod check;
 mod dns;
 mod exchange;
+mod moves;
+mod nodes;
 mod status;
 mod table;
 
@@ -33,13 +36,16 @@ pub fn run(flags: &ClusterFlags, out: &mut dyn Write) -> Result<(), Failure> {
             exchange::import(&place, directory, *replace)?
         }
         ClusterCommand::Export { directory } => exchange::export(&place, directory)?,
+        ClusterCommand::Drain { node } => return moves::drain(&place, node, out),
+        ClusterCommand::Rebalance => return moves::rebalance(&place, out),
+        ClusterCommand::FinishUpgrade => moves::finish_upgrade(&place)?,
         ClusterCommand::Dns => dns::text(&place, &place.survey()?)?,
     };
     written(out, &text)
 }
 
 fn written(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
-    let written = out.write_all(text.as_bytes());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Failure::Fatal(format!("stdout: {error}")))
 }
 

@@ -60,8 +60,8 @@ pub struct ClusterFlags {
 pub enum ClusterCommand {
     /// Print nodes, registrations, who owns how many slots, and the members of etcd
     Status,
-    /// Check etcd (versions, quota, compaction, keys), the secret, and whether the names of endpoints resolve: a line
-    /// each. Warnings leave the exit code at 0
+    /// Check etcd (versions, quota, compaction, keys), the secret, the clocks of the nodes and the links between them,
+    /// and whether the names of endpoints resolve: a line each. Warnings leave the exit code at 0
     Check,
     /// Remove a node that does not run from the members: nodes no longer ask for it or wait for it
     Remove {
@@ -72,6 +72,17 @@ pub enum ClusterCommand {
         #[arg(long)]
         lost: bool,
     },
+    /// Have a node give its slots, and the messages that wait, to other nodes and end as after SIGTERM; print how far
+    /// it is
+    Drain {
+        /// Its name
+        #[arg(value_name = "NODE")]
+        node: String,
+    },
+    /// Have all nodes give each other slots until each has an equal part; print the parts before and after
+    Rebalance,
+    /// Raise the lowest inner version that nodes may have to that of all nodes: the last step of an upgrade
+    FinishUpgrade,
     /// Put every channel of a stopped broker's data directory into etcd, while no node runs
     Import {
         /// The data directory

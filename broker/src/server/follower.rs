@@ -1,18 +1,36 @@
-//! The main thread's part in a cluster whose owners change: it says when a shard hangs and when the process is to end,
-//! and learns of the node's own end.
+//! The main thread's part in a cluster whose owners change: it says when a shard hangs, how much waits and when the
+//! process is to end, and learns of the node's own end.
 
 use super::node::Node;
 use super::{Failure, pulse::Pulse};
 use crate::side::{Status, StatusBoard};
+use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::message::Ending;
 use crossbeam_channel::{Receiver, never};
 use std::time::{Duration, Instant};
 
+/// What a node reports to the main thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NodeNews {
+    /// An operator wants the process to end in order.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "no node reports anything")
+    )]
+    Drain,
+    /// It has ended.
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "no node reports anything")
+    )]
+    Ended(Ending),
+}
+
 /// One per process; without a node it does nothing.
 pub(super) struct Follower<'n> {
     node: Option<&'n Node>,
-    /// What the node says of its end.
-    pub(super) ended: Receiver<Ending>,
+    /// What the node reports.
+    pub(super) news: Receiver<NodeNews>,
     is_stuck: bool,
 }
 
@@ -24,14 +42,15 @@ impl<'n> Follower<'n> {
         }
         Self {
             node,
-            ended: node.map_or_else(never, Node::endings),
+            news: node.map_or_else(never, Node::news),
             is_stuck: false,
         }
     }
 
-    /// Once a second: are the shards well, and can clients be served?
-    pub(super) fn look(&mut self, pulse: &Pulse, status: &StatusBoard, now: Instant) {
+    /// Once a second: are the shards well, can clients be served, and how many messages wait?
+    pub(super) fn look(&mut self, pulse: &Pulse, status: &StatusBoard, waiting: u64, now: Instant) {
         let Some(node) = self.node else { return };
+        node.waiting(waiting);
         let is_stuck = !pulse.is_well(now);
         if is_stuck != self.is_stuck {
             self.is_stuck = is_stuck;
@@ -57,6 +76,10 @@ pub(super) fn failure(ending: Ending) -> Failure {
         Ending::NameTaken => Failure::Configuration(
             "cluster.node: another machine runs under this name: allowed one that no other node has".into(),
         ),
+        Ending::Outdated { lowest } => Failure::Configuration(format!(
+            "this program is too old for its cluster, whose nodes have agreed on inner version {lowest}; this one has \
+             {INNER_VERSION}: install the version of the other nodes"
+        )),
     }
 }
 
@@ -68,7 +91,9 @@ pub(super) fn report(ending: Ending) {
             left,
             "slots that no other node took: their channels are away until another node takes them"
         ),
-        Ending::Removed | Ending::NameTaken => tracing::warn!("{}", failure(ending)),
+        Ending::Removed | Ending::NameTaken | Ending::Outdated { .. } => {
+            tracing::warn!("{}", failure(ending))
+        }
     }
 }
 

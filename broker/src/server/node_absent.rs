@@ -1,10 +1,10 @@
 //! In a binary without the cargo feature `cluster`: there is no node, since the configuration refuses `cluster.etcd`.
 
 use super::cluster::EtcdPart;
+use super::follower::NodeNews;
 use super::{Failure, data_dir::DataDir};
 use crate::edge::{Links, Post};
 use crate::side::ClusterPage;
-use broker_core::cluster::message::Ending;
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
@@ -38,7 +38,7 @@ impl Node {
         match *self {}
     }
 
-    pub(super) fn endings(&self) -> Receiver<Ending> {
+    pub(super) fn news(&self) -> Receiver<NodeNews> {
         match *self {}
     }
 
@@ -47,6 +47,10 @@ impl Node {
     }
 
     pub(super) fn stuck(&self, _: bool) {
+        match *self {}
+    }
+
+    pub(super) fn waiting(&self, _: u64) {
         match *self {}
     }
 

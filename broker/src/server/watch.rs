@@ -1,6 +1,6 @@
 //! The main thread once everything runs: it waits for signals and reports of shards, and ends the process in order.
 
-use super::follower::{self, Follower, GIVING_MAX};
+use super::follower::{self, Follower, GIVING_MAX, NodeNews};
 use super::pulse::{Pulse, ShardChange};
 use super::reload::Reloader;
 use super::supervisor::Supervisor;
@@ -37,6 +37,8 @@ pub(super) struct Rounds {
     pulse: Pulse,
     /// Made of the pulse's answers.
     history: Shared<History>,
+    /// Messages that wait for peers, by shard, as of its last answer.
+    waiting: Vec<u64>,
     /// The next one.
     due: Instant,
     /// The next reminder of the operator.
@@ -47,6 +49,8 @@ pub(super) struct Rounds {
 enum News {
     Command(Command),
     Shard(ShardEvent),
+    /// An operator wants the node of the cluster to end in order.
+    Drain,
     /// The node of the cluster has ended.
     Node(Ending),
     /// The wait's time is over.
@@ -100,7 +104,7 @@ impl Watch<'_> {
     fn serve(&mut self) -> Result<(), Failure> {
         loop {
             match self.next(Instant::now() + REMIND_EVERY) {
-                News::Command(Command::End) => return Ok(()),
+                News::Command(Command::End) | News::Drain => return Ok(()),
                 News::Command(Command::Reload) => {
                     self.supervisor.reloading();
                     self.reloader.reload_all();
@@ -126,7 +130,8 @@ impl Watch<'_> {
         loop {
             match self.next(until) {
                 News::Command(Command::End) => return Err(Failure::Impatience),
-                News::Command(Command::Reload) | News::Shard(ShardEvent::Drained(_)) => {}
+                News::Command(Command::Reload) | News::Drain => {}
+                News::Shard(ShardEvent::Drained(_)) => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Node(ending) => {
                     follower::report(ending);
@@ -161,7 +166,7 @@ impl Watch<'_> {
         while left > 0 {
             match self.next(until) {
                 News::Command(Command::End) => return Err(Failure::Impatience),
-                News::Command(Command::Reload) => {}
+                News::Command(Command::Reload) | News::Drain => {}
                 News::Shard(event) if wanted(event) => left -= 1,
                 News::Shard(ShardEvent::Drained(_)) | News::Node(_) => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
@@ -179,11 +184,12 @@ impl Watch<'_> {
             let news = select! {
                 recv(self.told) -> command => command.map_or(News::Late, News::Command),
                 recv(self.happened) -> event => event.map_or(News::Late, News::Shard),
-                recv(self.follower.ended) -> ending => match ending {
-                    Ok(ending) => News::Node(ending),
+                recv(self.follower.news) -> news => match news {
+                    Ok(NodeNews::Drain) => News::Drain,
+                    Ok(NodeNews::Ended(ending)) => News::Node(ending),
                     Err(_) => {
                         // It has said how it ended, or panicked: then its slots are others' soon.
-                        self.follower.ended = never();
+                        self.follower.news = never();
                         News::Late
                     }
                 },
@@ -195,7 +201,9 @@ impl Watch<'_> {
             }
             match news {
                 News::Late if now < until => {}
-                News::Command(_) | News::Shard(_) | News::Node(_) | News::Late => return news,
+                News::Command(_) | News::Shard(_) | News::Drain | News::Node(_) | News::Late => {
+                    return news;
+                }
             }
         }
     }
@@ -220,7 +228,9 @@ impl Watch<'_> {
         if self.rounds.pulse.is_well(now) {
             self.supervisor.alive();
         }
-        self.follower.look(&self.rounds.pulse, &self.status, now);
+        let waiting = self.rounds.waiting.iter().sum();
+        self.follower
+            .look(&self.rounds.pulse, &self.status, waiting, now);
         self.reloader.look();
         give_memory_back();
         if now >= self.rounds.remind {
@@ -234,7 +244,13 @@ impl Rounds {
     /// Collects what shards answered and asks again.
     fn look(&mut self, now: Instant) -> Vec<ShardChange> {
         let mut history = self.history.lock();
-        let findings = self.pulse.poll(now, |answer| history.note(answer));
+        let waiting = &mut self.waiting;
+        let findings = self.pulse.poll(now, |answer| {
+            if let Some(waiting) = waiting.get_mut(answer.shard.index()) {
+                *waiting = answer.snapshot.counters.pending_messages;
+            }
+            history.note(answer);
+        });
         history.close(now);
         findings
     }
@@ -246,6 +262,7 @@ impl Rounds {
         now: Instant,
     ) -> Self {
         Self {
+            waiting: vec![0; mailboxes.len()],
             pulse: Pulse::new(mailboxes, now),
             history,
             due: now + ROUND_EVERY,

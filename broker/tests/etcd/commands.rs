@@ -70,6 +70,13 @@ fn status_has_members_registrations_slots_and_etcd() {
     );
 }
 
+/// A line that begins like this and has these words.
+fn found(text: &str, begin: &str, words: &str) {
+    let mut lines = text.lines();
+    let is = lines.any(|line| line.starts_with(begin) && line.contains(words));
+    assert!(is, "{begin} … {words} in\n{text}");
+}
+
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
 fn check_warns_and_finds_errors() {
@@ -80,12 +87,24 @@ fn check_warns_and_finds_errors() {
     let domain = "[advertise]\ndomain = 'absent.invalid'";
     let place = Place::with(&etcd.endpoint(), domain);
     cluster(&etcd);
-    let found = |text: &str, begin: &str, words: &str| {
-        let mut lines = text.lines();
-        let is = lines.any(|line| line.starts_with(begin) && line.contains(words));
-        assert!(is, "{begin} … {words} in\n{text}");
+    // A node that somebody wrote into etcd, and that does not run.
+    let silent = |words: &[&str]| {
+        let said = place.run(words);
+        let expected = (Some(1), "1 error\n");
+        assert_eq!((said.code, said.err.as_str()), expected, "{said:?}");
+        found(
+            &said.out,
+            "error    n2 is registered, and does not answer",
+            "hangs",
+        );
+        said.out
     };
-    let text = place.well(&["check"]);
+    let text = silent(&["check"]);
+    found(
+        &text,
+        "warning  n3 is a member that is expected to run",
+        "not registered",
+    );
     found(&text, "ok       cluster.secret_file = ", "secret");
     // The quota is etcd's default, and no test starts etcd with compaction.
     found(
@@ -106,10 +125,20 @@ fn check_warns_and_finds_errors() {
     );
     put(&etcd, "other/x", "1");
     put(&etcd, "live", "1");
-    let text = place.well(&["check"]);
+    let text = silent(&["check"]);
     found(&text, "warning  key /heliograph/prod/other/x: ", "prefix");
     found(&text, "warning  key /heliograph/prod/live: ", "prefix");
+}
 
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn check_finds_keys_that_cannot_be_read_and_a_secret_that_is_gone() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let place = Place::of(&etcd);
+    cluster(&etcd);
     etcd.ctl(&["put", META, r#"{"format":2}"#]);
     put(&etcd, "s/003", "{");
     std::fs::remove_file(place.path("secret")).unwrap();
@@ -131,9 +160,48 @@ fn check_warns_and_finds_errors() {
     );
     found(
         &said.out,
+        "warning  the nodes cannot be asked: the key ",
+        "/meta: ",
+    );
+    found(
+        &said.out,
         "error    cluster.secret_file = ",
         "allowed a file that can be read",
     );
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn a_clock_that_is_off_by_an_hour_and_a_link_that_is_cut_are_errors() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let place = Place::of(&etcd);
+    cluster(&etcd);
+    let live = r#"{"format":1,"directory":9,"start":1,"version":"0.1.0"}"#;
+    put(&etcd, "live/n3", live);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap().as_millis();
+    // As nodes answer: of an order that is newer than any.
+    for (node, unix_ms, reaches) in [("n2", now, r#""n3""#), ("n3", now - 3_600_000, "")] {
+        let report = format!(
+            r#"{{"format":1,"order":1000000000,"unix_ms":{unix_ms},"waiting":0,"reaches":[{reaches}]}}"#
+        );
+        put(&etcd, &format!("report/{node}"), &report);
+    }
+    let said = place.run(&["check"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for words in [
+        "error    n3: its clock is 360",
+        " s behind this machine's: signatures are refused from 300 s on\n",
+        "error    n3: its clock is 3",
+        " s behind that of n2",
+        "error    n3 gets no answer of n2: ",
+    ] {
+        assert!(said.out.contains(words), "{words} in\n{}", said.out);
+    }
+    assert!(!said.out.contains("n2 gets no answer"), "{}", said.out);
 }
 
 #[test]
@@ -211,6 +279,140 @@ fn dns_has_the_nodes_that_are_registered() {
         text.contains("; n3 is not registered: left out\n"),
         "{text}"
     );
+    let config = std::fs::read_to_string(place.path("broker.toml")).unwrap();
+    let direct = config.replace("link = 'plain'", "link = 'plain'\ndirect = true");
+    std::fs::write(place.path("broker.toml"), direct).unwrap();
+    let text = place.well(&["dns"]);
+    let records: Vec<_> = text.lines().filter(|line| !line.starts_with(';')).collect();
+    // The first digits of SHA-256 of the node's name.
+    assert_eq!(
+        records,
+        [
+            "*.cams.example. 30 IN A 127.0.0.2",
+            "m-0480a93d.cams.example. 30 IN A 127.0.0.2",
+            "v-0480a93d.cams.example. 30 IN A 127.0.0.2",
+            "r-0480a93d.cams.example. 30 IN A 127.0.0.2",
+        ]
+    );
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn an_upgrade_is_finished_when_all_nodes_have_the_newer_version() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let place = Place::of(&etcd);
+    let refused = |rule: &str| {
+        let said = place.run(&["finish-upgrade"]);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+        assert!(said.err.contains(rule), "{said:?}");
+    };
+    refused("no node is registered: start them first");
+    cluster(&etcd);
+    refused(
+        "n3 is a member that is expected to run, and is not registered: start it, or remove it",
+    );
+    let register = |node: &str, inner: u32| {
+        let value =
+            format!(r#"{{"format":1,"directory":7,"start":3,"version":"9","inner":{inner}}}"#);
+        put(&etcd, &format!("live/{node}"), &value);
+    };
+    register("n3", 2);
+    refused("n2 has inner version 1, and another node 2: upgrade it first");
+    register("n2", 2);
+    let meta = || etcd.ctl(&["get", "--print-value-only", META]);
+    let before = meta();
+    let text = place.well(&["finish-upgrade"]);
+    assert_eq!(
+        text,
+        "the lowest inner version was 1, and is 2: older programs do not start any more\n"
+    );
+    assert!(
+        !before.contains("lowest") && meta().contains(r#""lowest":2"#),
+        "{}",
+        meta()
+    );
+    for word in ["format", "id", "slots", "slot_key"] {
+        assert!(
+            meta().contains(&format!("\"{word}\":")),
+            "{word} stays: {}",
+            meta()
+        );
+    }
+    let text = place.well(&["finish-upgrade"]);
+    assert!(
+        text.starts_with("nothing to finish: all nodes have inner version 2"),
+        "{text}"
+    );
+    register("n2", 1);
+    refused("n2 has inner version 1");
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start_with("http", &["--quota-backend-bytes", "1000000"]);
+    let place = Place::of(&etcd);
+    cluster(&etcd);
+    let refused = |words: &[&str], code: i32, rule: &str| {
+        let said = place.run(words);
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{said:?}");
+        assert!(said.err.contains(rule), "{said:?}");
+    };
+    refused(&["drain", "n9"], 2, "n9: it is no member of the cluster");
+    refused(
+        &["drain", "n3"],
+        2,
+        "n3: it is not registered: start it first",
+    );
+    refused(
+        &["drain", "n2"],
+        2,
+        "n2: no other node runs that could take its slots",
+    );
+    let orders = || etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/prod/order/"]);
+    assert_eq!(orders().trim(), "");
+    for slot in ["010", "011"] {
+        let owner = r#"{"format":1,"owner":{"node":"n2","directory":7,"start":3}}"#;
+        put(&etcd, &format!("s/{slot}"), owner);
+    }
+    put(
+        &etcd,
+        "live/n3",
+        r#"{"format":1,"directory":9,"start":1,"version":"0.1.0"}"#,
+    );
+    let said = place.run(&["drain", "n2"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.out
+            .starts_with("n2: 3 slots left, does not answer so far, 0 s\n"),
+        "{said:?}"
+    );
+    assert!(
+        said.err.contains("n2: it does not answer: it hangs"),
+        "{said:?}"
+    );
+    let order = etcd.ctl(&["get", "--print-value-only", "/heliograph/prod/order/n2"]);
+    assert!(order.contains(r#""order":"drain""#), "{order}");
+    let large = "x".repeat(100_000);
+    while etcd.try_ctl(&["put", "filler", &large]).is_ok() {}
+    refused(
+        &["drain", "n2"],
+        1,
+        "n2: etcd takes no changes, since its quota is used up: compact",
+    );
+    let said = place.run(&["rebalance"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.err
+            .contains("etcd takes no changes, since its quota is used up"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -223,7 +425,10 @@ fn without_etcd_every_command_ends_and_says_so() {
     let place = Place::of(&etcd);
     cluster(&etcd);
     std::fs::create_dir(place.path("data")).unwrap();
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 8] = [
+        &["drain", "n2"],
+        &["rebalance"],
+        &["finish-upgrade"],
         &["status"],
         &["check"],
         &["remove", "n3"],

@@ -1,5 +1,9 @@
 //! Bounds and spans of the cluster. Spans are milliseconds of the node's own monotonic clock.
 
+/// What nodes of one cluster understand of each other: keys in etcd, messages, headers of connections that are passed
+/// on. Raised with each change that the version before would not understand; two neighbouring ones share a cluster.
+pub const INNER_VERSION: u32 = 1;
+
 /// Slots of a cluster: the number of parts that channels are divided into. It never changes.
 pub const SLOTS: u16 = 4_096;
 

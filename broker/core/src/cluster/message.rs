@@ -273,6 +273,11 @@ pub enum Ending {
     Removed,
     /// Another machine runs under this node's name (exit code 2).
     NameTaken,
+    /// The operator has raised the lowest [`super::limits::INNER_VERSION`] above this program's (exit code 2).
+    Outdated {
+        /// The lowest that is allowed.
+        lowest: u32,
+    },
 }
 
 /// A target of transfers.

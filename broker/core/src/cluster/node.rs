@@ -11,7 +11,8 @@ use super::silence::Silence;
 use super::slots::{Slots, Stage};
 use super::transfer::Transfers;
 use super::types::{
-    Change, EtcdId, Key, NodeId, Owner, Revision, RosterState, Slot, SlotRecord, Snapshot, Value,
+    Change, EtcdId, Key, LeaseId, NodeId, Owner, Revision, RosterState, Slot, SlotRecord, Snapshot,
+    Value,
 };
 use super::view::View;
 use crate::time::Now;
@@ -198,6 +199,13 @@ impl Cluster {
     #[must_use]
     pub fn is_registered(&self, node: NodeId) -> bool {
         self.view.registration(node).is_some()
+    }
+
+    /// The lease of this process's registration, while it is registered.
+    #[must_use]
+    pub fn lease(&self) -> Option<LeaseId> {
+        let registration = self.registering.current(&self.view)?;
+        Some(registration.lease)
     }
 
     /// Whether `node` answered lately.

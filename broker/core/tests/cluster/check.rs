@@ -364,6 +364,7 @@ impl Check {
             Ending::Drained { .. } => "drained, slots left",
             Ending::Removed => "removed",
             Ending::NameTaken => "name taken",
+            Ending::Outdated { .. } => "outdated",
         });
     }
 

@@ -1,4 +1,5 @@
-//! The meta key: what never changes in the life of a cluster. Nothing else is asked of etcd until it is known.
+//! The meta key: what never changes in the life of a cluster, and the lowest inner version of its nodes. Nothing else
+//! is asked of etcd until it is known.
 //!
 //! The first node writes it. A node that has seen etcd before never does: where the key is absent then, or is another
 //! cluster's, etcd has another history.
@@ -120,6 +121,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             );
             return self.control.trouble(&why);
         }
+        self.translator.lowest = self.translator.lowest.max(found.lowest);
         self.translator.cluster = Some(found.id.clone());
         self.meta.found = Some(found);
     }

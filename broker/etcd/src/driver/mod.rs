@@ -7,6 +7,7 @@ mod control;
 mod handle;
 mod meta;
 mod news;
+mod operator;
 mod outputs;
 mod records;
 
@@ -21,7 +22,7 @@ use crate::store::{self, Submission};
 use crate::translate::Translator;
 use crate::wire;
 use broker_core::cluster::message::{Ending, Input};
-use broker_core::cluster::types::Owner;
+use broker_core::cluster::types::{Owner, Revision};
 use broker_core::cluster::{self, Cluster, limits};
 use broker_core::time::Now;
 use control::{Control, Told};
@@ -29,6 +30,7 @@ use handle::Command;
 pub use handle::{Handle, Inspection, Inspector, NodeState, ParcelSender, StartError};
 use meta::Meta;
 use news::Known;
+use operator::Orders;
 use outputs::Changes;
 use records::Records;
 use rustix::time::{ClockId, clock_gettime};
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::Builder;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
@@ -142,6 +144,7 @@ struct Node<S: Service, P> {
     ending: Option<Ending>,
     published: Arc<AtomicU64>,
     known: Known,
+    orders: Orders,
 }
 
 /// What the tasks of the node report.
@@ -155,6 +158,8 @@ enum Event {
     Records(records::Event),
     /// The meta key was read or written, over this connection.
     Meta(u32, Told),
+    /// The report about this order was written, or a report was not.
+    Reported(Option<Revision>),
     /// The data directory was written.
     Kept(Result<(), Box<str>>),
 }
@@ -173,22 +178,6 @@ struct Keeping {
     kept: Kept,
     writing: Option<Kept>,
     last: Now,
-}
-
-/// A task that ends with its owner.
-#[derive(Debug)]
-struct Task(JoinHandle<()>);
-
-impl Task {
-    fn spawn(task: impl Future<Output = ()> + 'static) -> Self {
-        Self(tokio::task::spawn_local(task))
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 async fn run<S: Service, P: Peers>(
@@ -288,6 +277,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             ending: None,
             published: parts.published,
             known: Known::default(),
+            orders: Orders::default(),
         }
     }
 
@@ -300,6 +290,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.ask_meta();
         self.expire_writes();
         self.log_slots();
+        self.report();
         self.remember();
     }
 
@@ -311,6 +302,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             Event::Control(event) => self.control_event(event),
             Event::Records(event) => self.records_event(event),
             Event::Meta(generation, told) => self.meta_told(generation, told),
+            Event::Reported(written) => self.reported(written),
             Event::Kept(result) => {
                 let written = self.keeping.writing.take();
                 match (result, written) {
@@ -378,6 +370,7 @@ impl<S: Service, P: Peers> Node<S, P> {
 
     /// Gives the core everything that waits, and does what it wants.
     fn settle(&mut self) {
+        self.obey();
         while let Some(input) = self.inputs.pop_front() {
             self.cluster.handle(input, now());
             while let Some(output) = self.cluster.poll_output() {

@@ -1,18 +1,30 @@
-//! What operators ask of etcd: how a cluster is, and that a node is no longer expected. Each call connects, asks and
-//! ends, within a bounded time.
+//! What operators ask of etcd: how a cluster is, that a node is no longer expected, and what its nodes are to do. Each
+//! call connects, asks and ends, within a bounded time.
 
+mod drain;
+mod look;
 mod member;
+mod rebalance;
 mod remove;
+mod reports;
 mod survey;
+mod upgrade;
 
+pub use drain::{DrainError, DrainProgress, drain};
 pub use member::{EtcdMember, MemberStatus};
+pub use rebalance::{Parts, RebalanceError, rebalance};
 pub use remove::{RemoveError, Slots, remove};
+pub use reports::{NodeReport, Reports, reports};
 pub use survey::{Meta, NodeStatus, Registration, Survey, survey};
+pub use upgrade::{Raised, UpgradeError, finish_upgrade};
 
 use crate::config::Options;
 use crate::failure::Failure;
+use crate::keys::Keys;
 use crate::limits::{CALL, CONNECT};
 use crate::link::{self, Lines};
+use crate::names::Name;
+use look::Picture;
 use std::future::Future;
 use std::io;
 use tokio::time::timeout;
@@ -31,6 +43,48 @@ pub(crate) async fn connect(options: &Options) -> Result<Lines, Why> {
         }
     }
     Err(why)
+}
+
+/// A conversation that goes on over another connection when one fails.
+struct Session<'a> {
+    options: &'a Options,
+    keys: Keys,
+    lines: Option<Lines>,
+}
+
+impl<'a> Session<'a> {
+    fn new(options: &'a Options, cluster: &Name) -> Self {
+        Self {
+            options,
+            keys: Keys::new(cluster),
+            lines: None,
+        }
+    }
+
+    /// The connection, and the keys of the cluster.
+    async fn lines(&mut self) -> Result<(Lines, Keys), Why> {
+        let lines = match self.lines.take() {
+            Some(lines) => lines,
+            None => connect(self.options).await?,
+        };
+        self.lines = Some(lines.clone());
+        Ok((lines, self.keys.clone()))
+    }
+
+    /// The cluster as it is.
+    async fn look(&mut self) -> Result<Picture, Why> {
+        let (lines, keys) = self.lines().await?;
+        let looked = look::look(&lines, &keys).await;
+        if looked.is_err() {
+            self.lines = None;
+        }
+        looked
+    }
+}
+
+/// Whether etcd takes no changes since its quota is used up.
+fn is_full(why: &str) -> bool {
+    why.contains("database space exceeded")
 }
 
 /// The answer of a call, which is awaited for [`CALL`].

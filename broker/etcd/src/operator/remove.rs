@@ -96,6 +96,7 @@ pub fn remove(
                     owned += usize::from(owner.is_some_and(|owner| *owner.node == *node.as_str()));
                 }
                 Some(Watched::Roster(_) | Watched::Registration(_) | Watched::Meta) | None => {}
+                Some(Watched::Order(_) | Watched::Report(_)) => {}
             }
         }
         let member = member.ok_or(RemoveError::Unknown)?;

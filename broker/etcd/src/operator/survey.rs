@@ -134,6 +134,7 @@ impl Survey {
                     self.strangers.push(text(row));
                     Ok(())
                 }
+                Some(Watched::Order(_) | Watched::Report(_)) => Ok(()),
                 Some(Watched::Meta) => self.meta(row),
                 Some(Watched::Roster(node)) => self.member(&node, row),
                 Some(Watched::Registration(node)) => self.registration(&node, row).map(|process| {

@@ -6,6 +6,7 @@
 //! | `faults` | what moves slots, and what must not |
 //! | `records` `contract` | the registry: what every store holds to, and what is etcd's own |
 //! | `history` | another etcd, another cluster: nothing is claimed, nothing is written |
+//! | `input` | names that are taken, keys of others, orders of operators, an etcd without a majority |
 //! | `members` | three members of etcd, of which one freezes |
 //! | `secured` | etcd behind TLS, and with users |
 //! | `proxy` | a connection to etcd that can be held up |
@@ -19,6 +20,7 @@ mod claims;
 mod contract;
 mod faults;
 mod history;
+mod input;
 mod members;
 mod proxy;
 mod records;

@@ -34,6 +34,8 @@ pub(crate) struct Book {
     /// Gets the same.
     pub(crate) tell: Option<Sender<(Ticket, Result<(), StoreError>)>>,
     pub(crate) alone: u32,
+    /// Orders of operators to drain.
+    pub(crate) asked_to_drain: u32,
     pub(crate) endings: Vec<(String, Ending)>,
     faults: Vec<String>,
 }
@@ -325,6 +327,7 @@ impl Service for Shards {
             }
             Order::Release(held, _) => self.unserve(&mut book, held.slot),
             Order::Alone => book.alone += 1,
+            Order::Drain => book.asked_to_drain += 1,
             Order::Exit(ending) => book.endings.push((self.process.clone(), ending)),
         }
     }
@@ -332,6 +335,10 @@ impl Service for Shards {
     fn keep(&mut self, id: ParcelId, bytes: Vec<u8>) -> bool {
         self.book.lock().unwrap().kept.insert(id, bytes);
         true
+    }
+
+    fn waiting(&self) -> u64 {
+        0
     }
 
     fn learn(&mut self, _: News) {}

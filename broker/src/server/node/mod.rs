@@ -12,11 +12,11 @@ mod service;
 mod view;
 
 use super::cluster::EtcdPart;
+use super::follower::NodeNews;
 use super::{Failure, data_dir::DataDir};
 use crate::edge::{Links, Post};
 use crate::etcd_files::{self, EtcdFault};
 use crate::side::ClusterPage;
-use broker_core::cluster::message::Ending;
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
@@ -30,13 +30,16 @@ use mailbox::Mailbox;
 use service::Shards;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The running node. Dropped, it ends as if its process were killed.
 pub(super) struct Node {
     handle: Handle,
     desk: Arc<Desk>,
     map: Arc<SlotMap>,
-    endings: Receiver<Ending>,
+    news: Receiver<NodeNews>,
+    /// Messages that wait for peers.
+    waiting: Arc<AtomicU64>,
     /// The cluster's name, and this node's.
     names: (String, String),
     /// What happened to messages between nodes.
@@ -82,14 +85,16 @@ impl Node {
             accept_etcd: settings.accept_etcd,
         };
         let desk = Arc::new(Desk::new(Arc::clone(map), Arc::clone(mailboxes)));
-        let (endings, ended) = unbounded();
+        let (report, news) = unbounded();
+        let waiting = Arc::new(AtomicU64::new(0));
         let shards = Shards {
             desk: Arc::clone(&desk),
             map: Arc::clone(map),
             links: Arc::clone(links),
             placement: placement.clone(),
             mailboxes: Arc::clone(mailboxes),
-            endings,
+            report,
+            waiting: Arc::clone(&waiting),
             loading: HashMap::new(),
             kept: HashMap::new(),
             kept_bytes: 0,
@@ -103,7 +108,8 @@ impl Node {
             handle,
             desk,
             map: Arc::clone(map),
-            endings: ended,
+            news,
+            waiting,
             names: (part.name.clone(), part.node.clone()),
             counts,
         })
@@ -120,9 +126,14 @@ impl Node {
         Box::new(End { desk, shard })
     }
 
-    /// Where the end of the node is reported, once.
-    pub(super) fn endings(&self) -> Receiver<Ending> {
-        self.endings.clone()
+    /// Where the end of the node is reported, once, and before it that an operator wants it.
+    pub(super) fn news(&self) -> Receiver<NodeNews> {
+        self.news.clone()
+    }
+
+    /// How many messages wait for peers: for the reports to operators.
+    pub(super) fn waiting(&self, messages: u64) {
+        self.waiting.store(messages, Ordering::Relaxed);
     }
 
     /// Begins to give all slots to other nodes; the end of that is reported. False when the node has ended.

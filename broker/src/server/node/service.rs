@@ -1,8 +1,9 @@
 //! What the node's thread wants of the shards, handed to them; what it learns, put where they look.
 
+use super::super::follower::NodeNews;
 use super::desk::Desk;
 use crate::edge::{Links, Post, shards_now};
-use broker_core::cluster::message::{Cause, Ending, Held};
+use broker_core::cluster::message::{Cause, Held};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::cluster::types::ParcelId;
 use broker_core::id::{Identity, Slot};
@@ -18,6 +19,7 @@ use mailbox::Mailbox;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The shards, as the node's thread sees them.
 pub(super) struct Shards {
@@ -26,7 +28,9 @@ pub(super) struct Shards {
     pub(super) links: Arc<Links>,
     pub(super) placement: Placement,
     pub(super) mailboxes: Arc<[Mailbox<Post<Shard>>]>,
-    pub(super) endings: Sender<Ending>,
+    pub(super) report: Sender<NodeNews>,
+    /// Messages that wait for peers.
+    pub(super) waiting: Arc<AtomicU64>,
     /// Records of slots that are loaded, by shard: of as many slots as are loaded at a time.
     pub(super) loading: HashMap<Slot, (Held, Vec<Vec<Record>>)>,
     /// Messages of parcels that may be used.
@@ -58,7 +62,8 @@ impl Service for Shards {
             Order::Send(to, parcel) => self.desk.sends(to, parcel),
             Order::Release(held, cause) => self.release(held, cause),
             Order::Alone => self.desk.order_all(|_| SlotOrder::CloseAll),
-            Order::Exit(ending) => drop(self.endings.send(ending)),
+            Order::Drain => drop(self.report.send(NodeNews::Drain)),
+            Order::Exit(ending) => drop(self.report.send(NodeNews::Ended(ending))),
         }
     }
 
@@ -90,6 +95,10 @@ impl Service for Shards {
         let Ticket { shard, channel } = ticket;
         let letter = Post::Letter(Letter::Committed(channel, result));
         super::super::post(&self.mailboxes, shard.index(), letter);
+    }
+
+    fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     fn learn(&mut self, news: News) {

@@ -3,11 +3,13 @@
 //!
 //! * [`meeting`]: what must work, through any node.
 //! * [`moves`]: a node that drains, that is killed, and that comes back.
+//! * [`operator`]: what an operator asks of nodes through etcd.
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
 
 mod meeting;
 mod moves;
 mod nodes;
+mod operator;
 #[expect(
     dead_code,
     clippy::unwrap_used,

@@ -22,7 +22,7 @@ static CLUSTERS: AtomicU8 = AtomicU8::new(0);
 pub(super) struct Nodes {
     pub(super) etcd: Etcd,
     nodes: [Option<Broker>; 3],
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     cluster: u8,
 }
 

@@ -1,0 +1,127 @@
+//! What nodes say when they are asked: their calendars, and whom they reach.
+
+use super::look::{self, Registered, look};
+use super::{Session, Why, answer, block_on, is_full};
+use crate::config::Options;
+use crate::keys::{Keys, Watched};
+use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
+use crate::link::Lines;
+use crate::names::Name;
+use crate::values::{self, OrderWord, ReportValue};
+use etcd_client::GetOptions;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, sleep};
+
+/// What a node said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeReport {
+    /// By how many milliseconds its calendar is ahead of this machine's, at least: the answer came between two moments,
+    /// and 0 is a time between them.
+    pub ahead_ms: i64,
+    /// The nodes that answered it lately.
+    pub reaches: BTreeSet<Box<str>>,
+}
+
+/// What the nodes that are registered said; nothing of those that did not answer in time.
+pub type Reports = BTreeMap<Box<str>, Option<NodeReport>>;
+
+/// Asks every node that is registered.
+///
+/// # Errors
+/// Why the nodes cannot be asked, in one line.
+pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
+    let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
+    let asked = block_on(async {
+        let mut session = Session::new(options, &name);
+        let (lines, keys) = session.lines().await?;
+        let began = unix_ms();
+        let (nodes, order) = ask(&lines, &keys).await.map_err(|why| {
+            if is_full(&why) {
+                "etcd takes no changes, since its quota is used up".into()
+            } else {
+                why
+            }
+        })?;
+        let mut reports: Reports = nodes
+            .into_iter()
+            .map(|node| (node.as_str().into(), None))
+            .collect();
+        let until = Instant::now() + REPORTS_WAIT;
+        while reports.values().any(Option::is_none) && Instant::now() < until {
+            sleep(REPORTS_EVERY).await;
+            for (node, value) in read(&lines, &keys).await? {
+                let report = reports.get_mut(node.as_str());
+                if let Some(report) = report.filter(|it| it.is_none() && value.order >= order) {
+                    *report = Some(NodeReport {
+                        ahead_ms: ahead_ms(value.unix_ms, began, unix_ms()),
+                        reaches: value.reaches.into_iter().collect(),
+                    });
+                }
+            }
+        }
+        Ok(reports)
+    });
+    asked.map_err(|error| error.to_string())?
+}
+
+/// Gives the order; who is asked, and the revision that reports name.
+async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), Why> {
+    // A node that registers again meanwhile is asked again.
+    for _ in 0..ATTEMPTS {
+        let picture = look(lines, keys).await?;
+        let registered = picture.nodes.into_iter();
+        let to: Vec<(Name, Registered)> = registered
+            .filter_map(|(name, seen)| Some((name, seen.registered?)))
+            .collect();
+        if to.is_empty() {
+            return Ok((Vec::new(), 0));
+        }
+        if let Some(order) = look::order(lines, keys, &to, OrderWord::Report).await? {
+            return Ok((to.into_iter().map(|(name, _)| name).collect(), order));
+        }
+    }
+    Err("nodes come and leave: try again".into())
+}
+
+async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Why> {
+    let (first, end) = keys.reports();
+    let read = GetOptions::new().with_range(end);
+    let mut read = answer(lines.kv().get(first, Some(read))).await?;
+    let rows = read.take_kvs();
+    let reports = rows.iter().filter_map(|row| match keys.parse(row.key()) {
+        Some(Watched::Report(node)) => Some((node, values::read(row.value()).ok()?)),
+        Some(Watched::Slot(_) | Watched::Registration(_) | Watched::Roster(_)) => None,
+        Some(Watched::Order(_) | Watched::Meta) | None => None,
+    });
+    Ok(reports.collect())
+}
+
+/// How far a moment is outside of the span in which it was.
+fn ahead_ms(moment: u64, first: u64, last: u64) -> i64 {
+    let moment = moment.cast_signed();
+    let nearest = moment.clamp(first.cast_signed(), last.max(first).cast_signed());
+    moment.saturating_sub(nearest)
+}
+
+fn unix_ms() -> u64 {
+    let calendar = SystemTime::now().duration_since(UNIX_EPOCH);
+    calendar.map_or(0, |span| u64::try_from(span.as_millis()).unwrap_or(0))
+}
+
+/// How often nodes are asked of which one registers again at the same time.
+const ATTEMPTS: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calendar_is_wrong_by_what_the_span_does_not_explain() {
+        for (moment, ahead) in [(90, -10), (100, 0), (150, 0), (200, 0), (260, 60)] {
+            assert_eq!(ahead_ms(moment, 100, 200), ahead);
+        }
+        assert_eq!(ahead_ms(5, 100, 50), -95, "this machine's was set back");
+        assert!(ahead_ms(u64::MAX, 100, 200) < 0, "no calendar is that far");
+    }
+}

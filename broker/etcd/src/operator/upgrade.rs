@@ -1,0 +1,144 @@
+//! The end of an upgrade: nodes of the former inner version may not start any more.
+
+use super::look::{Picture, look};
+use super::{Session, Why, answer, block_on};
+use crate::config::Options;
+use crate::names::Name;
+use etcd_client::{Compare, CompareOp, Txn, TxnOp};
+use serde_json::Value;
+use std::fmt;
+
+/// The lowest inner version before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raised {
+    /// Before.
+    pub from: u32,
+    /// After: that of every node.
+    pub to: u32,
+}
+
+/// Why an upgrade is not finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeError {
+    /// The name of the cluster is none.
+    Name,
+    /// etcd does not answer, or refuses. Repeat the command.
+    Etcd(Box<str>),
+    /// The cluster was never founded.
+    NoCluster,
+    /// No node runs.
+    Nobody,
+    /// A member that is expected to run does not, so that nobody knows its version.
+    Absent(Box<str>),
+    /// A node is older than another one: which, its inner version, and the newest.
+    Older(Box<str>, u32, u32),
+    /// Nodes came or left meanwhile.
+    Changed,
+}
+
+impl fmt::Display for UpgradeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("the name of the cluster is none"),
+            Self::Etcd(why) => write!(f, "etcd: {why}"),
+            Self::NoCluster => f.write_str("the cluster is not founded: its first node does that"),
+            Self::Nobody => f.write_str("no node is registered: start them first"),
+            Self::Absent(node) => write!(
+                f,
+                "{node} is a member that is expected to run, and is not registered: start it, or remove it"
+            ),
+            Self::Older(node, inner, newest) => write!(
+                f,
+                "{node} has inner version {inner}, and another node {newest}: upgrade it first"
+            ),
+            Self::Changed => f.write_str("nodes came or left meanwhile: try again"),
+        }
+    }
+}
+
+impl std::error::Error for UpgradeError {}
+
+impl From<Why> for UpgradeError {
+    fn from(why: Why) -> Self {
+        Self::Etcd(why)
+    }
+}
+
+/// Raises the lowest inner version of a cluster to the one that all its nodes have.
+///
+/// # Errors
+/// [`UpgradeError`].
+pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, UpgradeError> {
+    let cluster = Name::new(cluster).ok_or(UpgradeError::Name)?;
+    let run = block_on(async {
+        let (lines, keys) = Session::new(options, &cluster).lines().await?;
+        let picture = look(&lines, &keys).await?;
+        let to = inner_of_all(&picture)?;
+        let (meta, text, at) = picture.meta.as_ref().ok_or(UpgradeError::NoCluster)?;
+        let raised = Raised {
+            from: meta.lowest,
+            to: to.max(meta.lowest),
+        };
+        if raised.from == raised.to {
+            return Ok(raised);
+        }
+        let changed = with_lowest(text, raised.to).ok_or(UpgradeError::NoCluster)?;
+        let put = TxnOp::put(keys.meta(), changed, None);
+        let mut compares = vec![Compare::mod_revision(keys.meta(), CompareOp::Equal, *at)];
+        // No other node than these may have registered, nor one of these again: none has been read since.
+        let (first, end) = keys.registrations();
+        let newest = picture.nodes.values();
+        let newest = newest.filter_map(|seen| Some(seen.registered.as_ref()?.at));
+        let after = newest.max().unwrap_or(0) + 1;
+        let unchanged = Compare::mod_revision(first, CompareOp::Less, after).with_range(end);
+        compares.push(unchanged);
+        let outcome = answer(lines.kv().txn(Txn::new().when(compares).and_then([put]))).await?;
+        if outcome.succeeded() {
+            Ok(raised)
+        } else {
+            Err(UpgradeError::Changed)
+        }
+    });
+    run.map_err(|error| UpgradeError::Etcd(error.to_string().into()))?
+}
+
+/// The inner version that every node has.
+fn inner_of_all(picture: &Picture) -> Result<u32, UpgradeError> {
+    let mut inner = Vec::new();
+    for (name, seen) in &picture.nodes {
+        match (&seen.registered, seen.is_here) {
+            (Some(registered), _) => inner.push((name, registered.inner)),
+            (None, Some(true)) => return Err(UpgradeError::Absent(name.as_str().into())),
+            (None, Some(false) | None) => {}
+        }
+    }
+    let newest = inner.iter().map(|(_, inner)| *inner).max();
+    let newest = newest.ok_or(UpgradeError::Nobody)?;
+    match inner.iter().find(|(_, inner)| *inner < newest) {
+        None => Ok(newest),
+        Some((name, inner)) => Err(UpgradeError::Older(name.as_str().into(), *inner, newest)),
+    }
+}
+
+/// The meta key with another lowest version; what later versions added to it stays.
+fn with_lowest(text: &[u8], lowest: u32) -> Option<Vec<u8>> {
+    let mut value: Value = serde_json::from_slice(text).ok()?;
+    value
+        .as_object_mut()?
+        .insert("lowest".into(), lowest.into());
+    serde_json::to_vec(&value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_of_the_meta_key_stays() {
+        let text = br#"{"format":1,"id":"a","added":{"x":[1]},"lowest":1}"#;
+        let changed: Value = serde_json::from_slice(&with_lowest(text, 2).unwrap()).unwrap();
+        let expected = serde_json::json!({"format":1,"id":"a","added":{"x":[1]},"lowest":2});
+        assert_eq!(changed, expected);
+        assert_eq!(with_lowest(b"[]", 2), None);
+    }
+}

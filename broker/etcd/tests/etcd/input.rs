@@ -1,0 +1,170 @@
+//! What a node meets that is not as it should be: another machine under its name, keys of others, keys of another
+//! format, an etcd without a majority. Each is reported, and costs nothing of what is well.
+
+use crate::server::{self, Etcd};
+use crate::world::{World, never, wait};
+use broker_core::cluster::limits::SLOTS;
+use broker_core::cluster::message::Ending;
+use broker_etcd::Options;
+use std::time::Duration;
+
+const ALL: usize = SLOTS as usize;
+const FIRST: Duration = Duration::from_secs(60);
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn a_second_machine_of_the_same_name_ends_and_the_first_goes_on() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let world = World::default();
+    let first = world.node("n1", &etcd);
+    world.all_served(FIRST);
+    // Another data directory: as far as rules go, another machine.
+    let other = World::default();
+    let second = other.node("n1", &etcd);
+    wait("the second one ends", Duration::from_secs(40), || {
+        second.handle().has_ended()
+    });
+    let endings = other.book().endings.clone();
+    assert_eq!(endings, [(second.process(), Ending::NameTaken)]);
+    assert_eq!((other.served(), first.serves()), (0, ALL));
+    assert!(first.inspect().has_etcd);
+    world.sound();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn keys_of_others_and_of_another_format_cost_nothing_that_is_served() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let put =
+        |key: &str, value: &str| etcd.ctl(&["put", &format!("/heliograph/test/{key}"), value]);
+    for key in [
+        "live",
+        "notes/today",
+        "s/xyz",
+        "order/n1",
+        "report/n9",
+        "zzz",
+    ] {
+        put(key, "of somebody else");
+    }
+    let world = World::default();
+    let node = world.node("n1", &etcd);
+    world.all_served(FIRST);
+    let before = node.epochs();
+
+    // As a later version would write it: what it means is unknown, so nothing is concluded.
+    let slot = "/heliograph/test/s/00a";
+    let own = etcd.ctl(&["get", "--print-value-only", slot]);
+    etcd.ctl(&["put", slot, r#"{"format":2,"owner":"n1"}"#]);
+    wait("it says so", Duration::from_secs(10), || {
+        let trouble = node.inspect().trouble;
+        trouble.is_some_and(|why| why.contains("s/00a") && why.contains("format 2"))
+    });
+    never("it moved", Duration::from_secs(5), || world.served() != ALL);
+    assert_eq!(node.epochs(), before);
+
+    etcd.ctl(&["put", slot, own.trim()]);
+    wait("it goes on", Duration::from_secs(20), || {
+        let view = node.inspect();
+        view.has_etcd && view.trouble.is_none() && view.served == ALL
+    });
+    world.sound();
+}
+
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn without_a_majority_of_etcd_all_goes_on_and_nothing_is_written() {
+    if !server::is_installed() {
+        return;
+    }
+    let members = Etcd::start_three();
+    let options = Options {
+        endpoints: members.iter().map(|etcd| etcd.endpoint().into()).collect(),
+        ..Options::default()
+    };
+    let world = World::default();
+    let [n1, n2] = ["n1", "n2"].map(|name| world.node_with(name, options.clone()));
+    world.all_served(FIRST);
+    wait("both know all slots", Duration::from_secs(10), || {
+        n1.epochs() == n2.epochs()
+    });
+    let before = n1.epochs();
+    let [_, second, third] = &members;
+    second.freeze();
+    third.freeze();
+    wait("nobody has etcd", Duration::from_secs(15), || {
+        !n1.inspect().has_etcd && !n2.inspect().has_etcd
+    });
+    // Longer than a registration lives.
+    never("a slot is not served", Duration::from_secs(13), || {
+        world.served() != ALL
+    });
+    second.thaw();
+    third.thaw();
+    wait("both have etcd", Duration::from_secs(20), || {
+        n1.inspect().has_etcd && n2.inspect().has_etcd
+    });
+    assert_eq!(n1.epochs(), before);
+    assert_eq!(world.book().alone, 0);
+    world.sound();
+}
+
+/// What an operator asks through etcd: the process alone that it names carries it out, and reports.
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn orders_are_for_one_process() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let world = World::default();
+    let node = world.node("n1", &etcd);
+    world.all_served(FIRST);
+    let live = etcd.ctl(&["get", "--print-value-only", "/heliograph/test/live/n1"]);
+    let own: serde_json::Value = serde_json::from_str(live.trim()).unwrap();
+    let order = |start: u64, word: &str| {
+        let value = serde_json::json!({
+            "format": 1, "directory": own["directory"], "start": start, "order": word,
+        });
+        etcd.ctl(&["put", "/heliograph/test/order/n1", &value.to_string()]);
+    };
+    let report = || etcd.ctl(&["get", "--print-value-only", "/heliograph/test/report/n1"]);
+    let start = own["start"].as_u64().unwrap();
+    order(start + 1, "drain");
+    order(start, "dance");
+    never(
+        "it carries out what is not for it",
+        Duration::from_secs(2),
+        || world.book().asked_to_drain > 0 || !report().trim().is_empty(),
+    );
+    order(start, "report");
+    wait("its report", Duration::from_secs(5), || {
+        report().contains("unix_ms")
+    });
+    let first = report();
+    never("it reports again unasked", Duration::from_secs(3), || {
+        report() != first
+    });
+    order(start, "drain");
+    wait("the order", Duration::from_secs(5), || {
+        world.book().asked_to_drain == 1
+    });
+    wait("reports until it ends", Duration::from_secs(10), || {
+        let second = report();
+        second != first && {
+            std::thread::sleep(Duration::from_secs(2));
+            report() != second
+        }
+    });
+    assert_eq!(world.book().asked_to_drain, 1);
+    // Not even a watch that begins again repeats it.
+    etcd.ctl(&["compaction", "3"]);
+    assert!(node.inspect().has_etcd);
+    world.sound();
+}

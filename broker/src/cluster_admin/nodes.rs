@@ -1,0 +1,235 @@
+//! What `broker cluster check` says of the nodes: their clocks, the links between them, and where their names lead.
+
+use super::Place;
+use super::check::{Finding, error, ok, resolve, warning};
+use broker_core::control::node_label;
+use broker_etcd::operator::{Reports, Survey, reports};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// Asks the nodes.
+pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, node) in &survey.nodes {
+        if node.is_here && node.registration.is_none() {
+            findings.push(warning(format!(
+                "{name} is a member that is expected to run, and is not registered"
+            )));
+        }
+    }
+    match reports(&place.etcd, &place.name) {
+        Err(why) => findings.push(warning(format!("the nodes cannot be asked: {why}"))),
+        Ok(reports) => {
+            findings.extend(silent(&reports));
+            findings.extend(clocks(&reports));
+            findings.extend(links(&reports));
+        }
+    }
+    findings.extend(names(place, survey));
+    findings
+}
+
+fn silent(reports: &Reports) -> impl Iterator<Item = Finding> {
+    let silent = reports.iter().filter(|(_, report)| report.is_none());
+    silent.map(|(node, _)| {
+        error(format!(
+            "{node} is registered, and does not answer: it hangs, or is cut off from etcd"
+        ))
+    })
+}
+
+fn clocks(reports: &Reports) -> Vec<Finding> {
+    let ahead: Vec<_> = reports
+        .iter()
+        .filter_map(|(node, report)| Some((node, report.as_ref()?.ahead_ms)))
+        .collect();
+    let mut findings = Vec::new();
+    for (node, ahead_ms) in &ahead {
+        let (by_ms, word) = match ahead_ms {
+            0.. => (ahead_ms.unsigned_abs(), "ahead of"),
+            _ => (ahead_ms.unsigned_abs(), "behind"),
+        };
+        let seconds = by_ms as f64 / 1e3;
+        let text = format!("{node}: its clock is {seconds:.1} s {word} this machine's");
+        findings.extend(differs(by_ms, text));
+    }
+    let first = ahead.iter().min_by_key(|(_, ahead_ms)| ahead_ms);
+    let last = ahead.iter().max_by_key(|(_, ahead_ms)| ahead_ms);
+    if let Some(((behind, least), (before, most))) = first.zip(last) {
+        let by_ms = most.abs_diff(*least);
+        let seconds = by_ms as f64 / 1e3;
+        let text = format!("{behind}: its clock is {seconds:.1} s behind that of {before}");
+        findings.extend(differs(by_ms, text));
+    }
+    if findings.is_empty() && !ahead.is_empty() {
+        findings.push(ok(format!("clocks of {} nodes agree", ahead.len())));
+    }
+    findings
+}
+
+/// What a difference of clocks is; nothing below the first bound.
+fn differs(by_ms: u64, text: String) -> Option<Finding> {
+    if by_ms >= CLOCK_ERROR_MS {
+        let text = format!("{text}: signatures are refused from 300 s on");
+        return Some(error(text));
+    }
+    (by_ms >= CLOCK_WARNING_MS).then(|| warning(text))
+}
+
+fn links(reports: &Reports) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (from, report) in reports {
+        let Some(report) = report else { continue };
+        for to in reports.keys().filter(|to| *to != from) {
+            if !report.reaches.contains(to) {
+                findings.push(error(format!(
+                    "{from} gets no answer of {to}: a port of [cluster] listen or peers is closed between them, or \
+                     they have different secrets"
+                )));
+            }
+        }
+    }
+    let nodes = reports.values().flatten().count();
+    if findings.is_empty() && nodes > 1 {
+        findings.push(ok(format!("each of {nodes} nodes reaches every other one")));
+    }
+    findings
+}
+
+/// With `direct`, the names of each node: one that only the wildcard has leads to any node.
+fn names(place: &Place, survey: &Survey) -> Vec<Finding> {
+    let settings = &place.settings;
+    let Some(domain) = settings
+        .advertise
+        .domain
+        .as_ref()
+        .filter(|_| settings.cluster.direct)
+    else {
+        return Vec::new();
+    };
+    let anywhere = match resolve(&format!("{ABSENT}.{domain}")) {
+        Ok(anywhere) => anywhere,
+        // What else is asked of such a resolver would take as long for each name.
+        Err(why) => return vec![warning(format!("no name below {domain} resolves: {why}"))],
+    };
+    let nodes = survey.nodes.iter();
+    let nodes = nodes.filter(|(_, node)| node.registration.is_some());
+    nodes
+        .flat_map(|(node, _)| {
+            let label = node_label(node);
+            KINDS.map(|kind| (node, format!("{kind}-{label}.{domain}")))
+        })
+        .map(|(node, name)| named(node, &name, resolve(&name), &anywhere))
+        .collect()
+}
+
+fn named(
+    node: &str,
+    name: &str,
+    found: Result<BTreeSet<IpAddr>, String>,
+    anywhere: &BTreeSet<IpAddr>,
+) -> Finding {
+    let found = match found {
+        Ok(found) => found,
+        Err(why) => return warning(format!("{name}, of {node}, does not resolve: {why}")),
+    };
+    let addresses: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let text = format!("{name}, of {node}, is {}", addresses.join(" "));
+    if found == *anywhere && found.len() > 1 {
+        return warning(format!(
+            "{text}, as any name: connections to it reach any node, and are passed on"
+        ));
+    }
+    ok(text)
+}
+
+/// What begins the names of endpoints: of masters, of viewers, of calls.
+pub(super) const KINDS: [&str; 3] = ["m", "v", "r"];
+
+/// A label that only a wildcard has: no node's begins with this letter.
+const ABSENT: &str = "x-00000000";
+
+/// From this difference of clocks on there is a warning: machines whose clocks are set from a server differ by less.
+const CLOCK_WARNING_MS: u64 = 2_000;
+
+/// And an error: a fifth of what signatures allow.
+const CLOCK_ERROR_MS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Level;
+    use super::*;
+    use broker_etcd::operator::NodeReport;
+
+    /// A clock, and who is reached.
+    type Said<'a> = Option<(i64, &'a [&'a str])>;
+
+    fn reports(nodes: &[(&str, Said<'_>)]) -> Reports {
+        let nodes = nodes.iter().map(|(name, report)| {
+            let report = report.map(|(ahead_ms, reaches)| NodeReport {
+                ahead_ms,
+                reaches: reaches.iter().map(|name| (*name).into()).collect(),
+            });
+            ((*name).into(), report)
+        });
+        nodes.collect()
+    }
+
+    fn levels(findings: &[Finding]) -> Vec<Level> {
+        findings.iter().map(|finding| finding.level).collect()
+    }
+
+    #[test]
+    fn clocks_that_differ_are_a_warning_and_then_an_error() {
+        let of = |one: i64, other: i64| {
+            let found = clocks(&reports(&[
+                ("n1", Some((one, &[]))),
+                ("n2", Some((other, &[]))),
+            ]));
+            levels(&found)
+        };
+        assert_eq!(of(0, 1_999), [Level::Ok]);
+        assert_eq!(of(0, 2_000), [Level::Warning, Level::Warning]);
+        assert_eq!(of(0, -60_000), [Level::Error, Level::Error]);
+        assert_eq!(of(-1_500, 1_500), [Level::Warning], "between the two alone");
+        assert_eq!(of(3_600_000, 3_600_000), [Level::Error, Level::Error]);
+        assert_eq!(clocks(&reports(&[("n1", None)])), []);
+        let text = clocks(&reports(&[("n1", Some((-61_000, &[])))]));
+        assert_eq!(
+            text[0].text,
+            "n1: its clock is 61.0 s behind this machine's: signatures are refused from 300 s on"
+        );
+    }
+
+    #[test]
+    fn a_link_that_fails_in_one_direction_is_an_error() {
+        let whole = reports(&[
+            ("n1", Some((0, &["n1", "n2"]))),
+            ("n2", Some((0, &["n1", "n2"]))),
+        ]);
+        assert_eq!(levels(&links(&whole)), [Level::Ok]);
+        let cut = reports(&[("n1", Some((0, &["n2"]))), ("n2", Some((0, &[])))]);
+        let found = links(&cut);
+        assert_eq!(levels(&found), [Level::Error]);
+        assert!(found[0].text.starts_with("n2 gets no answer of n1: "));
+        let silent_one = reports(&[("n1", Some((0, &[]))), ("n2", None)]);
+        assert_eq!(levels(&links(&silent_one)), [Level::Error]);
+        assert_eq!(silent(&silent_one).count(), 1);
+        assert_eq!(links(&reports(&[("n1", Some((0, &[])))])), []);
+    }
+
+    #[test]
+    fn a_name_that_only_the_wildcard_has_is_a_warning() {
+        let set = |texts: &[&str]| -> BTreeSet<IpAddr> {
+            texts
+                .iter()
+                .map(|text| text.parse().expect("an address"))
+                .collect()
+        };
+        let any = set(&["192.0.2.1", "192.0.2.2"]);
+        let level = |found| named("n1", "m-1.example", found, &any).level;
+        assert_eq!(level(Ok(set(&["192.0.2.1"]))), Level::Ok);
+        assert_eq!(level(Ok(any.clone())), Level::Warning);
+        assert_eq!(level(Err("no such name".into())), Level::Warning);
+    }
+}

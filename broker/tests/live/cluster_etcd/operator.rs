@@ -1,0 +1,185 @@
+//! What an operator asks of nodes from any machine that reaches etcd: `broker cluster drain`, `rebalance` and
+//! `finish-upgrade`.
+
+use super::nodes::{Nodes, served};
+use crate::peer::{HealthyPair, Peer, offer, to_master};
+use crate::process::{command, ended_within};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// What a command printed, and its exit code.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// `broker cluster` with these words and the configuration of node `n1`.
+fn run(nodes: &Nodes, words: &[&str]) -> Said {
+    let directory = nodes.directory.as_path();
+    let config = directory.join("n1").join("broker.toml");
+    let [out, err] = ["out", "err"].map(|name| directory.join(name));
+    let file = |path: &Path| File::create(path).expect("a file under target/");
+    let mut child = command()
+        .arg("cluster")
+        .args(words)
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(file(&out))
+        .stderr(file(&err))
+        .spawn()
+        .expect("the broker starts");
+    let status = ended_within(&mut child, Duration::from_secs(180));
+    let text = |path: &Path| fs::read_to_string(path).expect("a text");
+    Said {
+        code: status.and_then(|status| status.code()),
+        out: text(&out),
+        err: text(&err),
+    }
+}
+
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn a_node_drains_because_an_operator_asks_elsewhere() {
+    let Some(mut nodes) = Nodes::start(2) else {
+        return;
+    };
+    nodes.rebalance();
+    let giver = 1;
+    let arn = nodes.channels_of(giver, 1).remove(0);
+    let mut viewer = Peer::viewer(nodes.node(giver), &arn, "v1");
+    viewer.send(&offer("a2VwdA=="));
+    viewer.expect_silence();
+
+    for (words, rule) in [
+        (["drain", "n9"], "n9: it is no member of the cluster"),
+        (["drain", "n/2"], "n/2: allowed 1 to 63 of the characters"),
+    ] {
+        let said = run(&nodes, &words);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains(rule), "{said:?}");
+    }
+
+    let said = run(&nodes, &["drain", "n2"]);
+    eprintln!("{}", said.out);
+    assert_eq!(said.code, Some(0), "{said:?}\n{}", nodes.node(giver).log());
+    assert!(said.out.contains("slots left, "), "{said:?}");
+    assert!(
+        said.out.contains("messages wait") || said.out.contains("does not answer so far"),
+        "{said:?}"
+    );
+    let last = said.out.lines().last().expect("a line");
+    assert!(
+        last.starts_with("n2 has given all slots to other nodes in "),
+        "{said:?}"
+    );
+    let mut drained = nodes.take(giver);
+    let ended = drained.ended_within(Duration::from_secs(30));
+    assert!(ended.success(), "as after SIGTERM: {ended:?}");
+    assert!(
+        drained
+            .log()
+            .contains("all slots were given to other nodes")
+    );
+    viewer.drain();
+    nodes.until_served();
+    let mut master = Peer::master(nodes.node(0), &arn);
+    master.expect(&to_master("SDP_OFFER", "a2VwdA==", "v1"));
+
+    let said = run(&nodes, &["drain", "n2"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("n2: it is away"), "{said:?}");
+
+    // Its next process does not carry the order out.
+    nodes.start_one(giver, 2);
+    let said = run(&nodes, &["rebalance"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(served(nodes.node(giver)) >= 1364.0);
+    HealthyPair::on(nodes.node(giver), &arn).relay();
+
+    nodes.node(0).signal("KILL");
+    nodes.take(0).ended_within(Duration::from_secs(5));
+    let said = run(&nodes, &["check"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for line in [
+        "clocks of 3 nodes agree",
+        "each of 3 nodes reaches every other one",
+    ] {
+        assert!(said.out.contains(&format!("ok       {line}\n")), "{said:?}");
+    }
+    let said = run(&nodes, &["drain", "n3"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    nodes.take(2).ended_within(Duration::from_secs(30));
+    crate::process::until("the end of the killed node's registration", || {
+        let said = run(&nodes, &["drain", "n1"]);
+        said.err.contains("n1: it is not registered").then_some(())
+    });
+    let said = run(&nodes, &["drain", "n2"]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("n2: no other node runs"), "{said:?}");
+}
+
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn nodes_have_equal_parts_after_a_rebalance() {
+    let Some(mut nodes) = Nodes::start(1) else {
+        return;
+    };
+    let said = run(&nodes, &["drain", "n3"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    nodes.take(2).ended_within(Duration::from_secs(30));
+    nodes.start_one(2, 1);
+    crate::process::until("the node that comes back", || {
+        let said = run(&nodes, &["rebalance"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        said.out.contains("\nn3    ").then_some(said)
+    });
+    // What the last command found is what the nodes have, as soon as they have loaded it.
+    nodes.until_served();
+    for (_, node) in nodes.all() {
+        assert!(
+            (1364.0..=1366.0).contains(&served(node)),
+            "{}",
+            served(node)
+        );
+    }
+    let said = run(&nodes, &["rebalance"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(said.out.lines().count(), 5, "nothing moves: {said:?}");
+}
+
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn a_program_that_is_too_old_for_its_cluster_does_not_start() {
+    let Some(mut nodes) = Nodes::start(1) else {
+        return;
+    };
+    let said = run(&nodes, &["finish-upgrade"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let text = "nothing to finish: all nodes have inner version 1, which is the lowest allowed\n";
+    assert_eq!(said.out, text);
+    nodes.node(2).signal("KILL");
+    nodes.take(2).ended_within(Duration::from_secs(5));
+    let meta = nodes
+        .etcd
+        .ctl(&["get", "--print-value-only", "/heliograph/test/meta"]);
+    let raised = meta.trim().replace("\"lowest\":1", "\"lowest\":2");
+    assert_ne!(meta.trim(), raised);
+    // Only by hand while nodes of version 1 run: they end, and none starts.
+    nodes.etcd.ctl(&["put", "/heliograph/test/meta", &raised]);
+    for node in [0, 1] {
+        let mut ended = nodes.take(node);
+        let status = ended.ended_within(Duration::from_secs(10));
+        assert_eq!(status.code(), Some(2), "{}", ended.log());
+    }
+    nodes.start_one(2, 1);
+    let mut late = nodes.take(2);
+    assert_eq!(late.ended_within(Duration::from_secs(10)).code(), Some(2));
+    let log = late.log();
+    assert!(log.contains("too old for its cluster"), "{log}");
+    assert!(log.contains("inner version 2; this one has 1"), "{log}");
+}
