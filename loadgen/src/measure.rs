@@ -127,11 +127,11 @@ pub struct Latencies {
     pub upgrade: Latency,
     /// A session: from the answer 101 to the SDP answer.
     pub offer_answer: Latency,
-    /// A message: from composing it to looking at it on the other side.
+    /// A message: from composing it, or in the open loop from when it was due, to looking at it on the other side.
     pub message: Latency,
     /// A session: from the moment that it was due to the SDP answer, all of the above and every delay of ours in it.
     pub setup: Latency,
-    /// By how much sessions began later than they were due: the driver's fault alone.
+    /// By how much sessions began, or messages were sent, later than they were due: the driver's fault alone.
     pub lag: Latency,
 }
 
@@ -155,6 +155,8 @@ pub struct Connections {
     pub failed: u64,
     /// Most that were open at one time.
     pub peak: u64,
+    /// TLS handshakes that resumed a session.
+    pub resumed: u64,
 }
 
 /// The longest span that a histogram distinguishes from longer ones.

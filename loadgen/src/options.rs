@@ -195,7 +195,8 @@ pub struct Options {
     /// Number of sessions (sessions)
     #[arg(long, value_name = "N")]
     pub sessions: Option<u32>,
-    /// Sessions started per second, at most (sessions)
+    /// Sessions started per second, at most (sessions); messages sent per second by all peers together, on schedule and
+    /// not in a closed loop (relay)
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
     /// Distribution of session starts over time (sessions)
@@ -276,6 +277,9 @@ pub struct Options {
     /// Accept any certificate; loopback only
     #[arg(long)]
     pub insecure: bool,
+    /// Resume TLS 1.3 sessions by the service's tickets, each used once; unless given, each handshake is a full one
+    #[arg(long)]
+    pub resume: bool,
     /// Allow a target that is not on this machine
     #[arg(long)]
     pub i_own_this_target: bool,

@@ -55,6 +55,7 @@ impl Worker<'_> {
             .route(line)
             .is_some_and(|route| route.tls.is_some());
         let since_ns = self.lines.step(line, now_ns);
+        self.connections.resumed += u64::from(self.lines.is_resumed(line));
         if secured && self.is_measured(line) {
             self.crew.desk.latencies.tls.record_ns(now_ns - since_ns);
         }

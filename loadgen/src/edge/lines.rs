@@ -10,7 +10,7 @@
 
 use super::line::{Line, LineState, index_of, kind_of, narrow};
 use super::machine::bind_address_no_port;
-use super::tls::Client;
+use super::tls::{Client, Tls};
 use crate::address::Target;
 use crate::visit::{Crew, Heard};
 use ring::{Completion, Lent, Received, Ring, Settings};
@@ -157,6 +157,12 @@ impl Lines {
     /// Which connection of its line this one is.
     pub(super) fn generation(&self, index: u32) -> u32 {
         self.lines[index as usize].generation
+    }
+
+    /// Whether its handshake resumed a TLS session.
+    pub(super) fn is_resumed(&self, index: u32) -> bool {
+        let tls = self.lines[index as usize].tls.as_deref();
+        tls.is_some_and(Tls::is_resumed)
     }
 
     /// Whether a line is taken, also by a connection that ends.

@@ -50,6 +50,7 @@ impl Lookup {
 /// What was found, and what may be.
 struct Finder {
     trust: Trust,
+    resumes: bool,
     /// Whether other machines are allowed.
     abroad: bool,
     family: Family,
@@ -62,6 +63,7 @@ impl Finder {
     fn new(plan: &Plan) -> Self {
         Self {
             trust: plan.trust.clone(),
+            resumes: plan.resumes,
             abroad: plan.abroad,
             family: plan.sources.map_or(Family::Any, |_| Family::V4),
             client: None,
@@ -106,8 +108,8 @@ impl Finder {
         let client = match &self.client {
             Some(client) => client.towards(host),
             None => {
-                let first =
-                    Client::new(&self.trust, host).map_err(|error| format!("tls: {error}"))?;
+                let first = Client::new(&self.trust, self.resumes, host)
+                    .map_err(|error| format!("tls: {error}"))?;
                 let first = first.ok_or("tls: nobody is trusted")?;
                 self.client = Some(first.clone());
                 Ok(first)
@@ -131,6 +133,7 @@ mod tests {
     fn finder(trust: Trust, abroad: bool, family: Family) -> Finder {
         Finder {
             trust,
+            resumes: false,
             abroad,
             family,
             client: None,

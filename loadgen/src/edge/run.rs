@@ -88,7 +88,7 @@ pub fn run(
     let mut routes = Vec::new();
     for target in plan.ways() {
         let tls = if target.tls {
-            Client::new(&plan.trust, &target.host).map_err(say("TLS"))?
+            Client::new(&plan.trust, plan.resumes, &target.host).map_err(say("TLS"))?
         } else {
             None
         };

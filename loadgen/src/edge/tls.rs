@@ -1,17 +1,20 @@
 //! The client side of TLS: trusted certificates, and bytes between the socket and the peer.
 
+mod tickets;
+
 use crate::plan::Trust;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ClientConfig, ClientConnection, Resumption};
+use rustls::client::{ClientConfig, ClientConnection, Resumption, Tls12Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme};
 use rustls_native_certs::load_native_certs;
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use tickets::Tickets;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// What all TLS connections of a run share.
@@ -26,13 +29,12 @@ pub(super) struct Client {
 pub(super) struct Tls(ClientConnection);
 
 impl Client {
-    /// A client with this trust; `None` if no TLS is spoken. Sessions are not resumed: each handshake is a whole
-    /// one.
+    /// A client with this trust; `None` if no TLS is spoken. Unless it `resumes` sessions, each handshake is full.
     ///
     /// # Errors
     /// The authority's file cannot be read or holds no certificate; the system trusts no authority; the host cannot
     /// be a name in a certificate.
-    pub(super) fn new(trust: &Trust, host: &str) -> io::Result<Option<Self>> {
+    pub(super) fn new(trust: &Trust, resumes: bool, host: &str) -> io::Result<Option<Self>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -46,7 +48,12 @@ impl Client {
                 .with_custom_certificate_verifier(Arc::new(Anyone(provider))),
         };
         let mut config = builder.with_no_client_auth();
-        config.resumption = Resumption::disabled();
+        config.resumption = if resumes {
+            let tickets = Arc::new(Tickets::default());
+            Resumption::store(tickets).tls12_resumption(Tls12Resumption::Disabled)
+        } else {
+            Resumption::disabled()
+        };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let config = Arc::new(config);
         Ok(Some(Self { config, name }))
@@ -79,6 +86,11 @@ impl Tls {
     /// Whether the handshake is still under way.
     pub(super) fn is_handshaking(&self) -> bool {
         self.0.is_handshaking()
+    }
+
+    /// Whether the handshake resumed a session.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.0.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Reads records; appends their contents to `plain` and replies to `out`.

@@ -4,6 +4,7 @@ use super::board::{Board, Gauge, Phase};
 use super::directory::Directory;
 use super::lines::{Lines, Route};
 use super::lookup::Lookup;
+use super::pace::Pace;
 use super::timers::Timers;
 use crate::measure::Connections;
 use crate::options::Mode;
@@ -50,6 +51,8 @@ pub(super) struct Worker<'a> {
     /// When sessions begin; `None` in the closed modes.
     pub(super) schedule: Option<Schedule>,
     pub(super) timers: Timers,
+    /// When messages are due, while peers send on schedule.
+    pub(super) pace: Option<Pace>,
     /// The next session of this share, if there is one.
     pub(super) next: Option<u32>,
     /// Masters and peers that are to be connected.
@@ -125,6 +128,7 @@ impl<'a> Worker<'a> {
             next: sessions.and_then(|sessions| share.session_from(0, plan.channels, sessions)),
             schedule: plan.schedule.clone(),
             timers: Timers::default(),
+            pace: None,
             first,
             opening: 0,
             masters_settled: 0,
@@ -154,10 +158,11 @@ impl<'a> Worker<'a> {
         loop {
             self.enter(self.shared.board.phase());
             self.open_waiting();
-            if self.schedule.is_some() {
-                // What was received took time, and how late a session begins is measured.
+            if self.schedule.is_some() || self.pace.is_some() {
+                // What was received took time, and how late a session begins or a message is sent is measured.
                 self.look_at_clock();
                 self.launch();
+                self.say_due();
             }
             self.on_time();
             if self.shared.plan.discover {
@@ -204,13 +209,19 @@ impl<'a> Worker<'a> {
             return;
         }
         let relays = self.shared.plan.mode == Mode::Relay;
+        let is_paced = self.shared.plan.pace.is_some();
         let is_running = phase == Phase::WarmUp || phase == Phase::Measure;
         self.crew.relay.is_measured = phase == Phase::Measure;
         if relays && is_running && self.phase < Phase::WarmUp {
-            self.start_peers();
+            if is_paced {
+                self.begin_pace();
+            } else {
+                self.start_peers();
+            }
         }
-        self.crew.relay.is_speaking = relays && is_running;
+        self.crew.relay.is_speaking = relays && is_running && !is_paced;
         if phase >= Phase::Drain && self.phase < Phase::Drain {
+            self.pace = None;
             self.end_log();
             self.stop_sessions();
         }
@@ -224,7 +235,8 @@ impl<'a> Worker<'a> {
     /// How long there is nothing to do unless something happens.
     fn patience(&mut self) -> Duration {
         let now_ns = self.now_ns();
-        let due = [self.next_due(), self.timers.next_due()];
+        let message = self.pace.as_ref().map(Pace::next_due);
+        let due = [self.next_due(), self.timers.next_due(), message];
         let due = due.into_iter().flatten().min();
         due.map_or(LOOK_EVERY, |due| {
             Duration::from_nanos(due.saturating_sub(now_ns))

@@ -174,7 +174,7 @@ fn cards(document: &Document) -> Vec<(&'static str, String, String)> {
             .schedule_lag_us
             .p99
             .map_or_else(|| UNKNOWN.into(), words::span_us);
-        let note = format!("began sessions late by {lag} (p99)");
+        let note = format!("behind its schedule by {lag} (p99)");
         cards.push(("Driver", cores(seconds, document.duration_s), note));
     }
     cards

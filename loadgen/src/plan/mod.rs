@@ -45,10 +45,15 @@ pub struct Plan {
     pub cores: Option<CpuList>,
     /// Which certificates are accepted.
     pub trust: Trust,
+    /// Whether TLS sessions are resumed.
+    pub resumes: bool,
     /// Which channels, and so which sessions, are this process's.
     pub share: Share,
     /// When sessions begin; `None` in the closed modes.
     pub schedule: Option<Schedule>,
+    /// Messages that the peers of all parts send a second, on schedule; `None` outside of mode relay, and there in the
+    /// closed loop.
+    pub pace: Option<f64>,
     /// What is the same for every party.
     pub terms: visit::Terms,
     /// How long a session stays after its last message.

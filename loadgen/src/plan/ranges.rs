@@ -70,8 +70,26 @@ impl Options {
         ];
         first_fault(&checks)?;
         self.check_thresholds()?;
+        self.check_pace()?;
         self.check_storm()?;
         self.check_words()
+    }
+
+    /// Whether messages on schedule have a rate that can be, and no window, which they would ignore.
+    fn check_pace(&self) -> Result<(), OptionError> {
+        let pace = self.rate.filter(|_| self.mode == Mode::Relay);
+        first_fault(&[
+            (
+                pace.is_none_or(|rate| (0.1..=PACE_MAX).contains(&rate)),
+                "--rate",
+                "0.1 to 1000000 (messages a second) in --mode relay",
+            ),
+            (
+                pace.is_none() || self.window == 1,
+                "--window",
+                "nothing else than 1 in --mode relay with --rate",
+            ),
+        ])
     }
 
     fn check_thresholds(&self) -> Result<(), OptionError> {
@@ -151,3 +169,5 @@ pub(super) const DURATION_S: f64 = 10.0;
 const CHANNELS_MAX: u32 = 1_000_000;
 const VIEWERS_MAX: u32 = 1_000;
 const WINDOW_MAX: u32 = 1_000;
+/// Fastest schedule of messages in messages a second: beyond any machine.
+const PACE_MAX: f64 = 1e6;

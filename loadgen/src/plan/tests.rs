@@ -76,6 +76,18 @@ fn who_is_trusted_and_whether_discovery_may_lead_abroad() {
 }
 
 #[test]
+fn only_relays_are_paced() {
+    let pace = |flags: &str| {
+        plan(&format!("--target http://127.0.0.1:1 {flags}"))
+            .unwrap()
+            .pace
+    };
+    assert_eq!(pace("--mode relay"), None);
+    assert_eq!(pace("--mode relay --rate 2000"), Some(2_000.0));
+    assert_eq!(pace("--mode sessions --rate 2000"), None);
+}
+
+#[test]
 fn who_connects() {
     let count = |flags: &str| {
         plan(&format!("--target http://127.0.0.1:1 {flags}"))
@@ -214,6 +226,14 @@ fn faults_name_the_flag_and_what_is_allowed() {
         (
             "--target http://127.0.0.1:1 --mode idle --window 0",
             "--window",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode relay --rate 0",
+            "--rate: allowed is 0.1",
+        ),
+        (
+            "--target http://127.0.0.1:1 --mode relay --rate 5 --window 2",
+            "--window: allowed is nothing else than 1",
         ),
         (
             "--target http://127.0.0.1:1 --mode idle --duration 0",

@@ -13,9 +13,9 @@ use std::fmt;
 
 /// Every figure of a run.
 ///
-/// Members that schema 1 does not list, and why they are here: `verdict` (the exit code is known from the file
-/// alone), `latency_us.setup`, `connections.cycles` (the yield of mode connect), `targets`, `cut_off` and
-/// `latency_us.recovery` (a service of several nodes), figures for each connection beside those for each message, and
+/// Members that schema 1 does not list, and why they are here: `verdict` (the exit code is known from the file alone),
+/// `latency_us.setup`, `connections.cycles` (the yield of mode connect), `targets`, `cut_off` and `latency_us.recovery`
+/// (a service of several nodes), `connections.resumed`, figures for each connection beside those for each message, and
 /// `hdr` of intervals and of the schedule lag, without which these would not merge exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
@@ -38,7 +38,7 @@ pub struct Document {
     pub verdict: Option<Verdict>,
     /// What the driver ran out of, if anything: then the figures are its limit and not the service's.
     pub saturated: Option<Saturated>,
-    /// By how much starts were later than their schedule, in microseconds.
+    /// By how much sessions began or messages were sent later than their schedule, in microseconds.
     #[serde(default, deserialize_with = "or_default")]
     pub schedule_lag_us: ScheduleLag,
     /// Sessions by what became of them.
@@ -143,7 +143,8 @@ impl Document {
     /// Whether the load came on schedule whatever the service did; else the service's pace was the load's.
     #[must_use]
     pub fn is_open_loop(&self) -> bool {
-        self.mode == "sessions" || self.mode == "storm"
+        let is_paced = self.mode == "relay" && self.schedule_lag_us.max.is_some();
+        self.mode == "sessions" || self.mode == "storm" || is_paced
     }
 
     /// The document as JSON text.
@@ -235,6 +236,7 @@ mod tests {
             ("/connections/opened", Value::Null),
             ("/connections/failed", Value::Null),
             ("/connections/peak", Value::Null),
+            ("/connections/resumed", Value::Null),
             ("/messages/sent", Value::Null),
             ("/messages/received", Value::Null),
             ("/messages/lost", Value::Null),

@@ -16,7 +16,7 @@ pub enum Saturated {
     Ports,
     /// The driver's CPUs were busy all the time.
     Cpu,
-    /// Sessions began later than the schedule said.
+    /// Sessions began, or messages were sent, later than the schedule said.
     Lag,
 }
 
@@ -50,8 +50,8 @@ impl Saturated {
     }
 }
 
-/// By how much starts were later than their schedule, in microseconds. Open loop: each figure of a latency holds this
-/// already.
+/// By how much sessions began or messages were sent later than their schedule, in microseconds. Open loop: each figure
+/// of a latency holds this already.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleLag {
     /// 99 of 100 were not later than this.
@@ -117,6 +117,9 @@ pub struct Connections {
     /// Opened and closed in the measured span.
     #[serde(default)]
     pub cycles: Option<u64>,
+    /// TLS handshakes that resumed a session.
+    #[serde(default)]
+    pub resumed: Option<u64>,
 }
 
 impl From<measure::Connections> for Connections {
@@ -126,6 +129,7 @@ impl From<measure::Connections> for Connections {
             failed: Some(counts.failed),
             peak: Some(counts.peak),
             cycles: None,
+            resumed: Some(counts.resumed),
         }
     }
 }
@@ -208,7 +212,7 @@ pub struct Latencies {
     pub upgrade: Option<Spread>,
     /// From the answer 101 to the arrival of the SDP answer.
     pub offer_answer: Option<Spread>,
-    /// A message, from composing it to looking at it on the other side.
+    /// A message, from composing it, or in the open loop from when it was due, to looking at it on the other side.
     pub message: Option<Spread>,
     /// A whole session's way: from the moment that it was due to the arrival of the SDP answer.
     #[serde(default)]

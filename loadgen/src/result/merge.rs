@@ -87,6 +87,7 @@ fn add(one: &Document, other: &Document) -> Document {
             failed: plus(one.connections.failed, other.connections.failed),
             peak: plus(one.connections.peak, other.connections.peak),
             cycles: plus(one.connections.cycles, other.connections.cycles),
+            resumed: plus(one.connections.resumed, other.connections.resumed),
         },
         targets: targets(&one.targets, &other.targets),
         cut_off: CutOff {

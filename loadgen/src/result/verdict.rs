@@ -70,7 +70,7 @@ impl Document {
         self.verdict = Some(verdict);
         // A storm begins all at once, so that its lag says nothing.
         let is_late = self.schedule_lag_us.p99.is_some_and(|us| us > LAG_US_MAX);
-        let is_late = is_late && self.mode == "sessions";
+        let is_late = is_late && self.mode != "storm";
         self.saturated = self
             .exhausted()
             .or_else(|| (ending.driver_busy > BUSY_MAX).then_some(Saturated::Cpu))
@@ -371,6 +371,7 @@ mod tests {
         };
         assert_eq!(of("sessions", WELL, &|_| {}), None);
         assert_eq!(of("sessions", WELL, late), Some(Saturated::Lag));
+        assert_eq!(of("relay", WELL, late), Some(Saturated::Lag));
         assert_eq!(of("storm", WELL, late), None);
         let busy = Ending {
             driver_busy: 0.97,

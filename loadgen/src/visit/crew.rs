@@ -343,6 +343,13 @@ impl Crew {
         }
     }
 
+    /// Appends the message that the peer on a line was due to send at `due_ns`, in this round of all peers.
+    pub fn say(&mut self, line: u32, round: u64, due_ns: u64, out: &mut Vec<u8>) {
+        if let Party::Peer(Peer { name, .. }) = *self.party(line) {
+            self.relay.say(name, (round, due_ns), &mut self.desk, out);
+        }
+    }
+
     /// Ends the accounts: what peers miss is lost, and what was missing because it came corrupted or at the wrong place
     /// is not lost as well.
     pub fn close_books(&mut self) {

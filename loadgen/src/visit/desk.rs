@@ -67,6 +67,8 @@ pub(super) struct Message {
     pub(super) to: u32,
     pub(super) sequence: u64,
     pub(super) action: Action,
+    /// From when its way counts, nanoseconds of the run's clock.
+    pub(super) since_ns: u64,
 }
 
 /// A message as it arrived, all of its own claims checked that need no memory.
@@ -107,6 +109,7 @@ impl Desk {
             to,
             sequence,
             action,
+            since_ns,
         } = message;
         let stamp = Stamp {
             run: self.terms.run,
@@ -114,7 +117,7 @@ impl Desk {
             from,
             to,
             sequence,
-            sent_ns: self.now_ns,
+            sent_ns: since_ns,
         };
         let bytes = match action {
             Action::IceCandidate => self.terms.payload_bytes,

@@ -110,6 +110,39 @@ fn relay_idle_and_connect() {
     assert_eq!(report["messages"]["sent"], 0);
 }
 
+/// Messages on schedule: as many as the rate says, whatever is answered, and how late they were sent is known.
+#[test]
+fn a_relay_on_schedule() {
+    let broker = Broker::dev();
+    let report = broker.run(&format!(
+        "--target {} --mode relay --rate 500 --channels 3 --viewers-per-channel 2 --duration 1",
+        broker.url("http://")
+    ));
+    assert_eq!(report["connections"]["opened"], 9, "{report}");
+    let messages = &report["messages"];
+    assert_eq!(messages["sent"], messages["received"]);
+    // Two seconds of them, the first of which warms up.
+    let sent = messages["sent"].as_u64().unwrap();
+    assert!((900..=1_200).contains(&sent), "{report}");
+    assert!((450..=600).contains(&count(&report, "message")), "{report}");
+    assert!(report["schedule_lag_us"]["p99"].is_u64(), "{report}");
+}
+
+/// Each connection after the first ones resumes the session of an earlier one.
+#[test]
+fn sessions_of_tls_are_resumed() {
+    let broker = Broker::dev();
+    let (tls, authority) = (broker.url("https://"), broker.word("ca="));
+    let target = format!("--target {tls} --tls-ca {authority}");
+    let flags =
+        "--mode connect --channels 4 --duration 0.3 --source-addresses 127.0.78.1-127.0.78.4";
+    let resumed = |report: &Value| report["connections"]["resumed"].as_u64().unwrap();
+    let report = broker.run(&format!("{target} {flags} --resume"));
+    let opened = report["connections"]["opened"].as_u64().unwrap();
+    assert!(opened > 8 && resumed(&report) + 4 >= opened, "{report}");
+    assert_eq!(resumed(&broker.run(&format!("{target} {flags}"))), 0);
+}
+
 /// All at once over TLS: everybody gets in.
 #[test]
 fn a_storm() {

@@ -1,6 +1,7 @@
-//! Relaying, a closed loop: each peer begins with a window of messages towards each counterpart, and answers every
+//! Relaying. In the closed loop each peer begins with a window of messages towards each counterpart, and answers every
 //! message that arrives for the first time by one. So a master and a viewer have two windows under way between them,
-//! one from each side, for as long as nothing is lost.
+//! one from each side, for as long as nothing is lost. In the open loop nothing is answered: the edge says whose turn
+//! it is.
 
 use super::{Heard, Peer};
 use crate::peer::{Arrival, Event, Link, LinkError, Name, Sequence};
@@ -65,8 +66,28 @@ impl Relay {
                 continue;
             };
             for _ in 0..desk.terms.window {
-                there.write(name, to, desk, out);
+                there.write(name, to, desk.now_ns, desk, out);
             }
+        }
+    }
+
+    /// Sends the message of a peer that was due at this moment: a master's goes to one of its viewers, another one each
+    /// round.
+    pub(super) fn say(
+        &mut self,
+        name: Name,
+        (round, due_ns): (u64, u64),
+        desk: &mut Desk,
+        out: &mut Vec<u8>,
+    ) {
+        let to = if name.place == MASTER {
+            let viewer = round % u64::from(self.viewers.max(1));
+            1 + u32::try_from(viewer).unwrap_or_default()
+        } else {
+            MASTER
+        };
+        if let Some((there, _)) = self.directions(name.channel, name.place, to) {
+            there.write(name, to, due_ns, desk, out);
         }
     }
 
@@ -130,7 +151,7 @@ impl Relay {
             desk.latencies.message.record_ns(span_ns);
         }
         if is_speaking {
-            back.write(name, stamp.from, desk, out);
+            back.write(name, stamp.from, desk.now_ns, desk, out);
         }
     }
 
@@ -177,14 +198,15 @@ impl Relay {
 }
 
 impl Direction {
-    /// Writes the next message of a peer to the one at place `to`.
-    fn write(&mut self, name: Name, to: u32, desk: &mut Desk, out: &mut Vec<u8>) {
+    /// Writes the next message of a peer to the one at place `to`; its way counts from `since_ns`.
+    fn write(&mut self, name: Name, to: u32, since_ns: u64, desk: &mut Desk, out: &mut Vec<u8>) {
         let message = Message {
             channel: name.channel,
             from: name.place,
             to,
             sequence: self.sent,
             action: Action::IceCandidate,
+            since_ns,
         };
         self.sent += 1;
         desk.write(message, out);

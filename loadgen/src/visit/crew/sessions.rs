@@ -193,6 +193,7 @@ fn write(
         to,
         sequence: u64::from(number),
         action,
+        since_ns: desk.now_ns,
     };
     desk.write(message, out);
 }
