@@ -26,8 +26,8 @@ use std::{fs, io, thread};
 /// The broker beside its rivals, end to end.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Only cases in whose names this occurs: pairs, bursts, fan-in, sdp, connect, idle, many, session, light, latency,
-    /// and the first, fifth and sixth with -tls
+    /// Only cases in whose names this occurs: pairs, bursts, fan-in, sdp, connect, idle, many, open-2000, open-20000,
+    /// session, light, latency, calls, resume, and pairs, connect and idle with -tls
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
     /// Only this case, repeatable
@@ -145,6 +145,9 @@ fn measure(options: &Options) -> io::Result<()> {
                 let figure = report.pointer(case.figure.pointer());
                 if let Some(value) = figure.and_then(serde_json::Value::as_f64) {
                     record.add(case.name, &server.name, case.figure.unit(), value);
+                    if let Some(us) = report.pointer(LATENESS).and_then(serde_json::Value::as_f64) {
+                        record.add_lateness(case.name, &server.name, us);
+                    }
                 }
             }
         }
@@ -213,3 +216,6 @@ fn compiler() -> String {
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     text.unwrap_or_default()
 }
+
+/// Where a report says how late the driver was.
+const LATENESS: &str = "/schedule_lag_us/p99";

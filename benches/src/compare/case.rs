@@ -1,4 +1,5 @@
-//! The loads: flags of `loadgen`, and the figure that is taken from its report.
+//! The loads: flags of `loadgen`, and the figure that is taken from its report. API calls have a driver of their own,
+//! [`super::calls`], whose report has the same form.
 
 /// One load.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub enum Figure {
     PerConnection,
     /// CPU time of the server's process for each session, in microseconds.
     PerSession,
+    /// CPU time of the server's process for each API call, in microseconds.
+    PerCall,
     /// Bytes by which the server's process grew for each connection that it holds.
     BytesHeld,
     /// Within this time, in microseconds, 99 % of the messages arrive.
@@ -42,6 +45,7 @@ impl Figure {
             Self::PerMessage => "µs/message",
             Self::PerConnection => "µs/connection",
             Self::PerSession => "µs/session",
+            Self::PerCall => "µs/call",
             Self::BytesHeld => "B/connection",
             Self::MessageP99 => "µs to arrive, p99",
         }
@@ -54,6 +58,7 @@ impl Figure {
             Self::PerMessage => "/cpu/server_us_per_message",
             // A session is a connection.
             Self::PerConnection | Self::PerSession => "/cpu/server_us_per_connection",
+            Self::PerCall => "/cpu/server_us_per_call",
             Self::BytesHeld => "/memory/server_bytes_per_connection",
             Self::MessageP99 => "/latency_us/message/p99",
         }
@@ -62,7 +67,7 @@ impl Figure {
 
 impl Case {
     /// All loads.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self {
             name: "pairs",
             what: "100 masters with a viewer each, 200 bytes, one message under way each way",
@@ -135,6 +140,24 @@ impl Case {
             is_tls: false,
         },
         Self {
+            name: "open-2000",
+            what: "100 masters with a viewer each, 200 bytes, 2,000 messages a second on schedule",
+            figure: Figure::PerMessage,
+            mode: &["relay", "--payload", "200"],
+            size: &["--channels", "100", "--rate", "2000"],
+            small: &["--channels", "3", "--rate", "200"],
+            is_tls: false,
+        },
+        Self {
+            name: "open-20000",
+            what: "the same, 20,000 messages a second",
+            figure: Figure::PerMessage,
+            mode: &["relay", "--payload", "200"],
+            size: &["--channels", "100", "--rate", "20000"],
+            small: &["--channels", "3", "--rate", "2000"],
+            is_tls: false,
+        },
+        Self {
             name: "session",
             what: "1,500 viewers a second: connect, offer, answer, four candidates each way, leave",
             figure: Figure::PerSession,
@@ -162,6 +185,15 @@ impl Case {
             is_tls: false,
         },
         Self {
+            name: "calls",
+            what: "64 kept connections, a signed call under way on each: for an endpoint and for ICE servers in turn",
+            figure: Figure::PerCall,
+            mode: CALLS,
+            size: &["64"],
+            small: &["3"],
+            is_tls: false,
+        },
+        Self {
             name: "pairs-tls",
             what: "100 masters with a viewer each over TLS 1.3, 200 bytes, one message under way each way",
             figure: Figure::PerMessage,
@@ -175,6 +207,15 @@ impl Case {
             what: "64 connections under way over TLS 1.3, a full handshake each",
             figure: Figure::PerConnection,
             mode: &["connect"],
+            size: &["--channels", "64"],
+            small: &["--channels", "3"],
+            is_tls: true,
+        },
+        Self {
+            name: "resume",
+            what: "the same, each session resumed by the ticket of an earlier one",
+            figure: Figure::PerConnection,
+            mode: &["connect", "--resume"],
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: true,
@@ -204,6 +245,25 @@ impl Case {
         self.mode.first() == SESSION.first()
     }
 
+    /// How many connections make API calls; `None` if that is not the load.
+    pub(super) fn callers(&self, is_small: bool) -> Option<usize> {
+        let size = if is_small { self.small } else { self.size };
+        let callers = size.first().filter(|_| self.mode == CALLS)?;
+        callers.parse().ok()
+    }
+
+    /// Whether its load is API calls, each of them signed.
+    #[must_use]
+    pub fn has_calls(&self) -> bool {
+        self.mode == CALLS
+    }
+
+    /// Whether its TLS sessions are resumed.
+    #[must_use]
+    pub fn resumes(&self) -> bool {
+        self.mode.contains(&"--resume")
+    }
+
     /// The one of this name.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
@@ -213,3 +273,5 @@ impl Case {
 
 /// A viewer's session; each side's candidates follow 20 ms after one another.
 const SESSION: &[&str] = &["sessions", "--payload", "200", "--sdp-payload", "3000"];
+/// API calls, of which `loadgen` knows nothing; a size is a number of connections.
+const CALLS: &[&str] = &["calls"];

@@ -3,11 +3,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`case`] | the loads |
+//! | `calls` | the driver of API calls |
 //! | [`server`] | the programs: found or built, started on a core, stopped |
 //! | [`run`] | one server under one load |
 //! | [`record`] | figures of a whole comparison as a file |
 //! | [`table`] | a record as a table of ratios; two records side by side |
 
+mod calls;
 pub mod case;
 pub mod record;
 pub mod run;

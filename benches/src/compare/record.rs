@@ -33,6 +33,10 @@ pub struct Figures {
     pub unit: String,
     /// One for each round.
     pub values: Vec<f64>,
+    /// Where messages are sent on schedule: by how much the driver was late, in microseconds, the 99th percentile of
+    /// each round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub driver_late_us: Vec<f64>,
 }
 
 impl Figures {
@@ -66,7 +70,16 @@ impl Record {
                 server: server.to_owned(),
                 unit: unit.to_owned(),
                 values: vec![value],
+                driver_late_us: Vec::new(),
             }),
+        }
+    }
+
+    /// Adds how late the driver was in the round that was added last.
+    pub fn add_lateness(&mut self, case: &str, server: &str, us: f64) {
+        let mut figures = self.figures.iter_mut();
+        if let Some(figures) = figures.find(|one| one.case == case && one.server == server) {
+            figures.driver_late_us.push(us);
         }
     }
 
@@ -124,11 +137,19 @@ mod tests {
         }
         record.add("a", "x", "µs", 2.0);
         record.add("b", "x", "µs", 7.0);
+        record.add_lateness("b", "x", 60.0);
         assert_eq!(record.cases(), ["a", "b"]);
         let figures: Vec<&Figures> = record.of("a").collect();
         assert_eq!(figures[0].values, [3.0, 1.0, 2.0]);
         assert_eq!((figures[0].best(), figures[0].median()), (1.0, 2.0));
         assert_eq!(figures[1].best(), 9.0);
+        let late = |case| {
+            record
+                .of(case)
+                .next()
+                .map(|figures| figures.driver_late_us.len())
+        };
+        assert_eq!((late("a"), late("b")), (Some(0), Some(1)));
         let text = serde_json::to_string(&record).expect("a record has numbers and texts");
         assert_eq!(
             serde_json::from_str::<Record>(&text).ok().as_ref(),

@@ -1,8 +1,10 @@
 //! One server under one load.
 
+use super::calls;
 use super::case::Case;
 use super::server::{Programs, Server, on_core};
 use serde_json::Value;
+use std::fmt::Display;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{fs, io};
@@ -31,7 +33,16 @@ pub fn run(
     directory: &Path,
 ) -> io::Result<Value> {
     let core = terms.cores.map(|(core, _)| core);
-    let running = server.start(programs, core, case.is_tls, directory)?;
+    let about = |what: &dyn Display| {
+        let (server, case) = (&server.name, case.name);
+        io::Error::other(format!("{case}, {server}: {what}"))
+    };
+    let running = server.start(programs, core, case, directory)?;
+    if let Some(connections) = case.callers(terms.is_small) {
+        let driver = terms.cores.map(|(_, core)| core);
+        return on_core(driver, || calls::drive(&running, connections, terms))
+            .map_err(|error| about(&error));
+    }
     let report = directory.join("report.json");
     let scheme = if case.is_tls { "https" } else { "http" };
     let mut command = Command::new(&programs.loadgen);
@@ -56,9 +67,21 @@ pub fn run(
     let driver = on_core(terms.cores.map(|(_, core)| core), || command.spawn())?;
     let output = driver.wait_with_output()?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let (server, case) = (&server.name, case.name);
-        return Err(io::Error::other(format!("{case}, {server}: {words}")));
+        return Err(about(&String::from_utf8_lossy(&output.stderr)));
     }
-    serde_json::from_slice(&fs::read(report)?).map_err(io::Error::other)
+    let report: Value = serde_json::from_slice(&fs::read(report)?)?;
+    if case.resumes() {
+        let count = |name: &str| report["connections"][name].as_f64().unwrap_or_default();
+        let (opened, resumed) = (count("opened"), count("resumed"));
+        if resumed < opened * RESUMED_MIN {
+            return Err(about(&format!(
+                "{resumed} of {opened} handshakes resumed a session"
+            )));
+        }
+    }
+    Ok(report)
 }
+
+/// The share of handshakes that must resume a session where that is the load: the first ones have no ticket, and OpenSSL
+/// under node gives two to a new session and none to one that was resumed.
+const RESUMED_MIN: f64 = 0.6;

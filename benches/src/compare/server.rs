@@ -1,7 +1,7 @@
 //! The programs that are compared: found or built, started on a core, stopped.
 
 use super::case::Case;
-use crate::relay::{Identity, Rival};
+use crate::relay::{Identity, KEY_ID, Rival, SECRET};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
@@ -96,6 +96,9 @@ impl Server {
     pub fn takes(&self, case: &Case) -> bool {
         match &self.kind {
             Kind::Broker(_, 1) => true,
+            // One framework stands for all: the check is the same code in each.
+            Kind::Rival(rival) if case.has_calls() => *rival == Rival::Axum,
+            Kind::Node(_) if case.has_calls() => false,
             Kind::Broker(..) => matches!(case.name, "pairs" | "fan-in" | "connect"),
             // A floor copies from fixed places of a message, which differ in a session's messages.
             Kind::Rival(_) if Self::is_floor(&self.name) && case.has_sessions() => false,
@@ -132,7 +135,7 @@ impl Server {
         name.starts_with("floor-")
     }
 
-    /// Starts it on a core, with or without TLS, with `directory`, which is emptied, for what it writes.
+    /// Starts it for a load on a core, with `directory`, which is emptied, for what it writes.
     ///
     /// # Errors
     /// It cannot be started, or says nothing.
@@ -140,9 +143,10 @@ impl Server {
         &self,
         programs: &Programs,
         core: Option<usize>,
-        is_tls: bool,
+        case: &Case,
         directory: &Path,
     ) -> io::Result<Running> {
+        let is_tls = case.is_tls;
         if directory.exists() {
             fs::remove_dir_all(directory)?;
         }
@@ -161,6 +165,15 @@ impl Server {
                     .arg("--listen")
                     .arg(format!("{scheme}://127.0.0.1:0"));
                 command.arg("--data-dir").arg(directory.join("data"));
+                if case.has_calls() {
+                    let (keys, config) =
+                        (directory.join("keys.toml"), directory.join("broker.toml"));
+                    fs::write(&keys, credentials())?;
+                    fs::write(&config, "[quotas]\noff = true\n")?;
+                    command.args(["--auth", "sigv4", "--plain"]);
+                    command.arg("--credentials").arg(keys);
+                    command.arg("--config").arg(config);
+                }
                 command
             }
             Kind::Rival(rival) => {
@@ -223,6 +236,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The broker's file of credentials: the only key may do everything.
+fn credentials() -> String {
+    format!(
+        "[[principal]]\nname = \"driver\"\naccess_key_id = \"{KEY_ID}\"\nsecret_access_key = \"{SECRET}\"\n\
+         policies = [\"all\"]\n\
+         [policy.all]\ndocument = '{{\"Statement\": \
+         {{\"Effect\": \"Allow\", \"Action\": \"*\", \"Resource\": \"*\"}}}}'\n"
+    )
 }
 
 /// The port in what a server says first: alone, or in the broker's ready line.

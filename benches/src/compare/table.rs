@@ -32,9 +32,12 @@ impl Display for Table<'_> {
             let (floor, rival) = (floor(record, case), rival(record, case));
             for figures in record.of(case) {
                 let best = figures.best();
+                let late = figures.driver_late_us.iter().copied();
+                let late = late.max_by(f64::total_cmp);
+                let late = late.map_or_else(String::new, |us| format!("  driver late {us} µs"));
                 writeln!(
                     out,
-                    "  {:<16} {best:>9.2} {:>9.2} {:>8} {:>8}",
+                    "  {:<16} {best:>9.2} {:>9.2} {:>8} {:>8}{late}",
                     figures.server,
                     figures.median(),
                     ratio(best, floor),
@@ -140,6 +143,12 @@ mod tests {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(words, [BROKER, "4.50", "4.50", "1.50", "0.75"], "{text}");
         assert!(text.contains("2.00     1.00"), "{text}");
+        assert!(!text.contains("late"), "{text}");
+        let mut record = record(4.5, 3.0);
+        record.add_lateness("pairs", "axum", 60.0);
+        record.add_lateness("pairs", "axum", 90.0);
+        let text = Table(&record).to_string();
+        assert!(text.contains("driver late 90 µs"), "{text}");
     }
 
     #[test]

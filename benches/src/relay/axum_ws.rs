@@ -3,6 +3,7 @@
 use super::READ_BYTES;
 use super::directory::Directory;
 use super::place::Place;
+use super::signed;
 use super::work::translate;
 use axum::Router;
 use axum::extract::State;
@@ -32,7 +33,8 @@ pub(super) fn serve(listener: TcpListener) -> io::Result<()> {
         });
         let router = Router::new()
             .fallback(upgrade)
-            .with_state(Everybody::default());
+            .with_state(Everybody::default())
+            .merge(signed::routes());
         axum::serve(listener, router).await
     })
 }

@@ -4,7 +4,7 @@
 //! The binary `rival` serves one of them; `benches/relay.rs` drives all of them with `loadgen`, beside the broker.
 //!
 //! * `axum`: axum with tokio-tungstenite. Best: a current-thread runtime, read buffers of 8 KiB, one flush for all that
-//!   waits.
+//!   waits. It answers API calls as well.
 //! * `fastwebsockets`: fastwebsockets on tokio. Best: a current-thread runtime, a task for each half, one write for all
 //!   that waits.
 //! * `tungstenite`: a thread per connection. Best: each thread writes to its recipient's socket; small stacks.
@@ -21,11 +21,13 @@ mod directory;
 mod fast;
 mod floor;
 mod place;
+mod signed;
 mod threads;
 mod tls;
 mod work;
 
 pub use place::Place;
+pub use signed::{KEY_ID, SECRET};
 pub use tls::Identity;
 
 use std::io;
