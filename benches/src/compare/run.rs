@@ -82,6 +82,6 @@ pub fn run(
     Ok(report)
 }
 
-/// The share of handshakes that must resume a session where that is the load: the first ones have no ticket, and OpenSSL
-/// under node gives two to a new session and none to one that was resumed.
+/// The share of handshakes that must resume a session where that is the load: the first ones have no ticket, and node
+/// gives two to a new session and none to one that was resumed.
 const RESUMED_MIN: f64 = 0.6;
