@@ -49,6 +49,7 @@ pub(super) fn admit(
     let joined =
         channel_to_join(sockets, directory, books, &admission.arn, at).and_then(|channel| {
             let joined = join(sockets, directory, channel, &role, key, at)?;
+            directory.admitted(&admission.arn);
             Ok((channel, joined))
         });
     match joined {

@@ -22,10 +22,11 @@ use super::directory::Directory;
 use super::sockets::Sockets;
 use crate::cluster::message::{Cause, Held, Packed};
 use crate::cluster::slot_map::SlotMap;
-use crate::cluster::types::ParcelId;
+use crate::cluster::types::{Epoch, ParcelId};
 use crate::id::{ChannelKey, Identity, Slot};
 use crate::record::Record;
 use crate::time::Now;
+use codec::aws::ChannelArn;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +55,9 @@ pub trait SlotOrders: Send {
     /// This shard admits to a slot.
     fn served(&mut self, held: Held);
 
+    /// A connection was admitted to a channel of a slot.
+    fn admitted(&mut self, held: Held);
+
     /// This shard's messages of a parcel.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
 }
@@ -73,6 +77,8 @@ pub(super) struct Slots {
 #[derive(Debug, Default)]
 struct Place {
     stage: Stage,
+    /// Under which it is served, or was served last.
+    epoch: Epoch,
     /// This shard's channels of it.
     channels: Vec<ChannelKey>,
 }
@@ -158,6 +164,15 @@ impl Slots {
         }
     }
 
+    /// This shard admits to a slot from here on.
+    fn begin(&mut self, held: Held) {
+        if let Some(place) = self.places.get_mut(held.slot.index()) {
+            place.stage = Stage::Served;
+            place.epoch = held.epoch;
+        }
+        self.orders.served(held);
+    }
+
     /// The channels of a slot.
     fn channels(&self, slot: Slot) -> Vec<ChannelKey> {
         let place = self.places.get(slot.index());
@@ -173,6 +188,19 @@ impl Directory {
         };
         let stage = slots.map.slot(identity).map(|slot| slots.stage(slot));
         stage == Some(Stage::Served) && slots.map.is_valid(now)
+    }
+
+    /// A connection was admitted to a channel.
+    pub(super) fn admitted(&mut self, arn: &ChannelArn) {
+        let Some(slots) = &mut self.slots else {
+            return;
+        };
+        if let Some(slot) = slots.map.slot(&Identity::of(arn))
+            && let Some(place) = slots.places.get(slot.index())
+        {
+            let epoch = place.epoch;
+            slots.orders.admitted(Held { slot, epoch });
+        }
     }
 
     /// Orders about slots have come.

@@ -30,6 +30,7 @@ type Mutex<T> = std::sync::Mutex<T>;
 struct Desk {
     orders: VecDeque<SlotOrder>,
     served: Vec<Held>,
+    admitted: Vec<Held>,
     packed: Vec<Vec<u8>>,
 }
 
@@ -43,6 +44,10 @@ impl SlotOrders for End {
 
     fn served(&mut self, held: Held) {
         self.0.lock().expect("one thread").served.push(held);
+    }
+
+    fn admitted(&mut self, held: Held) {
+        self.0.lock().expect("one thread").admitted.push(held);
     }
 
     fn packed(&mut self, _: Held, _: ParcelId, messages: Vec<u8>) {
@@ -251,6 +256,8 @@ fn who_comes_before_the_slot_waits_for_it() {
         "{}",
         node.heard(early)
     );
+    let expected = [held(&node.map)];
+    assert_eq!(node.desk(|desk| desk.admitted.clone()), expected);
     node.assert_balanced();
 }
 

@@ -2,6 +2,7 @@
 //! them. Locks are held for moments, and no message of a client passes here.
 
 use super::super::post;
+use super::journal::Journal;
 use crate::edge::Post;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Held, Parcel};
@@ -27,6 +28,7 @@ pub(super) struct Desk {
     mailboxes: Arc<[Mailbox<Post<Shard>>]>,
     queues: Box<[Mutex<Queue>]>,
     own: Mutex<Own>,
+    pub(super) journal: Journal,
     /// Where parcels go; known once the node runs.
     pub(super) parcels: OnceLock<ParcelSender>,
 }
@@ -67,7 +69,11 @@ struct Packing {
 }
 
 impl Desk {
-    pub(super) fn new(map: Arc<SlotMap>, mailboxes: Arc<[Mailbox<Post<Shard>>]>) -> Self {
+    pub(super) fn new(
+        map: Arc<SlotMap>,
+        mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+        journal: Journal,
+    ) -> Self {
         Self {
             map,
             queues: mailboxes.iter().map(|_| Mutex::default()).collect(),
@@ -76,6 +82,7 @@ impl Desk {
                 slots: vec![Serving::Not; SLOTS.into()],
                 packing: HashMap::new(),
             }),
+            journal,
             parcels: OnceLock::new(),
         }
     }
@@ -116,6 +123,7 @@ impl Desk {
         let mut own = self.own();
         own.set(slot, Serving::Not);
         self.map.assign(slot, None);
+        self.journal.stops(slot);
     }
 
     /// The shards are about to pack a slot's messages as this parcel.
@@ -217,7 +225,12 @@ impl SlotOrders for End {
             return own.set(held.slot, Serving::Begins(epoch, missing - 1));
         }
         own.set(held.slot, Serving::All);
+        self.desk.journal.serves(held);
         self.desk.map.assign(held.slot, Some(self.desk.map.own()));
+    }
+
+    fn admitted(&mut self, held: Held) {
+        self.desk.journal.admits(held);
     }
 
     fn packed(&mut self, held: Held, parcel: ParcelId, mut messages: Vec<u8>) {

@@ -8,6 +8,7 @@
 //! ```
 
 mod desk;
+mod journal;
 mod service;
 mod view;
 
@@ -26,6 +27,7 @@ use broker_core::shard::{Shard, SlotOrders};
 use broker_etcd::{Config, Driver, Handle, Name, Options, PeerCounts, TcpPeers};
 use crossbeam_channel::{Receiver, unbounded};
 use desk::{Desk, End};
+use journal::Journal;
 use mailbox::Mailbox;
 use service::Shards;
 use std::collections::HashMap;
@@ -84,7 +86,11 @@ impl Node {
             ttl_ms: settings.cluster.lease_ms,
             accept_etcd: settings.accept_etcd,
         };
-        let desk = Arc::new(Desk::new(Arc::clone(map), Arc::clone(mailboxes)));
+        let desk = Arc::new(Desk::new(
+            Arc::clone(map),
+            Arc::clone(mailboxes),
+            Journal::open(&part.node)?,
+        ));
         let (report, news) = unbounded();
         let waiting = Arc::new(AtomicU64::new(0));
         let shards = Shards {

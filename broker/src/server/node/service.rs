@@ -2,6 +2,7 @@
 
 use super::super::follower::NodeNews;
 use super::desk::Desk;
+use super::journal::boottime;
 use crate::edge::{Links, Post, shards_now};
 use broker_core::cluster::message::{Cause, Held};
 use broker_core::cluster::slot_map::SlotMap;
@@ -16,7 +17,6 @@ use broker_core::time::Now;
 use broker_etcd::{News, Order, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
-use rustix::time::{ClockId, clock_gettime};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,13 +114,17 @@ impl Service for Shards {
                 }
             }
             News::Owner(slot, owner) => self.desk.owned_by(slot, owner),
-            News::ValidUntil(until) => self.map.set_valid_until(as_shards_count(until)),
+            News::ValidUntil(until) => {
+                self.desk.journal.valid(until);
+                self.map.set_valid_until(as_shards_count(until));
+            }
         }
     }
 }
 
 impl Shards {
     fn load(&mut self, held: Held) {
+        self.desk.journal.owns(held);
         let shards = vec![Vec::new(); self.desk.shards()];
         self.loading.insert(held.slot, (held, shards));
     }
@@ -169,10 +173,7 @@ impl Shards {
 /// The clock of the shards is read first: a pause between the two makes the result earlier, never later.
 fn as_shards_count(until: Now) -> Now {
     let shards = shards_now();
-    let time = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let milliseconds = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or(0);
-    match until.since(Now(seconds * 1_000 + milliseconds)) {
+    match until.since(boottime()) {
         0 => Now(0),
         left_ms => shards.after(left_ms),
     }

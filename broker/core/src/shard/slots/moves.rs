@@ -101,9 +101,8 @@ fn serve(
             format!("{lost} channels of a slot have no room: this shard has as many as it may");
         books.diary.trouble(at.now, text.into());
     }
-    directory.enter(held.slot, Stage::Served);
     if let Some(slots) = &mut directory.slots {
-        slots.orders.served(held);
+        slots.begin(held);
     }
 }
 
@@ -119,9 +118,8 @@ fn resume(directory: &mut Directory, books: &mut Books, held: Held, packed: Pack
             kept::withdraw(directory, books, key);
         }
     }
-    directory.enter(held.slot, Stage::Served);
     if let Some(slots) = &mut directory.slots {
-        slots.orders.served(held);
+        slots.begin(held);
     }
 }
 
