@@ -1,7 +1,7 @@
 //! Two nodes, and strangers, on loopback.
 
 use super::*;
-use crate::limits::{PEER_STALL, QUEUE_MAX};
+use crate::limits::{PEER_IDLE, PEER_STALL, QUEUE_MAX};
 use crate::peers::{Inbox, Mail};
 use rustls::pki_types::ServerName;
 use std::future::Future;
@@ -422,7 +422,12 @@ fn the_newest_connection_of_a_node_counts() {
         let mut n2 = Node::new("n2");
         let mut older = n2.as_node("n1").await;
         let mut newer = n2.as_node("n1").await;
+        let began = tokio::time::Instant::now();
         closed(&mut older).await;
+        assert!(
+            began.elapsed() < PEER_IDLE / 2,
+            "it was closed for its silence"
+        );
         frames::write(&mut newer, b"newer").await.unwrap();
         let mail = n2.inbox.recv().await.unwrap();
         assert!(is_message(&mail, "n1", b"newer"));
