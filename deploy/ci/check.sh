@@ -4,7 +4,7 @@
 # Wants Debian 12, Rust by rustup, and the registries of Debian, crates, PyPI and npm; root only if a Debian package is
 # missing. Leaves nothing outside target/ and the package caches; a second run installs nothing.
 # Each step prints its time; the first that fails ends the run with its output and exit code 1. The last line sums up
-# what every test runner counted.
+# what every test runner counted, and what tests said that they skipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
@@ -29,7 +29,7 @@ main() {
   # The whole workspace in each step that builds, so that dependencies have the same features and are built once.
   step 60 "format" cargo fmt --all --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked --features broker/cluster -- -D warnings
-  step 1800 "tests" cargo test --workspace --locked --lib --bins --examples --tests
+  step 1800 "tests" cargo test --workspace --locked --lib --bins --examples --tests -- --show-output
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
   sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   # By name: other ignored tests are started by tests of their own, under limits that they set.
@@ -37,8 +37,10 @@ main() {
   # One after the other: each is a browser, which wants the machine for itself.
   step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
   # Each waits for leases to end, and is idle meanwhile.
-  step 900 "tests with etcd" cargo test --workspace --locked --features broker/cluster --test etcd -- --ignored --test-threads 4
-  step 900 "tests of clusters" cargo test --workspace --locked --features broker/cluster --test live -- --ignored cluster_etcd:: --test-threads 2
+  step 900 "tests with etcd" cargo test --workspace --locked --features broker/cluster --test etcd -- --ignored --show-output --test-threads 4
+  step 900 "tests of clusters" cargo test --workspace --locked --features broker/cluster --test live -- --ignored --show-output cluster_etcd:: --test-threads 2
+  # The same, on hosts of their own: their network is root's.
+  step 900 "tests of clusters on hosts that fail" cargo test --workspace --locked --features broker/cluster --test live -- --include-ignored --show-output cluster_netns:: --test-threads 4
   step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
@@ -95,6 +97,8 @@ debian_packages() {
   [ -n "$(type -P kill)" ] || missing+=(procps)        # a shell has a kill of its own, a test has not
   [ -n "$(command -v etcd)" ] || missing+=(etcd-server)
   [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
+  [ -n "$(command -v faketime)" ] || missing+=(faketime)   # a node's wall clock
+  [ -n "$(command -v ip)" ] || missing+=(iproute2)   # networks of tests
   [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # the crate etcd-client is built with it, and with files of
   [ -e /usr/include/google/protobuf/descriptor.proto ] || missing+=(libprotobuf-dev)
   [ "${#missing[@]}" -gt 0 ] || return 0
@@ -170,7 +174,8 @@ model() {
 counts() {
   cat "$logs"/*.log | awk '
     /^test result:/ { for (i = 1; i < NF; i++) { if ($(i + 1) == "passed;") passed += $i; if ($(i + 1) == "failed;") failed += $i } }
-    END { printf "%d passed, %d failed\n", passed, failed }'
+    /^skipped: / { skipped++ }
+    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }'
 }
 
 if [ -n "${HELIOGRAPH_STEP:-}" ]; then

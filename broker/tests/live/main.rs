@@ -21,7 +21,8 @@
 //! * [`durable`], [`durable_kills`], [`durable_refused`], [`durable_full`], [`durable_slow`]: what outlives the
 //!   process, whatever ends it; a registry that is damaged, foreign or in use; a disk without room, slow or failing.
 //! * [`backup`]: a copy of a running broker's registry, and starts from it.
-//! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move.
+//! * [`cluster`]: several nodes as one service; `cluster_etcd`: those whose channels move; `cluster_netns`: on hosts
+//!   whose network and etcd fail.
 //! * [`idle`]: what shards without work take of memory and processor.
 //! * [`memlock`]: started by an ordinary user, under the limits of locked memory that distributions set.
 //! * [`start`], [`drain`], [`supervisor`]: exit codes, refusals to start, the end; notifications to a service manager.
@@ -73,6 +74,8 @@ mod clients;
 mod cluster;
 #[cfg(feature = "cluster")]
 mod cluster_etcd;
+#[cfg(feature = "cluster")]
+mod cluster_netns;
 mod configured;
 mod confined;
 mod dashboards;

@@ -48,6 +48,20 @@ impl Drop for Scratch {
     }
 }
 
+/// Where a member runs: its address, and the words before the program's name that bring it there.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) within: Vec<String>,
+}
+
+impl Host {
+    fn loopback() -> Self {
+        let (ip, within) = (Ipv4Addr::LOCALHOST, Vec::new());
+        Self { ip, within }
+    }
+}
+
 /// One member, which ends with its owner, or with the thread that started it.
 #[derive(Debug)]
 pub(crate) struct Etcd {
@@ -56,6 +70,7 @@ pub(crate) struct Etcd {
     name: String,
     /// `http` or `https`.
     scheme: &'static str,
+    host: Host,
     client: u16,
     peer: u16,
     /// Where it says how it is, without TLS.
@@ -75,7 +90,7 @@ impl Etcd {
     pub(crate) fn start_with(scheme: &'static str, extra: &[&str]) -> Self {
         // Somebody else may take a port between its choice and etcd's start.
         for _ in 0..10 {
-            let mut etcd = Self::new("one", scheme, extra);
+            let mut etcd = Self::new("one", scheme, Host::loopback(), extra);
             etcd.members = etcd.member();
             etcd.launch();
             if etcd.comes_up() {
@@ -88,35 +103,52 @@ impl Etcd {
     /// Starts three members of one etcd, and waits until all answer.
     pub(crate) fn start_three() -> [Self; 3] {
         for _ in 0..10 {
-            let mut all = ["one", "two", "three"].map(|name| Self::new(name, "http", &[]));
-            let members = all.each_ref().map(Self::member).join(",");
-            for etcd in &mut all {
-                etcd.members.clone_from(&members);
-                etcd.launch();
-            }
-            if all.iter_mut().all(Self::comes_up) {
+            let hosts = [(); 3].map(|()| Host::loopback());
+            if let Some(all) = Self::try_three(hosts, &[]) {
                 return all;
             }
         }
         panic!("etcd does not start");
     }
 
-    fn new(name: &str, scheme: &'static str, extra: &[&str]) -> Self {
+    /// Starts three members of one etcd on these hosts, whose ports are free, with more arguments.
+    pub(crate) fn start_three_on(hosts: [Host; 3], extra: &[&str]) -> [Self; 3] {
+        Self::try_three(hosts, extra).expect("etcd starts")
+    }
+
+    fn try_three(hosts: [Host; 3], extra: &[&str]) -> Option<[Self; 3]> {
+        let mut names = ["one", "two", "three"].into_iter();
+        let mut all = hosts.map(|host| {
+            let name = names.next().expect("three names");
+            Self::new(name, "http", host, extra)
+        });
+        let members = all.each_ref().map(Self::member).join(",");
+        for etcd in &mut all {
+            etcd.members.clone_from(&members);
+            etcd.launch();
+        }
+        all.iter_mut().all(Self::comes_up).then_some(all)
+    }
+
+    fn new(name: &str, scheme: &'static str, host: Host, extra: &[&str]) -> Self {
+        let is_loopback = host.ip == Ipv4Addr::LOCALHOST;
+        let port = |of_host| if is_loopback { free_port() } else { of_host };
         Self {
             child: None,
             scratch: Scratch::new("server"),
             name: name.to_owned(),
             scheme,
-            client: free_port(),
-            peer: free_port(),
-            health: free_port(),
+            host,
+            client: port(2_379),
+            peer: port(2_380),
+            health: port(2_381),
             members: String::new(),
             extra: extra.iter().map(|text| (*text).to_owned()).collect(),
         }
     }
 
     fn member(&self) -> String {
-        format!("{}=http://127.0.0.1:{}", self.name, self.peer)
+        format!("{}=http://{}:{}", self.name, self.host.ip, self.peer)
     }
 
     /// How a node reaches it.
@@ -128,7 +160,7 @@ impl Etcd {
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme, self.client)
+        format!("{}://{}:{}", self.scheme, self.host.ip, self.client)
     }
 
     pub(crate) fn client_port(&self) -> u16 {
@@ -160,6 +192,38 @@ impl Etcd {
     pub(crate) fn restart(&mut self) {
         self.launch();
         assert!(self.comes_up(), "etcd does not start again: {}", self.log());
+    }
+
+    /// Makes the directories of these members, which do not run, of a snapshot that one of them wrote into this file.
+    pub(crate) fn restore(all: &mut [Self], snapshot: &Path) {
+        for etcd in all {
+            etcd.empty();
+            let data = etcd.data();
+            let (snapshot, data) = (snapshot.to_str().unwrap(), data.to_str().unwrap());
+            etcd.ctl(&[
+                "snapshot",
+                "restore",
+                snapshot,
+                "--name",
+                &etcd.name,
+                "--initial-cluster",
+                &etcd.members,
+                "--initial-cluster-token",
+                "restored",
+                "--initial-advertise-peer-urls",
+                &format!("http://{}:{}", etcd.host.ip, etcd.peer),
+                "--data-dir",
+                data,
+            ]);
+        }
+    }
+
+    /// Starts these members again, each of which waits for others.
+    pub(crate) fn restart_all(all: &mut [Self]) {
+        all.iter_mut().for_each(Self::launch);
+        for etcd in all {
+            assert!(etcd.comes_up(), "etcd does not start again: {}", etcd.log());
+        }
     }
 
     /// What it has stored is gone: the directory of a member that was never started.
@@ -221,12 +285,16 @@ impl Etcd {
         kill_process(pid, signal).unwrap();
     }
 
-    fn launch(&mut self) {
-        let (client, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.peer));
-        let health = format!("http://127.0.0.1:{}", self.health);
+    /// Starts the program; it may take others of its etcd until it answers.
+    pub(crate) fn launch(&mut self) {
+        let ip = self.host.ip;
+        let (client, peer) = (self.endpoint(), format!("http://{ip}:{}", self.peer));
+        let health = format!("http://{ip}:{}", self.health);
         let log = fs::File::create(self.scratch.0.join("log")).unwrap();
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "etcd", "--name", &self.name])
+            .args(["--pdeathsig", "KILL"])
+            .args(&self.host.within)
+            .args(["etcd", "--name", &self.name])
             .args(["--log-outputs", "stderr", "--listen-metrics-urls", &health])
             .args(["--listen-client-urls", &client])
             .args(["--advertise-client-urls", &client])
@@ -246,7 +314,7 @@ impl Etcd {
     /// Waits until it answers. False if it ends before.
     fn comes_up(&mut self) -> bool {
         let until = Instant::now() + Duration::from_secs(60);
-        while !answers(self.health) {
+        while !answers((self.host.ip, self.health).into()) {
             let child = self.child.as_mut().expect("it was launched");
             if child.try_wait().unwrap().is_some() {
                 self.child = None;
@@ -278,8 +346,7 @@ impl Drop for Etcd {
 }
 
 /// Whether it says that it is healthy: it has a leader.
-fn answers(port: u16) -> bool {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+fn answers(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
         return false;
     };

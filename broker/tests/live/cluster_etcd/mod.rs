@@ -8,7 +8,7 @@
 
 mod meeting;
 mod moves;
-mod nodes;
+pub(crate) mod nodes;
 mod operator;
 #[expect(
     dead_code,
@@ -16,5 +16,6 @@ mod operator;
     reason = "shared with the tests of broker-etcd, which need all of it"
 )]
 #[path = "../../../etcd/tests/etcd/server.rs"]
-mod server;
+pub(crate) mod server;
+pub(crate) mod setup;
 mod trouble;

@@ -62,6 +62,7 @@ fn a_node_that_drains_gives_its_channels_and_what_waits_on_them() {
     for arn in &arns {
         HealthyPair::on(nodes.node(giver), arn).relay();
     }
+    nodes.journal().assert_sound();
 }
 
 #[test]
@@ -86,6 +87,7 @@ fn the_channels_of_a_node_that_is_killed_are_admitted_elsewhere() {
     assert_ne!(nodes.owner(name_of(&arn)), owner);
     nodes.until_served();
     HealthyPair::on(nodes.node(other), &arn).relay();
+    nodes.journal().assert_sound();
 }
 
 #[test]
@@ -108,4 +110,5 @@ fn a_node_that_is_killed_and_started_has_its_channels_at_once() {
         owner,
         "its own slots are its own again"
     );
+    nodes.journal().assert_sound();
 }

@@ -13,7 +13,7 @@ fn without_etcd_peers_meet_and_changes_are_refused() {
     };
     let arn = create(nodes.node(0), "cam");
     let mut pair = HealthyPair::on(nodes.node(1), &arn);
-    nodes.etcd.kill();
+    nodes.etcd[0].kill();
     // Longer than any registration lives.
     for _ in 0..14 {
         // A round a second: within the rate at which a channel is connected to.
@@ -35,12 +35,13 @@ fn without_etcd_peers_meet_and_changes_are_refused() {
         assert_eq!(cluster(node)["etcd"], "down");
         assert_eq!(crate::http::get(node.admin, "/ready").status, 200);
     }
-    nodes.etcd.restart();
+    nodes.etcd[0].restart();
     until("changes again", || {
         (try_create(nodes.node(2), "new").status == 200).then_some(())
     });
     pair.relay();
     nodes.until_served();
+    nodes.journal().assert_sound();
 }
 
 /// Its slots are taken meanwhile; when it goes on it admits to none of them, and lets its connections go.
@@ -71,4 +72,5 @@ fn a_node_that_stood_still_admits_nobody_to_what_others_have() {
         let scrape = sleeper.try_scrape()?;
         (scrape.sum("heliograph_channels") == 0.0).then_some(())
     });
+    nodes.journal().assert_sound();
 }

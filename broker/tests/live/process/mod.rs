@@ -169,6 +169,17 @@ impl Broker {
         Self::launch_in(directory, true, command(), arguments, shards)
     }
 
+    /// The same, where `command` is what becomes the binary. The arguments name the admin listener.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn wrapped_again(
+        directory: &Path,
+        command: Command,
+        arguments: &[&str],
+        shards: u16,
+    ) -> Self {
+        Self::launch_in(directory, true, command, arguments, shards)
+    }
+
     /// The same, with everything in its log that any part of it has to say.
     pub(crate) fn talkative_again(directory: &Path, arguments: &[&str], shards: u16) -> Self {
         let mut command = command();
@@ -192,16 +203,15 @@ impl Broker {
         if crate::attacks::full() {
             command = measured(&command);
         }
+        let admin: &[&str] = match arguments.contains(&"--admin") {
+            true => &[],
+            false => &["--admin", "127.0.0.1:0"],
+        };
         let mut child = command
             .arg("serve")
             .args(arguments)
-            .args([
-                "--admin",
-                "127.0.0.1:0",
-                "--shards",
-                &shards.to_string(),
-                "--data-dir",
-            ])
+            .args(admin)
+            .args(["--shards", &shards.to_string(), "--data-dir"])
             .arg(directory.join("data"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,0 +1,78 @@
+//! Three nodes on hosts of their own, each with a member of etcd, while links, members and hosts fail. The clients are
+//! on a fourth host and reach all of them throughout. Ignored but where `deploy/ci/check.sh` builds the broker with the
+//! cargo feature `cluster`; for root only.
+//!
+//! * [`network`]: the hosts, namespaces of this machine; [`journal`]: what nodes did with slots, and its rules, which
+//!   each scenario checks at its end.
+//! * [`cuts`]: links that fail; [`split`]: two sides that go on.
+//! * [`clocks`]: wall clocks that jump.
+//! * [`members`]: members of etcd that fail; [`quota`]: one that takes no more; [`restored`]: one that has forgotten.
+//! * [`hosts`]: hosts that fail, and all of them at once.
+
+mod clocks;
+mod cuts;
+mod hosts;
+pub(crate) mod journal;
+mod members;
+pub(crate) mod network;
+mod quota;
+mod restored;
+mod split;
+
+use crate::cluster_etcd::nodes::{Nodes, cluster};
+use crate::http::{Answer, Connection};
+use crate::peer::{HealthyPair, Peer};
+use crate::process::{Broker, until};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// For this many seconds everybody meets through each of these nodes. Longer than it takes others to find that a
+/// registration is gone and that its node does not answer.
+fn serves_on(nodes: &Nodes, through: &[usize], pair: &mut HealthyPair, arn: &str, seconds: u32) {
+    for _ in 0..seconds {
+        // A round a second: within the rate at which a channel is connected to.
+        std::thread::sleep(Duration::from_secs(1));
+        pair.relay();
+        for number in through {
+            Peer::viewer(nodes.node(*number), arn, &format!("v{number}")).close();
+        }
+    }
+}
+
+/// The nodes that say so see etcd again, or no more.
+fn until_etcd(nodes: &[&Broker], is: &str) {
+    until(&format!("etcd is {is}"), || {
+        let says = |node: &&Broker| cluster(node)["etcd"] == is;
+        nodes.iter().all(says).then_some(())
+    });
+}
+
+/// Asks through this node for a change of a channel that is there.
+fn tag(through: &Broker, arn: &str) -> Answer {
+    let tag = json!({ "Key": "changed", "Value": "yes" });
+    let body = json!({ "ResourceARN": arn, "Tags": [tag] });
+    Connection::open(through.plain).call("/TagResource", &body)
+}
+
+/// A change is refused at once.
+fn refuses_changes(through: &Broker, arn: &str) {
+    let began = Instant::now();
+    tag(through, arn).refused(503, "ServiceUnavailable");
+    let after = began.elapsed();
+    assert!(after <= REFUSED_WITHIN, "{after:?}");
+}
+
+/// Changes are made again; how long that took.
+fn until_changes(through: &Broker, arn: &str) -> Duration {
+    let began = Instant::now();
+    until("changes again", || {
+        (tag(through, arn).status == 200).then_some(())
+    });
+    began.elapsed()
+}
+
+/// The nodes' promise is a second; the rest is for a busy machine. What waits for an answer of etcd takes three.
+const REFUSED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Longer than a lease and the silence that others wait for.
+const LONG_S: u32 = 15;

@@ -1,0 +1,67 @@
+//! An etcd whose quota is used up.
+
+use super::journal::moment;
+use super::{LONG_S, serves_on};
+use crate::cluster_etcd::nodes::{Nodes, cluster, create, try_create};
+use crate::cluster_etcd::server::Etcd;
+use crate::cluster_etcd::setup::Setup;
+use crate::http::Connection;
+use crate::peer::HealthyPair;
+use crate::process::until;
+use serde_json::json;
+
+#[test]
+#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+fn with_its_quota_used_up_etcd_refuses_what_is_new_and_nothing_else() {
+    let setup = Setup {
+        etcd: &["--quota-backend-bytes", "16777216"],
+        ..Setup::default()
+    };
+    let Some(nodes) = Nodes::on_hosts_as(setup) else {
+        return;
+    };
+    let arn = create(nodes.node(0), "cam");
+    let unwanted = create(nodes.node(0), "unwanted");
+    let mut pair = HealthyPair::on(nodes.node(1), &arn);
+    let before = moment();
+    let etcd = &nodes.etcd[0];
+    let large = "x".repeat(1 << 20);
+    let fill = |number: u32| etcd.try_ctl(&["put", &format!("/other/{number}"), &large]);
+    let full = (0..100).find(|number| fill(*number).is_err());
+    assert!(full.is_some(), "etcd has a quota");
+
+    try_create(nodes.node(2), "new").refused(503, "ServiceUnavailable");
+    serves_on(&nodes, &[0, 1, 2], &mut pair, &arn, LONG_S);
+    for (_, node) in nodes.all() {
+        assert_eq!(crate::http::get(node.admin, "/ready").status, 200);
+        assert_ne!(cluster(node)["etcd"], "down");
+        try_create(node, "new").refused(503, "ServiceUnavailable");
+    }
+    let delete = json!({ "ChannelARN": unwanted });
+    let deleted = Connection::open(nodes.node(1).plain).call("/deleteSignalingChannel", &delete);
+    deleted.ok();
+
+    etcd.ctl(&["del", "--prefix", "/other/"]);
+    let revision = revision(etcd);
+    etcd.ctl(&["compact", &revision]);
+    for etcd in &nodes.etcd {
+        etcd.ctl(&["--command-timeout", "60s", "defrag"]);
+    }
+    etcd.ctl(&["alarm", "disarm"]);
+    until("channels are made again", || {
+        (try_create(nodes.node(2), "new").status == 200).then_some(())
+    });
+    pair.relay();
+    let journal = nodes.journal();
+    assert_eq!(journal.changes_since(before), 0);
+    journal.assert_sound();
+    nodes.until_served();
+}
+
+/// Of the store, as etcd has it.
+fn revision(etcd: &Etcd) -> String {
+    let status = etcd.ctl(&["endpoint", "status", "--write-out", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    let revision = status[0]["Status"]["header"]["revision"].as_u64();
+    revision.expect("a number").to_string()
+}

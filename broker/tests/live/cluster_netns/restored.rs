@@ -1,0 +1,70 @@
+//! An etcd that was restored from a backup: what happened since is forgotten, and revisions repeat.
+
+use super::journal::moment;
+use super::{LONG_S, refuses_changes, serves_on, until_changes};
+use crate::cluster_etcd::nodes::{Nodes, cluster, create, name_of};
+use crate::cluster_etcd::server::Etcd;
+use crate::http::Connection;
+use crate::peer::HealthyPair;
+use crate::process::{Broker, until};
+use serde_json::json;
+use std::time::Duration;
+
+#[test]
+#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+fn a_restored_etcd_is_as_if_it_were_gone_until_the_operator_accepts_it() {
+    let Some(mut nodes) = Nodes::on_hosts() else {
+        return;
+    };
+    let arn = nodes.channels_of(nodes.largest(), 1).remove(0);
+    let mut pair = HealthyPair::on(nodes.node(1), &arn);
+    let snapshot = nodes.directory.join("snapshot");
+    nodes.etcd[0].ctl(&[
+        "snapshot",
+        "save",
+        snapshot.to_str().expect("a path in UTF-8"),
+    ]);
+    let forgotten: Vec<String> = (0..3)
+        .map(|n| create(nodes.node(n), &format!("later{n}")))
+        .collect();
+    let before = moment();
+    nodes.etcd.iter_mut().for_each(Etcd::kill);
+    Etcd::restore(&mut nodes.etcd, &snapshot);
+    Etcd::restart_all(&mut nodes.etcd);
+    until("all nodes see another history", || {
+        let sees = |node: &Broker| cluster(node)["other_history"] == true;
+        nodes.all().all(|(_, node)| sees(node)).then_some(())
+    });
+    refuses_changes(nodes.node(2), &arn);
+    serves_on(&nodes, &[0, 1, 2], &mut pair, &arn, LONG_S);
+    HealthyPair::on(nodes.node(0), &forgotten[0]).relay();
+    for (_, node) in nodes.all() {
+        refuses_changes(node, &forgotten[1]);
+        assert!(
+            node.log()
+                .contains("etcd shows another history than was known")
+        );
+    }
+    let journal = nodes.journal();
+    assert_eq!(journal.changes_since(before), 0);
+    journal.assert_sound();
+
+    // All are stopped before the first is started: epochs repeat.
+    drop(pair);
+    for node in 0..3 {
+        nodes.node(node).signal("KILL");
+        nodes.take(node).ended_within(Duration::from_secs(5));
+    }
+    nodes.forget_journals();
+    nodes.arguments.push("--accept-etcd".into());
+    nodes.start_all(1);
+    for (_, node) in nodes.all() {
+        assert_eq!(cluster(node)["other_history"], false);
+    }
+    until_changes(nodes.node(0), &arn);
+    HealthyPair::on(nodes.node(2), &arn).relay();
+    let asked = json!({ "ChannelName": name_of(&forgotten[2]) });
+    let gone = Connection::open(nodes.node(0).plain).call("/describeSignalingChannel", &asked);
+    assert_eq!(gone.status, 404, "{gone:?}");
+    nodes.journal().assert_sound();
+}
