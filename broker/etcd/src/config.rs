@@ -29,7 +29,7 @@ pub struct Config {
 }
 
 /// How etcd is reached.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// `http://` or `https://` with host and port, one for each member.
     pub endpoints: Vec<Box<str>>,
@@ -37,6 +37,16 @@ pub struct Options {
     pub tls: Option<Arc<ClientConfig>>,
     /// User and password, where etcd wants them.
     pub user: Option<(Box<str>, Box<str>)>,
+}
+
+/// Shows no password.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("endpoints", &self.endpoints)
+            .field("user", &self.user.as_ref().map(|(name, _)| name))
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why certificates cannot be used.
@@ -93,5 +103,23 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
     match read {
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_) | Err(_) => Err(TlsError::Pem(what)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let options = Options {
+            user: Some(("node".into(), "hidden".into())),
+            ..Options::default()
+        };
+        let shown = format!("{options:?}");
+        assert!(
+            shown.contains("node") && !shown.contains("hidden"),
+            "{shown}"
+        );
     }
 }

@@ -3,14 +3,15 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// etcd refused it: nothing was changed, and nothing will be.
     Refused(Box<str>),
-    /// The connection had ended before: nothing was sent. The connection is given up.
+    /// Nothing was changed, and nothing will be: the connection, or the token that etcd gave its user, had ended
+    /// before. The connection is given up; the next one gets a token of its own.
     NotSent(Box<str>),
     /// It may have been carried out, or may be later. The connection is given up.
     Unknown(Box<str>),
@@ -50,15 +51,21 @@ impl Failure {
         let text = if is_of_etcd {
             status.message().into()
         } else {
-            chain(error)
+            broken(status)
         };
+        let is_old = status.message() == "etcdserver: revision of auth store is old";
+        if is_of_etcd && (status.code() == Code::Unauthenticated || is_old) {
+            return Self::NotSent(text);
+        }
         let is_refused = match status.code() {
             Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition => is_of_etcd,
-            Code::PermissionDenied | Code::Unauthenticated | Code::OutOfRange => is_of_etcd,
+            Code::PermissionDenied | Code::OutOfRange => is_of_etcd,
             Code::ResourceExhausted => is_of_etcd,
             Code::Unavailable => status.message() == "etcdserver: no leader",
             Code::Ok | Code::Cancelled | Code::Unknown | Code::DeadlineExceeded => false,
-            Code::AlreadyExists | Code::Aborted | Code::Unimplemented => false,
+            Code::Unauthenticated | Code::AlreadyExists | Code::Aborted | Code::Unimplemented => {
+                false
+            }
             Code::Internal | Code::DataLoss => false,
         };
         if is_refused {
@@ -88,6 +95,18 @@ pub(crate) fn chain(error: &dyn Error) -> Box<str> {
     text.into()
 }
 
+/// Why the client has no answer of etcd: in its words, and what caused it in the end.
+fn broken(status: &Status) -> Box<str> {
+    let mut cause = status.source();
+    while let Some(inner) = cause.and_then(Error::source) {
+        cause = Some(inner);
+    }
+    match cause {
+        Some(cause) => format!("{}: {cause}", status.message()).into(),
+        None => format!("{:?}: {}", status.code(), status.message()).into(),
+    }
+}
+
 fn is_caused_by_spent(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -105,7 +124,6 @@ fn is_caused_by_spent(error: &(dyn Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tonic::Status;
 
     #[test]
     fn only_what_etcd_refuses_is_refused() {
@@ -141,6 +159,20 @@ mod tests {
             let error = etcd_client::Error::GRpcStatus(Status::new(code, message));
             let is_refused = matches!(Failure::of(&error), Failure::Refused(_));
             assert_eq!(is_refused, refused, "{code:?} {message}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_has_ended_ends_its_connection() {
+        for (code, message) in [
+            (Code::Unauthenticated, "etcdserver: invalid auth token"),
+            (
+                Code::InvalidArgument,
+                "etcdserver: revision of auth store is old",
+            ),
+        ] {
+            let error = etcd_client::Error::GRpcStatus(Status::new(code, message));
+            assert_eq!(Failure::of(&error), Failure::NotSent(message.into()));
         }
     }
 }

@@ -8,8 +8,8 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// How long a connection to a member of etcd may take to come about, its TLS handshake included.
 pub const CONNECT: Duration = Duration::from_secs(1);
 
-/// From one HTTP/2 ping on an idle connection to the next. etcd closes connections that ping more often than every
-/// 5 s.
+/// From one HTTP/2 ping to the next on a connection whose calls are not answered. etcd closes connections that ping more
+/// often than every 5 s, and those that ping while no call is under way.
 pub const HTTP2_PING: Duration = Duration::from_secs(6);
 
 /// How long the answer to an HTTP/2 ping may take.
@@ -72,6 +72,10 @@ pub const MAIL_BYTES_MAX: usize = 64 << 20;
 /// one slot.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
+/// Longest value of a slot, a registration, a member or the meta key, in bytes: ours have some hundred, and those of
+/// later versions may have more.
+pub const VALUE_BYTES_MAX: usize = 16 << 10;
+
 /// Longest name of a node or of a cluster, in bytes: that of a label in the domain name system.
 pub const NAME_BYTES_MAX: usize = 63;
 
@@ -124,12 +128,17 @@ pub const PEER_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between connections to another node.
 pub const PEER_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Connections to the port of other nodes that did not say who they are. For one more the oldest is closed.
-pub const STRANGERS_MAX: usize = 256;
+/// Connections to the port of other nodes that did not say who they are: this many from addresses of nodes, and as many
+/// from others. For one more, one of the address that has most is closed.
+pub const STRANGERS_MAX: usize = 128;
 
-/// From one accepted connection to the next: with the handshake that each costs, a flood of strangers takes a tenth of
-/// the driver's time.
+/// From one handshake with a stranger to the next, from addresses of nodes and from others: a flood of them takes a
+/// tenth of the driver's time.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(2);
+
+/// Connections that are accepted before a pause of [`ACCEPT_PAUSE`]: 4,000 a second, which take a tenth of the driver's
+/// time. More wait with the system.
+pub const ACCEPTS_PER_PAUSE: u64 = 8;
 
 /// From one line of the log about refused connections to the next, for each reason.
 pub const NOTE_EVERY: Duration = Duration::from_secs(10);
@@ -170,10 +179,18 @@ pub const FOREIGN_KEYS_MAX: i64 = 10;
 /// Bytes of a member's metrics that are read for its quota: ten times what etcd writes.
 pub const METRICS_BYTES_MAX: u64 = 4 << 20;
 
+/// Descriptors that a node holds at most: strangers of both kinds, a connection each way for every other node, two to
+/// etcd with as many that are being made, and some for the runtime and the data directory.
+pub const DESCRIPTORS_MAX: usize =
+    2 * STRANGERS_MAX + 2 * broker_core::cluster::limits::NODES_MAX + 16;
+
+/// Of a handshake with a stranger: what TLS takes of one message, and its task.
+pub const STRANGER_BYTES: usize = 72 << 10;
+
 const _: () = {
     assert!(MESSAGE_BYTES_MAX <= MAIL_BYTES_MAX && MESSAGE_BYTES_MAX <= INCOMING_BYTES_MAX);
     assert!(QUEUE_BYTES_MAX <= OUTGOING_BYTES_MAX);
-    assert!(STRANGERS_MAX > broker_core::cluster::limits::NODES_MAX / 2);
+    assert!(STRANGERS_MAX >= broker_core::cluster::limits::NODES_MAX / 2);
     assert!(TICK.as_millis() * 2 <= broker_core::cluster::limits::TICK_MS as u128);
     assert!(SILENT.as_millis() < CALL.as_millis());
     assert!(PUTS_PER_BATCH < 128 && 2 * REMOVALS_PER_BATCH <= 128);

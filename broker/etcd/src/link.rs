@@ -9,6 +9,7 @@ use crate::limits::{ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RE
 use etcd_client::{Channel, Client, ConnectOptions, KvClient, WatchClient};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -196,8 +197,7 @@ pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, B
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(HTTP2_PING)
-        .keep_alive_timeout(HTTP2_PONG)
-        .keep_alive_while_idle(true);
+        .keep_alive_timeout(HTTP2_PONG);
     let channel = endpoint
         .connect_with_connector(Dial {
             tls,
@@ -253,6 +253,12 @@ impl Service<Uri> for Dial {
             let port = uri.port_u16().unwrap_or(2379);
             let stream = TcpStream::connect((bare.as_str(), port)).await?;
             stream.set_nodelay(true)?;
+            // Of a connection without a call under way the system finds out that its other end is gone.
+            let keepalive = TcpKeepalive::new()
+                .with_time(HTTP2_PING)
+                .with_interval(HTTP2_PONG)
+                .with_retries(2);
+            SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(stream),
                 Some(tls) => {

@@ -35,6 +35,17 @@ impl fmt::Display for Name {
     }
 }
 
+/// What somebody wrote into etcd, for a line of the log or a terminal: escaped, and cut.
+pub(crate) fn shown(text: &str) -> String {
+    let mut rest = text.chars();
+    let begin: String = rest.by_ref().take(SHOWN_CHARS).collect();
+    let dots = if rest.next().is_some() { "…" } else { "" };
+    format!("{}{dots}", begin.escape_debug())
+}
+
+/// Longest text of etcd that is shown: the longest name of ours is shorter.
+const SHOWN_CHARS: usize = 200;
+
 /// The nodes that this process knows. Never shrinks; full at [`NODES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -102,6 +113,14 @@ mod tests {
         for wrong in ["", "a/b", "a b", "ä", &"x".repeat(64), "a\n"] {
             assert_eq!(Name::new(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn texts_of_others_are_escaped_and_cut() {
+        assert_eq!(shown("cam 1"), "cam 1");
+        assert_eq!(shown("a\n\u{1b}[2J"), "a\\n\\u{1b}[2J");
+        assert_eq!(shown(&"ä".repeat(200)), "ä".repeat(200));
+        assert_eq!(shown(&"ä".repeat(201)), format!("{}…", "ä".repeat(200)));
     }
 
     #[test]

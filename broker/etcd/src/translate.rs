@@ -8,6 +8,7 @@ use crate::values::{
     self, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, RosterWord, SlotValue,
     ValueError,
 };
+use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::message::{Compare, Transaction};
 use broker_core::cluster::types::{
     Change, EtcdId, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot, Value,
@@ -59,7 +60,11 @@ impl fmt::Display for Unreadable {
             Why::Value(error) => error.fmt(f),
             Why::Name => f.write_str("it names a node by what is no name"),
             Why::Address => write!(f, "its address has more than {ADDRESS_BYTES_MAX} bytes"),
-            Why::TooMany => f.write_str("there are more nodes than one cluster may have"),
+            Why::TooMany => write!(
+                f,
+                "this process has seen {NODES_MAX} names of nodes, and takes no more: end the membership of those that \
+                 are gone (`broker cluster remove`), then restart this node"
+            ),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Unknown fields are passed over, so that a later version may add some; another format is refused.
 
 use broker_core::cluster::limits::INNER_VERSION;
+use crate::limits::VALUE_BYTES_MAX;
+use crate::names::shown;
 use broker_core::cluster::types::{Incarnation, ParcelId};
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;
@@ -19,6 +21,8 @@ pub(crate) enum ValueError {
     Format(u32),
     /// It is no JSON, or lacks a field.
     Json(serde_json::Error),
+    /// It has more bytes than any value of ours.
+    Length(usize),
 }
 
 impl fmt::Display for ValueError {
@@ -28,7 +32,11 @@ impl fmt::Display for ValueError {
                 f,
                 "it has format {found}, and this version reads format {FORMAT}: use the version that wrote it"
             ),
-            Self::Json(error) => write!(f, "it cannot be read: {error}"),
+            Self::Json(error) => write!(f, "it cannot be read: {}", shown(&error.to_string())),
+            Self::Length(bytes) => write!(
+                f,
+                "it cannot be read: it has {bytes} bytes, and a value of a cluster has at most {VALUE_BYTES_MAX}"
+            ),
         }
     }
 }
@@ -262,6 +270,9 @@ struct FormatOnly {
 
 /// Reads a value.
 pub(crate) fn read<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, ValueError> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(ValueError::Length(bytes.len()));
+    }
     let FormatOnly { format } = serde_json::from_slice(bytes).map_err(ValueError::Json)?;
     if format != FORMAT {
         return Err(ValueError::Format(format));
@@ -329,6 +340,12 @@ mod tests {
         for text in ["", "{}", "x", r#"{"format":1,"owner":{"node":"n1"}}"#] {
             assert!(refused(text).contains("cannot be read"), "{text}");
         }
+        let long = format!(r#"{{"format":1,"more":"{}"}}"#, "x".repeat(VALUE_BYTES_MAX));
+        assert!(refused(&long).contains("bytes"));
+        let lines = r#"{"format":1,"address":"","state":"a\nb\u001b"}"#;
+        let why = read::<RosterValue>(lines.as_bytes()).unwrap_err();
+        let why = why.to_string();
+        assert!(!why.contains(char::is_control), "{why:?}");
         let later = r#"{"format":1,"added":{"a":[1]}}"#;
         assert!(read::<SlotValue>(later.as_bytes()).is_ok());
     }

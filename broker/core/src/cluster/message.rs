@@ -89,7 +89,7 @@ pub enum Reply {
 }
 
 /// A slot that a node serves, and since which epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Held {
     /// The slot.
     pub slot: Slot,

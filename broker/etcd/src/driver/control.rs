@@ -1,5 +1,6 @@
 //! The connection for the registration's lease, the watch, and slots.
 
+use super::trouble::Trouble;
 use super::{Event as NodeEvent, Node, reporter};
 use crate::calls::{self, Ask};
 use crate::failure::Failure;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 /// The result of a single call.
 pub(super) type Told = Result<calls::Told, Failure>;
@@ -42,7 +43,7 @@ pub(super) struct Control {
     under_way: usize,
     /// How long etcd took for the last keepalive that it answered.
     pub(super) took: Duration,
-    trouble: Option<Box<str>>,
+    pub(super) trouble: Trouble,
 }
 
 /// A stream of requests and answers.
@@ -105,7 +106,7 @@ impl Control {
             watch: None,
             under_way: 0,
             took: Duration::ZERO,
-            trouble: None,
+            trouble: Trouble::new("etcd"),
         }
     }
 
@@ -114,24 +115,9 @@ impl Control {
         self.under_way == 0
     }
 
-    /// What is wrong, while it is.
-    pub(super) fn is_in_trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
-    }
-
-    /// Something is wrong: logged when it begins, or is another thing.
-    pub(super) fn trouble(&mut self, why: &str) {
-        if self.trouble.is_none() {
-            warn!("etcd: {why}");
-        }
-        self.trouble = Some(why.into());
-    }
-
     fn works(&mut self, generation: u32) {
         self.link.works(generation);
-        if self.trouble.take().is_some() {
-            info!("etcd answers");
-        }
+        self.trouble.ends();
     }
 
     fn is_silent(&self, now: Instant) -> bool {
@@ -262,7 +248,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             }
             Ok(calls::Told::Outcome(outcome)) => self.outcome(&outcome),
             Err(failure @ Failure::Refused(_)) => {
-                self.control.trouble(&failure.to_string());
+                self.control.trouble.begins(&failure.to_string());
                 return self.delayed.push(Input::Reply(id, Reply::Refused));
             }
             Err(failure @ Failure::NotSent(_)) => {
@@ -278,7 +264,7 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.inputs.push_back(Input::Reply(id, reply));
             }
             // What was read is not used: as if there had been no answer.
-            Err(unreadable) => self.control.trouble(&unreadable.to_string()),
+            Err(unreadable) => self.control.trouble.begins(&unreadable.to_string()),
         }
     }
 
@@ -338,7 +324,7 @@ impl<S: Service, P: Peers> Node<S, P> {
                     match self.translator.change(row) {
                         Ok(change) => changes.extend(change),
                         Err(unreadable) => {
-                            self.control.trouble(&unreadable.to_string());
+                            self.control.trouble.begins(&unreadable.to_string());
                             return self.end_watch();
                         }
                     }
@@ -353,7 +339,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             Sight::Ended(failure) => {
                 self.end_watch();
                 if let Failure::Refused(_) = failure {
-                    info!("etcd: {failure}");
+                    info!("etcd: {failure}: all is read again");
                 } else {
                     self.control_failed(generation, &failure);
                 }
@@ -371,10 +357,12 @@ impl<S: Service, P: Peers> Node<S, P> {
     pub(super) fn control_failed(&mut self, generation: u32, failure: &Failure) {
         let endpoint = self.control.link.endpoint().to_owned();
         if let Failure::Refused(_) = failure {
-            return self.control.trouble(&failure.to_string());
+            return self.control.trouble.begins(&failure.to_string());
         }
         if self.control.link.failed(generation, Instant::now()) {
-            self.control.trouble(&format!("{endpoint}: {failure}"));
+            self.control
+                .trouble
+                .begins(&format!("{endpoint}: {failure}"));
             self.control.lease = None;
             self.end_watch();
             self.connect(super::Which::Control);

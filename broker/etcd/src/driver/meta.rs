@@ -104,7 +104,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             .collect();
         let found = match translate::meta(&self.translator.keys, &rows) {
             Ok(found) => found,
-            Err(unreadable) => return self.control.trouble(&unreadable.to_string()),
+            Err(unreadable) => return self.control.trouble.begins(&unreadable.to_string()),
         };
         let is_expected = match (&self.meta.expected, &found) {
             (Some(expected), Some(found)) => found.id == *expected,
@@ -116,10 +116,11 @@ impl<S: Service, P: Peers> Node<S, P> {
         };
         if found.slots != SLOTS || found.slot_key().is_none() {
             let why = format!(
-                "the key {} of etcd: not of {SLOTS} slots",
-                self.translator.keys.meta()
+                "the key {} of etcd: it is of {} slots, and this version has {SLOTS}: use the version that wrote it",
+                self.translator.keys.meta(),
+                found.slots
             );
-            return self.control.trouble(&why);
+            return self.control.trouble.begins(&why);
         }
         self.translator.lowest = self.translator.lowest.max(found.lowest);
         self.translator.cluster = Some(found.id.clone());
@@ -132,7 +133,9 @@ impl<S: Service, P: Peers> Node<S, P> {
         memory.other_history = true;
         self.settings.memory = memory;
         self.cluster = Cluster::new(&self.settings, now());
-        self.control
-            .trouble("etcd is another cluster's, or was emptied");
+        self.control.trouble.begins(OTHER);
     }
 }
+
+const OTHER: &str = "this etcd was emptied, or has another cluster of the same name than this node's data directory: \
+                     check [cluster] etcd and name, or restore etcd";

@@ -5,15 +5,17 @@
 
 mod control;
 mod handle;
+mod keeping;
 mod meta;
 mod news;
 mod operator;
 mod outputs;
 mod records;
+mod trouble;
 
 use crate::config::Config;
-use crate::directory::{self, Directory, Kept};
-use crate::limits::{EVENTS_MAX, LEAVE, REMEMBER_MS, TICK};
+use crate::directory::{Directory, Kept};
+use crate::limits::{EVENTS_MAX, LEAVE, TICK};
 use crate::link::{Lines, Link};
 use crate::names::Name;
 use crate::order::{Order, Service};
@@ -28,6 +30,7 @@ use broker_core::time::Now;
 use control::{Control, Told};
 use handle::Command;
 pub use handle::{Handle, Inspection, Inspector, NodeState, ParcelSender, StartError};
+use keeping::Keeping;
 use meta::Meta;
 use news::Known;
 use operator::Orders;
@@ -42,7 +45,7 @@ use std::thread::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tracing::warn;
+use trouble::Strange;
 
 /// Starts nodes.
 #[derive(Debug)]
@@ -99,6 +102,8 @@ impl Driver {
                 run(parts, inbox, mail, submitted).await;
             };
             LocalSet::new().block_on(&runtime, running);
+            // A name that is being resolved does not keep the process from its end.
+            runtime.shutdown_timeout(LEAVE);
         };
         let thread = Builder::new().name("cluster".into()).spawn(body);
         let thread = thread.map_err(StartError::System)?;
@@ -145,6 +150,7 @@ struct Node<S: Service, P> {
     published: Arc<AtomicU64>,
     known: Known,
     orders: Orders,
+    strange: Strange,
 }
 
 /// What the tasks of the node report.
@@ -169,15 +175,6 @@ enum Event {
 enum Which {
     Control,
     Records,
-}
-
-/// What the data directory has, and what is being written to it.
-#[derive(Debug)]
-struct Keeping {
-    directory: Directory,
-    kept: Kept,
-    writing: Option<Kept>,
-    last: Now,
 }
 
 async fn run<S: Service, P: Peers>(
@@ -263,12 +260,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             control: Control::new(control, config.ttl_ms),
             records: Records::new(records, settings.me.incarnation),
             meta: Meta::new(&kept),
-            keeping: Keeping {
-                directory: parts.directory,
-                kept,
-                writing: None,
-                last: Now(0),
-            },
+            keeping: Keeping::new(parts.directory, kept),
             events,
             inputs: VecDeque::new(),
             delayed: Vec::new(),
@@ -278,6 +270,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             published: parts.published,
             known: Known::default(),
             orders: Orders::default(),
+            strange: Strange::default(),
         }
     }
 
@@ -303,14 +296,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             Event::Records(event) => self.records_event(event),
             Event::Meta(generation, told) => self.meta_told(generation, told),
             Event::Reported(written) => self.reported(written),
-            Event::Kept(result) => {
-                let written = self.keeping.writing.take();
-                match (result, written) {
-                    (Ok(()), Some(kept)) => self.keeping.kept = kept,
-                    (Ok(()), None) => {}
-                    (Err(why), _) => warn!("the data directory of the cluster: {why}"),
-                }
-            }
+            Event::Kept(result) => self.keeping.written(result),
         }
     }
 
@@ -326,6 +312,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             self.inputs.push_back(Input::Refused(node));
         }
         match message {
+            None if matches!(mail, Mail::Message(..)) => self.strange.note(node, from),
             None => {}
             Some(wire::Message::Question(question)) => {
                 self.inputs.push_back(Input::Question(node, question));
@@ -381,33 +368,6 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.publish();
     }
 
-    /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
-    fn remember(&mut self) {
-        let Keeping { kept, writing, .. } = &self.keeping;
-        let wanted = kept
-            .with(self.cluster.memory())
-            .with_cluster(self.meta.id());
-        if writing.is_some() || wanted == *kept {
-            return;
-        }
-        let is_important = !wanted.differs_by_revision(kept);
-        if !is_important && now().since(self.keeping.last) < REMEMBER_MS {
-            return;
-        }
-        self.keeping.last = now();
-        self.keeping.writing = Some(wanted.clone());
-        let path = self.keeping.directory.path().to_owned();
-        let events = self.events.clone();
-        tokio::task::spawn_local(async move {
-            let write = move || directory::write(&path, &wanted, is_important);
-            let result = match tokio::task::spawn_blocking(write).await {
-                Ok(result) => result.map_err(|error| error.to_string().into()),
-                Err(error) => Err(error.to_string().into()),
-            };
-            let _ = events.send(Event::Kept(result)).await;
-        });
-    }
-
     /// Connects if it is time.
     fn connect(&mut self, which: Which) {
         let link = match which {
@@ -432,8 +392,16 @@ impl<S: Service, P: Peers> Node<S, P> {
             Which::Records => &mut self.records.link,
         };
         let endpoint = link.endpoint().to_owned();
-        if let Some(why) = link.connected(generation, result, Instant::now()) {
-            self.control.trouble(&format!("{endpoint}: {why}"));
+        let failed = link.connected(generation, result, Instant::now());
+        let trouble = match which {
+            Which::Control => &mut self.control.trouble,
+            Which::Records => &mut self.records.trouble,
+        };
+        if let Some(why) = failed {
+            trouble.begins(&format!("{endpoint}: {why}"));
+        } else if which == Which::Records && self.records.link.up().is_some() {
+            // Nothing need be asked over it for hours.
+            trouble.ends();
         }
         self.ask_meta();
     }

@@ -6,6 +6,7 @@ use crate::names::Name;
 use crate::order::{Order, Service};
 use crate::peers::Peers;
 use crate::wire::{self, Message};
+use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Call, Cause, Held, Output, Transaction};
 use broker_core::cluster::types::{Epoch, Key, NodeId, Slot, Value};
@@ -48,7 +49,10 @@ impl<S: Service, P: Peers> Node<S, P> {
                 self.service.order(Order::Release(held, cause));
             }
             Output::Alone => {
-                warn!("alone: neither etcd nor another node answers; connections are closed");
+                warn!(
+                    "alone: neither etcd nor another node answers, so others may take the slots; connections are \
+                     closed until one of them answers: check the network of this machine"
+                );
                 self.service.order(Order::Alone);
             }
             Output::WriteRefused(_, number) => self.write_refused(number),
@@ -73,12 +77,23 @@ impl<S: Service, P: Peers> Node<S, P> {
                 slots.count, slots.first.0, slots.last.0
             );
         }
+        let is_registered = self.cluster.is_registered(self.settings.me.node)
+            && self.cluster.standing() != Standing::Starting;
+        if is_registered != self.changes.is_registered {
+            self.changes.is_registered = is_registered;
+            if is_registered {
+                info!("registered in etcd as {}", self.translator.me());
+            } else {
+                warn!("not registered in etcd any more: it is tried again");
+            }
+        }
         let memory = self.cluster.memory();
         if memory.other_history && !self.changes.is_other_history {
             self.changes.is_other_history = true;
             warn!(
-                "etcd shows another history than was known: no slot is taken and nothing is written until the nodes \
-                 are started again with the operator's acceptance"
+                "etcd shows another history than was known, as after a restored backup or where its keys were \
+                 removed: clients are served, no slot is taken and nothing is written. Stop all nodes, see to etcd, \
+                 then start them with `broker serve --accept-etcd` once (deploy/CLUSTER.md, Restore etcd)"
             );
         }
     }
@@ -92,6 +107,11 @@ impl<S: Service, P: Peers> Node<S, P> {
             is_heard: node == self.settings.me.node || self.cluster.hears(node, now()),
         });
         known.collect()
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        let records = || self.records.trouble.current();
+        self.control.trouble.current().or_else(records)
     }
 
     pub(super) fn inspection(&self) -> Inspection {
@@ -114,7 +134,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             nodes: self.nodes(),
             slots: slots.collect(),
             slot_key: self.meta.slot_key(),
-            trouble: self.control.is_in_trouble().map(Into::into),
+            trouble: self.trouble().map(Into::into),
             etcd_took: self.control.took,
         }
     }
@@ -135,6 +155,7 @@ pub(super) struct Changes {
     not_loaded: Group,
     ended: Group,
     is_other_history: bool,
+    is_registered: bool,
 }
 
 /// Slots: how many, and of which epochs.

@@ -3,13 +3,15 @@
 //! The core decides under which epoch a change may be made: it is given [`Input::Write`], and answers with a
 //! transaction that the [`Writer`] carries out with others.
 
+use super::trouble::Trouble;
 use super::{Event as NodeEvent, Node, Told, Which, now, reporter};
 use crate::calls::{self, Ask};
 use crate::failure::Failure;
 use crate::keys::Keys;
+use crate::limits::NOTE_EVERY;
 use crate::link::Link;
 use crate::load::{self, Part};
-use crate::names::Name;
+use crate::names::{Name, shown};
 use crate::order::Service;
 use crate::peers::Peers;
 use crate::store::Submission;
@@ -17,7 +19,7 @@ use crate::translate::{header_of, revision_of};
 use crate::writer::{Answer, Change, Request, Settled, Writer};
 use broker_core::cluster::message::{CallId, Held, Input, Reply, Transaction};
 use broker_core::cluster::slot_map::slot_of;
-use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision};
+use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket, decode};
 use etcd_client::{
@@ -39,8 +41,11 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) link: Link,
-    /// Loads that brought what cannot be used.
-    spoilt: Vec<Held>,
+    pub(super) trouble: Trouble,
+    /// Loads that brought what cannot be used: how many records, and of the first what the log says.
+    spoilt: HashMap<Held, (u64, String)>,
+    /// When the log last had a line about such a slot.
+    noted: HashMap<Slot, Instant>,
     /// Changes that the core was asked about.
     asked: HashMap<u32, Submission>,
     next: u32,
@@ -51,7 +56,9 @@ impl Records {
     pub(super) fn new(link: Link, process: Incarnation) -> Self {
         Self {
             link,
-            spoilt: Vec::new(),
+            trouble: Trouble::new("etcd, for records of channels"),
+            spoilt: HashMap::new(),
+            noted: HashMap::new(),
             asked: HashMap::new(),
             next: 0,
             writer: Writer::new(process),
@@ -174,6 +181,10 @@ impl<S: Service, P: Peers> Node<S, P> {
         let (settled, header) = match &told {
             Ok(calls::Told::Outcome(outcome)) => {
                 self.records.link.works(generation);
+                if request.lane.is_some() {
+                    // Removals are made also where etcd's quota is used up.
+                    self.records.trouble.ends();
+                }
                 let answer = answer_of(outcome, request);
                 (
                     writer.answered(lane, &answer, now()),
@@ -250,31 +261,44 @@ impl<S: Service, P: Peers> Node<S, P> {
             match decode(&key, row.value()) {
                 Ok(record) => records.push(record),
                 Err(why) => {
-                    error!("etcd holds a record that cannot be read, of {key:?}: {why}");
-                    if !self.records.spoilt.contains(&held) {
-                        self.records.spoilt.push(held);
-                    }
+                    let first = || (0, format!("{}: {why}", shown(&key)));
+                    let (count, _) = self.records.spoilt.entry(held).or_insert_with(first);
+                    *count += 1;
                 }
             }
         }
         self.service.records(held, records);
     }
 
-    /// Whether a load that ends brought what cannot be used.
+    /// Whether a load that ends brought what cannot be used. The load is tried again, so the log has a line now and
+    /// then.
     fn spoils(&mut self, held: Held) -> bool {
-        let before = self.records.spoilt.len();
-        self.records.spoilt.retain(|spoilt| *spoilt != held);
-        self.records.spoilt.len() < before
+        let Some((count, first)) = self.records.spoilt.remove(&held) else {
+            return false;
+        };
+        let (slot, now) = (held.slot, Instant::now());
+        let noted = self.records.noted.get(&slot);
+        if noted.is_none_or(|at| now.duration_since(*at) >= NOTE_EVERY) {
+            self.records.noted.insert(slot, now);
+            error!(
+                "slot {:03x} is not served, since etcd has {count} records in it that cannot be read, the first of \
+                 {first}",
+                slot.0
+            );
+        }
+        true
     }
 
     /// The connection is given up, unless it was given up already.
     pub(super) fn records_failed(&mut self, generation: u32, failure: &Failure) {
         let endpoint = self.records.link.endpoint().to_owned();
         if let Failure::Refused(_) = failure {
-            return self.control.trouble(&failure.to_string());
+            return self.records.trouble.begins(&failure.to_string());
         }
         if self.records.link.failed(generation, Instant::now()) {
-            self.control.trouble(&format!("{endpoint}: {failure}"));
+            self.records
+                .trouble
+                .begins(&format!("{endpoint}: {failure}"));
             self.connect(Which::Records);
         }
     }

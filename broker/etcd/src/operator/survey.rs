@@ -6,7 +6,7 @@ use crate::config::Options;
 use crate::keys::{Keys, Watched};
 use crate::limits::FOREIGN_KEYS_MAX;
 use crate::link::Lines;
-use crate::names::Name;
+use crate::names::{Name, shown};
 use crate::values::{
     self, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
 };
@@ -175,7 +175,7 @@ impl Survey {
         let status = self.nodes.entry(node.as_str().into()).or_default();
         status.registration = Some(Registration {
             start: value.process.start,
-            version: value.version,
+            version: shown(&value.version).into(),
         });
         Ok(value.process)
     }
@@ -186,12 +186,12 @@ impl Survey {
             return;
         };
         let is_current = processes.get(&*node) == Some(&process);
-        let status = self.nodes.entry(node).or_default();
+        let status = self.nodes.entry(shown(&node).into()).or_default();
         status.slots += 1;
         status.stale += usize::from(!is_current);
     }
 }
 
 fn text(row: &KeyValue) -> String {
-    String::from_utf8_lossy(row.key()).into_owned()
+    shown(&String::from_utf8_lossy(row.key()))
 }

@@ -1,22 +1,19 @@
 //! Connections of other nodes.
 //!
 //! ```text
-//!  accept ──► stranger: TLS, hello ──► member: frames ──► mailbox
-//!                  │                       │
-//!                  └───────────────────────┴► closed: late, no node, too many; what no node sends; replaced
+//!  accept ──► stranger: its turn, TLS, hello ──► member: frames ──► mailbox
+//!                  │                                │
+//!                  └────────────────────────────────┴► closed: late, no node, too many; what no node sends; replaced
 //! ```
-//! A stranger costs a deadline and one of a bounded number of places, which the oldest leaves to a new one. A member
-//! costs one connection for each name: a newer one of the same node replaces it, since the older one may be dead.
 
 use super::frames::{self, Hello};
 use super::notes::Refusal;
 use super::{Shared, within};
-use crate::limits::{ACCEPT_PAUSE, PEER_HELLO, PEER_IDLE, PEER_STALL, STRANGERS_MAX};
+use crate::limits::{
+    ACCEPT_PAUSE, ACCEPTS_PER_PAUSE, NOTE_EVERY, PEER_HELLO, PEER_IDLE, PEER_STALL,
+};
 use crate::names::Name;
 use crate::peers::Mail;
-use broker_core::cluster::limits::NODES_MAX;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -24,8 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::server::TlsStream;
 use tracing::warn;
 
@@ -35,9 +32,10 @@ pub(super) async fn accept(listener: TcpListener, shared: Rc<Shared>) {
         Ok(listener) => listener,
         Err(error) => return warn!("messages of other nodes cannot be received: {error}"),
     };
-    let known = Rc::new(RefCell::new(Known::default()));
+    let mut noted: Option<Instant> = None;
     let mut connections = JoinSet::new();
     for number in 0.. {
+        while connections.try_join_next().is_some() {}
         let accepted = loop {
             tokio::select! {
                 accepted = listener.accept() => break accepted,
@@ -48,91 +46,61 @@ pub(super) async fn accept(listener: TcpListener, shared: Rc<Shared>) {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Of descriptors, say: there is nothing to do but to wait for some.
-                warn!("connections of other nodes cannot be accepted: {error}");
+                if noted.is_none_or(|at| at.elapsed() >= NOTE_EVERY) {
+                    warn!("connections of other nodes cannot be accepted: {error}");
+                    noted = Some(Instant::now());
+                }
                 sleep(ACCEPT_ERROR_PAUSE).await;
                 continue;
             }
         };
-        if let Some(from) = known.borrow_mut().make_room() {
-            shared.notes.refused(from, Refusal::Crowded);
-        }
         let place = Place {
-            known: Rc::clone(&known),
+            shared: Rc::clone(&shared),
             number,
             name: None,
         };
         let serving = serve(Rc::clone(&shared), stream, from, place);
         let task = connections.spawn_local(serving);
-        known.borrow_mut().strangers.insert(number, (from, task));
-        sleep(ACCEPT_PAUSE).await;
-    }
-}
-
-/// The connections that there are.
-#[derive(Default)]
-struct Known {
-    /// Those that did not say who they are, the oldest first.
-    strangers: BTreeMap<u64, (SocketAddr, AbortHandle)>,
-    /// One for each other node.
-    members: HashMap<Name, (u64, AbortHandle)>,
-}
-
-impl Known {
-    /// Ends the oldest stranger if there are too many.
-    fn make_room(&mut self) -> Option<SocketAddr> {
-        if self.strangers.len() < STRANGERS_MAX {
-            return None;
+        let left = shared.places.borrow_mut().enter(number, from, task);
+        if let Some(left) = left {
+            shared.notes.refused(left, Refusal::Crowded);
         }
-        let (_, (from, oldest)) = self.strangers.pop_first()?;
-        oldest.abort();
-        Some(from)
+        if number.is_multiple_of(ACCEPTS_PER_PAUSE) {
+            sleep(ACCEPT_PAUSE).await;
+        }
     }
 }
 
-/// A connection's place among those. Free again when it is dropped.
+/// A connection's place. Free again when it is dropped.
 struct Place {
-    known: Rc<RefCell<Known>>,
+    shared: Rc<Shared>,
     number: u64,
     name: Option<Name>,
 }
 
 impl Place {
     /// It has said who it is. False if there are too many nodes.
-    fn enter(&mut self, name: &Name) -> bool {
-        let mut known = self.known.borrow_mut();
-        let Some((_, task)) = known.strangers.remove(&self.number) else {
-            return false; // it is being ended
-        };
-        if known.members.len() >= NODES_MAX && !known.members.contains_key(name) {
-            return false;
-        }
-        self.name = Some(name.clone());
-        if let Some((_, older)) = known.members.insert(name.clone(), (self.number, task)) {
-            older.abort();
-        }
-        true
+    fn prove(&mut self, name: &Name) -> bool {
+        let is_member = self.shared.places.borrow_mut().prove(self.number, name);
+        self.name = is_member.then(|| name.clone());
+        is_member
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut known = self.known.borrow_mut();
-        known.strangers.remove(&self.number);
-        let Some(name) = &self.name else {
-            return;
-        };
-        if known
-            .members
-            .get(name)
-            .is_some_and(|(number, _)| *number == self.number)
-        {
-            known.members.remove(name);
-        }
+        let mut places = self.shared.places.borrow_mut();
+        places.end(self.number, self.name.as_ref());
     }
 }
 
 async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr, mut place: Place) {
-    let greeting = within(PEER_HELLO, "late", greet(&shared, stream)).await;
+    let turn = shared.places.borrow().turn(from);
+    let greeting = async {
+        turn.wait().await;
+        greet(&shared, stream).await
+    };
+    let greeting = within(PEER_HELLO, "late", greeting).await;
     let (mut stream, hello) = match greeting {
         Ok(greeted) => greeted,
         Err(error) => return shared.notes.refused(from, refusal(&error)),
@@ -141,7 +109,7 @@ async fn serve(shared: Rc<Shared>, stream: TcpStream, from: SocketAddr, mut plac
         Some(Refusal::OtherNode)
     } else if hello.from == shared.node {
         Some(Refusal::SameName)
-    } else if !place.enter(&hello.from) {
+    } else if !place.prove(&hello.from) {
         Some(Refusal::Crowded)
     } else {
         None

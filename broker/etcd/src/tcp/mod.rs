@@ -19,6 +19,7 @@ mod frames;
 mod incoming;
 mod notes;
 mod outgoing;
+mod places;
 
 use crate::limits::{INCOMING_BYTES_MAX, MESSAGE_BYTES_MAX, OUTGOING_BYTES_MAX};
 use crate::names::Name;
@@ -28,6 +29,9 @@ use link::Purpose;
 use notes::Notes;
 pub use notes::PeerCounts;
 use outgoing::Outgoing;
+use places::Places;
+use socket2::{Domain, Socket, Type};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -74,6 +78,7 @@ impl PeerListener {
             connector: self.connector,
             mailbox,
             notes: Notes::new(self.counts),
+            places: RefCell::default(),
             incoming: Arc::new(Semaphore::new(INCOMING_BYTES_MAX)),
         });
         let accepting = incoming::accept(self.listener, Rc::clone(&shared));
@@ -115,8 +120,7 @@ impl TcpPeers {
         secret: &ClusterSecret,
         cluster: &str,
     ) -> io::Result<PeerListener> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
+        let listener = listener(address)?;
         let keys = link::Keys::derive(secret, cluster).map_err(io::Error::other)?;
         let server = keys.server(Purpose::Messages).map_err(io::Error::other)?;
         let client = keys.client(Purpose::Messages).map_err(io::Error::other)?;
@@ -129,6 +133,16 @@ impl TcpPeers {
             counts: Arc::default(),
         })
     }
+}
+
+/// A listening socket. The system completes more connections than its usual 128 while this process does other work.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 impl fmt::Debug for TcpPeers {
@@ -148,6 +162,7 @@ impl Peers for TcpPeers {
         };
         let has_moved = |node: &Outgoing| node.address() != address;
         if self.nodes.get(to).is_none_or(has_moved) {
+            self.shared.places.borrow_mut().expect(to, address);
             let node = Outgoing::start(Rc::clone(&self.shared), to.clone(), address.into());
             self.nodes.insert(to.clone(), node);
         }
@@ -181,9 +196,13 @@ struct Shared {
     connector: TlsConnector,
     mailbox: Mailbox,
     notes: Notes,
+    places: RefCell<Places>,
     /// Bytes of messages on their way in that are free.
     incoming: Arc<Semaphore>,
 }
+
+/// Connections that the system completes before they are accepted: a quarter of a second's worth.
+const BACKLOG: i32 = 1_024;
 
 /// Waits no longer than that.
 async fn within<T>(

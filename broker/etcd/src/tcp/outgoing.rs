@@ -221,6 +221,10 @@ impl Line {
             .is_some_and(link::is_of_another_cluster);
         let why = if is_other {
             super::notes::Refusal::OtherCluster.to_string()
+        } else if error.kind() == io::ErrorKind::ConnectionRefused {
+            "nothing listens there: its process does not run, or has another address".into()
+        } else if error.kind() == io::ErrorKind::UnexpectedEof {
+            "it ended the connection".into()
         } else {
             error.to_string()
         };

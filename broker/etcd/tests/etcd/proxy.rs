@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
@@ -10,6 +11,7 @@ use std::thread;
 pub(crate) struct Proxy {
     port: u16,
     gate: Arc<Gate>,
+    connections: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +32,8 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let gate = Arc::new(Gate::default());
         let shared = Arc::clone(&gate);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
         thread::spawn(move || {
             for client in listener.incoming() {
                 if shared.state.lock().unwrap().has_ended {
@@ -38,6 +42,7 @@ impl Proxy {
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else {
                     continue;
                 };
+                counted.fetch_add(1, Ordering::Relaxed);
                 let client = client.unwrap();
                 let ways = [(&client, &server), (&server, &client)];
                 for (from, to) in ways.map(|(from, to)| (from.try_clone(), to.try_clone())) {
@@ -46,11 +51,20 @@ impl Proxy {
                 }
             }
         });
-        Self { port, gate }
+        Self {
+            port,
+            gate,
+            connections,
+        }
     }
 
     pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections it has passed on so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Nothing is passed on in either direction; connections are still taken.

@@ -82,14 +82,14 @@ impl Place for OnEtcd {
 }
 
 /// Submits a change of a channel and waits for what becomes of it.
-struct Client {
+pub(crate) struct Client {
     store: EtcdStore,
     world: World,
     next: u32,
 }
 
 impl Client {
-    fn of(node: &Node, world: &World) -> Self {
+    pub(crate) fn of(node: &Node, world: &World) -> Self {
         Self {
             store: node.handle().store(ShardId(0)),
             world: world.clone(),
@@ -113,7 +113,7 @@ impl Client {
             .map(|(_, result)| result.clone())
     }
 
-    fn change(&mut self, change: Change<'_>) -> Result<(), StoreError> {
+    pub(crate) fn change(&mut self, change: Change<'_>) -> Result<(), StoreError> {
         let ticket = self.submit(change);
         wait("it is reported", Duration::from_secs(20), || {
             self.result(ticket).is_some()
@@ -478,4 +478,20 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
     );
     let left = etcd.ctl(&["get", "--prefix", "--keys-only", "/heliograph/test/c/"]);
     assert_eq!(left.split_whitespace().count(), 5, "{left}");
+}
+
+/// etcd closes connections that ping while no call is under way.
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for etcd's patience to end"]
+fn a_connection_without_calls_stays() {
+    if !server::is_installed() {
+        return;
+    }
+    let mut all = Proxied::start();
+    let before = all.proxy.connections();
+    let is_another = || all.proxy.connections() != before;
+    never("another connection", Duration::from_secs(30), is_another);
+    let other = contract::record("two", 2);
+    assert_eq!(all.client.change(Change::Put(&other)), Ok(()));
+    assert_eq!(all.proxy.connections(), before);
 }

@@ -1,7 +1,10 @@
 //! etcd behind TLS with client certificates, and with users.
 
+use crate::contract;
+use crate::records::Client;
 use crate::server::{self, Etcd, Scratch};
 use crate::world::{World, wait};
+use broker_core::registry::Change;
 use broker_etcd::{Options, tls};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::fs;
@@ -102,25 +105,60 @@ fn where_etcd_has_users_a_node_needs_one() {
     if !server::is_installed() {
         return;
     }
-    let etcd = Etcd::start();
-    etcd.ctl(&["user", "add", "root:secret"]);
-    etcd.ctl(&["user", "grant-role", "root", "root"]);
-    etcd.ctl(&["auth", "enable"]);
+    let etcd = with_users();
     let world = World::default();
-    let as_user = |user: Option<(&str, &str)>| Options {
-        user: user.map(|(name, password)| (name.into(), password.into())),
-        ..etcd.options()
-    };
-    let node = world.node_with("n1", as_user(Some(("root", "secret"))));
+    let node = world.node_with("n1", as_user(&etcd, Some(("root", "secret"))));
     wait("it has etcd", Duration::from_secs(20), || {
         node.inspect().has_etcd
     });
     for (name, user) in [("n2", None), ("n3", Some(("root", "wrong")))] {
-        let node = world.node_with(name, as_user(user));
+        let node = world.node_with(name, as_user(&etcd, user));
         wait("it says why not", Duration::from_secs(20), || {
             node.inspect().trouble.is_some()
         });
         eprintln!("{name}: {:?}", node.inspect().trouble);
         assert!(!node.inspect().has_etcd, "{name}");
+    }
+}
+
+/// etcd forgets tokens that nobody used for five minutes, and all when its users are switched off.
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it needs etcd"]
+fn a_node_whose_token_has_ended_gets_another_one() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = with_users();
+    let world = World::default();
+    let node = world.node_with("n1", as_user(&etcd, Some(("root", "secret"))));
+    world.all_served(Duration::from_secs(40));
+    let mut client = Client::of(&node, &world);
+    for name in ["one", "two"] {
+        etcd.ctl(&["--user", "root:secret", "auth", "disable"]);
+        etcd.ctl(&["auth", "enable"]);
+        let record = contract::record(name, 1);
+        assert_eq!(client.change(Change::Put(&record)), Ok(()));
+        wait("nothing is wrong", Duration::from_secs(5), || {
+            let found = node.inspect();
+            found.has_etcd && found.trouble.is_none()
+        });
+    }
+    assert_eq!(world.book().alone, 0);
+    world.sound();
+}
+
+/// An etcd that wants a password.
+fn with_users() -> Etcd {
+    let etcd = Etcd::start();
+    etcd.ctl(&["user", "add", "root:secret"]);
+    etcd.ctl(&["user", "grant-role", "root", "root"]);
+    etcd.ctl(&["auth", "enable"]);
+    etcd
+}
+
+fn as_user(etcd: &Etcd, user: Option<(&str, &str)>) -> Options {
+    Options {
+        user: user.map(|(name, password)| (name.into(), password.into())),
+        ..etcd.options()
     }
 }

@@ -1,0 +1,81 @@
+//! What the data directory keeps of etcd, written as it changes.
+
+use super::{Event, Node, now};
+use crate::directory::{self, Directory, Kept};
+use crate::limits::{NOTE_EVERY, REMEMBER_MS};
+use crate::order::Service;
+use crate::peers::Peers;
+use broker_core::time::Now;
+use std::time::Duration;
+use tracing::warn;
+
+/// What the directory has, and what is being written to it.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    directory: Directory,
+    kept: Kept,
+    writing: Option<Kept>,
+    last: Now,
+    /// When the log last said that it cannot be written.
+    noted: Option<Now>,
+}
+
+impl Keeping {
+    pub(super) fn new(directory: Directory, kept: Kept) -> Self {
+        Self {
+            directory,
+            kept,
+            writing: None,
+            last: Now(0),
+            noted: None,
+        }
+    }
+
+    /// What was being written is there, or is not: then it is tried again with the next tick.
+    pub(super) fn written(&mut self, result: Result<(), Box<str>>) {
+        let written = self.writing.take();
+        match result {
+            Ok(()) => self.kept = written.unwrap_or_else(|| self.kept.clone()),
+            Err(why) => self.note(&why),
+        }
+    }
+
+    fn note(&mut self, why: &str) {
+        let now = now();
+        let is_recent = |at: Now| Duration::from_millis(now.since(at)) < NOTE_EVERY;
+        if !self.noted.is_some_and(is_recent) {
+            self.noted = Some(now);
+            let path = self.directory.path().display();
+            warn!("{path}: what is known of etcd cannot be kept for the next start: {why}");
+        }
+    }
+}
+
+impl<S: Service, P: Peers> Node<S, P> {
+    /// Writes the data directory when something changed: at once, or once a second if only the revision rose.
+    pub(super) fn remember(&mut self) {
+        let Keeping { kept, writing, .. } = &self.keeping;
+        let wanted = kept
+            .with(self.cluster.memory())
+            .with_cluster(self.meta.id());
+        if writing.is_some() || wanted == *kept {
+            return;
+        }
+        let is_important = !wanted.differs_by_revision(kept);
+        if !is_important && now().since(self.keeping.last) < REMEMBER_MS {
+            return;
+        }
+        self.keeping.last = now();
+        self.keeping.writing = Some(wanted.clone());
+        let path = self.keeping.directory.path().to_owned();
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let write = move || directory::write(&path, &wanted, is_important);
+            let result = match tokio::task::spawn_blocking(write).await {
+                Ok(result) => result.map_err(|error| error.to_string().into()),
+                Err(error) => Err(error.to_string().into()),
+            };
+            let _ = events.send(Event::Kept(result)).await;
+        });
+    }
+}
