@@ -36,6 +36,7 @@ mod ownership;
 mod parcels;
 pub mod plan;
 mod registration;
+mod replies;
 pub mod secret;
 pub mod silence;
 pub mod slot_map;

@@ -1,19 +1,16 @@
-//! One node's part of the cluster: what each input changes. What follows from time alone is in `duties`;
-//! how slots leave the node in `departures`.
+//! One node's part of the cluster: what each input changes. What etcd replies is in `replies`, what follows from time
+//! alone in `duties`, how slots leave the node in `departures`.
 
 use super::authority::{Authority, Standing};
-use super::calls::{Calls, Purpose, UnderWay};
+use super::calls::{Calls, Purpose};
 use super::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
-use super::message::{Answer, Call, CallId, Held, Input, Output, Packed, Question, Reply, WatchId};
+use super::message::{Answer, Call, Held, Input, Output, Question};
 use super::plan::Plan;
 use super::registration::Registering;
 use super::silence::Silence;
 use super::slots::{Slots, Stage};
 use super::transfer::Transfers;
-use super::types::{
-    Change, EtcdId, Key, LeaseId, NodeId, Owner, Revision, RosterState, Slot, SlotRecord, Snapshot,
-    Value,
-};
+use super::types::{EtcdId, LeaseId, NodeId, Owner, Revision, RosterState, Slot, SlotRecord};
 use super::view::View;
 use crate::time::Now;
 use std::collections::VecDeque;
@@ -242,146 +239,6 @@ impl Cluster {
             newest: self.view.newest(),
             etcd: self.view.etcd(),
             other_history: self.obstacles.other_history,
-        }
-    }
-
-    fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
-        let Some(call) = self.calls.replied(id) else {
-            return;
-        };
-        match reply {
-            Reply::Granted(lease) => {
-                self.registering.granted(lease);
-                self.register(now);
-            }
-            Reply::KeptAlive => {}
-            Reply::LeaseGone => {
-                if let Purpose::KeepAlive(lease) = call.purpose {
-                    self.registering.lease_gone(lease);
-                    self.register(now);
-                }
-            }
-            Reply::Snapshot(snapshot) => self.was_read(&call, &snapshot, now),
-            Reply::Outcome {
-                committed,
-                revision,
-                etcd,
-                snapshot,
-            } => {
-                if self.is_other_history(&call, revision, etcd) {
-                    // Nodes that notice nothing follow this history, and the slot's new owner is one of them.
-                    if committed && matches!(call.purpose, Purpose::Transfer(..)) {
-                        self.made(&call, revision, now);
-                    }
-                    return;
-                }
-                self.view.raise(revision);
-                if let Some(snapshot) = snapshot {
-                    self.was_read(&call, &snapshot, now);
-                }
-                self.concluded(&call, committed, revision, now);
-            }
-            Reply::Progress(revision) => self.progressed(&call, revision, now),
-            Reply::Refused => self.refused(&call, now),
-        }
-    }
-
-    /// A linearizable reply shows at least what was known when it was asked for; one that does not has another history.
-    fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
-        let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
-        if is_other {
-            self.obstacles.other_history = true;
-            self.authority.lose_etcd();
-            self.calls.close_watch();
-        }
-        is_other
-    }
-
-    fn was_read(&mut self, call: &UnderWay, snapshot: &Snapshot, now: Now) {
-        if self.is_other_history(call, snapshot.revision, snapshot.etcd) {
-            return;
-        }
-        if self.view.contradicts(snapshot, call.known) {
-            self.is_other_history(call, Revision(0), snapshot.etcd);
-            return;
-        }
-        self.view.apply_snapshot(snapshot, now);
-        self.authority.etcd_answers(call.sent);
-        self.calls.was_read(now);
-        self.watch(now);
-    }
-
-    fn watch(&mut self, now: Now) {
-        if let Some(watch) = self.calls.open_watch(self.view.complete(), now) {
-            let id = self.calls.number();
-            self.outputs.push_back(Output::Etcd(id, watch));
-        }
-    }
-
-    fn progressed(&mut self, call: &UnderWay, revision: Revision, now: Now) {
-        if call.purpose == Purpose::Progress && revision >= self.view.complete() {
-            self.view.complete_to(revision);
-            self.view.current_at(call.sent);
-            self.authority.etcd_answers(call.sent);
-            self.calls.progressed(now);
-        }
-    }
-
-    fn concluded(&mut self, call: &UnderWay, committed: bool, revision: Revision, now: Now) {
-        if committed {
-            self.made(call, revision, now);
-            return;
-        }
-        match call.purpose {
-            Purpose::Transfer(slot, epoch) => self.resume(slot, epoch, Packed::Kept),
-            Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Read => {}
-            Purpose::Progress | Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
-            Purpose::Away | Purpose::Revoke | Purpose::Write(..) => {}
-        }
-        self.calls.want_read();
-        self.read(now);
-    }
-
-    /// A transaction was made: what it put is known.
-    fn made(&mut self, call: &UnderWay, revision: Revision, now: Now) {
-        let put = |&(key, value): &(Key, Value)| Change {
-            revision,
-            key,
-            value: Some(value),
-        };
-        let changes: Vec<Change> = call.puts.iter().map(put).collect();
-        self.view.apply_puts(&changes, now);
-    }
-
-    /// Nothing was changed.
-    fn refused(&mut self, call: &UnderWay, now: Now) {
-        match call.purpose {
-            Purpose::Transfer(slot, epoch) => {
-                self.transfers.rest(now);
-                self.resume(slot, epoch, Packed::Kept);
-            }
-            Purpose::Write(slot, number) => {
-                self.outputs.push_back(Output::WriteRefused(slot, number));
-            }
-            Purpose::Read => self.calls.want_read(),
-            Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Progress => {}
-            Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
-            Purpose::Away | Purpose::Revoke => {}
-        }
-    }
-
-    fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
-        if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
-            self.view.apply_changes(changes, now);
-        }
-    }
-
-    /// What ended the watch may also have changed etcd's history, so the next one begins with a read.
-    fn watch_ended(&mut self, watch: WatchId, now: Now) {
-        if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
-            self.calls.close_watch();
-            self.calls.want_read();
-            self.read(now);
         }
     }
 

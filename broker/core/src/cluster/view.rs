@@ -256,14 +256,20 @@ impl View {
             .collect()
     }
 
-    /// Whether a snapshot has a slot at a lower epoch than is known.
+    /// Whether a snapshot has a slot at a lower epoch than was known (`known`: up to which revision), or not at all: a
+    /// slot's key is never deleted.
     #[must_use]
     pub fn contradicts(&self, snapshot: &Snapshot, known: Revision) -> bool {
-        let epoch_of = |slot: Slot| -> Epoch { self.slot(slot).epoch };
-        snapshot.entries.iter().any(|entry| match entry.key {
-            Key::Slot(slot) => entry.revision < epoch_of(slot) && epoch_of(slot) <= known,
-            Key::Registration(_) | Key::Roster(_) | Key::Record(..) => false,
-        })
+        let mut shown = vec![Epoch::default(); self.slots.len()];
+        for entry in &snapshot.entries {
+            if let Key::Slot(slot) = entry.key
+                && let Some(place) = shown.get_mut(slot.index())
+            {
+                *place = entry.revision;
+            }
+        }
+        let mut slots = self.slots.iter().zip(shown);
+        slots.any(|(record, shown)| shown < record.epoch && record.epoch <= known)
     }
 
     fn apply(&mut self, change: &Change, now: Now) {
@@ -340,102 +346,4 @@ fn mark(set: &mut [bool; NODES_MAX], node: NodeId) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::types::{Incarnation, LeaseId};
-    use super::*;
-
-    const NODE: NodeId = NodeId(3);
-    const INCARNATION: Incarnation = Incarnation {
-        directory: 1,
-        start: 1,
-    };
-
-    fn registered(revision: u64) -> Change {
-        let lease = LeaseId(1);
-        let incarnation = INCARNATION;
-        Change {
-            revision: Revision(revision),
-            key: Key::Registration(NODE),
-            value: Some(Value::Registration { incarnation, lease }),
-        }
-    }
-
-    fn gone(revision: u64) -> Change {
-        Change {
-            value: None,
-            ..registered(revision)
-        }
-    }
-
-    fn snapshot(revision: u64, entries: Vec<Change>) -> Snapshot {
-        Snapshot {
-            revision: Revision(revision),
-            etcd: EtcdId(1),
-            entries,
-        }
-    }
-
-    fn at_epoch(epoch: u64) -> SlotRecord {
-        SlotRecord {
-            epoch: Revision(epoch),
-            ..SlotRecord::default()
-        }
-    }
-
-    #[test]
-    fn the_higher_epoch_wins_in_any_order() {
-        let mut view = View::new(2, Revision(0), None);
-        for epoch in [5, 7, 6, 7] {
-            view.learn(Slot(1), at_epoch(epoch));
-        }
-        view.learn(Slot(2), at_epoch(9));
-        assert_eq!(view.slot(Slot(1)).epoch, Revision(7));
-        assert_eq!(view.take_changed(), [Slot(1), Slot(1)]);
-        assert_eq!(view.newest(), Revision(7));
-        assert_eq!(view.changes_after(Revision(6)), [(Slot(1), at_epoch(7))]);
-        assert_eq!(view.changes_after(Revision(7)), []);
-    }
-
-    #[test]
-    fn an_older_snapshot_deletes_nothing_that_is_newer() {
-        let mut view = View::new(1, Revision(0), None);
-        view.apply_changes(&[registered(10)], Now(1));
-        view.apply_snapshot(&snapshot(9, Vec::new()), Now(2));
-        assert_eq!(view.registration_at(NODE), Revision(10));
-        view.apply_snapshot(&snapshot(11, Vec::new()), Now(3));
-        assert_eq!(view.registration_at(NODE), Revision(0));
-        view.apply_changes(&[registered(10)], Now(4));
-        assert_eq!(view.registration(NODE), None);
-        assert_eq!(view.complete(), Revision(11));
-    }
-
-    #[test]
-    fn absence_is_counted_while_the_view_is_current() {
-        let mut view = View::new(1, Revision(0), None);
-        view.apply_changes(&[registered(2)], Now(0));
-        view.current_at(Now(0));
-        view.apply_changes(&[gone(3)], Now(1_000));
-        for (asked, absent) in [(1_500, 500), (3_500, 2_500), (7_000, 0), (8_000, 1_000)] {
-            view.current_at(Now(asked));
-            assert_eq!(view.absent_ms(NODE), absent, "{asked}");
-        }
-        view.renew_currency(Now(9_000));
-        assert_eq!(view.absent_ms(NODE), 0);
-        view.apply_changes(&[registered(4)], Now(9_000));
-        view.current_at(Now(9_900));
-        assert_eq!(view.absent_ms(NODE), 0);
-    }
-
-    #[test]
-    fn nodes_beyond_the_bound_are_passed_over() {
-        let mut view = View::new(1, Revision(0), None);
-        let beyond = NodeId(u16::MAX);
-        let change = Change {
-            key: Key::Registration(beyond),
-            ..registered(2)
-        };
-        view.apply_snapshot(&snapshot(2, vec![change]), Now(1));
-        assert_eq!(view.registration(beyond), None);
-        assert_eq!(view.nodes().count(), 0);
-    }
-}
+mod tests;

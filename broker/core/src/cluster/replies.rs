@@ -1,0 +1,156 @@
+//! What etcd's replies and its watch change.
+
+use super::calls::{Purpose, UnderWay};
+use super::message::{CallId, Output, Packed, Reply, WatchId};
+use super::node::Cluster;
+use super::types::{Change, EtcdId, Key, Revision, Snapshot, Value};
+use crate::time::Now;
+
+impl Cluster {
+    pub(super) fn replied(&mut self, id: CallId, reply: Reply, now: Now) {
+        let Some(call) = self.calls.replied(id) else {
+            return;
+        };
+        match reply {
+            Reply::Granted(lease) => {
+                self.registering.granted(lease);
+                self.register(now);
+            }
+            Reply::KeptAlive => {}
+            Reply::LeaseGone => {
+                if let Purpose::KeepAlive(lease) = call.purpose {
+                    self.registering.lease_gone(lease);
+                    self.register(now);
+                }
+            }
+            Reply::Snapshot(snapshot) => self.was_read(&call, &snapshot, now),
+            Reply::Outcome {
+                committed,
+                revision,
+                etcd,
+                snapshot,
+            } => {
+                if self.is_other_history(&call, revision, etcd) {
+                    // Nodes that notice nothing follow this history, and the slot's new owner is one of them.
+                    if committed && matches!(call.purpose, Purpose::Transfer(..)) {
+                        self.made(&call, revision, now);
+                    }
+                    return;
+                }
+                self.view.raise(revision);
+                if let Some(snapshot) = snapshot {
+                    self.was_read(&call, &snapshot, now);
+                }
+                self.concluded(&call, committed, revision, now);
+            }
+            Reply::Progress(revision) => self.progressed(&call, revision, now),
+            Reply::Refused => self.refused(&call, now),
+        }
+    }
+
+    /// A linearizable reply shows at least what was known when it was asked for; one that does not has another history.
+    fn is_other_history(&mut self, call: &UnderWay, revision: Revision, etcd: EtcdId) -> bool {
+        let is_other = revision < call.known || self.view.etcd().is_some_and(|known| known != etcd);
+        if is_other {
+            self.obstacles.other_history = true;
+            self.authority.lose_etcd();
+            self.calls.close_watch();
+        }
+        is_other
+    }
+
+    fn was_read(&mut self, call: &UnderWay, snapshot: &Snapshot, now: Now) {
+        if self.is_other_history(call, snapshot.revision, snapshot.etcd) {
+            return;
+        }
+        if self.view.contradicts(snapshot, call.known) {
+            self.is_other_history(call, Revision(0), snapshot.etcd);
+            return;
+        }
+        self.view.apply_snapshot(snapshot, now);
+        self.authority.etcd_answers(call.sent);
+        self.calls.was_read(now);
+        self.watch(now);
+    }
+
+    fn watch(&mut self, now: Now) {
+        if let Some(watch) = self.calls.open_watch(self.view.complete(), now) {
+            let id = self.calls.number();
+            self.outputs.push_back(Output::Etcd(id, watch));
+        }
+    }
+
+    fn progressed(&mut self, call: &UnderWay, revision: Revision, now: Now) {
+        if call.purpose == Purpose::Progress && revision >= self.view.complete() {
+            self.view.complete_to(revision);
+            self.view.current_at(call.sent);
+            self.authority.etcd_answers(call.sent);
+            self.calls.progressed(now);
+        }
+    }
+
+    fn concluded(&mut self, call: &UnderWay, committed: bool, revision: Revision, now: Now) {
+        if committed {
+            self.made(call, revision, now);
+            return;
+        }
+        match call.purpose {
+            Purpose::Transfer(slot, epoch) => self.resume(slot, epoch, Packed::Kept),
+            Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Read => {}
+            Purpose::Progress | Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
+            Purpose::Away | Purpose::Revoke | Purpose::Write(..) => {}
+        }
+        self.calls.want_read();
+        self.read(now);
+    }
+
+    /// A transaction was made: what it put is known.
+    fn made(&mut self, call: &UnderWay, revision: Revision, now: Now) {
+        let put = |&(key, value): &(Key, Value)| Change {
+            revision,
+            key,
+            value: Some(value),
+        };
+        let changes: Vec<Change> = call.puts.iter().map(put).collect();
+        self.view.apply_puts(&changes, now);
+    }
+
+    /// Nothing was changed.
+    fn refused(&mut self, call: &UnderWay, now: Now) {
+        match call.purpose {
+            Purpose::Transfer(slot, epoch) => {
+                self.transfers.rest(now);
+                self.resume(slot, epoch, Packed::Kept);
+            }
+            Purpose::Write(slot, number) => {
+                self.outputs.push_back(Output::WriteRefused(slot, number));
+            }
+            Purpose::Read => self.calls.want_read(),
+            Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Progress => {}
+            Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
+            Purpose::Away | Purpose::Revoke => {}
+        }
+    }
+
+    pub(super) fn changed(&mut self, watch: WatchId, changes: &[Change], now: Now) {
+        if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
+            self.view.apply_changes(changes, now);
+            let is_gone =
+                |change: &Change| matches!(change.key, Key::Slot(_)) && change.value.is_none();
+            if changes.iter().any(is_gone) {
+                // Nobody deletes one: the whole shows what else is missing.
+                self.calls.want_read();
+                self.read(now);
+            }
+        }
+    }
+
+    /// What ended the watch may also have changed etcd's history, so the next one begins with a read.
+    pub(super) fn watch_ended(&mut self, watch: WatchId, now: Now) {
+        if self.calls.watch() == Some(watch) && !self.obstacles.other_history {
+            self.calls.close_watch();
+            self.calls.want_read();
+            self.read(now);
+        }
+    }
+}
