@@ -171,8 +171,40 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
             bytes: 1,
             times: 1,
         });
+        #[cfg(feature = "cluster")]
+        terms.extend(of_the_node());
     }
     terms
+}
+
+/// What the thread holds that follows the cluster in etcd.
+#[cfg(feature = "cluster")]
+fn of_the_node() -> [Term; 4] {
+    use broker_etcd::limits::{
+        CHANGES_MAX, INCOMING_BYTES_MAX, MAIL_BYTES_MAX, OUTGOING_BYTES_MAX, STRANGER_BYTES,
+        STRANGERS_MAX,
+    };
+    let once = |name, count, bytes| Term {
+        name,
+        count,
+        bytes,
+        times: 1,
+    };
+    [
+        once(
+            "messages of nodes, received",
+            MAIL_BYTES_MAX + INCOMING_BYTES_MAX,
+            1,
+        ),
+        once("messages to nodes", OUTGOING_BYTES_MAX, 1),
+        once(
+            "strangers at the port of messages",
+            2 * STRANGERS_MAX,
+            STRANGER_BYTES,
+        ),
+        // Those that wait, and those that are not taken from the shards.
+        once("changes for etcd", 2 * CHANGES_MAX, ENCODED_BYTES_MAX),
+    ]
 }
 
 /// What the admin listener and its event streams hold, once in the process.
@@ -331,5 +363,19 @@ mod tests {
         assert_eq!(terms.len(), alone.len() + 4);
         let bytes: usize = terms.iter().map(Term::total).sum();
         assert!(bytes <= MOST, "{}", bytes >> 20);
+    }
+
+    #[test]
+    #[cfg(feature = "cluster")]
+    fn a_node_on_etcd_takes_512_mib_more() {
+        let mut settings = Settings::default();
+        settings.cluster.name = Some("prod".into());
+        let fixed = budget(&settings);
+        settings.cluster.etcd.endpoints = vec!["http://127.0.0.1:2379".into()];
+        let terms = budget(&settings);
+        assert_eq!(terms.len(), fixed.len() + 5);
+        let bytes = |terms: &[Term]| -> usize { terms.iter().map(Term::total).sum() };
+        let more = bytes(&terms) - bytes(&fixed);
+        assert!(more <= 512 * MIB, "{}", more >> 20);
     }
 }

@@ -107,8 +107,9 @@ impl<M: Machine> Edge<M> {
             if self.listeners[place].due().is_none_or(|due| due > self.now) {
                 continue;
             }
-            // Also at the limit while there are guests: one of them may make room for the new one.
-            if self.descriptors.count() < self.settings.connections || !self.guests.is_empty() {
+            // Also at the limit while there are some that may make room for the new one.
+            let may_be_room = !self.guests.is_empty() || !self.inners.is_empty();
+            if self.descriptors.count() < self.settings.connections || may_be_room {
                 self.arm_listener(place);
             } else {
                 self.rest(place);

@@ -13,7 +13,9 @@
 use super::accept::remote;
 use super::connection::Connection;
 use super::entropy;
-use super::limits::{INNER_HEADER_MS, INNER_WAITING_MAX, LINK_HELD_BYTES, OVERDUE_PER_TURN};
+use super::limits::{
+    INNER_HEADER_MS, INNER_PATIENCE_MS, INNER_WAITING_MAX, LINK_HELD_BYTES, OVERDUE_PER_TURN,
+};
 use super::links::{LinkEnd, Places, link_key};
 use super::shard::{Edge, Shaking};
 use super::tls::{Read, Tls};
@@ -39,6 +41,12 @@ impl Inners {
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.all.len() == 0
+    }
+
+    /// One that has kept its place for too long to be a node, where all places are taken.
+    fn outstayed(&self, now: Now) -> Option<u32> {
+        let &(due, place) = self.due.first()?;
+        (due <= now.after(INNER_HEADER_MS - INNER_PATIENCE_MS)).then_some(place)
     }
 
     /// When the first of them ends.
@@ -355,6 +363,16 @@ impl<M: Machine> Edge<M> {
         self.inners.due.remove(&(inner.due, place));
         let _ = SockRef::from(&inner.socket).shutdown(Shutdown::Both);
         self.inners.all.put_back(place, inner);
+    }
+
+    /// Closes one that makes room for another connection. False when there is none that must.
+    pub(super) fn inner_makes_room(&mut self) -> bool {
+        let Some(place) = self.inners.outstayed(self.at.now) else {
+            return false;
+        };
+        self.counts.inner_refused.limit += 1;
+        self.end_inner(place);
+        true
     }
 
     /// Closes those whose header is late.

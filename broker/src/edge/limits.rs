@@ -160,9 +160,13 @@ pub(super) const LINK_ENGINE_BYTES: usize = 4 << 10;
 /// From an inner connection to its whole header, in milliseconds. Later: closed.
 pub(super) const INNER_HEADER_MS: u64 = 5_000;
 
+/// A connection whose header is awaited for longer than this makes room for any other one, where all places for
+/// connections are taken: a node sends its header within a round trip or two.
+pub(super) const INNER_PATIENCE_MS: u64 = 250;
+
 const _: () = assert!(ENCRYPT_BYTES <= LAUNCH_BYTES);
 const _: () = assert!(TUNNEL_BYTES_MIN >= 2 * LAUNCH_BYTES);
-const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS);
+const _: () = assert!(TUNNEL_CONNECT_MS < INNER_HEADER_MS && INNER_PATIENCE_MS < INNER_HEADER_MS);
 const _: () = assert!(HELD_BYTES > (64 + 17 + 8) * 1024);
 const _: () = assert!(2 * HELD_BYTES <= HELD_BYTES_MIN);
 const _: () = assert!(HELD_BYTES_SECURED > 17 * 1024 + 16 * 1024);

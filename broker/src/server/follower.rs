@@ -52,9 +52,8 @@ impl<'n> Follower<'n> {
         let Some(node) = self.node else { return };
         node.waiting(waiting);
         let is_stuck = !pulse.is_well(now);
-        if is_stuck != self.is_stuck {
+        if is_stuck != self.is_stuck && node.stuck(is_stuck) {
             self.is_stuck = is_stuck;
-            node.stuck(is_stuck);
         }
         if status.status() == Status::Starting && node.is_ready() {
             status.set(Status::Ok);
@@ -81,6 +80,12 @@ pub(super) fn failure(ending: Ending) -> Failure {
              {INNER_VERSION}: install the version of the other nodes"
         )),
     }
+}
+
+/// The node's thread panicked, so nobody renews this process's right to serve, and its slots are others' soon.
+pub(super) fn died() -> Failure {
+    let why = "the thread that follows the cluster died; the process ends, so that a supervisor starts it whole again";
+    Failure::Fatal(why.into())
 }
 
 /// The node has given its slots away, or could not.

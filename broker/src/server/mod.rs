@@ -245,8 +245,10 @@ fn placement(shards: usize, cluster: Option<&Cluster>) -> Result<Placement, Fail
 fn connections(settings: &Settings) -> Result<usize, Failure> {
     let open_files = usize::try_from(side::raise_descriptors()).unwrap_or(usize::MAX);
     let listeners = settings.listen.len() + usize::from(settings.cluster.is_on());
+    let follows = usize::from(settings.cluster.etcd.is_on());
     let ours = side::admin_descriptors(open_files)
         + DESCRIPTORS
+        + follows * node::DESCRIPTORS
         + settings.shards * (DESCRIPTORS_PER_SHARD + listeners);
     let least = ours + CONNECTIONS_MIN;
     if open_files < least {

@@ -15,6 +15,9 @@ use crossbeam_channel::Receiver;
 use mailbox::Mailbox;
 use std::sync::Arc;
 
+/// No node, no descriptors.
+pub(super) const DESCRIPTORS: usize = 0;
+
 /// None.
 pub(super) enum Node {}
 
@@ -46,7 +49,7 @@ impl Node {
         match *self {}
     }
 
-    pub(super) fn stuck(&self, _: bool) {
+    pub(super) fn stuck(&self, _: bool) -> bool {
         match *self {}
     }
 

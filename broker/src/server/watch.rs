@@ -53,6 +53,8 @@ enum News {
     Drain,
     /// The node of the cluster has ended.
     Node(Ending),
+    /// Its thread has ended without a word: it panicked.
+    NodeDied,
     /// The wait's time is over.
     Late,
 }
@@ -113,6 +115,7 @@ impl Watch<'_> {
                 News::Shard(ShardEvent::Drained(_)) | News::Late => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Node(ending) => return Err(follower::failure(ending)),
+                News::NodeDied => return Err(follower::died()),
             }
         }
     }
@@ -135,6 +138,10 @@ impl Watch<'_> {
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Node(ending) => {
                     follower::report(ending);
+                    return Ok(());
+                }
+                News::NodeDied => {
+                    tracing::warn!("{}", follower::died());
                     return Ok(());
                 }
                 News::Late => {
@@ -168,7 +175,7 @@ impl Watch<'_> {
                 News::Command(Command::End) => return Err(Failure::Impatience),
                 News::Command(Command::Reload) | News::Drain => {}
                 News::Shard(event) if wanted(event) => left -= 1,
-                News::Shard(ShardEvent::Drained(_)) | News::Node(_) => {}
+                News::Shard(ShardEvent::Drained(_)) | News::Node(_) | News::NodeDied => {}
                 News::Shard(ShardEvent::Ended(id)) => return Err(self.died(id)),
                 News::Late => return Ok(false),
             }
@@ -188,9 +195,8 @@ impl Watch<'_> {
                     Ok(NodeNews::Drain) => News::Drain,
                     Ok(NodeNews::Ended(ending)) => News::Node(ending),
                     Err(_) => {
-                        // It has said how it ended, or panicked: then its slots are others' soon.
                         self.follower.news = never();
-                        News::Late
+                        News::NodeDied
                     }
                 },
                 default(limit) => News::Late,
@@ -201,9 +207,8 @@ impl Watch<'_> {
             }
             match news {
                 News::Late if now < until => {}
-                News::Command(_) | News::Shard(_) | News::Drain | News::Node(_) | News::Late => {
-                    return news;
-                }
+                News::Command(_) | News::Shard(_) | News::Drain | News::Late => return news,
+                News::Node(_) | News::NodeDied => return news,
             }
         }
     }
@@ -279,3 +284,55 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// How often the operator is reminded.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::unbounded;
+    use std::thread;
+
+    /// A process without shards, whose node reports this. It ends when a test takes too long.
+    fn watch(news: Receiver<NodeNews>) -> Watch<'static> {
+        let mailboxes: Arc<[Mailbox<Post<Shard>>]> = Arc::from([]);
+        let (now, status) = (Instant::now(), StatusBoard::default());
+        let (commands, told) = unbounded();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_secs(10));
+            let _ = commands.send(Command::End);
+        });
+        let mut follower = Follower::new(None, &status);
+        follower.news = news;
+        Watch {
+            shards: Vec::new(),
+            rounds: Rounds::new(Arc::clone(&mailboxes), History::shared(0, now), now),
+            mailboxes,
+            told,
+            happened: never(),
+            reloader: Reloader::default(),
+            supervisor: Supervisor::of_environment(),
+            follower,
+            status,
+            drain_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_node_that_dies_ends_the_process() {
+        let (reports, news) = unbounded();
+        drop(reports);
+        assert_eq!(watch(news).serve(), Err(follower::died()));
+    }
+
+    #[cfg(feature = "cluster")]
+    #[test]
+    fn a_node_that_says_how_it_ended_did_not_die() {
+        let (reports, news) = unbounded();
+        reports.send(NodeNews::Ended(Ending::Removed)).unwrap();
+        drop(reports);
+        let mut watch = watch(news);
+        let why = follower::failure(Ending::Removed);
+        assert_eq!(watch.serve(), Err(why));
+        let all_drained = watch.wait_for_all(Duration::from_secs(1), |_| true);
+        assert_eq!(all_drained, Ok(true));
+    }
+}

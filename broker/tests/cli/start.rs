@@ -75,3 +75,26 @@ fn limited(limit: &str, shards: usize) -> Output {
         .args(["-c", &script])
         .current_dir(&directory.0))
 }
+
+#[cfg(feature = "cluster")]
+#[test]
+fn the_port_for_messages_of_nodes_is_checked() {
+    let directory = Directory::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    directory.file("secret", &"0f".repeat(32));
+    let text = format!(
+        "auth = 'none'\n[cluster]\nname = 'test'\nnode = 'n1'\nlisten = '127.0.0.1:0'\npeers = '{addr}'\n\
+         secret_file = 'secret'\nlink = 'plain'\netcd = ['http://127.0.0.1:1']\n"
+    );
+    directory.file("broker.toml", &text);
+    let words = ["serve", "--config", "broker.toml", "--data-dir", "data"];
+    let ports = ["--listen", "http://127.0.0.1:0", "--admin", "off"];
+    let output = run(broker(&[&words[..], &ports].concat()).current_dir(&directory.0));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains(&format!("cluster.peers = {addr}: allowed")),
+        "{}",
+        stderr(&output)
+    );
+}

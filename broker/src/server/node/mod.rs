@@ -34,6 +34,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Descriptors that it may need beside those of clients and shards.
+pub(super) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
+
 /// The running node. Dropped, it ends as if its process were killed.
 pub(super) struct Node {
     handle: Handle,
@@ -72,8 +75,9 @@ impl Node {
             fatal(&"no port is behind that of cluster.listen: choose cluster.peers")
         })?;
         let carrier = TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
-            Failure::Fatal(format!(
-                "cluster.peers, or the port behind that of cluster.listen: {peers}: {error}"
+            Failure::Configuration(format!(
+                "cluster.peers = {peers}: allowed an address of this machine and a free port; where it is not \
+                 written, it is the port behind that of cluster.listen: {error}"
             ))
         })?;
         let config = Config {
@@ -147,11 +151,15 @@ impl Node {
         self.handle.drain()
     }
 
-    /// Whether a shard hangs: then this node does not renew its registration.
-    pub(super) fn stuck(&self, stuck: bool) {
-        if !self.handle.stuck(stuck) {
-            tracing::error!("the node of the cluster takes no word of its shards");
+    /// Whether a shard hangs: then this node does not renew its registration. False when that was not taken.
+    pub(super) fn stuck(&self, stuck: bool) -> bool {
+        let taken = self.handle.stuck(stuck);
+        if !taken {
+            tracing::error!(
+                "the thread that follows the cluster takes no commands: it has ended, or too many wait"
+            );
         }
+        taken
     }
 
     /// What operators may ask of it.

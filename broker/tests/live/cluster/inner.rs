@@ -206,6 +206,25 @@ fn silent_connections_make_room_for_one_that_speaks() {
     world.assert_serves();
 }
 
+/// A stranger has no key, so what it holds is nobody's place.
+#[test]
+fn silent_connections_keep_no_client_out() {
+    let world = World::new("[limits]\nconnections = 40");
+    let silent: Vec<Inner> = (0..40).map(|_| world.connect()).collect();
+    until("a place for a client", || {
+        let mut client = TcpStream::connect(world.node.plain).expect("connected");
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .expect("sent");
+        let mut answer = [0; 12];
+        let answered = client.read_exact(&mut answer).is_ok();
+        (answered && &answer == b"HTTP/1.1 404").then_some(())
+    });
+    // Those whose header is late end by themselves, and are counted as incomplete.
+    assert!(world.refused("limit") >= 1.0);
+    drop(silent);
+}
+
 /// The owner's bounds are for clients, whichever node passed them on.
 #[test]
 fn addresses_are_those_of_the_clients() {
