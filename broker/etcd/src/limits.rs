@@ -8,8 +8,8 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// How long a connection to a member of etcd may take to come about, its TLS handshake included.
 pub const CONNECT: Duration = Duration::from_secs(1);
 
-/// From one HTTP/2 ping to the next on a connection whose calls are not answered. etcd closes connections that ping more
-/// often than every 5 s, and those that ping while no call is under way.
+/// From one HTTP/2 ping to the next on a connection whose calls are not answered. etcd closes connections that ping
+/// more often than every 5 s, and those that ping while no call is under way.
 pub const HTTP2_PING: Duration = Duration::from_secs(6);
 
 /// How long the answer to an HTTP/2 ping may take.
@@ -72,9 +72,9 @@ pub const MAIL_BYTES_MAX: usize = 64 << 20;
 /// one slot.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// Longest value of a slot, a registration, a member or the meta key, in bytes: ours have some hundred, and those of
-/// later versions may have more.
-pub const VALUE_BYTES_MAX: usize = 16 << 10;
+/// Longest value of a key that is JSON, in bytes: ours have some hundred, a report of one of 256 nodes about 20 KiB,
+/// and those of later versions may have more.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// Longest name of a node or of a cluster, in bytes: that of a label in the domain name system.
 pub const NAME_BYTES_MAX: usize = 63;

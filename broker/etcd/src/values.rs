@@ -2,9 +2,9 @@
 //!
 //! Unknown fields are passed over, so that a later version may add some; another format is refused.
 
-use broker_core::cluster::limits::INNER_VERSION;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::names::shown;
+use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::types::{Incarnation, ParcelId};
 use data_encoding::HEXLOWER;
 use serde::de::DeserializeOwned;

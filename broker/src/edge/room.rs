@@ -14,8 +14,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 impl<M: Machine> Edge<M> {
-    /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose it
-    /// is. False when none can be evicted.
+    /// Ends a guest for a newcomer from `origin`, or rather a connection to an inner listener that does not say whose
+    /// it is. False when none can be evicted.
     pub(super) fn make_room(&mut self, origin: Origin) -> bool {
         // It has no session: of those there must be room already.
         if self.machine.has_room() && self.inner_makes_room() {
