@@ -70,6 +70,14 @@ fn status_has_members_registrations_slots_and_etcd() {
     );
 }
 
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(8);
+    while !is_so() {
+        assert!(std::time::Instant::now() < until, "{what} does not come");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 /// A line that begins like this and has these words.
 fn found(text: &str, begin: &str, words: &str) {
     let mut lines = text.lines();
@@ -386,7 +394,20 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
         "live/n3",
         r#"{"format":1,"directory":9,"start":1,"version":"0.1.0"}"#,
     );
-    let said = place.run(&["drain", "n2"]);
+    let order = || etcd.ctl(&["get", "--print-value-only", "/heliograph/prod/order/n2"]);
+    let is_drain = || order().contains(r#""order":"drain""#);
+    let said = std::thread::scope(|scope| {
+        let drain = scope.spawn(|| place.run(&["drain", "n2"]));
+        wait_for("the order", is_drain);
+        // Another command asks the node for something at the same time.
+        put(
+            &etcd,
+            "order/n2",
+            r#"{"format":1,"directory":7,"start":3,"order":"report"}"#,
+        );
+        wait_for("the order again", is_drain);
+        drain.join().unwrap()
+    });
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
         said.out
@@ -397,8 +418,6 @@ fn a_node_is_asked_to_drain_only_where_another_one_runs_and_etcd_takes_changes()
         said.err.contains("n2: it does not answer: it hangs"),
         "{said:?}"
     );
-    let order = etcd.ctl(&["get", "--print-value-only", "/heliograph/prod/order/n2"]);
-    assert!(order.contains(r#""order":"drain""#), "{order}");
     let large = "x".repeat(100_000);
     while etcd.try_ctl(&["put", "filler", &large]).is_ok() {}
     refused(

@@ -173,6 +173,13 @@ async fn await_end(
                         left => Err(DrainError::Left(left)),
                     };
                 }
+                if seen.order != Some(OrderWord::Drain) {
+                    // Another command's order took its place, perhaps before the node saw it.
+                    let to = [(node.clone(), registered.clone())];
+                    if let Ok((lines, keys)) = session.lines().await {
+                        let _ = look::order(&lines, &keys, &to, OrderWord::Drain).await;
+                    }
+                }
                 let report = seen.report.as_ref().filter(|report| report.order >= order);
                 // One that drains already may give slots before it reports.
                 obeys |= report.is_some() || slots.is_some_and(|before| left < before);

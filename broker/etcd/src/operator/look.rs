@@ -26,6 +26,8 @@ pub(super) struct Seen {
     /// Whether the roster expects it to run; nothing if it is no member.
     pub(super) is_here: Option<bool>,
     pub(super) registered: Option<Registered>,
+    /// The last order for it.
+    pub(super) order: Option<OrderWord>,
     pub(super) report: Option<ReportValue>,
     /// The slots of each of its processes.
     slots: Vec<(Process, usize)>,
@@ -77,7 +79,11 @@ pub(super) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, Why> {
 impl Picture {
     fn take(&mut self, keys: &Keys, row: &KeyValue) -> Result<(), values::ValueError> {
         match keys.parse(row.key()) {
-            None | Some(Watched::Order(_)) => {}
+            None => {}
+            Some(Watched::Order(node)) => {
+                let value: Option<OrderValue> = values::read(row.value()).ok();
+                self.node(node).order = value.map(|value| value.order);
+            }
             Some(Watched::Meta) => {
                 let meta = values::read(row.value())?;
                 self.meta = Some((meta, row.value().into(), row.mod_revision()));
