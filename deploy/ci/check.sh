@@ -40,7 +40,7 @@ main() {
   step 900 "tests with etcd" cargo test --workspace --locked --features broker/cluster --test etcd -- --ignored --show-output --test-threads 4
   step 900 "tests of clusters" cargo test --workspace --locked --features broker/cluster --test live -- --ignored --show-output cluster_etcd:: --test-threads 2
   # The same, on hosts of their own: their network is root's.
-  step 900 "tests of clusters on hosts that fail" cargo test --workspace --locked --features broker/cluster --test live -- --include-ignored --show-output cluster_netns:: --test-threads 4
+  step 900 "tests of clusters on hosts that fail" cargo test --workspace --locked --features broker/cluster --test live -- --include-ignored --show-output cluster_netns:: --test-threads 3
   step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model

@@ -6,7 +6,7 @@ use crate::cluster_netns::journal::Journal;
 use crate::cluster_netns::network::{HOSTS, Network};
 use crate::http::{Answer, Connection, get};
 use crate::peer::{master_query, upgrade};
-use crate::process::{Broker, command, fresh_directory, until};
+use crate::process::{Broker, command, fresh_directory, until, until_within};
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -235,7 +235,7 @@ impl Nodes {
     /// is asked for again.
     pub(crate) fn rebalance(&self) {
         let mut asked: Option<Instant> = None;
-        until("equal parts", || {
+        until_within(SERVED_WITHIN, "equal parts", || {
             if asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(3)) {
                 asked = Some(Instant::now());
                 for (_, node) in self.all() {
@@ -262,7 +262,7 @@ impl Nodes {
 
     /// Waits until the nodes that run serve every slot together.
     pub(crate) fn until_served(&self) {
-        until("every slot's owner", || {
+        until_within(SERVED_WITHIN, "every slot's owner", || {
             let slots = self.all().map(|(_, node)| served(node)).sum::<f64>();
             (slots == 4096.0).then_some(())
         });
@@ -351,6 +351,9 @@ pub(crate) fn until_admitted(node: &Broker, arn: &str) -> Duration {
     });
     began.elapsed()
 }
+
+/// Some seconds, unless the machine has far more to do than it can: then it is minutes for thousands of slots.
+pub(crate) const SERVED_WITHIN: Duration = Duration::from_secs(120);
 
 /// In the environment of a broker: where it writes what becomes of slots.
 const SLOT_JOURNAL: &str = "HELIOGRAPH_SLOT_JOURNAL";

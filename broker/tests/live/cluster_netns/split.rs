@@ -2,10 +2,10 @@
 
 use super::journal::moment;
 use super::refuses_changes;
-use crate::cluster_etcd::nodes::{Nodes, cluster, name_of, served, until_admitted};
+use crate::cluster_etcd::nodes::{Nodes, SERVED_WITHIN, cluster, name_of, served, until_admitted};
 use crate::cluster_etcd::setup::Setup;
 use crate::peer::{HealthyPair, Peer};
-use crate::process::until;
+use crate::process::{until, until_within};
 
 /// Those on the side without etcd meet there, and their slots are also taken on the other side: the one case in which
 /// two nodes admit to a slot. The older owners let go when they learn of it.
@@ -32,7 +32,7 @@ fn both_sides_of_a_split_go_on_until_it_ends() {
         }
     };
     split(true);
-    until("all slots on the side of etcd", || {
+    until_within(SERVED_WITHIN, "all slots on the side of etcd", || {
         (served(nodes.node(with)) == 4096.0).then_some(())
     });
     for node in without {

@@ -64,8 +64,17 @@ pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitSta
 }
 
 /// Asks again and again, for a bounded time.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + READY_WITHIN;
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(READY_WITHIN, what, ask)
+}
+
+/// The same, for as long as this.
+pub(crate) fn until_within<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + limit;
     loop {
         if let Some(answer) = ask() {
             return answer;
