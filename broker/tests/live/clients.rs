@@ -137,17 +137,26 @@ fn node(script: &str, broker: &Broker) {
 }
 
 fn python_script(script: &str) -> Command {
+    let mut command = python_with_clients();
+    command.args(["-m", "unittest", "--verbose", script]);
+    command
+}
+
+/// Python, among its scripts.
+pub(crate) fn python_with_clients() -> Command {
     let mut command = Command::new(clients().join("python/bin/python"));
     command
-        .args(["-m", "unittest", "--verbose", script])
         .env("PYTHONPATH", workspace().join("deploy/testing/python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(scripts("python"));
     command
 }
 
-fn node_script(script: &str) -> Command {
+pub(crate) fn node_script(script: &str) -> Command {
     let mut command = Command::new("node");
-    command.arg(scripts("js").join(script));
+    command
+        .arg(scripts("js").join(script))
+        .env("HELIOGRAPH_CLIENTS", clients());
     command
 }
 
@@ -180,7 +189,6 @@ fn alone(mut command: Command) {
     let mut script = command
         .env("HELIOGRAPH_BROKER", binary())
         .env("HELIOGRAPH_CLIENTS", clients())
-        .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .stdout(file.try_clone().expect("a second handle"))
         .stderr(file)

@@ -7,8 +7,10 @@
 //! * [`cuts`]: links that fail; [`split`]: two sides that go on.
 //! * [`clocks`]: wall clocks that jump.
 //! * [`members`]: members of etcd that fail; [`quota`]: one that takes no more; [`restored`]: one that has forgotten.
-//! * [`hosts`]: hosts that fail, and all of them at once.
+//! * [`hosts`]: hosts that fail, and all of them at once; [`sdks`]: what the official SDKs make of it, through a
+//!   [`balancer`].
 
+mod balancer;
 mod clocks;
 mod cuts;
 mod hosts;
@@ -17,6 +19,7 @@ mod members;
 pub(crate) mod network;
 mod quota;
 mod restored;
+mod sdks;
 mod split;
 
 use crate::cluster_etcd::nodes::{Nodes, cluster};
