@@ -121,10 +121,14 @@ fn a_relay_on_schedule() {
     assert_eq!(report["connections"]["opened"], 9, "{report}");
     let messages = &report["messages"];
     assert_eq!(messages["sent"], messages["received"]);
-    // Two seconds of them, the first of which warms up.
+    // Two seconds of them, the first of which warms up; a busy machine makes them longer. A closed loop sends a hundred
+    // times as many.
     let sent = messages["sent"].as_u64().unwrap();
-    assert!((900..=1_200).contains(&sent), "{report}");
-    assert!((450..=600).contains(&count(&report, "message")), "{report}");
+    assert!((900..=3_000).contains(&sent), "{report}");
+    assert!(
+        (450..=2_000).contains(&count(&report, "message")),
+        "{report}"
+    );
     assert!(report["schedule_lag_us"]["p99"].is_u64(), "{report}");
 }
 
