@@ -13,9 +13,10 @@ use crate::side::limits::{
 };
 use broker_core::journal::EXPLAINED_BYTES_MAX;
 use broker_core::limits::{
-    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX,
-    MAILBOX_CONTROL_PLACES, NOTE_BYTES, SPARE_OUTBOX_BYTES_MAX, calls_per_pair,
-    mailbox_open_places, signing_keys_per_shard, spare_outboxes, waiting_calls_per_shard,
+    CALL_PLACES_PER_WAITING_CALL, CHANGES_PER_SHARD_MAX, KEPT_PARCEL_BYTES_MAX, LIST_MERGED_MAX,
+    LISTED_BYTES, LISTS_OF_NODES_MAX, MAILBOX_CONTROL_PLACES, NOTE_BYTES, SPARE_OUTBOX_BYTES_MAX,
+    calls_per_pair, mailbox_open_places, signing_keys_per_shard, spare_outboxes,
+    waiting_calls_per_shard,
 };
 use broker_core::registry::ENCODED_BYTES_MAX;
 use broker_core::settings::{Auth, Link, Settings};
@@ -165,12 +166,17 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     };
     let mut terms: Vec<Term> = terms.map(term).into();
     if settings.cluster.etcd.is_on() {
-        terms.push(Term {
-            name: "kept messages of other nodes",
-            count: KEPT_PARCEL_BYTES_MAX,
-            bytes: 1,
+        let once = |name, count, bytes| Term {
+            name,
+            count,
+            bytes,
             times: 1,
-        });
+        };
+        // Whole, and in parts.
+        let parcels = once("kept messages of other nodes", KEPT_PARCEL_BYTES_MAX, 2);
+        let records = LIST_MERGED_MAX * LISTED_BYTES;
+        let pages = once("pages of all nodes", LISTS_OF_NODES_MAX, records);
+        terms.extend([parcels, pages]);
         #[cfg(feature = "cluster")]
         terms.extend(of_the_node());
     }

@@ -81,7 +81,8 @@ export function channel(root, { name, parameters }) {
     const found = it.channel;
     const age = (Date.now() - it.at) / 1000;
     arn = found.arn;
-    put(facts, `${found.arn} · shard ${found.shard} · messages are kept ${found.messageTtlSeconds} s`
+    const node = found.node === undefined ? '' : `node ${found.node} · `;
+    put(facts, `${found.arn} · ${node}shard ${found.shard} · messages are kept ${found.messageTtlSeconds} s`
       + (found.superseded > 0 ? ` · ${found.superseded} superseded` : '')
       + (found.waitingCalls > 0 ? ` · ${found.waitingCalls} Alexa calls wait` : ''));
     nobody.hidden = found.master !== null;

@@ -24,6 +24,7 @@ export function channels(root, { parameters, node }) {
     clearTimeout(timer);
     const number = ++asked;
     const found = [];
+    let missing = [];
     let token = '';
     let fault = null;
     do {
@@ -32,11 +33,13 @@ export function channels(root, { parameters, node }) {
       if (number !== asked) return; // somebody typed on
       if (status !== 200) { fault = data.error ?? `status ${status}`; break; }
       found.push(...data.channels);
+      missing = data.missingNodes ?? [];
       token = data.nextToken ?? '';
     } while (token !== '' && found.length < wanted);
     if (fault === null) draw(found, token !== '');
     else put(notice, fault);
-    notice.hidden = fault === null && found.length > 0;
+    if (fault === null && missing.length > 0) put(notice, `Without the channels of ${missing.join(', ')}: no answer.`);
+    notice.hidden = fault === null && found.length > 0 && missing.length === 0;
     timer = setTimeout(load, 5000);
   }
 
@@ -56,7 +59,8 @@ export function channels(root, { parameters, node }) {
     const [, master, viewers, kept, shard] = row.children;
     put(master.firstElementChild, one.masterConnected ? 'connected' : 'absent');
     master.firstElementChild.className = `pill ${one.masterConnected ? 'good' : 'none'}`;
-    [[viewers, one.viewers], [kept, one.pending], [shard, one.shard]].forEach(([cell, count]) => put(cell, number(count)));
+    [[viewers, one.viewers], [kept, one.pending]].forEach(([cell, count]) => put(cell, number(count)));
+    put(shard, one.node === undefined ? number(one.shard) : `${one.node} · ${number(one.shard)}`);
   }
 
   prefix.addEventListener('input', () => {

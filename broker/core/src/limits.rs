@@ -123,6 +123,13 @@ pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 /// Merged in one turn, some 100 µs.
 pub const LIST_MERGED_MAX: usize = 2 * LIST_PAGE_MAX;
 
+/// Pages of ListSignalingChannels that a node gathers from all nodes at a time, each of [`LIST_MERGED_MAX`] records.
+/// Further ones wait.
+pub const LISTS_OF_NODES_MAX: usize = 16;
+
+/// What one of those records takes: an ARN of the longest name is 340 bytes.
+pub const LISTED_BYTES: usize = 512;
+
 /// Channel records that a shard looks at, or merges, for pages of ListSignalingChannels in one turn: about a
 /// millisecond. The page that exceeds it is still made; further ones wait for the next turn, in order.
 pub const RECORDS_PER_TURN: u64 = 2000;
@@ -211,13 +218,21 @@ pub const OWNER_WAIT_MS: u64 = 3_000;
 /// From one look for that node to the next, in milliseconds.
 pub const OWNER_LOOK_MS: u64 = 50;
 
+/// From one attempt to reach a node that has a channel, and did not answer, to the next, in milliseconds: a process
+/// that is started again listens within a second.
+pub const OWNER_RETRY_MS: u64 = 500;
+
+/// Requests that wait on one shard for a node that has their channel. The next one is refused with 503 at once. Each
+/// costs a look of less than a microsecond every [`OWNER_LOOK_MS`]: all of them 2 % of a core.
+pub const OWNER_WAITERS_MAX: usize = 1024;
+
 /// Orders about slots that a shard carries out in one turn: each brings or takes away some hundred channels, less than
 /// a millisecond.
 pub const SLOT_ORDERS_PER_TURN: usize = 4;
 
-/// Bytes of kept messages that are packed of a slot that another node gets; what does not fit is withdrawn. Nodes take
-/// messages of 16 MiB of each other.
-pub const PARCEL_BYTES_MAX: usize = 12 << 20;
+/// Bytes of kept messages that are packed of a slot that another node gets; what does not fit is withdrawn. What is too
+/// long for one message between nodes goes in parts.
+pub const PARCEL_BYTES_MAX: usize = 48 << 20;
 
 /// Bytes of kept messages of slots that other nodes offer; a parcel beyond it is refused, and its slot stays there.
 pub const KEPT_PARCEL_BYTES_MAX: usize = 64 << 20;
@@ -320,6 +335,7 @@ pub const RECORDER_NOTES_MOST: usize = 1 << 22;
 /// its own, so messages go on in between.
 pub const INSPECTED_NOTES_PER_STEP: usize = 16_384;
 
+const _: () = assert!(PARCEL_BYTES_MAX < KEPT_PARCEL_BYTES_MAX);
 const _: () = assert!(LIST_MERGED_MAX / SHARDS_MAX > 0);
 const _: () = assert!(SHARDS_MAX <= u16::MAX as usize);
 const _: () = assert!(mailbox_reserve(SHARDS_MAX) < 1 << 20);

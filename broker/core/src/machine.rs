@@ -13,7 +13,7 @@
 //!    │            ├► Output::HandOver ──► release ──► mailbox ──► adopt (on the other shard)
 //!    │            │                                     └ full ──► bounce (back here, answers 503)
 //!    │            └► Output::Tunnel ────► release ──► the edge connects to the node and copies bytes both ways
-//!    │                                                  └ fails ─► bounce_tunnel (back here, answers 503)
+//!    │                                                  └ fails ─► bounce_tunnel (back here, waits or answers 503)
 //! ```
 
 use crate::id::{NodeId, SessionKey, ShardId};
@@ -185,15 +185,16 @@ pub trait Machine {
         None
     }
 
-    /// Takes back a session that the other node did not answer; it answers 503 and closes.
+    /// Takes back a session that the other node did not answer; it waits for another owner, or answers 503 and closes.
+    /// `unsent`: the request and what followed it, if nothing of that went to the other node.
     fn bounce_tunnel(
         &mut self,
         parcel: Self::Parcel,
-        node: NodeId,
-        why: TunnelFailure,
+        (node, why): (NodeId, TunnelFailure),
+        unsent: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
-        let _ = (node, why);
+        let _ = (node, why, unsent);
         self.bounce(parcel, at)
     }
 

@@ -16,7 +16,7 @@
 //!
 //! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
 //! * `keys`, `values`, `names`: what is in etcd, as text; `translate`: from there to the words of the core and back;
-//! * `wire`, [`Peers`], [`TcpPeers`], [`InProcess`]: messages between nodes;
+//! * `wire`, `parts`, [`Peers`], [`TcpPeers`], [`InProcess`]: messages between nodes;
 //! * `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
@@ -43,6 +43,7 @@ mod load;
 mod names;
 pub mod operator;
 mod order;
+mod parts;
 mod peers;
 mod store;
 mod tcp;
@@ -54,7 +55,9 @@ mod writer;
 
 pub use config::{Config, Options, TlsError, tls};
 pub use directory::DirectoryError;
-pub use driver::{Driver, Handle, Inspection, Inspector, NodeState, ParcelSender, StartError};
+pub use driver::{
+    Driver, Handle, InquirySender, Inspection, Inspector, NodeState, ParcelSender, StartError,
+};
 pub use exchange::{ExchangeError, Existing, export, import};
 pub use names::Name;
 pub use order::{News, Order, Service};

@@ -69,12 +69,31 @@ pub const MAIL_MAX: usize = 1_024;
 pub const MAIL_BYTES_MAX: usize = 64 << 20;
 
 /// Longest message between nodes: an answer about all slots is below 300 KiB, a parcel holds the pending messages of
-/// one slot.
+/// one slot, if they are not more than [`PARCEL_MESSAGE_BYTES_MAX`].
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Longest value of a key that is JSON, in bytes: ours have some hundred, a report of one of 256 nodes about 20 KiB,
 /// and those of later versions may have more.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of pending messages that go in one message. More go in parts.
+pub const PARCEL_MESSAGE_BYTES_MAX: usize = 12 << 20;
+
+/// Bytes of such a part.
+pub const PART_BYTES: usize = 4 << 20;
+
+/// Parts of a parcel.
+pub const PARTS_MAX: usize = 12;
+
+/// A part that the other node does not confirm is sent again after this long.
+pub const PART_AGAIN_MS: u64 = 500;
+
+/// How long a parcel may take in parts, and how long one is kept whose parts stop coming: longer than the transfer
+/// waits for it.
+pub const PARTS_KEPT_MS: u64 = 5_000;
+
+/// Parcels that go in parts at a time; the transfer of one more is tried again later.
+pub const SENDING_MAX: usize = 2 * broker_core::cluster::limits::TRANSFERS_MAX;
 
 /// Longest name of a node or of a cluster, in bytes: that of a label in the domain name system.
 pub const NAME_BYTES_MAX: usize = 63;
@@ -190,6 +209,8 @@ pub const STRANGER_BYTES: usize = 72 << 10;
 const _: () = {
     assert!(MESSAGE_BYTES_MAX <= MAIL_BYTES_MAX && MESSAGE_BYTES_MAX <= INCOMING_BYTES_MAX);
     assert!(QUEUE_BYTES_MAX <= OUTGOING_BYTES_MAX);
+    assert!(PARCEL_MESSAGE_BYTES_MAX < MESSAGE_BYTES_MAX && PART_BYTES < MESSAGE_BYTES_MAX);
+    assert!(PARTS_KEPT_MS > broker_core::cluster::limits::PARCEL_WAIT_MS);
     assert!(STRANGERS_MAX >= broker_core::cluster::limits::NODES_MAX / 2);
     assert!(TICK.as_millis() * 2 <= broker_core::cluster::limits::TICK_MS as u128);
     assert!(SILENT.as_millis() < CALL.as_millis());

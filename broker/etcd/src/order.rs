@@ -27,6 +27,13 @@ pub trait Service: Send + 'static {
 
     /// What the node knows has changed. Comes after the orders that the same change causes.
     fn learn(&mut self, news: News);
+
+    /// The process of another node wants to know something: it is answered by [`crate::InquirySender::reply`] with the
+    /// same number, or not at all.
+    fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>);
+
+    /// Another node's process replies to the inquiry of this number.
+    fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>);
 }
 
 /// What a node has learned of its cluster.
@@ -38,6 +45,8 @@ pub enum News {
     Node(NodeId, Name, Box<str>),
     /// Who owns a slot: `NodeId(0)` is this node, which need not serve it yet.
     Owner(Slot, Option<NodeId>),
+    /// How many nodes are registered, this one included.
+    Registered(u16),
     /// Admissions to slots that are served are valid before this moment of the clock that goes on while the machine
     /// sleeps.
     ValidUntil(Now),

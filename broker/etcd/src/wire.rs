@@ -9,6 +9,7 @@
 
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::names::{Name, Names};
+use crate::parts::Part;
 use broker_core::cluster::limits::{NODES_MAX, SLOTS};
 use broker_core::cluster::message::{Answer, Held, Parcel, ParcelSent, Question};
 use broker_core::cluster::types::{
@@ -25,6 +26,14 @@ pub(crate) enum Message {
     /// A parcel and the pending messages in it.
     Parcel(Parcel, Vec<u8>),
     Receipt(ParcelId, bool),
+    /// A part of a parcel.
+    Part(Part),
+    /// The part of this number came.
+    PartTaken(ParcelId, u16),
+    /// Something that the process wants to know of another node's, and its number there.
+    Inquiry(u64, Vec<u8>),
+    /// What the other one says to the inquiry of that number.
+    Reply(u64, Vec<u8>),
 }
 
 const VERSION: u8 = 1;
@@ -34,6 +43,11 @@ const ANSWER: u8 = 2;
 const GOODBYE: u8 = 3;
 const PARCEL: u8 = 4;
 const RECEIPT: u8 = 5;
+// A node of a version without these takes no notice of them.
+const INQUIRY: u8 = 6;
+const REPLY: u8 = 7;
+const PART: u8 = 8;
+const PART_TAKEN: u8 = 9;
 
 /// A message as bytes. `names` are those of this process; an owner without a name cannot be: it came from there.
 pub(crate) fn encode(message: &Message, names: &Names) -> Vec<u8> {
@@ -54,17 +68,28 @@ pub(crate) fn encode(message: &Message, names: &Names) -> Vec<u8> {
         }
         Message::Parcel(parcel, bytes) => {
             out.push(PARCEL);
-            put_parcel_id(&mut out, parcel.id);
-            put_u16(&mut out, parcel.slot.0);
-            put_u64(&mut out, parcel.epoch.0);
-            out.push(u8::from(parcel.sent == ParcelSent::Late));
+            put_parcel(&mut out, parcel);
             out.extend_from_slice(bytes);
+        }
+        Message::Part(part) => {
+            out.push(PART);
+            put_parcel(&mut out, &part.parcel);
+            put_u16(&mut out, part.number);
+            put_u16(&mut out, part.count);
+            out.extend_from_slice(&part.bytes);
+        }
+        Message::PartTaken(id, number) => {
+            out.push(PART_TAKEN);
+            put_parcel_id(&mut out, *id);
+            put_u16(&mut out, *number);
         }
         Message::Receipt(id, taken) => {
             out.push(RECEIPT);
             put_parcel_id(&mut out, *id);
             out.push(u8::from(*taken));
         }
+        Message::Inquiry(number, bytes) => put_numbered(&mut out, INQUIRY, *number, bytes),
+        Message::Reply(number, bytes) => put_numbered(&mut out, REPLY, *number, bytes),
     }
     out
 }
@@ -86,19 +111,19 @@ pub(crate) fn decode(bytes: &[u8], names: &mut Names) -> Option<Message> {
         ANSWER => Message::Answer(rest.answer(names)?),
         GOODBYE => Message::Goodbye(rest.incarnation()?),
         PARCEL => {
-            let parcel = Parcel {
-                id: rest.parcel_id()?,
-                slot: rest.slot()?,
-                epoch: Revision(rest.u64()?),
-                sent: if rest.flag()? {
-                    ParcelSent::Late
-                } else {
-                    ParcelSent::Ahead
-                },
-            };
+            let parcel = rest.parcel()?;
             Message::Parcel(parcel, std::mem::take(&mut rest.0).to_vec())
         }
+        PART => Message::Part(Part {
+            parcel: rest.parcel()?,
+            number: rest.u16()?,
+            count: rest.u16()?,
+            bytes: std::mem::take(&mut rest.0).to_vec(),
+        }),
+        PART_TAKEN => Message::PartTaken(rest.parcel_id()?, rest.u16()?),
         RECEIPT => Message::Receipt(rest.parcel_id()?, rest.flag()?),
+        INQUIRY => Message::Inquiry(rest.u64()?, std::mem::take(&mut rest.0).to_vec()),
+        REPLY => Message::Reply(rest.u64()?, std::mem::take(&mut rest.0).to_vec()),
         _ => return None,
     };
     rest.0.is_empty().then_some(message)
@@ -142,6 +167,19 @@ fn put_answer(out: &mut Vec<u8>, answer: &Answer, names: &Names) {
             put_parcel_id(out, parcel);
         }
     }
+}
+
+fn put_parcel(out: &mut Vec<u8>, parcel: &Parcel) {
+    put_parcel_id(out, parcel.id);
+    put_u16(out, parcel.slot.0);
+    put_u64(out, parcel.epoch.0);
+    out.push(u8::from(parcel.sent == ParcelSent::Late));
+}
+
+fn put_numbered(out: &mut Vec<u8>, kind: u8, number: u64, bytes: &[u8]) {
+    out.push(kind);
+    put_u64(out, number);
+    out.extend_from_slice(bytes);
 }
 
 fn put_u16(out: &mut Vec<u8>, number: u16) {
@@ -222,6 +260,19 @@ impl Rest<'_> {
         Some(ParcelId {
             giver: self.incarnation()?,
             number: self.u32()?,
+        })
+    }
+
+    fn parcel(&mut self) -> Option<Parcel> {
+        Some(Parcel {
+            id: self.parcel_id()?,
+            slot: self.slot()?,
+            epoch: Revision(self.u64()?),
+            sent: if self.flag()? {
+                ParcelSent::Late
+            } else {
+                ParcelSent::Ahead
+            },
         })
     }
 

@@ -5,7 +5,7 @@
 //!  connect ──► Connecting ──► Greeting ──► Open, unanswered ──► Open, answered ──► gone
 //!                  │              │              │                   │
 //!                  └──────────────┴──────────────┴► 503 by the       └► closed, or reset as the other side was
-//!                       the owner fails, or is late  machine
+//!                       the owner fails, or is late  machine, or another attempt
 //! ```
 //! Bytes are copied as they come: what one side sends is received into a lent buffer and sent to the other at once. If
 //! that has no room, the rest is copied once and waits in the ring, and the first side is not read until it is gone:
@@ -92,6 +92,8 @@ struct Tunnel<M: Machine> {
     parcel: Option<M::Parcel>,
     /// What goes to the owner behind the header; then empty.
     request: Vec<u8>,
+    /// The same, when it ends before that.
+    unsent: Vec<u8>,
     client: Half,
     owner: Half,
     /// How it ends, as soon as the kernel holds nothing of it.

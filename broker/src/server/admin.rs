@@ -79,6 +79,7 @@ pub(super) fn shows(
             environment: environment(settings),
         }),
         cluster,
+        nodes: registry.node().map(Node::pages),
     }
 }
 

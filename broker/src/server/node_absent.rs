@@ -4,7 +4,7 @@ use super::cluster::EtcdPart;
 use super::follower::NodeNews;
 use super::{Failure, data_dir::DataDir};
 use crate::edge::{Links, Post};
-use crate::side::ClusterPage;
+use crate::side::{ClusterPage, NodePages};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
@@ -58,6 +58,10 @@ impl Node {
     }
 
     pub(super) fn page(&self) -> ClusterPage {
+        match *self {}
+    }
+
+    pub(super) fn pages(&self) -> NodePages {
         match *self {}
     }
 

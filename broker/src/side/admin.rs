@@ -11,6 +11,7 @@ use super::events::{self, Hub};
 use super::exposition::Format;
 use super::limits::ADMIN_BODY_BYTES_MAX;
 use super::metrics::Report;
+use super::nodes::{self, NodePages};
 use super::overview::{self, Overview};
 use super::status::{Status, StatusBoard};
 use super::troubled::Troubled;
@@ -72,6 +73,8 @@ pub(super) struct Admin {
     pub(super) troubled: Arc<Troubled>,
     /// Where the nodes agree in etcd on who owns what.
     pub(super) cluster: Option<ClusterPage>,
+    /// What the nodes ask each other, there.
+    pub(super) nodes: Option<NodePages>,
 }
 
 /// Serves `listener` forever, within the bounds of [`Door`].
@@ -92,6 +95,7 @@ pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Sho
         tracing: Arc::default(),
         troubled: shows.troubled,
         cluster: shows.cluster,
+        nodes: shows.nodes,
     };
     let routes = Router::new()
         .route("/", get(assets::index))
@@ -123,6 +127,7 @@ pub(super) async fn serve(listener: TcpListener, status: StatusBoard, shows: Sho
         .layer(middleware::from_fn(last_answer))
         .with_state(admin.clone());
     tokio::spawn(events::feed_refusals(admin.clone()));
+    tokio::spawn(nodes::answer_nodes(admin.clone()));
     tokio::spawn(troubled::explain(admin.clone()));
     tokio::spawn(events::feed(admin));
     serve::serve(Door::new(listener), routes).await;

@@ -235,6 +235,7 @@ mod tests {
             settings: Arc::default(),
             token: None,
             cluster: None,
+            nodes: None,
             dev: None,
         };
         let ask = move || {

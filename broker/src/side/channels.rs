@@ -2,6 +2,7 @@
 //! JSON library.
 
 use super::admin::{Admin, error, json};
+use super::nodes::{self, NodeReplies, NodeReply};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -12,53 +13,80 @@ use broker_core::shard::{ChannelLine, ChannelView, PeerView, PendingView, Questi
 use broker_core::time::Wall;
 use codec::aws::{ChannelArn, ChannelName};
 use codec::calendar::civil;
-use codec::http::{decode, pairs};
+use codec::http::{decode, encode, pairs};
 use serde_json::{Value, json as value};
 
 /// What an answer lacks: a status and a text for the operator.
 pub(super) type Fault = (StatusCode, &'static str);
 
-/// `GET /channels?prefix=&limit=&token=`: channels of all shards by name.
+/// `GET /channels?prefix=&limit=&token=&scope=`: channels of all shards by name; of all nodes, unless the scope is
+/// `node`.
 pub(super) async fn list(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
-    let question = match page_of(query.as_deref().unwrap_or_default()) {
-        Ok(question) => question,
-        Err((code, text)) => return error(code, text),
+    let query = query.unwrap_or_default();
+    nodes::respond(page_of_all(&admin, &query).await)
+}
+
+async fn page_of_all(admin: &Admin, query: &str) -> Result<Value, Fault> {
+    let limit = page_of(query)?.limit;
+    let Some(nodes) = admin.scope(query)? else {
+        return own_page(admin, query).await;
     };
+    let (own, others) = tokio::join!(own_page(admin, query), nodes.ask("/channels", query));
+    Ok(merge(own?, others?, limit))
+}
+
+/// The page of this node.
+pub(super) async fn own_page(admin: &Admin, query: &str) -> Result<Value, Fault> {
+    let question = page_of(query)?;
     let limit = question.limit;
     let question = Question::Page {
         prefix: question.prefix.into(),
         after: question.after,
         limit,
     };
-    match admin.ask_all(question).await {
-        Some(answers) => json(StatusCode::OK, &page(answers, limit)),
-        None => silent(),
-    }
+    let answers = admin.ask_all(question).await;
+    let answers = answers.ok_or((StatusCode::SERVICE_UNAVAILABLE, SILENT))?;
+    Ok(page(answers, limit, admin.node()))
 }
 
-/// `GET /channels/{name}?region=&account=`: one channel in full.
+/// `GET /channels/{name}?region=&account=&scope=`: one channel in full.
 pub(super) async fn one(
     State(admin): State<Admin>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    let identity = match admin.identity(&name, &query) {
-        Ok(identity) => identity,
-        Err((code, text)) => return error(code, text),
-    };
-    match document(&admin, &identity).await {
-        Ok(document) => json(StatusCode::OK, &document),
+    match admin.identity(&name, &query) {
+        Ok(identity) => nodes::respond(document_of(&admin, &identity, &query).await),
         Err((code, text)) => error(code, text),
     }
 }
 
-/// A channel's document, or why there is none.
+/// A channel's document, whichever node has it, or why there is none.
 pub(super) async fn document(admin: &Admin, identity: &Identity) -> Result<Value, Fault> {
+    let mut query = String::from("region=");
+    encode(&mut query, identity.region());
+    query.push_str("&account=");
+    encode(&mut query, identity.account());
+    document_of(admin, identity, &query).await
+}
+
+async fn document_of(admin: &Admin, identity: &Identity, query: &str) -> Result<Value, Fault> {
+    let path = format!("/channels/{}", identity.name());
+    let own = own_document(admin, identity).await;
+    nodes::found(admin, (&path, query), own).await
+}
+
+/// The document of a channel of this node.
+pub(super) async fn own_document(admin: &Admin, identity: &Identity) -> Result<Value, Fault> {
     let question = Question::Channel(identity.clone());
     match admin.ask_home(identity.clone(), question).await {
         None => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
-        Some((shard, Reply::Channel(Some(view)))) => Ok(channel(shard, &view)),
+        Some((shard, Reply::Channel(Some(view)))) => {
+            let mut document = channel(shard, &view);
+            name_node(&mut document, admin.node());
+            Ok(document)
+        }
         Some(_) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
     }
 }
@@ -171,7 +199,7 @@ fn after(token: &str) -> Option<Identity> {
     named.then(|| Identity::from_text(&text))
 }
 
-fn page(answers: Vec<(ShardId, Reply)>, limit: usize) -> Value {
+fn page(answers: Vec<(ShardId, Reply)>, limit: usize, node: Option<&str>) -> Value {
     let (mut lines, mut more) = (Vec::new(), false);
     for (shard, reply) in answers {
         if let Reply::Page(of_shard, shard_has_more) = reply {
@@ -187,14 +215,64 @@ fn page(answers: Vec<(ShardId, Reply)>, limit: usize) -> Value {
     more |= lines.len() > limit;
     lines.truncate(limit);
     let last = lines.last().filter(|_| more);
-    let token = last.map(|(_, line)| {
-        base64_simd::URL_SAFE_NO_PAD.encode_to_string(line.identity.as_str().as_bytes())
-    });
+    let token = last.map(|(_, line)| token(&line.identity));
     let channels: Vec<Value> = lines
         .iter()
-        .map(|(shard, line)| summary(*shard, line))
+        .map(|(shard, line)| {
+            let mut line = summary(*shard, line);
+            name_node(&mut line, node);
+            line
+        })
         .collect();
     value!({ "channels": channels, "nextToken": token })
+}
+
+/// The token of a page that ends with this channel.
+fn token(identity: &Identity) -> String {
+    base64_simd::URL_SAFE_NO_PAD.encode_to_string(identity.as_str().as_bytes())
+}
+
+/// The page of all nodes: each sent as many channels as may be on it, in the order of names.
+fn merge(own: Value, others: NodeReplies, limit: usize) -> Value {
+    let NodeReplies {
+        replies,
+        mut missing,
+    } = others;
+    let mut pages = vec![own];
+    for NodeReply { node, status, body } in replies {
+        match status {
+            200 => pages.push(body),
+            _ => missing.push(node),
+        }
+    }
+    let mut more = pages.iter().any(|page| page["nextToken"].is_string());
+    let lines = pages.iter_mut().map(|page| page["channels"].take());
+    let lines = lines.filter_map(|lines| {
+        if let Value::Array(lines) = lines {
+            Some(lines)
+        } else {
+            None
+        }
+    });
+    let mut lines: Vec<Value> = lines.flatten().collect();
+    let text = |line: &Value, member: &str| line[member].as_str().unwrap_or_default().to_owned();
+    lines.sort_by_cached_key(|line| (text(line, "name"), text(line, "arn")));
+    // Two nodes have it while its slot moves.
+    lines.dedup_by(|next, line| next["arn"] == line["arn"]);
+    more |= lines.len() > limit;
+    lines.truncate(limit);
+    let last = lines.last().filter(|_| more);
+    let last = last.and_then(|line| ChannelArn::parse(line["arn"].as_str()?, false).ok());
+    let token = last.map(|arn| token(&Identity::of(&arn)));
+    missing.sort();
+    value!({ "channels": lines, "nextToken": token, "missingNodes": missing })
+}
+
+/// Where several nodes have channels, a document says which one has this.
+pub(super) fn name_node(document: &mut Value, node: Option<&str>) {
+    if let Some(node) = node {
+        document["node"] = node.into();
+    }
 }
 
 fn summary(shard: ShardId, line: &ChannelLine) -> Value {
@@ -271,7 +349,7 @@ pub(super) fn rfc3339(at: Wall) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
-const SILENT: &str = "a shard does not answer";
+pub(super) const SILENT: &str = "a shard does not answer";
 /// Of what is asked for by a name.
 pub(super) const NO_SUCH_CHANNEL: &str =
     "no such channel in this account and region: see /channels";
@@ -316,7 +394,7 @@ mod tests {
                 Reply::Page(vec![line("eu-west-1", "a"), line("us-west-2", "b")], true),
             ),
         ];
-        let page = page(answers, 3);
+        let page = page(answers, 3, None);
         let names: Vec<_> = page["channels"].as_array().unwrap().iter().collect();
         let names: Vec<_> = names
             .iter()
@@ -335,7 +413,43 @@ mod tests {
     #[test]
     fn the_last_page_has_no_token() {
         let answers = vec![(ShardId(0), Reply::Page(vec![line("us-west-2", "a")], false))];
-        assert_eq!(page(answers, 1)["nextToken"], Value::Null);
+        assert_eq!(page(answers, 1, None)["nextToken"], Value::Null);
+    }
+
+    #[test]
+    fn pages_of_nodes_are_merged_by_name_and_silent_ones_are_named() {
+        let page_of = |node: &str, names: &[&str], more: bool| {
+            let lines = names.iter().map(|name| line("us-west-2", name)).collect();
+            page(vec![(ShardId(0), Reply::Page(lines, more))], 3, Some(node))
+        };
+        let reply = |node: &str, status, body| NodeReply {
+            node: node.into(),
+            status,
+            body,
+        };
+        let others = |last| NodeReplies {
+            replies: vec![
+                reply("n2", 200, page_of("n2", &["b", "c"], false)),
+                reply("n4", 503, value!({ "error": "a shard does not answer" })),
+                last,
+            ],
+            missing: vec!["n3".into()],
+        };
+        let own = || page_of("n1", &["a", "c"], false);
+        let fifth = |names, more| reply("n5", 200, page_of("n5", names, more));
+        let merged = merge(own(), others(fifth(&[], false)), 3);
+        let shown = |page: &Value| -> Vec<String> {
+            let lines = page["channels"].as_array().unwrap().iter();
+            let text = |line: &Value| format!("{} {}", line["node"], line["name"]);
+            lines.map(text).map(|text| text.replace('"', "")).collect()
+        };
+        assert_eq!(shown(&merged), ["n1 a", "n2 b", "n1 c"]);
+        assert_eq!(merged["missingNodes"], value!(["n3", "n4"]));
+        assert_eq!(merged["nextToken"], Value::Null);
+        let merged = merge(own(), others(fifth(&["d"], false)), 3);
+        assert_eq!(shown(&merged), ["n1 a", "n2 b", "n1 c"]);
+        let token = merged["nextToken"].as_str().unwrap();
+        assert_eq!(after(token).unwrap().as_str(), "us-west-2:123456789012:c");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! It lets signals in (all other threads block them) and forwards them to the main thread, and it serves the admin
 //! listener. In reading order: this page, `status`, `admin`, `access`, `assets`, `serve`, `door`, `unread`,
-//! `backup`, `channels`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`,
+//! `backup`, `channels`, `nodes`, `disconnect`, `trace`, `story`, `hints`, `troubled`, `sessions`, `try_page`,
 //! `try_session`, `survey`, `refusals`, `refusal_filter`, `recent`, `scrape`, `metrics`, `exposition`, `history`,
 //! `overview`, `events`, `stream`, `feed`, `dev` (pages for tests), `process`, `log`, `log_writer`, `log_line`,
 //! `log_tail`.
@@ -27,6 +27,7 @@ mod log_line;
 mod log_tail;
 mod log_writer;
 mod metrics;
+mod nodes;
 mod overview;
 mod process;
 mod recent;
@@ -55,6 +56,7 @@ pub use history::{History, ShardLook};
 pub use log::{Log, log_to_stderr};
 pub use log_tail::LogTail;
 pub use metrics::{BUDGETS, ProcessState, Report};
+pub use nodes::{AskedPath, NodePages, NodeReplies, NodeReply, TakeReply};
 pub use overview::Look;
 pub use process::{
     avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,
@@ -121,6 +123,8 @@ pub struct Shows {
     pub dev: Option<DevTools>,
     /// What `/cluster` asks, where the nodes agree in etcd on who owns what.
     pub cluster: Option<ClusterPage>,
+    /// What the nodes ask each other, there.
+    pub nodes: Option<NodePages>,
 }
 
 impl Shows {

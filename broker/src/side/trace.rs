@@ -1,10 +1,11 @@
 //! `GET /channels/{name}/trace`: what happened on a channel, from the notes of its shard. Every text of the wire is
 //! escaped by the JSON library.
 
-use super::admin::{Admin, error, json};
-use super::channels::{NO_SUCH_CHANNEL, parameter, rfc3339, silent};
+use super::admin::Admin;
+use super::channels::{Fault, NO_SUCH_CHANNEL, SILENT, name_node, parameter, rfc3339};
 use super::hints::{Hint, hints};
 use super::limits::TRACE_EVENTS_MAX;
+use super::nodes;
 use super::story::{Connection, Reading, Story};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -15,26 +16,31 @@ use broker_core::time::Wall;
 use serde_json::{Map, Value, json as value};
 use std::net::SocketAddr;
 
-/// `GET /channels/{name}/trace?client=&since=&limit=`.
+/// `GET /channels/{name}/trace?client=&since=&limit=&scope=`.
 pub(super) async fn trace(
     State(admin): State<Admin>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    let asked = match admin
-        .identity(&name, &query)
-        .and_then(|identity| Ok((identity, TraceQuery::of(&query)?)))
-    {
-        Ok(asked) => asked,
-        Err((code, text)) => return error(code, text),
-    };
-    let (identity, wanted) = asked;
+    let own = own_trace(&admin, &name, &query).await;
+    let path = format!("/channels/{name}/trace");
+    nodes::respond(nodes::found(&admin, (&path, &query), own).await)
+}
+
+/// What happened on a channel of this node.
+pub(super) async fn own_trace(admin: &Admin, name: &str, query: &str) -> Result<Value, Fault> {
+    let identity = admin.identity(name, query)?;
+    let wanted = TraceQuery::of(query)?;
     let _one = admin.tracing.lock().await;
-    match read(&admin, &identity).await {
-        Err(Unread::Silent) => silent(),
-        Err(Unread::Absent) => error(StatusCode::NOT_FOUND, NO_SUCH_CHANNEL),
-        Ok(reading) => json(StatusCode::OK, &document(&name, reading, &wanted)),
+    match read(admin, &identity).await {
+        Err(Unread::Silent) => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
+        Err(Unread::Absent) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
+        Ok(reading) => {
+            let mut document = document(name, reading, &wanted);
+            name_node(&mut document, admin.node());
+            Ok(document)
+        }
     }
 }
 

@@ -21,6 +21,7 @@
 //! | [`slots`] | the own slots: loaded, served, given |
 //! | [`transfer`] `parcels` | giving slots, and what comes with a slot that is given |
 //! | [`slot_map`] [`fixed_map`] | from a channel to its slot and node; what a file says of that |
+//! | [`slot_set`] | some of the slots |
 //! | [`secret`] | the keys that all nodes derive from one secret |
 //! | `calls` `registration` | calls of etcd under way; the registration under a lease |
 
@@ -40,6 +41,7 @@ mod replies;
 pub mod secret;
 pub mod silence;
 pub mod slot_map;
+pub mod slot_set;
 pub mod slots;
 pub mod transfer;
 pub mod types;

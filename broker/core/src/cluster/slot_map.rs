@@ -4,6 +4,7 @@ use super::limits::{NODES_MAX, SLOTS};
 use super::types::{NodeId, Slot};
 use crate::id::Identity;
 use crate::time::Now;
+use std::collections::BTreeSet;
 use std::hash::Hasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
@@ -19,6 +20,8 @@ pub struct SlotMap {
     owners: Box<[AtomicU16]>,
     /// Up to when this node may admit to its own slots, by the clock of its shards.
     valid_until: AtomicU64,
+    /// How many nodes there are that own slots or could.
+    nodes: AtomicU16,
     is_fixed: bool,
 }
 
@@ -50,6 +53,7 @@ impl SlotMap {
             names: (0..NODES_MAX).map(|_| OnceLock::new()).collect(),
             owners: owners.collect(),
             valid_until: AtomicU64::new(0),
+            nodes: AtomicU16::new(1),
             is_fixed,
         }
     }
@@ -78,6 +82,17 @@ impl SlotMap {
         self.valid_until.store(until.0, Ordering::Release);
     }
 
+    /// There are this many registered nodes.
+    pub fn set_nodes(&self, nodes: u16) {
+        self.nodes.store(nodes.max(1), Ordering::Release);
+    }
+
+    /// How many nodes are registered, this one included: 1 at least.
+    #[must_use]
+    pub fn nodes(&self) -> u16 {
+        self.nodes.load(Ordering::Acquire)
+    }
+
     /// The node that has a channel at `now`; `None` when nobody has, or this node may not serve what it owns.
     #[must_use]
     pub fn owner(&self, identity: &Identity, now: Now) -> Option<NodeId> {
@@ -98,6 +113,21 @@ impl SlotMap {
     pub fn has_owners(&self) -> bool {
         let has_one = |owner: &AtomicU16| owner.load(Ordering::Relaxed) != NOBODY;
         self.key.get().is_some() && self.owners.iter().any(has_one)
+    }
+
+    /// The node that has a slot, as far as is known.
+    #[must_use]
+    pub fn owner_of(&self, slot: Slot) -> Option<NodeId> {
+        let owner = self.owners.get(slot.index())?.load(Ordering::Acquire);
+        (owner != NOBODY).then_some(NodeId(owner))
+    }
+
+    /// The other nodes that have any slot.
+    #[must_use]
+    pub fn others(&self) -> Vec<NodeId> {
+        let owners = (0..SLOTS).filter_map(|slot| self.owner_of(Slot(slot)));
+        let others: BTreeSet<NodeId> = owners.filter(|node| *node != self.own).collect();
+        others.into_iter().collect()
     }
 
     /// Whether owners never change.
@@ -212,6 +242,17 @@ mod tests {
         map.assign(slot, None);
         assert_eq!(map.owner(&identity, Now(0)), None);
         map.assign(Slot(SLOTS), Some(NodeId(1)));
+    }
+
+    #[test]
+    fn the_others_are_those_that_have_a_slot() {
+        let map = SlotMap::unknown(NodeId(0));
+        assert_eq!((map.others(), map.owner_of(Slot(1))), (Vec::new(), None));
+        for (slot, node) in [(1, 2), (2, 1), (3, 0), (4, 2)] {
+            map.assign(Slot(slot), Some(NodeId(node)));
+        }
+        assert_eq!(map.others(), [NodeId(1), NodeId(2)]);
+        assert_eq!(map.owner_of(Slot(1)), Some(NodeId(2)));
     }
 
     #[test]

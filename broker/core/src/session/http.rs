@@ -3,7 +3,7 @@
 use super::{Mute, NEVER};
 use crate::auth::Caller;
 use crate::event::Purpose;
-use crate::id::Identity;
+use crate::id::{Identity, NodeId};
 use crate::record::Listed;
 use crate::time::Now;
 use codec::aws::ChannelArn;
@@ -68,6 +68,10 @@ pub(crate) enum HttpStage {
 pub struct Onward {
     /// What it asks for.
     pub purpose: Purpose,
+    /// The channel.
+    pub identity: Identity,
+    /// Until when it may look for a node that answers; from its first look on.
+    pub until: Option<Now>,
     /// The channel's name.
     pub channel: Box<str>,
     /// The viewer's client id, if it is one that connects.
@@ -78,15 +82,13 @@ pub struct Onward {
     pub bytes: Vec<u8>,
 }
 
-/// A request for a channel that no node has for the moment.
+/// A request for a channel that no node has for the moment, or one that cannot be reached.
 #[derive(Debug)]
 pub(crate) struct Ownerless {
     /// The request.
     pub onward: Onward,
-    /// The channel.
-    pub identity: Identity,
-    /// When it is refused.
-    pub until: Now,
+    /// The node that could not be reached, and when it is tried again if it has the channel still.
+    pub failed: Option<(NodeId, Now)>,
 }
 
 /// A valid upgrade request that its channel's home has yet to admit.

@@ -2,16 +2,20 @@
 //! one shard and is asked by a letter before the call is made; channels are counted on all shards, only when one more
 //! is to be made.
 //!
+//! Where several nodes have channels, each allows an equal part of a rate, one call a second at least: the calls of an
+//! account go to the nodes that have its channels. Channels of the other nodes are counted too; one that does not
+//! answer within half a second is left out, since a lost node is no reason to refuse what the others could make.
+//!
 //! Creations that are under way at the same time on several shards do not see each other, so an account may get more
 //! channels than it may have, by as many as are asked for within the milliseconds that one takes. Later calls see them
 //! all.
 
 use super::books::Books;
-use super::calls;
 use super::directory::Directory;
 use super::home::RATE_EXCEEDED;
 use super::sockets::Sockets;
 use super::{Answer, Fault, Query, QueryKind};
+use super::{answers, calls};
 use crate::check::Check;
 use crate::id::{Identity, SessionKey, ShardId};
 use crate::session::{Expected, PendingCall};
@@ -43,8 +47,9 @@ pub(super) fn ask_for_permit(
     } else {
         0
     };
+    let asks_nodes = shards > 0 && directory.slots.is_some();
     let wanted = Expected::Permit {
-        missing: 1 + usize::from(shards),
+        missing: 1 + usize::from(shards) + usize::from(asks_nodes),
         channels: 0,
         call: Box::new(call),
     };
@@ -65,6 +70,13 @@ pub(super) fn ask_for_permit(
         };
         calls::send_query(sockets, directory, books, home, caller, query, at);
     }
+    if asks_nodes {
+        let slots = directory.slots.as_mut();
+        if !slots.is_some_and(|slots| slots.count(caller, account.as_str())) {
+            let answer = calls::too_busy().into();
+            answers::take_answer(sockets, directory, books, caller, answer, at);
+        }
+    }
 }
 
 impl Directory {
@@ -78,6 +90,8 @@ impl Directory {
         let Some(rate) = account_rate(&self.settings.quotas, operation) else {
             return Answer::Done;
         };
+        let nodes = self.slots.as_ref().map_or(1, |slots| slots.nodes());
+        let rate = part_of(rate, nodes);
         let bucket = self
             .account_rates
             .entry((account.clone(), operation))
@@ -118,6 +132,15 @@ impl Directory {
     fn counts_channels(&self, operation: Operation) -> bool {
         operation == Operation::CreateSignalingChannel
             && self.settings.limits.channels_per_account > 0
+    }
+}
+
+/// One node's part of a rate that all allow together.
+fn part_of(Rate { rate, burst }: Rate, nodes: u16) -> Rate {
+    let part = |whole: u32| (whole / u32::from(nodes.max(1))).max(1);
+    Rate {
+        rate: part(rate),
+        burst: part(burst),
     }
 }
 

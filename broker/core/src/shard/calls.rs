@@ -4,7 +4,7 @@ use super::books::Books;
 use super::courses::{Course, audited};
 use super::directory::Directory;
 use super::sockets::Sockets;
-use super::{Answer, Fault, Letter, Query, QueryKind};
+use super::{Answer, Fault, Letter, PageQuestion, Query, QueryKind};
 use super::{accounts, alexa, answers, faults, home, parity, respond};
 use crate::check::Check;
 use crate::event::Purpose;
@@ -108,7 +108,7 @@ pub(super) fn permitted(
     }
 }
 
-/// Asks every shard for its part of a page.
+/// Asks every shard for its part of a page; where several nodes have channels, these for theirs.
 fn query_all(
     sockets: &mut Sockets,
     directory: &mut Directory,
@@ -122,6 +122,14 @@ fn query_all(
     let prefix: Box<str> = text(list.prefix.as_ref().map_or("", |prefix| prefix.as_str()));
     let after: Option<Box<str>> = list.after.as_ref().map(|after| text(after.as_str()));
     let limit = list.entries_max.min(LIST_PAGE_MAX);
+    if directory.slots.is_some() {
+        let question = PageQuestion {
+            prefix,
+            after,
+            limit,
+        };
+        return ask_nodes(sockets, directory, books, key, asked, question, at);
+    }
     let (shards, operation) = (sockets.shards.placement.shards(), asked.operation);
     let share = limit.min(LIST_MERGED_MAX / usize::from(shards));
     let wanted = Expected::Pages {
@@ -146,6 +154,31 @@ fn query_all(
             kind: ask,
         };
         send_query(sockets, directory, books, ShardId(shard), caller, query, at);
+    }
+}
+
+fn ask_nodes(
+    sockets: &mut Sockets,
+    directory: &mut Directory,
+    books: &mut Books,
+    key: SessionKey,
+    asked: PendingCall,
+    question: PageQuestion,
+    at: Moment,
+) {
+    let wanted = Expected::Pages {
+        missing: 1,
+        limit: question.limit,
+        records: Vec::new(),
+        complete_to: None,
+    };
+    let Some(caller) = sockets.await_reply(key, asked, wanted, at) else {
+        return;
+    };
+    let slots = directory.slots.as_mut();
+    if !slots.is_some_and(|slots| slots.list(caller, question)) {
+        let answer = too_busy().into();
+        answers::take_answer(sockets, directory, books, caller, answer, at);
     }
 }
 

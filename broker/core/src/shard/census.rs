@@ -42,6 +42,7 @@ impl Sockets {
     /// Takes a session out, with its timer and what was charged for it.
     pub(super) fn remove_session(&mut self, key: SessionKey) -> Option<Session> {
         self.discharge(key);
+        self.requests.without_owner.remove(&key);
         let mut session = self.sessions.remove(key)?;
         self.wheel.forget(&mut session.timer);
         self.forget_faults(key);

@@ -144,7 +144,7 @@ fn take_upgrade(
                 Home::There(_) | Home::Nobody => {
                     let whole = [request.text, request.after].concat();
                     let onward = tunnel::of_upgrade(admission, whole);
-                    tunnel::pass_on(sockets, books, key, (home, identity), onward, at);
+                    tunnel::pass_on(sockets, books, key, home, onward, at);
                 }
             }
             Step::Over

@@ -12,7 +12,7 @@ use super::books::Books;
 use super::directory::Directory;
 use super::reset::{self, ResetStep};
 use super::sockets::Sockets;
-use super::{faults, frames, leave, outboxes, parity, trace, whose};
+use super::{PageQuestion, faults, frames, leave, outboxes, parity, trace, whose};
 use crate::id::{Identity, SessionKey};
 use crate::journal::EndReason;
 use crate::limits::{INSPECTED_SLOTS_PER_STEP, LIST_PAGE_MAX, RECALL_STEP_MS, RECONNECTS_PER_STEP};
@@ -34,6 +34,12 @@ pub(super) fn answer_operator(
             after,
             limit,
         } => directory.inspect_page(&prefix, after.as_ref(), limit.min(LIST_PAGE_MAX)),
+        Question::Part(question) => {
+            let limit = question.limit.min(LIST_PAGE_MAX);
+            let question = PageQuestion { limit, ..question };
+            Reply::Part(Box::new(directory.part(&question, at.now)))
+        }
+        Question::Count(tenant) => Reply::Count(directory.count(&tenant)),
         Question::Channel(identity) => {
             let key = directory.names.get(&identity);
             Reply::Channel(

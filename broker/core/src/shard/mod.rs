@@ -93,6 +93,7 @@ pub use faults::{
 pub use glob::Glob;
 pub use inspect::{ChannelLine, ChannelView, Connections, PeerView, PendingView, Question, Reply};
 pub use letter::{Alteration, Answer, Fault, Letter, Parcel, ParcelLoad, Query, QueryKind};
+pub use pages::{PagePart, PageQuestion};
 pub use parity::Finding;
 pub use recorder::Passage;
 pub use reset::{Reset, ResetStep};
@@ -237,11 +238,12 @@ impl Machine for Shard {
     fn bounce_tunnel(
         &mut self,
         parcel: Self::Parcel,
-        node: NodeId,
-        why: TunnelFailure,
+        failed: (NodeId, TunnelFailure),
+        unsent: Vec<u8>,
         at: Moment,
     ) -> SessionKey {
-        tunnel::bounce(&mut self.sockets, &mut self.books, *parcel, (node, why), at)
+        let (sockets, books) = (&mut self.sockets, &mut self.books);
+        tunnel::bounce(sockets, books, *parcel, failed, unsent, at)
     }
 
     fn turned_away(&mut self, remote: SocketAddr, why: TurnedAway, at: Moment) -> String {

@@ -4,6 +4,10 @@
 //! part of [`LIST_MERGED_MAX`](crate::limits::LIST_MERGED_MAX). Beyond the last name that a shard with more has sent,
 //! the merged names may have gaps: the page ends there, and its token says so.
 
+mod parts;
+
+pub use parts::{PagePart, PageQuestion};
+
 use super::Answer;
 use super::books::Books;
 use super::directory::Directory;
@@ -74,8 +78,9 @@ pub(super) fn send_page(
             .push_back(PageWork::Send(caller, of));
     }
     let before = directory.pages.records_read;
-    let answer = directory.page(&of.prefix, of.after.as_deref(), of.limit);
+    let (page, more) = directory.page(&of.prefix, of.after.as_deref(), of.limit);
     directory.pages.records += directory.pages.records_read - before;
+    let answer = Answer::Page(page, more);
     home::send_answer(sockets, directory, books, caller, answer, at);
 }
 
@@ -146,7 +151,12 @@ pub(super) fn work_on_pages(
 impl Directory {
     /// The shard's channels whose identities begin with `prefix` and come after `after`: `limit` of them, at least
     /// one, and whether there are more.
-    pub(super) fn page(&mut self, prefix: &str, after: Option<&str>, limit: usize) -> Answer {
+    pub(super) fn page(
+        &mut self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Listed>, bool) {
         let first = match after.filter(|after| *after >= prefix) {
             Some(after) => Bound::Excluded(Identity::from_text(after)),
             None => Bound::Included(Identity::from_text(prefix)),
@@ -170,7 +180,7 @@ impl Directory {
             }
             page.push(channel.record.listed(status));
         }
-        Answer::Page(page, more)
+        (page, more)
     }
 }
 

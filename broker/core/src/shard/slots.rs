@@ -20,17 +20,19 @@ pub(super) use moves::work;
 
 use super::directory::Directory;
 use super::sockets::Sockets;
+use super::{Answer, PageQuestion};
 use crate::cluster::message::{Cause, Held, Packed};
 use crate::cluster::slot_map::SlotMap;
+use crate::cluster::slot_set::SlotSet;
 use crate::cluster::types::{Epoch, ParcelId};
-use crate::id::{ChannelKey, Identity, Slot};
+use crate::id::{CallRef, ChannelKey, Identity, Slot};
 use crate::record::Record;
 use crate::time::Now;
 use codec::aws::ChannelArn;
 use std::fmt;
 use std::sync::Arc;
 
-/// What a shard is to do about a slot.
+/// What a shard is to do about a slot, and what it gets of all nodes together.
 #[derive(Debug)]
 pub enum SlotOrder {
     /// Admit to it from here on: this shard's channels of it, and the messages of a parcel if it came with one.
@@ -45,6 +47,8 @@ pub enum SlotOrder {
     Release(Held, Cause),
     /// The node is alone: close all connections, spread over [`crate::limits::ALONE_CLOSE_MS`].
     CloseAll,
+    /// What was asked of all nodes for this call is answered: once for each that was taken.
+    Answered(CallRef, Box<Answer>),
 }
 
 /// A shard's end of what follows the cluster. Never blocks.
@@ -60,6 +64,13 @@ pub trait SlotOrders: Send {
 
     /// This shard's messages of a parcel.
     fn packed(&mut self, held: Held, parcel: ParcelId, messages: Vec<u8>);
+
+    /// A call wants a page of all nodes' channels: [`SlotOrder::Answered`] has it. False when too many calls want one.
+    fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool;
+
+    /// A call wants to know how many channels the other nodes have of an account, `region:account:`:
+    /// [`SlotOrder::Answered`] has the number. False when too many calls ask.
+    fn count(&mut self, caller: CallRef, tenant: &str) -> bool;
 }
 
 /// The slots of a shard.
@@ -171,6 +182,35 @@ impl Slots {
             place.epoch = held.epoch;
         }
         self.orders.served(held);
+    }
+
+    /// A call wants a page of all nodes' channels. False when too many do.
+    pub(super) fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
+        self.orders.list(caller, question)
+    }
+
+    /// A call wants to know how many channels the other nodes have of an account. False when too many do.
+    pub(super) fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
+        self.orders.count(caller, tenant)
+    }
+
+    /// The slots that may be used here at `now`.
+    pub(super) fn served(&self, now: Now) -> SlotSet {
+        let mut served = SlotSet::default();
+        let places = (0..).map(Slot).zip(&self.places);
+        for (slot, _) in places.filter(|(_, place)| place.stage == Stage::Served) {
+            served.insert(slot);
+        }
+        if self.map.is_valid(now) {
+            served
+        } else {
+            SlotSet::default()
+        }
+    }
+
+    /// How many nodes share the account's calls.
+    pub(super) fn nodes(&self) -> u16 {
+        self.map.nodes()
     }
 
     /// The channels of a slot.

@@ -25,7 +25,7 @@ use crate::readiness::Readiness;
 use crate::session::{Session, Spares};
 use crate::settings::Settings;
 use crate::time::Now;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// The connections of a shard.
@@ -60,6 +60,9 @@ pub(super) struct Requests {
     /// What connections hold of them.
     pub(super) held: RequestBytes,
     pub(super) turns: Turns,
+    /// Those that wait for a node that has their channel, or were answered meanwhile and are leaving: at most
+    /// [`OWNER_WAITERS_MAX`](crate::limits::OWNER_WAITERS_MAX).
+    pub(super) without_owner: BTreeSet<SessionKey>,
 }
 
 /// What only a shard under `--dev` has.

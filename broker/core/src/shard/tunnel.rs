@@ -15,11 +15,11 @@ use crate::auth::Caller;
 use crate::check::Check;
 use crate::event::Purpose;
 use crate::id::{Identity, NodeId, SessionKey};
-use crate::limits::{OWNER_LOOK_MS, OWNER_WAIT_MS};
+use crate::limits::{OWNER_LOOK_MS, OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
 use crate::machine::{Output, TunnelFailure, Tunnelled};
 use crate::placement::Home;
 use crate::session::{Admission, HttpStage, Onward, Ownerless};
-use crate::time::Moment;
+use crate::time::{Moment, Now};
 use codec::control::{Call, ErrorKind};
 use codec::http::HeadScanner;
 
@@ -27,6 +27,8 @@ use codec::http::HeadScanner;
 pub(super) fn of_upgrade(admission: Admission, bytes: Vec<u8>) -> Onward {
     Onward {
         purpose: upgrades::purpose_of(&admission),
+        identity: Identity::of(&admission.arn),
+        until: None,
         channel: admission.arn.name().into(),
         client_id: admission.client_id,
         caller: admission.caller,
@@ -47,25 +49,31 @@ pub(super) fn call_is_here(
 ) -> bool {
     let named = || Some(directory.named(caller, call.channel_name()?));
     let identity = call.arn().map(Identity::of).or_else(named);
-    let home =
-        identity.map(|identity| (sockets.shards.placement.home(&identity, at.now), identity));
+    // All nodes list channels together, where they ask each other.
+    if identity.is_none() && (!matches!(call, Call::List(_)) || sockets.owners_change()) {
+        return true;
+    }
+    let home = identity
+        .as_ref()
+        .map(|identity| sockets.shards.placement.home(identity, at.now));
     let onward = Onward {
         purpose: Purpose::Api(call.operation()),
+        identity: identity.unwrap_or_else(|| directory.named(caller, "")),
+        until: None,
         channel: call.channel_name().unwrap_or_default().into(),
         client_id: None,
         caller: caller.clone(),
         bytes: whole,
     };
     match home {
-        Some((Home::Here(_), _)) => return true,
-        Some(home @ (Home::There(_) | Home::Nobody, _)) => {
+        Some(Home::Here(_)) => return true,
+        Some(home @ (Home::There(_) | Home::Nobody)) => {
             pass_on(sockets, books, key, home, onward, at);
         }
-        None if matches!(call, Call::List(_)) => {
+        None => {
             let fault = unavailable(Check::ListIncomplete, LIST);
             refuse(sockets, books, key, &onward, &fault, at);
         }
-        None => return true,
     }
     false
 }
@@ -76,21 +84,17 @@ pub(super) fn pass_on(
     sockets: &mut Sockets,
     books: &mut Books,
     key: SessionKey,
-    (home, identity): (Home, Identity),
+    home: Home,
     onward: Onward,
     at: Moment,
 ) {
-    let fault = match home {
-        Home::There(node) if !sockets.is_inner(key) => {
-            return announce(sockets, key, node, onward, at);
+    match home {
+        Home::There(node) if !sockets.is_inner(key) => announce(sockets, key, node, onward, at),
+        Home::There(_) | Home::Nobody | Home::Here(_) => {
+            let fault = without_owner(home);
+            wait_for_owner(sockets, books, key, (onward, None), &fault, at);
         }
-        Home::There(_) | Home::Nobody | Home::Here(_) if sockets.owners_change() => {
-            return wait_for_owner(sockets, key, identity, onward, at);
-        }
-        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
-        Home::Nobody | Home::Here(_) => nobody(),
-    };
-    refuse(sockets, books, key, &onward, &fault, at);
+    }
 }
 
 /// The refusal of a request for a channel that no node serves.
@@ -98,22 +102,35 @@ pub(super) fn nobody() -> Fault {
     unavailable(Check::OwnerNone, NOBODY)
 }
 
+/// The refusal of a request that is passed on to nobody.
+fn without_owner(home: Home) -> Fault {
+    match home {
+        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
+        Home::Nobody | Home::Here(_) => nobody(),
+    }
+}
+
+/// A request waits for a node that has its channel and answers. Where owners do not change, when its time is over, and
+/// when too many wait, it is refused: with `fault`.
 fn wait_for_owner(
     sockets: &mut Sockets,
+    books: &mut Books,
     key: SessionKey,
-    identity: Identity,
-    onward: Onward,
+    (mut onward, failed): (Onward, Option<(NodeId, Now)>),
+    fault: &Fault,
     at: Moment,
 ) {
+    let until = *onward
+        .until
+        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
+    if !sockets.owners_change() || at.now >= until || !sockets.may_wait(key) {
+        return refuse(sockets, books, key, &onward, fault, at);
+    }
     let next = at.now.after(OWNER_LOOK_MS);
     let Some(http) = sockets.http(key) else {
         return;
     };
-    http.stage = HttpStage::AwaitOwner(Box::new(Ownerless {
-        onward,
-        identity,
-        until: at.now.after(OWNER_WAIT_MS),
-    }));
+    http.stage = HttpStage::AwaitOwner(Box::new(Ownerless { onward, failed }));
     http.deadline = next;
     sockets.charge(key);
     sockets.arm(key, next);
@@ -121,6 +138,7 @@ fn wait_for_owner(
 
 /// Looks for the owner that a request waits for.
 pub(super) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionKey, at: Moment) {
+    sockets.requests.without_owner.remove(&key);
     let is_inner = sockets.is_inner(key);
     let Some(http) = sockets.http(key) else {
         return;
@@ -129,24 +147,19 @@ pub(super) fn look_again(sockets: &mut Sockets, books: &mut Books, key: SessionK
     else {
         return;
     };
-    let home = sockets.shards.placement.home(&ownerless.identity, at.now);
+    let Ownerless { onward, failed } = *ownerless;
+    let placement = &sockets.shards.placement;
+    let home = placement.home(&onward.identity, at.now);
+    let failed = failed.filter(|(node, _)| home == Home::There(*node));
     let fault = match home {
-        Home::There(node) if !is_inner => {
-            return announce(sockets, key, node, ownerless.onward, at);
+        Home::There(node) if !is_inner && failed.is_none_or(|(_, again)| at.now >= again) => {
+            return announce(sockets, key, node, onward, at);
         }
-        Home::Here(_) => return ask_again(sockets, key, ownerless.onward.bytes),
-        Home::There(_) | Home::Nobody if at.now < ownerless.until => {
-            let next = at.now.after(OWNER_LOOK_MS);
-            if let Some(http) = sockets.http(key) {
-                http.stage = HttpStage::AwaitOwner(ownerless);
-                http.deadline = next;
-            }
-            return sockets.arm(key, next);
-        }
-        Home::There(_) => unavailable(Check::OwnerElsewhere, ELSEWHERE),
-        Home::Nobody => nobody(),
+        Home::Here(_) => return ask_again(sockets, key, onward.bytes),
+        Home::There(_) if failed.is_some() => unreachable_owner(),
+        Home::There(_) | Home::Nobody => without_owner(home),
     };
-    refuse(sockets, books, key, &ownerless.onward, &fault, at);
+    wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
     sockets.charge(key);
 }
 
@@ -162,8 +175,11 @@ fn ask_again(sockets: &mut Sockets, key: SessionKey, mut bytes: Vec<u8>) {
 }
 
 /// Announces that a connection goes to another node; its release follows, when the answers before it are sent.
-fn announce(sockets: &mut Sockets, key: SessionKey, node: NodeId, onward: Onward, at: Moment) {
+fn announce(sockets: &mut Sockets, key: SessionKey, node: NodeId, mut onward: Onward, at: Moment) {
     let deadline = at.now.after(sockets.settings.timeouts.head_ms);
+    onward
+        .until
+        .get_or_insert_with(|| at.now.after(OWNER_WAIT_MS));
     let Some(http) = sockets.http(key) else {
         return;
     };
@@ -185,20 +201,25 @@ pub(super) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
     })
 }
 
-/// The other node did not answer: the client gets 503, and the log a line.
+/// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
+/// request, else it gets 503.
 pub(super) fn bounce(
     sockets: &mut Sockets,
     books: &mut Books,
     parcel: Parcel,
     (node, why): (NodeId, TunnelFailure),
+    unsent: Vec<u8>,
     at: Moment,
 ) -> SessionKey {
     let key = sockets.take_session(parcel.peer, at);
-    let ParcelLoad::Onward(onward) = parcel.load else {
+    let ParcelLoad::Onward(mut onward) = parcel.load else {
         unreachable!("only what was to be passed on comes back from there")
     };
-    let fault = match why {
-        TunnelFailure::NoRoom => unavailable(Check::ConnectionsFull, NO_ROOM),
+    match why {
+        TunnelFailure::NoRoom => {
+            let fault = unavailable(Check::ConnectionsFull, NO_ROOM);
+            refuse(sockets, books, key, &onward, &fault, at);
+        }
         TunnelFailure::Connect
         | TunnelFailure::Timeout
         | TunnelFailure::Foreign
@@ -206,11 +227,21 @@ pub(super) fn bounce(
             let map = sockets.shards.placement.cluster();
             let name = map.map_or("", |map| map.name(node));
             books.diary.node_trouble(at.now, name, why.into());
-            unavailable(Check::OwnerUnreachable, UNREACHABLE)
+            let fault = unreachable_owner();
+            if unsent.is_empty() {
+                refuse(sockets, books, key, &onward, &fault, at);
+                return key;
+            }
+            onward.bytes = unsent;
+            let failed = Some((node, at.now.after(OWNER_RETRY_MS)));
+            wait_for_owner(sockets, books, key, (onward, failed), &fault, at);
         }
-    };
-    refuse(sockets, books, key, &onward, &fault, at);
+    }
     key
+}
+
+fn unreachable_owner() -> Fault {
+    unavailable(Check::OwnerUnreachable, UNREACHABLE)
 }
 
 fn refuse(
@@ -236,6 +267,16 @@ fn unavailable(check: Check, message: &'static str) -> Fault {
 }
 
 impl Sockets {
+    /// Whether one more request may wait for an owner; it is counted then.
+    fn may_wait(&mut self, key: SessionKey) -> bool {
+        let waiting = &mut self.requests.without_owner;
+        let has_room = waiting.len() < OWNER_WAITERS_MAX;
+        if has_room {
+            waiting.insert(key);
+        }
+        has_room
+    }
+
     /// Whether slots go from one node to another.
     fn owners_change(&self) -> bool {
         let map = self.shards.placement.cluster();
@@ -254,4 +295,4 @@ const UNREACHABLE: &str = "The server that has this channel does not answer. Try
 const ELSEWHERE: &str = "The servers do not agree on which of them has this channel. Try again.";
 const NOBODY: &str = "No server has this channel at the moment. Try again.";
 const NO_ROOM: &str = "The service has no room for another connection.";
-const LIST: &str = "Listing channels is not available on a cluster. Describe them by name.";
+const LIST: &str = "Nodes with a fixed map do not list channels. Describe them by name.";

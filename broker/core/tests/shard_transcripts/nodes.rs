@@ -260,7 +260,9 @@ fn an_owner_that_does_not_answer_is_503_and_a_line_a_second() {
         let mut parcel = node.shard.release(session);
         let _ = Shard::tunnelled(&mut parcel);
         let why = TunnelFailure::Connect;
-        let back = node.shard.bounce_tunnel(parcel, NodeId(1), why, node.at);
+        let back = node
+            .shard
+            .bounce_tunnel(parcel, (NodeId(1), why), Vec::new(), node.at);
         if failure == 0 {
             node.assert_refused(back, Check::OwnerUnreachable);
         }
@@ -294,7 +296,9 @@ fn no_room_for_a_tunnel_is_no_fault_of_the_owner() {
     assert_eq!(node.receive(session, &describe(THERE)), Some(NodeId(1)));
     let parcel = node.shard.release(session);
     let why = TunnelFailure::NoRoom;
-    let back = node.shard.bounce_tunnel(parcel, NodeId(1), why, node.at);
+    let back = node
+        .shard
+        .bounce_tunnel(parcel, (NodeId(1), why), Vec::new(), node.at);
     node.assert_refused(back, Check::ConnectionsFull);
     assert!(
         !node

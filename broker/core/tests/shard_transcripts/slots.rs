@@ -1,23 +1,22 @@
 //! A shard whose slots come and go: who is admitted, who waits, and what becomes of kept messages.
 
-use broker_core::check::Check;
 use broker_core::cluster::message::{Cause, Held, Packed};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::cluster::types::{Incarnation, ParcelId, Revision};
-use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
+use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
 use broker_core::machine::{Input, Machine, Output, Peer};
 use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
 use broker_core::settings::{Auth, Settings};
-use broker_core::shard::{Letter, Shard, SlotOrder, SlotOrders, Start};
+use broker_core::shard::{Letter, PageQuestion, Shard, SlotOrder, SlotOrders, Start};
 use broker_core::time::{Moment, Now, Wall};
 use codec::aws::ChannelArn;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-const REGION: &str = "us-west-2";
-const ACCOUNT: &str = "123456789012";
-const CHANNEL: &str = "cam";
+pub(super) const REGION: &str = "us-west-2";
+pub(super) const ACCOUNT: &str = "123456789012";
+pub(super) const CHANNEL: &str = "cam";
 
 #[expect(
     clippy::disallowed_types,
@@ -27,15 +26,19 @@ type Mutex<T> = std::sync::Mutex<T>;
 
 /// What is ordered of a shard, and what it reports.
 #[derive(Default)]
-struct Desk {
+pub(super) struct Desk {
     orders: VecDeque<SlotOrder>,
     served: Vec<Held>,
-    admitted: Vec<Held>,
+    pub(super) admitted: Vec<Held>,
     packed: Vec<Vec<u8>>,
+    pub(super) lists: Vec<(CallRef, PageQuestion)>,
+    pub(super) counts: Vec<(CallRef, Box<str>)>,
+    /// No more questions to all nodes are taken.
+    pub(super) is_full: bool,
 }
 
 #[derive(Clone, Default)]
-struct End(Arc<Mutex<Desk>>);
+pub(super) struct End(Arc<Mutex<Desk>>);
 
 impl SlotOrders for End {
     fn next(&mut self) -> Option<SlotOrder> {
@@ -53,13 +56,31 @@ impl SlotOrders for End {
     fn packed(&mut self, _: Held, _: ParcelId, messages: Vec<u8>) {
         self.0.lock().expect("one thread").packed.push(messages);
     }
+
+    fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
+        let mut desk = self.0.lock().expect("one thread");
+        let has_room = !desk.is_full;
+        if has_room {
+            desk.lists.push((caller, question));
+        }
+        has_room
+    }
+
+    fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
+        let mut desk = self.0.lock().expect("one thread");
+        let has_room = !desk.is_full;
+        if has_room {
+            desk.counts.push((caller, tenant.into()));
+        }
+        has_room
+    }
 }
 
-struct Node {
-    shard: Shard,
-    map: Arc<SlotMap>,
+pub(super) struct Node {
+    pub(super) shard: Shard,
+    pub(super) map: Arc<SlotMap>,
     end: End,
-    at: Moment,
+    pub(super) at: Moment,
     streams: BTreeMap<SessionKey, Vec<u8>>,
     /// Sockets take nothing: what is launched stays so.
     stalls: bool,
@@ -67,11 +88,13 @@ struct Node {
 
 impl Node {
     /// A node that may admit for ten seconds.
-    fn new() -> Self {
-        let settings = Settings {
-            auth: Auth::None,
-            ..Settings::default()
-        };
+    pub(super) fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        let auth = Auth::None;
+        let settings = Settings { auth, ..settings };
         let map = Arc::new(SlotMap::unknown(NodeId(0)));
         map.set_key(&[7; 16]);
         map.set_valid_until(Now(11_000));
@@ -96,7 +119,7 @@ impl Node {
     }
 
     /// A node that has the channel, with these messages.
-    fn serving(messages: Option<Vec<u8>>) -> Self {
+    pub(super) fn serving(messages: Option<Vec<u8>>) -> Self {
         let mut node = Self::new();
         node.order(SlotOrder::Serve(
             held(&node.map),
@@ -109,27 +132,46 @@ impl Node {
         node
     }
 
-    fn desk<R>(&self, look: impl FnOnce(&mut Desk) -> R) -> R {
+    /// Its slot is here, with these channels.
+    pub(super) fn take_slot(&mut self, records: Vec<Record>) {
+        let held = held(&self.map);
+        self.order(SlotOrder::Serve(held, records, None));
+        self.map.assign(held.slot, Some(NodeId(0)));
+    }
+
+    pub(super) fn desk<R>(&self, look: impl FnOnce(&mut Desk) -> R) -> R {
         look(&mut self.end.0.lock().expect("one thread"))
     }
 
-    fn order(&mut self, order: SlotOrder) {
+    pub(super) fn order(&mut self, order: SlotOrder) {
         self.desk(|desk| desk.orders.push_back(order));
         self.input(Input::Letter(Letter::Slots));
         self.tick(0);
     }
 
-    fn input(&mut self, input: Input<'_, Letter>) {
+    pub(super) fn input(&mut self, input: Input<'_, Letter>) {
         self.shard.handle(input, self.at);
         while let Some(output) = self.shard.poll_output() {
-            match output {
-                Output::Send(key) => self.send(key),
-                Output::Close(key) | Output::Abort(key) => {
-                    self.shard.handle(Input::Gone { session: key }, self.at);
-                }
-                Output::HandOver(..) | Output::Tunnel(..) | Output::Post(..) => {}
-                Output::Reset(_) | Output::Drained => {}
+            self.carry_out(output);
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, output: Output<Letter>) {
+        match output {
+            Output::Send(key) => self.send(key),
+            Output::Close(key) | Output::Abort(key) => {
+                self.shard.handle(Input::Gone { session: key }, self.at);
             }
+            Output::HandOver(..) | Output::Tunnel(..) | Output::Post(..) => {}
+            Output::Reset(_) | Output::Drained => {}
+        }
+    }
+
+    /// A session that came back: what was to be done for it is done.
+    pub(super) fn adopt(&mut self, session: SessionKey) {
+        self.streams.insert(session, Vec::new());
+        while let Some(output) = self.shard.poll_output() {
+            self.carry_out(output);
         }
     }
 
@@ -150,7 +192,7 @@ impl Node {
     }
 
     /// Time passes, and everything that is due is done.
-    fn tick(&mut self, ms: u64) {
+    pub(super) fn tick(&mut self, ms: u64) {
         let until = self.at.now.after(ms);
         while let Some(next) = self.shard.deadline().filter(|next| *next <= until) {
             self.at.now = next.max(self.at.now);
@@ -160,7 +202,7 @@ impl Node {
         self.input(Input::Tick);
     }
 
-    fn connect(&mut self, client_id: Option<&str>) -> SessionKey {
+    pub(super) fn connect(&mut self, client_id: Option<&str>) -> SessionKey {
         let peer = Peer {
             remote: ([192, 0, 2, 1], 4000).into(),
             listener: 0,
@@ -180,14 +222,32 @@ impl Node {
         session
     }
 
-    fn receive(&mut self, session: SessionKey, bytes: &[u8]) {
+    /// A call, on a connection of its own.
+    pub(super) fn call(&mut self, path: &str, body: &str) -> SessionKey {
+        let peer = Peer {
+            remote: ([192, 0, 2, 1], 4000).into(),
+            listener: 0,
+            tls: false,
+            inner: false,
+        };
+        let session = self.shard.open(peer, self.at).expect("there is room");
+        self.streams.insert(session, Vec::new());
+        let length = body.len();
+        let request = format!(
+            "POST /{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.receive(session, request.as_bytes());
+        session
+    }
+
+    pub(super) fn receive(&mut self, session: SessionKey, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         let bytes = &mut bytes[..];
         self.input(Input::Received { session, bytes });
     }
 
     /// A message of a client, masked with zeros.
-    fn says(&mut self, session: SessionKey, text: &str) {
+    pub(super) fn says(&mut self, session: SessionKey, text: &str) {
         let length = u8::try_from(text.len()).expect("short");
         assert!(length < 126, "the length of seven bits");
         let mut frame = vec![0x81, 0x80 | length, 0, 0, 0, 0];
@@ -195,23 +255,23 @@ impl Node {
         self.receive(session, &frame);
     }
 
-    fn heard(&self, session: SessionKey) -> String {
+    pub(super) fn heard(&self, session: SessionKey) -> String {
         String::from_utf8_lossy(&self.streams[&session]).into_owned()
     }
 
     /// What was received is what ended and what waits; and nothing is forgotten.
-    fn assert_balanced(&mut self) {
+    pub(super) fn assert_balanced(&mut self) {
         assert_eq!(self.shard.snapshot().counters.unaccounted(), 0);
         assert_eq!(self.shard.forgotten(self.at.now), 0);
     }
 }
 
-fn arn() -> ChannelArn {
+pub(super) fn arn() -> ChannelArn {
     let text = format!("arn:aws:kinesisvideo:{REGION}:{ACCOUNT}:channel/{CHANNEL}/17");
     ChannelArn::parse(&text, true).expect("an ARN")
 }
 
-fn record() -> Record {
+pub(super) fn record() -> Record {
     Record {
         arn: arn(),
         ttl_seconds: 60,
@@ -221,13 +281,13 @@ fn record() -> Record {
     }
 }
 
-fn held(map: &SlotMap) -> Held {
+pub(super) fn held(map: &SlotMap) -> Held {
     let slot = map.slot(&Identity::of(&arn())).expect("the key is known");
     let epoch = Revision(9);
     Held { slot, epoch }
 }
 
-fn parcel() -> ParcelId {
+pub(super) fn parcel() -> ParcelId {
     let giver = Incarnation {
         directory: 1,
         start: 1,
@@ -239,62 +299,7 @@ fn offer(payload: &str) -> String {
     format!("{{\"action\":\"SDP_OFFER\",\"messagePayload\":\"{payload}\"}}")
 }
 
-const UPGRADED: &str = "HTTP/1.1 101 ";
-
-#[test]
-fn who_comes_before_the_slot_waits_for_it() {
-    let mut node = Node::new();
-    let early = node.connect(Some("v1"));
-    node.tick(2_000);
-    assert_eq!(node.heard(early), "");
-    node.order(SlotOrder::Serve(held(&node.map), vec![record()], None));
-    let slot = held(&node.map).slot;
-    node.map.assign(slot, Some(NodeId(0)));
-    node.tick(100);
-    assert!(
-        node.heard(early).starts_with(UPGRADED),
-        "{}",
-        node.heard(early)
-    );
-    let expected = [held(&node.map)];
-    assert_eq!(node.desk(|desk| desk.admitted.clone()), expected);
-    node.assert_balanced();
-}
-
-#[test]
-fn who_waits_for_nobody_is_refused_after_a_while() {
-    let mut node = Node::new();
-    let early = node.connect(None);
-    node.tick(2_900);
-    assert_eq!(node.heard(early), "");
-    node.tick(200);
-    assert!(node.heard(early).starts_with("HTTP/1.1 503 "));
-    let counts = node.shard.snapshot().counters.refusals;
-    let counted: Vec<_> = counts.each().filter(|(_, count)| *count > 0).collect();
-    assert_eq!(counted, [(Check::OwnerNone, 1)]);
-    node.assert_balanced();
-}
-
-#[test]
-fn who_waits_follows_the_slot_to_another_node() {
-    let mut node = Node::new();
-    node.tick(0); // whether there are orders already
-    let early = node.connect(None);
-    let slot = held(&node.map).slot;
-    node.map.assign(slot, Some(NodeId(3)));
-    node.at.now = node
-        .shard
-        .deadline()
-        .expect("it looks again")
-        .max(node.at.now);
-    assert!(node.at.now <= Now(1_200), "{:?}", node.at.now);
-    node.shard.handle(Input::Tick, node.at);
-    let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
-    assert!(
-        matches!(outputs[..], [Output::Tunnel(key, NodeId(3))] if key == early),
-        "{outputs:?}"
-    );
-}
+pub(super) const UPGRADED: &str = "HTTP/1.1 101 ";
 
 #[test]
 fn nobody_is_admitted_beyond_what_the_node_may() {

@@ -63,6 +63,8 @@ pub(super) enum Command {
     Rebalance,
     Stuck(bool),
     Parcel(Name, Parcel, Vec<u8>),
+    Inquiry(Name, u64, Vec<u8>),
+    Reply(Name, u64, Vec<u8>),
     Inspect(SyncSender<Inspection>),
 }
 
@@ -163,6 +165,12 @@ impl Handle {
         ParcelSender(self.commands.as_ref().map(mpsc::Sender::downgrade))
     }
 
+    /// What asks the processes of other nodes, and replies to them.
+    #[must_use]
+    pub fn inquiries(&self) -> InquirySender {
+        InquirySender(self.commands.as_ref().map(mpsc::Sender::downgrade))
+    }
+
     /// How the node fares; nothing when it has ended. Waits for the node's thread: not for a shard's.
     #[must_use]
     pub fn inspect(&self) -> Option<Inspection> {
@@ -227,6 +235,28 @@ impl ParcelSender {
     pub fn send(&self, to: Name, parcel: Parcel, bytes: Vec<u8>) -> bool {
         let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
         let command = Command::Parcel(to, parcel, bytes);
+        commands.is_some_and(|commands| commands.try_send(command).is_ok())
+    }
+}
+
+/// Sends what the processes of nodes ask each other. Whatever cannot be delivered is lost.
+#[derive(Clone, Debug)]
+pub struct InquirySender(Option<mpsc::WeakSender<Command>>);
+
+impl InquirySender {
+    /// Asks a node: [`crate::Service::inquired`] there. False as with [`Handle::drain`].
+    #[must_use]
+    pub fn inquire(&self, of: Name, number: u64, inquiry: Vec<u8>) -> bool {
+        self.send(Command::Inquiry(of, number, inquiry))
+    }
+
+    /// Replies to a node that asked: [`crate::Service::replied`] there. False as with [`Handle::drain`].
+    pub fn reply(&self, to: Name, number: u64, reply: Vec<u8>) -> bool {
+        self.send(Command::Reply(to, number, reply))
+    }
+
+    fn send(&self, command: Command) -> bool {
+        let commands = self.0.as_ref().and_then(mpsc::WeakSender::upgrade);
         commands.is_some_and(|commands| commands.try_send(command).is_ok())
     }
 }

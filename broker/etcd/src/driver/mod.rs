@@ -6,10 +6,12 @@
 mod control;
 mod handle;
 mod keeping;
+mod mail;
 mod meta;
 mod news;
 mod operator;
 mod outputs;
+mod parcels;
 mod records;
 mod trouble;
 
@@ -19,7 +21,8 @@ use crate::limits::{EVENTS_MAX, LEAVE, TICK};
 use crate::link::{Lines, Link};
 use crate::names::Name;
 use crate::order::{Order, Service};
-use crate::peers::{Inbox, Mail, Mailbox, Peers};
+use crate::parts::{Receiving, Sending};
+use crate::peers::{Inbox, Mailbox, Peers};
 use crate::store::{self, Submission};
 use crate::translate::Translator;
 use crate::wire;
@@ -29,7 +32,9 @@ use broker_core::cluster::{self, Cluster, limits};
 use broker_core::time::Now;
 use control::{Control, Told};
 use handle::Command;
-pub use handle::{Handle, Inspection, Inspector, NodeState, ParcelSender, StartError};
+pub use handle::{
+    Handle, InquirySender, Inspection, Inspector, NodeState, ParcelSender, StartError,
+};
 use keeping::Keeping;
 use meta::Meta;
 use news::Known;
@@ -151,6 +156,8 @@ struct Node<S: Service, P> {
     known: Known,
     orders: Orders,
     strange: Strange,
+    sending: Sending,
+    receiving: Receiving,
 }
 
 /// What the tasks of the node report.
@@ -271,6 +278,8 @@ impl<S: Service, P: Peers> Node<S, P> {
             known: Known::default(),
             orders: Orders::default(),
             strange: Strange::default(),
+            sending: Sending::default(),
+            receiving: Receiving::default(),
         }
     }
 
@@ -282,6 +291,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.connect(Which::Records);
         self.ask_meta();
         self.expire_writes();
+        self.send_parts_again();
         self.log_slots();
         self.report();
         self.remember();
@@ -300,53 +310,17 @@ impl<S: Service, P: Peers> Node<S, P> {
         }
     }
 
-    fn mail(&mut self, mail: &Mail) {
-        let (from, message) = match mail {
-            Mail::Message(from, bytes) => (from, wire::decode(bytes, &mut self.translator.names)),
-            Mail::Refused(from) => (from, None),
-        };
-        let Ok(node) = self.translator.names.number(from) else {
-            return;
-        };
-        if let Mail::Refused(_) = mail {
-            self.inputs.push_back(Input::Refused(node));
-        }
-        match message {
-            None if matches!(mail, Mail::Message(..)) => self.strange.note(node, from),
-            None => {}
-            Some(wire::Message::Question(question)) => {
-                self.inputs.push_back(Input::Question(node, question));
-            }
-            Some(wire::Message::Answer(answer)) => {
-                self.inputs.push_back(Input::Answer(node, answer));
-            }
-            Some(wire::Message::Goodbye(incarnation)) => {
-                self.inputs.push_back(Input::Goodbye(node, incarnation));
-            }
-            Some(wire::Message::Parcel(parcel, bytes)) => {
-                if self.service.keep(parcel.id, bytes) {
-                    self.inputs.push_back(Input::Parcel(node, parcel));
-                } else {
-                    self.tell(node, &wire::Message::Receipt(parcel.id, false));
-                }
-            }
-            Some(wire::Message::Receipt(id, taken)) => {
-                let from = node;
-                self.inputs
-                    .push_back(Input::ParcelAnswer { from, id, taken });
-            }
-        }
-    }
-
     fn command(&mut self, command: Command) {
         match command {
             Command::Drain => self.inputs.push_back(Input::Drain),
             Command::Rebalance => self.inputs.push_back(Input::Rebalance),
             Command::Stuck(stuck) => self.stuck = stuck,
-            Command::Parcel(to, parcel, bytes) => {
-                if let Ok(node) = self.translator.names.number(&to) {
-                    self.tell(node, &wire::Message::Parcel(parcel, bytes));
-                }
+            Command::Parcel(to, parcel, bytes) => self.send_parcel(to, parcel, bytes),
+            Command::Inquiry(of, number, bytes) => {
+                self.tell_named(&of, &wire::Message::Inquiry(number, bytes));
+            }
+            Command::Reply(to, number, bytes) => {
+                self.tell_named(&to, &wire::Message::Reply(number, bytes));
             }
             Command::Inspect(reply) => {
                 // Nobody waits if the caller gave up.

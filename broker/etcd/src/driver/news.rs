@@ -18,6 +18,7 @@ pub(super) struct Known {
     /// The count of changes of slots that `owners` is of.
     changes: u64,
     valid_until: Now,
+    registered: u16,
 }
 
 impl<S: Service, P: Peers> Node<S, P> {
@@ -30,6 +31,13 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.publish_addresses();
         if self.known.changes != self.cluster.slot_changes() {
             self.publish_owners();
+        }
+        let nodes = self.translator.names.all();
+        let registered = nodes.filter(|(node, _)| self.cluster.is_registered(*node));
+        let registered = u16::try_from(registered.count()).unwrap_or(u16::MAX);
+        if self.known.registered != registered {
+            self.known.registered = registered;
+            self.service.learn(News::Registered(registered));
         }
         let valid_until = self.cluster.valid_until();
         if self.known.valid_until != valid_until {

@@ -69,6 +69,13 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.peers.send(&name, self.translator.peers(to), bytes);
     }
 
+    /// The same, to a node of this name.
+    pub(super) fn tell_named(&mut self, to: &Name, message: &Message) {
+        if let Ok(node) = self.translator.names.number(to) {
+            self.tell(node, message);
+        }
+    }
+
     /// A line for each thing that happened to slots since the last tick.
     pub(super) fn log_slots(&mut self) {
         for (what, slots) in self.changes.take() {

@@ -59,15 +59,10 @@ fn answer() -> impl Strategy<Value = Message> {
     })
 }
 
-fn message() -> impl Strategy<Value = Message> {
-    let question = any::<(u64, u64)>().prop_map(|(asked, complete)| {
-        Message::Question(Question {
-            asked: Now(asked),
-            complete: Revision(complete),
-        })
-    });
+/// A parcel, and bytes that go with it.
+fn parcel() -> impl Strategy<Value = (Parcel, Vec<u8>)> {
     let parcel = (parcel_id(), 0..SLOTS, any::<(u64, bool, Vec<u8>)>());
-    let parcel = parcel.prop_map(|(id, slot, (epoch, late, bytes))| {
+    parcel.prop_map(|(id, slot, (epoch, late, bytes))| {
         let sent = if late {
             ParcelSent::Late
         } else {
@@ -79,15 +74,40 @@ fn message() -> impl Strategy<Value = Message> {
             epoch: Revision(epoch),
             sent,
         };
-        Message::Parcel(parcel, bytes)
+        (parcel, bytes)
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let question = any::<(u64, u64)>().prop_map(|(asked, complete)| {
+        Message::Question(Question {
+            asked: Now(asked),
+            complete: Revision(complete),
+        })
     });
+    let part = (parcel(), any::<(u16, u16)>());
+    let part = part.prop_map(|((parcel, bytes), (number, count))| {
+        Message::Part(Part {
+            parcel,
+            number,
+            count,
+            bytes,
+        })
+    });
+    let parcel = parcel().prop_map(|(parcel, bytes)| Message::Parcel(parcel, bytes));
+    let taken = (parcel_id(), any::<u16>());
+    let taken = taken.prop_map(|(id, number)| Message::PartTaken(id, number));
     let receipt = (parcel_id(), any::<bool>()).prop_map(|(id, taken)| Message::Receipt(id, taken));
     prop_oneof![
         question,
         answer(),
         incarnation().prop_map(Message::Goodbye),
         parcel,
-        receipt
+        receipt,
+        part,
+        taken,
+        any::<(u64, Vec<u8>)>().prop_map(|(number, bytes)| Message::Inquiry(number, bytes)),
+        any::<(u64, Vec<u8>)>().prop_map(|(number, bytes)| Message::Reply(number, bytes)),
     ]
 }
 
@@ -97,7 +117,10 @@ proptest! {
         let mut names = names();
         let bytes = encode(&message, &names);
         prop_assert_eq!(decode(&bytes, &mut names), Some(message.clone()));
-        let is_open_ended = matches!(message, Message::Parcel(..));
+        let is_open_ended = matches!(
+            message,
+            Message::Parcel(..) | Message::Part(_) | Message::Inquiry(..) | Message::Reply(..)
+        );
         for len in 0..bytes.len() {
             let part = decode(&bytes[..len], &mut names);
             prop_assert!(part.is_none() || is_open_ended, "{len} of {} bytes", bytes.len());
@@ -105,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_message_or_refused(bytes in any::<Vec<u8>>(), kind in 0u8..7, message in message()) {
+    fn any_bytes_are_a_message_or_refused(bytes in any::<Vec<u8>>(), kind in 0u8..11, message in message()) {
         let mut names = names();
         let whole = [&[VERSION, kind][..], &bytes].concat();
         if let Some(found) = decode(&whole, &mut names) {

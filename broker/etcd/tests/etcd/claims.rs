@@ -126,6 +126,37 @@ fn share_and_drain(world: &World) {
     );
 }
 
+/// More than one message between nodes can hold.
+#[test]
+#[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
+fn thirty_mebibytes_of_pending_messages_go_along_with_their_slot() {
+    if !server::is_installed() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let world = World::over_tcp();
+    let [n1, n2] = ["n1", "n2"].map(|name| world.node(name, &etcd));
+    world.all_served(FIRST);
+    let messages: Vec<u8> = (0..30_u32 << 18).flat_map(u32::to_le_bytes).collect();
+    let slot = {
+        let mut book = world.book();
+        let served = book.serving[&n1.process()].keys();
+        let slot = *served.clone().nth(served.len() / 2).unwrap();
+        book.pending.insert((n1.process(), slot), messages.clone());
+        slot
+    };
+    assert!(n1.handle().drain());
+    wait("the drain is over", Duration::from_secs(60), || {
+        n1.handle().has_ended()
+    });
+    world.all_served(Duration::from_secs(10));
+    let book = world.book();
+    assert_eq!(book.endings, [(n1.process(), Ending::Drained { left: 0 })]);
+    let came = book.pending.get(&(n2.process(), slot));
+    assert_eq!(came.map(Vec::len), Some(30 << 20));
+    assert!(came == Some(&messages), "the same bytes");
+}
+
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_node_that_joins_gets_nothing_until_the_slots_are_rebalanced() {

@@ -343,6 +343,10 @@ impl Service for Shards {
 
     fn learn(&mut self, _: News) {}
 
+    fn inquired(&mut self, _: Name, _: u64, _: Vec<u8>) {}
+
+    fn replied(&mut self, _: Name, _: u64, _: Vec<u8>) {}
+
     fn written(&mut self, ticket: Ticket, result: Result<(), StoreError>) {
         let mut book = self.book.lock().unwrap();
         book.written.push((ticket, result.clone()));

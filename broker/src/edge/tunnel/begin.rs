@@ -1,5 +1,6 @@
 //! The beginning of a tunnel: the client's connection leaves the table, the owner is connected to and greets.
 
+use super::super::accept::remote;
 use super::super::connection::{Connection, Stage as ConnectionStage};
 use super::super::flush::Flushed;
 use super::super::limits::TUNNELS_BEGINNING_MAX;
@@ -42,7 +43,8 @@ impl<M: Machine> Edge<M> {
         client.ended = ended.then_some(self.at.now);
         let Some(Tunnelled { peer, mut bytes }) = M::tunnelled(&mut parcel) else {
             debug_assert!(false, "a session that is to be passed on says so");
-            return self.return_client(client, parcel, node, TunnelFailure::Closed);
+            let failed = (node, TunnelFailure::Closed);
+            return self.return_client(client, parcel, failed, Vec::new());
         };
         if client.tls.is_none() {
             bytes.append(&mut unread);
@@ -60,6 +62,7 @@ impl<M: Machine> Edge<M> {
                     stage: Stage::Connecting,
                     parcel: Some(parcel),
                     request: bytes,
+                    unsent: Vec::new(),
                     client,
                     owner,
                     ending: None,
@@ -69,7 +72,7 @@ impl<M: Machine> Edge<M> {
                 };
                 self.open_tunnel(place, tunnel);
             }
-            Err(why) => self.return_client(client, parcel, node, why),
+            Err(why) => self.return_client(client, parcel, (node, why), bytes),
         }
     }
 
@@ -253,18 +256,26 @@ impl<M: Machine> Edge<M> {
         &mut self,
         mut client: Half,
         parcel: M::Parcel,
-        node: NodeId,
-        why: TunnelFailure,
+        (node, why): (NodeId, TunnelFailure),
+        unsent: Vec<u8>,
     ) {
         self.discharge(&mut client);
         self.counts.tunnel_failures[why as usize] += 1;
-        let session = self.machine.bounce_tunnel(parcel, node, why, self.at);
+        let origin = remote(&client.socket).map(|remote| Origin::of(remote.ip()));
+        let failed = (node, why);
+        let session = self.machine.bounce_tunnel(parcel, failed, unsent, self.at);
         let mut connection = Connection::new(session, client.socket, client.tls);
         connection.ended = client.ended.is_some();
         debug_assert!(connection.stage == ConnectionStage::Open);
         self.insert(session, connection);
+        if let Some(origin) = origin {
+            // It may wait: what it waits for is not admitted yet.
+            self.welcome(session, origin, false);
+            self.note_first_bytes(session);
+        }
         self.drain();
         self.touch(session);
+        self.watch(session);
     }
 }
 

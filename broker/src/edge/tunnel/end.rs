@@ -85,7 +85,8 @@ impl<M: Machine> Edge<M> {
             (ending, tunnel.ending) = (Ending::Close, Some(Ending::Close));
         }
         // From now on it takes no room of tunnels that begin: a search for room finds each victim once.
-        drop(self.request_leaves(place, &mut tunnel));
+        let mut unsent = self.request_leaves(place, &mut tunnel);
+        tunnel.unsent.append(&mut unsent);
         let connecting = matches!(tunnel.stage, Stage::Connecting);
         for side in Side::BOTH {
             let half = tunnel.half(side);
@@ -121,6 +122,7 @@ impl<M: Machine> Edge<M> {
             parcel,
             client,
             mut owner,
+            unsent,
             ..
         } = tunnel;
         self.discharge(&mut owner);
@@ -128,7 +130,9 @@ impl<M: Machine> Edge<M> {
         drop(owner);
         self.descriptors.closed();
         match (ending, parcel) {
-            (Ending::Bounce(why), Some(parcel)) => self.return_client(client, parcel, node, why),
+            (Ending::Bounce(why), Some(parcel)) => {
+                self.return_client(client, parcel, (node, why), unsent);
+            }
             (Ending::Bounce(_) | Ending::Close | Ending::Reset, _) => {
                 stop(&client, ending);
                 self.close_client(client);

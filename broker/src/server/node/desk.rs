@@ -2,16 +2,18 @@
 //! them. Locks are held for moments, and no message of a client passes here.
 
 use super::super::post;
+use super::inquiry::Event;
 use super::journal::Journal;
 use crate::edge::Post;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::{Held, Parcel};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
-use broker_core::id::{ShardId, Slot};
+use broker_core::id::{CallRef, ShardId, Slot};
 use broker_core::limits::PARCEL_BYTES_MAX;
-use broker_core::shard::{Letter, Shard, SlotOrder, SlotOrders};
+use broker_core::shard::{Letter, PageQuestion, Shard, SlotOrder, SlotOrders};
 use broker_etcd::{Name, ParcelSender};
+use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
@@ -22,15 +24,20 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 )]
 type Mutex<T> = std::sync::Mutex<T>;
 
+/// Those of all shards.
+pub(super) type Mailboxes = Arc<[Mailbox<Post<Shard>>]>;
+
 /// One per process.
 pub(super) struct Desk {
     map: Arc<SlotMap>,
-    mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+    mailboxes: Mailboxes,
     queues: Box<[Mutex<Queue>]>,
     own: Mutex<Own>,
     pub(super) journal: Journal,
     /// Where parcels go; known once the node runs.
     pub(super) parcels: OnceLock<ParcelSender>,
+    /// What all nodes are asked.
+    inquiries: Sender<Event>,
 }
 
 /// Orders for one shard: of each slot of this node a few at most.
@@ -70,8 +77,8 @@ struct Packing {
 
 impl Desk {
     pub(super) fn new(
-        map: Arc<SlotMap>,
-        mailboxes: Arc<[Mailbox<Post<Shard>>]>,
+        (map, mailboxes): (Arc<SlotMap>, Mailboxes),
+        inquiries: Sender<Event>,
         journal: Journal,
     ) -> Self {
         Self {
@@ -84,6 +91,7 @@ impl Desk {
             }),
             journal,
             parcels: OnceLock::new(),
+            inquiries,
         }
     }
 
@@ -245,6 +253,16 @@ impl SlotOrders for End {
             }
             self.desk.send_if_packed(&mut own, held.slot);
         }
+    }
+
+    fn list(&mut self, caller: CallRef, question: PageQuestion) -> bool {
+        let event = Event::List(caller, question);
+        self.desk.inquiries.try_send(event).is_ok()
+    }
+
+    fn count(&mut self, caller: CallRef, tenant: &str) -> bool {
+        let event = Event::Count(caller, tenant.into());
+        self.desk.inquiries.try_send(event).is_ok()
     }
 }
 

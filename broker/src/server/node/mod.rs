@@ -8,6 +8,7 @@
 //! ```
 
 mod desk;
+mod inquiry;
 mod journal;
 mod service;
 mod view;
@@ -17,22 +18,26 @@ use super::follower::NodeNews;
 use super::{Failure, data_dir::DataDir};
 use crate::edge::{Links, Post};
 use crate::etcd_files::{self, EtcdFault};
-use crate::side::ClusterPage;
+use crate::side::{AskedPath, ClusterPage, NodePages};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::ShardId;
 use broker_core::placement::Placement;
 use broker_core::registry::Store;
 use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
-use broker_etcd::{Config, Driver, Handle, Name, Options, PeerCounts, TcpPeers};
-use crossbeam_channel::{Receiver, unbounded};
+use broker_etcd::{Config, Driver, Handle, Name, Options, PeerCounts, PeerListener, TcpPeers};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use desk::{Desk, End};
+use inquiry::{Event, Inquiries};
 use journal::Journal;
 use mailbox::Mailbox;
 use service::Shards;
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::Builder;
+use tokio::sync::{mpsc, oneshot};
 
 /// Descriptors that it may need beside those of clients and shards.
 pub(super) const DESCRIPTORS: usize = broker_etcd::limits::DESCRIPTORS_MAX;
@@ -49,6 +54,7 @@ pub(super) struct Node {
     names: (String, String),
     /// What happened to messages between nodes.
     counts: Arc<PeerCounts>,
+    pages: NodePages,
 }
 
 impl Node {
@@ -63,23 +69,11 @@ impl Node {
         placement: &Placement,
         mailboxes: &Arc<[Mailbox<Post<Shard>>]>,
     ) -> Result<Self, Failure> {
-        let fatal = |error: &dyn std::fmt::Display| {
-            Failure::Fatal(format!("the node cannot join its cluster: {error}"))
-        };
-        let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is none"))?;
         let listen = settings
             .cluster
             .listen
             .ok_or_else(|| fatal(&"no cluster.listen"))?;
-        let peers = settings.cluster.peers().ok_or_else(|| {
-            fatal(&"no port is behind that of cluster.listen: choose cluster.peers")
-        })?;
-        let carrier = TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
-            Failure::Configuration(format!(
-                "cluster.peers = {peers}: allowed an address of this machine and a free port; where it is not \
-                 written, it is the port behind that of cluster.listen: {error}"
-            ))
-        })?;
+        let carrier = carrier(settings, part)?;
         let config = Config {
             cluster: part.name.as_str().into(),
             node: part.node.as_str().into(),
@@ -90,9 +84,12 @@ impl Node {
             ttl_ms: settings.cluster.lease_ms,
             accept_etcd: settings.accept_etcd,
         };
+        let (inquiries, asked) = bounded(inquiry::EVENTS_MAX);
+        let asking = inquiries.clone();
+        let shared = (Arc::clone(map), Arc::clone(mailboxes));
         let desk = Arc::new(Desk::new(
-            Arc::clone(map),
-            Arc::clone(mailboxes),
+            shared.clone(),
+            inquiries.clone(),
             Journal::open(&part.node)?,
         ));
         let (report, news) = unbounded();
@@ -108,12 +105,17 @@ impl Node {
             loading: HashMap::new(),
             kept: HashMap::new(),
             kept_bytes: 0,
+            inquiries,
         };
         let counts = carrier.counts();
         let handle = Driver::start(config, shards, move |mailbox| carrier.start(mailbox));
         let handle = handle.map_err(|error| fatal(&error))?;
         // Set once, here.
         let _ = desk.parcels.set(handle.parcels());
+        let (paths, asked_paths) = mpsc::channel(inquiry::PATHS_MAX);
+        let others = (handle.inquiries(), first_number()?);
+        let inquiries = Inquiries::new(&desk, shared, others, paths);
+        inquire(inquiries, asked).map_err(|error| fatal(&error))?;
         Ok(Self {
             handle,
             desk,
@@ -122,6 +124,7 @@ impl Node {
             waiting,
             names: (part.name.clone(), part.node.clone()),
             counts,
+            pages: pages(&part.node, asking, asked_paths),
         })
     }
 
@@ -176,10 +179,61 @@ impl Node {
         }
     }
 
+    /// Pages of operators over all nodes.
+    pub(super) fn pages(&self) -> NodePages {
+        self.pages.clone()
+    }
+
     /// Whether clients can be served: here, or by way of another node.
     pub(super) fn is_ready(&self) -> bool {
         self.map.has_owners()
     }
+}
+
+/// Why a node does not start.
+fn fatal(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Fatal(format!("the node cannot join its cluster: {error}"))
+}
+
+/// Listens for messages of other nodes.
+fn carrier(settings: &Settings, part: &EtcdPart) -> Result<PeerListener, Failure> {
+    let node = Name::new(&part.node).ok_or_else(|| fatal(&"its name is none"))?;
+    let peers = settings
+        .cluster
+        .peers()
+        .ok_or_else(|| fatal(&"no port is behind that of cluster.listen: choose cluster.peers"))?;
+    TcpPeers::bind(peers, &node, &part.secret, &part.name).map_err(|error| {
+        Failure::Configuration(format!(
+            "cluster.peers = {peers}: allowed an address of this machine and a free port; where it is not \
+             written, it is the port behind that of cluster.listen: {error}"
+        ))
+    })
+}
+
+/// Starts the thread that asks other nodes and answers them.
+fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
+    let thread = Builder::new().name("inquiries".into());
+    thread.spawn(move || inquiries.run(&asked)).map(drop)
+}
+
+/// What the admin listener asks the other nodes, and is asked by them.
+fn pages(own: &str, asking: Sender<Event>, asked: mpsc::Receiver<AskedPath>) -> NodePages {
+    NodePages {
+        own: own.into(),
+        ask: Arc::new(move |path| {
+            let (to, replies) = oneshot::channel();
+            // Without room `to` is dropped, which says so.
+            let _ = asking.try_send(Event::Get(path, to));
+            replies
+        }),
+        asked: Arc::new(tokio::sync::Mutex::new(asked)),
+    }
+}
+
+/// The number of the first inquiry to other nodes.
+fn first_number() -> Result<u64, Failure> {
+    let [number, ..] = super::shards::seeds()?;
+    Ok(number)
 }
 
 /// How etcd is reached, by files that were right when they were checked.

@@ -2,6 +2,7 @@
 
 use super::super::follower::NodeNews;
 use super::desk::Desk;
+use super::inquiry::Event;
 use super::journal::boottime;
 use crate::edge::{Links, Post, shards_now};
 use broker_core::cluster::message::{Cause, Held};
@@ -14,7 +15,7 @@ use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, Shard, SlotOrder};
 use broker_core::time::Now;
-use broker_etcd::{News, Order, Service};
+use broker_etcd::{Name, News, Order, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::collections::HashMap;
@@ -36,6 +37,8 @@ pub(super) struct Shards {
     /// Messages of parcels that may be used.
     pub(super) kept: HashMap<ParcelId, Arc<[u8]>>,
     pub(super) kept_bytes: usize,
+    /// What other nodes ask, and what they reply.
+    pub(super) inquiries: Sender<Event>,
 }
 
 impl Service for Shards {
@@ -114,11 +117,23 @@ impl Service for Shards {
                 }
             }
             News::Owner(slot, owner) => self.desk.owned_by(slot, owner),
+            News::Registered(nodes) => self.map.set_nodes(nodes),
             News::ValidUntil(until) => {
                 self.desk.journal.valid(until);
                 self.map.set_valid_until(as_shards_count(until));
             }
         }
+    }
+
+    // What finds no room is lost, and asked again.
+    fn inquired(&mut self, from: Name, number: u64, inquiry: Vec<u8>) {
+        let _ = self
+            .inquiries
+            .try_send(Event::Inquired(from, number, inquiry));
+    }
+
+    fn replied(&mut self, from: Name, number: u64, reply: Vec<u8>) {
+        let _ = self.inquiries.try_send(Event::Replied(from, number, reply));
     }
 }
 

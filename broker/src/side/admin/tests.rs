@@ -57,6 +57,7 @@ fn answer(status: Status, token: Option<&str>, scraped: bool, request: &'static 
         tries: Tries::default(),
         token: token.map(str::to_owned),
         cluster: None,
+        nodes: None,
         dev: None,
     };
     runtime.block_on(async move {

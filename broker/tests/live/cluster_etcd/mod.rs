@@ -2,10 +2,12 @@
 //! builds the broker with the cargo feature `cluster`.
 //!
 //! * [`meeting`]: what must work, through any node.
+//! * [`lists`]: what all nodes answer together.
 //! * [`moves`]: a node that drains, that is killed, and that comes back.
 //! * [`operator`]: what an operator asks of nodes through etcd.
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
 
+mod lists;
 mod meeting;
 mod moves;
 pub(crate) mod nodes;

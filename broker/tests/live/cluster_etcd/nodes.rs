@@ -270,7 +270,8 @@ impl Nodes {
 
     /// The node that has a channel.
     pub(crate) fn owner(&self, name: &str) -> usize {
-        let has = |node: &Broker| get(node.admin, &format!("/channels/{name}")).status == 200;
+        let has =
+            |node: &Broker| get(node.admin, &format!("/channels/{name}?scope=node")).status == 200;
         let mut owners = self.all().filter(|(_, node)| has(node));
         let owner = owners.next().expect("somebody has it").0;
         assert_eq!(
@@ -285,7 +286,7 @@ impl Nodes {
     pub(crate) fn until_owned_by(&self, nodes: [usize; 2], name: &str) -> Duration {
         let began = Instant::now();
         let has = |node: &usize| {
-            let path = format!("/channels/{name}");
+            let path = format!("/channels/{name}?scope=node");
             get(self.node(*node).admin, &path).status == 200
         };
         until("another owner", || nodes.iter().any(has).then_some(()));

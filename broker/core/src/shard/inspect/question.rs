@@ -3,6 +3,7 @@
 use super::channels::{ChannelLine, ChannelView};
 use crate::id::{Identity, SessionKey};
 use crate::shard::faults::SharedRule;
+use crate::shard::pages::{PagePart, PageQuestion};
 use crate::shard::parity::Finding;
 use crate::shard::reset::{Reset, ResetStep};
 use crate::shard::trace::{TracePlace, TraceStep};
@@ -21,6 +22,10 @@ pub enum Question {
         /// How many at most; never more than [`LIST_PAGE_MAX`](crate::limits::LIST_PAGE_MAX).
         limit: usize,
     },
+    /// A part of what ListSignalingChannels answers, where several nodes have channels.
+    Part(PageQuestion),
+    /// How many channels the shard has whose identities begin with this `region:account:`.
+    Count(Box<str>),
     /// One channel.
     Channel(Identity),
     /// What happened on one channel, newest first.
@@ -75,6 +80,10 @@ pub enum Connections {
 pub enum Reply {
     /// Channels in order, and whether more would follow.
     Page(Vec<ChannelLine>, bool),
+    /// The part of a page.
+    Part(Box<PagePart>),
+    /// How many channels it has.
+    Count(u64),
     /// The channel, if it lives there.
     Channel(Option<Box<ChannelView>>),
     /// One step of a channel's trace, if the channel lives there.

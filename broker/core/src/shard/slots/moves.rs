@@ -12,7 +12,7 @@ use crate::shard::books::Books;
 use crate::shard::changes::{ChangeStep, ChangeUnderWay};
 use crate::shard::directory::Directory;
 use crate::shard::sockets::Sockets;
-use crate::shard::{Fault, alexa, commits, home, kept, leave, tunnel};
+use crate::shard::{Fault, alexa, answers, commits, home, kept, leave, tunnel};
 use crate::time::Moment;
 
 /// Carries out what is due about slots: some orders, connections of a node that is alone, messages to be packed.
@@ -67,6 +67,9 @@ fn obey(
         SlotOrder::Release(held, Cause::Transferred | Cause::Superseded(None))
         | SlotOrder::Release(held, Cause::NotLoaded | Cause::Ends) => {
             drop_slot(sockets, directory, books, held.slot, at);
+        }
+        SlotOrder::Answered(caller, answer) => {
+            answers::take_answer(sockets, directory, books, caller, *answer, at);
         }
         SlotOrder::CloseAll => {
             if let Some(slots) = &mut directory.slots {

@@ -1,0 +1,208 @@
+//! Requests without an owner, and those whose owner cannot be reached: they wait for another one, or for the same, for
+//! a bounded time and in a bounded number.
+
+use super::slots::{Node, UPGRADED, held, record};
+use broker_core::check::Check;
+use broker_core::id::{NodeId, SessionKey};
+use broker_core::limits::{OWNER_RETRY_MS, OWNER_WAIT_MS, OWNER_WAITERS_MAX};
+use broker_core::machine::{Input, Machine, Output, TunnelFailure};
+use broker_core::shard::{Shard, SlotOrder};
+use broker_core::time::Now;
+
+const OTHER: NodeId = NodeId(3);
+const THIRD: NodeId = NodeId(4);
+
+fn passed_to(node: &mut Node, owner: NodeId) -> SessionKey {
+    let slot = held(&node.map).slot;
+    node.map.assign(slot, Some(owner));
+    node.tick(0);
+    node.connect(None)
+}
+
+/// The edge could not reach the owner: the request comes back, with its bytes if nothing of it was sent.
+fn comes_back(node: &mut Node, session: SessionKey, was_sent: bool) -> SessionKey {
+    let mut parcel = node.shard.release(session);
+    let taken = Shard::tunnelled(&mut parcel).expect("it is for another node");
+    let unsent = if was_sent { Vec::new() } else { taken.bytes };
+    let failed = (OTHER, TunnelFailure::Connect);
+    let back = node.shard.bounce_tunnel(parcel, failed, unsent, node.at);
+    node.adopt(back);
+    back
+}
+
+/// The nodes that it is passed on to, and when, until it is answered or the time is over.
+fn attempts(node: &mut Node, ms: u64) -> Vec<(SessionKey, NodeId, Now)> {
+    let until = node.at.now.after(ms);
+    let mut found = Vec::new();
+    while let Some(next) = node.shard.deadline().filter(|next| *next <= until) {
+        node.at.now = next.max(node.at.now);
+        node.shard.handle(Input::Tick, node.at);
+        while let Some(output) = node.shard.poll_output() {
+            if let Output::Tunnel(key, to) = output {
+                found.push((key, to, node.at.now));
+            } else {
+                node.carry_out(output);
+            }
+        }
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    found
+}
+
+#[test]
+fn a_request_goes_to_the_next_owner_when_the_first_cannot_be_reached() {
+    let mut node = Node::new();
+    let session = passed_to(&mut node, OTHER);
+    let back = comes_back(&mut node, session, false);
+    node.tick(200);
+    assert_eq!(node.heard(back), "");
+    let slot = held(&node.map).slot;
+    node.map.assign(slot, Some(THIRD));
+    let found = attempts(&mut node, 100);
+    assert!(
+        matches!(found[..], [(key, THIRD, _)] if key == back),
+        "{found:?}"
+    );
+    let mut parcel = node.shard.release(back);
+    let again = Shard::tunnelled(&mut parcel).expect("a request");
+    assert!(again.bytes.starts_with(b"GET /?X-Amz-ChannelARN="));
+}
+
+#[test]
+fn a_request_is_admitted_here_when_its_slot_comes_meanwhile() {
+    let mut node = Node::new();
+    let session = passed_to(&mut node, OTHER);
+    let back = comes_back(&mut node, session, false);
+    let held = held(&node.map);
+    node.order(SlotOrder::Serve(held, vec![record()], None));
+    node.map.assign(held.slot, Some(NodeId(0)));
+    node.tick(100);
+    assert!(node.heard(back).starts_with(UPGRADED));
+    node.assert_balanced();
+}
+
+/// The same owner is tried again, seldom; when the time is over, the answer is 503.
+#[test]
+fn an_owner_that_stays_away_is_tried_some_times_in_three_seconds() {
+    let mut node = Node::new();
+    let began = node.at.now;
+    let session = passed_to(&mut node, OTHER);
+    let mut back = comes_back(&mut node, session, false);
+    let mut times = Vec::new();
+    loop {
+        let found = attempts(&mut node, OWNER_WAIT_MS);
+        let Some((key, to, at)) = found.into_iter().next() else {
+            break;
+        };
+        assert_eq!((key, to), (back, OTHER));
+        times.push(at.since(began));
+        back = comes_back(&mut node, key, false);
+    }
+    assert!((4..=6).contains(&times.len()), "{times:?}");
+    assert!(times.is_sorted_by(|one, next| next - one >= OWNER_RETRY_MS));
+    assert!(times.iter().all(|ms| *ms <= OWNER_WAIT_MS), "{times:?}");
+    let answer = node.heard(back);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(node.at.now.since(began) <= OWNER_WAIT_MS + 100);
+    let counts = node.shard.snapshot().counters.refusals;
+    let counted: Vec<_> = counts.each().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counted, [(Check::OwnerUnreachable, 1)]);
+    node.assert_balanced();
+}
+
+/// The owner may have carried it out.
+#[test]
+fn a_request_that_was_sent_is_not_sent_again() {
+    let mut node = Node::new();
+    let session = passed_to(&mut node, OTHER);
+    let back = comes_back(&mut node, session, true);
+    assert!(node.heard(back).starts_with("HTTP/1.1 503 "));
+}
+
+#[test]
+fn a_bounded_number_waits_and_who_leaves_makes_room() {
+    let mut node = Node::new();
+    node.tick(0);
+    // Not more at one moment than a turn answers.
+    let come = |node: &mut Node| {
+        node.tick(1);
+        node.connect(None)
+    };
+    let waiters: Vec<SessionKey> = (0..OWNER_WAITERS_MAX).map(|_| come(&mut node)).collect();
+    assert!(waiters.iter().all(|waiter| node.heard(*waiter).is_empty()));
+    let refused = come(&mut node);
+    assert!(node.heard(refused).starts_with("HTTP/1.1 503 "));
+    for gone in &waiters[..2] {
+        node.input(Input::Gone { session: *gone });
+    }
+    for _ in 0..2 {
+        let waits = come(&mut node);
+        assert_eq!(node.heard(waits), "");
+    }
+    let refused = come(&mut node);
+    assert!(node.heard(refused).starts_with("HTTP/1.1 503 "));
+    node.tick(OWNER_WAIT_MS + 100);
+    assert!(
+        waiters[2..]
+            .iter()
+            .all(|waiter| node.heard(*waiter).contains(" 503 "))
+    );
+    node.assert_balanced();
+}
+
+#[test]
+fn who_comes_before_the_slot_waits_for_it() {
+    let mut node = Node::new();
+    let early = node.connect(Some("v1"));
+    node.tick(2_000);
+    assert_eq!(node.heard(early), "");
+    node.order(SlotOrder::Serve(held(&node.map), vec![record()], None));
+    let slot = held(&node.map).slot;
+    node.map.assign(slot, Some(NodeId(0)));
+    node.tick(100);
+    assert!(
+        node.heard(early).starts_with(UPGRADED),
+        "{}",
+        node.heard(early)
+    );
+    let expected = [held(&node.map)];
+    assert_eq!(node.desk(|desk| desk.admitted.clone()), expected);
+    node.assert_balanced();
+}
+
+#[test]
+fn who_waits_for_nobody_is_refused_after_a_while() {
+    let mut node = Node::new();
+    let early = node.connect(None);
+    node.tick(2_900);
+    assert_eq!(node.heard(early), "");
+    node.tick(200);
+    assert!(node.heard(early).starts_with("HTTP/1.1 503 "));
+    let counts = node.shard.snapshot().counters.refusals;
+    let counted: Vec<_> = counts.each().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counted, [(Check::OwnerNone, 1)]);
+    node.assert_balanced();
+}
+
+#[test]
+fn who_waits_follows_the_slot_to_another_node() {
+    let mut node = Node::new();
+    node.tick(0); // whether there are orders already
+    let early = node.connect(None);
+    let slot = held(&node.map).slot;
+    node.map.assign(slot, Some(NodeId(3)));
+    node.at.now = node
+        .shard
+        .deadline()
+        .expect("it looks again")
+        .max(node.at.now);
+    assert!(node.at.now <= Now(1_200), "{:?}", node.at.now);
+    node.shard.handle(Input::Tick, node.at);
+    let outputs: Vec<_> = std::iter::from_fn(|| node.shard.poll_output()).collect();
+    assert!(
+        matches!(outputs[..], [Output::Tunnel(key, NodeId(3))] if key == early),
+        "{outputs:?}"
+    );
+}

@@ -1,0 +1,351 @@
+//! What this node asks all others, and what it answers them: pages of channels, how many an account has, and pages of
+//! operators.
+//!
+//! ```text
+//!  a shard: list ──► begin: a part of its own shards; an inquiry to each node that has a slot
+//!                                                             │
+//!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own shards ──► reply
+//! ```
+//! One thread, which waits for nobody but its own shards, for a moment. Each question is a *round*: it ends when all
+//! have replied, or when its time is over. What is lost on the way is asked for again. What becomes of a round says
+//! `page` for pages of channels, and this page for the others.
+
+mod page;
+mod words;
+
+use super::desk::{Desk, Mailboxes};
+use crate::edge::Post;
+use crate::side::{AskedPath, NodeReplies, NodeReply, Survey};
+use broker_core::cluster::slot_map::SlotMap;
+use broker_core::id::{CallRef, ShardId};
+use broker_core::shard::{Answer, PageQuestion, Question, Reply, Shard, SlotOrder};
+use broker_etcd::{InquirySender, Name};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use page::Page;
+use serde_json::json;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use words::Inquiry;
+
+/// What happens to it.
+pub(super) enum Event {
+    /// A call wants a page.
+    List(CallRef, PageQuestion),
+    /// A call wants to know how many channels an account has on other nodes: `region:account:`.
+    Count(CallRef, Box<str>),
+    /// An operator wants what the admin listeners of other nodes have at this path.
+    Get(String, oneshot::Sender<NodeReplies>),
+    /// Another node wants to know something.
+    Inquired(Name, u64, Vec<u8>),
+    /// Another node replies.
+    Replied(Name, u64, Vec<u8>),
+}
+
+/// Events that wait for the thread. One more is lost, or refused.
+pub(super) const EVENTS_MAX: usize = 256;
+
+/// Paths that other nodes ask for and that wait for the admin listener. One more is answered 503.
+pub(super) const PATHS_MAX: usize = 16;
+
+/// Calls that wait until a page can be gathered for them. The next one is answered 503.
+const PAGES_WAITING_MAX: usize = 128;
+
+/// Paths of other nodes that are asked for at a time, and counts. One more is refused; a count is that of this node.
+const GETS_MAX: usize = 8;
+const COUNTS_MAX: usize = 256;
+
+/// Bytes of a page of an operator that another node replies; a longer one is refused there.
+const GET_BYTES_MAX: usize = 4 << 20;
+
+/// How long a page of channels may take, one of operators, and a count.
+const PAGE_MAX: Duration = Duration::from_secs(3);
+const GET_MAX: Duration = Duration::from_secs(2);
+const COUNT_MAX: Duration = Duration::from_millis(500);
+
+/// After this long without a reply a node is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long its own shards may take.
+const SHARDS_MAX: Duration = Duration::from_secs(1);
+
+/// The thread's state.
+pub(super) struct Inquiries {
+    desk: Weak<Desk>,
+    map: Arc<SlotMap>,
+    shards: Survey<Shard, (ShardId, Reply)>,
+    others: InquirySender,
+    admin: mpsc::Sender<AskedPath>,
+    rounds: BTreeMap<u64, Round>,
+    waiting: VecDeque<Page>,
+    /// The number of the next inquiry. The first is drawn: replies to those of an earlier process are not this one's.
+    next: u64,
+}
+
+/// Something that other nodes are asked.
+struct Round {
+    what: What,
+    inquiry: Vec<u8>,
+    /// Nodes whose reply has not come.
+    missing: Vec<Name>,
+    until: Instant,
+    /// When those are asked again, or a page is begun again.
+    again: Instant,
+}
+
+/// What is made of the replies.
+enum What {
+    Page(Page),
+    /// The channels of an account so far.
+    Count(CallRef, u64),
+    /// What nodes have at a path.
+    Get(oneshot::Sender<NodeReplies>, Vec<NodeReply>),
+}
+
+impl Inquiries {
+    pub(super) fn new(
+        desk: &Arc<Desk>,
+        (map, mailboxes): (Arc<SlotMap>, Mailboxes),
+        (others, next): (InquirySender, u64),
+        admin: mpsc::Sender<AskedPath>,
+    ) -> Self {
+        Self {
+            desk: Arc::downgrade(desk),
+            map,
+            shards: Survey::new(mailboxes),
+            others,
+            admin,
+            rounds: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            next,
+        }
+    }
+
+    /// Goes on until nobody is left who could ask.
+    pub(super) fn run(mut self, events: &Receiver<Event>) {
+        loop {
+            let event = match self.next_due() {
+                Some(due) => events.recv_deadline(due),
+                None => events.recv().map_err(RecvTimeoutError::from),
+            };
+            match event {
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look(Instant::now());
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let rounds = self.rounds.values();
+        let rounds = rounds.map(|round| round.again.min(round.until));
+        rounds.chain(self.next_page_due()).min()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::List(caller, question) => self.list(caller, question),
+            Event::Count(caller, prefix) => self.count(caller, &prefix),
+            Event::Get(path, to) => self.get(&path, to),
+            Event::Inquired(from, number, inquiry) => self.inquired(from, number, &inquiry),
+            Event::Replied(from, number, reply) => self.replied(&from, number, &reply),
+        }
+    }
+
+    /// Does what is due, and begins pages that there is room for.
+    fn look(&mut self, now: Instant) {
+        let due = |round: &Round| round.again.min(round.until) <= now;
+        let numbers = self.rounds.iter().filter(|(_, round)| due(round));
+        let numbers: Vec<u64> = numbers.map(|(number, _)| *number).collect();
+        for number in numbers {
+            let Some(mut round) = self.rounds.remove(&number) else {
+                continue;
+            };
+            if round.until <= now {
+                self.end(round);
+            } else if let (What::Page(_), true) = (&round.what, round.missing.is_empty()) {
+                self.begin_page_again(round);
+            } else {
+                round.again = now + AGAIN;
+                self.ask(number, round);
+            }
+        }
+        self.look_at_waiting(now);
+    }
+
+    /// Begins a round with all other nodes that have a slot.
+    fn begin(&mut self, what: What, inquiry: Vec<u8>, missing: Vec<Name>, until: Instant) {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        let again = Instant::now() + AGAIN;
+        let round = Round {
+            what,
+            inquiry,
+            missing,
+            until,
+            again,
+        };
+        self.ask(number, round);
+    }
+
+    /// Asks those who have not replied.
+    fn ask(&mut self, number: u64, round: Round) {
+        for name in &round.missing {
+            // Who was not asked is asked again.
+            let _ = self
+                .others
+                .inquire(name.clone(), number, round.inquiry.clone());
+        }
+        self.go_on(number, round);
+    }
+
+    /// The other nodes that have a slot.
+    fn nodes(&self) -> Vec<Name> {
+        let others = self.map.others().into_iter();
+        others
+            .filter_map(|node| Name::new(self.map.name(node)))
+            .collect()
+    }
+
+    fn count(&mut self, caller: CallRef, prefix: &str) {
+        let counts = self.rounds.values();
+        let counts = counts.filter(|round| matches!(round.what, What::Count(..)));
+        if counts.count() >= COUNTS_MAX {
+            return self.answer(caller, Answer::Number(0));
+        }
+        let (inquiry, nodes) = (words::count_inquiry(prefix), self.nodes());
+        let until = Instant::now() + COUNT_MAX;
+        self.begin(What::Count(caller, 0), inquiry, nodes, until);
+    }
+
+    /// Without room `to` is dropped.
+    fn get(&mut self, path: &str, to: oneshot::Sender<NodeReplies>) {
+        let gets = self.rounds.values();
+        let gets = gets.filter(|round| matches!(round.what, What::Get(..)));
+        if gets.count() < GETS_MAX {
+            let (inquiry, nodes) = (words::get_inquiry(path), self.nodes());
+            let until = Instant::now() + GET_MAX;
+            self.begin(What::Get(to, Vec::new()), inquiry, nodes, until);
+        }
+    }
+
+    fn replied(&mut self, from: &Name, number: u64, reply: &[u8]) {
+        let Some(mut round) = self.rounds.remove(&number) else {
+            return;
+        };
+        if let Some(place) = round.missing.iter().position(|name| name == from)
+            && round.what.add(from, reply)
+        {
+            round.missing.swap_remove(place);
+        }
+        self.go_on(number, round);
+    }
+
+    /// Ends a round that all have replied to.
+    fn go_on(&mut self, number: u64, mut round: Round) {
+        if round.missing.is_empty() && self.is_whole(&mut round) {
+            return self.end(round);
+        }
+        self.rounds.insert(number, round);
+    }
+
+    /// A round is over: all have replied, or its time is.
+    fn end(&self, round: Round) {
+        match round.what {
+            What::Page(page) => self.end_page(page, &round.missing),
+            What::Count(caller, sum) => self.answer(caller, Answer::Number(sum)),
+            What::Get(to, replies) => {
+                let missing = round.missing.iter().map(|name| name.as_str().into());
+                let missing = missing.collect();
+                // The operator may have gone.
+                let _ = to.send(NodeReplies { replies, missing });
+            }
+        }
+    }
+
+    fn inquired(&mut self, from: Name, number: u64, inquiry: &[u8]) {
+        match words::inquiry(inquiry) {
+            Some(Inquiry::Page(question)) => {
+                if let Some(part) = self.own_part(&question) {
+                    self.others.reply(from, number, words::part_reply(&part));
+                }
+            }
+            Some(Inquiry::Count(prefix)) => {
+                if let Some(count) = self.own_count(&prefix) {
+                    self.others.reply(from, number, words::count_reply(count));
+                }
+            }
+            Some(Inquiry::Get(path)) => self.ask_admin(from, number, path),
+            None => {}
+        }
+    }
+
+    fn ask_admin(&self, from: Name, number: u64, path: String) {
+        let (others, to) = (self.others.clone(), from.clone());
+        let reply = Box::new(move |status, body: &_| {
+            let mut bytes = words::get_reply(status, body);
+            if bytes.len() > GET_BYTES_MAX {
+                bytes = words::get_reply(503, &json!({ "error": TOO_LONG }));
+            }
+            others.reply(to, number, bytes);
+        });
+        if self.admin.try_send(AskedPath { path, reply }).is_err() {
+            let bytes = words::get_reply(503, &json!({ "error": BUSY }));
+            self.others.reply(from, number, bytes);
+        }
+    }
+
+    fn own_count(&mut self, prefix: &str) -> Option<u64> {
+        let answers = self.ask_shards(&Question::Count(prefix.into()))?;
+        let counts = answers.into_iter().map(|answer| {
+            if let Reply::Count(count) = answer {
+                Some(count)
+            } else {
+                None
+            }
+        });
+        counts.sum()
+    }
+
+    /// What each of its own shards answers; `None` when one does not.
+    fn ask_shards(&mut self, question: &Question) -> Option<Vec<Reply>> {
+        let post = |to| Post::Inspect(Box::new(question.clone()), to);
+        let answers = self.shards.ask(self.shards.all(), SHARDS_MAX, post);
+        let answers = answers.into_iter();
+        answers
+            .map(|(_, answer)| answer.map(|(_, reply)| reply))
+            .collect()
+    }
+
+    fn answer(&self, caller: CallRef, answer: Answer) {
+        if let Some(desk) = self.desk.upgrade() {
+            let order = SlotOrder::Answered(caller, Box::new(answer));
+            desk.order(caller.shard.index(), order);
+        }
+    }
+}
+
+impl What {
+    /// Adds a reply; false if it is none to this question.
+    fn add(&mut self, from: &Name, reply: &[u8]) -> bool {
+        match self {
+            Self::Page(page) => page.add(reply),
+            Self::Count(_, sum) => {
+                let count = words::count(reply);
+                *sum = sum.saturating_add(count.unwrap_or(0));
+                count.is_some()
+            }
+            Self::Get(_, replies) => {
+                let reply = words::got(from.as_str(), reply);
+                let is_one = reply.is_some();
+                replies.extend(reply);
+                is_one
+            }
+        }
+    }
+}
+
+const BUSY: &str = "the admin listener of the node that has the channel is busy, or off";
+const TOO_LONG: &str = "the answer is too long to be passed on: ask the node that has the channel";

@@ -1,0 +1,151 @@
+//! Pages over all nodes that follow etcd: each node answers for its own channels, and the one that is asked puts the
+//! answers together. `scope=node` asks one node alone, and so do nodes each other.
+
+use super::admin::{Admin, error, json};
+use super::channels::{self, Fault, parameter};
+use super::trace;
+use axum::http::StatusCode;
+use axum::response::Response;
+use codec::http::decode;
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// What this node asks the others, and what it is asked.
+#[derive(Clone)]
+pub struct NodePages {
+    /// This node's name.
+    pub own: Arc<str>,
+    /// Asks the other nodes that have channels what they have at a path. Nothing comes when too much is asked.
+    pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
+    /// Paths that other nodes ask for.
+    pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
+}
+
+/// What the other nodes have at a path.
+#[derive(Debug, Default)]
+pub struct NodeReplies {
+    /// Of those that replied in time.
+    pub replies: Vec<NodeReply>,
+    /// The others.
+    pub missing: Vec<String>,
+}
+
+/// What a node has at a path.
+#[derive(Debug)]
+pub struct NodeReply {
+    /// Its name.
+    pub node: String,
+    /// The status of its answer.
+    pub status: u16,
+    /// The document.
+    pub body: Value,
+}
+
+/// Takes status and document of an answer, once.
+pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
+
+/// A path that another node asks for.
+pub struct AskedPath {
+    /// The path with its query.
+    pub path: String,
+    /// Takes status and document.
+    pub reply: TakeReply,
+}
+
+impl Admin {
+    /// This node's name, where several nodes have channels.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.nodes.as_ref().map(|nodes| &*nodes.own)
+    }
+
+    /// The nodes, if all are to answer.
+    ///
+    /// # Errors
+    /// The query has another scope than there is.
+    pub(super) fn scope(&self, query: &str) -> Result<Option<&NodePages>, Fault> {
+        match parameter(query, "scope")?.as_deref() {
+            None | Some("cluster") => Ok(self.nodes.as_ref()),
+            Some("node") => Ok(None),
+            Some(_) => Err((StatusCode::BAD_REQUEST, "scope: allowed node, or cluster")),
+        }
+    }
+}
+
+impl NodePages {
+    /// What the other nodes have at a path.
+    pub(super) async fn ask(&self, path: &str, query: &str) -> Result<NodeReplies, Fault> {
+        // The first of a name counts.
+        let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
+        replies.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, BUSY))
+    }
+}
+
+/// The document of a channel: this node's, or that of the node that has it.
+pub(super) async fn found(
+    admin: &Admin,
+    (path, query): (&str, &str),
+    own: Result<Value, Fault>,
+) -> Result<Value, Fault> {
+    let (Err((StatusCode::NOT_FOUND, _)), Some(nodes)) = (&own, admin.scope(query)?) else {
+        return own;
+    };
+    let NodeReplies { replies, missing } = nodes.ask(path, query).await?;
+    let mut failed = !missing.is_empty();
+    for NodeReply { status, body, .. } in replies {
+        match status {
+            200 => return Ok(body),
+            404 => {}
+            _ => failed = true,
+        }
+    }
+    if failed {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, NOT_ALL));
+    }
+    own
+}
+
+pub(super) fn respond(document: Result<Value, Fault>) -> Response {
+    match document {
+        Ok(document) => json(StatusCode::OK, &document),
+        Err((code, text)) => error(code, text),
+    }
+}
+
+/// Answers other nodes, one after the other, for as long as the process runs.
+pub(super) async fn answer_nodes(admin: Admin) {
+    let Some(nodes) = admin.nodes.clone() else {
+        return;
+    };
+    let mut asked = nodes.asked.lock().await;
+    while let Some(AskedPath { path, reply }) = asked.recv().await {
+        match own(&admin, &path).await {
+            Ok(document) => reply(StatusCode::OK.as_u16(), &document),
+            Err((code, text)) => reply(code.as_u16(), &value!({ "error": text })),
+        }
+    }
+}
+
+/// What this node has at a path.
+async fn own(admin: &Admin, path: &str) -> Result<Value, Fault> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut parts = path.split('/').skip(1);
+    let (place, name, page) = (parts.next(), parts.next(), parts.next());
+    if place != Some("channels") || parts.next().is_some() {
+        return Err(NO_SUCH_PAGE);
+    }
+    let name = name.map(decode).transpose().map_err(|_| NO_SUCH_PAGE)?;
+    match (name, page) {
+        (None, _) => channels::own_page(admin, query).await,
+        (Some(name), None) => channels::own_document(admin, &admin.identity(&name, query)?).await,
+        (Some(name), Some("trace")) => trace::own_trace(admin, &name, query).await,
+        (Some(_), Some(_)) => Err(NO_SUCH_PAGE),
+    }
+}
+
+const BUSY: &str = "too much is asked of the other nodes: scope=node asks this one alone";
+const NOT_ALL: &str = "not on the nodes that answer, and not all do: see /cluster";
+const NO_SUCH_PAGE: Fault = (
+    StatusCode::NOT_FOUND,
+    "this node has no such page for others",
+);
