@@ -29,7 +29,7 @@ main() {
   # The whole workspace in each step that builds, so that dependencies have the same features and are built once.
   step 60 "format" cargo fmt --all --check
   step 900 "lints" cargo clippy --workspace --all-targets --locked --features broker/cluster -- -D warnings
-  step 1800 "tests" cargo test --workspace --locked --lib --bins --examples --tests -- --show-output
+  step 1800 "tests" cargo test --no-fail-fast --workspace --locked --lib --bins --examples --tests -- --show-output
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
   sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
   # By name: other ignored tests are started by tests of their own, under limits that they set.

@@ -290,7 +290,7 @@ pub enum Check {
     /// The request is plain HTTP on a port that speaks TLS.
     #[strum(message = "Let its URL begin with `https://` or `wss://`.")]
     TlsExpected = 63,
-    /// The node that owns the channel did not answer.
+    /// The node that owns the channel did not answer, and no other one took it over within 3 s.
     #[strum(
         message = "Look for the node's name in the log of this one, then at that node and the network between them."
     )]
@@ -301,8 +301,11 @@ pub enum Check {
     /// No node owns the channel at the moment.
     #[strum(message = "Look at which nodes are down.")]
     OwnerNone = 66,
-    /// A node of a cluster knows its own channels alone, and does not answer with an incomplete list.
-    #[strum(message = "Describe channels by their names.")]
+    /// A node did not send its part of the list within 3 s, or channels have no node; fixed maps never list.
+    #[strum(
+        message = "Look at the node that the error names and at `/cluster`. With a fixed map, describe channels by \
+                   their names."
+    )]
     ListIncomplete = 67,
 }
 
