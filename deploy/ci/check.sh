@@ -36,6 +36,8 @@ main() {
   step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn::
   # One after the other: each is a browser, which wants the machine for itself.
   step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
+  # Units that only this feature has, and the rest once more.
+  step 600 "tests of units, on etcd" cargo test --workspace --locked --features broker/cluster --lib --bins
   # Each waits for leases to end, and is idle meanwhile.
   step 900 "tests with etcd" cargo test --workspace --locked --features broker/cluster --test etcd -- --ignored --show-output --test-threads 4
   step 900 "tests of clusters" cargo test --workspace --locked --features broker/cluster --test live -- --ignored --show-output cluster_etcd:: --test-threads 2

@@ -32,7 +32,7 @@ pub(crate) struct Part {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Parcels that are being sent: at most [`SENDING_MAX`].
+/// Parcels that are being sent: at most [`SENDING_MAX`], of [`KEPT_PARCEL_BYTES_MAX`] together.
 #[derive(Debug, Default)]
 pub(crate) struct Sending(BTreeMap<ParcelId, Sent>);
 
@@ -58,7 +58,8 @@ impl Sending {
         bytes: Vec<u8>,
         now: Now,
     ) -> Option<Part> {
-        if self.0.len() >= SENDING_MAX {
+        let held: usize = self.0.values().map(|sent| sent.bytes.len()).sum();
+        if self.0.len() >= SENDING_MAX || held + bytes.len() > KEPT_PARCEL_BYTES_MAX {
             return None;
         }
         let sent = Sent {
@@ -317,20 +318,26 @@ mod tests {
     #[test]
     fn what_stops_is_dropped_and_there_is_a_bound() {
         let (mut sending, mut receiving) = (Sending::default(), Receiving::default());
-        for number in 0..SENDING_MAX {
+        for number in 1..SENDING_MAX {
             let id = parcel(u32::try_from(number).unwrap());
             let first = sending.begin(name("n2"), id, messages(PART_BYTES + 1), Now(0));
-            let is_full = (number + 1) * PART_BYTES > KEPT_PARCEL_BYTES_MAX;
             let arrival = receiving.add(FROM, first.unwrap(), Now(0));
-            assert_eq!(arrival == Arrival::Refused, is_full, "{arrival:?}");
+            assert_eq!(arrival, Arrival::Taken);
         }
-        let beyond = Part {
-            parcel: parcel(1_000),
+        let part = |number, length| Part {
+            parcel: parcel(number),
             number: 0,
             count: 2,
-            bytes: messages(KEPT_PARCEL_BYTES_MAX + 1 - SENDING_MAX * PART_BYTES),
+            bytes: messages(length),
         };
-        assert_eq!(receiving.add(FROM, beyond, Now(0)), Arrival::Refused);
+        let last = receiving.add(FROM, part(1_000, PART_BYTES), Now(0));
+        assert_eq!(last, Arrival::Taken);
+        let beyond = receiving.add(FROM, part(1_001, 1), Now(0));
+        assert_eq!(beyond, Arrival::Refused);
+        let too_long = sending.begin(name("n2"), parcel(998), messages(PART_BYTES + 1), Now(0));
+        assert_eq!(too_long, None);
+        let last = sending.begin(name("n2"), parcel(0), messages(1), Now(0));
+        assert!(last.is_some());
         let more = sending.begin(name("n2"), parcel(999), messages(1), Now(0));
         assert_eq!(more, None);
         assert_eq!(sending.taken(&name("n3"), parcel(0).id, 0, Now(0)), None);
