@@ -4,6 +4,8 @@ use super::nodes::{Nodes, create};
 use crate::http::{Answer, Connection, get};
 use crate::process::{Broker, until};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
 fn list(node: &Broker, asked: &Value) -> Answer {
@@ -133,5 +135,48 @@ fn operators(nodes: &Nodes, wanted: &[String]) {
         }
         assert_eq!(get(node.admin, "/channels/absent").status, 404);
         assert_eq!(get(node.admin, "/channels?scope=world").status, 400);
+    }
+}
+
+/// While slots move a page has all channels, or is refused.
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn no_list_is_incomplete_while_slots_move() {
+    let Some(mut nodes) = Nodes::start(2) else {
+        return;
+    };
+    let wanted: BTreeSet<String> = (100..160).map(|number| format!("cam{number}")).collect();
+    for (number, name) in wanted.iter().enumerate() {
+        create(nodes.node(number % 3), name);
+    }
+    let giver = nodes.largest();
+    let [one, other] = nodes.others(giver);
+    nodes.node(giver).signal("TERM");
+    let (mut whole, mut refused) = (0, 0);
+    let mut drained = nodes.take(giver);
+    let ended = thread::scope(|scope| {
+        let end = scope.spawn(|| drained.ended_within(Duration::from_secs(120)));
+        while !end.is_finished() {
+            for node in [one, other] {
+                let answer = list(nodes.node(node), &json!({}));
+                if answer.status == 200 {
+                    let found: BTreeSet<String> = names(&answer.ok()).into_iter().collect();
+                    assert_eq!(found, wanted);
+                    whole += 1;
+                } else {
+                    answer.refused(503, "ServiceUnavailable");
+                    refused += 1;
+                }
+            }
+        }
+        end.join().expect("it is waited for")
+    });
+    assert!(ended.success(), "{ended:?}");
+    eprintln!("{whole} lists during the drain, {refused} refused");
+    assert!(whole > 0);
+    nodes.until_served();
+    for node in [one, other] {
+        let found = names(&list(nodes.node(node), &json!({})).ok());
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted);
     }
 }
