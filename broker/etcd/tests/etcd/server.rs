@@ -169,15 +169,19 @@ impl Etcd {
 
     /// Whether it leads the members.
     pub(crate) fn leads(&self) -> bool {
-        let status = self.ctl(&["endpoint", "status", "--write-out", "json"]);
-        let number = |name: &str| {
-            let digits = status.split(name).nth(1).unwrap_or_default();
-            digits
-                .chars()
-                .take_while(char::is_ascii_digit)
-                .collect::<String>()
-        };
-        number(r#""leader":"#) == number(r#""member_id":"#)
+        let status = self.status();
+        number_in(&status, r#""leader":"#) == number_in(&status, r#""member_id":"#)
+    }
+
+    /// The term that this member knows, and the member that leads in it; 0 for none.
+    pub(crate) fn term_and_leader(&self) -> (u64, u64) {
+        let status = self.status();
+        let term = number_in(&status, r#""raftTerm":"#);
+        (term, number_in(&status, r#""leader":"#))
+    }
+
+    fn status(&self) -> String {
+        self.ctl(&["endpoint", "status", "--write-out", "json"])
     }
 
     /// SIGKILL. Its directory stays.
@@ -361,4 +365,11 @@ fn answers(address: SocketAddr) -> bool {
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// The number behind a name; 0 if it is not there.
+fn number_in(text: &str, name: &str) -> u64 {
+    let digits = text.split(name).nth(1).unwrap_or_default();
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    digits[..end.unwrap_or(digits.len())].parse().unwrap_or(0)
 }

@@ -45,8 +45,17 @@ fn a_node_that_nobody_answers_lets_go_before_others_take() {
         nodes.until_served();
         assert_ne!(nodes.owner(name_of(&arn)), owner);
         HealthyPair::on(nodes.node(owner), &arn).relay();
+        until_one_leader(&nodes);
     }
     nodes.journal().assert_sound();
+}
+
+/// A member of etcd that was cut off comes back with a later term, and so makes the others elect again.
+fn until_one_leader(nodes: &Nodes) {
+    until("one leader of etcd", || {
+        let [first, second, third] = [0, 1, 2].map(|node| nodes.etcd[node].term_and_leader());
+        (first.1 != 0 && first == second && second == third).then_some(())
+    });
 }
 
 /// First a node has no etcd, then two nodes have no link: nothing moves.
