@@ -43,6 +43,16 @@ pub struct Term {
 }
 
 impl Term {
+    /// What the process has once.
+    fn once(name: &'static str, count: usize, bytes: usize) -> Self {
+        Self {
+            name,
+            count,
+            bytes,
+            times: 1,
+        }
+    }
+
     /// All bytes of it.
     #[must_use]
     pub fn total(&self) -> usize {
@@ -76,12 +86,6 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         bytes,
         times: shards,
     };
-    let once = |name, count, bytes| Term {
-        name,
-        count,
-        bytes,
-        times: 1,
-    };
     let mut terms = vec![
         // A buffer that doubled when it grew, and the copy that the kernel reads from.
         per_shard("outboxes", settings.outbox_bytes_of_shard(), 3),
@@ -110,7 +114,7 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
         ),
         per_shard("TLS records of handshakes", edge.handshake_bytes, 1),
         per_shard("TLS records", edge.partial_record_bytes, 1),
-        once("letters under way", letters(shards), LETTER_BYTES),
+        Term::once("letters under way", letters(shards), LETTER_BYTES),
         per_shard(
             "waiting Alexa calls",
             waiting_calls_per_shard(shards),
@@ -126,13 +130,13 @@ pub fn budget(settings: &Settings) -> Vec<Term> {
             usize::from(settings.auth == Auth::Sigv4) * signing_keys_per_shard(shards),
             SIGNING_KEY_BYTES,
         ),
-        once(
+        Term::once(
             "changes before the store",
             store::limits::QUEUE_CHANGES_MAX,
             store::limits::KEY_BYTES_MAX + ENCODED_BYTES_MAX,
         ),
-        once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
-        once("the store's cache", store::limits::CACHE_BYTES, 1),
+        Term::once("changes in a batch", store::limits::BATCH_BYTES_MAX, 1),
+        Term::once("the store's cache", store::limits::CACHE_BYTES, 1),
     ];
     terms.extend(of_the_log().into_iter().chain(of_the_admin_listener()));
     terms.extend(of_the_cluster(settings, &edge));
@@ -166,16 +170,10 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
     };
     let mut terms: Vec<Term> = terms.map(term).into();
     if settings.cluster.etcd.is_on() {
-        let once = |name, count, bytes| Term {
-            name,
-            count,
-            bytes,
-            times: 1,
-        };
         // Whole, in parts that come, and in parts that go.
-        let parcels = once("kept messages that move", KEPT_PARCEL_BYTES_MAX, 3);
+        let parcels = Term::once("kept messages that move", KEPT_PARCEL_BYTES_MAX, 3);
         let records = LIST_MERGED_MAX * LISTED_BYTES;
-        let pages = once("pages of all nodes", LISTS_OF_NODES_MAX, records);
+        let pages = Term::once("pages of all nodes", LISTS_OF_NODES_MAX, records);
         terms.extend([parcels, pages]);
         #[cfg(feature = "cluster")]
         terms.extend(of_the_node());
@@ -190,86 +188,68 @@ fn of_the_node() -> [Term; 4] {
         CHANGES_MAX, INCOMING_BYTES_MAX, MAIL_BYTES_MAX, OUTGOING_BYTES_MAX, STRANGER_BYTES,
         STRANGERS_MAX,
     };
-    let once = |name, count, bytes| Term {
-        name,
-        count,
-        bytes,
-        times: 1,
-    };
     [
-        once(
+        Term::once(
             "messages of nodes, received",
             MAIL_BYTES_MAX + INCOMING_BYTES_MAX,
             1,
         ),
-        once("messages to nodes", OUTGOING_BYTES_MAX, 1),
-        once(
+        Term::once("messages to nodes", OUTGOING_BYTES_MAX, 1),
+        Term::once(
             "strangers at the port of messages",
             2 * STRANGERS_MAX,
             STRANGER_BYTES,
         ),
         // Those that wait, and those that are not taken from the shards.
-        once("changes for etcd", 2 * CHANGES_MAX, ENCODED_BYTES_MAX),
+        Term::once("changes for etcd", 2 * CHANGES_MAX, ENCODED_BYTES_MAX),
     ]
 }
 
 /// What the admin listener and its event streams hold, once in the process.
 fn of_the_admin_listener() -> [Term; 7] {
-    let once = |name, count, bytes| Term {
-        name,
-        count,
-        bytes,
-        times: 1,
-    };
     [
         // A head, a body, and as much as a head of what goes out.
-        once(
+        Term::once(
             "admin connections",
             ADMIN_CONNECTIONS_MAX,
             2 * ADMIN_HEAD_BYTES_MAX + ADMIN_BODY_BYTES_MAX + ADMIN_TASK_BYTES,
         ),
         // A stream has its positions, and a piece of an event on its way.
-        once(
+        Term::once(
             "event streams",
             STREAMS_MAX,
             2 * ADMIN_HEAD_BYTES_MAX + ADMIN_TASK_BYTES,
         ),
-        once("answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
+        Term::once("answers and events not read", ADMIN_UNREAD_BYTES_MAX, 1),
         // The state of each channel, and three of the process.
-        once(
+        Term::once(
             "states for streams",
             WATCHED_CHANNELS_MAX + 3,
             EVENT_BYTES_MAX,
         ),
-        once(
+        Term::once(
             "events for streams",
             FEEDS_OF_EVENTS,
             FEED_BYTES_WAITING_MAX,
         ),
-        once("a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
-        once("troubled sessions", TROUBLED_KEPT_MAX, KIB),
+        Term::once("a trace", TRACE_EVENTS_MAX, TRACE_EVENT_BYTES),
+        Term::once("troubled sessions", TROUBLED_KEPT_MAX, KIB),
     ]
 }
 
 /// What the log and its thread hold, once in the process.
 fn of_the_log() -> [Term; 5] {
-    let once = |name, count, bytes| Term {
-        name,
-        count,
-        bytes,
-        times: 1,
-    };
     [
-        once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
-        once("audit lines", LOG_AUDITS_WAITING_MAX, LOG_LINE_BYTES),
-        once(
+        Term::once("log lines", LOG_LINES_WAITING_MAX, LOG_LINE_BYTES),
+        Term::once("audit lines", LOG_AUDITS_WAITING_MAX, LOG_LINE_BYTES),
+        Term::once(
             "explained refusals",
             LOG_EXPLAINED_WAITING_MAX,
             EXPLAINED_BYTES_MAX + KIB,
         ),
-        once("refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
+        Term::once("refusals kept", REFUSALS_KEPT_BYTES_MAX, 1),
         // With what it takes to keep lines of usual length.
-        once("log lines kept", LOG_BYTES_KEPT_MAX, 2),
+        Term::once("log lines kept", LOG_BYTES_KEPT_MAX, 2),
     ]
 }
 

@@ -48,33 +48,34 @@ pub(super) fn call_is_here(
     at: Moment,
 ) -> bool {
     let named = || Some(directory.named(caller, call.channel_name()?));
-    let identity = call.arn().map(Identity::of).or_else(named);
-    // All nodes list channels together, where they ask each other.
-    if identity.is_none() && (!matches!(call, Call::List(_)) || sockets.owners_change()) {
+    let Some(identity) = call.arn().map(Identity::of).or_else(named) else {
+        // All nodes list channels together, where they ask each other.
+        let is_here = !matches!(call, Call::List(_)) || sockets.owners_change();
+        if !is_here {
+            let fault = unavailable(Check::ListIncomplete, LIST);
+            let evidence = Evidence {
+                caller: Some(caller),
+                ..Evidence::default()
+            };
+            let purpose = Purpose::Api(call.operation());
+            respond::respond_error(sockets, books, key, purpose, &fault, &evidence, true, at);
+        }
+        return is_here;
+    };
+    let home = sockets.shards.placement.home(&identity, at.now);
+    if matches!(home, Home::Here(_)) {
         return true;
     }
-    let home = identity
-        .as_ref()
-        .map(|identity| sockets.shards.placement.home(identity, at.now));
     let onward = Onward {
         purpose: Purpose::Api(call.operation()),
-        identity: identity.unwrap_or_else(|| directory.named(caller, "")),
+        identity,
         until: None,
         channel: call.channel_name().unwrap_or_default().into(),
         client_id: None,
         caller: caller.clone(),
         bytes: whole,
     };
-    match home {
-        Some(Home::Here(_)) => return true,
-        Some(home @ (Home::There(_) | Home::Nobody)) => {
-            pass_on(sockets, books, key, home, onward, at);
-        }
-        None => {
-            let fault = unavailable(Check::ListIncomplete, LIST);
-            refuse(sockets, books, key, &onward, &fault, at);
-        }
-    }
+    pass_on(sockets, books, key, home, onward, at);
     false
 }
 
