@@ -350,6 +350,7 @@ impl Machine for Shard {
             timers: self.sockets.wheel.len() as u64,
             records_read: self.directory.pages.records_read,
             call_places: self.directory.waits.places() as u64,
+            parked: self.sockets.requests.without_owner.len() as u64,
             request_bytes: self.sockets.requests.held.bytes as u64,
             requests_refused: self.sockets.requests.held.refused,
             recorded_since_us: trace::since(&self.books.recorder),

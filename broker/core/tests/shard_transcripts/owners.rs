@@ -132,11 +132,13 @@ fn a_bounded_number_waits_and_who_leaves_makes_room() {
     };
     let waiters: Vec<SessionKey> = (0..OWNER_WAITERS_MAX).map(|_| come(&mut node)).collect();
     assert!(waiters.iter().all(|waiter| node.heard(*waiter).is_empty()));
+    assert_eq!(node.parked(), OWNER_WAITERS_MAX);
     let refused = come(&mut node);
     assert!(node.heard(refused).starts_with("HTTP/1.1 503 "));
     for gone in &waiters[..2] {
         node.input(Input::Gone { session: *gone });
     }
+    assert_eq!(node.parked(), OWNER_WAITERS_MAX - 2);
     for _ in 0..2 {
         let waits = come(&mut node);
         assert_eq!(node.heard(waits), "");
@@ -149,6 +151,7 @@ fn a_bounded_number_waits_and_who_leaves_makes_room() {
             .iter()
             .all(|waiter| node.heard(*waiter).contains(" 503 "))
     );
+    assert_eq!(node.parked(), 0);
     node.assert_balanced();
 }
 
@@ -157,7 +160,7 @@ fn who_comes_before_the_slot_waits_for_it() {
     let mut node = Node::new();
     let early = node.connect(Some("v1"));
     node.tick(2_000);
-    assert_eq!(node.heard(early), "");
+    assert_eq!((node.heard(early).as_str(), node.parked()), ("", 1));
     node.order(SlotOrder::Serve(held(&node.map), vec![record()], None));
     let slot = held(&node.map).slot;
     node.map.assign(slot, Some(NodeId(0)));
@@ -167,6 +170,7 @@ fn who_comes_before_the_slot_waits_for_it() {
         "{}",
         node.heard(early)
     );
+    assert_eq!(node.parked(), 0);
     let expected = [held(&node.map)];
     assert_eq!(node.desk(|desk| desk.admitted.clone()), expected);
     node.assert_balanced();

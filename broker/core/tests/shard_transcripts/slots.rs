@@ -259,6 +259,11 @@ impl Node {
         String::from_utf8_lossy(&self.streams[&session]).into_owned()
     }
 
+    /// Requests that wait for a node that has their channel.
+    pub(super) fn parked(&mut self) -> usize {
+        usize::try_from(self.shard.snapshot().parked).expect("a few")
+    }
+
     /// What was received is what ended and what waits; and nothing is forgotten.
     pub(super) fn assert_balanced(&mut self) {
         assert_eq!(self.shard.snapshot().counters.unaccounted(), 0);

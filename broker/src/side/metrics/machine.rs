@@ -236,4 +236,10 @@ pub(super) const METRICS: &[Row<View>] = &[
         kind: exposition::Kind::Counter,
         read: |it, to| to.one(it.sum.requests_refused),
     },
+    Row {
+        name: "heliograph_cluster_parked",
+        help: "Requests that wait for a node that has their channel",
+        kind: exposition::Kind::Gauge,
+        read: |it, to| to.one(it.sum.parked),
+    },
 ];

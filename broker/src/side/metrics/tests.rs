@@ -97,6 +97,7 @@ fn every_series_of_a_cluster_exists_at_zero() {
     let text = report().text(Format::Text);
     for series in [
         "heliograph_cluster_tunnels 0",
+        "heliograph_cluster_parked 0",
         "heliograph_cluster_members 0",
         "heliograph_cluster_slots 0",
         "heliograph_cluster_epoch_changes_total 0",
@@ -137,6 +138,7 @@ fn shards_are_added_up() {
     for shard in &mut report.shards {
         shard.snapshot.connections[0] = 3;
         shard.snapshot.counters.received[1] = 5;
+        shard.snapshot.parked = 2;
         shard.edge.handovers = 7;
     }
     report.shards[1].edge.longest_turn_us = 1_500;
@@ -145,6 +147,7 @@ fn shards_are_added_up() {
         "heliograph_connections{role=\"handshake\"} 6",
         "heliograph_messages_received_total{action=\"SDP_ANSWER\"} 10",
         "heliograph_handovers_total 14",
+        "heliograph_cluster_parked 4",
         "heliograph_turn_seconds 0.0015",
     ] {
         assert!(text.contains(&format!("\n{series}\n")), "{series}: {text}");
