@@ -6,7 +6,7 @@
 use crate::config::Options;
 use crate::failure::Failure;
 use crate::keys::Keys;
-use crate::limits::{BATCH_BYTES_MAX, CALL, PAGE_ROWS, PUTS_PER_BATCH};
+use crate::limits::{BATCH_BYTES_MAX, CALL, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
 use crate::link::Lines;
 use crate::names::Name;
 use crate::operator;
@@ -23,7 +23,9 @@ use etcd_client::{
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use store::{OpenError, SnapshotError, Store};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 /// What an import does with records that are in etcd already.
@@ -108,14 +110,16 @@ pub fn import(
         return Err(ExchangeError::Record(key, why));
     }
     let runtime = runtime()?;
-    runtime.block_on(async {
+    LocalSet::new().block_on(&runtime, async {
         let end = End::connect(etcd, cluster).await?;
         let key = end.found().await?;
         match existing {
             Existing::Refuse => end.must_be_empty().await?,
             Existing::Replace => end.clear().await?,
         }
+        let end = Rc::new(end);
         let mut rows = store.snapshot().map_err(ExchangeError::Read)?;
+        let mut under_way = JoinSet::new();
         let mut count = 0;
         loop {
             let mut puts = Vec::new();
@@ -130,7 +134,13 @@ pub fn import(
             });
             let more = more.map_err(ExchangeError::Read)?;
             count += u64::try_from(puts.len()).unwrap_or(0);
-            end.without_nodes(puts).await?;
+            let end = Rc::clone(&end);
+            under_way.spawn_local(async move { end.without_nodes(puts).await });
+            while under_way.len() >= if more { IMPORT_BATCHES_UNDER_WAY } else { 1 }
+                && let Some(ended) = under_way.join_next().await
+            {
+                ended.map_err(|gone| ExchangeError::Etcd(gone.to_string().into()))??;
+            }
             if !more {
                 return Ok(count);
             }

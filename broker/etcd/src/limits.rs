@@ -45,6 +45,9 @@ pub const LANES: usize = 2;
 /// Records that one batch puts: etcd takes 128 operations and 128 compares a transaction.
 pub const PUTS_PER_BATCH: usize = 100;
 
+/// Transactions that an import has under way at once: etcd writes several to its disk together.
+pub const IMPORT_BATCHES_UNDER_WAY: usize = 8;
+
 /// Records that one batch removes. Each is compared, and so is its slot.
 pub const REMOVALS_PER_BATCH: usize = 60;
 
