@@ -8,10 +8,10 @@
 //! What a connection is for is agreed on by ALPN (RFC 7301), so that a connection for one purpose is refused where
 //! another is served.
 
+mod tickets;
 mod verifier;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
-use broker_core::cluster::limits::NODES_MAX;
 use broker_core::cluster::secret::ClusterSecret;
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption, Tls12Resumption};
 use rustls::crypto::CryptoProvider;
@@ -23,6 +23,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 use std::sync::Arc;
+use tickets::Tickets;
 use verifier::Derived;
 
 /// What a connection between nodes is for.
@@ -91,8 +92,8 @@ impl Keys {
             )));
         config.alpn_protocols = vec![purpose.protocol()];
         config.enable_sni = false;
-        config.resumption =
-            Resumption::in_memory_sessions(NODES_MAX).tls12_resumption(Tls12Resumption::Disabled);
+        config.resumption = Resumption::store(Arc::new(Tickets::default()))
+            .tls12_resumption(Tls12Resumption::Disabled);
         Ok(config)
     }
 
@@ -113,8 +114,8 @@ impl Keys {
         config.send_tls13_tickets = match purpose {
             // One connection for each node.
             Purpose::Messages => 0,
-            // Each is used once: one for the next connection, and one more until the client has as many as it keeps.
-            Purpose::Tunnel => 2,
+            // For the one that it used, or for the next connection.
+            Purpose::Tunnel => 1,
         };
         Ok(config)
     }
