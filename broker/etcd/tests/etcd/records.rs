@@ -57,6 +57,8 @@ impl OnEtcd {
 impl Place for OnEtcd {
     type End = EtcdStore;
 
+    const MAY_REFUSE: bool = true;
+
     fn open(&mut self) -> (Open<EtcdStore>, Vec<String>) {
         if !self.is_open {
             self.node.start(false);
