@@ -1,14 +1,17 @@
-//! `POST /channels/{name}/disconnect`: the operator closes connections of a channel.
+//! `POST /channels/{name}/disconnect`: the operator closes connections of a channel, on the node that serves it.
 
 use super::admin::{Admin, error, json};
-use super::channels::{Fault, silent};
+use super::channels::{Fault, NO_SUCH_CHANNEL, SILENT};
 use super::door::Seat;
 use super::log_line;
+use super::nodes::{NodePages, Posted};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use broker_core::id::Identity;
 use broker_core::shard::{Connections, Question, Reply};
+use codec::http::encode;
 use serde_json::{Value, json as value};
 
 pub(super) async fn disconnect(
@@ -20,25 +23,78 @@ pub(super) async fn disconnect(
     body: Bytes,
 ) -> Response {
     let wanted = is_json(&headers).and_then(|()| connections(&body));
-    let identity = admin.identity(&name, &query.unwrap_or_default());
-    let (which, channel) = match (wanted, identity) {
-        (Ok(which), Ok(channel)) => (which, channel),
-        (Err((code, text)), _) | (_, Err((code, text))) => return error(code, text),
+    let posted = Posted {
+        body: String::from_utf8_lossy(&body).into_owned(),
+        remote: seat.remote(),
     };
+    let answer = match wanted {
+        Ok(_) => answer(&admin, (&name, &query.unwrap_or_default()), posted).await,
+        Err(fault) => Err(fault),
+    };
+    match answer {
+        Ok((code, document)) => json(code, &document),
+        Err((code, text)) => error(code, text),
+    }
+}
+
+/// The answer of this node, or of the one that has the channel: it is asked once, whatever comes of it.
+async fn answer(
+    admin: &Admin,
+    (name, query): (&str, &str),
+    posted: Posted,
+) -> Result<(StatusCode, Value), Fault> {
+    let channel = admin.identity(name, query)?;
+    let Some(nodes) = admin.scope(query)? else {
+        return Ok((StatusCode::OK, here(admin, &channel, &posted).await?));
+    };
+    let owner = (nodes.owner)(&channel).ok_or(MOVES)?;
+    if *owner != *nodes.own {
+        return nodes.post(&owner, path(&channel), posted).await;
+    }
+    let document = by_owner(admin, nodes, &channel, &posted).await?;
+    Ok((StatusCode::OK, document))
+}
+
+/// Where another node has the page of a channel.
+fn path(channel: &Identity) -> String {
+    let mut path = format!("/channels/{}/disconnect?region=", channel.name());
+    encode(&mut path, channel.region());
+    path.push_str("&account=");
+    encode(&mut path, channel.account());
+    path
+}
+
+/// Closes connections of a channel that this node has. It may have gone to another one meanwhile.
+pub(super) async fn by_owner(
+    admin: &Admin,
+    nodes: &NodePages,
+    channel: &Identity,
+    posted: &Posted,
+) -> Result<Value, Fault> {
+    let document = here(admin, channel, posted).await;
+    let owner = (nodes.owner)(channel);
+    match document {
+        Err((StatusCode::NOT_FOUND, _)) if owner.is_none_or(|owner| *owner != *nodes.own) => {
+            Err(MOVES)
+        }
+        document => document,
+    }
+}
+
+/// Closes connections of a channel of this node.
+async fn here(admin: &Admin, channel: &Identity, posted: &Posted) -> Result<Value, Fault> {
+    let which = connections(posted.body.as_bytes())?;
     let question = Question::Disconnect {
         channel: channel.clone(),
         which: which.clone(),
     };
     match admin.ask_home(channel.clone(), question).await {
-        None => silent(),
+        None => Err((StatusCode::SERVICE_UNAVAILABLE, SILENT)),
         Some((_, Reply::Disconnected(Some(closed)))) => {
-            log_line::disconnected(&channel, &which, closed, seat.remote());
-            json(StatusCode::OK, &value!({ "connections": closed }))
+            log_line::disconnected(channel, &which, closed, posted.remote);
+            Ok(value!({ "connections": closed }))
         }
-        Some(_) => error(
-            StatusCode::NOT_FOUND,
-            "no such channel in this account and region: see /channels",
-        ),
+        Some(_) => Err((StatusCode::NOT_FOUND, NO_SUCH_CHANNEL)),
     }
 }
 
@@ -76,6 +132,11 @@ fn connections(body: &[u8]) -> Result<Connections, Fault> {
         (Some(_), Some(_)) | (None, None | Some(_)) => Err(BAD_BODY),
     }
 }
+
+const MOVES: Fault = (
+    StatusCode::SERVICE_UNAVAILABLE,
+    "no node serves the channel's slot for the moment, and nothing was closed: try again, or see /cluster",
+);
 
 const BAD_BODY: Fault = (
     StatusCode::BAD_REQUEST,

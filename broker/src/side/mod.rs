@@ -56,7 +56,7 @@ pub use history::{History, ShardLook};
 pub use log::{Log, log_to_stderr};
 pub use log_tail::LogTail;
 pub use metrics::{BUDGETS, ProcessState, Report};
-pub use nodes::{AskedPath, NodePages, NodeReplies, NodeReply, TakeReply};
+pub use nodes::{AskedPath, FindOwner, NodePages, NodeReplies, NodeReply, Post, Posted, TakeReply};
 pub use overview::Look;
 pub use process::{
     avoid_huge_pages, block_signals, end_on_panic, give_memory_back, monotonic, raise_descriptors,

@@ -3,11 +3,13 @@
 
 use super::admin::{Admin, error, json};
 use super::channels::{self, Fault, parameter};
-use super::trace;
+use super::{disconnect, trace};
 use axum::http::StatusCode;
 use axum::response::Response;
+use broker_core::id::Identity;
 use codec::http::decode;
 use serde_json::{Value, json as value};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -18,8 +20,28 @@ pub struct NodePages {
     pub own: Arc<str>,
     /// Asks the other nodes that have channels what they have at a path. Nothing comes when too much is asked.
     pub ask: Arc<dyn Fn(String) -> oneshot::Receiver<NodeReplies> + Send + Sync>,
+    /// The node that serves a channel, as far as this one knows; none while its slot has no owner.
+    pub owner: Arc<FindOwner>,
+    /// Posts to a path of one other node, once: whether that was carried out is unknown if it does not reply. Nothing
+    /// comes when too much is asked.
+    pub post: Arc<Post>,
     /// Paths that other nodes ask for.
     pub asked: Arc<Mutex<mpsc::Receiver<AskedPath>>>,
+}
+
+/// The name of the node that serves a channel.
+pub type FindOwner = dyn Fn(&Identity) -> Option<Box<str>> + Send + Sync;
+
+/// Takes the name of a node, a path, and what is posted to it.
+pub type Post = dyn Fn(&str, String, Posted) -> oneshot::Receiver<NodeReplies> + Send + Sync;
+
+/// What an operator posts to a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// The body.
+    pub body: String,
+    /// Where the operator is, for the log.
+    pub remote: SocketAddr,
 }
 
 /// What the other nodes have at a path.
@@ -49,6 +71,8 @@ pub type TakeReply = Box<dyn FnOnce(u16, &Value) + Send>;
 pub struct AskedPath {
     /// The path with its query.
     pub path: String,
+    /// What is posted to it, unless it is read.
+    pub posted: Option<Posted>,
     /// Takes status and document.
     pub reply: TakeReply,
 }
@@ -78,6 +102,25 @@ impl NodePages {
         // The first of a name counts.
         let replies = (self.ask)(format!("{path}?scope=node&{query}")).await;
         replies.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, BUSY))
+    }
+
+    /// Posts to the node that serves a channel, once: its answer.
+    ///
+    /// # Errors
+    /// It does not answer, so nobody knows whether it was carried out.
+    pub(super) async fn post(
+        &self,
+        owner: &str,
+        path: String,
+        posted: Posted,
+    ) -> Result<(StatusCode, Value), Fault> {
+        let replies = (self.post)(owner, path, posted).await;
+        let replies = replies.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, BUSY))?;
+        let reply = replies.replies.into_iter().next();
+        let NodeReply { status, body, .. } =
+            reply.ok_or((StatusCode::SERVICE_UNAVAILABLE, NO_REPLY))?;
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        Ok((status, body))
     }
 }
 
@@ -118,12 +161,37 @@ pub(super) async fn answer_nodes(admin: Admin) {
         return;
     };
     let mut asked = nodes.asked.lock().await;
-    while let Some(AskedPath { path, reply }) = asked.recv().await {
-        match own(&admin, &path).await {
+    while let Some(asked) = asked.recv().await {
+        let AskedPath {
+            path,
+            posted,
+            reply,
+        } = asked;
+        let answer = match posted {
+            None => own(&admin, &path).await,
+            Some(posted) => own_post(&admin, &nodes, &path, &posted).await,
+        };
+        match answer {
             Ok(document) => reply(StatusCode::OK.as_u16(), &document),
             Err((code, text)) => reply(code.as_u16(), &value!({ "error": text })),
         }
     }
+}
+
+/// What this node answers to what is posted to a path of its channels.
+async fn own_post(
+    admin: &Admin,
+    nodes: &NodePages,
+    path: &str,
+    posted: &Posted,
+) -> Result<Value, Fault> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let name = path.strip_prefix("/channels/");
+    let name = name.and_then(|rest| rest.strip_suffix("/disconnect"));
+    let name = name.ok_or(NO_SUCH_PAGE)?;
+    let name = decode(name).map_err(|_| NO_SUCH_PAGE)?;
+    let channel = admin.identity(&name, query)?;
+    disconnect::by_owner(admin, nodes, &channel, posted).await
 }
 
 /// What this node has at a path.
@@ -144,6 +212,8 @@ async fn own(admin: &Admin, path: &str) -> Result<Value, Fault> {
 }
 
 const BUSY: &str = "too much is asked of the other nodes: scope=node asks this one alone";
+const NO_REPLY: &str = "the node that has the channel does not answer, so nobody knows whether it has closed \
+                        connections: see /channels/NAME and /cluster, then try again";
 const NOT_ALL: &str = "not on the nodes that answer, and not all do: see /cluster";
 const NO_SUCH_PAGE: Fault = (
     StatusCode::NOT_FOUND,

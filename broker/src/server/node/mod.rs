@@ -16,7 +16,7 @@ mod view;
 use super::cluster::EtcdPart;
 use super::follower::NodeNews;
 use super::{Failure, data_dir::DataDir};
-use crate::edge::{Links, Post};
+use crate::edge::{Links, Post, shards_now};
 use crate::etcd_files::{self, EtcdFault};
 use crate::side::{AskedPath, ClusterPage, NodePages};
 use broker_core::cluster::slot_map::SlotMap;
@@ -124,7 +124,7 @@ impl Node {
             waiting,
             names: (part.name.clone(), part.node.clone()),
             counts,
-            pages: pages(&part.node, asking, asked_paths),
+            pages: pages(&part.node, asking, asked_paths, Arc::clone(map)),
         })
     }
 
@@ -217,12 +217,30 @@ fn inquire(inquiries: Inquiries, asked: Receiver<Event>) -> io::Result<()> {
 }
 
 /// What the admin listener asks the other nodes, and is asked by them.
-fn pages(own: &str, asking: Sender<Event>, asked: mpsc::Receiver<AskedPath>) -> NodePages {
+fn pages(
+    own: &str,
+    asking: Sender<Event>,
+    asked: mpsc::Receiver<AskedPath>,
+    map: Arc<SlotMap>,
+) -> NodePages {
+    let posting = asking.clone();
     NodePages {
         own: own.into(),
+        owner: Arc::new(move |channel| {
+            let owner = map.owner(channel, shards_now())?;
+            Some(map.name(owner).into())
+        }),
+        post: Arc::new(move |node, path, posted| {
+            let (to, replies) = oneshot::channel();
+            // As below; a node of the map has a name.
+            if let Some(node) = Name::new(node) {
+                let _ = posting.try_send(Event::Post(node, path, posted, to));
+            }
+            replies
+        }),
         ask: Arc::new(move |path| {
             let (to, replies) = oneshot::channel();
-            // Without room `to` is dropped, which says so.
+            // Without room `to` is dropped, and the caller learns that nothing comes.
             let _ = asking.try_send(Event::Get(path, to));
             replies
         }),

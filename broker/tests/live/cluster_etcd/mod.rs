@@ -2,12 +2,13 @@
 //! builds the broker with the cargo feature `cluster`.
 //!
 //! * [`meeting`]: what must work, through any node.
-//! * [`lists`]: what all nodes answer together.
+//! * [`lists`]: what all nodes answer together; [`disconnect`]: what one of them is to do for another.
 //! * [`moves`]: a node that drains, that is killed, and that comes back.
 //! * [`operator`]: what an operator asks of nodes through etcd.
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
 
 mod lists;
+mod disconnect;
 mod meeting;
 mod moves;
 pub(crate) mod nodes;

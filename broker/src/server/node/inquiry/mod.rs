@@ -7,15 +7,15 @@
 //!  a shard: Answered ◄── parts of all slots ◄── replies ◄─────┘     another node's inquiry ──► own shards ──► reply
 //! ```
 //! One thread, which waits for nobody but its own shards, for a moment. Each question is a *round*: it ends when all
-//! have replied, or when its time is over. What is lost on the way is asked for again. What becomes of a round says
-//! `page` for pages of channels, and this page for the others.
+//! have replied, or when its time is over. What is lost on the way is asked for again, but what changes something is
+//! sent once. What becomes of a round says `page` for pages of channels, and this page for the others.
 
 mod page;
 mod words;
 
 use super::desk::{Desk, Mailboxes};
 use crate::edge::Post;
-use crate::side::{AskedPath, NodeReplies, NodeReply, Survey};
+use crate::side::{AskedPath, NodeReplies, NodeReply, Posted, Survey};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::{CallRef, ShardId};
 use broker_core::shard::{Answer, PageQuestion, Question, Reply, Shard, SlotOrder};
@@ -37,6 +37,8 @@ pub(super) enum Event {
     Count(CallRef, Box<str>),
     /// An operator wants what the admin listeners of other nodes have at this path.
     Get(String, oneshot::Sender<NodeReplies>),
+    /// An operator posts to a path of the node of this name.
+    Post(Name, String, Posted, oneshot::Sender<NodeReplies>),
     /// Another node wants to know something.
     Inquired(Name, u64, Vec<u8>),
     /// Another node replies.
@@ -52,7 +54,8 @@ pub(super) const PATHS_MAX: usize = 16;
 /// Calls that wait until a page can be gathered for them. The next one is answered 503.
 const PAGES_WAITING_MAX: usize = 128;
 
-/// Paths of other nodes that are asked for at a time, and counts. One more is refused; a count is that of this node.
+/// Paths of other nodes that are asked for or posted to at a time, and counts. One more is refused; a count is that of
+/// this node.
 const GETS_MAX: usize = 8;
 const COUNTS_MAX: usize = 256;
 
@@ -148,7 +151,8 @@ impl Inquiries {
         match event {
             Event::List(caller, question) => self.list(caller, question),
             Event::Count(caller, prefix) => self.count(caller, &prefix),
-            Event::Get(path, to) => self.get(&path, to),
+            Event::Get(path, to) => self.get(words::get_inquiry(&path), to),
+            Event::Post(name, path, posted, to) => self.post(name, &path, &posted, to),
             Event::Inquired(from, number, inquiry) => self.inquired(from, number, &inquiry),
             Event::Replied(from, number, reply) => self.replied(&from, number, &reply),
         }
@@ -177,9 +181,19 @@ impl Inquiries {
 
     /// Begins a round with all other nodes that have a slot.
     fn begin(&mut self, what: What, inquiry: Vec<u8>, missing: Vec<Name>, until: Instant) {
+        let again = Instant::now() + AGAIN;
+        self.begin_round(what, inquiry, missing, (until, again));
+    }
+
+    fn begin_round(
+        &mut self,
+        what: What,
+        inquiry: Vec<u8>,
+        missing: Vec<Name>,
+        (until, again): (Instant, Instant),
+    ) {
         let number = self.next;
         self.next = number.wrapping_add(1);
-        let again = Instant::now() + AGAIN;
         let round = Round {
             what,
             inquiry,
@@ -221,14 +235,26 @@ impl Inquiries {
     }
 
     /// Without room `to` is dropped.
-    fn get(&mut self, path: &str, to: oneshot::Sender<NodeReplies>) {
-        let gets = self.rounds.values();
-        let gets = gets.filter(|round| matches!(round.what, What::Get(..)));
-        if gets.count() < GETS_MAX {
-            let (inquiry, nodes) = (words::get_inquiry(path), self.nodes());
-            let until = Instant::now() + GET_MAX;
+    fn get(&mut self, inquiry: Vec<u8>, to: oneshot::Sender<NodeReplies>) {
+        if self.has_room() {
+            let (nodes, until) = (self.nodes(), Instant::now() + GET_MAX);
             self.begin(What::Get(to, Vec::new()), inquiry, nodes, until);
         }
+    }
+
+    /// Without room `to` is dropped. It is sent once: without a reply nobody knows whether it was carried out.
+    fn post(&mut self, of: Name, path: &str, posted: &Posted, to: oneshot::Sender<NodeReplies>) {
+        if self.has_room() {
+            let inquiry = words::post_inquiry(path, posted);
+            let until = Instant::now() + GET_MAX;
+            self.begin_round(What::Get(to, Vec::new()), inquiry, vec![of], (until, until));
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let gets = self.rounds.values();
+        let gets = gets.filter(|round| matches!(round.what, What::Get(..)));
+        gets.count() < GETS_MAX
     }
 
     fn replied(&mut self, from: &Name, number: u64, reply: &[u8]) {
@@ -277,12 +303,15 @@ impl Inquiries {
                     self.others.reply(from, number, words::count_reply(count));
                 }
             }
-            Some(Inquiry::Get(path)) => self.ask_admin(from, number, path),
+            Some(Inquiry::Get(path)) => self.ask_admin(from, number, path, None),
+            Some(Inquiry::Post(path, posted)) => {
+                self.ask_admin(from, number, path, Some(posted));
+            }
             None => {}
         }
     }
 
-    fn ask_admin(&self, from: Name, number: u64, path: String) {
+    fn ask_admin(&self, from: Name, number: u64, path: String, posted: Option<Posted>) {
         let (others, to) = (self.others.clone(), from.clone());
         let reply = Box::new(move |status, body: &_| {
             let mut bytes = words::get_reply(status, body);
@@ -291,7 +320,12 @@ impl Inquiries {
             }
             others.reply(to, number, bytes);
         });
-        if self.admin.try_send(AskedPath { path, reply }).is_err() {
+        let asked = AskedPath {
+            path,
+            posted,
+            reply,
+        };
+        if self.admin.try_send(asked).is_err() {
             let bytes = words::get_reply(503, &json!({ "error": BUSY }));
             self.others.reply(from, number, bytes);
         }

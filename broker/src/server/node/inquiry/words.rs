@@ -1,6 +1,6 @@
 //! Inquiries and replies as JSON: members that a version does not know are passed over.
 
-use crate::side::NodeReply;
+use crate::side::{NodeReply, Posted};
 use broker_core::cluster::slot_set::SlotSet;
 use broker_core::limits::LIST_PAGE_MAX;
 use broker_core::record::{Listed, VERSION_BYTES, Version};
@@ -19,6 +19,8 @@ pub(super) enum Inquiry {
     Count(Box<str>),
     /// What its admin listener has at this path.
     Get(String),
+    /// That its admin listener takes this at a path, once.
+    Post(String, Posted),
 }
 
 /// The inquiry of these bytes; `None` if this version knows none such.
@@ -29,6 +31,13 @@ pub(super) fn inquiry(bytes: &[u8]) -> Option<Inquiry> {
     }
     if let Some(path) = asked.get("get") {
         return Some(Inquiry::Get(path.as_str()?.into()));
+    }
+    if let Some(path) = asked.get("post") {
+        let posted = Posted {
+            body: asked.get("body")?.as_str()?.into(),
+            remote: asked.get("remote")?.as_str()?.parse().ok()?,
+        };
+        return Some(Inquiry::Post(path.as_str()?.into(), posted));
     }
     let page = asked.get("page")?;
     let limit = usize::try_from(page.get("limit")?.as_u64()?).ok()?;
@@ -55,6 +64,12 @@ pub(super) fn count(bytes: &[u8]) -> Option<u64> {
 
 pub(super) fn get_inquiry(path: &str) -> Vec<u8> {
     json!({ "get": path }).to_string().into_bytes()
+}
+
+pub(super) fn post_inquiry(path: &str, Posted { body, remote }: &Posted) -> Vec<u8> {
+    json!({ "post": path, "body": body, "remote": remote.to_string() })
+        .to_string()
+        .into_bytes()
 }
 
 pub(super) fn get_reply(status: u16, body: &Value) -> Vec<u8> {
@@ -179,6 +194,12 @@ mod tests {
         assert_eq!(count(&count_reply(7)), Some(7));
         let path = "/channels?prefix=a%22";
         assert_eq!(inquiry(&get_inquiry(path)), Some(Inquiry::Get(path.into())));
+        let posted = Posted {
+            body: "{\"role\":\"all\"}".into(),
+            remote: ([127, 0, 0, 1], 9).into(),
+        };
+        let sent = post_inquiry(path, &posted);
+        assert_eq!(inquiry(&sent), Some(Inquiry::Post(path.into(), posted)));
         let body = json!({ "error": "no such channel" });
         let got = got("n2", &get_reply(404, &body)).unwrap();
         assert_eq!((&*got.node, got.status, got.body), ("n2", 404, body));
@@ -215,6 +236,9 @@ mod tests {
             "{}",
             "{\"page\":{\"prefix\":1,\"limit\":1}}",
             "{\"later\":{}}",
+            "{\"post\":\"/\",\"body\":\"\"}",
+            "{\"post\":\"/\",\"body\":\"\",\"remote\":\"here\"}",
+            "{\"post\":\"/\",\"body\":{},\"remote\":\"127.0.0.1:9\"}",
         ] {
             assert_eq!(inquiry(bad.as_bytes()), None, "{bad}");
         }
