@@ -6,7 +6,7 @@ use super::inquiry::Event;
 use super::journal::Journal;
 use crate::edge::Post;
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::message::{Held, Parcel};
+use broker_core::cluster::message::{Held, Parcel, ParcelSent};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::cluster::types::{Epoch, NodeId, ParcelId};
 use broker_core::id::{CallRef, ShardId, Slot};
@@ -185,6 +185,10 @@ impl Desk {
         let (Some((to, parcel)), Some(parcels)) = (to, self.parcels.get()) else {
             return;
         };
+        // A node that lost thousands of slots at once would send more parcels than wait for the cluster's thread.
+        if bytes.is_empty() && parcel.sent == ParcelSent::Late {
+            return;
+        }
         if !parcels.send(to, parcel, bytes) {
             tracing::warn!(
                 slot = slot.0,
