@@ -3,7 +3,7 @@
 
 use crate::limits::NAME_BYTES_MAX;
 use broker_core::cluster::limits::NODES_MAX;
-use broker_core::cluster::types::NodeId;
+use broker_core::cluster::types::{NodeId, NodeKey};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +26,12 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same for all nodes, of all versions (FNV-1a).
+    pub(crate) fn key(&self) -> NodeKey {
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        NodeKey(self.0.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
     }
 }
 
@@ -112,6 +118,16 @@ mod tests {
         }
         for wrong in ["", "a/b", "a b", "ä", &"x".repeat(64), "a\n"] {
             assert_eq!(Name::new(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_name_never_changes() {
+        for (name, key) in [
+            ("a", 0xaf63_dc4c_8601_ec8c),
+            ("foobar", 0x8594_4171_f739_67e8),
+        ] {
+            assert_eq!(Name::new(name).unwrap().key(), NodeKey(key));
         }
     }
 

@@ -28,7 +28,8 @@ impl Cluster {
             self.view.registration(*node).is_some()
                 && self.view.roster(*node) == Some(RosterState::Here)
         };
-        let nodes: Vec<NodeId> = self.view.nodes().filter(is_there).collect();
+        let mut nodes: Vec<NodeId> = self.view.nodes().filter(is_there).collect();
+        nodes.sort_unstable_by_key(|node| self.view.key(*node));
         let moves = rebalance(&self.view, &nodes);
         let mine = moves
             .into_iter()

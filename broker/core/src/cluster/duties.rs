@@ -1,11 +1,11 @@
-//! What a node does by itself: questions, keepalives, its registration, claims; and what is decided after each input.
+//! What a node does by itself: questions, keepalives, its registration; and what is decided after each input.
 
 use super::calls::Purpose;
-use super::limits::{ABSENT_MS, GRACE_MS, ROUND_MS, SLOTS_PER_CLAIM};
+use super::limits::{ABSENT_MS, GRACE_MS, ROUND_MS};
 use super::message::{Call, Compare, Ending, Held, Output, Question, Transaction};
 use super::node::Cluster;
 use super::registration::Place;
-use super::types::{Key, NodeId, Owner, ParcelId, Revision, RosterState, Slot, Value};
+use super::types::{Key, Owner, ParcelId, Revision, RosterState, Value};
 use crate::time::Now;
 
 impl Cluster {
@@ -218,54 +218,6 @@ impl Cluster {
         if let Some(watch) = self.calls.watch() {
             self.call(Purpose::Progress, Call::Progress(watch), now);
         }
-    }
-
-    /// Claims what this node may claim, in one transaction at a time, from a view without doubt.
-    fn claim(&mut self, now: Now) {
-        let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
-        if is_busy || self.calls.is_unsure() || self.transfers.is_draining() {
-            return;
-        }
-        let mut owners: Vec<NodeId> = Vec::new();
-        let mut claimed = Vec::new();
-        for number in 0..self.view.slots().len() {
-            let slot = Slot(u16::try_from(number).unwrap_or(u16::MAX));
-            let is_wanted = self.plan.may_claim(slot, &self.view, &self.silence, now);
-            if !is_wanted || self.slots.is_shunned(slot, now) || self.slots.own(slot).is_some() {
-                continue;
-            }
-            let record = self.view.slot(slot);
-            let former = record.owner.map(|owner| owner.node);
-            if let Some(node) = former.filter(|node| *node != self.me.node)
-                && !owners.contains(&node)
-            {
-                owners.push(node);
-            }
-            claimed.push((slot, record.epoch));
-            if claimed.len() + owners.len() >= SLOTS_PER_CLAIM {
-                break;
-            }
-        }
-        if claimed.is_empty() {
-            return;
-        }
-        let mut compares: Vec<Compare> = claimed
-            .iter()
-            .map(|&(slot, epoch)| at(Key::Slot(slot), epoch))
-            .collect();
-        owners.push(self.me.node);
-        for node in owners {
-            compares.push(at(Key::Registration(node), self.view.registration_at(node)));
-        }
-        let puts = claimed
-            .iter()
-            .map(|&(slot, _)| (Key::Slot(slot), owned(self.me, None)));
-        let transaction = Transaction {
-            compares,
-            puts: puts.collect(),
-            reads: false,
-        };
-        self.call(Purpose::Claim, Call::Transaction(transaction), now);
     }
 }
 

@@ -49,14 +49,16 @@ pub const FALLBACK_MS: u64 = 1_000;
 /// What chance adds to [`FALLBACK_MS`], at most, so that the others do not all claim at once.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
-/// How much longer they leave a slot that nobody ever owned: all nodes claim their parts of 4,096 slots then, batch by
-/// batch, and the quickest would take what the others have not come to.
+/// How much longer they leave a slot that nobody ever owned, counted from when the named node last took such a
+/// slot: all nodes claim their parts of 4,096 slots then, batch by batch, and the quickest would take what the others
+/// have not come to.
 pub const FIRST_FALLBACK_MS: u64 = 4_000;
 
 /// For this long after its start a node takes no slot of an owner that did not answer it since then.
 pub const GRACE_MS: u64 = 30_000;
 
-/// How long after the first registration slots that nobody ever owned are claimed.
+/// How long after the first registration slots that nobody ever owned are claimed, unless a node has begun to: one that
+/// starts later would otherwise count longer than the others wait for it.
 pub const FIRST_CLAIM_MS: u64 = 10_000;
 
 /// An owner that cannot serve a slot within this span, with etcd answering, gives it up.
@@ -67,6 +69,13 @@ pub const SHUN_MS: u64 = 30_000;
 
 /// Slots in one claim: etcd takes 128 operations a transaction.
 pub const SLOTS_PER_CLAIM: usize = 100;
+
+/// The pause after a claim that etcd did not make, while the view shows no reason; it doubles up to
+/// [`CLAIM_PAUSE_MAX_MS`]. A claim that lost against another one is tried again as soon as the view shows that.
+pub const CLAIM_PAUSE_MS: u64 = 50;
+
+/// Longest pause between claims that fail for no reason that the view shows: a fifteenth of what a recovery may take.
+pub const CLAIM_PAUSE_MAX_MS: u64 = 1_000;
 
 /// Slots whose records are read at a time.
 pub const LOADS_MAX: usize = 8;

@@ -217,6 +217,8 @@ pub enum Output {
         /// Whether it was taken.
         taken: bool,
     },
+    /// This process owns a slot from here on: for the log.
+    Gained(Held, Gain),
     /// Read the records of a slot.
     Load(Held),
     /// Admit to a slot, beginning with the messages of a parcel if one is named; other parcels of the slot are dropped.
@@ -246,6 +248,43 @@ pub enum Packed {
     Kept,
     /// Another node may use the parcel: here they are counted as withdrawn.
     Withdrawn,
+}
+
+/// How a slot came to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gain {
+    /// By a claim of its own.
+    Claimed(Taking),
+    /// Its owner gave it to this node: who that was, if it is known.
+    Received(Option<NodeId>),
+}
+
+/// From whom a slot is claimed, and why it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taking {
+    /// The owner, if it had one.
+    pub from: Option<NodeId>,
+    /// What let this node claim it.
+    pub reason: Reason,
+}
+
+/// Why a slot may be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Nobody ever owned it.
+    NeverOwned,
+    /// An earlier process of this node owned it, on the same data directory.
+    Restarted,
+    /// Its owner's registration is gone, and the owner did not answer that it serves the slot.
+    Silent,
+    /// Its owner's node runs on another data directory.
+    Replaced,
+    /// Its owner's node was started again, and did not claim the slot in time.
+    NotReclaimed,
+    /// Its owner could not serve it and gave it up.
+    GivenUp,
+    /// This process owns it, and settles a transfer without a known outcome by a new epoch.
+    Kept,
 }
 
 /// Why a slot is released.

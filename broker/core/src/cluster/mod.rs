@@ -24,9 +24,11 @@
 //! | [`slot_set`] | some of the slots |
 //! | [`secret`] | the keys that all nodes derive from one secret |
 //! | `calls` `registration` | calls of etcd under way; the registration under a lease |
+//! | `claims` | the next claim, and when one that failed is tried again |
 
 pub mod authority;
 mod calls;
+mod claims;
 mod departures;
 mod duties;
 pub mod fixed_map;

@@ -3,6 +3,7 @@
 
 use super::authority::{Authority, Standing};
 use super::calls::{Calls, Purpose};
+use super::claims::Claims;
 use super::limits::{GAP_MS, MARGIN_MS, NODES_MAX};
 use super::message::{Answer, Call, Held, Input, Output, Question};
 use super::plan::Plan;
@@ -10,7 +11,9 @@ use super::registration::Registering;
 use super::silence::Silence;
 use super::slots::{Slots, Stage};
 use super::transfer::Transfers;
-use super::types::{EtcdId, LeaseId, NodeId, Owner, Revision, RosterState, Slot, SlotRecord};
+use super::types::{
+    EtcdId, LeaseId, NodeId, NodeKey, Owner, Revision, RosterState, Slot, SlotRecord,
+};
 use super::view::View;
 use crate::time::Now;
 use std::collections::VecDeque;
@@ -52,6 +55,7 @@ pub struct Cluster {
     pub(super) silence: Silence,
     pub(super) authority: Authority,
     pub(super) plan: Plan,
+    pub(super) claims: Claims,
     pub(super) slots: Slots,
     pub(super) transfers: Transfers,
     pub(super) calls: Calls,
@@ -99,6 +103,7 @@ impl Cluster {
             silence: Silence::new(config.slots, reach_ms),
             authority: Authority::new(reach_ms, config.ttl_ms),
             plan: Plan::new(config.me, config.slots, config.ttl_ms, now, config.seed),
+            claims: Claims::default(),
             slots: Slots::new(config.slots),
             transfers: Transfers::new(config.me),
             calls: Calls::default(),
@@ -140,6 +145,12 @@ impl Cluster {
             Input::Rebalance => self.rebalance(),
         }
         self.settle(now);
+    }
+
+    /// Gives a node its key, before an input names it and in the order of numbers. Where all nodes have the same
+    /// numbers none need be given.
+    pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
+        self.view.set_key(node, key);
     }
 
     /// What is to be done next.
@@ -184,6 +195,12 @@ impl Cluster {
     #[must_use]
     pub fn served(&self) -> usize {
         self.slots.iter().filter(|(_, own)| own.is_held()).count()
+    }
+
+    /// Whether it gives all its slots away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.transfers.is_draining()
     }
 
     /// How many changes of slots it has seen: owners and epochs.

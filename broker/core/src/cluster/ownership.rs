@@ -1,7 +1,9 @@
 //! The own slots as the view has them: what is gained is loaded and served, what is lost is released, with its pending
 //! messages and parcels.
 
-use super::message::{Cause, Ending, Held, Output, Packed, Parcel, ParcelSent};
+use super::message::{
+    Cause, Ending, Gain, Held, Output, Packed, Parcel, ParcelSent, Reason, Taking,
+};
 use super::node::Cluster;
 use super::slots::{Own, Stage};
 use super::types::{NodeId, Revision, Slot, SlotRecord};
@@ -81,14 +83,17 @@ impl Cluster {
     pub(super) fn reconcile(&mut self, now: Now) {
         let changed = self.view.take_changed();
         self.slots.changes += changed.len() as u64;
-        for slot in changed {
+        for (slot, former) in changed {
             let record = self.view.slot(slot);
             let is_mine = record.owner == Some(self.me);
+            if let Some(owner) = record.owner.filter(|_| former.epoch == Revision(0)) {
+                self.plan.first_taken(owner.node, now);
+            }
             match self.slots.own(slot) {
                 Some(own) if own.epoch == record.epoch => {}
                 Some(own) if is_mine && own.parcel().is_some() && record.parcel.is_none() => {
                     // Retaken under a new epoch: the transfer was not made, and cannot be made any more.
-                    self.slots.gain(slot, record.epoch, now);
+                    self.gain(slot, record, former, now);
                     self.slots.enter(slot, Stage::Ready);
                     let epoch = record.epoch;
                     self.outputs
@@ -97,10 +102,10 @@ impl Cluster {
                 Some(own) => {
                     self.release(slot, own, record, now);
                     if is_mine {
-                        self.slots.gain(slot, record.epoch, now);
+                        self.gain(slot, record, former, now);
                     }
                 }
-                None if is_mine => self.slots.gain(slot, record.epoch, now),
+                None if is_mine => self.gain(slot, record, former, now),
                 None => {}
             }
             if !is_mine {
@@ -109,6 +114,22 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    fn gain(&mut self, slot: Slot, record: SlotRecord, former: SlotRecord, now: Now) {
+        let epoch = record.epoch;
+        self.slots.gain(slot, epoch, now);
+        let taking = self.plan.take(slot);
+        let gain = if record.parcel.is_some() {
+            Gain::Received(former.owner.map(|owner| owner.node))
+        } else {
+            Gain::Claimed(taking.unwrap_or(Taking {
+                from: Some(self.me.node),
+                reason: Reason::Kept,
+            }))
+        };
+        self.outputs
+            .push_back(Output::Gained(Held { slot, epoch }, gain));
     }
 
     fn release(&mut self, slot: Slot, own: Own, record: SlotRecord, now: Now) {

@@ -4,8 +4,9 @@ use super::limits::{
     ABSENT_MS, FALLBACK_MS, FALLBACK_SPREAD_MS, FIRST_CLAIM_MS, FIRST_FALLBACK_MS, GRACE_MS,
     RESTARTED_MS,
 };
+use super::message::{Reason, Taking};
 use super::silence::Silence;
-use super::types::{Epoch, Incarnation, NodeId, Owner, RosterState, Slot, SlotRecord};
+use super::types::{Epoch, Incarnation, NodeId, NodeKey, Owner, RosterState, Slot, SlotRecord};
 use super::view::View;
 use crate::time::Now;
 
@@ -16,6 +17,8 @@ pub struct Plan {
     started: Now,
     ttl_ms: u64,
     prospects: Vec<Prospect>,
+    /// By node: when it was last seen to take a slot that nobody ever owned.
+    first_taken: Vec<Option<Now>>,
     random: fastrand::Rng,
 }
 
@@ -29,6 +32,8 @@ struct Prospect {
     free: Option<Now>,
     /// How long this node leaves it to the one that rendezvous hashing names.
     fallback_ms: u64,
+    /// What let this node claim it, once something did.
+    taking: Option<Taking>,
 }
 
 /// Why a slot may be claimed at some moment.
@@ -53,13 +58,31 @@ impl Plan {
             started,
             ttl_ms,
             prospects: vec![Prospect::default(); usize::from(slots)],
+            first_taken: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
 
     /// The process was stopped: what was free must be found so again.
     pub fn gap(&mut self) {
-        self.prospects.fill(Prospect::default());
+        for prospect in &mut self.prospects {
+            (prospect.free, prospect.followed) = (None, None);
+        }
+    }
+
+    /// A slot that nobody ever owned has come to `node`.
+    pub fn first_taken(&mut self, node: NodeId, now: Now) {
+        if self.first_taken.len() <= node.index() {
+            self.first_taken.resize(node.index() + 1, None);
+        }
+        if let Some(place) = self.first_taken.get_mut(node.index()) {
+            *place = Some(now);
+        }
+    }
+
+    /// What let this node claim a slot that has come to it; nothing if it came in another way.
+    pub fn take(&mut self, slot: Slot) -> Option<Taking> {
+        self.prospects.get_mut(slot.index())?.taking.take()
     }
 
     /// Whether this node may claim `slot` now.
@@ -89,10 +112,14 @@ impl Plan {
                 false
             }
             Turn::Free => {
-                let since = self.freed(&mut prospect, now);
-                let is_first = record.epoch == Epoch::default();
-                let fallback_ms = prospect.fallback_ms + u64::from(is_first) * FIRST_FALLBACK_MS;
-                now.since(since) >= fallback_ms || self.is_named(slot, record, view)
+                let mut since = self.freed(&mut prospect, now);
+                let mut fallback_ms = prospect.fallback_ms;
+                let named = Self::named(slot, record, view);
+                if record.epoch == Epoch::default() {
+                    since = since.max(self.last_first(named));
+                    fallback_ms += FIRST_FALLBACK_MS;
+                }
+                now.since(since) >= fallback_ms || named == Some(self.me.node)
             }
             Turn::Followed => {
                 self.freed(&mut prospect, now);
@@ -100,6 +127,13 @@ impl Plan {
                 now.since(since) >= RESTARTED_MS
             }
         };
+        if may {
+            let (from, reason) = (
+                record.owner.map(|owner| owner.node),
+                reason(record, turn, view),
+            );
+            prospect.taking = Some(Taking { from, reason });
+        }
         if let Some(place) = self.prospects.get_mut(slot.index()) {
             *place = prospect;
         }
@@ -139,7 +173,8 @@ impl Plan {
         let Some(owner) = record.owner else {
             let since = view.first_registration().map_or(0, |at| now.since(at));
             let is_first = record.epoch == Epoch::default();
-            let is_due = !is_first || since >= FIRST_CLAIM_MS;
+            let has_begun = self.first_taken.iter().any(Option::is_some);
+            let is_due = !is_first || since >= FIRST_CLAIM_MS || has_begun;
             return if is_due { Turn::Free } else { Turn::Protected };
         };
         let is_mine = owner.node == self.me.node;
@@ -170,16 +205,38 @@ impl Plan {
             || view.roster(owner) != Some(RosterState::Here)
     }
 
-    /// Whether rendezvous hashing names this node, over the registered ones that are here.
+    /// When a node was last seen to take a slot that nobody ever owned.
+    fn last_first(&self, node: Option<NodeId>) -> Now {
+        let at = node.and_then(|node| self.first_taken.get(node.index()).copied());
+        at.flatten().unwrap_or_default()
+    }
+
+    /// The node that rendezvous hashing names, over the registered ones that are here.
     ///
     /// The node that owned the slot is left out: its next process claims it at once, or on an empty directory late.
-    fn is_named(&self, slot: Slot, record: SlotRecord, view: &View) -> bool {
+    fn named(slot: Slot, record: SlotRecord, view: &View) -> Option<NodeId> {
         let candidates = view.nodes().filter(|&node| {
             view.registration(node).is_some()
                 && view.roster(node) == Some(RosterState::Here)
                 && record.owner.is_none_or(|owner| owner.node != node)
         });
-        named(slot, candidates) == Some(self.me.node)
+        named(slot, candidates, |node| view.key(node))
+    }
+}
+
+/// Why a slot may be claimed whose turn has come.
+fn reason(record: SlotRecord, turn: Turn, view: &View) -> Reason {
+    match (turn, record.owner) {
+        (Turn::Own, _) => Reason::Restarted,
+        (Turn::Followed, _) => Reason::NotReclaimed,
+        (Turn::Free | Turn::Protected, None) if record.epoch == Epoch::default() => {
+            Reason::NeverOwned
+        }
+        (Turn::Free | Turn::Protected, None) => Reason::GivenUp,
+        (Turn::Free | Turn::Protected, Some(owner)) => match view.registration(owner.node) {
+            Some(_) => Reason::Replaced,
+            None => Reason::Silent,
+        },
     }
 }
 
@@ -199,14 +256,20 @@ fn followed(owner: Owner, view: &View, silence: &Silence) -> bool {
 
 /// The node that rendezvous hashing names for a slot. It changes for few slots when a node comes or leaves.
 #[must_use]
-pub fn named(slot: Slot, nodes: impl Iterator<Item = NodeId>) -> Option<NodeId> {
-    nodes.max_by_key(|&node| (weight(slot, node), node))
+pub fn named(
+    slot: Slot,
+    nodes: impl Iterator<Item = NodeId>,
+    key: impl Fn(NodeId) -> NodeKey,
+) -> Option<NodeId> {
+    nodes.max_by_key(|&node| {
+        let key = key(node);
+        (mixed(mixed(slot.0.into()) ^ key.0), key)
+    })
 }
 
-/// A well mixed number for a slot on a node (the finaliser of SplitMix64).
-fn weight(slot: Slot, node: NodeId) -> u64 {
-    let mut bits =
-        (u64::from(slot.0) << 32 | u64::from(node.0)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+/// A number, well mixed (the finaliser of SplitMix64).
+fn mixed(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
@@ -214,8 +277,8 @@ fn weight(slot: Slot, node: NodeId) -> u64 {
 
 /// Which slots each owner gives to whom, so that all nodes of `nodes` have an equal part, give or take one.
 ///
-/// Every node that has the same view finds the same list; a slot is in it at most once, and no node both gives and
-/// takes. Slots of owners that are not in `nodes` stay as they are.
+/// Every node that has the same view, and `nodes` in the same order, finds the same list; a slot is in it at most
+/// once, and no node both gives and takes. Slots of owners that are not in `nodes` stay as they are.
 #[must_use]
 pub fn rebalance(view: &View, nodes: &[NodeId]) -> Vec<(Slot, NodeId, NodeId)> {
     let mut counts = vec![0usize; nodes.len()];
@@ -264,12 +327,33 @@ mod tests {
     use super::*;
     use crate::cluster::types::Revision;
 
+    fn number_of(node: NodeId) -> NodeKey {
+        NodeKey(node.0.into())
+    }
+
+    /// Each process has its own numbers for nodes, in which it is the first.
+    #[test]
+    fn hashing_goes_by_what_all_nodes_have_in_common() {
+        let keys = [11, 7, 5].map(NodeKey);
+        let others = [2, 0, 1];
+        for number in 0..4096 {
+            let nodes = || (0..3).map(NodeId);
+            let one = named(Slot(number), nodes(), |node| keys[node.index()]);
+            let other = named(Slot(number), nodes(), |node| keys[others[node.index()]]);
+            assert_eq!(
+                one.unwrap().index(),
+                others[other.unwrap().index()],
+                "slot {number}"
+            );
+        }
+    }
+
     #[test]
     fn hashing_moves_only_the_slots_of_the_node_that_leaves() {
         let nodes = [NodeId(0), NodeId(1), NodeId(2)];
         for number in 0..4096 {
-            let before = named(Slot(number), nodes.into_iter());
-            let after = named(Slot(number), nodes.into_iter().take(2));
+            let before = named(Slot(number), nodes.into_iter(), number_of);
+            let after = named(Slot(number), nodes.into_iter().take(2), number_of);
             assert!(
                 before == after || before == Some(NodeId(2)),
                 "slot {number}"
@@ -281,7 +365,7 @@ mod tests {
     fn slots_spread_over_all_nodes() {
         let mut counts = [0u32; 5];
         for number in 0..4096 {
-            let node = named(Slot(number), (0..5).map(NodeId)).unwrap();
+            let node = named(Slot(number), (0..5).map(NodeId), number_of).unwrap();
             counts[node.index()] += 1;
         }
         assert!(

@@ -96,8 +96,9 @@ impl Cluster {
         }
         match call.purpose {
             Purpose::Transfer(slot, epoch) => self.resume(slot, epoch, Packed::Kept),
+            Purpose::Claim => self.claims.failed(now),
             Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Read => {}
-            Purpose::Progress | Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
+            Purpose::Progress | Purpose::Retake(..) | Purpose::Vacate => {}
             Purpose::Away | Purpose::Revoke | Purpose::Write(..) => {}
         }
         self.calls.want_read();
@@ -106,6 +107,9 @@ impl Cluster {
 
     /// A transaction was made: what it put is known.
     fn made(&mut self, call: &UnderWay, revision: Revision, now: Now) {
+        if call.purpose == Purpose::Claim {
+            self.claims.made();
+        }
         let put = |&(key, value): &(Key, Value)| Change {
             revision,
             key,
@@ -126,9 +130,9 @@ impl Cluster {
                 self.outputs.push_back(Output::WriteRefused(slot, number));
             }
             Purpose::Read => self.calls.want_read(),
+            Purpose::Claim => self.claims.failed(now),
             Purpose::Grant | Purpose::Register | Purpose::KeepAlive(_) | Purpose::Progress => {}
-            Purpose::Claim | Purpose::Retake(..) | Purpose::Vacate => {}
-            Purpose::Away | Purpose::Revoke => {}
+            Purpose::Retake(..) | Purpose::Vacate | Purpose::Away | Purpose::Revoke => {}
         }
     }
 

@@ -133,7 +133,7 @@ impl Transfers {
             let ready = slots.iter().filter(|(_, own)| own.stage == Stage::Ready);
             for (slot, own) in ready.take(room) {
                 let nodes = targets.iter().map(|target| target.owner.node);
-                let node = named(slot, nodes);
+                let node = named(slot, nodes, |node| view.key(node));
                 if let Some(target) = targets
                     .iter()
                     .find(|target| Some(target.owner.node) == node)

@@ -2,6 +2,11 @@
 
 pub use crate::id::{NodeId, Slot};
 
+/// What all nodes know a node by, where its [`NodeId`] is a number of one process: a hash of its name. What nodes must
+/// decide alike goes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeKey(pub u64);
+
 /// One start of a node's process.
 ///
 /// Two of the same directory are ordered by `start`: a directory is locked, so the later one proves that the earlier

@@ -2,7 +2,7 @@
 
 use super::limits::{NODES_MAX, PROGRESS_GAP_MS};
 use super::types::{
-    Change, Epoch, EtcdId, Key, NodeId, Owner, Registration, Revision, RosterState, Slot,
+    Change, Epoch, EtcdId, Key, NodeId, NodeKey, Owner, Registration, Revision, RosterState, Slot,
     SlotRecord, Snapshot, Value,
 };
 use crate::time::Now;
@@ -14,11 +14,13 @@ use crate::time::Now;
 pub struct View {
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeView>,
+    /// By node, as far as they were given.
+    keys: Vec<NodeKey>,
     complete: Revision,
     newest: Revision,
     etcd: Option<EtcdId>,
-    /// Slots whose record changed since [`Self::take_changed`].
-    changed: Vec<Slot>,
+    /// Slots whose record changed since [`Self::take_changed`], and the record before.
+    changed: Vec<(Slot, SlotRecord)>,
     currency: Currency,
     first_registration: Option<Now>,
 }
@@ -48,6 +50,7 @@ impl View {
         Self {
             slots: vec![SlotRecord::default(); usize::from(slots)],
             nodes: Vec::new(),
+            keys: Vec::new(),
             complete: Revision(0),
             newest,
             etcd,
@@ -125,9 +128,34 @@ impl View {
             .map_or(Revision(0), |registration| registration.revision)
     }
 
+    /// The revision that a transaction must compare a watched key with; 0 when there is none.
+    #[must_use]
+    pub fn at(&self, key: Key) -> Revision {
+        match key {
+            Key::Slot(slot) => self.slot(slot).epoch,
+            Key::Registration(node) => self.registration_at(node),
+            Key::Roster(node) => self.roster_at(node),
+            Key::Record(..) => Revision(0),
+        }
+    }
+
     /// All nodes that any key names.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(|index| NodeId(u16::try_from(index).unwrap_or(u16::MAX)))
+    }
+
+    /// Gives a node its key; those with lower numbers have theirs.
+    pub fn set_key(&mut self, node: NodeId, key: NodeKey) {
+        if node.index() == self.keys.len() && node.index() < NODES_MAX {
+            self.keys.push(key);
+        }
+    }
+
+    /// What all nodes know a node by; its number where all have the same.
+    #[must_use]
+    pub fn key(&self, node: NodeId) -> NodeKey {
+        let key = self.keys.get(node.index()).copied();
+        key.unwrap_or_else(|| NodeKey(node.0.into()))
     }
 
     /// When this process first saw a registration, its own included.
@@ -229,8 +257,8 @@ impl View {
             return;
         };
         if record.epoch > known.epoch {
-            *known = record;
-            self.changed.push(slot);
+            let former = std::mem::replace(known, record);
+            self.changed.push((slot, former));
             self.raise(record.epoch);
             if let Some(owner) = record.owner {
                 self.grow(owner.node);
@@ -238,8 +266,8 @@ impl View {
         }
     }
 
-    /// The slots whose record changed since the last call; some may be named twice.
-    pub fn take_changed(&mut self) -> Vec<Slot> {
+    /// The slots whose record changed since the last call, with the record before; some may be named twice.
+    pub fn take_changed(&mut self) -> Vec<(Slot, SlotRecord)> {
         std::mem::take(&mut self.changed)
     }
 

@@ -19,7 +19,7 @@ use crate::world::TTL_MS;
 use broker_core::cluster::Cluster;
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::{CALL_MS, TICK_MS};
-use broker_core::cluster::message::{Answer, Call, Ending, Held};
+use broker_core::cluster::message::{Answer, Call, Ending, Gain, Held, Reason, Taking};
 use broker_core::cluster::types::{Epoch, Key, NodeId, Owner, ParcelId, Slot, Value};
 use broker_core::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -356,6 +356,22 @@ impl Check {
         if script.none_lost && self.active.contains(&0) {
             self.breaks(format!("I7 at {now}: messages are with nobody"));
         }
+    }
+
+    /// A process says how a slot came to it.
+    pub(crate) fn gains(&mut self, gain: Gain) {
+        self.met(match gain {
+            Gain::Received(_) => "received",
+            Gain::Claimed(Taking { reason, .. }) => match reason {
+                Reason::NeverOwned => "claimed, never owned",
+                Reason::Restarted => "claimed after a restart",
+                Reason::Silent => "claimed, owner silent",
+                Reason::Replaced => "claimed, owner replaced",
+                Reason::NotReclaimed => "claimed, owner did not claim",
+                Reason::GivenUp => "claimed, given up",
+                Reason::Kept => "kept",
+            },
+        });
     }
 
     pub(crate) fn exits(&mut self, ending: Ending) {

@@ -28,25 +28,8 @@ impl Script {
             _ => rng.u16(1..9),
         };
         let delay_max = *rng.choice([2, 10, 40, 40, 200, 400].iter()).unwrap_or(&10);
-        let mut script = Self {
-            class: "chaos",
-            hosts: members,
-            members,
-            slots,
-            delay_max,
-            sends_again: rng.bool(),
-            is_new: false,
-            lag: Vec::new(),
-            steps: Vec::new(),
-            begins: START_MS + loads_ms(slots),
-            settled: 0,
-            ends: 0,
-            moves_max: None,
-            moves_once: false,
-            unserved_max: None,
-            none_lost: false,
-            steady: Vec::new(),
-        };
+        let mut script = Self::of(members, slots, delay_max);
+        script.sends_again = rng.bool();
         match rng.u32(..100) {
             0..40 => chaos(&mut script, rng),
             40..58 => nothing_moves(&mut script, rng),
@@ -64,6 +47,29 @@ impl Script {
         // Steps of one moment keep their order.
         script.steps.sort_by_key(|(at, _)| *at);
         script
+    }
+
+    /// A script of which nothing happens so far.
+    pub(crate) fn of(members: usize, slots: u16, delay_max: u64) -> Self {
+        Self {
+            class: "chaos",
+            hosts: members,
+            members,
+            slots,
+            delay_max,
+            sends_again: false,
+            is_new: false,
+            lag: Vec::new(),
+            steps: Vec::new(),
+            begins: START_MS + loads_ms(slots),
+            settled: 0,
+            ends: 0,
+            moves_max: None,
+            moves_once: false,
+            unserved_max: None,
+            none_lost: false,
+            steady: Vec::new(),
+        }
     }
 
     /// No slot is unserved for longer than this, in milliseconds, beyond what loading many slots takes.

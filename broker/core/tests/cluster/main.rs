@@ -20,6 +20,7 @@ mod check;
 mod classes;
 mod contact;
 mod etcd;
+mod first;
 mod host;
 mod net;
 mod outputs;
@@ -39,10 +40,17 @@ const PROGRESS: u64 = 100_000;
 /// What an ordinary run must meet.
 const MUST_MEET: &[&str] = &[
     "alone",
+    "claimed after a restart",
+    "claimed, given up",
+    "claimed, never owned",
+    "claimed, owner did not claim",
+    "claimed, owner replaced",
+    "claimed, owner silent",
     "drained",
     "drained, slots left",
     "overlap",
     "overlap by the exception",
+    "received",
     "released, not loaded",
     "released by a transfer",
     "released to a newer epoch",

@@ -13,6 +13,8 @@ pub(crate) struct Net {
     cuts: BTreeSet<(End, End)>,
     pub(crate) delay_min: u64,
     pub(crate) delay_max: u64,
+    /// A node whose messages take longer, both ways, and by how much.
+    pub(crate) slow: Option<(End, u64)>,
     /// Whether messages of a cut way arrive once it is over, as TCP sends them again.
     pub(crate) sends_again: bool,
 }
@@ -23,18 +25,20 @@ impl Net {
             cuts: BTreeSet::new(),
             delay_min,
             delay_max,
+            slow: None,
             sends_again,
         }
     }
 
-    pub(crate) fn delay(&self, rng: &mut fastrand::Rng) -> u64 {
+    pub(crate) fn delay(&self, from: End, to: End, rng: &mut fastrand::Rng) -> u64 {
+        let slow = self.slow.filter(|(end, _)| [from, to].contains(end));
         // Mostly quick; now and then as slow as may be.
         let max = if rng.u8(..) < 230 {
             self.delay_min + (self.delay_max - self.delay_min) / 8
         } else {
             self.delay_max
         };
-        rng.u64(self.delay_min..=max)
+        rng.u64(self.delay_min..=max) + slow.map_or(0, |(_, more)| more)
     }
 
     pub(crate) fn cut(&mut self, from: End, to: End) {

@@ -1,5 +1,6 @@
 //! What a node wants done, and what becomes of its pending messages.
 
+use crate::net::ETCD;
 use crate::world::{What, World};
 use broker_core::cluster::message::{
     Call, CallId, Cause, Held, Input, Output, Packed, Parcel, ParcelSent, Reply,
@@ -60,8 +61,8 @@ impl World {
             Output::Etcd(id, call) => self.send_call(number, id, call),
             Output::Ask(to, question) => {
                 let input = Input::Question(me, question);
-                let at = self.now + self.net.delay(&mut self.rng);
                 let (from, to) = (number, to.index());
+                let at = self.now + self.net.delay(from, to, &mut self.rng);
                 self.push(
                     at,
                     What::Asks {
@@ -92,6 +93,7 @@ impl World {
                     Vec::new(),
                 );
             }
+            Output::Gained(_, gain) => self.check.gains(gain),
             Output::Load(held) => self.load(number, held),
             Output::Serve(..)
             | Output::Merge(..)
@@ -116,7 +118,7 @@ impl World {
         self.check.calls(number, host.node, &call, self.now);
         host.calls.push(host.clock(self.now));
         let (from, process) = (number, host.process);
-        let at = self.now + self.net.delay(&mut self.rng);
+        let at = self.now + self.net.delay(from, ETCD, &mut self.rng);
         self.push(
             at,
             What::Calls {

@@ -118,7 +118,7 @@ impl World {
     }
 
     fn stream(&mut self, host: usize, input: Input) {
-        let delay = self.net.delay(&mut self.rng);
+        let delay = self.net.delay(ETCD, host, &mut self.rng);
         let lag = self.script.lag[host];
         let Some(stream) = &mut self.watches[host] else {
             return;

@@ -136,6 +136,11 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let script = Script::new(&mut rng);
+        Self::of(script, rng)
+    }
+
+    /// The world of a script.
+    pub(crate) fn of(script: Script, mut rng: fastrand::Rng) -> Self {
         let slots = script.slots;
         let mut hosts: Vec<Host> = (0..script.hosts)
             .map(|number| Host::new(number, slots, u32::try_from(number).unwrap_or(0) + 1))
@@ -347,7 +352,7 @@ impl World {
         input: Input,
         messages: Vec<u32>,
     ) {
-        let at = self.now + self.net.delay(&mut self.rng);
+        let at = self.now + self.net.delay(from, to, &mut self.rng);
         self.push(
             at,
             What::Arrives {

@@ -13,6 +13,7 @@ mod operator;
 mod outputs;
 mod parcels;
 mod records;
+mod slot_log;
 mod trouble;
 
 use crate::config::Config;
@@ -139,6 +140,8 @@ struct Node<S: Service, P> {
     cluster: Cluster,
     settings: cluster::Config,
     translator: Translator,
+    /// Nodes whose keys the core has.
+    named: usize,
     service: S,
     peers: P,
     control: Control,
@@ -262,6 +265,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             cluster: Cluster::new(&settings, now()),
             settings,
             translator,
+            named: 0,
             service: parts.service,
             peers: parts.peers,
             control: Control::new(control, config.ttl_ms),
@@ -332,6 +336,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     /// Gives the core everything that waits, and does what it wants.
     fn settle(&mut self) {
         self.obey();
+        self.give_keys();
         while let Some(input) = self.inputs.pop_front() {
             self.cluster.handle(input, now());
             while let Some(output) = self.cluster.poll_output() {
@@ -340,6 +345,15 @@ impl<S: Service, P: Peers> Node<S, P> {
         }
         self.send_writes();
         self.publish();
+    }
+
+    /// The core knows nodes by numbers of this process: it gets what all nodes have in common.
+    fn give_keys(&mut self) {
+        let names = self.translator.names.all().skip(self.named);
+        for (node, name) in names {
+            self.cluster.set_key(node, name.key());
+            self.named += 1;
+        }
     }
 
     /// Connects if it is time.

@@ -1,6 +1,7 @@
 //! What the core wants done.
 
 use super::handle::{Inspection, NodeState};
+use super::slot_log::{Giving, SlotLog};
 use super::{Node, now};
 use crate::names::Name;
 use crate::order::{Order, Service};
@@ -8,8 +9,8 @@ use crate::peers::Peers;
 use crate::wire::{self, Message};
 use broker_core::cluster::authority::Standing;
 use broker_core::cluster::limits::SLOTS;
-use broker_core::cluster::message::{Call, Cause, Held, Output, Transaction};
-use broker_core::cluster::types::{Epoch, Key, NodeId, Slot, Value};
+use broker_core::cluster::message::{Call, Output, Transaction};
+use broker_core::cluster::types::{Key, NodeId, Slot, Value};
 use tracing::{info, warn};
 
 impl<S: Service, P: Peers> Node<S, P> {
@@ -31,13 +32,13 @@ impl<S: Service, P: Peers> Node<S, P> {
                     self.service.order(Order::Send(name.clone(), parcel));
                 }
             }
+            Output::Gained(held, gain) => self.changes.slots.gained(held, gain),
             Output::Load(held) => {
                 self.service.order(Order::Load(held));
                 self.load(held);
             }
             Output::Serve(held, parcel) => {
-                let came_with = self.cluster.record(held.slot).parcel;
-                self.changes.gained(came_with.is_some()).add(held);
+                self.changes.slots.serves(held);
                 self.service.order(Order::Serve(held, parcel));
             }
             Output::Merge(held, id) => self.service.order(Order::Merge(held, id)),
@@ -45,7 +46,12 @@ impl<S: Service, P: Peers> Node<S, P> {
             Output::Pause(held, id) => self.service.order(Order::Pause(held, id)),
             Output::Resume(held, packed) => self.service.order(Order::Resume(held, packed)),
             Output::Release(held, cause) => {
-                self.changes.released(cause).add(held);
+                let record = self.cluster.record(held.slot);
+                let giving = match self.cluster.is_draining() {
+                    true => Giving::Drain,
+                    false => Giving::Rebalance,
+                };
+                self.changes.slots.released(held, cause, record, giving);
                 self.service.order(Order::Release(held, cause));
             }
             Output::Alone => {
@@ -76,14 +82,12 @@ impl<S: Service, P: Peers> Node<S, P> {
         }
     }
 
-    /// A line for each thing that happened to slots since the last tick.
+    /// Lines for what happened to slots since the last tick, and to the registration.
     pub(super) fn log_slots(&mut self) {
-        for (what, slots) in self.changes.take() {
-            info!(
-                "{} slots {what}, epochs {} to {}",
-                slots.count, slots.first.0, slots.last.0
-            );
-        }
+        let names = &self.translator.names;
+        self.changes
+            .slots
+            .write(|node| names.name(node).map(Name::as_str));
         let is_registered = self.cluster.is_registered(self.settings.me.node)
             && self.cluster.standing() != Standing::Starting;
         if is_registered != self.changes.is_registered {
@@ -152,81 +156,10 @@ fn writes_record(transaction: &Transaction) -> bool {
     transaction.puts.iter().any(is_record)
 }
 
-/// Slots that changed since the last line of the log.
+/// What the next lines of the log are about, and the state that the last ones described.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    claimed: Group,
-    received: Group,
-    transferred: Group,
-    superseded: Group,
-    not_loaded: Group,
-    ended: Group,
+    slots: SlotLog,
     is_other_history: bool,
     is_registered: bool,
-}
-
-/// Slots: how many, and of which epochs.
-#[derive(Clone, Copy, Debug, Default)]
-struct Group {
-    count: usize,
-    first: Epoch,
-    last: Epoch,
-}
-
-impl Group {
-    fn add(&mut self, held: Held) {
-        self.first = if self.count == 0 {
-            held.epoch
-        } else {
-            self.first.min(held.epoch)
-        };
-        self.last = self.last.max(held.epoch);
-        self.count += 1;
-    }
-}
-
-impl Changes {
-    fn gained(&mut self, by_transfer: bool) -> &mut Group {
-        if by_transfer {
-            &mut self.received
-        } else {
-            &mut self.claimed
-        }
-    }
-
-    fn released(&mut self, cause: Cause) -> &mut Group {
-        match cause {
-            Cause::Transferred => &mut self.transferred,
-            Cause::Superseded(_) => &mut self.superseded,
-            Cause::NotLoaded => &mut self.not_loaded,
-            Cause::Ends => &mut self.ended,
-        }
-    }
-
-    fn take(&mut self) -> impl Iterator<Item = (&'static str, Group)> + use<> {
-        let all = [
-            (
-                "claimed, served from here on",
-                std::mem::take(&mut self.claimed),
-            ),
-            (
-                "transferred to this node, served from here on",
-                std::mem::take(&mut self.received),
-            ),
-            (
-                "transferred to other nodes",
-                std::mem::take(&mut self.transferred),
-            ),
-            (
-                "released: other nodes own them",
-                std::mem::take(&mut self.superseded),
-            ),
-            (
-                "released: their records were not loaded",
-                std::mem::take(&mut self.not_loaded),
-            ),
-            ("released at the end", std::mem::take(&mut self.ended)),
-        ];
-        all.into_iter().filter(|(_, slots)| slots.count > 0)
-    }
 }

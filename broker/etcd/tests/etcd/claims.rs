@@ -75,8 +75,9 @@ fn share_and_drain(world: &World) {
     world.all_served(FIRST);
     let shares = [&n1, &n2, &n3].map(|node| node.serves());
     eprintln!("shares: {shares:?}");
-    // Equal shares are what the simulation shows: here a slow machine lets others claim what waits.
-    assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
+    // What hashing names: about equal parts.
+    let is_part = |share: &usize| (1_200..1_530).contains(share);
+    assert!(shares.iter().all(is_part), "{shares:?}");
     for node in [&n1, &n2, &n3] {
         let known = node.inspect().slots;
         assert!(

@@ -4,11 +4,12 @@
 //! * [`meeting`]: what must work, through any node.
 //! * [`lists`]: what all nodes answer together; [`disconnect`]: what one of them is to do for another.
 //! * [`moves`]: a node that drains, that is killed, and that comes back.
+//! * [`slot_lines`]: what the log says of slots.
 //! * [`operator`]: what an operator asks of nodes through etcd.
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
 
-mod lists;
 mod disconnect;
+mod lists;
 mod meeting;
 mod moves;
 pub(crate) mod nodes;
@@ -21,4 +22,5 @@ mod operator;
 #[path = "../../../etcd/tests/etcd/server.rs"]
 pub(crate) mod server;
 pub(crate) mod setup;
+mod slot_lines;
 mod trouble;

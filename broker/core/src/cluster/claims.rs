@@ -1,0 +1,109 @@
+//! Claims: what this node takes next, in one transaction at a time, and when it tries again after one was not made.
+
+use super::calls::Purpose;
+use super::duties::{at, owned};
+use super::limits::{CLAIM_PAUSE_MAX_MS, CLAIM_PAUSE_MS, SLOTS_PER_CLAIM};
+use super::message::{Call, Compare, Transaction};
+use super::node::Cluster;
+use super::types::{Epoch, Key, NodeId, Slot};
+use super::view::View;
+use crate::time::Now;
+
+/// What became of the last claim. One per process.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    /// What it compared.
+    compared: Vec<Compare>,
+    /// Until when it is not repeated, if it was not made and the view shows the same.
+    paused: Option<Now>,
+    /// The last pause, in milliseconds; 0 when the last claim was made.
+    pause_ms: u64,
+}
+
+impl Claims {
+    /// A claim is sent.
+    fn sends(&mut self, compares: &[Compare]) {
+        self.compared = compares.to_vec();
+        self.paused = None;
+    }
+
+    /// The last one was made.
+    pub(super) fn made(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The last one was not made.
+    pub(super) fn failed(&mut self, now: Now) {
+        self.pause_ms = (2 * self.pause_ms).clamp(CLAIM_PAUSE_MS, CLAIM_PAUSE_MAX_MS);
+        self.paused = Some(now.after(self.pause_ms));
+    }
+
+    /// Whether the next one waits: the last one failed for a reason that the view does not show.
+    fn is_paused(&self, view: &View, now: Now) -> bool {
+        let is_same = |compare: &Compare| view.at(compare.key) == compare.at;
+        self.paused.is_some_and(|until| now < until) && self.compared.iter().all(is_same)
+    }
+}
+
+impl Cluster {
+    /// Claims what this node may claim, from a view without doubt.
+    pub(super) fn claim(&mut self, now: Now) {
+        let is_busy = self.calls.awaits(&Purpose::Claim) || self.calls.awaits(&Purpose::Read);
+        if is_busy
+            || self.calls.is_unsure()
+            || self.transfers.is_draining()
+            || self.claims.is_paused(&self.view, now)
+        {
+            return;
+        }
+        let (claimed, owners) = self.claimable(now);
+        if claimed.is_empty() {
+            return;
+        }
+        let mut compares: Vec<Compare> = claimed
+            .iter()
+            .map(|&(slot, epoch)| at(Key::Slot(slot), epoch))
+            .collect();
+        for node in owners.into_iter().chain([self.me.node]) {
+            compares.push(at(Key::Registration(node), self.view.registration_at(node)));
+        }
+        self.claims.sends(&compares);
+        let puts = claimed
+            .iter()
+            .map(|&(slot, _)| (Key::Slot(slot), owned(self.me, None)));
+        let transaction = Transaction {
+            compares,
+            puts: puts.collect(),
+            reads: false,
+        };
+        self.call(Purpose::Claim, Call::Transaction(transaction), now);
+    }
+
+    /// The slots of the next claim, and their other owners: as many as one transaction takes.
+    fn claimable(&mut self, now: Now) -> (Vec<(Slot, Epoch)>, Vec<NodeId>) {
+        let mut owners: Vec<NodeId> = Vec::new();
+        let mut claimed = Vec::new();
+        for number in 0..self.view.slots().len() {
+            let slot = Slot(u16::try_from(number).unwrap_or(u16::MAX));
+            let is_wanted = self.plan.may_claim(slot, &self.view, &self.silence, now);
+            if !is_wanted || self.slots.is_shunned(slot, now) || self.slots.own(slot).is_some() {
+                continue;
+            }
+            let record = self.view.slot(slot);
+            let former = record.owner.map(|owner| owner.node);
+            if let Some(node) = former.filter(|node| *node != self.me.node)
+                && !owners.contains(&node)
+            {
+                owners.push(node);
+            }
+            claimed.push((slot, record.epoch));
+            if claimed.len() + owners.len() >= SLOTS_PER_CLAIM {
+                break;
+            }
+        }
+        (claimed, owners)
+    }
+}
+
+#[cfg(test)]
+mod tests;
