@@ -273,6 +273,26 @@ fn messages_of_an_earlier_connection_are_no_fault() {
     );
 }
 
+/// The viewer waits since before it sent that offer, and is not open again yet: the master answers its next one.
+#[test]
+fn an_offer_that_comes_while_its_viewer_connects_again_is_no_fault() {
+    let mut channel = Channel::new(Fault::Nothing, TERMS);
+    channel.crew.desk.now_ns = 2;
+    channel.open(1, Party::Viewer(Viewer::new(0, 0)));
+    let Party::Viewer(mut viewer) = channel.crew.leave(1, Verdict::Broken) else {
+        panic!("a viewer was there");
+    };
+    viewer.restart(0);
+    channel.crew.seat(1, Party::Viewer(viewer));
+    channel.carry(1);
+    assert!(channel.crew.desk.tally.is_clean());
+    assert_eq!(
+        channel.crew.desk.errors.kinds()["message_of_an_earlier_connection"],
+        1
+    );
+    assert!(channel.outs[0].is_empty(), "the master does not answer it");
+}
+
 #[test]
 fn candidates_trickle_one_by_one_each_way() {
     let terms = Terms {

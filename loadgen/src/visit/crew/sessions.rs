@@ -135,8 +135,8 @@ impl Crew {
     }
 }
 
-/// The viewer on a line, if a message that was sent then is one of its connection; one of an earlier connection is
-/// counted.
+/// The viewer on a line, if a message that was sent then is one of its connection; one of an earlier connection, as are
+/// all while it has none, is counted.
 fn viewer_of<'a>(
     people: &'a mut [Person],
     desk: &mut Desk,
@@ -146,7 +146,7 @@ fn viewer_of<'a>(
     let Party::Viewer(viewer) = &mut people.get_mut(line as usize)?.party else {
         return None;
     };
-    if sent_ns < viewer.since_ns {
+    if sent_ns < viewer.since_ns || !viewer.stage.is_open() {
         desk.errors.count("message_of_an_earlier_connection");
         return None;
     }
