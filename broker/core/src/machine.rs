@@ -41,6 +41,8 @@ pub struct Tunnelled {
     pub peer: Peer,
     /// Its request as it came, and whatever followed.
     pub bytes: Vec<u8>,
+    /// It may be sent to another node after one that closed the connection without a byte of an answer.
+    pub repeats: bool,
 }
 
 /// Why another node did not answer.

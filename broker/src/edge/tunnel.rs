@@ -40,7 +40,7 @@ pub(super) struct Tunnels<M: Machine> {
     due: BTreeSet<(Now, u32)>,
     /// Those that the owner has not greeted, by the client's address.
     beginning: Crowd<u32>,
-    /// Bytes of the requests of those.
+    /// Bytes of requests that were not sent, or may be sent again.
     request_bytes: usize,
     /// Those of which bytes wait for a side that has no room.
     stalled: BTreeSet<u32>,
@@ -90,8 +90,9 @@ struct Tunnel<M: Machine> {
     stage: Stage,
     /// The session, until the owner has answered: it answers if the owner does not.
     parcel: Option<M::Parcel>,
-    /// What goes to the owner behind the header; then empty.
+    /// What goes to the owner behind the header. Then empty, or if it `repeats`, once the owner has answered.
     request: Vec<u8>,
+    repeats: bool,
     /// The same, when it ends before that.
     unsent: Vec<u8>,
     client: Half,

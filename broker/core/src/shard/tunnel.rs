@@ -199,11 +199,13 @@ pub(super) fn tunnelled(parcel: &mut Parcel) -> Option<Tunnelled> {
     Some(Tunnelled {
         peer: parcel.peer,
         bytes: std::mem::take(&mut onward.bytes),
+        // A call may have been carried out; an upgrade ends with its connection.
+        repeats: !matches!(onward.purpose, Purpose::Api(_)),
     })
 }
 
 /// The other node did not answer, and the log gets a line: the client waits for another one if that got nothing of its
-/// request, else it gets 503.
+/// request, or nothing that may not be repeated, which is `unsent`; else it gets 503.
 pub(super) fn bounce(
     sockets: &mut Sockets,
     books: &mut Books,

@@ -41,7 +41,12 @@ impl<M: Machine> Edge<M> {
         let mut parcel = self.machine.release(session);
         let mut client = Half::new(socket, tls);
         client.ended = ended.then_some(self.at.now);
-        let Some(Tunnelled { peer, mut bytes }) = M::tunnelled(&mut parcel) else {
+        let Some(Tunnelled {
+            peer,
+            mut bytes,
+            repeats,
+        }) = M::tunnelled(&mut parcel)
+        else {
             debug_assert!(false, "a session that is to be passed on says so");
             let failed = (node, TunnelFailure::Closed);
             return self.return_client(client, parcel, failed, Vec::new());
@@ -62,6 +67,7 @@ impl<M: Machine> Edge<M> {
                     stage: Stage::Connecting,
                     parcel: Some(parcel),
                     request: bytes,
+                    repeats,
                     unsent: Vec::new(),
                     client,
                     owner,
@@ -217,19 +223,22 @@ impl<M: Machine> Edge<M> {
             tls: tunnel.peer.tls,
         };
         tunnel.stage = Stage::Open;
-        let request = self.request_leaves(place, tunnel);
+        self.tunnels.beginning.leave(place);
+        let request = &tunnel.request;
         let mut first = Vec::with_capacity(codec::proxy::HEADER_BYTES_MAX + request.len());
         write(&mut first, &header, &link);
-        first.extend_from_slice(&request);
+        first.extend_from_slice(request);
         self.counts.tunnel_bytes_to_owner += request.len() as u64;
+        if !tunnel.repeats {
+            self.take_request(tunnel);
+        }
         self.pass(place, tunnel, Side::Owner, &first);
     }
 
-    /// The request is no longer among those that wait for a greeting.
-    pub(super) fn request_leaves(&mut self, place: u32, tunnel: &mut Tunnel<M>) -> Vec<u8> {
+    /// The request is not sent again.
+    pub(super) fn take_request(&mut self, tunnel: &mut Tunnel<M>) -> Vec<u8> {
         let request = std::mem::take(&mut tunnel.request);
         self.tunnels.request_bytes -= request.len();
-        self.tunnels.beginning.leave(place);
         request
     }
 

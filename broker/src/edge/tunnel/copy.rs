@@ -61,6 +61,9 @@ impl<M: Machine> Edge<M> {
 
     /// Bytes of one side are on their way to the other.
     fn count_passed(&mut self, tunnel: &mut Tunnel<M>, from: Side, bytes: usize) {
+        if !tunnel.request.is_empty() {
+            self.take_request(tunnel); // it is answered, or more follows it
+        }
         match from {
             Side::Owner => {
                 tunnel.parcel = None; // it is answered

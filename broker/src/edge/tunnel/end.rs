@@ -85,7 +85,8 @@ impl<M: Machine> Edge<M> {
             (ending, tunnel.ending) = (Ending::Close, Some(Ending::Close));
         }
         // From now on it takes no room of tunnels that begin: a search for room finds each victim once.
-        let mut unsent = self.request_leaves(place, &mut tunnel);
+        self.tunnels.beginning.leave(place);
+        let mut unsent = self.take_request(&mut tunnel);
         tunnel.unsent.append(&mut unsent);
         let connecting = matches!(tunnel.stage, Stage::Connecting);
         for side in Side::BOTH {
