@@ -1,5 +1,6 @@
 //! What a node is given, and how etcd is reached.
 
+use crate::limits::INNER_PORTS_MAX;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -14,8 +15,8 @@ pub struct Config {
     pub cluster: Box<str>,
     /// This node's name, one in the cluster.
     pub node: Box<str>,
-    /// Where other nodes pass connections of clients on: host and port.
-    pub address: Box<str>,
+    /// Where other nodes pass connections of clients on.
+    pub inner: InnerAddress,
     /// Where other nodes send messages to it: host and port.
     pub peers: Box<str>,
     /// Its data directory, which exists. Two processes never share one.
@@ -26,6 +27,58 @@ pub struct Config {
     pub ttl_ms: u64,
     /// The operator accepts etcd as it is, whatever the data directory remembers.
     pub accept_etcd: bool,
+}
+
+/// Where connections of clients are passed on to a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InnerAddress {
+    /// Host and port.
+    pub address: Box<str>,
+    /// All ports of that host where it takes them: [`INNER_PORTS_MAX`] at most, none twice.
+    pub ports: Box<[u16]>,
+}
+
+impl InnerAddress {
+    /// Of an address, and of all ports there if there are several. What is no port, or one too many, is left out.
+    #[must_use]
+    pub fn new(address: &str, ports: &[u16]) -> Self {
+        let own = address.rsplit_once(':');
+        let own = own.and_then(|(_, port)| port.parse().ok());
+        let mut all: Vec<u16> = Vec::new();
+        for port in own.into_iter().chain(ports.iter().copied()) {
+            if port != 0 && !all.contains(&port) && all.len() < INNER_PORTS_MAX {
+                all.push(port);
+            }
+        }
+        Self {
+            address: address.into(),
+            ports: all.into(),
+        }
+    }
+
+    /// The ports, unless that of the address is the only one.
+    pub(crate) fn several(&self) -> Vec<u16> {
+        match &*self.ports {
+            [] | [_] => Vec::new(),
+            several => several.to_vec(),
+        }
+    }
+}
+
+/// The address, and behind it the further ports, runs of them as `7445-7447`.
+impl fmt::Display for InnerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)?;
+        let further = self.ports.get(1..).unwrap_or_default();
+        for run in further.chunk_by(|one, next| one.checked_add(1) == Some(*next)) {
+            match run {
+                [] => {}
+                [port] => write!(f, ",{port}")?,
+                [first, .., last] => write!(f, ",{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How etcd is reached.
@@ -109,6 +162,24 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_shown_as_runs_and_none_is_there_twice() {
+        let shown = |address: &str, ports: &[u16]| InnerAddress::new(address, ports).to_string();
+        assert_eq!(shown("10.0.0.1:7443", &[]), "10.0.0.1:7443");
+        assert_eq!(shown("10.0.0.1:7443", &[7443, 7445]), "10.0.0.1:7443,7445");
+        let ports = [7443, 7445, 7446, 7447, 7446, 0, 9000, 65535];
+        assert_eq!(
+            shown("[::1]:7443", &ports),
+            "[::1]:7443,7445-7447,9000,65535"
+        );
+        let many: Vec<u16> = (1..1000).collect();
+        let inner = InnerAddress::new("a:1", &many);
+        assert_eq!(inner.ports.len(), INNER_PORTS_MAX);
+        assert_eq!(InnerAddress::new("a:1", &[1]).several(), Vec::<u16>::new());
+        assert_eq!(InnerAddress::new("a:1", &[1, 3]).several(), [1, 3]);
+        assert_eq!(*InnerAddress::new("no port", &[7]).ports, [7]);
+    }
 
     #[test]
     fn a_password_is_not_shown() {

@@ -53,7 +53,7 @@ mod watch;
 mod wire;
 mod writer;
 
-pub use config::{Config, Options, TlsError, tls};
+pub use config::{Config, InnerAddress, Options, TlsError, tls};
 pub use directory::DirectoryError;
 pub use driver::{
     Driver, Handle, InquirySender, Inspection, Inspector, NodeState, ParcelSender, StartError,

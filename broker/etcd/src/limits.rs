@@ -104,6 +104,9 @@ pub const NAME_BYTES_MAX: usize = 63;
 /// Longest address of a node that the roster may hold, in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 255;
 
+/// Ports of a node that the roster may hold: one for each shard that a node may have. Further ones are not used.
+pub const INNER_PORTS_MAX: usize = broker_core::limits::SHARDS_MAX;
+
 /// How long an ending node waits for its last calls and messages.
 pub const LEAVE: Duration = Duration::from_secs(1);
 

@@ -1,5 +1,6 @@
 //! What the driver wants of the process around it: its shards, and its end.
 
+use crate::config::InnerAddress;
 use crate::names::Name;
 use broker_core::cluster::message::{Cause, Ending, Held, Packed, Parcel};
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
@@ -42,7 +43,7 @@ pub enum News {
     /// The key of the hash that finds a channel's slot. Once.
     SlotKey([u8; 16]),
     /// Where a node is reached, by the roster. A number keeps its name.
-    Node(NodeId, Name, Box<str>),
+    Node(NodeId, Name, InnerAddress),
     /// Who owns a slot: `NodeId(0)` is this node, which need not serve it yet.
     Owner(Slot, Option<NodeId>),
     /// How many nodes are registered, this one included.

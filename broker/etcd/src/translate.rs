@@ -1,6 +1,6 @@
 //! From what is in etcd to the words of the core, and back.
 
-use crate::config::Config;
+use crate::config::{Config, InnerAddress};
 use crate::keys::{Keys, Watched};
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{Name, Names, TooManyNodes};
@@ -25,11 +25,11 @@ pub(crate) struct Translator {
     /// The id of the cluster's meta key, once it was read.
     pub(crate) cluster: Option<Box<str>>,
     me: Name,
-    address: Box<str>,
+    inner: InnerAddress,
     peers: Box<str>,
     /// Where messages to each node go.
     mail_to: BTreeMap<NodeId, Box<str>>,
-    addresses: BTreeMap<NodeId, Box<str>>,
+    addresses: BTreeMap<NodeId, InnerAddress>,
     /// An address has changed since [`Self::take_moved`].
     moved: bool,
     /// The last order for this node, until [`Self::take_order`].
@@ -88,7 +88,7 @@ impl Translator {
             names: Names::new(me.clone()),
             cluster: None,
             me,
-            address: config.address.clone(),
+            inner: config.inner.clone(),
             peers: config.peers.clone(),
             mail_to: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -104,15 +104,13 @@ impl Translator {
     }
 
     /// Where a node is reached, as its roster entry says.
-    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
-        self.addresses.get(&node).map(|address| &**address)
+    pub(crate) fn inner(&self, node: NodeId) -> Option<&InnerAddress> {
+        self.addresses.get(&node)
     }
 
     /// Where all nodes are.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &Box<str>)> {
-        self.addresses
-            .iter()
-            .map(|(node, address)| (*node, address))
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (NodeId, &InnerAddress)> {
+        self.addresses.iter().map(|(node, inner)| (*node, inner))
     }
 
     /// Whether an address has changed since the last call.
@@ -214,9 +212,9 @@ impl Translator {
                         return Err(Why::Address);
                     }
                     self.mail_to.insert(node, value.peers.clone());
-                    let address = value.address.clone();
-                    let former = self.addresses.insert(node, address);
-                    self.moved |= former.as_ref() != Some(&value.address);
+                    let inner = value.inner();
+                    self.moved |= self.addresses.get(&node) != Some(&inner);
+                    self.addresses.insert(node, inner);
                 }
                 let value = value.map(|value| {
                     Value::Roster(match value.state {
@@ -302,7 +300,7 @@ impl Translator {
                     RosterState::Here => RosterWord::Here,
                     RosterState::Away => RosterWord::Away,
                 };
-                let value = RosterValue::new(&self.address, &self.peers, word);
+                let value = RosterValue::new(&self.inner, &self.peers, word);
                 (values::write(&value), None)
             }
             Value::Record => return None,

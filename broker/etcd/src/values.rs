@@ -2,6 +2,7 @@
 //!
 //! Unknown fields are passed over, so that a later version may add some; another format is refused.
 
+use crate::config::InnerAddress;
 use crate::limits::VALUE_BYTES_MAX;
 use crate::names::shown;
 use broker_core::cluster::limits::INNER_VERSION;
@@ -148,6 +149,9 @@ pub(crate) struct RosterValue {
     format: u32,
     /// Where other nodes pass connections of clients on.
     pub(crate) address: Box<str>,
+    /// All ports there, if there are several. Nodes of a version that does not know them use that of the address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ports: Vec<u16>,
     /// Where other nodes send messages to it.
     #[serde(default)]
     pub(crate) peers: Box<str>,
@@ -162,13 +166,18 @@ pub(crate) enum RosterWord {
 }
 
 impl RosterValue {
-    pub(crate) fn new(address: &str, peers: &str, state: RosterWord) -> Self {
+    pub(crate) fn new(inner: &InnerAddress, peers: &str, state: RosterWord) -> Self {
         Self {
             format: FORMAT,
-            address: address.into(),
+            address: inner.address.clone(),
+            ports: inner.several(),
             peers: peers.into(),
             state,
         }
+    }
+
+    pub(crate) fn inner(&self) -> InnerAddress {
+        InnerAddress::new(&self.address, &self.ports)
     }
 }
 
@@ -315,10 +324,19 @@ mod tests {
         let none = write(&SlotValue::new(None, None));
         assert_eq!(none, br#"{"format":1}"#);
         let (address, peers) = ("10.0.0.1:7443", "10.0.0.1:7444");
-        let roster = write(&RosterValue::new(address, peers, RosterWord::Away));
+        let inner = InnerAddress::new(address, &[7443]);
+        let roster = write(&RosterValue::new(&inner, peers, RosterWord::Away));
         let expected =
             br#"{"format":1,"address":"10.0.0.1:7443","peers":"10.0.0.1:7444","state":"away"}"#;
         assert_eq!(roster, expected);
+        let again: RosterValue = read(&roster).unwrap();
+        assert_eq!(again.inner(), inner);
+        let inner = InnerAddress::new(address, &[7443, 7445]);
+        let roster = write(&RosterValue::new(&inner, peers, RosterWord::Here));
+        let ports = br#"{"format":1,"address":"10.0.0.1:7443","ports":[7443,7445],"#;
+        assert!(roster.starts_with(ports));
+        let again: RosterValue = read(&roster).unwrap();
+        assert_eq!(again.inner(), inner);
         let meta = MetaValue::new([1; 8], 4_096, *b"0123456789abcdef");
         let order = write(&OrderValue::new(INCARNATION.into(), OrderWord::Drain));
         let expected = br#"{"format":1,"directory":7,"start":3,"order":"drain"}"#;

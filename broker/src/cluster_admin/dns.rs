@@ -22,7 +22,8 @@ pub(super) fn text(place: &Place, survey: &Survey) -> Result<String, Failure> {
     let (mut addresses, mut direct) = (BTreeSet::new(), String::new());
     for (node_name, node) in &survey.nodes {
         let name = plain(node_name);
-        let address = node.address.as_deref().unwrap_or_default();
+        let inner = node.inner.as_ref();
+        let address = inner.map_or("", |inner| &inner.address);
         match address.parse::<SocketAddr>() {
             _ if node.registration.is_none() => {
                 text += &format!("; {name} is not registered: left out\n");

@@ -17,6 +17,7 @@ pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
             )));
         }
     }
+    findings.extend(tunnels(survey));
     match reports(&place.etcd, &place.name) {
         Err(why) => findings.push(warning(format!("the nodes cannot be asked: {why}"))),
         Ok(reports) => {
@@ -27,6 +28,21 @@ pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
     }
     findings.extend(names(place, survey));
     findings
+}
+
+/// How many tunnels fit between two nodes.
+fn tunnels(survey: &Survey) -> Option<Finding> {
+    let members = survey.nodes.iter();
+    let members = members.filter_map(|(name, node)| Some((name, node.inner.as_ref()?)));
+    let ports: Vec<String> = members
+        .map(|(name, inner)| format!("{name} has {}", inner.ports.len()))
+        .collect();
+    (ports.len() > 1).then(|| {
+        ok(format!(
+            "from each node fit {TUNNELS_PER_PORT} tunnels to each inner port of another one: {}",
+            ports.join(", ")
+        ))
+    })
 }
 
 fn silent(reports: &Reports) -> impl Iterator<Item = Finding> {
@@ -143,6 +159,9 @@ fn named(
     ok(text)
 }
 
+/// From one address to one port of another one: what Linux picks ports from (`net.ipv4.ip_local_port_range`).
+const TUNNELS_PER_PORT: &str = "about 28,000";
+
 /// What begins the names of endpoints: of masters, of viewers, of calls.
 pub(super) const KINDS: [&str; 3] = ["m", "v", "r"];
 
@@ -159,7 +178,8 @@ const CLOCK_ERROR_MS: u64 = 60_000;
 mod tests {
     use super::super::check::Level;
     use super::*;
-    use broker_etcd::operator::NodeReport;
+    use broker_etcd::InnerAddress;
+    use broker_etcd::operator::{NodeReport, NodeStatus};
 
     /// A clock, and who is reached.
     type Said<'a> = Option<(i64, &'a [&'a str])>;
@@ -198,6 +218,25 @@ mod tests {
         assert_eq!(
             text[0].text,
             "n1: its clock is 61.0 s behind this machine's: signatures are refused from 300 s on"
+        );
+    }
+
+    #[test]
+    fn what_fits_between_nodes_follows_from_their_ports() {
+        let mut survey = Survey::default();
+        let ports: [&[u16]; 2] = [&[], &[7443, 7445, 7446]];
+        for (number, ports) in ports.iter().enumerate() {
+            let status = NodeStatus {
+                inner: Some(InnerAddress::new("10.0.0.1:7443", ports)),
+                ..NodeStatus::default()
+            };
+            assert_eq!(tunnels(&survey), None);
+            survey.nodes.insert(format!("n{number}").into(), status);
+        }
+        let found = tunnels(&survey).unwrap();
+        assert_eq!(
+            found.text,
+            "from each node fit about 28,000 tunnels to each inner port of another one: n0 has 1, n1 has 3"
         );
     }
 

@@ -42,7 +42,7 @@ fn nodes(survey: &Survey) -> String {
 }
 
 fn node(name: &str, node: &NodeStatus) -> [String; 5] {
-    let member = match (&node.address, node.is_here) {
+    let member = match (&node.inner, node.is_here) {
         (None, _) => "no",
         (Some(_), true) => "here",
         (Some(_), false) => "away",
@@ -58,7 +58,8 @@ fn node(name: &str, node: &NodeStatus) -> [String; 5] {
             node.slots
         ),
     };
-    let address = node.address.as_deref().map_or_else(|| "-".into(), plain);
+    let address = node.inner.as_ref();
+    let address = address.map_or_else(|| "-".into(), |inner| plain(&inner.to_string()));
     [plain(name), address, member.to_owned(), registered, slots]
 }
 

@@ -25,13 +25,17 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
         let rule = "allowed with advertise.domain, below which the nodes have their names";
         reader.fault("cluster.direct", true, rule);
     }
+    let inner = cluster.inner(settings.shards);
     if let Some(addr) = cluster.listen {
-        listen("cluster.listen", addr, None, settings, reader);
+        listen("cluster.listen", addr, &[], settings, reader);
+        let has_next = !cluster.etcd.is_on() || next_port(addr, settings, reader);
+        if has_next {
+            further_ports(addr, inner.as_deref(), settings, reader);
+        }
     }
     if let Some(addr) = cluster.peers {
-        listen("cluster.peers", addr, cluster.listen, settings, reader);
-    } else if cluster.etcd.is_on() {
-        next_port(settings, reader);
+        let inner = inner.unwrap_or_default();
+        listen("cluster.peers", addr, &inner, settings, reader);
     }
     etcd(cluster, reader);
 }
@@ -40,16 +44,12 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
 fn listen(
     key: &str,
     addr: SocketAddr,
-    own: Option<SocketAddr>,
+    own: &[SocketAddr],
     settings: &Settings,
     reader: &mut Reader<'_>,
 ) {
-    let others = settings.listen.iter().map(|listen| listen.addr);
-    if others
-        .chain(settings.admin.listen)
-        .chain(own)
-        .any(|other| clash(other, addr))
-    {
+    let mut others = others(settings).chain(own.iter().copied());
+    if others.any(|other| clash(other, addr)) {
         let rule = "allowed an address and port that no other listener has";
         reader.fault(key, addr, rule);
     }
@@ -64,17 +64,49 @@ fn listen(
     }
 }
 
-/// Messages between nodes have the port behind that of `cluster.listen`, where nothing else is configured.
-fn next_port(settings: &Settings, reader: &mut Reader<'_>) {
-    let Some(listen) = settings.cluster.listen else {
-        return;
-    };
-    let others = settings.listen.iter().map(|listen| listen.addr);
-    let mut others = others.chain(settings.admin.listen);
-    let is_free = |peers| !others.any(|other| clash(other, peers));
-    if !settings.cluster.peers().is_some_and(is_free) {
+/// The listeners for clients and operators.
+fn others(settings: &Settings) -> impl Iterator<Item = SocketAddr> {
+    let clients = settings.listen.iter().map(|listen| listen.addr);
+    clients.chain(settings.admin.listen)
+}
+
+/// Messages between nodes have the port behind that of `cluster.listen`, where nothing else is configured. False if it
+/// cannot be had, which is noted.
+fn next_port(listen: SocketAddr, settings: &Settings, reader: &mut Reader<'_>) -> bool {
+    let is_free = |peers| !others(settings).any(|other| clash(other, peers));
+    let cluster = &settings.cluster;
+    let has_one = cluster.peers.is_some() || cluster.peers().is_some_and(is_free);
+    if !has_one {
         let rule = "allowed a port with a free one behind it, which messages between nodes take, or cluster.peers with \
                     another";
+        reader.fault("cluster.listen", listen, rule);
+    }
+    has_one
+}
+
+/// Shards but the first have ports behind that one, where the nodes follow etcd.
+fn further_ports(
+    listen: SocketAddr,
+    inner: Option<&[SocketAddr]>,
+    settings: &Settings,
+    reader: &mut Reader<'_>,
+) {
+    let shards = settings.shards;
+    let Some(inner) = inner else {
+        let rule = format!(
+            "allowed ports up to {}, since {shards} shards listen on others behind it",
+            usize::from(u16::MAX) - shards
+        );
+        return reader.fault("cluster.listen", listen, rule);
+    };
+    let mut further = inner.iter().filter(|at| at.port() != listen.port());
+    let is_taken = |at: &&SocketAddr| others(settings).any(|other| clash(other, **at));
+    if let Some(taken) = further.find(is_taken) {
+        let rule = format!(
+            "allowed a port with free ones behind it: of {shards} shards one also listens on {}, which another \
+             listener has",
+            taken.port()
+        );
         reader.fault("cluster.listen", listen, rule);
     }
 }

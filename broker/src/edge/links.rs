@@ -19,8 +19,8 @@ pub struct Links {
     pub key: LinkKey,
     /// This node's name.
     pub own: Box<str>,
-    /// Name and inner address of each node, by [`NodeId`]. Read once for each tunnel.
-    nodes: RwLock<Vec<Option<Place>>>,
+    /// Name and inner addresses of each node, by [`NodeId`]. Read for each tunnel.
+    nodes: RwLock<Vec<Option<Reached>>>,
     /// What is spoken between nodes, if it is encrypted.
     pub tls: Option<LinkTls>,
 }
@@ -40,8 +40,47 @@ pub struct LinkTls {
 )]
 type RwLock<T> = std::sync::RwLock<T>;
 
-/// Name and inner address of a node.
-type Place = (Arc<str>, SocketAddr);
+/// How a node is reached.
+#[derive(Clone, Debug)]
+struct Reached {
+    name: Arc<str>,
+    /// Addresses of its host; each has every port.
+    hosts: Box<[SocketAddr]>,
+    ports: Box<[u16]>,
+}
+
+/// Which of a node's addresses a shard uses next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    port: usize,
+    host: usize,
+}
+
+/// Where one shard connects to: to all ports of a node in turn, since from one address to one port of another there are
+/// about 28,000 connections.
+#[derive(Debug, Default)]
+pub(super) struct Turns(Vec<Turn>);
+
+impl Turns {
+    /// The next one's, of a shard that begins at a place of its own.
+    fn take(&mut self, shard: ShardId, node: NodeId) -> Turn {
+        while self.0.len() <= node.index() {
+            let (port, host) = (shard.index(), 0);
+            self.0.push(Turn { port, host });
+        }
+        let turn = &mut self.0[node.index()];
+        let taken = *turn;
+        turn.port = turn.port.wrapping_add(1);
+        taken
+    }
+
+    /// A node was not reached: another address of its host is tried, if it has several.
+    pub(super) fn failed(&mut self, node: NodeId) {
+        if let Some(turn) = self.0.get_mut(node.index()) {
+            turn.host = turn.host.wrapping_add(1);
+        }
+    }
+}
 
 impl Links {
     /// The links of a node that knows no other.
@@ -56,18 +95,40 @@ impl Links {
         }
     }
 
-    /// A node is reached there from here on.
-    pub fn put(&self, node: NodeId, name: &str, address: SocketAddr) {
+    /// A node is reached there from here on: at these ports of each of the addresses.
+    pub fn put(&self, node: NodeId, name: &str, hosts: &[SocketAddr], ports: &[u16]) {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         let places = nodes.len().max(node.index() + 1);
         nodes.resize(places, None);
-        nodes[node.index()] = Some((name.into(), address));
+        nodes[node.index()] = Some(Reached {
+            name: name.into(),
+            hosts: hosts.into(),
+            ports: ports.into(),
+        });
     }
 
-    /// Name and address of a node.
-    pub(super) fn node(&self, node: NodeId) -> Option<Place> {
+    /// The name of a node.
+    pub(super) fn name(&self, node: NodeId) -> Option<Arc<str>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        nodes.get(node.index())?.clone()
+        let reached = nodes.get(node.index())?.as_ref()?;
+        Some(Arc::clone(&reached.name))
+    }
+
+    /// Where a shard connects to a node.
+    pub(super) fn address(
+        &self,
+        node: NodeId,
+        shard: ShardId,
+        turns: &mut Turns,
+    ) -> Option<SocketAddr> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let reached = nodes.get(node.index())?.as_ref()?;
+        let turn = turns.take(shard, node);
+        let host = turn.host.checked_rem(reached.hosts.len())?;
+        let port = turn.port.checked_rem(reached.ports.len())?;
+        let mut address = *reached.hosts.get(host)?;
+        address.set_port(*reached.ports.get(port)?);
+        Some(address)
     }
 
     /// TLS with which a shard connects to a node, and the name of its tickets; `None` for plain links.
@@ -202,6 +263,41 @@ mod tests {
     use super::super::connection::ring_key;
     use super::*;
     use broker_core::id::SessionKey;
+
+    #[test]
+    fn a_shard_uses_the_ports_of_a_node_in_turn_and_another_address_after_a_failure() {
+        let key = LinkKey::derive(&[7; 32], "test");
+        let links = Links::new(key, "n0".into(), None);
+        let (one, other) = ("10.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap());
+        links.put(NodeId(2), "n2", &[one, other], &[7443, 7445, 7446]);
+        links.put(NodeId(1), "n1", &[one], &[7443]);
+        links.put(NodeId(3), "n3", &[], &[7443]);
+        let mut turns = Turns::default();
+        let mut next = |node| {
+            let found = links.address(NodeId(node), ShardId(1), &mut turns);
+            found.map(|at| at.to_string()).unwrap_or_default()
+        };
+        let times = [0; 4];
+        assert_eq!(
+            times.map(|_| next(2)),
+            [
+                "10.0.0.1:7445",
+                "10.0.0.1:7446",
+                "10.0.0.1:7443",
+                "10.0.0.1:7445"
+            ]
+        );
+        assert_eq!(next(1), "10.0.0.1:7443");
+        assert_eq!([next(0), next(3), next(4)], ["", "", ""]);
+        turns.failed(NodeId(2));
+        turns.failed(NodeId(1));
+        turns.failed(NodeId(9));
+        let mut next = |node| links.address(NodeId(node), ShardId(1), &mut turns);
+        assert_eq!(next(2), Some("[::1]:7446".parse().unwrap()));
+        assert_eq!(next(1), Some("10.0.0.1:7443".parse().unwrap()));
+        assert_eq!(links.name(NodeId(2)).as_deref(), Some("n2"));
+        assert_eq!(links.name(NodeId(0)), None);
+    }
 
     #[test]
     fn keys_of_links_are_those_of_no_session() {

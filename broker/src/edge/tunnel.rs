@@ -22,7 +22,7 @@ mod begin;
 mod copy;
 mod end;
 
-use super::links::Places;
+use super::links::{Places, Turns};
 use super::tls::Tls;
 use broker_core::crowd::{Crowd, Origin};
 use broker_core::id::NodeId;
@@ -46,6 +46,8 @@ pub(super) struct Tunnels<M: Machine> {
     stalled: BTreeSet<u32>,
     /// Such bytes.
     stalled_bytes: usize,
+    /// Which addresses of nodes are connected to next.
+    turns: Turns,
 }
 
 impl<M: Machine> Default for Tunnels<M> {
@@ -57,6 +59,7 @@ impl<M: Machine> Default for Tunnels<M> {
             request_bytes: 0,
             stalled: BTreeSet::new(),
             stalled_bytes: 0,
+            turns: Turns::default(),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Cluster {
             .ok_or_else(|| wrong("map_file", map_file, String::new()))?;
         let links = Links::new(secret.link_key(name), node.as_str().into(), tls);
         for (number, (name, address)) in (0..).zip(&fixed.nodes) {
-            links.put(NodeId(number), name, *address);
+            links.put(NodeId(number), name, &[*address], &[address.port()]);
         }
         Ok(Some(Self {
             map: Arc::new(fixed.slot_map(&secret.slot_key(name), own)),

@@ -1,7 +1,8 @@
-//! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`.
+//! Listening sockets: one a shard and address, sharing a port by `SO_REUSEPORT`. Those for other nodes have a port each
+//! where the nodes follow etcd.
 
 use super::Failure;
-use broker_core::settings::Listen;
+use broker_core::settings::{Cluster, Listen};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -26,16 +27,56 @@ pub(super) fn bind(listen: &Listen, shards: usize, tcp_user_ms: u64) -> Result<B
     bind_as("listen", listen.addr, shards, tcp_user_ms)
 }
 
-/// Binds the listener of other nodes once a shard.
+/// Binds what other nodes connect to, and writes the actual ports into the settings.
 ///
 /// # Errors
-/// [`Failure::Configuration`] when the address cannot be had.
+/// [`Failure::Configuration`] when an address cannot be had.
 pub(super) fn bind_inner(
-    addr: SocketAddr,
+    cluster: &mut Cluster,
     shards: usize,
     tcp_user_ms: u64,
-) -> Result<Bound, Failure> {
-    bind_as("cluster.listen", addr, shards, tcp_user_ms)
+) -> Result<Option<Bound>, Failure> {
+    let Some(listen) = cluster.listen else {
+        return Ok(None);
+    };
+    let bound = if cluster.etcd.is_on() {
+        let (bound, ports) = bind_each(listen, cluster.inner(shards), tcp_user_ms)?;
+        cluster.ports = ports;
+        bound
+    } else {
+        bind_as("cluster.listen", listen, shards, tcp_user_ms)?
+    };
+    cluster.listen = Some(bound.addr);
+    Ok(Some(bound))
+}
+
+/// A port for each shard, which it shares with nobody.
+fn bind_each(
+    listen: SocketAddr,
+    addresses: Option<Vec<SocketAddr>>,
+    tcp_user_ms: u64,
+) -> Result<(Bound, Vec<u16>), Failure> {
+    let key = "cluster.listen";
+    let few = || Failure::Configuration(format!("{key} = {listen}: allowed a lower port"));
+    let addresses = addresses.ok_or_else(few)?;
+    let (mut sockets, mut ports) = (Vec::new(), Vec::new());
+    for (shard, addr) in addresses.into_iter().enumerate() {
+        let refused = |error: io::Error| {
+            let remedy = remedy(key, addr, &error);
+            let port = addr.port();
+            Failure::Configuration(format!(
+                "{key} = {listen}: port {port} of shard {shard}: {remedy}"
+            ))
+        };
+        let socket = when_free(|| listening(socket(addr)?, addr, tcp_user_ms));
+        let socket = socket.map_err(refused)?;
+        let actual = socket.local_addr().map_err(refused)?.as_socket();
+        ports.push(actual.map_or(0, |actual| actual.port()));
+        sockets.push(OwnedFd::from(socket));
+    }
+    let mut addr = listen;
+    addr.set_port(ports.first().copied().unwrap_or_default());
+    Ok((Bound { addr, sockets }, ports))
 }
 
 fn bind_as(
@@ -93,10 +134,15 @@ fn when_free<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// A socket that stays blocking: the shard's ring waits in it.
+/// One of several with the same address.
 fn shared(addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
+    listening(socket, addr, tcp_user_ms)
+}
+
+/// The socket listens. It stays blocking: the shard's ring waits in it.
+fn listening(socket: Socket, addr: SocketAddr, tcp_user_ms: u64) -> io::Result<Socket> {
     // Both of these hold for what is accepted.
     socket.set_tcp_nodelay(true)?;
     if tcp_user_ms != 0 {
@@ -114,6 +160,12 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 }
 
 fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
+    let remedy = remedy(key, addr, error);
+    Failure::Configuration(format!("{key} = {addr}: {remedy}"))
+}
+
+/// What is allowed where this address could not be had.
+fn remedy(key: &str, addr: SocketAddr, error: &io::Error) -> String {
     let flags = match key {
         "listen" => "--listen URL, for each, chooses others",
         "cluster.listen" => "[cluster] listen chooses another",
@@ -123,7 +175,7 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
         clippy::wildcard_enum_match_arm,
         reason = "an enum of std: three of its kinds have a remedy that we know"
     )]
-    let remedy = match error.kind() {
+    match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!(
                 "the port is in use, allowed a free one, or port 0 for any (`ss -ltnp sport = :{}` shows who has it; \
@@ -138,8 +190,7 @@ fn refusal(key: &str, addr: SocketAddr, error: &io::Error) -> Failure {
             "allowed a port from 1024, or the capability CAP_NET_BIND_SERVICE".into()
         }
         _ => format!("allowed an address that can be listened on: {error}"),
-    };
-    Failure::Configuration(format!("{key} = {addr}: {remedy}"))
+    }
 }
 
 /// Connections that the kernel completes while a shard is busy. The kernel's own bound is `net.core.somaxconn`.
@@ -172,6 +223,62 @@ mod tests {
                 .all(|listener| listener.local_addr().unwrap() == bound.addr)
         );
         TcpStream::connect(bound.addr).unwrap();
+    }
+
+    /// What other nodes connect to, where they agree in `etcd`.
+    fn inner(listen: &str, etcd: &[&str]) -> Cluster {
+        let mut cluster = Cluster {
+            listen: Some(listen.parse().unwrap()),
+            ..Cluster::default()
+        };
+        cluster.etcd.endpoints = etcd.iter().map(|url| (*url).into()).collect();
+        cluster
+    }
+
+    #[test]
+    fn with_etcd_each_shard_has_an_inner_port_of_its_own() {
+        let mut cluster = inner("127.0.0.1:0", &["http://a:1"]);
+        let bound = bind_inner(&mut cluster, 3, 0).unwrap().unwrap();
+        assert_eq!(cluster.listen, Some(bound.addr));
+        let listeners = bound.sockets.into_iter().map(TcpListener::from);
+        let ports: Vec<u16> = listeners
+            .map(|listener| listener.local_addr().unwrap().port())
+            .collect();
+        assert_eq!(cluster.ports, ports);
+        assert_eq!(bound.addr.port(), ports[0]);
+        assert!(ports[0] != ports[1] && ports[1] != ports[2] && ports[0] != ports[2]);
+    }
+
+    #[test]
+    fn with_a_fixed_map_all_shards_share_the_inner_port() {
+        let mut cluster = inner("127.0.0.1:0", &[]);
+        let bound = bind_inner(&mut cluster, 3, 0).unwrap().unwrap();
+        assert_eq!((bound.sockets.len(), cluster.ports), (3, Vec::new()));
+        for socket in bound.sockets {
+            let listener = TcpListener::from(socket);
+            assert_eq!(listener.local_addr().unwrap(), bound.addr);
+        }
+    }
+
+    #[test]
+    fn a_port_of_a_further_shard_that_is_in_use_is_refused() {
+        // The second port behind it is free where it was picked: of some attempts one finds both.
+        let (listen, taken) = (0..100)
+            .find_map(|_| {
+                let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut listen = taken.local_addr().unwrap();
+                listen.set_port(listen.port() - 2);
+                TcpListener::bind(listen).ok().map(|_| (listen, taken))
+            })
+            .unwrap();
+        let mut cluster = inner(&listen.to_string(), &["http://a:1"]);
+        let Err(Failure::Configuration(text)) = bind_inner(&mut cluster, 2, 0) else {
+            panic!("bound twice")
+        };
+        let port = taken.local_addr().unwrap().port();
+        let begin =
+            format!("cluster.listen = {listen}: port {port} of shard 1: the port is in use");
+        assert!(text.starts_with(&begin), "{text}");
     }
 
     #[test]

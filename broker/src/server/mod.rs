@@ -279,12 +279,13 @@ fn bind(settings: &mut Settings) -> Result<(Vec<Bound>, Option<std::net::TcpList
         listen.addr = bound.addr;
         all.push(bound);
     }
-    if let Some(addr) = settings.cluster.listen {
-        // Behind those of clients, whose places in the list discovery knows.
-        let bound = listeners::bind_inner(addr, settings.shards, settings.timeouts.tcp_user_ms)?;
-        settings.cluster.listen = Some(bound.addr);
-        all.push(bound);
-    }
+    // Behind those of clients, whose places in the list discovery knows.
+    let (shards, tcp_user_ms) = (settings.shards, settings.timeouts.tcp_user_ms);
+    all.extend(listeners::bind_inner(
+        &mut settings.cluster,
+        shards,
+        tcp_user_ms,
+    )?);
     let Some(addr) = &mut settings.admin.listen else {
         return Ok((all, None));
     };

@@ -65,6 +65,8 @@ pub struct NodeView {
     pub name: String,
     /// Where it is reached, by the roster.
     pub address: Option<Box<str>>,
+    /// All ports there, one for each shard.
+    pub ports: Vec<u16>,
     /// The roster has it here.
     pub is_here: bool,
     /// Its registration is in etcd.
@@ -83,6 +85,7 @@ impl ClusterView {
             value!({
                 "name": node.name,
                 "address": node.address,
+                "ports": node.ports,
                 "here": node.is_here,
                 "registered": node.is_registered,
                 "answers": node.is_heard,

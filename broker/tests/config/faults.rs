@@ -332,6 +332,23 @@ const BROKEN: &[(&str, &str)] = &[
          between nodes take, or cluster.peers with another",
     ),
     (
+        "shards = 3|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+         listen = '127.0.0.1:65533'|etcd = ['http://a:1']",
+        "f.toml:7:10: cluster.listen = 127.0.0.1:65533: allowed ports up to 65532, since 3 shards listen on others \
+         behind it",
+    ),
+    (
+        "shards = 3|listen = ['http://127.0.0.1:7446']|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|\
+         link = 'plain'|listen = '127.0.0.1:7443'|etcd = ['http://a:1']",
+        "f.toml:8:10: cluster.listen = 127.0.0.1:7443: allowed a port with free ones behind it: of 3 shards one also \
+         listens on 7446, which another listener has",
+    ),
+    (
+        "shards = 3|[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|\
+         listen = '127.0.0.1:7443'|peers = '127.0.0.1:7445'|etcd = ['http://a:1']",
+        "f.toml:8:9: cluster.peers = 127.0.0.1:7445: allowed an address and port that no other listener has",
+    ),
+    (
         "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '127.0.0.1:1'|\
          etcd = ['https://10.0.0.1:2379/v3']|etcd_ca = 'c'",
         "f.toml:7:8: cluster.etcd = ['https://10.0.0.1:2379/v3']: allowed https://HOST:PORT or http://HOST:PORT, such \

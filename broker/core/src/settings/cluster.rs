@@ -15,6 +15,8 @@ pub struct Cluster {
     pub secret_file: Option<PathBuf>,
     /// Where other nodes pass connections on.
     pub listen: Option<SocketAddr>,
+    /// The port of each shard there, once they are bound; empty where all share that of [`Self::listen`].
+    pub ports: Vec<u16>,
     /// What is spoken there, if it was configured: see [`Self::link`].
     pub link: Option<Link>,
     /// A file that says which node owns which slots.
@@ -64,6 +66,28 @@ impl Cluster {
         self.peers.or_else(|| self.listen.and_then(behind))
     }
 
+    /// Where each shard listens for connections that are passed on: with etcd the first at [`Self::listen`], the others
+    /// alone on the ports behind that of messages; with a fixed map, which names one port, all at [`Self::listen`].
+    /// `None` where there is no port of so high a number.
+    #[must_use]
+    pub fn inner(&self, shards: usize) -> Option<Vec<SocketAddr>> {
+        let listen = self.listen?;
+        if !self.etcd.is_on() {
+            return Some(vec![listen; shards]);
+        }
+        let port = |shard: usize| match (listen.port(), shard) {
+            (first, 0) => Some(first),
+            (0, _) => Some(0),
+            (first, later) => first.checked_add(u16::try_from(later + 1).ok()?),
+        };
+        let mut at = listen;
+        let one = |shard| {
+            at.set_port(port(shard)?);
+            Some(at)
+        };
+        (0..shards).map(one).collect()
+    }
+
     /// This node's name, if discovery names it in the host.
     #[must_use]
     pub fn direct_node(&self) -> Option<&str> {
@@ -84,6 +108,7 @@ impl Cluster {
             node,
             secret_file,
             listen,
+            ports: _,
             link: _,
             map_file,
             direct: _,
@@ -104,6 +129,7 @@ impl Default for Cluster {
             node: None,
             secret_file: None,
             listen: None,
+            ports: Vec::new(),
             link: None,
             map_file: None,
             direct: false,
@@ -134,3 +160,40 @@ pub enum Link {
 
 /// The default of `cluster.lease`, of which the longest detection of a lost host follows.
 const LEASE_MS: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inner(listen: &str, etcd: &[&str], shards: usize) -> Option<Vec<u16>> {
+        let cluster = Cluster {
+            listen: Some(listen.parse().unwrap()),
+            etcd: Etcd {
+                endpoints: etcd.iter().map(|url| (*url).into()).collect(),
+                ..Etcd::default()
+            },
+            ..Cluster::default()
+        };
+        let found = cluster.inner(shards)?;
+        assert!(
+            found
+                .iter()
+                .all(|at| at.ip() == cluster.listen.unwrap().ip())
+        );
+        Some(found.iter().map(SocketAddr::port).collect())
+    }
+
+    #[test]
+    fn further_shards_have_the_ports_behind_that_of_messages() {
+        let etcd = &["http://a:1"];
+        assert_eq!(inner("10.0.0.1:7443", etcd, 1), Some(vec![7443]));
+        assert_eq!(
+            inner("10.0.0.1:7443", etcd, 3),
+            Some(vec![7443, 7445, 7446])
+        );
+        assert_eq!(inner("[::1]:0", etcd, 2), Some(vec![0, 0]));
+        assert_eq!(inner("10.0.0.1:65533", etcd, 2), Some(vec![65533, 65535]));
+        assert_eq!(inner("10.0.0.1:65534", etcd, 2), None);
+        assert_eq!(inner("10.0.0.1:7443", &[], 3), Some(vec![7443; 3]));
+    }
+}

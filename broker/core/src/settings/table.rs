@@ -297,7 +297,8 @@ pub const KEYS: &[Key] = &[
             get: |s| s.cluster.listen.map(|addr| addr.to_string()),
             set: |s, text| { s.cluster.listen = Some(value::socket(text)?); Ok(()) },
         })
-        .doc("ADDR:PORT where other nodes connect; for them alone"),
+        .doc("ADDR:PORT where other nodes connect; for them alone. With etcd shards have a port each: the further ones \
+              begin two behind that one"),
     Key::new("cluster.peers", Kind::Text {
             get: |s| s.cluster.peers.map(|addr| addr.to_string()),
             set: |s, text| { s.cluster.peers = Some(value::socket(text)?); Ok(()) },
@@ -324,8 +325,8 @@ pub const KEYS: &[Key] = &[
                 Ok(())
             },
         })
-        .doc("instead of map_file: the members of etcd, 16 at most; messages between nodes then go to the next port \
-              after listen's. In a binary with the cargo feature `cluster` only"),
+        .doc("instead of map_file: the members of etcd, 16 at most. In a binary with the cargo feature `cluster` \
+              only"),
     Key::new("cluster.etcd_ca", path!(cluster.etcd.ca))
         .doc("PEM file of the authorities that sign the members' certificates; needed by https:// alone"),
     Key::new("cluster.etcd_cert", path!(cluster.etcd.cert))

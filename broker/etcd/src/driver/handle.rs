@@ -1,5 +1,6 @@
 //! The rest of the process' end of the node.
 
+use crate::config::InnerAddress;
 use crate::directory::DirectoryError;
 use crate::limits::{INSPECT, NAME_BYTES_MAX};
 use crate::names::Name;
@@ -103,7 +104,7 @@ pub struct NodeState {
     /// Its name.
     pub name: Name,
     /// Where it is reached, by the roster.
-    pub address: Option<Box<str>>,
+    pub inner: Option<InnerAddress>,
     /// The roster has it here: it was not drained, nor removed.
     pub is_here: bool,
     /// Its registration is in etcd.

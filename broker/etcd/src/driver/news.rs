@@ -1,6 +1,7 @@
 //! What the process around the node learns of the cluster: where channels are, and until when they may be served.
 
 use super::Node;
+use crate::config::InnerAddress;
 use crate::order::{News, Service};
 use crate::peers::Peers;
 use broker_core::cluster::limits::SLOTS;
@@ -13,7 +14,7 @@ use std::sync::atomic::Ordering;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     has_slot_key: bool,
-    addresses: BTreeMap<NodeId, Box<str>>,
+    addresses: BTreeMap<NodeId, InnerAddress>,
     owners: Vec<Option<NodeId>>,
     /// The count of changes of slots that `owners` is of.
     changes: u64,
@@ -51,13 +52,13 @@ impl<S: Service, P: Peers> Node<S, P> {
         if !self.translator.take_moved() {
             return;
         }
-        for (node, address) in self.translator.addresses() {
-            if self.known.addresses.get(&node) == Some(address) {
+        for (node, inner) in self.translator.addresses() {
+            if self.known.addresses.get(&node) == Some(inner) {
                 continue;
             }
-            self.known.addresses.insert(node, address.clone());
+            self.known.addresses.insert(node, inner.clone());
             if let Some(name) = self.translator.names.name(node) {
-                let news = News::Node(node, name.clone(), address.clone());
+                let news = News::Node(node, name.clone(), inner.clone());
                 self.service.learn(news);
             }
         }

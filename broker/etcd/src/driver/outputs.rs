@@ -112,7 +112,7 @@ impl<S: Service, P: Peers> Node<S, P> {
     fn nodes(&self) -> Vec<NodeState> {
         let known = self.translator.names.all().map(|(node, name)| NodeState {
             name: name.clone(),
-            address: self.translator.address(node).map(Into::into),
+            inner: self.translator.inner(node).cloned(),
             is_here: self.cluster.expects(node),
             is_registered: self.cluster.is_registered(node),
             is_heard: node == self.settings.me.node || self.cluster.hears(node, now()),

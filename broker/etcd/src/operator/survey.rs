@@ -2,7 +2,7 @@
 
 use super::member::{self, EtcdMember};
 use super::{Why, answer, block_on, connect};
-use crate::config::Options;
+use crate::config::{InnerAddress, Options};
 use crate::keys::{Keys, Watched};
 use crate::limits::FOREIGN_KEYS_MAX;
 use crate::link::Lines;
@@ -52,7 +52,7 @@ pub struct Meta {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeStatus {
     /// Where other nodes reach it; nothing if it is no member.
-    pub address: Option<Box<str>>,
+    pub inner: Option<InnerAddress>,
     /// Whether it is expected to run: it did not leave by a drain.
     pub is_here: bool,
     /// Its registration, while it has one.
@@ -166,7 +166,7 @@ impl Survey {
         let value: RosterValue = values::read(row.value())?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
         status.is_here = value.state == values::RosterWord::Here;
-        status.address = Some(value.address);
+        status.inner = Some(value.inner());
         Ok(())
     }
 

@@ -31,7 +31,7 @@ fn one_node_claims_all_slots_and_its_next_process_has_them_at_once() {
     assert_eq!(before.trouble, None);
     assert!(
         etcd.ctl(&["get", "/heliograph/test/roster/n1"])
-            .contains("n1:7443")
+            .contains(r#""address":"10.0.0.1:7443","ports":[7443,7445],"peers":"10.0.0.1:7444""#)
     );
 
     node.crash();

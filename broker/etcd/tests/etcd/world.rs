@@ -8,7 +8,8 @@ use broker_core::cluster::types::{Epoch, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_etcd::{
-    Config, Driver, Handle, Inspection, Name, Network, News, Options, Order, Service, TcpPeers,
+    Config, Driver, Handle, InnerAddress, Inspection, Name, Network, News, Options, Order, Service,
+    TcpPeers,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -143,8 +144,8 @@ impl Node {
         Config {
             cluster: "test".into(),
             node: self.name.as_str().into(),
-            address: format!("{}:7443", self.name).into(),
-            peers: format!("{}:7444", self.name).into(),
+            inner: InnerAddress::new("10.0.0.1:7443", &[7443, 7445]),
+            peers: "10.0.0.1:7444".into(),
             directory: self.directory.0.clone(),
             etcd: self.options.clone(),
             ttl_ms: 10_000,

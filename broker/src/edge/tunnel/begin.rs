@@ -93,9 +93,7 @@ impl<M: Machine> Edge<M> {
             return Err(TunnelFailure::NoRoom);
         }
         let links = self.links.as_ref();
-        let address = links
-            .and_then(|links| links.node(node))
-            .map(|(_, address)| address);
+        let address = links.and_then(|links| links.address(node, self.id, &mut self.tunnels.turns));
         let address = address.ok_or(TunnelFailure::Connect)?;
         let crowded = self.descriptors.opened() > self.settings.connections;
         if crowded && !self.make_room(origin) {
@@ -153,7 +151,10 @@ impl<M: Machine> Edge<M> {
                 tunnel.stage = Stage::Greeting(Vec::new());
                 self.secure_owner(place, &mut tunnel);
             }
-            Err(_) => tunnel.owner_fails(TunnelFailure::Connect, Ending::Close),
+            Err(_) => {
+                self.tunnels.turns.failed(tunnel.node);
+                tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
+            }
         }
         self.settle(place, tunnel);
     }
@@ -205,9 +206,9 @@ impl<M: Machine> Edge<M> {
             Err(NotGreeting) => return tunnel.owner_fails(TunnelFailure::Foreign, Ending::Close),
         };
         let links = self.links.clone();
-        let Some((links, (name, _))) = links
+        let Some((links, name)) = links
             .as_deref()
-            .and_then(|links| Some((links, links.node(tunnel.node)?)))
+            .and_then(|links| Some((links, links.name(tunnel.node)?)))
         else {
             return tunnel.owner_fails(TunnelFailure::Connect, Ending::Close);
         };

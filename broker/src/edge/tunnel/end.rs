@@ -192,6 +192,9 @@ impl<M: Machine> Edge<M> {
                 continue;
             };
             if tunnel.limit() <= self.at.now {
+                if matches!(tunnel.stage, Stage::Connecting) {
+                    self.tunnels.turns.failed(tunnel.node);
+                }
                 tunnel.owner_fails(TunnelFailure::Timeout, Ending::Close);
             } else {
                 tunnel.end(Ending::Close); // a TLS record that is not finished

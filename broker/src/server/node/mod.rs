@@ -25,7 +25,9 @@ use broker_core::placement::Placement;
 use broker_core::registry::Store;
 use broker_core::settings::Settings;
 use broker_core::shard::{Shard, SlotOrders};
-use broker_etcd::{Config, Driver, Handle, Name, Options, PeerCounts, PeerListener, TcpPeers};
+use broker_etcd::{
+    Config, Driver, Handle, InnerAddress, Name, Options, PeerCounts, PeerListener, TcpPeers,
+};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use desk::{Desk, End};
 use inquiry::{Event, Inquiries};
@@ -77,7 +79,7 @@ impl Node {
         let config = Config {
             cluster: part.name.as_str().into(),
             node: part.node.as_str().into(),
-            address: listen.to_string().into(),
+            inner: InnerAddress::new(&listen.to_string(), &settings.cluster.ports),
             peers: carrier.address().to_string().into(),
             directory: data_dir.path().into(),
             etcd: options(settings)?,

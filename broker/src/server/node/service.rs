@@ -15,7 +15,7 @@ use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, Shard, SlotOrder};
 use broker_core::time::Now;
-use broker_etcd::{Name, News, Order, Service};
+use broker_etcd::{InnerAddress, Name, News, Order, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::collections::HashMap;
@@ -107,10 +107,10 @@ impl Service for Shards {
     fn learn(&mut self, news: News) {
         match news {
             News::SlotKey(key) => self.map.set_key(&key),
-            News::Node(node, name, address) => {
+            News::Node(node, name, InnerAddress { address, ports }) => {
                 self.map.name_node(node, name.as_str().into());
                 match address.parse() {
-                    Ok(address) => self.links.put(node, name.as_str(), address),
+                    Ok(host) => self.links.put(node, name.as_str(), &[host], &ports),
                     Err(_) => {
                         tracing::warn!(%name, %address, "the roster has no address of this node")
                     }

@@ -52,7 +52,11 @@ fn read(count: &AtomicU64) -> u64 {
 fn of_node(node: &NodeState) -> NodeView {
     NodeView {
         name: node.name.as_str().into(),
-        address: node.address.clone(),
+        address: node.inner.as_ref().map(|inner| inner.address.clone()),
+        ports: node
+            .inner
+            .as_ref()
+            .map_or_else(Vec::new, |inner| inner.ports.to_vec()),
         is_here: node.is_here,
         is_registered: node.is_registered,
         is_heard: node.is_heard,

@@ -6,6 +6,7 @@
 //! * [`moves`]: a node that drains, that is killed, and that comes back.
 //! * [`slot_lines`]: what the log says of slots.
 //! * [`operator`]: what an operator asks of nodes through etcd.
+//! * [`ports`]: the ports that nodes reach each other at.
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
 
 mod disconnect;
@@ -14,6 +15,7 @@ mod meeting;
 mod moves;
 pub(crate) mod nodes;
 mod operator;
+mod ports;
 #[expect(
     dead_code,
     clippy::unwrap_used,

@@ -16,9 +16,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where nodes listen for each other, with the next port: known before they start, since a port that the system chose
+/// Where nodes listen for each other, with the next ports: known before they start, since a port that the system chose
 /// may have a next one that is taken.
 const LINK_PORT: u16 = 7_443;
+
+/// From the ports of one process of tests to those of the next: more than a node has.
+const LINK_PORTS: u16 = 32;
 
 static CLUSTERS: AtomicU8 = AtomicU8::new(0);
 
@@ -157,7 +160,7 @@ impl Nodes {
 
     fn config(&self, node: usize) -> String {
         let [low, ..] = std::process::id().to_le_bytes();
-        let port = LINK_PORT + u16::from(low & 3) * 2;
+        let port = LINK_PORT + u16::from(low & 3) * LINK_PORTS;
         let listen = SocketAddr::new(IpAddr::V4(self.ip(node)), port);
         let (number, secret) = (node + 1, self.directory.join("secret"));
         let etcd: Vec<String> = self.etcd.iter().map(Etcd::endpoint).collect();
