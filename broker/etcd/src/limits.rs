@@ -107,6 +107,21 @@ pub const ADDRESS_BYTES_MAX: usize = 255;
 /// Ports of a node that the roster may hold: one for each shard that a node may have. Further ones are not used.
 pub const INNER_PORTS_MAX: usize = broker_core::limits::SHARDS_MAX;
 
+/// From one look-up of the name of a node's host to the next.
+pub const LOOK_UP_EVERY_MS: u64 = 30_000;
+
+/// The same after one that found nothing, and where the node is not reached.
+pub const LOOK_UP_AGAIN_MS: u64 = 3_000;
+
+/// After this long without an answer of the system's resolver the log says so.
+pub const LOOK_UP_LATE_MS: u64 = 5_000;
+
+/// Names that are looked up at a time, each on a thread while it is. More wait.
+pub const LOOK_UPS_MAX: usize = 32;
+
+/// Addresses of one name that are used.
+pub const HOST_ADDRESSES_MAX: usize = 8;
+
 /// How long an ending node waits for its last calls and messages.
 pub const LEAVE: Duration = Duration::from_secs(1);
 

@@ -1,12 +1,12 @@
 //! What the driver wants of the process around it: its shards, and its end.
 
-use crate::config::InnerAddress;
 use crate::names::Name;
 use broker_core::cluster::message::{Cause, Ending, Held, Packed, Parcel};
 use broker_core::cluster::types::{NodeId, ParcelId, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::time::Now;
+use std::net::SocketAddr;
 
 /// The process around the driver. Called on the driver's thread, in order; must not block.
 pub trait Service: Send + 'static {
@@ -42,8 +42,18 @@ pub trait Service: Send + 'static {
 pub enum News {
     /// The key of the hash that finds a channel's slot. Once.
     SlotKey([u8; 16]),
-    /// Where a node is reached, by the roster. A number keeps its name.
-    Node(NodeId, Name, InnerAddress),
+    /// Where a node is reached: at each of the ports of its hosts, by the roster and by where its names lead. A number
+    /// keeps its name.
+    Node {
+        /// Its number.
+        node: NodeId,
+        /// Its name.
+        name: Name,
+        /// The addresses of its host; none while its name leads nowhere. Their port is that of the first shard.
+        hosts: Box<[SocketAddr]>,
+        /// All ports.
+        ports: Box<[u16]>,
+    },
     /// Who owns a slot: `NodeId(0)` is this node, which need not serve it yet.
     Owner(Slot, Option<NodeId>),
     /// How many nodes are registered, this one included.

@@ -4,14 +4,15 @@ use crate::limits::{MAIL_BYTES_MAX, MAIL_MAX};
 use crate::names::Name;
 use std::collections::{HashMap, HashSet};
 use std::future::{Future, ready};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Carries messages to other nodes. Whatever it cannot deliver is lost: the rules expect that.
 pub trait Peers: 'static {
-    /// Sends a message to a node, which is reached at `address` if the roster says so. Never blocks.
-    fn send(&mut self, to: &Name, address: Option<&str>, message: Vec<u8>);
+    /// Sends a message to a node, which is reached at one of these addresses if any is known. Never blocks.
+    fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>);
 
     /// Sends nothing from now on; ends when what was sent has left, or is lost.
     fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()>>> {
@@ -26,6 +27,8 @@ pub enum Mail {
     Message(Name, Vec<u8>),
     /// The host of a node refused the connection: no process listens there.
     Refused(Name),
+    /// A connection to a node did not come about otherwise, or has another node at its end: it may be elsewhere.
+    Unreached(Name),
 }
 
 /// Where a carrier puts what arrives. A clone for each connection.
@@ -44,7 +47,7 @@ impl Mailbox {
     pub fn put(&self, mail: Mail) -> bool {
         let bytes = match &mail {
             Mail::Message(_, message) => u32::try_from(message.len()).unwrap_or(u32::MAX),
-            Mail::Refused(_) => 0,
+            Mail::Refused(_) | Mail::Unreached(_) => 0,
         };
         let charge = Arc::clone(&self.room).try_acquire_many_owned(bytes);
         charge.is_ok_and(|charge| self.letters.try_send((mail, charge)).is_ok())
@@ -116,7 +119,7 @@ pub struct InProcess {
 }
 
 impl Peers for InProcess {
-    fn send(&mut self, to: &Name, _address: Option<&str>, message: Vec<u8>) {
+    fn send(&mut self, to: &Name, _at: &[SocketAddr], message: Vec<u8>) {
         let link = (self.node.clone(), to.clone());
         self.network.with(|links| {
             if let Some(mailbox) = links.nodes.get(to).filter(|_| !links.cut.contains(&link)) {

@@ -113,6 +113,15 @@ impl Translator {
         self.addresses.iter().map(|(node, inner)| (*node, inner))
     }
 
+    /// The addresses of all nodes but this one, of both kinds.
+    pub(crate) fn of_others(&self) -> impl Iterator<Item = &str> {
+        let inner = self.addresses.iter();
+        let inner = inner.map(|(node, inner)| (node, &*inner.address));
+        let peers = self.mail_to.iter();
+        let all = inner.chain(peers.map(|(node, address)| (node, &**address)));
+        all.filter_map(|(node, address)| (*node != OWN).then_some(address))
+    }
+
     /// Whether an address has changed since the last call.
     pub(crate) fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
@@ -211,9 +220,10 @@ impl Translator {
                     if value.address.len().max(value.peers.len()) > ADDRESS_BYTES_MAX {
                         return Err(Why::Address);
                     }
-                    self.mail_to.insert(node, value.peers.clone());
                     let inner = value.inner();
-                    self.moved |= self.addresses.get(&node) != Some(&inner);
+                    self.moved |= self.addresses.get(&node) != Some(&inner)
+                        || self.mail_to.get(&node) != Some(&value.peers);
+                    self.mail_to.insert(node, value.peers.clone());
                     self.addresses.insert(node, inner);
                 }
                 let value = value.map(|value| {
@@ -322,6 +332,9 @@ impl Translator {
         &self.me
     }
 }
+
+/// This node, in the list of names.
+const OWN: NodeId = NodeId(0);
 
 /// The meta key among rows that were read, if it is there.
 pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {

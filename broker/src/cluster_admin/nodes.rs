@@ -18,6 +18,7 @@ pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
         }
     }
     findings.extend(tunnels(survey));
+    findings.extend(hosts(survey));
     match reports(&place.etcd, &place.name) {
         Err(why) => findings.push(warning(format!("the nodes cannot be asked: {why}"))),
         Ok(reports) => {
@@ -28,6 +29,30 @@ pub(super) fn findings(place: &Place, survey: &Survey) -> Vec<Finding> {
     }
     findings.extend(names(place, survey));
     findings
+}
+
+/// Where the names of the nodes' hosts lead from here; nodes look them up by themselves.
+fn hosts(survey: &Survey) -> Vec<Finding> {
+    let nodes = survey.nodes.iter();
+    let nodes = nodes.filter_map(|(node, status)| {
+        let (host, _) = status.inner.as_ref()?.address.rsplit_once(':')?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<IpAddr>().is_err().then_some((node, host))
+    });
+    nodes
+        .map(|(node, host)| match resolve(host) {
+            Ok(found) => {
+                let addresses: Vec<_> = found.iter().map(ToString::to_string).collect();
+                ok(format!(
+                    "{host}, where nodes reach {node}, is {}",
+                    addresses.join(" ")
+                ))
+            }
+            Err(why) => warning(format!(
+                "{host}, where nodes reach {node}, does not resolve here: {why}"
+            )),
+        })
+        .collect()
 }
 
 /// How many tunnels fit between two nodes.
@@ -218,6 +243,30 @@ mod tests {
         assert_eq!(
             text[0].text,
             "n1: its clock is 61.0 s behind this machine's: signatures are refused from 300 s on"
+        );
+    }
+
+    #[test]
+    fn names_of_hosts_are_looked_up_and_addresses_are_not() {
+        let mut survey = Survey::default();
+        for (name, address) in [
+            ("n1", "10.0.0.1:1"),
+            ("n2", "[::1]:1"),
+            ("n3", "localhost:1"),
+            ("n4", "\0:1"),
+        ] {
+            let status = NodeStatus {
+                inner: Some(InnerAddress::new(address, &[])),
+                ..NodeStatus::default()
+            };
+            survey.nodes.insert(name.into(), status);
+        }
+        let found = hosts(&survey);
+        assert_eq!(levels(&found), [Level::Ok, Level::Warning]);
+        assert!(
+            found[0]
+                .text
+                .starts_with("localhost, where nodes reach n3, is ")
         );
     }
 

@@ -33,6 +33,10 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader<'_>) {
             further_ports(addr, inner.as_deref(), settings, reader);
         }
     }
+    if let Some(host) = cluster.advertise.as_ref().filter(|_| !cluster.etcd.is_on()) {
+        let rule = "allowed with etcd only: a fixed map has the addresses of the nodes";
+        reader.fault("cluster.advertise", host, rule);
+    }
     if let Some(addr) = cluster.peers {
         let inner = inner.unwrap_or_default();
         listen("cluster.peers", addr, &inner, settings, reader);
@@ -57,9 +61,11 @@ fn listen(
         let rule = "allowed loopback addresses only, since auth none lets everybody in";
         reader.fault(key, addr, rule);
     }
-    if settings.cluster.etcd.is_on() && addr.ip().is_unspecified() {
-        let rule =
-            "allowed the address at which other nodes reach this one: they learn it from etcd";
+    let cluster = &settings.cluster;
+    let is_told = cluster.etcd.is_on() && cluster.advertise.is_none();
+    if is_told && addr.ip().is_unspecified() && !reader.is_wrong("cluster.advertise") {
+        let rule = "allowed the address at which other nodes reach this one, which they learn from etcd; any together \
+                    with cluster.advertise";
         reader.fault(key, addr, rule);
     }
 }

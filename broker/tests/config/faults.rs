@@ -291,6 +291,27 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:10: cluster.listen = '10.0.0.1': allowed ADDR:PORT, such as 10.0.0.1:7443",
     ),
     (
+        "[cluster]|advertise = 'n1.internal:7443'",
+        "f.toml:2:13: cluster.advertise = 'n1.internal:7443': allowed a host name or an IP address, without a port, \
+         such as n1.internal",
+    ),
+    (
+        "[cluster]|advertise = '10.0.0.256'",
+        "f.toml:2:13: cluster.advertise = '10.0.0.256': allowed a host name or an IP address, without a port, such as \
+         n1.internal",
+    ),
+    (
+        "[cluster]|advertise = '0.0.0.0'",
+        "f.toml:2:13: cluster.advertise = '0.0.0.0': allowed a host name or an IP address, without a port, such as \
+         n1.internal",
+    ),
+    (
+        "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|listen = '127.0.0.1:7443'|advertise = 'n1.internal'|\
+         map_file = 'm'",
+        "f.toml:6:13: cluster.advertise = n1.internal: allowed with etcd only: a fixed map has the addresses of the \
+         nodes",
+    ),
+    (
         "[cluster]|link = 'ssl'",
         "f.toml:2:8: cluster.link = 'ssl': allowed \"tls\", \"plain\"",
     ),
@@ -412,7 +433,7 @@ const BROKEN: &[(&str, &str)] = &[
     (
         "[cluster]|name = 'prod'|node = 'n1'|secret_file = 's'|link = 'plain'|listen = '0.0.0.0:1'|\
          etcd = ['http://a:1']",
-        "f.toml:6:10: cluster.listen = 0.0.0.0:1: allowed the address at which other nodes reach this one: they learn \
-         it from etcd",
+        "f.toml:6:10: cluster.listen = 0.0.0.0:1: allowed the address at which other nodes reach this one, which they \
+         learn from etcd; any together with cluster.advertise",
     ),
 ];

@@ -370,6 +370,7 @@ fn with_remarks(mark: &str) -> String {
 /// round; and the keys that became active.
 fn uncommented(round: usize, secret: &Path) -> (String, BTreeSet<String>) {
     let etcd = [
+        "cluster.advertise",
         "cluster.etcd",
         "cluster.etcd_ca",
         "cluster.etcd_cert",

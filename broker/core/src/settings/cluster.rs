@@ -15,6 +15,8 @@ pub struct Cluster {
     pub secret_file: Option<PathBuf>,
     /// Where other nodes pass connections on.
     pub listen: Option<SocketAddr>,
+    /// The name or address of this node's host for other nodes, with etcd, where it is not that of [`Self::listen`].
+    pub advertise: Option<String>,
     /// The port of each shard there, once they are bound; empty where all share that of [`Self::listen`].
     pub ports: Vec<u16>,
     /// What is spoken there, if it was configured: see [`Self::link`].
@@ -88,6 +90,18 @@ impl Cluster {
         (0..shards).map(one).collect()
     }
 
+    /// Host and port at which other nodes reach what listens there.
+    #[must_use]
+    pub fn advertised(&self, listener: SocketAddr) -> String {
+        let Some(host) = &self.advertise else {
+            return listener.to_string();
+        };
+        match host.parse() {
+            Ok(address) => SocketAddr::new(address, listener.port()).to_string(),
+            Err(_) => format!("{host}:{}", listener.port()),
+        }
+    }
+
     /// This node's name, if discovery names it in the host.
     #[must_use]
     pub fn direct_node(&self) -> Option<&str> {
@@ -108,6 +122,7 @@ impl Cluster {
             node,
             secret_file,
             listen,
+            advertise: _,
             ports: _,
             link: _,
             map_file,
@@ -129,6 +144,7 @@ impl Default for Cluster {
             node: None,
             secret_file: None,
             listen: None,
+            advertise: None,
             ports: Vec::new(),
             link: None,
             map_file: None,
@@ -195,5 +211,21 @@ mod tests {
         assert_eq!(inner("10.0.0.1:65533", etcd, 2), Some(vec![65533, 65535]));
         assert_eq!(inner("10.0.0.1:65534", etcd, 2), None);
         assert_eq!(inner("10.0.0.1:7443", &[], 3), Some(vec![7443; 3]));
+    }
+
+    #[test]
+    fn others_reach_a_listener_at_the_host_that_is_advertised() {
+        let at = "0.0.0.0:7443".parse().unwrap();
+        let shown = |host: Option<&str>| {
+            let cluster = Cluster {
+                advertise: host.map(Into::into),
+                ..Cluster::default()
+            };
+            cluster.advertised(at)
+        };
+        assert_eq!(shown(None), "0.0.0.0:7443");
+        assert_eq!(shown(Some("n1.internal")), "n1.internal:7443");
+        assert_eq!(shown(Some("192.0.2.7")), "192.0.2.7:7443");
+        assert_eq!(shown(Some("2001:db8::7")), "[2001:db8::7]:7443");
     }
 }

@@ -299,6 +299,9 @@ pub const KEYS: &[Key] = &[
         })
         .doc("ADDR:PORT where other nodes connect; for them alone. With etcd shards have a port each: the further ones \
               begin two behind that one"),
+    Key::new("cluster.advertise", some_text!(cluster.advertise, value::node_host))
+        .doc("HOST, with etcd: the name or address at which other nodes reach this one, where it is not that of \
+              listen, as behind NAT or with names for hosts; the ports are those of listen and peers"),
     Key::new("cluster.peers", Kind::Text {
             get: |s| s.cluster.peers.map(|addr| addr.to_string()),
             set: |s, text| { s.cluster.peers = Some(value::socket(text)?); Ok(()) },

@@ -87,6 +87,23 @@ pub fn node(text: &str) -> Checked<String> {
     Err("allowed 1 to 63 of the characters a-z 0-9 . -".into())
 }
 
+/// The host of a node for other nodes, without a port. IPv6 addresses are written without brackets. With a port it is
+/// no longer than what the roster may hold.
+pub fn node_host(text: &str) -> Checked<String> {
+    let is_fine = match text.parse::<IpAddr>() {
+        Ok(address) => !address.is_unspecified(),
+        Err(_) => {
+            let last = text.rsplit('.').next().unwrap_or_default();
+            let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
+            is_host(text) && !is_number && text.len() <= 255 - ":65535".len()
+        }
+    };
+    if is_fine {
+        return Ok(text.into());
+    }
+    Err("allowed a host name or an IP address, without a port, such as n1.internal".into())
+}
+
 /// A member of etcd.
 pub fn etcd(text: &str) -> Checked<String> {
     endpoint(text, ["https", "http"]).map_err(|_| {

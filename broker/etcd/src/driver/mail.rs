@@ -1,5 +1,6 @@
 //! What comes from other nodes.
 
+use super::hosts::is_no_name;
 use super::{Node, now};
 use crate::order::Service;
 use crate::peers::{Mail, Peers};
@@ -10,13 +11,21 @@ impl<S: Service, P: Peers> Node<S, P> {
     pub(super) fn mail(&mut self, mail: &Mail) {
         let (from, message) = match mail {
             Mail::Message(from, bytes) => (from, wire::decode(bytes, &mut self.translator.names)),
-            Mail::Refused(from) => (from, None),
+            Mail::Refused(from) | Mail::Unreached(from) => (from, None),
         };
         let Ok(node) = self.translator.names.number(from) else {
             return;
         };
-        if let Mail::Refused(_) = mail {
-            self.inputs.push_back(Input::Refused(node));
+        match mail {
+            Mail::Message(..) => {}
+            Mail::Refused(_) => {
+                let address = self.translator.peers(node).unwrap_or_default();
+                if is_no_name(address) {
+                    self.inputs.push_back(Input::Refused(node));
+                }
+                self.doubt_host(node);
+            }
+            Mail::Unreached(_) => self.doubt_host(node),
         }
         match message {
             None if matches!(mail, Mail::Message(..)) => self.strange.note(node, from),

@@ -5,6 +5,7 @@
 
 mod control;
 mod handle;
+mod hosts;
 mod keeping;
 mod mail;
 mod meta;
@@ -36,6 +37,7 @@ use handle::Command;
 pub use handle::{
     Handle, InquirySender, Inspection, Inspector, NodeState, ParcelSender, StartError,
 };
+use hosts::Hosts;
 use keeping::Keeping;
 use meta::Meta;
 use news::Known;
@@ -157,6 +159,7 @@ struct Node<S: Service, P> {
     ending: Option<Ending>,
     published: Arc<AtomicU64>,
     known: Known,
+    hosts: Hosts,
     orders: Orders,
     strange: Strange,
     sending: Sending,
@@ -176,6 +179,8 @@ enum Event {
     Meta(u32, Told),
     /// The report about this order was written, or a report was not.
     Reported(Option<Revision>),
+    /// Where the name of a host leads.
+    LookedUp(Box<str>, hosts::Found),
     /// The data directory was written.
     Kept(Result<(), Box<str>>),
 }
@@ -280,6 +285,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             ending: None,
             published: parts.published,
             known: Known::default(),
+            hosts: Hosts::default(),
             orders: Orders::default(),
             strange: Strange::default(),
             sending: Sending::default(),
@@ -294,6 +300,7 @@ impl<S: Service, P: Peers> Node<S, P> {
         self.connect(Which::Control);
         self.connect(Which::Records);
         self.ask_meta();
+        self.look_up();
         self.expire_writes();
         self.send_parts_again();
         self.log_slots();
@@ -310,6 +317,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             Event::Records(event) => self.records_event(event),
             Event::Meta(generation, told) => self.meta_told(generation, told),
             Event::Reported(written) => self.reported(written),
+            Event::LookedUp(name, found) => self.looked_up(&name, found),
             Event::Kept(result) => self.keeping.written(result),
         }
     }

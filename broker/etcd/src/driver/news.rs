@@ -1,26 +1,32 @@
 //! What the process around the node learns of the cluster: where channels are, and until when they may be served.
 
 use super::Node;
-use crate::config::InnerAddress;
+use super::hosts::is_none;
+use crate::names::shown;
 use crate::order::{News, Service};
 use crate::peers::Peers;
 use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::types::{NodeId, Slot};
 use broker_core::time::Now;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
+use tracing::warn;
 
 /// What the process knows so far.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     has_slot_key: bool,
-    addresses: BTreeMap<NodeId, InnerAddress>,
+    reached: BTreeMap<NodeId, Reached>,
     owners: Vec<Option<NodeId>>,
     /// The count of changes of slots that `owners` is of.
     changes: u64,
     valid_until: Now,
     registered: u16,
 }
+
+/// Addresses of a node's host, and its ports.
+type Reached = (Box<[SocketAddr]>, Box<[u16]>);
 
 impl<S: Service, P: Peers> Node<S, P> {
     /// Says what has changed since the last time.
@@ -49,17 +55,34 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     fn publish_addresses(&mut self) {
-        if !self.translator.take_moved() {
+        let has_moved = self.translator.take_moved();
+        if has_moved {
+            self.hosts.know(self.translator.of_others());
+        }
+        if !self.hosts.take_changed() && !has_moved {
             return;
         }
         for (node, inner) in self.translator.addresses() {
-            if self.known.addresses.get(&node) == Some(inner) {
+            let hosts: Box<[SocketAddr]> = self.hosts.at(&inner.address).into();
+            let is_known = |known: &Reached| known.0 == hosts && known.1 == inner.ports;
+            if self.known.reached.get(&node).is_some_and(is_known) {
                 continue;
             }
-            self.known.addresses.insert(node, inner.clone());
-            if let Some(name) = self.translator.names.name(node) {
-                let news = News::Node(node, name.clone(), inner.clone());
-                self.service.learn(news);
+            let ports = inner.ports.clone();
+            self.known
+                .reached
+                .insert(node, (hosts.clone(), ports.clone()));
+            if let Some(name) = self.translator.names.name(node).cloned() {
+                if is_none(&inner.address) {
+                    let address = shown(&inner.address);
+                    warn!("the roster has no address of {name}: {address}");
+                }
+                self.service.learn(News::Node {
+                    node,
+                    name,
+                    hosts,
+                    ports,
+                });
             }
         }
     }

@@ -72,7 +72,11 @@ impl<S: Service, P: Peers> Node<S, P> {
             return;
         };
         let bytes = wire::encode(message, &self.translator.names);
-        self.peers.send(&name, self.translator.peers(to), bytes);
+        let at = self
+            .translator
+            .peers(to)
+            .map(|address| self.hosts.at(address));
+        self.peers.send(&name, &at.unwrap_or_default(), bytes);
     }
 
     /// The same, to a node of this name.

@@ -154,17 +154,20 @@ impl fmt::Debug for TcpPeers {
 }
 
 impl Peers for TcpPeers {
-    fn send(&mut self, to: &Name, address: Option<&str>, message: Vec<u8>) {
+    fn send(&mut self, to: &Name, at: &[SocketAddr], message: Vec<u8>) {
         let counts = self.shared.notes.counts();
-        let Some(address) = address.filter(|_| message.len() <= MESSAGE_BYTES_MAX) else {
+        if at.is_empty() || message.len() > MESSAGE_BYTES_MAX {
             counts.lost.fetch_add(1, Ordering::Relaxed);
             return;
-        };
-        let has_moved = |node: &Outgoing| node.address() != address;
-        if self.nodes.get(to).is_none_or(has_moved) {
-            self.shared.places.borrow_mut().expect(to, address);
-            let node = Outgoing::start(Rc::clone(&self.shared), to.clone(), address.into());
-            self.nodes.insert(to.clone(), node);
+        }
+        let is_known = |node: &Outgoing| *node.addresses() == *at;
+        if !self.nodes.get(to).is_some_and(is_known) {
+            self.shared.places.borrow_mut().expect(to, at);
+            let stays = |node: &Outgoing| node.may_be_at(at);
+            if !self.nodes.get(to).is_some_and(stays) {
+                let node = Outgoing::start(Rc::clone(&self.shared), to.clone(), at);
+                self.nodes.insert(to.clone(), node);
+            }
         }
         let queued = self.nodes.get(to);
         if !queued.is_some_and(|node| node.put(message, &self.outgoing)) {

@@ -8,8 +8,10 @@ use crate::limits::{
 use crate::names::Name;
 use crate::peers::Mail;
 use rustls::pki_types::ServerName;
+use std::cell::{Cell, Ref, RefCell};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,11 +26,18 @@ use tracing::{info, warn};
 
 /// The way to one other node. Its connection comes about with the first message, and ends with its owner.
 pub(super) struct Outgoing {
-    address: Box<str>,
+    way: Rc<Way>,
     queue: Option<mpsc::Sender<Queued>>,
     /// Bytes of the queue that are free.
     room: Arc<Semaphore>,
     task: Option<JoinHandle<()>>,
+}
+
+/// Where a node may be; shared with the task.
+struct Way {
+    addresses: RefCell<Vec<SocketAddr>>,
+    /// The one that was tried last.
+    used: Cell<Option<SocketAddr>>,
 }
 
 /// A message that waits, and the bytes that it takes of both budgets.
@@ -38,25 +47,35 @@ struct Queued {
 }
 
 impl Outgoing {
-    pub(super) fn start(shared: Rc<Shared>, to: Name, address: Box<str>) -> Self {
+    pub(super) fn start(shared: Rc<Shared>, to: Name, at: &[SocketAddr]) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let way = Rc::new(Way {
+            addresses: RefCell::new(at.to_vec()),
+            used: Cell::new(None),
+        });
         let line = Line {
             shared,
             to,
-            address: address.clone(),
+            way: Rc::clone(&way),
             failures: 0,
             noted: None,
         };
         Self {
-            address,
+            way,
             queue: Some(queue),
             room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
             task: Some(tokio::task::spawn_local(line.run(waiting))),
         }
     }
 
-    pub(super) fn address(&self) -> &str {
-        &self.address
+    pub(super) fn addresses(&self) -> Ref<'_, Vec<SocketAddr>> {
+        self.way.addresses.borrow()
+    }
+
+    /// The node is at these addresses from now on. False if its connection is to none of them.
+    pub(super) fn may_be_at(&self, at: &[SocketAddr]) -> bool {
+        *self.way.addresses.borrow_mut() = at.to_vec();
+        self.way.used.get().is_none_or(|used| at.contains(&used))
     }
 
     /// Queues a message; false if there is no room for it here, or among all that wait.
@@ -97,7 +116,7 @@ impl Drop for Outgoing {
 struct Line {
     shared: Rc<Shared>,
     to: Name,
-    address: Box<str>,
+    way: Rc<Way>,
     /// Connections in a row that took no message.
     failures: u32,
     /// What the log says of this node, since when.
@@ -113,9 +132,14 @@ impl Line {
                     Err(error) => self.failed(&error),
                 },
                 Err(error) => {
-                    if error.kind() == io::ErrorKind::ConnectionRefused {
-                        self.shared.mailbox.put(Mail::Refused(self.to.clone()));
-                    }
+                    let to = self.to.clone();
+                    let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                    let mail = if is_refused {
+                        Mail::Refused(to)
+                    } else {
+                        Mail::Unreached(to)
+                    };
+                    self.shared.mailbox.put(mail);
                     self.lose(1);
                     self.failed(&error);
                 }
@@ -134,7 +158,10 @@ impl Line {
 
     /// A connection whose other end is the node that is meant.
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let connecting = TcpStream::connect(&*self.address);
+        let address = self.next_address();
+        self.way.used.set(address);
+        let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let connecting = TcpStream::connect(address);
         let stream = within(PEER_CONNECT, "no connection in time", connecting).await?;
         stream.set_nodelay(true)?;
         // A host that is gone sends nothing, and what it does not confirm would be repeated ever more seldom.
@@ -161,6 +188,20 @@ impl Line {
             Ok(stream)
         };
         within(PEER_HELLO, "it does not say in time who it is", greeting).await
+    }
+
+    /// Of several addresses the next one after each failure.
+    fn next_address(&self) -> Option<SocketAddr> {
+        let addresses = self.way.addresses.borrow();
+        let nth = usize::try_from(self.failures).unwrap_or_default();
+        addresses.get(nth.checked_rem(addresses.len())?).copied()
+    }
+
+    /// Where it is, for the log.
+    fn place(&self) -> String {
+        let to = &self.to;
+        let used = self.way.used.get();
+        used.map_or_else(|| to.to_string(), |at| format!("{to} at {at}"))
     }
 
     /// Sends until nothing is to be sent any more.
@@ -209,7 +250,7 @@ impl Line {
     fn works(&mut self) {
         self.failures = 0;
         if self.noted.take().is_some() {
-            info!("{} at {}: messages are sent again", self.to, self.address);
+            info!("{}: messages are sent again", self.place());
         }
     }
 
@@ -232,10 +273,7 @@ impl Line {
             *known == why && at.elapsed() < NOTE_EVERY.saturating_mul(REPEATED)
         });
         if !is_known {
-            warn!(
-                "{} at {}: no message can be sent: {why}",
-                self.to, self.address
-            );
+            warn!("{}: no message can be sent: {why}", self.place());
             self.noted = Some((why, Instant::now()));
         }
     }

@@ -25,8 +25,8 @@ pub(super) struct Places {
     elsewhere: Kind,
     /// One connection for each other node: a newer one replaces it, since the older one may be dead.
     members: HashMap<Name, (u64, AbortHandle)>,
-    /// Where nodes are by the roster.
-    roster: HashMap<Name, IpAddr>,
+    /// Where nodes are by the roster, and by where their names lead.
+    roster: HashMap<Name, Vec<IpAddr>>,
     /// Where they connected from last.
     proven: HashMap<Name, IpAddr>,
 }
@@ -122,20 +122,15 @@ impl Places {
         }
     }
 
-    /// A node is there, by the roster.
-    pub(super) fn expect(&mut self, name: &Name, address: &str) {
-        let address: Option<SocketAddr> = address.parse().ok();
-        match address {
-            Some(address) => self
-                .roster
-                .insert(name.clone(), address.ip().to_canonical()),
-            None => self.roster.remove(name),
-        };
+    /// A node is at one of these addresses.
+    pub(super) fn expect(&mut self, name: &Name, at: &[SocketAddr]) {
+        let at = at.iter().map(|at| at.ip().to_canonical());
+        self.roster.insert(name.clone(), at.collect());
     }
 
     fn is_at_node(&self, from: SocketAddr) -> bool {
         let from = from.ip().to_canonical();
-        let mut known = self.roster.values().chain(self.proven.values());
+        let mut known = self.roster.values().flatten().chain(self.proven.values());
         known.any(|address| *address == from)
     }
 
@@ -220,7 +215,7 @@ mod tests {
     fn addresses_of_nodes_have_places_and_turns_of_their_own() {
         run(async {
             let mut places = Places::default();
-            places.expect(&name("n1"), "10.0.0.1:7444");
+            places.expect(&name("n1"), &[at("10.0.0.8"), at("10.0.0.1")]);
             for number in 0..STRANGERS_MAX as u64 {
                 assert_eq!(places.comes(number, &format!("10.0.1.{number}")), None);
             }
@@ -233,7 +228,7 @@ mod tests {
             let _held = elsewhere.lock().await;
             let turn = places.turn(at("10.0.1.0"));
             timeout(Duration::from_secs(5), turn.wait()).await.unwrap();
-            places.expect(&name("n1"), "10.0.0.7:7444");
+            places.expect(&name("n1"), &[at("10.0.0.7")]);
             let moved = places.turn(at("10.0.0.1")).0;
             assert!(moved.try_lock().is_err(), "n1 is there no longer");
         });

@@ -100,12 +100,14 @@ impl<M: Machine> Edge<M> {
             self.descriptors.closed();
             return Err(TunnelFailure::NoRoom);
         }
-        let made = self
-            .tunnels
-            .all
-            .claim()
-            .zip(socket(address, &self.settings).ok());
-        let Some((place, owner)) = made else {
+        let owner = match socket(address, &self.settings) {
+            Ok(owner) => owner,
+            Err(error) => {
+                self.descriptors.closed();
+                return Err(self.no_socket(node, &error));
+            }
+        };
+        let Some(place) = self.tunnels.all.claim() else {
             self.descriptors.closed();
             return Err(TunnelFailure::NoRoom);
         };
@@ -114,6 +116,18 @@ impl<M: Machine> Edge<M> {
         let mut owner = Half::new(owner, None);
         owner.armed = true; // the connect
         Ok((place, owner))
+    }
+
+    /// Why there is no socket to connect with: descriptors or memory, or a kind of address that the machine does not
+    /// have.
+    fn no_socket(&mut self, node: NodeId, error: &io::Error) -> TunnelFailure {
+        match error.raw_os_error() {
+            Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT) => {
+                self.tunnels.turns.failed(node);
+                TunnelFailure::Connect
+            }
+            Some(_) | None => TunnelFailure::NoRoom,
+        }
     }
 
     /// Whether one more may begin, perhaps at the cost of another one that the owner has not greeted.

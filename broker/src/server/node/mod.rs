@@ -79,8 +79,11 @@ impl Node {
         let config = Config {
             cluster: part.name.as_str().into(),
             node: part.node.as_str().into(),
-            inner: InnerAddress::new(&listen.to_string(), &settings.cluster.ports),
-            peers: carrier.address().to_string().into(),
+            inner: InnerAddress::new(
+                &settings.cluster.advertised(listen),
+                &settings.cluster.ports,
+            ),
+            peers: settings.cluster.advertised(carrier.address()).into(),
             directory: data_dir.path().into(),
             etcd: options(settings)?,
             ttl_ms: settings.cluster.lease_ms,

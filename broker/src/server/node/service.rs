@@ -15,7 +15,7 @@ use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket};
 use broker_core::shard::{Letter, Shard, SlotOrder};
 use broker_core::time::Now;
-use broker_etcd::{InnerAddress, Name, News, Order, Service};
+use broker_etcd::{Name, News, Order, Service};
 use crossbeam_channel::Sender;
 use mailbox::Mailbox;
 use std::collections::HashMap;
@@ -107,14 +107,14 @@ impl Service for Shards {
     fn learn(&mut self, news: News) {
         match news {
             News::SlotKey(key) => self.map.set_key(&key),
-            News::Node(node, name, InnerAddress { address, ports }) => {
+            News::Node {
+                node,
+                name,
+                hosts,
+                ports,
+            } => {
                 self.map.name_node(node, name.as_str().into());
-                match address.parse() {
-                    Ok(host) => self.links.put(node, name.as_str(), &[host], &ports),
-                    Err(_) => {
-                        tracing::warn!(%name, %address, "the roster has no address of this node")
-                    }
-                }
+                self.links.put(node, name.as_str(), &hosts, &ports);
             }
             News::Owner(slot, owner) => self.desk.owned_by(slot, owner),
             News::Registered(nodes) => self.map.set_nodes(nodes),

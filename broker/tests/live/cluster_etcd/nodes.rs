@@ -161,7 +161,8 @@ impl Nodes {
     fn config(&self, node: usize) -> String {
         let [low, ..] = std::process::id().to_le_bytes();
         let port = LINK_PORT + u16::from(low & 3) * LINK_PORTS;
-        let listen = SocketAddr::new(IpAddr::V4(self.ip(node)), port);
+        let usual = SocketAddr::new(IpAddr::V4(self.ip(node)), port);
+        let listen = self.link.listen(usual);
         let (number, secret) = (node + 1, self.directory.join("secret"));
         let etcd: Vec<String> = self.etcd.iter().map(Etcd::endpoint).collect();
         format!(

@@ -1,12 +1,14 @@
-//! The inner ports of a node: one for each shard, and each gets a part of what other nodes pass on.
+//! Where other nodes reach a node: a port for each shard, each of which gets a part of what they pass on; and by name.
 
 use super::nodes::{Nodes, cluster};
+use super::setup::Link;
 use crate::peer::{Peer, answer, offer, to_master, to_viewer};
 use crate::process::until;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 #[test]
 #[ignore = "needs etcd and the cargo feature `cluster`"]
@@ -15,6 +17,7 @@ fn each_inner_port_gets_tunnels() {
     let owner = nodes.largest();
     let [accepts, _] = nodes.others(owner);
     let (address, ports) = inner(&nodes, accepts, owner);
+    let address: SocketAddrV4 = address.parse().expect("an address");
     assert_eq!(ports.len(), 2, "one a shard: {ports:?}");
     let arn = nodes.channels_of(owner, 1).remove(0);
     let mut master = Peer::master(nodes.node(owner), &arn);
@@ -40,8 +43,43 @@ fn each_inner_port_gets_tunnels() {
     nodes.journal().assert_sound();
 }
 
+/// Nodes that know each other by the name of their host.
+#[test]
+#[ignore = "needs etcd and the cargo feature `cluster`"]
+fn nodes_reach_each_other_by_name() {
+    let Some(mut nodes) = Nodes::linked(Link::Named, 2) else {
+        return;
+    };
+    let owner = nodes.largest();
+    let [accepts, other] = nodes.others(owner);
+    for (of, _) in nodes.all() {
+        let (address, ports) = inner(&nodes, accepts, of);
+        assert!(address.starts_with("localhost:"), "{address}");
+        assert_eq!(ports.len(), 2, "{ports:?}");
+    }
+    let arn = nodes.channels_of(owner, 1).remove(0);
+    let mut master = Peer::master(nodes.node(accepts), &arn);
+    let mut viewer = Peer::viewer(nodes.node(other), &arn, "v1");
+    viewer.send(&offer("b2ZmZXI="));
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    // A drain gives parcels to the others, by name as well.
+    viewer.close();
+    master.close();
+    let mut viewer = Peer::viewer(nodes.node(other), &arn, "v2");
+    viewer.send(&offer("d2FpdHM="));
+    viewer.expect_silence();
+    let mut leaves = nodes.take(owner);
+    leaves.signal("TERM");
+    let ended = leaves.ended_within(Duration::from_secs(30));
+    assert!(ended.success(), "{}", leaves.log());
+    nodes.until_served();
+    let mut master = Peer::master(nodes.node(accepts), &arn);
+    master.expect(&to_master("SDP_OFFER", "d2FpdHM=", "v2"));
+    nodes.journal().assert_sound();
+}
+
 /// Where a node is reached, as another one knows it.
-fn inner(nodes: &Nodes, asked: usize, of: usize) -> (SocketAddrV4, BTreeSet<u16>) {
+fn inner(nodes: &Nodes, asked: usize, of: usize) -> (String, BTreeSet<u16>) {
     let view = cluster(nodes.node(asked));
     let mut listed = view["nodes"].as_array().expect("a list").iter();
     let name = format!("n{}", of + 1);
@@ -52,7 +90,7 @@ fn inner(nodes: &Nodes, asked: usize, of: usize) -> (SocketAddrV4, BTreeSet<u16>
     let ports = ports
         .filter_map(Value::as_u64)
         .map(|port| u16::try_from(port).expect("a port"));
-    (address.parse().expect("an address"), ports.collect())
+    (address.to_owned(), ports.collect())
 }
 
 /// The ports of an address that connections lead to.

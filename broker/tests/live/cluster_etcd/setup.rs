@@ -1,6 +1,6 @@
 //! What differs between clusters of tests.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// What is not as usual where nodes are on hosts of their own.
 pub(crate) struct Setup<'s> {
@@ -36,15 +36,26 @@ pub(crate) enum Link {
     Default,
     /// Encrypted, with a port for messages that is not the next one, and endpoints that name the owner.
     Direct,
+    /// As where nothing is configured; all at the name of this machine, on ports that the system chooses.
+    Named,
 }
 
 impl Link {
+    /// Where a node listens whose usual place is this one.
+    pub(super) fn listen(self, usual: SocketAddr) -> SocketAddr {
+        match self {
+            Self::Plain | Self::Default | Self::Direct => usual,
+            Self::Named => (Ipv4Addr::LOCALHOST, 0).into(),
+        }
+    }
+
     /// Further lines of the configuration of a node that listens here.
     pub(super) fn config(self, mut listen: SocketAddr) -> String {
         listen.set_port(listen.port() + 20);
         match self {
             Self::Plain => "link = 'plain'\n".into(),
             Self::Default => String::new(),
+            Self::Named => "peers = '127.0.0.1:0'\nadvertise = 'localhost'\n".into(),
             Self::Direct => format!(
                 "link = 'tls'\npeers = '{listen}'\ndirect = true\n[advertise]\ndomain = '{DOMAIN}'\n"
             ),
