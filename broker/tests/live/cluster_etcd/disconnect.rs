@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 const ALL: &str = "{\"role\":\"all\"}";
 
+/// What the lines have about what operators closed.
+const LINE: &str = "operation=\"Disconnect\"";
+
 #[test]
 #[ignore = "needs etcd and the cargo feature `cluster`"]
 fn any_node_closes_connections_of_a_channel() {
@@ -40,8 +43,7 @@ fn any_node_closes_connections_of_a_channel() {
     assert_eq!(closed(owner, &path, ALL), json!({ "connections": 1 }));
     second.drain();
     // The line is in the owner's log, with where the operator is.
-    let lines = logged(nodes.node(owner));
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    let lines = nodes.node(owner).logged(&[LINE], 3);
     assert!(lines[0].contains("client_id=\"first\"") && lines[0].contains("remote=127."));
     for node in [one, other] {
         assert_eq!(logged(nodes.node(node)), [""; 0]);
@@ -86,6 +88,7 @@ fn an_owner_that_does_not_answer_is_asked_once() {
     until("an answer", || {
         (post(nodes.node(asked), &path, "{\"role\":\"viewer\"}").status == 200).then_some(())
     });
+    sleeper.logged(&[LINE, "role=\"viewer\""], 1);
     let lines = logged(sleeper);
     let all = lines.iter().filter(|line| line.contains("role=\"all\""));
     assert_eq!(all.count(), 1, "{lines:?}");
@@ -103,8 +106,6 @@ fn post(to: &Broker, path: &str, body: &str) -> Answer {
 /// The lines about what operators closed.
 fn logged(node: &Broker) -> Vec<String> {
     let log = node.log();
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("operation=\"Disconnect\""));
+    let lines = log.lines().filter(|line| line.contains(LINE));
     lines.map(str::to_owned).collect()
 }

@@ -1,7 +1,8 @@
 //! What nodes log of slots: from whom they came, to whom they went, and why. The broker of each test that logs JSON has
 //! its lines checked against `deploy/log-schema.json` when it is dropped.
 
-use super::nodes::{Nodes, served};
+use super::nodes::{Nodes, create, served};
+use crate::peer::HealthyPair;
 use crate::process::{Broker, until, until_within};
 use serde_json::Value;
 use std::time::Duration;
@@ -23,6 +24,8 @@ fn slots_that_come_and_go_are_logged_with_owner_and_reason() {
         );
         assert!(!lines[0].contains("former_owner"), "{lines:?}");
     }
+    let arn = create(nodes.node(0), "cam");
+    HealthyPair::on(nodes.node(0), &arn).relay();
     let owner = nodes.largest();
     let [one, other] = nodes.others(owner);
 
@@ -67,7 +70,17 @@ fn slots_that_come_and_go_are_logged_with_owner_and_reason() {
     // Nothing waited on them: there is nothing to send after them.
     assert!(!nodes.node(owner).log().contains("could not be sent"));
 
-    // Asked to be equal, as soon as it takes orders again, then drained.
+    given(&mut nodes, owner);
+    nodes.until_served();
+    HealthyPair::on(nodes.node(one), &arn).relay();
+    nodes.journal().assert_sound();
+}
+
+/// A node without slots is given its part, and then gives it away.
+fn given(nodes: &mut Nodes, owner: usize) {
+    let [one, other] = nodes.others(owner);
+    let me = format!("n{}", owner + 1);
+    // As soon as it takes orders again.
     until("its thread has time", || {
         let admin = nodes.node(owner).admin;
         let answer = crate::http::admin(admin, "POST", "/cluster/rebalance", "");
@@ -76,19 +89,18 @@ fn slots_that_come_and_go_are_logged_with_owner_and_reason() {
     nodes.rebalance();
     let given = |line: &Value| line["reason"] == "rebalance" && line["owner"] == *me;
     let by = |node: usize| sum(nodes.node(node), "slots transferred", given);
-    let received = until_within(TAKEN_WITHIN, "lines of both sides", || {
-        let from = |line: &Value| line["former_owner"].is_string();
+    let from = |line: &Value| line["former_owner"].is_string();
+    until_within(TAKEN_WITHIN, "lines of both sides", || {
         let received = sum(nodes.node(owner), "slots received", from);
-        (received >= 1300.0 && by(one) + by(other) == received).then_some(received)
+        (received >= 1300.0 && by(one) + by(other) == received).then_some(())
     });
     nodes.node(owner).signal("TERM");
     let mut drained = nodes.take(owner);
     drained.ended_within(Duration::from_secs(40));
     let drain = |line: &Value| line["reason"] == "drain" && line["owner"] != *me;
+    // All that it had, also what has come since.
+    let received = sum(&drained, "slots received", from);
     assert_eq!(sum(&drained, "slots transferred", drain), received);
-    drop(drained);
-    nodes.until_served();
-    nodes.journal().assert_sound();
 }
 
 /// The slots of all lines of this message that fit.
