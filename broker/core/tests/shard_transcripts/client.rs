@@ -3,6 +3,17 @@
 use crate::wire::{self, Item};
 use crate::words::words;
 use broker_core::id::SessionKey;
+use broker_core::machine::Peer;
+
+/// Where a connection comes from: a client, without TLS.
+pub(crate) fn peer() -> Peer {
+    Peer {
+        remote: ([127, 0, 0, 1], 4000).into(),
+        listener: 0,
+        tls: false,
+        inner: false,
+    }
+}
 
 /// One connection of a transcript.
 pub(crate) struct Client {

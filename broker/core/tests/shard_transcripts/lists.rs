@@ -10,7 +10,7 @@ use broker_core::time::Now;
 use codec::control::ErrorKind;
 
 fn list(node: &mut Node) -> (SessionKey, CallRef) {
-    let session = node.call("listSignalingChannels", r#"{"MaxResults":7}"#);
+    let session = node.call("/listSignalingChannels", r#"{"MaxResults":7}"#);
     let (caller, question) = node.desk(|desk| desk.lists.pop()).expect("all are asked");
     let prefix = format!("{REGION}:{ACCOUNT}:");
     let wanted = PageQuestion {
@@ -72,7 +72,7 @@ fn a_list_without_all_nodes_is_refused_and_an_answer_finds_its_caller_alone() {
     assert!(node.heard(session).starts_with("HTTP/1.1 503 "));
     assert!(node.heard(session).contains("no n2"));
     node.desk(|desk| desk.is_full = true);
-    let session = node.call("listSignalingChannels", "{}");
+    let session = node.call("/listSignalingChannels", "{}");
     assert!(node.heard(session).starts_with("HTTP/1.1 503 "));
     node.assert_balanced();
 }
@@ -113,7 +113,7 @@ fn strict(quotas: Quotas) -> Settings {
 
 fn create(node: &mut Node, name: &str) -> SessionKey {
     node.call(
-        "createSignalingChannel",
+        "/createSignalingChannel",
         &format!("{{\"ChannelName\":\"{name}\"}}"),
     )
 }
@@ -152,7 +152,7 @@ fn nodes_share_the_rates_of_accounts() {
         node.map.set_nodes(nodes);
         let mut taken = 0;
         for _ in 0..6 {
-            let session = node.call("listSignalingChannels", "{}");
+            let session = node.call("/listSignalingChannels", "{}");
             taken += usize::from(node.heard(session).is_empty());
         }
         assert_eq!(taken, allowed, "{nodes} nodes");

@@ -1,5 +1,7 @@
 //! A shard of a node in a cluster: what it passes on to other nodes, what it answers itself, and what it refuses.
 
+use crate::client::{self, peer};
+use crate::words::{self, arn, post};
 use broker_core::check::Check;
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::id::{Identity, NodeId, SessionKey, ShardId};
@@ -10,7 +12,6 @@ use broker_core::settings::{Auth, Settings};
 use broker_core::shard::{Shard, Start};
 use broker_core::time::{Moment, Now, Wall};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 const REGION: &str = "us-west-2";
@@ -31,10 +32,6 @@ struct Node {
     shard: Shard,
     log: Receiver<Entry>,
     at: Moment,
-}
-
-fn remote() -> SocketAddr {
-    ([192, 0, 2, 1], 4000).into()
 }
 
 impl Node {
@@ -66,12 +63,7 @@ impl Node {
     }
 
     fn open(&mut self, inner: bool) -> SessionKey {
-        let peer = Peer {
-            remote: remote(),
-            listener: 0,
-            tls: false,
-            inner,
-        };
+        let peer = Peer { inner, ..peer() };
         self.shard.open(peer, self.at).expect("there is room")
     }
 
@@ -110,28 +102,15 @@ impl Node {
 }
 
 fn upgrade(channel: &str) -> Vec<u8> {
-    format!(
-        "GET /?X-Amz-ChannelARN=arn%3Aaws%3Akinesisvideo%3A{REGION}%3A{ACCOUNT}%3Achannel%2F{channel}%2F17\
-         &X-Amz-ClientId=v1 HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-fn call(operation: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "POST /{operation} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
+    words::upgrade(&arn(channel), Some("v1"))
 }
 
 fn describe(channel: &str) -> Vec<u8> {
     // With an escape, which the parser resolves in place.
     let (first, rest) = channel.split_at(1);
     let letter = u32::from(first.as_bytes()[0]);
-    call(
-        "describeSignalingChannel",
+    post(
+        "/describeSignalingChannel",
         &format!("{{\"ChannelName\":\"\\u{letter:04x}{rest}\"}}"),
     )
 }
@@ -149,7 +128,10 @@ fn an_upgrade_goes_to_the_node_of_its_channel_as_it_came() {
         bytes: sent,
         repeats,
     } = Shard::tunnelled(&mut parcel).expect("to a node");
-    assert_eq!((peer.remote, sent, repeats), (remote(), bytes, true));
+    assert_eq!(
+        (peer.remote, sent, repeats),
+        (client::peer().remote, bytes, true)
+    );
     let snapshot = node.shard.snapshot();
     assert_eq!(snapshot.connections.iter().sum::<u64>(), 0, "it has left");
     assert_eq!((snapshot.request_bytes, snapshot.timers), (0, 0));
@@ -218,7 +200,7 @@ fn a_list_is_never_incomplete() {
     let mut node = Node::new();
     let session = node.open(false);
     assert_eq!(
-        node.receive(session, &call("listSignalingChannels", "{}")),
+        node.receive(session, &post("/listSignalingChannels", "{}")),
         None
     );
     node.assert_refused(session, Check::ListIncomplete);

@@ -1,10 +1,12 @@
 //! A shard whose slots come and go: who is admitted, who waits, and what becomes of kept messages.
 
+use crate::client::peer;
+use crate::words::{post, upgrade};
 use broker_core::cluster::message::{Cause, Held, Packed};
 use broker_core::cluster::slot_map::SlotMap;
 use broker_core::cluster::types::{Incarnation, ParcelId, Revision};
 use broker_core::id::{CallRef, Identity, NodeId, SessionKey, ShardId};
-use broker_core::machine::{Input, Machine, Output, Peer};
+use broker_core::machine::{Input, Machine, Output};
 use broker_core::placement::Placement;
 use broker_core::record::{Record, Version};
 use broker_core::settings::{Auth, Settings};
@@ -203,40 +205,18 @@ impl Node {
     }
 
     pub(super) fn connect(&mut self, client_id: Option<&str>) -> SessionKey {
-        let peer = Peer {
-            remote: ([192, 0, 2, 1], 4000).into(),
-            listener: 0,
-            tls: false,
-            inner: false,
-        };
-        let session = self.shard.open(peer, self.at).expect("there is room");
-        self.streams.insert(session, Vec::new());
-        let id = client_id.map_or_else(String::new, |id| format!("&X-Amz-ClientId={id}"));
-        let request = format!(
-            "GET /?X-Amz-ChannelARN={}{id} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            arn().as_str().replace(':', "%3A").replace('/', "%2F")
-        );
-        self.receive(session, request.as_bytes());
-        session
+        self.ask(&upgrade(arn().as_str(), client_id))
     }
 
     /// A call, on a connection of its own.
     pub(super) fn call(&mut self, path: &str, body: &str) -> SessionKey {
-        let peer = Peer {
-            remote: ([192, 0, 2, 1], 4000).into(),
-            listener: 0,
-            tls: false,
-            inner: false,
-        };
-        let session = self.shard.open(peer, self.at).expect("there is room");
+        self.ask(&post(path, body))
+    }
+
+    fn ask(&mut self, request: &[u8]) -> SessionKey {
+        let session = self.shard.open(peer(), self.at).expect("there is room");
         self.streams.insert(session, Vec::new());
-        let length = body.len();
-        let request = format!(
-            "POST /{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        self.receive(session, request.as_bytes());
+        self.receive(session, request);
         session
     }
 

@@ -133,10 +133,30 @@ fn message(out: &mut Vec<u8>, action: &str, payload: &str, rest: &[&str]) {
     outgoing.write(out, &mut Vec::new(), MASK);
 }
 
-fn post(path: &str, body: &str) -> Vec<u8> {
+/// A request for a WebSocket: a viewer's with this id, or a master's.
+pub(crate) fn upgrade(arn: &str, client_id: Option<&str>) -> Vec<u8> {
+    let encoded = arn.replace(':', "%3A").replace('/', "%2F");
+    let mut target = format!("/?X-Amz-ChannelARN={encoded}");
+    if let Some(id) = client_id {
+        target.push_str(&format!("&X-Amz-ClientId={id}"));
+    }
+    let mut head = Vec::new();
+    ws::request(
+        &mut head,
+        "localhost:8080",
+        &target,
+        "dGhlIHNhbXBsZSBub25jZQ==",
+    );
+    head
+}
+
+/// A call of the API.
+pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nHost: h:8080\r\nContent-Length: {length}\r\n\r\n{body}")
-        .into_bytes()
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost:8080\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
 }
 
 /// `<NAME>` stands for the ARN of a channel that was created in the first moment of a transcript.

@@ -1,12 +1,12 @@
 //! What the clients of a script do, and what reaches them.
 
 use super::Script;
-use crate::client::Client;
+use crate::client::{Client, peer};
+use crate::words::upgrade;
 use broker_core::id::SessionKey;
-use broker_core::machine::{Input, Machine, Output, Peer};
+use broker_core::machine::{Input, Machine, Output};
 use broker_core::shard::{Letter, Shard};
 use broker_core::time::Now;
-use codec::ws;
 use std::collections::VecDeque;
 
 impl Script {
@@ -15,14 +15,8 @@ impl Script {
         if name.starts_with('a') {
             return;
         }
-        let encoded = arn.replace(':', "%3A").replace('/', "%2F");
-        let mut target = format!("/?X-Amz-ChannelARN={encoded}");
-        if name.starts_with('v') {
-            let id = name.split('-').next().expect("a name");
-            target.push_str(&format!("&X-Amz-ClientId={id}"));
-        }
-        let mut head = Vec::new();
-        ws::request(&mut head, "h:8080", &target, "dGhlIHNhbXBsZSBub25jZQ==");
+        let id = name.split('-').next().filter(|id| id.starts_with('v'));
+        let mut head = upgrade(arn, id);
         if wss {
             head.truncate(head.len() - 2);
             head.extend_from_slice(b"Sec-WebSocket-Protocol: wss\r\n\r\n");
@@ -34,13 +28,7 @@ impl Script {
 
     /// A connection that has said nothing, on shard 0.
     pub(super) fn open(&mut self, name: &str) {
-        let peer = Peer {
-            remote: ([127, 0, 0, 1], 4000).into(),
-            listener: 0,
-            tls: false,
-            inner: false,
-        };
-        let key = self.shards[0].open(peer, self.at).expect("there is room");
+        let key = self.shards[0].open(peer(), self.at).expect("there is room");
         self.clients.push(Client::new(name, key));
     }
 
