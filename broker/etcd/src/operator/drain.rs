@@ -2,7 +2,7 @@
 //! machine that reaches etcd, and is allowed to all who may write there.
 
 use super::look::{self, Picture, Registered, Seen, look};
-use super::{Session, Why, block_on, is_full};
+use super::{FULL, Session, Why, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{DRAIN_MAX, LOOK_EVERY, OBEYS_MAX};
 use crate::names::Name;
@@ -52,10 +52,7 @@ impl fmt::Display for DrainError {
         match self {
             Self::Name => f.write_str("allowed 1 to 63 of the characters a-z 0-9 . -"),
             Self::Etcd(why) => write!(f, "etcd: {why}"),
-            Self::Full => f.write_str(
-                "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, then \
-                 try again",
-            ),
+            Self::Full => f.write_str(FULL),
             Self::Unknown => f.write_str("it is no member of the cluster"),
             Self::Away => f.write_str("it is away: it was drained already, and has nothing to give"),
             Self::Absent => f.write_str(
@@ -109,13 +106,12 @@ pub fn drain(
     let (cluster, node) = Name::new(cluster)
         .zip(Name::new(node))
         .ok_or(DrainError::Name)?;
-    let drained = block_on(async {
+    block_on(async {
         let mut session = Session::new(options, &cluster);
         let (registered, order) = ask(&mut session, &node).await?;
         let asked = Instant::now();
         await_end(&mut session, &node, &registered, order, asked, progress).await
-    });
-    drained.map_err(|error| DrainError::Etcd(error.to_string().into()))?
+    })
 }
 
 /// Gives the order, unless something is against it.

@@ -26,7 +26,6 @@ use crate::link::{self, Lines};
 use crate::names::Name;
 use look::Picture;
 use std::future::Future;
-use std::io;
 use tokio::time::timeout;
 
 /// Why etcd cannot be asked, in one line.
@@ -97,9 +96,14 @@ async fn answer<T>(call: impl Future<Output = Result<T, etcd_client::Error>>) ->
 }
 
 /// Runs a conversation on this thread.
-pub(crate) fn block_on<T>(conversation: impl Future<Output = T>) -> io::Result<T> {
+fn block_on<T, E: From<Why>>(conversation: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build()?;
+    let built = builder.enable_all().build();
+    let runtime = built.map_err(|error| Why::from(error.to_string()))?;
     // Connections are of one thread.
-    Ok(tokio::task::LocalSet::new().block_on(&runtime, conversation))
+    tokio::task::LocalSet::new().block_on(&runtime, conversation)
 }
+
+/// What an operator is shown where [`is_full`].
+const FULL: &str = "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, \
+                    then try again";

@@ -1,7 +1,7 @@
 //! Equal parts: every node that runs is asked to give the slots that it has above one, until nobody has more.
 
 use super::look::{self, Picture, Registered};
-use super::{Session, Why, block_on, is_full};
+use super::{FULL, Session, Why, block_on, is_full};
 use crate::config::Options;
 use crate::limits::{LOOK_EVERY, REBALANCE_MAX, STILL_MAX};
 use crate::names::Name;
@@ -35,10 +35,7 @@ impl fmt::Display for RebalanceError {
         match self {
             Self::Name => f.write_str("the name of the cluster is none"),
             Self::Etcd(why) => write!(f, "etcd: {why}"),
-            Self::Full => f.write_str(
-                "etcd takes no changes, since its quota is used up: compact and defragment it, disarm its alarm, then \
-                 try again",
-            ),
+            Self::Full => f.write_str(FULL),
             Self::Nobody => f.write_str("no node is registered: start them first"),
             Self::Still(_) => f.write_str(
                 "no slot moves any more, and the parts are not equal: see broker cluster check, and the logs of the \
@@ -76,11 +73,10 @@ pub fn rebalance(
     progress: &mut dyn FnMut(&Parts),
 ) -> Result<Parts, RebalanceError> {
     let cluster = Name::new(cluster).ok_or(RebalanceError::Name)?;
-    let run = block_on(async {
+    block_on(async {
         let mut session = Session::new(options, &cluster);
         until_equal(&mut session, progress).await
-    });
-    run.map_err(|error| RebalanceError::Etcd(error.to_string().into()))?
+    })
 }
 
 async fn until_equal(

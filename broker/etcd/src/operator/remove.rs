@@ -78,7 +78,7 @@ pub fn remove(
         .zip(Name::new(node))
         .ok_or(RemoveError::Name)?;
     let keys = Keys::new(&cluster);
-    let removed = block_on(async {
+    block_on(async {
         let lines = connect(options).await?;
         let (first, end) = keys.watched();
         let read = GetOptions::new().with_range(end);
@@ -114,6 +114,5 @@ pub fn remove(
             true => Ok(owned),
             false => Err(RemoveError::Changed),
         }
-    });
-    removed.map_err(|error| RemoveError::Etcd(error.to_string().into()))?
+    })
 }

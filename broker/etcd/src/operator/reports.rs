@@ -32,7 +32,7 @@ pub type Reports = BTreeMap<Box<str>, Option<NodeReport>>;
 /// Why the nodes cannot be asked, in one line.
 pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
-    let asked = block_on(async {
+    block_on(async {
         let mut session = Session::new(options, &name);
         let (lines, keys) = session.lines().await?;
         let began = unix_ms();
@@ -61,8 +61,7 @@ pub fn reports(options: &Options, cluster: &str) -> Result<Reports, Box<str>> {
             }
         }
         Ok(reports)
-    });
-    asked.map_err(|error| error.to_string())?
+    })
 }
 
 /// Gives the order; who is asked, and the revision that reports name.

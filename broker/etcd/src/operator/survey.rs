@@ -79,7 +79,7 @@ pub struct Registration {
 pub fn survey(options: &Options, cluster: &str) -> Result<Survey, Box<str>> {
     let name = Name::new(cluster).ok_or("the name of the cluster is none")?;
     let options = Arc::new(options.clone());
-    let made = block_on(async {
+    block_on(async {
         let asked = (0..options.endpoints.len())
             .map(|nth| spawn_local(member::status(Arc::clone(&options), nth)));
         let asked: Vec<_> = asked.collect();
@@ -89,8 +89,7 @@ pub fn survey(options: &Options, cluster: &str) -> Result<Survey, Box<str>> {
             members.extend(member.await);
         }
         read.map(|survey| Survey { members, ..survey })
-    });
-    made.map_err(|error| error.to_string())?
+    })
 }
 
 async fn keys(options: &Options, keys: &Keys) -> Result<Survey, Why> {

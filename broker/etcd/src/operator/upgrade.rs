@@ -70,7 +70,7 @@ impl From<Why> for UpgradeError {
 /// [`UpgradeError`].
 pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, UpgradeError> {
     let cluster = Name::new(cluster).ok_or(UpgradeError::Name)?;
-    let run = block_on(async {
+    block_on(async {
         let (lines, keys) = Session::new(options, &cluster).lines().await?;
         let picture = look(&lines, &keys).await?;
         let to = inner_of_all(&picture)?;
@@ -98,8 +98,7 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Upgrad
         } else {
             Err(UpgradeError::Changed)
         }
-    });
-    run.map_err(|error| UpgradeError::Etcd(error.to_string().into()))?
+    })
 }
 
 /// The inner version that every node has.

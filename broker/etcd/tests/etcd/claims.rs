@@ -1,27 +1,23 @@
 //! Slots are claimed, given, and claimed again by the same node.
 
+use crate::clusters::{ALL, FIRST, One, Two};
 use crate::server::{self, Etcd};
-use crate::world::{World, wait};
-use broker_core::cluster::limits::SLOTS;
+use crate::world::{World, never, wait};
 use broker_core::cluster::message::Ending;
 use broker_core::cluster::types::Slot;
 use std::time::Duration;
 
-const ALL: usize = SLOTS as usize;
-
-/// The first claim waits 10 s for other nodes to register.
-const FIRST: Duration = Duration::from_secs(40);
-
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn one_node_claims_all_slots_and_its_next_process_has_them_at_once() {
-    if !server::is_installed() {
+    let Some(One {
+        etcd,
+        world,
+        mut node,
+    }) = One::start()
+    else {
         return;
-    }
-    let etcd = Etcd::start();
-    let world = World::default();
-    let mut node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
     let before = node.inspect();
     assert_eq!((before.owned, before.has_etcd), (ALL, true));
     assert!(
@@ -131,13 +127,10 @@ fn share_and_drain(world: &World) {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn thirty_mebibytes_of_pending_messages_go_along_with_their_slot() {
-    if !server::is_installed() {
+    let Some(two) = Two::start_in(World::over_tcp()) else {
         return;
-    }
-    let etcd = Etcd::start();
-    let world = World::over_tcp();
-    let [n1, n2] = ["n1", "n2"].map(|name| world.node(name, &etcd));
-    world.all_served(FIRST);
+    };
+    let (world, n1, n2) = (&two.world, &two.n1, &two.n2);
     let messages: Vec<u8> = (0..30_u32 << 18).flat_map(u32::to_le_bytes).collect();
     let slot = {
         let mut book = world.book();
@@ -161,13 +154,14 @@ fn thirty_mebibytes_of_pending_messages_go_along_with_their_slot() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_node_that_joins_gets_nothing_until_the_slots_are_rebalanced() {
-    if !server::is_installed() {
+    let Some(One {
+        etcd,
+        world,
+        node: n1,
+    }) = One::start()
+    else {
         return;
-    }
-    let etcd = Etcd::start();
-    let world = World::default();
-    let n1 = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
     let before = n1.epochs();
     let n2 = world.node("n2", &etcd);
     wait("it is registered", Duration::from_secs(10), || {
@@ -177,7 +171,7 @@ fn a_node_that_joins_gets_nothing_until_the_slots_are_rebalanced() {
                 .contains("n2")
     });
     // Longer than any rule waits before it takes something.
-    crate::world::never("it took slots", Duration::from_secs(15), || n2.serves() > 0);
+    never("it took slots", Duration::from_secs(15), || n2.serves() > 0);
     assert_eq!(n1.epochs(), before);
     assert!(n1.handle().rebalance());
     wait("half of the slots", Duration::from_secs(60), || {

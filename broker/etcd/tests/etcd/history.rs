@@ -1,23 +1,20 @@
 //! Another etcd, or another cluster in it: nothing is claimed, nothing is written, and the node says so.
 
-use crate::server::{self, Etcd};
-use crate::world::{World, never, wait};
-use broker_core::cluster::limits::SLOTS;
+use crate::clusters::{ALL, FIRST, One};
+use crate::world::{never, wait};
 use std::time::Duration;
-
-const ALL: usize = SLOTS as usize;
-const FIRST: Duration = Duration::from_secs(40);
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn an_etcd_that_was_emptied_is_neither_claimed_nor_written_until_it_is_accepted() {
-    if !server::is_installed() {
+    let Some(One {
+        mut etcd,
+        world,
+        mut node,
+    }) = One::start()
+    else {
         return;
-    }
-    let mut etcd = Etcd::start();
-    let world = World::default();
-    let mut node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
 
     etcd.empty();
     etcd.restart();
@@ -50,13 +47,14 @@ fn an_etcd_that_was_emptied_is_neither_claimed_nor_written_until_it_is_accepted(
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn slots_whose_keys_were_removed_are_served_and_neither_written_nor_claimed_until_it_is_accepted() {
-    if !server::is_installed() {
+    let Some(One {
+        etcd,
+        world,
+        mut node,
+    }) = One::start()
+    else {
         return;
-    }
-    let etcd = Etcd::start();
-    let world = World::default();
-    let mut node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
 
     etcd.ctl(&["del", "--prefix", "/heliograph/test/s/0"]);
     wait("it says so", Duration::from_secs(5), || {

@@ -1,26 +1,23 @@
 //! What a node meets that is not as it should be: another machine under its name, keys of others, keys of another
 //! format, an etcd without a majority. Each is reported, and costs nothing of what is well.
 
+use crate::clusters::{ALL, One, Two};
 use crate::server::{self, Etcd};
 use crate::world::{World, never, wait};
-use broker_core::cluster::limits::SLOTS;
 use broker_core::cluster::message::Ending;
-use broker_etcd::Options;
 use std::time::Duration;
-
-const ALL: usize = SLOTS as usize;
-const FIRST: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_second_machine_of_the_same_name_ends_and_the_first_goes_on() {
-    if !server::is_installed() {
+    let Some(One {
+        etcd,
+        world,
+        node: first,
+    }) = One::start()
+    else {
         return;
-    }
-    let etcd = Etcd::start();
-    let world = World::default();
-    let first = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
     // Another data directory: as far as rules go, another machine.
     let other = World::default();
     let second = other.node("n1", &etcd);
@@ -53,9 +50,7 @@ fn keys_of_others_and_of_another_format_cost_nothing_that_is_served() {
     ] {
         put(key, "of somebody else");
     }
-    let world = World::default();
-    let node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    let One { etcd, world, node } = One::on(etcd);
     let before = node.epochs();
 
     // As a later version would write it: what it means is unknown, so nothing is concluded.
@@ -80,52 +75,28 @@ fn keys_of_others_and_of_another_format_cost_nothing_that_is_served() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn without_a_majority_of_etcd_all_goes_on_and_nothing_is_written() {
-    if !server::is_installed() {
+    let Some(two) = Two::on_three_members() else {
         return;
-    }
-    let members = Etcd::start_three();
-    let options = Options {
-        endpoints: members.iter().map(|etcd| etcd.endpoint().into()).collect(),
-        ..Options::default()
     };
-    let world = World::default();
-    let [n1, n2] = ["n1", "n2"].map(|name| world.node_with(name, options.clone()));
-    world.all_served(FIRST);
-    wait("both know all slots", Duration::from_secs(10), || {
-        n1.epochs() == n2.epochs()
-    });
-    let before = n1.epochs();
-    let [_, second, third] = &members;
-    second.freeze();
-    third.freeze();
-    wait("nobody has etcd", Duration::from_secs(15), || {
-        !n1.inspect().has_etcd && !n2.inspect().has_etcd
-    });
+    let world = &two.world;
+    two.others.iter().for_each(Etcd::freeze);
+    two.until_without_etcd();
     // Longer than a registration lives.
     never("a slot is not served", Duration::from_secs(13), || {
         world.served() != ALL
     });
-    second.thaw();
-    third.thaw();
-    wait("both have etcd", Duration::from_secs(20), || {
-        n1.inspect().has_etcd && n2.inspect().has_etcd
-    });
-    assert_eq!(n1.epochs(), before);
-    assert_eq!(world.book().alone, 0);
-    world.sound();
+    two.others.iter().for_each(Etcd::thaw);
+    wait("both have etcd", Duration::from_secs(20), || two.has_etcd());
+    two.unmoved();
 }
 
 /// What an operator asks through etcd: the process alone that it names carries it out, and reports.
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn orders_are_for_one_process() {
-    if !server::is_installed() {
+    let Some(One { etcd, world, node }) = One::start() else {
         return;
-    }
-    let etcd = Etcd::start();
-    let world = World::default();
-    let node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
     let live = etcd.ctl(&["get", "--print-value-only", "/heliograph/test/live/n1"]);
     let own: serde_json::Value = serde_json::from_str(live.trim()).unwrap();
     let order = |start: u64, word: &str| {

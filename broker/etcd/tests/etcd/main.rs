@@ -12,10 +12,12 @@
 //! | `proxy` | a connection to etcd that can be held up |
 //! | `server` | the program `etcd` |
 //! | `world` | the nodes of a test, and what they serve |
+//! | `clusters` | one node or two that serve every slot, with an etcd of their own |
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it is")]
 
 mod claims;
+mod clusters;
 #[path = "../../../tests/contract/store.rs"]
 mod contract;
 mod faults;

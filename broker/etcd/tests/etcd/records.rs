@@ -1,10 +1,10 @@
 //! Records on etcd: the contract of every store, fences, quotas, and changes while etcd does not answer.
 
+use crate::clusters::{ALL, FIRST, One};
 use crate::contract::{self, Open, Place};
 use crate::proxy::Proxy;
 use crate::server::{self, Etcd, Scratch};
 use crate::world::{Node, World, never, wait, wait_or};
-use broker_core::cluster::limits::SLOTS;
 use broker_core::id::{ChannelKey, ShardId};
 use broker_core::record::Record;
 use broker_core::registry::{Change, Store, StoreError, Submitted, Ticket, encode};
@@ -12,45 +12,32 @@ use broker_etcd::{EtcdStore, ExchangeError, Existing, Options, export, import};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-const ALL: usize = SLOTS as usize;
-const FIRST: Duration = Duration::from_secs(40);
-
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn records_outlive_the_store_that_took_them() {
-    if server::is_installed() {
-        contract::records_outlive_the_store_that_took_them(&mut OnEtcd::new());
+    if let Some(mut place) = OnEtcd::new() {
+        contract::records_outlive_the_store_that_took_them(&mut place);
     }
 }
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn changes_of_a_name_are_made_in_order() {
-    if server::is_installed() {
-        contract::changes_of_a_name_are_made_in_order(&mut OnEtcd::new());
+    if let Some(mut place) = OnEtcd::new() {
+        contract::changes_of_a_name_are_made_in_order(&mut place);
     }
 }
 
 /// The store on etcd: one node, which is closed as a crash ends it.
 struct OnEtcd {
-    _etcd: Etcd,
-    world: World,
-    node: Node,
+    one: One,
     is_open: bool,
 }
 
 impl OnEtcd {
-    fn new() -> Self {
-        let etcd = Etcd::start();
-        let world = World::default();
-        let node = world.node("n1", &etcd);
-        world.all_served(FIRST);
-        Self {
-            _etcd: etcd,
-            world,
-            node,
-            is_open: true,
-        }
+    fn new() -> Option<Self> {
+        let is_open = true;
+        One::start().map(|one| Self { one, is_open })
     }
 }
 
@@ -61,25 +48,27 @@ impl Place for OnEtcd {
 
     fn open(&mut self) -> (Open<EtcdStore>, Vec<String>) {
         if !self.is_open {
-            self.node.start(false);
+            self.one.node.start(false);
             self.is_open = true;
         }
-        wait("all slots are served", FIRST, || self.node.serves() == ALL);
+        wait("all slots are served", FIRST, || {
+            self.one.node.serves() == ALL
+        });
         let shards = [2, 5].map(ShardId);
-        let shards = shards.map(|shard| (shard, self.node.handle().store(shard)));
+        let shards = shards.map(|shard| (shard, self.one.node.handle().store(shard)));
         let (tell, results) = channel();
-        let mut book = self.world.book();
+        let mut book = self.one.world.book();
         book.tell = Some(tell);
         (
             Open { shards, results },
-            book.records_of(&self.node.process()),
+            book.records_of(&self.one.node.process()),
         )
     }
 
     fn close(&mut self) {
-        self.node.crash();
+        self.one.node.crash();
         self.is_open = false;
-        self.world.sound();
+        self.one.world.sound();
     }
 }
 
@@ -127,13 +116,14 @@ impl Client {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn without_etcd_changes_are_refused_within_a_second() {
-    if !server::is_installed() {
+    let Some(One {
+        mut etcd,
+        world,
+        node,
+    }) = One::start()
+    else {
         return;
-    }
-    let mut etcd = Etcd::start();
-    let world = World::default();
-    let node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
     let mut client = Client::of(&node, &world);
     let one = contract::record("one", 1);
     assert_eq!(client.change(Change::Put(&one)), Ok(()));
@@ -181,13 +171,9 @@ fn without_etcd_changes_are_refused_within_a_second() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn a_change_without_an_answer_is_reported_once_its_outcome_is_known() {
-    if !server::is_installed() {
+    let Some(One { etcd, world, node }) = One::start() else {
         return;
-    }
-    let etcd = Etcd::start();
-    let world = World::default();
-    let node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    };
     let mut client = Client::of(&node, &world);
     etcd.freeze();
     let [one, two] = ["one", "two"].map(|name| contract::record(name, 1));
@@ -343,10 +329,8 @@ fn with_its_quota_used_up_etcd_takes_removals_and_everything_else_goes_on() {
     if !server::is_installed() {
         return;
     }
-    let etcd = Etcd::start_with("http", &["--quota-backend-bytes", "16777216"]);
-    let world = World::default();
-    let node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    let small = ["--quota-backend-bytes", "16777216"];
+    let One { etcd, world, node } = One::on(Etcd::start_with("http", &small));
     let before = node.epochs();
     let mut client = Client::of(&node, &world);
     let one = contract::record("one", 1);
@@ -440,9 +424,8 @@ fn ten_thousand_records_come_from_a_disk_into_etcd_and_back() {
     assert!(matches!(again, Err(ExchangeError::NotEmpty)), "{again:?}");
 
     // A node serves them, each in its slot, and finds them where it would put them.
-    let world = World::default();
-    let mut node = world.node("n1", &etcd);
-    world.all_served(FIRST);
+    let one = One::on(etcd);
+    let (etcd, world, mut node) = (one.etcd, one.world, one.node);
     let loaded = world.book().records_of(&node.process());
     assert_eq!(
         loaded,
