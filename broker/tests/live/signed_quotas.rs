@@ -17,7 +17,7 @@ on_signed_shards!(
 );
 
 /// Does it until it is refused; asserts that as often as a full bucket and the rate since allow, it was not.
-fn until_refused(rate: f64, burst: u32, mut accepts: impl FnMut() -> bool) {
+pub(crate) fn until_refused(rate: f64, burst: u32, mut accepts: impl FnMut() -> bool) {
     let started = Instant::now();
     let mut accepted = 0;
     while accepts() {

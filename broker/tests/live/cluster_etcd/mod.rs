@@ -8,6 +8,9 @@
 //! * [`operator`]: what an operator asks of nodes through etcd.
 //! * [`ports`]: the ports that nodes reach each other at.
 //! * [`trouble`]: etcd is gone; a node is stopped and goes on.
+//! * [`waits`]: requests whose owner is away for a moment, or for longer, and many of them.
+//! * [`parcels`]: more waiting messages in a slot than go to its next owner at once.
+//! * [`quotas`]: what an account may have and ask for on all nodes; [`signed`]: nodes that check signatures.
 
 mod disconnect;
 mod lists;
@@ -15,7 +18,9 @@ mod meeting;
 mod moves;
 pub(crate) mod nodes;
 mod operator;
+mod parcels;
 mod ports;
+mod quotas;
 #[expect(
     dead_code,
     clippy::unwrap_used,
@@ -24,5 +29,7 @@ mod ports;
 #[path = "../../../etcd/tests/etcd/server.rs"]
 pub(crate) mod server;
 pub(crate) mod setup;
+mod signed;
 mod slot_lines;
 mod trouble;
+mod waits;

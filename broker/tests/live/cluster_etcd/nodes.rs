@@ -34,6 +34,8 @@ pub(crate) struct Nodes {
     link: Link,
     /// Further arguments of each.
     pub(crate) arguments: Vec<String>,
+    /// Further lines of the configuration of each.
+    config: String,
     /// See [`Setup::library`].
     library: Option<String>,
     cluster: u8,
@@ -49,10 +51,21 @@ impl Nodes {
 
     /// The same with such links.
     pub(crate) fn linked(link: Link, shards: u16) -> Option<Self> {
+        Self::on_loopback(link, shards, &NONE, "")
+    }
+
+    /// The same on one shard, with other arguments and more lines of the configuration.
+    pub(crate) fn configured(arguments: &[&str], config: &str) -> Option<Self> {
+        Self::on_loopback(Link::Plain, 1, arguments, config)
+    }
+
+    fn on_loopback(link: Link, shards: u16, arguments: &[&str], config: &str) -> Option<Self> {
         if !server::is_installed() {
             return None;
         }
         let mut nodes = Self::new(vec![Etcd::start()], link, None);
+        nodes.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        nodes.config = config.to_owned();
         nodes.start_all(shards);
         Some(nodes)
     }
@@ -83,10 +96,7 @@ impl Nodes {
         nodes.arguments = arguments.collect();
         nodes.library = setup.library.map(str::to_owned);
         nodes.start_all(1);
-        // On a busy machine the first claims of slots are far from equal, and a node may have none.
-        if nodes.all().any(|(_, node)| served(node) < 256.0) {
-            nodes.rebalance();
-        }
+        nodes.share_slots();
         Some(nodes)
     }
 
@@ -97,6 +107,7 @@ impl Nodes {
             directory: fresh_directory(),
             link,
             arguments: NONE.map(str::to_owned).into(),
+            config: String::new(),
             library: None,
             cluster: CLUSTERS.fetch_add(1, Ordering::Relaxed),
             network,
@@ -167,9 +178,10 @@ impl Nodes {
         let etcd: Vec<String> = self.etcd.iter().map(Etcd::endpoint).collect();
         format!(
             "[cluster]\nname = 'test'\nnode = 'n{number}'\nlisten = '{listen}'\nsecret_file = '{}'\n\
-             etcd = {etcd:?}\n{}",
+             etcd = {etcd:?}\n{}{}",
             secret.display(),
             self.link.config(listen),
+            self.config,
         )
     }
 
@@ -239,6 +251,13 @@ impl Nodes {
         most.expect("one runs")
     }
 
+    /// Sees to it that each has slots: on a busy machine the first claims are far from equal, and a node may have none.
+    pub(crate) fn share_slots(&self) {
+        if self.all().any(|(_, node)| served(node) < 256.0) {
+            self.rebalance();
+        }
+    }
+
     /// Has all give what is above an equal part, until they have one. What a node could not take in time stays until it
     /// is asked for again.
     pub(crate) fn rebalance(&self) {
@@ -252,7 +271,7 @@ impl Nodes {
                 }
             }
             self.all()
-                .all(|(_, node)| served(node) >= 1300.0)
+                .all(|(_, node)| served(node) >= 1364.0)
                 .then_some(())
         });
         self.until_served();
