@@ -205,7 +205,7 @@ fn alone(mut command: Command) {
     );
 }
 
-fn clients() -> PathBuf {
+pub(crate) fn clients() -> PathBuf {
     std::env::var_os("HELIOGRAPH_CLIENTS")
         .map_or_else(|| workspace().join("target/clients"), PathBuf::from)
 }

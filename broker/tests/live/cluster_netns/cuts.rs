@@ -91,7 +91,9 @@ fn a_node_without_etcd_and_nodes_without_a_link_go_on() {
     let began = Instant::now();
     let (refused, _) = upgrade(nodes.node(other), &master_query(&arn), "");
     assert_eq!(refused.status, 503, "there is no way to the owner");
-    assert!(began.elapsed() <= WAITS, "{:?}", began.elapsed());
+    let after = began.elapsed();
+    eprintln!("no way to the owner: refused after {after:?}");
+    assert!(after <= WAITS, "{after:?}");
     for node in [owner, other] {
         assert_eq!(cluster(nodes.node(node))["etcd"], "up");
     }
@@ -131,5 +133,5 @@ fn cut_off(network: &Network, host: usize, directions: Directions, is_cut: bool)
 /// The target is 15 s: a lease, 2 s without a registration, the wait of those that hashing does not name.
 const TAKEN_WITHIN: Duration = Duration::from_secs(20);
 
-/// A request waits 3 s for a way to the owner.
-const WAITS: Duration = Duration::from_secs(5);
+/// A request waits 3 s for a way to the owner; the rest is for a busy machine.
+const WAITS: Duration = Duration::from_millis(3_500);

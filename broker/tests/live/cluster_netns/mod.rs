@@ -8,15 +8,18 @@
 //! * [`clocks`]: wall clocks that jump.
 //! * [`members`]: members of etcd that fail; [`quota`]: one that takes no more; [`restored`]: one that has forgotten.
 //! * [`hosts`]: hosts that fail, and all of them at once; [`sdks`]: what the official SDKs make of it, through a
-//!   [`balancer`].
+//!   [`balancer`]; [`load`]: what loadgen counts.
+//! * [`page`]: three nodes on one host, as `deploy/CLUSTER.md` says.
 
 mod balancer;
 mod clocks;
 mod cuts;
 mod hosts;
 pub(crate) mod journal;
+mod load;
 mod members;
 pub(crate) mod network;
+mod page;
 mod quota;
 mod restored;
 mod sdks;

@@ -39,9 +39,7 @@ pub(crate) enum Part {
 impl Network {
     /// Makes it. Where that is not allowed there is none, which was said; for root it must be.
     pub(crate) fn new() -> Option<Self> {
-        let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-        if !root {
-            eprintln!("skipped: only root can make network namespaces");
+        if !is_allowed() {
             return None;
         }
         let home = File::open("/proc/thread-self/ns/net").expect("this thread has a network");
@@ -145,6 +143,15 @@ impl Network {
         command.arg(&self.within(host)[1]).args(["sh", "-c", words]);
         succeed(command);
     }
+}
+
+/// Whether this process can make networks; if not, that was said.
+pub(super) fn is_allowed() -> bool {
+    let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if !root {
+        eprintln!("skipped: only root can make network namespaces");
+    }
+    root
 }
 
 impl Drop for Network {

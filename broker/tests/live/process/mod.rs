@@ -3,11 +3,11 @@
 mod run;
 mod scrape;
 
-#[cfg(feature = "cluster")]
-pub(crate) use run::until_within;
 pub(crate) use run::{
     SERVE_IN, TURN_CPU, binary, command, ended_within, fresh_directory, run_to_end, until,
 };
+#[cfg(feature = "cluster")]
+pub(crate) use run::{beside, until_within};
 pub(crate) use scrape::Scrape;
 
 use crossbeam_channel::{Receiver, unbounded};

@@ -95,6 +95,12 @@ pub(crate) fn binary() -> PathBuf {
     std::env::var_os("BROKER_UNDER_TEST").map_or_else(|| PathBuf::from(BINARY), PathBuf::from)
 }
 
+/// Another program of the workspace, which is built into the same directory.
+#[cfg(feature = "cluster")]
+pub(crate) fn beside(name: &str) -> PathBuf {
+    Path::new(BINARY).with_file_name(name)
+}
+
 /// The same command on all CPUs, the first of which it has to itself, and with turns measured as CPU time unless it
 /// says otherwise.
 pub(super) fn measured(command: &Command) -> Command {
