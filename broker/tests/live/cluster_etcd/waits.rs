@@ -8,9 +8,11 @@ use crate::http::Connection;
 use crate::process::{Broker, until};
 use broker_core::limits::OWNER_WAITERS_MAX;
 use serde_json::json;
+use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,13 +26,13 @@ fn requests_wait_three_seconds_for_their_owner() {
     let [one, other] = nodes.others(owner);
     let arn = &channel_of(&nodes, owner);
 
-    nodes.node(owner).signal("STOP");
+    stop(nodes.node(owner));
     let asked = Asked::through(nodes.node(one), arn);
     sleep(Duration::from_secs(1));
     nodes.node(owner).signal("CONT");
     assert_eq!(asked.answers(), WELL, "it stood still for a second");
 
-    nodes.node(owner).signal("STOP");
+    stop(nodes.node(owner));
     let asked = Asked::through(nodes.node(one), arn);
     assert_eq!(asked.answers(), REFUSED, "it stands still");
     nodes.node(owner).signal("CONT");
@@ -55,6 +57,24 @@ fn requests_wait_three_seconds_for_their_owner() {
     nodes.until_served();
     until_well(nodes.node(other), arn);
     nodes.journal().assert_sound();
+}
+
+/// Stops a process; its threads stop one after the other, when each is scheduled.
+fn stop(node: &Broker) {
+    node.signal("STOP");
+    until("all threads stand still", || {
+        let threads = fs::read_dir(format!("/proc/{}/task", node.id())).ok()?;
+        let is_stopped = |stat: PathBuf| {
+            let stat = fs::read_to_string(stat).unwrap_or_default();
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        };
+        let mut threads = threads.filter_map(Result::ok);
+        threads
+            .all(|thread| is_stopped(thread.path().join("stat")))
+            .then_some(())
+    });
 }
 
 fn kill(nodes: &mut Nodes, node: usize) {
