@@ -2,7 +2,7 @@
 
 use crate::clusters::{ALL, FIRST, One, Two};
 use crate::server::{self, Etcd};
-use crate::world::{World, never, wait};
+use crate::world::{Node, World, never, wait};
 use broker_core::cluster::message::Ending;
 use broker_core::cluster::types::Slot;
 use std::time::Duration;
@@ -53,27 +53,38 @@ fn one_node_claims_all_slots_and_its_next_process_has_them_at_once() {
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn three_nodes_share_the_slots_and_a_drain_gives_them_with_what_is_pending() {
-    share_and_drain(&World::default());
+    share_and_drain(World::default);
 }
 
 #[test]
 #[ignore = "deploy/ci/check.sh runs it by name: it waits for leases to end"]
 fn three_nodes_do_the_same_over_tcp() {
-    share_and_drain(&World::over_tcp());
+    share_and_drain(World::over_tcp);
 }
 
-fn share_and_drain(world: &World) {
+/// Three nodes that begin at once, with what hashing names: about equal parts.
+///
+/// A node that does not get to claim anything for five seconds, beside much other work on the machine, leaves its part
+/// to the others, as it should: then they begin again. Where the rule is wrong, all attempts fail.
+fn three_equal_nodes(make: fn() -> World) -> (Etcd, World, [Node; 3]) {
+    for _ in 0..3 {
+        let (etcd, world) = (Etcd::start(), make());
+        let nodes = ["n1", "n2", "n3"].map(|name| world.node(name, &etcd));
+        world.all_served(FIRST);
+        let shares = nodes.each_ref().map(Node::serves);
+        eprintln!("shares: {shares:?}");
+        if shares.iter().all(|share| (1_200..1_530).contains(share)) {
+            return (etcd, world, nodes);
+        }
+    }
+    panic!("no equal parts in three attempts");
+}
+
+fn share_and_drain(make: fn() -> World) {
     if !server::is_installed() {
         return;
     }
-    let etcd = Etcd::start();
-    let [n1, n2, n3] = ["n1", "n2", "n3"].map(|name| world.node(name, &etcd));
-    world.all_served(FIRST);
-    let shares = [&n1, &n2, &n3].map(|node| node.serves());
-    eprintln!("shares: {shares:?}");
-    // What hashing names: about equal parts.
-    let is_part = |share: &usize| (1_200..1_530).contains(share);
-    assert!(shares.iter().all(is_part), "{shares:?}");
+    let (etcd, world, [n1, n2, n3]) = three_equal_nodes(make);
     for node in [&n1, &n2, &n3] {
         let known = node.inspect().slots;
         assert!(
