@@ -1,6 +1,6 @@
 //! Bounds of the edge that are not configuration, each with its reason and what happens when it is full.
 
-use broker_core::limits::{REPLY_MS_MAX, SHARDS_MAX};
+use broker_core::limits::{OWNER_WAIT_MS, REPLY_MS_MAX, SHARDS_MAX};
 
 /// Completions served in one turn. The rest is served by the next one, after letters and deadlines had theirs.
 pub(super) const COMPLETIONS_PER_TURN: usize = 1024;
@@ -123,6 +123,10 @@ pub(super) const TUNNEL_CONNECT_MS: u64 = 3_000;
 /// [`REPLY_MS_MAX`](broker_core::limits::REPLY_MS_MAX), after which the owner answers by itself. Later: 503. Also how
 /// long a tunnel whose client has ended goes on.
 pub(super) const TUNNEL_ANSWER_MS: u64 = REPLY_MS_MAX + 10_000;
+
+/// The same of an upgrade, which waits for nothing but an owner: its request may be sent again, so a node that hangs
+/// does not keep it.
+pub(super) const TUNNEL_UPGRADE_MS: u64 = OWNER_WAIT_MS + 2_000;
 
 /// How long a client may take for what its tunnel's owner sent last, in milliseconds. Longer: cut off.
 pub(super) const TUNNEL_LINGER_MS: u64 = 10_000;

@@ -5,6 +5,7 @@
 
 use super::super::limits::{
     OVERDUE_PER_TURN, TUNNEL_ANSWER_MS, TUNNEL_CONNECT_MS, TUNNEL_LINGER_MS, TUNNEL_STALL_MS,
+    TUNNEL_UPGRADE_MS,
 };
 use super::super::shard::Edge;
 use super::super::tls::Held;
@@ -231,6 +232,9 @@ impl<M: Machine> Tunnel<M> {
         let silent = match (self.owner.ended, self.client.ended) {
             (Some(ended), _) => ended.after(TUNNEL_LINGER_MS),
             (None, Some(ended)) => ended.after(TUNNEL_ANSWER_MS),
+            (None, None) if self.parcel.is_some() && self.repeats => {
+                self.began.after(TUNNEL_UPGRADE_MS)
+            }
             (None, None) if self.parcel.is_some() => self.began.after(TUNNEL_ANSWER_MS),
             (None, None) => NEVER,
         };

@@ -214,6 +214,20 @@ fn an_owner_that_says_nothing_is_503_within_seconds() {
     );
 }
 
+/// A node that hangs after it has greeted does not keep an upgrade, whatever a call may take.
+#[test]
+fn an_owner_that_does_not_answer_an_upgrade_is_503_within_seconds() {
+    let world = World::new();
+    let owner = world.owner();
+    let begun = Instant::now();
+    let (client, _) = client(&world.node);
+    let (_link, _, _) = accept(&owner);
+    world.assert_unreachable(client, "timeout");
+    let waited = begun.elapsed();
+    let bounds = Duration::from_millis(4_900)..Duration::from_secs(8);
+    assert!(bounds.contains(&waited), "{waited:?}");
+}
+
 #[test]
 fn who_is_no_node_is_503() {
     let world = World::new();
