@@ -98,6 +98,8 @@ fn a_node_drains_because_an_operator_asks_elsewhere() {
     nodes.start_one(giver, 2);
     let said = run(&nodes, &["rebalance"]);
     assert_eq!(said.code, Some(0), "{said:?}");
+    // They are its own; it serves them once it has loaded them.
+    nodes.until_served();
     assert!(served(nodes.node(giver)) >= 1364.0);
     HealthyPair::on(nodes.node(giver), &arn).relay();
 
