@@ -136,7 +136,8 @@ pub fn import(
             count += u64::try_from(puts.len()).unwrap_or(0);
             let end = Rc::clone(&end);
             under_way.spawn_local(async move { end.without_nodes(puts).await });
-            while under_way.len() >= if more { IMPORT_BATCHES_UNDER_WAY } else { 1 }
+            let most = usize::from(more) * (IMPORT_BATCHES_UNDER_WAY - 1);
+            while under_way.len() > most
                 && let Some(ended) = under_way.join_next().await
             {
                 ended.map_err(|gone| ExchangeError::Etcd(gone.to_string().into()))??;

@@ -93,9 +93,10 @@ struct Tunnel<M: Machine> {
     stage: Stage,
     /// The session, until the owner has answered: it answers if the owner does not.
     parcel: Option<M::Parcel>,
-    /// What goes to the owner behind the header. Then empty, or if it `repeats`, once the owner has answered.
-    request: Vec<u8>,
+    /// The request may be sent to another owner while this one has not answered.
     repeats: bool,
+    /// What goes to the owner behind the header. Empty once it is not to be sent again.
+    request: Vec<u8>,
     /// The same, when it ends before that.
     unsent: Vec<u8>,
     client: Half,

@@ -8,6 +8,7 @@ use super::{Event, Node, now};
 use crate::limits::{
     HOST_ADDRESSES_MAX, LOOK_UP_AGAIN_MS, LOOK_UP_EVERY_MS, LOOK_UP_LATE_MS, LOOK_UPS_MAX,
 };
+use crate::names::shown;
 use crate::order::Service;
 use crate::peers::Peers;
 use broker_core::cluster::types::NodeId;
@@ -126,8 +127,8 @@ impl Host {
         let as_set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
         let is_other = as_set(&addresses) != as_set(&self.addresses);
         if is_other || self.is_noted {
-            let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            info!("{name} leads to {}", shown.join(" "));
+            let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            info!("{} leads to {}", shown(name), all.join(" "));
         }
         if is_other {
             self.addresses = addresses;
@@ -149,6 +150,7 @@ impl Host {
             0 => "no node is reached there",
             _ => "its last addresses are used on",
         };
+        let name = shown(name);
         warn!("{name}, the host of a node, cannot be looked up: {why}; {rest}");
     }
 }
@@ -210,7 +212,7 @@ mod tests {
         Ok(texts.iter().map(|text| text.parse().unwrap()).collect())
     }
 
-    fn shown(hosts: &Hosts, address: &str) -> Vec<String> {
+    fn leads(hosts: &Hosts, address: &str) -> Vec<String> {
         let found = hosts.at(address);
         found.iter().map(ToString::to_string).collect()
     }
@@ -230,16 +232,16 @@ mod tests {
             .into_iter(),
         );
         assert_eq!(hosts.due(Now(0)), ["n1.internal".into()]);
-        assert_eq!(shown(&hosts, N1), [""; 0]);
+        assert_eq!(leads(&hosts, N1), [""; 0]);
         hosts.answered("n1.internal", ips(&["10.0.0.1", "fd00::1"]), Now(1));
         assert!(hosts.take_changed() && !hosts.take_changed());
-        assert_eq!(shown(&hosts, N1), ["10.0.0.1:7443", "[fd00::1]:7443"]);
-        let peers = shown(&hosts, "n1.internal:7444");
+        assert_eq!(leads(&hosts, N1), ["10.0.0.1:7443", "[fd00::1]:7443"]);
+        let peers = leads(&hosts, "n1.internal:7444");
         assert_eq!(peers, ["10.0.0.1:7444", "[fd00::1]:7444"]);
-        assert_eq!(shown(&hosts, "10.0.0.2:7443"), ["10.0.0.2:7443"]);
-        assert_eq!(shown(&hosts, "[::1]:7443"), ["[::1]:7443"]);
+        assert_eq!(leads(&hosts, "10.0.0.2:7443"), ["10.0.0.2:7443"]);
+        assert_eq!(leads(&hosts, "[::1]:7443"), ["[::1]:7443"]);
         for wrong in ["n2.internal:7443", "n1.internal", "n1.internal:x", ""] {
-            assert_eq!(shown(&hosts, wrong), [""; 0], "{wrong}");
+            assert_eq!(leads(&hosts, wrong), [""; 0], "{wrong}");
             assert_eq!(is_none(wrong), wrong != "n2.internal:7443", "{wrong}");
         }
         assert!(is_no_name("[::1]:1") && !is_no_name(N1) && !is_none("[::1]:1"));
@@ -261,14 +263,14 @@ mod tests {
         ] {
             assert_eq!(hosts.due(Now(at)).len(), 1);
             hosts.answered("n1.internal", found, Now(at));
-            assert_eq!(shown(&hosts, N1), ["10.0.0.1:7443", "10.0.0.9:7443"]);
+            assert_eq!(leads(&hosts, N1), ["10.0.0.1:7443", "10.0.0.9:7443"]);
             assert!(!hosts.take_changed());
             at += after;
             assert_eq!(hosts.due(Now(at - 1)), []);
         }
         hosts.due(Now(at));
         hosts.answered("n1.internal", ips(&["10.0.0.2"]), Now(at));
-        assert_eq!(shown(&hosts, N1), ["10.0.0.2:7443"]);
+        assert_eq!(leads(&hosts, N1), ["10.0.0.2:7443"]);
         assert!(hosts.take_changed());
     }
 
@@ -287,7 +289,7 @@ mod tests {
         hosts.know(["n2.internal:1"].into_iter());
         assert_eq!(hosts.under_way, 1);
         hosts.answered("n1.internal", ips(&["10.0.0.1"]), Now(9));
-        assert_eq!((hosts.under_way, shown(&hosts, N1).len()), (0, 0));
+        assert_eq!((hosts.under_way, leads(&hosts, N1).len()), (0, 0));
     }
 
     #[test]

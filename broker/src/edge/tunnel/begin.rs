@@ -66,8 +66,8 @@ impl<M: Machine> Edge<M> {
                     peer,
                     stage: Stage::Connecting,
                     parcel: Some(parcel),
-                    request: bytes,
                     repeats,
+                    request: bytes,
                     unsent: Vec::new(),
                     client,
                     owner,
@@ -244,7 +244,9 @@ impl<M: Machine> Edge<M> {
         write(&mut first, &header, &link);
         first.extend_from_slice(request);
         self.counts.tunnel_bytes_to_owner += request.len() as u64;
-        if !tunnel.repeats {
+        // Owners that hang leave half of the room to requests for others.
+        let is_crowded = self.tunnels.request_bytes > self.settings.tunnel_request_bytes / 2;
+        if !tunnel.repeats || is_crowded {
             self.take_request(tunnel);
         }
         self.pass(place, tunnel, Side::Owner, &first);

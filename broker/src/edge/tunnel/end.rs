@@ -232,11 +232,9 @@ impl<M: Machine> Tunnel<M> {
         let silent = match (self.owner.ended, self.client.ended) {
             (Some(ended), _) => ended.after(TUNNEL_LINGER_MS),
             (None, Some(ended)) => ended.after(TUNNEL_ANSWER_MS),
-            (None, None) if self.parcel.is_some() && self.repeats => {
-                self.began.after(TUNNEL_UPGRADE_MS)
-            }
-            (None, None) if self.parcel.is_some() => self.began.after(TUNNEL_ANSWER_MS),
-            (None, None) => NEVER,
+            (None, None) if self.parcel.is_none() => NEVER,
+            (None, None) if self.repeats => self.began.after(TUNNEL_UPGRADE_MS),
+            (None, None) => self.began.after(TUNNEL_ANSWER_MS),
         };
         stalled.min(silent)
     }
