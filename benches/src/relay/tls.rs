@@ -1,8 +1,10 @@
-//! TLS 1.3 for rivals, as the broker has it: the same library and provider, a P-256 key, one ticket that holds the
-//! session itself.
+//! TLS 1.3 for rivals, as the broker has it: the same library and provider, the same cipher suite, a P-256 key, one
+//! ticket that holds the session itself.
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::io;
@@ -40,7 +42,11 @@ impl Default for Identity {
 pub(super) fn acceptor() -> io::Result<TlsAcceptor> {
     let (key, cert) = certified();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = CryptoProvider {
+        cipher_suites: vec![TLS13_AES_128_GCM_SHA256],
+        ..aws_lc_rs::default_provider()
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .and_then(|config| {
             config

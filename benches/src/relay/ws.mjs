@@ -34,7 +34,7 @@ function relay(channel, viewer, text) {
 }
 
 const [cert, key] = process.argv.slice(3).map((path) => readFileSync(path));
-const http = cert ? createTlsServer({ cert, key, minVersion: "TLSv1.3" }) : createServer();
+const http = cert ? createTlsServer({ cert, key, minVersion: "TLSv1.3", ciphers: "TLS_AES_128_GCM_SHA256" }) : createServer();
 const server = new WebSocketServer({ server: http, perMessageDeflate: false, clientTracking: false });
 http.on("tlsClientError", () => {});
 http.listen({ host: "127.0.0.1", port: 0, backlog: 4096 }, () => console.log(http.address().port));

@@ -98,19 +98,12 @@ impl<M: Machine> Edge<M> {
         self.touch(session);
     }
 
-    /// Sends the rest, then says the end.
+    /// Sends the rest, with the alert that ends TLS, then says the end.
     pub(super) fn close(&mut self, session: SessionKey) {
-        if !self.sends_all(session) {
-            return;
-        }
-        let Some(connection) = self.table.get_mut(session) else {
-            return;
-        };
-        if let Some(tls) = &mut connection.tls {
-            tls.notify_close();
-            if !self.sends_all(session) {
-                return;
-            }
+        match self.flush(session) {
+            Flushed::All => {}
+            Flushed::Waiting => return,
+            Flushed::Broken => return self.cut(session),
         }
         let Some(connection) = self.table.get_mut(session) else {
             return;
@@ -127,18 +120,6 @@ impl<M: Machine> Edge<M> {
         connection.stage = Stage::Lingering;
         let _ = SockRef::from(&connection.socket).shutdown(Shutdown::Write);
         self.watch(session);
-    }
-
-    /// Sends what is unsent; false while some of it waits, or when the connection was cut off instead.
-    fn sends_all(&mut self, session: SessionKey) -> bool {
-        match self.flush(session) {
-            Flushed::All => true,
-            Flushed::Waiting => false,
-            Flushed::Broken => {
-                self.cut(session);
-                false
-            }
-        }
     }
 
     /// The peer sends no more, or broke: said to the machine at most once, and not to one that has let go.

@@ -106,6 +106,7 @@ impl<M: Machine> Edge<M> {
                 return Flushed::Broken;
             };
             let handshaking = connection.handshaking();
+            let is_closing = connection.stage == Stage::Closing;
             let Some(tls) = &mut connection.tls else {
                 return Flushed::Broken;
             };
@@ -118,6 +119,11 @@ impl<M: Machine> Edge<M> {
             let chunk = piece.len();
             self.cipher.clear();
             let written = tls.write(piece, &mut self.cipher);
+            if is_closing && written.is_ok() && chunk == unsent.len() {
+                // The alert shares a send with the last bytes.
+                tls.notify_close();
+                let _ = tls.write(&[], &mut self.cipher);
+            }
             if self.cipher.is_empty() {
                 return if written.is_ok() {
                     Flushed::All
