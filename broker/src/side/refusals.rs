@@ -18,6 +18,7 @@ use axum::response::Response;
 use broker_core::auth::SessionKeys;
 use broker_core::journal::{Explain, Refused};
 use broker_core::refusal_id::{RefusalId, RefusalReader};
+use broker_core::time::Wall;
 use serde_json::{Value, json as value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,8 @@ pub struct Refusals {
     shards: u16,
     /// The number of the next one that streams get.
     next: AtomicU64,
+    /// How far the shards' calendars have been ahead of the system's at most, in milliseconds: tests move them.
+    ahead_ms: AtomicU64,
 }
 
 /// `GET /refusals?id=&channel=&client=&key=&remote=&check=&since=&limit=`: what is kept, the newest first.
@@ -58,7 +61,13 @@ impl Refusals {
             reader: RefusalReader::new(keys),
             shards: u16::try_from(shards).unwrap_or(u16::MAX),
             next: AtomicU64::new(0),
+            ahead_ms: AtomicU64::new(0),
         }
+    }
+
+    /// The shards' calendars are about to be ahead of the system's by this many milliseconds.
+    pub(super) fn calendars_move(&self, ahead_ms: u64) {
+        self.ahead_ms.fetch_max(ahead_ms, Ordering::Relaxed);
     }
 
     /// Of no broker: for tests.
@@ -117,7 +126,9 @@ impl Refusals {
     }
 
     fn read(&self, id: &str) -> Option<RefusalId> {
-        self.reader.read(id, calendar(), self.shards)
+        let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
+        let latest = Wall(calendar().0.saturating_add(ahead_ms));
+        self.reader.read(id, latest, self.shards)
     }
 
     fn row(&self, refused: &Refused) -> Value {
@@ -206,6 +217,7 @@ mod tests {
             reader: RefusalReader::new(&keys),
             shards: 2,
             next: AtomicU64::new(0),
+            ahead_ms: AtomicU64::new(0),
         };
         (refusals, id)
     }

@@ -9,6 +9,7 @@ on_shards!(
     an_advance_ends_what_is_kept_before_it_is_answered,
     an_advance_closes_idle_connections,
     a_skew_moves_the_calendar_alone,
+    an_id_of_the_future_is_read,
     what_cannot_be_meant_is_refused_and_changes_nothing,
 );
 
@@ -71,6 +72,18 @@ fn a_skew_moves_the_calendar_alone(broker: &Broker) {
     assert_eq!(date().get(..11), before.get(..11));
     master.expect_silence();
     master.close();
+}
+
+/// Ids of refusals say when they were made, by the calendar that was moved, and are read also after it was set back.
+fn an_id_of_the_future_is_read(broker: &Broker) {
+    clock(broker, "POST", r#"{"wallSkew":"10m"}"#);
+    let absent = json!({ "ChannelName": "nobody-made-it" });
+    let refused = call(broker.plain, "/describeSignalingChannel", &absent);
+    assert_eq!(refused.status, 404);
+    let id = refused.header("x-amzn-requestid").expect("an id");
+    clock(broker, "DELETE", "");
+    let refusal = get(broker.admin, &format!("/refusals/{id}")).json();
+    assert!(refusal["shard"].is_number(), "{refusal}");
 }
 
 fn what_cannot_be_meant_is_refused_and_changes_nothing(broker: &Broker) {

@@ -108,6 +108,8 @@ impl Admin {
         let advanced_ms = clocks.shift.advanced_ms;
         dev.advanced_ms
             .store(advanced_ms, std::sync::atomic::Ordering::Relaxed);
+        let ahead_ms = advanced_ms.saturating_add_signed(clocks.shift.skew_ms);
+        self.refusals.calendars_move(ahead_ms);
         let done = tokio::task::spawn_blocking(move || clocks.apply()).await;
         Ok(done.unwrap_or_default())
     }
