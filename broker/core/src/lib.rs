@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`id`] [`time`] [`limits`] [`check`] [`event`] [`journal`] [`record`] | plain data that everything else uses |
 //! | [`settings`] | what the operator configured, with its defaults |
-//! | `quota` | token buckets |
+//! | `quota` [`wheel`] | token buckets; deadlines without a scan |
 //! | [`auth`] | who a caller is and what they may do |
 //! | [`readiness`] | whether the process is ready for clients |
 //! | [`refusal_id`] | request ids of refusals, which say why |
@@ -41,3 +41,4 @@ mod session;
 pub mod settings;
 pub mod shard;
 pub mod time;
+pub mod wheel;

@@ -33,7 +33,6 @@ mod census;
 mod changes;
 mod commits;
 mod courses;
-mod deadlines;
 mod delivery_times;
 mod directory;
 mod drain;
@@ -347,7 +346,7 @@ impl Machine for Shard {
             connections: self.sockets.census.places,
             channels: self.directory.channels.len() as u64,
             deleting: self.directory.changes.deleting,
-            timers: self.sockets.wheel.len() as u64,
+            timers: self.sockets.wheel.places() as u64,
             records_read: self.directory.pages.records_read,
             call_places: self.directory.waits.places() as u64,
             parked: self.sockets.requests.without_owner.len() as u64,

@@ -8,7 +8,6 @@
 use super::Letter;
 use super::backlog::Backlog;
 use super::census::Census;
-use super::deadlines::Wheel;
 use super::drain::Drain;
 use super::faults::Faults;
 use super::parity::Parity;
@@ -25,6 +24,7 @@ use crate::readiness::Readiness;
 use crate::session::{Session, Spares};
 use crate::settings::Settings;
 use crate::time::Now;
+use crate::wheel::Wheel;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 

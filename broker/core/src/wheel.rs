@@ -15,7 +15,7 @@ use crate::time::Now;
 
 /// Deadlines of things of type `T`.
 #[derive(Debug)]
-pub(super) struct Wheel<T> {
+pub struct Wheel<T> {
     /// The lists' heads: near slots, then far ones. Each list is a ring through its head.
     heads: Vec<Links>,
     /// A bit for each list that is not empty.
@@ -41,7 +41,7 @@ struct Entry<T> {
 }
 
 // Each session and each channel with a deadline has an entry.
-const _: () = assert!(size_of::<Entry<super::timers::Timer>>() <= 24);
+const _: () = assert!(size_of::<Entry<u64>>() <= 24);
 
 impl<T: Copy> Default for Wheel<T> {
     fn default() -> Self {
@@ -61,7 +61,7 @@ impl<T: Copy> Default for Wheel<T> {
 
 impl<T: Copy> Wheel<T> {
     /// Calls for `what` at `at` or just after, unless its owner is called for earlier anyway.
-    pub(super) fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
+    pub fn call_by(&mut self, owner: &mut TimerId, at: Now, what: T) {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = match owner.place() {
             Some(place) => {
@@ -82,7 +82,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Whether it calls for this owner at `at` or just after, or earlier.
-    pub(super) fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
+    pub fn calls_by(&self, owner: &TimerId, at: Now) -> bool {
         let tick = at.0.div_ceil(NEAR_MS).max(self.tick + 1);
         let place = owner.place();
         let entry = place.and_then(|place| self.entries.get(place).filter(|it| it.listed(place)));
@@ -90,7 +90,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// The owner is gone, or nothing of it is due any more: its place is free.
-    pub(super) fn forget(&mut self, owner: &mut TimerId) {
+    pub fn forget(&mut self, owner: &mut TimerId) {
         if let Some(place) = std::mem::take(owner).place() {
             self.unlink(place);
             self.entries.free(place);
@@ -98,7 +98,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// The next thing that is due at `now`. Its owner keeps its place.
-    pub(super) fn pop(&mut self, now: Now) -> Option<T> {
+    pub fn pop(&mut self, now: Now) -> Option<T> {
         let last = now.0 / NEAR_MS;
         loop {
             if let Some(place) = self.first(near_head(self.tick)) {
@@ -121,7 +121,7 @@ impl<T: Copy> Wheel<T> {
 
     /// When [`Wheel::pop`] may have something, at the latest.
     #[must_use]
-    pub(super) fn next(&self) -> Option<Now> {
+    pub fn next(&self) -> Option<Now> {
         if self.first(near_head(self.tick)).is_some() {
             return Some(Now(0));
         }
@@ -135,7 +135,7 @@ impl<T: Copy> Wheel<T> {
 
     /// How many places are in use: never more than owners.
     #[must_use]
-    pub(super) fn len(&self) -> usize {
+    pub fn places(&self) -> usize {
         self.entries.used
     }
 

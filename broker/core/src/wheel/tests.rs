@@ -75,12 +75,12 @@ fn an_owner_has_one_entry_whatever_its_deadlines() {
             wanted[number] = u64::MAX;
         }
         let late = wanted.iter().any(|at| at.saturating_add(NEAR_MS) <= now);
-        assert!(!late && wheel.len() <= 50, "late, or {}", wheel.len());
+        assert!(!late && wheel.places() <= 50, "late, or {}", wheel.places());
     }
     for owner in &mut owners.0 {
         wheel.forget(owner);
     }
-    assert_eq!((wheel.len(), wheel.next()), (0, None));
+    assert_eq!((wheel.places(), wheel.next()), (0, None));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_is_forgotten_while_it_is_due_does_not_come() {
     assert_eq!(wheel.next(), Some(Now(0)));
     wheel.forget(&mut owners.0[1]);
     assert_eq!((wheel.pop(Now(64)), wheel.pop(Now(64))), (Some(2), None));
-    assert_eq!((wheel.len(), wheel.next()), (2, None));
+    assert_eq!((wheel.places(), wheel.next()), (2, None));
 }
 
 #[test]
