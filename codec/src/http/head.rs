@@ -206,7 +206,8 @@ impl<'a> Head<'a> {
             return Err(HeadError::Malformed("The Host header is not a host."));
         }
         // An absolute target and Host must agree: the signature covers one, a proxy may have looked at the other.
-        if let Some(authority) = self.target.get(..self.origin).and_then(authority)
+        if self.origin > 0
+            && let Some(authority) = self.target.get(..self.origin).and_then(authority)
             && !authority.eq_ignore_ascii_case(host)
         {
             return Err(HeadError::Malformed(

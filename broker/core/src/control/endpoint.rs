@@ -94,9 +94,9 @@ fn url(
     };
     let (host, port) = (host_name(asked.host), listener.addr.port());
     if port == default_port {
-        format!("{scheme}://{host}")
+        [scheme, "://", host].concat()
     } else {
-        format!("{scheme}://{host}:{port}")
+        [scheme, "://", host, ":", &port.to_string()].concat()
     }
 }
 

@@ -32,7 +32,7 @@ impl AccountUse {
 
     /// Whether this is of that account and region.
     pub(super) fn is_about(&self, identity: &Identity) -> bool {
-        identity.tenant() == &*self.tenant
+        identity.as_str().starts_with(&*self.tenant)
     }
 
     /// Takes a token for a call; false when there is none.

@@ -193,7 +193,7 @@ pub(super) fn respond_answer(
     at: Moment,
 ) {
     let purpose = Purpose::Api(asked.operation);
-    let mut body = Vec::new();
+    let mut body = Vec::with_capacity(ANSWER_BYTES);
     let internal = internal_failure();
     let fault = match &answer {
         Answer::Fault(fault) => Some(fault),
@@ -383,3 +383,6 @@ fn info(listed: &Listed) -> ChannelInfo<'_> {
         version: listed.version.as_str(),
     }
 }
+
+/// Room that an answer's body begins with: enough for all but pages and long lists of tags.
+const ANSWER_BYTES: usize = 512;

@@ -73,7 +73,11 @@ pub(super) fn answer_operator(
             Reply::Reset(reset::step(sockets, directory, books, reset, at))
         }
         Question::Parity => {
-            let findings = sockets.dev.parity.as_deref().map(parity::Parity::findings);
+            let findings = sockets
+                .dev
+                .parity
+                .as_deref_mut()
+                .map(parity::Parity::findings);
             Reply::Findings(findings.unwrap_or_default())
         }
         Question::Reset(_) => Reply::Reset(ResetStep::default()),

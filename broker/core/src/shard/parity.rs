@@ -41,10 +41,21 @@ pub(super) struct Parity {
     strict: Settings,
     /// By the name of the channel, of each rule one.
     found: HashMap<Box<str>, Vec<Finding>, RandomState>,
+    /// Of sessions, where they have buckets for quotas that are enforced.
     messages: HashMap<SessionKey, MessageRates, RandomState>,
     channels: HashMap<ChannelKey, Rates, RandomState>,
+    floods: HashMap<ChannelKey, Flood, RandomState>,
     /// Shared with the other shards, where there are any.
     account_use: Option<Arc<AccountUse>>,
+}
+
+/// Messages of a channel that came too fast, counted by action beside its findings, where finding the finding would
+/// cost each of them more than all the rest.
+#[derive(Debug)]
+struct Flood {
+    channel: Box<str>,
+    /// `None` while there is no finding to add them to.
+    counts: [Option<u64>; Action::ALL.len()],
 }
 
 impl Parity {
@@ -62,6 +73,7 @@ impl Parity {
             found: HashMap::with_hasher(hasher.clone()),
             messages: HashMap::with_hasher(hasher.clone()),
             channels: HashMap::with_hasher(hasher.clone()),
+            floods: HashMap::with_hasher(hasher.clone()),
         }
     }
 
@@ -100,8 +112,56 @@ impl Parity {
         })
     }
 
+    /// Counts a message that came too fast; false where it is the first one of its channel and action.
+    fn floods(&mut self, channel: ChannelKey, action: Action) -> bool {
+        let counts = self.floods.get_mut(&channel).map(|flood| &mut flood.counts);
+        let count = counts.and_then(|counts| counts.get_mut(action.index())?.as_mut());
+        count.is_some_and(|count| {
+            *count += 1;
+            true
+        })
+    }
+
+    /// From here on its messages of this action are counted by [`Self::floods`], if it has a finding of its own.
+    fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
+        let rule = rate_rule(action);
+        let all = self
+            .found
+            .get(channel)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        if !all.iter().any(|finding| finding.rule == rule) {
+            return;
+        }
+        if self.floods.len() >= PARITY_BUCKETS_MAX {
+            self.settle_floods();
+        }
+        let flood = self.floods.entry(key).or_insert_with(|| Flood {
+            channel: channel.into(),
+            counts: Default::default(),
+        });
+        if let Some(count) = flood.counts.get_mut(action.index()) {
+            *count = Some(0);
+        }
+    }
+
+    /// Adds what was counted beside the findings to them.
+    fn settle_floods(&mut self) {
+        let found = &mut self.found;
+        self.floods.retain(|_, flood| {
+            for finding in found.get_mut(&flood.channel).into_iter().flatten() {
+                let mut actions = Action::ALL.into_iter();
+                let action = actions.find(|action| rate_rule(*action) == finding.rule);
+                let count = action.and_then(|action| *flood.counts.get(action.index())?);
+                finding.count += count.unwrap_or_default();
+            }
+            false
+        });
+    }
+
     /// The findings so far, by rule and channel.
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(super) fn findings(&mut self) -> Vec<Finding> {
+        self.settle_floods();
         let mut found: Vec<Finding> = self.found.values().flatten().cloned().collect();
         found.sort_by(|one, other| (one.rule, &one.channel).cmp(&(other.rule, &other.channel)));
         found
@@ -110,6 +170,8 @@ impl Parity {
     /// Forgets those of channels whose names begin with this.
     pub(super) fn forget(&mut self, prefix: &str) {
         self.found.retain(|channel, _| !channel.starts_with(prefix));
+        self.floods
+            .retain(|_, flood| !flood.channel.starts_with(prefix));
     }
 
     /// A connection is gone.
@@ -220,10 +282,14 @@ fn on_silence(sockets: &mut Sockets, directory: &Directory, session: SessionKey,
         sockets.settings.timeouts.idle_ms,
         parity.strict.timeouts.idle_ms,
     );
-    let web_socket = sockets.sessions.get(session).and_then(Session::open);
-    let silent = web_socket.map_or(0, |it| at.now.since(it.last_frame()));
-    let channel = web_socket.and_then(|it| directory.channels.get(it.channel));
-    if let Some(channel) = channel.filter(|_| ours > most && silent > most) {
+    let Some(web_socket) = sockets.sessions.get(session).and_then(Session::open) else {
+        return;
+    };
+    let silent = at.now.since(web_socket.last_frame());
+    if ours <= most || silent <= most {
+        return;
+    }
+    if let Some(channel) = directory.channels.get(web_socket.channel) {
         let says = || {
             format!(
                 "no frame of a connection for {} s; the cloud service ends it after {} s",
@@ -267,20 +333,36 @@ pub(super) fn on_message(
         let says = "an SDP_OFFER of a master; the cloud service takes offers of viewers only";
         parity.note("master_offer", name, at, || says.into());
     }
-    let (rule, rate) = match action {
-        Action::SdpOffer => ("rate_offer", parity.strict.quotas.sdp),
-        Action::SdpAnswer => ("rate_answer", parity.strict.quotas.sdp),
-        Action::IceCandidate => ("rate_candidate", parity.strict.quotas.ice),
+    let rate = match action {
+        Action::SdpOffer | Action::SdpAnswer => parity.strict.quotas.sdp,
+        Action::IceCandidate => parity.strict.quotas.ice,
     };
-    let buckets = parity.messages.entry(passing.from).or_default();
-    if !buckets.take(action, &parity.strict.quotas, at.now) {
+    // Where no quotas are enforced, the session's own buckets are free.
+    let own = sockets.sessions.get_mut(passing.from);
+    let own = own.and_then(Session::open_mut).map(|it| &mut it.rates);
+    let buckets = match own.filter(|_| sockets.settings.quotas.off) {
+        Some(own) => own,
+        None => parity.messages.entry(passing.from).or_default(),
+    };
+    let is_slow = buckets.take(action, &parity.strict.quotas, at.now);
+    if !is_slow && !parity.floods(passing.channel, action) {
         let says = || {
             let (action, rate) = (action.as_str(), rate.rate);
             format!(
                 "{action} of one connection faster than {rate} a second: the cloud service refuses it"
             )
         };
-        parity.note(rule, name, at, says);
+        parity.note(rate_rule(action), name, at, says);
+        parity.begin_flood(passing.channel, name, action);
+    }
+}
+
+/// The rule of messages of one connection that come too fast.
+fn rate_rule(action: Action) -> &'static str {
+    match action {
+        Action::SdpOffer => "rate_offer",
+        Action::SdpAnswer => "rate_answer",
+        Action::IceCandidate => "rate_candidate",
     }
 }
 
