@@ -27,7 +27,7 @@ use std::{fs, io, thread};
 #[derive(Debug, Parser)]
 struct Options {
     /// Only cases in whose names this occurs: pairs, bursts, fan-in, sdp, connect, idle, many, open-2000, open-20000,
-    /// session, light, latency, calls, resume, and pairs, connect and idle with -tls
+    /// session, light, latency, calls, resume; pairs, connect and idle with -tls; connect and session with -signed
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
     /// Only this case, repeatable

@@ -18,6 +18,8 @@ pub struct Case {
     small: &'static [&'static str],
     /// Whether it goes over TLS 1.3.
     pub is_tls: bool,
+    /// Whether its requests are signed.
+    pub is_signed: bool,
 }
 
 /// The figure of a report that is compared.
@@ -67,7 +69,7 @@ impl Figure {
 
 impl Case {
     /// All loads.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self {
             name: "pairs",
             what: "100 masters with a viewer each, 200 bytes, one message under way each way",
@@ -76,6 +78,7 @@ impl Case {
             size: &["--channels", "100"],
             small: &["--channels", "3"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "bursts",
@@ -85,6 +88,7 @@ impl Case {
             size: &["--channels", "100"],
             small: &["--channels", "3"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "fan-in",
@@ -102,6 +106,7 @@ impl Case {
             size: &["--channels", "20"],
             small: &["--channels", "1"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "sdp",
@@ -111,6 +116,7 @@ impl Case {
             size: &["--channels", "2000"],
             small: &["--channels", "3"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "connect",
@@ -120,6 +126,17 @@ impl Case {
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: false,
+            is_signed: false,
+        },
+        Self {
+            name: "connect-signed",
+            what: "the same, each with a presigned URL of its own",
+            figure: Figure::PerConnection,
+            mode: &["connect", "--presign"],
+            size: &["--channels", "64"],
+            small: &["--channels", "3"],
+            is_tls: false,
+            is_signed: true,
         },
         Self {
             name: "idle",
@@ -129,6 +146,7 @@ impl Case {
             size: &["--channels", "4500"],
             small: &["--channels", "20"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "many",
@@ -138,6 +156,7 @@ impl Case {
             size: &["--channels", "5000"],
             small: &["--channels", "3"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "open-2000",
@@ -147,6 +166,7 @@ impl Case {
             size: &["--channels", "100", "--rate", "2000"],
             small: &["--channels", "3", "--rate", "200"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "open-20000",
@@ -156,6 +176,7 @@ impl Case {
             size: &["--channels", "100", "--rate", "20000"],
             small: &["--channels", "3", "--rate", "2000"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "session",
@@ -165,6 +186,29 @@ impl Case {
             size: &["--channels", "100", "--rate", "1500"],
             small: &["--channels", "3", "--rate", "20"],
             is_tls: false,
+            is_signed: false,
+        },
+        Self {
+            name: "session-signed",
+            what: "4,000 viewers a second with presigned URLs, a tenth over TLS 1.3: connect, offer, answer, four \
+                   candidates each way at once, leave",
+            figure: Figure::PerSession,
+            mode: &[
+                "sessions",
+                "--presign",
+                "--trickle",
+                "0",
+                "--payload",
+                "200",
+                "--sdp-payload",
+                "1000",
+                TLS_PERCENT,
+                "10",
+            ],
+            size: &["--channels", "1000", "--rate", "4000"],
+            small: &["--channels", "3", "--rate", "20"],
+            is_tls: false,
+            is_signed: true,
         },
         Self {
             name: "light",
@@ -174,6 +218,7 @@ impl Case {
             size: &["--channels", "100", "--rate", "50"],
             small: &["--channels", "3", "--rate", "20"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "latency",
@@ -183,6 +228,7 @@ impl Case {
             size: &["--channels", "100", "--rate", "1500"],
             small: &["--channels", "3", "--rate", "20"],
             is_tls: false,
+            is_signed: false,
         },
         Self {
             name: "calls",
@@ -192,6 +238,7 @@ impl Case {
             size: &["64"],
             small: &["3"],
             is_tls: false,
+            is_signed: true,
         },
         Self {
             name: "pairs-tls",
@@ -201,6 +248,7 @@ impl Case {
             size: &["--channels", "100"],
             small: &["--channels", "3"],
             is_tls: true,
+            is_signed: false,
         },
         Self {
             name: "connect-tls",
@@ -210,6 +258,7 @@ impl Case {
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: true,
+            is_signed: false,
         },
         Self {
             name: "resume",
@@ -219,6 +268,7 @@ impl Case {
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: true,
+            is_signed: false,
         },
         Self {
             name: "idle-tls",
@@ -228,6 +278,7 @@ impl Case {
             size: &["--channels", "2000"],
             small: &["--channels", "20"],
             is_tls: true,
+            is_signed: false,
         },
     ];
 
@@ -252,7 +303,13 @@ impl Case {
         callers.parse().ok()
     }
 
-    /// Whether its load is API calls, each of them signed.
+    /// Whether a share of its sessions goes over TLS 1.3.
+    #[must_use]
+    pub fn has_detour(&self) -> bool {
+        self.mode.contains(&TLS_PERCENT)
+    }
+
+    /// Whether its load is API calls.
     #[must_use]
     pub fn has_calls(&self) -> bool {
         self.mode == CALLS
@@ -273,5 +330,7 @@ impl Case {
 
 /// A viewer's session; each side's candidates follow 20 ms after one another.
 const SESSION: &[&str] = &["sessions", "--payload", "200", "--sdp-payload", "3000"];
+/// What share of sessions goes to the second target, in per cent.
+const TLS_PERCENT: &str = "--tls-percent";
 /// API calls, of which `loadgen` knows nothing; a size is a number of connections.
 const CALLS: &[&str] = &["calls"];

@@ -3,6 +3,7 @@
 use super::calls;
 use super::case::Case;
 use super::server::{Programs, Server, on_core};
+use crate::relay::{KEY_ID, SECRET};
 use serde_json::Value;
 use std::fmt::Display;
 use std::path::Path;
@@ -49,6 +50,16 @@ pub fn run(
     command.arg("run");
     if case.is_tls {
         command.arg("--insecure");
+    }
+    if case.is_signed {
+        command
+            .env("AWS_ACCESS_KEY_ID", KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET)
+            .env_remove("AWS_SESSION_TOKEN");
+    }
+    if let Some(port) = running.tls_port.filter(|_| case.has_detour()) {
+        command.args(["--insecure", "--tls-target"]);
+        command.arg(format!("https://127.0.0.1:{port}"));
     }
     command
         .args(case.flags(terms.is_small))

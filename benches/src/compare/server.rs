@@ -90,8 +90,8 @@ impl Server {
         }
     }
 
-    /// Whether it can serve a load: not all speak TLS, floors know one form of messages, and two shards are compared by
-    /// messages and connections only.
+    /// Whether it can serve a load: not all speak TLS, floors know one form of messages, two shards are compared by
+    /// messages and connections only, and no rival checks the signature of an upgrade (a floor checks nothing).
     #[must_use]
     pub fn takes(&self, case: &Case) -> bool {
         match &self.kind {
@@ -100,6 +100,9 @@ impl Server {
             Kind::Rival(rival) if case.has_calls() => *rival == Rival::Axum,
             Kind::Node(_) if case.has_calls() => false,
             Kind::Broker(..) => matches!(case.name, "pairs" | "fan-in" | "connect"),
+            Kind::Rival(_) | Kind::Node(_) if case.is_signed => {
+                Self::is_floor(&self.name) && !case.has_detour()
+            }
             // A floor copies from fixed places of a message, which differ in a session's messages.
             Kind::Rival(_) if Self::is_floor(&self.name) && case.has_sessions() => false,
             Kind::Rival(rival) => !case.is_tls || rival.has_tls(),
@@ -152,30 +155,7 @@ impl Server {
         }
         fs::create_dir_all(directory)?;
         let mut command = match &self.kind {
-            Kind::Broker(binary, shards) => {
-                let mut command = Command::new(binary);
-                command.args(["serve", "--dev", "--admin", "off"]);
-                command.arg("--shards").arg(shards.to_string());
-                // All of them where this process starts them.
-                if let Some(core) = core {
-                    command.arg("--cpus").arg(core.to_string());
-                }
-                let scheme = if is_tls { "https" } else { "http" };
-                command
-                    .arg("--listen")
-                    .arg(format!("{scheme}://127.0.0.1:0"));
-                command.arg("--data-dir").arg(directory.join("data"));
-                if case.has_calls() {
-                    let (keys, config) =
-                        (directory.join("keys.toml"), directory.join("broker.toml"));
-                    fs::write(&keys, credentials())?;
-                    fs::write(&config, "[quotas]\noff = true\n")?;
-                    command.args(["--auth", "sigv4", "--plain"]);
-                    command.arg("--credentials").arg(keys);
-                    command.arg("--config").arg(config);
-                }
-                command
-            }
+            Kind::Broker(binary, shards) => broker(binary, *shards, core, case, directory)?,
             Kind::Rival(rival) => {
                 let mut command = Command::new(&programs.rival);
                 command.arg(rival.name());
@@ -207,11 +187,52 @@ impl Server {
         if let Some(out) = child.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;
         }
-        let mut running = Running { child, port: 0 };
+        let mut running = Running {
+            child,
+            port: 0,
+            tls_port: None,
+        };
         running.port =
             port(&line).ok_or_else(|| io::Error::other(format!("{}: said {line:?}", self.name)))?;
+        running.tls_port = line
+            .find("https")
+            .and_then(|start| after_host(&line[start..]));
         Ok(running)
     }
+}
+
+/// How a binary of the broker is started.
+fn broker(
+    binary: &Path,
+    shards: u8,
+    core: Option<usize>,
+    case: &Case,
+    directory: &Path,
+) -> io::Result<Command> {
+    let mut command = Command::new(binary);
+    command.args(["serve", "--dev", "--admin", "off"]);
+    command.arg("--shards").arg(shards.to_string());
+    // All of them where this process starts them.
+    if let Some(core) = core {
+        command.arg("--cpus").arg(core.to_string());
+    }
+    let scheme = if case.is_tls { "https" } else { "http" };
+    command
+        .arg("--listen")
+        .arg(format!("{scheme}://127.0.0.1:0"));
+    if case.has_detour() {
+        command.args(["--listen", "https://127.0.0.1:0"]);
+    }
+    command.arg("--data-dir").arg(directory.join("data"));
+    if case.is_signed {
+        let (keys, config) = (directory.join("keys.toml"), directory.join("broker.toml"));
+        fs::write(&keys, credentials())?;
+        fs::write(&config, "[quotas]\noff = true\n")?;
+        command.args(["--auth", "sigv4"]);
+        command.arg("--credentials").arg(keys);
+        command.arg("--config").arg(config);
+    }
+    Ok(command)
 }
 
 /// A server that runs until it is dropped.
@@ -220,6 +241,8 @@ pub struct Running {
     child: Child,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
+    /// Where it listens for TLS, if it is the broker and does.
+    pub tls_port: Option<u16>,
 }
 
 impl Running {
@@ -250,13 +273,16 @@ fn credentials() -> String {
 
 /// The port in what a server says first: alone, or in the broker's ready line.
 fn port(line: &str) -> Option<u16> {
-    let address = line
-        .strip_prefix("ready ")
-        .and_then(|rest| rest.split_once("://127.0.0.1:"));
-    let digits = match address {
-        Some((_, after)) => after.split(|c: char| !c.is_ascii_digit()).next()?,
-        None => line.trim(),
-    };
+    match line.strip_prefix("ready ") {
+        Some(addresses) => after_host(addresses),
+        None => line.trim().parse().ok(),
+    }
+}
+
+/// The port of the first address in a text.
+fn after_host(addresses: &str) -> Option<u16> {
+    let (_, after) = addresses.split_once("://127.0.0.1:")?;
+    let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }
 
