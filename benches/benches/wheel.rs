@@ -1,7 +1,7 @@
 //! The timer wheel of a shard: deadlines that move on while their owners are active, and those that pass. Beside it a
 //! sorted set, which moves every entry at once, where the wheel leaves it until its owner is called and looks.
 
-use benches::harness::{Timer, group, run};
+use benches::harness::{Group, Timer, group, run};
 use broker_core::id::TimerId;
 use broker_core::time::Now;
 use broker_core::wheel::Wheel;
@@ -19,30 +19,15 @@ fn main() {
 
 /// Every owner is active: its deadline is a minute from now, again and again.
 fn put_off(criterion: &mut Timer, owners: usize) {
+    fn measure<D: Deadlines>(group: &mut Group<'_>, name: &str, owners: usize) {
+        let mut course = Course::<D>::new(owners, |_| MINUTE_MS);
+        group.bench_function(name, |bencher| bencher.iter(|| course.put_off()));
+        assert_eq!(course.deadlines.owners(), owners);
+    }
     let case = format!("owners-{owners}");
     let mut group = group(criterion, "wheel/put-off", &case, owners, 0);
-    let mut ours = Deadlines::new(owners, |_| MINUTE_MS);
-    group.bench_function("heliograph", |bencher| {
-        bencher.iter(|| {
-            ours.now += 1;
-            for owner in 0..owners {
-                ours.call_by(owner, ours.now + MINUTE_MS);
-            }
-            ours.wheel.places()
-        });
-    });
-    assert_eq!(ours.wheel.places(), owners);
-    let mut sorted = Sorted::new(owners, |_| MINUTE_MS);
-    group.bench_function("std-btree-set", |bencher| {
-        bencher.iter(|| {
-            sorted.now += 1;
-            for owner in 0..owners {
-                sorted.call_by(owner, sorted.now + MINUTE_MS);
-            }
-            sorted.set.len()
-        });
-    });
-    assert_eq!(sorted.set.len(), owners);
+    measure::<Wheeled>(&mut group, "heliograph", owners);
+    measure::<Sorted>(&mut group, "std-btree-set", owners);
 }
 
 /// A second passes, in which a fifteenth of the owners are called; each has its next deadline 15 seconds later.
@@ -50,8 +35,8 @@ fn pass(criterion: &mut Timer, owners: usize) {
     let case = format!("owners-{owners}");
     let mut group = group(criterion, "wheel/pass", &case, owners, 0);
     let spread = |owner: usize| 1 + (owner as u64 * 7919) % PERIOD_MS;
-    let mut ours = Deadlines::new(owners, spread);
-    let mut sorted = Sorted::new(owners, spread);
+    let mut ours = Course::<Wheeled>::new(owners, spread);
+    let mut sorted = Course::<Sorted>::new(owners, spread);
     // As many are called by the one as by the other, none early: a slot is all that the wheel is late by.
     let (mut early, mut exact) = (0, 0);
     for _ in 0..PERIOD_MS / STEP_MS {
@@ -62,88 +47,103 @@ fn pass(criterion: &mut Timer, owners: usize) {
         early <= exact && early + owners / 10 >= exact,
         "{early} {exact}"
     );
-    group.bench_function("heliograph", |bencher| {
-        bencher.iter(|| (0..1000 / STEP_MS).map(|_| ours.step()).sum::<usize>());
-    });
-    group.bench_function("std-btree-set", |bencher| {
-        bencher.iter(|| (0..1000 / STEP_MS).map(|_| sorted.step()).sum::<usize>());
-    });
+    group.bench_function("heliograph", |bencher| bencher.iter(|| ours.second()));
+    group.bench_function("std-btree-set", |bencher| bencher.iter(|| sorted.second()));
 }
 
-/// The wheel, and the places of its owners.
-struct Deadlines {
-    wheel: Wheel<u64>,
-    owners: Vec<TimerId>,
+/// A deadline of each owner, by its number.
+trait Deadlines {
+    fn new(owners: usize) -> Self;
+    fn call_by(&mut self, owner: usize, at: u64);
+    /// One that is due.
+    fn pop(&mut self, now: u64) -> Option<usize>;
+    /// How many have a deadline.
+    fn owners(&self) -> usize;
+}
+
+/// Deadlines while time passes.
+struct Course<D> {
+    deadlines: D,
     now: u64,
 }
 
-impl Deadlines {
+impl<D: Deadlines> Course<D> {
     fn new(owners: usize, at: impl Fn(usize) -> u64) -> Self {
-        let mut deadlines = Self {
-            wheel: Wheel::default(),
-            owners: (0..owners).map(|_| TimerId::default()).collect(),
-            now: 0,
-        };
+        let mut deadlines = D::new(owners);
         for owner in 0..owners {
             deadlines.call_by(owner, at(owner));
         }
-        deadlines
+        Self { deadlines, now: 0 }
     }
 
-    fn call_by(&mut self, owner: usize, at: u64) {
-        self.wheel
-            .call_by(&mut self.owners[owner], black_box(Now(at)), owner as u64);
+    fn put_off(&mut self) {
+        self.now += 1;
+        for owner in 0..self.deadlines.owners() {
+            self.deadlines
+                .call_by(owner, black_box(self.now + MINUTE_MS));
+        }
     }
 
-    /// Time passes: how many were called.
+    /// A turn: how many were called.
     fn step(&mut self) -> usize {
         self.now += STEP_MS;
         let mut called = 0;
-        while let Some(owner) = self.wheel.pop(Now(self.now)) {
-            let owner = usize::try_from(owner).unwrap_or_default();
-            self.call_by(owner, self.now + PERIOD_MS);
+        while let Some(owner) = self.deadlines.pop(self.now) {
+            self.deadlines
+                .call_by(owner, black_box(self.now + PERIOD_MS));
             called += 1;
         }
         called
     }
+
+    fn second(&mut self) -> usize {
+        (0..1000 / STEP_MS).map(|_| self.step()).sum()
+    }
 }
 
-/// The same by a sorted set, with each owner's deadline beside it.
-struct Sorted {
-    set: BTreeSet<(u64, usize)>,
-    due: Vec<u64>,
-    now: u64,
-}
+/// The wheel, and the places of its owners.
+struct Wheeled(Wheel<u64>, Vec<TimerId>);
 
-impl Sorted {
-    fn new(owners: usize, at: impl Fn(usize) -> u64) -> Self {
-        let due: Vec<u64> = (0..owners).map(at).collect();
-        Self {
-            set: due.iter().copied().zip(0..).collect(),
-            due,
-            now: 0,
-        }
+impl Deadlines for Wheeled {
+    fn new(owners: usize) -> Self {
+        let places = (0..owners).map(|_| TimerId::default()).collect();
+        Self(Wheel::default(), places)
     }
 
     fn call_by(&mut self, owner: usize, at: u64) {
-        let before = std::mem::replace(&mut self.due[owner], black_box(at));
-        self.set.remove(&(before, owner));
-        self.set.insert((at, owner));
+        self.0.call_by(&mut self.1[owner], Now(at), owner as u64);
     }
 
-    fn step(&mut self) -> usize {
-        self.now += STEP_MS;
-        let mut called = 0;
-        while let Some((_, owner)) = self
-            .set
-            .first()
-            .copied()
-            .filter(|(due, _)| *due <= self.now)
-        {
-            self.call_by(owner, self.now + PERIOD_MS);
-            called += 1;
-        }
-        called
+    fn pop(&mut self, now: u64) -> Option<usize> {
+        usize::try_from(self.0.pop(Now(now))?).ok()
+    }
+
+    fn owners(&self) -> usize {
+        self.0.places()
+    }
+}
+
+/// A sorted set, and each owner's deadline beside it; 0 is none.
+struct Sorted(BTreeSet<(u64, usize)>, Vec<u64>);
+
+impl Deadlines for Sorted {
+    fn new(owners: usize) -> Self {
+        Self(BTreeSet::new(), vec![0; owners])
+    }
+
+    fn call_by(&mut self, owner: usize, at: u64) {
+        let before = std::mem::replace(&mut self.1[owner], at);
+        self.0.remove(&(before, owner));
+        self.0.insert((at, owner));
+    }
+
+    fn pop(&mut self, now: u64) -> Option<usize> {
+        let (_, owner) = self.0.first().copied().filter(|(due, _)| *due <= now)?;
+        Some(owner)
+    }
+
+    fn owners(&self) -> usize {
+        self.0.len()
     }
 }
 

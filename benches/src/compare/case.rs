@@ -18,8 +18,6 @@ pub struct Case {
     small: &'static [&'static str],
     /// Whether it goes over TLS 1.3.
     pub is_tls: bool,
-    /// Whether its requests are signed.
-    pub is_signed: bool,
 }
 
 /// The figure of a report that is compared.
@@ -78,7 +76,6 @@ impl Case {
             size: &["--channels", "100"],
             small: &["--channels", "3"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "bursts",
@@ -88,7 +85,6 @@ impl Case {
             size: &["--channels", "100"],
             small: &["--channels", "3"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "fan-in",
@@ -106,7 +102,6 @@ impl Case {
             size: &["--channels", "20"],
             small: &["--channels", "1"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "sdp",
@@ -116,7 +111,6 @@ impl Case {
             size: &["--channels", "2000"],
             small: &["--channels", "3"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "connect",
@@ -126,17 +120,15 @@ impl Case {
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "connect-signed",
             what: "the same, each with a presigned URL of its own",
             figure: Figure::PerConnection,
-            mode: &["connect", "--presign"],
+            mode: &["connect", PRESIGN],
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: false,
-            is_signed: true,
         },
         Self {
             name: "idle",
@@ -146,7 +138,6 @@ impl Case {
             size: &["--channels", "4500"],
             small: &["--channels", "20"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "many",
@@ -156,7 +147,6 @@ impl Case {
             size: &["--channels", "5000"],
             small: &["--channels", "3"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "open-2000",
@@ -166,7 +156,6 @@ impl Case {
             size: &["--channels", "100", "--rate", "2000"],
             small: &["--channels", "3", "--rate", "200"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "open-20000",
@@ -176,7 +165,6 @@ impl Case {
             size: &["--channels", "100", "--rate", "20000"],
             small: &["--channels", "3", "--rate", "2000"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "session",
@@ -186,7 +174,6 @@ impl Case {
             size: &["--channels", "100", "--rate", "1500"],
             small: &["--channels", "3", "--rate", "20"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "session-signed",
@@ -195,7 +182,7 @@ impl Case {
             figure: Figure::PerSession,
             mode: &[
                 "sessions",
-                "--presign",
+                PRESIGN,
                 "--trickle",
                 "0",
                 "--payload",
@@ -208,7 +195,6 @@ impl Case {
             size: &["--channels", "1000", "--rate", "4000"],
             small: &["--channels", "3", "--rate", "20"],
             is_tls: false,
-            is_signed: true,
         },
         Self {
             name: "light",
@@ -218,7 +204,6 @@ impl Case {
             size: &["--channels", "100", "--rate", "50"],
             small: &["--channels", "3", "--rate", "20"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "latency",
@@ -228,7 +213,6 @@ impl Case {
             size: &["--channels", "100", "--rate", "1500"],
             small: &["--channels", "3", "--rate", "20"],
             is_tls: false,
-            is_signed: false,
         },
         Self {
             name: "calls",
@@ -238,7 +222,6 @@ impl Case {
             size: &["64"],
             small: &["3"],
             is_tls: false,
-            is_signed: true,
         },
         Self {
             name: "pairs-tls",
@@ -248,7 +231,6 @@ impl Case {
             size: &["--channels", "100"],
             small: &["--channels", "3"],
             is_tls: true,
-            is_signed: false,
         },
         Self {
             name: "connect-tls",
@@ -258,7 +240,6 @@ impl Case {
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: true,
-            is_signed: false,
         },
         Self {
             name: "resume",
@@ -268,7 +249,6 @@ impl Case {
             size: &["--channels", "64"],
             small: &["--channels", "3"],
             is_tls: true,
-            is_signed: false,
         },
         Self {
             name: "idle-tls",
@@ -278,7 +258,6 @@ impl Case {
             size: &["--channels", "2000"],
             small: &["--channels", "20"],
             is_tls: true,
-            is_signed: false,
         },
     ];
 
@@ -309,6 +288,12 @@ impl Case {
         self.mode.contains(&TLS_PERCENT)
     }
 
+    /// Whether its requests are signed.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.has_calls() || self.mode.contains(&PRESIGN)
+    }
+
     /// Whether its load is API calls.
     #[must_use]
     pub fn has_calls(&self) -> bool {
@@ -330,6 +315,7 @@ impl Case {
 
 /// A viewer's session; each side's candidates follow 20 ms after one another.
 const SESSION: &[&str] = &["sessions", "--payload", "200", "--sdp-payload", "3000"];
+const PRESIGN: &str = "--presign";
 /// What share of sessions goes to the second target, in per cent.
 const TLS_PERCENT: &str = "--tls-percent";
 /// API calls, of which `loadgen` knows nothing; a size is a number of connections.

@@ -48,18 +48,19 @@ pub fn run(
     let scheme = if case.is_tls { "https" } else { "http" };
     let mut command = Command::new(&programs.loadgen);
     command.arg("run");
-    if case.is_tls {
+    if case.is_tls || case.has_detour() {
         command.arg("--insecure");
     }
-    if case.is_signed {
+    if case.is_signed() {
         command
             .env("AWS_ACCESS_KEY_ID", KEY_ID)
             .env("AWS_SECRET_ACCESS_KEY", SECRET)
             .env_remove("AWS_SESSION_TOKEN");
     }
     if let Some(port) = running.tls_port.filter(|_| case.has_detour()) {
-        command.args(["--insecure", "--tls-target"]);
-        command.arg(format!("https://127.0.0.1:{port}"));
+        command
+            .arg("--tls-target")
+            .arg(format!("https://127.0.0.1:{port}"));
     }
     command
         .args(case.flags(terms.is_small))

@@ -100,7 +100,7 @@ impl Server {
             Kind::Rival(rival) if case.has_calls() => *rival == Rival::Axum,
             Kind::Node(_) if case.has_calls() => false,
             Kind::Broker(..) => matches!(case.name, "pairs" | "fan-in" | "connect"),
-            Kind::Rival(_) | Kind::Node(_) if case.is_signed => {
+            Kind::Rival(_) | Kind::Node(_) if case.is_signed() => {
                 Self::is_floor(&self.name) && !case.has_detour()
             }
             // A floor copies from fixed places of a message, which differ in a session's messages.
@@ -224,7 +224,7 @@ fn broker(
         command.args(["--listen", "https://127.0.0.1:0"]);
     }
     command.arg("--data-dir").arg(directory.join("data"));
-    if case.is_signed {
+    if case.is_signed() {
         let (keys, config) = (directory.join("keys.toml"), directory.join("broker.toml"));
         fs::write(&keys, credentials())?;
         fs::write(&config, "[quotas]\noff = true\n")?;

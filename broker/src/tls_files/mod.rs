@@ -85,8 +85,7 @@ impl TlsLoader {
 
     /// Reads the files into a server configuration: TLS 1.2 and 1.3, the cipher suite by our own preference,
     /// `http/1.1` only, one stateless ticket a connection and no session store, so that all shards can share it without
-    /// writing to it. With `client_ca`,
-    /// clients must show a certificate of one of its authorities.
+    /// writing to it. With `client_ca`, clients must show a certificate of one of its authorities.
     ///
     /// # Errors
     /// `key = FILE: allowed …`: what is wrong with which file and what to do. Then nothing has changed.

@@ -193,7 +193,7 @@ pub(super) fn respond_answer(
     at: Moment,
 ) {
     let purpose = Purpose::Api(asked.operation);
-    let mut body = Vec::with_capacity(ANSWER_BYTES);
+    let mut body = Vec::new();
     let internal = internal_failure();
     let fault = match &answer {
         Answer::Fault(fault) => Some(fault),
@@ -202,6 +202,7 @@ pub(super) fn respond_answer(
         | Answer::Done
         | Answer::Number(_)
         | Answer::Answer(_) => {
+            body.reserve(ANSWER_BYTES);
             let fits = sockets.write_answer(&mut body, key, asked, wanted, &answer, at);
             debug_assert!(fits, "an answer that does not fit its question");
             (!fits).then_some(&internal)

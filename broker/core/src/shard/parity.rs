@@ -125,12 +125,8 @@ impl Parity {
     /// From here on its messages of this action are counted by [`Self::floods`], if it has a finding of its own.
     fn begin_flood(&mut self, key: ChannelKey, channel: &str, action: Action) {
         let rule = rate_rule(action);
-        let all = self
-            .found
-            .get(channel)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        if !all.iter().any(|finding| finding.rule == rule) {
+        let mut all = self.found.get(channel).into_iter().flatten();
+        if !all.any(|finding| finding.rule == rule) {
             return;
         }
         if self.floods.len() >= PARITY_BUCKETS_MAX {
@@ -344,8 +340,8 @@ pub(super) fn on_message(
         Some(own) => own,
         None => parity.messages.entry(passing.from).or_default(),
     };
-    let is_slow = buckets.take(action, &parity.strict.quotas, at.now);
-    if !is_slow && !parity.floods(passing.channel, action) {
+    let is_allowed = buckets.take(action, &parity.strict.quotas, at.now);
+    if !is_allowed && !parity.floods(passing.channel, action) {
         let says = || {
             let (action, rate) = (action.as_str(), rate.rate);
             format!(

@@ -386,3 +386,28 @@ fn who_waits_for_a_stuck_owner_makes_room_for_other_addresses() {
     });
     drop((crowd, waiting));
 }
+
+/// What is kept of upgrades, to be sent again, while their owner hangs leaves half of the room to others' requests.
+#[test]
+fn an_owner_that_hangs_leaves_room_for_further_requests() {
+    let world = World::new();
+    let owner = world.owner();
+    // For accepting as well: one that is refused does not come.
+    SockRef::from(&owner)
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("set");
+    let arn = "arn:aws:kinesisvideo:us-west-2:123456789012:channel/far/17";
+    let head = crate::peer::upgrade_head(&world.node, &viewer_query(arn, "v1"));
+    let line = format!("X-Filler: {}\r\n\r\n", "a".repeat(15_000));
+    let large = head.replace("\r\n\r\n", &format!("\r\n{line}"));
+    // More than 8 MiB in all.
+    let hung: Vec<_> = (0..600)
+        .map(|_| {
+            let mut client = Connection::open(world.node.plain);
+            client.send(large.as_bytes());
+            (client, accept(&owner))
+        })
+        .collect();
+    assert_eq!(world.failed("no_room"), 0.0);
+    drop(hung);
+}
