@@ -115,7 +115,7 @@ pub(crate) fn host(admin: &str) -> &str {
     admin.strip_prefix("http://").unwrap_or(admin)
 }
 
-/// Asks `host`, such as `127.0.0.1:9090`, for `target`.
+/// Asks `host`, such as `127.0.0.1:8090`, for `target`.
 ///
 /// # Errors
 /// There is no connection, or no answer.

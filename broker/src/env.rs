@@ -1,4 +1,4 @@
-//! `broker env`: the environment for clients of a running broker, in the form of a shell, a file or a CI service.
+//! `heliograph env`: the environment for clients of a running broker, in the form of a shell, a file or a CI service.
 
 use crate::admin_client;
 use crate::config::{EnvFlags, EnvFormat};

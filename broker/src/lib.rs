@@ -16,6 +16,7 @@
 //! | [`backup`] [`why`] | subcommands that ask a running broker |
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
+//! | [`version`] | which build this is |
 //! | `cluster_admin` | subcommands that ask etcd; with the feature `cluster` |
 //! | `etcd` | several nodes, with the feature `cluster`; nothing uses it yet |
 
@@ -40,4 +41,5 @@ pub mod side;
 mod terminal;
 pub mod tls_files;
 pub mod trace;
+pub mod version;
 pub mod why;

@@ -8,6 +8,7 @@ use broker::env;
 use broker::server::{self, Checked, Failure};
 use broker::side;
 use broker::trace;
+use broker::version;
 use broker::why;
 use clap::Parser;
 use codec::aws::sigv4::signer::{Keys, Signer, Upgrade};
@@ -30,12 +31,13 @@ fn main() -> ExitCode {
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
+        Command::Version(flags) => print(&version::text(flags)),
         Command::Trace(flags) => trace::run(flags, &mut std::io::stdout()),
         #[cfg(feature = "cluster")]
         Command::Cluster(flags) => cluster_admin::run(flags, &mut std::io::stdout()),
         #[cfg(not(feature = "cluster"))]
         Command::Cluster(_) => Err(Failure::Configuration(format!(
-            "broker cluster: {}",
+            "heliograph cluster: {}",
             server::NO_ETCD
         ))),
     };
@@ -67,7 +69,7 @@ fn serve(flags: &ServeFlags) -> Result<(), Failure> {
 fn refusal(error: &ConfigError, dev: bool) -> Failure {
     let lacks_credentials = error.faults().iter().any(|fault| fault.key == "auth");
     let hint = if lacks_credentials && !dev {
-        "\nTo try it: broker serve --dev"
+        "\nTo try it: heliograph serve --dev"
     } else {
         ""
     };
@@ -76,7 +78,7 @@ fn refusal(error: &ConfigError, dev: bool) -> Failure {
 
 fn check_config(file: &Path, flags: &ServeFlags) -> Result<(), Failure> {
     if flags.config.is_some() {
-        let rule = "check-config takes the file as its argument: broker check-config FILE";
+        let rule = "check-config takes the file as its argument: heliograph check-config FILE";
         return Err(Failure::Configuration(rule.into()));
     }
     let flags = ServeFlags {

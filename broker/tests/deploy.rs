@@ -154,7 +154,7 @@ fn the_compose_file_starts_both_under_their_bounds() {
     assert!(grace > drain_seconds() + END_SECONDS);
     let probe = list(&broker["healthcheck"]["test"]).join(" ");
     assert!(
-        probe.contains("/dev/tcp/127.0.0.1/9090") && probe.contains("GET /ready "),
+        probe.contains("/dev/tcp/127.0.0.1/8090") && probe.contains("GET /ready "),
         "{probe}"
     );
 }

@@ -17,7 +17,7 @@
 # mounted read-only. Package sources and registry settings are this machine's own: apt's and the installers' files are
 # mounted read-only, and the variables named below are passed on. None is printed or kept. Everything runs in namespaces of
 # its own for mounts and processes, so that nothing stays mounted or running; the root is removed at the end.
-# The network is this machine's: ports 8080, 8443 and 9090 of loopback must be free.
+# The network is this machine's: ports 8080, 8443 and 8090 of loopback must be free.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null

@@ -3,7 +3,7 @@
 # connection, and with many channels on the disk.
 #
 #   deploy/ci/memory.sh
-#   BROKER=target/debug/broker LOADGEN=target/debug/loadgen deploy/ci/memory.sh      # binaries that exist already
+#   BROKER=target/debug/heliograph LOADGEN=target/debug/loadgen deploy/ci/memory.sh      # binaries that exist already
 #   CHANNELS=1000000 deploy/ci/memory.sh                                             # channels on the disk, default 0
 #
 # Every row is a process of its own with one shard. Figures are of resident memory as the kernel counts it, with what

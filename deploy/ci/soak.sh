@@ -2,7 +2,7 @@
 # A soak: one broker under mixed load with faults for this many seconds (default 1800), on loopback alone.
 #
 #   deploy/ci/soak.sh 1800
-#   BROKER=target/debug/broker LOADGEN=target/debug/loadgen deploy/ci/soak.sh 30     # binaries that exist already
+#   BROKER=target/debug/heliograph LOADGEN=target/debug/loadgen deploy/ci/soak.sh 30     # binaries that exist already
 #
 # Rounds of some ten seconds: sessions over TLS, a relay, a storm of reconnects, idle connections, API calls, peers that
 # attack, clients that are killed, reloads. Between rounds nobody is connected; then resident memory and descriptors are

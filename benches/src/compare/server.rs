@@ -64,7 +64,7 @@ impl Programs {
         }
         let folder = target.join(if is_release { "release" } else { "debug" });
         Ok(Self {
-            broker: folder.join("broker"),
+            broker: folder.join("heliograph"),
             loadgen: folder.join("loadgen"),
             rival: folder.join("rival"),
         })

@@ -63,7 +63,7 @@ impl fmt::Display for Unreadable {
             Why::TooMany => write!(
                 f,
                 "this process has seen {NODES_MAX} names of nodes, and takes no more: end the membership of those that \
-                 are gone (`broker cluster remove`), then restart this node"
+                 are gone (`heliograph cluster remove`), then restart this node"
             ),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p broker --example fill_registry -- DIR CHANNELS [TAGS]
-//! broker serve --auth none --data-dir DIR --listen http://127.0.0.1:8080
+//! heliograph serve --auth none --data-dir DIR --listen http://127.0.0.1:8080
 //! ```
 //! `DIR` must exist, and no server may use it. Channels are called `fill-0000000` and so on; each bears `TAGS` tags,
 //! none if that is left out.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo build --release -p broker
-//! cargo run --release -p broker --example forged -- target/release/broker --rate 10000 --seconds 8
+//! cargo run --release -p broker --example forged -- target/release/heliograph --rate 10000 --seconds 8
 //! ```
 //! Starts that broker with one shard on CPU 0, and goes itself to CPU 1 (with `taskset` of util-linux). Each phase
 //! prints a line: how many requests were made a second, CPU of the broker for each (less what it takes when only the

@@ -14,7 +14,7 @@ pub(super) struct Answer {
     pub(super) data_dir: Option<PathBuf>,
 }
 
-/// Asks `host`, such as `127.0.0.1:9090`, for a backup.
+/// Asks `host`, such as `127.0.0.1:8090`, for a backup.
 ///
 /// # Errors
 /// What went wrong, with what to do.

@@ -1,4 +1,4 @@
-//! `broker backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker or
+//! `heliograph backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker or
 //! of the data directory of one that is stopped.
 //!
 //! ```text

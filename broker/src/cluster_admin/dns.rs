@@ -1,4 +1,4 @@
-//! `broker cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
+//! `heliograph cluster dns`: records by which the names of endpoints lead to the nodes, for a zone file.
 
 use super::Place;
 use super::nodes::KINDS;

@@ -1,4 +1,4 @@
-//! `broker cluster import` and `export`: all channels of a data directory into etcd, and back into one that a single
+//! `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a single
 //! node can be started from.
 
 use super::Place;

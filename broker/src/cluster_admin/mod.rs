@@ -1,4 +1,4 @@
-//! `broker cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change there.
+//! `heliograph cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change there.
 //! Each command asks etcd itself; what nodes are to do is asked through it.
 //!
 //! In reading order: `status`, `check` with `nodes`, `dns`; `moves` (drain, rebalance, the end of an upgrade);
@@ -61,7 +61,7 @@ impl Place {
     /// right.
     fn of(flags: &ClusterFlags) -> Result<Self, Failure> {
         let Some(config) = &flags.config else {
-            let text = "broker cluster: --config FILE is needed, the configuration of a node";
+            let text = "heliograph cluster: --config FILE is needed, the configuration of a node";
             return Err(Failure::Configuration(text.into()));
         };
         let serve = ServeFlags {

@@ -1,4 +1,4 @@
-//! `broker cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
+//! `heliograph cluster drain`, `rebalance` and `finish-upgrade`: what nodes do because an operator asks for it.
 
 use super::table::table;
 use super::{Place, written};

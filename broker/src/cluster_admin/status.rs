@@ -1,4 +1,4 @@
-//! `broker cluster status`: the members of the cluster and of its etcd, and who owns how many slots.
+//! `heliograph cluster status`: the members of the cluster and of its etcd, and who owns how many slots.
 
 use super::Place;
 use super::table::{bytes, table};

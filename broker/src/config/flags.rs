@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// A signaling service for WebRTC that speaks the wire protocol of Amazon Kinesis Video Streams.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "broker", version, arg_required_else_help = true)]
+#[command(name = "heliograph", version, arg_required_else_help = true)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -42,9 +42,19 @@ pub enum Command {
     /// Look after the cluster of a configuration file, by what etcd has of it; exit with 0 when that is done, with 2
     /// when the operator must correct something, else with 1
     Cluster(ClusterFlags),
+    /// Print the version, and what this binary was built from and by
+    Version(VersionFlags),
 }
 
-/// The flags of `broker cluster`.
+/// The flags of `heliograph version`.
+#[derive(Args, Clone, Debug)]
+pub struct VersionFlags {
+    /// As JSON: version, commit, dirty, target, profile, rustc
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `heliograph cluster`.
 #[derive(Args, Clone, Debug)]
 pub struct ClusterFlags {
     /// Configuration file (TOML) of one of the nodes, with [cluster] etcd; needed
@@ -55,7 +65,7 @@ pub struct ClusterFlags {
     pub command: ClusterCommand,
 }
 
-/// What `broker cluster` can do.
+/// What `heliograph cluster` can do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ClusterCommand {
     /// Print nodes, registrations, who owns how many slots, and the members of etcd
@@ -106,14 +116,14 @@ pub enum ClusterCommand {
 #[derive(Args, Clone, Debug)]
 pub struct AdminFlags {
     /// The admin listener of the broker: http://HOST:PORT
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", value_parser = admin_url)]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", value_parser = admin_url)]
     pub admin: String,
     /// File with the token of that listener [default: none]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
 
-/// The flags of `broker env`.
+/// The flags of `heliograph env`.
 #[derive(Args, Clone, Debug)]
 pub struct EnvFlags {
     /// The broker to query.
@@ -137,7 +147,7 @@ pub enum EnvFormat {
     Github,
 }
 
-/// The flags of `broker backup`.
+/// The flags of `heliograph backup`.
 #[derive(Args, Clone, Debug)]
 pub struct BackupFlags {
     /// The directory to write, absent or empty. It will contain secrets; only its owner may enter it
@@ -157,7 +167,7 @@ pub struct BackupFlags {
     pub json: bool,
 }
 
-/// The flags of `broker trace`.
+/// The flags of `heliograph trace`.
 #[derive(Args, Clone, Debug)]
 pub struct TraceFlags {
     /// The channel's name
@@ -177,7 +187,7 @@ pub struct TraceFlags {
     pub json: bool,
 }
 
-/// The flags of `broker why`.
+/// The flags of `heliograph why`.
 #[derive(Args, Clone, Debug)]
 pub struct WhyFlags {
     /// The request id of the answer (x-amzn-RequestId) [default: none]
@@ -220,7 +230,7 @@ pub struct WhyFlags {
     pub json: bool,
 }
 
-/// The flags of `broker presign`.
+/// The flags of `heliograph presign`.
 #[derive(Args, Clone, Debug)]
 pub struct PresignFlags {
     /// The endpoint that discovery returned: wss://HOST or wss://HOST:PORT
@@ -240,7 +250,7 @@ pub struct PresignFlags {
     pub expires: u32,
 }
 
-/// The flags of `broker serve`.
+/// The flags of `heliograph serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
     /// Development mode, on loopback only: no signatures, any region and account, a channel is created when a client

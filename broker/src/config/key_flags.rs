@@ -1,4 +1,4 @@
-//! The flags of `broker serve` that override keys of the configuration file, made from the table of keys.
+//! The flags of `heliograph serve` that override keys of the configuration file, made from the table of keys.
 
 use super::document::Reader;
 use broker_core::settings::{Flag, KEYS, Key, Kind, Profile, Settings};

@@ -32,7 +32,7 @@ pub use draft::Draft;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, ClusterCommand, ClusterFlags, Command, EnvFlags, EnvFormat,
-    PresignFlags, ServeFlags, TraceFlags, WhyFlags,
+    PresignFlags, ServeFlags, TraceFlags, VersionFlags, WhyFlags,
 };
 pub use json::json;
 pub use key_flags::KeyFlags;
@@ -44,7 +44,7 @@ use document::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What `broker serve` would run with: the file that the flags name, overridden by the flags. The files that it names
+/// What `heliograph serve` would run with: the file that the flags name, overridden by the flags. The files that it names
 /// in turn are not looked at.
 #[must_use]
 pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {

@@ -152,19 +152,19 @@ mod tests {
         let mut settings = Settings::new(Profile::Default, true);
         assert_eq!(
             line(&settings, Some(Path::new("heliograph-data/dev-ca.pem"))),
-            "ready http://127.0.0.1:8080 https://127.0.0.1:8443 admin=http://127.0.0.1:9090 \
-             ca=heliograph-data/dev-ca.pem try=http://127.0.0.1:9090/try"
+            "ready http://127.0.0.1:8080 https://127.0.0.1:8443 admin=http://127.0.0.1:8090 \
+             ca=heliograph-data/dev-ca.pem try=http://127.0.0.1:8090/try"
         );
-        settings.admin.listen = Some("0.0.0.0:9090".parse().unwrap());
+        settings.admin.listen = Some("0.0.0.0:8090".parse().unwrap());
         let ends = |settings: &Settings, end: &str| assert!(line(settings, None).ends_with(end));
         ends(
             &settings,
-            " admin=http://0.0.0.0:9090 try=http://localhost:9090/try",
+            " admin=http://0.0.0.0:8090 try=http://localhost:8090/try",
         );
         settings.dev_hosts = vec!["2001:db8::7".into()];
-        ends(&settings, " try=http://[2001:db8::7]:9090/try");
+        ends(&settings, " try=http://[2001:db8::7]:8090/try");
         settings.dev = false;
-        ends(&settings, " admin=http://0.0.0.0:9090");
+        ends(&settings, " admin=http://0.0.0.0:8090");
         settings.listen = vec![Listen {
             scheme: Scheme::Https,
             addr: "[::1]:1".parse().unwrap(),

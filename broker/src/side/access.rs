@@ -164,7 +164,7 @@ mod tests {
     fn check(access: &Access, line: &str, headers: &[(&'static str, &str)]) -> Option<Refusal> {
         let (method, path) = line.split_once(' ').unwrap();
         let mut map = HeaderMap::new();
-        map.insert("host", HeaderValue::from_static("localhost:9090"));
+        map.insert("host", HeaderValue::from_static("localhost:8090"));
         for (name, value) in headers {
             map.insert(*name, HeaderValue::from_str(value).unwrap());
         }
@@ -177,8 +177,8 @@ mod tests {
         let access = Access::default();
         let asks = |line, headers: &[_]| check(&access, line, headers);
         for (origin, refusal) in [
-            ("http://localhost:9090", None),
-            ("https://localhost:9090", Some(Refusal::Origin)),
+            ("http://localhost:8090", None),
+            ("https://localhost:8090", Some(Refusal::Origin)),
             ("http://localhost", Some(Refusal::Origin)),
             ("http://evil.example", Some(Refusal::Origin)),
             ("null", Some(Refusal::Origin)),
@@ -255,7 +255,7 @@ mod tests {
         ] {
             assert_eq!(host(other), Some(Refusal::Host), "{other}");
         }
-        for ours in ["127.0.0.1:9090", "[::1]:9090", "LocalHost:9"] {
+        for ours in ["127.0.0.1:8090", "[::1]:8090", "LocalHost:9"] {
             assert_eq!(host(ours), None, "{ours}");
         }
         let access = Access::new(Some("t".into()), &[]);
@@ -267,14 +267,14 @@ mod tests {
     fn several_hosts_or_origins_are_none_of_ours() {
         let access = Access::default();
         let mut two = HeaderMap::new();
-        two.append("host", HeaderValue::from_static("localhost:9090"));
+        two.append("host", HeaderValue::from_static("localhost:8090"));
         let check = |headers: &HeaderMap| access.check(&Method::GET, "/config", headers).err();
         assert_eq!(check(&two), None);
         two.append("host", HeaderValue::from_static("evil.example"));
         assert_eq!(check(&two), Some(Refusal::Host));
         let mut two = HeaderMap::new();
-        two.append("host", HeaderValue::from_static("localhost:9090"));
-        for origin in ["http://localhost:9090", "http://evil.example"] {
+        two.append("host", HeaderValue::from_static("localhost:8090"));
+        for origin in ["http://localhost:8090", "http://evil.example"] {
             two.append("origin", HeaderValue::from_static(origin));
         }
         assert_eq!(check(&two), Some(Refusal::Origin));

@@ -4,7 +4,7 @@
 //! takes part. One backup at a time, within a bounded time, since the store keeps the pages of that moment meanwhile.
 //!
 //! The stream holds what the inspector shows as well. The key of temporary credentials, with which anybody's could be
-//! forged, is in it only for a request with the admin token; without one, `broker backup` reads the file itself, if
+//! forged, is in it only for a request with the admin token; without one, `heliograph backup` reads the file itself, if
 //! its user may.
 
 use super::access::bears;

@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn a_host_cannot_end_a_directive() {
         for (host, name) in [
-            ("localhost:9090", "localhost"),
+            ("localhost:8090", "localhost"),
             ("bench.test", "bench.test"),
-            ("[2001:db8::7]:9090", "[2001:db8::7]"),
+            ("[2001:db8::7]:8090", "[2001:db8::7]"),
             ("a; script-src *", "localhost"),
             ("a,b", "localhost"),
             ("", "localhost"),

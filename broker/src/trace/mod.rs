@@ -1,4 +1,4 @@
-//! `broker trace CHANNEL`: what happened on a channel, as its broker's admin listener reports it.
+//! `heliograph trace CHANNEL`: what happened on a channel, as its broker's admin listener reports it.
 
 mod text;
 

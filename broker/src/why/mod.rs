@@ -1,4 +1,4 @@
-//! `broker why`: why a request was refused, as its broker's admin listener reports it.
+//! `heliograph why`: why a request was refused, as its broker's admin listener reports it.
 
 mod text;
 
@@ -27,7 +27,7 @@ pub fn run(flags: &WhyFlags) -> Result<String, Failure> {
         let kept = text::plain(&document["since"]).unwrap_or_else(|| "the start".into());
         return Err(Failure::Fatal(format!(
             "no such refusal since {kept}: the log, the metric heliograph_refusals_total and the request id of the \
-             answer (broker why ID) go further back"
+             answer (heliograph why ID) go further back"
         )));
     }
     Ok(if flags.json {
@@ -79,7 +79,7 @@ mod tests {
     use clap::Parser;
 
     fn flags(line: &[&str]) -> Box<WhyFlags> {
-        let line = ["broker", "why"].iter().chain(line);
+        let line = ["heliograph", "why"].iter().chain(line);
         let Command::Why(flags) = Arguments::try_parse_from(line).unwrap().command else {
             panic!("it is why")
         };

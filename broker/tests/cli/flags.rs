@@ -15,11 +15,36 @@ fn without_a_command_the_help_is_shown_and_the_exit_code_is_2() {
         let output = run(&mut broker(help));
         assert_eq!(output.status.code(), Some(0));
         assert!(
-            stdout(&output).contains("Usage: broker"),
+            stdout(&output).contains("Usage: heliograph"),
             "{}",
             stdout(&output)
         );
     }
+}
+
+#[test]
+fn the_version_tells_the_build_to_people_and_to_programs() {
+    let version = env!("CARGO_PKG_VERSION");
+    let output = run(&mut broker(&["--version"]));
+    assert_eq!(stdout(&output), format!("heliograph {version}\n"));
+    let output = run(&mut broker(&["version"]));
+    let begin = format!("heliograph {version} (");
+    assert!(stdout(&output).starts_with(&begin), "{}", stdout(&output));
+    let output = run(&mut broker(&["version", "--json"]));
+    let document: serde_json::Value =
+        serde_json::from_str(&stdout(&output)).expect("one JSON document");
+    let document = document.as_object().expect("an object");
+    let keys: Vec<&str> = document.keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        ["commit", "dirty", "profile", "rustc", "target", "version"]
+    );
+    assert_eq!(document["version"], version);
+    assert!(
+        document["rustc"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("rustc "))
+    );
 }
 
 #[test]
@@ -31,8 +56,8 @@ fn an_invalid_flag_is_refused_with_what_is_allowed() {
             "allowed http://ADDR:PORT or https://ADDR:PORT",
         ),
         (
-            ["--admin", "9090"],
-            "allowed ADDR:PORT, such as 127.0.0.1:9090, or off",
+            ["--admin", "8090"],
+            "allowed ADDR:PORT, such as 127.0.0.1:8090, or off",
         ),
         (["--profile", "lax"], "allowed \"default\", \"strict\""),
         (["--auth", "basic"], "allowed \"sigv4\", \"none\""),
@@ -60,7 +85,10 @@ fn without_credentials_the_last_line_is_how_to_try_it() {
         assert_eq!(output.status.code(), Some(2));
         let text = stderr(&output);
         assert!(text.contains("--credentials FILE"), "{text}");
-        assert_eq!(text.lines().last(), Some("To try it: broker serve --dev"));
+        assert_eq!(
+            text.lines().last(),
+            Some("To try it: heliograph serve --dev")
+        );
     }
     // What has nothing to do with credentials does not end so.
     let output = run(&mut broker(&[
@@ -130,7 +158,7 @@ fn without_the_cargo_feature_the_commands_of_clusters_say_how_to_build_them() {
         let words = [&["cluster", "--config", "c.toml"], words].concat();
         let output = run(broker(&words).current_dir(&directory.0));
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        let rule = "broker cluster: allowed in a binary built for it: `cargo build --release -p broker --features \
+        let rule = "heliograph cluster: allowed in a binary built for it: `cargo build --release -p broker --features \
                     cluster`\n";
         assert_eq!(stderr(&output), rule);
     }

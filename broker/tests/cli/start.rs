@@ -69,7 +69,7 @@ fn limited(limit: &str, shards: usize) -> Output {
     let flags = format!("serve --dev --listen http://127.0.0.1:0 --admin off --shards {shards}");
     let script = format!(
         "ulimit {limit}; exec {} {flags}",
-        env!("CARGO_BIN_EXE_broker")
+        env!("CARGO_BIN_EXE_heliograph")
     );
     run(Command::new("sh")
         .args(["-c", &script])

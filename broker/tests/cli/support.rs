@@ -98,7 +98,7 @@ impl Drop for Directory {
 }
 
 pub(crate) fn broker(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heliograph"));
     command
         .args(arguments)
         .stdin(Stdio::null())

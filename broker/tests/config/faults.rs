@@ -129,7 +129,7 @@ const BROKEN: &[(&str, &str)] = &[
     ),
     (
         "[admin]|listen = '127.0.0.1'",
-        "f.toml:2:10: admin.listen = '127.0.0.1': allowed ADDR:PORT, such as 127.0.0.1:9090, or off",
+        "f.toml:2:10: admin.listen = '127.0.0.1': allowed ADDR:PORT, such as 127.0.0.1:8090, or off",
     ),
     // unknown keys
     (
@@ -208,8 +208,8 @@ const BROKEN: &[(&str, &str)] = &[
         "f.toml:2:10: admin.listen = 127.0.0.1:8080: allowed an address and port that no other listener has",
     ),
     (
-        "[admin]|listen = '10.0.0.1:9090'",
-        "f.toml:2:10: admin.listen = 10.0.0.1:9090: allowed loopback addresses, or others with admin.token_file",
+        "[admin]|listen = '10.0.0.1:8090'",
+        "f.toml:2:10: admin.listen = 10.0.0.1:8090: allowed loopback addresses, or others with admin.token_file",
     ),
     (
         "[tls]|cert = 'a.pem'",

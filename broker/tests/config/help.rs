@@ -1,4 +1,4 @@
-//! `broker serve --help` against the code: every flag says its default.
+//! `heliograph serve --help` against the code: every flag says its default.
 
 #![expect(clippy::unwrap_used, reason = "support code of tests")]
 

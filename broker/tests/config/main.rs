@@ -183,7 +183,7 @@ fn check(text: &str) -> Result<Settings, broker::config::ConfigError> {
 
 /// The flags of a command line.
 fn flags(words: &[&str]) -> ServeFlags {
-    let words = [&["broker", "serve"], words].concat();
+    let words = [&["heliograph", "serve"], words].concat();
     let arguments = Arguments::try_parse_from(words).expect("flags");
     let Command::Serve(flags) = arguments.command else {
         panic!("it serves")

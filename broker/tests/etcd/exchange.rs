@@ -15,7 +15,7 @@ struct Single {
 
 impl Single {
     fn start(data_dir: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_broker"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_heliograph"))
             .args(["serve", "--auth", "none", "--shards", "1"])
             .args(["--listen", "http://127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .arg("--data-dir")

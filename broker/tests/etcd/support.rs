@@ -44,7 +44,7 @@ impl Place {
         self.scratch.0.join(name)
     }
 
-    /// `broker cluster` with these words.
+    /// `heliograph cluster` with these words.
     pub(crate) fn run(&self, words: &[&str]) -> Said {
         let config = self.path("broker.toml");
         let config = ["--config", config.to_str().unwrap()];
@@ -64,7 +64,7 @@ impl Place {
 /// Runs the program, which must end within a bounded time.
 pub(crate) fn broker(words: &[&str], directory: &Path) -> Said {
     let begun = Instant::now();
-    let output = Command::new(env!("CARGO_BIN_EXE_broker"))
+    let output = Command::new(env!("CARGO_BIN_EXE_heliograph"))
         .args(words)
         .current_dir(directory)
         .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! `broker backup`: a directory that a broker starts from, of one moment of a running broker under load or of a
+//! `heliograph backup`: a directory that a broker starts from, of one moment of a running broker under load or of a
 //! stopped one.
 
 #![expect(

@@ -1,4 +1,4 @@
-//! What a test starts its clients with: the ready file, `broker env`, `--plain`, a data directory in memory.
+//! What a test starts its clients with: the ready file, `heliograph env`, `--plain`, a data directory in memory.
 
 use crate::http::{call, create, get};
 use crate::process::{Broker, DEV, command, ended_within, until};
@@ -70,7 +70,7 @@ fn a_stranger_in_place_of_a_broker_is_not_believed() {
             });
             let mut env = command();
             env.args(["env", "--format", "github", "--admin", &admin]);
-            env.output().expect("broker env runs")
+            env.output().expect("heliograph env runs")
         });
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert_eq!(output.status.code(), Some(code), "{text}");
@@ -89,7 +89,7 @@ fn the_environment_names_endpoints_keys_and_trust() {
         let output = command()
             .args(["env", "--admin", &admin, "--format", format])
             .output()
-            .expect("broker env runs");
+            .expect("heliograph env runs");
         assert!(
             output.status.success(),
             "{}",
@@ -122,7 +122,7 @@ fn the_environment_names_endpoints_keys_and_trust() {
     let refused = command()
         .args(["env", "--admin", &format!("http://{}", production.admin)])
         .output()
-        .expect("broker env runs");
+        .expect("heliograph env runs");
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("needs --dev"));
 }

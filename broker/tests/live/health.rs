@@ -84,7 +84,7 @@ fn healthy(port: u16) -> bool {
     // Compose writes a dollar sign as two.
     let script = words[3]
         .replace("$$", "$")
-        .replace("/9090", &format!("/{port}"));
+        .replace("/8090", &format!("/{port}"));
     Command::new(&words[1])
         .args([&words[2], &script])
         .stderr(std::process::Stdio::null())

@@ -1,7 +1,7 @@
 //! A running broker and clients that share no code with it: sockets, TLS, real client libraries, starts and ends.
 //!
 //! In reading order:
-//! * [`process`] starts `broker serve` on free ports of loopback and ends it; [`http`] and [`peer`] talk to it.
+//! * [`process`] starts `heliograph serve` on free ports of loopback and ends it; [`http`] and [`peer`] talk to it.
 //! * [`session`], [`takeover`], [`pending`], [`alexa`], [`api`], [`configured`], [`deletion`]: what must work, each on
 //!   one, two and four shards.
 //! * [`bad_http`], [`desync`], [`bad_upgrade`], [`bad_frame`], [`bad_message`], [`slow_reader`], [`descriptors`]: bad

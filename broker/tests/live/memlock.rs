@@ -156,7 +156,7 @@ impl User {
         let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory).expect("a new directory");
         chown(&directory, Some(id), Some(id)).expect("root may");
-        fs::copy(binary(), directory.join("broker")).expect("room for the binary");
+        fs::copy(binary(), directory.join("heliograph")).expect("room for the binary");
         Some(Self {
             id,
             directory,
@@ -214,7 +214,7 @@ impl User {
         let mut command = Command::new("prlimit");
         command
             .arg(limit)
-            .arg(self.directory.join("broker"))
+            .arg(self.directory.join("heliograph"))
             .arg("serve")
             .args(mode)
             .args(["--admin", "off", "--data-dir"])

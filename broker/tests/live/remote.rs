@@ -49,7 +49,7 @@ fn listeners_off_loopback_need_allow_remote() {
         ],
     );
     assert!(!accepted && said.contains("--dev"), "{said}");
-    let admin = ["--dev", "--allow-remote", "--admin", "0.0.0.0:9090"];
+    let admin = ["--dev", "--allow-remote", "--admin", "0.0.0.0:8090"];
     let (accepted, said) = checked("", &admin);
     assert!(!accepted && said.contains("admin.token_file"), "{said}");
 }
@@ -60,10 +60,10 @@ fn the_admin_listener_off_loopback_needs_its_token() {
     let token = directory.join("token");
     fs::write(&token, "a-token-of-32-characters-or-more\n").expect("a file under target/");
     let text = format!("[admin]\ntoken_file = {token:?}\n");
-    let flags = ["--dev", "--allow-remote", "--admin", "0.0.0.0:9090"];
+    let flags = ["--dev", "--allow-remote", "--admin", "0.0.0.0:8090"];
     let (accepted, said) = checked(&text, &flags);
     assert!(accepted, "{said}");
-    let (accepted, said) = checked(&text, &["--dev", "--admin", "0.0.0.0:9090"]);
+    let (accepted, said) = checked(&text, &["--dev", "--admin", "0.0.0.0:8090"]);
     assert!(
         !accepted && said.contains("without --allow-remote"),
         "{said}"
@@ -108,7 +108,7 @@ fn a_host_of_its_own_is_in_the_certificate_the_host_check_and_the_origins() {
     broker.logged(&["--allow-remote", "any channel"], 1);
     for host in ["bench.test", "192.0.2.7", "localhost"] {
         let call = format!(
-            "POST /listSignalingChannels HTTP/1.1\r\nHost: {host}:8080\r\nOrigin: http://{host}:9090\r\n\
+            "POST /listSignalingChannels HTTP/1.1\r\nHost: {host}:8080\r\nOrigin: http://{host}:8090\r\n\
              Content-Length: 2\r\n\r\n{{}}"
         );
         let answer = exchange(broker.plain, call.as_bytes());

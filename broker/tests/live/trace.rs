@@ -1,4 +1,4 @@
-//! What operators learn of a session afterwards: `GET /channels/{name}/trace`, and `broker trace`.
+//! What operators learn of a session afterwards: `GET /channels/{name}/trace`, and `heliograph trace`.
 
 use crate::http::{create, exchange, get};
 use crate::peer::{Peer, answer, candidate, candidate_to, offer, to_master, to_viewer};
@@ -287,7 +287,7 @@ fn words(viewer: &Value) -> Vec<String> {
     events.map(line).collect()
 }
 
-/// `broker trace` with these arguments: its exit code and what it says.
+/// `heliograph trace` with these arguments: its exit code and what it says.
 fn run(broker: &Broker, arguments: &[&str]) -> (Option<i32>, String) {
     let url = format!("http://{}", broker.admin);
     let output = command()

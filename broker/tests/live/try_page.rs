@@ -39,7 +39,7 @@ fn with_principals(credentials: &str, shards: u16) -> Service {
 
 fn ask_with(service: &Service, headers: &str, body: &str) -> Answer {
     let request = format!(
-        "POST /try/session HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+        "POST /try/session HTTP/1.1\r\nHost: 127.0.0.1:8090\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          {headers}\r\n{body}",
         body.len()
     );

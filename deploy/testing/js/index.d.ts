@@ -1,11 +1,11 @@
-/** Starts a broker, with further arguments of `broker serve`, which ends with stop() or with this process. */
+/** Starts a broker, with further arguments of `heliograph serve`, which ends with stop() or with this process. */
 export function start(...more: string[]): Promise<Heliograph>;
 
-/** A running `broker serve --dev`, by its admin listener, and the prefix of one test. */
+/** A running `heliograph serve --dev`, by its admin listener, and the prefix of one test. */
 export class Heliograph {
     constructor(admin: string, environment: Record<string, string>);
     readonly admin: string;
-    /** By which clients find the broker: what `broker env` prints. */
+    /** By which clients find the broker: what `heliograph env` prints. */
     readonly environment: Record<string, string>;
     /** The URL of the API. */
     readonly endpoint: string;

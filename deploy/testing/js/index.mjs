@@ -1,6 +1,6 @@
 // Heliograph in node's tests: a broker for each test file, faults, a clock that moves, and messages to wait for.
 //
-// start() runs $HELIOGRAPH_BROKER, or `broker` on PATH, with everything in memory and on free ports of loopback, and
+// start() runs $HELIOGRAPH_BROKER, or `heliograph` on PATH, with everything in memory and on free ports of loopback, and
 // sets the environment by which the AWS SDK finds it. What begins with the prefix of a test ends with reset().
 // README.md shows it in use, ../README.md the pages behind it.
 
@@ -16,9 +16,9 @@ const START_MS = 30_000; // a start takes some 50 ms
 const LOG_MS = 1_000; // the log is milliseconds behind
 const ANSWER_MS = 40_000; // the admin listener answers within 25 s, even where it waits
 
-// Starts a broker, with further arguments of `broker serve`, which ends with stop() or with this process.
+// Starts a broker, with further arguments of `heliograph serve`, which ends with stop() or with this process.
 export async function start(...more) {
-    const binary = process.env.HELIOGRAPH_BROKER || 'broker';
+    const binary = process.env.HELIOGRAPH_BROKER || 'heliograph';
     const directory = mkdtempSync(join(tmpdir(), 'heliograph-'));
     const [ready, log] = [join(directory, 'ready.json'), join(directory, 'log')];
     const stderr = openSync(log, 'w');
@@ -57,8 +57,8 @@ async function readReady(ready, log, ended, binary) {
         const end = await Promise.race([ended, sleep(5, null)]);
         if (end?.code === 'ENOENT') {
             throw new Error(
-                `no program '${binary}': set HELIOGRAPH_BROKER to the path of the broker (target/release/broker ` +
-                    'after `cargo build --release -p broker`), or put `broker` on PATH',
+                `no program '${binary}': set HELIOGRAPH_BROKER to the path of the broker (target/release/heliograph ` +
+                    'after `cargo build --release -p broker`), or put `heliograph` on PATH',
             );
         }
         if (end !== null || Date.now() > until) {
@@ -105,7 +105,7 @@ function trust(authority) {
     };
 }
 
-// A running `broker serve --dev`, by its admin listener, and the prefix of one test.
+// A running `heliograph serve --dev`, by its admin listener, and the prefix of one test.
 export class Heliograph {
     constructor(admin, environment, stop = async () => {}) {
         this.admin = admin;

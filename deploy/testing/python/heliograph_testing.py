@@ -1,6 +1,6 @@
 """Heliograph in pytest: a broker for the session, faults, a clock that moves, and messages to wait for.
 
-The fixture `heliograph` starts `$HELIOGRAPH_BROKER`, or `broker` on PATH, with everything in memory and on free ports
+The fixture `heliograph` starts `$HELIOGRAPH_BROKER`, or `heliograph` on PATH, with everything in memory and on free ports
 of loopback, and sets the environment by which boto3 and other clients find it. Each test has a prefix of its own for
 its channels; what begins with it ends with the test. README.md shows it in use, ../README.md the pages behind it.
 """
@@ -61,7 +61,7 @@ def _heliograph_reset(request):
 
 @contextlib.contextmanager
 def broker(*arguments):
-    """Starts a broker and ends it, with further arguments of `broker serve`."""
+    """Starts a broker and ends it, with further arguments of `heliograph serve`."""
     command = [_binary(), "serve", "--dev", "--data-dir", ":memory:", "--shards", "1", "--admin", "127.0.0.1:0"]
     command += ["--listen", "http://127.0.0.1:0", "--listen", "https://127.0.0.1:0", *arguments]
     with tempfile.TemporaryDirectory(prefix="heliograph-") as directory:
@@ -96,12 +96,12 @@ def _end(process):
 
 
 def _binary():
-    wanted = os.environ.get("HELIOGRAPH_BROKER") or "broker"
+    wanted = os.environ.get("HELIOGRAPH_BROKER") or "heliograph"
     found = shutil.which(wanted)
     if found is None:
         raise HeliographError(
-            f"no program {wanted!r}: set HELIOGRAPH_BROKER to the path of the broker (target/release/broker after "
-            "`cargo build --release -p broker`), or put `broker` on PATH"
+            f"no program {wanted!r}: set HELIOGRAPH_BROKER to the path of the broker (target/release/heliograph after "
+            "`cargo build --release -p broker`), or put `heliograph` on PATH"
         )
     return found
 
@@ -129,12 +129,12 @@ def _read_ready(process, ready, log, command):
 
 
 class Heliograph:
-    """A running `broker serve --dev`, by its admin listener, and the prefix of one test."""
+    """A running `heliograph serve --dev`, by its admin listener, and the prefix of one test."""
 
     def __init__(self, admin):
         self.admin = admin
         self.prefix = _new_prefix()
-        # By which clients find the broker: what `broker env` prints.
+        # By which clients find the broker: what `heliograph env` prints.
         self.environment = self.request("GET", "/dev/environment")
         self.faults = Faults(self)
         self.clock = Clock(self)

@@ -67,7 +67,7 @@ impl Broker {
     }
 
     pub(crate) fn start(directory: PathBuf, flags: &str) -> Self {
-        let binary = Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("broker");
+        let binary = Path::new(env!("CARGO_BIN_EXE_loadgen")).with_file_name("heliograph");
         assert!(
             binary.exists(),
             "{}: build it first with cargo build -p broker (same profile, same target directory), or test the whole \

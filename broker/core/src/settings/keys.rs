@@ -24,7 +24,7 @@ pub struct Key {
     pub flag: Option<Flag>,
 }
 
-/// A flag of `broker serve` that overrides a key.
+/// A flag of `heliograph serve` that overrides a key.
 #[derive(Debug)]
 pub struct Flag {
     /// With its dashes, such as `--data-dir`.

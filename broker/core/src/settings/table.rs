@@ -152,7 +152,7 @@ pub const KEYS: &[Key] = &[
             get: |s| Some(s.admin.listen.map_or_else(|| "off".into(), |addr| addr.to_string())),
             set: |s, text| { s.admin.listen = value::admin(text)?; Ok(()) },
         })
-        .default("127.0.0.1:9090")
+        .default("127.0.0.1:8090")
         .doc("ADDR:PORT or \"off\": /live /ready /metrics /config /channels")
         .flag(flag("--admin", "ADDR:PORT", "Where operators connect: ADDR:PORT or off")),
     Key::new("admin.token_file", path!(admin.token_file))
@@ -281,7 +281,7 @@ pub const KEYS: &[Key] = &[
 
     Key::new("recorder.notes", Kind::Number(field!(recorder.notes), 0..=RECORDER_NOTES_MOST as u64)).default("65536")
         .doc("a power of two from 1024 on, 32 bytes each: what a shard remembers of what happened on its channels, for \
-              `broker trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),
+              `heliograph trace`; 0 is off. The default is less on more than 16 shards: 32 MiB in all"),
 
     Key::new("options.master_offers", Kind::Switch(field!(options.master_offers))).default("false")
         .doc("whether a master may send SDP_OFFER to a viewer"),

@@ -67,7 +67,7 @@ pub fn admin(text: &str) -> Checked<Option<SocketAddr>> {
     }
     match address(text) {
         Ok(addr) => Ok(Some(addr)),
-        Err(_) => Err("allowed ADDR:PORT, such as 127.0.0.1:9090, or off".into()),
+        Err(_) => Err("allowed ADDR:PORT, such as 127.0.0.1:8090, or off".into()),
     }
 }
 

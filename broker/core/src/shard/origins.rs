@@ -241,7 +241,7 @@ mod tests {
         ];
         for host in ["bench.test", "192.0.2.7", "[2001:db8::7]"] {
             for lines in [
-                format!("Host: {host}:8080\r\nOrigin: http://{host}:9090"),
+                format!("Host: {host}:8080\r\nOrigin: http://{host}:8090"),
                 format!("Host: {host}\r\nOrigin: https://{host}"),
             ] {
                 assert_eq!(refused(&settings, &lines), None, "{lines}");
@@ -249,7 +249,7 @@ mod tests {
         }
         for (lines, refusal) in [
             (
-                "Host: localhost\r\nOrigin: http://192.0.2.8:9090",
+                "Host: localhost\r\nOrigin: http://192.0.2.8:8090",
                 FOREIGN_ORIGIN,
             ),
             (

@@ -117,7 +117,7 @@ mod tests {
         let mut settings = Settings::new(Profile::Default, true);
         let page = shown(&settings, "localhost:8080", false);
         assert!(
-            page.contains("href=\"http://127.0.0.1:9090/try\""),
+            page.contains("href=\"http://127.0.0.1:8090/try\""),
             "{page}"
         );
         assert!(

@@ -108,7 +108,7 @@ impl<S: Service, P: Peers> Node<S, P> {
             warn!(
                 "etcd shows another history than was known, as after a restored backup or where its keys were \
                  removed: clients are served, no slot is taken and nothing is written. Stop all nodes, see to etcd, \
-                 then start them with `broker serve --accept-etcd` once (deploy/CLUSTER.md, Restore etcd)"
+                 then start them with `heliograph serve --accept-etcd` once (deploy/CLUSTER.md, Restore etcd)"
             );
         }
     }

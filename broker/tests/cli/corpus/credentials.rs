@@ -94,7 +94,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     (
         "shards = 0|data_dir = 'file'|{keys}|unknown = 1|[tls]|cert = 'absent.pem'|key = 'other.key'|[admin]|listen = \
-         '0.0.0.0:9090'|token_file = 'short.token'|[limits]|head_bytes = 1|[timeouts]|idle = 'x'|[[ice]]|urls = \
+         '0.0.0.0:8090'|token_file = 'short.token'|[limits]|head_bytes = 1|[timeouts]|idle = 'x'|[[ice]]|urls = \
          ['turn:a']|secret_file = 'absent.secret'",
         "[[principal]]|name = 'a'|access_key_id = 'A'|secret_access_key_file = 'absent.secret'|policies = \
          ['q']|[policy.p]|file = 'absent.json'",

@@ -103,19 +103,19 @@ pub(super) const CASES: &[Case] = &[
         ],
     ),
     (
-        "{keys}|[admin]|listen = '9090'",
+        "{keys}|[admin]|listen = '8090'",
         "{one}",
-        &["c.toml:3:10: admin.listen = '9090': allowed ADDR:PORT, such as 127.0.0.1:9090, or off"],
+        &["c.toml:3:10: admin.listen = '8090': allowed ADDR:PORT, such as 127.0.0.1:8090, or off"],
     ),
     (
-        "{keys}|[admin]|listen = '0.0.0.0:9090'",
+        "{keys}|[admin]|listen = '0.0.0.0:8090'",
         "{one}",
         &[
-            "c.toml:3:10: admin.listen = 0.0.0.0:9090: allowed loopback addresses, or others with admin.token_file",
+            "c.toml:3:10: admin.listen = 0.0.0.0:8090: allowed loopback addresses, or others with admin.token_file",
         ],
     ),
     (
-        "{keys}|[admin]|listen = '0.0.0.0:9090'|token_file = 'absent.token'",
+        "{keys}|[admin]|listen = '0.0.0.0:8090'|token_file = 'absent.token'",
         "{one}",
         &[
             "c.toml:4:14: admin.token_file = absent.token: allowed a file that can be read: No such file or directory \
@@ -123,14 +123,14 @@ pub(super) const CASES: &[Case] = &[
         ],
     ),
     (
-        "{keys}|[admin]|listen = '0.0.0.0:9090'|token_file = 'short.token'",
+        "{keys}|[admin]|listen = '0.0.0.0:8090'|token_file = 'short.token'",
         "{one}",
         &[
             "c.toml:4:14: admin.token_file = short.token: allowed one line of at least 16 printable ASCII characters",
         ],
     ),
     (
-        "{keys}|[admin]|listen = '0.0.0.0:9090'|token_file = 'two.token'",
+        "{keys}|[admin]|listen = '0.0.0.0:8090'|token_file = 'two.token'",
         "{one}",
         &[
             "c.toml:4:14: admin.token_file = two.token: allowed one line of at least 16 printable ASCII characters",

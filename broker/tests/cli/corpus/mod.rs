@@ -84,7 +84,7 @@ fn refused((text, keys, expected): &Case) -> Vec<String> {
         let said = stderr(&output);
         let said = said
             .trim_end()
-            .trim_end_matches("\nTo try it: broker serve --dev");
+            .trim_end_matches("\nTo try it: heliograph serve --dev");
         let lines: Vec<_> = said.lines().collect();
         let as_wanted =
             lines.len() == expected.len() && lines.iter().copied().zip(*expected).all(fits);

@@ -68,7 +68,7 @@ pub(crate) fn full() -> bool {
     std::env::var("ATTACKS").is_ok_and(|value| value == "full")
 }
 
-/// `broker serve --dev` with this configuration. Its shards have CPUs from 0 on, which a full run keeps free of all
+/// `heliograph serve --dev` with this configuration. Its shards have CPUs from 0 on, which a full run keeps free of all
 /// else.
 pub(crate) fn broker(configuration: &str, shards: u16) -> Broker {
     // Copies of messages for tests have bounds of their own, and would be counted as the attack's.

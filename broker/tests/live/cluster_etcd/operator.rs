@@ -1,4 +1,4 @@
-//! What an operator asks of nodes from any machine that reaches etcd: `broker cluster drain`, `rebalance` and
+//! What an operator asks of nodes from any machine that reaches etcd: `heliograph cluster drain`, `rebalance` and
 //! `finish-upgrade`.
 
 use super::nodes::{Nodes, served};
@@ -17,7 +17,7 @@ struct Said {
     err: String,
 }
 
-/// `broker cluster` with these words and the configuration of node `n1`.
+/// `heliograph cluster` with these words and the configuration of node `n1`.
 fn run(nodes: &Nodes, words: &[&str]) -> Said {
     let directory = nodes.directory.as_path();
     let config = directory.join("n1").join("broker.toml");

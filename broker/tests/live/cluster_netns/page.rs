@@ -77,7 +77,7 @@ fn run(blocks: &[String; 4]) -> [String; 4] {
     let directory = fresh_directory();
     let release = directory.join("target/release");
     fs::create_dir_all(&release).expect("a directory under target/");
-    for (program, name) in [(binary(), "broker"), (beside("loadgen"), "loadgen")] {
+    for (program, name) in [(binary(), "heliograph"), (beside("loadgen"), "loadgen")] {
         symlink(program, release.join(name)).expect("a link under target/");
     }
     let path = clients().join("python/bin");

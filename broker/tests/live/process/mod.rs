@@ -55,12 +55,12 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// `broker serve --dev` with a plain and a TLS listener.
+    /// `heliograph serve --dev` with a plain and a TLS listener.
     pub(crate) fn dev(shards: u16) -> Self {
         Self::start(&DEV, shards)
     }
 
-    /// `broker serve --auth none` without `--dev`: unknown channels are refused. Plain only: there is no certificate.
+    /// `heliograph serve --auth none` without `--dev`: unknown channels are refused. Plain only: there is no certificate.
     pub(crate) fn strict_channels(shards: u16) -> Self {
         Self::start(
             &["--auth", "none", "--listen", "http://127.0.0.1:0"],
@@ -68,14 +68,14 @@ impl Broker {
         )
     }
 
-    /// `broker serve --dev` that checks every signature against a credentials file.
+    /// `heliograph serve --dev` that checks every signature against a credentials file.
     pub(crate) fn signed(credentials: &Path, shards: u16) -> Self {
         let file = credentials.to_str().expect("a path in UTF-8");
         let checked = ["--auth", "sigv4", "--credentials", file];
         Self::start(&[&DEV[..], &checked].concat(), shards)
     }
 
-    /// `broker serve` with these arguments, a free admin port and a fresh data directory.
+    /// `heliograph serve` with these arguments, a free admin port and a fresh data directory.
     pub(crate) fn start(arguments: &[&str], shards: u16) -> Self {
         Self::launch(command(), arguments, shards)
     }
@@ -87,7 +87,7 @@ impl Broker {
         Self::launch(command, arguments, shards)
     }
 
-    /// `broker serve --dev` with a configuration file of this text.
+    /// `heliograph serve --dev` with a configuration file of this text.
     pub(crate) fn configured(text: &str, shards: u16) -> Self {
         let directory = fresh_directory();
         let file = directory.join("broker.toml");
@@ -98,7 +98,7 @@ impl Broker {
         broker
     }
 
-    /// `broker serve --dev` whose stderr is a pipe that nobody reads.
+    /// `heliograph serve --dev` whose stderr is a pipe that nobody reads.
     pub(crate) fn unheard(shards: u16) -> Self {
         let pipe = fresh_directory().join("stderr");
         let mut shell = Command::new("sh");
@@ -109,7 +109,7 @@ impl Broker {
         Self::launch(shell, &DEV, shards)
     }
 
-    /// `broker serve --dev` whose stderr is a pipe that the caller may read or leave unread.
+    /// `heliograph serve --dev` whose stderr is a pipe that the caller may read or leave unread.
     pub(crate) fn into_pipe(shards: u16) -> (Self, File) {
         let pipe = fresh_directory().join("stderr");
         let made = Command::new("mkfifo").arg(&pipe).status();
@@ -123,7 +123,7 @@ impl Broker {
         (broker, reader.join().expect("the broker opened it"))
     }
 
-    /// `broker serve --dev` that may have this many files open.
+    /// `heliograph serve --dev` that may have this many files open.
     pub(crate) fn with_descriptors(descriptors: u32, shards: u16) -> Self {
         let mut shell = Command::new("sh");
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
@@ -131,7 +131,7 @@ impl Broker {
         Self::launch(shell, &DEV, shards)
     }
 
-    /// `broker serve --dev` that measures its turns as CPU time, or by the clock.
+    /// `heliograph serve --dev` that measures its turns as CPU time, or by the clock.
     pub(crate) fn measuring(cpu: bool, shards: u16) -> Self {
         let mut command = command();
         if cpu {
@@ -142,7 +142,7 @@ impl Broker {
         Self::launch(command, &DEV, shards)
     }
 
-    /// `broker serve --dev` under a service manager that listens at `socket` and wants a sign of life within
+    /// `heliograph serve --dev` under a service manager that listens at `socket` and wants a sign of life within
     /// `watchdog`.
     pub(crate) fn supervised(socket: &str, watchdog: Duration) -> Self {
         let mut command = command();
@@ -152,7 +152,7 @@ impl Broker {
         Self::launch(command, &DEV, 2)
     }
 
-    /// `broker serve --dev --open`, which finds programs in this directory first.
+    /// `heliograph serve --dev --open`, which finds programs in this directory first.
     pub(crate) fn opening(programs: &Path) -> Self {
         let mut command = command();
         let path = std::env::var("PATH").unwrap_or_default();
@@ -160,13 +160,13 @@ impl Broker {
         Self::launch(command, &[&DEV[..], &["--open"]].concat(), 1)
     }
 
-    /// `broker serve --dev` with this configuration file, where `command` is the binary or what becomes it.
+    /// `heliograph serve --dev` with this configuration file, where `command` is the binary or what becomes it.
     pub(crate) fn wrapped(command: Command, config: &Path, shards: u16) -> Self {
         let config = config.to_str().expect("a path in UTF-8");
         Self::launch(command, &[&DEV[..], &["--config", config]].concat(), shards)
     }
 
-    /// `broker serve` with these arguments and the data of an earlier one: `directory/data`, which outlives it.
+    /// `heliograph serve` with these arguments and the data of an earlier one: `directory/data`, which outlives it.
     pub(crate) fn again(directory: &Path, arguments: &[&str], shards: u16) -> Self {
         Self::launch_in(directory, true, command(), arguments, shards)
     }

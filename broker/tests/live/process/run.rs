@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_broker");
+pub(super) const BINARY: &str = env!("CARGO_BIN_EXE_heliograph");
 
 /// Long enough for a start on a busy machine: the certificate is made and every shard listens.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);

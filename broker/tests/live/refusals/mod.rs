@@ -199,7 +199,7 @@ fn explained(clients: &Clients<'_>) {
     assert!((-430..=-400).contains(&skew), "{row}");
 }
 
-/// `broker why` finds the same.
+/// `heliograph why` finds the same.
 fn found_by_command(clients: &Clients<'_>) {
     let admin = format!("http://{}", clients.broker.admin);
     let why = |arguments: &[&str]| {

@@ -21,7 +21,7 @@
 //! There is no clock, no I/O and no randomness here: the moment is an argument, and the derived keys live in a
 //! [`SigningKeys`] of the caller. After warm-up a verification allocates nothing.
 //!
-//! [`signer`] is the other side: it writes presigned URLs and signs API calls, for `broker presign` and for load.
+//! [`signer`] is the other side: it writes presigned URLs and signs API calls, for `heliograph presign` and for load.
 //!
 //! Source: AWS, "Create a signed AWS API request"; KVS WebRTC guide, "ConnectAsMaster", "ConnectAsViewer".
 

@@ -1,4 +1,4 @@
-//! The other side of the verifier: presigned URLs and signed API calls, for `broker presign` and for load.
+//! The other side of the verifier: presigned URLs and signed API calls, for `heliograph presign` and for load.
 //!
 //! Pure: keys and time are arguments. Source: AWS, "Create a signed AWS API request"; the URL is that of the KVS WebRTC
 //! SDK for JavaScript, the call that of botocore (codec/PROTOCOL.md, SIG).

@@ -1,0 +1,58 @@
+//! What `heliograph version` reports of its build: variables for the compiler, of cargo, rustc and git.
+
+use std::process::Command;
+
+fn main() {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let rustc = variable("RUSTC");
+    set("TARGET", &variable("TARGET"));
+    set("PROFILE", &variable("PROFILE"));
+    set(
+        "RUSTC",
+        &output(&rustc, &["--version"]).unwrap_or_else(|| "rustc".into()),
+    );
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=Cargo.toml");
+    // Tests are built again and again, for commits that change nothing they are built from.
+    if variable("PROFILE") == "release" {
+        commit();
+    }
+}
+
+/// The commit that is checked out, and whether files differ from it. Without git or its folder the commit is unknown.
+fn commit() {
+    let Some(folder) = output("git", &["rev-parse", "--absolute-git-dir"]) else {
+        return;
+    };
+    // The log of HEAD has a line for each commit and checkout. What is watched and absent would be built at every call.
+    for file in ["HEAD", "logs/HEAD"].map(|name| format!("{folder}/{name}")) {
+        if std::fs::exists(&file).unwrap_or(false) {
+            println!("cargo:rerun-if-changed={file}");
+        }
+    }
+    // Every folder from which the binary is built.
+    for folder in ["src", "core/src", "etcd/src", "link/src", "mailbox/src"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
+    for folder in ["ring/src", "store/src", "console", "../codec/src"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
+    println!("cargo:rerun-if-changed=../Cargo.lock");
+    if let Some(id) = output("git", &["rev-parse", "HEAD"]) {
+        set("COMMIT", &id);
+        let changed = output("git", &["status", "--porcelain", "--untracked-files=no"]);
+        set("DIRTY", if changed.is_some() { "true" } else { "false" });
+    }
+}
+
+fn set(name: &str, value: &str) {
+    println!("cargo:rustc-env=HELIOGRAPH_BUILD_{name}={value}");
+}
+
+/// What a program prints, unless it fails or prints nothing.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let text = text.trim();
+    (output.status.success() && !text.is_empty()).then(|| text.to_owned())
+}
