@@ -4,8 +4,9 @@
 #
 #   root     mmdebstrap: Debian's essential packages, apt and certificates, nothing else
 #   clone    git and a C compiler, as the README says; the clone
-#   serve    cargo run --release -p broker -- serve --dev, until its ready line; a request; SIGTERM, exit code 0
-#   user     the same as an ordinary user: no capability, Debian's default limits (8 MiB of locked memory)
+#   user     cargo run --release -p broker -- serve --dev, until its ready line; a request; SIGTERM, exit code 0: as an
+#            ordinary user, without capabilities, under Debian's default limits (8 MiB of locked memory)
+#   serve    the same as root, with what the user built
 #   clients  the steps of check.sh that install, as far as Debian, Python and node packages go
 #   check    deploy/ci/check.sh
 #
@@ -22,7 +23,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 exec </dev/null
 
-readonly all="root clone serve user clients check"
+readonly all="root clone user serve clients check"
+readonly checkout=/srv/heliograph crates=/srv/cargo   # of the clone, and of cargo: the same for every user, so that it builds once
 readonly passed_on='^(https?_proxy|no_proxy|HTTPS?_PROXY|NO_PROXY|ALL_PROXY|all_proxy|CARGO_(REGISTR|SOURCE|HTTP|NET)[A-Z_]*|PIP_[A-Z_]*|npm_config_.*|NPM_CONFIG_.*|NODE_EXTRA_CA_CERTS|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE)$'
 # Not chroot: tests make mount namespaces of their own, which ask for a root that is a mount, and would skip without it.
 readonly pivot='cd "$0" && pivot_root . .outside && cd / && umount -l .outside && exec env -i "$@"'
@@ -91,44 +93,39 @@ step_clone() {
   git bundle create --quiet "$FRESH_ROOT/var/tmp/heliograph.bundle" HEAD
   quietly 900 inside /root apt-get update
   quietly 900 inside /root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends build-essential git
-  quietly 120 inside /root git clone /var/tmp/heliograph.bundle heliograph
-  echo "commit $(inside /root/heliograph git log --max-count=1 --format='%h %s')"
+  quietly 120 inside /srv git clone /var/tmp/heliograph.bundle "$checkout"
+  echo "commit $(inside "$checkout" git log --max-count=1 --format='%h %s')"
 }
 
 step_serve() {
-  serve /root/heliograph
+  inside / chown -R root:root "$checkout"
+  serve
 }
 
 step_user() {
   [ -e "$FRESH_ROOT/home/visitor" ] || inside / useradd --create-home --shell /bin/bash visitor
-  # What root has built moves along, since the first command builds for minutes.
-  mv "$FRESH_ROOT/root/heliograph" "$FRESH_ROOT/home/visitor/"
-  mkdir -p "$FRESH_ROOT/root/.cargo" && cp -r "$FRESH_ROOT/root/.cargo" "$FRESH_ROOT/home/visitor/.cargo"
-  inside / chown -R visitor:visitor /home/visitor
-  rm -rf "$FRESH_ROOT/home/visitor/heliograph/heliograph-data"
-  serve /home/visitor/heliograph prlimit --memlock=8388608 setpriv --reuid visitor --regid visitor --init-groups \
-    --inh-caps=-all --bounding-set=-all env HOME=/home/visitor CARGO_HOME=/home/visitor/.cargo
-  mv "$FRESH_ROOT/home/visitor/heliograph" "$FRESH_ROOT/root/"
-  inside / chown -R root:root /root/heliograph
+  inside / chown -R visitor:visitor "$checkout" "$crates"
+  serve prlimit --memlock=8388608 setpriv --reuid visitor --regid visitor --init-groups \
+    --inh-caps=-all --bounding-set=-all env HOME=/home/visitor
+  rm -rf "$FRESH_ROOT$checkout/heliograph-data"
 }
 
 step_clients() {
   local function
   for function in debian_packages python_clients node_clients; do
-    quietly 900 inside /root/heliograph env HELIOGRAPH_STEP=1 bash deploy/ci/check.sh "$function"
+    quietly 900 inside "$checkout" env HELIOGRAPH_STEP=1 bash deploy/ci/check.sh "$function"
   done
   echo "node $(inside / node --version), npm $(inside / npm --version), $(inside / python3 --version)"
 }
 
 step_check() {
-  FRESH_INSIDE=call timeout --kill-after=10 7200 bash deploy/ci/fresh.sh inside /root/heliograph deploy/ci/check.sh
+  FRESH_INSIDE=call timeout --kill-after=10 7200 bash deploy/ci/fresh.sh inside "$checkout" deploy/ci/check.sh
 }
 
-# The first command of the README in a folder, behind words that say as whom.
+# The first command of the README, behind words that say as whom.
 serve() {
-  local folder="$1" log="$FRESH_ROOT/var/tmp/serve.log" started="$SECONDS" code=0 broker
-  shift
-  inside "$folder" "$@" cargo run --release -p broker -- serve --dev >"$log" 2>&1 &
+  local log="$FRESH_ROOT/var/tmp/serve.log" started="$SECONDS" code=0 broker
+  inside "$checkout" "$@" cargo run --release -p broker -- serve --dev >"$log" 2>&1 &
   broker=$!
   until grep -q '^ready ' "$log"; do
     kill -0 "$broker" 2>/dev/null || { cat "$log"; echo "it ended before it was ready"; return 1; }
@@ -183,8 +180,10 @@ mounts() {
   for file in .npmrc .pip/pip.conf .config/pip/pip.conf; do
     bind "$HOME/$file" "/root/$file"
   done
+  # A copy: the ordinary user gets it.
+  mkdir -p "$FRESH_ROOT$crates"
   for file in config config.toml credentials credentials.toml; do
-    bind "$cargo/$file" "/root/.cargo/$file"
+    [ ! -e "$cargo/$file" ] || cp -L "$cargo/$file" "$FRESH_ROOT$crates/"
   done
   bind "$cargo/bin" /opt/cargo/bin
   # The toolchain that the repository names, and no other. It may be a link to one of another name.
@@ -215,7 +214,7 @@ inside() {
   # Directories of this machine are not in the root.
   settings+=(PIP_FIND_LINKS=)
   exec_or_run unshare --mount --propagation private sh -c "$pivot" "$FRESH_ROOT" \
-    "${settings[@]}" HOME=/root LANG=C.UTF-8 TERM=dumb RUSTUP_HOME=/opt/rustup \
+    "${settings[@]}" HOME=/root LANG=C.UTF-8 TERM=dumb RUSTUP_HOME=/opt/rustup CARGO_HOME="$crates" \
     PATH=/opt/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
 }
