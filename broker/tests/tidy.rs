@@ -122,7 +122,7 @@ fn files_have_one_reason_to_exist() {
             .unwrap_or_default()
             .lines()
             .count();
-        if code > FILE_LINES_MAX {
+        if code > FILE_LINES_MAX && !path.ends_with(GENERATED) {
             faults.push(format!(
                 "{}: {code} lines before its tests, at most {FILE_LINES_MAX}",
                 path.display()
@@ -172,6 +172,8 @@ fn files_of_tests_have_a_bound() {
 }
 
 const FILE_LINES_MAX: usize = 470;
+/// Written by a generator, which puts all messages and clients into one file.
+const GENERATED: &str = "etcd/src/rpc/generated.rs";
 const TEST_LINES_MAX: usize = 500;
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {

@@ -2,10 +2,10 @@
 
 use crate::failure::Failure;
 use crate::limits::CALL;
-use crate::link::Lines;
+use crate::rpc::{Lines, RangeRequest, RangeResponse, TxnRequest, TxnResponse};
 use broker_core::cluster::types::LeaseId;
-use etcd_client::{GetOptions, GetResponse, Txn, TxnResponse};
 use tokio::time::timeout;
+use tonic::Status;
 
 /// What is asked.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) enum Ask {
     /// A linearizable read of a range: first key, and the first beyond the last.
     Read(String, String),
     /// A transaction.
-    Transaction(Txn),
+    Transaction(TxnRequest),
 }
 
 /// What is answered.
@@ -25,7 +25,7 @@ pub(crate) enum Ask {
 pub(crate) enum Told {
     Granted(LeaseId),
     Revoked,
-    Read(GetResponse),
+    Read(RangeResponse),
     Outcome(TxnResponse),
 }
 
@@ -37,24 +37,14 @@ pub(crate) async fn ask(lines: Lines, ask: Ask) -> Result<Told, Failure> {
     }
 }
 
-async fn answer(lines: Lines, ask: Ask) -> Result<Told, etcd_client::Error> {
+async fn answer(lines: Lines, ask: Ask) -> Result<Told, Status> {
     Ok(match ask {
-        Ask::Grant(seconds) => {
-            let granted = lines.client.lease_client().grant(seconds, None).await?;
-            Told::Granted(LeaseId(granted.id().cast_unsigned()))
-        }
+        Ask::Grant(seconds) => Told::Granted(LeaseId(lines.grant(seconds).await?.cast_unsigned())),
         Ask::Revoke(lease) => {
-            lines
-                .client
-                .lease_client()
-                .revoke(lease.0.cast_signed())
-                .await?;
+            lines.revoke(lease.0.cast_signed()).await?;
             Told::Revoked
         }
-        Ask::Read(first, end) => {
-            let options = GetOptions::new().with_range(end);
-            Told::Read(lines.kv().get(first, Some(options)).await?)
-        }
-        Ask::Transaction(transaction) => Told::Outcome(lines.kv().txn(transaction).await?),
+        Ask::Read(first, end) => Told::Read(lines.range(RangeRequest::range((first, end))).await?),
+        Ask::Transaction(transaction) => Told::Outcome(lines.txn(transaction).await?),
     })
 }

@@ -7,9 +7,9 @@ use crate::config::Options;
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::limits::{BATCH_BYTES_MAX, CALL, IMPORT_BATCHES_UNDER_WAY, PAGE_ROWS, PUTS_PER_BATCH};
-use crate::link::Lines;
 use crate::names::Name;
 use crate::operator;
+use crate::rpc::{Compare, KeyValue, Lines, RangeRequest, RequestOp, TxnRequest, TxnResponse};
 use crate::translate;
 use crate::values::{self, MetaValue};
 use broker_core::cluster::limits::SLOTS;
@@ -17,9 +17,6 @@ use broker_core::cluster::slot_map::slot_of;
 use broker_core::cluster::types::Slot;
 use broker_core::id::Identity;
 use broker_core::registry::{RecordError, decode};
-use etcd_client::{
-    Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
-};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -27,6 +24,7 @@ use std::rc::Rc;
 use store::{OpenError, SnapshotError, Store};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
+use tonic::Status;
 
 /// What an import does with records that are in etcd already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +78,9 @@ impl fmt::Display for ExchangeError {
 
 impl std::error::Error for ExchangeError {}
 
-impl From<&etcd_client::Error> for ExchangeError {
-    fn from(error: &etcd_client::Error) -> Self {
-        Self::Etcd(Failure::of(error).to_string().into())
+impl From<Status> for ExchangeError {
+    fn from(status: Status) -> Self {
+        Self::Etcd(Failure::of(&status).to_string().into())
     }
 }
 
@@ -128,7 +126,7 @@ pub fn import(
                 if let Ok(record) = decode(identity, value) {
                     let slot = slot_of(&key, &Identity::of(&record.arn));
                     bytes += identity.len() + value.len();
-                    puts.push(TxnOp::put(end.keys.record(slot, identity), value, None));
+                    puts.push(RequestOp::put(end.keys.record(slot, identity), value));
                 }
                 puts.len() < PUTS_PER_BATCH && bytes < BATCH_BYTES_MAX
             });
@@ -167,19 +165,19 @@ pub fn export(etcd: &Options, cluster: &str, directory: &Path) -> Result<u64, Ex
                 let page = runtime.block_on(end.page(next, &last, &mut revision));
                 let (rows, more) = page.map_err(|error| stop(&mut failed, error))?;
                 for row in &rows {
-                    let identity = row.key().get(first.len()..).unwrap_or_default();
+                    let identity = row.key.get(first.len()..).unwrap_or_default();
                     let identity = String::from_utf8_lossy(identity);
-                    if let Err(why) = decode(&identity, row.value()) {
+                    if let Err(why) = decode(&identity, &row.value) {
                         let key = identity.into_owned().into();
                         return Err(stop(&mut failed, ExchangeError::Record(key, why)));
                     }
-                    put(&identity, row.value())?;
+                    put(&identity, &row.value)?;
                     count += 1;
                 }
                 let Some(row) = rows.last().filter(|_| more) else {
                     break;
                 };
-                next = [row.key(), b"\0"].concat();
+                next = [&row.key[..], b"\0"].concat();
             }
         }
         Ok(())
@@ -226,16 +224,15 @@ impl End {
         aws_lc_rs::rand::fill(&mut slot_key).map_err(|_| random())?;
         let proposal = MetaValue::new(id, SLOTS, slot_key);
         let key = self.keys.meta();
-        let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
-        let write = TxnOp::put(key.as_str(), values::write(&proposal), None);
-        let read = TxnOp::get(key, None);
-        let transaction = Txn::new()
-            .when([absent])
-            .and_then([write, read.clone()])
-            .or_else([read]);
-        let outcome = self.transact(transaction).await?;
-        let rows: Vec<KeyValue> = rows_of(&outcome).collect();
-        let meta = translate::meta(&self.keys, &rows);
+        let write = RequestOp::put(key.as_str(), values::write(&proposal));
+        let read = RequestOp::read(RangeRequest::key(key.as_str()));
+        let founding = TxnRequest {
+            compare: vec![Compare::absent(key)],
+            success: vec![write, read.clone()],
+            failure: vec![read],
+        };
+        let outcome = self.transact(founding).await?;
+        let meta = translate::meta(&self.keys, outcome.reads().next().unwrap_or_default());
         let meta = meta.map_err(|unreadable| ExchangeError::Etcd(unreadable.to_string().into()))?;
         meta.filter(|meta| meta.slots == SLOTS)
             .and_then(|meta| meta.slot_key())
@@ -243,16 +240,16 @@ impl End {
     }
 
     async fn must_be_empty(&self) -> Result<(), ExchangeError> {
-        let (first, last) = self.keys.all_records();
-        let options = GetOptions::new()
-            .with_range(last)
-            .with_limit(1)
-            .with_keys_only();
-        let read = TxnOp::get(first, Some(options));
-        let outcome = self.without_nodes(vec![read]).await?;
-        match rows_of(&outcome).next() {
-            None => Ok(()),
-            Some(_) => Err(ExchangeError::NotEmpty),
+        let any = RangeRequest {
+            limit: 1,
+            keys_only: true,
+            ..RangeRequest::range(self.keys.all_records())
+        };
+        let outcome = self.without_nodes(vec![RequestOp::read(any)]).await?;
+        if outcome.reads().all(<[_]>::is_empty) {
+            Ok(())
+        } else {
+            Err(ExchangeError::NotEmpty)
         }
     }
 
@@ -260,33 +257,35 @@ impl End {
     async fn clear(&self) -> Result<(), ExchangeError> {
         let slots: Vec<u16> = (0..SLOTS).collect();
         for some in slots.chunks(PUTS_PER_BATCH) {
-            let removals = some.iter().map(|slot| {
-                let (first, last) = self.keys.records(Slot(*slot));
-                TxnOp::delete(first, Some(DeleteOptions::new().with_range(last)))
-            });
-            self.without_nodes(removals.collect()).await?;
+            let ranges = some.iter().map(|slot| self.keys.records(Slot(*slot)));
+            let removals = ranges.map(RequestOp::delete_range).collect();
+            self.without_nodes(removals).await?;
         }
         Ok(())
     }
 
     /// Does this if no node is registered.
-    async fn without_nodes(&self, operations: Vec<TxnOp>) -> Result<TxnResponse, ExchangeError> {
+    async fn without_nodes(
+        &self,
+        operations: Vec<RequestOp>,
+    ) -> Result<TxnResponse, ExchangeError> {
         let (first, last) = self.keys.registrations();
-        // Of a range all keys are compared: this holds if there are none.
-        let none = Compare::create_revision(first, CompareOp::Equal, 0).with_range(last);
-        let outcome = self
-            .transact(Txn::new().when([none]).and_then(operations))
-            .await?;
-        if outcome.succeeded() {
+        let outcome = self.transact(TxnRequest {
+            compare: vec![Compare::absent(first).up_to(last)],
+            success: operations,
+            failure: Vec::new(),
+        });
+        let outcome = outcome.await?;
+        if outcome.succeeded {
             Ok(outcome)
         } else {
             Err(ExchangeError::Nodes)
         }
     }
 
-    async fn transact(&self, transaction: Txn) -> Result<TxnResponse, ExchangeError> {
-        match timeout(CALL, self.lines.kv().txn(transaction)).await {
-            Ok(result) => result.map_err(|error| (&error).into()),
+    async fn transact(&self, transaction: TxnRequest) -> Result<TxnResponse, ExchangeError> {
+        match timeout(CALL, self.lines.txn(transaction)).await {
+            Ok(result) => result.map_err(Into::into),
             Err(_) => Err(ExchangeError::Etcd(Failure::late().to_string().into())),
         }
     }
@@ -298,28 +297,18 @@ impl End {
         last: &str,
         revision: &mut Option<i64>,
     ) -> Result<(Vec<KeyValue>, bool), ExchangeError> {
-        let mut options = GetOptions::new().with_range(last).with_limit(PAGE_ROWS);
-        if let Some(revision) = *revision {
-            options = options.with_revision(revision);
-        }
-        let mut page = match timeout(CALL, self.lines.kv().get(next, Some(options))).await {
-            Ok(result) => result.map_err(|error| ExchangeError::from(&error))?,
+        let read = RangeRequest {
+            limit: PAGE_ROWS,
+            revision: revision.unwrap_or_default(),
+            ..RangeRequest::range((next, last))
+        };
+        let page = match timeout(CALL, self.lines.range(read)).await {
+            Ok(result) => result?,
             Err(_) => return Err(ExchangeError::Etcd(Failure::late().to_string().into())),
         };
         if revision.is_none() {
-            *revision = page.header().map(etcd_client::ResponseHeader::revision);
+            *revision = page.header.map(|header| header.revision);
         }
-        let more = page.more();
-        Ok((page.take_kvs(), more))
+        Ok((page.kvs, page.more))
     }
-}
-
-fn rows_of(outcome: &TxnResponse) -> impl Iterator<Item = KeyValue> {
-    outcome
-        .op_responses()
-        .into_iter()
-        .flat_map(|response| match response {
-            TxnOpResponse::Get(mut read) => read.take_kvs(),
-            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => Vec::new(),
-        })
 }

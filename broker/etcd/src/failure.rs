@@ -36,14 +36,11 @@ impl Failure {
         Self::Unknown("it did not answer in time".into())
     }
 
-    /// What an error of the client means.
+    /// What the status of a call that failed means.
     ///
     /// Refused is only what etcd refuses before it proposes a change to its members. A connection that breaks, a leader
     /// that changes and a time-out of etcd itself leave the outcome open, whatever code they come with.
-    pub(crate) fn of(error: &etcd_client::Error) -> Self {
-        let etcd_client::Error::GRpcStatus(status) = error else {
-            return Self::Unknown(chain(error));
-        };
+    pub(crate) fn of(status: &Status) -> Self {
         if is_caused_by_spent(status) {
             return Self::NotSent(Spent.to_string().into());
         }
@@ -156,8 +153,8 @@ mod tests {
                 true,
             ),
         ] {
-            let error = etcd_client::Error::GRpcStatus(Status::new(code, message));
-            let is_refused = matches!(Failure::of(&error), Failure::Refused(_));
+            let failure = Failure::of(&Status::new(code, message));
+            let is_refused = matches!(failure, Failure::Refused(_));
             assert_eq!(is_refused, refused, "{code:?} {message}");
         }
     }
@@ -171,8 +168,8 @@ mod tests {
                 "etcdserver: revision of auth store is old",
             ),
         ] {
-            let error = etcd_client::Error::GRpcStatus(Status::new(code, message));
-            assert_eq!(Failure::of(&error), Failure::NotSent(message.into()));
+            let failure = Failure::of(&Status::new(code, message));
+            assert_eq!(failure, Failure::NotSent(message.into()));
         }
     }
 }

@@ -4,7 +4,7 @@
 //! is above 0, and is gone when it is 0.
 
 use crate::failure::Failure;
-use crate::link::Lines;
+use crate::rpc::{LeaseKeepAliveRequest, Lines, Questions};
 use broker_core::cluster::types::LeaseId;
 use tokio::sync::mpsc;
 
@@ -23,41 +23,25 @@ pub(crate) enum Renewal {
 pub(crate) async fn keep(
     lines: Lines,
     lease: LeaseId,
-    mut requests: mpsc::Receiver<()>,
+    requests: mpsc::Receiver<()>,
     report: impl AsyncFn(Renewal),
 ) {
-    let opened = lines
-        .client
-        .lease_client()
-        .keep_alive(lease.0.cast_signed())
-        .await;
-    let (mut keeper, mut answers) = match opened {
-        Ok(opened) => opened,
-        // The client opens the stream with a keepalive, whose answer had no time left.
-        Err(etcd_client::Error::LeaseKeepAliveError(_)) => return report(Renewal::Gone).await,
-        Err(error) => return report(Renewal::Ended(Failure::of(&error))).await,
+    let id = lease.0.cast_signed();
+    let keepalive = LeaseKeepAliveRequest { id };
+    let questions = Questions::new(keepalive, keepalive, requests);
+    let mut answers = match lines.keep_alive(questions).await {
+        Ok(answers) => answers,
+        Err(status) => return report(Renewal::Ended(Failure::of(&status))).await,
     };
-    report(Renewal::Renewed).await;
     loop {
-        tokio::select! {
-            request = requests.recv() => {
-                if request.is_none() {
-                    return;
-                }
-                if let Err(error) = keeper.keep_alive().await {
-                    return report(Renewal::Ended(Failure::of(&error))).await;
-                }
+        match answers.message().await {
+            Ok(Some(answer)) if answer.ttl > 0 => report(Renewal::Renewed).await,
+            Ok(Some(_)) => return report(Renewal::Gone).await,
+            Ok(None) => {
+                let why = "the stream of keepalives ended";
+                return report(Renewal::Ended(Failure::Unknown(why.into()))).await;
             }
-            answer = answers.message() => match answer {
-                Ok(Some(answer)) if answer.ttl() > 0 => report(Renewal::Renewed).await,
-                Ok(Some(_)) => return report(Renewal::Gone).await,
-                Ok(None) => return report(Renewal::Ended(ended())).await,
-                Err(error) => return report(Renewal::Ended(Failure::of(&error))).await,
-            }
+            Err(status) => return report(Renewal::Ended(Failure::of(&status))).await,
         }
     }
-}
-
-fn ended() -> Failure {
-    Failure::Unknown("the stream of keepalives ended".into())
 }

@@ -17,7 +17,7 @@
 //! * [`Config`], [`Options`], `limits`: what a node is given, and bounds;
 //! * `keys`, `values`, `names`: what is in etcd, as text; `translate`: from there to the words of the core and back;
 //! * `wire`, `parts`, [`Peers`], [`TcpPeers`], [`InProcess`]: messages between nodes;
-//! * `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
+//! * `rpc`, `failure`, `link`, `calls`, `lease`, `watch`, `load`: what is asked of etcd, and what a failure means;
 //! * `writer`: changes of records in batches, each made once whatever is lost;
 //! * `directory`: what a node remembers from one start to the next;
 //! * [`Driver`], [`Handle`], [`Service`]: the node; [`EtcdStore`]: the registry's end of it for one shard;
@@ -45,6 +45,7 @@ pub mod operator;
 mod order;
 mod parts;
 mod peers;
+mod rpc;
 mod store;
 mod tcp;
 mod translate;

@@ -1,19 +1,17 @@
 //! One connection to one member of etcd. When it fails, the next member is tried.
 //!
-//! The client crate spreads calls over members by itself and keeps a stream on a member that is silent, so the driver
-//! chooses members: a connection that does not answer is given up, with everything under way on it.
+//! The driver chooses members: a connection that does not answer is given up, with everything under way on it.
 
 use crate::config::Options;
 use crate::failure::{Failure, Spent, chain};
-use crate::limits::{ANSWER_BYTES_MAX, CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RETRY_MAX};
-use etcd_client::{Channel, Client, ConnectOptions, KvClient, WatchClient};
+use crate::limits::{CONNECT, HTTP2_PING, HTTP2_PONG, RETRY, RETRY_MAX};
+use crate::rpc::Lines;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -42,34 +40,6 @@ enum State {
     Down { retry_at: Instant },
     Connecting,
     Up(Lines),
-}
-
-/// The clients of one connection.
-#[derive(Clone)]
-pub(crate) struct Lines {
-    pub(crate) client: Rc<Client>,
-}
-
-impl std::fmt::Debug for Lines {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lines").finish_non_exhaustive()
-    }
-}
-
-impl Lines {
-    /// Reads and transactions.
-    pub(crate) fn kv(&self) -> KvClient {
-        self.client
-            .kv_client()
-            .max_decoding_message_size(ANSWER_BYTES_MAX)
-    }
-
-    /// Watches.
-    pub(crate) fn watch(&self) -> WatchClient {
-        self.client
-            .watch_client()
-            .max_decoding_message_size(ANSWER_BYTES_MAX)
-    }
 }
 
 /// An attempt to connect: which one it is, and what it does.
@@ -205,14 +175,11 @@ pub(crate) async fn connect(options: &Options, member: usize) -> Result<Lines, B
         })
         .await
         .map_err(|error| chain(&error))?;
-    let mut settings = ConnectOptions::new().with_require_leader(true);
-    if let Some((user, password)) = &options.user {
-        settings = settings.with_user(user.to_string(), password.to_string());
-    }
-    let client = Client::from_channel(Channel::Tonic(channel), Some(settings)).await;
-    let client = client.map_err(|error| Failure::of(&error).to_string())?;
-    let client = Rc::new(client);
-    Ok(Lines { client })
+    let user = options.user.as_ref();
+    let user = user.map(|(name, password)| (&**name, &**password));
+    let lines = Lines::open(channel, user).await;
+    let lines = lines.map_err(|status| Failure::of(&status).to_string())?;
+    Ok(lines)
 }
 
 /// Opens the TCP connection, and TLS on it.

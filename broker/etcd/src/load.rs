@@ -2,10 +2,9 @@
 
 use crate::failure::Failure;
 use crate::limits::{CALL, PAGE_ROWS};
-use crate::link::Lines;
+use crate::rpc::{KeyValue, Lines, RangeRequest};
 use crate::translate::header_of;
 use broker_core::cluster::types::Revision;
-use etcd_client::{GetOptions, KeyValue};
 use tokio::time::timeout;
 
 /// What a load brings.
@@ -27,24 +26,21 @@ pub(crate) async fn load(lines: Lines, (first, end): (String, String), report: i
     let mut next = first.into_bytes();
     let mut revision = None;
     loop {
-        let mut options = GetOptions::new()
-            .with_range(end.as_str())
-            .with_limit(PAGE_ROWS);
-        if let Some(Revision(number)) = revision {
-            options = options.with_revision(number.cast_signed());
-        }
-        let mut kv = lines.kv();
-        let mut page = match timeout(CALL, kv.get(next, Some(options))).await {
+        let read = RangeRequest {
+            limit: PAGE_ROWS,
+            revision: revision.map_or(0, |Revision(number)| number.cast_signed()),
+            ..RangeRequest::range((next, end.as_str()))
+        };
+        let page = match timeout(CALL, lines.range(read)).await {
             Ok(Ok(page)) => page,
             Ok(Err(error)) => return report(Part::Failed(Failure::of(&error))).await,
             Err(_) => return report(Part::Failed(Failure::late())).await,
         };
-        let of = *revision.get_or_insert_with(|| header_of(page.header()).0);
-        let more = page.more();
-        let rows = page.take_kvs();
+        let of = *revision.get_or_insert_with(|| header_of(page.header.as_ref()).0);
+        let (more, rows) = (page.more, page.kvs);
         next = rows
             .last()
-            .map_or_else(Vec::new, |row| [row.key(), b"\0"].concat());
+            .map_or_else(Vec::new, |row| [&row.key[..], b"\0"].concat());
         let is_last = !more || rows.is_empty();
         if !rows.is_empty() {
             report(Part::Rows(rows)).await;

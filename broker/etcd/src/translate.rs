@@ -4,6 +4,7 @@ use crate::config::{Config, InnerAddress};
 use crate::keys::{Keys, Watched};
 use crate::limits::ADDRESS_BYTES_MAX;
 use crate::names::{Name, Names, TooManyNodes};
+use crate::rpc::{self, KeyValue, RangeRequest, RequestOp, ResponseHeader, TxnRequest};
 use crate::values::{
     self, MetaValue, OrderValue, OwnerValue, RegistrationValue, RosterValue, RosterWord, SlotValue,
     ValueError,
@@ -13,7 +14,6 @@ use broker_core::cluster::message::{Compare, Transaction};
 use broker_core::cluster::types::{
     Change, EtcdId, Key, LeaseId, NodeId, Owner, Revision, RosterState, Snapshot, Value,
 };
-use etcd_client::{CompareOp, GetOptions, KeyValue, PutOptions, ResponseHeader, Txn, TxnOp};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -156,24 +156,24 @@ impl Translator {
     /// A watched key's last change; nothing for the meta key and keys of others. A key without a version is one that
     /// was deleted.
     pub(crate) fn change(&mut self, row: &KeyValue) -> Result<Option<Change>, Unreadable> {
-        let Some(watched) = self.keys.parse(row.key()) else {
+        let Some(watched) = self.keys.parse(&row.key) else {
             return Ok(None);
         };
-        let value = (row.version() > 0).then(|| row.value());
+        let value = (row.version > 0).then_some(&*row.value);
         if watched == Watched::Order(self.me.clone()) {
-            self.note_order(value, revision_of(row.mod_revision()));
+            self.note_order(value, revision_of(row.mod_revision));
             return Ok(None);
         }
-        let lease = LeaseId(row.lease().cast_unsigned());
+        let lease = LeaseId(row.lease.cast_unsigned());
         match self.key_and_value(watched, value, lease) {
             Ok(Some((key, value))) => Ok(Some(Change {
-                revision: revision_of(row.mod_revision()),
+                revision: revision_of(row.mod_revision),
                 key,
                 value,
             })),
             Ok(None) => Ok(None),
             Err(why) => Err(Unreadable {
-                key: String::from_utf8_lossy(row.key()).into_owned(),
+                key: String::from_utf8_lossy(&row.key).into_owned(),
                 why,
             }),
         }
@@ -254,40 +254,30 @@ impl Translator {
     }
 
     /// A transaction of the core as one of etcd. Records have their own ([`crate::writer`]).
-    pub(crate) fn transaction(&self, transaction: &Transaction) -> Txn {
-        let compares: Vec<_> = transaction
-            .compares
-            .iter()
-            .filter_map(|compare| self.compare(compare))
-            .collect();
-        let mut puts: Vec<TxnOp> = transaction
-            .puts
-            .iter()
-            .filter_map(|(key, value)| self.put(*key, *value))
-            .collect();
-        let mut reads = Vec::new();
+    pub(crate) fn transaction(&self, transaction: &Transaction) -> TxnRequest {
+        let compares = transaction.compares.iter();
+        let puts = transaction.puts.iter();
+        let mut request = TxnRequest {
+            compare: compares.filter_map(|it| self.compare(it)).collect(),
+            success: puts.filter_map(|(key, it)| self.put(*key, *it)).collect(),
+            failure: Vec::new(),
+        };
         if transaction.reads {
-            let (first, end) = self.keys.watched();
-            let read = TxnOp::get(first, Some(GetOptions::new().with_range(end)));
-            puts.push(read.clone());
-            reads.push(read);
+            let read = RequestOp::read(RangeRequest::range(self.keys.watched()));
+            request.success.push(read.clone());
+            request.failure.push(read);
         }
-        Txn::new().when(compares).and_then(puts).or_else(reads)
+        request
     }
 
-    fn compare(&self, compare: &Compare) -> Option<etcd_client::Compare> {
+    fn compare(&self, compare: &Compare) -> Option<rpc::Compare> {
         let key = self.key(compare.key)?;
-        let at = compare.at.0.cast_signed();
-        Some(etcd_client::Compare::mod_revision(
-            key,
-            CompareOp::Equal,
-            at,
-        ))
+        Some(rpc::Compare::unchanged(key, compare.at.0.cast_signed()))
     }
 
-    fn put(&self, key: Key, value: Value) -> Option<TxnOp> {
+    fn put(&self, key: Key, value: Value) -> Option<RequestOp> {
         let text = self.key(key)?;
-        let (value, options) = match value {
+        Some(match value {
             Value::Slot { owner, parcel } => {
                 let owner = match owner {
                     None => None,
@@ -296,14 +286,11 @@ impl Translator {
                         process: owner.incarnation.into(),
                     }),
                 };
-                (values::write(&SlotValue::new(owner, parcel)), None)
+                RequestOp::put(text, values::write(&SlotValue::new(owner, parcel)))
             }
             Value::Registration { incarnation, lease } => {
-                let options = PutOptions::new().with_lease(lease.0.cast_signed());
-                (
-                    values::write(&RegistrationValue::new(incarnation)),
-                    Some(options),
-                )
+                let value = values::write(&RegistrationValue::new(incarnation));
+                RequestOp::put_under(lease.0.cast_signed(), text, value)
             }
             Value::Roster(state) => {
                 let word = match state {
@@ -311,11 +298,10 @@ impl Translator {
                     RosterState::Away => RosterWord::Away,
                 };
                 let value = RosterValue::new(&self.inner, &self.peers, word);
-                (values::write(&value), None)
+                RequestOp::put(text, values::write(&value))
             }
             Value::Record => return None,
-        };
-        Some(TxnOp::put(text, value, options))
+        })
     }
 
     fn key(&self, key: Key) -> Option<String> {
@@ -340,8 +326,8 @@ const OWN: NodeId = NodeId(0);
 pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, Unreadable> {
     let row = rows
         .iter()
-        .find(|row| keys.parse(row.key()) == Some(Watched::Meta));
-    let read = |row: &KeyValue| values::read(row.value());
+        .find(|row| keys.parse(&row.key) == Some(Watched::Meta));
+    let read = |row: &KeyValue| values::read(&row.value);
     row.map(read).transpose().map_err(|error| Unreadable {
         key: keys.meta(),
         why: error.into(),
@@ -350,8 +336,8 @@ pub(crate) fn meta(keys: &Keys, rows: &[KeyValue]) -> Result<Option<MetaValue>, 
 
 /// The revision and the cluster that an answer carries.
 pub(crate) fn header_of(header: Option<&ResponseHeader>) -> (Revision, EtcdId) {
-    let revision = header.map_or(0, ResponseHeader::revision);
-    let cluster = header.map_or(0, ResponseHeader::cluster_id);
+    let revision = header.map_or(0, |header| header.revision);
+    let cluster = header.map_or(0, |header| header.cluster_id);
     (revision_of(revision), EtcdId(cluster))
 }
 

@@ -1,10 +1,11 @@
 //! A watch of slots, registrations and members over one stream.
 
 use crate::failure::Failure;
-use crate::link::Lines;
-use crate::translate::revision_of;
+use crate::rpc::{
+    KeyValue, Lines, Questions, WatchCreateRequest, WatchProgressRequest, WatchResponse,
+};
+use crate::translate::header_of;
 use broker_core::cluster::types::Revision;
-use etcd_client::{KeyValue, ResponseHeader, WatchOptions, WatchResponse};
 use tokio::sync::mpsc;
 
 /// What the stream delivered.
@@ -26,60 +27,49 @@ pub(crate) async fn follow(
     lines: Lines,
     (first, end): (String, String),
     from: Revision,
-    mut requests: mpsc::Receiver<()>,
+    requests: mpsc::Receiver<()>,
     report: impl AsyncFn(Sight),
 ) {
-    let options = WatchOptions::new()
-        .with_range(end)
-        .with_start_revision(from.0.cast_signed())
-        .with_fragment();
-    let opened = lines.watch().watch(first, Some(options)).await;
-    let (mut questions, mut answers) = match opened {
-        Ok(stream) => stream.split(),
-        Err(error) => return report(Sight::Ended(Failure::of(&error))).await,
+    let create = WatchCreateRequest {
+        key: first.into(),
+        range_end: end.into(),
+        start_revision: from.0.cast_signed(),
+        fragment: true,
+    };
+    let questions = Questions::new(create, WatchProgressRequest {}, requests);
+    let mut answers = match lines.watch(questions).await {
+        Ok(answers) => answers,
+        Err(status) => return report(Sight::Ended(Failure::of(&status))).await,
     };
     loop {
-        tokio::select! {
-            request = requests.recv() => {
-                if request.is_none() {
-                    return;
-                }
-                if let Err(error) = questions.request_progress().await {
-                    return report(Sight::Ended(Failure::of(&error))).await;
-                }
+        match answers.message().await {
+            Ok(Some(answer)) if answer.canceled => {
+                return report(Sight::Ended(canceled(&answer))).await;
             }
-            answer = answers.message() => match answer {
-                Ok(Some(answer)) if answer.canceled() => {
-                    return report(Sight::Ended(canceled(&answer))).await;
-                }
-                Ok(Some(answer)) if answer.created() => {}
-                Ok(Some(answer)) => report(sight(&answer)).await,
-                Ok(None) => {
-                    let why = "the stream of the watch ended";
-                    return report(Sight::Ended(Failure::Unknown(why.into()))).await;
-                }
-                Err(error) => return report(Sight::Ended(Failure::of(&error))).await,
+            Ok(Some(answer)) if answer.created => {}
+            Ok(Some(answer)) => report(sight(answer)).await,
+            Ok(None) => {
+                let why = "the stream of the watch ended";
+                return report(Sight::Ended(Failure::Unknown(why.into()))).await;
             }
+            Err(status) => return report(Sight::Ended(Failure::of(&status))).await,
         }
     }
 }
 
-fn sight(answer: &WatchResponse) -> Sight {
-    if answer.events().is_empty() {
-        let revision = answer.header().map_or(0, ResponseHeader::revision);
-        return Sight::Progress(revision_of(revision));
+fn sight(answer: WatchResponse) -> Sight {
+    if answer.events.is_empty() {
+        let (revision, _) = header_of(answer.header.as_ref());
+        return Sight::Progress(revision);
     }
-    let rows = answer
-        .events()
-        .iter()
-        .filter_map(|event| event.kv().cloned());
+    let rows = answer.events.into_iter().filter_map(|event| event.kv);
     Sight::Changes(rows.collect())
 }
 
 /// The connection is fine, the watch is not: nothing else on the connection is given up.
 fn canceled(answer: &WatchResponse) -> Failure {
-    let text = match answer.compact_revision() {
-        0 => format!("the watch was cancelled: {}", answer.cancel_reason()),
+    let text = match answer.compact_revision {
+        0 => format!("the watch was cancelled: {}", answer.cancel_reason),
         revision => format!("what was to be watched is compacted up to revision {revision}"),
     };
     Failure::Refused(text.into())

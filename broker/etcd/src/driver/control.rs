@@ -9,11 +9,11 @@ use crate::limits::SILENT;
 use crate::link::Link;
 use crate::order::Service;
 use crate::peers::Peers;
+use crate::rpc::TxnResponse;
 use crate::translate::{Unreadable, header_of};
 use crate::watch::{self, Sight};
 use broker_core::cluster::message::{Call, CallId, Input, Reply, WatchId};
 use broker_core::cluster::types::{LeaseId, Revision};
-use etcd_client::{KeyValue, TxnOpResponse, TxnResponse};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -240,12 +240,10 @@ impl<S: Service, P: Peers> Node<S, P> {
         let reply = match told {
             Ok(calls::Told::Granted(lease)) => Ok(Reply::Granted(lease)),
             Ok(calls::Told::Revoked) => return self.control.works(generation),
-            Ok(calls::Told::Read(mut read)) => {
-                let rows = read.take_kvs();
-                self.translator
-                    .snapshot(read.header(), &rows)
-                    .map(Reply::Snapshot)
-            }
+            Ok(calls::Told::Read(read)) => self
+                .translator
+                .snapshot(read.header.as_ref(), &read.kvs)
+                .map(Reply::Snapshot),
             Ok(calls::Told::Outcome(outcome)) => self.outcome(&outcome),
             Err(failure @ Failure::Refused(_)) => {
                 self.control.trouble.begins(&failure.to_string());
@@ -269,19 +267,13 @@ impl<S: Service, P: Peers> Node<S, P> {
     }
 
     fn outcome(&mut self, outcome: &TxnResponse) -> Result<Reply, Unreadable> {
-        let (revision, etcd) = header_of(outcome.header());
-        let mut rows: Option<Vec<KeyValue>> = None;
-        for response in outcome.op_responses() {
-            if let TxnOpResponse::Get(mut read) = response {
-                rows = Some(read.take_kvs());
-            }
-        }
-        let snapshot = match rows {
-            None => None,
-            Some(rows) => Some(self.translator.snapshot(outcome.header(), &rows)?),
-        };
+        let header = outcome.header.as_ref();
+        let (revision, etcd) = header_of(header);
+        let read = outcome.reads().last();
+        let snapshot = read.map(|rows| self.translator.snapshot(header, rows));
+        let snapshot = snapshot.transpose()?;
         Ok(Reply::Outcome {
-            committed: outcome.succeeded(),
+            committed: outcome.succeeded,
             revision,
             etcd,
             snapshot,

@@ -10,11 +10,11 @@ use crate::calls::{self, Ask};
 use crate::directory::Kept;
 use crate::order::Service;
 use crate::peers::Peers;
+use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::translate;
 use crate::values::{self, MetaValue};
 use broker_core::cluster::Cluster;
 use broker_core::cluster::limits::SLOTS;
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
 
 /// What is known of the key.
 #[derive(Debug)]
@@ -64,18 +64,21 @@ impl<S: Service, P: Peers> Node<S, P> {
         };
         let lines = lines.clone();
         let key = self.translator.keys.meta();
-        let read = TxnOp::get(key.as_str(), Some(GetOptions::new()));
-        let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
+        let read = RequestOp::read(RangeRequest::key(key.as_str()));
         let mut write = Vec::new();
         if !self.meta.is_known {
             let (Ok(id), Ok(slot_key)) = (random(), random()) else {
                 return;
             };
             let proposal = MetaValue::new(id, SLOTS, slot_key);
-            write.push(TxnOp::put(key.as_str(), values::write(&proposal), None));
+            write.push(RequestOp::put(key.as_str(), values::write(&proposal)));
         }
         write.push(read.clone());
-        let transaction = Txn::new().when([absent]).and_then(write).or_else([read]);
+        let transaction = TxnRequest {
+            compare: vec![Compare::absent(key)],
+            success: write,
+            failure: vec![read],
+        };
         self.meta.is_asked = true;
         let events = self.events.clone();
         tokio::task::spawn_local(async move {
@@ -92,17 +95,8 @@ impl<S: Service, P: Peers> Node<S, P> {
             Err(failure) => return self.control_failed(generation, &failure),
         };
         self.control.link.works(generation);
-        let rows: Vec<KeyValue> = outcome
-            .op_responses()
-            .into_iter()
-            .flat_map(|response| match response {
-                TxnOpResponse::Get(mut read) => read.take_kvs(),
-                TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => {
-                    Vec::new()
-                }
-            })
-            .collect();
-        let found = match translate::meta(&self.translator.keys, &rows) {
+        let rows = outcome.reads().next().unwrap_or_default();
+        let found = match translate::meta(&self.translator.keys, rows) {
             Ok(found) => found,
             Err(unreadable) => return self.control.trouble.begins(&unreadable.to_string()),
         };

@@ -7,12 +7,12 @@ use crate::calls::{self, Ask};
 use crate::limits::{REPORT_EVERY_MS, REPORT_MAX_MS};
 use crate::order::{Order, Service};
 use crate::peers::Peers;
+use crate::rpc::{RequestOp, TxnRequest};
 use crate::values::{self, OrderWord, Process, ReportValue};
 use broker_core::cluster::limits::INNER_VERSION;
 use broker_core::cluster::message::{Ending, Input};
 use broker_core::cluster::types::Revision;
 use broker_core::time::Now;
-use etcd_client::{PutOptions, Txn, TxnOp};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::info;
 
@@ -101,8 +101,11 @@ impl<S: Service, P: Peers> Node<S, P> {
         let lines = lines.clone();
         let key = self.translator.keys.report(self.translator.me());
         let value = values::write(&self.report_value(report.order));
-        let put = PutOptions::new().with_lease(lease.0.cast_signed());
-        let transaction = Txn::new().and_then([TxnOp::put(key, value, Some(put))]);
+        let put = RequestOp::put_under(lease.0.cast_signed(), key, value);
+        let transaction = TxnRequest {
+            success: vec![put],
+            ..TxnRequest::default()
+        };
         let (events, order) = (self.events.clone(), report.order);
         tokio::task::spawn_local(async move {
             let told = calls::ask(lines, Ask::Transaction(transaction)).await;

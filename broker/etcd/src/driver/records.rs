@@ -14,6 +14,7 @@ use crate::load::{self, Part};
 use crate::names::{Name, shown};
 use crate::order::Service;
 use crate::peers::Peers;
+use crate::rpc::{Compare, KeyValue, RangeRequest, RequestOp, TxnRequest, TxnResponse};
 use crate::store::Submission;
 use crate::translate::{header_of, revision_of};
 use crate::writer::{Answer, Change, Request, Settled, Writer};
@@ -22,9 +23,6 @@ use broker_core::cluster::slot_map::slot_of;
 use broker_core::cluster::types::{EtcdId, Incarnation, Key, Revision, Slot};
 use broker_core::record::Record;
 use broker_core::registry::{StoreError, Ticket, decode};
-use etcd_client::{
-    Compare, CompareOp, DeleteOptions, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
-};
 use std::collections::HashMap;
 use std::rc::Rc;
 use tokio::time::Instant;
@@ -188,7 +186,7 @@ impl<S: Service, P: Peers> Node<S, P> {
                 let answer = answer_of(outcome, request);
                 (
                     writer.answered(lane, &answer, now()),
-                    Some(header_of(outcome.header())),
+                    Some(header_of(outcome.header.as_ref())),
                 )
             }
             Ok(_) => return,
@@ -253,12 +251,10 @@ impl<S: Service, P: Peers> Node<S, P> {
         let (prefix, _) = self.translator.keys.records(held.slot);
         let mut records: Vec<Record> = Vec::with_capacity(rows.len());
         for row in rows {
-            let key = row
-                .key()
-                .strip_prefix(prefix.as_bytes())
-                .unwrap_or_default();
+            let key = row.key.strip_prefix(prefix.as_bytes());
+            let key = key.unwrap_or_default();
             let key = String::from_utf8_lossy(key);
-            match decode(&key, row.value()) {
+            match decode(&key, &row.value) {
                 Ok(record) => records.push(record),
                 Err(why) => {
                     let first = || (0, format!("{}: {why}", shown(&key)));
@@ -305,51 +301,52 @@ impl<S: Service, P: Peers> Node<S, P> {
 }
 
 /// A batch as a transaction of etcd.
-fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> Txn {
+fn transaction(keys: &Keys, me: &Name, lane: usize, request: &Request) -> TxnRequest {
     let lane = keys.lane(me, lane);
-    let is_at = |key: String, op, revision: Revision| {
-        Compare::mod_revision(key, op, revision.0.cast_signed())
+    let is_at = |key: &str, revision: Revision| Compare::unchanged(key, revision.0.cast_signed());
+    let look = |key: String| {
+        RequestOp::read(RangeRequest {
+            keys_only: true,
+            ..RangeRequest::key(key)
+        })
     };
-    let look = |key: String| TxnOp::get(key, Some(GetOptions::new().with_keys_only()));
     let mut compares = Vec::new();
     let mut makes = Vec::new();
     let mut reads = Vec::new();
     if let Some((revision, tag)) = &request.lane {
-        compares.push(is_at(lane.clone(), CompareOp::Equal, *revision));
-        makes.push(TxnOp::put(lane.clone(), tag.as_bytes(), None));
-        reads.push(TxnOp::get(lane, None));
+        compares.push(is_at(&lane, *revision));
+        makes.push(RequestOp::put(lane.as_str(), tag.as_bytes()));
+        reads.push(RequestOp::read(RangeRequest::key(lane)));
     }
     for (slot, epoch) in &request.slots {
-        compares.push(is_at(keys.slot(*slot), CompareOp::Equal, *epoch));
+        compares.push(is_at(&keys.slot(*slot), *epoch));
         reads.push(look(keys.slot(*slot)));
     }
     for (slot, key, value) in &request.records {
         let record = keys.record(*slot, key);
         match value {
-            Some(value) => makes.push(TxnOp::put(record, &**value, None)),
+            Some(value) => makes.push(RequestOp::put(record, &**value)),
             None => {
-                let next = request.before.next();
-                compares.push(is_at(record.clone(), CompareOp::Less, next));
+                let next = request.before.next().0.cast_signed();
+                compares.push(Compare::older(record.as_str(), next));
                 reads.push(look(record.clone()));
-                makes.push(TxnOp::delete(record, Some(DeleteOptions::new())));
+                makes.push(RequestOp::delete(record));
             }
         }
     }
-    Txn::new().when(compares).and_then(makes).or_else(reads)
+    TxnRequest {
+        compare: compares,
+        success: makes,
+        failure: reads,
+    }
 }
 
 /// What etcd says of a batch. The reads of one that was not made come in the order of [`transaction`].
 fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
-    let (revision, _) = header_of(outcome.header());
-    let mut rows = outcome
-        .op_responses()
-        .into_iter()
-        .map(|response| match response {
-            TxnOpResponse::Get(mut read) => read.take_kvs().pop(),
-            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
-        });
-    let at = |row: Option<KeyValue>| row.map_or(0, |row| row.mod_revision());
-    let made = outcome.succeeded();
+    let (revision, _) = header_of(outcome.header.as_ref());
+    let mut rows = outcome.reads().map(<[_]>::first);
+    let at = |row: Option<&KeyValue>| revision_of(row.map_or(0, |row| row.mod_revision));
+    let made = outcome.succeeded;
     let mut answer = Answer {
         made,
         revision,
@@ -362,12 +359,12 @@ fn answer_of(outcome: &TxnResponse, request: &Request) -> Answer {
     }
     if request.lane.is_some() {
         let row = rows.next().flatten();
-        let value = row.as_ref().map_or_else(Box::default, |row| {
-            String::from_utf8_lossy(row.value()).into_owned().into()
+        let value = row.map_or_else(Box::default, |row| {
+            String::from_utf8_lossy(&row.value).into_owned().into()
         });
-        answer.lane = (revision_of(at(row)), value);
+        answer.lane = (at(row), value);
     }
-    let revisions: Vec<Revision> = rows.map(|row| revision_of(at(row))).collect();
+    let revisions: Vec<Revision> = rows.map(at).collect();
     let (slots, records) = revisions.split_at(request.slots.len().min(revisions.len()));
     answer.slots = slots.to_vec();
     answer.records = records.to_vec();

@@ -3,13 +3,12 @@
 use super::{Why, answer};
 use crate::keys::{Keys, Watched};
 use crate::limits::PUTS_PER_BATCH;
-use crate::link::Lines;
 use crate::names::Name;
+use crate::rpc::{Compare, KeyValue, Lines, RangeRequest, RequestOp, TxnRequest};
 use crate::values::{
     self, MetaValue, OrderValue, OrderWord, Process, RegistrationValue, ReportValue, RosterValue,
     RosterWord, SlotValue,
 };
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp};
 use std::collections::BTreeMap;
 
 /// What the watched keys say.
@@ -65,48 +64,46 @@ impl Seen {
 
 /// Reads the watched keys. One of ours that cannot be read is an error: what it would say is unknown.
 pub(super) async fn look(lines: &Lines, keys: &Keys) -> Result<Picture, Why> {
-    let (first, end) = keys.watched();
-    let read = GetOptions::new().with_range(end);
-    let mut read = answer(lines.kv().get(first, Some(read))).await?;
+    let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut picture = Picture::default();
-    for row in read.take_kvs() {
+    for row in read.kvs {
         let taken = picture.take(keys, &row);
-        taken.map_err(|why| format!("the key {}: {why}", String::from_utf8_lossy(row.key())))?;
+        taken.map_err(|why| format!("the key {}: {why}", String::from_utf8_lossy(&row.key)))?;
     }
     Ok(picture)
 }
 
 impl Picture {
     fn take(&mut self, keys: &Keys, row: &KeyValue) -> Result<(), values::ValueError> {
-        match keys.parse(row.key()) {
+        match keys.parse(&row.key) {
             None => {}
             Some(Watched::Order(node)) => {
-                let value: Option<OrderValue> = values::read(row.value()).ok();
+                let value: Option<OrderValue> = values::read(&row.value).ok();
                 self.node(node).order = value.map(|value| value.order);
             }
             Some(Watched::Meta) => {
-                let meta = values::read(row.value())?;
-                self.meta = Some((meta, row.value().into(), row.mod_revision()));
+                let meta = values::read(&row.value)?;
+                self.meta = Some((meta, row.value.clone(), row.mod_revision));
             }
             Some(Watched::Roster(node)) => {
-                let value: RosterValue = values::read(row.value())?;
+                let value: RosterValue = values::read(&row.value)?;
                 self.node(node).is_here = Some(value.state == RosterWord::Here);
             }
             Some(Watched::Registration(node)) => {
-                let value: RegistrationValue = values::read(row.value())?;
+                let value: RegistrationValue = values::read(&row.value)?;
                 self.node(node).registered = Some(Registered {
                     process: value.process,
                     inner: value.inner,
-                    at: row.mod_revision(),
-                    lease: row.lease(),
+                    at: row.mod_revision,
+                    lease: row.lease,
                 });
             }
             Some(Watched::Report(node)) => {
                 // One of a later version is as if it were not there.
-                self.node(node).report = values::read(row.value()).ok();
+                self.node(node).report = values::read(&row.value).ok();
             }
             Some(Watched::Slot(_)) => {
-                let value: SlotValue = values::read(row.value())?;
+                let value: SlotValue = values::read(&row.value)?;
                 let owner = value.owner;
                 if let Some((node, process)) =
                     owner.and_then(|owner| Some((Name::new(&owner.node)?, owner.process)))
@@ -147,20 +144,23 @@ pub(super) async fn order(
 ) -> Result<Option<u64>, Why> {
     let mut first = None;
     for some in nodes.chunks(PUTS_PER_BATCH) {
-        let compares = some.iter().map(|(node, registered)| {
-            Compare::mod_revision(keys.registration(node), CompareOp::Equal, registered.at)
-        });
+        let compares = some
+            .iter()
+            .map(|(node, registered)| Compare::unchanged(keys.registration(node), registered.at));
         let puts = some.iter().map(|(node, registered)| {
             let value = values::write(&OrderValue::new(registered.process, word));
-            let lease = PutOptions::new().with_lease(registered.lease);
-            TxnOp::put(keys.order(node), value, Some(lease))
+            RequestOp::put_under(registered.lease, keys.order(node), value)
         });
-        let (compares, puts): (Vec<_>, Vec<_>) = (compares.collect(), puts.collect());
-        let outcome = answer(lines.kv().txn(Txn::new().when(compares).and_then(puts))).await?;
-        if !outcome.succeeded() {
+        let orders = TxnRequest {
+            compare: compares.collect(),
+            success: puts.collect(),
+            failure: Vec::new(),
+        };
+        let outcome = answer(lines.txn(orders)).await?;
+        if !outcome.succeeded {
             return Ok(None);
         }
-        let revision = outcome.header().map_or(0, |header| header.revision());
+        let revision = outcome.header.map_or(0, |header| header.revision);
         first = first.or_else(|| u64::try_from(revision).ok());
     }
     Ok(first)

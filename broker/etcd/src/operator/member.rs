@@ -57,28 +57,22 @@ pub(super) async fn status(options: Arc<Options>, member: usize) -> EtcdMember {
 async fn ask(options: &Options, member: usize, endpoint: &str) -> Result<MemberStatus, Why> {
     let connecting = timeout(CONNECT, link::connect(options, member)).await;
     let lines = connecting.map_err(|_| "no connection in time")??;
-    let status = answer(lines.client.maintenance_client().status()).await?;
-    let own = status
-        .header()
-        .map_or((0, 0), |header| (header.cluster_id(), header.member_id()));
+    let status = answer(lines.status()).await?;
+    let header = status.header.unwrap_or_default();
     let bytes = |number: i64| u64::try_from(number).unwrap_or(0);
-    let quota = match bytes(status.db_size_quota()) {
+    let quota = match bytes(status.db_size_quota) {
         0 => timeout(CALL, quota(options, endpoint)).await.ok().flatten(),
         said => Some(said),
     };
     Ok(MemberStatus {
-        version: status.version().into(),
-        etcd: own.0,
-        leads: status.leader() == own.1,
-        has_leader: status.leader() != 0,
-        size: bytes(status.db_size()),
-        used: bytes(status.raft_used_db_size()),
+        version: status.version.into(),
+        etcd: header.cluster_id,
+        leads: status.leader == header.member_id,
+        has_leader: status.leader != 0,
+        size: bytes(status.db_size),
+        used: bytes(status.db_size_in_use),
         quota,
-        alarms: status
-            .errors()
-            .iter()
-            .map(|text| text.as_str().into())
-            .collect(),
+        alarms: status.errors.into_iter().map(Into::into).collect(),
     })
 }
 

@@ -22,11 +22,13 @@ use crate::config::Options;
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::limits::{CALL, CONNECT};
-use crate::link::{self, Lines};
+use crate::link;
 use crate::names::Name;
+use crate::rpc::Lines;
 use look::Picture;
 use std::future::Future;
 use tokio::time::timeout;
+use tonic::Status;
 
 /// Why etcd cannot be asked, in one line.
 pub(crate) type Why = Box<str>;
@@ -87,10 +89,10 @@ fn is_full(why: &str) -> bool {
 }
 
 /// The answer of a call, which is awaited for [`CALL`].
-async fn answer<T>(call: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, Why> {
+async fn answer<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Why> {
     match timeout(CALL, call).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Failure::of(&error).to_string().into()),
+        Ok(Err(status)) => Err(Failure::of(&status).to_string().into()),
         Err(_) => Err(Failure::late().to_string().into()),
     }
 }

@@ -4,8 +4,8 @@ use super::{Why, answer, block_on, connect};
 use crate::config::Options;
 use crate::keys::{Keys, Watched};
 use crate::names::Name;
+use crate::rpc::{Compare, RangeRequest, RequestOp, TxnRequest};
 use crate::values::{self, SlotValue};
-use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp};
 use std::fmt;
 
 /// What becomes of the slots of a node that is removed.
@@ -80,18 +80,16 @@ pub fn remove(
     let keys = Keys::new(&cluster);
     block_on(async {
         let lines = connect(options).await?;
-        let (first, end) = keys.watched();
-        let read = GetOptions::new().with_range(end);
-        let mut read = answer(lines.kv().get(first, Some(read))).await?;
+        let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
         let (mut member, mut owned) = (None, 0);
-        for row in read.take_kvs() {
-            match keys.parse(row.key()) {
-                Some(Watched::Roster(found)) if found == node => member = Some(row.mod_revision()),
+        for row in read.kvs {
+            match keys.parse(&row.key) {
+                Some(Watched::Roster(found)) if found == node => member = Some(row.mod_revision),
                 Some(Watched::Registration(found)) if found == node => {
                     return Err(RemoveError::Registered);
                 }
                 Some(Watched::Slot(_)) => {
-                    let slot: Option<SlotValue> = values::read(row.value()).ok();
+                    let slot: Option<SlotValue> = values::read(&row.value).ok();
                     let owner = slot.and_then(|slot| slot.owner);
                     owned += usize::from(owner.is_some_and(|owner| *owner.node == *node.as_str()));
                 }
@@ -104,13 +102,14 @@ pub fn remove(
             return Err(RemoveError::Owner(owned));
         }
         let (roster, live) = (keys.roster(&node), keys.registration(&node));
-        let unchanged = Compare::mod_revision(roster.as_str(), CompareOp::Equal, member);
-        let unregistered = Compare::create_revision(live, CompareOp::Equal, 0);
-        let removal = Txn::new()
-            .when([unchanged, unregistered])
-            .and_then([TxnOp::delete(roster, None)]);
-        let outcome = answer(lines.kv().txn(removal)).await?;
-        match outcome.succeeded() {
+        let unchanged = Compare::unchanged(roster.as_str(), member);
+        let removal = TxnRequest {
+            compare: vec![unchanged, Compare::absent(live)],
+            success: vec![RequestOp::delete(roster)],
+            failure: Vec::new(),
+        };
+        let outcome = answer(lines.txn(removal)).await?;
+        match outcome.succeeded {
             true => Ok(owned),
             false => Err(RemoveError::Changed),
         }

@@ -5,10 +5,9 @@ use super::{Session, Why, answer, block_on, is_full};
 use crate::config::Options;
 use crate::keys::{Keys, Watched};
 use crate::limits::{REPORTS_EVERY, REPORTS_WAIT};
-use crate::link::Lines;
 use crate::names::Name;
+use crate::rpc::{Lines, RangeRequest};
 use crate::values::{self, OrderWord, ReportValue};
-use etcd_client::GetOptions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
@@ -84,12 +83,10 @@ async fn ask(lines: &Lines, keys: &Keys) -> Result<(Vec<Name>, u64), Why> {
 }
 
 async fn read(lines: &Lines, keys: &Keys) -> Result<Vec<(Name, ReportValue)>, Why> {
-    let (first, end) = keys.reports();
-    let read = GetOptions::new().with_range(end);
-    let mut read = answer(lines.kv().get(first, Some(read))).await?;
-    let rows = read.take_kvs();
-    let reports = rows.iter().filter_map(|row| match keys.parse(row.key()) {
-        Some(Watched::Report(node)) => Some((node, values::read(row.value()).ok()?)),
+    let read = answer(lines.range(RangeRequest::range(keys.reports()))).await?;
+    let rows = read.kvs.iter();
+    let reports = rows.filter_map(|row| match keys.parse(&row.key) {
+        Some(Watched::Report(node)) => Some((node, values::read(&row.value).ok()?)),
         Some(Watched::Slot(_) | Watched::Registration(_) | Watched::Roster(_)) => None,
         Some(Watched::Order(_) | Watched::Meta) | None => None,
     });

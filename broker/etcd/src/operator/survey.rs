@@ -5,13 +5,12 @@ use super::{Why, answer, block_on, connect};
 use crate::config::{InnerAddress, Options};
 use crate::keys::{Keys, Watched};
 use crate::limits::FOREIGN_KEYS_MAX;
-use crate::link::Lines;
 use crate::names::{Name, shown};
+use crate::rpc::{KeyValue, Lines, RangeRequest};
 use crate::values::{
     self, MetaValue, OwnerValue, RegistrationValue, RosterValue, SlotValue, ValueError,
 };
 use broker_core::cluster::limits::SLOTS;
-use etcd_client::{GetOptions, KeyValue};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::spawn_local;
@@ -94,22 +93,20 @@ pub fn survey(options: &Options, cluster: &str) -> Result<Survey, Box<str>> {
 
 async fn keys(options: &Options, keys: &Keys) -> Result<Survey, Why> {
     let lines = connect(options).await?;
-    let (first, end) = keys.watched();
-    let read = GetOptions::new().with_range(end);
-    let mut read = answer(lines.kv().get(first, Some(read))).await?;
+    let read = answer(lines.range(RangeRequest::range(keys.watched()))).await?;
     let mut survey = Survey {
-        revision: read
-            .header()
-            .map_or(0, etcd_client::ResponseHeader::revision),
+        revision: read.header.map_or(0, |header| header.revision),
         ..Survey::default()
     };
-    survey.take(keys, &read.take_kvs());
-    for (first, end) in keys.of_others() {
-        let some = GetOptions::new().with_range(end).with_keys_only();
-        let some = some.with_limit(FOREIGN_KEYS_MAX);
-        let mut found = answer(lines.kv().get(first, Some(some))).await?;
-        let found = found.take_kvs();
-        survey.strangers.extend(found.iter().map(text));
+    survey.take(keys, &read.kvs);
+    for place in keys.of_others() {
+        let some = RangeRequest {
+            limit: FOREIGN_KEYS_MAX,
+            keys_only: true,
+            ..RangeRequest::range(place)
+        };
+        let found = answer(lines.range(some)).await?;
+        survey.strangers.extend(found.kvs.iter().map(text));
     }
     survey.is_compacted = is_compacted(&lines, keys).await;
     Ok(survey)
@@ -117,8 +114,12 @@ async fn keys(options: &Options, keys: &Keys) -> Result<Survey, Why> {
 
 /// Whether the first revision is gone.
 async fn is_compacted(lines: &Lines, keys: &Keys) -> bool {
-    let first = GetOptions::new().with_revision(1).with_keys_only();
-    let read = answer(lines.kv().get(keys.meta(), Some(first))).await;
+    let first = RangeRequest {
+        revision: 1,
+        keys_only: true,
+        ..RangeRequest::key(keys.meta())
+    };
+    let read = answer(lines.range(first)).await;
     read.is_err_and(|why| why.contains("has been compacted"))
 }
 
@@ -128,7 +129,7 @@ impl Survey {
         let mut owners = Vec::new();
         let mut known = 0;
         for row in rows {
-            let taken = match keys.parse(row.key()) {
+            let taken = match keys.parse(&row.key) {
                 None => {
                     self.strangers.push(text(row));
                     Ok(())
@@ -139,7 +140,7 @@ impl Survey {
                 Some(Watched::Registration(node)) => self.registration(&node, row).map(|process| {
                     processes.insert(node.as_str().to_owned(), process);
                 }),
-                Some(Watched::Slot(_)) => values::read(row.value()).map(|slot: SlotValue| {
+                Some(Watched::Slot(_)) => values::read(&row.value).map(|slot: SlotValue| {
                     known += 1;
                     owners.push(slot.owner);
                 }),
@@ -155,14 +156,14 @@ impl Survey {
     }
 
     fn meta(&mut self, row: &KeyValue) -> Result<(), ValueError> {
-        let meta: MetaValue = values::read(row.value())?;
+        let meta: MetaValue = values::read(&row.value)?;
         let (id, slots) = (meta.id, meta.slots);
         self.meta = Some(Meta { id, slots });
         Ok(())
     }
 
     fn member(&mut self, node: &Name, row: &KeyValue) -> Result<(), ValueError> {
-        let value: RosterValue = values::read(row.value())?;
+        let value: RosterValue = values::read(&row.value)?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
         status.is_here = value.state == values::RosterWord::Here;
         status.inner = Some(value.inner());
@@ -170,7 +171,7 @@ impl Survey {
     }
 
     fn registration(&mut self, node: &Name, row: &KeyValue) -> Result<values::Process, ValueError> {
-        let value: RegistrationValue = values::read(row.value())?;
+        let value: RegistrationValue = values::read(&row.value)?;
         let status = self.nodes.entry(node.as_str().into()).or_default();
         status.registration = Some(Registration {
             start: value.process.start,
@@ -192,5 +193,5 @@ impl Survey {
 }
 
 fn text(row: &KeyValue) -> String {
-    shown(&String::from_utf8_lossy(row.key()))
+    shown(&String::from_utf8_lossy(&row.key))
 }

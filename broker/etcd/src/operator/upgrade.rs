@@ -4,7 +4,7 @@ use super::look::{Picture, look};
 use super::{Session, Why, answer, block_on};
 use crate::config::Options;
 use crate::names::Name;
-use etcd_client::{Compare, CompareOp, Txn, TxnOp};
+use crate::rpc::{Compare, RequestOp, TxnRequest};
 use serde_json::Value;
 use std::fmt;
 
@@ -83,17 +83,19 @@ pub fn finish_upgrade(options: &Options, cluster: &str) -> Result<Raised, Upgrad
             return Ok(raised);
         }
         let changed = with_lowest(text, raised.to).ok_or(UpgradeError::NoCluster)?;
-        let put = TxnOp::put(keys.meta(), changed, None);
-        let mut compares = vec![Compare::mod_revision(keys.meta(), CompareOp::Equal, *at)];
         // No other node than these may have registered, nor one of these again: none has been read since.
         let (first, end) = keys.registrations();
         let newest = picture.nodes.values();
         let newest = newest.filter_map(|seen| Some(seen.registered.as_ref()?.at));
         let after = newest.max().unwrap_or(0) + 1;
-        let unchanged = Compare::mod_revision(first, CompareOp::Less, after).with_range(end);
-        compares.push(unchanged);
-        let outcome = answer(lines.kv().txn(Txn::new().when(compares).and_then([put]))).await?;
-        if outcome.succeeded() {
+        let same_nodes = Compare::older(first, after).up_to(end);
+        let change = TxnRequest {
+            compare: vec![Compare::unchanged(keys.meta(), *at), same_nodes],
+            success: vec![RequestOp::put(keys.meta(), changed)],
+            failure: Vec::new(),
+        };
+        let outcome = answer(lines.txn(change)).await?;
+        if outcome.succeeded {
             Ok(raised)
         } else {
             Err(UpgradeError::Changed)

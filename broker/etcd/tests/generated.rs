@@ -1,0 +1,36 @@
+//! `src/rpc/generated.rs` is what the generator makes of `proto/rpc.proto`. After a change of the latter, or of the
+//! generator's version: `RENEW=1 cargo test -p broker-etcd --test generated`, then look at the difference.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn the_generated_code_is_that_of_the_proto_file() {
+    let protoc = std::env::var_os("PROTOC").unwrap_or_else(|| "protoc".into());
+    if Command::new(protoc).arg("--version").output().is_err() {
+        return eprintln!("skipped: no protoc, of the package protobuf-compiler");
+    }
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");
+    fs::create_dir_all(&made).expect("a directory under target/");
+    tonic_prost_build::configure()
+        .build_server(false)
+        .build_transport(false)
+        // What has a secret is not printed.
+        .skip_debug(["AuthenticateRequest", "AuthenticateResponse"])
+        .emit_rerun_if_changed(false)
+        .out_dir(&made)
+        .compile_protos(&[package.join("proto/rpc.proto")], &[package.join("proto")])
+        .expect("protoc reads the file");
+    let made = fs::read_to_string(made.join("etcdserverpb.rs")).expect("generated code");
+    let kept = package.join("src/rpc/generated.rs");
+    if std::env::var_os("RENEW").is_some() {
+        fs::write(&kept, &made).expect("the file is written");
+    }
+    let kept = fs::read_to_string(kept).expect("the file");
+    assert!(
+        kept == made,
+        "not what is in the repository: RENEW=1 cargo test -p broker-etcd --test generated"
+    );
+}
