@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`config`] | file and flags to one immutable [`Settings`](broker_core::settings::Settings) |
 //! | `files` | whole files, read within a bound |
-//! | `etcd_files` | how etcd is reached: certificates, password; with the feature `cluster` |
+//! | `etcd_files` | how etcd is reached: certificates, password |
 //! | [`registry`] | channel records on a disk |
 //! | [`edge`] | descriptors, TLS, the drive loop |
 //! | [`memory`] | what the process may hold at most |
@@ -17,21 +17,18 @@
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
 //! | [`version`] | which build this is |
-//! | `cluster_admin` | subcommands that ask etcd; with the feature `cluster` |
-//! | `etcd` | several nodes, with the feature `cluster`; nothing uses it yet |
+//! | [`cluster_admin`] | subcommands that ask etcd |
+//! | [`etcd`] | several nodes |
 
-#[cfg(feature = "cluster")]
 pub use broker_etcd as etcd;
 
 mod admin_client;
 pub mod backup;
 pub mod certificate;
-#[cfg(feature = "cluster")]
 pub mod cluster_admin;
 pub mod config;
 pub mod edge;
 pub mod env;
-#[cfg(feature = "cluster")]
 mod etcd_files;
 mod files;
 pub mod memory;

@@ -1,7 +1,6 @@
 //! The binary `broker`: flags, configuration, then the server.
 
 use broker::backup;
-#[cfg(feature = "cluster")]
 use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::env;
@@ -33,13 +32,7 @@ fn main() -> ExitCode {
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
         Command::Version(flags) => print(&version::text(flags)),
         Command::Trace(flags) => trace::run(flags, &mut std::io::stdout()),
-        #[cfg(feature = "cluster")]
         Command::Cluster(flags) => cluster_admin::run(flags, &mut std::io::stdout()),
-        #[cfg(not(feature = "cluster"))]
-        Command::Cluster(_) => Err(Failure::Configuration(format!(
-            "heliograph cluster: {}",
-            server::NO_ETCD
-        ))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -175,14 +175,12 @@ fn of_the_cluster(settings: &Settings, edge: &EdgeSettings) -> Vec<Term> {
         let records = LIST_MERGED_MAX * LISTED_BYTES;
         let pages = Term::once("pages of all nodes", LISTS_OF_NODES_MAX, records);
         terms.extend([parcels, pages]);
-        #[cfg(feature = "cluster")]
         terms.extend(of_the_node());
     }
     terms
 }
 
 /// What the thread holds that follows the cluster in etcd.
-#[cfg(feature = "cluster")]
 fn of_the_node() -> [Term; 4] {
     use broker_etcd::limits::{
         CHANGES_MAX, INCOMING_BYTES_MAX, MAIL_BYTES_MAX, OUTGOING_BYTES_MAX, STRANGER_BYTES,
@@ -352,7 +350,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "cluster")]
     fn a_node_on_etcd_takes_704_mib_more() {
         let mut settings = Settings::default();
         settings.cluster.name = Some("prod".into());

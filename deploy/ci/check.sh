@@ -33,7 +33,7 @@ main() {
   step 600 "install: crates" cargo fetch --locked
   # The whole workspace in each step that builds, so that dependencies have the same features and are built once.
   step 60 "format" cargo fmt --all --check
-  step 900 "lints" cargo clippy --workspace --all-targets --locked --features broker/cluster -- -D warnings
+  step 900 "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
   step 1800 "tests" cargo test --no-fail-fast --workspace --locked --lib --bins --examples --tests -- --show-output
   step 300 "supply chain" cargo test --workspace --locked --test supply -- --include-ignored --nocapture
   sed -n 's/^supply: /    /p' "$logs/supply-chain.log"
@@ -41,13 +41,11 @@ main() {
   step 900 "tests with real clients" cargo test --workspace --locked --test live -- --ignored clients:: client_coturn::
   # One after the other: each is a browser, which wants the machine for itself.
   step 300 "tests with a real browser" cargo test --workspace --locked --test live -- --ignored client_browser:: --test-threads 1
-  # Units that only this feature has, and the rest once more.
-  step 600 "tests of units, on etcd" cargo test --workspace --locked --features broker/cluster --lib --bins
   # Each waits for leases to end, and is idle meanwhile.
-  step 900 "tests with etcd" cargo test --workspace --locked --features broker/cluster --test etcd -- --ignored --show-output --test-threads 4
-  step 900 "tests of clusters" cargo test --workspace --locked --features broker/cluster --test live -- --ignored --show-output cluster_etcd:: --test-threads 2
+  step 900 "tests with etcd" cargo test --workspace --locked --test etcd -- --ignored --show-output --test-threads 4
+  step 900 "tests of clusters" cargo test --workspace --locked --test live -- --ignored --show-output cluster_etcd:: --test-threads 2
   # The same, on hosts of their own: their network is root's.
-  step 900 "tests of clusters on hosts that fail" cargo test --workspace --locked --features broker/cluster --test live -- --include-ignored --show-output cluster_netns:: --test-threads 3
+  step 900 "tests of clusters on hosts that fail" cargo test --workspace --locked --test live -- --include-ignored --show-output cluster_netns:: --test-threads 3
   step 300 "signatures of a real client" cargo test --workspace --locked --test sigv4 -- --ignored
   step 300 "documentation tests" cargo test --workspace --locked --doc
   step 300 "model of the wake protocol" model
@@ -56,7 +54,7 @@ main() {
   step 300 "simulation of clusters, short" env CLUSTER_SEEDS="${CLUSTER_SEEDS:-5000}" cargo test --workspace --locked --test cluster_sim
   step 600 "benches, each once" cargo test --workspace --locked --bench '*'
   # One at a time, as a user builds them: together they would share features that neither has alone.
-  # Without protoc, which the default build must not need.
+  # Without protoc, which a build must not need.
   step 900 "release binary: broker" env PROTOC=/nonexistent cargo build --release --locked -p broker
   step 900 "release binary: loadgen" cargo build --release --locked -p loadgen
   rm -f "$unfinished"
@@ -172,8 +170,7 @@ debian_packages() {
   [ -n "$(command -v etcdctl)" ] || missing+=(etcd-client)
   [ -n "$(command -v faketime)" ] || missing+=(faketime)   # a node's wall clock
   [ -n "$(command -v ip)" ] || missing+=(iproute2)   # networks of tests
-  [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # the crate etcd-client is built with it, and with files of
-  [ -e /usr/include/google/protobuf/descriptor.proto ] || missing+=(libprotobuf-dev)
+  [ -n "$(command -v protoc)" ] || missing+=(protobuf-compiler)   # a test compares generated code
   [ "${#missing[@]}" -gt 0 ] || return 0
   echo "missing: ${missing[*]}"
   if [ "$(id -u)" -ne 0 ]; then

@@ -50,7 +50,6 @@ impl Draft {
     }
 
     /// Forgets what is wrong with other keys than those of one table. A text that is no TOML stays wrong.
-    #[cfg(feature = "cluster")]
     pub(crate) fn only(&mut self, table: &str) {
         self.faults.retain(|fault| {
             let rest = fault.key.strip_prefix(table);

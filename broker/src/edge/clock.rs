@@ -89,7 +89,6 @@ pub(super) fn thread_time() -> Duration {
 }
 
 /// What the clocks of shards show, unless a test has moved them.
-#[cfg(feature = "cluster")]
 pub(crate) fn shards_now() -> Now {
     Now(ms(Instant::now().saturating_duration_since(start())))
 }

@@ -44,7 +44,6 @@ mod tunnel;
 
 pub use clock::Shift;
 pub(crate) use clock::calendar;
-#[cfg(feature = "cluster")]
 pub(crate) use clock::shards_now;
 pub use counts::{AcceptErrors, EdgeCounts, Handshakes};
 pub use inner::InnerRefusals;

@@ -134,17 +134,10 @@ fn cluster(settings: &Settings, draft: &mut Draft) {
 }
 
 /// The files by which etcd is reached.
-#[cfg(feature = "cluster")]
 fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
     for fault in crate::etcd_files::options(etcd).err().unwrap_or_default() {
         draft.fault(fault.key, fault.path.display(), fault.rule);
     }
-}
-
-/// A binary that knows no etcd.
-#[cfg(not(feature = "cluster"))]
-fn etcd(etcd: &broker_core::settings::Etcd, draft: &mut Draft) {
-    draft.fault("cluster.etcd", etcd.endpoints.join(" "), NO_ETCD);
 }
 
 /// Warnings, if a certificate is named.
@@ -184,11 +177,6 @@ fn of_credentials(
     draft.fault("credentials", path, rule);
     None
 }
-
-/// What a binary answers that knows no etcd.
-#[cfg(not(feature = "cluster"))]
-pub const NO_ETCD: &str =
-    "allowed in a binary built for it: `cargo build --release -p broker --features cluster`";
 
 /// Shortest admin token.
 const TOKEN_MIN: usize = 16;

@@ -28,10 +28,6 @@ pub(super) struct Cluster {
 }
 
 /// What is needed where the nodes agree in etcd on who owns what.
-#[cfg_attr(
-    not(feature = "cluster"),
-    expect(dead_code, reason = "nothing follows the cluster")
-)]
 pub(super) struct EtcdPart {
     /// The cluster's name.
     pub(super) name: String,

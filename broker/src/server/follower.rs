@@ -13,16 +13,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeNews {
     /// An operator wants the process to end in order.
-    #[cfg_attr(
-        not(feature = "cluster"),
-        expect(dead_code, reason = "no node reports anything")
-    )]
     Drain,
     /// It has ended.
-    #[cfg_attr(
-        not(feature = "cluster"),
-        expect(dead_code, reason = "no node reports anything")
-    )]
     Ended(Ending),
 }
 

@@ -23,10 +23,6 @@ mod failure;
 mod follower;
 mod link;
 mod listeners;
-#[cfg(feature = "cluster")]
-mod node;
-#[cfg(not(feature = "cluster"))]
-#[path = "node_absent.rs"]
 mod node;
 mod pulse;
 mod ready;
@@ -40,11 +36,8 @@ mod threads;
 mod tries;
 mod watch;
 
-#[cfg(not(feature = "cluster"))]
-pub use check::NO_ETCD;
 pub(crate) use check::token;
 pub use check::{Checked, check};
-#[cfg(feature = "cluster")]
 pub(crate) use cluster::secret as cluster_secret;
 pub(crate) use environment::NAMES;
 pub use failure::Failure;

@@ -323,7 +323,6 @@ mod tests {
         assert_eq!(watch(news).serve(), Err(follower::died()));
     }
 
-    #[cfg(feature = "cluster")]
     #[test]
     fn a_node_that_says_how_it_ended_did_not_die() {
         let (reports, news) = unbounded();

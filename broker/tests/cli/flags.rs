@@ -149,19 +149,8 @@ fn presign_prints_a_url_or_names_what_is_missing() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// A binary without etcd has the command, so that its help is there, and says how to get one that can do it.
-#[cfg(not(feature = "cluster"))]
 #[test]
-fn without_the_cargo_feature_the_commands_of_clusters_say_how_to_build_them() {
-    let directory = Directory::new();
-    for words in [&["status"][..], &["remove", "n1", "--lost"]] {
-        let words = [&["cluster", "--config", "c.toml"], words].concat();
-        let output = run(broker(&words).current_dir(&directory.0));
-        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        let rule = "heliograph cluster: allowed in a binary built for it: `cargo build --release -p broker --features \
-                    cluster`\n";
-        assert_eq!(stderr(&output), rule);
-    }
+fn the_help_of_clusters_names_their_commands() {
     let help = run(&mut broker(&["cluster", "--help"]));
     assert_eq!(help.status.code(), Some(0));
     for command in ["status", "check", "remove", "import", "export", "dns"] {

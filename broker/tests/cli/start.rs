@@ -76,7 +76,6 @@ fn limited(limit: &str, shards: usize) -> Output {
         .current_dir(&directory.0))
 }
 
-#[cfg(feature = "cluster")]
 #[test]
 fn the_port_for_messages_of_nodes_is_checked() {
     let directory = Directory::new();

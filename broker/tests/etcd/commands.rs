@@ -472,7 +472,6 @@ fn without_etcd_every_command_ends_and_says_so() {
 }
 
 #[test]
-#[ignore = "deploy/ci/check.sh runs it by name, with the feature"]
 fn a_configuration_without_etcd_or_with_a_wrong_file_is_refused() {
     let place = Place::with("https://127.0.0.1:1", "etcd_ca = 'absent'");
     let said = place.run(&["status"]);

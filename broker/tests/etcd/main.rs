@@ -1,5 +1,4 @@
 //! `heliograph cluster` against a real etcd, which each test starts on loopback with a directory of its own.
-#![cfg(feature = "cluster")]
 #![expect(clippy::unwrap_used, reason = "a test fails where it is")]
 
 mod commands;

@@ -22,6 +22,18 @@ fn idle_shards_take_small_pages() {
     assert!(kib <= 64 * 1024, "{} shards hold {kib} KiB", broker.shards);
 }
 
+/// Without `[cluster]` nothing follows one: neither a thread nor what it would hold. (`cluster_etcd::meeting` sees the
+/// thread in a node.)
+#[test]
+fn one_process_has_no_thread_of_a_cluster() {
+    let broker = Broker::dev(2);
+    broker.scrape();
+    let mut threads = broker.threads();
+    threads.retain(|name| !name.starts_with("shard-"));
+    threads.sort();
+    assert_eq!(threads, ["log", "side", "store"]);
+}
+
 /// Clients that connected at different moments are pinged on whole seconds. They do not answer, so every turn is the
 /// shard's own: one for the pings of a second, and one every other second for the main thread, which reads counters.
 #[test]

@@ -72,9 +72,7 @@ mod client_browser;
 mod client_coturn;
 mod clients;
 mod cluster;
-#[cfg(feature = "cluster")]
 mod cluster_etcd;
-#[cfg(feature = "cluster")]
 mod cluster_netns;
 mod configured;
 mod confined;

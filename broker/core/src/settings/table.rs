@@ -328,8 +328,7 @@ pub const KEYS: &[Key] = &[
                 Ok(())
             },
         })
-        .doc("instead of map_file: the members of etcd, 16 at most. In a binary with the cargo feature `cluster` \
-              only"),
+        .doc("instead of map_file: the members of etcd, 16 at most"),
     Key::new("cluster.etcd_ca", path!(cluster.etcd.ca))
         .doc("PEM file of the authorities that sign the members' certificates; needed by https:// alone"),
     Key::new("cluster.etcd_cert", path!(cluster.etcd.cert))

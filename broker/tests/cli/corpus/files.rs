@@ -2,17 +2,6 @@
 
 use super::Case;
 
-#[cfg(feature = "cluster")]
-const ETCD: &[&str] = &[
-    "c.toml:9:11: cluster.etcd_ca = absent: allowed a file that can be read: No such file or directory (os error 2)",
-];
-
-#[cfg(not(feature = "cluster"))]
-const ETCD: &[&str] = &[
-    "c.toml:8:8: cluster.etcd = https://a:1: allowed in a binary built for it: `cargo build --release -p broker \
-     --features cluster`",
-];
-
 pub(super) const CASES: &[Case] = &[
     (
         "{keys}|[cluster]|name = 'prod'|node = 'n3'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'file'|\
@@ -34,12 +23,14 @@ pub(super) const CASES: &[Case] = &[
             "c.toml:8:12: cluster.map_file = bad.map: line 2: slot 7: allowed one node",
         ],
     ),
-    // Without the cargo feature no file of etcd is looked at.
     (
         "{keys}|[cluster]|name = 'prod'|node = 'n1'|listen = '127.0.0.1:0'|link = 'plain'|secret_file = 'good.secret'|\
          etcd = ['https://a:1']|etcd_ca = 'absent'|etcd_cert = 'own.pem'|etcd_key = 'empty'",
         "{one}",
-        ETCD,
+        &[
+            "c.toml:9:11: cluster.etcd_ca = absent: allowed a file that can be read: No such file or directory (os \
+             error 2)",
+        ],
     ),
     (
         "credentials = 'absent.toml'",

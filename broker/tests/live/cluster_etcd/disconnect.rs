@@ -13,7 +13,7 @@ const ALL: &str = "{\"role\":\"all\"}";
 const LINE: &str = "operation=\"Disconnect\"";
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn any_node_closes_connections_of_a_channel() {
     let Some(nodes) = Nodes::start(2) else { return };
     let owner = nodes.largest();
@@ -68,7 +68,7 @@ fn any_node_closes_connections_of_a_channel() {
 
 /// Whether the owner will have done it nobody knows; it is not asked again.
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn an_owner_that_does_not_answer_is_asked_once() {
     let Some(nodes) = Nodes::start(1) else { return };
     let owner = nodes.largest();

@@ -44,7 +44,7 @@ fn all(nodes: &Nodes, first: usize, prefix: &str, page: usize) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn any_node_lists_the_channels_of_all() {
     let Some(nodes) = Nodes::start(2) else { return };
     let wanted: Vec<String> = (10..40).map(|number| format!("cam{number}")).collect();
@@ -140,7 +140,7 @@ fn operators(nodes: &Nodes, wanted: &[String]) {
 
 /// While slots move a page has all channels, or is refused.
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn no_list_is_incomplete_while_slots_move() {
     let Some(mut nodes) = Nodes::start(2) else {
         return;

@@ -9,16 +9,21 @@ use broker_core::control::node_label;
 use serde_json::json;
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn who_is_connected_to_whichever_node_meets() {
     if let Some(nodes) = Nodes::start(2) {
         meet(&nodes);
+        for (_, node) in nodes.all() {
+            let threads = node.threads();
+            let follow = threads.iter().filter(|name| *name == "cluster");
+            assert_eq!(follow.count(), 1, "{threads:?}");
+        }
     }
 }
 
 /// With encrypted links, messages on a port of their own, and endpoints that name the owner.
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn endpoints_name_the_owner_and_any_node_passes_on() {
     let Some(nodes) = Nodes::linked(Link::Direct, 2) else {
         return;

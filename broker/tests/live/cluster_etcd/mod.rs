@@ -1,5 +1,5 @@
-//! Three nodes that agree in an etcd on who owns what; all of it on loopback. Ignored but where `deploy/ci/check.sh`
-//! builds the broker with the cargo feature `cluster`.
+//! Three nodes that agree in an etcd on who owns what; all of it on loopback. `deploy/ci/check.sh` runs them by
+//! name.
 //!
 //! * [`meeting`]: what must work, through any node.
 //! * [`lists`]: what all nodes answer together; [`disconnect`]: what one of them is to do for another.

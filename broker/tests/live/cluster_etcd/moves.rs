@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Nothing that was accepted is lost, every peer gets a close frame, and the others serve those that come back.
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn a_node_that_drains_gives_its_channels_and_what_waits_on_them() {
     let Some(mut nodes) = Nodes::start(2) else {
         return;
@@ -66,7 +66,7 @@ fn a_node_that_drains_gives_its_channels_and_what_waits_on_them() {
 }
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn the_channels_of_a_node_that_is_killed_are_admitted_elsewhere() {
     let Some(mut nodes) = Nodes::start(1) else {
         return;
@@ -91,7 +91,7 @@ fn the_channels_of_a_node_that_is_killed_are_admitted_elsewhere() {
 }
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn a_node_that_is_killed_and_started_has_its_channels_at_once() {
     let Some(mut nodes) = Nodes::start(1) else {
         return;

@@ -43,7 +43,7 @@ fn run(nodes: &Nodes, words: &[&str]) -> Said {
 }
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn a_node_drains_because_an_operator_asks_elsewhere() {
     let Some(mut nodes) = Nodes::start(2) else {
         return;
@@ -118,7 +118,7 @@ fn a_node_drains_because_an_operator_asks_elsewhere() {
 }
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn nodes_have_equal_parts_after_a_rebalance() {
     let Some(mut nodes) = Nodes::start(1) else {
         return;
@@ -155,7 +155,7 @@ fn nodes_have_equal_parts_after_a_rebalance() {
 }
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn a_program_that_is_too_old_for_its_cluster_does_not_start() {
     let Some(mut nodes) = Nodes::start(1) else {
         return;

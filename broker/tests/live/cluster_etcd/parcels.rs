@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What 60 viewers left for a master that is not there, half a mebibyte each.
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn thirty_mebibytes_wait_at_the_next_owner_in_their_order() {
     let Some(mut nodes) = Nodes::configured(&NONE, CONFIG) else {
         return;

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn each_inner_port_gets_tunnels() {
     let Some(nodes) = Nodes::start(2) else { return };
     let owner = nodes.largest();
@@ -45,7 +45,7 @@ fn each_inner_port_gets_tunnels() {
 
 /// Nodes that know each other by the name of their host.
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn nodes_reach_each_other_by_name() {
     let Some(mut nodes) = Nodes::linked(Link::Named, 2) else {
         return;

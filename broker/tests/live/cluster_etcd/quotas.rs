@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const CHANNELS: usize = 6;
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn quotas_of_an_account_are_those_of_all_nodes_together() {
     let config = format!(
         "[limits]\nchannels_per_account = {CHANNELS}\n[quotas]\naccount_describe = {{ rate = 3, burst = 30 }}\n"

@@ -11,7 +11,7 @@ use std::time::Duration;
 const TAKEN_WITHIN: Duration = Duration::from_secs(40);
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn slots_that_come_and_go_are_logged_with_owner_and_reason() {
     let Some(mut nodes) = Nodes::start(1) else {
         return;

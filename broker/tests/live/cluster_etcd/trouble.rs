@@ -6,7 +6,7 @@ use crate::process::until;
 use std::time::{Duration, Instant};
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn without_etcd_peers_meet_and_changes_are_refused() {
     let Some(mut nodes) = Nodes::start(1) else {
         return;
@@ -46,7 +46,7 @@ fn without_etcd_peers_meet_and_changes_are_refused() {
 
 /// Its slots are taken meanwhile; when it goes on it admits to none of them, and lets its connections go.
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn a_node_that_stood_still_admits_nobody_to_what_others_have() {
     let Some(nodes) = Nodes::start(1) else { return };
     let owner = nodes.largest();

@@ -17,7 +17,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 #[test]
-#[ignore = "needs etcd and the cargo feature `cluster`"]
+#[ignore = "needs etcd"]
 fn requests_wait_three_seconds_for_their_owner() {
     let Some(mut nodes) = start(&[], "") else {
         return;

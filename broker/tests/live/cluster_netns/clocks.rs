@@ -11,7 +11,7 @@ use serde_json::json;
 
 /// An hour ahead, then an hour behind; answers have the time of the node's clock.
 #[test]
-#[ignore = "needs etcd, root, faketime and the cargo feature `cluster`"]
+#[ignore = "needs etcd, root and faketime"]
 fn a_wall_clock_that_jumps_moves_nothing() {
     let setup = Setup {
         library: Some(LIBRARY),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Cut off in both directions, then another node in one: it lets go before others take, and passes clients on when the
 /// link is mended.
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn a_node_that_nobody_answers_lets_go_before_others_take() {
     let Some(nodes) = Nodes::on_hosts() else {
         return;
@@ -60,7 +60,7 @@ fn until_one_leader(nodes: &Nodes) {
 
 /// First a node has no etcd, then two nodes have no link: nothing moves.
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn a_node_without_etcd_and_nodes_without_a_link_go_on() {
     let Some(nodes) = Nodes::on_hosts() else {
         return;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Its node and the member of etcd that leads go at once, without a word.
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn channels_of_a_host_that_is_lost_with_etcds_leader_are_admitted_elsewhere() {
     let Some(mut nodes) = Nodes::on_hosts() else {
         return;
@@ -38,7 +38,7 @@ fn channels_of_a_host_that_is_lost_with_etcds_leader_are_admitted_elsewhere() {
 }
 
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn after_a_power_cut_every_node_has_its_own_channels() {
     let Some(mut nodes) = Nodes::on_hosts() else {
         return;

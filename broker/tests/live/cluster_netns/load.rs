@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-#[ignore = "needs etcd, root, loadgen beside the broker and the cargo feature `cluster`"]
+#[ignore = "needs etcd, root and loadgen beside the broker"]
 fn channels_of_a_killed_and_a_drained_node_meet_again_and_others_lose_nothing() {
     let Some(mut nodes) = Nodes::on_hosts() else {
         return;

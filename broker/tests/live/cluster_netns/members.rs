@@ -9,7 +9,7 @@ use crate::process::{Broker, until};
 use std::time::{Duration, Instant};
 
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn a_leader_that_is_killed_and_members_that_freeze_move_nothing() {
     let Some(mut nodes) = Nodes::on_hosts() else {
         return;
@@ -46,7 +46,7 @@ fn a_leader_that_is_killed_and_members_that_freeze_move_nothing() {
 }
 
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn without_a_majority_of_etcd_peers_meet_for_as_long_as_it_takes() {
     let Some(mut nodes) = Nodes::on_hosts() else {
         return;

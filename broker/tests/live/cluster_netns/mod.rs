@@ -1,6 +1,5 @@
 //! Three nodes on hosts of their own, each with a member of etcd, while links, members and hosts fail. The clients are
-//! on a fourth host and reach all of them throughout. Ignored but where `deploy/ci/check.sh` builds the broker with the
-//! cargo feature `cluster`; for root only.
+//! on a fourth host and reach all of them throughout. `deploy/ci/check.sh` runs them by name; for root only.
 //!
 //! * [`network`]: the hosts, namespaces of this machine; [`journal`]: what nodes did with slots, and its rules, which
 //!   each scenario checks at its end.

@@ -13,7 +13,7 @@ use std::time::Duration;
 const PAGE: &str = include_str!("../../../../deploy/CLUSTER.md");
 
 #[test]
-#[ignore = "needs etcd, root, the clients that deploy/ci/check.sh installs, loadgen beside the broker and the cargo \
+#[ignore = "needs etcd, root and the clients that deploy/ci/check.sh installs, loadgen beside the broker and the cargo \
             feature `cluster`"]
 fn three_nodes_by_copy_and_paste() {
     if !server::is_installed() || !is_allowed() {

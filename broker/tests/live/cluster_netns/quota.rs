@@ -11,7 +11,7 @@ use crate::process::until;
 use serde_json::json;
 
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn with_its_quota_used_up_etcd_refuses_what_is_new_and_nothing_else() {
     let setup = Setup {
         etcd: &["--quota-backend-bytes", "16777216"],

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::time::Duration;
 
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn a_restored_etcd_is_as_if_it_were_gone_until_the_operator_accepts_it() {
     let Some(mut nodes) = Nodes::on_hosts() else {
         return;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// First the owner drains, then the host of the next one is lost.
 #[test]
-#[ignore = "needs etcd, root, the clients that deploy/ci/check.sh installs and the cargo feature `cluster`"]
+#[ignore = "needs etcd, root and the clients that deploy/ci/check.sh installs"]
 fn sdks_find_their_channel_again_when_nodes_leave() {
     let identity = Identity::new("localhost");
     let credentials = credentials();

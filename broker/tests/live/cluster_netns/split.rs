@@ -10,7 +10,7 @@ use crate::process::{until, until_within};
 /// Those on the side without etcd meet there, and their slots are also taken on the other side: the one case in which
 /// two nodes admit to a slot. The older owners let go when they learn of it.
 #[test]
-#[ignore = "needs etcd, root and the cargo feature `cluster`"]
+#[ignore = "needs etcd and root"]
 fn both_sides_of_a_split_go_on_until_it_ends() {
     let setup = Setup {
         etcd_is_apart: true,

@@ -6,7 +6,6 @@ mod scrape;
 pub(crate) use run::{
     SERVE_IN, TURN_CPU, binary, command, ended_within, fresh_directory, run_to_end, until,
 };
-#[cfg(feature = "cluster")]
 pub(crate) use run::{beside, until_within};
 pub(crate) use scrape::Scrape;
 
@@ -172,7 +171,6 @@ impl Broker {
     }
 
     /// The same, where `command` is what becomes the binary. The arguments name the admin listener.
-    #[cfg(feature = "cluster")]
     pub(crate) fn wrapped_again(
         directory: &Path,
         command: Command,
@@ -254,6 +252,17 @@ impl Broker {
     /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The names of its threads, without the main thread.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let id = self.id();
+        let all = fs::read_dir(format!("/proc/{id}/task")).expect("its threads");
+        let others = all
+            .flatten()
+            .filter(|thread| thread.file_name() != *id.to_string());
+        let names = others.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+        names.map(|name| name.trim_end().to_owned()).collect()
     }
 
     /// Waits for lines in the log that hold all these texts; returns the first `lines` of them.

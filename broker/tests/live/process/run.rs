@@ -96,7 +96,6 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 /// Another program of the workspace, which is built into the same directory.
-#[cfg(feature = "cluster")]
 pub(crate) fn beside(name: &str) -> PathBuf {
     Path::new(BINARY).with_file_name(name)
 }
