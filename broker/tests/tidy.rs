@@ -1,10 +1,12 @@
-//! Rules of the project as tests: imports between modules, lengths of files and lines, citations, and plain words.
+//! Rules of the project as tests: imports between modules, lengths, citations, documents, and plain words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "tidy/citations.rs"]
 mod citations;
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/pages.rs"]
 mod pages;
 #[path = "tidy/words.rs"]

@@ -1,0 +1,152 @@
+//! The map, the decisions and the changelog: each has a bound and a form, and what holds a decision exists.
+
+use crate::pages::{Page, pages, root};
+use std::fs;
+
+const MAP: &str = "broker/ARCHITECTURE.md";
+const CHANGELOG: &str = "CHANGELOG.md";
+const DECISIONS: &str = "broker/decisions/";
+const INDEX: &str = "broker/decisions/README.md";
+
+/// Lines of the map, which is read as a whole.
+const MAP_LINES_MAX: usize = 200;
+/// Lines of one version of the changelog.
+const VERSION_LINES_MAX: usize = 60;
+const DECISION_LINES_MIN: usize = 15;
+const DECISION_LINES_MAX: usize = 40;
+
+/// The parts of a decision, in their order.
+const PARTS: [&str; 5] = [
+    "Status: ",
+    "**Context.** ",
+    "**Decision.** ",
+    "**Cost.** ",
+    "**Held by**",
+];
+
+#[test]
+fn the_map_is_read_as_a_whole() {
+    let lines = page(&pages(), MAP).lines().count();
+    assert!(
+        lines <= MAP_LINES_MAX,
+        "{MAP}: {lines} lines, at most {MAP_LINES_MAX}: a decision has a page in {DECISIONS}"
+    );
+}
+
+#[test]
+fn a_version_of_the_changelog_has_a_bound() {
+    let pages = pages();
+    let versions: Vec<_> = page(&pages, CHANGELOG)
+        .text
+        .split("\n## ")
+        .skip(1)
+        .collect();
+    assert!(!versions.is_empty(), "no version in {CHANGELOG}");
+    for version in versions {
+        let lines = version.lines().count();
+        let name = version.lines().next().unwrap_or_default();
+        assert!(
+            lines <= VERSION_LINES_MAX,
+            "{CHANGELOG}, {name}: {lines} lines, at most {VERSION_LINES_MAX}: shorten, or join lines of one reader"
+        );
+    }
+}
+
+#[test]
+fn decisions_have_one_form_and_are_in_the_index() {
+    let pages = pages();
+    let index = &page(&pages, INDEX).text;
+    let mut faults = Vec::new();
+    let mut number = 0;
+    for decision in decisions(&pages) {
+        number += 1;
+        let name = decision.path.trim_start_matches(DECISIONS);
+        let lines = decision.lines().count();
+        if !name.starts_with(&format!("{number:04}-")) {
+            faults.push(format!("{name}: its number is {number:04}"));
+        }
+        if !decision.text.starts_with(&format!("# {number}. ")) {
+            faults.push(format!("{name}: its title begins with \"# {number}. \""));
+        }
+        if !(DECISION_LINES_MIN..=DECISION_LINES_MAX).contains(&lines) {
+            faults.push(format!(
+                "{name}: {lines} lines, {DECISION_LINES_MIN} to {DECISION_LINES_MAX} are allowed"
+            ));
+        }
+        let places = PARTS.map(|part| decision.text.find(&format!("\n{part}")));
+        if places.contains(&None) || !places.is_sorted() {
+            faults.push(format!("{name}: has not the parts {PARTS:?} in this order"));
+        }
+        if !index.contains(&format!("]({name})")) {
+            faults.push(format!("{name}: is not in {INDEX}"));
+        }
+    }
+    assert!(number > 0, "no decisions in {DECISIONS}");
+    assert!(faults.is_empty(), "decisions:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn what_holds_a_decision_exists() {
+    let pages = pages();
+    let mut faults = Vec::new();
+    for decision in decisions(&pages) {
+        let (_, held_by) = decision
+            .text
+            .split_once("\n**Held by**")
+            .unwrap_or_default();
+        let items: Vec<&str> = held_by.split("\n* ").skip(1).collect();
+        if items.is_empty() {
+            faults.push(format!("{}: nothing holds it", decision.path));
+        }
+        for item in items {
+            let holder = item
+                .strip_prefix('`')
+                .and_then(|rest| rest.split('`').next());
+            if !holder.is_some_and(holder_exists) {
+                let item = item.lines().next().unwrap_or_default();
+                faults.push(format!("{}: no such holder: {item}", decision.path));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "decisions:\n{}", faults.join("\n"));
+}
+
+/// Whether a file of the workspace exists that has the name behind `::`, if there is one.
+fn holder_exists(holder: &str) -> bool {
+    let (path, name) = holder.split_once("::").unwrap_or((holder, ""));
+    let file = root().join(path);
+    if name.is_empty() {
+        return path.contains('/') && file.exists();
+    }
+    fs::read_to_string(file).is_ok_and(|text| has_word(&text, name))
+}
+
+/// Whether a text has a name as a whole word.
+fn has_word(text: &str, name: &str) -> bool {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .any(|word| word == name)
+}
+
+fn decisions(pages: &[Page]) -> impl Iterator<Item = &Page> {
+    pages
+        .iter()
+        .filter(|page| page.path.starts_with(DECISIONS) && page.path != INDEX)
+}
+
+fn page<'a>(pages: &'a [Page], path: &str) -> &'a Page {
+    pages
+        .iter()
+        .find(|page| page.path == path)
+        .unwrap_or_else(|| panic!("no {path}"))
+}
+
+#[test]
+fn a_holder_is_a_file_or_a_whole_name_in_one() {
+    assert!(holder_exists("broker/tests/tidy/documents.rs"));
+    assert!(holder_exists(
+        "broker/tests/tidy/documents.rs::MAP_LINES_MAX"
+    ));
+    assert!(!holder_exists("broker/tests/tidy/pages.rs::MAP_LINES_MAX"));
+    assert!(!holder_exists("broker/tests/tidy/pages.rs::TEXT"));
+    assert!(!holder_exists("broker/tests/tidy/absent.rs"));
+}
