@@ -2,7 +2,8 @@
 //!
 //! Bytes, moments and seeds are arguments, what is to be sent is a value: no file, socket, clock, thread, lock or
 //! system's randomness is used here. The dependencies are such that no runtime, TLS library or database can be named,
-//! and `clippy.toml` bans what `std` has. `broker/ARCHITECTURE.md` is the map of the whole broker. In reading order:
+//! and `clippy.toml` bans what `std` has (broker/decisions/0002-pure-core.md). `broker/ARCHITECTURE.md` is the map of
+//! the whole broker. In reading order:
 //!
 //! | module | what it is |
 //! |---|---|

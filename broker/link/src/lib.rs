@@ -3,7 +3,7 @@
 //!
 //! There are no certificates. Both sides show a raw public key (RFC 7250), and each accepts those keys alone that it
 //! derives itself: so nothing expires, no clock matters, and no authority has to be trusted or renewed. Who has the
-//! secret is a node; which node it is, the protocols above say for themselves.
+//! secret is a node; which node it is, the protocols above say for themselves. See broker/decisions/0028-links.md.
 //!
 //! What a connection is for is agreed on by ALPN (RFC 7301), so that a connection for one purpose is refused where
 //! another is served.

@@ -8,7 +8,8 @@
 //!   interleavings;
 //! * `eventfd`: the two doors.
 //!
-//! Absent here: blocking, retries, dropping. A letter that finds no room comes back and its owner decides.
+//! Absent here: blocking, retries, dropping. A letter that finds no room comes back and its owner decides. Which places
+//! are kept for which letters: broker/decisions/0005-mailboxes.md.
 
 #[cfg(not(model))]
 mod eventfd;

@@ -3,7 +3,7 @@
 //! A [`Ring`] belongs to the thread that made it (`SINGLE_ISSUER`, `DEFER_TASKRUN`). It accepts, receives into buffers
 //! that the kernel picks from a shared [pool](Lent), sends buffers that it owns until the kernel is done with them,
 //! connects, and waits: for completions, for one timeout and for bells rung by other threads. Nothing here knows what
-//! the bytes mean.
+//! the bytes mean. Why it exists: broker/decisions/0001-own-ring.md.
 //!
 //! In reading order:
 //! * [`Settings`], [`Ring::new`], [`Ring::next`] (`ring.rs`), [`Ring::enter`] (`enter.rs`): the turn.

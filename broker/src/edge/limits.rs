@@ -103,7 +103,9 @@ pub(super) const fn receive_buffers(shards: usize, usual: u16, bytes: u32) -> u1
     buffers
 }
 
-/// Receive buffers of a shard at least, and those that it begins with: four times what one peer gets in a turn.
+/// Receive buffers of a shard at least, and those that it begins with: four times what one peer gets in a turn. The
+/// kernel uses all buffers in turn, so 512 of them would soon be 4 MiB that are touched, more than the core's cache
+/// holds; when none is left, the shard adds as many as it has.
 pub(super) const RECEIVE_BUFFERS_MIN: u16 = 64;
 
 /// Bytes of unfinished TLS records of handshakes under way in the process, shared out among its shards, 8 MiB each at

@@ -57,7 +57,8 @@ pub(super) fn prepare<M: Machine + 'static>(
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT)
         .spawn(move || async move {
-            // Even so it registers 64 KiB in each of its three rings, for input and output that does not happen here.
+            // Even so it registers 64 KiB in each of its three rings, for input and output that does not happen here:
+            // they would count as locked memory. Files could not be read directly (`O_DIRECT`) through this runtime.
             ring::unregister_buffers();
             let ring = Ring::new(&settings)?;
             let _ = prepared.send(());

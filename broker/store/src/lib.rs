@@ -26,6 +26,9 @@
 //! is refused as it was found. Rows are read through that view too; the file itself is written from [`Store::start`]
 //! on, when their reader was content.
 //!
+//! The file is not compacted at a start: the engine uses free pages before the file grows, and returns those at its end
+//! with commits and when it is closed. Compacting would rewrite all of it while everybody waits.
+//!
 //! Absent here: retries of a failed sync (what the kernel dropped it cannot be asked for again), logs, looking up a key
 //! (records live in their owners' memory), repair by guessing.
 

@@ -46,7 +46,9 @@ pub const RESTARTED_MS: u64 = 5_000;
 /// How long the other nodes leave a slot to the one that rendezvous hashing names, at least.
 pub const FALLBACK_MS: u64 = 1_000;
 
-/// What chance adds to [`FALLBACK_MS`], at most, so that the others do not all claim at once.
+/// What chance adds to [`FALLBACK_MS`], at most, so that the others do not all claim at once. Together they are part of
+/// the 15 s after which a lost host's slots are served; 10 s of lease, a report of the watch and 2 s of absence come
+/// before.
 pub const FALLBACK_SPREAD_MS: u64 = 500;
 
 /// How much longer they leave a slot that nobody ever owned, counted from when the named node last took such a
@@ -61,7 +63,8 @@ pub const GRACE_MS: u64 = 30_000;
 /// starts later would otherwise count longer than the others wait for it.
 pub const FIRST_CLAIM_MS: u64 = 10_000;
 
-/// An owner that cannot serve a slot within this span, with etcd answering, gives it up.
+/// A slot is given up when loading it was tried for this long, with etcd answering. One that waits behind [`LOADS_MAX`]
+/// others counts from the last slot that was loaded, not from its claim.
 pub const LOAD_MAX_MS: u64 = 10_000;
 
 /// How long a node leaves a slot that it could not load to the others.

@@ -9,7 +9,8 @@
 //! * **Giving** is a transfer: the pending messages first, then the owner's key ([`transfer`]).
 //!
 //! [`Cluster`] is one node's part. It is driven as a shard is: one input, all outputs, the next input. Moments are of
-//! the node's own monotonic clock, which goes on while the machine sleeps.
+//! the node's own monotonic clock, which goes on while the machine sleeps. Why the rules are as they are:
+//! broker/decisions/0023-slots-and-epochs.md, 0024-authority.md, 0025-transfers.md and 0026-another-history.md.
 //!
 //! | module | what it is |
 //! |---|---|

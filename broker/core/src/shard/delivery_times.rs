@@ -1,7 +1,8 @@
 //! Messages delivered in one turn, until its sends are over and the clock is read: then their durations are counted.
 //!
 //! All messages of one read were accepted at the same moment, so a few pairs of moment and number stand for a whole
-//! turn.
+//! turn. The first of a turn's sends is reported as late as the last. A message that was kept is not measured: the
+//! absence of its recipient says nothing about the broker.
 
 use crate::event::Histogram;
 use crate::time::Moment;

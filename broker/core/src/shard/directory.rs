@@ -28,6 +28,8 @@ pub(super) struct Directory {
     pub(super) settings: Arc<Settings>,
     pub(super) hasher: RandomState,
     pub(super) channels: Table<ChannelKey, Channel>,
+    /// In order, for lists by name. A hash map would need a second index; a look-up at connect costs some 20
+    /// comparisons at a million channels.
     pub(super) names: BTreeMap<Identity, ChannelKey>,
     /// How many channels each account has in each region: by `region:account:`.
     pub(super) tenants: BTreeMap<Box<str>, u64>,

@@ -2,7 +2,11 @@
 //!
 //! The system's resolver has no bound on its time, so it is asked on threads of its own, once for each name at a time:
 //! one that hangs holds up nothing but the news of its name. Meanwhile, and while a name leads nowhere, its last
-//! addresses are used on.
+//! addresses are used on: an outage of DNS must not cut nodes off. The resolver does not say how long an answer holds,
+//! so names are looked up again after a while, and soon when a node was not reached.
+//!
+//! Of several addresses shards and messages use one until it fails. A second connection to find the quicker one would
+//! be the third of each tunnel.
 
 use super::{Event, Node, now};
 use crate::limits::{
