@@ -1,5 +1,5 @@
-//! `heliograph backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker or
-//! of the data directory of one that is stopped.
+//! `heliograph backup DIR`: a data directory that a broker can be started from, made of one moment of a running broker
+//! or of the data directory of one that is stopped.
 //!
 //! ```text
 //! running:  POST /backup ──► stream of rows (wire) ──┐

@@ -1,4 +1,5 @@
-//! `heliograph cluster check`: what an operator should know before nodes start, and from time to time. Each line is `ok`, a
+//! `heliograph cluster check`: what an operator should know before nodes start, and from time to time. Each line is
+//! `ok`, a
 //! `warning` or an `error`; only errors make the exit code 1.
 
 use super::table::bytes;

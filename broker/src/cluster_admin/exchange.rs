@@ -1,5 +1,5 @@
-//! `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a single
-//! node can be started from.
+//! `heliograph cluster import` and `export`: all channels of a data directory into etcd, and back into one that a
+//! single node can be started from.
 
 use super::Place;
 use crate::backup::Folder;

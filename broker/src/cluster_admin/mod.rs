@@ -1,5 +1,5 @@
-//! `heliograph cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change there.
-//! Each command asks etcd itself; what nodes are to do is asked through it.
+//! `heliograph cluster`: how the cluster of a configuration is, by what etcd has of it, and what operators change
+//! there. Each command asks etcd itself; what nodes are to do is asked through it.
 //!
 //! In reading order: `status`, `check` with `nodes`, `dns`; `moves` (drain, rebalance, the end of an upgrade);
 //! `exchange` (records from a data directory into etcd, and back); `table`.

@@ -44,8 +44,8 @@ use document::Reader;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What `heliograph serve` would run with: the file that the flags name, overridden by the flags. The files that it names
-/// in turn are not looked at.
+/// What `heliograph serve` would run with: the file that the flags name, overridden by the flags. The files that it
+/// names in turn are not looked at.
 #[must_use]
 pub fn draft(flags: &ServeFlags, machine: &Cpus) -> Draft {
     let Some(path) = &flags.config else {

@@ -1,6 +1,6 @@
 //! Everything that a start can be refused for by its configuration: the file, the flags, and the files that they name.
-//! The one path of `heliograph serve` and `heliograph check-config`, so that neither takes what the other refuses; all faults
-//! are found in one go.
+//! The one path of `heliograph serve` and `heliograph check-config`, so that neither takes what the other refuses; all
+//! faults are found in one go.
 //!
 //! Absent here: what is a matter of the moment (ports in use, limits of the process, a data directory in use).
 

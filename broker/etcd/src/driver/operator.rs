@@ -1,6 +1,6 @@
-//! Orders of operators, which come as keys of etcd: `heliograph cluster drain`, `rebalance` and `check` write one for each
-//! node that is meant. Its value names the process, and its lease is that of the registration: so an order ends with
-//! the process, and no later one carries it out. The answer is a report, under the same lease.
+//! Orders of operators, which come as keys of etcd: `heliograph cluster drain`, `rebalance` and `check` write one for
+//! each node that is meant. Its value names the process, and its lease is that of the registration: so an order ends
+//! with the process, and no later one carries it out. The answer is a report, under the same lease.
 
 use super::{Event, Node, now};
 use crate::calls::{self, Ask};

@@ -38,8 +38,8 @@ impl fmt::Display for RebalanceError {
             Self::Full => f.write_str(FULL),
             Self::Nobody => f.write_str("no node is registered: start them first"),
             Self::Still(_) => f.write_str(
-                "no slot moves any more, and the parts are not equal: see heliograph cluster check, and the logs of the \
-                 nodes",
+                "no slot moves any more, and the parts are not equal: see heliograph cluster check, and the logs \
+                 of the nodes",
             ),
             Self::Late(_) => write!(
                 f,

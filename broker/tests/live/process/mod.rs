@@ -59,7 +59,8 @@ impl Broker {
         Self::start(&DEV, shards)
     }
 
-    /// `heliograph serve --auth none` without `--dev`: unknown channels are refused. Plain only: there is no certificate.
+    /// `heliograph serve --auth none` without `--dev`: unknown channels are refused. Plain only: there is no
+    /// certificate.
     pub(crate) fn strict_channels(shards: u16) -> Self {
         Self::start(
             &["--auth", "none", "--listen", "http://127.0.0.1:0"],
