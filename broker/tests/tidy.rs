@@ -27,6 +27,7 @@ const CORE: &[(&str, &[&str])] = &[
     ),
     ("record", &["time"]),
     ("machine", &["id", "time"]),
+    ("leap", &["limits", "machine", "time"]),
     ("settings", &["auth", "limits"]),
     (
         "session",
@@ -50,7 +51,10 @@ const CORE: &[(&str, &[&str])] = &[
 /// Modules of the broker, and which of its other modules and which of `broker-core` they may use.
 const EDGE: &[(&str, &[&str])] = &[("edge", &[]), ("config", &["files", "memory"])];
 const EDGE_OF_CORE: &[(&str, &[&str])] = &[
-    ("edge", &["crowd", "id", "limits", "machine", "time"]),
+    (
+        "edge",
+        &["crowd", "id", "leap", "limits", "machine", "time"],
+    ),
     ("config", &["auth", "limits", "settings"]),
 ];
 

@@ -14,6 +14,7 @@
 //! | [`readiness`] | whether the process is ready for clients |
 //! | [`refusal_id`] | request ids of refusals, which say why |
 //! | [`machine`] | the seam between a shard's state and the edge that drives it |
+//! | [`leap`] | a jump of its clock, for tests |
 //! | `session` `channel` [`registry`] [`placement`] [`control`] | the state machines of connections and channels |
 //! | [`crowd`] | connections by address, and who makes room |
 //! | [`cluster`] | which node owns which channels |
@@ -30,6 +31,7 @@ pub mod crowd;
 pub mod event;
 pub mod id;
 pub mod journal;
+pub mod leap;
 pub mod limits;
 pub mod machine;
 pub mod placement;

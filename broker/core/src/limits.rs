@@ -115,6 +115,12 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
+/// Steps of one jump of a shard's clock, for tests. What is due in the rest of a longer one is done at its end, at one moment.
+///
+/// Each distinct deadline is a step, and the wheel keeps them by 64 ms: an hour in which something is due in every slot
+/// has 56,250. A step of few sessions takes some microseconds.
+pub const LEAP_STEPS_MAX: u32 = 1 << 16;
+
 /// Channels on one shard: 16 million slots exist, a record with its tables takes about 500 bytes.
 pub const CHANNELS_PER_SHARD_MAX: usize = 1 << 22;
 

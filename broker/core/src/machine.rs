@@ -252,6 +252,12 @@ pub trait Machine {
         false
     }
 
+    /// The clock jumps to `until`, for a test: [`Input::Tick`] comes at moments before it, and nothing of any peer. See
+    /// the module `leap`.
+    fn leap(&mut self, until: Now) {
+        let _ = until;
+    }
+
     /// The sends of a turn are over; `at` was read after the last of them. Comes at most once a turn, after the
     /// [`Input::Sent`] of it, so that durations can be measured without a clock call for each.
     fn flushed(&mut self, at: Moment) {

@@ -64,9 +64,10 @@ impl Clock {
         )
     }
 
-    /// Both clocks differ from those of the system by this much from here on.
-    pub(super) fn shift(&mut self, shift: Shift) {
-        self.shift = shift;
+    /// Both clocks differ from those of the system by this much from here on. Returns whether they advance by that.
+    pub(super) fn shift(&mut self, shift: Shift) -> bool {
+        let before = std::mem::replace(&mut self.shift, shift);
+        shift.advanced_ms > before.advanced_ms
     }
 
     /// The instant of a deadline; `None` for the end of time, which means "never", and beyond what the system can

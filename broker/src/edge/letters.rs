@@ -1,9 +1,11 @@
 //! Letters that arrive in the mailbox of this shard.
 
+use super::clock::Shift;
 use super::counts::EdgeCounts;
 use super::limits::LETTERS_PER_TURN;
 use super::post::{Post, Scraped};
 use super::shard::Edge;
+use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine};
 
 impl<M: Machine> Edge<M> {
@@ -32,8 +34,7 @@ impl<M: Machine> Edge<M> {
                     drop(answer.try_send((self.id, reply)));
                 }
                 Post::Shift(shift, answer) => {
-                    self.clock.shift(shift);
-                    self.at = self.clock.read().1;
+                    self.leap(shift);
                     self.shifted = Some(answer);
                 }
                 Post::Tls(config) => self.tls = Some(config),
@@ -41,6 +42,22 @@ impl<M: Machine> Edge<M> {
             }
         }
         traffic
+    }
+
+    /// Moves the clocks. What falls due within an advance is done and sent deadline by deadline, before anything that
+    /// has arrived meanwhile.
+    fn leap(&mut self, shift: Shift) {
+        let advances = self.clock.shift(shift);
+        let until = self.clock.read().1;
+        if advances {
+            let mut leap = Leap::begin(&mut self.machine, self.at, until);
+            while let Some(at) = leap.next(self.machine.deadline()) {
+                self.at = at;
+                self.feed(Input::Tick);
+                self.flush_touched();
+            }
+        }
+        self.at = until;
     }
 
     /// Answers [`Post::Shift`] when nothing is due any more.

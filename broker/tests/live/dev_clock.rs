@@ -1,13 +1,16 @@
 //! `/dev/clock`: time that passes at once, for tests of clients.
 
 use crate::http::{Answer, admin, call, create, get};
-use crate::peer::{Peer, offer, viewer_query};
-use crate::process::{Broker, arn};
+use crate::peer::{Peer, offer, to_master, viewer_query};
+use crate::process::{Broker, DEV, arn};
 use serde_json::json;
+
+const GO_AWAY: &str = r#"{"messageType":"GO_AWAY"}"#;
 
 on_shards!(
     an_advance_ends_what_is_kept_before_it_is_answered,
     an_advance_closes_idle_connections,
+    an_advance_brings_all_that_is_due_in_its_order,
     a_skew_moves_the_calendar_alone,
     an_id_of_the_future_is_read,
     what_cannot_be_meant_is_refused_and_changes_nothing,
@@ -49,6 +52,35 @@ fn an_advance_closes_idle_connections(broker: &Broker) {
     let mut viewer = Peer::secure(broker, &viewer_query(&arn("idle"), "v1"));
     clock(broker, "POST", r#"{"advance":"11m"}"#);
     viewer.expect_close(1001);
+}
+
+/// What a fault holds back, GO_AWAY, and the end of the connection: each before the next, in one advance.
+fn an_advance_brings_all_that_is_due_in_its_order(broker: &Broker) {
+    let arn = arn("hours");
+    let mut master = Peer::master(broker, &arn);
+    let mut viewer = Peer::secure(broker, &viewer_query(&arn, "v1"));
+    let fault = r#"{"on":"delivery","match":{"channel":"hours"},"do":{"delay":"10s"}}"#;
+    let made = admin(broker.admin, "POST", "/dev/faults", fault);
+    assert_eq!(made.status, 201, "{}", made.text());
+    viewer.send(&offer("b2ZmZXI="));
+    viewer.expect_silence();
+    clock(broker, "POST", r#"{"advance":"2h"}"#);
+    master.expect(&to_master("SDP_OFFER", "b2ZmZXI=", "v1"));
+    for peer in [&mut master, &mut viewer] {
+        peer.expect(GO_AWAY);
+        assert_eq!(peer.expect_close(1001), "Going away");
+    }
+}
+
+/// Clients of the strict profile are not pinged, and all of them may get GO_AWAY.
+#[test]
+fn an_advance_has_the_notice_before_the_end_under_the_strict_profile_too() {
+    let broker = Broker::start(&[&DEV[..], &["--profile", "strict"]].concat(), 1);
+    let arn = create(broker.plain, "hours", 60);
+    let mut viewer = Peer::viewer(&broker, &arn, "v1");
+    clock(&broker, "POST", r#"{"advance":"2h"}"#);
+    viewer.expect(GO_AWAY);
+    assert_eq!(viewer.expect_close(1001), "Going away");
 }
 
 fn a_skew_moves_the_calendar_alone(broker: &Broker) {

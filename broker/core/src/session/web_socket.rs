@@ -250,6 +250,15 @@ impl WebSocket {
         answered || begun
     }
 
+    /// The clock jumps to `until`, and no peer is read before: if its time is over by then, its silence does not end it
+    /// before.
+    pub(crate) fn outlive_silence(&mut self, until: Now) {
+        let ends = self.times.ends;
+        if ends <= until && self.times.last_frame < ends {
+            self.heard(self.times.message_began().is_some(), ends);
+        }
+    }
+
     /// A whole message, or a frame outside of one, came: the next one's time begins with its own first byte.
     pub(crate) fn message_ended(&mut self) {
         self.times.since_begin = NO_SPAN;

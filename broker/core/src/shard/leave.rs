@@ -48,7 +48,8 @@ pub(super) fn close_with(
     outboxes::push_control(sockets, books, key, |out| {
         codec::ws::close_frame(out, code, text)
     });
-    let deadline = at.now.after(sockets.settings.timeouts.close_ms);
+    let wait_ms = sockets.settings.timeouts.close_ms;
+    let deadline = sockets.waits_from(at).after(wait_ms);
     let Some(session) = sockets.sessions.get_mut(key) else {
         return;
     };
@@ -98,7 +99,8 @@ impl Sockets {
     pub(super) fn close_when_sent(&mut self, key: SessionKey, at: Moment) {
         let close_ms = self.settings.timeouts.close_ms;
         let deferred = self.defers_close(key);
-        let deadline = deferred.unwrap_or(at.now).after(close_ms);
+        let from = deferred.unwrap_or(at.now).max(self.waits_from(at));
+        let deadline = from.after(close_ms);
         if self.end(key, deadline) {
             if deferred.is_none() {
                 self.output(Output::Close(key));
@@ -366,7 +368,8 @@ fn leave(
         .get_mut(channel)
         .and_then(|channel| channel.live_mut())
     {
-        live.members.leave(&slot_of(&role), key, at.now);
+        live.members
+            .leave(&slot_of(&role), key, sockets.waits_from(at));
     }
     arm_channel(sockets, directory, channel, at);
     if !superseded {

@@ -291,6 +291,10 @@ impl Machine for Shard {
         self.sockets.wheel.next().into_iter().chain(others).min()
     }
 
+    fn leap(&mut self, until: Now) {
+        self.sockets.dev.leap = until;
+    }
+
     fn peer_is_done(&self, session: SessionKey) -> bool {
         let session = self.sockets.sessions.get(session);
         session.is_some_and(Session::peer_is_done)

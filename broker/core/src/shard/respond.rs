@@ -362,8 +362,9 @@ impl Sockets {
     /// all that it has sent is answered.
     pub(super) fn next_request(&mut self, key: SessionKey, close: bool, at: Moment) {
         let timeouts = &self.settings.timeouts;
-        let deadline = at.now.after(timeouts.keep_alive_ms);
-        let answer_due = at.now.after(timeouts.answer_ms);
+        let from = self.waits_from(at);
+        let deadline = from.after(timeouts.keep_alive_ms);
+        let answer_due = from.after(timeouts.answer_ms);
         let Some(http) = self.http(key) else {
             return;
         };

@@ -23,7 +23,7 @@ use crate::placement::Placement;
 use crate::readiness::Readiness;
 use crate::session::{Session, Spares};
 use crate::settings::Settings;
-use crate::time::Now;
+use crate::time::{Moment, Now};
 use crate::wheel::Wheel;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -70,6 +70,8 @@ pub(super) struct Dev {
     pub(super) faults: Option<Box<Faults>>,
     /// Not where the strict profile is enforced.
     pub(super) parity: Option<Box<Parity>>,
+    /// Where the last jump of the clock led.
+    pub(super) leap: Now,
 }
 
 /// Which shard this is, and what its connections wait for from the others.
@@ -127,8 +129,15 @@ impl Sockets {
             dev: Dev {
                 faults: settings.dev.then(Box::default),
                 parity: None,
+                leap: Now(0),
             },
             settings,
         }
+    }
+
+    /// From when on a wait for a peer counts: not before the end of a jump of the clock, in which no peer is read.
+    #[inline]
+    pub(super) fn waits_from(&self, at: Moment) -> Now {
+        at.now.max(self.dev.leap)
     }
 }

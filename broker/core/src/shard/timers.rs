@@ -232,13 +232,17 @@ fn open_due(
     at: Moment,
 ) {
     let paused = sockets.intake_of(key) == Intake::Paused;
+    let from = sockets.waits_from(at);
     let Some(web_socket) = sockets.sessions.get_mut(key).and_then(Session::open_mut) else {
         return;
     };
+    if from > at.now {
+        web_socket.outlive_silence(from);
+    }
     match web_socket.due(&sockets.settings.timeouts, at.now) {
         Due::At(next) => return sockets.arm(key, next),
         Due::Ping => {
-            web_socket.pinged(at.now);
+            web_socket.pinged(from);
             outboxes::push_control(sockets, books, key, |out| ws::frame(out, Opcode::Ping, &[]));
         }
         // An answer that we did not read ourselves cannot have come: the ping has its whole time again.

@@ -26,11 +26,13 @@ pub(super) fn take_back(
     role: &Role,
     at: Moment,
 ) {
+    let until = sockets
+        .waits_from(at)
+        .after(sockets.settings.timeouts.close_ms);
     let Some(session) = sockets.sessions.get_mut(key) else {
         return;
     };
     let before = session.outbox.load().messages;
-    let until = at.now.after(sockets.settings.timeouts.close_ms);
     let unsent = session.outbox.take_unsent(&mut sockets.scratch.spares);
     // An edge that finds nothing to send reports nothing: what is queued later is to be announced again.
     session.dirty &= !session.outbox.unsent().is_empty();

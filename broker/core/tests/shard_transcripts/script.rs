@@ -14,7 +14,7 @@
 //!  NAME > alexa PAYLOAD as ID [to CHANNEL] | http TEXT
 //!  NAME > api PATH BODY            where <NAME> in the body is the ARN of a channel created in the first moment
 //!  handovers wait
-//!  time 5s      drain 20s      letters refused      letters wait      letters taken
+//!  time 5s      leap 2h (at once)      drain 20s      letters refused      letters wait      letters taken
 //!  store waits      store commits      store fails ERROR      the last two for what waits, oldest first
 //! ```
 
@@ -235,6 +235,7 @@ impl Script {
         let words: Vec<&str> = act.split_whitespace().collect();
         match words.as_slice() {
             ["time", span] => self.pass(millis(span)),
+            ["leap", span] => self.leap(millis(span)),
             ["drain", span] => {
                 let within = millis(span);
                 for shard in 0..self.shards.len() {

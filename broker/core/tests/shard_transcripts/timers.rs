@@ -139,6 +139,60 @@ fn an_hour_ends_with_a_minutes_notice() {
     );
 }
 
+/// What a jump of the clock does is what comes in time, though no client is read meanwhile.
+#[test]
+fn a_jump_beyond_the_hour_has_its_notice_before_the_end() {
+    for strict in [false, true] {
+        let mut script = Script::with(1, true, |settings| {
+            if strict {
+                settings.timeouts.ping_ms = 0;
+                settings.signaling.go_away = GoAway::Always;
+            }
+        });
+        script.play(
+            "m connects                               | m < 101
+             v1 connects                              | v1 < 101
+             time 20s                                 |
+             leap 120min                              | m < GO_AWAY; m < close 1001 Going away; v1 < GO_AWAY; v1 < close 1001 Going away
+             m > close 1001                           | m < end
+             # the time to answer the close frame begins after the jump
+             time 4s                                  |
+             time 2s                                  | v1 < end",
+        );
+        assert_eq!(ends(&script), ["age", "age"]);
+    }
+}
+
+#[test]
+fn a_jump_into_the_grace_brings_the_notice_alone() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         leap 9min                                | m < ping
+         m > pong                                 |
+         leap 9min                                | m < ping
+         m > pong                                 |
+         leap 41min                               | m < ping; m < close 1001 Idle for too long
+         v1 connects                              | v1 < 101
+         leap 59min                               | m < end; v1 < ping; v1 < close 1001 Idle for too long",
+    );
+    let mut script = Script::with(1, true, |settings| settings.timeouts.idle_ms = 10_000_000);
+    script.play(
+        "m connects                               | m < 101
+         leap 3541s                               | m < ping; m < GO_AWAY
+         time 29s                                 |
+         # the ping of the jump has its whole time after it
+         time 3s                                  | m < close 1001 Ping not answered",
+    );
+}
+
+#[test]
+fn a_jump_closes_who_was_silent_for_the_whole_of_the_idle_limit() {
+    Script::dev().play(
+        "m connects                               | m < 101
+         leap 11min                               | m < ping; m < close 1001 Idle for too long",
+    );
+}
+
 #[test]
 fn a_client_of_the_subprotocol_wss_is_closed_without_notice_within_that_minute() {
     let mut script = Script::with(1, true, |settings| {

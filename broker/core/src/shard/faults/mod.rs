@@ -138,9 +138,10 @@ impl Sockets {
             http.mute = Mute::No;
         }
         let timeouts = &self.settings.timeouts;
+        let from = self.waits_from(at);
         let (answer_due, deadline) = (
-            at.now.after(timeouts.answer_ms),
-            at.now.after(timeouts.keep_alive_ms),
+            from.after(timeouts.answer_ms),
+            from.after(timeouts.keep_alive_ms),
         );
         if let Some(http) = self.http(key) {
             if http.answer_due != NEVER {
@@ -153,7 +154,7 @@ impl Sockets {
         }
         self.touch(key);
         self.arm(key, at.now.after(1));
-        let close_due = at.now.after(self.settings.timeouts.close_ms);
+        let close_due = from.after(self.settings.timeouts.close_ms);
         if let Some(session) = self.sessions.get_mut(key).filter(|_| closes)
             && let SessionState::AwaitGone(ending) = &mut session.state
             && ending.deadline != NEVER

@@ -4,6 +4,7 @@ use super::Script;
 use crate::client::{Client, peer};
 use crate::words::upgrade;
 use broker_core::id::SessionKey;
+use broker_core::leap::Leap;
 use broker_core::machine::{Input, Machine, Output};
 use broker_core::shard::{Letter, Shard};
 use broker_core::time::Now;
@@ -143,6 +144,27 @@ impl Script {
             }
         }
         self.at.now = Now(until);
+    }
+
+    /// The clock jumps, as the edge has it jump: shard by shard, and nobody is read meanwhile.
+    pub(super) fn leap(&mut self, ms: u64) {
+        let (from, mut until) = (self.at, self.at);
+        (until.now.0, until.wall.0) = (from.now.0 + ms, from.wall.0 + ms);
+        for shard in 0..self.shards.len() {
+            let mut leap = Leap::begin(&mut self.shards[shard], from, until);
+            while let Some(at) = leap.next(self.shards[shard].deadline()) {
+                self.at = at;
+                self.input(shard, Input::Tick);
+                for place in 0..self.clients.len() {
+                    let client = &self.clients[place];
+                    if !client.stalled && (client.announced || client.ending) {
+                        self.send(place, usize::MAX);
+                    }
+                }
+            }
+        }
+        self.at = until;
+        self.pass(0);
     }
 
     pub(super) fn index(&self, name: &str) -> usize {

@@ -1,0 +1,92 @@
+//! A jump of a shard's clock, for tests, in steps: from one deadline to the next, each at its moment.
+//!
+//! Theory of operation. A jump in one step would have all that fell due meanwhile happen at one moment, the last one:
+//! a connection whose age ended would be closed without the GO_AWAY that precedes it. So whoever drives a machine
+//! [announces](Machine::leap) the end of the jump, and then ticks at each moment that [`Leap::next`] returns.
+//!
+//! No peer can do anything within a jump. Waits for a peer that begin in it (for a pong, for a close frame) therefore
+//! count from its end, and a WebSocket whose age ends within it is not closed for its silence before. The order is that
+//! of one shard; shards jump independently of each other.
+
+use crate::limits::LEAP_STEPS_MAX;
+use crate::machine::Machine;
+use crate::time::{Moment, Now, Wall};
+
+/// A jump under way.
+#[derive(Debug)]
+pub struct Leap {
+    at: Moment,
+    until: Moment,
+    steps: u32,
+}
+
+impl Leap {
+    /// A jump of this machine's clock, which it learns of.
+    pub fn begin<M: Machine>(machine: &mut M, from: Moment, until: Moment) -> Self {
+        machine.leap(until.now);
+        Self {
+            at: from,
+            until,
+            steps: 0,
+        }
+    }
+
+    /// The moment of the next tick, if there is one before the end of the jump. `deadline` is the machine's.
+    pub fn next(&mut self, deadline: Option<Now>) -> Option<Moment> {
+        let now = deadline?.max(self.at.now);
+        if now >= self.until.now || self.steps == LEAP_STEPS_MAX {
+            return None;
+        }
+        self.steps += 1;
+        let ahead_ms = self.until.now.since(now);
+        self.at = Moment {
+            now,
+            wall: Wall(self.until.wall.0.saturating_sub(ahead_ms)),
+            micros: self.until.micros,
+        };
+        Some(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leap(from: u64, until: u64) -> Leap {
+        let moment = |ms| Moment {
+            now: Now(ms),
+            wall: Wall(1_000_000 + ms),
+            micros: 7,
+        };
+        Leap {
+            at: moment(from),
+            until: moment(until),
+            steps: 0,
+        }
+    }
+
+    #[test]
+    fn steps_go_forward_by_both_clocks_and_end_before_the_jump_does() {
+        let mut leap = leap(1000, 5000);
+        let mut step = |deadline| {
+            let at = leap.next(Some(Now(deadline)))?;
+            assert_eq!(at.wall.0 - at.now.0, 1_000_000);
+            Some(at.now.0)
+        };
+        // What is overdue is due at once, more than once if it has to be.
+        assert_eq!([step(0), step(0)], [Some(1000), Some(1000)]);
+        assert_eq!([step(3000), step(2000)], [Some(3000), Some(3000)]);
+        assert_eq!(
+            [step(4999), step(5000), step(9000)],
+            [Some(4999), None, None]
+        );
+        assert_eq!(leap.next(None), None);
+    }
+
+    #[test]
+    fn a_machine_that_is_always_due_has_its_steps_and_no_more() {
+        let mut leap = leap(0, 1000);
+        let steps = std::iter::from_fn(|| leap.next(Some(Now(0)))).count();
+        assert_eq!(steps, LEAP_STEPS_MAX as usize);
+    }
+}
