@@ -14,7 +14,7 @@ export class Heliograph {
     readonly clock: Clock;
     readonly parity: Parity;
     channel(name: string): string;
-    messages(channel?: string, wanted?: { action?: string; from?: string; to?: string }): Query<Message>;
+    messages(channel?: string, wanted?: { action?: Action; from?: string; to?: string }): Query<Message>;
     connections(channel?: string, wanted?: { role?: Role; clientId?: string }): Query<Connection>;
     why(requestId: string): Promise<Refusal>;
     reset(): Promise<{ connections: number; channels: number; faults: number; messages: number }>;

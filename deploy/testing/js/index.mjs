@@ -127,7 +127,8 @@ export class Heliograph {
         return this.prefix + name;
     }
 
-    // Messages on a channel of this test, by { action, from, to }. Everything may be a pattern; the master is `MASTER`.
+    // Messages on a channel of this test, by { action, from, to }. All but the action may be a pattern; the master is
+    // `MASTER`.
     messages(channel = '*', wanted = {}) {
         return new Query(this, 'messages', { ...wanted, channel: this.channel(channel) });
     }

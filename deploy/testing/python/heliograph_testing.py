@@ -150,7 +150,7 @@ class Heliograph:
         return self.prefix + name
 
     def messages(self, channel="*", *, action=None, sender=None, to=None):
-        """Messages on a channel of this test. Everything may be a pattern; the master is `MASTER`."""
+        """Messages on a channel of this test. All but the action may be a pattern; the master is `MASTER`."""
         return Query(self, "messages", channel, {"action": action, "from": sender, "to": to})
 
     def connections(self, channel="*", *, role=None, client_id=None):

@@ -118,7 +118,11 @@ fn operation(text: &str) -> Result<Operation, String> {
         })
 }
 
-fn action(text: &str) -> Result<Action, String> {
+/// An action of messages.
+///
+/// # Errors
+/// The allowed ones.
+pub(super) fn action(text: &str) -> Result<Action, String> {
     let mut all = Action::ALL.into_iter();
     all.find(|action| action.as_str() == text)
         .ok_or_else(|| "allowed SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE".into())

@@ -1,6 +1,7 @@
 //! `GET /dev/messages`: what clients have sent each other, decoded; waits for messages that are yet to come.
 
 use super::captures::{Captures, NewestCopies};
+use super::fault_rule;
 use super::query::Parameters;
 use super::summary;
 use crate::side::admin::{Admin, error};
@@ -9,6 +10,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use broker_core::shard::{Captured, Glob, Towards};
+use codec::signal::Action;
 use serde_json::{Value, json as value};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 #[derive(Debug)]
 struct MessageQuery {
     channel: Option<Glob>,
-    action: Option<String>,
+    action: Option<Action>,
     from: Option<Glob>,
     to: Option<Glob>,
     after: u64,
@@ -98,14 +100,10 @@ impl MessageQuery {
             let covers = |glob: &Glob| text.is_some_and(|text| glob.covers(text));
             glob.as_ref().is_none_or(covers)
         };
-        let action = copy.action.map(codec::signal::Action::as_str);
         glob(&self.channel, Some(&copy.channel))
             && glob(&self.from, Some(from))
             && glob(&self.to, to)
-            && self
-                .action
-                .as_deref()
-                .is_none_or(|wanted| action == Some(wanted))
+            && (self.action.is_none() || self.action == copy.action)
     }
 }
 
@@ -115,9 +113,13 @@ fn parse(query: Option<&str>) -> Result<MessageQuery, String> {
     let usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let limit = usize(number("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT));
     let min = usize(number("min", 0..=limit as u64)?.unwrap_or(1));
+    let action = parameters
+        .text("action")
+        .map(fault_rule::action)
+        .transpose();
     Ok(MessageQuery {
         channel: parameters.glob("channel"),
-        action: parameters.text("action").map(str::to_owned),
+        action: action.map_err(|rule| format!("action: {rule}"))?,
         from: parameters.glob("from"),
         to: parameters.glob("to"),
         after: number("after", 0..=u64::MAX)?.unwrap_or_default(),
@@ -136,7 +138,7 @@ fn row(seq: u64, copy: &Captured) -> Value {
         "channel": copy.channel,
         "from": from,
         "to": to,
-        "action": copy.action.map(codec::signal::Action::as_str),
+        "action": copy.action.map(Action::as_str),
         "bytes": copy.payload.len(),
         "outcome": copy.fate.as_str(),
         "sdp": payload.as_ref().and_then(summary::description),
@@ -167,7 +169,6 @@ mod tests {
     use super::*;
     use broker_core::shard::Fate;
     use broker_core::time::Wall;
-    use codec::signal::Action;
 
     fn copy(channel: &str, towards: Towards, action: Action) -> Captured {
         Captured {
@@ -256,6 +257,10 @@ mod tests {
             ("limit=1001", "limit: allowed 1 to 1000"),
             ("min=101", "min: allowed 0 to 100"),
             ("wait=31s", "wait: allowed"),
+            (
+                "action=SDP_OFER",
+                "action: allowed SDP_OFFER, SDP_ANSWER, ICE_CANDIDATE",
+            ),
             ("chanel=x", "chanel: unknown parameter"),
         ] {
             let fault = parse(Some(query)).unwrap_err();
