@@ -120,17 +120,11 @@ fn settle(file: Option<&Path>, text: &str, flags: &ServeFlags, machine: &Cpus) -
     Draft::new(file, Some(settings), faults, places)
 }
 
-/// A directory of its own in memory, where the machine has such a place.
+/// A directory of its own in memory. Where the machine has no such place, the start takes another one.
 fn memory_directory() -> PathBuf {
-    let shared = Path::new("/dev/shm");
-    let parent = if shared.is_dir() {
-        shared.into()
-    } else {
-        std::env::temp_dir()
-    };
     let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = started.map_or(0, |since| since.as_nanos());
-    parent.join(format!("heliograph-{}-{nanos}", std::process::id()))
+    Path::new("/dev/shm").join(format!("heliograph-{}-{nanos}", std::process::id()))
 }
 
 /// The data directory of those who want none.

@@ -39,7 +39,10 @@ pub fn check(mut draft: Draft, now: SystemTime) -> Result<Checked, ConfigError> 
         {
             draft.fault("admin.token_file", path.display(), rule);
         }
-        if let Err(error) = probe(&settings.data_dir) {
+        // The start looks for a place of its own for one that ends with the process.
+        if !settings.data_dir_ends
+            && let Err(error) = probe(&settings.data_dir)
+        {
             let rule = format!("allowed a directory that can be made and written: {error}");
             draft.fault("data_dir", settings.data_dir.display(), rule);
         }

@@ -35,22 +35,38 @@ impl DataDir {
         Self::open_as(path, false)
     }
 
-    /// A new directory that only this user may enter, removed at the end of the process.
+    /// A new directory that only this user may enter, removed at the end of the process: this one, or one of the same
+    /// name in the first of `others` that can be written, with a line in the log that says so.
     ///
     /// # Errors
-    /// As [`DataDir::open`]; also when there is such a directory.
-    pub(crate) fn temporary(path: &Path) -> Result<Self, Failure> {
-        remove_leftovers(path);
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| {
-                Failure::Fatal(format!(
-                    "the directory {} cannot be made: {error}",
-                    path.display()
-                ))
-            })?;
-        Self::open_as(path, true)
+    /// [`Failure::Fatal`] with each place and why it cannot be written.
+    pub(crate) fn temporary(path: &Path, others: &[PathBuf]) -> Result<Self, Failure> {
+        let name = path.file_name().unwrap_or_default();
+        let others = others.iter().map(|parent| parent.join(name));
+        let mut refused = String::new();
+        for place in std::iter::once(path.to_owned()).chain(others) {
+            match make_private(&place) {
+                Ok(()) => {
+                    if !refused.is_empty() {
+                        let place = place.display();
+                        tracing::warn!(
+                            "--data-dir :memory: is not in memory: {refused}; its files are in {place}"
+                        );
+                    }
+                    return Self::open_as(&place, true);
+                }
+                Err(error) => {
+                    let parent = place.parent().unwrap_or(&place).display();
+                    let comma = if refused.is_empty() { "" } else { ", " };
+                    refused.push_str(&format!("{comma}{parent} cannot be written ({error})"));
+                }
+            }
+        }
+        Err(Failure::Fatal(format!(
+            "--data-dir :memory: finds no place: {refused}: allowed one with {} KiB free; make one writable, set TMPDIR, \
+             or name a directory by --data-dir",
+            ROOM_BYTES / 1024
+        )))
     }
 
     fn open_as(path: &Path, ends: bool) -> Result<Self, Failure> {
@@ -84,6 +100,23 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes a directory that only this user may enter, with room in it. Removed again where there is none.
+fn make_private(path: &Path) -> io::Result<()> {
+    remove_leftovers(path);
+    fs::DirBuilder::new().mode(0o700).create(path)?;
+    let room = path.join("room");
+    let written = fs::write(&room, vec![0; ROOM_BYTES]).and_then(|()| fs::remove_file(&room));
+    if written.is_err() {
+        let _ = fs::remove_dir_all(path);
+    }
+    written
+}
+
+/// Where the files of `--data-dir :memory:` are if they cannot be in memory.
+pub(crate) fn places_on_disk() -> Vec<PathBuf> {
+    vec![std::env::temp_dir(), PathBuf::from("/tmp")]
 }
 
 /// Removes the temporary directories beside this one whose processes were killed.
@@ -128,6 +161,9 @@ fn is_old(path: &Path) -> bool {
     made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > STARTED_WITHIN))
 }
 
+/// What a directory must have room for: keys, certificates and the first records of a broker under test.
+const ROOM_BYTES: usize = 256 * 1024;
+
 /// From the making of a directory to its lock.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -170,7 +206,7 @@ mod tests {
             make("target", true),
         );
         symlink(&target, &link).unwrap();
-        let started = DataDir::temporary(&parent.join("heliograph-1-1")).unwrap();
+        let started = DataDir::temporary(&parent.join("heliograph-1-1"), &[]).unwrap();
         assert!(!killed.exists(), "its process was killed");
         for other in others.iter().chain([&link, &target]) {
             assert!(other.exists(), "{} stays", other.display());
@@ -178,6 +214,24 @@ mod tests {
         let own = started.path().to_owned();
         drop(started);
         assert!(!own.exists(), "it ends with the process");
+        fs::remove_dir_all(&parent).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_passed_over_and_none_is_an_error_with_all() {
+        let parent = std::env::temp_dir().join(format!("fallback-{}", std::process::id()));
+        fs::create_dir_all(&parent).unwrap();
+        let (absent, full) = (parent.join("absent"), PathBuf::from("/dev/full"));
+        let own = absent.join("heliograph-1-2");
+        let started = DataDir::temporary(&own, &[full.clone(), parent.clone()]).unwrap();
+        assert_eq!(started.path(), parent.join("heliograph-1-2"));
+        assert_eq!(fs::read_dir(started.path()).unwrap().count(), 1, "the lock");
+        drop(started);
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+        let error = DataDir::temporary(&own, &[full]).unwrap_err().to_string();
+        for part in ["absent cannot be written (", "/dev/full cannot", "TMPDIR"] {
+            assert!(error.contains(part), "{error}");
+        }
         fs::remove_dir_all(&parent).unwrap();
     }
 }

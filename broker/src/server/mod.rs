@@ -80,7 +80,7 @@ pub fn run(mut settings: Settings, log: &Log) -> Result<(), Failure> {
     let memlock = memlock()?;
     threads::probe()?;
     let (mut bound, admin_listener) = bind(&mut settings)?;
-    let data_dir = data_dir(&settings)?;
+    let data_dir = data_dir(&mut settings)?;
     let token = admin::token(&settings)?;
     let edge = edge_settings(&settings, connections);
     let threads = threads::prepare(&mut settings, &edge.ring, memlock)?;
@@ -174,12 +174,15 @@ fn reloader(
     reloader
 }
 
-fn data_dir(settings: &Settings) -> Result<DataDir, Failure> {
-    if settings.data_dir_ends {
-        DataDir::temporary(&settings.data_dir)
-    } else {
-        DataDir::open(&settings.data_dir)
+/// Opens the data directory; one that ends with the process may be elsewhere than the settings have it, and is written
+/// into them.
+fn data_dir(settings: &mut Settings) -> Result<DataDir, Failure> {
+    if !settings.data_dir_ends {
+        return DataDir::open(&settings.data_dir);
     }
+    let data_dir = DataDir::temporary(&settings.data_dir, &data_dir::places_on_disk())?;
+    settings.data_dir = data_dir.path().into();
+    Ok(data_dir)
 }
 
 /// What the log says when everything runs.
@@ -252,10 +255,17 @@ fn connections(settings: &Settings) -> Result<usize, Failure> {
         )));
     }
     // A twentieth stays free: a multishot accept takes a whole backlog before anybody can count.
-    Ok(settings
+    let connections = settings
         .limits
         .connections
-        .min((open_files - ours) / 20 * 19))
+        .min((open_files - ours) / 20 * 19);
+    if open_files < DESCRIPTORS_USUAL {
+        tracing::warn!(
+            "the limit of open files is {open_files}, which allows {connections} client connections: raise it to \
+             {DESCRIPTORS_USUAL} or more (`ulimit -Hn`, LimitNOFILE= in the unit, or --ulimit nofile= of the container)"
+        );
+    }
+    Ok(connections)
 }
 
 /// The limit of locked memory in bytes, raised as far as this process may; `None` for no limit.
@@ -325,5 +335,7 @@ const TURN_CPU: &str = "HELIOGRAPH_TURN_CPU";
 const DESCRIPTORS: usize = 32;
 /// And each shard: its ring, three rings and two eventfds of its executor, two eventfds of its mailbox, one in reserve.
 const DESCRIPTORS_PER_SHARD: usize = 16;
+/// Fewer open files than this are worth a warning: the least that distributions give a process.
+const DESCRIPTORS_USUAL: usize = 1024;
 /// Fewer connections than this are not worth starting for.
 const CONNECTIONS_MIN: usize = 32;
