@@ -16,6 +16,7 @@
 //! | [`backup`] [`why`] | subcommands that ask a running broker |
 //! | [`env`] | the environment of clients of a running broker |
 //! | [`trace`] | what happened on a channel of a running broker |
+//! | [`seccomp`] | the seccomp profile for containers |
 //! | [`version`] | which build this is |
 //! | [`cluster_admin`] | subcommands that ask etcd |
 //! | [`etcd`] | several nodes |
@@ -33,6 +34,7 @@ mod etcd_files;
 mod files;
 pub mod memory;
 pub mod registry;
+pub mod seccomp;
 pub mod server;
 pub mod side;
 mod terminal;

@@ -4,6 +4,7 @@ use broker::backup;
 use broker::cluster_admin;
 use broker::config::{self, Arguments, Command, ConfigError, Cpus, PresignFlags, ServeFlags};
 use broker::env;
+use broker::seccomp;
 use broker::server::{self, Checked, Failure};
 use broker::side;
 use broker::trace;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Backup(flags) => backup::run(flags).and_then(|text| print(&text)),
         Command::Why(flags) => why::run(flags).and_then(|text| print(&text)),
         Command::Env(flags) => env::run(flags).and_then(|text| print(&text)),
+        Command::SeccompProfile(flags) => seccomp::run(flags).and_then(|text| print(&text)),
         Command::Version(flags) => print(&version::text(flags)),
         Command::Trace(flags) => trace::run(flags, &mut std::io::stdout()),
         Command::Cluster(flags) => cluster_admin::run(flags, &mut std::io::stdout()),

@@ -43,7 +43,9 @@ mod probe;
 mod ring;
 
 pub use completion::{Completion, Key, Received};
-pub use memlock::{MEMLOCK_BYTES_MIN, lockable_bytes, raise_memlock, unregister_buffers};
+pub use memlock::{
+    MEMLOCK_BYTES_MIN, lockable_bytes, memlock_remedy, raise_memlock, unregister_buffers,
+};
 pub use pool::Lent;
 pub use probe::{Unsupported, probe};
 pub use ring::{Ring, Settings};

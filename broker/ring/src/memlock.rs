@@ -18,6 +18,21 @@ use std::{fs, io, ptr};
 /// whatever is charged and whichever the user is.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
+/// What is recommended where the limit is too low for any shard, in bytes: the default of Debian, enough for 16.
+pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
+
+/// How the hard limit of locked memory is raised to this many bytes: for a shell, for logins, for services and for
+/// containers. This process raises its soft limit by itself.
+#[must_use]
+pub fn memlock_remedy(bytes: u64) -> String {
+    let kib = bytes.div_ceil(1024);
+    format!(
+        "in this shell `sudo prlimit --memlock={bytes} --pid $$`; at each login by the lines `* soft memlock {kib}` and \
+         `* hard memlock {kib}` in /etc/security/limits.d/heliograph.conf; LimitMEMLOCK={kib}K in the systemd unit; \
+         --ulimit memlock={bytes} of the container"
+    )
+}
+
 /// Raises the limit of locked memory to the hard one and returns it in bytes; `None` when there is none.
 ///
 /// # Errors

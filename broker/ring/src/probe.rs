@@ -1,6 +1,6 @@
 //! Whether this machine allows a ring, checked once at start, with an error that an operator can act on.
 
-use crate::memlock::{MEMLOCK_BYTES_MIN, memlock};
+use crate::memlock::{MEMLOCK_BYTES_MIN, MEMLOCK_BYTES_USUAL, memlock, memlock_remedy};
 use crate::pool::Pool;
 use crate::ring::builder;
 use std::{fmt, io};
@@ -8,9 +8,13 @@ use std::{fmt, io};
 /// Why no ring can be had. Its text says what to change.
 #[derive(Debug)]
 pub enum Unsupported {
-    /// `io_uring_setup` is refused: by a seccomp filter, by `kernel.io_uring_disabled`, or left out of the kernel.
-    Forbidden(io::Error),
-    /// The kernel is older than 6.1 and has no `IORING_SETUP_DEFER_TASKRUN`; its release, as it names itself.
+    /// `io_uring_setup` is refused with `EPERM`, by a seccomp filter.
+    Filtered(io::Error),
+    /// The same by `kernel.io_uring_disabled`, which is this, 1 or 2.
+    Disabled(io::Error, u8),
+    /// The kernel has no `io_uring_setup`; its release, as it names itself.
+    Absent(String),
+    /// The kernel has no `IORING_SETUP_DEFER_TASKRUN`; its release.
     KernelTooOld(String),
     /// `RLIMIT_MEMLOCK` is below [`MEMLOCK_BYTES_MIN`]; the limit in bytes.
     MemlockLow(u64),
@@ -23,34 +27,61 @@ pub enum Unsupported {
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forbidden(error) => write!(
+            Self::Filtered(error) => write!(
                 f,
-                "io_uring is forbidden here ({error}). In a container: allow io_uring_setup, io_uring_enter and \
-                 io_uring_register in its seccomp profile. On the host: `sysctl kernel.io_uring_disabled` must be 0"
+                "io_uring is forbidden here by a seccomp filter ({error}), as container runtimes set one: {PROFILE}. \
+                 Outside of a container allow io_uring_setup, io_uring_enter and io_uring_register \
+                 (SystemCallFilter= in the unit)"
             ),
-            Self::KernelTooOld(release) => {
+            Self::Disabled(error, value) => {
+                let who = if *value == 1 {
+                    "for all but privileged processes and the group kernel.io_uring_group"
+                } else {
+                    "for all processes"
+                };
                 write!(
                     f,
-                    "Linux {release} is too old: io_uring with deferred task work needs Linux 6.1 or newer"
+                    "io_uring is forbidden on this host ({error}): kernel.io_uring_disabled is {value}, off {who}; \
+                     allowed 0: `sudo sysctl kernel.io_uring_disabled=0`, and a line of it in /etc/sysctl.d to keep it"
                 )
             }
+            Self::Absent(release) if is_recent(release) => write!(
+                f,
+                "io_uring is absent here (ENOSYS, kernel {release}), though Linux 6.1 and newer can have it: a seccomp \
+                 filter hides it, or the kernel was built without CONFIG_IO_URING. In a container: {PROFILE}"
+            ),
+            Self::Absent(release) => write!(
+                f,
+                "io_uring is absent here (ENOSYS, kernel {release}): allowed Linux 6.1 or newer with CONFIG_IO_URING; \
+                 gVisor and WSL1 have none: update the kernel, or use another runtime (runc or crun, WSL2)"
+            ),
+            Self::KernelTooOld(release) => write!(
+                f,
+                "Linux {release} is too old: io_uring with deferred task work needs Linux 6.1 or newer: update the \
+                 kernel"
+            ),
             Self::MemlockLow(limit) => write!(
                 f,
-                "the limit of locked memory is {} KiB, allowed {} KiB and more: raise it \
-                 (`ulimit -l`, LimitMEMLOCK= in the unit, or --ulimit memlock= of the container)",
+                "the hard limit of locked memory is {} KiB, allowed {} KiB and more: raise it: {}",
                 limit / 1024,
-                MEMLOCK_BYTES_MIN / 1024
+                MEMLOCK_BYTES_MIN / 1024,
+                memlock_remedy(MEMLOCK_BYTES_USUAL)
             ),
             Self::MemlockTaken(limit) => write!(
                 f,
                 "no locked memory is left: the limit is {} KiB, and other processes of this user hold it: end them, or \
-                 raise it (`ulimit -l`, LimitMEMLOCK= in the unit, or --ulimit memlock= of the container)",
-                limit / 1024
+                 raise it: {}",
+                limit / 1024,
+                memlock_remedy(limit.saturating_mul(2).max(MEMLOCK_BYTES_USUAL))
             ),
             Self::Other(error) => write!(f, "io_uring cannot be set up: {error}"),
         }
     }
 }
+
+/// How a container gets the seccomp profile of the broker, which prints it.
+const PROFILE: &str = "run it with the profile that allows it: `heliograph seccomp-profile > seccomp.json`, then \
+                       `--security-opt seccomp=seccomp.json`";
 
 impl std::error::Error for Unsupported {}
 
@@ -64,7 +95,7 @@ pub fn probe() -> Result<(), Unsupported> {
     if let Some(limit) = limit.filter(|&limit| limit < MEMLOCK_BYTES_MIN) {
         return Err(Unsupported::MemlockLow(limit));
     }
-    let explain = |error| explain(error, limit);
+    let explain = |error| explain(error, limit, &Host::of_this_process());
     let io = builder(8).build(4).map_err(explain)?;
     let pool = Pool::register(&io, 2, 64).map_err(explain)?;
     drop(io);
@@ -72,36 +103,118 @@ pub fn probe() -> Result<(), Unsupported> {
     Ok(())
 }
 
-fn explain(error: io::Error, limit: Option<u64>) -> Unsupported {
+/// What the kernel says of itself.
+struct Host {
+    release: String,
+    /// `kernel.io_uring_disabled`; 0 where there is no such switch.
+    disabled: u8,
+}
+
+impl Host {
+    fn of_this_process() -> Self {
+        let read = |name: &str| {
+            let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+            text.map(|text| text.trim().to_owned())
+        };
+        let disabled = read("io_uring_disabled").ok();
+        Self {
+            release: read("osrelease").unwrap_or_else(|_| "(unknown)".into()),
+            disabled: disabled.and_then(|text| text.parse().ok()).unwrap_or(0),
+        }
+    }
+}
+
+fn explain(error: io::Error, limit: Option<u64>, host: &Host) -> Unsupported {
     match (error.raw_os_error(), limit) {
-        (Some(libc::EPERM | libc::EACCES | libc::ENOSYS), _) => Unsupported::Forbidden(error),
-        (Some(libc::EINVAL), _) => Unsupported::KernelTooOld(release()),
+        (Some(libc::EPERM | libc::EACCES), _) => match host.disabled {
+            0 => Unsupported::Filtered(error),
+            value => Unsupported::Disabled(error, value),
+        },
+        (Some(libc::ENOSYS), _) => Unsupported::Absent(host.release.clone()),
+        (Some(libc::EINVAL), _) => Unsupported::KernelTooOld(host.release.clone()),
         (Some(libc::ENOMEM), Some(limit)) => Unsupported::MemlockTaken(limit),
         (Some(_) | None, _) => Unsupported::Other(error),
     }
 }
 
-fn release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "(unknown)".into(), |text| text.trim().into())
+/// Whether a kernel of this release is Linux 6.1 or newer.
+fn is_recent(release: &str) -> bool {
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn text(errno: i32, limit: Option<u64>, release: &str, disabled: u8) -> String {
+        let host = Host {
+            release: release.into(),
+            disabled,
+        };
+        explain(io::Error::from_raw_os_error(errno), limit, &host).to_string()
+    }
+
     #[test]
     fn each_obstacle_names_its_remedy() {
         let limit = Some(MEMLOCK_BYTES_MIN);
-        let say = |errno| explain(io::Error::from_raw_os_error(errno), limit).to_string();
-        assert!(say(libc::EPERM).contains("seccomp") && say(libc::ENOSYS).contains("seccomp"));
-        assert!(say(libc::EINVAL).contains("6.1"));
-        assert!(say(libc::ENOMEM).contains("ulimit -l"));
-        let unlimited = explain(io::Error::from_raw_os_error(libc::ENOMEM), None).to_string();
-        assert!(!unlimited.contains("ulimit"), "{unlimited}");
+        let say = |errno| text(errno, limit, "5.15.0", 0);
+        assert!(
+            say(libc::EINVAL).contains("Linux 5.15.0 is too old")
+                && say(libc::EINVAL).contains("6.1")
+        );
+        assert!(say(libc::ENOMEM).contains("prlimit --memlock=8388608"));
+        let unlimited = text(libc::ENOMEM, None, "6.1.0", 0);
+        assert!(!unlimited.contains("prlimit"), "{unlimited}");
         let low = Unsupported::MemlockLow(64 * 1024).to_string();
         assert!(low.contains("is 64 KiB, allowed 512 KiB and more"), "{low}");
+        for part in [
+            "`* soft memlock 8192` and `* hard memlock 8192` in /etc/security/limits.d/",
+            "prlimit --memlock=8388608",
+            "LimitMEMLOCK=8192K",
+        ] {
+            assert!(low.contains(part), "{low}");
+        }
         assert!(say(libc::EIO).contains("cannot be set up"));
+    }
+
+    #[test]
+    fn who_forbids_io_uring_is_told_apart_and_its_absence_is_no_prohibition() {
+        let filtered = text(libc::EPERM, None, "6.8.0", 0);
+        let (profile, other) = (
+            filtered.find("--security-opt seccomp=seccomp.json"),
+            filtered.find("SystemCallFilter="),
+        );
+        assert!(profile.is_some() && profile < other, "{filtered}");
+        assert!(filtered.contains("`heliograph seccomp-profile > seccomp.json`"));
+        for (value, who) in [(1, "kernel.io_uring_group"), (2, "all processes")] {
+            let disabled = text(libc::EPERM, None, "6.8.0", value);
+            let is = format!("kernel.io_uring_disabled is {value}");
+            assert!(
+                disabled.contains(&is) && disabled.contains(who),
+                "{disabled}"
+            );
+            assert!(!disabled.contains("seccomp"), "{disabled}");
+        }
+        let old = text(libc::ENOSYS, None, "4.4.0-19041-Microsoft", 0);
+        for part in ["kernel 4.4.0-19041-Microsoft", "6.1", "gVisor", "WSL1"] {
+            assert!(old.contains(part), "{old}");
+        }
+        let hidden = text(libc::ENOSYS, None, "6.10.3", 0);
+        assert!(
+            hidden.contains("seccomp-profile") && hidden.contains("6.10.3"),
+            "{hidden}"
+        );
+        for absent in [old, hidden] {
+            assert!(
+                !absent.contains("forbidden") && !absent.contains('\n'),
+                "{absent}"
+            );
+        }
+        assert!(is_recent("6.1.0-13-amd64") && is_recent("7.0") && !is_recent("6.0.19"));
+        assert!(!is_recent("5.19") && !is_recent("(unknown)"));
     }
 
     #[test]

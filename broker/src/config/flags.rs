@@ -42,8 +42,18 @@ pub enum Command {
     /// Look after the cluster of a configuration file, by what etcd has of it; exit with 0 when that is done, with 2
     /// when the operator must correct something, else with 1
     Cluster(ClusterFlags),
+    /// Print the seccomp profile with which a container may run the broker: the default ones forbid io_uring
+    SeccompProfile(SeccompFlags),
     /// Print the version, and what this binary was built from and by
     Version(VersionFlags),
+}
+
+/// The flags of `heliograph seccomp-profile`.
+#[derive(Args, Clone, Debug)]
+pub struct SeccompFlags {
+    /// File to write instead of stdout; one that is there with another content is left as it is [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// The flags of `heliograph version`.

@@ -32,7 +32,7 @@ pub use draft::Draft;
 pub use error::{ConfigError, Fault, ValuePlace};
 pub use flags::{
     AdminFlags, Arguments, BackupFlags, ClusterCommand, ClusterFlags, Command, EnvFlags, EnvFormat,
-    PresignFlags, ServeFlags, TraceFlags, VersionFlags, WhyFlags,
+    PresignFlags, SeccompFlags, ServeFlags, TraceFlags, VersionFlags, WhyFlags,
 };
 pub use json::json;
 pub use key_flags::KeyFlags;

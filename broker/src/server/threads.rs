@@ -43,9 +43,9 @@ pub(super) fn prepare(
     let fit = threads.len();
     if fit > 0 && settings.fewer_shards {
         tracing::warn!(
-            "{fit} of {wanted} shards are started: the limit of locked memory, {}, has no room for more (`ulimit -l`, \
-             LimitMEMLOCK= in the unit, --ulimit memlock= of the container)",
-            mib(limit)
+            "{fit} of {wanted} shards are started: the limit of locked memory, {}, has no room for more: raise it: {}",
+            mib(limit),
+            ring::memlock_remedy(limit.saturating_mul(wanted as u64).div_ceil(fit as u64))
         );
         settings.shards = fit;
         return Ok(threads);
@@ -206,12 +206,10 @@ impl Need {
         };
         let raise = mib_up(need + self.others);
         format!(
-            "{wanted} {shards} {} MiB of locked memory, the limit is {}{others}: {fewer}raise it to {raise} MiB \
-             (`ulimit -l {}`, LimitMEMLOCK={raise}M in the unit, --ulimit memlock={} of the container)",
+            "{wanted} {shards} {} MiB of locked memory, the limit is {}{others}: {fewer}raise it to {raise} MiB: {}",
             mib_up(need),
             mib(limit),
-            raise * MIB / 1024,
-            raise * MIB,
+            ring::memlock_remedy(raise * MIB),
         )
     }
 }
@@ -313,9 +311,10 @@ mod tests {
     fn the_error_names_the_need_the_room_and_other_holders() {
         let alone = Need::of(5, 8 * MIB, 300 * KIB, 8 * MIB - 8 * KIB);
         let text = alone.refusal(8, 8 * MIB);
-        let expected = "8 shards need 13 MiB of locked memory, the limit is 8 MiB: --shards 5, or raise it to 13 MiB \
-                        (`ulimit -l 13312`, LimitMEMLOCK=13M in the unit, --ulimit memlock=13631488 of the container)";
-        assert_eq!(text, expected);
+        let expected = "8 shards need 13 MiB of locked memory, the limit is 8 MiB: --shards 5, or raise it to 13 MiB: \
+                        in this shell `sudo prlimit --memlock=13631488 --pid $$`; ";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("LimitMEMLOCK=13312K"), "{text}");
 
         let beside = Need::of(2, 8 * MIB, 100 * KIB, 500 * KIB);
         let text = beside.refusal(8, 8 * MIB);
@@ -323,7 +322,7 @@ mod tests {
             text.starts_with(
                 "8 shards need 2 MiB of locked memory, the limit is 8 MiB, and other processes of this user hold 7692 \
                  KiB of it: \
-                 --shards 2, or raise it to 10 MiB ("
+                 --shards 2, or raise it to 10 MiB: "
             ),
             "{text}"
         );
@@ -334,7 +333,7 @@ mod tests {
             text.starts_with(
                 "1 shard needs 1 MiB of locked memory, the limit is 600 KiB, and other processes of this user hold 560 \
                  KiB of it: \
-                 raise it to 2 MiB ("
+                 raise it to 2 MiB: "
             ),
             "{text}"
         );

@@ -48,6 +48,33 @@ fn the_version_tells_the_build_to_people_and_to_programs() {
 }
 
 #[test]
+fn the_seccomp_profile_is_printed_or_written_and_no_other_file_is_lost() {
+    let shipped = include_str!("../../../deploy/seccomp.json");
+    let output = run(&mut broker(&["seccomp-profile"]));
+    assert_eq!(stdout(&output), shipped);
+    let directory = Directory::new();
+    let file = directory.0.join("seccomp.json");
+    let write = || run(broker(&["seccomp-profile", "--output"]).arg(&file));
+    for _ in 0..2 {
+        let output = write();
+        assert_eq!(
+            (output.status.code(), stdout(&output)),
+            (Some(0), String::new())
+        );
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), shipped);
+    }
+    std::fs::write(&file, "{}").unwrap();
+    let output = write();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("another content"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{}");
+}
+
+#[test]
 fn an_invalid_flag_is_refused_with_what_is_allowed() {
     for (flags, allowed) in [
         (["--shards", "0"], "allowed 1 to 256"),

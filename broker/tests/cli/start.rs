@@ -60,7 +60,11 @@ fn too_few_descriptors_are_reported_with_the_remedy() {
 fn too_little_locked_memory_is_reported_with_the_remedy() {
     let output = limited("-l 64", 1);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).contains("ulimit -l"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("/etc/security/limits.d/"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 /// A start under a limit of `ulimit`.

@@ -92,7 +92,10 @@ fn a_profile_without_io_uring_is_reported_with_the_remedy() {
         .expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("seccomp"), "{text}");
+    assert!(
+        text.contains("heliograph seccomp-profile") && text.contains("--security-opt seccomp="),
+        "{text}"
+    );
     let _ = fs::remove_dir_all(directory);
 }
 
