@@ -1,7 +1,7 @@
 //! A jump of a shard's clock, for tests, in steps: from one deadline to the next, each at its moment.
 //!
 //! Theory of operation. A jump in one step would have all that fell due meanwhile happen at one moment, the last one:
-//! a connection whose age ended would be closed without the GO_AWAY that precedes it. So whoever drives a machine
+//! a connection whose age ended would be closed without the GO_AWAY that precedes it. So the driver of a machine
 //! [announces](Machine::leap) the end of the jump, and then ticks at each moment that [`Leap::next`] returns.
 //!
 //! No peer can do anything within a jump. Waits for a peer that begin in it (for a pong, for a close frame) therefore

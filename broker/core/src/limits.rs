@@ -115,7 +115,8 @@ pub const fn waiting_calls_per_shard(shards: usize) -> usize {
 /// one that made room for it whose caller's shard has not said so yet. Beyond it an Alexa call is answered 503.
 pub const CALL_PLACES_PER_WAITING_CALL: usize = 2;
 
-/// Steps of one jump of a shard's clock, for tests. What is due in the rest of a longer one is done at its end, at one moment.
+/// Steps of one jump of a shard's clock, for tests. What is due in the rest of a longer one is done at its end, at one
+/// moment.
 ///
 /// Each distinct deadline is a step, and the wheel keeps them by 64 ms: an hour in which something is due in every slot
 /// has 56,250. A step of few sessions takes some microseconds.

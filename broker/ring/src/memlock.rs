@@ -27,9 +27,9 @@ pub(crate) const MEMLOCK_BYTES_USUAL: u64 = 8 * 1024 * 1024;
 pub fn memlock_remedy(bytes: u64) -> String {
     let kib = bytes.div_ceil(1024);
     format!(
-        "in this shell `sudo prlimit --memlock={bytes} --pid $$`; at each login by the lines `* soft memlock {kib}` and \
-         `* hard memlock {kib}` in /etc/security/limits.d/heliograph.conf; LimitMEMLOCK={kib}K in the systemd unit; \
-         --ulimit memlock={bytes} of the container"
+        "in this shell `sudo prlimit --memlock={bytes} --pid $$`; at each login by the lines `* soft memlock {kib}` \
+         and `* hard memlock {kib}` in /etc/security/limits.d/heliograph.conf; LimitMEMLOCK={kib}K in the systemd \
+         unit; --ulimit memlock={bytes} of the container"
     )
 }
 

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn who_forbids_io_uring_is_told_apart_and_its_absence_is_no_prohibition() {
+    fn who_forbids_io_uring_is_named_and_its_absence_is_no_prohibition() {
         let filtered = text(libc::EPERM, None, "6.8.0", 0);
         let (profile, other) = (
             filtered.find("--security-opt seccomp=seccomp.json"),

@@ -63,8 +63,8 @@ impl DataDir {
             }
         }
         Err(Failure::Fatal(format!(
-            "--data-dir :memory: finds no place: {refused}: allowed one with {} KiB free; make one writable, set TMPDIR, \
-             or name a directory by --data-dir",
+            "--data-dir :memory: finds no place: {refused}: allowed one with {} KiB free; make one writable, set \
+             TMPDIR, or name a directory by --data-dir",
             ROOM_BYTES / 1024
         )))
     }

@@ -153,7 +153,7 @@ fn a_jump_beyond_the_hour_has_its_notice_before_the_end() {
             "m connects                               | m < 101
              v1 connects                              | v1 < 101
              time 20s                                 |
-             leap 120min                              | m < GO_AWAY; m < close 1001 Going away; v1 < GO_AWAY; v1 < close 1001 Going away
+             leap 120min | m < GO_AWAY; m < close 1001 Going away; v1 < GO_AWAY; v1 < close 1001 Going away
              m > close 1001                           | m < end
              # the time to answer the close frame begins after the jump
              time 4s                                  |
