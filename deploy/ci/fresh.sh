@@ -86,7 +86,15 @@ step_root() {
     --setup-hook='mkdir -p "$1/usr/local/share" && cp -rL /usr/local/share/ca-certificates "$1/usr/local/share/" 2>/dev/null || true' \
     bookworm "$FRESH_ROOT" "${sources[@]}"
   rm -f "$FRESH_ROOT/etc/apt/sources.list"
+  hosts >"$FRESH_ROOT/etc/hosts"
   echo "a root of $(du -sm "$FRESH_ROOT" | cut -f1) MB"
+}
+
+# What Debian's installer writes to /etc/hosts: `localhost` is ::1 first for who asks for both.
+hosts() {
+  printf '127.0.0.1\tlocalhost\n127.0.1.1\t%s\n\n' "$(uname -n)"
+  echo '# The following lines are desirable for IPv6 capable hosts'
+  printf '%s\n' '::1     localhost ip6-localhost ip6-loopback' 'ff02::1 ip6-allnodes' 'ff02::2 ip6-allrouters'
 }
 
 step_clone() {
@@ -154,7 +162,8 @@ request() {
   [[ "$status" == *" 200 "* ]]
 }
 
-# What a container would mount: kernel file systems, devices, name resolution; this machine's settings and toolchain, read-only.
+# What a container would mount: kernel file systems, devices, name servers; this machine's toolchain and what it needs to
+# reach the registries, read-only. Nothing else of its /etc: the hosts file is the root's own.
 mounts() {
   local file
   mount --bind "$FRESH_ROOT" "$FRESH_ROOT"   # a mount of its own, which pivot_root wants
@@ -174,7 +183,7 @@ mounts() {
     ln -s "/proc/self/fd/${file#*:}" "$FRESH_ROOT/dev/${file%:*}"
   done
   mount -t tmpfs -o mode=755 tmpfs "$FRESH_ROOT/run"
-  for file in /etc/resolv.conf /etc/hosts /etc/apt /etc/npmrc /usr/etc/npmrc /etc/pip.conf; do
+  for file in /etc/resolv.conf /etc/apt /etc/npmrc /usr/etc/npmrc /etc/pip.conf; do
     bind "$file" "$file"
   done
   for file in .npmrc .pip/pip.conf .config/pip/pip.conf; do
